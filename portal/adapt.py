@@ -1,0 +1,127 @@
+"""Per-row adapters on a frozen base; the only file that touches a base's modules.
+
+A forward's rows come in slots: the first k rows use slot 0, the next k slot 1, and so on. Every adapted
+linear adds B_s A_s x to its output for the rows of slot s, exactly and differentiably in A and B, by one pair
+of batched products for all slots that share modules and rank.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from portal.hypernet import Factors
+from portal.sites import Site, SiteGroup
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring slots with the same adapter shape. The factors' slot dimension is `num_slots`."""
+
+    num_slots: int
+    factors: Factors
+    scaling: float
+
+
+class AdapterHooks:
+    """Forward hooks on a base's adapted linears; without active segments the base is untouched."""
+
+    def __init__(self, model: nn.Module, sites: Sequence[Site]) -> None:
+        self._model = model
+        self._paths = {(site.module, site.layer): site.path for site in sites}
+
+    @contextmanager
+    def active(self, segments: Sequence[Segment]) -> Iterator[None]:
+        """Adapt every forward in the block; its rows are the segments' slots in order, equally many each."""
+        deltas = self._deltas(segments)
+        handles = []
+        try:
+            for path, parts in deltas.items():
+                linear = self._model.get_submodule(path)
+                handles.append(linear.register_forward_hook(_Delta(parts)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _deltas(self, segments: Sequence[Segment]) -> dict[str, list["_Part"]]:
+        total = sum(segment.num_slots for segment in segments)
+        deltas: dict[str, list[_Part]] = {}
+        start = 0
+        for segment in segments:
+            for group, (a_SLRI, b_SLOR) in segment.factors.items():
+                layers_a, layers_b = a_SLRI.unbind(1), (b_SLOR * segment.scaling).unbind(1)
+                for layer, a_SRI, b_SOR in zip(group.layers, layers_a, layers_b, strict=True):
+                    part = _Part(start, segment.num_slots, total, a_SRI, b_SOR)
+                    deltas.setdefault(self._path(group, layer), []).append(part)
+            start += segment.num_slots
+        return deltas
+
+    def _path(self, group: SiteGroup, layer: int) -> str:
+        return self._paths[group.module, layer]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The factors of one segment at one linear."""
+
+    start: int
+    num_slots: int
+    total_slots: int
+    a_SRI: Tensor
+    b_SOR: Tensor
+
+
+class _Delta:
+    """Forward hook: the linear's output plus each slot's B A x."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts = parts
+
+    def __call__(self, linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        (x_NTI,) = args
+        total = self._parts[0].total_slots
+        rows, length, d_out = output.shape
+        x_SKI = x_NTI.reshape(total, -1, x_NTI.shape[-1])
+        y_SKO = output.view(total, -1, d_out)
+        pieces, done = [], 0
+        for part in self._parts:
+            end = part.start + part.num_slots
+            if part.start > done:
+                pieces.append(y_SKO[done : part.start])
+            h_SKR = torch.bmm(x_SKI[part.start : end], part.a_SRI.to(x_SKI.dtype).transpose(1, 2))
+            b_SRO = part.b_SOR.to(x_SKI.dtype).transpose(1, 2)
+            pieces.append(torch.baddbmm(y_SKO[part.start : end], h_SKR, b_SRO))
+            done = end
+        if done < total:
+            pieces.append(y_SKO[done:])
+        adapted = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return adapted.view(rows, length, d_out)
+
+
+def select_slots(factors: Factors, slots: Sequence[int]) -> Factors:
+    """The factors of the given slots, in that order; the factors themselves when that is all of them."""
+    first = next(iter(factors.values()))[0]
+    if list(slots) == list(range(len(first))):
+        return factors
+    index = torch.tensor(slots, device=first.device)
+    return {group: (a.index_select(0, index), b.index_select(0, index)) for group, (a, b) in factors.items()}
+
+
+def concatenate_slots(parts: Sequence[Factors]) -> Factors:
+    """Factors of the same groups and rank, joined along the slots."""
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        group: (torch.cat([part[group][0] for part in parts]), torch.cat([part[group][1] for part in parts]))
+        for group in parts[0]
+    }
+
+
+def answer_log_probs(model: Any, ids_NT: Tensor, keep_NT: Tensor, **masks: Any) -> Tensor:
+    """log P(next token) in fp32 at the kept positions only, in row order, (K, vocabulary)."""
+    logits_KV = model(input_ids=ids_NT, logits_to_keep=keep_NT, use_cache=False, **masks).logits
+    return logits_KV.float().log_softmax(dim=-1)

@@ -1,0 +1,168 @@
+"""`Learner`: what takes steps. It owns its parameters, optimiser, data order, counters and evaluations."""
+
+import zlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from portal.bases import Base
+from portal.batches import batch_rows, calibration_rows, num_batches
+from portal.config import RunConfig, TrainConfig
+from portal.forward import SlotRows
+from portal.hypernet import Factors
+from portal.rows import RowTable
+
+FLOPS_PER_PARAM_TOKEN = 4
+"""Forward (2) and the activations' gradient (2); frozen weights take no gradient of their own."""
+
+
+class Learner(ABC):
+    """One run in training: slot s of its adapters belongs to task `tasks[s]`.
+
+    `bases` and `rows` are by base name and hold what the run's config names. A step is one balanced round:
+    one batch of every task that still trains, on every base.
+    """
+
+    def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
+        self.run = run
+        self.tasks = run.data.tasks
+        self.bases = {ref.name: bases[ref.name] for ref in run.bases}
+        self.step = 0
+        self.train_tokens = 0
+        self.train_flops = 0.0
+        self.wall_s = 0.0
+        self.scored: set[tuple[str, int]] = set()
+        self._calibration = {
+            (base, task): calibration_rows(rows[base].rows(task, "train"), run.data.size, run.seed or 0)
+            for base in self.bases
+            for task in self.tasks
+        }
+
+    @property
+    def train(self) -> TrainConfig:
+        assert self.run.train is not None, "only method 'base' has no training recipe"
+        return self.run.train
+
+    @property
+    @abstractmethod
+    def num_trained_params(self) -> int:
+        """Parameters that receive gradients."""
+
+    @abstractmethod
+    def rounds_per_epoch(self, task: str) -> int:
+        """Steps after which `task` has finished one more epoch."""
+
+    @property
+    def num_steps(self) -> int:
+        return max(self.task_steps(task) for task in self.tasks)
+
+    def task_steps(self, task: str) -> int:
+        """Steps in which `task` trains."""
+        return self.train.epochs * self.rounds_per_epoch(task)
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs of the longest task."""
+        return self.step // max(self.rounds_per_epoch(task) for task in self.tasks)
+
+    @property
+    def done(self) -> bool:
+        """Whether every step is taken and every evaluation owed has been made."""
+        return self.step >= self.num_steps and not self.owed()
+
+    def owed(self) -> list[tuple[str, int]]:
+        """(task, epoch) pairs whose evaluation is due at this step, before the next one is taken."""
+        due = []
+        for task in self.tasks:
+            epoch, into = divmod(min(self.step, self.task_steps(task)), self.rounds_per_epoch(task))
+            last = epoch == self.train.epochs
+            wanted = last or (self.train.evaluate == "every_epoch" and into == 0)
+            if wanted and (task, epoch) not in self.scored:
+                due.append((task, epoch))
+        return due
+
+    def slot_rows(self, base: str, owner: int) -> list[SlotRows]:
+        """This step's batches on `base`, one a task that still trains."""
+        stream = list(self.bases).index(base)
+        return [
+            SlotRows(
+                owner,
+                slot,
+                batch_rows(
+                    self._calibration[base, task],
+                    batch_size=self.train.batch_size,
+                    seed=self.run.seed or 0,
+                    stream=stream,
+                    step=self.step,
+                ),
+            )
+            for slot, task in enumerate(self.tasks)
+            if self.step < self.task_steps(task)
+        ]
+
+    def _batches_in_pass(self, task: str) -> int:
+        rows = self._calibration[next(iter(self.bases)), task]
+        return num_batches(len(rows), self.train.batch_size)
+
+    @abstractmethod
+    def factors(self, base: str) -> Factors:
+        """Adapter factors of all tasks on `base`, with the graph that leads to the parameters."""
+
+    @abstractmethod
+    def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
+        """The scalar to differentiate, from the losses of these slots."""
+
+    @abstractmethod
+    def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        """Carry the factors' gradients on to the parameters."""
+
+    @abstractmethod
+    def update(self) -> None:
+        """Clip and step; FloatingPointError, before anything changes, for a non-finite gradient."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters and optimiser state."""
+
+    @abstractmethod
+    def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+
+    @abstractmethod
+    def save_artifact(self, folder: Path) -> None:
+        """Write what the run is for: a portable artifact or PEFT adapters."""
+
+    def count(self, base: str, num_tokens: int) -> None:
+        """Book `num_tokens` run through `base`."""
+        self.train_tokens += num_tokens
+        self.train_flops += FLOPS_PER_PARAM_TOKEN * self.bases[base].num_decoder_params * num_tokens
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, JSON value) from which `restore` continues bit for bit."""
+        meta = {
+            "step": self.step,
+            "train_tokens": self.train_tokens,
+            "train_flops": self.train_flops,
+            "wall_s": self.wall_s,
+            "scored": sorted(self.scored),
+        }
+        return self.tensors(), meta
+
+    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Continue from a saved state of the same run."""
+        self.restore_tensors(tensors)
+        self.step = meta["step"]
+        self.train_tokens = meta["train_tokens"]
+        self.train_flops = meta["train_flops"]
+        self.wall_s = meta["wall_s"]
+        self.scored = {(task, epoch) for task, epoch in meta["scored"]}
+
+
+def named_generator(seed: int, name: str) -> torch.Generator:
+    """A CPU generator for one named draw of a run; other draws do not move it."""
+    sequence = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))

@@ -1,0 +1,159 @@
+"""Per-task LoRA: one independent adapter a task, all of them stepped together.
+
+Tasks with equally many steps share stacked parameters, slot dimension first, so that one optimiser call
+serves them; AdamW is elementwise and every slot is clipped by its own norm, so each adapter trains as if it
+were alone.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from portal.adapt import concatenate_slots
+from portal.bases import Base
+from portal.config import AdapterConfig, RunConfig
+from portal.hypernet import Factors
+from portal.learner import Learner, named_generator
+from portal.optimise import Optimiser
+from portal.peft_export import save_peft_adapter
+from portal.rows import RowTable
+from portal.sites import SiteGroup, group_sites
+
+
+class LoraLearner(Learner):
+    """The per-task LoRA baseline. Slots go by falling number of steps, then as the config names tasks."""
+
+    def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
+        super().__init__(run, bases, rows)
+        self.tasks = tuple(sorted(self.tasks, key=lambda task: -self.task_steps(task)))
+        (self._base,) = self.bases.values()
+        groups = group_sites(self._base.sites, self.adapter.modules)
+        by_steps: dict[int, list[str]] = {}
+        for task in self.tasks:
+            by_steps.setdefault(self.task_steps(task), []).append(task)
+        self._stacks = [
+            _Stack(run, groups, tasks, steps, self._base.device) for steps, tasks in by_steps.items()
+        ]
+
+    @property
+    def adapter(self) -> AdapterConfig:
+        assert self.run.adapter is not None
+        return self.run.adapter
+
+    @property
+    def num_trained_params(self) -> int:
+        return sum(parameter.numel() for stack in self._stacks for parameter in stack.parameters)
+
+    def rounds_per_epoch(self, task: str) -> int:
+        """The task's own batches; no task waits for another."""
+        return self._batches_in_pass(task)
+
+    def factors(self, base: str) -> Factors:
+        return concatenate_slots([stack.factors for stack in self._stacks])
+
+    def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
+        """The plain sum: the adapters are independent."""
+        return loss_S.sum()
+
+    def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        outputs = [factor for group in factors for factor in factors[group]]
+        torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
+
+    def update(self) -> None:
+        training = [stack for stack in self._stacks if self.step < stack.num_steps]
+        for stack in self._stacks:
+            if stack not in training:
+                stack.drop_gradients()
+        for stack in training:
+            stack.clip(self.train.clip_norm)
+        for stack in training:
+            stack.optimiser.step(self.step)
+
+    def task_factors(self, task: str) -> Factors:
+        """The adapter of one task, slot dimension of size 1."""
+        slot = self.tasks.index(task)
+        return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in self.factors("").items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = {}
+        for number, stack in enumerate(self._stacks):
+            for index, parameter in enumerate(stack.parameters):
+                tensors[f"{number}/parameter/{index}"] = parameter.data
+            for name, value in stack.optimiser.tensors().items():
+                tensors[f"{number}/optimiser/{name}"] = value
+        return tensors
+
+    def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
+        for number, stack in enumerate(self._stacks):
+            for index, parameter in enumerate(stack.parameters):
+                parameter.data.copy_(tensors[f"{number}/parameter/{index}"])
+            prefix = f"{number}/optimiser/"
+            state = {
+                name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
+            }
+            stack.optimiser.restore(state)
+
+    def save_artifact(self, folder: Path) -> None:
+        """One PEFT adapter a task, in `folder/<task>`."""
+        with torch.no_grad():
+            for task in self.tasks:
+                save_peft_adapter(
+                    folder / task,
+                    base=self._base,
+                    adapter=self.adapter,
+                    factors=self.task_factors(task),
+                    task=task,
+                )
+
+
+class _Stack:
+    """Adapters of tasks that take equally many steps, as stacked parameters with one optimiser."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        groups: tuple[SiteGroup, ...],
+        tasks: list[str],
+        num_steps: int,
+        device: torch.device,
+    ) -> None:
+        assert run.adapter is not None
+        assert run.train is not None
+        assert run.seed is not None
+        self.num_steps = num_steps
+        generators = [named_generator(run.seed, f"lora {task}") for task in tasks]
+        self.factors: Factors = {}
+        self.parameters: list[nn.Parameter] = []
+        for group in groups:
+            a_SLRI = torch.stack([_init_a(group, run.adapter.rank, generator) for generator in generators])
+            b_SLOR = torch.zeros(len(tasks), len(group.layers), group.d_out, run.adapter.rank)
+            pair = nn.Parameter(a_SLRI.to(device)), nn.Parameter(b_SLOR.to(device))
+            self.factors[group] = pair
+            self.parameters.extend(pair)
+        self.optimiser = Optimiser([(self.parameters, run.train.lr)], run.train, num_steps)
+
+    def clip(self, limit: float) -> None:
+        """Scale every slot's gradient to a norm of at most `limit`, as clip_grad_norm_ does for one."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        assert len(gradients) == len(self.parameters), "no gradient reached some factors"
+        squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients])
+        norm_S = squares.sum(0).sqrt()
+        if not torch.isfinite(norm_S).all():
+            raise FloatingPointError(f"a gradient's norm is not finite: {norm_S.tolist()}")
+        scale_S = (limit / (norm_S + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale_S.view(-1, 1, 1, 1))
+
+    def drop_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+def _init_a(group: SiteGroup, rank: int, generator: torch.Generator) -> Tensor:
+    """A of all layers, (L, r, d_in), as peft initialises it: kaiming-uniform with a = sqrt(5)."""
+    bound = 1 / math.sqrt(group.d_in)
+    shape = (len(group.layers), rank, group.d_in)
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)

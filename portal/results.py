@@ -1,0 +1,92 @@
+"""The one contract with analysis: schemas of the result table and the prediction table, and their files.
+
+Result table: one line per (run, task, epoch, split). Prediction table: one line per (run, task, epoch, split,
+example). Units: `wall_s` seconds of training until this epoch ended, `train_flops` floating-point operations,
+`train_tokens` tokens pushed through the base while training (padding not counted), log-losses in nats per
+token. A value that has no meaning for a row is null, never 0.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA_VERSION = 1
+_METADATA = {b"portal_schema_version": str(SCHEMA_VERSION).encode()}
+
+RESULTS = pa.schema(
+    [
+        ("run", pa.string()),  # content key of the run
+        ("study", pa.string()),  # name of the study the row was collected for
+        ("method", pa.string()),  # base, lora, hypernet, portal, source, ...
+        ("sources", pa.list_(pa.string())),  # source bases of a port or a source run, else null
+        ("base", pa.string()),  # the base the scores were measured on
+        ("base_revision", pa.string()),
+        ("modules", pa.string()),  # "q,v"; null for method base
+        ("rank", pa.int32()),  # null for method base
+        ("size", pa.int32()),  # calibration rows a task (cap), null where it has no meaning
+        ("seed", pa.int32()),  # null where it has no meaning
+        ("task", pa.string()),
+        ("epoch", pa.int32()),  # 0: before any training
+        ("split", pa.string()),  # validation or test
+        ("prompt_set", pa.string()),
+        ("eval_set", pa.string()),  # sha256 over the scored rows of this task and split
+        ("num_examples", pa.int32()),
+        ("chance", pa.float64()),  # mean of 1 / number of choices
+        ("acc", pa.float64()),
+        ("acc_norm", pa.float64()),
+        ("acc_norm_unit", pa.string()),  # chars, bytes, tokens or lm-eval
+        ("log_loss", pa.float64()),
+        ("gold_tokens", pa.int64()),
+        ("train_tokens", pa.int64()),
+        ("train_flops", pa.float64()),
+        ("trained_params", pa.int64()),
+        ("wall_s", pa.float64()),
+        ("device", pa.string()),
+    ],
+    metadata=_METADATA,
+)
+
+PREDICTIONS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("task", pa.string()),
+        ("epoch", pa.int32()),
+        ("split", pa.string()),
+        ("example", pa.string()),
+        ("cluster", pa.string()),
+        ("scores", pa.list_(pa.float32())),  # log-likelihood of each choice, nats
+        ("chars", pa.list_(pa.int32())),  # length of each choice with its leading space
+        ("bytes", pa.list_(pa.int32())),
+        ("tokens", pa.list_(pa.int32())),
+        ("gold", pa.int32()),
+    ],
+    metadata=_METADATA,
+)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write `table` whole: to a temporary name beside `path`, then renamed over it."""
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """The table at `path`, checked against `schema`.
+
+    Raises ValueError when the file is missing, is not Parquet, or was written by another schema version.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such result table; `portal sweep collect` writes it") from None
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a readable Parquet file ({error})") from None
+    version = (table.schema.metadata or {}).get(b"portal_schema_version")
+    if version != schema.metadata[b"portal_schema_version"]:
+        found = version.decode() if version else "none"
+        raise ValueError(f"{path}: schema version {found}, this version of portal reads {SCHEMA_VERSION}")
+    if not table.schema.equals(schema):
+        raise ValueError(f"{path}: columns differ from schema version {SCHEMA_VERSION}")
+    return table

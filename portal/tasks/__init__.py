@@ -1,0 +1,1 @@
+"""Task builders: source rows in, `Example`s out."""

@@ -1,0 +1,195 @@
+"""A pack is exact: company, bucketing and interruption change nothing beyond rounding."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.bases import Base
+from portal.checkpoint import load_latest, save_checkpoint
+from portal.config import AdapterConfig, RunConfig, TrainConfig
+from portal.learner import Learner
+from portal.learners import build_learner
+from portal.pack import Pack
+from portal.results import PREDICTIONS, RESULTS
+from portal.sites import MODULE_PATHS
+from tests.portal.tiny import make_base, make_rows, make_run
+
+WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=6, alpha=12)
+
+
+@pytest.fixture(scope="module")
+def bases() -> dict[str, Base]:
+    return {
+        "small": make_base("small", "qwen3", hidden=24, layers=3, seed=1),
+        "target": make_base("target", "gemma3", hidden=28, layers=3, seed=3),
+    }
+
+
+@pytest.fixture(scope="module")
+def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pack = make_pack(bases, [make_run("source", "small")], None)
+    run_to_end(pack)
+    folder = tmp_path_factory.mktemp("source")
+    pack.learners[0].save_artifact(folder)
+    return folder / "small"
+
+
+def make_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None) -> Pack:
+    names = sorted({ref.name for run in runs for ref in run.bases})
+    rows = {name: make_rows(bases[name]) for name in names}
+    learners = [build_learner(run, bases, rows, source=source) for run in runs]
+    return Pack({name: bases[name] for name in names}, rows, learners)
+
+
+def run_to_end(
+    pack: Pack, each_step: Callable[[], None] = lambda: None
+) -> dict[str, list[dict[str, object]]]:
+    """Result rows by run key."""
+    results: dict[str, list[dict[str, object]]] = {learner.run.key: [] for learner in pack.learners}
+    while pack.active:
+        for learner, epoch in pack.due():
+            results[learner.run.key].extend(pack.evaluate(learner, epoch).results)
+        if any(learner.step < learner.num_steps for learner in pack.active):
+            pack.step()
+            each_step()
+    return results
+
+
+def mixed_runs() -> list[RunConfig]:
+    """Unlike learners: methods, ranks, modules, batch sizes, lengths."""
+    return [
+        make_run("portal", "target"),
+        make_run("lora", "target", adapter=WIDE, train=TrainConfig(epochs=1, lr=1e-2, batch_size=3)),
+        make_run("hypernet", "target", seed=1, data={"size": 5}),
+        make_run("portal", "target", seed=2, train=TrainConfig(epochs=3, lr=3e-3, schedule="linear")),
+        make_run("base", "target"),
+    ]
+
+
+def test_a_learner_in_company_follows_the_learner_alone(bases: dict[str, Base], source: Path) -> None:
+    together = make_pack(bases, mixed_runs(), source)
+    packed = run_to_end(together)
+
+    for position, run in enumerate(mixed_runs()):
+        alone = make_pack(bases, [run], source)
+        single = run_to_end(alone)[run.key]
+        assert len(packed[run.key]) == len(single)
+        for ours, theirs in zip(packed[run.key], single, strict=True):
+            assert (ours["task"], ours["epoch"], ours["split"]) == (
+                theirs["task"],
+                theirs["epoch"],
+                theirs["split"],
+            )
+            assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=1e-4)
+            assert ours["acc_norm"] == theirs["acc_norm"]
+            assert ours["train_tokens"] == theirs["train_tokens"]
+        assert_same_tensors(together.learners[position], alone.learners[0], tolerance=1e-3)
+
+
+def assert_same_tensors(ours: Learner, theirs: Learner, *, tolerance: float) -> None:
+    expected = theirs.tensors()
+    assert ours.tensors().keys() == expected.keys()
+    for name, tensor in ours.tensors().items():
+        if "optimiser" in name or "exp_avg" in name:
+            continue  # moments of near-zero gradients are rounding
+        scale = expected[name].abs().max().clamp(min=1e-3)
+        assert (tensor - expected[name]).abs().max() / scale <= tolerance, name
+
+
+@pytest.mark.parametrize("stop_after", range(10))
+def test_a_resumed_pack_equals_an_uninterrupted_one_bit_for_bit(
+    bases: dict[str, Base], source: Path, stop_after: int, tmp_path: Path
+) -> None:
+    whole = make_pack(bases, mixed_runs(), source)
+    expected = run_to_end(whole)
+    first = make_pack(bases, mixed_runs(), source)
+    results: dict[str, list[dict[str, object]]] = {learner.run.key: [] for learner in first.learners}
+    for _ in range(stop_after):
+        for learner, epoch in first.due():
+            results[learner.run.key].extend(first.evaluate(learner, epoch).results)
+        if any(learner.step < learner.num_steps for learner in first.active):
+            first.step()
+    for learner in first.learners:
+        save_checkpoint(tmp_path / learner.run.key, stop_after, *learner.state())
+
+    second = make_pack(bases, mixed_runs(), source)
+    for learner in second.learners:
+        checkpoint = load_latest(tmp_path / learner.run.key)
+        assert checkpoint is not None
+        learner.restore(checkpoint.tensors, checkpoint.meta)
+    for key, more in run_to_end(second).items():
+        results[key].extend(more)
+
+    for ours, theirs in zip(second.learners, whole.learners, strict=True):
+        assert ours.tensors().keys() == theirs.tensors().keys()
+        for name, tensor in ours.tensors().items():
+            assert torch.equal(tensor, theirs.tensors()[name]), name
+        strip = [{k: v for k, v in row.items() if k != "wall_s"} for row in results[ours.run.key]]
+        assert strip == [{k: v for k, v in row.items() if k != "wall_s"} for row in expected[ours.run.key]]
+
+
+def test_a_learner_that_diverges_leaves_and_the_others_go_on(bases: dict[str, Base], source: Path) -> None:
+    runs = [make_run("portal", "target"), make_run("portal", "target", seed=1), make_run("lora", "target")]
+    pack = make_pack(bases, runs, source)
+    bad = pack.learners[1]
+    steps = 0
+
+    def poison() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            bad.converters["target"].input["q"].data.fill_(float("nan"))
+
+    results = run_to_end(pack, poison)
+    alone = run_to_end(make_pack(bases, [runs[0]], source))[runs[0].key]
+
+    assert list(pack.failed) == [bad.run.key]
+    cause = pack.failed[bad.run.key]
+    assert "step 2" in cause
+    assert "task 'colours'" in cause
+    assert "'target'" in cause
+    assert bad.step == 2
+    assert all(learner.done for learner in (pack.learners[0], pack.learners[2]))
+    for ours, theirs in zip(results[runs[0].key], alone, strict=True):
+        assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=1e-4)
+
+
+def test_an_infinite_gradient_is_refused_before_anything_changes(
+    bases: dict[str, Base], source: Path
+) -> None:
+    pack = make_pack(bases, [make_run("lora", "target")], source)
+    (learner,) = pack.learners
+    before = {name: tensor.clone() for name, tensor in learner.tensors().items()}
+    factors = learner.factors("target")
+    gradients = {
+        group: tuple(torch.full_like(f, float("inf")) for f in pair) for group, pair in factors.items()
+    }
+    learner.backward("target", factors, gradients)
+
+    with pytest.raises(FloatingPointError, match="not finite"):
+        learner.update()
+
+    assert learner.step == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.tensors().items())
+
+
+def test_results_and_predictions_fit_their_schemas(bases: dict[str, Base], source: Path) -> None:
+    import pyarrow as pa
+
+    pack = make_pack(bases, mixed_runs(), source)
+    for learner, epoch in pack.due():
+        evaluation = pack.evaluate(learner, epoch)
+        table = pa.Table.from_pylist([row | {"study": ""} for row in evaluation.results], schema=RESULTS)
+        assert table.num_rows == 6
+        assert evaluation.predictions.schema.equals(PREDICTIONS)
+        assert evaluation.predictions.num_rows == sum(row["num_examples"] for row in evaluation.results)
+
+
+def test_last_epoch_evaluation_is_owed_once(bases: dict[str, Base], source: Path) -> None:
+    run = make_run("portal", "target", train=TrainConfig(epochs=3, lr=1e-2, evaluate="last_epoch"))
+
+    results = run_to_end(make_pack(bases, [run], source))[run.key]
+
+    assert {row["epoch"] for row in results} == {3}
