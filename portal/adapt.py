@@ -74,6 +74,14 @@ class _Part:
     a_SRI: Tensor
     b_SOR: Tensor
 
+    def add(self, x_SKI: Tensor, y_SKO: Tensor) -> Tensor:
+        """y + B A x for the part's own slots."""
+        h_SKR = torch.bmm(x_SKI, self.a_SRI.to(x_SKI.dtype).transpose(1, 2))
+        b_SRO = self.b_SOR.to(x_SKI.dtype).transpose(1, 2)
+        if torch.is_grad_enabled():
+            return torch.baddbmm(y_SKO, h_SKR, b_SRO)
+        return y_SKO.baddbmm_(h_SKR, b_SRO)  # the output is the linear's own: no copy where no graph needs it
+
 
 class _Delta:
     """Forward hook: the linear's output plus each slot's B A x."""
@@ -84,22 +92,22 @@ class _Delta:
     def __call__(self, linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         (x_NTI,) = args
         total = self._parts[0].total_slots
-        rows, length, d_out = output.shape
         x_SKI = x_NTI.reshape(total, -1, x_NTI.shape[-1])
-        y_SKO = output.view(total, -1, d_out)
+        y_SKO = output.view(total, -1, output.shape[-1])
+        if len(self._parts) == 1 and self._parts[0].num_slots == total:
+            return (
+                self._parts[0].add(x_SKI, y_SKO).view(output.shape)
+            )  # no slices: their backward fills zeros
         pieces, done = [], 0
         for part in self._parts:
             end = part.start + part.num_slots
             if part.start > done:
                 pieces.append(y_SKO[done : part.start])
-            h_SKR = torch.bmm(x_SKI[part.start : end], part.a_SRI.to(x_SKI.dtype).transpose(1, 2))
-            b_SRO = part.b_SOR.to(x_SKI.dtype).transpose(1, 2)
-            pieces.append(torch.baddbmm(y_SKO[part.start : end], h_SKR, b_SRO))
+            pieces.append(part.add(x_SKI[part.start : end], y_SKO[part.start : end]))
             done = end
         if done < total:
             pieces.append(y_SKO[done:])
-        adapted = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        return adapted.view(rows, length, d_out)
+        return torch.cat(pieces).view(output.shape)
 
 
 def select_slots(factors: Factors, slots: Sequence[int]) -> Factors:

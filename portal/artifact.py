@@ -238,16 +238,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _check_shapes(artifact: Artifact) -> None:
     config = artifact.config
-    latents = artifact.tensors.get("task_latents")
-    if latents is None or tuple(latents.shape) != (len(config.tasks), config.d_z):
-        raise ValueError(
-            f"{artifact.folder}: task_latents do not fit {len(config.tasks)} tasks of width {config.d_z}"
-        )
     generator = torch.Generator()
     converter = Converter(
         config.hypernet, config.groups, num_layers=config.n_layers, zero_output=True, generator=generator
     )
-    expected = {f"alignment.{name}": tensor.shape for name, tensor in converter.state_dict().items()}
+    expected = {"task_latents": torch.Size((len(config.tasks), config.d_z))}
+    expected |= {f"alignment.{name}": tensor.shape for name, tensor in converter.state_dict().items()}
     core = CoreDecoder(config.hypernet, config.adapter, generator)
     expected |= {f"core.{name}": tensor.shape for name, tensor in core.state_dict().items()}
     for name, shape in expected.items():
@@ -257,6 +253,9 @@ def _check_shapes(artifact: Artifact) -> None:
             raise ValueError(f"{artifact.folder}: tensor {name} {what}, {tuple(shape)} is expected")
         if not torch.isfinite(found).all():
             raise ValueError(f"{artifact.folder}: tensor {name} has values that are not finite")
+    for name in artifact.tensors:
+        if name.startswith(("core.", "alignment.")) and name not in expected:
+            raise ValueError(f"{artifact.folder}: tensor {name} has no place in the config's shapes")
 
 
 def _targets(groups: tuple[SiteGroup, ...]) -> Iterator[ProjectionTarget]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -175,7 +176,7 @@ def load_base(name: str, *, device: str = "cpu", revision: str | None = None) ->
         revision=found,
         location=location,
         model=model,
-        tokenizer=load_tokenizer(name),
+        tokenizer=load_tokenizer(name, revision=None if local else found),
         layer_path=layer_path,
         sites=find_sites(model, layer_path),
     )
@@ -188,11 +189,14 @@ def base_sites(name: str) -> tuple[Site, ...]:
     return find_sites(model, find_layer_path(model))
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The base's tokenizer; ValueError when a Gemma tokenizer does not really add its BOS."""
-    location, revision = locate(name)
+def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The base's tokenizer, of the hub commit `revision` or else the pinned one.
+
+    ValueError when a Gemma tokenizer does not really add its BOS.
+    """
+    location, pinned = locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or pinned)
     except (OSError, ValueError) as error:
         raise ValueError(_unreadable(name, location, error)) from None
     first = tokenizer("x").input_ids[0]
@@ -213,9 +217,14 @@ def _load_model(name: str, location: str, revision: str | None, device: torch.de
     transformers_logging.disable_progress_bar()
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
-            location, revision=revision, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+            location,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are named, and refused, below
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ValueError(_unreadable(name, location, error)) from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading[kind]:

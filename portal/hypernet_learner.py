@@ -107,7 +107,7 @@ class HypernetLearner(Learner):
         """`folder` itself for one base; a subfolder for every base of joint training."""
         for name, base in self.bases.items():
             save_artifact(
-                folder / name if self.run.method == "source" else folder,
+                folder / artifact_subfolder(name) if self.run.method == "source" else folder,
                 base=base,
                 tasks=self.tasks,
                 adapter=self.adapter,
@@ -145,6 +145,11 @@ class HypernetLearner(Learner):
             ([self.latents], self.train.lr_latent),
             ([*self.core.parameters(), *converters], self.train.lr),
         ]
+
+
+def artifact_subfolder(base: str) -> str:
+    """Where a source run's artifact keeps the converter of `base`; a base may be a path or a hub id."""
+    return base.strip("/").replace("/", "--")
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

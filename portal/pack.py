@@ -23,7 +23,7 @@ from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.results import PREDICTIONS
 from portal.rows import RowTable, eval_set_hash
-from portal.score import Scored, score_rows, summarise
+from portal.score import Layout, Scored, lay_out, score_layout, summarise
 
 EVALUATED_SPLITS = ("validation", "test")
 FORWARD_COST_TOKENS = 256
@@ -41,7 +41,10 @@ class Evaluation:
 
 
 class Pack:
-    """Learners on the same bases. `rows` are by base name."""
+    """Learners on the same bases. `rows` are by base name.
+
+    ValueError when the rows use a token id that a base does not have.
+    """
 
     def __init__(
         self, bases: dict[str, Base], rows: dict[str, RowTable], learners: Sequence[Learner]
@@ -49,6 +52,13 @@ class Pack:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
         self._bases, self._rows = bases, rows
+        for name, base in bases.items():
+            if rows[name].max_token >= base.text_config.vocab_size:
+                raise ValueError(
+                    f"base {name!r} knows {base.text_config.vocab_size} tokens, its rows use id "
+                    f"{rows[name].max_token}: they were made with another tokenizer"
+                )
+        self._layouts: dict[tuple[str, str, str, int], Layout] = {}
         self._hooks = {name: AdapterHooks(base.model, base.sites) for name, base in bases.items()}
 
     @property
@@ -156,13 +166,20 @@ class Pack:
         self.failed.setdefault(learner.run.key, f"{where}: {cause}")
 
     def _score(self, learner: Learner, base: str, factors: Factors, task: str, split: str) -> list[Scored]:
-        rows = evaluation_rows(self._rows[base].rows(task, split), learner.run.data.eval_size)
         segments = []
         if learner.run.adapter is not None:
             own = select_slots(factors, [learner.tasks.index(task)])
             segments = [Segment(1, own, learner.run.adapter.scaling)]
         with self._hooks[base].active(segments):
-            return score_rows(self._bases[base], rows)
+            return score_layout(
+                self._bases[base], self._layout(base, task, split, learner.run.data.eval_size)
+            )
+
+    def _layout(self, base: str, task: str, split: str, size: int) -> Layout:
+        key = (base, task, split, size)
+        if key not in self._layouts:
+            self._layouts[key] = lay_out(evaluation_rows(self._rows[base].rows(task, split), size))
+        return self._layouts[key]
 
 
 def plan_forwards(slots: Sequence[SlotRows]) -> list[list[SlotRows]]:

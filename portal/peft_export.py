@@ -58,18 +58,25 @@ def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> 
         plain = base.model(input_ids=ids, use_cache=False).logits
         with AdapterHooks(base.model, base.sites).active([Segment(1, factors, scaling)]):
             injected = base.model(input_ids=ids, use_cache=False).logits
-    peft_model = PeftModel.from_pretrained(base.model, str(folder))
-    try:
-        with torch.inference_mode():
-            reloaded = peft_model(input_ids=ids, use_cache=False).logits
-    finally:
-        peft_model.unload()
+    reloaded = _peft_logits(folder, base, ids)
     difference = (reloaded - injected).abs().max().item()
     if not difference <= CHECK_TOLERANCE:
         raise ValueError(f"{folder}: peft's logits differ from the injected adapter's by {difference:.2e}")
     if torch.equal(injected, plain) or torch.equal(reloaded, plain):
         raise ValueError(f"{folder}: the adapter changes nothing in base {base.name!r}")
     return difference
+
+
+def _peft_logits(folder: Path, base: Base, ids: Tensor) -> Tensor:
+    """Logits of the base under peft's reading of `folder`; the base gets its own linears back in any case."""
+    linears = {site.path: base.model.get_submodule(site.path) for site in base.sites}
+    try:
+        model = PeftModel.from_pretrained(base.model, str(folder))
+        with torch.inference_mode():
+            return model(input_ids=ids, use_cache=False).logits
+    finally:
+        for path, linear in linears.items():
+            base.model.set_submodule(path, linear)
 
 
 def _write(

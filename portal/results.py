@@ -81,7 +81,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such result table; `portal sweep collect` writes it") from None
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: not a readable Parquet file ({error})") from None
     version = (table.schema.metadata or {}).get(b"portal_schema_version")
     if version != schema.metadata[b"portal_schema_version"]:

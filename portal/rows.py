@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,12 @@ class RowTable:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
         return tuple(self._rows[task, split])
 
+    @cached_property
+    def max_token(self) -> int:
+        """The highest token id of any prompt or choice."""
+        rows = self.all()
+        return max(max(*row.prompt, *(token for choice in row.choices for token in choice)) for row in rows)
+
     def all(self) -> list[Row]:
         """Every row, ordered by task, split and id."""
         return [row for key in sorted(self._rows) for row in self._rows[key]]
@@ -158,8 +165,10 @@ def read_cache(folder: Path) -> RowTable:
     try:
         manifest = json.loads((folder / _MANIFEST).read_bytes())
         data = (folder / _ROWS).read_bytes()
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder}: no whole row cache here ({error})") from None
+    if not isinstance(manifest, dict) or "sha256" not in manifest:
+        raise ValueError(f"{folder}: no whole row cache here ({_MANIFEST} names no digest)")
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
         raise ValueError(f"{folder / _ROWS}: does not match the digest in its manifest; delete the folder")
     return RowTable(table_to_rows(pq.read_table(io.BytesIO(data))))

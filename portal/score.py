@@ -59,29 +59,65 @@ class Summary:
     gold_tokens: int
 
 
+@dataclass(frozen=True)
+class PackedBatch:
+    """N packed rows of T positions, and K reads of kept positions, one an answer token."""
+
+    ids_NT: Tensor
+    positions_NT: Tensor
+    branch_NT: Tensor  # 0 prompt, k the tail of choice k - 1, -1 padding
+    keep_NT: Tensor
+    read_K: Tensor
+    token_K: Tensor
+    choice_lengths: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows and their packed batches; `order[i]` is the index of the i-th packed row."""
+
+    rows: tuple[Row, ...]
+    order: tuple[int, ...]
+    batches: tuple[PackedBatch, ...]
+
+
 def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> list[Scored]:
     """Every row's choices scored by the base as it is now (adapters active or not), in the order of `rows`.
 
     Raises ValueError when the base does not use sdpa attention (a 4-D mask is silently wrong elsewhere) and
     FloatingPointError, naming task and example, for a score that is not finite.
     """
+    return score_layout(base, lay_out(rows, max_tokens=max_tokens))
+
+
+def lay_out(rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> Layout:
+    """The packed batches of `rows`, by rising length: prepared once, scored as often as adapters change."""
+    order = sorted(range(len(rows)), key=lambda index: _packed_length(rows[index]))
+    lengths = [_packed_length(rows[index]) for index in order]
+    batches = []
+    start = 0
+    while start < len(order):
+        end = start + _batch_end(lengths[start:], max_tokens)
+        batches.append(_pack_batch([rows[index] for index in order[start:end]]))
+        start = end
+    return Layout(tuple(rows), tuple(order), tuple(batches))
+
+
+def score_layout(base: Base, layout: Layout) -> list[Scored]:
+    """`score_rows` for rows that are laid out already."""
     if base.model.config._attn_implementation != "sdpa":
         raise ValueError(f"packed scoring needs sdpa attention, base {base.name!r} was loaded with another")
-    scored: list[Scored | None] = [None] * len(rows)
-    order = sorted(range(len(rows)), key=lambda index: _packed_length(rows[index]))
-    start = 0
+    in_order: list[tuple[float, ...]] = []
     with torch.inference_mode():
-        while start < len(order):
-            end = _batch_end([_packed_length(rows[index]) for index in order[start:]], max_tokens) + start
-            batch = [rows[index] for index in order[start:end]]
-            for index, row, scores in zip(order[start:end], batch, _score_batch(base, batch), strict=True):
-                if not all(math.isfinite(score) for score in scores):
-                    raise FloatingPointError(
-                        f"task {row.task!r}, example {row.id!r}: a score is not finite: {scores}"
-                    )
-                scored[index] = Scored(row, scores)
-            start = end
-    return [item for item in scored if item is not None]
+        for batch in layout.batches:
+            in_order.extend(_score_batch(base, batch))
+    by_index = dict(zip(layout.order, in_order, strict=True))
+    scored = [Scored(row, by_index[index]) for index, row in enumerate(layout.rows)]
+    for item in scored:
+        if not all(math.isfinite(score) for score in item.scores):
+            where = f"task {item.row.task!r}, example {item.row.id!r}"
+            raise FloatingPointError(f"{where}: a score is not finite: {item.scores}")
+    return scored
 
 
 def summarise(scored: Sequence[Scored]) -> Summary:
@@ -110,48 +146,59 @@ def _batch_end(lengths: Sequence[int], max_tokens: int) -> int:
     return count
 
 
-def _score_batch(base: Base, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+def _pack_batch(rows: Sequence[Row]) -> PackedBatch:
     length = max(_packed_length(row) for row in rows)
-    ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
-    positions_NT = torch.zeros(len(rows), length, dtype=torch.long)
-    branch_NT = torch.full((len(rows), length), _PADDING)
+    ids, positions, branches = [], [], []
     reads: list[
         tuple[int, int, int]
     ] = []  # (row, position, token) of every answer token, choice after choice
     for index, row in enumerate(rows):
         prefix = len(row.prompt)
-        ids_NT[index, :prefix] = torch.tensor(row.prompt)
-        positions_NT[index, :prefix] = torch.arange(prefix)
-        branch_NT[index, :prefix] = 0
-        start = prefix
+        row_ids, row_positions, row_branches = list(row.prompt), list(range(prefix)), [0] * prefix
         for number, choice in enumerate(row.choices, start=1):
-            end = start + len(choice) - 1
-            ids_NT[index, start:end] = torch.tensor(choice[:-1], dtype=torch.long)
-            positions_NT[index, start:end] = torch.arange(prefix, prefix + len(choice) - 1)
-            branch_NT[index, start:end] = number
+            start, tail = len(row_ids), len(choice) - 1
+            row_ids += choice[:-1]
+            row_positions += range(prefix, prefix + tail)
+            row_branches += [number] * tail
             reads.append((index, prefix - 1, choice[0]))
             reads.extend((index, start + offset, token) for offset, token in enumerate(choice[1:]))
-            start = end
+        padding = length - len(row_ids)
+        ids.append(row_ids + [0] * padding)
+        positions.append(row_positions + [0] * padding)
+        branches.append(row_branches + [_PADDING] * padding)
     row_K, position_K, token_K = torch.tensor(reads).T
     keep_NT = torch.zeros(len(rows), length, dtype=torch.bool)
     keep_NT[row_K, position_K] = True
     kept_NT = keep_NT.flatten().cumsum(0).view_as(keep_NT) - 1  # index among the kept positions
+    return PackedBatch(
+        ids_NT=torch.tensor(ids),
+        positions_NT=torch.tensor(positions),
+        branch_NT=torch.tensor(branches),
+        keep_NT=keep_NT,
+        read_K=kept_NT[row_K, position_K],
+        token_K=token_K,
+        choice_lengths=tuple(tuple(len(choice) for choice in row.choices) for row in rows),
+    )
+
+
+def _score_batch(base: Base, batch: PackedBatch) -> list[tuple[float, ...]]:
     device = base.device
+    positions_NT, branch_NT = batch.positions_NT.to(device), batch.branch_NT.to(device)
     log_probs = answer_log_probs(
         base.model,
-        ids_NT.to(device),
-        keep_NT.to(device),
-        position_ids=positions_NT.to(device),
-        attention_mask=_attention_masks(base, branch_NT.to(device), positions_NT.to(device)),
+        batch.ids_NT.to(device),
+        batch.keep_NT.to(device),
+        position_ids=positions_NT,
+        attention_mask=_attention_masks(base, branch_NT, positions_NT),
     )
-    token_scores = log_probs[kept_NT[row_K, position_K].to(device), token_K.to(device)].double().tolist()
+    token_scores = log_probs[batch.read_K.to(device), batch.token_K.to(device)].double().tolist()
     scores = []
     cursor = 0
-    for row in rows:
+    for lengths in batch.choice_lengths:
         sums = []
-        for choice in row.choices:
-            sums.append(math.fsum(token_scores[cursor : cursor + len(choice)]))
-            cursor += len(choice)
+        for length in lengths:
+            sums.append(math.fsum(token_scores[cursor : cursor + length]))
+            cursor += length
         scores.append(tuple(sums))
     return scores
 

@@ -90,8 +90,9 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path).to_pylist()
-        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8").split("\n")  # JSON text may hold other line separators
+        return [json.loads(line) for line in lines if line.strip()]
+    except (pa.ArrowInvalid, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
 
 
@@ -105,6 +106,14 @@ def _example(path: Path, task: str, index: int, record: Any) -> Example:
             )
     if not all(isinstance(choice, str) for choice in record["choices"]):
         raise ValueError(f"{path}, row {index}: every choice must be text, got {record['choices']!r}")
-    name = str(record.get("id", f"{index:07d}"))
-    cluster = str(record.get("cluster", name))
-    return Example(task, name, record["prompt"], tuple(record["choices"]), record["gold"], cluster)
+    name = _text_or(record.get("id"), f"{index:07d}")
+    cluster = _text_or(record.get("cluster"), name)
+    try:
+        return Example(task, name, record["prompt"], tuple(record["choices"]), record["gold"], cluster)
+    except ValueError as error:
+        raise ValueError(f"{path}, row {index}: {error}") from None
+
+
+def _text_or(value: Any, default: str) -> str:
+    """`value` as text; `default` where a row leaves the optional column out or null."""
+    return default if value is None else str(value)

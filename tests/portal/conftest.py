@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import settings
 
 from portal.bases import Base
 from tests.portal.tiny import make_base
+
+settings.register_profile("busy machine", deadline=None, database=None)
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

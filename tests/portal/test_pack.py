@@ -13,8 +13,9 @@ from portal.learner import Learner
 from portal.learners import build_learner
 from portal.pack import Pack
 from portal.results import PREDICTIONS, RESULTS
+from portal.rows import RowTable
 from portal.sites import MODULE_PATHS
-from tests.portal.tiny import make_base, make_rows, make_run
+from tests.portal.tiny import make_base, make_row, make_rows, make_run
 
 WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=6, alpha=12)
 
@@ -193,3 +194,10 @@ def test_last_epoch_evaluation_is_owed_once(bases: dict[str, Base], source: Path
     results = run_to_end(make_pack(bases, [run], source))[run.key]
 
     assert {row["epoch"] for row in results} == {3}
+
+
+def test_rows_of_another_tokenizer_are_refused_before_the_first_step(bases: dict[str, Base]) -> None:
+    rows = RowTable([make_row(prompt=(1, 2, 128), choices=((3,), (4,)))])
+
+    with pytest.raises(ValueError, match="knows 128 tokens, its rows use id 128"):
+        Pack({"target": bases["target"]}, {"target": rows}, [])

@@ -1,5 +1,7 @@
 """Tiny real bases with random weights and a character tokenizer: the whole method in milliseconds."""
 
+import copy
+import dataclasses
 import string
 
 import torch
@@ -16,8 +18,9 @@ from transformers import (
 
 from portal.bases import Base
 from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
-from portal.rows import RowTable, encode_example
-from portal.sites import find_sites
+from portal.hypernet import Factors
+from portal.rows import Row, RowTable, encode_example
+from portal.sites import find_sites, group_sites
 from portal.tasks.example import SPLITS, Example
 
 TASKS = ("colours", "sums", "names")
@@ -82,6 +85,15 @@ def make_base(name: str, family: str, *, hidden: int = 24, layers: int = 3, seed
     return Base(name, f"digest-{name}", name, model, tokenizer, LAYER_PATH, find_sites(model, LAYER_PATH))
 
 
+def make_uneven_base(name: str) -> Base:
+    """A base whose middle layer has a narrower feed-forward: site groups of unequal widths."""
+    base = make_base(name, "qwen3")
+    narrow = copy.deepcopy(base.model.config)
+    narrow.intermediate_size = 40
+    base.model.model.layers[1].mlp = type(base.model.model.layers[1].mlp)(narrow).requires_grad_(False)
+    return dataclasses.replace(base, sites=find_sites(base.model, LAYER_PATH))
+
+
 def make_examples(task: str, split: str, count: int) -> list[Example]:
     examples = []
     for index in range(count):
@@ -121,3 +133,29 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
     }
     refs = tuple(BaseRef(name=name, revision=f"digest-{name}") for name in bases)
     return RunConfig(method=method, bases=refs, **(parts | changes))
+
+
+def make_row(
+    prompt: tuple[int, ...],
+    choices: tuple[tuple[int, ...], ...],
+    *,
+    gold: int = 0,
+    task: str = "colours",
+    name: str = "000",
+    chars: tuple[int, ...] | None = None,
+) -> Row:
+    """A row straight from token ids; a choice counts two characters a token unless `chars` says otherwise."""
+    lengths = chars or tuple(2 * len(choice) for choice in choices)
+    return Row(task, name, "test", name, prompt, choices, gold, lengths, lengths, 0)
+
+
+def random_factors(base: Base, modules: tuple[str, ...], *, rank: int, slots: int, seed: int) -> Factors:
+    """Factors large enough to move every logit of a tiny base."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        group: (
+            0.3 * torch.randn(slots, len(group.layers), rank, group.d_in, generator=generator),
+            0.3 * torch.randn(slots, len(group.layers), group.d_out, rank, generator=generator),
+        )
+        for group in group_sites(base.sites, modules)
+    }

@@ -1,0 +1,62 @@
+"use strict";
+// Tables sort by a click on a column's head: numbers by their first number, words by the alphabet, dashes last.
+const numberIn = (text) => {
+  const found = text.replace(/\u2212/g, "-").replace(/,/g, "").match(/-?\d+(\.\d+)?(e[+-]?\d+)?/);
+  return found ? Number(found[0]) : NaN;
+};
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => {
+    const head = button.closest("th");
+    const body = head.closest("table").tBodies[0];
+    const column = head.cellIndex;
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const word = head.classList.contains("word");
+    const before = (a, b) => {
+      const [left, right] = [a.cells[column].textContent, b.cells[column].textContent];
+      if (word) return up ? left.localeCompare(right) : right.localeCompare(left);
+      const [x, y] = [numberIn(left), numberIn(right)];
+      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
+      return up ? x - y : y - x;
+    };
+    body.append(...[...body.rows].sort(before));
+  });
+}
+// The nearest titled point within reach of the pointer or finger shows its value.
+const REACH_PX = 22;
+const label = document.createElement("div");
+label.id = "pointer";
+label.hidden = true;
+label.setAttribute("aria-hidden", "true");
+document.body.append(label);
+const distance = (box, x, y) => {
+  const dx = Math.max(box.left - x, 0, x - box.right);
+  const dy = Math.max(box.top - y, 0, y - box.bottom);
+  const middle = Math.hypot((box.left + box.right) / 2 - x, (box.top + box.bottom) / 2 - y);
+  return [Math.hypot(dx, dy), middle];
+};
+const show = (svg, event) => {
+  let best = null;
+  let least = [REACH_PX, Infinity];
+  for (const point of svg.querySelectorAll(".tip")) {
+    const away = distance(point.getBoundingClientRect(), event.clientX, event.clientY);
+    if (away[0] < least[0] || (away[0] === least[0] && away[1] < least[1])) [best, least] = [point, away];
+  }
+  label.hidden = best === null;
+  if (best === null) return;
+  label.textContent = best.dataset.tip;
+  const room = document.documentElement.clientWidth - label.offsetWidth - 8;
+  label.style.left = `${Math.max(8, Math.min(event.clientX + 14, room))}px`;
+  label.style.top = `${Math.max(8, event.clientY - label.offsetHeight - 12)}px`;
+};
+for (const svg of document.querySelectorAll("figure svg")) {
+  // The label replaces the browser's own: both at once would cover each other.
+  for (const point of svg.querySelectorAll(".tip")) {
+    point.dataset.tip = point.querySelector("title").textContent;
+    point.querySelector("title").remove();
+  }
+  svg.addEventListener("pointermove", (event) => show(svg, event));
+  svg.addEventListener("pointerdown", (event) => show(svg, event));
+  svg.addEventListener("pointerleave", () => { label.hidden = true; });
+}

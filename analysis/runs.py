@@ -1,0 +1,222 @@
+"""`Run` and its `Cell`: the rows of a result table, gathered by run and base."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from portal.results import RESULTS, read_table
+
+METHOD_ORDER = ("base", "cross_lora", "hypernet", "portal", "lora")
+METHOD_LABELS = {
+    "base": "frozen base",
+    "lora": "per-task LoRA",
+    "hypernet": "LoRA hypernet",
+    "portal": "PorTAL",
+    "cross_lora": "Cross-LoRA",
+    "source": "joint source",
+}
+ALL_MODULES = "q,k,v,o,gate,up,down"
+
+
+class Variant(NamedTuple):
+    """What distinguishes one way of adapting a base from another, data size and seed apart."""
+
+    method: str
+    modules: str | None
+    rank: int | None
+    sources: tuple[str, ...] | None
+
+    @property
+    def settings(self) -> str:
+        """Modules and rank for people: `all r16`, `q,v r8`; empty for the frozen base."""
+        if self.modules is None:
+            return ""
+        modules = "all" if self.modules == ALL_MODULES else self.modules
+        return f"{modules} r{self.rank}" if self.rank is not None else modules
+
+    @property
+    def label(self) -> str:
+        """The method's name for people; METHOD_LABELS, or the method itself."""
+        return METHOD_LABELS.get(self.method, self.method)
+
+    def sort_key(self) -> tuple[int, str, int, str, int, tuple[str, ...]]:
+        """Methods in METHOD_ORDER, unknown ones before the LoRA; few modules before many."""
+        known = self.method in METHOD_ORDER
+        place = METHOD_ORDER.index(self.method) if known else len(METHOD_ORDER) - 2
+        modules = self.modules or ""
+        return place, self.method, modules.count(","), modules, self.rank or 0, self.sources or ()
+
+
+class Cell(NamedTuple):
+    """One line of the main table: a base, a variant and a calibration size (null for the frozen base)."""
+
+    base: str
+    variant: Variant
+    size: int | None
+
+    @property
+    def method(self) -> str:
+        return self.variant.method
+
+
+class Score(NamedTuple):
+    """The scores of one (run, task, epoch, split)."""
+
+    num_examples: int
+    chance: float
+    acc: float
+    acc_norm: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a whole run took; null for the frozen base."""
+
+    trained_params: int | None
+    train_tokens: int | None
+    train_flops: float | None
+    wall_s: float | None
+
+
+@dataclass
+class Run:
+    """One run on one base. `scores` are by split, then epoch, then task."""
+
+    key: str
+    cell: Cell
+    seed: int | None
+    cost: Cost
+    acc_norm_unit: str
+    scores: dict[str, dict[int, dict[str, Score]]] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task scored at any epoch, sorted."""
+        return tuple(
+            sorted({task for epochs in self.scores.values() for tasks in epochs.values() for task in tasks})
+        )
+
+    @property
+    def num_epochs(self) -> int:
+        """How many epochs were scored on any split."""
+        return len({epoch for epochs in self.scores.values() for epoch in epochs})
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of a result table. `duplicates` are keys of runs whose place another run fills."""
+
+    runs: tuple[Run, ...]
+    duplicates: tuple[str, ...]
+    prompt_sets: tuple[str, ...]
+    devices: tuple[str, ...]
+    eval_sets: Mapping[tuple[str, str], str]
+    names: tuple[str, ...]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Bases that carry a run which is not a source run; bases that something was ported to come first."""
+        ported = {run.cell.base for run in self.runs if run.cell.method == "portal"}
+        bases = {run.cell.base for run in self.runs if run.cell.method != "source"}
+        return tuple(sorted(bases, key=lambda base: (base not in ported, base)))
+
+    @property
+    def cells(self) -> dict[Cell, tuple[Run, ...]]:
+        """Runs by cell, each cell's runs in seed order."""
+        cells: dict[Cell, list[Run]] = {}
+        for run in self.runs:
+            cells.setdefault(run.cell, []).append(run)
+        return {
+            cell: tuple(sorted(runs, key=lambda run: (run.seed is not None, run.seed or 0)))
+            for cell, runs in sorted(cells.items(), key=lambda item: cell_order(item[0]))
+        }
+
+
+def cell_order(cell: Cell) -> tuple[str, tuple[int, str, int, str, int, tuple[str, ...]], int]:
+    """The order in which cells are shown: base, method, size."""
+    return cell.base, cell.variant.sort_key(), cell.size or 0
+
+
+def load_study(path: Path) -> Study:
+    """The runs in the result table at `path`; a ValueError names what is wrong with the file."""
+    return gather_runs(read_table(path, RESULTS))
+
+
+def gather_runs(table: pa.Table) -> Study:
+    """The runs in a result table.
+
+    Two runs in the same place (cell and seed; say, one scored every epoch, one only the last) count once: the
+    one with more scored epochs, then the smaller key. ValueError when a task was scored on unlike rows.
+    """
+    rows = table.to_pylist()
+    eval_sets = _check_comparable(rows)
+    runs: dict[tuple[str, str], Run] = {}
+    for row in rows:
+        place = (row["run"], row["base"])
+        if place not in runs:
+            runs[place] = Run(row["run"], _cell_of(row), row["seed"], _cost_of(row), row["acc_norm_unit"])
+        run = runs[place]
+        run.cost = _larger_cost(run.cost, _cost_of(row))
+        epochs = run.scores.setdefault(row["split"], {})
+        epochs.setdefault(row["epoch"], {})[row["task"]] = Score(
+            row["num_examples"], row["chance"], row["acc"], row["acc_norm"], row["log_loss"]
+        )
+    kept: dict[tuple[Cell, int | None], Run] = {}
+    for run in sorted(runs.values(), key=lambda run: (-run.num_epochs, run.key)):
+        kept.setdefault((run.cell, run.seed), run)
+    chosen = sorted(kept.values(), key=lambda run: (cell_order(run.cell), run.seed or 0, run.key))
+    passed_over = {run.key for run in runs.values()} - {run.key for run in chosen}
+    return Study(
+        runs=tuple(chosen),
+        duplicates=tuple(sorted(passed_over)),
+        prompt_sets=_distinct(row["prompt_set"] for row in rows),
+        devices=_distinct(row["device"] for row in rows),
+        eval_sets=eval_sets,
+        names=_distinct(row["study"] for row in rows),
+    )
+
+
+def _check_comparable(rows: list[dict]) -> dict[tuple[str, str], str]:
+    """The evaluation-set hash of every (task, split); unlike hashes cannot be put in one table."""
+    seen: dict[tuple[str, str], str] = {}
+    for row in rows:
+        place = (row["task"], row["split"])
+        if seen.setdefault(place, row["eval_set"]) != row["eval_set"]:
+            raise ValueError(
+                f"task {row['task']!r}, split {row['split']!r}: run {row['run']} was scored on "
+                f"another evaluation set ({row['eval_set'][:12]}) than the runs before it "
+                f"({seen[place][:12]}); report them apart"
+            )
+    return seen
+
+
+def _cell_of(row: dict) -> Cell:
+    sources = tuple(row["sources"]) if row["sources"] is not None else None
+    return Cell(row["base"], Variant(row["method"], row["modules"], row["rank"], sources), row["size"])
+
+
+def _cost_of(row: dict) -> Cost:
+    return Cost(row["trained_params"], row["train_tokens"], row["train_flops"], row["wall_s"])
+
+
+def _larger_cost(first: Cost, second: Cost) -> Cost:
+    """Counters grow while a run trains, so its totals are the largest values seen."""
+
+    def larger(a: float | None, b: float | None) -> float | None:
+        return b if a is None else a if b is None else max(a, b)
+
+    tokens = larger(first.train_tokens, second.train_tokens)
+    return Cost(
+        trained_params=first.trained_params if first.trained_params is not None else second.trained_params,
+        train_tokens=None if tokens is None else int(tokens),
+        train_flops=larger(first.train_flops, second.train_flops),
+        wall_s=larger(first.wall_s, second.wall_s),
+    )
+
+
+def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({value for value in values if value}))

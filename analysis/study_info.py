@@ -1,0 +1,75 @@
+"""`StudyInfo`: what the caller knows about a study that the result table does not say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.runs import METHOD_LABELS
+
+KNOWN_KEYS = ("facts", "failed", "missing", "notes")
+RUN_KEYS = ("run", "method", "base", "size", "seed", "cause", "log")
+
+
+@dataclass(frozen=True)
+class AbsentRun:
+    """A planned run without results; null where the caller did not say."""
+
+    run: str | None = None
+    method: str | None = None
+    base: str | None = None
+    size: int | None = None
+    seed: int | None = None
+    cause: str | None = None
+    log: str | None = None
+
+    def describe(self) -> str:
+        """`PorTAL on mini-gemma3, size 250, seed 1`, with what is known."""
+        label = METHOD_LABELS.get(self.method or "", self.method or "run")
+        text = f"{label} on {self.base}" if self.base else label
+        if self.size is not None:
+            text += f", size {self.size}"
+        if self.seed is not None:
+            text += f", seed {self.seed}"
+        return f"{text} ({self.run})" if self.run else text
+
+
+@dataclass(frozen=True)
+class StudyInfo:
+    """Facts to show (name -> text, a list or a mapping of texts), runs that failed or are missing, notes."""
+
+    facts: Mapping[str, object]
+    failed: tuple[AbsentRun, ...] = ()
+    missing: tuple[AbsentRun, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, info: Mapping[str, object]) -> "StudyInfo":
+        """Reads KNOWN_KEYS; runs are dicts of RUN_KEYS. Raises ValueError for any other key or shape."""
+        unknown = sorted(set(info) - set(KNOWN_KEYS))
+        if unknown:
+            raise ValueError(f"report info: unknown key {unknown[0]!r}; known: {', '.join(KNOWN_KEYS)}")
+        facts = info.get("facts", {})
+        if not isinstance(facts, Mapping):
+            raise ValueError(f"report info: facts must be a mapping, got {type(facts).__name__}")
+        notes = _items(info, "notes")
+        return cls(
+            facts=facts,
+            failed=tuple(_absent_run(run) for run in _items(info, "failed")),
+            missing=tuple(_absent_run(run) for run in _items(info, "missing")),
+            notes=tuple(str(note) for note in notes),
+        )
+
+
+def _items(info: Mapping[str, object], key: str) -> Sequence[object]:
+    value = info.get(key, ())
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"report info: {key} must be a list, got {type(value).__name__}")
+    return value
+
+
+def _absent_run(run: object) -> AbsentRun:
+    if not isinstance(run, Mapping):
+        raise ValueError(f"report info: a run must be a mapping, got {type(run).__name__}")
+    unknown = sorted(set(run) - set(RUN_KEYS))
+    if unknown:
+        raise ValueError(f"report info: unknown key {unknown[0]!r} of a run; known: {', '.join(RUN_KEYS)}")
+    return AbsentRun(**run)

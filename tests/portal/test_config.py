@@ -1,0 +1,217 @@
+"""Configs refuse what does not fit, in one line, and a run's key covers every field."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from portal.config import METHODS, AdapterConfig, HypernetConfig, RunConfig, TrainConfig, explain, nearest
+from tests.portal.tiny import make_run
+
+CHANGES: dict[tuple[str | int, ...], Any] = {
+    ("version",): 2,
+    ("method",): "source",
+    ("bases", 0, "name"): "other",
+    ("bases", 0, "revision"): "other",
+    ("data", "suite"): "other",
+    ("data", "tasks", 0): "other",
+    ("data", "tasks", 1): "other",
+    ("data", "tasks", 2): "other",
+    ("data", "prompt_set"): "other",
+    ("data", "size"): None,
+    ("data", "eval_size"): 7,
+    ("data", "max_prompt"): 7,
+    ("data", "data_hash"): "1",
+    ("adapter", "modules", 0): "k",
+    ("adapter", "modules", 1): "o",
+    ("adapter", "rank"): 5,
+    ("adapter", "alpha"): 9,
+    ("hypernet", "d_latent"): 11,
+    ("hypernet", "d_layer"): 7,
+    ("hypernet", "hidden"): 17,
+    ("hypernet", "d_core"): 13,
+    ("train", "epochs"): 3,
+    ("train", "batch_size"): 3,
+    ("train", "lr"): 0.02,
+    ("train", "lr_latent"): 0.02,
+    ("train", "weight_decay"): 0.1,
+    ("train", "clip_norm"): 2.0,
+    ("train", "ema_decay"): 0.5,
+    ("train", "ema_floor"): 0.01,
+    ("train", "schedule"): "linear",
+    ("train", "warmup_ratio"): 0.1,
+    ("train", "evaluate"): "last_epoch",
+    ("seed",): 1,
+    ("source",): "1" * 16,
+    ("source_bases",): ["other"],
+}
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:
+    if isinstance(value, dict):
+        return set().union(*(leaves(item, (*path, key)) for key, item in value.items()))
+    if isinstance(value, list):
+        return set().union(*(leaves(item, (*path, index)) for index, item in enumerate(value)))
+    return {path}
+
+
+def changed(run: RunConfig, path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    raw = json.loads(run.canonical_json())
+    parent = raw
+    for part in path[:-1]:
+        parent = parent[part]
+    parent[path[-1]] = value
+    return raw
+
+
+def explanation(raw: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate(raw)
+    return explain(caught.value, RunConfig)
+
+
+def test_the_changes_below_touch_every_field_of_a_run() -> None:
+    assert set(CHANGES) == leaves(json.loads(make_run("portal", "tiny").canonical_json()))
+
+
+@pytest.mark.parametrize("path", CHANGES, ids=lambda path: ".".join(map(str, path)))
+def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
+    run = make_run("portal", "tiny")
+    raw = changed(run, path, CHANGES[path])
+    if path == ("method",):
+        raw["source"] = None  # a source run takes none
+
+    assert RunConfig.model_validate(raw).key != run.key
+
+
+def test_the_key_of_a_run_is_pinned() -> None:
+    run = make_run("source", "one", "two")
+
+    assert run.key == "2b1884ebe0291a43"
+
+
+def test_a_config_read_back_from_its_json_is_equal_and_has_the_same_key() -> None:
+    for method in METHODS:
+        run = make_run(method, "tiny")
+
+        again = RunConfig.model_validate_json(run.canonical_json())
+
+        assert again == run
+        assert again.key == run.key
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (("sed",), "sed: unknown key; did you mean 'seed'?"),
+        (("train", "epoch"), "train.epoch: unknown key; did you mean 'epochs'?"),
+        (("hypernet", "d_latnet"), "hypernet.d_latnet: unknown key; did you mean 'd_latent'?"),
+        (("data", "sizes"), "data.sizes: unknown key; did you mean 'size'?"),
+        (("bases", 0, "nme"), "bases.0.nme: unknown key; did you mean 'name'?"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_one(path: tuple[str | int, ...], message: str) -> None:
+    assert explanation(changed(make_run("portal", "tiny"), path, 1)) == message
+
+
+def test_an_unknown_key_that_is_near_to_none_lists_them_all() -> None:
+    message = explanation(changed(make_run("portal", "tiny"), ("adapter", "zzzzzz"), 1))
+
+    assert message == "adapter.zzzzzz: unknown key; known: alpha, modules, rank"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("train", "lr"), 0),
+        (("train", "lr"), float("nan")),
+        (("train", "lr"), "fast"),
+        (("train", "schedule"), "cosine"),
+        (("train", "ema_decay"), 1),
+        (("adapter", "rank"), 0),
+        (("adapter", "modules"), ["q", "qkv"]),
+        (("data", "size"), 0),
+        (("data", "tasks"), []),
+        (("bases",), []),
+        (("seed",), -1),
+        (("method",), "dora"),
+    ],
+)
+def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_value(
+    path: tuple[str | int, ...], value: Any
+) -> None:
+    message = explanation(changed(make_run("portal", "tiny"), path, value))
+
+    assert message.startswith(".".join(map(str, path)))
+    assert "\n" not in message
+    assert repr(value[-1] if value == ["q", "qkv"] else value) in message
+
+
+def test_a_missing_key_is_named() -> None:
+    raw = json.loads(make_run("portal", "tiny").canonical_json())
+    del raw["data"]["prompt_set"]
+
+    assert explanation(raw) == "data.prompt_set: Field required"
+
+
+@pytest.mark.parametrize("modules", [[], ["q", "q"]])
+def test_modules_must_be_some_without_repeats(modules: list[str]) -> None:
+    message = explanation(changed(make_run("portal", "tiny"), ("adapter", "modules"), modules))
+
+    assert message == f"adapter: modules must be a non-empty list without repeats, got {modules}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("part", ["adapter", "hypernet", "train", "seed", "source"])
+def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_others(
+    method: str, part: str
+) -> None:
+    run = make_run(method, "tiny")
+    others = {
+        "adapter": AdapterConfig(),
+        "hypernet": HypernetConfig(),
+        "train": TrainConfig(),
+        "seed": 0,
+        "source": "0" * 16,
+    }
+    has = getattr(run, part) is not None
+    raw = run.model_dump() | {part: None if has else others[part]}
+
+    message = explanation(raw)
+
+    assert message.endswith(f"method {method!r} {'needs' if has else 'takes no'} {part!r}")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_a_source_run_has_several_bases(method: str) -> None:
+    if method == "source":
+        assert len(make_run(method, "one", "two").bases) == 2
+        return
+    with pytest.raises(ValidationError, match=f"method '{method}' runs on one base, got 2"):
+        make_run(method, "one", "two")
+
+
+def test_a_config_cannot_be_changed() -> None:
+    run = make_run("lora", "tiny")
+
+    with pytest.raises(ValidationError, match="frozen"):
+        run.seed = 3  # type: ignore[misc]
+
+
+def test_the_defaults_are_the_papers() -> None:
+    assert (AdapterConfig().rank, AdapterConfig().scaling) == (8, 2.0)
+    assert HypernetConfig().model_dump() == {"d_latent": 256, "d_layer": 32, "hidden": 512, "d_core": 1024}
+    train = TrainConfig()
+    assert (train.epochs, train.batch_size, train.lr, train.lr_latent) == (5, 4, 1e-3, 2e-3)
+    assert (train.clip_norm, train.ema_decay, train.ema_floor, train.weight_decay) == (1.0, 0.9, 1e-3, 0.0)
+
+
+def test_a_run_is_described_by_method_bases_size_and_seed() -> None:
+    assert make_run("source", "one", "two").describe() == "source one+two n9 s0"
+    assert make_run("base", "one").describe() == "base one"
+
+
+def test_nearest_suggests_a_close_word_and_otherwise_lists_all() -> None:
+    assert nearest("sead", ["seed", "size"]) == "; did you mean 'seed'?"
+    assert nearest("xyz", ["seed", "bases"]) == "; known: bases, seed"
