@@ -21,7 +21,7 @@ from tests.portal.tiny import TASKS, character_tokenizer, make_examples, make_mo
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with tasks, a Qwen3 and a Gemma-3 base, a study, a trained source and its port."""
+    """A folder with tasks, bases of three families, a source trained on two and its port to the third."""
     folder = tmp_path_factory.mktemp("world")
     for task in TASKS:
         (folder / "data" / task).mkdir(parents=True)
@@ -33,14 +33,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             lines = "\n".join(json.dumps(record) for record in records)
             (folder / "data" / task / f"{split}.jsonl").write_text(lines)
     known = {}
-    for family in ("qwen3", "gemma3"):
+    for family in ("qwen3", "llama", "gemma3"):
         make_model(family, hidden=24, layers=2, seed=0).save_pretrained(folder / family)
         character_tokenizer(bos=family == "gemma3").save_pretrained(folder / family)
         known[f"tiny-{family}"] = KnownBase(
             f"tiny-{family}", str(folder / family), None, "Apache-2.0", "test"
         )
     arguments = ["--data", str(folder / "data"), "--examples", "8", "--epochs", "1"]
-    source = ["train", "--source", "tiny-qwen3", "--out", str(folder / "source"), "--rank", "2"]
+    source = ["train", "--source", "tiny-qwen3,tiny-llama", "--out", str(folder / "source"), "--rank", "2"]
     ported = ["port", str(folder / "source"), "--to", "tiny-gemma3", "--out", str(folder / "ported")]
     with pytest.MonkeyPatch.context() as patch:
         for name, base in known.items():
@@ -212,11 +212,24 @@ MISTAKES = {
         "0",
         "1",
     ),
-    "artifact task": (["export", "{w}/source", "--task", "summs", "--out", "{t}/o"], "'summs'", "sums"),
+    "artifact task": (["export", "{w}/ported", "--task", "summs", "--out", "{t}/o"], "'summs'", "sums"),
+    "artifact of which base": (
+        ["export", "{w}/source", "--task", "sums", "--out", "{t}/o"],
+        "tiny-llama",
+        "name one",
+    ),
     "artifact": (["export", "{t}/nothing", "--task", "sums", "--out", "{t}/o"], "nothing", "artifact"),
     "foreign artifact": (["export", "{w}/qwen3", "--task", "sums", "--out", "{t}/o"], "qwen3", "artifact"),
     "artifact of another base": (
-        ["eval", "--base", "tiny-gemma3", "--data", "{w}/data", "--artifact", "{w}/source"],
+        [
+            "eval",
+            "--base",
+            "tiny-gemma3",
+            "--data",
+            "{w}/data",
+            "--artifact",
+            "{w}/source/artifact/tiny-qwen3",
+        ],
         "gemma3",
         "portal port",
     ),
@@ -281,8 +294,7 @@ def test_a_mistake_in_a_study_file_is_one_line(
 def test_damaged_weights_of_an_artifact_are_refused(
     damage: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (source,) = (world / "source" / "artifact").glob("*")
-    shutil.copytree(source, tmp_path / "copy")
+    shutil.copytree(world / "source" / "artifact" / "tiny-qwen3", tmp_path / "copy")
     weights = tmp_path / "copy" / "model.safetensors"
     data = weights.read_bytes()
     weights.write_bytes({"truncated": data[:-100], "empty": b"", "not safetensors": b"x" * 200}[damage])
@@ -313,7 +325,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused(
     (tmp_path / "file").write_text("mine")
     out = str(tmp_path / "file" / "out")
 
-    assert main(["export", str(world / "source"), "--task", "sums", "--out", out]) == 2
+    assert main(["export", str(world / "ported"), "--task", "sums", "--out", out]) == 2
     assert out in _only_line(capsys)
     assert main(["sweep", "run", _write_study(world, tmp_path), "--out", out]) == 2
     assert out in _only_line(capsys)

@@ -1,0 +1,58 @@
+# `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test check format report clean
+
+# The first interpreter found that is new enough; `make PYTHON=...` names another.
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+endif
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= portal-demo
+# The stamp names the interpreter version and the place of the tree: another Python or a moved tree installs anew.
+IDENTITY := $(shell $(PYTHON) -c 'import sys, os, zlib; print("%d.%d-%08x" % (*sys.version_info[:2], zlib.crc32(os.getcwd().encode())))' 2>/dev/null)
+STAMP := $(VENV)/.installed-$(IDENTITY)
+
+help:
+	@echo 'make demo    the demo study on embedded bases; the report lands in $(OUT)/report'
+	@echo 'make test    the whole test suite'
+	@echo 'make check   format, lint and types'
+	@echo 'make format  rewrite the files in the project format'
+	@echo 'make report  rebuild the report in $(OUT) from its result tables'
+	@echo 'make venv    only the set-up; make clean removes it'
+
+venv: $(STAMP)
+
+# A stamp that is only older than its inputs is brought up to date in place; without one the environment is made anew.
+$(STAMP): pyproject.toml constraints.txt
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "portal: no Python 3.11 or newer found (PYTHON='$(PYTHON)'); name one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@test -e $@ || $(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "portal: '$(PYTHON) -m venv' failed; on Debian and Ubuntu it needs the package python3-venv" >&2; exit 2; }
+	@echo 'Installing into $(VENV) (once; some minutes on a slow line)'
+	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: venv
+	$(BIN)/portal demo --out $(OUT)
+
+test: venv
+	$(BIN)/python -m pytest
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+report: venv
+	$(BIN)/portal report $(OUT)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

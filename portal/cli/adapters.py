@@ -1,0 +1,241 @@
+"""Adapters from the command line: `portal export` writes one in PEFT format, `portal eval` scores a base."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from portal.cli.output import comma_list, print_table
+
+if TYPE_CHECKING:
+    from portal.artifact import Artifact
+    from portal.bases import Base
+    from portal.rows import Row
+
+METRICS = ("acc", "acc_norm", "log_loss", "num_examples")
+
+
+def export(
+    artifact: Annotated[str, typer.Argument(help="Folder or hub id of an artifact.")],
+    task: Annotated[str, typer.Option(help="Which of its tasks.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new adapter.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Load base and adapter through peft; compare logits.")
+    ] = False,
+) -> None:
+    """Write one task's adapter in PEFT format; the base is loaded only to --check it."""
+    from portal.artifact import load_artifact
+    from portal.peft_export import check_export, export_task
+
+    source = load_artifact(find_artifact(artifact))
+    source.task_index(task)
+    claim_folder(out)
+    export_task(source, task, out)
+    if check:
+        base = _base_of(source)
+        scaling = source.config.adapter.scaling
+        difference = check_export(out, base, source.factors((task,)), scaling)
+        typer.echo(
+            f"checked through peft on {base.name}: logits equal the injected adapter's to {difference:.1e}"
+        )
+    typer.echo(f"{task}: {out}")
+
+
+def evaluate(
+    base: Annotated[str, typer.Option(help="Short name, folder or hub id.")],
+    artifact: Annotated[str | None, typer.Option(help="Score with the adapters of this artifact.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Score with this PEFT adapter.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Comma-separated; default: all of the artifact or suite.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="'mini', or a folder of task folders.")] = "mini",
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many rows a task (a fixed seeded sample).")
+    ] = None,
+    max_prompt: Annotated[
+        int, typer.Option(help="Longest prompt in tokens; longer ones lose their left end.")
+    ] = 768,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a base on multiple-choice tasks, alone or with an adapter."""
+    from portal.artifact import load_artifact
+    from portal.bases import load_base, load_tokenizer
+    from portal.score import score_rows, summarise
+    from portal.suites import load_suite
+    from portal.tasks.example import SPLITS
+
+    if artifact is not None and adapter is not None:
+        raise ValueError("--artifact and --adapter exclude each other: give one of them")
+    for name, value in (("--limit", limit), ("--max-prompt", max_prompt)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} {value}: at least 1")
+    comma_list(split, known=SPLITS, what="split")
+    suite = load_suite(data)
+    source = None if artifact is None else load_artifact(find_artifact(artifact, base=base))
+    chosen = suite.choose(_wanted_tasks(tasks, source, suite.tasks))
+    if source is not None:
+        for task in chosen:
+            source.task_index(task)
+    tokenizer = load_tokenizer(base)
+    rows = {task: _rows(suite.examples(task, split), split, tokenizer, max_prompt, limit) for task in chosen}
+    loaded = load_base(base, device=chosen_device(device))
+    if source is not None:
+        _check_belongs(source, loaded)
+    scores: dict[str, dict[str, float]] = {}
+    with _peft_adapter(loaded, adapter):
+        for task in chosen:
+            with _injected(loaded, source, task):
+                summary = summarise(score_rows(loaded, rows[task]))
+            scores[task] = {metric: getattr(summary, metric) for metric in METRICS}
+    macro = {metric: sum(scores[task][metric] for task in chosen) / len(chosen) for metric in METRICS[:-1]}
+    if as_json:
+        typer.echo(json.dumps({"base": base, "tasks": scores, "macro": macro}))
+        return
+    table = [[task, *(f"{scores[task][metric]:.4f}" for metric in METRICS[:-1])] for task in chosen]
+    counts = [f"{scores[task]['num_examples']}" for task in chosen]
+    table = [[*line, count] for line, count in zip(table, counts, strict=True)]
+    table.append(["mean over tasks", *(f"{macro[metric]:.4f}" for metric in METRICS[:-1]), ""])
+    print_table(["task", *METRICS], table)
+
+
+def list_artifacts(location: str) -> dict[str, str]:
+    """Artifact folders by name: `location` itself, or those in the output of `portal train` or `portal port`.
+
+    Joint training leaves one for each source base; they share latents and core.
+    """
+    folder, nested = Path(location), Path(location) / "artifact"
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return {folder.name: location}
+    if (nested / "config.json").is_file():
+        return {nested.name: str(nested)}
+    found = {path.parent.name: str(path.parent) for path in sorted(nested.glob("*/config.json"))}
+    return found or {folder.name: location}
+
+
+def find_artifact(location: str, *, base: str | None = None) -> str:
+    """The one artifact of `list_artifacts`, or the one of `base`; ValueError when the choice is open."""
+    from portal.hypernet_learner import artifact_subfolder
+
+    found = list_artifacts(location)
+    if base is not None and artifact_subfolder(base) in found:
+        return found[artifact_subfolder(base)]
+    if len(found) > 1:
+        first = next(iter(found.values()))
+        raise ValueError(f"{location}: holds artifacts of {', '.join(found)}; name one of them: {first}")
+    return next(iter(found.values()))
+
+
+def claim_folder(folder: Path) -> None:
+    """Make the output folder; OSError or ValueError when nothing can be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".portal-write-test"
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
+def chosen_device(name: str | None) -> str:
+    """`name` checked, by default `cuda` where there is one, else `cpu`; ValueError for an absent device."""
+    import torch
+
+    available = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    if name is not None and name.split(":")[0] not in available:
+        raise ValueError(f"device {name!r} is not available here; available: {', '.join(available)}")
+    return name or available[-1]
+
+
+def _wanted_tasks(
+    tasks: str | None, source: "Artifact | None", known: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    if tasks is not None:
+        return comma_list(tasks, known=known, what="task")
+    return None if source is None else source.config.tasks
+
+
+def _rows(
+    examples: list[Any], split: str, tokenizer: Any, max_prompt: int, limit: int | None
+) -> "tuple[Row, ...]":
+    from portal.batches import evaluation_rows
+    from portal.rows import encode_example
+
+    rows = [encode_example(example, split, tokenizer, max_prompt=max_prompt) for example in examples]
+    rows.sort(key=lambda row: row.id)
+    return evaluation_rows(rows, limit or len(rows))
+
+
+def _base_of(source: "Artifact") -> "Base":
+    from portal.bases import load_base
+
+    return load_base(source.config.base_model_name_or_path)
+
+
+def _check_belongs(source: "Artifact", base: "Base") -> None:
+    """ValueError unless the artifact's converter was made for a base of these widths and these weights."""
+    from portal.sites import group_sites
+
+    config = source.config
+    widths = [(g.module, g.d_in, g.d_out, g.layers) for g in group_sites(base.sites, config.adapter.modules)]
+    same_widths = sorted(widths) == sorted((g.module, g.d_in, g.d_out, g.layers) for g in config.groups)
+    other_weights = config.base_model_revision is not None and config.base_model_revision != base.revision
+    if not same_widths or other_weights:
+        raise ValueError(
+            f"{source.folder}: belongs to base {config.base_model_name_or_path!r}, not to {base.name!r}; "
+            f"`portal port {source.folder} --to {base.name} --out DIR` makes one that does"
+        )
+
+
+@contextmanager
+def _injected(base: "Base", source: "Artifact | None", task: str) -> Iterator[None]:
+    from portal.adapt import AdapterHooks, Segment
+
+    if source is None:
+        yield
+        return
+    segment = Segment(1, source.factors((task,)), source.config.adapter.scaling)
+    factors = {group: (a.to(base.device), b.to(base.device)) for group, (a, b) in segment.factors.items()}
+    with AdapterHooks(base.model, base.sites).active([Segment(1, factors, segment.scaling)]):
+        yield
+
+
+@contextmanager
+def _peft_adapter(base: "Base", folder: Path | None) -> Iterator[None]:
+    """The PEFT adapter of `folder` active on the base; each of its tensors must belong to a linear there."""
+    if folder is None:
+        yield
+        return
+    _check_adapter(base, folder)
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(base.model, str(folder))
+    try:
+        yield
+    finally:
+        model.unload()
+
+
+def _check_adapter(base: "Base", folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: no {name}; not a PEFT adapter (`portal export` writes one)")
+    path = folder / "adapter_model.safetensors"
+    widths = {site.path: (site.d_in, site.d_out) for site in base.sites}
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged weights ({error})") from None
+    if not shapes:
+        raise ValueError(f"{path}: holds no tensors")
+    for name, shape in shapes.items():
+        target, _, factor = name.removeprefix("base_model.model.").rpartition(".lora_")
+        fits = target in widths and widths[target][factor[0] == "B"] == shape[factor[0] == "A"]
+        if not fits:
+            raise ValueError(
+                f"{folder}: {name} {tuple(shape)} fits no projection of base {base.name!r}; another base's?"
+            )

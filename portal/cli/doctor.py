@@ -1,0 +1,154 @@
+"""`portal doctor`: what this machine offers, and what to do where something is missing."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+Level = Literal["ok", "warn", "fail"]
+_GIB = 2**30
+_RAY_SERIES = "2.60."
+_MIN_MEMORY_GIB = 4
+_MIN_SHM_GIB = 1
+_MIN_DISK_GIB = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `advice` says what would do."""
+
+    level: Level
+    what: str
+    advice: str = ""
+
+
+def doctor() -> None:
+    """Check this machine; exit 2 when something would stop a study."""
+    failed = False
+    for check in _CHECKS:
+        for finding in check():
+            failed |= finding.level == "fail"
+            advice = f": {finding.advice}" if finding.advice else ""
+            typer.echo(f"{finding.level:<4}  {finding.what}{advice}")
+    if failed:
+        raise typer.Exit(2)
+
+
+def _check_versions() -> Iterator[Finding]:
+    python = platform.python_version()
+    yield Finding("ok", f"Python {python} on {platform.system()} {platform.machine()}")
+    for package in ("torch", "ray", "transformers", "peft", "pyarrow"):
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("fail", f"{package} is not installed", "make venv")
+            continue
+        if package == "ray" and not version.startswith(_RAY_SERIES):
+            yield Finding("warn", f"ray {version}, tested with {_RAY_SERIES}x", "make venv")
+        else:
+            yield Finding("ok", f"{package} {version}")
+
+
+def _check_machine() -> Iterator[Finding]:
+    import torch
+
+    cores = len(os.sched_getaffinity(0))
+    yield Finding(
+        "ok" if cores >= 2 else "warn", f"{cores} CPU cores", "" if cores >= 2 else "studies want two or more"
+    )
+    available = _available_memory_bytes() / _GIB
+    enough = available >= _MIN_MEMORY_GIB
+    yield Finding(
+        "ok" if enough else "warn",
+        f"{available:.1f} GiB of memory available",
+        "" if enough else f"the demo wants {_MIN_MEMORY_GIB} GiB",
+    )
+    if not torch.cuda.is_available():
+        yield Finding("ok", "no GPU that torch can use; bases run in fp32 on the CPU")
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        yield Finding("ok", f"GPU {index}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB")
+
+
+def _check_disk() -> Iterator[Finding]:
+    folder = Path(tempfile.gettempdir())
+    if not os.access(folder, os.W_OK):
+        yield Finding("fail", f"{folder} cannot be written", "set TMPDIR to a folder you can write to")
+        return
+    free = shutil.disk_usage(folder).free / _GIB
+    enough = free >= _MIN_DISK_GIB
+    yield Finding(
+        "ok" if enough else "warn",
+        f"{free:.1f} GiB free in {folder}",
+        "" if enough else "Ray keeps its session there",
+    )
+    shared = Path("/dev/shm")
+    if not shared.is_dir():
+        yield Finding(
+            "warn", "no /dev/shm", "Ray falls back to a slower object store in the temporary folder"
+        )
+        return
+    size = shutil.disk_usage(shared).total / _GIB
+    enough = size >= _MIN_SHM_GIB
+    yield Finding(
+        "ok" if enough else "warn",
+        f"{size:.1f} GiB in /dev/shm",
+        ""
+        if enough
+        else f"give the container {_MIN_SHM_GIB} GiB, for example docker run --shm-size={_MIN_SHM_GIB}g",
+    )
+
+
+def _check_ray_token() -> Iterator[Finding]:
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if mode is not None:
+        yield Finding("ok", f"RAY_AUTH_MODE={mode}")
+    if not token.is_file():
+        yield Finding("ok", "no Ray token file")
+        return
+    permissions = stat.S_IMODE(token.stat().st_mode)
+    if permissions & 0o077:
+        yield Finding("warn", f"others can read Ray's token ({permissions:o})", f"chmod 600 {token}")
+    else:
+        yield Finding("ok", "Ray's token is readable by you alone")
+
+
+def _check_embedded_bases() -> Iterator[Finding]:
+    from portal.bases import KNOWN, folder_digest
+
+    for name, known in KNOWN.items():
+        if known.revision is None:
+            try:
+                yield Finding(
+                    "ok", f"embedded base {name}, digest {folder_digest(Path(known.location))[:12]}"
+                )
+            except (ValueError, OSError) as error:
+                yield Finding(
+                    "fail", f"embedded base {name}: {error}", "python -m portal.mini.pretrain rebuilds it"
+                )
+
+
+def _available_memory_bytes() -> int:
+    """What Linux could give to a new process without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError("/proc/meminfo has no MemAvailable: this is not a Linux kernel of the last ten years")
+
+
+_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _check_versions,
+    _check_machine,
+    _check_disk,
+    _check_ray_token,
+    _check_embedded_bases,
+)

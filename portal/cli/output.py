@@ -1,0 +1,57 @@
+"""What a command prints, and how it reads lists and configs from its options."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+
+from portal.config import explain, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print aligned columns: the first to the left, numbers to the right."""
+    lines = [list(headers), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    right = [
+        column > 0 and all(_is_number(line[column]) for line in lines[1:]) for column in range(len(headers))
+    ]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(line, widths, right, strict=True)
+        ]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def warn(message: str) -> None:
+    """Print to stderr, in the voice of the command."""
+    typer.echo(f"portal: {message}", err=True)
+
+
+def comma_list(text: str, *, known: Iterable[str] | None = None, what: str) -> tuple[str, ...]:
+    """The names in `a,b,c`; ValueError for an empty, repeated or (where `known` is given) unknown one."""
+    names = tuple(name.strip() for name in text.split(","))
+    known = None if known is None else tuple(known)
+    for name in names:
+        if not name:
+            raise ValueError(f"an empty {what} name in {text!r}")
+        if known is not None and name not in known:
+            raise ValueError(f"unknown {what} {name!r}{nearest(name, known)}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"a {what} is named twice in {text!r}")
+    return names
+
+
+def validated(model: type[Model], values: dict[str, Any]) -> Model:
+    """`model` built from `values`; ValueError, in one line, names the first one that is refused."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(explain(error, model)) from None
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "", 1).replace("-", "", 1).isdigit()

@@ -1,0 +1,245 @@
+"""Studies from the command line: `portal demo`, `portal sweep plan|run|status|collect`, `portal report`."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from portal.cli.output import print_table, warn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.outcome import Outcome
+    from sweeps.study import Study
+
+INFO_FILE = "study.json"
+"""Beside the result tables: what the report says about a study that the tables do not."""
+
+sweep = typer.Typer(help="A study: plan it, run it, look at it, collect its tables.", rich_markup_mode=None)
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A shipped study, or the path of a YAML file.")
+]
+Out = Annotated[Path | None, typer.Option(help="Output folder; default: portal-NAME.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Executor = Annotated[
+    Literal["train", "plain"],
+    typer.Option(help="train: Ray Train worker groups; plain: Tune actors, quicker to start."),
+]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")] = Path(
+        "portal-demo"
+    ),
+    executor: Executor = "train",
+) -> None:
+    """Run the demo study on the embedded bases, write its report, print its table."""
+    from analysis.terminal import summary_table
+    from sweeps.study import load_study
+
+    started = time.monotonic()
+    study = load_study("demo")
+    outcome = _run(study, out, executor)
+    if outcome.done:
+        results = _collect(study, out)
+        page = _write_report(out, out / "report")
+        typer.echo(summary_table(results, info=_read_info(results)))
+        typer.echo(f"\n{outcome.done} of {outcome.total} runs in {time.monotonic() - started:.0f} s")
+        typer.echo(f"report: {page}")
+    _finish(outcome)
+
+
+@sweep.command()
+def plan(study: StudyName, out: Out = None, as_json: Json = False) -> None:
+    """Check a study and print what is left to do; nothing is trained."""
+    from sweeps.plan import PLAN_HEADERS, plan_study
+
+    loaded = _load(study)
+    planned = plan_study(loaded, _folder(loaded, out))
+    if as_json:
+        typer.echo(json.dumps(planned.to_json()))
+        return
+    counts = {"done": planned.done, "failed": planned.failed, "missing": planned.missing}
+    summary = ", ".join(f"{len(runs)} {name}" for name, runs in counts.items())
+    typer.echo(f"study {loaded.name}: {len(loaded.runs)} runs, {len(loaded.tasks)} tasks; {summary}")
+    if planned.packs:
+        print_table(PLAN_HEADERS, planned.rows())
+
+
+@sweep.command()
+def run(study: StudyName, out: Out = None, executor: Executor = "train", as_json: Json = False) -> None:
+    """Do what is missing of a study; collects its tables when something was."""
+    loaded = _load(study)
+    folder = _folder(loaded, out)
+    outcome = _run(loaded, folder, executor)
+    if outcome.done and (outcome.trained or not (folder / "results" / INFO_FILE).is_file()):
+        _collect(loaded, folder)
+    if as_json:
+        failures = [vars(failure) for failure in outcome.failures]
+        counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
+        typer.echo(json.dumps({**counts, "failures": failures, "wall_s": round(outcome.wall_s, 3)}))
+    else:
+        trained = f"{outcome.trained} trained now" if outcome.trained else "nothing was left to train"
+        typer.echo(f"study {loaded.name}: {outcome.done} of {outcome.total} runs done, {trained}")
+    _finish(outcome)
+
+
+@sweep.command()
+def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
+    """Count a study's runs: total, done, running, failed, missing."""
+    from sweeps.collect import status as count_runs
+
+    loaded = _load(study)
+    folder = _folder(loaded, out)
+    counts = count_runs(loaded, folder)
+    if as_json:
+        typer.echo(json.dumps(counts))
+        return
+    typer.echo(
+        f"study {loaded.name} in {folder}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
+    )
+    for failure in _failed_runs(loaded, folder):
+        typer.echo(
+            f"  failed: {failure['name']} ({failure['run']}): {failure['cause']}; log: {failure['log']}"
+        )
+
+
+@sweep.command()
+def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
+    """Write results.parquet and predictions.parquet from the finished runs."""
+    from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
+
+    loaded = _load(study)
+    results = _collect(loaded, _folder(loaded, out))
+    paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
+    if as_json:
+        typer.echo(json.dumps(paths))
+        return
+    for path in paths.values():
+        typer.echo(path)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a study.")],
+    out: Annotated[Path | None, typer.Option(help="Where the report goes; default: DIR/report.")] = None,
+) -> None:
+    """Write tables, figures and one page from a study's collected tables."""
+    typer.echo(f"report: {_write_report(folder, out or folder / 'report')}")
+
+
+def _load(name: str) -> "Study":
+    from sweeps.study import load_study
+
+    return load_study(name)
+
+
+def _folder(study: "Study", out: Path | None) -> Path:
+    return out or Path(f"portal-{study.name}")
+
+
+def _run(study: "Study", out: Path, executor: Literal["train", "plain"]) -> "Outcome":
+    from sweeps.launch import run_study
+
+    return run_study(study, out, executor=executor, console=progress_console())
+
+
+def progress_console() -> "Console":
+    """Where progress goes: stderr, so that stdout holds results alone."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _collect(study: "Study", out: Path) -> Path:
+    """The folder of the freshly collected tables, with what the report needs to know beside them."""
+    from portal.checkpoint import write_json_atomic
+    from sweeps.collect import collect as collect_tables
+
+    results = collect_tables(study, out)
+    write_json_atomic(results / INFO_FILE, _describe(study, out))
+    return results
+
+
+def _describe(study: "Study", out: Path) -> dict[str, Any]:
+    from portal import __version__
+    from sweeps.collect import status as count_runs
+    from sweeps.store import Store
+
+    store = Store(out)
+    absent = [run for run in study.runs if not store.is_done(run.key)]
+    failed = {failure["run"]: failure for failure in _failed_runs(study, out)}
+    described = [
+        {
+            "run": run.key,
+            "method": run.method,
+            "base": "+".join(ref.name for ref in run.bases),
+            "size": run.data.size if run.train else None,
+            "seed": run.seed,
+            "cause": failed.get(run.key, {}).get("cause"),
+            "log": failed.get(run.key, {}).get("log"),
+        }
+        for run in absent
+    ]
+    facts = {
+        "study": study.name,
+        "tasks": ", ".join(study.tasks),
+        "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
+        "seeds": ", ".join(str(seed) for seed in study.settings.seeds),
+        "runs": ", ".join(f"{count} {name}" for name, count in count_runs(study, out).items()),
+        "data": study.runs[0].data.data_hash[:12],
+        "portal": __version__,
+    }
+    return {
+        "facts": facts,
+        "failed": [run for run in described if run["run"] in failed],
+        "missing": [run for run in described if run["run"] not in failed],
+    }
+
+
+def _failed_runs(study: "Study", out: Path) -> list[dict[str, str]]:
+    from sweeps.store import Store
+
+    store = Store(out)
+    failed = []
+    for run in study.runs:
+        failure = None if store.is_done(run.key) else store.failure(run.key)
+        if failure is not None:
+            failed.append(
+                {"run": run.key, "name": run.describe(), "cause": failure["cause"], "log": failure["log"]}
+            )
+    return failed
+
+
+def _write_report(folder: Path, out: Path) -> Path:
+    from analysis.report import write_report
+
+    results = folder / "results"
+    info = _read_info(results)
+    study = info.get("facts", {}).get("study", folder.name)
+    return write_report(results, out, title=f"PorTAL: {study}", info=info)
+
+
+def _read_info(results: Path) -> dict[str, Any]:
+    path = results / INFO_FILE
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not readable as JSON ({error}); `portal sweep collect` writes it anew"
+        ) from None
+
+
+def _finish(outcome: "Outcome") -> None:
+    """Exit 3, every run without a result listed with its cause and log, unless all are done."""
+    if not outcome.failures:
+        return
+    warn(f"{len(outcome.failures)} of {outcome.total} runs have no result:")
+    for failure in outcome.failures:
+        warn(f"  {failure.name} ({failure.run}): {failure.cause}; log: {failure.log}")
+    raise typer.Exit(outcome.exit_code)

@@ -1,0 +1,172 @@
+"""One run without a study file: `portal train` makes an artifact, `portal port` carries it to a new base."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from portal.cli.adapters import chosen_device, list_artifacts
+from portal.cli.output import comma_list, print_table, validated, warn
+from portal.cli.studies import progress_console
+
+if TYPE_CHECKING:
+    from portal.config import RunConfig
+
+_PAPER_HIDDEN_QV, _PAPER_HIDDEN_ALL = 512, 1024
+
+Tasks = Annotated[str | None, typer.Option(help="Comma-separated; default: all.")]
+Data = Annotated[
+    str, typer.Option(help="'mini', or a folder of TASK/{train,validation,test}.{jsonl,parquet}.")
+]
+Examples = Annotated[int, typer.Option(help="Training rows a task, at most.")]
+Epochs = Annotated[int, typer.Option(help="Passes over the longest task.")]
+Seed = Annotated[int, typer.Option(help="Drives initial values, subsets and order.")]
+Out = Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")]
+
+
+def train(
+    source: Annotated[str, typer.Option(help="Source bases, comma-separated.")],
+    out: Out,
+    tasks: Tasks = None,
+    data: Data = "mini",
+    examples: Examples = 2000,
+    epochs: Epochs = 5,
+    seed: Seed = 0,
+    modules: Annotated[str, typer.Option(help="Adapted projections, or 'all'.")] = "q,v",
+    rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters; alpha is twice that.")] = 8,
+    device: Device = None,
+) -> None:
+    """Train latents, core and converters jointly on the source bases; leaves OUT/artifact/BASE for each."""
+    from portal.config import MODULES
+
+    names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
+    sources = comma_list(source, what="base")
+    request = _Request(sources, data, tasks, examples, epochs, seed)
+    parts = {
+        "method": "source",
+        "adapter": {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)},
+        "hypernet": {"hidden": _PAPER_HIDDEN_ALL if modules == "all" else _PAPER_HIDDEN_QV},
+    }
+    _execute(_run_config(request, parts), out, chosen_device(device), sources={})
+
+
+def port(
+    artifact: Annotated[str, typer.Argument(help="Folder or hub id of an artifact.")],
+    to: Annotated[str, typer.Option(help="The new base.")],
+    out: Out,
+    examples: Examples = 2000,
+    seed: Seed = 0,
+    tasks: Tasks = None,
+    data: Data = "mini",
+    epochs: Epochs = 5,
+    device: Device = None,
+) -> None:
+    """Refit a fresh converter on another base, core and latents frozen; leaves OUT/artifact."""
+    from portal.artifact import WEIGHTS, load_artifact
+    from portal.checkpoint import file_sha256
+
+    source = load_artifact(next(iter(list_artifacts(artifact).values())))
+    wanted = tasks or ",".join(source.config.tasks)
+    request = _Request((to,), data, wanted, examples, epochs, seed)
+    digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
+    parts = {
+        "method": "portal",
+        "adapter": source.config.adapter.model_dump(),
+        "hypernet": source.config.hypernet.model_dump(),
+        "source": digest,
+        "source_bases": (source.config.base_model_name_or_path,),
+    }
+    run = _run_config(request, parts)
+    for task in run.data.tasks:
+        source.task_index(task)
+    _execute(run, out, chosen_device(device), sources={digest: source.folder})
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What both commands ask for."""
+
+    bases: tuple[str, ...]
+    data: str
+    tasks: str | None
+    examples: int
+    epochs: int
+    seed: int
+
+
+def _run_config(request: _Request, parts: dict[str, Any]) -> "RunConfig":
+    """The whole, checked config of a run: bases pinned, data hashed, the rank inside every width."""
+    from portal.bases import base_sites, resolve
+    from portal.config import RunConfig
+    from portal.sites import check_rank
+    from portal.suites import examples_hash, load_suite
+
+    suite = load_suite(request.data)
+    tasks = suite.choose(None if request.tasks is None else comma_list(request.tasks, what="task"))
+    references = [resolve(base) for base in request.bases]
+    run = validated(
+        RunConfig,
+        {
+            **parts,
+            "bases": [reference.model_dump() for reference in references],
+            "seed": request.seed,
+            "train": {"epochs": request.epochs, "evaluate": "last_epoch"},
+            "data": {
+                "suite": suite.name,
+                "tasks": tasks,
+                "prompt_set": suite.prompt_set,
+                "size": request.examples,
+                "data_hash": examples_hash(suite, tasks),
+            },
+        },
+    )
+    assert run.adapter is not None
+    for base in request.bases:
+        check_rank(base_sites(base), run.adapter.modules, run.adapter.rank)
+    return run
+
+
+def _execute(run: "RunConfig", out: Path, device: str, *, sources: dict[str, Path]) -> None:
+    """Finish the run in `out`, print its scores, leave its artifact as `out/artifact`; exit 3 if it fails."""
+    from portal.results import RESULTS, read_table
+    from sweeps.local import run_local
+    from sweeps.store import Store
+
+    threads = len(os.sched_getaffinity(0))
+    store = Store(out)
+    try:
+        run_local([run], out, progress_console(), sources=sources, device=device, threads=threads)
+    except ValueError:
+        failure = store.failure(run.key)
+        if failure is None:
+            raise
+        warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")
+        raise typer.Exit(3) from None
+    _publish(store.run_folder(run.key) / "artifact", out / "artifact")
+    _print_scores(read_table(store.run_folder(run.key) / "results.parquet", RESULTS).to_pylist())
+    typer.echo(f"artifact: {out / 'artifact'}")
+
+
+def _publish(artifact: Path, place: Path) -> None:
+    """`place` names the finished run's artifact: a relative link, replaced whole."""
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(artifact.relative_to(place.parent))
+    temporary.replace(place)
+
+
+def _print_scores(rows: list[dict[str, Any]]) -> None:
+    """Test accuracy of the last epoch, the mean over tasks, for each base."""
+    last = max(row["epoch"] for row in rows)
+    table = []
+    for base in dict.fromkeys(row["base"] for row in rows):
+        scored = [row for row in rows if (row["base"], row["epoch"], row["split"]) == (base, last, "test")]
+        means = [
+            sum(row[metric] for row in scored) / len(scored)
+            for metric in ("chance", "acc", "acc_norm", "log_loss")
+        ]
+        table.append([base, str(len(scored)), *(f"{mean:.4f}" for mean in means)])
+    print_table(["base", "tasks", "chance", "acc", "acc_norm", "log_loss"], table)

@@ -1,0 +1,54 @@
+"""`Question`: what a task draws, before it has an id and an order of choices; who belongs to which split."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from portal.mini.lexicon import CHAINS
+from portal.mini.world import Person, build_world
+
+T = TypeVar("T")
+_TRAIN_SHARE, _VALIDATION_SHARE = 0.55, 0.14
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt with its answer among `choices` (words without the leading space).
+
+    `is_ordered`: the choices are labels in a fixed order; otherwise their order means nothing. Questions of
+    one `cluster` share a document, a person or a set of things, and never cross a split.
+    """
+
+    prompt: str
+    choices: tuple[str, ...]
+    answer: str
+    cluster: str
+    is_ordered: bool = False
+
+
+Draw = Callable[[random.Random, str, int], Question]
+"""Draws the question of a split with that index; labels go round with the index, which balances them."""
+
+
+def people_of(split: str) -> tuple[Person, ...]:
+    """The people that questions of that split are about; splits share nobody."""
+    return _share(build_world().people, split)
+
+
+def chains_of(split: str) -> tuple[tuple[str, str, str], ...]:
+    """The causal chains of that split; splits share none."""
+    chains = list(CHAINS)
+    random.Random("chains").shuffle(chains)
+    return _share(chains, split)
+
+
+def names_of(split: str) -> tuple[str, ...]:
+    return tuple(person.name for person in people_of(split))
+
+
+def _share(items: Sequence[T], split: str) -> tuple[T, ...]:
+    train = round(len(items) * _TRAIN_SHARE)
+    validation = train + round(len(items) * _VALIDATION_SHARE)
+    bounds = {"train": (0, train), "validation": (train, validation), "test": (validation, len(items))}
+    return tuple(items[slice(*bounds[split])])

@@ -1,0 +1,97 @@
+"""The tasks of the prompt set "mini": multiple-choice questions about the small world in unlike formats."""
+
+import random
+from functools import cache
+
+from portal.config import nearest
+from portal.mini.common_tasks import draw_cause_effect, draw_membership, draw_odd_one_out
+from portal.mini.passage_tasks import (
+    draw_counting,
+    draw_entailment,
+    draw_leftover,
+    draw_passage_yesno,
+    draw_time_order,
+)
+from portal.mini.person_tasks import (
+    draw_comparison,
+    draw_completion,
+    draw_fact_qa,
+    draw_multi_hop,
+    draw_pronoun,
+)
+from portal.mini.question import Draw, Question
+from portal.tasks.example import SPLITS, Example
+
+SIZES = {"train": 256, "validation": 64, "test": 150}
+_DRAWS: dict[str, Draw] = {
+    "cause_effect": draw_cause_effect,
+    "comparison": draw_comparison,
+    "completion": draw_completion,
+    "counting": draw_counting,
+    "entailment": draw_entailment,
+    "fact_qa": draw_fact_qa,
+    "leftover": draw_leftover,
+    "membership": draw_membership,
+    "multi_hop": draw_multi_hop,
+    "odd_one_out": draw_odd_one_out,
+    "passage_yesno": draw_passage_yesno,
+    "pronoun": draw_pronoun,
+    "time_order": draw_time_order,
+}
+MINI_TASKS = tuple(_DRAWS)
+
+
+def mini_examples(task: str, split: str) -> list[Example]:
+    """The examples of that task and split, the same everywhere; splits share no prompt and no cluster.
+
+    Raises ValueError for an unknown task or split.
+    """
+    if task not in _DRAWS:
+        raise ValueError(f"unknown task {task!r}{nearest(task, _DRAWS)}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    return list(_draw_task(task)[split])
+
+
+@cache
+def _draw_task(task: str) -> dict[str, tuple[Example, ...]]:
+    """All splits of a task; a cluster that one split has used is closed to the others."""
+    owner: dict[str, str] = {}
+    prompts: set[str] = set()
+    drawn: dict[str, tuple[Example, ...]] = {}
+    for split in reversed(SPLITS):
+        rng = random.Random(f"{task} {split}")
+        examples: list[Example] = []
+        while len(examples) < SIZES[split]:
+            question = _DRAWS[task](rng, split, len(examples))
+            if question.prompt in prompts or owner.setdefault(question.cluster, split) != split:
+                continue
+            prompts.add(question.prompt)
+            examples.append(_to_example(question, task, split, len(examples)))
+        drawn[split] = tuple(examples)
+    return drawn
+
+
+def _to_example(question: Question, task: str, split: str, index: int) -> Example:
+    """The question as example `index` of its split. Gold positions go round: none is more frequent."""
+    identifier = f"{task}-{split}-{index:03d}"
+    choices = list(question.choices)
+    if not question.is_ordered:
+        random.Random(f"choices {task} {identifier}").shuffle(choices)
+        choices.remove(question.answer)
+        choices.insert(_gold_positions(task, split, len(question.choices))[index], question.answer)
+    return Example(
+        task=task,
+        id=identifier,
+        prompt=question.prompt,
+        choices=tuple(f" {choice}" for choice in choices),
+        gold=choices.index(question.answer),
+        cluster=question.cluster,
+    )
+
+
+@cache
+def _gold_positions(task: str, split: str, num_choices: int) -> tuple[int, ...]:
+    positions = [index % num_choices for index in range(SIZES[split])]
+    random.Random(f"gold {task} {split}").shuffle(positions)
+    return tuple(positions)

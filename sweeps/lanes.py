@@ -1,0 +1,148 @@
+"""Lanes as Ray Tune trials: a Ray Train worker group each (`train`), or the trial's own process (`plain`)."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeps.ray_session import RaySession
+from sweeps.store import Store
+from sweeps.worker import LaneJob, run_lane
+
+Executor = Literal["train", "plain", "local"]
+EXECUTORS = ("train", "plain", "local")
+TRIAL_CPUS = 0.01
+WORKER_CPUS = 0.9
+"""Below 1, so that as many workers as CPUs fit beside their trials."""
+WORKER_RETRIES = 1
+_log = logging.getLogger(__name__)
+
+
+def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Path) -> None:
+    """Run all lanes at once and wait for them. A lane that dies frees the pack it had, or gives it up."""
+    from ray import tune
+
+    function = _train_lane if executor == "train" else _plain_lane
+    resources = {"CPU": WORKER_CPUS, "GPU": float(session.device == "cuda")}
+    bundle = {"CPU": TRIAL_CPUS} if executor == "train" else resources
+    trainable = tune.with_resources(
+        tune.with_parameters(function, jobs=tuple(jobs), scratch=str(scratch), resources=resources),
+        tune.PlacementGroupFactory([bundle]),
+    )
+    tuner = tune.Tuner(
+        trainable,
+        param_space={"lane": tune.grid_search([job.lane for job in jobs])},
+        tune_config=tune.TuneConfig(max_concurrent_trials=len(jobs), reuse_actors=executor == "plain"),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch.resolve()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=[_release_callback(jobs[0])],
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _train_lane(
+    config: dict[str, Any], *, jobs: Sequence[LaneJob], scratch: str, resources: dict[str, float]
+) -> None:
+    """Tune trial: one Train worker group for the whole lane."""
+    from ray import train, tune
+    from ray.train.torch import TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    lane = config["lane"]
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"job": jobs[lane]},
+        scaling_config=train.ScalingConfig(
+            num_workers=1, use_gpu=resources["GPU"] > 0, resources_per_worker=_nonzero(resources)
+        ),
+        run_config=train.RunConfig(
+            name=f"lane-{lane}",
+            storage_path=scratch,
+            failure_config=train.FailureConfig(
+                max_failures=WORKER_RETRIES, controller_failure_limit=WORKER_RETRIES
+            ),
+            logging_config=train.LoggingConfig(log_level="ERROR"),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    trainer.fit()
+    tune.report({"lane": lane})
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    from ray import train
+
+    job: LaneJob = config["job"]
+    with _lane_process(job):
+        run_lane(job, lambda packs: train.report({"packs": packs}))
+
+
+def _plain_lane(
+    config: dict[str, Any], *, jobs: Sequence[LaneJob], scratch: str, resources: dict[str, float]
+) -> None:
+    """Tune trial: the lane in the trial's own process."""
+    from ray import tune
+
+    job = jobs[config["lane"]]
+    with _lane_process(job):
+        run_lane(job, lambda packs: tune.report({"packs": packs}))
+
+
+def _nonzero(resources: dict[str, float]) -> dict[str, float]:
+    return {name: amount for name, amount in resources.items() if amount}
+
+
+@contextmanager
+def _lane_process(job: LaneJob) -> Iterator[None]:
+    """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
+    os.chdir(job.workdir)  # Ray has moved the process to a folder of its own
+    path = Store(Path(job.out)).log_path(job.lane)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("portal", "sweeps")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException:
+        _log.exception("lane %d ends early", job.lane)
+        raise
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+def _release_callback(job: LaneJob) -> Any:
+    from ray import tune
+
+    class ReleaseLostPacks(tune.Callback):
+        """Frees the pack of a lane that died: another lane may try it once, then it is given up."""
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            release_lane(job, trial.config["lane"])
+
+    return ReleaseLostPacks()
+
+
+def release_lane(job: LaneJob, lane: int) -> None:
+    """Free what the dead `lane` had claimed; a pack lost for the second time is marked as failed."""
+    store = Store(Path(job.out))
+    packs = {pack.key: pack for pack in job.packs}
+    for key in store.claimed_by(job.token, lane):
+        left = [run for run in packs[key].runs if not store.is_finished(run)]
+        if left and not store.free_claim(job.token, key):
+            for run in left:
+                store.mark_failed(run, "its worker died twice", store.log_path(lane), lost=True)

@@ -1,0 +1,127 @@
+"""Launching a study: lanes as Ray Tune trials, each with a Ray Train worker group that takes many packs.
+
+Ray places processes; our run folders are the truth. Nothing is restored from Ray's own state: it lives in a
+scratch folder that is deleted, and a launch again plans again and skips what is done.
+"""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from portal.config import nearest
+from portal.suites import load_suite
+from sweeps.lanes import EXECUTORS, Executor, run_lanes
+from sweeps.lease import acquire
+from sweeps.outcome import Outcome, outcome_of
+from sweeps.plan import Plan, PlannedPack, plan_study
+from sweeps.prepare import prepare_rows
+from sweeps.progress import ProgressLine
+from sweeps.ray_session import RaySession, ray_session
+from sweeps.store import Store
+from sweeps.study import Study
+from sweeps.worker import LaneJob, PackJob, run_lane
+
+MAX_ROUNDS = 4
+"""Launches of lanes within one run: a worker's death costs one, and nothing is tried without end."""
+
+
+def run_study(study: Study, out: Path, *, executor: Executor = "train", console: Console) -> Outcome:
+    """Finish what is missing of the study in `out` and say how it ended.
+
+    ValueError while another driver works on `out`. KeyboardInterrupt surfaces after Ray has been stopped;
+    nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs on that cluster.
+    """
+    started = time.monotonic()
+    if executor not in EXECUTORS:
+        raise ValueError(f"unknown executor {executor!r}{nearest(executor, EXECUTORS)}")
+    plan = plan_study(study, out)
+    store = Store(out)
+    if plan.packs:
+        with acquire(out) as lease:
+            store.clear_session_files()
+            store.forget_lost(study.by_key)
+            plan = plan_study(study, out)
+            for run in study.runs:
+                store.write_run(run)
+            for pack in plan.packs:
+                store.record_pack(pack.key, pack.members)
+            if executor == "local":
+                _run_here(plan, store, lease.token, console)
+            else:
+                with ray_session(out, console) as session:
+                    _run_rounds(plan, store, lease.token, executor, session, console)
+            store.clear_session_files()
+    return outcome_of(
+        study,
+        store,
+        done_before=len(plan.done),
+        cause="its worker ended before it did; launch the study again",
+        log=out / "logs",
+        wall_s=time.monotonic() - started,
+    )
+
+
+def _run_rounds(
+    plan: Plan, store: Store, token: str, executor: Executor, session: RaySession, console: Console
+) -> None:
+    """Lanes until nothing is left that can be done; a round more when workers were lost."""
+    rows = _prepare(plan.study, store, console)
+    with ProgressLine(plan, store, console):
+        for _ in range(MAX_ROUNDS):
+            left = plan_study(plan.study, store.out)
+            if not any(_can_run(pack, store) for pack in left.packs):
+                return
+            lanes = left.lanes(min(session.num_slots, len(left.packs)))
+            jobs = [
+                _lane_job(store, token, lane, packs, rows, session.device) for lane, packs in enumerate(lanes)
+            ]
+            run_lanes(jobs, executor=executor, session=session, scratch=store.out / "scratch" / token)
+
+
+def _run_here(plan: Plan, store: Store, token: str, console: Console) -> None:
+    """One lane in this process, without Ray."""
+    rows = _prepare(plan.study, store, console)
+    with ProgressLine(plan, store, console):
+        (packs,) = plan.lanes(1)
+        run_lane(_lane_job(store, token, 0, packs, rows, "cpu"), lambda finished: None)
+
+
+def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
+    started = time.monotonic()
+    rows = prepare_rows(
+        load_suite(study.settings.suite),
+        study.tasks,
+        study.bases,
+        store.out,
+        max_prompt=study.settings.max_prompt,
+        data_hash=study.runs[0].data.data_hash,
+    )
+    spent = time.monotonic() - started
+    console.print(f"prepare: rows of {len(study.tasks)} tasks for {len(rows)} bases in {spent:.1f} s")
+    return rows
+
+
+def _lane_job(
+    store: Store, token: str, lane: int, packs: list[PlannedPack], rows: dict[str, Path], device: str
+) -> LaneJob:
+    return LaneJob(
+        out=str(store.out.resolve()),
+        token=token,
+        lane=lane,
+        packs=tuple(_pack_job(pack) for pack in packs),
+        rows={base: str(folder.resolve()) for base, folder in rows.items()},
+        device=device,
+    )
+
+
+def _pack_job(pack: PlannedPack) -> PackJob:
+    return PackJob(pack.key, pack.stage, tuple(run.key for run in pack.runs), pack.needs)
+
+
+def _can_run(pack: PlannedPack, store: Store) -> bool:
+    """Whether a run of the pack is neither finished nor waits for a source that failed."""
+    return any(
+        not store.is_finished(run.key) and (run.source is None or store.failure(run.source) is None)
+        for run in pack.runs
+    )

@@ -1,0 +1,189 @@
+"""`Lease`: the one driver of an output folder. `Fence`: what keeps a dead driver's workers from committing.
+
+The lease file names its holder (host, pid, boot id, process start). A holder on this host is looked up in
+/proc; one elsewhere is alive while its beat counter moves. Every lease has a fresh token: workers commit only
+while the file still holds the token that they were started with.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portal.checkpoint import write_json_atomic
+
+BEAT_S = 1.0
+REMOTE_WATCH_S = 4.0
+"""How long a second driver watches the beat of a holder on another host before it calls it dead."""
+SILENCE_S = 30.0
+"""A worker that sees no beat for so long takes its driver for dead."""
+
+
+class LeaseLost(RuntimeError):  # noqa: N818 - the established name of the event
+    """The output folder has another driver now, or none: this process must not commit anything."""
+
+
+class Lease:
+    """A held lease. Use `acquire`; leave the `with` block to release it."""
+
+    def __init__(self, out: Path, token: str) -> None:
+        self.token = token
+        self._out = out
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="portal-lease", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the folder back; workers that still run can no longer commit."""
+        self._stop.set()
+        self._thread.join()
+        with _guard(self._out):
+            if read_holder(self._out).get("token") == self.token:
+                _lease_path(self._out).unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._stop.wait(BEAT_S):
+            count += 1
+            _write_beat(self._out, self.token, count)
+
+
+def acquire(out: Path) -> Lease:
+    """The lease of `out`. ValueError, naming the holder, within 5 s while another driver is alive."""
+    out.mkdir(parents=True, exist_ok=True)
+    holder = read_holder(out)
+    beat = _read_beat(out)
+    if holder and not _same_host(holder):
+        time.sleep(REMOTE_WATCH_S)
+    with _guard(out):
+        if read_holder(out) != holder or (holder and _is_alive(holder, moved=_read_beat(out) != beat)):
+            holder = read_holder(out)
+            raise ValueError(
+                f"{out}: in use by process {holder.get('pid')} on {holder.get('host')}; "
+                "wait for it, stop it, or choose another --out"
+            )
+        token = secrets.token_hex(8)
+        write_json_atomic(_lease_path(out), {**_identity(), "token": token})
+        _write_beat(out, token, 0)
+    return Lease(out, token)
+
+
+def read_holder(out: Path) -> dict[str, Any]:
+    """What the lease file says, or {} when there is no lease."""
+    try:
+        return json.loads(_lease_path(out).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError:
+        raise ValueError(
+            f"{_lease_path(out)}: not readable; delete it if no driver runs on this folder"
+        ) from None
+
+
+def has_live_driver(out: Path) -> bool:
+    """Whether a driver holds the folder; one on another host is believed."""
+    holder = read_holder(out)
+    return bool(holder) and _is_alive(holder, moved=True)
+
+
+class Fence:
+    """A worker's view of the lease that it works under."""
+
+    def __init__(self, out: Path, token: str) -> None:
+        self._out, self._token = out, token
+        self._seen = _read_beat(out)
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        """Raises LeaseLost when the lease is not ours any more or its driver is dead."""
+        holder = read_holder(self._out)
+        if holder.get("token") != self._token:
+            raise LeaseLost(f"{self._out}: the driver that started this worker is gone")
+        if _same_host(holder):
+            alive = _is_alive(holder, moved=False)
+        else:
+            beat, now = _read_beat(self._out), time.monotonic()
+            if beat != self._seen:
+                self._seen, self._since = beat, now
+            alive = now - self._since < SILENCE_S
+        if not alive:
+            raise LeaseLost(f"{self._out}: the driver that started this worker has died")
+
+
+def _lease_path(out: Path) -> Path:
+    return out / "driver.json"
+
+
+@contextmanager
+def _guard(out: Path) -> Iterator[None]:
+    """Only one process at a time reads and replaces the lease."""
+    with (out / ".driver.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write_beat(out: Path, token: str, count: int) -> None:
+    temporary = out / f".beat.{token}.tmp"
+    temporary.write_text(f"{token} {count}")
+    temporary.replace(out / ".beat")
+
+
+def _read_beat(out: Path) -> str:
+    try:
+        return (out / ".beat").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _identity() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "process_start": _process_start(os.getpid()),
+        "process_space": _process_space(),
+        "boot_id": _boot_id(),
+    }
+
+
+def _same_host(holder: dict[str, Any]) -> bool:
+    """Whether the holder's pid can be looked up here, or its machine has been restarted since."""
+    same_space = holder.get("boot_id") == _boot_id() and holder.get("process_space") == _process_space()
+    restarted = holder.get("host") == socket.gethostname() and holder.get("boot_id") != _boot_id()
+    return same_space or restarted
+
+
+def _is_alive(holder: dict[str, Any], *, moved: bool) -> bool:
+    if not _same_host(holder):
+        return moved
+    return holder.get("boot_id") == _boot_id() and _process_start(holder["pid"]) == holder["process_start"]
+
+
+def _process_start(pid: int) -> int | None:
+    """Clock ticks from boot to the process's start, None when there is no such process or it is a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _process_space() -> str:
+    return str(Path("/proc/self/ns/pid").readlink())
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

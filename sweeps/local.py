@@ -1,0 +1,67 @@
+"""Runs in this process, without Ray: what `portal train` and `portal port` do."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from portal.config import RunConfig
+from portal.suites import load_suite
+from sweeps.lease import acquire
+from sweeps.prepare import prepare_rows
+from sweeps.store import Store, check_writable, pack_key
+from sweeps.worker import LaneJob, PackJob, run_lane
+
+
+def run_local(
+    runs: Sequence[RunConfig],
+    out: Path,
+    console: Console,
+    *,
+    sources: Mapping[str, Path] | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+) -> None:
+    """Finish `runs`, which share their bases and data, in `out/runs/<key>`; continues what was interrupted.
+
+    `sources` are artifacts made elsewhere, by the digest that a port's config names. ValueError with the
+    cause when a run fails.
+    """
+    check_writable(out)
+    store = Store(out)
+    left = [run for run in runs if not store.is_done(run.key)]
+    if not left:
+        return
+    data = left[0].data
+    started = time.monotonic()
+    with acquire(out) as lease:
+        store.clear_session_files()
+        rows = prepare_rows(
+            load_suite(data.suite),
+            data.tasks,
+            [ref.name for ref in left[0].bases],
+            out,
+            max_prompt=data.max_prompt,
+            data_hash=data.data_hash,
+        )
+        for run in left:
+            store.write_run(run)
+        keys = tuple(run.key for run in left)
+        needs = tuple(run.source for run in left if run.source is not None)
+        job = LaneJob(
+            out=str(out),
+            token=lease.token,
+            lane=0,
+            packs=(PackJob(pack_key(keys), 1, keys, needs),),
+            rows={base: str(folder) for base, folder in rows.items()},
+            sources={digest: str(folder) for digest, folder in (sources or {}).items()},
+            device=device,
+            threads=threads,
+        )
+        run_lane(job, lambda packs: None)
+    for run in left:
+        failure = store.failure(run.key)
+        if failure is not None:
+            raise ValueError(failure["cause"])
+    console.print(f"{len(left)} run(s) in {time.monotonic() - started:.0f} s")

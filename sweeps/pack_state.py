@@ -1,0 +1,116 @@
+"""`PackState`: the saved state of a pack, one atomic checkpoint of all its learners, and their scores so far.
+
+All learners of a pack are saved at the same step: resumed, they meet the same companions as in an unbroken
+run, and so round alike. Scores of finished epochs are part files, written before the checkpoint that counts
+them.
+"""
+
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from portal.checkpoint import load_latest, save_checkpoint, write_bytes_atomic
+from portal.learner import Learner
+from portal.pack import Evaluation
+from portal.results import PREDICTIONS, RESULTS, read_table
+from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
+from sweeps.store import Store
+
+
+class PackState:
+    """What is on disk of the pack `key`."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self._folder = store.pack_folder(key)
+        self._sequence = 0
+        self._parts: dict[str, int] = {}
+
+    def restore(self, learners: list[Learner]) -> None:
+        """Bring the learners to the newest whole checkpoint; those not in it stay as they are."""
+        checkpoint = load_latest(self._folder / "state")
+        if checkpoint is None:
+            return
+        self._sequence = checkpoint.sequence
+        for learner in learners:
+            key = learner.run.key
+            if key not in checkpoint.meta["runs"]:
+                continue
+            prefix = f"{key}/"
+            tensors = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in checkpoint.tensors.items()
+                if name.startswith(prefix)
+            }
+            learner.restore(tensors, checkpoint.meta["runs"][key])
+            self._parts[key] = checkpoint.meta["parts"].get(key, 0)
+
+    def save(self, learners: list[Learner]) -> None:
+        """One checkpoint of all `learners`, with the scores added until now."""
+        tensors: dict[str, Tensor] = {}
+        runs: dict[str, Any] = {}
+        for learner in learners:
+            own, runs[learner.run.key] = learner.state()
+            tensors |= {f"{learner.run.key}/{name}": tensor for name, tensor in own.items()}
+        parts = {key: count for key, count in self._parts.items() if key in runs}
+        self._sequence += 1
+        save_checkpoint(self._folder / "state", self._sequence, tensors, {"runs": runs, "parts": parts})
+
+    def add(self, key: str, evaluation: Evaluation) -> None:
+        """Write the scores of one evaluation; they count from the next checkpoint on."""
+        results = pa.Table.from_pylist([{"study": "", **row} for row in evaluation.results], schema=RESULTS)
+        number = self._parts.get(key, 0)
+        _write_synced(results, self._part(key, number, RESULTS_FILE))
+        _write_synced(evaluation.predictions, self._part(key, number, PREDICTIONS_FILE))
+        self._parts[key] = number + 1
+
+    def finish(self, learner: Learner) -> None:
+        """Write the run's artifact and tables, then its marker."""
+        key = learner.run.key
+        folder = self._store.run_folder(key)
+        artifact, temporary = folder / "artifact", folder / ".artifact.tmp"
+        for leftover in (temporary, artifact):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        learner.save_artifact(temporary)
+        if any(temporary.iterdir()):
+            _sync_tree(temporary)
+            temporary.rename(artifact)
+        else:
+            temporary.rmdir()
+        for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
+            parts = [
+                read_table(self._part(key, number, name), schema) for number in range(self._parts.get(key, 0))
+            ]
+            _write_synced(pa.concat_tables(parts).combine_chunks(), folder / name)
+        self._store.mark_done(key)
+
+    def clear(self) -> None:
+        """Drop checkpoints and parts: every run of the pack is finished."""
+        for name in ("state", "parts"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def _part(self, key: str, number: int, name: str) -> Path:
+        return self._folder / "parts" / key / f"{number:06d}.{name}"
+
+
+def _write_synced(table: pa.Table, path: Path) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def _sync_tree(folder: Path) -> None:
+    """Flush every file and folder below to disk."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

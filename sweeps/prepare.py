@@ -1,0 +1,140 @@
+"""Rows rendered and tokenised once per tokenizer, before any run starts, and shared by all of them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from portal.bases import load_tokenizer, tokenizer_digest
+from portal.rows import ROW_SCHEMA, Row, encode_example, read_cache, rows_to_table, table_to_rows, write_cache
+from portal.suites import Suite
+from portal.tasks.example import SPLITS, Example
+
+RAY_DATA_ROWS = 20_000
+"""From so many rows on, Ray Data earns the seconds that its start costs (it is slower below)."""
+_BATCH_ROWS = 512
+_EXAMPLES = pa.schema(
+    [
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("id", pa.string()),
+        ("cluster", pa.string()),
+        ("prompt", pa.string()),
+        ("choices", pa.list_(pa.string())),
+        ("gold", pa.int32()),
+    ]
+)
+
+
+def prepare_rows(
+    suite: Suite, tasks: Sequence[str], bases: Sequence[str], out: Path, *, max_prompt: int, data_hash: str
+) -> dict[str, Path]:
+    """The token cache of every base, by name; bases that tokenise alike share one.
+
+    A cache that is whole is not made again. With Ray running and many rows, Ray Data does the work.
+    """
+    folders: dict[str, Path] = {}
+    examples: pa.Table | None = None
+    for base in bases:
+        identity = {
+            "suite": suite.name,
+            "prompt_set": suite.prompt_set,
+            "tasks": list(tasks),
+            "data_hash": data_hash,
+            "tokenizer": tokenizer_digest(base),
+            "max_prompt": max_prompt,
+        }
+        folders[base] = out / "rows" / _identity_key(identity)
+        if not _is_whole(folders[base]):
+            if examples is None:
+                examples = _examples_table(suite, tasks)
+            write_cache(folders[base], _encode(examples, base, max_prompt), identity=identity)
+    return folders
+
+
+def encode_table(table: pa.Table, *, base: str, max_prompt: int) -> pa.Table:
+    """Examples (one a line) in token ids, as a table of `ROW_SCHEMA`."""
+    tokenizer = load_tokenizer(base)
+    rows = [
+        encode_example(
+            Example(
+                record["task"],
+                record["id"],
+                record["prompt"],
+                tuple(record["choices"]),
+                record["gold"],
+                record["cluster"],
+            ),
+            record["split"],
+            tokenizer,
+            max_prompt=max_prompt,
+        )
+        for record in table.to_pylist()
+    ]
+    return rows_to_table(rows)
+
+
+def _encode(examples: pa.Table, base: str, max_prompt: int) -> list[Row]:
+    if examples.num_rows >= RAY_DATA_ROWS and _ray_is_running():
+        return table_to_rows(_encode_by_ray(examples, base, max_prompt))
+    return table_to_rows(encode_table(examples, base=base, max_prompt=max_prompt))
+
+
+def _encode_by_ray(examples: pa.Table, base: str, max_prompt: int) -> pa.Table:
+    """The same rows by Ray Data; their order is free, since the cache sorts them."""
+    import ray
+    from ray.data import DataContext
+
+    DataContext.get_current().enable_progress_bars = False
+    blocks = max(1, min(int(ray.cluster_resources().get("CPU", 1)) * 4, examples.num_rows // _BATCH_ROWS))
+    dataset = (
+        ray.data.from_arrow(examples)
+        .repartition(blocks)
+        .map_batches(
+            encode_table,
+            fn_kwargs={"base": base, "max_prompt": max_prompt},
+            batch_format="pyarrow",
+            batch_size=_BATCH_ROWS,
+        )
+    )
+    tables = ray.get(dataset.to_arrow_refs())
+    return pa.concat_tables([table.select(ROW_SCHEMA.names).cast(ROW_SCHEMA) for table in tables])
+
+
+def _ray_is_running() -> bool:
+    import ray
+
+    return ray.is_initialized()
+
+
+def _examples_table(suite: Suite, tasks: Sequence[str]) -> pa.Table:
+    records: list[dict[str, Any]] = [
+        {
+            "task": example.task,
+            "split": split,
+            "id": example.id,
+            "cluster": example.cluster,
+            "prompt": example.prompt,
+            "choices": example.choices,
+            "gold": example.gold,
+        }
+        for task in tasks
+        for split in SPLITS
+        for example in suite.examples(task, split)
+    ]
+    return pa.Table.from_pylist(records, schema=_EXAMPLES)
+
+
+def _identity_key(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        read_cache(folder)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""`RaySession`: the Ray that a study runs on, our own local one or the cluster that RAY_ADDRESS names."""
+
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from sweeps.quiet import streams_to
+
+RAY_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_worker_niceness": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Quick health checks, no noise, an interrupt that surfaces, and workers as urgent as their driver."""
+OBJECT_STORE_BYTES = 300_000_000
+
+
+@dataclass(frozen=True)
+class RaySession:
+    """Where lanes can run: `num_slots` of them at a time, each with its own GPU when there are any."""
+
+    num_slots: int
+    device: str
+
+
+@contextmanager
+def ray_session(out: Path, console: Console) -> Iterator[RaySession]:
+    """A running Ray: the one this process has, the cluster at RAY_ADDRESS, or a private local one.
+
+    Only a Ray started here is stopped at the end. Inside, SIGTERM interrupts like Ctrl-C, and what Ray prints
+    goes to `out/logs/ray.log`.
+    """
+    import ray
+
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield _describe_cluster()
+        return
+    with streams_to(out / "logs" / "ray.log", console):
+        try:
+            _start(out)
+            with _termination_interrupts():
+                yield _describe_cluster()
+        finally:
+            ray.shutdown()
+            _remove_scratch(out)
+
+
+def _start(out: Path) -> None:
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        environment = {"env_vars": RAY_ENVIRONMENT}
+        ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+        return
+    _remove_scratch(out)
+    ray.init(
+        address="local",
+        include_dashboard=True,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=tempfile.mkdtemp(prefix=_scratch_prefix(out)),
+    )
+
+
+def _scratch_prefix(out: Path) -> str:
+    """Ray's sockets need a short path; its name tells whose it is, so that a killed driver's can go."""
+    return f"portal-ray-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}-"
+
+
+def _remove_scratch(out: Path) -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_scratch_prefix(out)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _describe_cluster() -> RaySession:
+    import ray
+
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    cpus = int(resources.get("CPU", 0))
+    if gpus:
+        return RaySession(gpus, "cuda")
+    if not cpus:
+        raise ValueError("the Ray cluster has no CPU to run on")
+    return RaySession(cpus, "cpu")
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt; set after ray.init, whose own handler aborts the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,218 @@
+"""`Store`: the run folders below an output folder, their markers, packs, claims and progress.
+
+runs/<key>/run.json, artifact/, results.parquet, predictions.parquet, DONE.json or FAILED.json
+packs/<key>/pack.json, state/<sequence>/, parts/
+rows/<key>/          token caches
+claims/<token>/      which lane of the present driver works on which pack
+progress/, logs/     for people
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from portal.checkpoint import file_sha256, write_bytes_atomic, write_json_atomic
+from portal.config import RunConfig
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+_DONE, _FAILED, _RUN, _PACK = "DONE.json", "FAILED.json", "run.json", "pack.json"
+
+
+class ClaimLost(RuntimeError):  # noqa: N818 - the established name of the event
+    """Another worker has this pack now."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A pack taken by one attempt of one lane."""
+
+    path: Path
+    lane: int
+    attempt: str
+
+    def check(self) -> None:
+        """Raises ClaimLost when another attempt or lane has the pack."""
+        holder = _read_json(self.path)
+        if holder is None or holder["attempt"] != self.attempt:
+            raise ClaimLost(f"{self.path.stem}: lane {self.lane} no longer has this pack")
+
+
+class Store:
+    """Everything below `out`. Names are content keys, so nothing leaves the folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def run_folder(self, key: str) -> Path:
+        return self.out / "runs" / _checked(key)
+
+    def pack_folder(self, key: str) -> Path:
+        return self.out / "packs" / _checked(key)
+
+    def log_path(self, lane: int) -> Path:
+        return self.out / "logs" / f"lane-{lane}.log"
+
+    def is_done(self, key: str) -> bool:
+        """Whether the run has its marker and every file that the marker names."""
+        marker = _read_json(self.run_folder(key) / _DONE)
+        return marker is not None and all((self.run_folder(key) / name).is_file() for name in marker["files"])
+
+    def failure(self, key: str) -> dict[str, Any] | None:
+        """What made the run fail, or None."""
+        return _read_json(self.run_folder(key) / _FAILED)
+
+    def is_finished(self, key: str) -> bool:
+        """Done or failed: nothing is left to do."""
+        return self.is_done(key) or self.failure(key) is not None
+
+    def write_run(self, run: RunConfig) -> None:
+        """Record the run's whole config and the versions it is trained with, unless that is there already."""
+        path = self.run_folder(run.key) / _RUN
+        if not path.exists():
+            packages = ("portal-sweeps", "torch", "transformers", "ray", "pyarrow")
+            versions = {package: version(package) for package in packages}
+            config = run.model_dump(mode="json")
+            write_json_atomic(path, {"name": run.describe(), "config": config, "versions": versions})
+
+    def read_run(self, key: str) -> RunConfig:
+        """The recorded run; ValueError when it is missing or does not have this key."""
+        content = _read_json(self.run_folder(key) / _RUN)
+        run = RunConfig.model_validate((content or {}).get("config", {}))
+        if run.key != key:
+            raise ValueError(f"{self.run_folder(key) / _RUN}: holds the config of run {run.key}")
+        return run
+
+    def mark_done(self, key: str) -> None:
+        """Write the marker, last of all: from now on the run is finished."""
+        folder = self.run_folder(key)
+        files = [
+            path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (_DONE, _FAILED)
+        ]
+        digests = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+        (folder / _FAILED).unlink(missing_ok=True)
+        write_json_atomic(folder / _DONE, {"files": digests})
+
+    def mark_failed(self, key: str, cause: str, log: Path, *, lost: bool = False) -> None:
+        """Record why the run ended. `lost`: its worker died, the next launch tries again."""
+        write_json_atomic(self.run_folder(key) / _FAILED, {"cause": cause, "log": str(log), "lost": lost})
+
+    def forget_lost(self, keys: Iterable[str]) -> None:
+        """Drop the markers of runs whose worker died."""
+        for key in keys:
+            if (self.failure(key) or {"lost": False})["lost"]:
+                (self.run_folder(key) / _FAILED).unlink()
+
+    def verify(self, key: str, names: Iterable[str]) -> None:
+        """ValueError when one of the run's files is not what its marker says."""
+        folder = self.run_folder(key)
+        digests = (_read_json(folder / _DONE) or {"files": {}})["files"]
+        for name in names:
+            if file_sha256(folder / name) != digests.get(name):
+                raise ValueError(
+                    f"{folder / name}: altered since the run finished; delete {folder} and run again"
+                )
+
+    def recorded_packs(self) -> dict[str, tuple[str, ...]]:
+        """The run keys of every pack that was ever started, by pack key, in a fixed order."""
+        records = {path.parent.name: _read_json(path) for path in sorted(self.out.glob(f"packs/*/{_PACK}"))}
+        return {key: tuple(record["runs"]) for key, record in records.items() if record is not None}
+
+    def record_pack(self, key: str, runs: Sequence[str]) -> None:
+        """Fix who is in the pack, so that a resumed pack has the same rounding as an unbroken one."""
+        path = self.pack_folder(key) / _PACK
+        if not path.exists():
+            write_json_atomic(path, {"runs": list(runs)})
+
+    def claim(self, token: str, pack: str, lane: int, attempt: str) -> Claim | None:
+        """The pack for this attempt of this lane, or None while another lane has it."""
+        path = self.out / "claims" / _checked(token) / f"{_checked(pack)}.json"
+        claim = Claim(path, lane, attempt)
+        content = json.dumps({"lane": lane, "attempt": attempt}).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{pack}.{attempt}.tmp")
+        temporary.write_bytes(content)
+        try:
+            os.link(temporary, path)
+            return claim
+        except FileExistsError:
+            holder = _read_json(path)
+            if holder is None or holder["lane"] != lane:
+                return None
+            write_bytes_atomic(path, content)
+            return claim
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def claimed_by(self, token: str, lane: int) -> list[str]:
+        """Keys of the packs that the lane has taken."""
+        paths = sorted((self.out / "claims" / _checked(token)).glob("*.json"))
+        return [path.stem for path in paths if (_read_json(path) or {"lane": None})["lane"] == lane]
+
+    def free_claim(self, token: str, pack: str) -> bool:
+        """Let another lane take the pack of a lane that is gone; False when it was lost once before."""
+        path = self.out / "claims" / _checked(token) / f"{_checked(pack)}.json"
+        lost = path.with_suffix(".lost")
+        if lost.exists():
+            return False
+        path.replace(lost)
+        return True
+
+    def clear_session_files(self) -> None:
+        """Drop claims, progress and Ray's state of earlier drivers."""
+        for name in ("claims", "progress", "scratch"):
+            shutil.rmtree(self.out / name, ignore_errors=True)
+
+    def write_progress(self, lane: int, progress: dict[str, Any]) -> None:
+        """Cheap and whole, but not flushed to disk: it is only for people."""
+        path = self.out / "progress" / f"lane-{lane}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(progress))
+        temporary.replace(path)
+
+    def read_progress(self) -> list[dict[str, Any]]:
+        records = (_read_json(path) for path in sorted(self.out.glob("progress/lane-*.json")))
+        return [record for record in records if record is not None]
+
+
+def pack_key(keys: Sequence[str]) -> str:
+    """Identity of a pack: the runs in it, in order."""
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
+
+
+def check_writable(out: Path) -> None:
+    """ValueError when files cannot be written below `out`."""
+    probe = out / f".probe.{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def _checked(key: str) -> str:
+    assert _KEY.fullmatch(key), f"{key!r} is no content key"
+    return key
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in the file, or None when it is not there; ValueError for anything else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(
+            f"{path}: not readable JSON; delete the folder {path.parent} and run again"
+        ) from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a JSON object; delete the folder {path.parent} and run again")
+    return value

@@ -1,0 +1,348 @@
+"""A study file (YAML) and the runs it stands for.
+
+Settings that a study leaves out are the paper's. Runs come out resolved: bases pinned to a revision, data
+identified by the hash of its examples, ports bound to the content key of their source run.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+
+from portal.config import (
+    METHODS,
+    MODULES,
+    AdapterConfig,
+    BaseRef,
+    DataConfig,
+    Frozen,
+    HypernetConfig,
+    Method,
+    RunConfig,
+    TrainConfig,
+    explain,
+    nearest,
+)
+from sweeps.yaml_file import read_yaml
+
+STUDIES = Path(__file__).parent / "studies"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LORA_ADAPTER = {"modules": MODULES, "rank": 16, "alpha": 32}
+_LORA_TRAIN = {"lr": 1e-4}
+_PARTS = {
+    "base": {"targets"},
+    "lora": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train"},
+    "hypernet": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train", "hypernet"},
+    "source": {"seeds", "size", "adapter", "train", "hypernet"},
+    "portal": {"targets", "seeds", "size", "curve", "overrides", "train", "source"},
+}
+"""Which settings a method takes; a port has its adapter and widths from its source."""
+_Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
+
+
+class Override(Frozen):
+    """Settings of a method on one target."""
+
+    size: int | None = Field(default=None, ge=1)
+    train: TrainConfig | None = None
+
+
+class Curve(Frozen):
+    """Further, smaller calibration sizes of a method, for its data-efficiency curve."""
+
+    sizes: tuple[int, ...] = Field(min_length=1)
+    targets: tuple[str, ...] | None = None
+    train: TrainConfig | None = None
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_are_positive(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        for size in sizes:
+            if size < 1:
+                raise ValueError(f"size {size} is below 1")
+        return sizes
+
+
+class MethodSettings(Frozen):
+    """One method of a study. The name it is listed under is its method, unless `method` says otherwise."""
+
+    method: Method | None = None
+    size: int | None = Field(default=2000, ge=1)
+    curve: Curve | None = None
+    adapter: AdapterConfig | None = None
+    hypernet: HypernetConfig | None = None
+    train: TrainConfig | None = None
+    targets: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    source: str | None = None
+    overrides: dict[str, Override] = Field(default_factory=dict)
+
+
+class StudyFile(Frozen):
+    """The content of a study file."""
+
+    name: str
+    suite: str = "mini"
+    tasks: tuple[str, ...] | None = None
+    eval_size: int = Field(default=1000, ge=1)
+    max_prompt: int = Field(default=768, ge=1)
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    methods: dict[str, MethodSettings] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    pack_size: int = Field(default=16, ge=1)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _all_means_every_task(cls, tasks: Any) -> Any:
+        return None if tasks == "all" else tasks
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no name: letters, digits, '.', '_' and '-', at most 64, no leading sign"
+            )
+        return name
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise ValueError(f"seeds must be different and not negative, got {list(seeds)}")
+        return seeds
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study and its runs, sources before ports, without duplicates."""
+
+    settings: StudyFile
+    tasks: tuple[str, ...]
+    runs: tuple[RunConfig, ...]
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @cached_property
+    def by_key(self) -> dict[str, RunConfig]:
+        return {run.key: run for run in self.runs}
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Names of all bases, in order of first use."""
+        return tuple(dict.fromkeys(ref.name for run in self.runs for ref in run.bases))
+
+
+def stage_of(run: RunConfig) -> int:
+    """1 for what needs no other run, 2 for a port."""
+    return 2 if run.method == "portal" else 1
+
+
+def shipped_studies() -> tuple[str, ...]:
+    """Names of the studies that come with the package."""
+    return tuple(sorted(path.stem for path in STUDIES.glob("*.yaml")))
+
+
+def load_study(name_or_path: str | Path) -> Study:
+    """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault."""
+    path = _find(str(name_or_path))
+    content = read_yaml(path)
+    try:
+        settings = StudyFile.model_validate(content)
+        return expand(settings)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def expand(settings: StudyFile) -> Study:
+    """The runs of a study; reads the suite's examples and the bases' digests."""
+    from portal.bases import resolve
+    from portal.suites import examples_hash, load_suite
+
+    _check_names(settings)
+    suite = load_suite(settings.suite)
+    tasks = suite.choose(settings.tasks)
+    data = DataConfig(
+        suite=suite.name,
+        tasks=tasks,
+        prompt_set=suite.prompt_set,
+        size=None,
+        eval_size=settings.eval_size,
+        max_prompt=settings.max_prompt,
+        data_hash=examples_hash(suite, tasks),
+    )
+    refs = {name: resolve(name) for name in dict.fromkeys((*settings.sources, *settings.targets))}
+    expansion = _Expansion(settings, data, refs)
+    runs = {run.key: run for run in expansion.runs()}
+    return Study(settings, tasks, tuple(sorted(runs.values(), key=stage_of)))
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    settings: StudyFile
+    data: DataConfig
+    refs: dict[str, BaseRef]
+
+    def runs(self) -> Iterator[RunConfig]:
+        for label, method in self.settings.methods.items():
+            match method.method or label:
+                case "base":
+                    for target in self._targets(method):
+                        yield RunConfig(method="base", bases=(self.refs[target],), data=self.data)
+                case "source":
+                    yield from self._source_runs(label)
+                case _:
+                    yield from self._target_runs(label)
+
+    def _source_runs(self, label: str) -> Iterator[RunConfig]:
+        for seed in self._seeds(self.settings.methods[label]):
+            yield self._source_run(label, seed)
+
+    def _source_run(self, label: str, seed: int) -> RunConfig:
+        method = self.settings.methods[label]
+        return RunConfig(
+            method="source",
+            bases=tuple(self.refs[name] for name in self.settings.sources),
+            data=self._sized(method.size),
+            adapter=_filled(AdapterConfig, {}, method.adapter),
+            hypernet=_filled(HypernetConfig, {}, method.hypernet),
+            train=_filled(TrainConfig, {}, method.train),
+            seed=seed,
+            source_bases=self.settings.sources,
+        )
+
+    def _target_runs(self, label: str) -> Iterator[RunConfig]:
+        method = self.settings.methods[label]
+        for target in self._targets(method):
+            for size, train in self._sizes(label, target):
+                for seed in self._seeds(method):
+                    yield self._target_run(label, target, size, train, seed)
+
+    def _target_run(
+        self, label: str, target: str, size: int | None, train: TrainConfig, seed: int
+    ) -> RunConfig:
+        settings = self.settings.methods[label]
+        method = settings.method or label
+        common = {"bases": (self.refs[target],), "data": self._sized(size), "train": train, "seed": seed}
+        if method == "lora":
+            return RunConfig(
+                method="lora", adapter=_filled(AdapterConfig, _LORA_ADAPTER, settings.adapter), **common
+            )
+        if method == "hypernet":
+            return RunConfig(
+                method="hypernet",
+                adapter=_filled(AdapterConfig, {}, settings.adapter),
+                hypernet=_filled(HypernetConfig, {}, settings.hypernet),
+                **common,
+            )
+        source = self._source_run(source_label(self.settings, label), seed)
+        return RunConfig(
+            method="portal",
+            adapter=source.adapter,
+            hypernet=source.hypernet,
+            source=source.key,
+            source_bases=source.source_bases,
+            **common,
+        )
+
+    def _sizes(self, label: str, target: str) -> Iterator[tuple[int | None, TrainConfig]]:
+        """(size, recipe) of the main run and of the curve's smaller ones."""
+        method = self.settings.methods[label]
+        override = method.overrides.get(target, Override())
+        size = override.size or method.size
+        defaults = _LORA_TRAIN if (method.method or label) == "lora" else {}
+        train = _filled(TrainConfig, defaults, method.train, override.train)
+        yield size, train
+        curve = method.curve
+        if curve is not None and target in (curve.targets or self._targets(method)):
+            for smaller in curve.sizes:
+                if smaller != size:
+                    yield smaller, _filled(TrainConfig, train.model_dump(), curve.train)
+
+    def _sized(self, size: int | None) -> DataConfig:
+        return self.data.model_copy(update={"size": size})
+
+    def _targets(self, method: MethodSettings) -> tuple[str, ...]:
+        return self.settings.targets if method.targets is None else method.targets
+
+    def _seeds(self, method: MethodSettings) -> tuple[int, ...]:
+        return self.settings.seeds if method.seeds is None else method.seeds
+
+
+def source_label(settings: StudyFile, label: str) -> str:
+    """The label of the source method that ports of `label` start from."""
+    sources = [name for name, method in settings.methods.items() if (method.method or name) == "source"]
+    named = settings.methods[label].source
+    if named is not None and named not in sources:
+        raise ValueError(f"methods.{label}.source: no source method {named!r}{nearest(named, sources)}")
+    if named is None and len(sources) != 1:
+        fault = (
+            "no method 'source' to start from" if not sources else f"several sources ({', '.join(sources)})"
+        )
+        raise ValueError(f"methods.{label}: {fault}; name one as methods.{label}.source")
+    return named or sources[0]
+
+
+def _check_names(settings: StudyFile) -> None:
+    for label, method in settings.methods.items():
+        where = f"methods.{label}"
+        kind = method.method or label
+        if kind not in METHODS:
+            raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
+        for part in sorted(method.model_fields_set - {"method"} - _PARTS[kind]):
+            raise ValueError(
+                f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(_PARTS[kind])}"
+            )
+        if kind == "source" and not settings.sources:
+            raise ValueError(
+                f"{where}: the study names no sources; list the bases to train on under 'sources'"
+            )
+        if kind != "source" and not settings.targets:
+            raise ValueError(f"{where}: the study names no targets; list the bases to run on under 'targets'")
+        curve_targets = (method.curve.targets or ()) if method.curve else ()
+        for target in (*(method.targets or ()), *method.overrides, *curve_targets):
+            if target not in settings.targets:
+                raise ValueError(
+                    f"{where}: {target!r} is not a target of the study{nearest(target, settings.targets)}"
+                )
+        if kind == "portal":
+            source = settings.methods[source_label(settings, label)]
+            seeds = source.seeds or settings.seeds
+            for seed in method.seeds or settings.seeds:
+                if seed not in seeds:
+                    raise ValueError(
+                        f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}"
+                    )
+    for field in ("sources", "targets"):
+        names = getattr(settings, field)
+        if len(set(names)) != len(names):
+            raise ValueError(f"{field}: a base is named twice in {list(names)}")
+
+
+def _filled(kind: type[_Config], defaults: dict[str, Any], *given: _Config | None) -> _Config:
+    """`kind` with `defaults`, then with every key that `given` sets, later ones winning."""
+    values = dict(defaults)
+    for config in given:
+        if config is not None:
+            values |= config.model_dump(exclude_unset=True)
+    return kind(**values)
+
+
+def _find(name: str) -> Path:
+    if name in shipped_studies():
+        return STUDIES / f"{name}.yaml"
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or "/" in name:
+        raise ValueError(f"{name}: no such study file")
+    raise ValueError(f"unknown study {name!r}{nearest(name, shipped_studies())} (or the path of a YAML file)")

@@ -1,0 +1,85 @@
+"""The same study through Ray Tune and Ray Train, with workers and drivers killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeps.launch import run_study
+from sweeps.outcome import Outcome
+from sweeps.store import Store
+from sweeps.study import Study
+from tests.sweeps.conftest import TINY, Tables, silent, tables_of
+
+DRIVER = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from sweeps.launch import run_study
+from sweeps.study import load_study
+outcome = run_study(load_study(sys.argv[1]), Path(sys.argv[2]), executor="plain", console=Console())
+sys.exit(outcome.exit_code)
+"""
+PATIENCE_S = 400.0
+
+
+def wait_for(condition, what: str):
+    """The first true value of `condition()`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def assert_same(found: Tables, expected: Tables) -> None:
+    assert found.results.equals(expected.results)
+    assert found.predictions.equals(expected.predictions)
+    assert found.weights == expected.weights
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
+    ray_cluster: str, tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+) -> None:
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(
+        target=lambda: outcomes.append(run_study(tiny_study, tmp_path, executor="train", console=silent()))
+    )
+    thread.start()
+    store = Store(tmp_path)
+    progress = wait_for(lambda: [lane for lane in store.read_progress() if "pid" in lane], "a lane at work")
+    os.kill(progress[0]["pid"], signal.SIGKILL)
+    thread.join()
+
+    (outcome,) = outcomes
+    assert (outcome.exit_code, outcome.done) == (0, 9)
+    assert_same(tables_of(tiny_study, tmp_path), unbroken[1])
+    assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_killed_driver_leaves_nothing_that_blocks_the_next_and_the_tables_are_the_same(
+    ray_cluster: str, tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+) -> None:
+    study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    study_path.write_text(TINY)
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster, "PORTAL_CHECKPOINT_S": "0.1"}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(study_path), str(out)], env=environment)
+    wait_for(lambda: list(out.glob("packs/*/state/*")), "a checkpoint")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+    outcome = run_study(tiny_study, out, executor="plain", console=silent())
+
+    assert (outcome.exit_code, outcome.done) == (0, 9)
+    assert_same(tables_of(tiny_study, out), unbroken[1])
