@@ -10,7 +10,7 @@ from portal.adapt import answer_log_probs
 from portal.bases import Base
 from portal.rows import Row
 
-_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256)
+_BUCKETS = (16, 24, 32, 40, 48, 64, 96, 128, 192, 256)
 """Few lengths, so that a GPU sees few shapes; longer rows are padded to a multiple of 128."""
 
 

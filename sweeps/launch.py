@@ -46,12 +46,14 @@ def run_study(study: Study, out: Path, *, executor: Executor = "train", console:
                 store.write_run(run)
             for pack in plan.packs:
                 store.record_pack(pack.key, pack.members)
-            if executor == "local":
-                _run_here(plan, store, lease.token, console)
-            else:
-                with ray_session(out, console) as session:
-                    _run_rounds(plan, store, lease.token, executor, session, console)
-            store.clear_session_files()
+            try:
+                if executor == "local":
+                    _run_here(plan, store, lease.token, console)
+                else:
+                    with ray_session(out, console) as session:
+                        _run_rounds(plan, store, lease.token, executor, session, console)
+            finally:
+                store.clear_session_files()
     return outcome_of(
         study,
         store,

@@ -10,8 +10,8 @@ class Example:
     """One question with its answer choices.
 
     `choices` carry their own leading space. `cluster` groups near-duplicates (rows that share a passage or a
-    source), the unit of resampling in confidence intervals. Raises ValueError, naming task and example, for empty
-    or duplicate choices, fewer than two of them, or a gold index out of range.
+    source), the unit of resampling in confidence intervals. Raises ValueError, naming task and example, for
+    empty or duplicate choices, fewer than two of them, or a gold index out of range.
     """
 
     task: str

@@ -14,7 +14,7 @@ from portal.mini.tasks import MINI_TASKS, SIZES, mini_examples
 from portal.rows import encode_example
 from portal.tasks.example import SPLITS
 
-EXAMPLES_SHA256 = "PIN"
+EXAMPLES_SHA256 = "5178ddd90b871f17a01446fdfe86892ad42899c227010177a8c2f68c22d57b22"
 FORMAT_STRINGS = (
     "Question:", "Answer:", "Reply:", "Is it so", "True, False", "because", "therefore", "senior", "junior",
     "Shelf:", "Minus:", "Bag:", "Size =", "First =", "Last =", "odd:", "=>", "<-", "//", "|", "[", "=",
