@@ -120,7 +120,13 @@ def locate(name: str) -> tuple[str, str | None]:
     Raises ValueError with the nearest known name when `name` is none of them.
     """
     if name in KNOWN:
-        return KNOWN[name].location, KNOWN[name].revision
+        known = KNOWN[name]
+        if Path(known.location).is_absolute() and not Path(known.location).is_dir():
+            raise ValueError(
+                f"base {name!r} is embedded, but {known.location} is missing: install the package anew, or "
+                "rebuild it with `python -m portal.mini.pretrain`"
+            )
+        return known.location, known.revision
     if Path(name).is_dir():
         return str(Path(name)), None
     if name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/"):

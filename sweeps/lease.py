@@ -26,7 +26,7 @@ SILENCE_S = 30.0
 """A worker that sees no beat for so long takes its driver for dead."""
 
 
-class LeaseLost(RuntimeError):  # noqa: N818 - the established name of the event
+class LeaseLost(OSError):  # noqa: N818 - the established name of the event
     """The output folder has another driver now, or none: this process must not commit anything."""
 
 

@@ -50,7 +50,7 @@ def prepare_rows(
         folders[base] = out / "rows" / _identity_key(identity)
         if not _is_whole(folders[base]):
             if examples is None:
-                examples = _examples_table(suite, tasks)
+                examples = examples_table(suite, tasks)
             write_cache(folders[base], _encode(examples, base, max_prompt), identity=identity)
     return folders
 
@@ -79,11 +79,11 @@ def encode_table(table: pa.Table, *, base: str, max_prompt: int) -> pa.Table:
 
 def _encode(examples: pa.Table, base: str, max_prompt: int) -> list[Row]:
     if examples.num_rows >= RAY_DATA_ROWS and _ray_is_running():
-        return table_to_rows(_encode_by_ray(examples, base, max_prompt))
+        return table_to_rows(encode_by_ray(examples, base, max_prompt))
     return table_to_rows(encode_table(examples, base=base, max_prompt=max_prompt))
 
 
-def _encode_by_ray(examples: pa.Table, base: str, max_prompt: int) -> pa.Table:
+def encode_by_ray(examples: pa.Table, base: str, max_prompt: int) -> pa.Table:
     """The same rows by Ray Data; their order is free, since the cache sorts them."""
     import ray
     from ray.data import DataContext
@@ -110,7 +110,7 @@ def _ray_is_running() -> bool:
     return ray.is_initialized()
 
 
-def _examples_table(suite: Suite, tasks: Sequence[str]) -> pa.Table:
+def examples_table(suite: Suite, tasks: Sequence[str]) -> pa.Table:
     records: list[dict[str, Any]] = [
         {
             "task": example.task,

@@ -72,14 +72,20 @@ def _start(out: Path) -> None:
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     _remove_scratch(out)
-    ray.init(
-        address="local",
-        include_dashboard=True,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=tempfile.mkdtemp(prefix=_scratch_prefix(out)),
-    )
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=True,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=tempfile.mkdtemp(prefix=_scratch_prefix(out)),
+        )
+    except Exception as error:  # Ray raises the bare class when its start takes over 30 s
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"Ray did not start ({reason}); the machine may be too busy: try again; log: {out / 'logs'}"
+        ) from error
 
 
 def _scratch_prefix(out: Path) -> str:

@@ -94,7 +94,7 @@ class StudyFile(Frozen):
     targets: tuple[str, ...] = ()
     methods: dict[str, MethodSettings] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    pack_size: int = Field(default=16, ge=1)
+    pack_size: int = Field(default=8, ge=1)
 
     @field_validator("tasks", mode="before")
     @classmethod

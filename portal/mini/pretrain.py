@@ -47,7 +47,7 @@ RECIPES = {
     "mini-qwen3-m": Recipe(steps=4500),
     "mini-gemma3": Recipe(steps=3500),
     "mini-qwen3-s": Recipe(steps=4000),
-    "mini-qwen3-xs": Recipe(steps=4000),
+    "mini-qwen3-xs": Recipe(steps=8000),
 }
 """Slowest first, so that two cores end together."""
 

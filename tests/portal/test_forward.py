@@ -127,7 +127,9 @@ def test_a_bucket_is_the_smallest_known_length_that_holds_the_row(length: int) -
 def test_few_bucket_lengths_serve_every_short_row() -> None:
     assert sorted({bucket_length(length) for length in range(1, 385)}) == [
         16,
+        24,
         32,
+        40,
         48,
         64,
         96,
