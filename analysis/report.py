@@ -1,5 +1,6 @@
 """`write_report`: a folder with one page, the tables as text and the figures as files."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,6 +130,6 @@ def _slugs(bases: Sequence[str]) -> dict[str, str]:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -37,6 +37,14 @@ class AdapterConfig(Frozen):
     rank: int = Field(default=8, ge=1)
     alpha: int = Field(default=16, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _alpha_follows_the_rank(cls, values: Any) -> Any:
+        """alpha = 2 r where only the rank is given."""
+        if isinstance(values, dict) and isinstance(values.get("rank"), int) and "alpha" not in values:
+            return {**values, "alpha": max(1, 2 * values["rank"])}
+        return values
+
     @model_validator(mode="after")
     def _modules_are_unique(self) -> "AdapterConfig":
         if not self.modules or len(set(self.modules)) != len(self.modules):
@@ -55,6 +63,11 @@ class HypernetConfig(Frozen):
     d_layer: int = Field(default=32, ge=1)
     hidden: int = Field(default=512, ge=1)  # the paper's q/v value; 1024 for all modules
     d_core: int = Field(default=1024, ge=1)
+
+
+def paper_hidden(modules: Iterable[str]) -> int:
+    """The trunk width for these modules: 512 for q and v, 1024 for more."""
+    return 512 if set(modules) <= {"q", "v"} else 1024
 
 
 class DataConfig(Frozen):

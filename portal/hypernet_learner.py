@@ -59,7 +59,7 @@ class HypernetLearner(Learner):
 
     def rounds_per_epoch(self, task: str) -> int:
         """The longest task's batches: shorter tasks are reshuffled and recycled."""
-        return max(self._batches_in_pass(other) for other in self.tasks)
+        return max(self._batches_in_pass.values())
 
     def factors(self, base: str) -> Factors:
         return self.converters[base](self.core, self.latents)

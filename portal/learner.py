@@ -2,6 +2,7 @@
 
 import zlib
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Learner(ABC):
     def rounds_per_epoch(self, task: str) -> int:
         """Steps after which `task` has finished one more epoch."""
 
-    @property
+    @cached_property
     def num_steps(self) -> int:
         return max(self.task_steps(task) for task in self.tasks)
 
@@ -104,9 +105,11 @@ class Learner(ABC):
             if self.step < self.task_steps(task)
         ]
 
-    def _batches_in_pass(self, task: str) -> int:
-        rows = self._calibration[next(iter(self.bases)), task]
-        return num_batches(len(rows), self.train.batch_size)
+    @cached_property
+    def _batches_in_pass(self) -> dict[str, int]:
+        """Batches in one pass over each task's calibration rows."""
+        base = next(iter(self.bases))
+        return {t: num_batches(len(self._calibration[base, t]), self.train.batch_size) for t in self.tasks}
 
     @abstractmethod
     def factors(self, base: str) -> Factors:

@@ -49,7 +49,7 @@ class LoraLearner(Learner):
 
     def rounds_per_epoch(self, task: str) -> int:
         """The task's own batches; no task waits for another."""
-        return self._batches_in_pass(task)
+        return self._batches_in_pass[task]
 
     def factors(self, base: str) -> Factors:
         return concatenate_slots([stack.factors for stack in self._stacks])

@@ -102,6 +102,8 @@ def _write(
         inference_mode=True,
     ).to_dict()
     config["target_modules"] = suffixes  # peft keeps a set; a file needs one order
+    if any("language_model." in path for path in named):
+        config["exclude_modules"] = ".*(vision_tower|multi_modal_projector).*"
     tensors = {}
     for path, (a, b) in sorted(named.items()):
         tensors[f"base_model.model.{path}.lora_A.weight"] = a.detach().float().cpu().contiguous()

@@ -6,6 +6,7 @@ example). Units: `wall_s` seconds of training until this epoch ended, `train_flo
 token. A value that has no meaning for a row is null, never 0.
 """
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,7 +68,7 @@ PREDICTIONS = pa.schema(
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write `table` whole: to a temporary name beside `path`, then renamed over it."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     pq.write_table(table, temporary, compression="zstd")
     temporary.replace(path)
 

@@ -81,6 +81,8 @@ def _read_split(folder: Path, task: str, split: str) -> list[Example]:
     if path is None:
         raise ValueError(f"{folder / task}: no {split}.parquet or {split}.jsonl")
     examples = [_example(path, task, index, record) for index, record in enumerate(_read_records(path))]
+    if not examples:
+        raise ValueError(f"{path}: no rows")
     if len({example.id for example in examples}) != len(examples):
         raise ValueError(f"{path}: two rows have the same id")
     return examples

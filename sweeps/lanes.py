@@ -142,6 +142,8 @@ def release_lane(job: LaneJob, lane: int) -> None:
     store = Store(Path(job.out))
     packs = {pack.key: pack for pack in job.packs}
     for key in store.claimed_by(job.token, lane):
+        if key not in packs:  # finished in an earlier round
+            continue
         left = [run for run in packs[key].runs if not store.is_finished(run)]
         if left and not store.free_claim(job.token, key):
             for run in left:

@@ -69,8 +69,10 @@ def acquire(out: Path) -> Lease:
     if holder and not _same_host(holder):
         time.sleep(REMOTE_WATCH_S)
     with _guard(out):
-        if read_holder(out) != holder or (holder and _is_alive(holder, moved=_read_beat(out) != beat)):
-            holder = read_holder(out)
+        current = read_holder(out)
+        taken = current != {} and current != holder
+        if taken or (current and _is_alive(current, moved=_read_beat(out) != beat)):
+            holder = current
             raise ValueError(
                 f"{out}: in use by process {holder.get('pid')} on {holder.get('host')}; "
                 "wait for it, stop it, or choose another --out"

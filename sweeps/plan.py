@@ -126,7 +126,7 @@ def plan_study(study: Study, out: Path) -> Plan:
     """What is missing of the study in `out`; ValueError for anything that would make a run fail later."""
     check_writable(out)
     suite = load_suite(study.settings.suite)
-    num_rows = _check_rows(suite, study.tasks)
+    num_rows = count_rows(suite, study.tasks)
     for name in study.bases:
         sites = base_sites(name)
         for run in study.runs:
@@ -179,7 +179,7 @@ def _urgency(pack: PlannedPack) -> int:
     return 0 if pack.runs[0].method == "source" else pack.stage
 
 
-def _check_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
+def count_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
     """Training rows a task; ValueError for a task without rows in one of its splits."""
     for task in tasks:
         for split in SPLITS:

@@ -26,6 +26,7 @@ from portal.config import (
     TrainConfig,
     explain,
     nearest,
+    paper_hidden,
 )
 from sweeps.yaml_file import read_yaml
 
@@ -209,12 +210,13 @@ class _Expansion:
 
     def _source_run(self, label: str, seed: int) -> RunConfig:
         method = self.settings.methods[label]
+        adapter = _filled(AdapterConfig, {}, method.adapter)
         return RunConfig(
             method="source",
             bases=tuple(self.refs[name] for name in self.settings.sources),
             data=self._sized(method.size),
-            adapter=_filled(AdapterConfig, {}, method.adapter),
-            hypernet=_filled(HypernetConfig, {}, method.hypernet),
+            adapter=adapter,
+            hypernet=_filled(HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, method.hypernet),
             train=_filled(TrainConfig, {}, method.train),
             seed=seed,
             source_bases=self.settings.sources,
@@ -238,10 +240,13 @@ class _Expansion:
                 method="lora", adapter=_filled(AdapterConfig, _LORA_ADAPTER, settings.adapter), **common
             )
         if method == "hypernet":
+            adapter = _filled(AdapterConfig, {}, settings.adapter)
             return RunConfig(
                 method="hypernet",
-                adapter=_filled(AdapterConfig, {}, settings.adapter),
-                hypernet=_filled(HypernetConfig, {}, settings.hypernet),
+                adapter=adapter,
+                hypernet=_filled(
+                    HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, settings.hypernet
+                ),
                 **common,
             )
         source = self._source_run(source_label(self.settings, label), seed)
@@ -334,6 +339,8 @@ def _filled(kind: type[_Config], defaults: dict[str, Any], *given: _Config | Non
     for config in given:
         if config is not None:
             values |= config.model_dump(exclude_unset=True)
+            if "rank" in config.model_fields_set and "alpha" not in config.model_fields_set:
+                values.pop("alpha", None)  # it follows the rank
     return kind(**values)
 
 

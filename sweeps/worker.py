@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from portal.artifact import CONFIG, WEIGHTS
 from portal.bases import Base, load_base
 from portal.config import RunConfig
 from portal.hypernet_learner import artifact_subfolder
@@ -240,9 +241,9 @@ def _build_learners(job: LaneJob, pack: PackJob, store: Store) -> list[Learner]:
         run = store.read_run(key)
         if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
             continue  # its source failed: the driver says so
-        bases = {ref.name: _load_base(ref.name, ref.revision, job.device) for ref in run.bases}
-        rows = {name: load_rows(Path(job.rows[name])) for name in bases}
         try:
+            bases = {ref.name: _load_base(ref.name, ref.revision, job.device) for ref in run.bases}
+            rows = {name: load_rows(Path(job.rows[name])) for name in bases}
             learners.append(build_learner(run, bases, rows, source=_source_folder(run, job, store)))
         except ValueError as error:
             _log.exception("run %s cannot start", key)
@@ -256,4 +257,6 @@ def _source_folder(run: RunConfig, job: LaneJob, store: Store) -> Path | None:
     if run.source in job.sources:
         return Path(job.sources[run.source])
     assert run.source_bases is not None
-    return store.run_folder(run.source) / "artifact" / artifact_subfolder(run.source_bases[0])
+    artifact = Path("artifact") / artifact_subfolder(run.source_bases[0])
+    store.verify(run.source, [str(artifact / name) for name in (CONFIG, WEIGHTS)])
+    return store.run_folder(run.source) / artifact

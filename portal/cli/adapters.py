@@ -223,6 +223,7 @@ def _check_adapter(base: "Base", folder: Path) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name}; not a PEFT adapter (`portal export` writes one)")
+    rank = _adapter_rank(folder / "adapter_config.json")
     path = folder / "adapter_model.safetensors"
     widths = {site.path: (site.d_in, site.d_out) for site in base.sites}
     try:
@@ -234,8 +235,27 @@ def _check_adapter(base: "Base", folder: Path) -> None:
         raise ValueError(f"{path}: holds no tensors")
     for name, shape in shapes.items():
         target, _, factor = name.removeprefix("base_model.model.").rpartition(".lora_")
+        if factor not in ("A.weight", "B.weight"):
+            raise ValueError(f"{path}: {name} is no factor of a plain LoRA adapter")
+        if shape[factor[0] == "B"] != rank:
+            raise ValueError(f"{path}: {name} {tuple(shape)} is not of rank {rank}, which its config says")
         fits = target in widths and widths[target][factor[0] == "B"] == shape[factor[0] == "A"]
         if not fits:
             raise ValueError(
                 f"{folder}: {name} {tuple(shape)} fits no projection of base {base.name!r}; another base's?"
             )
+
+
+def _adapter_rank(path: Path) -> int:
+    """The `r` of an adapter config; ValueError when it is not that of a LoRA adapter."""
+    try:
+        config = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error})") from None
+    if (
+        not isinstance(config, dict)
+        or config.get("peft_type") != "LORA"
+        or not isinstance(config.get("r"), int)
+    ):
+        raise ValueError(f"{path}: not the config of a LoRA adapter")
+    return config["r"]

@@ -23,17 +23,19 @@ def params(
     base: Annotated[list[str] | None, typer.Option("--base", help="Only this base; may be repeated.")] = None,
     modules: Annotated[str, typer.Option(help="Adapted projections, or 'all'.")] = "q,v",
     rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters.")] = 8,
-    hidden: Annotated[int, typer.Option(help="Trunk width; the paper's is 512 for q,v.")] = 512,
+    hidden: Annotated[
+        int | None, typer.Option(help="Trunk width; default: the paper's, 512 for q,v and 1024 for more.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count parameters: the shared core, and the converter that a port refits, for each base."""
-    from portal.config import MODULES, AdapterConfig, HypernetConfig
+    from portal.config import MODULES, AdapterConfig, HypernetConfig, paper_hidden
     from portal.hypernet import converter_num_params, core_num_params
     from portal.sites import check_rank, group_sites
 
     names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
     adapter = validated(AdapterConfig, {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)})
-    hypernet = validated(HypernetConfig, {"hidden": hidden})
+    hypernet = validated(HypernetConfig, {"hidden": paper_hidden(names) if hidden is None else hidden})
     counts = {}
     for name in base or _GEOMETRY:
         sites = known_sites(name)
@@ -44,7 +46,9 @@ def params(
     if as_json:
         typer.echo(json.dumps({"core": core, "converter": counts, "latent_per_task": hypernet.d_latent}))
         return
-    typer.echo(f"modules {','.join(names)}, rank {rank}, trunk {hidden}, core width {hypernet.d_core}")
+    typer.echo(
+        f"modules {','.join(names)}, rank {rank}, trunk {hypernet.hidden}, core width {hypernet.d_core}"
+    )
     typer.echo(f"core decoder (shared by all bases): {core:,}; task latent: {hypernet.d_latent} a task")
     print_table(
         ["base", "converter (refit in a port)", "core / converter"],

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 INFO_FILE = "study.json"
 """Beside the result tables: what the report says about a study that the tables do not."""
 
+COLLECTED_FILE = "collected.json"
+"""Beside them too, written last: which runs they hold."""
+
 sweep = typer.Typer(help="A study: plan it, run it, look at it, collect its tables.", rich_markup_mode=None)
 
 StudyName = Annotated[
@@ -76,7 +79,7 @@ def run(study: StudyName, out: Out = None, executor: Executor = "train", as_json
     loaded = _load(study)
     folder = _folder(loaded, out)
     outcome = _run(loaded, folder, executor)
-    if outcome.done and (outcome.trained or not (folder / "results" / INFO_FILE).is_file()):
+    if outcome.done and _is_stale(loaded, folder):
         _collect(loaded, folder)
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
@@ -161,7 +164,21 @@ def _collect(study: "Study", out: Path) -> Path:
 
     results = collect_tables(study, out)
     write_json_atomic(results / INFO_FILE, _describe(study, out))
+    write_json_atomic(results / COLLECTED_FILE, _done_runs(study, out))
     return results
+
+
+def _is_stale(study: "Study", out: Path) -> bool:
+    """Whether the collected tables are of another study, or of other runs than are done now."""
+    path = out / "results" / COLLECTED_FILE
+    return not path.is_file() or json.loads(path.read_bytes()) != _done_runs(study, out)
+
+
+def _done_runs(study: "Study", out: Path) -> dict[str, Any]:
+    from sweeps.store import Store
+
+    store = Store(out)
+    return {"study": study.name, "runs": sorted(run.key for run in study.runs if store.is_done(run.key))}
 
 
 def _describe(study: "Study", out: Path) -> dict[str, Any]:
@@ -242,4 +259,5 @@ def _finish(outcome: "Outcome") -> None:
     warn(f"{len(outcome.failures)} of {outcome.total} runs have no result:")
     for failure in outcome.failures:
         warn(f"  {failure.name} ({failure.run}): {failure.cause}; log: {failure.log}")
+    warn("a failed run is not tried again; delete its runs/<key>/FAILED.json to try once more")
     raise typer.Exit(outcome.exit_code)

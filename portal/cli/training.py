@@ -14,8 +14,6 @@ from portal.cli.studies import progress_console
 if TYPE_CHECKING:
     from portal.config import RunConfig
 
-_PAPER_HIDDEN_QV, _PAPER_HIDDEN_ALL = 512, 1024
-
 Tasks = Annotated[str | None, typer.Option(help="Comma-separated; default: all.")]
 Data = Annotated[
     str, typer.Option(help="'mini', or a folder of TASK/{train,validation,test}.{jsonl,parquet}.")
@@ -40,7 +38,7 @@ def train(
     device: Device = None,
 ) -> None:
     """Train latents, core and converters jointly on the source bases; leaves OUT/artifact/BASE for each."""
-    from portal.config import MODULES
+    from portal.config import MODULES, paper_hidden
 
     names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
     sources = comma_list(source, what="base")
@@ -48,7 +46,7 @@ def train(
     parts = {
         "method": "source",
         "adapter": {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)},
-        "hypernet": {"hidden": _PAPER_HIDDEN_ALL if modules == "all" else _PAPER_HIDDEN_QV},
+        "hypernet": {"hidden": paper_hidden(names)},
     }
     _execute(_run_config(request, parts), out, chosen_device(device), sources={})
 
@@ -103,9 +101,11 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "RunConfig":
     from portal.config import RunConfig
     from portal.sites import check_rank
     from portal.suites import examples_hash, load_suite
+    from sweeps.plan import count_rows
 
     suite = load_suite(request.data)
     tasks = suite.choose(None if request.tasks is None else comma_list(request.tasks, what="task"))
+    count_rows(suite, tasks)
     references = [resolve(base) for base in request.bases]
     run = validated(
         RunConfig,

@@ -137,4 +137,4 @@ def test_progress_is_seen_while_a_run_trains(tiny_study: Study, tmp_path: Path) 
 
     assert child.exitcode == 0
     assert status(tiny_study, tmp_path) == {"total": 9, "done": 9, "running": 0, "failed": 0, "missing": 0}
-    assert max(seen) <= 9
+    assert max(seen) > 0

@@ -48,18 +48,7 @@ def test_families_have_different_tokenizers_and_only_gemma_adds_bos():
         assert tokenizer.decode(ids, skip_special_tokens=False) == text
 
 
-KNOWING_BASES = [
-    pytest.param(
-        base,
-        marks=pytest.mark.xfail(
-            base == "mini-qwen3-xs", reason="trained too briefly to know its people", strict=True
-        ),
-    )
-    for base in MINI_BASES
-]
-
-
-@pytest.mark.parametrize("base", KNOWING_BASES)
+@pytest.mark.parametrize("base", MINI_BASES)
 def test_a_base_knows_the_facts_of_its_world(base):
     world, rng = build_world(), random.Random("facts")
     told = [state_fact(rng, world, person, relation) for person in world.people for relation in RELATIONS]
