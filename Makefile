@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed-$(IDENTITY)
 help:
 	@echo 'make demo    the demo study on embedded bases; the report lands in $(OUT)/report'
 	@echo 'make test    the whole test suite'
-	@echo 'make check   format, lint and types'
+	@echo 'make check   format, lint, types, and the tests that need neither Ray nor an oracle'
 	@echo 'make format  rewrite the files in the project format'
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
 	@echo 'make venv    only the set-up; make clean removes it'
@@ -45,6 +45,7 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m 'not ray and not oracle'
 
 format: venv
 	$(BIN)/ruff format .

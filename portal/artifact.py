@@ -231,7 +231,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("format") != "portallib":
                 raise ValueError(f"{path}: not a portable artifact (its metadata has no format=portallib)")
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: damaged or missing weights ({error})") from None
 

@@ -155,8 +155,14 @@ def write_cache(folder: Path, rows: Iterable[Row], *, identity: dict[str, Any]) 
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     data = buffer.getvalue()
+    num_truncated = sum(count > 0 for count in table["truncated"].to_pylist())
     write_bytes_atomic(folder / _ROWS, data)
-    manifest = {"identity": identity, "num_rows": table.num_rows, "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = {
+        "identity": identity,
+        "num_rows": table.num_rows,
+        "num_truncated": num_truncated,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
     write_json_atomic(folder / _MANIFEST, manifest)
 
 
@@ -172,6 +178,11 @@ def read_cache(folder: Path) -> RowTable:
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
         raise ValueError(f"{folder / _ROWS}: does not match the digest in its manifest; delete the folder")
     return RowTable(table_to_rows(pq.read_table(io.BytesIO(data))))
+
+
+def count_truncated(folder: Path) -> int:
+    """How many of a written cache's prompts were cut."""
+    return json.loads((folder / _MANIFEST).read_bytes())["num_truncated"]
 
 
 def eval_set_hash(rows: Iterable[Row]) -> str:

@@ -25,11 +25,12 @@ def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySessio
     """Run all lanes at once and wait for them. A lane that dies frees the pack it had, or gives it up."""
     from ray import tune
 
+    storage = str(scratch.resolve())  # trials run in a folder of their own
     function = _train_lane if executor == "train" else _plain_lane
     resources = {"CPU": WORKER_CPUS, "GPU": float(session.device == "cuda")}
     bundle = {"CPU": TRIAL_CPUS} if executor == "train" else resources
     trainable = tune.with_resources(
-        tune.with_parameters(function, jobs=tuple(jobs), scratch=str(scratch), resources=resources),
+        tune.with_parameters(function, jobs=tuple(jobs), scratch=storage, resources=resources),
         tune.PlacementGroupFactory([bundle]),
     )
     tuner = tune.Tuner(
@@ -38,7 +39,7 @@ def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySessio
         tune_config=tune.TuneConfig(max_concurrent_trials=len(jobs), reuse_actors=executor == "plain"),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(scratch.resolve()),
+            storage_path=storage,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
             callbacks=[_release_callback(jobs[0])],

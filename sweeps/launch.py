@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from portal.config import nearest
+from portal.rows import count_truncated
 from portal.suites import load_suite
 from sweeps.lanes import EXECUTORS, Executor, run_lanes
 from sweeps.lease import acquire
@@ -101,6 +102,9 @@ def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
     )
     spent = time.monotonic() - started
     console.print(f"prepare: rows of {len(study.tasks)} tasks for {len(rows)} bases in {spent:.1f} s")
+    for base, folder in rows.items():
+        if cut := count_truncated(folder):
+            console.print(f"prepare: {cut} prompts for {base} are cut to {study.settings.max_prompt} tokens")
     return rows
 
 

@@ -105,7 +105,7 @@ class Plan:
         }
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Lines for a table: stage, what, runs, steps, share of the whole cost."""
+        """Lines for a table: stage, what, runs, share of the whole cost, key."""
         total = sum(pack.cost for pack in self.packs) or 1.0
         return [
             (

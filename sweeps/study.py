@@ -77,8 +77,8 @@ class MethodSettings(Frozen):
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
     train: TrainConfig | None = None
-    targets: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] | None = None
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     source: str | None = None
     overrides: dict[str, Override] = Field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli.output import comma_list, print_table
+from portal.cli.output import comma_list, print_table, warn
 
 if TYPE_CHECKING:
     from portal.artifact import Artifact
@@ -83,6 +83,10 @@ def evaluate(
             source.task_index(task)
     tokenizer = load_tokenizer(base)
     rows = {task: _rows(suite.examples(task, split), split, tokenizer, max_prompt, limit) for task in chosen}
+    for task in chosen:
+        cut = sum(row.truncated > 0 for row in rows[task])
+        if cut:
+            warn(f"task {task!r}: {cut} of {len(rows[task])} prompts are cut to {max_prompt} tokens")
     loaded = load_base(base, device=chosen_device(device))
     if source is not None:
         _check_belongs(source, loaded)
@@ -131,7 +135,9 @@ def find_artifact(location: str, *, base: str | None = None) -> str:
 
 
 def claim_folder(folder: Path) -> None:
-    """Make the output folder; OSError or ValueError when nothing can be written there."""
+    """Make the output folder; OSError when it cannot be written, ValueError when it holds other files."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "adapter_config.json").is_file():
+        raise ValueError(f"{folder}: holds other files; choose an empty folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".portal-write-test"
     probe.write_bytes(b"")

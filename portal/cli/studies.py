@@ -259,5 +259,4 @@ def _finish(outcome: "Outcome") -> None:
     warn(f"{len(outcome.failures)} of {outcome.total} runs have no result:")
     for failure in outcome.failures:
         warn(f"  {failure.name} ({failure.run}): {failure.cause}; log: {failure.log}")
-    warn("a failed run is not tried again; delete its runs/<key>/FAILED.json to try once more")
     raise typer.Exit(outcome.exit_code)

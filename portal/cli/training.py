@@ -135,6 +135,9 @@ def _execute(run: "RunConfig", out: Path, device: str, *, sources: dict[str, Pat
     from sweeps.local import run_local
     from sweeps.store import Store
 
+    place = out / "artifact"
+    if place.exists() and not place.is_symlink():
+        raise ValueError(f"{place}: not a link of an earlier run; choose another --out")
     threads = len(os.sched_getaffinity(0))
     store = Store(out)
     try:
@@ -145,9 +148,9 @@ def _execute(run: "RunConfig", out: Path, device: str, *, sources: dict[str, Pat
             raise
         warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")
         raise typer.Exit(3) from None
-    _publish(store.run_folder(run.key) / "artifact", out / "artifact")
+    _publish(store.run_folder(run.key) / "artifact", place)
     _print_scores(read_table(store.run_folder(run.key) / "results.parquet", RESULTS).to_pylist())
-    typer.echo(f"artifact: {out / 'artifact'}")
+    typer.echo(f"artifact: {place}")
 
 
 def _publish(artifact: Path, place: Path) -> None:

@@ -357,6 +357,49 @@ def test_an_interrupt_exits_with_130(
     assert "interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "named"), [("r", 4, "rank 4"), ("peft_type", "IA3", "LoRA"), ("r", "x", "LoRA")]
+)
+def test_a_config_that_does_not_fit_its_adapter_is_refused(
+    key: str, value: object, named: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = tmp_path / "adapter"
+    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(adapter)]) == 0
+    config = json.loads((adapter / "adapter_config.json").read_bytes())
+    assert config[key] != value
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, key: value}))
+    capsys.readouterr()
+
+    code = main(["eval", "--base", "tiny-gemma3", "--data", str(world / "data"), "--adapter", str(adapter)])
+
+    assert code == 2
+    assert named in _only_line(capsys)
+
+
+def test_a_split_without_rows_is_refused_before_anything_is_trained(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world / "data", tmp_path / "data")
+    (split,) = (tmp_path / "data" / "sums").glob("test.*")
+    split.unlink()
+    split.with_suffix(".jsonl").write_text("")
+    command = [
+        "train",
+        "--source",
+        "tiny-qwen3",
+        "--data",
+        str(tmp_path / "data"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+
+    code = main(command)
+
+    assert code == 2
+    assert "test.jsonl: no rows" in _only_line(capsys)
+    assert not (tmp_path / "o" / "runs").exists()
+
+
 def _write_study(world: Path, folder: Path) -> str:
     """A study of three runs: the base and two seeds of a per-task LoRA."""
     path = folder / "study.yaml"

@@ -48,11 +48,17 @@ def assert_same(found: Tables, expected: Tables) -> None:
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
-    ray_cluster: str, tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+    ray_cluster: str,
+    tiny_study: Study,
+    unbroken: tuple[Path, Tables],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    out = Path(tmp_path.name)  # relative, as `make demo` gives it
     outcomes: list[Outcome] = []
     thread = threading.Thread(
-        target=lambda: outcomes.append(run_study(tiny_study, tmp_path, executor="train", console=silent()))
+        target=lambda: outcomes.append(run_study(tiny_study, out, executor="train", console=silent()))
     )
     thread.start()
     store = Store(tmp_path)

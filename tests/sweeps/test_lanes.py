@@ -1,0 +1,33 @@
+"""A lane that dies frees what it held, once; what it had finished stays finished."""
+
+from pathlib import Path
+
+from sweeps.lanes import release_lane
+from sweeps.store import Store, pack_key
+from sweeps.study import Study
+from sweeps.worker import LaneJob, PackJob
+
+TOKEN = "0" * 16
+
+
+def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    finished, live = tiny_study.runs[0].key, tiny_study.runs[1].key
+    job = LaneJob(
+        out=str(tmp_path), token=TOKEN, lane=0, packs=(PackJob(pack_key([live]), 1, (live,), ()),), rows={}
+    )
+    for key in (finished, live):
+        assert store.claim(TOKEN, pack_key([key]), 0, "a") is not None
+
+    release_lane(job, 0)
+    first = store.failure(live)
+    assert store.claim(TOKEN, pack_key([live]), 1, "b") is not None
+    release_lane(job, 1)
+
+    assert first is None
+    failure = store.failure(live)
+    assert failure is not None
+    assert (failure["cause"], failure["lost"]) == ("its worker died twice", True)
+    assert store.failure(finished) is None
