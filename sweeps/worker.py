@@ -196,7 +196,7 @@ class _Meter:
     def __init__(self, job: LaneJob, pack: PackJob, store: Store) -> None:
         self._job, self._pack, self._store = job, pack, store
         self._steps, self._loss = 0, 0.0
-        self._started = self._written = time.monotonic()
+        self._started, self._written = time.monotonic(), -math.inf
 
     def update(self, learners: list[Learner], losses: dict[str, float]) -> None:
         if losses:

@@ -132,7 +132,7 @@ def test_progress_is_seen_while_a_run_trains(tiny_study: Study, tmp_path: Path) 
     seen = set()
     while child.is_alive():
         seen.add(status(tiny_study, tmp_path)["running"])
-        time.sleep(0.2)
+        time.sleep(0.02)
     child.join()
 
     assert child.exitcode == 0
