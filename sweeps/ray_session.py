@@ -82,6 +82,8 @@ def _start(out: Path) -> None:
             _temp_dir=tempfile.mkdtemp(prefix=_scratch_prefix(out)),
         )
     except Exception as error:  # Ray raises the bare class when its start takes over 30 s
+        if type(error) is not Exception:
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OSError(
             f"Ray did not start ({reason}); the machine may be too busy: try again; log: {out / 'logs'}"

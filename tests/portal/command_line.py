@@ -1,0 +1,39 @@
+"""What the tests of the `portal` command share: a small study file, and the one line of a refusal."""
+
+from pathlib import Path
+
+import pytest
+
+
+def write_study(world: Path, folder: Path) -> str:
+    """A study of three runs: the base and two seeds of a per-task LoRA."""
+    path = folder / "study.yaml"
+    path.write_text(
+        "\n".join(
+            [
+                "name: small",
+                f"suite: {world / 'data'}",
+                "tasks: [sums]",
+                "targets: [tiny-qwen3]",
+                "seeds: [0, 1]",
+                "methods:",
+                "  base: {}",
+                "  lora:",
+                "    size: 4",
+                "    adapter: {modules: [q], rank: 2, alpha: 4}",
+                "    train: {epochs: 1}",
+            ]
+        )
+    )
+    return str(path)
+
+
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr; nothing may have gone to stdout."""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    lines = printed.err.splitlines()
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("portal: ")
+    return lines[0]
