@@ -10,8 +10,8 @@ from portal.adapt import answer_log_probs
 from portal.bases import Base
 from portal.rows import Row
 
-_BUCKETS = (16, 24, 32, 40, 48, 64, 96, 128, 192, 256)
-"""Few lengths, so that a GPU sees few shapes; longer rows are padded to a multiple of 128."""
+_BUCKETS = (*range(8, 64, 4), 64, 80, 96, 128, 192, 256)
+"""Fine steps where a token is a large share, few shapes elsewhere; longer rows: multiples of 128."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class Learner(ABC):
         }
 
     @property
+    def size(self) -> int:
+        """Calibration rows a task as the run asks for; where it asks for all, those of the largest task."""
+        return self.run.data.size or max(len(rows) for rows in self._calibration.values())
+
+    @property
     def train(self) -> TrainConfig:
         assert self.run.train is not None, "only method 'base' has no training recipe"
         return self.run.train

@@ -54,14 +54,18 @@ class Row:
         return self.prompt + self.choices[self.gold]
 
 
+class MisalignedError(ValueError):
+    """The tokenizer joins the end of a prompt with the start of an answer: no place to split them."""
+
+
 def encode_example(
     example: Example, split: str, tokenizer: PreTrainedTokenizerBase, *, max_prompt: int
 ) -> Row:
     """`example` in token ids: prompt and answer tokenised together and split at the boundary.
 
     White space that ends the prompt moves to the answer. A prompt over `max_prompt` tokens loses its left end
-    (a leading BOS stays); an answer is never cut. Raises ValueError, naming task and example, when the
-    tokenizer merges across the boundary or an answer has no tokens.
+    (a leading BOS stays); an answer is never cut. Raises MisalignedError, naming task and example, when the
+    tokenizer merges across the boundary, and ValueError when a prompt or an answer has no tokens.
     """
     where = f"task {example.task!r}, example {example.id!r}"
     prompt_text = example.prompt.rstrip()
@@ -74,7 +78,9 @@ def encode_example(
     choices = []
     for answer, whole in zip(answers, encoded, strict=True):
         if whole[: len(prompt)] != prompt:
-            raise ValueError(f"{where}: the tokenizer merges the prompt's end with the answer {answer!r}")
+            raise MisalignedError(
+                f"{where}: the tokenizer merges the prompt's end with the answer {answer!r}"
+            )
         if len(whole) == len(prompt):
             raise ValueError(f"{where}: the answer {answer!r} has no tokens")
         choices.append(tuple(whole[len(prompt) :]))

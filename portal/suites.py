@@ -1,19 +1,42 @@
-"""A suite: where the examples of a set of tasks come from, the embedded world or a folder of files."""
+"""A suite: where the examples of a set of tasks come from.
+
+`mini` is the embedded world, `portal14` the fourteen public benchmarks, and a folder holds tasks of the
+user's own. A task can also be a file of its own, beside those of any suite.
+"""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from portal.config import nearest
+from portal.tasks.builder import Builder, Lint, shuffle_choices
 from portal.tasks.example import SPLITS, Example
+from portal.tasks.portal14 import BUILDERS
+from portal.tasks.record import Record, folder_records, hub_records, split_files
+from portal.tasks.task_file import is_task_file, load_task_file
 
-SUITES = ("mini",)
+SUITES = ("mini", "portal14")
+DATA_VARIABLE = "PORTAL_DATA"
+"""Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
+
+
+class _Splits(dict[str, list[Example]]):
+    """Examples by split, each read when it is first asked for."""
+
+    def __init__(self, read: Callable[[str], list[Example]]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, split: str) -> list[Example]:
+        self[split] = self._read(split)
+        return self[split]
+
+
+_Loaded = tuple[dict[str, list[Example]], Lint]
 
 
 @dataclass(frozen=True)
@@ -23,97 +46,188 @@ class Suite:
     name: str
     prompt_set: str
     tasks: tuple[str, ...]
-    load: Callable[[str, str], list[Example]]
+    load: Callable[[str], _Loaded]
+    licences: dict[str, str] = field(default_factory=dict)
+    _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
 
     def examples(self, task: str, split: str) -> list[Example]:
         """All examples of `task` in `split` (train, validation or test); ValueError for an unknown task."""
-        if task not in self.tasks:
-            raise ValueError(f"suite {self.name!r} has no task {task!r}{nearest(task, self.tasks)}")
-        return self.load(task, split)
+        return self._loaded(task)[0][split]
+
+    def lint(self, task: str) -> Lint:
+        """What is wrong or doubtful in the task's rows; reads every split."""
+        lint = self._loaded(task)[1]
+        lint.compare({split: self.examples(task, split) for split in SPLITS})
+        return lint
 
     def choose(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
         """The named tasks, or all of them; ValueError for an unknown or repeated one."""
         chosen = self.tasks if tasks is None else tuple(tasks)
         for task in chosen:
-            if task not in self.tasks:
-                raise ValueError(f"suite {self.name!r} has no task {task!r}{nearest(task, self.tasks)}")
+            self._check(task)
         if len(set(chosen)) != len(chosen):
             raise ValueError(f"a task is named twice: {', '.join(chosen)}")
         return chosen
 
+    def _check(self, task: str) -> None:
+        if task not in self.tasks:
+            raise ValueError(f"suite {self.name!r} has no task {task!r}{nearest(task, self.tasks)}")
 
-def load_suite(name: str) -> Suite:
-    """The embedded suite `mini`, or the folder `name` of `TASK/{train,validation,test}.{jsonl,parquet}`.
+    def _loaded(self, task: str) -> _Loaded:
+        self._check(task)
+        if task not in self._read:
+            self._read[task] = self.load(task)
+        return self._read[task]
 
-    A file's rows have `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may
-    have `id` and `cluster`. ValueError for an unknown name or a folder without tasks.
+
+def open_suite(
+    name: str | None, tasks: Sequence[str] | None, *, data: str | None = None
+) -> tuple[Suite, tuple[str, ...]]:
+    """A suite and the chosen tasks in it; task files among `tasks` join it under their own names.
+
+    Without a name it is the suite that `data` holds, or else the one that has the tasks, `mini` where none
+    are named. ValueError for an unknown suite or task.
+    """
+    if tasks is None:
+        suite = load_suite(name or _suite_of((), data), data=data)
+        return suite, suite.choose(None)
+    suite = load_suite(name or _suite_of([task for task in tasks if not is_task_file(task)], data), data=data)
+    chosen = []
+    for task in tasks:
+        if is_task_file(task):
+            builder, read = load_task_file(Path(task))
+            suite = _with_task_file(suite, builder, read)
+            task = builder.task
+        chosen.append(task)
+    return suite, suite.choose(chosen)
+
+
+def load_suite(name: str, *, data: str | None = None) -> Suite:
+    """The suite `name`: `mini`, `portal14`, or a folder of `TASK/{train,validation,test}.{jsonl,parquet}`.
+
+    `portal14` reads the folder `data`, or the one that PORTAL_DATA names, or the hub. A row of a user's
+    folder has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may have
+    `id` and `cluster`. ValueError for an unknown name or a folder without tasks.
     """
     if name == "mini":
         from portal.mini.tasks import MINI_TASKS, mini_examples
 
-        return Suite("mini", "mini", tuple(MINI_TASKS), mini_examples)
-    folder = Path(name)
-    if not folder.is_dir():
-        raise ValueError(f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders)")
-    tasks = tuple(sorted(path.name for path in folder.iterdir() if _split_file(folder, path.name, "train")))
-    if not tasks:
-        raise ValueError(f"{folder}: no TASK/train.jsonl or TASK/train.parquet in this folder")
-    return Suite(str(folder), "verbatim", tasks, lambda task, split: _read_split(folder, task, split))
+        return Suite(
+            "mini",
+            "mini",
+            tuple(MINI_TASKS),
+            lambda task: (_Splits(lambda split: mini_examples(task, split)), Lint()),
+        )
+    if name == "portal14":
+        folder = data or os.environ.get(DATA_VARIABLE)
+        if folder is not None and not Path(folder).is_dir():
+            raise ValueError(f"{folder}: no such folder of task rows (--data or {DATA_VARIABLE})")
+        licences = {task: builder.licence for task, builder in BUILDERS.items()}
+        return Suite("portal14", "portal14", tuple(BUILDERS), lambda task: _portal14(task, folder), licences)
+    return _folder_suite(Path(name), name)
+
+
+def split_hash(suite: Suite, task: str, split: str) -> str:
+    """Hex sha256 over all examples of a split, in the order of their ids."""
+    digest = hashlib.sha256()
+    for example in sorted(suite.examples(task, split), key=lambda example: example.id):
+        digest.update(json.dumps(astuple(example)).encode())
+    return digest.hexdigest()
 
 
 def examples_hash(suite: Suite, tasks: Iterable[str]) -> str:
     """Hex sha256 over all examples of `tasks`, in every split: the identity of a run's data."""
-    digest = hashlib.sha256()
-    for task in sorted(tasks):
-        for split in SPLITS:
-            for example in sorted(suite.examples(task, split), key=lambda example: example.id):
-                digest.update(json.dumps([split, *astuple(example)]).encode())
-    return digest.hexdigest()
+    lines = [f"{task} {split} {split_hash(suite, task, split)}" for task in sorted(tasks) for split in SPLITS]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _split_file(folder: Path, task: str, split: str) -> Path | None:
-    candidates = (folder / task / f"{split}{suffix}" for suffix in (".parquet", ".jsonl"))
-    return next((path for path in candidates if path.is_file()), None)
+def _suite_of(names: Sequence[str], data: str | None) -> str:
+    """The suite that was meant: the one in the folder `data`, or the one that has the named tasks."""
+    if data is not None:
+        tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
+        return "portal14" if tasks else data
+    fitting = (suite for suite in SUITES if names and names[0] in load_suite(suite).tasks)
+    return next(fitting, "mini")
+
+
+def _has_publishers_rows(folder: Path, task: str) -> bool:
+    """Whether the task's rows are as its publisher lays them out, not already prompts."""
+    builder = BUILDERS[task]
+    return any(
+        "prompt" not in record
+        for split in builder.splits
+        if split_files(folder, split)
+        for record in folder_records(folder, split)[:1]
+    )
+
+
+def _portal14(task: str, folder: str | None) -> _Loaded:
+    builder = BUILDERS[task]
+
+    def read(split: str) -> list[Record]:
+        if folder is not None:
+            return folder_records(Path(folder) / task, split)
+        assert builder.hub is not None
+        return hub_records(builder.hub.repo, builder.hub.config, builder.hub.revision, split)
+
+    return builder.examples(read)
+
+
+def _with_task_file(suite: Suite, builder: Builder, read: Callable[[str], Sequence[Record]]) -> Suite:
+    if builder.task in suite.tasks:
+        raise ValueError(
+            f"suite {suite.name!r} has a task {builder.task!r} already; name the file's otherwise"
+        )
+
+    def load(task: str) -> _Loaded:
+        return builder.examples(read) if task == builder.task else suite.load(task)
+
+    return Suite(
+        suite.name,
+        suite.prompt_set,
+        (*suite.tasks, builder.task),
+        load,
+        {**suite.licences, builder.task: builder.licence},
+    )
+
+
+def _folder_suite(folder: Path, name: str) -> Suite:
+    if not folder.is_dir():
+        raise ValueError(f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders)")
+    tasks = tuple(sorted(path.name for path in folder.iterdir() if split_files(path, "train")))
+    if not tasks:
+        raise ValueError(f"{folder}: no TASK/train.jsonl or TASK/train.parquet in this folder")
+    return Suite(
+        str(folder),
+        "verbatim",
+        tasks,
+        lambda task: (_Splits(lambda split: _read_split(folder, task, split)), Lint()),
+    )
 
 
 def _read_split(folder: Path, task: str, split: str) -> list[Example]:
-    path = _split_file(folder, task, split)
-    if path is None:
-        raise ValueError(f"{folder / task}: no {split}.parquet or {split}.jsonl")
-    examples = [_example(path, task, index, record) for index, record in enumerate(_read_records(path))]
-    if not examples:
-        raise ValueError(f"{path}: no rows")
+    where = folder / task
+    files = split_files(where, split)
+    records = folder_records(where, split)
+    examples = [_example(f"{files[0]}, row {i}", task, i, record) for i, record in enumerate(records)]
     if len({example.id for example in examples}) != len(examples):
-        raise ValueError(f"{path}: two rows have the same id")
+        raise ValueError(f"{files[0]}: two rows have the same id")
     return examples
 
 
-def _read_records(path: Path) -> list[dict[str, Any]]:
-    try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path).to_pylist()
-        lines = path.read_text(encoding="utf-8").split("\n")  # JSON text may hold other line separators
-        return [json.loads(line) for line in lines if line.strip()]
-    except (pa.ArrowInvalid, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
-
-
-def _example(path: Path, task: str, index: int, record: Any) -> Example:
-    if not isinstance(record, dict):
-        raise ValueError(f"{path}, row {index}: not an object with prompt, choices and gold")
+def _example(where: str, task: str, index: int, record: Record) -> Example:
     for name, kind in (("prompt", str), ("choices", list), ("gold", int)):
         if not isinstance(record.get(name), kind) or isinstance(record.get(name), bool):
-            raise ValueError(
-                f"{path}, row {index}: {name!r} must be a {kind.__name__}, got {record.get(name)!r}"
-            )
+            raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, got {record.get(name)!r}")
     if not all(isinstance(choice, str) for choice in record["choices"]):
-        raise ValueError(f"{path}, row {index}: every choice must be text, got {record['choices']!r}")
+        raise ValueError(f"{where}: every choice must be text, got {record['choices']!r}")
     name = _text_or(record.get("id"), f"{index:07d}")
     cluster = _text_or(record.get("cluster"), name)
     try:
-        return Example(task, name, record["prompt"], tuple(record["choices"]), record["gold"], cluster)
+        example = Example(task, name, record["prompt"], tuple(record["choices"]), record["gold"], cluster)
     except ValueError as error:
-        raise ValueError(f"{path}, row {index}: {error}") from None
+        raise ValueError(f"{where}: {error}") from None
+    return shuffle_choices(example)
 
 
 def _text_or(value: Any, default: str) -> str:

@@ -46,9 +46,13 @@ def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySessio
         ),
     )
     try:
-        tuner.fit()
+        results = tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    store = Store(Path(jobs[0].out))
+    for result in results:
+        if result.error is not None and store.lane_error(result.config["lane"]) is None:
+            store.write_lane_error(result.config["lane"], str(result.error).strip().splitlines()[-1])
 
 
 def _train_lane(
@@ -117,8 +121,9 @@ def _lane_process(job: LaneJob) -> Iterator[None]:
         logger.setLevel(logging.INFO)
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         _log.exception("lane %d ends early", job.lane)
+        Store(Path(job.out)).write_lane_error(job.lane, f"{type(error).__name__}: {error}")
         raise
     finally:
         for logger in loggers:
@@ -147,5 +152,7 @@ def release_lane(job: LaneJob, lane: int) -> None:
             continue
         left = [run for run in packs[key].runs if not store.is_finished(run)]
         if left and not store.free_claim(job.token, key):
+            error = store.lane_error(lane)
+            cause = "its worker died twice" + (f", the last time of {error}" if error else "")
             for run in left:
-                store.mark_failed(run, "its worker died twice", store.log_path(lane), lost=True)
+                store.mark_failed(run, cause, store.log_path(lane), lost=True)

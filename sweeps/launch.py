@@ -11,7 +11,6 @@ from rich.console import Console
 
 from portal.config import nearest
 from portal.rows import count_truncated
-from portal.suites import load_suite
 from sweeps.lanes import EXECUTORS, Executor, run_lanes
 from sweeps.lease import acquire
 from sweeps.outcome import Outcome, outcome_of
@@ -38,7 +37,8 @@ def run_study(study: Study, out: Path, *, executor: Executor = "train", console:
         raise ValueError(f"unknown executor {executor!r}{nearest(executor, EXECUTORS)}")
     plan = plan_study(study, out)
     store = Store(out)
-    if plan.packs:
+    cause = "its worker ended before it did"
+    if any(run.source not in plan.failed for run in plan.missing):
         with acquire(out) as lease:
             store.clear_session_files()
             store.forget_lost(study.by_key)
@@ -52,14 +52,15 @@ def run_study(study: Study, out: Path, *, executor: Executor = "train", console:
                     _run_here(plan, store, lease.token, console)
                 else:
                     with ray_session(out, console) as session:
-                        _run_rounds(plan, store, lease.token, executor, session, console)
+                        errors = _run_rounds(plan, store, lease.token, executor, session, console)
+                        cause = "; ".join([cause, *errors])
             finally:
                 store.clear_session_files()
     return outcome_of(
         study,
         store,
         done_before=len(plan.done),
-        cause="its worker ended before it did; launch the study again",
+        cause=f"{cause}; launch the study again",
         log=out / "logs",
         wall_s=time.monotonic() - started,
     )
@@ -67,19 +68,25 @@ def run_study(study: Study, out: Path, *, executor: Executor = "train", console:
 
 def _run_rounds(
     plan: Plan, store: Store, token: str, executor: Executor, session: RaySession, console: Console
-) -> None:
-    """Lanes until nothing is left that can be done; a round more when workers were lost."""
+) -> list[str]:
+    """Lanes until nothing is left that can be done, a round more when workers were lost.
+
+    Returns what ended lanes of the last round early.
+    """
     rows = _prepare(plan.study, store, console)
+    errors: list[str] = []
     with ProgressLine(plan, store, console):
         for _ in range(MAX_ROUNDS):
             left = plan_study(plan.study, store.out)
             if not any(_can_run(pack, store) for pack in left.packs):
-                return
+                break
             lanes = left.lanes(min(session.num_slots, len(left.packs)))
             jobs = [
                 _lane_job(store, token, lane, packs, rows, session.device) for lane, packs in enumerate(lanes)
             ]
             run_lanes(jobs, executor=executor, session=session, scratch=store.out / "scratch" / token)
+            errors = [error for job in jobs if (error := store.lane_error(job.lane))]
+    return list(dict.fromkeys(errors))
 
 
 def _run_here(plan: Plan, store: Store, token: str, console: Console) -> None:
@@ -93,7 +100,7 @@ def _run_here(plan: Plan, store: Store, token: str, console: Console) -> None:
 def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
     started = time.monotonic()
     rows = prepare_rows(
-        load_suite(study.settings.suite),
+        study.suite,
         study.tasks,
         study.bases,
         store.out,

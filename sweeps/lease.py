@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +130,16 @@ def _lease_path(out: Path) -> Path:
 
 
 @contextmanager
-def _guard(out: Path) -> Iterator[None]:
-    """Only one process at a time reads and replaces the lease."""
-    with (out / ".driver.lock").open("w") as file:
+def only_one(lock: Path) -> Iterator[None]:
+    """One process at a time is in the block of this lock file; others wait."""
+    with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _guard(out: Path) -> AbstractContextManager[None]:
+    """Only one process at a time reads and replaces the lease."""
+    return only_one(out / ".driver.lock")
 
 
 def _write_beat(out: Path, token: str, count: int) -> None:

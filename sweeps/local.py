@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from portal.config import RunConfig
-from portal.suites import load_suite
+from portal.suites import Suite
 from sweeps.lease import acquire
 from sweeps.prepare import prepare_rows
 from sweeps.store import Store, check_writable, pack_key
@@ -16,6 +16,7 @@ from sweeps.worker import LaneJob, PackJob, run_lane
 
 def run_local(
     runs: Sequence[RunConfig],
+    suite: Suite,
     out: Path,
     console: Console,
     *,
@@ -23,10 +24,10 @@ def run_local(
     device: str = "cpu",
     threads: int = 1,
 ) -> None:
-    """Finish `runs`, which share their bases and data, in `out/runs/<key>`; continues what was interrupted.
+    """Finish `runs`, which share their bases and their data of `suite`, in `out/runs/<key>`.
 
-    `sources` are artifacts made elsewhere, by the digest that a port's config names. ValueError with the
-    cause when a run fails.
+    What was interrupted continues. `sources` are artifacts made elsewhere, by the digest that a port's config
+    names. ValueError with the cause when a run fails.
     """
     check_writable(out)
     store = Store(out)
@@ -38,7 +39,7 @@ def run_local(
     with acquire(out) as lease:
         store.clear_session_files()
         rows = prepare_rows(
-            load_suite(data.suite),
+            suite,
             data.tasks,
             [ref.name for ref in left[0].bases],
             out,

@@ -9,7 +9,7 @@ from typing import Any
 from portal.bases import base_sites
 from portal.config import RunConfig
 from portal.sites import check_rank
-from portal.suites import Suite, load_suite
+from portal.suites import Suite
 from portal.tasks.example import SPLITS
 from sweeps.store import Store, check_writable, pack_key
 from sweeps.study import Study, stage_of
@@ -125,7 +125,7 @@ PLAN_HEADERS = ("stage", "pack", "runs", "share of cost", "key")
 def plan_study(study: Study, out: Path) -> Plan:
     """What is missing of the study in `out`; ValueError for anything that would make a run fail later."""
     check_writable(out)
-    suite = load_suite(study.settings.suite)
+    suite = study.suite
     num_rows = count_rows(suite, study.tasks)
     for name in study.bases:
         sites = base_sites(name)

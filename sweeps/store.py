@@ -14,12 +14,12 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from portal.checkpoint import file_sha256, write_bytes_atomic, write_json_atomic
 from portal.config import RunConfig
+from sweeps.provenance import provenance
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 _DONE, _FAILED, _RUN, _PACK = "DONE.json", "FAILED.json", "run.json", "pack.json"
@@ -73,13 +73,11 @@ class Store:
         return self.is_done(key) or self.failure(key) is not None
 
     def write_run(self, run: RunConfig) -> None:
-        """Record the run's whole config and the versions it is trained with, unless that is there already."""
+        """Record the run's whole config and the code that starts it, unless that is there already."""
         path = self.run_folder(run.key) / _RUN
         if not path.exists():
-            packages = ("portal-sweeps", "torch", "transformers", "ray", "pyarrow")
-            versions = {package: version(package) for package in packages}
             config = run.model_dump(mode="json")
-            write_json_atomic(path, {"name": run.describe(), "config": config, "versions": versions})
+            write_json_atomic(path, {"name": run.describe(), "config": config, **provenance()})
 
     def read_run(self, key: str) -> RunConfig:
         """The recorded run; ValueError when it is missing or does not have this key."""
@@ -176,6 +174,15 @@ class Store:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(progress))
         temporary.replace(path)
+
+    def write_lane_error(self, lane: int, error: str) -> None:
+        """What ended the lane early, for whoever says why its runs have no result."""
+        write_json_atomic(self.out / "progress" / f"error-{lane}.json", {"error": error})
+
+    def lane_error(self, lane: int) -> str | None:
+        """What ended the lane early, None when nothing did or its process was killed."""
+        record = _read_json(self.out / "progress" / f"error-{lane}.json")
+        return None if record is None else record["error"]
 
     def read_progress(self) -> list[dict[str, Any]]:
         records = (_read_json(path) for path in sorted(self.out.glob("progress/lane-*.json")))

@@ -28,7 +28,8 @@ from portal.config import (
     nearest,
     paper_hidden,
 )
-from sweeps.yaml_file import read_yaml
+from portal.suites import Suite, examples_hash, open_suite
+from portal.yaml_file import read_yaml
 
 STUDIES = Path(__file__).parent / "studies"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -88,6 +89,7 @@ class StudyFile(Frozen):
 
     name: str
     suite: str = "mini"
+    data: str | None = None  # the folder of the suite's rows, where it does not name one itself
     tasks: tuple[str, ...] | None = None
     eval_size: int = Field(default=1000, ge=1)
     max_prompt: int = Field(default=768, ge=1)
@@ -124,6 +126,7 @@ class Study:
     """A study and its runs, sources before ports, without duplicates."""
 
     settings: StudyFile
+    suite: Suite
     tasks: tuple[str, ...]
     runs: tuple[RunConfig, ...]
 
@@ -167,11 +170,9 @@ def load_study(name_or_path: str | Path) -> Study:
 def expand(settings: StudyFile) -> Study:
     """The runs of a study; reads the suite's examples and the bases' digests."""
     from portal.bases import resolve
-    from portal.suites import examples_hash, load_suite
 
     _check_names(settings)
-    suite = load_suite(settings.suite)
-    tasks = suite.choose(settings.tasks)
+    suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)
     data = DataConfig(
         suite=suite.name,
         tasks=tasks,
@@ -184,7 +185,7 @@ def expand(settings: StudyFile) -> Study:
     refs = {name: resolve(name) for name in dict.fromkeys((*settings.sources, *settings.targets))}
     expansion = _Expansion(settings, data, refs)
     runs = {run.key: run for run in expansion.runs()}
-    return Study(settings, tasks, tuple(sorted(runs.values(), key=stage_of)))
+    return Study(settings, suite, tasks, tuple(sorted(runs.values(), key=stage_of)))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portal.cli.options import (
+    DataOption,
+    DeviceOption,
+    MaxPromptOption,
+    SuiteOption,
+    TasksOption,
+    check_at_least_one,
+    chosen_device,
+    chosen_tasks,
+)
 from portal.cli.output import comma_list, print_table, warn
 
 if TYPE_CHECKING:
@@ -48,41 +58,37 @@ def evaluate(
     base: Annotated[str, typer.Option(help="Short name, folder or hub id.")],
     artifact: Annotated[str | None, typer.Option(help="Score with the adapters of this artifact.")] = None,
     adapter: Annotated[Path | None, typer.Option(help="Score with this PEFT adapter.")] = None,
-    tasks: Annotated[
-        str | None, typer.Option(help="Comma-separated; default: all of the artifact or suite.")
-    ] = None,
-    data: Annotated[str, typer.Option(help="'mini', or a folder of task folders.")] = "mini",
+    tasks: TasksOption = None,
+    suite: SuiteOption = None,
+    data: DataOption = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     limit: Annotated[
         int | None, typer.Option(help="At most so many rows a task (a fixed seeded sample).")
     ] = None,
-    max_prompt: Annotated[
-        int, typer.Option(help="Longest prompt in tokens; longer ones lose their left end.")
-    ] = 768,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    max_prompt: MaxPromptOption = 768,
+    device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a base on multiple-choice tasks, alone or with an adapter."""
     from portal.artifact import load_artifact
     from portal.bases import load_base, load_tokenizer
     from portal.score import score_rows, summarise
-    from portal.suites import load_suite
     from portal.tasks.example import SPLITS
 
     if artifact is not None and adapter is not None:
         raise ValueError("--artifact and --adapter exclude each other: give one of them")
-    for name, value in (("--limit", limit), ("--max-prompt", max_prompt)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} {value}: at least 1")
+    check_at_least_one(limit=limit, max_prompt=max_prompt)
     comma_list(split, known=SPLITS, what="split")
-    suite = load_suite(data)
     source = None if artifact is None else load_artifact(find_artifact(artifact, base=base))
-    chosen = suite.choose(_wanted_tasks(tasks, source, suite.tasks))
+    wanted = ",".join(source.config.tasks) if tasks is None and source is not None else tasks
+    examples, chosen = chosen_tasks(wanted, suite, data)
     if source is not None:
         for task in chosen:
             source.task_index(task)
     tokenizer = load_tokenizer(base)
-    rows = {task: _rows(suite.examples(task, split), split, tokenizer, max_prompt, limit) for task in chosen}
+    rows = {
+        task: _rows(examples.examples(task, split), split, tokenizer, max_prompt, limit) for task in chosen
+    }
     for task in chosen:
         cut = sum(row.truncated > 0 for row in rows[task])
         if cut:
@@ -142,24 +148,6 @@ def claim_folder(folder: Path) -> None:
     probe = folder / ".portal-write-test"
     probe.write_bytes(b"")
     probe.unlink()
-
-
-def chosen_device(name: str | None) -> str:
-    """`name` checked, by default `cuda` where there is one, else `cpu`; ValueError for an absent device."""
-    import torch
-
-    available = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    if name is not None and name.split(":")[0] not in available:
-        raise ValueError(f"device {name!r} is not available here; available: {', '.join(available)}")
-    return name or available[-1]
-
-
-def _wanted_tasks(
-    tasks: str | None, source: "Artifact | None", known: tuple[str, ...]
-) -> tuple[str, ...] | None:
-    if tasks is not None:
-        return comma_list(tasks, known=known, what="task")
-    return None if source is None else source.config.tasks
 
 
 def _rows(

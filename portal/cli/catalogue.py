@@ -1,14 +1,23 @@
 """What there is: `portal bases`, `portal tasks`, and the parameter counts of `portal params`."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portal.cli.options import (
+    DataOption,
+    MaxPromptOption,
+    SuiteOption,
+    TasksOption,
+    check_at_least_one,
+    chosen_tasks,
+)
 from portal.cli.output import comma_list, print_table, validated
 
 if TYPE_CHECKING:
     from portal.sites import Site
+    from portal.suites import Suite
 
 _GEOMETRY = {
     # hidden, layers, q width, k and v width, feed-forward width
@@ -82,28 +91,86 @@ def bases(
 
 
 def tasks(
-    data: Annotated[
-        str, typer.Option(help="'mini', or a folder of TASK/{train,validation,test}.{jsonl,parquet}.")
-    ] = "mini",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    suite: SuiteOption = None,
+    data: DataOption = None,
+    only: TasksOption = None,
+    base: Annotated[
+        str | None, typer.Option(help="Also tokenise for this base: count misaligned and truncated rows.")
+    ] = None,
+    max_prompt: MaxPromptOption = 768,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with a hash of the rows of every split.")
+    ] = False,
 ) -> None:
-    """List the tasks of a suite with their numbers of rows; reading them checks every row."""
-    from portal.suites import load_suite
+    """List the tasks of a suite with their numbers of rows, and what is doubtful in them."""
+    from portal.suites import split_hash
     from portal.tasks.example import SPLITS
 
-    suite = load_suite(data)
-    counts = {}
-    choices = {}
-    for task in suite.tasks:
-        by_split = {split: suite.examples(task, split) for split in SPLITS}
-        counts[task] = {split: len(examples) for split, examples in by_split.items()}
-        numbers = sorted({len(example.choices) for examples in by_split.values() for example in examples})
-        choices[task] = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+    check_at_least_one(max_prompt=max_prompt)
+    opened, chosen = chosen_tasks(only, suite, data)
+    if not as_json:
+        typer.echo(f"suite {opened.name}, prompt set {opened.prompt_set}")
+    tokenised = {} if base is None else _tokenised(opened, chosen, base, max_prompt)
     if as_json:
-        typer.echo(json.dumps({"suite": suite.name, "prompt_set": suite.prompt_set, "tasks": counts}))
+        listed: dict[str, Any] = {
+            "suite": opened.name,
+            "prompt_set": opened.prompt_set,
+            "tasks": {
+                task: {split: len(opened.examples(task, split)) for split in SPLITS} for task in chosen
+            },
+            "sha256": {task: {split: split_hash(opened, task, split) for split in SPLITS} for task in chosen},
+            "licences": {task: opened.licences.get(task) for task in chosen},
+            "lint": {task: opened.lint(task).to_json() | tokenised.get(task, {}) for task in chosen},
+        }
+        typer.echo(json.dumps(listed))
         return
-    rows = [[task, *(str(counts[task][split]) for split in SPLITS), choices[task]] for task in suite.tasks]
-    print_table(["task", *SPLITS, "choices"], rows)
+    headers = ["task", *SPLITS, "choices", "dropped", "duplicate", "equal choices", "shared clusters"]
+    print_table(
+        [*headers, *(() if base is None else ("misaligned", "truncated"))],
+        [
+            [
+                task,
+                *(str(len(opened.examples(task, split))) for split in SPLITS),
+                _num_choices(opened, task),
+                *map(str, opened.lint(task).counts()),
+                *(str(count) for count in tokenised.get(task, {}).values()),
+            ]
+            for task in chosen
+        ],
+    )
+    for task in chosen:
+        for reason in opened.lint(task).reasons():
+            typer.echo(f"{task}: {reason}")
+
+
+def _num_choices(suite: "Suite", task: str) -> str:
+    from portal.tasks.example import SPLITS
+
+    numbers = {len(example.choices) for split in SPLITS for example in suite.examples(task, split)}
+    return f"{min(numbers)}-{max(numbers)}" if len(numbers) > 1 else str(min(numbers))
+
+
+def _tokenised(
+    suite: "Suite", tasks: tuple[str, ...], base: str, max_prompt: int
+) -> dict[str, dict[str, int]]:
+    """For each task: how many rows the base's tokenizer merges with an answer, and how many are cut."""
+    from portal.bases import load_tokenizer
+    from portal.rows import MisalignedError, encode_example
+    from portal.tasks.example import SPLITS
+
+    tokenizer = load_tokenizer(base)
+    counts = {}
+    for task in tasks:
+        counts[task] = {"misaligned": 0, "truncated": 0}
+        for split in SPLITS:
+            for example in suite.examples(task, split):
+                try:
+                    row = encode_example(example, split, tokenizer, max_prompt=max_prompt)
+                except MisalignedError:
+                    counts[task]["misaligned"] += 1
+                else:
+                    counts[task]["truncated"] += row.truncated > 0
+    return counts
 
 
 def known_sites(name: str) -> "tuple[Site, ...]":

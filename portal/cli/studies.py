@@ -161,10 +161,14 @@ def _collect(study: "Study", out: Path) -> Path:
     """The folder of the freshly collected tables, with what the report needs to know beside them."""
     from portal.checkpoint import write_json_atomic
     from sweeps.collect import collect as collect_tables
+    from sweeps.lease import only_one
+    from sweeps.store import check_writable
 
-    results = collect_tables(study, out)
-    write_json_atomic(results / INFO_FILE, _describe(study, out))
-    write_json_atomic(results / COLLECTED_FILE, _done_runs(study, out))
+    check_writable(out)
+    with only_one(out / ".collect.lock"):
+        results = collect_tables(study, out)
+        write_json_atomic(results / INFO_FILE, _describe(study, out))
+        write_json_atomic(results / COLLECTED_FILE, _done_runs(study, out))
     return results
 
 
@@ -184,6 +188,7 @@ def _done_runs(study: "Study", out: Path) -> dict[str, Any]:
 def _describe(study: "Study", out: Path) -> dict[str, Any]:
     from portal import __version__
     from sweeps.collect import status as count_runs
+    from sweeps.provenance import git_state
     from sweeps.store import Store
 
     store = Store(out)
@@ -209,12 +214,20 @@ def _describe(study: "Study", out: Path) -> dict[str, Any]:
         "runs": ", ".join(f"{count} {name}" for name, count in count_runs(study, out).items()),
         "data": study.runs[0].data.data_hash[:12],
         "portal": __version__,
+        "commit": _commit(git_state()),
     }
     return {
         "facts": facts,
         "failed": [run for run in described if run["run"] in failed],
         "missing": [run for run in described if run["run"] not in failed],
     }
+
+
+def _commit(state: dict[str, Any] | None) -> str:
+    """The commit of the code for people; an installed package has none."""
+    if state is None:
+        return "an installed package"
+    return state["commit"][:12] + (" with changes" if state["modified"] else "")
 
 
 def _failed_runs(study: "Study", out: Path) -> list[dict[str, str]]:

@@ -7,48 +7,47 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli.adapters import chosen_device, list_artifacts
+from portal.cli.adapters import list_artifacts
+from portal.cli.options import DataOption, DeviceOption, SuiteOption, TasksOption, chosen_device, chosen_tasks
 from portal.cli.output import comma_list, print_table, validated, warn
 from portal.cli.studies import progress_console
 
 if TYPE_CHECKING:
     from portal.config import RunConfig
+    from portal.suites import Suite
 
-Tasks = Annotated[str | None, typer.Option(help="Comma-separated; default: all.")]
-Data = Annotated[
-    str, typer.Option(help="'mini', or a folder of TASK/{train,validation,test}.{jsonl,parquet}.")
-]
 Examples = Annotated[int, typer.Option(help="Training rows a task, at most.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the longest task.")]
 Seed = Annotated[int, typer.Option(help="Drives initial values, subsets and order.")]
 Out = Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")]
 
 
 def train(
     source: Annotated[str, typer.Option(help="Source bases, comma-separated.")],
     out: Out,
-    tasks: Tasks = None,
-    data: Data = "mini",
+    tasks: TasksOption = None,
+    suite: SuiteOption = None,
+    data: DataOption = None,
     examples: Examples = 2000,
     epochs: Epochs = 5,
     seed: Seed = 0,
     modules: Annotated[str, typer.Option(help="Adapted projections, or 'all'.")] = "q,v",
     rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters; alpha is twice that.")] = 8,
-    device: Device = None,
+    device: DeviceOption = None,
 ) -> None:
     """Train latents, core and converters jointly on the source bases; leaves OUT/artifact/BASE for each."""
     from portal.config import MODULES, paper_hidden
 
     names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
     sources = comma_list(source, what="base")
-    request = _Request(sources, data, tasks, examples, epochs, seed)
+    request = _Request(sources, tasks, suite, data, examples, epochs, seed)
     parts = {
         "method": "source",
         "adapter": {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)},
         "hypernet": {"hidden": paper_hidden(names)},
     }
-    _execute(_run_config(request, parts), out, chosen_device(device), sources={})
+    run, chosen = _run_config(request, parts)
+    _execute(run, chosen, out, chosen_device(device), sources={})
 
 
 def port(
@@ -57,10 +56,11 @@ def port(
     out: Out,
     examples: Examples = 2000,
     seed: Seed = 0,
-    tasks: Tasks = None,
-    data: Data = "mini",
+    tasks: TasksOption = None,
+    suite: SuiteOption = None,
+    data: DataOption = None,
     epochs: Epochs = 5,
-    device: Device = None,
+    device: DeviceOption = None,
 ) -> None:
     """Refit a fresh converter on another base, core and latents frozen; leaves OUT/artifact."""
     from portal.artifact import WEIGHTS, load_artifact
@@ -68,7 +68,7 @@ def port(
 
     source = load_artifact(next(iter(list_artifacts(artifact).values())))
     wanted = tasks or ",".join(source.config.tasks)
-    request = _Request((to,), data, wanted, examples, epochs, seed)
+    request = _Request((to,), wanted, suite, data, examples, epochs, seed)
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
     parts = {
         "method": "portal",
@@ -77,10 +77,10 @@ def port(
         "source": digest,
         "source_bases": (source.config.base_model_name_or_path,),
     }
-    run = _run_config(request, parts)
+    run, chosen = _run_config(request, parts)
     for task in run.data.tasks:
         source.task_index(task)
-    _execute(run, out, chosen_device(device), sources={digest: source.folder})
+    _execute(run, chosen, out, chosen_device(device), sources={digest: source.folder})
 
 
 @dataclass(frozen=True)
@@ -88,23 +88,23 @@ class _Request:
     """What both commands ask for."""
 
     bases: tuple[str, ...]
-    data: str
     tasks: str | None
+    suite: str | None
+    data: str | None
     examples: int
     epochs: int
     seed: int
 
 
-def _run_config(request: _Request, parts: dict[str, Any]) -> "RunConfig":
-    """The whole, checked config of a run: bases pinned, data hashed, the rank inside every width."""
+def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, Suite]":
+    """A run's whole, checked config (bases pinned, data hashed, rank inside every width) and its suite."""
     from portal.bases import base_sites, resolve
     from portal.config import RunConfig
     from portal.sites import check_rank
-    from portal.suites import examples_hash, load_suite
+    from portal.suites import examples_hash
     from sweeps.plan import count_rows
 
-    suite = load_suite(request.data)
-    tasks = suite.choose(None if request.tasks is None else comma_list(request.tasks, what="task"))
+    suite, tasks = chosen_tasks(request.tasks, request.suite, request.data)
     count_rows(suite, tasks)
     references = [resolve(base) for base in request.bases]
     run = validated(
@@ -126,10 +126,10 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "RunConfig":
     assert run.adapter is not None
     for base in request.bases:
         check_rank(base_sites(base), run.adapter.modules, run.adapter.rank)
-    return run
+    return run, suite
 
 
-def _execute(run: "RunConfig", out: Path, device: str, *, sources: dict[str, Path]) -> None:
+def _execute(run: "RunConfig", suite: "Suite", out: Path, device: str, *, sources: dict[str, Path]) -> None:
     """Finish the run in `out`, print its scores, leave its artifact as `out/artifact`; exit 3 if it fails."""
     from portal.results import RESULTS, read_table
     from sweeps.local import run_local
@@ -141,7 +141,7 @@ def _execute(run: "RunConfig", out: Path, device: str, *, sources: dict[str, Pat
     threads = len(os.sched_getaffinity(0))
     store = Store(out)
     try:
-        run_local([run], out, progress_console(), sources=sources, device=device, threads=threads)
+        run_local([run], suite, out, progress_console(), sources=sources, device=device, threads=threads)
     except ValueError:
         failure = store.failure(run.key)
         if failure is None:

@@ -115,9 +115,10 @@ def test_a_finished_study_is_not_run_again_and_ends_in_tables_and_a_report(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study, out = write_study(world, tmp_path), tmp_path / "out"
-    runs = load_study(study).runs
+    loaded = load_study(study)
+    runs = loaded.runs
     for method in ("base", "lora"):
-        run_local([run for run in runs if run.method == method], out, Console(quiet=True))
+        run_local([run for run in runs if run.method == method], loaded.suite, out, Console(quiet=True))
 
     assert main(["sweep", "run", study, "--out", str(out), "--json"]) == 0
     ended = json.loads(capsys.readouterr().out)
@@ -130,6 +131,28 @@ def test_a_finished_study_is_not_run_again_and_ends_in_tables_and_a_report(
     assert str(page) in capsys.readouterr().out
     assert "PorTAL: small" in page.read_text()
     assert (out / "report" / "tables.md").is_file()
+
+
+def test_tables_of_fewer_runs_than_are_done_are_collected_anew(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(world, tmp_path), tmp_path / "out"
+    loaded = load_study(study)
+    runs = loaded.runs
+    run_local([run for run in runs if run.method == "base"], loaded.suite, out, Console(quiet=True))
+    assert main(["sweep", "collect", study, "--out", str(out)]) == 0
+    run_local([run for run in runs if run.method == "lora"], loaded.suite, out, Console(quiet=True))
+    results = out / "results" / "results.parquet"
+    before = set(pq.read_table(results)["run"].to_pylist())
+
+    assert main(["sweep", "run", study, "--out", str(out)]) == 0
+    after = set(pq.read_table(results)["run"].to_pylist())
+    written = results.stat().st_mtime_ns
+    assert main(["sweep", "run", study, "--out", str(out)]) == 0
+
+    assert len(before) == 1
+    assert after == {run.key for run in runs}
+    assert results.stat().st_mtime_ns == written
 
 
 def test_runs_that_failed_are_listed_with_cause_and_log(

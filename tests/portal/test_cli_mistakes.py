@@ -16,7 +16,11 @@ MISTAKES = {
     "base": (["eval", "--base", "mini-qwen4-m"], "'mini-qwen4-m'", "mini-qwen3-m"),
     "task": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--tasks", "summs"], "'summs'", "sums"),
     "split": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--split", "tset"], "'tset'", "test"),
-    "limit": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--limit", "0"], "--limit 0", "1"),
+    "limit": (
+        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--limit", "0"],
+        "--limit 0",
+        "at least 1",
+    ),
     "device": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--device", "tpu"], "'tpu'", "cpu"),
     "suite": (["tasks", "--data", "minni"], "'minni'", "mini"),
     "module": (["params", "--modules", "q,gates"], "'gates'", "gate"),
@@ -174,7 +178,7 @@ def test_a_second_process_on_the_same_output_folder_is_refused(
 def test_an_interrupt_exits_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(name: str) -> None:
+    def interrupt(name: str, *, data: str | None) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("portal.suites.load_suite", interrupt)

@@ -121,23 +121,12 @@ def test_a_bucket_is_the_smallest_known_length_that_holds_the_row(length: int) -
 
     assert bucket >= length
     assert bucket_length(bucket) == bucket
-    assert bucket - length < (16 if length <= 48 else 32 if length <= 128 else 128)
+    assert bucket - length < (8 if length <= 8 else 4 if length <= 64 else 64 if length <= 256 else 128)
 
 
 def test_few_bucket_lengths_serve_every_short_row() -> None:
-    assert sorted({bucket_length(length) for length in range(1, 385)}) == [
-        16,
-        24,
-        32,
-        40,
-        48,
-        64,
-        96,
-        128,
-        192,
-        256,
-        384,
-    ]
+    short = list(range(8, 65, 4))
+    assert sorted({bucket_length(length) for length in range(1, 385)}) == [*short, 80, 96, 128, 192, 256, 384]
 
 
 def rows_of_length(length: int, count: int) -> tuple[Row, ...]:

@@ -26,8 +26,13 @@ def lora_pack(
     return Pack({base.name: base}, rows, [learner]), learner
 
 
-def peft_losses(base: Base, learner: LoraLearner, task: str, batches: list[tuple[Row, ...]]) -> list[float]:
-    """Losses of peft's own training from the learner's initial values on the same batches."""
+Weights = dict[tuple[str, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def train_with_peft(
+    base: Base, learner: LoraLearner, task: str, batches: list[tuple[Row, ...]]
+) -> tuple[list[float], Weights]:
+    """Losses and final (A, B) of peft's own training: the learner's initial values, the same batches."""
     config = LoraConfig(
         r=4,
         lora_alpha=8,
@@ -56,9 +61,16 @@ def peft_losses(base: Base, learner: LoraLearner, task: str, batches: list[tuple
             optimiser.step()
             optimiser.zero_grad()
             losses.append(loss.item())
+        weights = {}
+        for group in learner.task_factors(task):
+            for layer in group.layers:
+                path = f"{base.layer_path}.{layer}.{MODULE_PATHS[group.module]}"
+                linear = model.base_model.model.get_submodule(path)
+                pair = (linear.lora_A.default.weight, linear.lora_B.default.weight)
+                weights[group.module, layer] = tuple(weight.detach().clone() for weight in pair)
     finally:
         model.unload()
-    return losses
+    return losses, weights
 
 
 @pytest.mark.oracle
@@ -69,20 +81,26 @@ def test_twenty_steps_follow_pefts_own_training(family: str) -> None:
     batches = {task: [] for task in TASKS}
     start = [parameter.clone() for stack in learner._stacks for parameter in stack.parameters]
     ours = []
-    peers = {}
+    peers, weights = {}, {}
     plan = lora_pack(base)[1]
     for _ in range(STEPS):
         for slot in plan.slot_rows(base.name, 0):
             batches[plan.tasks[slot.slot]].append(slot.rows)
         plan.step += 1
     for task in TASKS:
-        peers[task] = peft_losses(base, learner, task, batches[task])
+        peers[task], weights[task] = train_with_peft(base, learner, task, batches[task])
 
     for _ in range(STEPS):
         ours.append(next(iter(pack.step().values())))
 
     theirs = [sum(peers[task][step] for task in TASKS) / len(TASKS) for step in range(STEPS)]
     assert ours == pytest.approx(theirs, rel=1e-5)
+    for task in TASKS:
+        for group, (a, b) in learner.task_factors(task).items():
+            for index, layer in enumerate(group.layers):
+                peer_a, peer_b = weights[task][group.module, layer]
+                torch.testing.assert_close(a[0, index], peer_a, atol=2e-6, rtol=0)
+                torch.testing.assert_close(b[0, index], peer_b, atol=2e-6, rtol=0)
     moved = [parameter for stack in learner._stacks for parameter in stack.parameters]
     assert not any(torch.equal(before, after) for before, after in zip(start, moved, strict=True))
     assert ours[-1] < ours[0]

@@ -188,6 +188,17 @@ def test_results_and_predictions_fit_their_schemas(bases: dict[str, Base], sourc
         assert evaluation.predictions.num_rows == sum(row["num_examples"] for row in evaluation.results)
 
 
+def test_a_run_on_all_rows_says_how_many_there_were(bases: dict[str, Base], source: Path) -> None:
+    run = make_run("portal", "target", data={"size": None})
+    pack = make_pack(bases, [run], source)
+    (learner,) = pack.learners
+
+    rows = pack.evaluate(learner, 0).results
+
+    counts = [len(make_rows(bases["target"]).rows(task, "train")) for task in learner.tasks]
+    assert {row["size"] for row in rows} == {max(counts)}
+
+
 def test_last_epoch_evaluation_is_owed_once(bases: dict[str, Base], source: Path) -> None:
     run = make_run("portal", "target", train=TrainConfig(epochs=3, lr=1e-2, evaluate="last_epoch"))
 

@@ -93,7 +93,12 @@ def peer_trainer(learner: HypernetLearner) -> PortalCoreTrainer:
         d_core=12,
         epochs=1,
         batch_size=BATCH,
-        source_steps_per_epoch=1,
+        source_steps_per_epoch=len(TOLERANCES),
+        learning_rate=learner.train.lr,
+        latent_learning_rate=learner.train.lr_latent,
+        ema_decay=learner.train.ema_decay,
+        ema_floor=learner.train.ema_floor,
+        lr_scheduler="constant",
         grad_clip=0.0,
         gradient_checkpointing=False,
     )
@@ -129,24 +134,34 @@ def test_generated_factors_of_every_layer_and_module_equal_portallibs(
                     assert (b[slot, index] - peer_b).abs().max() < 1e-6
 
 
+TOLERANCES = (1e-5, 1e-4)
+"""Of two rounds: in the second the loss averages of the first weigh the tasks, and AdamW's first step, nearly
+the gradient's sign, has widened what rounding left."""
+
+
 @pytest.mark.parametrize("modules", [("q", "v"), tuple(MODULE_PATHS)])
-def test_one_joint_round_gives_portallibs_gradients(bases: dict[str, Base], modules: tuple[str, ...]) -> None:
-    learner = source_learner(bases, modules)
+def test_joint_rounds_give_portallibs_gradients(bases: dict[str, Base], modules: tuple[str, ...]) -> None:
+    learner = unclipped(source_learner(bases, modules))
     trainer = peer_trainer(learner)
     rows = {name: row_table(base) for name, base in bases.items()}
-    pack = Pack(bases, rows, [unclipped(learner)])
-    for due, epoch in pack.due():
-        pack.evaluate(due, epoch)
+    pack = Pack(bases, rows, [learner])
 
-    ours = gradients_at_the_step(named(learner.latents, learner.core, learner.converters), pack.step)
-    theirs = gradients_at_the_step(
-        named(trainer.task_latents, trainer.core, trainer.alignments), trainer.train
-    )
+    ours = gradients_at_steps(named(learner.latents, learner.core, learner.converters), lambda: steps(pack))
+    theirs = gradients_at_steps(named(trainer.task_latents, trainer.core, trainer.alignments), trainer.train)
 
-    assert ours.keys() == theirs.keys()
-    for name, peer in theirs.items():
-        assert peer.norm() > 0, name
-        assert relative_difference(ours[name], peer) < 1e-5, name
+    assert len(ours) == len(theirs) == len(TOLERANCES)
+    for number, (own, peers) in enumerate(zip(ours, theirs, strict=True)):
+        assert own.keys() == peers.keys()
+        for name, peer in peers.items():
+            assert peer.norm() > 0, name
+            assert relative_difference(own[name], peer) < TOLERANCES[number], name
+
+
+def steps(pack: Pack) -> None:
+    for _ in TOLERANCES:
+        for learner, epoch in pack.due():
+            pack.evaluate(learner, epoch)
+        pack.step()
 
 
 def named(
@@ -158,18 +173,18 @@ def named(
     return found
 
 
-def gradients_at_the_step(
-    parameters: dict[str, nn.Parameter], take_step: Callable[[], object]
-) -> dict[str, Tensor]:
-    """What the optimiser is handed in the first step that `take_step` takes."""
-    found: dict[str, Tensor] = {}
+def gradients_at_steps(
+    parameters: dict[str, nn.Parameter], train: Callable[[], object]
+) -> list[dict[str, Tensor]]:
+    """What the optimiser is handed in every step that `train` takes."""
+    found: list[dict[str, Tensor]] = []
 
     def capture(*_: object) -> None:
-        found.update({name: parameter.grad.clone() for name, parameter in parameters.items()})
+        found.append({name: parameter.grad.clone() for name, parameter in parameters.items()})
 
     handle = register_optimizer_step_pre_hook(capture)
     try:
-        take_step()
+        train()
     finally:
         handle.remove()
     return found

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from sweeps.lanes import release_lane
+import pytest
+
+from sweeps.lanes import _lane_process, release_lane
 from sweeps.store import Store, pack_key
 from sweeps.study import Study
 from sweeps.worker import LaneJob, PackJob
@@ -31,3 +33,25 @@ def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
     assert failure is not None
     assert (failure["cause"], failure["lost"]) == ("its worker died twice", True)
     assert store.failure(finished) is None
+
+
+def test_what_ended_a_lane_is_the_cause_of_its_runs(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store, run = Store(tmp_path), tiny_study.runs[0].key
+    pack = PackJob(pack_key([run]), 1, (run,), ())
+    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
+    for attempt in ("a", "b"):
+        store.claim(TOKEN, pack.key, 0, attempt)
+        with pytest.raises(RuntimeError), _lane_process(job):
+            raise RuntimeError("no space for the temporary file")
+        release_lane(job, 0)
+
+    failure = store.failure(run)
+
+    assert failure is not None
+    assert failure["cause"] == (
+        "its worker died twice, the last time of RuntimeError: no space for the temporary file"
+    )
+    assert "no space for the temporary file" in store.log_path(0).read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.launch import run_study
+from sweeps.lease import read_holder
 from sweeps.outcome import Outcome
 from sweeps.store import Store
 from sweeps.study import Study
@@ -25,6 +26,7 @@ from sweeps.study import load_study
 outcome = run_study(load_study(sys.argv[1]), Path(sys.argv[2]), executor="plain", console=Console())
 sys.exit(outcome.exit_code)
 """
+COMMAND = "import sys; from portal.cli.app import main; sys.exit(main())"
 PATIENCE_S = 400.0
 
 
@@ -70,6 +72,43 @@ def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
     assert (outcome.exit_code, outcome.done) == (0, 9)
     assert_same(tables_of(tiny_study, tmp_path), unbroken[1])
     assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_tables(
+    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+) -> None:
+    study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    study_path.write_text(TINY)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment["PORTAL_CHECKPOINT_S"] = "0.1"
+    command = [sys.executable, "-c", COMMAND, "sweep", "run", str(study_path), "--out", str(out)]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def checkpoints() -> set[Path]:
+        return set(out.glob("packs/*/state/*"))
+
+    interrupted = start()
+    wait_for(checkpoints, "a checkpoint")
+    interrupted.send_signal(signal.SIGINT)
+    _, message = interrupted.communicate()
+    lease_after_interrupt = read_holder(out)
+    before = checkpoints()
+    killed = start()
+    wait_for(lambda: checkpoints() - before, "another checkpoint")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    finished = start()
+    _, log = finished.communicate()
+
+    assert interrupted.returncode == 130
+    assert message.splitlines()[-1] == "portal: interrupted; the same command continues where it stopped"
+    assert lease_after_interrupt == {}
+    assert finished.returncode == 0, log
+    assert_same(tables_of(tiny_study, out), unbroken[1])
 
 
 @pytest.mark.ray

@@ -23,7 +23,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     if len(data) > MAX_BYTES:
-        raise ValueError(f"{path}: {len(data)} bytes, a study file has at most {MAX_BYTES}")
+        raise ValueError(f"{path}: {len(data)} bytes, at most {MAX_BYTES} are read")
     try:
         value = yaml.load(data.decode(), Loader=_StrictLoader)
     except UnicodeDecodeError:

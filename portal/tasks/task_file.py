@@ -1,0 +1,206 @@
+"""Task files: a user's own task without code, as YAML over the columns of a data set or as plain JSONL rows.
+
+task: capitals                     # default: the file's name
+data: rows                         # folder of SPLIT.parquet or SPLIT.jsonl, or one such file
+hub: {repo: org/name, config: main, revision: COMMIT}       # instead of data
+splits: {train: train, validation: dev, test: validation}   # the publisher's; without test or validation
+                                   # a slice is carved
+prompt: "Question: {question}\\nAnswer:"
+choices: ["{a}", "{b}"]            # templates, or the name of a column that holds a list
+keys: options.label                # optional: the column with the choices' keys
+gold: answer                       # a column: an index, a key, or a choice's text
+cluster: [passage]                 # optional: rows alike in these columns belong together
+licence: MIT
+"""
+
+import string
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from portal.config import Frozen, explain
+from portal.tasks.builder import Builder, Draft, Dropped, HubSource, clusters_by
+from portal.tasks.record import Record, column_of, folder_records, hub_records, read_records
+from portal.yaml_file import read_yaml
+
+SUFFIXES = (".yaml", ".yml", ".jsonl")
+
+
+class HubFile(Frozen):
+    """A hub data set; without a revision its newest commit is read."""
+
+    repo: str
+    config: str | None = None
+    revision: str | None = None
+
+
+class SplitNames(Frozen):
+    """The publisher's names of our splits."""
+
+    train: str = "train"
+    validation: str | None = None
+    test: str | None = None
+
+
+class TaskFile(Frozen):
+    """The content of a YAML task file."""
+
+    task: str | None = None
+    data: str | None = None
+    hub: HubFile | None = None
+    splits: SplitNames = SplitNames()
+    prompt: str
+    choices: str | tuple[str, ...]
+    keys: str | None = None
+    gold: str
+    cluster: tuple[str, ...] = Field(default=())
+    licence: str = "not stated"
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "TaskFile":
+        if (self.data is None) == (self.hub is None):
+            raise ValueError("give one of 'data' and 'hub'")
+        return self
+
+
+def is_task_file(name: str) -> bool:
+    """Whether `name` is the path of a task file by its suffix."""
+    return name.endswith(SUFFIXES)
+
+
+def load_task_file(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
+    """The task in the file and how the rows of a split are read; ValueError for whatever is wrong with it."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such task file")
+    return _plain_rows(path) if path.suffix == ".jsonl" else _templates(path)
+
+
+def _plain_rows(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
+    """A JSONL file of prompt, choices, gold, and perhaps cluster and split."""
+    records = read_records(path)
+    if not records:
+        raise ValueError(f"{path}: no rows")
+    named = {record["split"] for record in records if "split" in record}
+    unknown = sorted(named - {"train", "validation", "test"})
+    if unknown:
+        raise ValueError(f"{path}: unknown split {unknown[0]!r}; known: train, validation, test")
+    if named and any("split" not in record for record in records):
+        raise ValueError(f"{path}: some rows name a split and some do not")
+
+    def read(split: str) -> list[Record]:
+        return [record for record in records if record.get("split", "train") == split]
+
+    def draft(record: Record) -> Draft:
+        prompt, choices, gold = record["prompt"], record["choices"], record["gold"]
+        if not isinstance(prompt, str) or not isinstance(choices, list):
+            raise ValueError("prompt must be text and choices a list of texts")
+        return Draft(prompt, _spaced(choices), _gold_index(gold, choices, None))
+
+    builder = Builder(
+        path.stem,
+        None,
+        "not stated",
+        ("prompt", "choices", "gold"),
+        draft,
+        _clusters_of_column if any("cluster" in record for record in records) else None,
+        validation="validation" if "validation" in named else None,
+        test="test" if "test" in named else None,
+    )
+    return builder, read
+
+
+def _clusters_of_column(records: Sequence[Record]) -> list[str]:
+    return [str(record.get("cluster", index)) for index, record in enumerate(records)]
+
+
+def _templates(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
+    try:
+        file = TaskFile.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, TaskFile)}") from None
+    templates = [file.prompt] if isinstance(file.choices, str) else [file.prompt, *file.choices]
+    try:
+        fields = {field for template in templates for field in _fields(template)}
+    except ValueError as error:
+        raise ValueError(f"{path}: a template is malformed: {error}") from None
+    named = [*fields, file.gold, *file.cluster]
+    named += [file.choices] if isinstance(file.choices, str) else []
+    named += [file.keys] if file.keys is not None else []
+    hub = None if file.hub is None else HubSource(file.hub.repo, file.hub.config, file.hub.revision)
+    builder = Builder(
+        file.task or path.stem,
+        hub,
+        file.licence,
+        tuple(sorted({name.partition(".")[0] for name in named})),
+        lambda record: _draft(file, record),
+        clusters_by(*file.cluster) if file.cluster else None,
+        train=file.splits.train,
+        validation=file.splits.validation,
+        test=file.splits.test,
+    )
+    return builder, _reader(file, path.parent)
+
+
+def _reader(file: TaskFile, folder: Path) -> Callable[[str], Sequence[Record]]:
+    if file.hub is not None:
+        hub = file.hub
+        return lambda split: hub_records(hub.repo, hub.config, hub.revision, split)
+    assert file.data is not None
+    place = folder / file.data
+    if place.is_file():
+        return lambda split: read_records(place)
+    return lambda split: folder_records(place, split)
+
+
+def _draft(file: TaskFile, record: Record) -> Draft | Dropped:
+    choices = (
+        list(column_of(record, file.choices))
+        if isinstance(file.choices, str)
+        else [_fill(template, record) for template in file.choices]
+    )
+    keys = None if file.keys is None else list(column_of(record, file.keys))
+    gold = column_of(record, file.gold)
+    if gold is None or gold == "" or (gold == -1 and not isinstance(gold, bool)):
+        return Dropped("no label")
+    return Draft(_fill(file.prompt, record), _spaced(choices), _gold_index(gold, choices, keys))
+
+
+def _spaced(choices: Sequence[Any]) -> tuple[str, ...]:
+    """The choices as texts that start with white space of their own or else with one space."""
+    for choice in choices:
+        if not isinstance(choice, str):
+            raise ValueError(f"a choice must be text, got {choice!r}")
+    return tuple(choice if choice[:1].isspace() else f" {choice}" for choice in choices)
+
+
+def _gold_index(gold: Any, choices: Sequence[str], keys: Sequence[Any] | None) -> int:
+    """The position that `gold` names: by key, by text, by truth value of two choices, or by number."""
+    if keys is not None:
+        if gold not in keys:
+            raise ValueError(f"gold {gold!r} is none of the keys {', '.join(map(str, keys))}")
+        return list(keys).index(gold)
+    if gold in choices:
+        return list(choices).index(gold)
+    if isinstance(gold, str) and gold.lstrip("-").isdigit():
+        gold = int(gold)
+    if not isinstance(gold, int):
+        raise ValueError(f"gold {gold!r} is neither one of the choices nor a number")
+    if not 0 <= int(gold) < len(choices):
+        raise ValueError(f"gold {int(gold)} is outside 0..{len(choices) - 1}")
+    return int(gold)
+
+
+def _fields(template: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+
+
+def _fill(template: str, record: Record) -> str:
+    """The template with each `{column}` or `{column.part}` replaced by the record's text."""
+    parts = []
+    for literal, name, _, _ in string.Formatter().parse(template):
+        parts.append(literal)
+        if name is not None:
+            parts.append(str(column_of(record, name)))
+    return "".join(parts)

@@ -1,0 +1,34 @@
+"""What code trained a run: package versions, and the commit of the checkout that it came from."""
+
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("portal-sweeps", "torch", "transformers", "ray", "pyarrow")
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """`{"versions": {package: version}, "git": {"commit", "modified"} or None}`, None outside a checkout."""
+    return {"versions": {package: version(package) for package in PACKAGES}, "git": git_state()}
+
+
+def git_state(folder: Path = Path(__file__).parent) -> dict[str, Any] | None:
+    """The commit checked out around `folder` and whether tracked files differ from it; None without one."""
+    try:
+        top = _git(folder, "rev-parse", "--show-toplevel")
+        if not (Path(top) / "sweeps" / Path(__file__).name).is_file():
+            return None  # installed into an environment that lies in a checkout of something else
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return {"commit": _git(folder, "rev-parse", "HEAD"), "modified": bool(changes)}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+    )
+    return done.stdout.strip()

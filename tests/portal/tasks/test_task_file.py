@@ -1,0 +1,198 @@
+"""A user's task without code: JSONL rows, and YAML templates over the columns of a data set."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from portal.cli.app import main
+from portal.suites import load_suite, open_suite
+from portal.tasks.example import SPLITS, Example
+
+YAML = """
+task: capitals
+data: rows
+splits: {train: train, test: held_out}
+prompt: "Question: what is the capital of {land.name}?\\nAnswer:"
+choices: ["{a}", "{b}"]
+gold: answer
+cluster: [land.name]
+licence: MIT
+"""
+
+
+def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def capitals(start: int, count: int) -> list[dict[str, object]]:
+    return [
+        {"land": {"name": f"Land {n}"}, "a": f"City {n}", "b": f"Town {n}", "answer": f"Town {n}"}
+        for n in range(start, start + count)
+    ]
+
+
+def write_capitals(folder: Path, yaml: str = YAML) -> str:
+    write_jsonl(folder / "rows" / "train.jsonl", capitals(0, 40))
+    write_jsonl(folder / "rows" / "held_out.jsonl", capitals(100, 10))
+    (folder / "capitals.yaml").write_text(yaml)
+    return str(folder / "capitals.yaml")
+
+
+def gold_text(example: Example) -> str:
+    return example.choices[example.gold]
+
+
+def test_templates_over_columns_make_a_task(tmp_path: Path) -> None:
+    suite, tasks = open_suite(None, [write_capitals(tmp_path)])
+
+    assert tasks == ("capitals",)
+    assert suite.licences["capitals"] == "MIT"
+    counts = {split: len(suite.examples("capitals", split)) for split in SPLITS}
+    assert counts == {"train": 36, "validation": 4, "test": 10}
+    first = min(suite.examples("capitals", "test"), key=lambda example: example.id)
+    assert first.prompt == "Question: what is the capital of Land 100?\nAnswer:"
+    assert set(first.choices) == {" City 100", " Town 100"}
+    assert gold_text(first) == " Town 100"
+
+
+def test_rows_of_a_jsonl_file_make_a_task_with_slices_carved(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n} + 1 =", "choices": [str(n), str(n + 1)], "gold": 1} for n in range(50)]
+    path = write_jsonl(tmp_path / "plus_one.jsonl", rows)
+
+    suite, tasks = open_suite(None, [str(path)])
+
+    assert tasks == ("plus_one",)
+    counts = {split: len(suite.examples("plus_one", split)) for split in SPLITS}
+    assert counts == {"train": 36, "validation": 4, "test": 10}
+    assert all(gold_text(e) == f" {int(e.prompt.split()[0]) + 1}" for e in suite.examples("plus_one", "test"))
+
+
+def test_rows_that_name_their_split_stay_in_it(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"{n} + 1 =", "choices": [str(n), str(n + 1)], "gold": 1, "split": split}
+        for n, split in enumerate(["train"] * 6 + ["validation"] * 3 + ["test"] * 2)
+    ]
+    path = write_jsonl(tmp_path / "plus_one.jsonl", rows)
+
+    suite, _ = open_suite(None, [str(path)])
+
+    counts = {split: len(suite.examples("plus_one", split)) for split in SPLITS}
+    assert counts == {"train": 6, "validation": 3, "test": 2}
+
+
+def test_a_task_file_joins_the_tasks_of_a_suite(tmp_path: Path) -> None:
+    suite, tasks = open_suite(None, ["fact_qa", write_capitals(tmp_path)])
+
+    assert (suite.name, tasks) == ("mini", ("fact_qa", "capitals"))
+    assert suite.examples("fact_qa", "test") == load_suite("mini").examples("fact_qa", "test")
+
+
+def test_the_command_line_takes_a_task_file_like_a_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "--base", "mini-qwen3-xs", "--tasks", f"fact_qa,{write_capitals(tmp_path)}", "--json"]
+
+    assert main([*command, "--limit", "5"]) == 0
+
+    scores = json.loads(capsys.readouterr().out)["tasks"]
+    assert {task: score["num_examples"] for task, score in scores.items()} == {"fact_qa": 5, "capitals": 5}
+
+
+@pytest.mark.parametrize(
+    ("change", "gold"),
+    [
+        ({"answer": 1}, " Town 0"),
+        ({"answer": "1"}, " Town 0"),
+        ({"answer": True}, " Town 0"),
+        ({"answer": "City 0"}, " City 0"),
+    ],
+)
+def test_gold_is_an_index_a_truth_value_or_a_choices_text(
+    change: dict[str, object], gold: str, tmp_path: Path
+) -> None:
+    path = write_capitals(tmp_path)
+    write_jsonl(tmp_path / "rows" / "held_out.jsonl", [capitals(0, 1)[0] | change])
+
+    suite, _ = open_suite(None, [path])
+
+    (example,) = suite.examples("capitals", "test")
+    assert gold_text(example) == gold
+
+
+def test_gold_can_be_a_key_in_a_column_of_keys(tmp_path: Path) -> None:
+    rows = [
+        {"q": f"Pick {n}", "options": {"text": ["one", "two"], "label": ["A", "B"]}, "key": "B"}
+        for n in range(20)
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "pick.yaml").write_text(
+        'data: rows.jsonl\nprompt: "{q}"\nchoices: options.text\nkeys: options.label\ngold: key\n'
+    )
+
+    suite, tasks = open_suite(None, [str(tmp_path / "pick.yaml")])
+
+    assert tasks == ("pick",)
+    assert {gold_text(e) for split in SPLITS for e in suite.examples("pick", split)} == {" two"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gold: answer", "gold: truth", "row 0: no column 'truth'; it has a, answer, b, land"),
+        ("{land.name}?", "{land.nam}?", "row 0: no 'land.nam' in it"),
+        ("{land.name}?", "{land.name?", "capitals.yaml: a template is malformed"),
+        ("data: rows", "data: elsewhere", "elsewhere: no train.parquet"),
+        ("data: rows\n", "", "give one of 'data' and 'hub'"),
+        ("licence:", "license:", "license: unknown key; did you mean 'licence'"),
+        ("test: held_out", "test: held-out", "rows: no held-out.parquet"),
+        ("gold: answer", "gold: a", None),
+    ],
+)
+def test_a_fault_of_a_task_file_is_one_line_that_names_it(
+    old: str, new: str, message: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_capitals(tmp_path, YAML.replace(old, new))
+
+    code = main(["tasks", "--tasks", path])
+
+    captured = capsys.readouterr()
+    if message is None:
+        assert code == 0
+        return
+    assert code == 2
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"choices": ["a", "b"], "gold": 0}, "split 'train', row 0: no column 'prompt'"),
+        ({"prompt": "x", "choices": ["a", "b"], "gold": 2}, "gold 2 is outside 0..1"),
+        ({"prompt": "x", "choices": ["a", "b"], "gold": "c"}, "gold 'c' is neither one of the choices nor"),
+        ({"prompt": "x", "choices": "ab", "gold": 0}, "choices a list of texts"),
+        ({"prompt": "x", "choices": ["a", 2], "gold": 0}, "a choice must be text, got 2"),
+        ({"prompt": "x", "choices": ["a", "b"], "gold": 0, "split": "dev"}, "unknown split 'dev'"),
+    ],
+)
+def test_a_fault_of_a_row_is_refused_by_number(row: dict[str, object], message: str, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "mine.jsonl", [row])
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        open_suite(None, [str(path)])[0].examples("mine", "train")
+
+
+def test_a_name_that_the_suite_has_is_refused(tmp_path: Path) -> None:
+    path = write_capitals(tmp_path, YAML.replace("task: capitals", "task: fact_qa"))
+
+    with pytest.raises(ValueError, match="suite 'mini' has a task 'fact_qa' already"):
+        open_suite(None, [path])
+
+
+def test_an_absent_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such task file"):
+        open_suite(None, [str(tmp_path / "mine.yaml")])
