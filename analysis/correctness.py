@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 
 from analysis.runs import Run
 from analysis.selection import REPORTED_SPLIT
-
-UNITS = ("chars", "bytes", "tokens", "lm-eval")
+from portal.results import UNITS
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,12 @@ def is_correct(table: pa.Table, unit: str) -> np.ndarray:
         raise ValueError(f"acc_norm unit {unit!r}: known are {', '.join(UNITS)}")
     scores_column = table["scores"].combine_chunks()
     scores = scores_column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    lengths_column = table["chars" if unit == "lm-eval" else unit].combine_chunks()
+    lengths_column = table[UNITS[unit]].combine_chunks()
     lengths = lengths_column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
     counts = pc.list_value_length(scores_column).to_numpy(zero_copy_only=False)
     if len(counts) == 0:
         return np.zeros(0, dtype=bool)
-    normalised = scores / (lengths - 1 if unit == "lm-eval" else lengths)
+    normalised = scores / lengths
     starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
     highest = np.maximum.reduceat(normalised, starts)
     at_highest = np.flatnonzero(normalised == np.repeat(highest, counts))

@@ -5,8 +5,7 @@ and losses are fp32 everywhere and are cast at the point of use.
 """
 
 import hashlib
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,61 +21,8 @@ from transformers import (
 )
 from transformers import logging as transformers_logging
 
-from portal.checkpoint import file_sha256
-from portal.config import BaseRef, nearest
+from portal.base_files import BaseFiles, hub_error, locate
 from portal.sites import Site, find_layer_path, find_sites
-
-MINI_FOLDER = Path(__file__).parent / "mini" / "bases"
-_WEIGHT_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
-
-
-@dataclass(frozen=True)
-class KnownBase:
-    """A base with a short name. `location` is a hub id, or a folder for the embedded ones."""
-
-    name: str
-    location: str
-    revision: str | None  # full hub commit; None: identified by the digest of its files
-    licence: str
-    about: str
-
-
-KNOWN = {
-    base.name: base
-    for base in (
-        KnownBase(
-            "mini-qwen3-xs", str(MINI_FOLDER / "mini-qwen3-xs"), None, "Apache-2.0", "embedded, smallest"
-        ),
-        KnownBase("mini-qwen3-s", str(MINI_FOLDER / "mini-qwen3-s"), None, "Apache-2.0", "embedded, small"),
-        KnownBase("mini-qwen3-m", str(MINI_FOLDER / "mini-qwen3-m"), None, "Apache-2.0", "embedded, larger"),
-        KnownBase(
-            "mini-gemma3", str(MINI_FOLDER / "mini-gemma3"), None, "Apache-2.0", "embedded, other family"
-        ),
-        KnownBase(
-            "qwen3-1.7b", "Qwen/Qwen3-1.7B", "70d244cc86ccca08cf5af4e1e306ecf908b1ad5e", "Apache-2.0", "hub"
-        ),
-        KnownBase(
-            "qwen3-4b", "Qwen/Qwen3-4B", "1cfa9a7208912126459214e8b04321603b3df60c", "Apache-2.0", "hub"
-        ),
-        KnownBase(
-            "qwen3-8b", "Qwen/Qwen3-8B", "b968826d9c46dd6066d109eabc6255188de91218", "Apache-2.0", "hub"
-        ),
-        KnownBase(
-            "gemma-3-4b",
-            "google/gemma-3-4b-pt",
-            "cc012e0a6d0787b4adcc0fa2c4da74402494554d",
-            "Gemma terms",
-            "hub",
-        ),
-        KnownBase(
-            "mistral-7b",
-            "mistralai/Mistral-7B-v0.3",
-            "caa1feb0e54d415e2df31207e5f4e273e33509b1",
-            "Apache-2.0",
-            "hub",
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -114,52 +60,13 @@ class Base:
         return sum(p.numel() for p in self.model.get_submodule(self.layer_path).parameters())
 
 
-def locate(name: str) -> tuple[str, str | None]:
-    """(location, pinned revision) of a known name, a folder, or a hub id.
-
-    Raises ValueError with the nearest known name when `name` is none of them.
-    """
-    if name in KNOWN:
-        known = KNOWN[name]
-        if Path(known.location).is_absolute() and not Path(known.location).is_dir():
-            raise ValueError(
-                f"base {name!r} is embedded, but {known.location} is missing: install the package anew, or "
-                "rebuild it with `python -m portal.mini.pretrain`"
-            )
-        return known.location, known.revision
-    if Path(name).is_dir():
-        return str(Path(name)), None
-    if name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/"):
-        return name, None
-    raise ValueError(
-        f"unknown base {name!r}{nearest(name, KNOWN)} (or a folder, or a hub id like 'org/model')"
-    )
-
-
-def resolve(name: str) -> BaseRef:
-    """`name` pinned: the hub commit of a hub base, the digest of the files of a local one."""
-    location, revision = locate(name)
-    if Path(location).is_dir():
-        return BaseRef(name=name, revision=folder_digest(Path(location)))
-    return BaseRef(name=name, revision=revision or _hub_commit(location))
-
-
-def folder_digest(folder: Path) -> str:
-    """Hex sha256 over the names and digests of a model folder's weights, config and tokenizer."""
-    paths = sorted(path for pattern in _WEIGHT_FILES for path in folder.glob(pattern))
-    if not any(path.suffix == ".safetensors" for path in paths):
-        raise ValueError(f"{folder}: no safetensors weights in this folder")
-    lines = [f"{path.name} {file_sha256(path)}" for path in paths]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 def base_config(name: str) -> PretrainedConfig:
     """The transformers config of a base; no weights are read."""
-    location, revision = locate(name)
+    files = locate(name)
     try:
-        return AutoConfig.from_pretrained(location, revision=revision)
+        return AutoConfig.from_pretrained(files.location, revision=files.commit)
     except (OSError, ValueError) as error:
-        raise ValueError(_unreadable(name, location, error)) from None
+        raise hub_error(name, files.location, error) from None
 
 
 def load_base(name: str, *, device: str = "cpu", revision: str | None = None) -> Base:
@@ -168,21 +75,21 @@ def load_base(name: str, *, device: str = "cpu", revision: str | None = None) ->
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
     unreadable or incomplete weights (missing or unexpected tensors).
     """
-    location, pinned = locate(name)
-    local = Path(location).is_dir()
-    found = folder_digest(Path(location)) if local else revision or pinned or _hub_commit(location)
+    files = locate(name)
+    found = files.revision() if files.is_local else revision or files.revision()
     if revision is not None and found != revision:
         raise ValueError(
             f"base {name!r}: its files have digest {found[:12]}, the run was planned with {revision[:12]}"
         )
-    model = _load_model(name, location, None if local else found, torch.device(device))
+    files = replace(files, commit=None if files.is_local else found)
+    model = _load_model(files, torch.device(device))
     layer_path = find_layer_path(model)
     return Base(
         name=name,
         revision=found,
-        location=location,
+        location=files.location,
         model=model,
-        tokenizer=load_tokenizer(name, revision=None if local else found),
+        tokenizer=load_tokenizer(name, revision=files.commit),
         layer_path=layer_path,
         sites=find_sites(model, layer_path),
     )
@@ -198,17 +105,36 @@ def base_sites(name: str) -> tuple[Site, ...]:
 def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The base's tokenizer, of the hub commit `revision` or else the pinned one.
 
-    ValueError when a Gemma tokenizer does not really add its BOS.
+    ValueError when it cannot belong to the base: tokens beyond the base's vocabulary, another BOS, or none in
+    front where the tokenizer's settings or the family ask for one.
     """
-    location, pinned = locate(name)
+    files = locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or pinned)
+        tokenizer = AutoTokenizer.from_pretrained(files.location, revision=revision or files.commit)
     except (OSError, ValueError) as error:
-        raise ValueError(_unreadable(name, location, error)) from None
-    first = tokenizer("x").input_ids[0]
-    if "gemma" in base_config(name).model_type and first != tokenizer.bos_token_id:
-        raise ValueError(f"base {name!r}: its tokenizer does not put BOS first, which Gemma needs")
+        raise hub_error(name, files.location, error) from None
+    _check_tokenizer(name, tokenizer, base_config(name).get_text_config())
     return tokenizer
+
+
+def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    added = set(tokenizer.get_added_vocab().values())  # a text-only Gemma's tokenizer has one for images, too
+    highest = max(index for index in tokenizer.get_vocab().values() if index not in added)
+    if highest >= config.vocab_size:
+        raise ValueError(
+            f"base {name!r}: its tokenizer has token {highest}, the model only {config.vocab_size}: "
+            "the tokenizer belongs to another base"
+        )
+    if None not in (tokenizer.bos_token_id, config.bos_token_id) and (
+        tokenizer.bos_token_id != config.bos_token_id
+    ):
+        raise ValueError(
+            f"base {name!r}: BOS is {tokenizer.bos_token_id} in its tokenizer and {config.bos_token_id} "
+            "in its config: the tokenizer belongs to another base"
+        )
+    wants_bos = "gemma" in config.model_type or getattr(tokenizer, "add_bos_token", False) is True
+    if wants_bos and tokenizer("x").input_ids[0] != tokenizer.bos_token_id:
+        raise ValueError(f"base {name!r}: its tokenizer does not put BOS first, which it needs")
 
 
 def tokenizer_digest(name: str) -> str:
@@ -218,47 +144,25 @@ def tokenizer_digest(name: str) -> str:
     return hashlib.sha256(definition.encode()).hexdigest()
 
 
-def _load_model(name: str, location: str, revision: str | None, device: torch.device) -> Any:
+def _load_model(files: BaseFiles, device: torch.device) -> Any:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     transformers_logging.disable_progress_bar()
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
-            location,
-            revision=revision,
+            files.location,
+            revision=files.commit,
             dtype=dtype,
             attn_implementation="sdpa",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ValueError(_unreadable(name, location, error)) from None
+        raise hub_error(files.name, files.location, error) from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading[kind]:
             raise ValueError(
-                f"base {name!r}: weights do not fit the config, {kind}: {sorted(loading[kind])[:3]}"
+                f"base {files.name!r}: weights do not fit the config, {kind}: {sorted(loading[kind])[:3]}"
             )
     model.requires_grad_(False)
     model.config.use_cache = False
     return model.to(device).eval()
-
-
-def _hub_commit(location: str) -> str:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        raise ValueError(
-            f"base {location!r} has no pinned revision and the hub is switched off (HF_HUB_OFFLINE=1)"
-        )
-    try:
-        sha = HfApi().model_info(location).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        raise ValueError(_unreadable(location, location, error)) from None
-    if sha is None:
-        raise ValueError(f"base {location!r}: the hub names no commit for it")
-    return sha
-
-
-def _unreadable(name: str, location: str, error: BaseException) -> str:
-    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return f"base {name!r}: cannot be read from {location!r}: {reason}"

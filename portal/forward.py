@@ -59,8 +59,8 @@ def slot_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
             position = index * rows_per_slot + offset
             ids_NT[position, : len(row.gold_ids)] = torch.tensor(row.gold_ids)
             if offset < len(slot.rows):
-                answer = row.choices[row.gold]
-                keep_NT[position, len(row.prompt) - 1 : len(row.gold_ids) - 1] = True
+                answer = row.gold_ids[row.gold_start :]
+                keep_NT[position, row.gold_start - 1 : len(row.gold_ids) - 1] = True
                 targets.extend(answer)
                 owners.extend([index] * len(answer))
     device = base.device

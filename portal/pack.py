@@ -43,7 +43,7 @@ class Evaluation:
 class Pack:
     """Learners on the same bases. `rows` are by base name.
 
-    ValueError when the rows use a token id that a base does not have.
+    ValueError when the rows use a token id that a base does not have, or are longer than it can read.
     """
 
     def __init__(
@@ -53,11 +53,7 @@ class Pack:
         self.failed: dict[str, str] = {}
         self._bases, self._rows = bases, rows
         for name, base in bases.items():
-            if rows[name].max_token >= base.text_config.vocab_size:
-                raise ValueError(
-                    f"base {name!r} knows {base.text_config.vocab_size} tokens, its rows use id "
-                    f"{rows[name].max_token}: they were made with another tokenizer"
-                )
+            rows[name].extent.check(name, base.text_config)
         self._layouts: dict[tuple[str, str, str, int], Layout] = {}
         self._hooks = {name: AdapterHooks(base.model, base.sites) for name, base in bases.items()}
 
@@ -263,8 +259,12 @@ def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: lis
         "num_examples": summary.num_examples,
         "chance": summary.chance,
         "acc": summary.acc,
-        "acc_norm": summary.acc_norm,
+        "acc_norm": summary.acc_norm["chars"],
         "acc_norm_unit": "chars",
+        "acc_norm_bytes": summary.acc_norm["bytes"],
+        "acc_norm_tokens": summary.acc_norm["tokens"],
+        "acc_norm_lm_eval": summary.acc_norm["lm-eval"],
+        "ties": summary.ties,
         "log_loss": summary.log_loss,
         "gold_tokens": summary.gold_tokens,
         "train_tokens": learner.train_tokens if trains else None,
@@ -287,7 +287,8 @@ def _prediction_rows(learner: Learner, epoch: int, split: str, scored: list[Scor
             "scores": item.scores,
             "chars": item.row.chars,
             "bytes": item.row.bytes,
-            "tokens": [len(choice) for choice in item.row.choices],
+            "tokens": item.row.scored_tokens,
+            "lm_eval_chars": item.row.lm_eval_chars,
             "gold": item.row.gold,
         }
         for item in scored

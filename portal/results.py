@@ -12,7 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
+"""What a choice's log-likelihood is divided by for acc_norm, and the column of predictions that holds it."""
 _METADATA = {b"portal_schema_version": str(SCHEMA_VERSION).encode()}
 
 RESULTS = pa.schema(
@@ -36,7 +38,11 @@ RESULTS = pa.schema(
         ("chance", pa.float64()),  # mean of 1 / number of choices
         ("acc", pa.float64()),
         ("acc_norm", pa.float64()),
-        ("acc_norm_unit", pa.string()),  # chars, bytes, tokens or lm-eval
+        ("acc_norm_unit", pa.string()),  # of UNITS: what acc_norm divides by
+        ("acc_norm_bytes", pa.float64()),
+        ("acc_norm_tokens", pa.float64()),
+        ("acc_norm_lm_eval", pa.float64()),
+        ("ties", pa.int32()),  # examples whose highest choice log-likelihood is not one choice's alone
         ("log_loss", pa.float64()),
         ("gold_tokens", pa.int64()),
         ("train_tokens", pa.int64()),
@@ -60,6 +66,7 @@ PREDICTIONS = pa.schema(
         ("chars", pa.list_(pa.int32())),  # length of each choice with its leading space
         ("bytes", pa.list_(pa.int32())),
         ("tokens", pa.list_(pa.int32())),
+        ("lm_eval_chars", pa.list_(pa.int32())),  # without the leading space, as lm-eval counts
         ("gold", pa.int32()),
     ],
     metadata=_METADATA,

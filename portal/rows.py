@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from portal.checkpoint import write_bytes_atomic, write_json_atomic
-from portal.tasks.example import Example
+from portal.tasks.example import Example, shared_start
 
 ROW_SCHEMA = pa.schema(
     [
@@ -27,15 +27,23 @@ ROW_SCHEMA = pa.schema(
         ("gold", pa.int32()),
         ("chars", pa.list_(pa.int32())),
         ("bytes", pa.list_(pa.int32())),
+        ("lm_eval_chars", pa.list_(pa.int32())),
+        ("unscored", pa.list_(pa.int32())),
         ("truncated", pa.int32()),
     ]
 )
+CACHE_FORMAT = 2
+"""Part of a cache's identity: caches of another form are made anew."""
 _ROWS, _MANIFEST = "rows.parquet", "manifest.json"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One example in token ids. `chars` and `bytes` are the choices' lengths with their leading space."""
+    """One example in token ids.
+
+    `chars` and `bytes` are the choices' lengths with their leading space, `lm_eval_chars` those without. The
+    first `unscored` tokens of a choice are context of its own: read, but neither scored nor trained on.
+    """
 
     task: str
     id: str
@@ -46,12 +54,24 @@ class Row:
     gold: int
     chars: tuple[int, ...]
     bytes: tuple[int, ...]
+    lm_eval_chars: tuple[int, ...]
+    unscored: tuple[int, ...]
     truncated: int  # tokens cut from the left of the prompt
 
     @property
     def gold_ids(self) -> tuple[int, ...]:
         """Prompt followed by the gold answer: what training runs through the base."""
         return self.prompt + self.choices[self.gold]
+
+    @property
+    def gold_start(self) -> int:
+        """Where in `gold_ids` the tokens begin that are trained on."""
+        return len(self.prompt) + self.unscored[self.gold]
+
+    @cached_property
+    def scored_tokens(self) -> tuple[int, ...]:
+        """How many tokens of each choice are scored."""
+        return tuple(len(choice) - skip for choice, skip in zip(self.choices, self.unscored, strict=True))
 
 
 class MisalignedError(ValueError):
@@ -68,22 +88,27 @@ def encode_example(
     tokenizer merges across the boundary, and ValueError when a prompt or an answer has no tokens.
     """
     where = f"task {example.task!r}, example {example.id!r}"
-    prompt_text = example.prompt.rstrip()
-    boundary = example.prompt[len(prompt_text) :]
-    prompt = tokenizer(prompt_text).input_ids
-    if not prompt:
-        raise ValueError(f"{where}: the prompt has no tokens")
-    answers = [boundary + choice for choice in example.choices]
-    encoded = tokenizer([prompt_text + answer for answer in answers]).input_ids
-    choices = []
-    for answer, whole in zip(answers, encoded, strict=True):
-        if whole[: len(prompt)] != prompt:
+    contexts = example.contexts or (example.prompt,) * len(example.choices)
+    stripped = [context.rstrip() for context in contexts]
+    answers = [
+        context[len(text) :] + choice
+        for context, text, choice in zip(contexts, stripped, example.choices, strict=True)
+    ]
+    before = tokenizer(stripped).input_ids
+    whole = tokenizer([text + answer for text, answer in zip(stripped, answers, strict=True)]).input_ids
+    for context, ids, answer in zip(before, whole, answers, strict=True):
+        if not context:
+            raise ValueError(f"{where}: the prompt has no tokens")
+        if ids[: len(context)] != context:
             raise MisalignedError(
                 f"{where}: the tokenizer merges the prompt's end with the answer {answer!r}"
             )
-        if len(whole) == len(prompt):
+        if len(ids) == len(context):
             raise ValueError(f"{where}: the answer {answer!r} has no tokens")
-        choices.append(tuple(whole[len(prompt) :]))
+    shared = shared_start(before)
+    if shared == 0:
+        raise ValueError(f"{where}: the contexts of its choices have no token in common")
+    prompt = before[0][:shared]
     kept = _truncate_left(prompt, max_prompt, tokenizer.bos_token_id)
     return Row(
         task=example.task,
@@ -91,11 +116,43 @@ def encode_example(
         split=split,
         cluster=example.cluster,
         prompt=kept,
-        choices=tuple(choices),
+        choices=tuple(tuple(ids[shared:]) for ids in whole),
         gold=example.gold,
         chars=tuple(len(answer) for answer in answers),
         bytes=tuple(len(answer.encode()) for answer in answers),
+        lm_eval_chars=tuple(len(choice.removeprefix(" ")) for choice in example.choices),
+        unscored=tuple(len(context) - shared for context in before),
         truncated=len(prompt) - len(kept),
+    )
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The highest token id of any prompt or choice, and the most tokens of a prompt with one choice."""
+
+    max_token: int
+    longest: int
+
+    def check(self, base: str, config: PretrainedConfig) -> None:
+        """ValueError when a base with this text config has no such token or no room for such a length."""
+        if self.max_token >= config.vocab_size:
+            raise ValueError(
+                f"base {base!r} knows {config.vocab_size} tokens, its rows use id {self.max_token}: "
+                "they were made with another tokenizer"
+            )
+        context = getattr(config, "max_position_embeddings", None)
+        if context is not None and self.longest > context:
+            raise ValueError(
+                f"base {base!r} reads at most {context} tokens, the longest prompt with its choice has "
+                f"{self.longest}; lower max_prompt"
+            )
+
+
+def extent_of(rows: Sequence[Row]) -> Extent:
+    """The extent of at least one row."""
+    return Extent(
+        max(max(*row.prompt, *(token for choice in row.choices for token in choice)) for row in rows),
+        max(len(row.prompt) + max(len(choice) for choice in row.choices) for row in rows),
     )
 
 
@@ -120,10 +177,9 @@ class RowTable:
         return tuple(self._rows[task, split])
 
     @cached_property
-    def max_token(self) -> int:
-        """The highest token id of any prompt or choice."""
-        rows = self.all()
-        return max(max(*row.prompt, *(token for choice in row.choices for token in choice)) for row in rows)
+    def extent(self) -> "Extent":
+        """The highest token id and the greatest length of the rows."""
+        return extent_of(self.all())
 
     def all(self) -> list[Row]:
         """Every row, ordered by task, split and id."""
@@ -148,6 +204,8 @@ def table_to_rows(table: pa.Table) -> list[Row]:
                 "choices": tuple(tuple(choice) for choice in record["choices"]),
                 "chars": tuple(record["chars"]),
                 "bytes": tuple(record["bytes"]),
+                "lm_eval_chars": tuple(record["lm_eval_chars"]),
+                "unscored": tuple(record["unscored"]),
             }
         )
         for record in table.to_pylist()
@@ -157,7 +215,8 @@ def table_to_rows(table: pa.Table) -> list[Row]:
 def write_cache(folder: Path, rows: Iterable[Row], *, identity: dict[str, Any]) -> None:
     """Write all rows, sorted, as Parquet below `folder`; the manifest, with the file's sha256, comes last."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = rows_to_table(RowTable(rows).all())
+    ordered = RowTable(rows)
+    table = rows_to_table(ordered.all())
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     data = buffer.getvalue()
@@ -167,6 +226,8 @@ def write_cache(folder: Path, rows: Iterable[Row], *, identity: dict[str, Any]) 
         "identity": identity,
         "num_rows": table.num_rows,
         "num_truncated": num_truncated,
+        "max_token": ordered.extent.max_token,
+        "longest": ordered.extent.longest,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     write_json_atomic(folder / _MANIFEST, manifest)
@@ -188,13 +249,24 @@ def read_cache(folder: Path) -> RowTable:
 
 def count_truncated(folder: Path) -> int:
     """How many of a written cache's prompts were cut."""
-    return json.loads((folder / _MANIFEST).read_bytes())["num_truncated"]
+    return int(_manifest_of(folder)["num_truncated"])
+
+
+def cached_extent(folder: Path) -> Extent:
+    """The extent of a written cache's rows."""
+    manifest = _manifest_of(folder)
+    return Extent(manifest["max_token"], manifest["longest"])
 
 
 def eval_set_hash(rows: Iterable[Row]) -> str:
     """Hex sha256 over ids, answer lengths and gold of the scored rows, the same for every tokenizer."""
     identity = [(row.task, row.split, row.id, row.chars, row.bytes, row.gold) for row in rows]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def _manifest_of(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_bytes())
+    return manifest
 
 
 def _truncate_left(prompt: list[int], limit: int, bos: int | None) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from portal.adapt import answer_log_probs
 from portal.bases import Base
+from portal.results import UNITS
 from portal.rows import Row
 
 MAX_TOKENS = 6144
@@ -37,9 +38,18 @@ class Scored:
         return self.scores.index(max(self.scores))
 
     @property
-    def norm_choice(self) -> int:
-        """argmax_k of sum logp / characters with the leading space; ties go to the first."""
-        normalised = [score / chars for score, chars in zip(self.scores, self.row.chars, strict=True)]
+    def is_tied(self) -> bool:
+        """Whether another choice is as likely as the likeliest."""
+        return self.scores.count(max(self.scores)) > 1
+
+    def norm_choice(self, unit: str) -> int:
+        """argmax_k of sum logp / length in `unit` (one of `results.UNITS`); ties go to the first."""
+        lengths: Sequence[int]
+        if unit == "tokens":
+            lengths = self.row.scored_tokens
+        else:
+            lengths = getattr(self.row, UNITS[unit])
+        normalised = [score / length for score, length in zip(self.scores, lengths, strict=True)]
         return normalised.index(max(normalised))
 
     @property
@@ -49,14 +59,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class Summary:
-    """Metrics of one task: accuracies in 0..1, log-loss in nats per gold token."""
+    """Metrics of one task: accuracies in 0..1 (normalised ones by unit), log-loss in nats per gold token."""
 
     num_examples: int
     chance: float
     acc: float
-    acc_norm: float
+    acc_norm: dict[str, float]
     log_loss: float
     gold_tokens: int
+    ties: int
 
 
 @dataclass(frozen=True)
@@ -123,14 +134,17 @@ def score_layout(base: Base, layout: Layout) -> list[Scored]:
 def summarise(scored: Sequence[Scored]) -> Summary:
     """Accuracy, length-normalised accuracy and log-loss of one task's scored rows (METHOD, "Evaluation")."""
     count = len(scored)
-    gold_tokens = sum(len(item.row.choices[item.row.gold]) for item in scored)
+    gold_tokens = sum(item.row.scored_tokens[item.row.gold] for item in scored)
     return Summary(
         num_examples=count,
         chance=sum(1 / len(item.row.choices) for item in scored) / count,
         acc=sum(item.raw_choice == item.row.gold for item in scored) / count,
-        acc_norm=sum(item.norm_choice == item.row.gold for item in scored) / count,
+        acc_norm={
+            unit: sum(item.norm_choice(unit) == item.row.gold for item in scored) / count for unit in UNITS
+        },
         log_loss=sum(item.gold_nll for item in scored) / gold_tokens,
         gold_tokens=gold_tokens,
+        ties=sum(item.is_tied for item in scored),
     )
 
 
@@ -155,13 +169,16 @@ def _pack_batch(rows: Sequence[Row]) -> PackedBatch:
     for index, row in enumerate(rows):
         prefix = len(row.prompt)
         row_ids, row_positions, row_branches = list(row.prompt), list(range(prefix)), [0] * prefix
-        for number, choice in enumerate(row.choices, start=1):
+        for number, (choice, skip) in enumerate(zip(row.choices, row.unscored, strict=True), start=1):
             start, tail = len(row_ids), len(choice) - 1
             row_ids += choice[:-1]
             row_positions += range(prefix, prefix + tail)
             row_branches += [number] * tail
-            reads.append((index, prefix - 1, choice[0]))
-            reads.extend((index, start + offset, token) for offset, token in enumerate(choice[1:]))
+            before = [
+                prefix - 1,
+                *range(start, start + tail),
+            ]  # where each of the choice's tokens is predicted
+            reads.extend((index, before[place], choice[place]) for place in range(skip, len(choice)))
         padding = length - len(row_ids)
         ids.append(row_ids + [0] * padding)
         positions.append(row_positions + [0] * padding)
@@ -177,7 +194,7 @@ def _pack_batch(rows: Sequence[Row]) -> PackedBatch:
         keep_NT=keep_NT,
         read_K=kept_NT[row_K, position_K],
         token_K=token_K,
-        choice_lengths=tuple(tuple(len(choice) for choice in row.choices) for row in rows),
+        choice_lengths=tuple(row.scored_tokens for row in rows),
     )
 
 

@@ -1,7 +1,8 @@
 """A suite: where the examples of a set of tasks come from.
 
-`mini` is the embedded world, `portal14` the fourteen public benchmarks, and a folder holds tasks of the
-user's own. A task can also be a file of its own, beside those of any suite.
+`mini` is the embedded world, `portal14` the fourteen public benchmarks, `lm-eval` any multiple-choice task of
+that library, and a folder holds tasks of the user's own. A task can also be a file of its own, beside those
+of any suite.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from portal.tasks.portal14 import BUILDERS
 from portal.tasks.record import Record, folder_records, hub_records, split_files
 from portal.tasks.task_file import is_task_file, load_task_file
 
-SUITES = ("mini", "portal14")
+SUITES = ("mini", "portal14", "lm-eval")
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
 
@@ -48,6 +49,7 @@ class Suite:
     tasks: tuple[str, ...]
     load: Callable[[str], _Loaded]
     licences: dict[str, str] = field(default_factory=dict)
+    names_required: bool = False  # too many tasks for "all" to mean something
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
 
     def examples(self, task: str, split: str) -> list[Example]:
@@ -62,6 +64,8 @@ class Suite:
 
     def choose(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
         """The named tasks, or all of them; ValueError for an unknown or repeated one."""
+        if tasks is None and self.names_required:
+            raise ValueError(f"suite {self.name!r} has {len(self.tasks)} tasks: name those you want")
         chosen = self.tasks if tasks is None else tuple(tasks)
         for task in chosen:
             self._check(task)
@@ -103,11 +107,11 @@ def open_suite(
 
 
 def load_suite(name: str, *, data: str | None = None) -> Suite:
-    """The suite `name`: `mini`, `portal14`, or a folder of `TASK/{train,validation,test}.{jsonl,parquet}`.
+    """The suite `name`: `mini`, `portal14`, `lm-eval`, or a folder of `TASK/SPLIT.jsonl` or `.parquet`.
 
-    `portal14` reads the folder `data`, or the one that PORTAL_DATA names, or the hub. A row of a user's
-    folder has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may have
-    `id` and `cluster`. ValueError for an unknown name or a folder without tasks.
+    `portal14` and `lm-eval` read the folder `data`, or the one that PORTAL_DATA names, or the hub. A row of a
+    user's folder has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may
+    have `id` and `cluster`. ValueError for an unknown name or a folder without tasks.
     """
     if name == "mini":
         from portal.mini.tasks import MINI_TASKS, mini_examples
@@ -118,13 +122,27 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
             tuple(MINI_TASKS),
             lambda task: (_Splits(lambda split: mini_examples(task, split)), Lint()),
         )
+    if name == "lm-eval":
+        from portal.tasks.lm_eval_tasks import load_lm_eval_task, task_names
+
+        rows = _rows_folder(data)
+        place = None if rows is None else Path(rows)
+        return Suite(
+            name, name, task_names(), lambda task: load_lm_eval_task(task, place), names_required=True
+        )
     if name == "portal14":
-        folder = data or os.environ.get(DATA_VARIABLE)
-        if folder is not None and not Path(folder).is_dir():
-            raise ValueError(f"{folder}: no such folder of task rows (--data or {DATA_VARIABLE})")
+        folder = _rows_folder(data)
         licences = {task: builder.licence for task, builder in BUILDERS.items()}
         return Suite("portal14", "portal14", tuple(BUILDERS), lambda task: _portal14(task, folder), licences)
     return _folder_suite(Path(name), name)
+
+
+def _rows_folder(data: str | None) -> str | None:
+    """The folder of rows that a suite reads instead of the hub; ValueError when it is named but not there."""
+    folder = data or os.environ.get(DATA_VARIABLE)
+    if folder is not None and not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder of task rows (--data or {DATA_VARIABLE})")
+    return folder
 
 
 def split_hash(suite: Suite, task: str, split: str) -> str:
@@ -146,7 +164,7 @@ def _suite_of(names: Sequence[str], data: str | None) -> str:
     if data is not None:
         tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
         return "portal14" if tasks else data
-    fitting = (suite for suite in SUITES if names and names[0] in load_suite(suite).tasks)
+    fitting = (suite for suite in ("mini", "portal14") if names and names[0] in load_suite(suite).tasks)
     return next(fitting, "mini")
 
 
@@ -188,6 +206,7 @@ def _with_task_file(suite: Suite, builder: Builder, read: Callable[[str], Sequen
         (*suite.tasks, builder.task),
         load,
         {**suite.licences, builder.task: builder.licence},
+        suite.names_required,
     )
 
 

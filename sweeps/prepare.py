@@ -8,8 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from portal.bases import load_tokenizer, tokenizer_digest
-from portal.rows import ROW_SCHEMA, Row, encode_example, read_cache, rows_to_table, table_to_rows, write_cache
+from portal.bases import base_config, load_tokenizer, tokenizer_digest
+from portal.rows import (
+    CACHE_FORMAT,
+    ROW_SCHEMA,
+    Row,
+    cached_extent,
+    encode_example,
+    read_cache,
+    rows_to_table,
+    table_to_rows,
+    write_cache,
+)
 from portal.suites import Suite
 from portal.tasks.example import SPLITS, Example
 
@@ -25,6 +35,7 @@ _EXAMPLES = pa.schema(
         ("prompt", pa.string()),
         ("choices", pa.list_(pa.string())),
         ("gold", pa.int32()),
+        ("contexts", pa.list_(pa.string())),
     ]
 )
 
@@ -35,11 +46,13 @@ def prepare_rows(
     """The token cache of every base, by name; bases that tokenise alike share one.
 
     A cache that is whole is not made again. With Ray running and many rows, Ray Data does the work.
+    ValueError when a base cannot read its rows.
     """
     folders: dict[str, Path] = {}
     examples: pa.Table | None = None
     for base in bases:
         identity = {
+            "format": CACHE_FORMAT,
             "suite": suite.name,
             "prompt_set": suite.prompt_set,
             "tasks": list(tasks),
@@ -52,6 +65,7 @@ def prepare_rows(
             if examples is None:
                 examples = examples_table(suite, tasks)
             write_cache(folders[base], _encode(examples, base, max_prompt), identity=identity)
+        cached_extent(folders[base]).check(base, base_config(base).get_text_config())
     return folders
 
 
@@ -67,6 +81,7 @@ def encode_table(table: pa.Table, *, base: str, max_prompt: int) -> pa.Table:
                 tuple(record["choices"]),
                 record["gold"],
                 record["cluster"],
+                None if record["contexts"] is None else tuple(record["contexts"]),
             ),
             record["split"],
             tokenizer,
@@ -120,6 +135,7 @@ def examples_table(suite: Suite, tasks: Sequence[str]) -> pa.Table:
             "prompt": example.prompt,
             "choices": example.choices,
             "gold": example.gold,
+            "contexts": example.contexts,
         }
         for task in tasks
         for split in SPLITS

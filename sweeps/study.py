@@ -169,7 +169,7 @@ def load_study(name_or_path: str | Path) -> Study:
 
 def expand(settings: StudyFile) -> Study:
     """The runs of a study; reads the suite's examples and the bases' digests."""
-    from portal.bases import resolve
+    from portal.base_files import resolve
 
     _check_names(settings)
     suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)

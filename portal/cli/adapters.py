@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from portal.artifact import Artifact
     from portal.bases import Base
     from portal.rows import Row
-
-METRICS = ("acc", "acc_norm", "log_loss", "num_examples")
+    from portal.score import Summary
 
 
 def export(
@@ -71,7 +70,9 @@ def evaluate(
 ) -> None:
     """Score a base on multiple-choice tasks, alone or with an adapter."""
     from portal.artifact import load_artifact
-    from portal.bases import load_base, load_tokenizer
+    from portal.bases import base_config, load_base, load_tokenizer
+    from portal.known_bases import weights_note
+    from portal.rows import extent_of
     from portal.score import score_rows, summarise
     from portal.tasks.example import SPLITS
 
@@ -93,24 +94,59 @@ def evaluate(
         cut = sum(row.truncated > 0 for row in rows[task])
         if cut:
             warn(f"task {task!r}: {cut} of {len(rows[task])} prompts are cut to {max_prompt} tokens")
+    every = [row for task in chosen for row in rows[task]]
+    extent_of(every).check(base, base_config(base).get_text_config())
     loaded = load_base(base, device=chosen_device(device))
     if source is not None:
         _check_belongs(source, loaded)
-    scores: dict[str, dict[str, float]] = {}
+    summaries: dict[str, Summary] = {}
     with _peft_adapter(loaded, adapter):
         for task in chosen:
             with _injected(loaded, source, task):
-                summary = summarise(score_rows(loaded, rows[task]))
-            scores[task] = {metric: getattr(summary, metric) for metric in METRICS}
-    macro = {metric: sum(scores[task][metric] for task in chosen) / len(chosen) for metric in METRICS[:-1]}
+                summaries[task] = summarise(score_rows(loaded, rows[task]))
     if as_json:
-        typer.echo(json.dumps({"base": base, "tasks": scores, "macro": macro}))
+        typer.echo(json.dumps({"base": base, **_as_json(summaries)}))
         return
-    table = [[task, *(f"{scores[task][metric]:.4f}" for metric in METRICS[:-1])] for task in chosen]
-    counts = [f"{scores[task]['num_examples']}" for task in chosen]
-    table = [[*line, count] for line, count in zip(table, counts, strict=True)]
-    table.append(["mean over tasks", *(f"{macro[metric]:.4f}" for metric in METRICS[:-1]), ""])
-    print_table(["task", *METRICS], table)
+    _print_summaries(summaries)
+    note = weights_note(base)
+    if note is not None:
+        typer.echo(f"{base}: {note}")
+
+
+def _as_json(summaries: "dict[str, Summary]") -> dict[str, Any]:
+    scores = {
+        task: {
+            "acc": summary.acc,
+            "acc_norm": summary.acc_norm["chars"],
+            "log_loss": summary.log_loss,
+            "num_examples": summary.num_examples,
+        }
+        for task, summary in summaries.items()
+    }
+    macro = {
+        metric: sum(scores[task][metric] for task in scores) / len(scores)
+        for metric in ("acc", "acc_norm", "log_loss")
+    }
+    by_unit = {task: summary.acc_norm for task, summary in summaries.items()}
+    ties = {task: summary.ties for task, summary in summaries.items()}
+    return {"tasks": scores, "macro": macro, "acc_norm_by_unit": by_unit, "ties": ties}
+
+
+def _print_summaries(summaries: "dict[str, Summary]") -> None:
+    """Accuracies by every unit side by side, and their means over tasks."""
+    from portal.results import UNITS
+
+    numbers = {
+        task: [summary.acc, *(summary.acc_norm[unit] for unit in UNITS), summary.log_loss]
+        for task, summary in summaries.items()
+    }
+    means = [sum(column) / len(numbers) for column in zip(*numbers.values(), strict=True)]
+    lines = [
+        [task, *(f"{number:.4f}" for number in numbers[task]), str(summary.ties), str(summary.num_examples)]
+        for task, summary in summaries.items()
+    ]
+    lines.append(["mean over tasks", *(f"{mean:.4f}" for mean in means), "", ""])
+    print_table(["task", "acc", *(f"by {unit}" for unit in UNITS), "log_loss", "ties", "rows"], lines)
 
 
 def list_artifacts(location: str) -> dict[str, str]:

@@ -19,17 +19,28 @@ if TYPE_CHECKING:
     from portal.sites import Site
     from portal.suites import Suite
 
+PAPER_BASES = ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b")
 _GEOMETRY = {
     # hidden, layers, q width, k and v width, feed-forward width
+    "qwen3-0.6b": (1024, 28, 2048, 1024, 3072),
     "qwen3-1.7b": (2048, 28, 2048, 1024, 6144),
     "qwen3-4b": (2560, 36, 4096, 1024, 9728),
     "qwen3-8b": (4096, 36, 4096, 1024, 12288),
+    "gemma-3-270m": (640, 18, 1024, 256, 2048),
+    "gemma-3-1b": (1152, 26, 1024, 256, 6912),
     "gemma-3-4b": (2560, 34, 2048, 1024, 10240),
+    "smollm2-135m": (576, 30, 576, 192, 1536),
+    "smollm2-360m": (960, 32, 960, 320, 2560),
+    "llama-3.2-1b": (2048, 16, 2048, 512, 8192),
+    "mistral-7b": (4096, 32, 4096, 1024, 14336),
 }
 
 
 def params(
-    base: Annotated[list[str] | None, typer.Option("--base", help="Only this base; may be repeated.")] = None,
+    base: Annotated[
+        list[str] | None,
+        typer.Option("--base", help="Only this base, may be repeated; default: the paper's four."),
+    ] = None,
     modules: Annotated[str, typer.Option(help="Adapted projections, or 'all'.")] = "q,v",
     rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters.")] = 8,
     hidden: Annotated[
@@ -46,7 +57,7 @@ def params(
     adapter = validated(AdapterConfig, {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)})
     hypernet = validated(HypernetConfig, {"hidden": paper_hidden(names) if hidden is None else hidden})
     counts = {}
-    for name in base or _GEOMETRY:
+    for name in base or PAPER_BASES:
         sites = known_sites(name)
         check_rank(sites, adapter.modules, adapter.rank)
         num_layers = 1 + max(site.layer for site in sites)
@@ -69,25 +80,20 @@ def bases(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the bases with short names; any other is named by its hub id or its folder."""
-    from portal.bases import KNOWN
+    from portal.known_bases import KNOWN
 
     if as_json:
         fields = ("location", "revision", "licence", "about")
-        typer.echo(
-            json.dumps(
-                {name: {field: getattr(known, field) for field in fields} for name, known in KNOWN.items()}
-            )
-        )
+        listed = {
+            name: {field: getattr(known, field) for field in fields} | {"availability": known.availability()}
+            for name, known in KNOWN.items()
+        }
+        typer.echo(json.dumps(listed))
         return
-    rows = [
-        [
-            known.name,
-            "embedded" if known.revision is None else f"{known.location} @ {known.revision[:7]}",
-            known.licence,
-        ]
-        for known in KNOWN.values()
-    ]
-    print_table(["base", "from", "licence"], rows)
+    print_table(
+        ["base", "licence", "what", "availability"],
+        [[known.name, known.licence, known.about, known.availability()] for known in KNOWN.values()],
+    )
 
 
 def tasks(

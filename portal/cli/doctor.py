@@ -123,10 +123,11 @@ def _check_ray_token() -> Iterator[Finding]:
 
 
 def _check_embedded_bases() -> Iterator[Finding]:
-    from portal.bases import KNOWN, folder_digest
+    from portal.base_files import folder_digest
+    from portal.known_bases import KNOWN
 
     for name, known in KNOWN.items():
-        if known.revision is None:
+        if known.availability() == "embedded":
             try:
                 yield Finding(
                     "ok", f"embedded base {name}, digest {folder_digest(Path(known.location))[:12]}"

@@ -16,7 +16,7 @@ TasksOption = Annotated[
 SuiteOption = Annotated[
     str | None,
     typer.Option(
-        "--suite", help="mini, portal14, or a folder of tasks; default: the one that has the tasks, or mini."
+        "--suite", help="mini, portal14, lm-eval or a folder; default: the one that has the tasks, or mini."
     ),
 ]
 DataOption = Annotated[

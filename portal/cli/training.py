@@ -98,7 +98,8 @@ class _Request:
 
 def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, Suite]":
     """A run's whole, checked config (bases pinned, data hashed, rank inside every width) and its suite."""
-    from portal.bases import base_sites, resolve
+    from portal.base_files import resolve
+    from portal.bases import base_sites
     from portal.config import RunConfig
     from portal.sites import check_rank
     from portal.suites import examples_hash

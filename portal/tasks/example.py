@@ -1,6 +1,9 @@
 """`Example`: one multiple-choice question in text, the form every task is brought to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
 
 SPLITS = ("train", "validation", "test")
 
@@ -10,8 +13,10 @@ class Example:
     """One question with its answer choices.
 
     `choices` carry their own leading space. `cluster` groups near-duplicates (rows that share a passage or a
-    source), the unit of resampling in confidence intervals. Raises ValueError, naming task and example, for
-    empty or duplicate choices, fewer than two of them, or a gold index out of range.
+    source), the unit of resampling in confidence intervals. Where choices are judged by what follows them
+    (a shared ending), `contexts` holds what precedes each, in place of the one `prompt`, which is their
+    common start. Raises ValueError, naming task and example, for empty or duplicate choices, fewer than two
+    of them, contexts that do not match them, or a gold index out of range.
     """
 
     task: str
@@ -20,6 +25,7 @@ class Example:
     choices: tuple[str, ...]
     gold: int
     cluster: str
+    contexts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         where = f"task {self.task!r}, example {self.id!r}"
@@ -29,7 +35,17 @@ class Example:
             raise ValueError(f"{where}: {len(self.choices)} choice(s), at least 2 are needed")
         if any(not choice.strip() for choice in self.choices):
             raise ValueError(f"{where}: a choice is empty")
-        if len(set(self.choices)) != len(self.choices):
+        if self.contexts is not None and (
+            len(self.contexts) != len(self.choices)
+            or not all(context.startswith(self.prompt) for context in self.contexts)
+        ):
+            raise ValueError(f"{where}: its contexts do not start with its prompt, one for each choice")
+        if len(set(zip(self.contexts or self.choices, self.choices, strict=True))) != len(self.choices):
             raise ValueError(f"{where}: two choices are equal: {self.choices}")
         if not 0 <= self.gold < len(self.choices):
             raise ValueError(f"{where}: gold index {self.gold} is outside 0..{len(self.choices) - 1}")
+
+
+def shared_start(sequences: Sequence[Sequence[Any]]) -> int:
+    """How many leading items (characters, tokens) all the sequences have in common."""
+    return sum(1 for _ in takewhile(lambda items: len(set(items)) == 1, zip(*sequences, strict=False)))

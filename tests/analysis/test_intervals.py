@@ -138,7 +138,7 @@ def test_accuracy_divides_by_the_length_its_unit_names(unit: str, expected: int)
     line = {
         "run": "r", "task": "t", "epoch": 0, "split": "test", "example": "e", "cluster": "c",
         "gold": expected, "scores": [-6.0, -3.0, -4.0], "chars": [13, 5, 5],
-        "bytes": [2, 5, 12], "tokens": [2, 2, 1],
+        "bytes": [2, 5, 12], "tokens": [2, 2, 1], "lm_eval_chars": [12, 2, 4],
     }  # fmt: skip
     table = pa.Table.from_pylist([line], schema=PREDICTIONS)
     assert is_correct(table, unit).tolist() == [True]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from portal.bases import KNOWN, Base, KnownBase
+from portal.bases import Base
 from portal.cli import main
+from portal.known_bases import KNOWN, KnownBase
 from portal.tasks.example import SPLITS
 from tests.portal.tiny import TASKS, character_tokenizer, make_base, make_examples, make_model
 

@@ -9,17 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from portal.bases import (
-    KNOWN,
-    base_config,
-    base_sites,
-    folder_digest,
-    load_base,
-    load_tokenizer,
-    locate,
-    resolve,
-    tokenizer_digest,
-)
+from portal.base_files import BaseFiles, folder_digest, locate, resolve
+from portal.bases import base_config, base_sites, load_base, load_tokenizer, tokenizer_digest
+from portal.known_bases import KNOWN
 from tests.portal.tiny import character_tokenizer, make_model
 
 FAMILIES = ("qwen3", "llama", "gemma3")
@@ -188,7 +180,9 @@ def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
 
 def test_a_known_base_is_pinned_without_asking_anyone() -> None:
     assert resolve("qwen3-8b").revision == "b968826d9c46dd6066d109eabc6255188de91218"
-    assert locate("gemma-3-4b") == ("google/gemma-3-4b-pt", "cc012e0a6d0787b4adcc0fa2c4da74402494554d")
+    assert locate("gemma-3-4b") == BaseFiles(
+        "gemma-3-4b", "google/gemma-3-4b-pt", "cc012e0a6d0787b4adcc0fa2c4da74402494554d"
+    )
     assert all(base.revision is None or len(base.revision) == 40 for base in KNOWN.values())
 
 

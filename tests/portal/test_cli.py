@@ -51,12 +51,15 @@ def test_eval_prints_json_of_the_documented_shape(world: Path, capsys: pytest.Ca
     assert main([*command, "--limit", "5"]) == 0
 
     printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == {"base", "tasks", "macro"}
+    assert set(printed) >= {"base", "tasks", "macro"}
     assert printed["base"] == base
     assert set(printed["tasks"]) == set(TASKS)
     for scores in printed["tasks"].values():
         assert set(scores) == {"acc", "acc_norm", "log_loss", "num_examples"}
         assert scores["num_examples"] == 5
+    for task, by_unit in printed["acc_norm_by_unit"].items():
+        assert set(by_unit) == {"chars", "bytes", "tokens", "lm-eval"}
+        assert by_unit["chars"] == printed["tasks"][task]["acc_norm"]
     mean = sum(scores["log_loss"] for scores in printed["tasks"].values()) / len(TASKS)
     assert printed["macro"]["log_loss"] == pytest.approx(mean)
 

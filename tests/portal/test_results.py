@@ -28,6 +28,7 @@ def predictions() -> pa.Table:
         "chars": [2, 3],
         "bytes": [2, 4],
         "tokens": [1, 1],
+        "lm_eval_chars": [1, 2],
         "gold": 1,
     }
     return pa.Table.from_pylist([row], schema=PREDICTIONS)

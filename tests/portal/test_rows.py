@@ -105,11 +105,12 @@ def test_the_white_space_that_ends_a_prompt_belongs_to_the_answer(
     assert row.chars == (len(spaces + choice), len(spaces + choice) + 1)
 
 
-def test_lengths_are_characters_and_bytes_with_the_leading_space() -> None:
+def test_lengths_are_characters_and_bytes_with_the_leading_space_and_characters_without_it() -> None:
     row = encode_example(example("colour?", " grün", " red"), "test", SUBWORDS[False], max_prompt=100)
 
     assert row.chars == (5, 4)
     assert row.bytes == (6, 4)
+    assert row.lm_eval_chars == (4, 3)
 
 
 @pytest.mark.parametrize("bos", [False, True])

@@ -163,14 +163,14 @@ def scored(*scores: float, gold: int = 0, chars: tuple[int, ...] | None = None) 
 
 def test_ties_go_to_the_first_choice() -> None:
     assert scored(-2.0, -1.0, -1.0).raw_choice == 1
-    assert scored(-4.0, -2.0, -2.0, chars=(2, 1, 1)).norm_choice == 0
-    assert scored(-9.0, -2.0, -4.0, chars=(3, 1, 2)).norm_choice == 1
+    assert scored(-4.0, -2.0, -2.0, chars=(2, 1, 1)).norm_choice("chars") == 0
+    assert scored(-9.0, -2.0, -4.0, chars=(3, 1, 2)).norm_choice("chars") == 1
 
 
 def test_the_normalised_choice_is_per_character() -> None:
     item = scored(-3.0, -4.0, chars=(2, 4))
 
-    assert (item.raw_choice, item.norm_choice) == (0, 1)
+    assert (item.raw_choice, item.norm_choice("chars")) == (0, 1)
 
 
 def test_a_summary_is_what_one_works_out_by_hand() -> None:
@@ -184,7 +184,13 @@ def test_a_summary_is_what_one_works_out_by_hand() -> None:
         num_examples=3,
         chance=pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3),
         acc=pytest.approx(2 / 3),
-        acc_norm=pytest.approx(1 / 3),
+        acc_norm={
+            "chars": pytest.approx(1 / 3),
+            "bytes": pytest.approx(1 / 3),
+            "tokens": pytest.approx(2 / 3),
+            "lm-eval": pytest.approx(1 / 3),
+        },
         log_loss=pytest.approx((1.0 + 2.0 + 9.0) / 6),
         gold_tokens=6,
+        ties=1,
     )

@@ -67,6 +67,7 @@ def make_model(family: str, *, hidden: int, layers: int, seed: int) -> torch.nn.
             sliding_window=5,
             layer_types=layer_types[:layers],
             query_pre_attn_scalar=12,
+            bos_token_id=1,
             attn_implementation="sdpa",
         )
         model = Gemma3ForCausalLM(config)
@@ -146,7 +147,9 @@ def make_row(
 ) -> Row:
     """A row straight from token ids; a choice counts two characters a token unless `chars` says otherwise."""
     lengths = chars or tuple(2 * len(choice) for choice in choices)
-    return Row(task, name, "test", name, prompt, choices, gold, lengths, lengths, 0)
+    return Row(
+        task, name, "test", name, prompt, choices, gold, lengths, lengths, lengths, (0,) * len(choices), 0
+    )
 
 
 def random_factors(base: Base, modules: tuple[str, ...], *, rank: int, slots: int, seed: int) -> Factors:

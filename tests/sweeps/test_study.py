@@ -1,7 +1,8 @@
 import pytest
 
 from portal.config import TrainConfig
-from sweeps.study import StudyFile, expand, load_study, shipped_studies
+from portal.yaml_file import read_yaml
+from sweeps.study import STUDIES, StudyFile, expand, load_study, shipped_studies
 from tests.sweeps.conftest import TINY
 
 
@@ -111,9 +112,15 @@ def test_yaml_1_2_floats_are_numbers_and_on_is_text(tmp_path):
     assert {run.train.lr for run in study.runs if run.method == "lora"} == {5e-4}
 
 
-def test_every_shipped_study_expands():
+@pytest.mark.parametrize("name", ["demo", "headroom"])
+def test_a_shipped_study_on_embedded_bases_expands(name):
+    assert load_study(name).runs
+
+
+def test_every_shipped_study_is_well_formed():
     for name in shipped_studies():
-        assert load_study(name).runs
+        settings = StudyFile.model_validate(read_yaml(STUDIES / f"{name}.yaml"))
+        assert settings.name == name
 
 
 def test_expanding_twice_gives_the_same_keys(study_path):
