@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.checkpoint import file_sha256
-from portal.config import BaseRef, nearest
+from portal.config import BaseRef, Precision, nearest
 from portal.gguf.conversion import converted, verify
 from portal.known_bases import KNOWN
 
@@ -68,16 +68,17 @@ def locate(name: str) -> BaseFiles:
     if Path(name).is_dir():
         return BaseFiles(name, str(Path(name)))
     if name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/"):
-        return BaseFiles(name, name)
+        pins = {known.location: known.revision for known in KNOWN.values()}
+        return BaseFiles(name, name, commit=pins.get(name))
     raise ValueError(
         f"unknown base {name!r}{nearest(name, KNOWN)} "
         "(or a folder, a GGUF file, or a hub id like 'org/model')"
     )
 
 
-def resolve(name: str) -> BaseRef:
+def resolve(name: str, *, precision: Precision = "default") -> BaseRef:
     """`name` pinned: the hub commit of a hub base, the digest of the files of a local one."""
-    return BaseRef(name=name, revision=locate(name).revision())
+    return BaseRef(name=name, revision=locate(name).revision(), precision=precision)
 
 
 def folder_digest(folder: Path) -> str:

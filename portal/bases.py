@@ -1,12 +1,14 @@
 """Known bases and any other: load frozen, find the adapted linears, report widths.
 
-Precision, stated once: a frozen base is bf16 on a GPU and fp32 on a CPU; adapters, latents, core, converters
-and losses are fp32 everywhere and are cast at the point of use.
+Precision, stated once: a frozen base is bf16 on a GPU and fp32 on a CPU, or, on request and on a GPU only, in
+8 or 4 bits by bitsandbytes; adapters, latents, core, converters and losses are fp32 everywhere and are cast
+at the point of use.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 from transformers import logging as transformers_logging
 
 from portal.base_files import BaseFiles, hub_error, locate
+from portal.config import Precision
 from portal.sites import Site, find_layer_path, find_sites
 
 
@@ -69,12 +73,15 @@ def base_config(name: str) -> PretrainedConfig:
         raise hub_error(name, files.location, error) from None
 
 
-def load_base(name: str, *, device: str = "cpu", revision: str | None = None) -> Base:
+def load_base(
+    name: str, *, device: str = "cpu", revision: str | None = None, precision: Precision = "default"
+) -> Base:
     """The base, frozen, in evaluation mode, with sdpa attention.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
     unreadable or incomplete weights (missing or unexpected tensors).
     """
+    check_precision(precision, device)
     files = locate(name)
     found = files.revision() if files.is_local else revision or files.revision()
     if revision is not None and found != revision:
@@ -82,7 +89,7 @@ def load_base(name: str, *, device: str = "cpu", revision: str | None = None) ->
             f"base {name!r}: its files have digest {found[:12]}, the run was planned with {revision[:12]}"
         )
     files = replace(files, commit=None if files.is_local else found)
-    model = _load_model(files, torch.device(device))
+    model = _load_model(files, torch.device(device), precision)
     layer_path = find_layer_path(model)
     return Base(
         name=name,
@@ -144,7 +151,35 @@ def tokenizer_digest(name: str) -> str:
     return hashlib.sha256(definition.encode()).hexdigest()
 
 
-def _load_model(files: BaseFiles, device: torch.device) -> Any:
+def check_precision(precision: Precision, device: str) -> None:
+    """ValueError unless a base can be loaded on `device` in this precision, from what is installed here."""
+    if precision == "default":
+        return
+    if not device.startswith("cuda"):
+        raise ValueError(
+            f"precision {precision!r} needs a GPU, the device is {device!r}; leave it out on a CPU"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(
+            f"precision {precision!r} needs bitsandbytes: pip install 'portal-sweeps[quantised]'"
+        )
+
+
+def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
+    """What from_pretrained needs for a quantised base: weights are placed while they are read."""
+    if precision == "default":
+        return {}
+    config = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if precision == "8bit"
+        else BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _load_model(files: BaseFiles, device: torch.device, precision: Precision) -> Any:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     transformers_logging.disable_progress_bar()
     try:
@@ -155,6 +190,7 @@ def _load_model(files: BaseFiles, device: torch.device) -> Any:
             attn_implementation="sdpa",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
+            **_quantisation(precision, device),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise hub_error(files.name, files.location, error) from None
@@ -165,4 +201,4 @@ def _load_model(files: BaseFiles, device: torch.device) -> Any:
             )
     model.requires_grad_(False)
     model.config.use_cache = False
-    return model.to(device).eval()
+    return (model if precision != "default" else model.to(device)).eval()

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -102,11 +102,19 @@ class TrainConfig(Frozen):
     evaluate: Literal["every_epoch", "last_epoch"] = "every_epoch"
 
 
+Precision = Literal["default", "8bit", "4bit"]
+"""Of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes, on a GPU only."""
+
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
 class BaseRef(Frozen):
-    """A frozen base, pinned: its name and the revision (a hub commit) or digest of its weights."""
+    """A frozen base, pinned: name, revision (a hub commit) or digest of its weights, and precision."""
 
     name: str
     revision: str
+    precision: Precision = "default"
 
 
 class RunConfig(Frozen):

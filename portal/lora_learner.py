@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from portal.adapt import concatenate_slots
+from portal.adapter_card import RunRecord
 from portal.bases import Base
 from portal.config import AdapterConfig, RunConfig
 from portal.hypernet import Factors
@@ -98,6 +99,7 @@ class LoraLearner(Learner):
 
     def save_artifact(self, folder: Path) -> None:
         """One PEFT adapter a task, in `folder/<task>`."""
+        record = RunRecord(self.run.model_dump(mode="json"), ())
         with torch.no_grad():
             for task in self.tasks:
                 save_peft_adapter(
@@ -106,6 +108,7 @@ class LoraLearner(Learner):
                     adapter=self.adapter,
                     factors=self.task_factors(task),
                     task=task,
+                    record=record,
                 )
 
 

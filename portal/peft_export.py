@@ -3,27 +3,39 @@
 Only the portable subset is written: one rank, one alpha, no patterns, no rslora, bias none.
 """
 
+import copy
 from pathlib import Path
+from typing import Literal
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from peft import LoraConfig, PeftModel
-from safetensors.torch import save
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from portal.adapt import AdapterHooks, Segment
+from portal.adapter_card import RunRecord, adapter_card, read_run_record
 from portal.artifact import Artifact
-from portal.bases import Base
+from portal.bases import Base, base_config
 from portal.checkpoint import write_bytes_atomic, write_json_atomic
 from portal.config import AdapterConfig
 from portal.hypernet import Factors
 from portal.sites import MODULE_PATHS
 
+Layout = Literal["base", "text"]
 CHECK_TOLERANCE = 1e-3
 """Largest accepted difference of logits between the exported adapter and the injected factors, fp32."""
 
 
 def save_peft_adapter(
-    folder: Path, *, base: Base, adapter: AdapterConfig, factors: Factors, task: str
+    folder: Path,
+    *,
+    base: Base,
+    adapter: AdapterConfig,
+    factors: Factors,
+    task: str,
+    record: RunRecord | None = None,
 ) -> None:
     """Write the adapter of one task (slot dimension of size 1) for a loaded base."""
     paths = {(site.module, site.layer): site.path for site in base.sites}
@@ -32,18 +44,67 @@ def save_peft_adapter(
         for group, (a, b) in factors.items()
         for index, layer in enumerate(group.layers)
     }
-    _write(folder, named, adapter, base.public_name, base.revision, task)
+    card = adapter_card(
+        task=task, base=base.public_name, revision=base.revision, adapter=adapter, record=record
+    )
+    _write(folder, named, adapter, base.public_name, base.revision, card)
 
 
-def export_task(artifact: Artifact, task: str, folder: Path) -> None:
-    """Write the PEFT adapter that `artifact` generates for `task`; the base is not loaded."""
+def export_task(artifact: Artifact, task: str, folder: Path, *, layout: Layout = "base") -> None:
+    """Write the PEFT adapter that `artifact` generates for `task`; the base is not loaded.
+
+    Keys follow the base's own layout; `layout="text"` writes those of its text-only class for a base whose
+    decoder lies inside a multimodal model. ValueError where the base has no other layout.
+    """
     config = artifact.config
     named = {
-        config.path(group.module, layer): (a[0, index], b[0, index])
+        _in_layout(config.path(group.module, layer), layout): (a[0, index], b[0, index])
         for group, (a, b) in artifact.factors((task,)).items()
         for index, layer in enumerate(group.layers)
     }
-    _write(folder, named, config.adapter, config.base_model_name_or_path, config.base_model_revision, task)
+    card = adapter_card(
+        task=task,
+        base=config.base_model_name_or_path,
+        revision=config.base_model_revision,
+        adapter=config.adapter,
+        record=read_run_record(artifact.folder),
+    )
+    _write(folder, named, config.adapter, config.base_model_name_or_path, config.base_model_revision, card)
+
+
+def merge_task(base: Base, factors: Factors, scaling: float, folder: Path) -> float:
+    """Write the base with one task's adapter added to its weights, W + scaling B A, and its tokenizer.
+
+    Weights are saved in the precision of the base's checkpoint. Returns the largest logit difference from the
+    injected adapter before that rounding; ValueError when it exceeds `CHECK_TOLERANCE`. The base in memory is
+    as before afterwards.
+    """
+    ids = _probe(base)
+    paths = {(site.module, site.layer): site.path for site in base.sites}
+    with torch.inference_mode(), AdapterHooks(base.model, base.sites).active([Segment(1, factors, scaling)]):
+        injected = base.model(input_ids=ids, use_cache=False).logits
+    originals = {}
+    with torch.no_grad():
+        for group, (a, b) in factors.items():
+            for index, layer in enumerate(group.layers):
+                weight = base.model.get_submodule(paths[group.module, layer]).weight
+                originals[weight] = weight.detach().clone()
+                update = scaling * (b[0, index].float() @ a[0, index].float())
+                weight += update.to(weight.device, weight.dtype)
+    try:
+        with torch.inference_mode():
+            difference = (base.model(input_ids=ids, use_cache=False).logits - injected).abs().max().item()
+        if not difference <= CHECK_TOLERANCE:
+            raise ValueError(
+                f"{folder}: merged logits differ from the injected adapter's by {difference:.2e}"
+            )
+        _save_model(base, folder)
+    finally:
+        with torch.no_grad():
+            for weight, original in originals.items():
+                weight.copy_(original)
+    base.tokenizer.save_pretrained(folder)
+    return difference
 
 
 def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> float:
@@ -52,8 +113,7 @@ def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> 
     Raises ValueError when it exceeds `CHECK_TOLERANCE`, or when the adapter leaves the base's logits as they
     are. The base is unchanged afterwards.
     """
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, base.text_config.vocab_size, (2, 16), generator=generator).to(base.device)
+    ids = _probe(base)
     with torch.inference_mode():
         plain = base.model(input_ids=ids, use_cache=False).logits
         with AdapterHooks(base.model, base.sites).active([Segment(1, factors, scaling)]):
@@ -67,16 +127,57 @@ def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> 
     return difference
 
 
+def _save_model(base: Base, folder: Path) -> None:
+    """Weights, shared ones once, and config, in the precision that the base's own config names."""
+    dtype = base_config(base.name).dtype or torch.float32
+    state: dict[str, Tensor] = {}
+    seen = set()
+    for name, tensor in base.model.state_dict().items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            state[name] = (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_torch_state_dict(state, folder)
+    config = copy.deepcopy(base.model.config)
+    config.dtype = dtype
+    config.save_pretrained(folder)
+
+
+def _probe(base: Base) -> Tensor:
+    """Random token ids, (2, 16), the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, base.text_config.vocab_size, (2, 16), generator=generator).to(base.device)
+
+
+def _in_layout(path: str, layout: Layout) -> str:
+    if layout == "base":
+        return path
+    head, inner, rest = path.partition("language_model.")
+    if not inner:
+        raise ValueError(
+            "layout 'text' is for bases inside a multimodal model; this base is text-only already"
+        )
+    return f"model.{rest.removeprefix('model.')}" if head in ("model.", "") else path
+
+
 def _peft_logits(folder: Path, base: Base, ids: Tensor) -> Tensor:
     """Logits of the base under peft's reading of `folder`; the base gets its own linears back in any case."""
     linears = {site.path: base.model.get_submodule(site.path) for site in base.sites}
+    expected = len(load_file(folder / "adapter_model.safetensors")) // 2
     try:
         model = PeftModel.from_pretrained(base.model, str(folder))
+        matched = sum(isinstance(module, LoraLayer) for module in model.modules())
+        if matched != expected:
+            raise ValueError(
+                f"{folder}: peft adapts {matched} projections of {base.name!r}, the adapter has {expected}"
+            )
         with torch.inference_mode():
             return model(input_ids=ids, use_cache=False).logits
     finally:
         for path, linear in linears.items():
             base.model.set_submodule(path, linear)
+        if hasattr(base.model, "peft_config"):
+            del base.model.peft_config  # peft's note that the model is adapted, which it is no longer
 
 
 def _write(
@@ -85,7 +186,7 @@ def _write(
     adapter: AdapterConfig,
     base_name: str,
     revision: str | None,
-    task: str,
+    card: str,
 ) -> None:
     suffixes = sorted({MODULE_PATHS[module].rsplit(".", 1)[1] for module in adapter.modules})
     config = LoraConfig(
@@ -109,17 +210,9 @@ def _write(
         tensors[f"base_model.model.{path}.lora_A.weight"] = a.detach().float().cpu().contiguous()
         tensors[f"base_model.model.{path}.lora_B.weight"] = b.detach().float().cpu().contiguous()
     write_bytes_atomic(folder / "adapter_model.safetensors", save(tensors, metadata={"format": "pt"}))
-    write_bytes_atomic(folder / "README.md", _card(base_name, adapter, task).encode())
+    write_bytes_atomic(folder / "README.md", card.encode())
     write_json_atomic(folder / "adapter_config.json", {key: _plain(value) for key, value in config.items()})
 
 
 def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, set) else value
-
-
-def _card(base_name: str, adapter: AdapterConfig, task: str) -> str:
-    return (
-        f"---\nbase_model: {base_name}\nlibrary_name: peft\ntags:\n- lora\n- portal\n---\n\n"
-        f"# LoRA adapter: {task}\n\nA standard PEFT adapter for task `{task}` on `{base_name}`: "
-        f"rank {adapter.rank}, alpha {adapter.alpha}, projections {', '.join(adapter.modules)}.\n"
-    )

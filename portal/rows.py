@@ -212,8 +212,13 @@ def table_to_rows(table: pa.Table) -> list[Row]:
     ]
 
 
-def write_cache(folder: Path, rows: Iterable[Row], *, identity: dict[str, Any]) -> None:
-    """Write all rows, sorted, as Parquet below `folder`; the manifest, with the file's sha256, comes last."""
+def write_cache(
+    folder: Path, rows: Iterable[Row], *, identity: dict[str, Any], splits: dict[str, Any] | None = None
+) -> None:
+    """Write all rows, sorted, as Parquet below `folder`; the manifest, with the file's sha256, comes last.
+
+    `splits` (rows and hash of every task's split) is for readers of the manifest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ordered = RowTable(rows)
     table = rows_to_table(ordered.all())
@@ -224,6 +229,7 @@ def write_cache(folder: Path, rows: Iterable[Row], *, identity: dict[str, Any]) 
     write_bytes_atomic(folder / _ROWS, data)
     manifest = {
         "identity": identity,
+        "splits": splits,
         "num_rows": table.num_rows,
         "num_truncated": num_truncated,
         "max_token": ordered.extent.max_token,

@@ -153,6 +153,17 @@ def split_hash(suite: Suite, task: str, split: str) -> str:
     return digest.hexdigest()
 
 
+def split_manifest(suite: Suite, tasks: Iterable[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """For every task and split the number of rows and their hash."""
+    return {
+        task: {
+            split: {"rows": len(suite.examples(task, split)), "sha256": split_hash(suite, task, split)}
+            for split in SPLITS
+        }
+        for task in tasks
+    }
+
+
 def examples_hash(suite: Suite, tasks: Iterable[str]) -> str:
     """Hex sha256 over all examples of `tasks`, in every split: the identity of a run's data."""
     lines = [f"{task} {split} {split_hash(suite, task, split)}" for task in sorted(tasks) for split in SPLITS]

@@ -1,12 +1,15 @@
 """`Plan`: what a study still has to do, in packs, in the order in which they start. All checks are here."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from portal.bases import base_sites
+import torch
+
+from portal.bases import base_sites, check_precision
 from portal.config import RunConfig
 from portal.sites import check_rank
 from portal.suites import Suite
@@ -125,6 +128,7 @@ PLAN_HEADERS = ("stage", "pack", "runs", "share of cost", "key")
 def plan_study(study: Study, out: Path) -> Plan:
     """What is missing of the study in `out`; ValueError for anything that would make a run fail later."""
     check_writable(out)
+    check_precision(study.settings.precision, _planned_device())
     suite = study.suite
     num_rows = count_rows(suite, study.tasks)
     for name in study.bases:
@@ -150,6 +154,11 @@ def plan_study(study: Study, out: Path) -> Plan:
             packs.append(PlannedPack(key, stage_of(left[0]), keys, left, sum(costs[run.key] for run in left)))
     packs.sort(key=lambda pack: (_urgency(pack), -pack.cost, pack.key))
     return Plan(study, out, done, failed, tuple(packs), costs)
+
+
+def _planned_device() -> str:
+    """Where runs will be: on a GPU when this machine has one, or a cluster is named that may have."""
+    return "cuda" if torch.cuda.is_available() or os.environ.get("RAY_ADDRESS") else "cpu"
 
 
 def group_packs(

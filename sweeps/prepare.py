@@ -20,7 +20,7 @@ from portal.rows import (
     table_to_rows,
     write_cache,
 )
-from portal.suites import Suite
+from portal.suites import Suite, split_manifest
 from portal.tasks.example import SPLITS, Example
 
 RAY_DATA_ROWS = 20_000
@@ -50,6 +50,7 @@ def prepare_rows(
     """
     folders: dict[str, Path] = {}
     examples: pa.Table | None = None
+    splits: dict[str, Any] = {}
     for base in bases:
         identity = {
             "format": CACHE_FORMAT,
@@ -64,7 +65,9 @@ def prepare_rows(
         if not _is_whole(folders[base]):
             if examples is None:
                 examples = examples_table(suite, tasks)
-            write_cache(folders[base], _encode(examples, base, max_prompt), identity=identity)
+                splits = split_manifest(suite, tasks)
+            rows = _encode(examples, base, max_prompt)
+            write_cache(folders[base], rows, identity=identity, splits=splits)
         cached_extent(folders[base]).check(base, base_config(base).get_text_config())
     return folders
 

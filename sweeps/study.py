@@ -22,6 +22,7 @@ from portal.config import (
     Frozen,
     HypernetConfig,
     Method,
+    Precision,
     RunConfig,
     TrainConfig,
     explain,
@@ -97,6 +98,7 @@ class StudyFile(Frozen):
     targets: tuple[str, ...] = ()
     methods: dict[str, MethodSettings] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    precision: Precision = "default"
     pack_size: int = Field(default=8, ge=1)
 
     @field_validator("tasks", mode="before")
@@ -182,7 +184,10 @@ def expand(settings: StudyFile) -> Study:
         max_prompt=settings.max_prompt,
         data_hash=examples_hash(suite, tasks),
     )
-    refs = {name: resolve(name) for name in dict.fromkeys((*settings.sources, *settings.targets))}
+    refs = {
+        name: resolve(name, precision=settings.precision)
+        for name in dict.fromkeys((*settings.sources, *settings.targets))
+    }
     expansion = _Expansion(settings, data, refs)
     runs = {run.key: run for run in expansion.runs()}
     return Study(settings, suite, tasks, tuple(sorted(runs.values(), key=stage_of)))

@@ -17,7 +17,7 @@ import torch
 
 from portal.artifact import CONFIG, WEIGHTS
 from portal.bases import Base, load_base
-from portal.config import RunConfig
+from portal.config import BaseRef, RunConfig
 from portal.hypernet_learner import artifact_subfolder
 from portal.learner import Learner
 from portal.learners import build_learner
@@ -31,7 +31,7 @@ POLL_S = 0.5
 CHECKPOINT_S = 20.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
 _log = logging.getLogger(__name__)
-_bases: dict[tuple[str, str, str], Base] = {}
+_bases: dict[tuple[BaseRef, str], Base] = {}
 _rows: dict[Path, RowTable] = {}
 
 
@@ -224,11 +224,11 @@ def load_rows(folder: Path) -> RowTable:
     return _rows[folder]
 
 
-def _load_base(name: str, revision: str, device: str) -> Base:
+def _load_base(ref: BaseRef, device: str) -> Base:
     """The frozen base, loaded once per process."""
-    identity = (name, revision, device)
+    identity = (ref, device)
     if identity not in _bases:
-        _bases[identity] = load_base(name, device=device, revision=revision)
+        _bases[identity] = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
     return _bases[identity]
 
 
@@ -242,7 +242,7 @@ def _build_learners(job: LaneJob, pack: PackJob, store: Store) -> list[Learner]:
         if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
             continue  # its source failed: the driver says so
         try:
-            bases = {ref.name: _load_base(ref.name, ref.revision, job.device) for ref in run.bases}
+            bases = {ref.name: _load_base(ref, job.device) for ref in run.bases}
             rows = {name: load_rows(Path(job.rows[name])) for name in bases}
             learners.append(build_learner(run, bases, rows, source=_source_folder(run, job, store)))
         except ValueError as error:

@@ -3,6 +3,7 @@
 Exit codes: 0 all done, 2 the user's mistake, 3 some runs failed, 130 interrupted.
 """
 
+import logging
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from portal.cli import adapters, catalogue, doctor, studies, training
+from portal.cli import catalogue, doctor, evaluate, export, studies, training
 
 EXIT_MISTAKE = 2
 EXIT_FAILED = 3
@@ -29,8 +30,8 @@ app.add_typer(studies.sweep, name="sweep")
 app.command()(studies.report)
 app.command()(training.train)
 app.command()(training.port)
-app.command()(adapters.export)
-app.command(name="eval")(adapters.evaluate)
+app.command()(export.export)
+app.command(name="eval")(evaluate.evaluate)
 app.command()(catalogue.params)
 app.command()(catalogue.bases)
 app.command()(catalogue.tasks)
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A user's mistake (ValueError, OSError, a wrong command line) is one line on stderr, without a traceback;
     PORTAL_TRACEBACK=1 shows the traceback too.
     """
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the failure itself is told
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers|peft"
     )  # not the user's to mend

@@ -109,7 +109,7 @@ def tasks(
     ] = False,
 ) -> None:
     """List the tasks of a suite with their numbers of rows, and what is doubtful in them."""
-    from portal.suites import split_hash
+    from portal.suites import split_manifest
     from portal.tasks.example import SPLITS
 
     check_at_least_one(max_prompt=max_prompt)
@@ -124,7 +124,10 @@ def tasks(
             "tasks": {
                 task: {split: len(opened.examples(task, split)) for split in SPLITS} for task in chosen
             },
-            "sha256": {task: {split: split_hash(opened, task, split) for split in SPLITS} for task in chosen},
+            "sha256": {
+                task: {split: entry["sha256"] for split, entry in splits.items()}
+                for task, splits in split_manifest(opened, chosen).items()
+            },
             "licences": {task: opened.licences.get(task) for task in chosen},
             "lint": {task: opened.lint(task).to_json() | tokenised.get(task, {}) for task in chosen},
         }

@@ -7,6 +7,7 @@ import typer
 from portal.cli.output import comma_list
 
 if TYPE_CHECKING:
+    from portal.config import Precision
     from portal.suites import Suite
 
 TasksOption = Annotated[
@@ -28,6 +29,9 @@ DataOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu or cuda; default: cuda where there is one.")
 ]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="Of the frozen base: default, or on a GPU 8bit or 4bit.")
+]
 MaxPromptOption = Annotated[
     int,
     typer.Option("--max-prompt", help="Longest prompt in tokens; longer ones lose their left end."),
@@ -40,6 +44,17 @@ def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tup
 
     names = None if tasks is None else comma_list(tasks, what="task")
     return open_suite(suite, names, data=data)
+
+
+def chosen_precision(name: str, device: str) -> "Precision":
+    """`name` checked, also against the device and what is installed."""
+    from portal.bases import check_precision
+    from portal.config import PRECISIONS, nearest
+
+    if name not in PRECISIONS:
+        raise ValueError(f"unknown precision {name!r}{nearest(name, PRECISIONS)}")
+    check_precision(name, device)
+    return name
 
 
 def check_at_least_one(**options: int | None) -> None:

@@ -187,6 +187,7 @@ def _done_runs(study: "Study", out: Path) -> dict[str, Any]:
 
 def _describe(study: "Study", out: Path) -> dict[str, Any]:
     from portal import __version__
+    from portal.known_bases import weights_note
     from sweeps.collect import status as count_runs
     from sweeps.provenance import git_state
     from sweeps.store import Store
@@ -216,8 +217,10 @@ def _describe(study: "Study", out: Path) -> dict[str, Any]:
         "portal": __version__,
         "commit": _commit(git_state()),
     }
+    notes = {name: weights_note(name) for name in study.bases}
     return {
         "facts": facts,
+        "notes": [f"{name}: {note}." for name, note in notes.items() if note is not None],
         "failed": [run for run in described if run["run"] in failed],
         "missing": [run for run in described if run["run"] not in failed],
     }

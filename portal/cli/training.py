@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli.adapters import list_artifacts
-from portal.cli.options import DataOption, DeviceOption, SuiteOption, TasksOption, chosen_device, chosen_tasks
+from portal.cli.artifacts import list_artifacts
+from portal.cli.options import (
+    DataOption,
+    DeviceOption,
+    PrecisionOption,
+    SuiteOption,
+    TasksOption,
+    chosen_device,
+    chosen_precision,
+    chosen_tasks,
+)
 from portal.cli.output import comma_list, print_table, validated, warn
 from portal.cli.studies import progress_console
 
 if TYPE_CHECKING:
-    from portal.config import RunConfig
+    from portal.config import Precision, RunConfig
     from portal.suites import Suite
 
 Examples = Annotated[int, typer.Option(help="Training rows a task, at most.")]
@@ -34,20 +43,24 @@ def train(
     modules: Annotated[str, typer.Option(help="Adapted projections, or 'all'.")] = "q,v",
     rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters; alpha is twice that.")] = 8,
     device: DeviceOption = None,
+    precision: PrecisionOption = "default",
 ) -> None:
     """Train latents, core and converters jointly on the source bases; leaves OUT/artifact/BASE for each."""
     from portal.config import MODULES, paper_hidden
 
+    where = chosen_device(device)
     names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
     sources = comma_list(source, what="base")
-    request = _Request(sources, tasks, suite, data, examples, epochs, seed)
+    request = _Request(
+        sources, tasks, suite, data, examples, epochs, seed, chosen_precision(precision, where)
+    )
     parts = {
         "method": "source",
         "adapter": {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)},
         "hypernet": {"hidden": paper_hidden(names)},
     }
     run, chosen = _run_config(request, parts)
-    _execute(run, chosen, out, chosen_device(device), sources={})
+    _execute(run, chosen, out, where, sources={})
 
 
 def port(
@@ -61,14 +74,16 @@ def port(
     data: DataOption = None,
     epochs: Epochs = 5,
     device: DeviceOption = None,
+    precision: PrecisionOption = "default",
 ) -> None:
     """Refit a fresh converter on another base, core and latents frozen; leaves OUT/artifact."""
     from portal.artifact import WEIGHTS, load_artifact
     from portal.checkpoint import file_sha256
 
+    where = chosen_device(device)
     source = load_artifact(next(iter(list_artifacts(artifact).values())))
     wanted = tasks or ",".join(source.config.tasks)
-    request = _Request((to,), wanted, suite, data, examples, epochs, seed)
+    request = _Request((to,), wanted, suite, data, examples, epochs, seed, chosen_precision(precision, where))
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
     parts = {
         "method": "portal",
@@ -80,7 +95,7 @@ def port(
     run, chosen = _run_config(request, parts)
     for task in run.data.tasks:
         source.task_index(task)
-    _execute(run, chosen, out, chosen_device(device), sources={digest: source.folder})
+    _execute(run, chosen, out, where, sources={digest: source.folder})
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,7 @@ class _Request:
     examples: int
     epochs: int
     seed: int
+    precision: "Precision"
 
 
 def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, Suite]":
@@ -107,7 +123,7 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, S
 
     suite, tasks = chosen_tasks(request.tasks, request.suite, request.data)
     count_rows(suite, tasks)
-    references = [resolve(base) for base in request.bases]
+    references = [resolve(base, precision=request.precision) for base in request.bases]
     run = validated(
         RunConfig,
         {

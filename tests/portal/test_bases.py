@@ -172,6 +172,26 @@ def test_a_gemma_whose_tokenizer_adds_no_bos_is_refused(tmp_path: Path) -> None:
     assert "does not put BOS first" in refusal(lambda: load_base(str(tmp_path)))
 
 
+def test_a_tokenizer_with_another_bos_than_the_config_names_is_refused(tmp_path: Path) -> None:
+    write_base(tmp_path, "gemma3")
+    change_config(tmp_path, bos_token_id=7)
+
+    message = refusal(lambda: load_tokenizer(str(tmp_path)))
+    assert "BOS is 1 in its tokenizer and 7 in its config" in message
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:
+    change_config(folder, vocab_size=50)
+
+    message = refusal(lambda: load_tokenizer(str(folder)))
+    assert "its tokenizer has token 102, the model only 50" in message
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
 def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
     for act in (locate, resolve, base_config, load_base, load_tokenizer):
         message = refusal(lambda act=act: act("qwen3-4bb"))
@@ -183,6 +203,7 @@ def test_a_known_base_is_pinned_without_asking_anyone() -> None:
     assert locate("gemma-3-4b") == BaseFiles(
         "gemma-3-4b", "google/gemma-3-4b-pt", "cc012e0a6d0787b4adcc0fa2c4da74402494554d"
     )
+    assert locate("google/gemma-3-4b-pt").commit == locate("gemma-3-4b").commit
     assert all(base.revision is None or len(base.revision) == 40 for base in KNOWN.values())
 
 

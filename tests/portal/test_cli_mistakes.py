@@ -68,6 +68,18 @@ MISTAKES = {
         "adapter_config.json",
         "portal export",
     ),
+    "precision": (
+        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--precision", "8bits"],
+        "'8bits'",
+        "8bit",
+    ),
+    "precision on a cpu": (
+        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--device", "cpu", "--precision", "4bit"],
+        "'4bit'",
+        "needs a GPU",
+    ),
+    "suite without rows": (["tasks", "--suite", "portal14", "--data", "{t}/none"], "{t}/none", "--data"),
+    "gguf": (["eval", "--base", "{t}/none.gguf"], "none.gguf", "no such GGUF file"),
     "study": (["sweep", "plan", "demmo", "--out", "{t}/o"], "'demmo'", "demo"),
     "study file": (["sweep", "plan", "{t}/none.yaml", "--out", "{t}/o"], "none.yaml", "no such"),
     "report": (["report", "{t}"], "{t}", "collect"),

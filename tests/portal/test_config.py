@@ -14,6 +14,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("method",): "source",
     ("bases", 0, "name"): "other",
     ("bases", 0, "revision"): "other",
+    ("bases", 0, "precision"): "4bit",
     ("data", "suite"): "other",
     ("data", "tasks", 0): "other",
     ("data", "tasks", 1): "other",
@@ -88,7 +89,7 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
 def test_the_key_of_a_run_is_pinned() -> None:
     run = make_run("source", "one", "two")
 
-    assert run.key == "2b1884ebe0291a43"
+    assert run.key == "c7253ea98e574d31"
 
 
 def test_a_config_read_back_from_its_json_is_equal_and_has_the_same_key() -> None:

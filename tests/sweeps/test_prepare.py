@@ -1,11 +1,14 @@
 """Rows are tokenised once per tokenizer, verified, and the same whoever does the work."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from portal.known_bases import KNOWN
 from portal.rows import read_cache
-from portal.suites import load_suite
+from portal.suites import load_suite, split_manifest
 from sweeps.prepare import encode_by_ray, encode_table, examples_table, prepare_rows
 
 TASKS = ("counting", "fact_qa")
@@ -27,6 +30,14 @@ def test_bases_that_tokenise_alike_share_a_cache_and_others_do_not(tmp_path: Pat
         assert names[0] == names[1] == [e.id for e in load_suite("mini").examples(task, "train")]
 
 
+def test_the_manifest_of_a_cache_names_rows_and_hash_of_every_split(tmp_path: Path) -> None:
+    (folder,) = set(prepare(tmp_path, QWENS).values())
+
+    splits = json.loads((folder / "manifest.json").read_text())["splits"]
+    assert splits == split_manifest(load_suite("mini"), TASKS)
+    assert splits["fact_qa"]["test"]["rows"] == len(load_suite("mini").examples("fact_qa", "test"))
+
+
 def test_a_whole_cache_stays_and_an_altered_one_is_made_again(tmp_path: Path) -> None:
     (folder,) = set(prepare(tmp_path, QWENS).values())
     written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -41,6 +52,18 @@ def test_a_whole_cache_stays_and_an_altered_one_is_made_again(tmp_path: Path) ->
     assert untouched == written
     assert read_cache(folder).tasks == TASKS
     assert (folder / "rows.parquet").read_bytes() != bytes(data)
+
+
+def test_rows_longer_than_a_base_can_read_are_refused_before_any_run(tmp_path: Path) -> None:
+    folder = tmp_path / "short"
+    shutil.copytree(KNOWN[QWENS[0]].location, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))
+
+    with pytest.raises(
+        ValueError, match=r"reads at most 8 tokens, the longest prompt with its choice has \d+"
+    ):
+        prepare(tmp_path / "out", (str(folder),))
 
 
 @pytest.mark.ray

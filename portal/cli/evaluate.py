@@ -1,4 +1,4 @@
-"""Adapters from the command line: `portal export` writes one in PEFT format, `portal eval` scores a base."""
+"""`portal eval`: scores a base on multiple-choice tasks, alone or with an adapter."""
 
 import json
 from collections.abc import Iterator
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portal.cli.artifacts import find_artifact
 from portal.cli.options import (
     DataOption,
     DeviceOption,
     MaxPromptOption,
+    PrecisionOption,
     SuiteOption,
     TasksOption,
     check_at_least_one,
     chosen_device,
+    chosen_precision,
     chosen_tasks,
 )
 from portal.cli.output import comma_list, print_table, warn
@@ -25,32 +28,6 @@ if TYPE_CHECKING:
     from portal.bases import Base
     from portal.rows import Row
     from portal.score import Summary
-
-
-def export(
-    artifact: Annotated[str, typer.Argument(help="Folder or hub id of an artifact.")],
-    task: Annotated[str, typer.Option(help="Which of its tasks.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new adapter.")],
-    check: Annotated[
-        bool, typer.Option("--check", help="Load base and adapter through peft; compare logits.")
-    ] = False,
-) -> None:
-    """Write one task's adapter in PEFT format; the base is loaded only to --check it."""
-    from portal.artifact import load_artifact
-    from portal.peft_export import check_export, export_task
-
-    source = load_artifact(find_artifact(artifact))
-    source.task_index(task)
-    claim_folder(out)
-    export_task(source, task, out)
-    if check:
-        base = _base_of(source)
-        scaling = source.config.adapter.scaling
-        difference = check_export(out, base, source.factors((task,)), scaling)
-        typer.echo(
-            f"checked through peft on {base.name}: logits equal the injected adapter's to {difference:.1e}"
-        )
-    typer.echo(f"{task}: {out}")
 
 
 def evaluate(
@@ -66,6 +43,7 @@ def evaluate(
     ] = None,
     max_prompt: MaxPromptOption = 768,
     device: DeviceOption = None,
+    precision: PrecisionOption = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a base on multiple-choice tasks, alone or with an adapter."""
@@ -78,6 +56,8 @@ def evaluate(
 
     if artifact is not None and adapter is not None:
         raise ValueError("--artifact and --adapter exclude each other: give one of them")
+    where = chosen_device(device)
+    weights = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt)
     comma_list(split, known=SPLITS, what="split")
     source = None if artifact is None else load_artifact(find_artifact(artifact, base=base))
@@ -96,7 +76,7 @@ def evaluate(
             warn(f"task {task!r}: {cut} of {len(rows[task])} prompts are cut to {max_prompt} tokens")
     every = [row for task in chosen for row in rows[task]]
     extent_of(every).check(base, base_config(base).get_text_config())
-    loaded = load_base(base, device=chosen_device(device))
+    loaded = load_base(base, device=where, precision=weights)
     if source is not None:
         _check_belongs(source, loaded)
     summaries: dict[str, Summary] = {}
@@ -149,43 +129,6 @@ def _print_summaries(summaries: "dict[str, Summary]") -> None:
     print_table(["task", "acc", *(f"by {unit}" for unit in UNITS), "log_loss", "ties", "rows"], lines)
 
 
-def list_artifacts(location: str) -> dict[str, str]:
-    """Artifact folders by name: `location` itself, or those in the output of `portal train` or `portal port`.
-
-    Joint training leaves one for each source base; they share latents and core.
-    """
-    folder, nested = Path(location), Path(location) / "artifact"
-    if not folder.is_dir() or (folder / "config.json").is_file():
-        return {folder.name: location}
-    if (nested / "config.json").is_file():
-        return {nested.name: str(nested)}
-    found = {path.parent.name: str(path.parent) for path in sorted(nested.glob("*/config.json"))}
-    return found or {folder.name: location}
-
-
-def find_artifact(location: str, *, base: str | None = None) -> str:
-    """The one artifact of `list_artifacts`, or the one of `base`; ValueError when the choice is open."""
-    from portal.hypernet_learner import artifact_subfolder
-
-    found = list_artifacts(location)
-    if base is not None and artifact_subfolder(base) in found:
-        return found[artifact_subfolder(base)]
-    if len(found) > 1:
-        first = next(iter(found.values()))
-        raise ValueError(f"{location}: holds artifacts of {', '.join(found)}; name one of them: {first}")
-    return next(iter(found.values()))
-
-
-def claim_folder(folder: Path) -> None:
-    """Make the output folder; OSError when it cannot be written, ValueError when it holds other files."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "adapter_config.json").is_file():
-        raise ValueError(f"{folder}: holds other files; choose an empty folder with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / ".portal-write-test"
-    probe.write_bytes(b"")
-    probe.unlink()
-
-
 def _rows(
     examples: list[Any], split: str, tokenizer: Any, max_prompt: int, limit: int | None
 ) -> "tuple[Row, ...]":
@@ -195,12 +138,6 @@ def _rows(
     rows = [encode_example(example, split, tokenizer, max_prompt=max_prompt) for example in examples]
     rows.sort(key=lambda row: row.id)
     return evaluation_rows(rows, limit or len(rows))
-
-
-def _base_of(source: "Artifact") -> "Base":
-    from portal.bases import load_base
-
-    return load_base(source.config.base_model_name_or_path)
 
 
 def _check_belongs(source: "Artifact", base: "Base") -> None:

@@ -1,0 +1,30 @@
+"""Which artifact a command means: a folder, the output of `portal train` or `portal port`, or a hub id."""
+
+from pathlib import Path
+
+
+def list_artifacts(location: str) -> dict[str, str]:
+    """Artifact folders by name: `location` itself, or those in the output of `portal train` or `portal port`.
+
+    Joint training leaves one for each source base; they share latents and core.
+    """
+    folder, nested = Path(location), Path(location) / "artifact"
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return {folder.name: location}
+    if (nested / "config.json").is_file():
+        return {nested.name: str(nested)}
+    found = {path.parent.name: str(path.parent) for path in sorted(nested.glob("*/config.json"))}
+    return found or {folder.name: location}
+
+
+def find_artifact(location: str, *, base: str | None = None) -> str:
+    """The one artifact of `list_artifacts`, or the one of `base`; ValueError when the choice is open."""
+    from portal.hypernet_learner import artifact_subfolder
+
+    found = list_artifacts(location)
+    if base is not None and artifact_subfolder(base) in found:
+        return found[artifact_subfolder(base)]
+    if len(found) > 1:
+        first = next(iter(found.values()))
+        raise ValueError(f"{location}: holds artifacts of {', '.join(found)}; name one of them: {first}")
+    return next(iter(found.values()))

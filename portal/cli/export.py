@@ -1,0 +1,131 @@
+"""`portal export`: adapters of an artifact as PEFT folders, merged weights, or a hub repository."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portal.cli.artifacts import find_artifact
+from portal.cli.output import comma_list
+
+if TYPE_CHECKING:
+    from portal.artifact import Artifact
+    from portal.bases import Base
+    from portal.peft_export import Layout
+
+
+def export(
+    artifact: Annotated[str, typer.Argument(help="Folder or hub id of an artifact.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the new adapter; with several tasks, of a folder for each.")
+    ],
+    task: Annotated[str | None, typer.Option(help="Which of its tasks, comma-separated.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every task of the artifact.")] = False,
+    layout: Annotated[
+        str,
+        typer.Option(help="Keys for the base as it is served (base), or for its text-only class (text)."),
+    ] = "base",
+    check: Annotated[
+        bool, typer.Option("--check", help="Load base and adapter through peft; compare logits.")
+    ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Also write the base with the adapter in its weights to merged/.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(help="Also upload to this hub repository (org/name); needs a token.")
+    ] = None,
+) -> None:
+    """Write tasks' adapters in PEFT format; the base is loaded only to --check or to --merge."""
+    from portal.artifact import load_artifact
+    from portal.peft_export import export_task
+
+    source = load_artifact(find_artifact(artifact))
+    tasks = _chosen(source, task, every)
+    kind = _layout(layout)
+    if check and kind == "text":
+        raise ValueError("--check loads the base as it is served; it cannot check --layout text")
+    folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
+    for folder in folders.values():
+        claim_folder(folder)
+    base = _base_of(source) if check or merge else None
+    for name, folder in folders.items():
+        export_task(source, name, folder, layout=kind)
+        if check and base is not None:
+            _check(source, base, name, folder)
+        if merge and base is not None:
+            _merge(source, base, name, folder)
+        typer.echo(f"{name}: {folder}")
+    if push is not None:
+        typer.echo(f"pushed: {_push(push, out)}")
+
+
+def claim_folder(folder: Path) -> None:
+    """Make the output folder; OSError when it cannot be written, ValueError when it holds other files."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "adapter_config.json").is_file():
+        raise ValueError(f"{folder}: holds other files; choose an empty folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".portal-write-test"
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
+def _chosen(source: "Artifact", task: str | None, every: bool) -> tuple[str, ...]:
+    if (task is None) != every:
+        raise ValueError("give one of --task and --all")
+    tasks = source.config.tasks if task is None else comma_list(task, what="task")
+    for name in tasks:
+        source.task_index(name)
+    return tasks
+
+
+def _layout(name: str) -> "Layout":
+    if name == "base":
+        return "base"
+    if name == "text":
+        return "text"
+    raise ValueError(f"unknown layout {name!r}; known: base, text")
+
+
+def _base_of(source: "Artifact") -> "Base":
+    """The artifact's base with the weights that it was made for."""
+    from portal.bases import load_base
+
+    config = source.config
+    return load_base(config.base_model_name_or_path, revision=config.base_model_revision)
+
+
+def _check(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
+    from portal.peft_export import check_export
+
+    difference = check_export(folder, base, source.factors((task,)), source.config.adapter.scaling)
+    typer.echo(
+        f"checked through peft on {base.name}: logits equal the injected adapter's to {difference:.1e}"
+    )
+
+
+def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
+    from portal.peft_export import merge_task
+
+    merged = folder / "merged"
+    difference = merge_task(base, source.factors((task,)), source.config.adapter.scaling, merged)
+    typer.echo(f"merged into {merged}: logits equal the injected adapter's to {difference:.1e}")
+
+
+def _push(repository: str, folder: Path) -> str:
+    """The address of the commit; ValueError, naming what to set, when the hub refuses."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.utils import HFValidationError
+
+    api = HfApi()
+    try:
+        api.create_repo(repository, exist_ok=True)
+        return str(
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="PorTAL adapters")
+        )
+    except (HfHubHTTPError, OfflineModeIsEnabled, HFValidationError, OSError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ValueError(
+            f"--push {repository}: {reason}; a token with write access goes into HF_TOKEN. "
+            f"The adapters are in {folder}"
+        ) from None

