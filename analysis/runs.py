@@ -9,13 +9,25 @@ import pyarrow as pa
 
 from portal.results import RESULTS, read_table
 
-METHOD_ORDER = ("base", "cross_lora", "hypernet", "portal", "lora")
+METHOD_ORDER = (
+    "base",
+    "zero_lora",
+    "random_lora",
+    "copy_lora",
+    "cross_lora",
+    "hypernet",
+    "portal",
+    "lora",
+)
 METHOD_LABELS = {
     "base": "frozen base",
     "lora": "per-task LoRA",
     "hypernet": "LoRA hypernet",
     "portal": "PorTAL",
     "cross_lora": "Cross-LoRA",
+    "copy_lora": "direct copy",
+    "random_lora": "random, norm-matched",
+    "zero_lora": "zero update",
     "source": "joint source",
 }
 ALL_MODULES = "q,k,v,o,gate,up,down"
@@ -25,6 +37,7 @@ class Variant(NamedTuple):
     """What distinguishes one way of adapting a base from another, data size and seed apart."""
 
     method: str
+    name: str  # the method's label in the study file; the method itself unless it was given another
     modules: str | None
     rank: int | None
     sources: tuple[str, ...] | None
@@ -39,15 +52,16 @@ class Variant(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The method's name for people; METHOD_LABELS, or the method itself."""
-        return METHOD_LABELS.get(self.method, self.method)
+        """The method's name for people: METHOD_LABELS, and the study's own name for it where it has one."""
+        method = METHOD_LABELS.get(self.method, self.method)
+        return method if self.name == self.method else f"{method} ({self.name})"
 
-    def sort_key(self) -> tuple[int, str, int, str, int, tuple[str, ...]]:
+    def sort_key(self) -> tuple[int, str, str, int, str, int, tuple[str, ...]]:
         """Methods in METHOD_ORDER, unknown ones before the LoRA; few modules before many."""
         known = self.method in METHOD_ORDER
         place = METHOD_ORDER.index(self.method) if known else len(METHOD_ORDER) - 2
         modules = self.modules or ""
-        return place, self.method, modules.count(","), modules, self.rank or 0, self.sources or ()
+        return place, self.method, self.name, modules.count(","), modules, self.rank or 0, self.sources or ()
 
 
 class Cell(NamedTuple):
@@ -136,7 +150,7 @@ class Study:
         }
 
 
-def cell_order(cell: Cell) -> tuple[str, tuple[int, str, int, str, int, tuple[str, ...]], int]:
+def cell_order(cell: Cell) -> tuple[str, tuple[int, str, str, int, str, int, tuple[str, ...]], int]:
     """The order in which cells are shown: base, method, size."""
     return cell.base, cell.variant.sort_key(), cell.size or 0
 
@@ -196,7 +210,8 @@ def _check_comparable(rows: list[dict]) -> dict[tuple[str, str], str]:
 
 def _cell_of(row: dict) -> Cell:
     sources = tuple(row["sources"]) if row["sources"] is not None else None
-    return Cell(row["base"], Variant(row["method"], row["modules"], row["rank"], sources), row["size"])
+    variant = Variant(row["method"], row["label"], row["modules"], row["rank"], sources)
+    return Cell(row["base"], variant, row["size"])
 
 
 def _cost_of(row: dict) -> Cost:

@@ -16,11 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from portal.base_files import hub_error
 from portal.bases import Base
 from portal.checkpoint import write_bytes_atomic, write_json_atomic
 from portal.config import AdapterConfig, Frozen, HypernetConfig, Module, explain, nearest
 from portal.hypernet import Converter, CoreDecoder, Factors
 from portal.sites import MODULE_PATHS, SiteGroup, group_sites
+from portal.tasks.builder import check_task_name
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -61,6 +63,8 @@ class ArtifactConfig(Frozen):
 
     @model_validator(mode="after")
     def _targets_lie_inside(self) -> "ArtifactConfig":
+        for task in self.tasks:
+            check_task_name(task)
         for target in self.projection_targets:
             if target.layer_index >= self.n_layers:
                 raise ValueError(f"projection target in layer {target.layer_index} of {self.n_layers}")
@@ -184,7 +188,7 @@ def save_artifact(
 
 
 def load_artifact(location: str | Path) -> Artifact:
-    """The artifact in a folder, or at a hub id like `RampPublic/portal-qwen3-4b`.
+    """The artifact in a folder, or at a hub id like `RampPublic/portal-qwen3-4b`, perhaps with `@REVISION`.
 
     ValueError, in one line, when it is missing, of another format, damaged, or its tensors do not fit its
     config.
@@ -214,16 +218,18 @@ def _fetch(location: str | Path) -> Path:
     if folder.is_dir():
         return folder
     text = str(location)
-    if text.count("/") != 1 or text.startswith((".", "/")):
+    repository, _, revision = text.partition("@")
+    if repository.count("/") != 1 or text.startswith((".", "/")):
         raise ValueError(f"{text}: no such artifact folder")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(text, allow_patterns=[CONFIG, WEIGHTS, CARD]))
+        return Path(
+            snapshot_download(repository, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS, CARD])
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{text}: neither a folder nor an artifact the hub gives us ({reason})") from None
+        raise hub_error("artifact", text, repository, error) from None
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

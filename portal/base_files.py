@@ -90,19 +90,22 @@ def folder_digest(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def hub_error(name: str, location: str, error: BaseException) -> ValueError:
-    """What to tell the user when `location` cannot be read: the cause, and the remedy if it is closed."""
+def hub_error(kind: str, name: str, location: str, error: BaseException) -> ValueError:
+    """What to tell the user when `location` cannot be read: the cause, and the remedy if it is closed.
+
+    `kind` is what `name` is meant to be: a base, an artifact.
+    """
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     causes = [error, error.__cause__, error.__context__]
     token = "" if os.environ.get("HF_TOKEN") else " and set HF_TOKEN"
     if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated repo" in str(error):
-        return ValueError(f"base {name!r}: {location} is gated; accept its terms on the hub{token}")
+        return ValueError(f"{kind} {name!r}: {location} is gated; accept its terms on the hub{token}")
     if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
         hint = f"; if it is private, {token[5:]}" if token else ""
-        return ValueError(f"base {name!r}: the hub has no repository {location}{hint}")
-    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return ValueError(f"base {name!r}: cannot be read from {location!r}: {reason}")
+        return ValueError(f"{kind} {name!r}: the hub has no repository {location}{hint}")
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return ValueError(f"{kind} {name!r}: cannot be read from {location!r}: {reason}")
 
 
 def _hub_commit(location: str) -> str:
@@ -116,7 +119,7 @@ def _hub_commit(location: str) -> str:
     try:
         sha = HfApi().model_info(location).sha
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        raise hub_error(location, location, error) from None
+        raise hub_error("base", location, location, error) from None
     if sha is None:
         raise ValueError(f"base {location!r}: the hub names no commit for it")
     return sha

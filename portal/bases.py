@@ -70,7 +70,7 @@ def base_config(name: str) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(files.location, revision=files.commit)
     except (OSError, ValueError) as error:
-        raise hub_error(name, files.location, error) from None
+        raise hub_error("base", name, files.location, error) from None
 
 
 def load_base(
@@ -119,14 +119,16 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.location, revision=revision or files.commit)
     except (OSError, ValueError) as error:
-        raise hub_error(name, files.location, error) from None
+        raise hub_error("base", name, files.location, error) from None
     _check_tokenizer(name, tokenizer, base_config(name).get_text_config())
     return tokenizer
 
 
 def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
     added = set(tokenizer.get_added_vocab().values())  # a text-only Gemma's tokenizer has one for images, too
-    highest = max(index for index in tokenizer.get_vocab().values() if index not in added)
+    highest = max((index for index in tokenizer.get_vocab().values() if index not in added), default=None)
+    if highest is None:
+        raise ValueError(f"base {name!r}: it comes without a tokenizer, or with an empty one")
     if highest >= config.vocab_size:
         raise ValueError(
             f"base {name!r}: its tokenizer has token {highest}, the model only {config.vocab_size}: "
@@ -193,7 +195,7 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
             **_quantisation(precision, device),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise hub_error(files.name, files.location, error) from None
+        raise hub_error("base", files.name, files.location, error) from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading[kind]:
             raise ValueError(

@@ -12,8 +12,22 @@ CONFIG_VERSION = 1
 """Part of every content key: raise it when the same config would train to other numbers."""
 
 MODULES = ("q", "k", "v", "o", "gate", "up", "down")
-METHODS = ("base", "lora", "hypernet", "source", "portal")
-Method = Literal["base", "lora", "hypernet", "source", "portal"]
+Method = Literal[
+    "base",
+    "lora",
+    "hypernet",
+    "source",
+    "portal",
+    "cross_lora",
+    "copy_lora",
+    "random_lora",
+    "zero_lora",
+]
+METHODS: tuple[Method, ...] = get_args(Method)
+TRANSFERS: tuple[Method, ...] = ("cross_lora", "copy_lora", "random_lora", "zero_lora")
+"""Adapters that are not trained on the target: Cross-LoRA and its controls."""
+TransferMode = Literal["coordinate", "project"]
+"""How Cross-LoRA carries factors over (cross_lora.py); `project` needs equal widths."""
 Module = Literal["q", "k", "v", "o", "gate", "up", "down"]
 
 
@@ -80,6 +94,7 @@ class DataConfig(Frozen):
     suite: str  # "mini", or the folder that holds the tasks
     tasks: tuple[str, ...] = Field(min_length=1)
     prompt_set: str
+    files: dict[str, str] = Field(default_factory=dict)  # tasks that come from task files: their licences
     size: int | None = Field(default=2000, ge=1)
     eval_size: int = Field(default=1000, ge=1)
     max_prompt: int = Field(default=768, ge=1)
@@ -87,9 +102,18 @@ class DataConfig(Frozen):
 
 
 class TrainConfig(Frozen):
-    """The optimiser's recipe. AdamW; `lr_latent` is used where task latents train."""
+    """The optimiser's recipe. AdamW; `lr_latent` is used where task latents train.
+
+    An epoch is one pass over the rows (of the longest task, in joint training and refits) or
+    `rounds_per_epoch` steps; there are `epochs` of them, or more until `min_steps` steps are taken.
+    `task_gradients` and `choice_loss` are a refit's: every task's gradient scaled to the mean norm, and the
+    weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft` trains a LoRA
+    with peft itself, one task after another: the reference.
+    """
 
     epochs: int = Field(default=5, ge=1)
+    rounds_per_epoch: int | None = Field(default=None, ge=1)
+    min_steps: int = Field(default=0, ge=0)
     batch_size: int = Field(default=4, ge=1)
     lr: float = Field(default=1e-3, gt=0)
     lr_latent: float = Field(default=2e-3, gt=0)
@@ -100,6 +124,9 @@ class TrainConfig(Frozen):
     schedule: Literal["constant", "linear"] = "constant"
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     evaluate: Literal["every_epoch", "last_epoch"] = "every_epoch"
+    task_gradients: Literal["sum", "norm_equalized"] = "sum"
+    choice_loss: float = Field(default=0.0, ge=0)
+    engine: Literal["pack", "peft"] = "pack"
 
 
 Precision = Literal["default", "8bit", "4bit"]
@@ -120,12 +147,16 @@ class BaseRef(Frozen):
 class RunConfig(Frozen):
     """Everything that decides a run's numbers; `key` is its identity.
 
-    method  bases         hypernet  train  seed  source
-    base    one           -         -      -     -
-    lora    one           -         yes    yes   -
-    hypernet one          yes       yes    yes   -
-    source  one or more   yes       yes    yes   -
-    portal  one           yes       yes    yes   key of the source run, or digest of an artifact
+    method       bases        adapter  hypernet  train  seed  source                            transfer
+    base         one          -        -         -      -     -                                 -
+    lora         one          yes      -         yes    yes   -                                 -
+    hypernet     one          yes      yes       yes    yes   -                                 -
+    source       one or more  yes      yes       yes    yes   -                                 -
+    portal       one          yes      yes       yes    yes   source run, or artifact's digest  -
+    cross_lora   one          yes      -         -      yes   LoRA run                          yes
+    copy_lora    one          yes      -         -      yes   LoRA run                          -
+    random_lora  one          yes      -         -      yes   LoRA run                          yes
+    zero_lora    one          yes      -         -      -     -                                 -
     """
 
     version: int = CONFIG_VERSION
@@ -138,21 +169,29 @@ class RunConfig(Frozen):
     seed: int | None = Field(default=None, ge=0)
     source: str | None = None
     source_bases: tuple[str, ...] | None = None
+    transfer: TransferMode | None = None
 
     @model_validator(mode="after")
     def _parts_fit_the_method(self) -> "RunConfig":
-        trains = self.method != "base"
-        generates = self.method in ("hypernet", "source", "portal")
+        trains = self.method not in ("base", *TRANSFERS)
         expected = {
-            "adapter": trains,
+            "adapter": self.method != "base",
             "train": trains,
-            "seed": trains,
-            "hypernet": generates,
-            "source": self.method == "portal",
+            "seed": trains or self.method in ("cross_lora", "copy_lora", "random_lora"),
+            "hypernet": self.method in ("hypernet", "source", "portal"),
+            "source": self.method in ("portal", "cross_lora", "copy_lora", "random_lora"),
+            "transfer": self.method in ("cross_lora", "random_lora"),
         }
         for part, wanted in expected.items():
             if (getattr(self, part) is not None) != wanted:
                 raise ValueError(f"method {self.method!r} {'needs' if wanted else 'takes no'} {part!r}")
+        train = self.train
+        if train is not None and self.method != "portal" and train.task_gradients != "sum":
+            raise ValueError(f"train.task_gradients is for method 'portal', not for {self.method!r}")
+        if train is not None and self.method != "portal" and train.choice_loss:
+            raise ValueError(f"train.choice_loss is for method 'portal', not for {self.method!r}")
+        if train is not None and self.method != "lora" and train.engine != "pack":
+            raise ValueError(f"train.engine is for method 'lora', not for {self.method!r}")
         if len(self.bases) > 1 and self.method != "source":
             raise ValueError(f"method {self.method!r} runs on one base, got {len(self.bases)}")
         return self
@@ -168,7 +207,7 @@ class RunConfig(Frozen):
     def describe(self) -> str:
         """A short name for people: method, bases, size, seed. Nothing parses it back."""
         parts = [self.method, "+".join(base.name for base in self.bases)]
-        if self.data.size is not None and self.method != "base":
+        if self.data.size is not None and self.method not in ("base", "zero_lora"):
             parts.append(f"n{self.data.size}")
         if self.seed is not None:
             parts.append(f"s{self.seed}")

@@ -59,7 +59,7 @@ class HypernetLearner(Learner):
 
     def rounds_per_epoch(self, task: str) -> int:
         """The longest task's batches: shorter tasks are reshuffled and recycled."""
-        return max(self._batches_in_pass.values())
+        return self.train.rounds_per_epoch or max(self._batches_in_pass.values())
 
     def factors(self, base: str) -> Factors:
         return self.converters[base](self.core, self.latents)
@@ -69,12 +69,32 @@ class HypernetLearner(Learner):
         return self._ema[base].normalise(torch.tensor(slots, device=loss_S.device), loss_S).sum()
 
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        if self.train.task_gradients == "norm_equalized":
+            self._backward_equalized(base, gradients)
+            return
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
         if self.latents.requires_grad:
             assert self.latents.grad is not None, "no gradient reached the latents"
             self._latent_gradients.append(self.latents.grad)
             self.latents.grad = None
+
+    def _backward_equalized(self, base: str, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        """The converter's gradient as sum_t g_t / |g_t| * mean_t |g_t|, tasks without any left out."""
+        parameters = list(self.converters[base].parameters())
+        own = []
+        for slot in range(len(self.tasks)):
+            factors = self.converters[base](self.core, self.latents[slot : slot + 1])
+            outputs = [factor for group in factors for factor in factors[group]]
+            towards = [gradient[slot : slot + 1] for group in factors for gradient in gradients[group]]
+            own.append(torch.autograd.grad(outputs, parameters, towards))
+        norms = [torch.stack([part.norm() for part in gradient]).norm() for gradient in own]
+        norm_T = torch.stack(norms)
+        mean = norm_T.sum() / (norm_T > 0).sum().clamp(min=1)
+        scale_T = torch.where(norm_T == 0, 0.0, mean / norm_T)  # a NaN stays one, for `update` to see
+        for index, parameter in enumerate(parameters):
+            parts = torch.stack([gradient[index] for gradient in own])
+            parameter.grad = torch.einsum("t...,t->...", parts, scale_T)
 
     def update(self) -> None:
         if self.latents.requires_grad:

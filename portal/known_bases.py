@@ -77,6 +77,13 @@ KNOWN = {
             "Gemma-3-270M, a copy quantised to Q4_K_M",
             _GEMMA_270M,
         ),
+        _hub("smollm2-135m-hub", "HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
+        _hub(
+            "gemma-3-270m-hub",
+            "google/gemma-3-270m",
+            "9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1",
+            "Gemma terms",
+        ),
         _hub("smollm2-360m", "HuggingFaceTB/SmolLM2-360M", "f8027fd0eaeea54caa13c31d31b9fdc459c38b49"),
         _hub("qwen3-0.6b", "Qwen/Qwen3-0.6B", "c1899de289a04d12100db370d81485cdf75e47ca"),
         _hub("qwen3-1.7b", "Qwen/Qwen3-1.7B", "70d244cc86ccca08cf5af4e1e306ecf908b1ad5e"),

@@ -58,6 +58,10 @@ class Learner(ABC):
     def num_trained_params(self) -> int:
         """Parameters that receive gradients."""
 
+    def norm_ratio(self, task: str) -> float | None:
+        """Mean of ||dW|| / ||dW_source|| over a transferred adapter's matrices; null for other methods."""
+        return None
+
     @abstractmethod
     def rounds_per_epoch(self, task: str) -> int:
         """Steps after which `task` has finished one more epoch."""
@@ -68,7 +72,11 @@ class Learner(ABC):
 
     def task_steps(self, task: str) -> int:
         """Steps in which `task` trains."""
-        return self.train.epochs * self.rounds_per_epoch(task)
+        return self.num_epochs(task) * self.rounds_per_epoch(task)
+
+    def num_epochs(self, task: str) -> int:
+        """The recipe's epochs, or as many as `min_steps` takes."""
+        return max(self.train.epochs, -(-self.train.min_steps // self.rounds_per_epoch(task)))
 
     @property
     def epoch(self) -> int:
@@ -85,7 +93,7 @@ class Learner(ABC):
         due = []
         for task in self.tasks:
             epoch, into = divmod(min(self.step, self.task_steps(task)), self.rounds_per_epoch(task))
-            last = epoch == self.train.epochs
+            last = epoch == self.num_epochs(task)
             wanted = last or (self.train.evaluate == "every_epoch" and into == 0)
             if wanted and (task, epoch) not in self.scored:
                 due.append((task, epoch))
@@ -105,6 +113,7 @@ class Learner(ABC):
                     stream=stream,
                     step=self.step,
                 ),
+                self.train.choice_loss,
             )
             for slot, task in enumerate(self.tasks)
             if self.step < self.task_steps(task)

@@ -3,27 +3,44 @@
 from pathlib import Path
 
 from portal.artifact import load_artifact
-from portal.base_learner import BaseLearner
 from portal.bases import Base
 from portal.config import RunConfig
+from portal.fixed_learner import FixedLearner
 from portal.hypernet_learner import HypernetLearner
 from portal.learner import Learner
 from portal.lora_learner import LoraLearner
+from portal.lora_transfer import Transferred
+from portal.peft_learner import PeftLearner
 from portal.rows import RowTable
 
 
 def build_learner(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], *, source: Path | None = None
+    run: RunConfig,
+    bases: dict[str, Base],
+    rows: dict[str, RowTable],
+    *,
+    source: Path | None = None,
+    transferred: Transferred | None = None,
 ) -> Learner:
-    """A fresh learner for `run`; `source` is the folder of the artifact a port starts from."""
+    """A fresh learner for `run`.
+
+    `source` is the folder of the artifact a port starts from, `transferred` what the adapters of a method
+    without training are.
+    """
     match run.method:
         case "base":
-            return BaseLearner(run, bases, rows)
+            return FixedLearner(run, bases, rows, transferred=None)
         case "lora":
-            return LoraLearner(run, bases, rows)
+            assert run.train is not None
+            engine = LoraLearner if run.train.engine == "pack" else PeftLearner
+            return engine(run, bases, rows)
         case "source" | "hypernet":
             return HypernetLearner(run, bases, rows, source=None)
         case "portal":
             if source is None:
                 raise ValueError(f"run {run.describe()}: a port needs the artifact of its source run")
             return HypernetLearner(run, bases, rows, source=load_artifact(source))
+        case "cross_lora" | "copy_lora" | "random_lora" | "zero_lora":
+            if transferred is None:
+                raise ValueError(f"run {run.describe()}: a transfer needs adapters to start from")
+            return FixedLearner(run, bases, rows, transferred=transferred)

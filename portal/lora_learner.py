@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from portal.adapt import concatenate_slots
-from portal.adapter_card import RunRecord
+from portal.adapter_card import record_for
 from portal.bases import Base
 from portal.config import AdapterConfig, RunConfig
 from portal.hypernet import Factors
@@ -24,33 +24,60 @@ from portal.rows import RowTable
 from portal.sites import SiteGroup, group_sites
 
 
-class LoraLearner(Learner):
-    """The per-task LoRA baseline. Slots go by falling number of steps, then as the config names tasks."""
+class TaskLoras(Learner):
+    """What every way of training per-task LoRAs shares: one base, one adapter a task, its own epochs."""
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         super().__init__(run, bases, rows)
-        self.tasks = tuple(sorted(self.tasks, key=lambda task: -self.task_steps(task)))
         (self._base,) = self.bases.values()
-        groups = group_sites(self._base.sites, self.adapter.modules)
-        by_steps: dict[int, list[str]] = {}
-        for task in self.tasks:
-            by_steps.setdefault(self.task_steps(task), []).append(task)
-        self._stacks = [
-            _Stack(run, groups, tasks, steps, self._base.device) for steps, tasks in by_steps.items()
-        ]
+        self._groups = group_sites(self._base.sites, self.adapter.modules)
 
     @property
     def adapter(self) -> AdapterConfig:
         assert self.run.adapter is not None
         return self.run.adapter
 
+    def rounds_per_epoch(self, task: str) -> int:
+        """The task's own batches; no task waits for another."""
+        return self.train.rounds_per_epoch or self._batches_in_pass[task]
+
+    def task_factors(self, task: str) -> Factors:
+        """The adapter of one task, slot dimension of size 1."""
+        slot = self.tasks.index(task)
+        factors = self.factors(self._base.name)
+        return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in factors.items()}
+
+    def save_artifact(self, folder: Path) -> None:
+        """One PEFT adapter a task, in `folder/<task>`."""
+        record = record_for(folder, self.run)
+        with torch.no_grad():
+            for task in self.tasks:
+                save_peft_adapter(
+                    folder / task,
+                    base=self._base,
+                    adapter=self.adapter,
+                    factors=self.task_factors(task),
+                    task=task,
+                    record=record,
+                )
+
+
+class LoraLearner(TaskLoras):
+    """The per-task LoRA baseline. Slots go by falling number of steps, then as the config names tasks."""
+
+    def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
+        super().__init__(run, bases, rows)
+        self.tasks = tuple(sorted(self.tasks, key=lambda task: -self.task_steps(task)))
+        by_steps: dict[int, list[str]] = {}
+        for task in self.tasks:
+            by_steps.setdefault(self.task_steps(task), []).append(task)
+        self._stacks = [
+            _Stack(run, self._groups, tasks, steps, self._base.device) for steps, tasks in by_steps.items()
+        ]
+
     @property
     def num_trained_params(self) -> int:
         return sum(parameter.numel() for stack in self._stacks for parameter in stack.parameters)
-
-    def rounds_per_epoch(self, task: str) -> int:
-        """The task's own batches; no task waits for another."""
-        return self._batches_in_pass[task]
 
     def factors(self, base: str) -> Factors:
         return concatenate_slots([stack.factors for stack in self._stacks])
@@ -73,11 +100,6 @@ class LoraLearner(Learner):
         for stack in training:
             stack.optimiser.step(self.step)
 
-    def task_factors(self, task: str) -> Factors:
-        """The adapter of one task, slot dimension of size 1."""
-        slot = self.tasks.index(task)
-        return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in self.factors("").items()}
-
     def tensors(self) -> dict[str, Tensor]:
         tensors = {}
         for number, stack in enumerate(self._stacks):
@@ -97,20 +119,6 @@ class LoraLearner(Learner):
             }
             stack.optimiser.restore(state)
 
-    def save_artifact(self, folder: Path) -> None:
-        """One PEFT adapter a task, in `folder/<task>`."""
-        record = RunRecord(self.run.model_dump(mode="json"), ())
-        with torch.no_grad():
-            for task in self.tasks:
-                save_peft_adapter(
-                    folder / task,
-                    base=self._base,
-                    adapter=self.adapter,
-                    factors=self.task_factors(task),
-                    task=task,
-                    record=record,
-                )
-
 
 class _Stack:
     """Adapters of tasks that take equally many steps, as stacked parameters with one optimiser."""
@@ -127,11 +135,11 @@ class _Stack:
         assert run.train is not None
         assert run.seed is not None
         self.num_steps = num_steps
-        generators = [named_generator(run.seed, f"lora {task}") for task in tasks]
+        generators = [lora_generator(run.seed, task) for task in tasks]
         self.factors: Factors = {}
         self.parameters: list[nn.Parameter] = []
         for group in groups:
-            a_SLRI = torch.stack([_init_a(group, run.adapter.rank, generator) for generator in generators])
+            a_SLRI = torch.stack([init_a(group, run.adapter.rank, generator) for generator in generators])
             b_SLOR = torch.zeros(len(tasks), len(group.layers), group.d_out, run.adapter.rank)
             pair = nn.Parameter(a_SLRI.to(device)), nn.Parameter(b_SLOR.to(device))
             self.factors[group] = pair
@@ -155,7 +163,12 @@ class _Stack:
             parameter.grad = None
 
 
-def _init_a(group: SiteGroup, rank: int, generator: torch.Generator) -> Tensor:
+def lora_generator(seed: int, task: str) -> torch.Generator:
+    """Draws A of every site group in turn: what a task starts from, whoever trains it."""
+    return named_generator(seed, f"lora {task}")
+
+
+def init_a(group: SiteGroup, rank: int, generator: torch.Generator) -> Tensor:
     """A of all layers, (L, r, d_in), as peft initialises it: kaiming-uniform with a = sqrt(5)."""
     bound = 1 / math.sqrt(group.d_in)
     shape = (len(group.layers), rank, group.d_in)

@@ -21,7 +21,8 @@ from portal.config import AdapterConfig
 from portal.forward import SlotRows, slot_losses
 from portal.hypernet import Factors
 from portal.learner import Learner
-from portal.results import PREDICTIONS
+from portal.peft_learner import PeftLearner
+from portal.results import PREDICTIONS, TASK_FILE
 from portal.rows import RowTable, eval_set_hash
 from portal.score import Layout, Scored, lay_out, score_layout, summarise
 
@@ -85,7 +86,7 @@ class Pack:
             if learner.run.key not in self.failed:
                 self._update(learner)
         spent = time.perf_counter() - started
-        total = sum(tokens.values())
+        total = sum(tokens.values()) or 1  # all learners may have failed
         for learner in learners:
             learner.wall_s += spent * tokens[learner.run.key] / total
         return {key: sum(values) / len(values) for key, values in losses.items() if values}
@@ -116,9 +117,13 @@ class Pack:
     def _run_base(
         self, base: str, learners: list[Learner], tokens: dict[str, int], losses: dict[str, list[float]]
     ) -> None:
-        members = [
+        present = [
             learner for learner in learners if base in learner.bases and learner.run.key not in self.failed
         ]
+        for learner in present:
+            if isinstance(learner, PeftLearner):
+                self._run_reference(base, learner, tokens, losses)
+        members = [learner for learner in present if not isinstance(learner, PeftLearner)]
         graphs = [learner.factors(base) for learner in members]
         leaves = [_leaves(graph) for graph in graphs]
         slots = [slot for owner, learner in enumerate(members) for slot in learner.slot_rows(base, owner)]
@@ -148,6 +153,19 @@ class Pack:
             learner = members[slot.owner]
             tokens[learner.run.key] += slot.num_tokens
             learner.count(base, slot.num_tokens)
+
+    def _run_reference(
+        self, base: str, learner: PeftLearner, tokens: dict[str, int], losses: dict[str, list[float]]
+    ) -> None:
+        """A learner that brings its own forwards."""
+        try:
+            values, num_tokens = learner.train_round(learner.slot_rows(base, 0))
+        except FloatingPointError as error:
+            self._fail(learner, str(error))
+            return
+        losses[learner.run.key].extend(values)
+        tokens[learner.run.key] += num_tokens
+        learner.count(base, num_tokens)
 
     def _update(self, learner: Learner) -> None:
         try:
@@ -179,7 +197,20 @@ class Pack:
 
 
 def plan_forwards(slots: Sequence[SlotRows]) -> list[list[SlotRows]]:
-    """The slots in few forwards of near-equal length: least padding plus launch cost."""
+    """The slots in few forwards of near-equal length: least padding plus launch cost.
+
+    Rows with all their choices and rows with the gold one alone do not share a forward.
+    """
+    forwards = []
+    for kind in (False, True):
+        alike = [slot for slot in slots if (slot.choice_weight > 0) is kind]
+        forwards.extend(_cut(alike))
+    return forwards
+
+
+def _cut(slots: Sequence[SlotRows]) -> list[list[SlotRows]]:
+    if not slots:
+        return []
     by_length = sorted(slots, key=lambda slot: (slot.length, slot.owner, slot.slot))
     sizes = [max(len(slot.rows) for slot in slots) * slot.length for slot in by_length]
     best = [0.0]
@@ -244,6 +275,7 @@ def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: lis
     return {
         "run": run.key,
         "method": run.method,
+        "label": run.method,
         "sources": list(run.source_bases) if run.source_bases else None,
         "base": base,
         "base_revision": learner.bases[base].revision,
@@ -254,7 +286,7 @@ def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: lis
         "task": scored[0].row.task,
         "epoch": epoch,
         "split": split,
-        "prompt_set": run.data.prompt_set,
+        "prompt_set": TASK_FILE if scored[0].row.task in run.data.files else run.data.prompt_set,
         "eval_set": eval_set_hash(item.row for item in scored),
         "num_examples": summary.num_examples,
         "chance": summary.chance,
@@ -271,6 +303,7 @@ def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: lis
         "train_flops": learner.train_flops if trains else None,
         "trained_params": learner.num_trained_params if trains else None,
         "wall_s": learner.wall_s if trains else None,
+        "norm_ratio": learner.norm_ratio(scored[0].row.task),
         "device": learner.bases[base].device.type,
     }
 

@@ -4,6 +4,8 @@ Only the portable subset is written: one rank, one alpha, no patterns, no rslora
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +26,8 @@ from portal.hypernet import Factors
 from portal.sites import MODULE_PATHS
 
 Layout = Literal["base", "text"]
+BASE_RECORD = "portal_base.json"
+"""Beside an adapter: the base it was made for, and that base's commit or digest; other tools pass over it."""
 CHECK_TOLERANCE = 1e-3
 """Largest accepted difference of logits between the exported adapter and the injected factors, fp32."""
 
@@ -48,6 +52,19 @@ def save_peft_adapter(
         task=task, base=base.public_name, revision=base.revision, adapter=adapter, record=record
     )
     _write(folder, named, adapter, base.public_name, base.revision, card)
+
+
+def read_peft_factors(folder: Path, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
+    """A (r, d_in) and B (d_out, r) of an adapter written here, fp32, by the path of the adapted linear."""
+    tensors = load_file(folder / "adapter_model.safetensors", device=str(device))
+    paths = sorted({name.removeprefix("base_model.model.").rpartition(".lora_")[0] for name in tensors})
+    return {
+        path: (
+            tensors[f"base_model.model.{path}.lora_A.weight"],
+            tensors[f"base_model.model.{path}.lora_B.weight"],
+        )
+        for path in paths
+    }
 
 
 def export_task(artifact: Artifact, task: str, folder: Path, *, layout: Layout = "base") -> None:
@@ -118,7 +135,8 @@ def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> 
         plain = base.model(input_ids=ids, use_cache=False).logits
         with AdapterHooks(base.model, base.sites).active([Segment(1, factors, scaling)]):
             injected = base.model(input_ids=ids, use_cache=False).logits
-    reloaded = _peft_logits(folder, base, ids)
+    with torch.inference_mode(), peft_adapted(base, folder) as model:
+        reloaded = model(input_ids=ids, use_cache=False).logits
     difference = (reloaded - injected).abs().max().item()
     if not difference <= CHECK_TOLERANCE:
         raise ValueError(f"{folder}: peft's logits differ from the injected adapter's by {difference:.2e}")
@@ -160,8 +178,12 @@ def _in_layout(path: str, layout: Layout) -> str:
     return f"model.{rest.removeprefix('model.')}" if head in ("model.", "") else path
 
 
-def _peft_logits(folder: Path, base: Base, ids: Tensor) -> Tensor:
-    """Logits of the base under peft's reading of `folder`; the base gets its own linears back in any case."""
+@contextmanager
+def peft_adapted(base: Base, folder: Path) -> Iterator[PeftModel]:
+    """The base under peft's reading of `folder`; the base gets its own linears back in any case.
+
+    ValueError where peft does not bind every factor in the folder, which it leaves unsaid.
+    """
     linears = {site.path: base.model.get_submodule(site.path) for site in base.sites}
     expected = len(load_file(folder / "adapter_model.safetensors")) // 2
     try:
@@ -171,8 +193,7 @@ def _peft_logits(folder: Path, base: Base, ids: Tensor) -> Tensor:
             raise ValueError(
                 f"{folder}: peft adapts {matched} projections of {base.name!r}, the adapter has {expected}"
             )
-        with torch.inference_mode():
-            return model(input_ids=ids, use_cache=False).logits
+        yield model
     finally:
         for path, linear in linears.items():
             base.model.set_submodule(path, linear)
@@ -210,6 +231,7 @@ def _write(
         tensors[f"base_model.model.{path}.lora_A.weight"] = a.detach().float().cpu().contiguous()
         tensors[f"base_model.model.{path}.lora_B.weight"] = b.detach().float().cpu().contiguous()
     write_bytes_atomic(folder / "adapter_model.safetensors", save(tensors, metadata={"format": "pt"}))
+    write_json_atomic(folder / BASE_RECORD, {"base": base_name, "revision": revision})
     write_bytes_atomic(folder / "README.md", card.encode())
     write_json_atomic(folder / "adapter_config.json", {key: _plain(value) for key, value in config.items()})
 

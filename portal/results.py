@@ -12,16 +12,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
 """What a choice's log-likelihood is divided by for acc_norm, and the column of predictions that holds it."""
+TASK_FILE = "task file"
+"""The prompt set of a task that a user's file renders, whatever suite it stands beside."""
 _METADATA = {b"portal_schema_version": str(SCHEMA_VERSION).encode()}
 
 RESULTS = pa.schema(
     [
         ("run", pa.string()),  # content key of the run
         ("study", pa.string()),  # name of the study the row was collected for
-        ("method", pa.string()),  # base, lora, hypernet, portal, source, ...
+        ("method", pa.string()),  # of config.METHODS
+        ("label", pa.string()),  # what the study calls it: tells apart settings that no other column does
         ("sources", pa.list_(pa.string())),  # source bases of a port or a source run, else null
         ("base", pa.string()),  # the base the scores were measured on
         ("base_revision", pa.string()),
@@ -49,6 +52,7 @@ RESULTS = pa.schema(
         ("train_flops", pa.float64()),
         ("trained_params", pa.int64()),
         ("wall_s", pa.float64()),
+        ("norm_ratio", pa.float64()),  # mean ||dW|| / ||dW_source|| of a transferred adapter, else null
         ("device", pa.string()),
     ],
     metadata=_METADATA,

@@ -49,6 +49,8 @@ class Suite:
     tasks: tuple[str, ...]
     load: Callable[[str], _Loaded]
     licences: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # tasks that joined from task files: their licences
+    present: tuple[str, ...] = ()  # what "all" means where a folder has only some of the tasks
     names_required: bool = False  # too many tasks for "all" to mean something
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
 
@@ -66,7 +68,7 @@ class Suite:
         """The named tasks, or all of them; ValueError for an unknown or repeated one."""
         if tasks is None and self.names_required:
             raise ValueError(f"suite {self.name!r} has {len(self.tasks)} tasks: name those you want")
-        chosen = self.tasks if tasks is None else tuple(tasks)
+        chosen = (self.present or self.tasks) if tasks is None else tuple(tasks)
         for task in chosen:
             self._check(task)
         if len(set(chosen)) != len(chosen):
@@ -133,7 +135,15 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
     if name == "portal14":
         folder = _rows_folder(data)
         licences = {task: builder.licence for task, builder in BUILDERS.items()}
-        return Suite("portal14", "portal14", tuple(BUILDERS), lambda task: _portal14(task, folder), licences)
+        there = () if folder is None else tuple(t for t in BUILDERS if _has_rows(Path(folder) / t, t))
+        return Suite(
+            name,
+            name,
+            tuple(BUILDERS),
+            lambda task: _portal14(task, folder),
+            licences,
+            present=there,
+        )
     return _folder_suite(Path(name), name)
 
 
@@ -179,6 +189,10 @@ def _suite_of(names: Sequence[str], data: str | None) -> str:
     return next(fitting, "mini")
 
 
+def _has_rows(folder: Path, task: str) -> bool:
+    return any(split_files(folder, split) for split in BUILDERS[task].splits)
+
+
 def _has_publishers_rows(folder: Path, task: str) -> bool:
     """Whether the task's rows are as its publisher lays them out, not already prompts."""
     builder = BUILDERS[task]
@@ -217,6 +231,8 @@ def _with_task_file(suite: Suite, builder: Builder, read: Callable[[str], Sequen
         (*suite.tasks, builder.task),
         load,
         {**suite.licences, builder.task: builder.licence},
+        {**suite.files, builder.task: builder.licence},
+        (*suite.present, builder.task) if suite.present else (),
         suite.names_required,
     )
 

@@ -47,8 +47,8 @@ def collect(study: Study, out: Path) -> Path:
     for run in done:
         store.verify(run.key, (RESULTS_FILE, PREDICTIONS_FILE))
     results = _gather(store, done, RESULTS_FILE, RESULTS)
-    names = pa.array([study.name] * results.num_rows, pa.string())
-    results = results.set_column(results.schema.get_field_index("study"), RESULTS.field("study"), names)
+    results = _filled(results, "study", [study.name] * results.num_rows)
+    results = _filled(results, "label", [study.labels[key] for key in results["run"].to_pylist()])
     predictions = _gather(store, done, PREDICTIONS_FILE, PREDICTIONS)
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,12 @@ def collect(study: Study, out: Path) -> Path:
 
 def _gather(store: Store, runs: list[RunConfig], name: str, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([read_table(store.run_folder(run.key) / name, schema) for run in runs])
+
+
+def _filled(results: pa.Table, column: str, values: list[str]) -> pa.Table:
+    """What only the study knows of a run, which several studies may share."""
+    place = results.schema.get_field_index(column)
+    return results.set_column(place, RESULTS.field(column), pa.array(values, pa.string()))
 
 
 def _sorted(table: pa.Table, columns: tuple[str, ...]) -> pa.Table:

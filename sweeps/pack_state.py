@@ -71,9 +71,14 @@ class PackState:
         self._parts[key] = number + 1
 
     def finish(self, learner: Learner) -> None:
-        """Write the run's artifact and tables, then its marker."""
+        """Write the run's tables and its artifact, whose cards cite them, then its marker."""
         key = learner.run.key
         folder = self._store.run_folder(key)
+        for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
+            parts = [
+                read_table(self._part(key, number, name), schema) for number in range(self._parts.get(key, 0))
+            ]
+            _write_synced(pa.concat_tables(parts).combine_chunks(), folder / name)
         artifact, temporary = folder / "artifact", folder / ".artifact.tmp"
         for leftover in (temporary, artifact):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -84,11 +89,6 @@ class PackState:
             temporary.rename(artifact)
         else:
             temporary.rmdir()
-        for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
-            parts = [
-                read_table(self._part(key, number, name), schema) for number in range(self._parts.get(key, 0))
-            ]
-            _write_synced(pa.concat_tables(parts).combine_chunks(), folder / name)
         self._store.mark_done(key)
 
     def clear(self) -> None:

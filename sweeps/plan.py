@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from portal.bases import base_sites, check_precision
-from portal.config import RunConfig
+from portal.bases import base_sites, check_precision, load_tokenizer
+from portal.config import TRANSFERS, RunConfig
+from portal.lora_transfer import check_transfer
 from portal.sites import check_rank
 from portal.suites import Suite
 from portal.tasks.example import SPLITS
@@ -131,11 +132,7 @@ def plan_study(study: Study, out: Path) -> Plan:
     check_precision(study.settings.precision, _planned_device())
     suite = study.suite
     num_rows = count_rows(suite, study.tasks)
-    for name in study.bases:
-        sites = base_sites(name)
-        for run in study.runs:
-            if run.adapter is not None and name in (ref.name for ref in run.bases):
-                check_rank(sites, run.adapter.modules, run.adapter.rank)
+    _check_shapes(study)
     store = Store(out)
     done = tuple(run.key for run in study.runs if store.is_done(run.key))
     failed = tuple(
@@ -156,6 +153,20 @@ def plan_study(study: Study, out: Path) -> Plan:
     return Plan(study, out, done, failed, tuple(packs), costs)
 
 
+def _check_shapes(study: Study) -> None:
+    """ValueError where an adapter does not fit its base, or a transfer not its two bases."""
+    sites = {name: base_sites(name) for name in study.bases}
+    for name in study.bases:
+        load_tokenizer(name)  # one of another base is refused
+    for run in study.runs:
+        if run.adapter is None:
+            continue
+        for ref in run.bases:
+            check_rank(sites[ref.name], run.adapter.modules, run.adapter.rank)
+        if run.method in TRANSFERS and run.source_bases is not None:
+            check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
+
+
 def _planned_device() -> str:
     """Where runs will be: on a GPU when this machine has one, or a cluster is named that may have."""
     return "cuda" if torch.cuda.is_available() or os.environ.get("RAY_ADDRESS") else "cpu"
@@ -173,7 +184,8 @@ def group_packs(
             packs.append((key, runs))
     groups: dict[tuple[Any, ...], list[RunConfig]] = {}
     for run in free.values():
-        groups.setdefault((stage_of(run), run.bases, run.adapter, run.data.tasks), []).append(run)
+        trains = run.train is not None
+        groups.setdefault((stage_of(run), trains, run.bases, run.adapter, run.data.tasks), []).append(run)
     for group in groups.values():
         count = -(-len(group) // study.settings.pack_size)
         group.sort(key=lambda run: (run.method, -(run.data.size or 0), run.seed or 0, run.key))

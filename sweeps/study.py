@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from portal.config import (
     METHODS,
     MODULES,
+    TRANSFERS,
     AdapterConfig,
     BaseRef,
     DataConfig,
@@ -25,11 +26,13 @@ from portal.config import (
     Precision,
     RunConfig,
     TrainConfig,
+    TransferMode,
     explain,
     nearest,
     paper_hidden,
 )
 from portal.suites import Suite, examples_hash, open_suite
+from portal.tasks.task_file import is_task_file
 from portal.yaml_file import read_yaml
 
 STUDIES = Path(__file__).parent / "studies"
@@ -42,8 +45,12 @@ _PARTS = {
     "hypernet": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train", "hypernet"},
     "source": {"seeds", "size", "adapter", "train", "hypernet"},
     "portal": {"targets", "seeds", "size", "curve", "overrides", "train", "source"},
+    "cross_lora": {"targets", "seeds", "source", "source_base", "transfer"},
+    "copy_lora": {"targets", "seeds", "source", "source_base"},
+    "random_lora": {"targets", "seeds", "source", "source_base", "transfer"},
+    "zero_lora": {"targets", "adapter"},
 }
-"""Which settings a method takes; a port has its adapter and widths from its source."""
+"""Which settings a method takes; a port and a transfer have their adapter from their source."""
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -71,7 +78,11 @@ class Curve(Frozen):
 
 
 class MethodSettings(Frozen):
-    """One method of a study. The name it is listed under is its method, unless `method` says otherwise."""
+    """One method of a study. The name it is listed under is its method, unless `method` says otherwise.
+
+    `source` is the label of the source method a port starts from, or of the LoRA a transfer starts from,
+    which is then trained on `source_base`.
+    """
 
     method: Method | None = None
     size: int | None = Field(default=2000, ge=1)
@@ -82,6 +93,8 @@ class MethodSettings(Frozen):
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     source: str | None = None
+    source_base: str | None = None
+    transfer: TransferMode = "coordinate"
     overrides: dict[str, Override] = Field(default_factory=dict)
 
 
@@ -131,6 +144,7 @@ class Study:
     suite: Suite
     tasks: tuple[str, ...]
     runs: tuple[RunConfig, ...]
+    labels: dict[str, str]  # the name of every run's method in the study file, by run key
 
     @property
     def name(self) -> str:
@@ -147,8 +161,8 @@ class Study:
 
 
 def stage_of(run: RunConfig) -> int:
-    """1 for what needs no other run, 2 for a port."""
-    return 2 if run.method == "portal" else 1
+    """1 for what needs no other run, 2 for a port or a transfer."""
+    return 1 if run.source is None else 2
 
 
 def shipped_studies() -> tuple[str, ...]:
@@ -161,12 +175,22 @@ def load_study(name_or_path: str | Path) -> Study:
     path = _find(str(name_or_path))
     content = read_yaml(path)
     try:
-        settings = StudyFile.model_validate(content)
-        return expand(settings)
+        return expand(_with_own_task_files(StudyFile.model_validate(content), path.parent))
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _with_own_task_files(settings: StudyFile, folder: Path) -> StudyFile:
+    """Task files that lie beside the study file are meant by their paths from there."""
+    if settings.tasks is None:
+        return settings
+    tasks = tuple(
+        str(folder / task) if is_task_file(task) and (folder / task).is_file() else task
+        for task in settings.tasks
+    )
+    return settings.model_copy(update={"tasks": tasks})
 
 
 def expand(settings: StudyFile) -> Study:
@@ -179,6 +203,7 @@ def expand(settings: StudyFile) -> Study:
         suite=suite.name,
         tasks=tasks,
         prompt_set=suite.prompt_set,
+        files={task: suite.files[task] for task in tasks if task in suite.files},
         size=None,
         eval_size=settings.eval_size,
         max_prompt=settings.max_prompt,
@@ -189,8 +214,12 @@ def expand(settings: StudyFile) -> Study:
         for name in dict.fromkeys((*settings.sources, *settings.targets))
     }
     expansion = _Expansion(settings, data, refs)
-    runs = {run.key: run for run in expansion.runs()}
-    return Study(settings, suite, tasks, tuple(sorted(runs.values(), key=stage_of)))
+    runs: dict[str, RunConfig] = {}
+    labels: dict[str, str] = {}
+    for label, run in expansion.runs():
+        runs.setdefault(run.key, run)
+        labels.setdefault(run.key, label)
+    return Study(settings, suite, tasks, tuple(sorted(runs.values(), key=stage_of)), labels)
 
 
 @dataclass(frozen=True)
@@ -199,16 +228,27 @@ class _Expansion:
     data: DataConfig
     refs: dict[str, BaseRef]
 
-    def runs(self) -> Iterator[RunConfig]:
+    def runs(self) -> Iterator[tuple[str, RunConfig]]:
+        """Every run with the label it belongs to; one that several labels need comes up several times."""
         for label, method in self.settings.methods.items():
-            match method.method or label:
+            kind = method.method or label
+            match kind:
                 case "base":
                     for target in self._targets(method):
-                        yield RunConfig(method="base", bases=(self.refs[target],), data=self.data)
+                        yield label, RunConfig(method="base", bases=(self.refs[target],), data=self.data)
                 case "source":
-                    yield from self._source_runs(label)
+                    for run in self._source_runs(label):
+                        yield label, run
+                case "zero_lora":
+                    for target in self._targets(method):
+                        adapter = _filled(AdapterConfig, _LORA_ADAPTER, method.adapter)
+                        base = self.refs[target]
+                        yield label, RunConfig(method=kind, bases=(base,), data=self.data, adapter=adapter)
+                case "cross_lora" | "copy_lora" | "random_lora":
+                    yield from self._transfer_runs(label, kind)
                 case _:
-                    yield from self._target_runs(label)
+                    for run in self._target_runs(label):
+                        yield label, run
 
     def _source_runs(self, label: str) -> Iterator[RunConfig]:
         for seed in self._seeds(self.settings.methods[label]):
@@ -227,6 +267,31 @@ class _Expansion:
             seed=seed,
             source_bases=self.settings.sources,
         )
+
+    def _transfer_runs(self, label: str, kind: Method) -> Iterator[tuple[str, RunConfig]]:
+        """A LoRA run on the source base for every seed, and what becomes of it on every other target."""
+        method = self.settings.methods[label]
+        trained = needed_label(self.settings, label)
+        source_base = transfer_base(self.settings, label)
+        size, train = next(self._sizes(trained, source_base))
+        targets = [name for name in self.settings.targets if name != source_base]
+        for seed in self._seeds(method):
+            lora = self._target_run(trained, source_base, size, train, seed)
+            yield trained, lora
+            for target in method.targets or targets:
+                yield (
+                    label,
+                    RunConfig(
+                        method=kind,
+                        bases=(self.refs[target],),
+                        data=lora.data,
+                        adapter=lora.adapter,
+                        seed=seed,
+                        source=lora.key,
+                        source_bases=(source_base,),
+                        transfer=None if kind == "copy_lora" else method.transfer,
+                    ),
+                )
 
     def _target_runs(self, label: str) -> Iterator[RunConfig]:
         method = self.settings.methods[label]
@@ -255,7 +320,7 @@ class _Expansion:
                 ),
                 **common,
             )
-        source = self._source_run(source_label(self.settings, label), seed)
+        source = self._source_run(needed_label(self.settings, label), seed)
         return RunConfig(
             method="portal",
             adapter=source.adapter,
@@ -289,18 +354,32 @@ class _Expansion:
         return self.settings.seeds if method.seeds is None else method.seeds
 
 
-def source_label(settings: StudyFile, label: str) -> str:
-    """The label of the source method that ports of `label` start from."""
-    sources = [name for name, method in settings.methods.items() if (method.method or name) == "source"]
+def needed_label(settings: StudyFile, label: str) -> str:
+    """The label of the method that `label` starts from: a source for a port, a LoRA for a transfer."""
+    kind = settings.methods[label].method or label
+    wanted = "source" if kind == "portal" else "lora"
+    found = [name for name, method in settings.methods.items() if (method.method or name) == wanted]
     named = settings.methods[label].source
-    if named is not None and named not in sources:
-        raise ValueError(f"methods.{label}.source: no source method {named!r}{nearest(named, sources)}")
-    if named is None and len(sources) != 1:
-        fault = (
-            "no method 'source' to start from" if not sources else f"several sources ({', '.join(sources)})"
-        )
+    if named is not None and named not in found:
+        raise ValueError(f"methods.{label}.source: no {wanted} method {named!r}{nearest(named, found)}")
+    if named is None and len(found) != 1:
+        several = f"several methods of kind {wanted!r} ({', '.join(found)})"
+        fault = several if found else f"no method {wanted!r} to start from"
         raise ValueError(f"methods.{label}: {fault}; name one as methods.{label}.source")
-    return named or sources[0]
+    return named or found[0]
+
+
+def transfer_base(settings: StudyFile, label: str) -> str:
+    """The base whose LoRAs the transfer `label` starts from: as it says, else the last of the sources."""
+    known = (*settings.sources, *settings.targets)
+    named = settings.methods[label].source_base
+    if named is not None and named not in known:
+        raise ValueError(
+            f"methods.{label}.source_base: {named!r} is no base of the study{nearest(named, known)}"
+        )
+    if named is None and not settings.sources:
+        raise ValueError(f"methods.{label}: name the base of the LoRAs as methods.{label}.source_base")
+    return named or settings.sources[-1]
 
 
 def _check_names(settings: StudyFile) -> None:
@@ -326,13 +405,21 @@ def _check_names(settings: StudyFile) -> None:
                     f"{where}: {target!r} is not a target of the study{nearest(target, settings.targets)}"
                 )
         if kind == "portal":
-            source = settings.methods[source_label(settings, label)]
+            source = settings.methods[needed_label(settings, label)]
             seeds = source.seeds or settings.seeds
             for seed in method.seeds or settings.seeds:
                 if seed not in seeds:
                     raise ValueError(
                         f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}"
                     )
+        if kind in TRANSFERS and kind != "zero_lora":
+            needed_label(settings, label)
+            transfer_base(settings, label)
+            if kind != "copy_lora" and settings.precision != "default":
+                raise ValueError(
+                    f"{where}: it reads singular vectors of the bases' weights, which precision "
+                    f"{settings.precision!r} does not keep; leave 'precision' out"
+                )
     for field in ("sources", "targets"):
         names = getattr(settings, field)
         if len(set(names)) != len(names):

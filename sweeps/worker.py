@@ -17,10 +17,11 @@ import torch
 
 from portal.artifact import CONFIG, WEIGHTS
 from portal.bases import Base, load_base
-from portal.config import BaseRef, RunConfig
+from portal.config import TRANSFERS, BaseRef, RunConfig
 from portal.hypernet_learner import artifact_subfolder
 from portal.learner import Learner
 from portal.learners import build_learner
+from portal.lora_transfer import TrainedLoras, transfer_loras
 from portal.pack import Pack
 from portal.rows import RowTable, read_cache
 from sweeps.lease import Fence
@@ -244,11 +245,32 @@ def _build_learners(job: LaneJob, pack: PackJob, store: Store) -> list[Learner]:
         try:
             bases = {ref.name: _load_base(ref, job.device) for ref in run.bases}
             rows = {name: load_rows(Path(job.rows[name])) for name in bases}
-            learners.append(build_learner(run, bases, rows, source=_source_folder(run, job, store)))
+            learners.append(_build_learner(run, bases, rows, job, store))
         except ValueError as error:
             _log.exception("run %s cannot start", key)
             store.mark_failed(key, f"run {key} ({run.describe()}): {error}", store.log_path(job.lane))
     return learners
+
+
+def _build_learner(
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], job: LaneJob, store: Store
+) -> Learner:
+    if run.method not in TRANSFERS:
+        return build_learner(run, bases, rows, source=_source_folder(run, job, store))
+    target = bases[run.bases[0].name]
+    trained = _trained_loras(run, store)
+    transferred = transfer_loras(run, target, trained, lambda ref: _load_base(ref, job.device))
+    return build_learner(run, bases, rows, transferred=transferred)
+
+
+def _trained_loras(run: RunConfig, store: Store) -> TrainedLoras | None:
+    """The finished LoRA run that a transfer starts from; None for a control that starts from nothing."""
+    if run.source is None:
+        return None
+    files = [f"artifact/{task}/adapter_model.safetensors" for task in run.data.tasks]
+    store.verify(run.source, files)
+    (base,) = store.read_run(run.source).bases
+    return TrainedLoras(store.run_folder(run.source) / "artifact", base, store.out / "cache" / "bases")
 
 
 def _source_folder(run: RunConfig, job: LaneJob, store: Store) -> Path | None:

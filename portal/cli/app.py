@@ -3,7 +3,6 @@
 Exit codes: 0 all done, 2 the user's mistake, 3 some runs failed, 130 interrupted.
 """
 
-import logging
 import os
 import sys
 import warnings
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A user's mistake (ValueError, OSError, a wrong command line) is one line on stderr, without a traceback;
     PORTAL_TRACEBACK=1 shows the traceback too.
     """
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the failure itself is told
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; the failure itself is told
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers|peft"
     )  # not the user's to mend

@@ -133,7 +133,16 @@ def tasks(
         }
         typer.echo(json.dumps(listed))
         return
-    headers = ["task", *SPLITS, "choices", "dropped", "duplicate", "equal choices", "shared clusters"]
+    headers = [
+        "task",
+        *SPLITS,
+        "choices",
+        "dropped",
+        "duplicate",
+        "repeated",
+        "equal choices",
+        "shared clusters",
+    ]
     print_table(
         [*headers, *(() if base is None else ("misaligned", "truncated"))],
         [

@@ -71,6 +71,8 @@ def evaluate(
         task: _rows(examples.examples(task, split), split, tokenizer, max_prompt, limit) for task in chosen
     }
     for task in chosen:
+        if not rows[task]:
+            raise ValueError(f"task {task!r} has no rows in split {split!r}")
         cut = sum(row.truncated > 0 for row in rows[task])
         if cut:
             warn(f"task {task!r}: {cut} of {len(rows[task])} prompts are cut to {max_prompt} tokens")
@@ -84,11 +86,11 @@ def evaluate(
         for task in chosen:
             with _injected(loaded, source, task):
                 summaries[task] = summarise(score_rows(loaded, rows[task]))
+    note = weights_note(base)
     if as_json:
-        typer.echo(json.dumps({"base": base, **_as_json(summaries)}))
+        typer.echo(json.dumps({"base": base, "weights": note, **_as_json(summaries)}))
         return
     _print_summaries(summaries)
-    note = weights_note(base)
     if note is not None:
         typer.echo(f"{base}: {note}")
 
@@ -136,6 +138,8 @@ def _rows(
     from portal.rows import encode_example
 
     rows = [encode_example(example, split, tokenizer, max_prompt=max_prompt) for example in examples]
+    if not rows:
+        return ()
     rows.sort(key=lambda row: row.id)
     return evaluation_rows(rows, limit or len(rows))
 
@@ -175,17 +179,16 @@ def _peft_adapter(base: "Base", folder: Path | None) -> Iterator[None]:
         yield
         return
     _check_adapter(base, folder)
-    from peft import PeftModel
+    from portal.peft_export import peft_adapted
 
-    model = PeftModel.from_pretrained(base.model, str(folder))
-    try:
+    with peft_adapted(base, folder):
         yield
-    finally:
-        model.unload()
 
 
 def _check_adapter(base: "Base", folder: Path) -> None:
     from safetensors import SafetensorError, safe_open
+
+    from portal.peft_export import BASE_RECORD
 
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
@@ -198,6 +201,12 @@ def _check_adapter(base: "Base", folder: Path) -> None:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged weights ({error})") from None
+    record = folder / BASE_RECORD
+    made_for = json.loads(record.read_bytes())["revision"] if record.is_file() else None
+    if made_for is not None and made_for != base.revision:
+        raise ValueError(
+            f"{folder}: made for a base of revision {made_for[:12]}, {base.name!r} is {base.revision[:12]}"
+        )
     if not shapes:
         raise ValueError(f"{path}: holds no tensors")
     for name, shape in shapes.items():

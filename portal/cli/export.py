@@ -1,5 +1,6 @@
 """`portal export`: adapters of an artifact as PEFT folders, merged weights, or a hub repository."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from portal.artifact import Artifact
     from portal.bases import Base
     from portal.peft_export import Layout
+
+MERGED = "merged"
 
 
 def export(
@@ -34,6 +37,7 @@ def export(
     push: Annotated[
         str | None, typer.Option(help="Also upload to this hub repository (org/name); needs a token.")
     ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new hub repository private.")] = False,
 ) -> None:
     """Write tasks' adapters in PEFT format; the base is loaded only to --check or to --merge."""
     from portal.artifact import load_artifact
@@ -56,13 +60,15 @@ def export(
             _merge(source, base, name, folder)
         typer.echo(f"{name}: {folder}")
     if push is not None:
-        typer.echo(f"pushed: {_push(push, out)}")
+        only = [f"{folder.relative_to(out) / '**'}" if folder != out else "**" for folder in folders.values()]
+        typer.echo(f"pushed: {_push(push, out, only, private=private)}")
 
 
 def claim_folder(folder: Path) -> None:
     """Make the output folder; OSError when it cannot be written, ValueError when it holds other files."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "adapter_config.json").is_file():
         raise ValueError(f"{folder}: holds other files; choose an empty folder with --out")
+    shutil.rmtree(folder / MERGED, ignore_errors=True)  # of an earlier export: no longer this adapter's
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".portal-write-test"
     probe.write_bytes(b"")
@@ -106,22 +112,27 @@ def _check(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
 def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
     from portal.peft_export import merge_task
 
-    merged = folder / "merged"
+    merged = folder / MERGED
     difference = merge_task(base, source.factors((task,)), source.config.adapter.scaling, merged)
     typer.echo(f"merged into {merged}: logits equal the injected adapter's to {difference:.1e}")
 
 
-def _push(repository: str, folder: Path) -> str:
-    """The address of the commit; ValueError, naming what to set, when the hub refuses."""
+def _push(repository: str, folder: Path, only: list[str], *, private: bool) -> str:
+    """The address of the commit of the files that match `only`; ValueError when the hub refuses."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from huggingface_hub.utils import HFValidationError
 
     api = HfApi()
     try:
-        api.create_repo(repository, exist_ok=True)
+        api.create_repo(repository, exist_ok=True, private=private)
         return str(
-            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="PorTAL adapters")
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=folder,
+                allow_patterns=only,
+                commit_message="PorTAL adapters",
+            )
         )
     except (HfHubHTTPError, OfflineModeIsEnabled, HFValidationError, OSError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -135,6 +135,7 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, S
                 "suite": suite.name,
                 "tasks": tasks,
                 "prompt_set": suite.prompt_set,
+                "files": {task: suite.files[task] for task in tasks if task in suite.files},
                 "size": request.examples,
                 "data_hash": examples_hash(suite, tasks),
             },
@@ -179,7 +180,9 @@ def _publish(artifact: Path, place: Path) -> None:
 
 
 def _print_scores(rows: list[dict[str, Any]]) -> None:
-    """Test accuracy of the last epoch, the mean over tasks, for each base."""
+    """Test accuracy of the last epoch, the mean over tasks, for each base, and what its weights are."""
+    from portal.known_bases import weights_note
+
     last = max(row["epoch"] for row in rows)
     table = []
     for base in dict.fromkeys(row["base"] for row in rows):
@@ -190,3 +193,7 @@ def _print_scores(rows: list[dict[str, Any]]) -> None:
         ]
         table.append([base, str(len(scored)), *(f"{mean:.4f}" for mean in means)])
     print_table(["base", "tasks", "chance", "acc", "acc_norm", "log_loss"], table)
+    for base in dict.fromkeys(row["base"] for row in rows):
+        note = weights_note(base)
+        if note is not None:
+            typer.echo(f"{base}: {note}")

@@ -36,7 +36,8 @@ class PackagedFile:
         if len(parts) == 1:
             return parts[0]
         joined = cache_folder() / "gguf" / f"{self.sha256[:20]}-{self.name}"
-        if not joined.is_file():
+        whole = sum(part.stat().st_size for part in parts)
+        if not joined.is_file() or joined.stat().st_size != whole:
             self._join(parts, joined)
         return joined
 

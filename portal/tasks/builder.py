@@ -3,6 +3,7 @@
 import hashlib
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from portal.tasks.example import Example
 from portal.tasks.record import Record, column_of
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VALIDATION_SHARE, VALIDATION_ROWS = 0.1, 500
 TEST_SHARE, TEST_ROWS = 0.2, 1000
 """Slices that are carved where a data set has none: so much of the rows, and no more than so many."""
@@ -39,20 +41,25 @@ class Lint:
     merged: dict[str, int] = field(default_factory=dict)  # rows with equal choices, made one
     duplicates: dict[str, int] = field(default_factory=dict)  # rows whose text the split has already
     shared_clusters: int = 0  # clusters of reported rows that training rows have too
+    repeated: int = 0  # test rows whose text training or validation rows have too
 
     def compare(self, splits: dict[str, list[Example]]) -> None:
         """Count repeated texts in each split, and the clusters that test shares with what precedes it."""
         clusters = {name: {example.cluster for example in examples} for name, examples in splits.items()}
-        for name, examples in splits.items():
-            texts = {(example.prompt, frozenset(example.choices)) for example in examples}
-            self.duplicates[name] = len(examples) - len(texts)
+        texts = {name: [_text_of(example) for example in examples] for name, examples in splits.items()}
+        self.duplicates = {name: len(every) - len(set(every)) for name, every in texts.items()}
+        before = {*texts["train"], *texts["validation"]}
+        self.repeated = sum(text in before for text in texts["test"])
         self.shared_clusters = len(clusters["test"] & (clusters["train"] | clusters["validation"]))
 
-    def counts(self) -> tuple[int, int, int, int]:
-        """Rows dropped, rows that repeat another of their split, rows with equal choices, shared clusters."""
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Rows dropped, rows that repeat another of their split, test rows that repeat one of another split,
+        rows with equal choices, and clusters that test rows share.
+        """
         return (
             sum(self.dropped.values()),
             sum(self.duplicates.values()),
+            self.repeated,
             sum(self.merged.values()),
             self.shared_clusters,
         )
@@ -70,6 +77,7 @@ class Lint:
             ],
             "equal_choices": self.merged,
             "duplicates": self.duplicates,
+            "repeated_in_test": self.repeated,
             "shared_clusters": self.shared_clusters,
         }
 
@@ -96,7 +104,7 @@ class Builder:
     licence: str
     columns: tuple[str, ...]
     draft: Callable[[Record], Draft | Dropped]
-    cluster: Callable[[Sequence[Record]], list[str]] | None = None  # None: every row for itself
+    cluster: Callable[[Sequence[Record]], list[str]] | None = None  # None: rows of the same text are one
     train: str = "train"
     validation: str | None = None
     test: str | None = "validation"
@@ -110,8 +118,8 @@ class Builder:
     def examples(self, read: Callable[[str], Sequence[Record]]) -> tuple[dict[str, list[Example]], Lint]:
         """Train, validation and test examples of what `read(split)` returns, and what was wrong with them.
 
-        Slices are carved by cluster, so that none is in two of them. Raises ValueError, naming task, split
-        and row, for a missing column or a malformed value.
+        Carved slices keep clusters whole; the rows from `test_from` on are cut by their place. Raises
+        ValueError, naming task, split and row, for a missing column or a malformed value.
         """
         lint = Lint()
         converted = {split: self._convert(split, read(split), lint) for split in self.splits}
@@ -144,11 +152,16 @@ class Builder:
             if isinstance(draft, Dropped):
                 lint.dropped[split, draft.reason] = lint.dropped.get((split, draft.reason), 0) + 1
                 continue
-            cluster = name if clusters is None else clusters[index]
-            example = Example(self.task, name, draft.prompt, draft.choices, draft.gold, cluster)
+            example = Example(self.task, name, draft.prompt, draft.choices, draft.gold, "")
+            cluster = _digest(*map(str, _text_of(example)))[:12] if clusters is None else clusters[index]
+            example = replace(example, cluster=cluster)
             examples.append(shuffle_choices(example))
         if not examples:
-            raise ValueError(f"task {self.task!r}, split {split!r}: no usable row among {len(records)}")
+            why = "; ".join(f"{n}: {reason}" for (of, reason), n in lint.dropped.items() if of == split)
+            raise ValueError(
+                f"task {self.task!r}, split {split!r}: no usable row among {len(records)}"
+                + (f" ({why})" if why else "")
+            )
         return examples
 
     def _clusters(self, split: str, records: Sequence[Record]) -> list[str] | None:
@@ -176,6 +189,20 @@ class Builder:
 
     def _where(self, split: str, index: int) -> str:
         return f"task {self.task!r}, split {split!r}, row {index}"
+
+
+def check_task_name(name: str) -> None:
+    """ValueError for a name that cannot be that of a folder: adapters are written under it."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no task name: letters, digits, '.', '_' and '-', at most 100, "
+            "the first one a letter or digit"
+        )
+
+
+def _text_of(example: Example) -> tuple[str, tuple[str, ...]]:
+    """What makes two rows the same question."""
+    return example.prompt, tuple(sorted(example.choices))
 
 
 def shuffle_choices(example: Example) -> Example:

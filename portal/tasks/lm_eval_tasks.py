@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FEWSHOT_SEED = 1234  # lm-eval's default
 _OUTPUT = "multiple_choice"
+_METRICS = {"acc", "acc_norm", "acc_mutual_info", "acc_bytes", "f1", "mcc", "brier_score"}
 
 
 def task_names() -> tuple[str, ...]:
@@ -109,7 +110,7 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
         task = _manager().load(group)["tasks"][name]
     except KeyError as error:
         raise ValueError(f"lm-eval task {name!r}: its rows have no {error} (a split or a column)") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"lm-eval task {name!r}: cannot be read ({_first_line(error)}); without the hub, name a folder "
             "of its rows with --data"
@@ -117,6 +118,13 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
     if task.OUTPUT_TYPE != _OUTPUT:
         raise ValueError(
             f"lm-eval task {name!r} is of type {task.OUTPUT_TYPE!r}; only {_OUTPUT} tasks can be used"
+        )
+    metrics = set(task._metric_fn_list)
+    if not metrics <= _METRICS or task.config.process_results is not None:
+        scored_by = ", ".join(sorted(metrics)) or "a rule of its own"
+        raise ValueError(
+            f"lm-eval task {name!r} is scored by {scored_by}; only tasks with one right answer can be used "
+            f"({', '.join(sorted(_METRICS))})"
         )
     task.set_fewshot_seed(FEWSHOT_SEED)
     return task
@@ -127,12 +135,8 @@ def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> li
     examples = []
     for index, doc in enumerate(docs):
         where = f"lm-eval task {name!r}, split {split!r}, row {index}"
-        context = task.fewshot_context(doc, task.config.num_fewshot or 0)
-        choices = task.doc_to_choice(doc)
-        requests = task.construct_requests(doc, context)[: len(choices)]
-        gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
-        pairs = [(str(request.args[0]), str(request.args[1])) for request in requests]
-        example = to_example(name, f"{split}-{index:06d}", pairs, _gold_index(where, gold, choices))
+        pairs, gold = _rendered(where, task, doc)
+        example = to_example(name, f"{split}-{index:06d}", pairs, gold)
         if isinstance(example, str):
             lint.dropped[split, example] = lint.dropped.get((split, example), 0) + 1
             continue
@@ -141,6 +145,25 @@ def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> li
     if not examples:
         raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row")
     return examples
+
+
+def _rendered(where: str, task: "ConfigurableTask", doc: dict[str, Any]) -> tuple[list[tuple[str, str]], int]:
+    """(context, continuation) of every choice, and which is right.
+
+    ValueError for a row that the task's own templates cannot read.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        context = task.fewshot_context(doc, task.config.num_fewshot or 0)
+        choices = task.doc_to_choice(doc)
+        requests = task.construct_requests(doc, context)[: len(choices)]
+        gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    except (TemplateError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
+        reason = f"no column {error}" if isinstance(error, KeyError) else _first_line(error)
+        raise ValueError(f"{where}: its templates cannot read the row: {reason}") from None
+    pairs = [(str(request.args[0]), str(request.args[1])) for request in requests]
+    return pairs, _gold_index(where, gold, choices)
 
 
 def _gold_index(where: str, gold: Any, choices: Sequence[str]) -> int:

@@ -28,13 +28,20 @@ def read_records(path: Path) -> list[Record]:
         if path.suffix == ".parquet":
             return pq.read_table(path).to_pylist()
         lines = path.read_text(encoding="utf-8").split("\n")  # JSON text may hold other line separators
-        records = [json.loads(line) for line in lines if line.strip()]
-    except (pa.ArrowInvalid, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        records = [_parsed(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
     for index, record in enumerate(records):
         if not isinstance(record, dict):
             raise ValueError(f"{path}, row {index}: not an object with named columns")
     return records
+
+
+def _parsed(number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from None
 
 
 def folder_records(folder: Path, split: str) -> list[Record]:
@@ -74,9 +81,11 @@ def hub_records(repo: str, config: str | None, revision: str | None, split: str)
     except GatedRepoError:
         raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
     except (RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
+        if "gated" in str(error):
+            raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
         hint = "" if os.environ.get("HF_TOKEN") else "; if it is private or gated, set HF_TOKEN"
         raise ValueError(f"{where}: not found on the hub ({_first_line(error)}){hint}") from None
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(
             f"{where}, split {split!r}: cannot be read ({_first_line(error)}); without the hub, name a "
             "folder of its rows with --data or PORTAL_DATA"

@@ -1,7 +1,8 @@
 """Task files: a user's own task without code, as YAML over the columns of a data set or as plain JSONL rows.
 
 task: capitals                     # default: the file's name
-data: rows                         # folder of SPLIT.parquet or SPLIT.jsonl, or one such file
+data: rows                         # folder of SPLIT.parquet or SPLIT.jsonl, or one file; rows of one file
+                                   # that names its splits say theirs in a column `split`
 hub: {repo: org/name, config: main, revision: COMMIT}       # instead of data
 splits: {train: train, validation: dev, test: validation}   # the publisher's; without test or validation
                                    # a slice is carved
@@ -21,7 +22,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from portal.config import Frozen, explain
-from portal.tasks.builder import Builder, Draft, Dropped, HubSource, clusters_by
+from portal.tasks.builder import Builder, Draft, Dropped, HubSource, check_task_name, clusters_by
 from portal.tasks.record import Record, column_of, folder_records, hub_records, read_records
 from portal.yaml_file import read_yaml
 
@@ -62,6 +63,8 @@ class TaskFile(Frozen):
     def _has_one_source(self) -> "TaskFile":
         if (self.data is None) == (self.hub is None):
             raise ValueError("give one of 'data' and 'hub'")
+        if self.task is not None:
+            check_task_name(self.task)
         return self
 
 
@@ -82,21 +85,23 @@ def _plain_rows(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]
     records = read_records(path)
     if not records:
         raise ValueError(f"{path}: no rows")
-    named = {record["split"] for record in records if "split" in record}
+    named = _named_splits(path, records)
     unknown = sorted(named - {"train", "validation", "test"})
     if unknown:
         raise ValueError(f"{path}: unknown split {unknown[0]!r}; known: train, validation, test")
-    if named and any("split" not in record for record in records):
-        raise ValueError(f"{path}: some rows name a split and some do not")
 
     def read(split: str) -> list[Record]:
         return [record for record in records if record.get("split", "train") == split]
 
-    def draft(record: Record) -> Draft:
+    def draft(record: Record) -> Draft | Dropped:
         prompt, choices, gold = record["prompt"], record["choices"], record["gold"]
         if not isinstance(prompt, str) or not isinstance(choices, list):
             raise ValueError("prompt must be text and choices a list of texts")
+        if _is_unlabelled(gold):
+            return Dropped("no label")
         return Draft(prompt, _spaced(choices), _gold_index(gold, choices, None))
+
+    check_task_name(path.stem)
 
     builder = Builder(
         path.stem,
@@ -111,6 +116,17 @@ def _plain_rows(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]
     return builder, read
 
 
+def _named_splits(path: Path, records: Sequence[Record]) -> set[str]:
+    """The splits that rows of one file name; empty where none does. ValueError when only some do."""
+    values = [record["split"] for record in records if record.get("split") is not None]
+    if values and len(values) < len(records):
+        raise ValueError(f"{path}: some rows name a split and some do not")
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"{path}: a split must be text, got {value!r}")
+    return set(values)
+
+
 def _clusters_of_column(records: Sequence[Record]) -> list[str]:
     return [str(record.get("cluster", index)) for index, record in enumerate(records)]
 
@@ -120,9 +136,8 @@ def _templates(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
         file = TaskFile.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error, TaskFile)}") from None
-    templates = [file.prompt] if isinstance(file.choices, str) else [file.prompt, *file.choices]
     try:
-        fields = {field for template in templates for field in _fields(template)}
+        fields = _template_fields(file)
     except ValueError as error:
         raise ValueError(f"{path}: a template is malformed: {error}") from None
     named = [*fields, file.gold, *file.cluster]
@@ -150,21 +165,46 @@ def _reader(file: TaskFile, folder: Path) -> Callable[[str], Sequence[Record]]:
     assert file.data is not None
     place = folder / file.data
     if place.is_file():
-        return lambda split: read_records(place)
+        return lambda split: _of_one_file(place, file.splits, split)
     return lambda split: folder_records(place, split)
 
 
+def _of_one_file(path: Path, splits: SplitNames, split: str) -> list[Record]:
+    """The rows of a split in one file; ValueError when splits are asked for that its rows do not name."""
+    records = read_records(path)
+    named = _named_splits(path, records)
+    if not named and (splits.validation is not None or splits.test is not None):
+        raise ValueError(
+            f"{path}: 'splits' asks for several, but its rows have no column 'split'; leave 'splits' out "
+            "(slices are then carved), or give a folder with a file for each"
+        )
+    return [record for record in records if not named or record["split"] == split]
+
+
 def _draft(file: TaskFile, record: Record) -> Draft | Dropped:
-    choices = (
-        list(column_of(record, file.choices))
-        if isinstance(file.choices, str)
-        else [_fill(template, record) for template in file.choices]
-    )
-    keys = None if file.keys is None else list(column_of(record, file.keys))
     gold = column_of(record, file.gold)
-    if gold is None or gold == "" or (gold == -1 and not isinstance(gold, bool)):
+    if _is_unlabelled(gold):
         return Dropped("no label")
+    if any(column_of(record, field) is None for field in _template_fields(file)):
+        return Dropped("a column of a template is null")
+    if isinstance(file.choices, str):
+        choices = _list_of(record, file.choices)
+    else:
+        choices = [_fill(template, record) for template in file.choices]
+    keys = None if file.keys is None else _list_of(record, file.keys)
     return Draft(_fill(file.prompt, record), _spaced(choices), _gold_index(gold, choices, keys))
+
+
+def _list_of(record: Record, column: str) -> list[Any]:
+    value = column_of(record, column)
+    if not isinstance(value, list):
+        raise ValueError(f"column {column!r} must hold a list, got {value!r}")
+    return value
+
+
+def _is_unlabelled(gold: Any) -> bool:
+    """Publishers write a missing label as null, as -1, or as an empty text."""
+    return gold is None or gold == "" or (gold == -1 and not isinstance(gold, bool))
 
 
 def _spaced(choices: Sequence[Any]) -> tuple[str, ...]:
@@ -192,8 +232,20 @@ def _gold_index(gold: Any, choices: Sequence[str], keys: Sequence[Any] | None) -
     return int(gold)
 
 
+def _template_fields(file: TaskFile) -> set[str]:
+    templates = [file.prompt] if isinstance(file.choices, str) else [file.prompt, *file.choices]
+    return {field for template in templates for field in _fields(template)}
+
+
 def _fields(template: str) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    """The columns a template names; ValueError for a conversion or a format, which would be ignored."""
+    names = []
+    for _, name, form, conversion in string.Formatter().parse(template):
+        if form or conversion:
+            raise ValueError(f"{template!r} has a conversion or format; only {{column}} is understood")
+        if name is not None:
+            names.append(name)
+    return names
 
 
 def _fill(template: str, record: Record) -> str:

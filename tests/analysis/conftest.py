@@ -22,8 +22,9 @@ def row(**values: object) -> dict:
         "acc_norm": 0.5, "acc_norm_unit": "chars", "log_loss": 1.0, "gold_tokens": 100, "train_tokens": None,
         "train_flops": None, "trained_params": None, "wall_s": None, "device": "cpu",
     }  # fmt: skip
-    assert set(values) <= set(plain) | {"eval_set"}, values
+    assert set(values) <= set(plain) | {"eval_set", "label"}, values
     line = {**plain, **values}
+    line.setdefault("label", line["method"])
     line.setdefault("eval_set", hashlib.sha256(f"{line['task']} {line['split']}".encode()).hexdigest())
     return line
 

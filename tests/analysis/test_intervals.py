@@ -14,8 +14,8 @@ from analysis.runs import Cell, Variant, gather_runs
 from portal.results import PREDICTIONS
 from tests.analysis.conftest import StudyBuilder
 
-FIRST = Cell("big", Variant("portal", "q,v", 8, None), 8)
-SECOND = Cell("big", Variant("lora", "q,v", 8, None), 8)
+FIRST = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
+SECOND = Cell("big", Variant("lora", "lora", "q,v", 8, None), 8)
 
 
 def outcomes_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskOutcomes:
@@ -111,7 +111,7 @@ def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBu
 def test_lift_has_no_interval_when_the_lora_hardly_rises() -> None:
     right = {"p": np.arange(100) < 50, "l": np.arange(100) < 51, "b": np.arange(100) < 50}
     draws, points = draw_outcomes({"a": outcomes_of(right, 1)}, num_draws=500, seed=0)
-    base = Cell("big", Variant("base", None, None, None), None)
+    base = Cell("big", Variant("base", "base", None, None, None), None)
     bootstrap = Bootstrap({FIRST: {0: "p"}, SECOND: {0: "l"}, base: {None: "b"}}, draws, points, 0)
     interval = bootstrap.lift(FIRST, base, SECOND)
     assert interval.value is None

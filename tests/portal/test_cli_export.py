@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.utils import filter_repo_objects
 from safetensors import safe_open
 
 from portal.adapt import AdapterHooks, Segment
@@ -122,3 +124,29 @@ def test_a_check_on_other_weights_than_the_artifacts_is_refused(
     assert main(command) == 2
 
     assert "the run was planned with 000000000000" in only_line(capsys)
+
+
+def test_merged_weights_of_an_earlier_export_do_not_stay(world: Path, tmp_path: Path) -> None:
+    arguments = ["export", str(world / "ported"), "--out", str(tmp_path / "a"), "--task"]
+    assert main([*arguments, "sums", "--merge"]) == 0
+    assert (tmp_path / "a" / "merged").is_dir()
+
+    assert main([*arguments, "names"]) == 0
+
+    assert not (tmp_path / "a" / "merged").exists()
+
+
+def test_a_push_sends_only_what_was_exported(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: dict[str, object] = {}
+    monkeypatch.setattr(HfApi, "create_repo", lambda api, repository, **options: sent.update(options))
+    monkeypatch.setattr(HfApi, "upload_folder", lambda api, **options: sent.update(options) or "address")
+    (tmp_path / "secret.txt").write_text("mine")
+    out = ["--out", str(tmp_path)]
+
+    assert main(["export", str(world / "ported"), "--all", *out, "--push", "a/b", "--private"]) == 0
+
+    kept = list(filter_repo_objects(["secret.txt", "sums/README.md"], allow_patterns=sent["allow_patterns"]))
+    assert kept == ["sums/README.md"]
+    assert sent["private"] is True

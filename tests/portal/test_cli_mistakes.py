@@ -9,6 +9,7 @@ import pytest
 from portal.cli import main
 from sweeps.lease import acquire
 from tests.portal.command_line import only_line, write_study
+from tests.portal.tiny import character_tokenizer, make_model
 
 MISTAKES = {
     "command": (["swep"], "'swep'", "sweep"),
@@ -240,3 +241,55 @@ def test_a_split_without_rows_is_refused_before_anything_is_trained(
     assert code == 2
     assert "test.jsonl: no rows" in only_line(capsys)
     assert not (tmp_path / "o" / "runs").exists()
+
+
+def test_an_adapter_for_other_weights_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(tmp_path / "a")]) == 0
+    make_model("gemma3", hidden=24, layers=2, seed=9).save_pretrained(tmp_path / "other")
+    character_tokenizer(bos=True).save_pretrained(tmp_path / "other")
+    capsys.readouterr()
+
+    code = main(
+        [
+            "eval",
+            "--base",
+            str(tmp_path / "other"),
+            "--data",
+            str(world / "data"),
+            "--adapter",
+            str(tmp_path / "a"),
+        ]
+    )
+
+    assert code == 2
+    assert "made for a base of revision" in capsys.readouterr().err
+
+
+def test_an_adapter_that_peft_would_bind_in_part_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = tmp_path / "adapter"
+    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(adapter)]) == 0
+    config = json.loads((adapter / "adapter_config.json").read_bytes())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "target_modules": ["q_proj"]}))
+    capsys.readouterr()
+
+    code = main(["eval", "--base", "tiny-gemma3", "--data", str(world / "data"), "--adapter", str(adapter)])
+
+    assert code == 2
+    assert "peft adapts 2 projections of 'tiny-gemma3', the adapter has 4" in capsys.readouterr().err
+
+
+def test_a_split_without_rows_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"{n}?", "choices": [" a", " b"], "gold": 0, "split": "test"} for n in range(3)]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+
+    code = main(["eval", "--base", "tiny-gemma3", "--tasks", str(path), "--split", "train"])
+
+    assert code == 2
+    assert "no usable row among 0" in capsys.readouterr().err

@@ -20,6 +20,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("data", "tasks", 1): "other",
     ("data", "tasks", 2): "other",
     ("data", "prompt_set"): "other",
+    ("data", "files", "sums"): "MIT",
     ("data", "size"): None,
     ("data", "eval_size"): 7,
     ("data", "max_prompt"): 7,
@@ -33,6 +34,11 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("hypernet", "hidden"): 17,
     ("hypernet", "d_core"): 13,
     ("train", "epochs"): 3,
+    ("train", "rounds_per_epoch"): 3,
+    ("train", "min_steps"): 3,
+    ("train", "task_gradients"): "norm_equalized",
+    ("train", "choice_loss"): 1.0,
+    ("train", "engine"): "peft",
     ("train", "batch_size"): 3,
     ("train", "lr"): 0.02,
     ("train", "lr_latent"): 0.02,
@@ -46,6 +52,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("seed",): 1,
     ("source",): "1" * 16,
     ("source_bases",): ["other"],
+    ("transfer",): "project",
 }
 
 
@@ -73,12 +80,14 @@ def explanation(raw: dict[str, Any]) -> str:
 
 
 def test_the_changes_below_touch_every_field_of_a_run() -> None:
-    assert set(CHANGES) == leaves(json.loads(make_run("portal", "tiny").canonical_json()))
+    run = make_run("portal", "tiny", data={"files": {"sums": "not stated"}})
+    assert set(CHANGES) == leaves(json.loads(run.canonical_json()))
 
 
 @pytest.mark.parametrize("path", CHANGES, ids=lambda path: ".".join(map(str, path)))
 def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
-    run = make_run("portal", "tiny")
+    methods = {("transfer",): "cross_lora", ("train", "engine"): "lora"}
+    run = make_run(methods.get(path, "portal"), "tiny", data={"files": {"sums": "not stated"}})
     raw = changed(run, path, CHANGES[path])
     if path == ("method",):
         raw["source"] = None  # a source run takes none
@@ -89,7 +98,7 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
 def test_the_key_of_a_run_is_pinned() -> None:
     run = make_run("source", "one", "two")
 
-    assert run.key == "c7253ea98e574d31"
+    assert run.key == "9b1ef399fc327a6c"
 
 
 def test_a_config_read_back_from_its_json_is_equal_and_has_the_same_key() -> None:
@@ -164,7 +173,7 @@ def test_modules_must_be_some_without_repeats(modules: list[str]) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("part", ["adapter", "hypernet", "train", "seed", "source"])
+@pytest.mark.parametrize("part", ["adapter", "hypernet", "train", "seed", "source", "transfer"])
 def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_others(
     method: str, part: str
 ) -> None:
@@ -175,6 +184,7 @@ def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_ot
         "train": TrainConfig(),
         "seed": 0,
         "source": "0" * 16,
+        "transfer": "coordinate",
     }
     has = getattr(run, part) is not None
     raw = run.model_dump() | {part: None if has else others[part]}

@@ -52,7 +52,7 @@ def hub() -> Iterator[str]:
         (["tasks", "--tasks", "copa"], ["data set 'aps/super_glue' (copa)", "HF_TOKEN"]),
         (
             ["export", "org/gated-artifact", "--all", "--out", "{t}"],
-            ["org/gated-artifact", "neither a folder nor an artifact the hub gives us"],
+            ["artifact 'org/gated-artifact'", "is gated", "set HF_TOKEN"],
         ),
     ],
     ids=["gated base", "absent base", "absent data set", "gated artifact"],

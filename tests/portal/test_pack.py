@@ -17,6 +17,7 @@ from portal.rows import RowTable
 from portal.sites import MODULE_PATHS
 from tests.portal.tiny import make_base, make_row, make_rows, make_run
 
+CHOICES = TrainConfig(epochs=2, lr=3e-3, choice_loss=2.0, task_gradients="norm_equalized", min_steps=8)
 WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=6, alpha=12)
 
 
@@ -65,6 +66,8 @@ def mixed_runs() -> list[RunConfig]:
         make_run("lora", "target", adapter=WIDE, train=TrainConfig(epochs=1, lr=1e-2, batch_size=3)),
         make_run("hypernet", "target", seed=1, data={"size": 5}),
         make_run("portal", "target", seed=2, train=TrainConfig(epochs=3, lr=3e-3, schedule="linear")),
+        make_run("portal", "target", seed=3, train=CHOICES),
+        make_run("lora", "target", seed=1, train=TrainConfig(epochs=1, engine="peft", rounds_per_epoch=5)),
         make_run("base", "target"),
     ]
 

@@ -161,7 +161,7 @@ def test_two_exports_of_the_same_factors_are_the_same_bytes(tmp_path: Path) -> N
     export(tmp_path / "two", base, ALL)
 
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    assert names == ["README.md", "adapter_config.json", "adapter_model.safetensors", "portal_base.json"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 

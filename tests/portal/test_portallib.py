@@ -9,7 +9,12 @@ import torch
 from portallib.config import PortalConfig
 from portallib.data import ChoiceDataset, ChoiceExample
 from portallib.evaluation import PortalBase, PortalEvaluator, PortalInjector, collate_gold_batch
-from portallib.training import PortalCoreTrainer, PortalTrainingConfig, _update_ema
+from portallib.training import (
+    PortalAdapterRefitter,
+    PortalCoreTrainer,
+    PortalTrainingConfig,
+    _update_ema,
+)
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -17,7 +22,7 @@ from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.artifact import load_artifact
 from portal.balance import LossEMA
 from portal.bases import Base
-from portal.config import AdapterConfig
+from portal.config import AdapterConfig, TrainConfig
 from portal.forward import slot_losses
 from portal.hypernet_learner import HypernetLearner
 from portal.pack import Pack
@@ -155,6 +160,52 @@ def test_joint_rounds_give_portallibs_gradients(bases: dict[str, Base], modules:
         for name, peer in peers.items():
             assert peer.norm() > 0, name
             assert relative_difference(own[name], peer) < TOLERANCES[number], name
+
+
+@pytest.mark.parametrize("options", [{}, {"task_gradients": "norm_equalized", "choice_loss": 3.0}])
+@pytest.mark.parametrize("name", ["qwen", "gemma"])
+def test_refit_rounds_give_portallibs_gradients(
+    bases: dict[str, Base], name: str, options: dict[str, str | float], tmp_path: Path
+) -> None:
+    other = next(base for key, base in bases.items() if key != name)
+    source_learner({other.name: other}, ("q", "v")).save_artifact(tmp_path)
+    peer_source = portallib.PortalModel.from_pretrained(str(tmp_path / other.name))
+    train = TrainConfig(epochs=len(TOLERANCES), lr=1e-2, clip_norm=1e9, evaluate="last_epoch", **options)
+    run = make_run("portal", name, data={"size": BATCH}, train=train)
+    target = {name: bases[name]}
+    rows = {name: row_table(bases[name])}
+    learner = HypernetLearner(run, target, rows, source=load_artifact(tmp_path / other.name))
+    refitter = PortalAdapterRefitter(
+        peer_source,
+        peer_base(bases[name]),
+        peer_dataset(),
+        config=PortalTrainingConfig.from_portal_config(
+            peer_source.config,
+            epochs=len(TOLERANCES),
+            batch_size=BATCH,
+            learning_rate=1e-2,
+            grad_clip=0.0,
+            gradient_checkpointing=False,
+            refit_gradient_strategy=options.get("task_gradients", "sum"),
+            refit_choice_loss_weight=options.get("choice_loss", 0.0),
+        ),
+    )
+    generator = torch.Generator().manual_seed(6)  # away from zero outputs, where inputs have no gradient
+    with torch.no_grad():
+        for parameter in learner.converters[name].parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    refitter.alignment.load_state_dict(learner.converters[name].state_dict())
+
+    ours = gradients_at_steps(
+        dict(learner.converters[name].named_parameters()), lambda: steps(Pack(target, rows, [learner]))
+    )
+    theirs = gradients_at_steps(dict(refitter.alignment.named_parameters()), refitter.refit)
+
+    assert len(ours) == len(theirs) == len(TOLERANCES)
+    for number, (own, peers) in enumerate(zip(ours, theirs, strict=True)):
+        for key, peer in peers.items():
+            assert peer.norm() > 0, key
+            assert relative_difference(own[key], peer) < TOLERANCES[number], key
 
 
 def steps(pack: Pack) -> None:

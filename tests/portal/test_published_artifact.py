@@ -92,4 +92,4 @@ def test_one_that_the_hub_does_not_have_is_refused_in_a_line(
 
     assert main(command) == 2
 
-    assert "neither a folder nor an artifact the hub gives us" in capsys.readouterr().err
+    assert "artifact 'RampPublic/portal-none': cannot be read from" in capsys.readouterr().err

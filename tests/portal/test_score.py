@@ -96,7 +96,7 @@ def test_a_sliding_window_that_is_ignored_would_show() -> None:
 def test_eager_attention_is_refused_because_its_masks_are_silently_wrong(any_base: Base) -> None:
     any_base.model.set_attn_implementation("eager")
 
-    with pytest.raises(ValueError, match=f"needs sdpa attention, base {any_base.name!r} was loaded with"):
+    with pytest.raises(ValueError, match=f"need sdpa attention, base {any_base.name!r} was loaded with"):
         score_rows(any_base, [LABELS])
 
 

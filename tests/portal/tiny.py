@@ -17,7 +17,15 @@ from transformers import (
 )
 
 from portal.bases import Base
-from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
+from portal.config import (
+    TRANSFERS,
+    AdapterConfig,
+    BaseRef,
+    DataConfig,
+    HypernetConfig,
+    RunConfig,
+    TrainConfig,
+)
 from portal.hypernet import Factors
 from portal.rows import Row, RowTable, encode_example
 from portal.sites import find_sites, group_sites
@@ -114,7 +122,8 @@ def make_rows(base: Base, *, count: int = 11) -> RowTable:
 
 
 def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
-    trains = method != "base"
+    trains = method not in ("base", *TRANSFERS)
+    transfers = method in ("cross_lora", "copy_lora", "random_lora")
     generates = method in ("hypernet", "source", "portal")
     data = {
         "suite": "test",
@@ -126,11 +135,12 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
     }
     parts = {
         "data": DataConfig(**(data | changes.pop("data", {}))),
-        "adapter": AdapterConfig(modules=("q", "v"), rank=4, alpha=8) if trains else None,
+        "adapter": AdapterConfig(modules=("q", "v"), rank=4, alpha=8) if method != "base" else None,
         "hypernet": HypernetConfig(d_latent=10, d_layer=6, hidden=16, d_core=12) if generates else None,
         "train": TrainConfig(epochs=2, lr=1e-2) if trains else None,
-        "seed": 0 if trains else None,
-        "source": "0" * 16 if method == "portal" else None,
+        "seed": 0 if trains or transfers else None,
+        "source": "0" * 16 if transfers or method == "portal" else None,
+        "transfer": "coordinate" if method in ("cross_lora", "random_lora") else None,
     }
     refs = tuple(BaseRef(name=name, revision=f"digest-{name}") for name in bases)
     return RunConfig(method=method, bases=refs, **(parts | changes))

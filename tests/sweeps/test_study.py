@@ -67,6 +67,58 @@ def test_an_override_changes_one_target_only(tmp_path):
     assert changed == {"mini-qwen3-s": (8, 1e-3, 2), "mini-qwen3-m": (4, 2e-5, 2)}
 
 
+CROSSED = """
+  cross_lora: {}
+  projected: {method: cross_lora, transfer: project, source_base: mini-qwen3-m}
+  random_lora: {seeds: [1]}
+  zero_lora: {}
+"""
+
+
+def test_a_transfer_brings_the_lora_it_starts_from(tmp_path):
+    text = TINY.replace("targets: [mini-qwen3-s]", "targets: [mini-qwen3-s, mini-qwen3-m]") + CROSSED
+
+    study = load(tmp_path, text)
+
+    crossed = [run for run in study.runs if study.labels[run.key] == "cross_lora"]
+    assert {(run.bases[0].name, run.seed) for run in crossed} == {
+        (name, seed) for name in ("mini-qwen3-s", "mini-qwen3-m") for seed in (0, 1)
+    }
+    for run in crossed:
+        lora = study.by_key[run.source]
+        assert (lora.method, lora.bases[0].name, lora.seed) == ("lora", "mini-qwen3-xs", run.seed)
+        assert (lora.adapter, lora.data) == (run.adapter, run.data)
+        assert study.labels[lora.key] == "lora"
+    projected = [run for run in study.runs if study.labels[run.key] == "projected"]
+    assert {run.bases[0].name for run in projected} == {"mini-qwen3-s"}
+    assert {run.transfer for run in projected} == {"project"}
+    assert {run.seed for run in study.runs if run.method == "random_lora"} == {1}
+    assert {run.seed for run in study.runs if run.method == "zero_lora"} == {None}
+    order = [run.key for run in study.runs]
+    assert all(order.index(run.source) < order.index(run.key) for run in crossed + projected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("cross_lora: {}", "cross_lora: {source: lorra}"), "no lora method 'lorra'; did you mean 'lora'"),
+        (("cross_lora: {}", "cross_lora: {source_base: mini-qwen3-z}"), "is no base of the study; did you"),
+        (("cross_lora: {}", "cross_lora: {size: 8}"), "method 'cross_lora' takes no 'size'"),
+        (("cross_lora: {}", "cross_lora: {transfer: rotate}"), "methods.cross_lora.transfer"),
+        (("eval_size: 4", "eval_size: 4\nprecision: 4bit"), "does not keep; leave 'precision' out"),
+        (("  lora: {size: 8", "  lora: {method: hypernet, size: 8"), "no method 'lora' to start from"),
+    ],
+)
+def test_a_mistake_in_a_transfer_is_one_line_that_names_it(tmp_path, change, message):
+    text = (TINY + CROSSED.replace(", source_base: mini-qwen3-m", "")).replace(*change)
+
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path, text)
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

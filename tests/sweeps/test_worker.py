@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.collect import status
+from portal.results import RESULTS, read_table
+from sweeps.collect import collect, status
 from sweeps.launch import run_study
 from sweeps.lease import LeaseLost
 from sweeps.plan import plan_study
@@ -103,6 +104,42 @@ def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -
     assert status(study, tmp_path / "out")["failed"] == 2
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
     assert (again.exit_code, again.trained) == (3, 0)
+
+
+def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        TINY.replace("seeds: [0, 1]", "seeds: [0]")
+        + """
+  cross_lora: {}
+  random_lora: {}
+  zero_lora: {}
+"""
+    )
+    study = load_study(path)
+
+    outcome = run_study(study, tmp_path / "out", executor="local", console=silent())
+
+    assert outcome.exit_code == 0
+    table = read_table(collect(study, tmp_path / "out") / "results.parquet", RESULTS).to_pylist()
+    last = {(row["label"], row["base"], row["task"], row["split"]): row for row in table}
+    for task in study.tasks:
+        base, zero = (last[name, "mini-qwen3-s", task, "test"] for name in ("base", "zero_lora"))
+        assert (zero["acc"], zero["acc_norm"]) == (base["acc"], base["acc_norm"])
+        assert zero["log_loss"] == pytest.approx(base["log_loss"], rel=1e-6)
+        crossed, random_one = (
+            last[name, "mini-qwen3-s", task, "test"] for name in ("cross_lora", "random_lora")
+        )
+        assert crossed["sources"] == ["mini-qwen3-xs"]
+        assert crossed["norm_ratio"] == pytest.approx(random_one["norm_ratio"], rel=1e-3)
+        assert crossed["log_loss"] != base["log_loss"]
+    for method in ("lora", "cross_lora"):
+        run = next(run for run in study.runs if run.method == method and run.bases[0].name == "mini-qwen3-s")
+        card = Store(tmp_path / "out").run_folder(run.key) / "artifact" / "counting" / "README.md"
+        accuracy = last[method, "mini-qwen3-s", "counting", "test"]["acc"]
+        assert f"accuracy {accuracy:.3f}" in card.read_text()
+    again = run_study(study, tmp_path / "out", executor="local", console=silent())
+    assert (again.exit_code, again.trained) == (0, 0)
 
 
 def test_a_worker_without_its_driver_commits_nothing(tiny_study: Study, tmp_path: Path) -> None:

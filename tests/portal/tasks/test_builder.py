@@ -81,7 +81,7 @@ def test_faulty_rows_are_counted_by_reason_and_repeated_ones_stay() -> None:
     }
     assert lint.merged["train"] == 1
     assert lint.duplicates == {"train": 1, "validation": 0, "test": 0}
-    assert lint.counts() == (3, 1, 1, 0)
+    assert lint.counts() == (3, 1, 10, 1, 10)
     assert len(splits["train"]) == 11
 
 

@@ -1,5 +1,6 @@
 """Conformance with lm-eval 0.4.13: the same strings, log-likelihoods, and accuracies of every document."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -185,3 +186,22 @@ def test_a_task_that_generates_text_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="'gsm8k' is of type 'generate_until'; only multiple_choice tasks"):
         load_lm_eval_task("gsm8k", tmp_path)
+
+
+@needs_rows
+def test_a_task_with_several_right_answers_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "truthfulqa_mc1", tmp_path / "truthfulqa_mc2")
+    with pytest.raises(ValueError, match=r"'truthfulqa_mc2' is scored by .*only tasks with one right answer"):
+        load_lm_eval_task("truthfulqa_mc2", tmp_path)
+
+
+@needs_rows
+def test_a_row_that_the_tasks_templates_cannot_read_is_named(folder: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(folder / "copa" / "validation.parquet").slice(0, 4).to_pylist()
+    rows[2]["premise"] = None
+    for split in ("train", "validation"):
+        (tmp_path / "copa").mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "copa" / f"{split}.parquet")
+
+    with pytest.raises(ValueError, match="lm-eval task 'copa', split 'validation', row 2: its templates"):
+        load_lm_eval_task("copa", tmp_path)

@@ -9,6 +9,7 @@ import pytest
 from portal.cli.app import main
 from portal.suites import load_suite, open_suite
 from portal.tasks.example import SPLITS, Example
+from sweeps.study import load_study
 
 YAML = """
 task: capitals
@@ -196,3 +197,65 @@ def test_a_name_that_the_suite_has_is_refused(tmp_path: Path) -> None:
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such task file"):
         open_suite(None, [str(tmp_path / "mine.yaml")])
+
+
+def test_rows_of_one_data_file_are_told_apart_by_their_split_column(tmp_path: Path) -> None:
+    rows = [row | {"split": "dev" if index < 6 else "train"} for index, row in enumerate(capitals(0, 40))]
+    write_jsonl(tmp_path / "all.jsonl", rows)
+    path = tmp_path / "capitals.yaml"
+    path.write_text(YAML.replace("data: rows", "data: all.jsonl").replace("held_out", "dev"))
+
+    suite, _ = open_suite(None, [str(path)])
+
+    prompts = {split: {e.prompt for e in suite.examples("capitals", split)} for split in SPLITS}
+    assert len(prompts["test"]) == 6
+    assert not prompts["test"] & (prompts["train"] | prompts["validation"])
+
+
+def test_splits_that_one_data_file_does_not_name_are_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "all.jsonl", capitals(0, 40))
+    path = tmp_path / "capitals.yaml"
+    path.write_text(YAML.replace("data: rows", "data: all.jsonl"))
+    suite, _ = open_suite(None, [str(path)])
+
+    with pytest.raises(ValueError, match="its rows have no column 'split'; leave 'splits' out"):
+        suite.examples("capitals", "test")
+
+
+def test_a_choices_column_must_hold_lists(tmp_path: Path) -> None:
+    suite, _ = open_suite(None, [write_capitals(tmp_path, YAML.replace('["{a}", "{b}"]', "a"))])
+
+    with pytest.raises(ValueError, match="row 0: column 'a' must hold a list, got 'City 0'"):
+        suite.examples("capitals", "train")
+
+
+def test_a_row_with_a_null_in_a_template_is_dropped_and_counted(tmp_path: Path) -> None:
+    path = write_capitals(tmp_path)
+    write_jsonl(tmp_path / "rows" / "train.jsonl", [*capitals(0, 40), {**capitals(50, 1)[0], "b": None}])
+
+    suite, _ = open_suite(None, [path])
+
+    assert suite.lint("capitals").reasons() == ["1 of split train: a column of a template is null"]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", ".hidden", ""])
+def test_a_task_name_that_is_no_folder_name_is_refused(name: str, tmp_path: Path) -> None:
+    path = write_capitals(tmp_path, YAML.replace("task: capitals", f"task: {name!r}"))
+
+    with pytest.raises(ValueError, match="is no task name"):
+        open_suite(None, [path])
+
+
+def test_a_study_finds_task_files_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_capitals(tmp_path / "studies")
+    study = tmp_path / "studies" / "own.yaml"
+    study.write_text(
+        "name: own\ntasks: [fact_qa, capitals.yaml]\nseeds: [0]\nsources: [mini-qwen3-xs]\n"
+        "targets: [mini-qwen3-xs]\nmethods: {base: {}, lora: {size: 8}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    runs = load_study(study).runs
+
+    assert runs[0].data.tasks == ("fact_qa", "capitals")
+    assert runs[0].data.files == {"capitals": "MIT"}
