@@ -178,7 +178,7 @@ def _main_row(
         line.cell.variant.settings or DASH,
         DASH if line.cell.size is None else str(line.cell.size),
         format_spread(line.acc),
-        DASH if line.cell.method == "base" else str(line.acc.n),
+        DASH if _has_no_seed(line) else str(line.acc.n),
         format_percent(line.lift),
         lift_interval(line, comparison, bootstrap),
         format_percent(line.retention),
@@ -213,7 +213,7 @@ def _short_of_seeds(lines: Sequence[Summary]) -> list[str]:
     return [
         f"{_name(line.cell)}: {line.acc.n} of {most} seeds"
         for line in lines
-        if line.cell.method != "base" and 0 < line.acc.n < most
+        if not _has_no_seed(line) and 0 < line.acc.n < most
     ]
 
 
@@ -229,3 +229,8 @@ def _absent_lines(comparison: Comparison, info: StudyInfo) -> list[AbsentRun]:
     if "lora" not in shown:
         absent.setdefault("lora", AbsentRun(method="lora", base=comparison.base))
     return list(absent.values())
+
+
+def _has_no_seed(line: Summary) -> bool:
+    """The frozen base and the zero update: nothing in them is drawn."""
+    return all(seed is None for seed in line.seeds)

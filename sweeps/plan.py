@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from portal.bases import base_sites, check_precision, load_tokenizer
+from portal.batches import num_batches
 from portal.config import TRANSFERS, RunConfig
+from portal.devices import Device
 from portal.lora_transfer import check_transfer
 from portal.sites import check_rank
 from portal.suites import Suite
 from portal.tasks.example import SPLITS
+from sweeps.forecast import START_S, Forecast, Work, duration, forecast
 from sweeps.store import Store, check_writable, pack_key
 from sweeps.study import Study, stage_of
 
@@ -61,6 +64,7 @@ class Plan:
     failed: tuple[str, ...]
     packs: tuple[PlannedPack, ...]
     costs: dict[str, float]  # of every run, by key
+    works: dict[str, Work]  # of every run, by key
 
     @cached_property
     def missing(self) -> tuple[RunConfig, ...]:
@@ -86,7 +90,18 @@ class Plan:
             for lane in own
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def forecasts(self, device: Device) -> list[Forecast]:
+        """What every pack is predicted to take on `device`."""
+        return [
+            forecast(pack.runs, [self.works[run.key] for run in pack.runs], device) for pack in self.packs
+        ]
+
+    def totals(self, forecasts: Sequence[Forecast]) -> tuple[float, float]:
+        """Device-hours as packed, each base loaded once, and with every run in a process of its own."""
+        starts = START_S / 3600 * len({pack.bases for pack in self.packs})
+        return starts + sum(each.hours for each in forecasts), sum(each.hours_alone for each in forecasts)
+
+    def to_json(self, device: Device) -> dict[str, Any]:
         """A value for `plan --json`."""
         return {
             "study": self.study.name,
@@ -102,28 +117,34 @@ class Plan:
                     "methods": sorted({run.method for run in pack.runs}),
                     "runs": [run.key for run in pack.runs],
                     "needs": list(pack.needs),
-                    "flops": 2 * pack.cost,
+                    "flops": predicted.flops,
+                    "memory_bytes": predicted.memory_bytes,
+                    "hours": predicted.hours,
+                    "hours_alone": predicted.hours_alone,
                 }
-                for pack in self.packs
+                for pack, predicted in zip(self.packs, self.forecasts(device), strict=True)
             ],
+            "device": {"name": device.name, "memory_bytes": device.memory_bytes},
         }
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Lines for a table: stage, what, runs, share of the whole cost, key."""
-        total = sum(pack.cost for pack in self.packs) or 1.0
+    def rows(self, forecasts: Sequence[Forecast]) -> list[tuple[str, ...]]:
+        """Lines for a table with PLAN_HEADERS."""
         return [
             (
                 STAGE_NAMES[pack.stage],
                 pack.label,
                 str(len(pack.runs)),
-                f"{100 * pack.cost / total:.1f} %",
+                f"{predicted.memory_bytes / 2**30:.1f} GiB",
+                f"{predicted.flops:.1e}",
+                duration(predicted.hours),
+                duration(predicted.hours_alone),
                 pack.key,
             )
-            for pack in self.packs
+            for pack, predicted in zip(self.packs, forecasts, strict=True)
         ]
 
 
-PLAN_HEADERS = ("stage", "pack", "runs", "share of cost", "key")
+PLAN_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
 
 
 def plan_study(study: Study, out: Path) -> Plan:
@@ -141,7 +162,8 @@ def plan_study(study: Study, out: Path) -> Plan:
         if key not in done and (failure := store.failure(key)) is not None and not failure["lost"]
     )
     estimate = _Estimate(suite, study.tasks, num_rows)
-    costs = {run.key: estimate.cost(run) for run in study.runs}
+    works = {run.key: estimate.work(run) for run in study.runs}
+    costs = {run.key: estimate.cost(run, works[run.key]) for run in study.runs}
     finished = {*done, *failed}
     packs = []
     for key, members in group_packs(study, store.recorded_packs()):
@@ -150,7 +172,7 @@ def plan_study(study: Study, out: Path) -> Plan:
             keys = tuple(run.key for run in members)
             packs.append(PlannedPack(key, stage_of(left[0]), keys, left, sum(costs[run.key] for run in left)))
     packs.sort(key=lambda pack: (_urgency(pack), -pack.cost, pack.key))
-    return Plan(study, out, done, failed, tuple(packs), costs)
+    return Plan(study, out, done, failed, tuple(packs), costs, works)
 
 
 def _check_shapes(study: Study) -> None:
@@ -217,24 +239,38 @@ class _Estimate:
         self._num_scored = {
             task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
         }
-        lengths = [
-            len(example.prompt) + sum(len(choice) for choice in example.choices)
-            for task in tasks
-            for example in suite.examples(task, "validation")[:50]
-        ]
-        self._tokens = sum(lengths) / len(lengths) / _CHARS_PER_TOKEN
+        sample = [example for task in tasks for example in suite.examples(task, "validation")[:50]]
+        prompts = sum(len(example.prompt) for example in sample)
+        choices = sum(len(choice) for example in sample for choice in example.choices)
+        answers = sum(len(example.choices[example.gold]) for example in sample)
+        self._tokens = (prompts + choices) / len(sample) / _CHARS_PER_TOKEN  # of a row with all its choices
+        self._row_tokens = (prompts + answers) / len(sample) / _CHARS_PER_TOKEN  # of one to train on
         self._weights: dict[str, int] = {}
 
-    def cost(self, run: RunConfig) -> float:
+    def work(self, run: RunConfig) -> Work:
+        """How much a run trains and scores on each of its bases."""
         data, train = run.data, run.train
         scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
-        rows, passes = 0, 1
-        if train is not None:
-            sizes = [min(data.size or count, count) for count in self._num_rows.values()]
-            whole = len(sizes) * max(sizes) if run.hypernet is not None else sum(sizes)
-            rows = train.epochs * whole
-            passes = train.epochs + 1 if train.evaluate == "every_epoch" else 1
-        tokens = self._tokens * (_TRAIN_COST * rows + _SCORE_COST * passes * scored)
+        if train is None:
+            return Work(0, 0.0, len(data.tasks), self._row_tokens, self._tokens * scored)
+        sizes = [min(data.size or count, count) for count in self._num_rows.values()]
+        batches = [num_batches(size, train.batch_size) for size in sizes]
+        if run.hypernet is not None:
+            batches = [max(batches)] * len(batches)  # shorter tasks are recycled
+        steps = [max(train.epochs * (train.rounds_per_epoch or each), train.min_steps) for each in batches]
+        passes = train.epochs + 1 if train.evaluate == "every_epoch" else 1
+        return Work(
+            steps=max(steps),
+            rows_per_step=train.batch_size * sum(steps) / max(steps),
+            tasks=len(data.tasks),
+            row_tokens=self._row_tokens,
+            scored_tokens=self._tokens * passes * scored,
+        )
+
+    def cost(self, run: RunConfig, work: Work) -> float:
+        """In multiply-adds of the frozen base, for the order of packs."""
+        trained = work.steps * work.rows_per_step * work.row_tokens
+        tokens = _TRAIN_COST * trained + _SCORE_COST * work.scored_tokens
         return tokens * sum(self._num_weights(ref.name) for ref in run.bases)
 
     def _num_weights(self, base: str) -> int:

@@ -57,20 +57,44 @@ def demo(
 
 
 @sweep.command()
-def plan(study: StudyName, out: Out = None, as_json: Json = False) -> None:
-    """Check a study and print what is left to do; nothing is trained."""
+def plan(
+    study: StudyName,
+    out: Out = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Predict for b200, h200, h100, a100 or cpu (default: what this machine has)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a study and print what is left to do and what that is predicted to take; nothing is trained."""
+    from portal.devices import find_device
+    from sweeps.forecast import duration
     from sweeps.plan import PLAN_HEADERS, plan_study
 
+    where = find_device(device)
     loaded = _load(study)
     planned = plan_study(loaded, _folder(loaded, out))
     if as_json:
-        typer.echo(json.dumps(planned.to_json()))
+        typer.echo(json.dumps(planned.to_json(where)))
         return
     counts = {"done": planned.done, "failed": planned.failed, "missing": planned.missing}
     summary = ", ".join(f"{len(runs)} {name}" for name, runs in counts.items())
     typer.echo(f"study {loaded.name}: {len(loaded.runs)} runs, {len(loaded.tasks)} tasks; {summary}")
     if planned.packs:
-        print_table(PLAN_HEADERS, planned.rows())
+        forecasts = planned.forecasts(where)
+        print_table(PLAN_HEADERS, planned.rows(forecasts))
+        packed, alone = (duration(hours) for hours in planned.totals(forecasts))
+        typer.echo(
+            f"predicted for {where.name}, one device: {packed} as packed, {alone} unpacked "
+            "(every run in a process of its own, every task's LoRA after another)"
+        )
+        over = [
+            pack.key
+            for pack, each in zip(planned.packs, forecasts, strict=True)
+            if each.memory_bytes > where.budget_bytes
+        ]
+        if over:
+            warn(f"{len(over)} pack(s) may not fit {where.name}: {', '.join(over)}; lower pack_size")
 
 
 @sweep.command()

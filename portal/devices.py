@@ -1,0 +1,61 @@
+"""`Device`: what a plan needs to know of a machine. Rates are data sheets', dense, no sparsity."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from portal.config import nearest
+
+MEMORY_SHARE = 0.9
+"""Of a device's memory that a plan gives away: the rest is for fragments, workspaces and the driver."""
+ATTAINED = 0.5
+"""Share of the peak rate that large matrix products reach."""
+_CPU_CORE_FLOPS = 7e10  # fp32: half of it was attained by training a 270 M base on a virtual machine's core
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Device:
+    """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation."""
+
+    name: str
+    memory_bytes: float
+    flops: float
+    launch_s: float
+    is_gpu: bool = True
+
+    @property
+    def budget_bytes(self) -> float:
+        return MEMORY_SHARE * self.memory_bytes
+
+
+GPUS = {
+    "b200": Device("B200", 180 * _GIB, 2.25e15, 8e-6),
+    "h200": Device("H200", 141 * _GIB, 9.89e14, 8e-6),
+    "h100": Device("H100", 80 * _GIB, 9.89e14, 8e-6),
+    "a100": Device("A100", 80 * _GIB, 3.12e14, 8e-6),
+}
+
+
+def find_device(name: str | None) -> Device:
+    """The named device, or the one this process would train on; ValueError for an unknown name."""
+    if name is None:
+        return _own_gpu() if torch.cuda.is_available() else _own_cpu()
+    if name.lower() == "cpu":
+        return _own_cpu()
+    if name.lower() not in GPUS:
+        raise ValueError(f"unknown device {name!r}{nearest(name.lower(), [*GPUS, 'cpu'])}")
+    return GPUS[name.lower()]
+
+
+def _own_gpu() -> Device:
+    properties = torch.cuda.get_device_properties(0)
+    known = next((gpu for gpu in GPUS.values() if gpu.name in properties.name), GPUS["a100"])
+    return Device(properties.name, properties.total_memory, known.flops, known.launch_s)
+
+
+def _own_cpu() -> Device:
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Device(f"this CPU ({cores} cores)", memory, cores * _CPU_CORE_FLOPS, 5e-6, is_gpu=False)

@@ -1,0 +1,176 @@
+"""Memory of a pack on a base, predicted from shapes: no weights are read and nothing is run.
+
+What a forward keeps for its backward is counted, not modelled: the base is built on torch's meta device, run
+once with adapters, and every tensor that autograd saves is added up. Attention is counted as the fused
+kernels do it, without the T x T matrices. All sizes are bytes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import AutoModelForCausalLM
+
+from portal.adapt import AdapterHooks, Segment
+from portal.bases import base_config
+from portal.config import AdapterConfig, Precision, RunConfig
+from portal.hypernet import Factors, converter_num_params, core_num_params
+from portal.masks import causal_masks
+from portal.sites import SiteGroup, find_layer_path, find_sites, group_sites
+
+_FP32 = 4
+_TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
+_FACTORS = 3 * _FP32  # a generated factor, its leaf or cast copy, and its gradient
+_WEIGHT_BYTES: dict[Precision, float] = {"default": 2.0, "8bit": 1.0, "4bit": 0.55}
+_LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of a pack: `fixed` at every moment, `per_token` for each padded token in a forward."""
+
+    base: float
+    learners: float
+    per_token: float
+    per_answer_token: float
+
+    @property
+    def fixed(self) -> float:
+        return self.base + self.learners
+
+    def peak(self, tokens: int, answer_tokens: int) -> float:
+        """With a forward of that many padded tokens, of which that many are predicted answers."""
+        return self.fixed + self.per_token * tokens + self.per_answer_token * answer_tokens
+
+    def tokens_that_fit(self, budget: float, answer_share: float) -> int:
+        """Padded tokens of one forward within `budget`; 0 or less when not even the fixed part fits."""
+        return int((budget - self.fixed) / (self.per_token + answer_share * self.per_answer_token))
+
+
+def footprint(runs: Iterable[RunConfig], base: str, *, length: int, on_gpu: bool) -> Footprint:
+    """What a pack of `runs` takes on `base` with rows of `length` tokens."""
+    runs = list(runs)
+    shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
+    widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
+    itself = _measure_base(base)
+    bytes_each = _WEIGHT_BYTES[runs[0].bases[0].precision] if on_gpu else float(_FP32)
+    return Footprint(
+        base=itself.num_params * bytes_each,
+        learners=sum(_learner_bytes(run, itself.groups(run.adapter), itself.num_layers) for run in runs),
+        per_token=0.0 if widest is None else _saved_bytes_per_token(base, widest, length | 1, on_gpu),
+        per_answer_token=itself.vocabulary * _FP32 * _LOGIT_COPIES,
+    )
+
+
+def decoder_shape(base: str) -> tuple[int, int]:
+    """(layers, parameters of them all) of a base, from its config."""
+    itself = _measure_base(base)
+    return itself.num_layers, itself.decoder_params
+
+
+@dataclass(frozen=True)
+class _Measured:
+    num_params: int
+    decoder_params: int
+    num_layers: int
+    vocabulary: int
+    sites: tuple[Any, ...]
+
+    def groups(self, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
+        return () if adapter is None else group_sites(self.sites, adapter.modules)
+
+
+@lru_cache(maxsize=64)
+def _measure_base(base: str) -> _Measured:
+    model = _meta_model(base, torch.float32)
+    text = model.config.get_text_config()
+    unique = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    path = find_layer_path(model)
+    layers = model.get_submodule(path)
+    return _Measured(
+        sum(unique.values()),
+        sum(parameter.numel() for parameter in layers.parameters()),
+        len(layers),
+        text.vocab_size,
+        find_sites(model, path),
+    )
+
+
+def _meta_model(base: str, dtype: torch.dtype) -> Any:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(base_config(base), dtype=dtype, attn_implementation="sdpa")
+    return model.requires_grad_(False).eval()
+
+
+def _learner_bytes(run: RunConfig, groups: tuple[SiteGroup, ...], num_layers: int) -> float:
+    """Parameters, optimiser state, and the factors of all tasks with the graph that makes them."""
+    if run.adapter is None:
+        return 0.0
+    slots, rank = len(run.data.tasks), run.adapter.rank
+    one_slot = sum(len(group.layers) * rank * (group.d_in + group.d_out) for group in groups)
+    if run.train is None:
+        return one_slot * slots * _FP32
+    if run.hypernet is None:
+        return slots * one_slot * (_TRAINED + _FACTORS)
+    core = core_num_params(run.hypernet, run.adapter)
+    converter = converter_num_params(run.hypernet, groups, num_layers)
+    trained = converter if run.method == "portal" else core + converter + slots * run.hypernet.d_latent
+    frozen = core if run.method == "portal" else 0
+    heads = 2 * sum(len(group.layers) for group in groups) * rank * run.hypernet.d_core
+    trunk = num_layers * 8 * run.hypernet.hidden
+    graph = slots * (2 * heads + trunk) * _FP32  # values and their gradients
+    return trained * _TRAINED + frozen * _FP32 + slots * one_slot * _FACTORS + graph
+
+
+@lru_cache(maxsize=256)
+def _saved_bytes_per_token(base: str, adapter: AdapterConfig, length: int, on_gpu: bool) -> float:
+    """What autograd keeps in a row of `length` tokens; logits and parameters left out.
+
+    The length is odd, so that no width of the base is taken for it.
+    """
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model = _meta_model(base, dtype)
+    sites = find_sites(model, find_layer_path(model))
+    groups = group_sites(sites, adapter.modules)
+    hooks = AdapterHooks(model, sites)
+    few, many = (
+        _saved_by(
+            model, hooks, Segment(1, _meta_factors(groups, adapter.rank), adapter.scaling), rows, length
+        )
+        for rows in (1, 2)
+    )
+    return (many - few) / length  # what does not grow with the rows, factors above all, is counted elsewhere
+
+
+def _saved_by(model: Any, hooks: AdapterHooks, segment: Segment, rows: int, length: int) -> float:
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        is_attention = tensor.ndim > 2 and tensor.shape[-2:] == (length, length)
+        if not is_attention:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    device = torch.device("meta")
+    ids_NT = torch.zeros(rows, length, dtype=torch.long, device=device)
+    no_logits = torch.zeros(0, dtype=torch.long, device=device)  # they are counted apart
+    masks = causal_masks(model.config.get_text_config(), length, device)
+    with saved_tensors_hooks(keep, lambda tensor: tensor), hooks.active([segment]):
+        model(input_ids=ids_NT, logits_to_keep=no_logits, use_cache=False, attention_mask=masks)
+    return sum(saved.values())
+
+
+def _meta_factors(groups: tuple[SiteGroup, ...], rank: int) -> Factors:
+    """One slot of factors that want gradients."""
+    return {
+        group: (
+            torch.zeros(1, len(group.layers), rank, group.d_in, device="meta", requires_grad=True),
+            torch.zeros(1, len(group.layers), group.d_out, rank, device="meta", requires_grad=True),
+        )
+        for group in groups
+    }
