@@ -1,6 +1,7 @@
 """`BaseFiles`: where a base's files are, and what identifies its weights."""
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,27 @@ def folder_digest(folder: Path) -> str:
     if not any(path.suffix == ".safetensors" for path in paths):
         raise ValueError(f"{folder}: no safetensors weights in this folder")
     lines = [f"{path.name} {file_sha256(path)}" for path in paths]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hub_weights_digest(name: str, commit: str) -> str | None:
+    """Hex sha256 over the weight files of a hub base as they lie in the cache; None for a local base.
+
+    A local base's revision is such a digest already; a commit says nothing of a damaged copy.
+    """
+    from huggingface_hub import snapshot_download
+
+    files = locate(name)
+    if files.is_local:
+        return None
+    folder = Path(snapshot_download(files.location, revision=commit, local_files_only=True))
+    index = folder / "model.safetensors.index.json"
+    weights = (
+        sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        if index.is_file()
+        else ["model.safetensors"]
+    )
+    lines = [f"{weight} {file_sha256(folder / weight)}" for weight in weights]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

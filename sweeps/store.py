@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.checkpoint import file_sha256, write_bytes_atomic, write_json_atomic
-from portal.config import RunConfig
+from portal.config import BaseRef, RunConfig
 from sweeps.provenance import provenance
 
 _KEY = re.compile(r"[0-9a-f]{16}")
@@ -86,6 +86,19 @@ class Store:
         if run.key != key:
             raise ValueError(f"{self.run_folder(key) / _RUN}: holds the config of run {run.key}")
         return run
+
+    def check_weights(self, base: BaseRef, digest: str) -> None:
+        """Record the digest of a base's weights, or compare it with the record: ValueError if they differ."""
+        name = hashlib.sha256(f"{base.name} {base.revision}".encode()).hexdigest()[:16]
+        path = self.out / "bases" / f"{name}.json"
+        record = _read_json(path)
+        if record is None:
+            write_json_atomic(path, {"base": base.name, "revision": base.revision, "weights_sha256": digest})
+        elif record["weights_sha256"] != digest:
+            raise ValueError(
+                f"base {base.name!r}: its weights are not those the study began with ({path}); the copy in "
+                "the hub's cache is damaged: delete it, and it is fetched anew"
+            )
 
     def mark_done(self, key: str) -> None:
         """Write the marker, last of all: from now on the run is finished."""

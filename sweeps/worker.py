@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from portal.artifact import CONFIG, WEIGHTS
+from portal.base_files import hub_weights_digest
 from portal.bases import Base, load_base
 from portal.config import TRANSFERS, BaseRef, RunConfig
 from portal.hypernet_learner import artifact_subfolder
@@ -225,11 +226,15 @@ def load_rows(folder: Path) -> RowTable:
     return _rows[folder]
 
 
-def _load_base(ref: BaseRef, device: str) -> Base:
-    """The frozen base, loaded once per process."""
+def _load_base(ref: BaseRef, device: str, store: Store) -> Base:
+    """The frozen base, loaded once per process; its weights are those that `store` has on record."""
     identity = (ref, device)
     if identity not in _bases:
-        _bases[identity] = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
+        base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
+        digest = hub_weights_digest(ref.name, ref.revision)
+        if digest is not None:
+            store.check_weights(ref, digest)
+        _bases[identity] = base
     return _bases[identity]
 
 
@@ -243,7 +248,7 @@ def _build_learners(job: LaneJob, pack: PackJob, store: Store) -> list[Learner]:
         if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
             continue  # its source failed: the driver says so
         try:
-            bases = {ref.name: _load_base(ref, job.device) for ref in run.bases}
+            bases = {ref.name: _load_base(ref, job.device, store) for ref in run.bases}
             rows = {name: load_rows(Path(job.rows[name])) for name in bases}
             learners.append(_build_learner(run, bases, rows, job, store))
         except ValueError as error:
@@ -259,7 +264,7 @@ def _build_learner(
         return build_learner(run, bases, rows, source=_source_folder(run, job, store))
     target = bases[run.bases[0].name]
     trained = _trained_loras(run, store)
-    transferred = transfer_loras(run, target, trained, lambda ref: _load_base(ref, job.device))
+    transferred = transfer_loras(run, target, trained, lambda ref: _load_base(ref, job.device, store))
     return build_learner(run, bases, rows, transferred=transferred)
 
 

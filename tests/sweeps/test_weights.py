@@ -1,0 +1,61 @@
+"""The weights of a hub base are recorded when a study first loads them, and compared ever after."""
+
+from pathlib import Path
+
+import pytest
+
+from portal.base_files import hub_weights_digest
+from portal.config import BaseRef
+from portal.known_bases import KNOWN, KnownBase
+from sweeps import worker
+from sweeps.store import Store
+from tests.portal.tiny import character_tokenizer, make_model
+
+COMMIT = "c" * 40
+REF = BaseRef(name="tiny-hub", revision=COMMIT)
+
+
+@pytest.fixture(params=["5GB", "20kB"], ids=["one file", "shards"])
+def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weight file of a tiny base as the hub's cache keeps it; the hub itself is out of reach."""
+    folder = tmp_path / "hub" / "models--org--tiny" / "snapshots" / COMMIT
+    make_model("qwen3", hidden=24, layers=2, seed=0).save_pretrained(folder, max_shard_size=request.param)
+    character_tokenizer(bos=False).save_pretrained(folder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setitem(KNOWN, "tiny-hub", KnownBase("tiny-hub", "org/tiny", COMMIT, "Apache-2.0", "test"))
+    monkeypatch.setattr(worker, "_bases", {})
+    return sorted(folder.glob("*.safetensors"))[-1]
+
+
+def flip_last_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(weights: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    worker._load_base(REF, "cpu", store)
+    worker._bases.clear()
+    worker._load_base(REF, "cpu", store)  # the same weights again
+
+    flip_last_bit(weights)
+    worker._bases.clear()
+
+    with pytest.raises(ValueError, match="base 'tiny-hub': its weights are not those the study began with"):
+        worker._load_base(REF, "cpu", store)
+    assert not worker._bases
+
+
+def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Path) -> None:
+    before = hub_weights_digest("tiny-hub", COMMIT)
+    (weights.parent / "consolidated.safetensors").write_bytes(b"another tool's copy")
+
+    assert hub_weights_digest("tiny-hub", COMMIT) == before
+    flip_last_bit(weights)
+    assert hub_weights_digest("tiny-hub", COMMIT) != before
+
+
+def test_a_local_base_is_identified_by_its_files_already() -> None:
+    assert hub_weights_digest("mini-qwen3-xs", "any") is None
