@@ -56,12 +56,14 @@ class Variant(NamedTuple):
         method = METHOD_LABELS.get(self.method, self.method)
         return method if self.name == self.method else f"{method} ({self.name})"
 
-    def sort_key(self) -> tuple[int, str, str, int, str, int, tuple[str, ...]]:
-        """Methods in METHOD_ORDER, unknown ones before the LoRA; few modules before many."""
+    def sort_key(self) -> tuple[int, str, bool, str, int, str, int, tuple[str, ...]]:
+        """Methods in METHOD_ORDER, unknown ones before the LoRA; those with the plain name first."""
         known = self.method in METHOD_ORDER
         place = METHOD_ORDER.index(self.method) if known else len(METHOD_ORDER) - 2
         modules = self.modules or ""
-        return place, self.method, self.name, modules.count(","), modules, self.rank or 0, self.sources or ()
+        named = self.name != self.method
+        shape = modules.count(","), modules, self.rank or 0
+        return place, self.method, named, self.name, *shape, self.sources or ()
 
 
 class Cell(NamedTuple):
@@ -150,7 +152,7 @@ class Study:
         }
 
 
-def cell_order(cell: Cell) -> tuple[str, tuple[int, str, str, int, str, int, tuple[str, ...]], int]:
+def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, str, int, str, int, tuple[str, ...]], int]:
     """The order in which cells are shown: base, method, size."""
     return cell.base, cell.variant.sort_key(), cell.size or 0
 

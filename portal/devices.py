@@ -39,7 +39,7 @@ GPUS = {
 
 
 def find_device(name: str | None) -> Device:
-    """The named device, or the one this process would train on; ValueError for an unknown name."""
+    """The named device, or the one this process would train on; ValueError for one that is not known."""
     if name is None:
         return _own_gpu() if torch.cuda.is_available() else _own_cpu()
     if name.lower() == "cpu":
@@ -51,7 +51,12 @@ def find_device(name: str | None) -> Device:
 
 def _own_gpu() -> Device:
     properties = torch.cuda.get_device_properties(0)
-    known = next((gpu for gpu in GPUS.values() if gpu.name in properties.name), GPUS["a100"])
+    known = next((gpu for gpu in GPUS.values() if gpu.name in properties.name), None)
+    if known is None:
+        raise ValueError(
+            f"no rates are known here for {properties.name}; name a device with --device: "
+            f"{', '.join(GPUS)}, cpu"
+        )
     return Device(properties.name, properties.total_memory, known.flops, known.launch_s)
 
 

@@ -4,6 +4,7 @@ Only the portable subset is written: one rank, one alpha, no patterns, no rslora
 """
 
 import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,20 @@ def read_peft_factors(folder: Path, device: torch.device) -> dict[str, tuple[Ten
         )
         for path in paths
     }
+
+
+def read_base_revision(folder: Path) -> str | None:
+    """The commit or digest of the base that an adapter was made for; None where nothing is recorded."""
+    path = folder / BASE_RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(record, dict) or "revision" not in record:
+        raise ValueError(f"{path}: does not name the base's revision")
+    return None if record["revision"] is None else str(record["revision"])
 
 
 def export_task(artifact: Artifact, task: str, folder: Path, *, layout: Layout = "base") -> None:

@@ -165,6 +165,8 @@ def plan_study(study: Study, out: Path) -> Plan:
     works = {run.key: estimate.work(run) for run in study.runs}
     costs = {run.key: estimate.cost(run, works[run.key]) for run in study.runs}
     finished = {*done, *failed}
+    for name in dict.fromkeys(ref.name for run in study.runs if run.key not in finished for ref in run.bases):
+        load_tokenizer(name)  # one of another base is refused
     packs = []
     for key, members in group_packs(study, store.recorded_packs()):
         left = tuple(run for run in members if run.key not in finished)
@@ -178,8 +180,6 @@ def plan_study(study: Study, out: Path) -> Plan:
 def _check_shapes(study: Study) -> None:
     """ValueError where an adapter does not fit its base, or a transfer not its two bases."""
     sites = {name: base_sites(name) for name in study.bases}
-    for name in study.bases:
-        load_tokenizer(name)  # one of another base is refused
     for run in study.runs:
         if run.adapter is None:
             continue

@@ -188,7 +188,7 @@ def _peft_adapter(base: "Base", folder: Path | None) -> Iterator[None]:
 def _check_adapter(base: "Base", folder: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
-    from portal.peft_export import BASE_RECORD
+    from portal.peft_export import read_base_revision
 
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
@@ -201,8 +201,7 @@ def _check_adapter(base: "Base", folder: Path) -> None:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged weights ({error})") from None
-    record = folder / BASE_RECORD
-    made_for = json.loads(record.read_bytes())["revision"] if record.is_file() else None
+    made_for = read_base_revision(folder)
     if made_for is not None and made_for != base.revision:
         raise ValueError(
             f"{folder}: made for a base of revision {made_for[:12]}, {base.name!r} is {base.revision[:12]}"

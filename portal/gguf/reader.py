@@ -54,8 +54,8 @@ class GgufFile:
                 dequantize(block, kind)
             except NotImplementedError:
                 raise ValueError(
-                    f"{self.path}: tensor {tensor.name} is of type {kind.name}, which cannot be read; "
-                    "types that can: F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K"
+                    f"{self.path}: tensor {tensor.name} is of type {kind.name}, which cannot be read: the "
+                    "package gguf has no dequantisation for it"
                 ) from None
             checked.add(kind)
 

@@ -15,7 +15,7 @@ from analysis.aggregate import (
     spread,
     summarise_sources,
 )
-from analysis.runs import gather_runs
+from analysis.runs import Variant, gather_runs
 from tests.analysis.conftest import StudyBuilder, row, to_table
 
 PUBLISHED = {
@@ -199,3 +199,10 @@ def test_source_runs_stand_apart_from_the_comparison() -> None:
     study = gather_runs(builder.results_table())
     assert [summary.cell.method for summary in compare(study, "small").summaries] == ["base"]
     assert [summary.cell.base for summary in summarise_sources(study)] == ["small"]
+
+
+def test_a_method_under_its_plain_name_comes_before_its_variants() -> None:
+    names = ["anchor", "lora", "zz"]
+    variants = [Variant("lora", name, "q,v", 8, None) for name in names]
+
+    assert [variant.name for variant in sorted(variants, key=Variant.sort_key)] == ["lora", "anchor", "zz"]

@@ -1,0 +1,188 @@
+"""`StudyFile`: what a study file (YAML) may say, and the checks of its names. No base or row is read."""
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from portal.config import (
+    METHODS,
+    TRANSFERS,
+    AdapterConfig,
+    Frozen,
+    HypernetConfig,
+    Method,
+    Precision,
+    TrainConfig,
+    TransferMode,
+    nearest,
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PARTS = {
+    "base": {"targets"},
+    "lora": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train"},
+    "hypernet": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train", "hypernet"},
+    "source": {"seeds", "size", "adapter", "train", "hypernet"},
+    "portal": {"targets", "seeds", "size", "curve", "overrides", "train", "source"},
+    "cross_lora": {"targets", "seeds", "source", "source_base", "transfer"},
+    "copy_lora": {"targets", "seeds", "source", "source_base"},
+    "random_lora": {"targets", "seeds", "source", "source_base", "transfer"},
+    "zero_lora": {"targets", "adapter"},
+}
+"""Which settings a method takes; a port and a transfer have their adapter from their source."""
+
+
+class Override(Frozen):
+    """Settings of a method on one target."""
+
+    size: int | None = Field(default=None, ge=1)
+    train: TrainConfig | None = None
+
+
+class Curve(Frozen):
+    """Further, smaller calibration sizes of a method, for its data-efficiency curve."""
+
+    sizes: tuple[int, ...] = Field(min_length=1)
+    targets: tuple[str, ...] | None = None
+    train: TrainConfig | None = None
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_are_positive(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        for size in sizes:
+            if size < 1:
+                raise ValueError(f"size {size} is below 1")
+        return sizes
+
+
+class MethodSettings(Frozen):
+    """One method of a study. The name it is listed under is its method, unless `method` says otherwise.
+
+    `source` is the label of the source method a port starts from, or of the LoRA a transfer starts from,
+    which is then trained on `source_base`.
+    """
+
+    method: Method | None = None
+    size: int | None = Field(default=2000, ge=1)
+    curve: Curve | None = None
+    adapter: AdapterConfig | None = None
+    hypernet: HypernetConfig | None = None
+    train: TrainConfig | None = None
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    source: str | None = None
+    source_base: str | None = None
+    transfer: TransferMode = "coordinate"
+    overrides: dict[str, Override] = Field(default_factory=dict)
+
+
+class StudyFile(Frozen):
+    """The content of a study file."""
+
+    name: str
+    suite: str = "mini"
+    data: str | None = None  # the folder of the suite's rows, where it does not name one itself
+    tasks: tuple[str, ...] | None = None
+    eval_size: int = Field(default=1000, ge=1)
+    max_prompt: int = Field(default=768, ge=1)
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    methods: dict[str, MethodSettings] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    precision: Precision = "default"
+    pack_size: int = Field(default=8, ge=1)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _all_means_every_task(cls, tasks: Any) -> Any:
+        return None if tasks == "all" else tasks
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no name: letters, digits, '.', '_' and '-', at most 64, no leading sign"
+            )
+        return name
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise ValueError(f"seeds must be different and not negative, got {list(seeds)}")
+        return seeds
+
+
+def needed_label(settings: StudyFile, label: str) -> str:
+    """The label of the method that `label` starts from: a source for a port, a LoRA for a transfer."""
+    kind = settings.methods[label].method or label
+    wanted = "source" if kind == "portal" else "lora"
+    found = [name for name, method in settings.methods.items() if (method.method or name) == wanted]
+    named = settings.methods[label].source
+    if named is not None and named not in found:
+        raise ValueError(f"methods.{label}.source: no {wanted} method {named!r}{nearest(named, found)}")
+    if named is None and len(found) != 1:
+        several = f"several methods of kind {wanted!r} ({', '.join(found)})"
+        fault = several if found else f"no method {wanted!r} to start from"
+        raise ValueError(f"methods.{label}: {fault}; name one as methods.{label}.source")
+    return named or found[0]
+
+
+def transfer_base(settings: StudyFile, label: str) -> str:
+    """The base whose LoRAs the transfer `label` starts from: as it says, else the last of the sources."""
+    known = (*settings.sources, *settings.targets)
+    named = settings.methods[label].source_base
+    if named is not None and named not in known:
+        raise ValueError(
+            f"methods.{label}.source_base: {named!r} is no base of the study{nearest(named, known)}"
+        )
+    if named is None and not settings.sources:
+        raise ValueError(f"methods.{label}: name the base of the LoRAs as methods.{label}.source_base")
+    return named or settings.sources[-1]
+
+
+def check_names(settings: StudyFile) -> None:
+    """ValueError for a method, base or setting that the study names but cannot have."""
+    for label, method in settings.methods.items():
+        where = f"methods.{label}"
+        kind = method.method or label
+        if kind not in METHODS:
+            raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
+        for part in sorted(method.model_fields_set - {"method"} - _PARTS[kind]):
+            raise ValueError(
+                f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(_PARTS[kind])}"
+            )
+        if kind == "source" and not settings.sources:
+            raise ValueError(
+                f"{where}: the study names no sources; list the bases to train on under 'sources'"
+            )
+        if kind != "source" and not settings.targets:
+            raise ValueError(f"{where}: the study names no targets; list the bases to run on under 'targets'")
+        curve_targets = (method.curve.targets or ()) if method.curve else ()
+        for target in (*(method.targets or ()), *method.overrides, *curve_targets):
+            if target not in settings.targets:
+                raise ValueError(
+                    f"{where}: {target!r} is not a target of the study{nearest(target, settings.targets)}"
+                )
+        if kind == "portal":
+            source = settings.methods[needed_label(settings, label)]
+            seeds = source.seeds or settings.seeds
+            for seed in method.seeds or settings.seeds:
+                if seed not in seeds:
+                    raise ValueError(
+                        f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}"
+                    )
+        if kind in TRANSFERS and kind != "zero_lora":
+            needed_label(settings, label)
+            transfer_base(settings, label)
+            if kind != "copy_lora" and settings.precision != "default":
+                raise ValueError(
+                    f"{where}: it reads singular vectors of the bases' weights, which precision "
+                    f"{settings.precision!r} does not keep; leave 'precision' out"
+                )
+    for field in ("sources", "targets"):
+        names = getattr(settings, field)
+        if len(set(names)) != len(names):
+            raise ValueError(f"{field}: a base is named twice in {list(names)}")
