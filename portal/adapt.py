@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from portal.hypernet import Factors
 from portal.sites import Site, SiteGroup
+from portal.upload import upload
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def select_slots(factors: Factors, slots: Sequence[int]) -> Factors:
     first = next(iter(factors.values()))[0]
     if list(slots) == list(range(len(first))):
         return factors
-    index = torch.tensor(slots, device=first.device)
+    index = upload(slots, first.device)
     return {group: (a.index_select(0, index), b.index_select(0, index)) for group, (a, b) in factors.items()}
 
 
@@ -129,7 +130,20 @@ def concatenate_slots(parts: Sequence[Factors]) -> Factors:
     }
 
 
-def answer_log_probs(model: Any, ids_NT: Tensor, keep_NT: Tensor, **masks: Any) -> Tensor:
-    """log P(next token) in fp32 at the kept positions only, in row order, (K, vocabulary)."""
-    logits_KV = model(input_ids=ids_NT, logits_to_keep=keep_NT, use_cache=False, **masks).logits
-    return logits_KV.float().log_softmax(dim=-1)
+def answer_log_probs(model: Any, ids_NT: Tensor, kept_K: Tensor, **masks: Any) -> Tensor:
+    """log P(next token) in fp32 at the kept positions only, (K, vocabulary).
+
+    `kept_K` are indices into the flattened (N, T) positions. transformers' own `logits_to_keep` would take a
+    mask, whose size the host has to ask the device for.
+    """
+
+    def keep(head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (hidden_NTH,) = args
+        return (hidden_NTH.flatten(0, 1).index_select(0, kept_K)[None],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        logits_1KV = model(input_ids=ids_NT, logits_to_keep=0, use_cache=False, **masks).logits
+    finally:
+        handle.remove()
+    return logits_1KV[0].float().log_softmax(dim=-1)

@@ -8,12 +8,13 @@ class LossEMA:
     """Exponential moving averages of the losses of T tasks on one base; the divisor of each task's loss.
 
     The average is updated with the current loss and then used: ema <- loss if unset, else d ema + (1 - d)
-    loss.
+    loss. Updated averages wait for `commit`, so that losses which are computed again count once.
     """
 
     def __init__(self, num_tasks: int, *, decay: float, floor: float, device: torch.device) -> None:
         self._decay, self._floor = decay, floor
         self.value_T = torch.full((num_tasks,), torch.nan, device=device)  # NaN: unset
+        self._updates: list[tuple[Tensor, Tensor]] = []
 
     def normalise(self, tasks_K: Tensor, loss_K: Tensor) -> Tensor:
         """loss / max(ema, floor) for losses of distinct tasks; the divisor carries no gradient."""
@@ -22,8 +23,18 @@ class LossEMA:
         updated_K = torch.where(
             previous_K.isnan(), current_K, self._decay * previous_K + (1 - self._decay) * current_K
         )
-        self.value_T[tasks_K] = updated_K
+        self._updates.append((tasks_K, updated_K))
         return loss_K / updated_K.clamp(min=self._floor)
+
+    def commit(self) -> None:
+        """Make the averages of this step's losses current."""
+        for tasks_K, updated_K in self._updates:
+            self.value_T[tasks_K] = updated_K
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget the losses since the last `commit`."""
+        self._updates = []
 
 
 def balance_gradients(gradients: list[Tensor]) -> Tensor:

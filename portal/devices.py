@@ -1,7 +1,8 @@
 """`Device`: what a plan needs to know of a machine. Rates are data sheets', dense, no sparsity."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -29,6 +30,10 @@ class Device:
     def budget_bytes(self) -> float:
         return MEMORY_SHARE * self.memory_bytes
 
+    def shared_by(self, count: int) -> "Device":
+        """What one of `count` processes has of a CPU's memory; a GPU is never shared."""
+        return self if self.is_gpu else replace(self, memory_bytes=self.memory_bytes / count)
+
 
 GPUS = {
     "b200": Device("B200", 180 * _GIB, 2.25e15, 8e-6),
@@ -47,6 +52,13 @@ def find_device(name: str | None) -> Device:
     if name.lower() not in GPUS:
         raise ValueError(f"unknown device {name!r}{nearest(name.lower(), [*GPUS, 'cpu'])}")
     return GPUS[name.lower()]
+
+
+def smallest_gpu(names: Iterable[str]) -> Device | None:
+    """The one with the least memory among GPUs by their model names; None where one is not known here."""
+    known = [GPUS.get(name.lower()) for name in names]
+    found = [gpu for gpu in known if gpu is not None]
+    return min(found, key=lambda gpu: gpu.memory_bytes) if found and len(found) == len(known) else None
 
 
 def _own_gpu() -> Device:

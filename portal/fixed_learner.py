@@ -58,8 +58,11 @@ class FixedLearner(Learner):
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         raise AssertionError("fixed adapters take no step")
 
-    def update(self) -> None:
+    def update(self, loss_K: Tensor) -> Tensor:
         raise AssertionError("fixed adapters take no step")
+
+    def drop_gradients(self) -> None:
+        """There are none."""
 
     def tensors(self) -> dict[str, Tensor]:
         return {}

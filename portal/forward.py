@@ -14,6 +14,7 @@ from portal.bases import Base
 from portal.masks import causal_masks
 from portal.packed import answer_token_scores, pack_rows, packed_length
 from portal.rows import Row
+from portal.upload import upload
 
 _BUCKETS = (*range(8, 64, 4), 64, 80, 96, 128, 192, 256)
 """Fine steps where a token is a large share, few shapes elsewhere; longer rows: multiples of 128."""
@@ -67,7 +68,7 @@ def _gold_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
     length = max(slot.length for slot in slots)
     num_rows = rows_per_slot * len(slots)
     ids_NT = torch.zeros(num_rows, length, dtype=torch.long)
-    keep_NT = torch.zeros(num_rows, length, dtype=torch.bool)
+    kept: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
     for index, slot in enumerate(slots):
@@ -77,17 +78,19 @@ def _gold_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
             ids_NT[position, : len(row.gold_ids)] = torch.tensor(row.gold_ids)
             if offset < len(slot.rows):
                 answer = row.gold_ids[row.gold_start :]
-                keep_NT[position, row.gold_start - 1 : len(row.gold_ids) - 1] = True
+                first = position * length + row.gold_start - 1
+                kept.extend(range(first, first + len(answer)))
                 targets.extend(answer)
                 owners.extend([index] * len(answer))
     device = base.device
     masks = causal_masks(base.text_config, length, device)
-    log_probs_KV = answer_log_probs(base.model, ids_NT.to(device), keep_NT.to(device), attention_mask=masks)
-    target_K = torch.tensor(targets, device=device)
-    owner_K = torch.tensor(owners, device=device)
-    nll_K = -log_probs_KV.gather(1, target_K[:, None])[:, 0]
-    total_S = nll_K.new_zeros(len(slots)).index_add(0, owner_K, nll_K)
-    return total_S / torch.bincount(owner_K, minlength=len(slots))
+    log_probs_KV = answer_log_probs(
+        base.model, upload(ids_NT, device), upload(kept, device), attention_mask=masks
+    )
+    nll_K = -log_probs_KV.gather(1, upload(targets, device)[:, None])[:, 0]
+    total_S = nll_K.new_zeros(len(slots)).index_add(0, upload(owners, device), nll_K)
+    counts = [owners.count(index) for index in range(len(slots))]
+    return total_S / upload(counts, device)
 
 
 def _choice_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
@@ -106,12 +109,12 @@ def _choice_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
     places = [
         row * most + choice for row, own in enumerate(batch.choice_lengths) for choice in range(len(own))
     ]
-    place_K = torch.tensor(places, device=device).repeat_interleave(torch.tensor(lengths, device=device))
+    place_K = upload(torch.tensor(places).repeat_interleave(torch.tensor(lengths)), device)
     score_RC = token_score_K.new_zeros(len(rows) * most).index_add(0, place_K, token_score_K).view(-1, most)
-    chars_RC = torch.tensor([[*row.chars, *[0] * (most - len(row.choices))] for row in rows], device=device)
-    gold_R = torch.tensor([row.gold for row in rows], device=device)
-    weight_R = torch.tensor(weights, device=device)
-    owner_R = torch.tensor(owners, device=device)
+    chars_RC = upload(torch.tensor([[*row.chars, *[0] * (most - len(row.choices))] for row in rows]), device)
+    gold_R = upload([row.gold for row in rows], device)
+    weight_R = upload(weights, device)
+    owner_R = upload(owners, device)
 
     def per_slot(value_R: Tensor) -> Tensor:
         return value_R.new_zeros(len(slots)).index_add(0, owner_R, value_R)
@@ -119,7 +122,7 @@ def _choice_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
     logit_RC = torch.where(chars_RC > 0, score_RC / chars_RC.clamp(min=1), -torch.inf)
     choice_S = per_slot(weight_R * torch.nn.functional.cross_entropy(logit_RC, gold_R, reduction="none"))
     counted_R = (weight_R > 0).float()
-    gold_tokens_R = torch.tensor([row.scored_tokens[row.gold] for row in rows], device=device)
+    gold_tokens_R = upload([row.scored_tokens[row.gold] for row in rows], device)
     gold_score_R = score_RC.gather(1, gold_R[:, None])[:, 0]
     gold_S = per_slot(-counted_R * gold_score_R) / per_slot(counted_R * gold_tokens_R)
-    return gold_S + torch.tensor([slot.choice_weight for slot in slots], device=device) * choice_S
+    return gold_S + upload([slot.choice_weight for slot in slots], device) * choice_S

@@ -19,6 +19,7 @@ from portal.learner import Learner, named_generator
 from portal.optimise import Optimiser, clip_global_norm
 from portal.rows import RowTable
 from portal.sites import group_sites
+from portal.upload import upload
 
 
 class HypernetLearner(Learner):
@@ -66,7 +67,7 @@ class HypernetLearner(Learner):
 
     def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
         """sum_t loss_t / max(ema_t, floor)."""
-        return self._ema[base].normalise(torch.tensor(slots, device=loss_S.device), loss_S).sum()
+        return self._ema[base].normalise(upload(slots, loss_S.device), loss_S).sum()
 
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         if self.train.task_gradients == "norm_equalized":
@@ -96,14 +97,23 @@ class HypernetLearner(Learner):
             parts = torch.stack([gradient[index] for gradient in own])
             parameter.grad = torch.einsum("t...,t->...", parts, scale_T)
 
-    def update(self) -> None:
+    def update(self, loss_K: Tensor) -> Tensor:
         if self.latents.requires_grad:
             self.latents.grad = balance_gradients(self._latent_gradients)
             self._latent_gradients = []
         norm = clip_global_norm(self._trained(), self.train.clip_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient's norm is {norm.item()}")
-        self._optimiser.step(self.step)
+        self.watch(loss_K, norm)
+        self._optimiser.step(self.step, skip=self.broken)
+        for ema in self._ema.values():
+            ema.commit()
+        return norm[None]
+
+    def drop_gradients(self) -> None:
+        self._latent_gradients = []
+        for parameter in self._trained():
+            parameter.grad = None
+        for ema in self._ema.values():
+            ema.drop()
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {} if self._refit else {"task_latents": self.latents.data}

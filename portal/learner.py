@@ -25,7 +25,8 @@ class Learner(ABC):
     """One run in training: slot s of its adapters belongs to task `tasks[s]`.
 
     `bases` and `rows` are by base name and hold what the run's config names. A step is one balanced round:
-    one batch of every task that still trains, on every base.
+    one batch of every task that still trains, on every base. `broken`, a number on the device, turns from 0
+    to 1 with the first loss or gradient that is not finite; no update changes anything after that.
     """
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
@@ -36,6 +37,7 @@ class Learner(ABC):
         self.train_tokens = 0
         self.train_flops = 0.0
         self.wall_s = 0.0
+        self.broken = torch.zeros((), device=next(iter(self.bases.values())).device)
         self.scored: set[tuple[str, int]] = set()
         self._calibration = {
             (base, task): calibration_rows(rows[base].rows(task, "train"), run.data.size, run.seed or 0)
@@ -138,8 +140,17 @@ class Learner(ABC):
         """Carry the factors' gradients on to the parameters."""
 
     @abstractmethod
-    def update(self) -> None:
-        """Clip and step; FloatingPointError, before anything changes, for a non-finite gradient."""
+    def update(self, loss_K: Tensor) -> Tensor:
+        """Clip and step, unless a loss of this step or a gradient is not finite; the norms before, (M,)."""
+
+    @abstractmethod
+    def drop_gradients(self) -> None:
+        """Forget what this step has computed so far, so that it can be taken again."""
+
+    def watch(self, *values: Tensor) -> None:
+        """Note on the device whether all `values` are finite, which a finite sum of them shows."""
+        total = torch.stack([value.detach().sum() for value in values]).sum()
+        self.broken = torch.maximum(self.broken, (~torch.isfinite(total)).to(self.broken.dtype))
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:

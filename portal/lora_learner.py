@@ -90,15 +90,20 @@ class LoraLearner(TaskLoras):
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
 
-    def update(self) -> None:
+    def update(self, loss_K: Tensor) -> Tensor:
         training = [stack for stack in self._stacks if self.step < stack.num_steps]
         for stack in self._stacks:
             if stack not in training:
                 stack.drop_gradients()
+        norm_S = torch.cat([stack.clip(self.train.clip_norm) for stack in training])
+        self.watch(loss_K, norm_S)
         for stack in training:
-            stack.clip(self.train.clip_norm)
-        for stack in training:
-            stack.optimiser.step(self.step)
+            stack.optimiser.step(self.step, skip=self.broken)
+        return norm_S
+
+    def drop_gradients(self) -> None:
+        for stack in self._stacks:
+            stack.drop_gradients()
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {}
@@ -146,17 +151,19 @@ class _Stack:
             self.parameters.extend(pair)
         self.optimiser = Optimiser([(self.parameters, run.train.lr)], run.train, num_steps)
 
-    def clip(self, limit: float) -> None:
-        """Scale every slot's gradient to a norm of at most `limit`, as clip_grad_norm_ does for one."""
+    def clip(self, limit: float) -> Tensor:
+        """Scale every slot's gradient to a norm of at most `limit`, as clip_grad_norm_ does for one.
+
+        Returns the norms before, (S,).
+        """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         assert len(gradients) == len(self.parameters), "no gradient reached some factors"
         squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients])
         norm_S = squares.sum(0).sqrt()
-        if not torch.isfinite(norm_S).all():
-            raise FloatingPointError(f"a gradient's norm is not finite: {norm_S.tolist()}")
         scale_S = (limit / (norm_S + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale_S.view(-1, 1, 1, 1))
+        return norm_S
 
     def drop_gradients(self) -> None:
         for parameter in self.parameters:

@@ -1,5 +1,7 @@
 """AdamW with a schedule, and its state as plain tensors."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,14 +19,18 @@ class Optimiser:
     ) -> None:
         self._rates = [rate for _, rate in groups]
         self._train, self._num_steps = train, num_steps
-        self._adamw = torch.optim.AdamW(
+        self._adamw: Any = torch.optim.AdamW(
             [{"params": parameters, "lr": rate} for parameters, rate in groups],
             weight_decay=train.weight_decay,
             fused=True,
         )
 
-    def step(self, step: int) -> None:
-        """Take step number `step` (from 0) with the gradients at hand, then drop them."""
+    def step(self, step: int, *, skip: Tensor | None = None) -> None:
+        """Take step number `step` (from 0) with the gradients at hand, then drop them.
+
+        With a `skip` of 1 (a number on the parameters' device) nothing changes; the host does not learn it.
+        """
+        self._adamw.found_inf = skip  # as torch's GradScaler tells a fused optimiser
         factor = schedule_factor(step, self._num_steps, self._train)
         for group, rate in zip(self._adamw.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor

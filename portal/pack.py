@@ -2,11 +2,13 @@
 
 In a step every active learner takes one optimiser step. Row blocks of all learners run through a base in a
 few length-bucketed forwards; parameters are disjoint, so every learner gets exactly its own gradient. A
-learner whose loss or gradient is not finite leaves with its parameters as they were; the others go on.
+learner whose loss or gradient is not finite leaves with its parameters as they were; the others go on. A
+forward that runs out of memory is halved and taken again.
 """
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +16,25 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from portal.adapt import AdapterHooks, Segment, concatenate_slots, select_slots
+from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
 from portal.batches import evaluation_rows
-from portal.config import AdapterConfig
-from portal.forward import SlotRows, slot_losses
+from portal.forward import SlotRows
+from portal.forward_plan import MAX_FORWARD_TOKENS, padded_tokens, plan_forwards
 from portal.hypernet import Factors
 from portal.learner import Learner
+from portal.out_of_memory import is_out_of_memory, release_memory
 from portal.peft_learner import PeftLearner
 from portal.results import PREDICTIONS, TASK_FILE
 from portal.rows import RowTable, eval_set_hash
-from portal.score import Layout, Scored, lay_out, score_layout, summarise
+from portal.score import MAX_TOKENS, Layout, Scored, lay_out, score_layout, summarise
+from portal.shared_forward import Member, run_forward
+from portal.trace import Trace
 
 EVALUATED_SPLITS = ("validation", "test")
-FORWARD_COST_TOKENS = 256
-"""Padded tokens whose arithmetic costs about as much as the launch of one more forward."""
-MAX_FORWARD_TOKENS = 16384
-"""Padded tokens of one training forward; more rows than that are split over several."""
+_log = logging.getLogger(__name__)
+SETTLE_STEPS = 10
+"""Steps between two waits for the device: a learner that diverges leaves within as many."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,32 @@ class Evaluation:
 class Pack:
     """Learners on the same bases. `rows` are by base name.
 
+    `max_tokens` are the padded tokens of one forward on each base; running out of memory lowers them.
     ValueError when the rows use a token id that a base does not have, or are longer than it can read.
     """
 
     def __init__(
-        self, bases: dict[str, Base], rows: dict[str, RowTable], learners: Sequence[Learner]
+        self,
+        bases: dict[str, Base],
+        rows: dict[str, RowTable],
+        learners: Sequence[Learner],
+        *,
+        max_tokens: Mapping[str, int] | None = None,
     ) -> None:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
+        self.losses: dict[str, float] = {}
+        self.max_tokens = dict.fromkeys(bases, MAX_FORWARD_TOKENS) | dict(max_tokens or {})
+        self._planned_tokens = dict(self.max_tokens)
         self._bases, self._rows = bases, rows
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
         self._layouts: dict[tuple[str, str, str, int], Layout] = {}
         self._hooks = {name: AdapterHooks(base.model, base.sites) for name, base in bases.items()}
+        self._trace = Trace()
+        self._score_tokens = MAX_TOKENS
+        self._spent = 0.0  # seconds since the last settling
+        self._tokens: dict[str, int] = {}  # since the last settling, by run
 
     @property
     def active(self) -> list[Learner]:
@@ -73,23 +90,49 @@ class Pack:
             for epoch in sorted({epoch for _, epoch in learner.owed()})
         ]
 
-    def step(self) -> dict[str, float]:
-        """One step of every active learner; the mean loss of each, by run key."""
+    def step(self) -> int:
+        """One step of every active learner; how many took one.
+
+        Raises what is_out_of_memory knows when a single slot does not fit; no learner has half a step then.
+        """
         started = time.perf_counter()
         learners = [learner for learner in self.active if learner.step < learner.num_steps]
         assert not any(learner.owed() for learner in learners), "evaluate what is due before the next step"
-        tokens = dict.fromkeys((learner.run.key for learner in learners), 0)
-        losses: dict[str, list[float]] = {learner.run.key: [] for learner in learners}
-        for base in self._bases:
-            self._run_base(base, learners, tokens, losses)
-        for learner in learners:
-            if learner.run.key not in self.failed:
-                self._update(learner)
-        spent = time.perf_counter() - started
-        total = sum(tokens.values()) or 1  # all learners may have failed
-        for learner in learners:
-            learner.wall_s += spent * tokens[learner.run.key] / total
-        return {key: sum(values) / len(values) for key, values in losses.items() if values}
+        work = {learner.run.key: _Work({}, []) for learner in learners}
+        try:
+            for base in self._bases:
+                self._run_base(base, learners, work)
+            for learner in learners:
+                self._update(learner, work[learner.run.key])
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                self.max_tokens = dict(self._planned_tokens)  # smaller forwards were no remedy
+                for learner in learners:
+                    learner.drop_gradients()
+            raise
+        self._spent += time.perf_counter() - started
+        if any(learner.step % SETTLE_STEPS == 0 or learner.owed() for learner in learners):
+            self.settle()
+        return len(learners)
+
+    def settle(self) -> None:
+        """Wait for the device: mean losses since the last time, shares of the time, learners that failed."""
+        started = time.perf_counter()
+        losses: dict[str, list[float]] = {}
+        by_key = {learner.run.key: learner for learner in self.learners}
+        for reading in self._trace.read():
+            if not reading.is_finite and reading.run not in self.failed:
+                by_key[reading.run].step = reading.step
+                self._fail(by_key[reading.run], f"{reading.what} is {reading.value}")
+            if reading.is_loss:
+                losses.setdefault(reading.run, []).append(reading.value)
+        self._spent += time.perf_counter() - started
+        total = sum(self._tokens.values())
+        for key, tokens in self._tokens.items():
+            by_key[key].wall_s += self._spent * tokens / total
+        self._spent, self._tokens = 0.0, {}
+        if losses:
+            self.losses = {key: sum(values) / len(values) for key, values in losses.items()}
 
     def evaluate(self, learner: Learner, epoch: int) -> Evaluation:
         """Scores of the tasks that owe `epoch` now, on every base and split; marks them as scored.
@@ -114,66 +157,79 @@ class Pack:
         learner.scored.update((task, epoch) for task in tasks)
         return Evaluation(results, pa.Table.from_pylist(predictions, schema=PREDICTIONS))
 
-    def _run_base(
-        self, base: str, learners: list[Learner], tokens: dict[str, int], losses: dict[str, list[float]]
-    ) -> None:
+    def _run_base(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> None:
         present = [
             learner for learner in learners if base in learner.bases and learner.run.key not in self.failed
         ]
         for learner in present:
             if isinstance(learner, PeftLearner):
-                self._run_reference(base, learner, tokens, losses)
-        members = [learner for learner in present if not isinstance(learner, PeftLearner)]
-        graphs = [learner.factors(base) for learner in members]
-        leaves = [_leaves(graph) for graph in graphs]
-        slots = [slot for owner, learner in enumerate(members) for slot in learner.slot_rows(base, owner)]
-        for forward in plan_forwards(slots):
-            objectives = []
-            segments, order = _segments(forward, members, leaves)
-            with self._hooks[base].active(segments):
-                loss_S = slot_losses(self._bases[base], order)
-            for owner, learner in enumerate(members):
-                places = [place for place, slot in enumerate(order) if slot.owner == owner]
-                if not places:
-                    continue
-                own_S = loss_S[places]
-                if not torch.isfinite(own_S).all():
-                    bad = int((~torch.isfinite(own_S)).nonzero()[0, 0])
-                    task = learner.tasks[order[places[bad]].slot]
-                    self._fail(learner, f"the loss of task {task!r} on base {base!r} is {own_S[bad].item()}")
-                    continue
-                objectives.append(learner.objective(base, [order[place].slot for place in places], own_S))
-                losses[learner.run.key].extend(own_S.tolist())
-            if objectives:
-                torch.stack(objectives).sum().backward()
-        for learner, graph, leaf in zip(members, graphs, leaves, strict=True):
-            if learner.run.key not in self.failed:
-                learner.backward(base, graph, _gradients(leaf))
+                self._run_reference(base, learner, work[learner.run.key])
+        together = [learner for learner in present if not isinstance(learner, PeftLearner)]
+        members = [Member(learner, base) for learner in together]
+        slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
+        self._run_forwards(base, slots, members)
+        for member in members:
+            member.backward(base)
+            self._record(base, member, work[member.learner.run.key])
         for slot in slots:
-            learner = members[slot.owner]
-            tokens[learner.run.key] += slot.num_tokens
-            learner.count(base, slot.num_tokens)
+            work[together[slot.owner].run.key].add(base, slot.num_tokens)
 
-    def _run_reference(
-        self, base: str, learner: PeftLearner, tokens: dict[str, int], losses: dict[str, list[float]]
-    ) -> None:
-        """A learner that brings its own forwards."""
+    def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
+        """All slots through the base, in smaller forwards from the first one on that does not fit."""
+        waiting = plan_forwards(slots, self.max_tokens[base])
+        while waiting:
+            forward = waiting[0]
+            if self._fits(base, forward, members):
+                waiting.pop(0)
+                continue
+            self.max_tokens[base] = padded_tokens(forward) // 2
+            _log.warning("base %s: out of memory, %d tokens a forward now", base, self.max_tokens[base])
+            release_memory()
+            waiting = plan_forwards([slot for each in waiting for slot in each], self.max_tokens[base])
+
+    def _fits(self, base: str, forward: list[SlotRows], members: list[Member]) -> bool:
+        """Run a forward; False, with nothing changed, when memory is too small for more than one slot."""
+        try:
+            run_forward(self._bases[base], self._hooks[base], forward, members)
+        except (RuntimeError, MemoryError) as error:
+            if len(forward) == 1 or not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _record(self, base: str, member: Member, work: "_Work") -> None:
+        learner = member.learner
+        for slots, loss_S in member.losses:
+            names = [f"the loss of task {learner.tasks[slot]!r} on base {base!r}" for slot in slots]
+            self._trace.add(learner.run.key, learner.step, names, loss_S, is_loss=True)
+            work.losses.append(loss_S)
+
+    def _run_reference(self, base: str, learner: PeftLearner, work: "_Work") -> None:
+        """A learner that brings its own forwards; a round of several tasks cannot be taken again."""
         try:
             values, num_tokens = learner.train_round(learner.slot_rows(base, 0))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._fail(learner, "engine 'peft' ran out of memory")
+            return
         except FloatingPointError as error:
             self._fail(learner, str(error))
             return
-        losses[learner.run.key].extend(values)
-        tokens[learner.run.key] += num_tokens
-        learner.count(base, num_tokens)
+        names = [f"the loss on base {base!r}"] * len(values)
+        self._trace.add(learner.run.key, learner.step, names, torch.tensor(values), is_loss=True)
+        work.add(base, num_tokens)
 
-    def _update(self, learner: Learner) -> None:
-        try:
-            learner.update()
-        except FloatingPointError as error:
-            self._fail(learner, str(error))
+    def _update(self, learner: Learner, work: "_Work") -> None:
+        if learner.run.key in self.failed:
             return
+        norms = learner.update(torch.cat(work.losses) if work.losses else torch.zeros(0))
+        names = ["a gradient's norm"] * len(norms)
+        self._trace.add(learner.run.key, learner.step, names, norms, is_loss=False)
         learner.step += 1
+        for base, num_tokens in work.tokens.items():
+            learner.count(base, num_tokens)
+            self._tokens[learner.run.key] = self._tokens.get(learner.run.key, 0) + num_tokens
 
     def _fail(self, learner: Learner, cause: str) -> None:
         where = f"run {learner.run.key} ({learner.run.describe()}), step {learner.step}"
@@ -184,89 +240,36 @@ class Pack:
         if learner.run.adapter is not None:
             own = select_slots(factors, [learner.tasks.index(task)])
             segments = [Segment(1, own, learner.run.adapter.scaling)]
-        with self._hooks[base].active(segments):
-            return score_layout(
-                self._bases[base], self._layout(base, task, split, learner.run.data.eval_size)
-            )
+        size = learner.run.data.eval_size
+        while True:
+            layout = self._layout(base, task, split, size)
+            try:
+                with self._hooks[base].active(segments):
+                    return score_layout(self._bases[base], layout)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or layout.is_finest:
+                    raise
+            self._score_tokens //= 2
+            self._layouts.clear()
+            release_memory()
 
     def _layout(self, base: str, task: str, split: str, size: int) -> Layout:
         key = (base, task, split, size)
         if key not in self._layouts:
-            self._layouts[key] = lay_out(evaluation_rows(self._rows[base].rows(task, split), size))
+            rows = evaluation_rows(self._rows[base].rows(task, split), size)
+            self._layouts[key] = lay_out(rows, max_tokens=self._score_tokens)
         return self._layouts[key]
 
 
-def plan_forwards(slots: Sequence[SlotRows]) -> list[list[SlotRows]]:
-    """The slots in few forwards of near-equal length: least padding plus launch cost.
+@dataclass(frozen=True)
+class _Work:
+    """What a learner did in a step: tokens by base, and losses, which stay on the device."""
 
-    Rows with all their choices and rows with the gold one alone do not share a forward.
-    """
-    forwards = []
-    for kind in (False, True):
-        alike = [slot for slot in slots if (slot.choice_weight > 0) is kind]
-        forwards.extend(_cut(alike))
-    return forwards
+    tokens: dict[str, int]
+    losses: list[Tensor]
 
-
-def _cut(slots: Sequence[SlotRows]) -> list[list[SlotRows]]:
-    if not slots:
-        return []
-    by_length = sorted(slots, key=lambda slot: (slot.length, slot.owner, slot.slot))
-    sizes = [max(len(slot.rows) for slot in slots) * slot.length for slot in by_length]
-    best = [0.0]
-    cuts = [0]
-    for end in range(1, len(by_length) + 1):
-        costs = []
-        for start in range(end):
-            padded = (end - start) * sizes[end - 1]
-            if padded <= MAX_FORWARD_TOKENS or end - start == 1:
-                costs.append((best[start] + FORWARD_COST_TOKENS + padded, start))
-        cost, start = min(costs)
-        best.append(cost)
-        cuts.append(start)
-    forwards = []
-    end = len(by_length)
-    while end > 0:
-        forwards.append(by_length[cuts[end] : end])
-        end = cuts[end]
-    return forwards[::-1]
-
-
-def _segments(
-    forward: list[SlotRows], members: list[Learner], leaves: list[Factors]
-) -> tuple[list[Segment], list[SlotRows]]:
-    """Adapter segments of a forward and its slots in their order: learners of one shape together."""
-    by_shape: dict[AdapterConfig, list[int]] = {}
-    for owner in sorted({slot.owner for slot in forward}):
-        adapter = members[owner].run.adapter
-        assert adapter is not None, "a learner that trains has adapters"
-        by_shape.setdefault(adapter, []).append(owner)
-    segments: list[Segment] = []
-    order: list[SlotRows] = []
-    for adapter, owners in by_shape.items():
-        parts = []
-        for owner in owners:
-            own = sorted((slot for slot in forward if slot.owner == owner), key=lambda slot: slot.slot)
-            parts.append(select_slots(leaves[owner], [slot.slot for slot in own]))
-            order.extend(own)
-        joined = concatenate_slots(parts)
-        segments.append(Segment(len(next(iter(joined.values()))[0]), joined, adapter.scaling))
-    return segments, order
-
-
-def _leaves(graph: Factors) -> Factors:
-    """Detached copies of the factors that collect gradients over several forwards."""
-    return {
-        group: (a.detach().requires_grad_(), b.detach().requires_grad_()) for group, (a, b) in graph.items()
-    }
-
-
-def _gradients(leaves: Factors) -> dict[Any, tuple[Tensor, Tensor]]:
-    return {group: (_gradient(a), _gradient(b)) for group, (a, b) in leaves.items()}
-
-
-def _gradient(leaf: Tensor) -> Tensor:
-    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    def add(self, base: str, num_tokens: int) -> None:
+        self.tokens[base] = self.tokens.get(base, 0) + num_tokens
 
 
 def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: list[Scored]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A choice's first token is predicted at the prompt's end, so its last token never has to be read and
 single-token labels add nothing. Positions restart at the prompt's length for every branch and a 4-D mask lets
-a position see the prompt and its own branch. Shape letters: N rows, T positions, K reads.
+a position see the prompt and its own branch. Shape letters: N rows, T positions, P kept
+positions, K reads.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from portal.adapt import answer_log_probs
 from portal.bases import Base
 from portal.masks import branch_masks
 from portal.rows import Row
+from portal.upload import upload
 
 _PADDING = -1
 
@@ -26,7 +28,7 @@ class PackedBatch:
     ids_NT: Tensor
     positions_NT: Tensor
     branch_NT: Tensor  # 0 prompt, k the tail of choice k - 1, -1 padding
-    keep_NT: Tensor
+    kept_P: Tensor  # indices of the P kept ones among the flattened positions
     read_K: Tensor
     token_K: Tensor
     choice_lengths: tuple[tuple[int, ...], ...]
@@ -69,7 +71,7 @@ def pack_rows(rows: Sequence[Row], *, length: int | None = None) -> PackedBatch:
         ids_NT=torch.tensor(ids),
         positions_NT=torch.tensor(positions),
         branch_NT=torch.tensor(branches),
-        keep_NT=keep_NT,
+        kept_P=keep_NT.flatten().nonzero()[:, 0],
         read_K=kept_NT[row_K, position_K],
         token_K=token_K,
         choice_lengths=tuple(row.scored_tokens for row in rows),
@@ -84,12 +86,12 @@ def answer_token_scores(base: Base, batch: PackedBatch) -> Tensor:
     if base.model.config._attn_implementation != "sdpa":
         raise ValueError(f"packed rows need sdpa attention, base {base.name!r} was loaded with another")
     device = base.device
-    positions_NT, branch_NT = batch.positions_NT.to(device), batch.branch_NT.to(device)
+    positions_NT, branch_NT = upload(batch.positions_NT, device), upload(batch.branch_NT, device)
     log_probs = answer_log_probs(
         base.model,
-        batch.ids_NT.to(device),
-        batch.keep_NT.to(device),
+        upload(batch.ids_NT, device),
+        upload(batch.kept_P, device),
         position_ids=positions_NT,
         attention_mask=branch_masks(base.text_config, branch_NT, positions_NT),
     )
-    return log_probs[batch.read_K.to(device), batch.token_K.to(device)]
+    return log_probs[upload(batch.read_K, device), upload(batch.token_K, device)]

@@ -86,8 +86,14 @@ class PeftLearner(TaskLoras):
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         raise AssertionError("peft's own backward trains this learner")
 
-    def update(self) -> None:
+    def update(self, loss_K: Tensor) -> Tensor:
         """Nothing is left to do: `train_round` has stepped every task."""
+        return loss_K.new_zeros(0)
+
+    def drop_gradients(self) -> None:
+        for parameters in self._parameters.values():
+            for parameter in parameters:
+                parameter.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {}

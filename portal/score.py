@@ -68,6 +68,11 @@ class Layout:
     order: tuple[int, ...]
     batches: tuple[PackedBatch, ...]
 
+    @property
+    def is_finest(self) -> bool:
+        """Whether every batch is a single row."""
+        return len(self.batches) == len(self.rows)
+
 
 def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> list[Scored]:
     """Every row's choices scored by the base as it is now (adapters active or not), in the order of `rows`.
@@ -93,10 +98,11 @@ def lay_out(rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> Layout:
 
 def score_layout(base: Base, layout: Layout) -> list[Scored]:
     """`score_rows` for rows that are laid out already."""
-    in_order: list[tuple[float, ...]] = []
+    if not layout.rows:
+        return []
     with torch.inference_mode():
-        for batch in layout.batches:
-            in_order.extend(_score_batch(base, batch))
+        token_scores = torch.cat([answer_token_scores(base, batch) for batch in layout.batches])
+    in_order = _choice_scores(token_scores.double().tolist(), layout.batches)
     by_index = dict(zip(layout.order, in_order, strict=True))
     scored = [Scored(row, by_index[index]) for index, row in enumerate(layout.rows)]
     for item in scored:
@@ -131,11 +137,10 @@ def _batch_end(lengths: Sequence[int], max_tokens: int) -> int:
     return count
 
 
-def _score_batch(base: Base, batch: PackedBatch) -> list[tuple[float, ...]]:
-    token_scores = answer_token_scores(base, batch).double().tolist()
+def _choice_scores(token_scores: Sequence[float], batches: Sequence[PackedBatch]) -> list[tuple[float, ...]]:
     scores = []
     cursor = 0
-    for lengths in batch.choice_lengths:
+    for lengths in (lengths for batch in batches for lengths in batch.choice_lengths):
         sums = []
         for length in lengths:
             sums.append(math.fsum(token_scores[cursor : cursor + length]))

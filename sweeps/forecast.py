@@ -3,32 +3,22 @@
 A step takes the longer of its arithmetic and of its launches; both are models, to be read to one digit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portal.config import RunConfig
 from portal.devices import ATTAINED, Device
 from portal.forward import bucket_length
+from portal.forward_plan import MAX_FORWARD_TOKENS
 from portal.learner import FLOPS_PER_PARAM_TOKEN
-from portal.memory import decoder_shape, footprint
-from portal.pack import MAX_FORWARD_TOKENS
+from portal.memory import Footprint, decoder_shape, footprint
+from sweeps.work import Work
 
 START_S = 60.0
 """Seconds to start a process and load a base, which a run alone pays each time."""
 _LAYER_LAUNCHES, _MODULE_LAUNCHES = 127, 15
 """Operations a layer, both ways, without adapters and for each adapted module (counted on eager torch)."""
 _ANSWER_TOKENS = 4  # of a row: generous for the tasks at hand
-
-
-@dataclass(frozen=True)
-class Work:
-    """A run's training and scoring, counted. `rows_per_step` are those of all its tasks together."""
-
-    steps: int
-    rows_per_step: float
-    tasks: int
-    row_tokens: float
-    scored_tokens: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,8 @@ class Forecast:
 
 def forecast(runs: Sequence[RunConfig], works: Sequence[Work], device: Device) -> Forecast:
     """For the runs of one pack, with the work of each."""
-    memory = packed_memory(runs, works, device)
+    limits = dict.fromkeys((ref.name for run in runs for ref in run.bases), MAX_FORWARD_TOKENS)
+    memory = peak_memory(runs, works, device, limits | forward_tokens(runs, works, device))
     flops = seconds = alone = 0.0
     for base in dict.fromkeys(ref.name for run in runs for ref in run.bases):
         on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
@@ -61,19 +52,51 @@ def duration(hours: float) -> str:
     return f"{seconds / 60:.1f} min" if hours < 1 else f"{hours:.1f} h"
 
 
-def packed_memory(runs: Sequence[RunConfig], works: Sequence[Work], device: Device) -> float:
-    """Peak bytes of a pack: every base it needs, all its learners, and its largest forward."""
-    length = bucket_length(max(1, round(max(work.row_tokens for work in works))))
+def peak_memory(
+    runs: Sequence[RunConfig],
+    works: Sequence[Work],
+    device: Device,
+    max_tokens: Mapping[str, int] | None = None,
+) -> float:
+    """Peak bytes of a pack: every base it needs, all its learners, and its largest forward.
+
+    `max_tokens` limits the forward by base; without it only MAX_FORWARD_TOKENS does.
+    """
+    length, prints = _footprints(runs, works, device)
     rows = sum(work.rows_per_step for work in works)
-    tokens = min(rows * length, max(MAX_FORWARD_TOKENS, length))
-    prints = [
-        footprint([run for run in runs if _runs_on(run, base)], base, length=length, on_gpu=device.is_gpu)
-        for base in dict.fromkeys(ref.name for run in runs for ref in run.bases)
-    ]
-    forward = max(
-        each.peak(round(tokens), round(tokens / length * _ANSWER_TOKENS)) - each.fixed for each in prints
-    )
-    return sum(each.fixed for each in prints) + forward
+    forward = 0.0
+    for base, each in prints.items():
+        most = MAX_FORWARD_TOKENS if max_tokens is None else max_tokens[base]
+        tokens = min(rows * length, max(most, length))
+        forward = max(forward, each.peak(round(tokens), round(tokens / length * _ANSWER_TOKENS)) - each.fixed)
+    return sum(each.fixed for each in prints.values()) + forward
+
+
+def forward_tokens(runs: Sequence[RunConfig], works: Sequence[Work], device: Device) -> dict[str, int]:
+    """The most padded tokens of one forward on each base that the device's memory leaves room for."""
+    length, prints = _footprints(runs, works, device)
+    free = device.budget_bytes - sum(each.fixed for each in prints.values())
+    return {
+        base: max(
+            1, min(MAX_FORWARD_TOKENS, each.tokens_that_fit(free + each.fixed, _ANSWER_TOKENS / length))
+        )
+        for base, each in prints.items()
+        if each.per_token
+    }
+
+
+def _footprints(
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device
+) -> tuple[int, dict[str, Footprint]]:
+    """(length of a typical row, footprint by base)."""
+    length = bucket_length(max(1, round(max(work.row_tokens for work in works))))
+    bases = dict.fromkeys(ref.name for run in runs for ref in run.bases)
+    return length, {
+        base: footprint(
+            [run for run in runs if _runs_on(run, base)], base, length=length, on_gpu=device.is_gpu
+        )
+        for base in bases
+    }
 
 
 def _runs_on(run: RunConfig, base: str) -> bool:

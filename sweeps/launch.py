@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from portal.config import nearest
+from portal.devices import Device, find_device
 from portal.rows import count_truncated
 from sweeps.lanes import EXECUTORS, Executor, run_lanes
 from sweeps.lease import acquire
@@ -42,17 +43,14 @@ def run_study(study: Study, out: Path, *, executor: Executor = "train", console:
         with acquire(out) as lease:
             store.clear_session_files()
             store.forget_lost(study.by_key)
-            plan = plan_study(study, out)
             for run in study.runs:
                 store.write_run(run)
-            for pack in plan.packs:
-                store.record_pack(pack.key, pack.members)
             try:
                 if executor == "local":
-                    _run_here(plan, store, lease.token, console)
+                    _run_here(study, store, lease.token, console)
                 else:
                     with ray_session(out, console) as session:
-                        errors = _run_rounds(plan, store, lease.token, executor, session, console)
+                        errors = _run_rounds(study, store, lease.token, executor, session, console)
                         cause = "; ".join([cause, *errors])
             finally:
                 store.clear_session_files()
@@ -67,34 +65,52 @@ def run_study(study: Study, out: Path, *, executor: Executor = "train", console:
 
 
 def _run_rounds(
-    plan: Plan, store: Store, token: str, executor: Executor, session: RaySession, console: Console
+    study: Study, store: Store, token: str, executor: Executor, session: RaySession, console: Console
 ) -> list[str]:
     """Lanes until nothing is left that can be done, a round more when workers were lost.
 
     Returns what ended lanes of the last round early.
     """
-    rows = _prepare(plan.study, store, console)
+    rows = _prepare(study, store, console)
     errors: list[str] = []
+    plan, lanes = _plan_lanes(study, store, session.num_slots, session.hardware)
     with ProgressLine(plan, store, console):
         for _ in range(MAX_ROUNDS):
-            left = plan_study(plan.study, store.out)
-            if not any(_can_run(pack, store) for pack in left.packs):
+            if not any(_can_run(pack, store) for pack in plan.packs):
                 break
-            lanes = left.lanes(min(session.num_slots, len(left.packs)))
             jobs = [
-                _lane_job(store, token, lane, packs, rows, session.device) for lane, packs in enumerate(lanes)
+                _lane_job(plan, store, token, lane, packs, rows, session.device)
+                for lane, packs in enumerate(plan.lanes(lanes))
             ]
             run_lanes(jobs, executor=executor, session=session, scratch=store.out / "scratch" / token)
             errors = [error for job in jobs if (error := store.lane_error(job.lane))]
+            plan, lanes = _plan_lanes(study, store, session.num_slots, session.hardware)
     return list(dict.fromkeys(errors))
 
 
-def _run_here(plan: Plan, store: Store, token: str, console: Console) -> None:
+def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None) -> tuple[Plan, int]:
+    """What is left, in packs that fit beside as many lanes as there are slots, packs and memory for.
+
+    The packs are recorded: a launch again meets the same ones.
+    """
+    plan = plan_study(study, store.out, device=hardware)
+    lanes = max(1, min(slots, len(plan.packs)))
+    if hardware is not None:
+        while lanes > 1 and plan.largest_run_bytes > hardware.shared_by(lanes).budget_bytes:
+            lanes -= 1
+        plan = plan_study(study, store.out, device=hardware.shared_by(lanes))
+    for pack in plan.packs:
+        store.record_pack(pack.key, pack.members)
+    return plan, lanes
+
+
+def _run_here(study: Study, store: Store, token: str, console: Console) -> None:
     """One lane in this process, without Ray."""
-    rows = _prepare(plan.study, store, console)
+    rows = _prepare(study, store, console)
+    plan, _ = _plan_lanes(study, store, 1, find_device("cpu"))
     with ProgressLine(plan, store, console):
         (packs,) = plan.lanes(1)
-        run_lane(_lane_job(store, token, 0, packs, rows, "cpu"), lambda finished: None)
+        run_lane(_lane_job(plan, store, token, 0, packs, rows, "cpu"), lambda finished: None)
 
 
 def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
@@ -116,20 +132,27 @@ def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
 
 
 def _lane_job(
-    store: Store, token: str, lane: int, packs: list[PlannedPack], rows: dict[str, Path], device: str
+    plan: Plan,
+    store: Store,
+    token: str,
+    lane: int,
+    packs: list[PlannedPack],
+    rows: dict[str, Path],
+    device: str,
 ) -> LaneJob:
     return LaneJob(
         out=str(store.out.resolve()),
         token=token,
         lane=lane,
-        packs=tuple(_pack_job(pack) for pack in packs),
+        packs=tuple(_pack_job(plan, pack) for pack in packs),
         rows={base: str(folder.resolve()) for base, folder in rows.items()},
         device=device,
     )
 
 
-def _pack_job(pack: PlannedPack) -> PackJob:
-    return PackJob(pack.key, pack.stage, tuple(run.key for run in pack.runs), pack.needs)
+def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
+    keys = tuple(run.key for run in pack.runs)
+    return PackJob(pack.key, pack.stage, keys, pack.needs, plan.forward_tokens(pack))
 
 
 def _can_run(pack: PlannedPack, store: Store) -> bool:

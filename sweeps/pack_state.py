@@ -8,6 +8,7 @@ them.
 import io
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,36 +32,48 @@ class PackState:
         self._folder = store.pack_folder(key)
         self._sequence = 0
         self._parts: dict[str, int] = {}
+        self._others: dict[str, tuple[dict[str, Tensor], dict[str, Any], int]] = {}  # whose turn comes later
 
-    def restore(self, learners: list[Learner]) -> None:
-        """Bring the learners to the newest whole checkpoint; those not in it stay as they are."""
+    def restore(self, learners: list[Learner]) -> dict[str, int]:
+        """Bring the learners to the newest whole checkpoint; those not in it stay as they are.
+
+        Unfinished runs that are saved but not among these stay in every later checkpoint. Returns the most
+        tokens of a forward, by base, at that time.
+        """
         checkpoint = load_latest(self._folder / "state")
         if checkpoint is None:
-            return
+            return {}
         self._sequence = checkpoint.sequence
-        for learner in learners:
-            key = learner.run.key
-            if key not in checkpoint.meta["runs"]:
-                continue
-            prefix = f"{key}/"
+        by_key = {learner.run.key: learner for learner in learners}
+        for key, meta in checkpoint.meta["runs"].items():
+            prefix, count = f"{key}/", checkpoint.meta["parts"].get(key, 0)
             tensors = {
                 name.removeprefix(prefix): tensor
                 for name, tensor in checkpoint.tensors.items()
                 if name.startswith(prefix)
             }
-            learner.restore(tensors, checkpoint.meta["runs"][key])
-            self._parts[key] = checkpoint.meta["parts"].get(key, 0)
+            if key in by_key:
+                by_key[key].restore(tensors, meta)
+                self._parts[key] = count
+            elif not self._store.is_finished(key):
+                self._others[key] = tensors, meta, count
+        max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
+        return max_tokens
 
-    def save(self, learners: list[Learner]) -> None:
+    def save(self, learners: list[Learner], max_tokens: Mapping[str, int]) -> None:
         """One checkpoint of all `learners`, with the scores added until now."""
-        tensors: dict[str, Tensor] = {}
-        runs: dict[str, Any] = {}
+        saved = dict(self._others)
         for learner in learners:
-            own, runs[learner.run.key] = learner.state()
-            tensors |= {f"{learner.run.key}/{name}": tensor for name, tensor in own.items()}
-        parts = {key: count for key, count in self._parts.items() if key in runs}
+            key = learner.run.key
+            saved[key] = *learner.state(), self._parts.get(key, 0)
+        tensors = {f"{key}/{name}": t for key, (own, _, _) in saved.items() for name, t in own.items()}
+        meta = {
+            "runs": {key: meta for key, (_, meta, _) in saved.items()},
+            "parts": {key: count for key, (_, _, count) in saved.items()},
+            "max_tokens": dict(max_tokens),
+        }
         self._sequence += 1
-        save_checkpoint(self._folder / "state", self._sequence, tensors, {"runs": runs, "parts": parts})
+        save_checkpoint(self._folder / "state", self._sequence, tensors, meta)
 
     def add(self, key: str, evaluation: Evaluation) -> None:
         """Write the scores of one evaluation; they count from the next checkpoint on."""

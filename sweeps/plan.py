@@ -1,7 +1,7 @@
 """`Plan`: what a study still has to do, in packs, in the order in which they start. All checks are here."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,23 +10,19 @@ from typing import Any
 import torch
 
 from portal.bases import base_sites, check_precision, load_tokenizer
-from portal.batches import num_batches
 from portal.config import TRANSFERS, RunConfig
 from portal.devices import Device
 from portal.lora_transfer import check_transfer
 from portal.sites import check_rank
 from portal.suites import Suite
 from portal.tasks.example import SPLITS
-from sweeps.forecast import START_S, Forecast, Work, duration, forecast
-from sweeps.store import Store, check_writable, pack_key
+from sweeps.forecast import START_S, Forecast, duration, forecast, forward_tokens, peak_memory
+from sweeps.packing import group_packs
+from sweeps.store import Store, check_writable
 from sweeps.study import Study, stage_of
+from sweeps.work import Estimate, Work
 
 STAGE_NAMES = {1: "train", 2: "port"}
-_TRAIN_COST, _SCORE_COST = (
-    2.0,
-    1.0,
-)  # passes over the frozen base: a step goes through it forwards and backwards
-_CHARS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,14 @@ class PlannedPack:
 
 @dataclass(frozen=True)
 class Plan:
-    """The state of a study in an output folder, and what is left to do."""
+    """The state of a study in an output folder, and what is left to do.
+
+    With a device, packs are small enough for its memory, and what they take can be predicted.
+    """
 
     study: Study
     out: Path
+    device: Device | None
     done: tuple[str, ...]
     failed: tuple[str, ...]
     packs: tuple[PlannedPack, ...]
@@ -90,19 +90,34 @@ class Plan:
             for lane in own
         ]
 
-    def forecasts(self, device: Device) -> list[Forecast]:
-        """What every pack is predicted to take on `device`."""
-        return [
-            forecast(pack.runs, [self.works[run.key] for run in pack.runs], device) for pack in self.packs
-        ]
+    @cached_property
+    def forecasts(self) -> list[Forecast]:
+        """What every pack is predicted to take on the plan's device."""
+        assert self.device is not None, "a plan without a device predicts nothing"
+        return [forecast(pack.runs, self._works(pack.runs), self.device) for pack in self.packs]
 
-    def totals(self, forecasts: Sequence[Forecast]) -> tuple[float, float]:
+    def forward_tokens(self, pack: PlannedPack) -> dict[str, int]:
+        """The most padded tokens of a training forward, by base; nothing without a device."""
+        if self.device is None:
+            return {}
+        return forward_tokens(pack.runs, self._works(pack.runs), self.device)
+
+    @property
+    def largest_run_bytes(self) -> float:
+        """Predicted peak memory of the largest run that is left, alone on the plan's device."""
+        assert self.device is not None, "a plan without a device predicts nothing"
+        return max((peak_memory([run], self._works([run]), self.device) for run in self.missing), default=0.0)
+
+    def totals(self) -> tuple[float, float]:
         """Device-hours as packed, each base loaded once, and with every run in a process of its own."""
         starts = START_S / 3600 * len({pack.bases for pack in self.packs})
-        return starts + sum(each.hours for each in forecasts), sum(each.hours_alone for each in forecasts)
+        return starts + sum(each.hours for each in self.forecasts), sum(
+            each.hours_alone for each in self.forecasts
+        )
 
-    def to_json(self, device: Device) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """A value for `plan --json`."""
+        assert self.device is not None, "a plan without a device predicts nothing"
         return {
             "study": self.study.name,
             "total": len(self.study.runs),
@@ -122,12 +137,12 @@ class Plan:
                     "hours": predicted.hours,
                     "hours_alone": predicted.hours_alone,
                 }
-                for pack, predicted in zip(self.packs, self.forecasts(device), strict=True)
+                for pack, predicted in zip(self.packs, self.forecasts, strict=True)
             ],
-            "device": {"name": device.name, "memory_bytes": device.memory_bytes},
+            "device": {"name": self.device.name, "memory_bytes": self.device.memory_bytes},
         }
 
-    def rows(self, forecasts: Sequence[Forecast]) -> list[tuple[str, ...]]:
+    def rows(self) -> list[tuple[str, ...]]:
         """Lines for a table with PLAN_HEADERS."""
         return [
             (
@@ -140,15 +155,21 @@ class Plan:
                 duration(predicted.hours_alone),
                 pack.key,
             )
-            for pack, predicted in zip(self.packs, forecasts, strict=True)
+            for pack, predicted in zip(self.packs, self.forecasts, strict=True)
         ]
+
+    def _works(self, runs: Sequence[RunConfig]) -> list[Work]:
+        return [self.works[run.key] for run in runs]
 
 
 PLAN_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
 
 
-def plan_study(study: Study, out: Path) -> Plan:
-    """What is missing of the study in `out`; ValueError for anything that would make a run fail later."""
+def plan_study(study: Study, out: Path, *, device: Device | None = None) -> Plan:
+    """What is missing of the study in `out`; ValueError for anything that would make a run fail later.
+
+    Without a device only the study's `pack_size` limits a pack.
+    """
     check_writable(out)
     check_precision(study.settings.precision, _planned_device())
     suite = study.suite
@@ -161,20 +182,26 @@ def plan_study(study: Study, out: Path) -> Plan:
         for key in study.by_key
         if key not in done and (failure := store.failure(key)) is not None and not failure["lost"]
     )
-    estimate = _Estimate(suite, study.tasks, num_rows)
+    estimate = Estimate(suite, study.tasks, num_rows)
     works = {run.key: estimate.work(run) for run in study.runs}
     costs = {run.key: estimate.cost(run, works[run.key]) for run in study.runs}
     finished = {*done, *failed}
     for name in dict.fromkeys(ref.name for run in study.runs if run.key not in finished for ref in run.bases):
         load_tokenizer(name)  # one of another base is refused
+
+    def fits(runs: Sequence[RunConfig]) -> bool:
+        if device is None:
+            return True
+        return peak_memory(runs, [works[run.key] for run in runs], device) <= device.budget_bytes
+
     packs = []
-    for key, members in group_packs(study, store.recorded_packs()):
+    for key, members in group_packs(study, store.recorded_packs(), fits):
         left = tuple(run for run in members if run.key not in finished)
         if left:
             keys = tuple(run.key for run in members)
             packs.append(PlannedPack(key, stage_of(left[0]), keys, left, sum(costs[run.key] for run in left)))
     packs.sort(key=lambda pack: (_urgency(pack), -pack.cost, pack.key))
-    return Plan(study, out, done, failed, tuple(packs), costs, works)
+    return Plan(study, out, device, done, failed, tuple(packs), costs, works)
 
 
 def _check_shapes(study: Study) -> None:
@@ -194,29 +221,6 @@ def _planned_device() -> str:
     return "cuda" if torch.cuda.is_available() or os.environ.get("RAY_ADDRESS") else "cpu"
 
 
-def group_packs(
-    study: Study, recorded: Mapping[str, Sequence[str]]
-) -> list[tuple[str, tuple[RunConfig, ...]]]:
-    """(key, runs) of all packs: recorded ones as they were, the rest by stage, bases and adapter shape."""
-    free = dict(study.by_key)
-    packs = []
-    for key, members in recorded.items():
-        runs = tuple(free.pop(member) for member in members if member in free)
-        if runs:
-            packs.append((key, runs))
-    groups: dict[tuple[Any, ...], list[RunConfig]] = {}
-    for run in free.values():
-        trains = run.train is not None
-        groups.setdefault((stage_of(run), trains, run.bases, run.adapter, run.data.tasks), []).append(run)
-    for group in groups.values():
-        count = -(-len(group) // study.settings.pack_size)
-        group.sort(key=lambda run: (run.method, -(run.data.size or 0), run.seed or 0, run.key))
-        for first in range(count):
-            runs = tuple(group[first::count])  # every pack gets its share of the long ones
-            packs.append((pack_key([run.key for run in runs]), runs))
-    return packs
-
-
 def _urgency(pack: PlannedPack) -> int:
     """Sources first, since ports wait for them; ports last."""
     return 0 if pack.runs[0].method == "source" else pack.stage
@@ -229,51 +233,3 @@ def count_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
             if not suite.examples(task, split):
                 raise ValueError(f"suite {suite.name!r}: task {task!r} has no rows in split {split!r}")
     return {task: len(suite.examples(task, "train")) for task in tasks}
-
-
-class _Estimate:
-    """Multiply-adds of a run: weights of the adaptable layers x tokens x passes."""
-
-    def __init__(self, suite: Suite, tasks: Sequence[str], num_rows: dict[str, int]) -> None:
-        self._num_rows = num_rows
-        self._num_scored = {
-            task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
-        }
-        sample = [example for task in tasks for example in suite.examples(task, "validation")[:50]]
-        prompts = sum(len(example.prompt) for example in sample)
-        choices = sum(len(choice) for example in sample for choice in example.choices)
-        answers = sum(len(example.choices[example.gold]) for example in sample)
-        self._tokens = (prompts + choices) / len(sample) / _CHARS_PER_TOKEN  # of a row with all its choices
-        self._row_tokens = (prompts + answers) / len(sample) / _CHARS_PER_TOKEN  # of one to train on
-        self._weights: dict[str, int] = {}
-
-    def work(self, run: RunConfig) -> Work:
-        """How much a run trains and scores on each of its bases."""
-        data, train = run.data, run.train
-        scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
-        if train is None:
-            return Work(0, 0.0, len(data.tasks), self._row_tokens, self._tokens * scored)
-        sizes = [min(data.size or count, count) for count in self._num_rows.values()]
-        batches = [num_batches(size, train.batch_size) for size in sizes]
-        if run.hypernet is not None:
-            batches = [max(batches)] * len(batches)  # shorter tasks are recycled
-        steps = [max(train.epochs * (train.rounds_per_epoch or each), train.min_steps) for each in batches]
-        passes = train.epochs + 1 if train.evaluate == "every_epoch" else 1
-        return Work(
-            steps=max(steps),
-            rows_per_step=train.batch_size * sum(steps) / max(steps),
-            tasks=len(data.tasks),
-            row_tokens=self._row_tokens,
-            scored_tokens=self._tokens * passes * scored,
-        )
-
-    def cost(self, run: RunConfig, work: Work) -> float:
-        """In multiply-adds of the frozen base, for the order of packs."""
-        trained = work.steps * work.rows_per_step * work.row_tokens
-        tokens = _TRAIN_COST * trained + _SCORE_COST * work.scored_tokens
-        return tokens * sum(self._num_weights(ref.name) for ref in run.bases)
-
-    def _num_weights(self, base: str) -> int:
-        if base not in self._weights:
-            self._weights[base] = sum(site.d_in * site.d_out for site in base_sites(base))
-        return self._weights[base]

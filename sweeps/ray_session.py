@@ -14,6 +14,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from portal.devices import Device, find_device, smallest_gpu
 from sweeps.quiet import streams_to
 
 RAY_ENVIRONMENT = {
@@ -33,10 +34,14 @@ OBJECT_STORE_BYTES = 300_000_000
 
 @dataclass(frozen=True)
 class RaySession:
-    """Where lanes can run: `num_slots` of them at a time, each with its own GPU when there are any."""
+    """Where lanes can run: `num_slots` of them at a time, each with its own GPU when there are any.
+
+    `hardware` is the smallest of the GPUs, or the CPU that the lanes share; None where it is not known.
+    """
 
     num_slots: int
     device: str
+    hardware: Device | None
 
 
 @contextmanager
@@ -107,10 +112,12 @@ def _describe_cluster() -> RaySession:
     gpus = int(resources.get("GPU", 0))
     cpus = int(resources.get("CPU", 0))
     if gpus:
-        return RaySession(gpus, "cuda")
+        prefix = "accelerator_type:"
+        models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
+        return RaySession(gpus, "cuda", smallest_gpu(models))
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
-    return RaySession(cpus, "cpu")
+    return RaySession(cpus, "cpu", None if os.environ.get("RAY_ADDRESS") else find_device("cpu"))
 
 
 @contextmanager

@@ -25,14 +25,22 @@ from portal.config import (
     nearest,
     paper_hidden,
 )
+from portal.recipes import RECIPES, Recipe
 from portal.suites import Suite, examples_hash, open_suite
 from portal.tasks.task_file import is_task_file
 from portal.yaml_file import read_yaml
-from sweeps.study_file import MethodSettings, Override, StudyFile, check_names, needed_label, transfer_base
+from sweeps.study_file import (
+    MethodSettings,
+    Override,
+    StudyFile,
+    check_names,
+    kind_of,
+    needed_label,
+    transfer_base,
+)
 
 STUDIES = Path(__file__).parent / "studies"
 _LORA_ADAPTER = {"modules": MODULES, "rank": 16, "alpha": 32}
-_LORA_TRAIN = {"lr": 1e-4}
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -131,7 +139,7 @@ class _Expansion:
     def runs(self) -> Iterator[tuple[str, RunConfig]]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""
         for label, method in self.settings.methods.items():
-            kind = method.method or label
+            kind = kind_of(label, method)
             match kind:
                 case "base":
                     for target in self._targets(method):
@@ -160,10 +168,10 @@ class _Expansion:
         return RunConfig(
             method="source",
             bases=tuple(self.refs[name] for name in self.settings.sources),
-            data=self._sized(method.size),
+            data=self._sized(self._size(method, "source")),
             adapter=adapter,
             hypernet=_filled(HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, method.hypernet),
-            train=_filled(TrainConfig, {}, method.train),
+            train=_filled(TrainConfig, self._recipe.train("source"), method.train),
             seed=seed,
             source_bases=self.settings.sources,
         )
@@ -204,7 +212,7 @@ class _Expansion:
         self, label: str, target: str, size: int | None, train: TrainConfig, seed: int
     ) -> RunConfig:
         settings = self.settings.methods[label]
-        method = settings.method or label
+        method = kind_of(label, settings)
         common = {"bases": (self.refs[target],), "data": self._sized(size), "train": train, "seed": seed}
         if method == "lora":
             return RunConfig(
@@ -234,15 +242,22 @@ class _Expansion:
         """(size, recipe) of the main run and of the curve's smaller ones."""
         method = self.settings.methods[label]
         override = method.overrides.get(target, Override())
-        size = override.size or method.size
-        defaults = _LORA_TRAIN if (method.method or label) == "lora" else {}
-        train = _filled(TrainConfig, defaults, method.train, override.train)
+        kind = kind_of(label, method)
+        size = override.size or self._size(method, kind)
+        train = _filled(TrainConfig, self._recipe.train(kind), method.train, override.train)
         yield size, train
         curve = method.curve
         if curve is not None and target in (curve.targets or self._targets(method)):
             for smaller in curve.sizes:
                 if smaller != size:
                     yield smaller, _filled(TrainConfig, train.model_dump(), curve.train)
+
+    @property
+    def _recipe(self) -> Recipe:
+        return RECIPES[self.settings.recipe]
+
+    def _size(self, method: MethodSettings, kind: Method) -> int | None:
+        return method.size if "size" in method.model_fields_set else self._recipe.size(kind)
 
     def _sized(self, size: int | None) -> DataConfig:
         return self.data.model_copy(update={"size": size})

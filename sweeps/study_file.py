@@ -1,9 +1,9 @@
 """`StudyFile`: what a study file (YAML) may say, and the checks of its names. No base or row is read."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from portal.config import (
     METHODS,
@@ -17,6 +17,7 @@ from portal.config import (
     TransferMode,
     nearest,
 )
+from portal.recipes import RECIPES, RecipeName
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARTS = {
@@ -64,7 +65,7 @@ class MethodSettings(Frozen):
     """
 
     method: Method | None = None
-    size: int | None = Field(default=2000, ge=1)
+    size: int | None = Field(default=None, ge=1)  # unset: the recipe's; null: all rows
     curve: Curve | None = None
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
@@ -89,9 +90,18 @@ class StudyFile(Frozen):
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     methods: dict[str, MethodSettings] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    recipe: RecipeName = "paper"
+    seeds: tuple[int, ...] = Field(min_length=1)  # the recipe's, where the file names none
     precision: Precision = "default"
     pack_size: int = Field(default=8, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_are_the_recipes(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "seeds" in values:
+            return values
+        recipe = RECIPES.get(values.get("recipe", "paper"))
+        return values if recipe is None else {**values, "seeds": recipe.seeds}
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -115,11 +125,16 @@ class StudyFile(Frozen):
         return seeds
 
 
+def kind_of(label: str, method: MethodSettings) -> Method:
+    """The method behind a label; whether there is one of that name, `check_names` says."""
+    return cast(Method, method.method or label)
+
+
 def needed_label(settings: StudyFile, label: str) -> str:
     """The label of the method that `label` starts from: a source for a port, a LoRA for a transfer."""
-    kind = settings.methods[label].method or label
+    kind = kind_of(label, settings.methods[label])
     wanted = "source" if kind == "portal" else "lora"
-    found = [name for name, method in settings.methods.items() if (method.method or name) == wanted]
+    found = [name for name, method in settings.methods.items() if kind_of(name, method) == wanted]
     named = settings.methods[label].source
     if named is not None and named not in found:
         raise ValueError(f"methods.{label}.source: no {wanted} method {named!r}{nearest(named, found)}")
@@ -147,7 +162,7 @@ def check_names(settings: StudyFile) -> None:
     """ValueError for a method, base or setting that the study names but cannot have."""
     for label, method in settings.methods.items():
         where = f"methods.{label}"
-        kind = method.method or label
+        kind = kind_of(label, method)
         if kind not in METHODS:
             raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
         for part in sorted(method.model_fields_set - {"method"} - _PARTS[kind]):

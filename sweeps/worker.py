@@ -23,6 +23,7 @@ from portal.hypernet_learner import artifact_subfolder
 from portal.learner import Learner
 from portal.learners import build_learner
 from portal.lora_transfer import TrainedLoras, transfer_loras
+from portal.out_of_memory import is_out_of_memory, release_memory
 from portal.pack import Pack
 from portal.rows import RowTable, read_cache
 from sweeps.lease import Fence
@@ -57,6 +58,7 @@ class PackJob:
     stage: int
     runs: tuple[str, ...]
     needs: tuple[str, ...]
+    max_tokens: Mapping[str, int] = field(default_factory=dict)  # of one forward, by base
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,46 @@ def run_lane(job: LaneJob, report: Callable[[int], None]) -> None:
 
 
 def run_pack(job: LaneJob, pack: PackJob, store: Store, permit: "_Permit") -> None:
-    """Bring every run of the pack to its end, from its latest checkpoint on."""
-    _log.info("pack %s: %d runs", pack.key, len(pack.runs))
-    learners = _build_learners(job, pack, store)
-    if not learners:
-        return
-    state = PackState(store, pack.key)
-    state.restore(learners)
-    names = dict.fromkeys(name for learner in learners for name in learner.bases)
-    rows = {name: load_rows(Path(job.rows[name])) for name in names}
-    bases = {name: base for learner in learners for name, base in learner.bases.items()}
-    _Session(job, pack, store, permit, state, Pack(bases, rows, learners)).run()
-    state.clear()
+    """Bring every run of the pack to its end, from its latest checkpoint on.
+
+    Runs that do not fit the device's memory together go on in halves, one after the other.
+    """
+    groups = [pack.runs]
+    while groups:
+        keys = tuple(key for key in groups.pop(0) if not store.is_finished(key))
+        _log.info("pack %s: %d runs", pack.key, len(keys))
+        if not _run_together(job, pack, keys, store, permit):
+            release_memory()
+            half = -(-len(keys) // 2)
+            groups = [keys[:half], keys[half:], *groups]
+    if all(store.is_finished(key) for key in pack.runs):
+        PackState(store, pack.key).clear()
+
+
+def _run_together(
+    job: LaneJob, pack: PackJob, keys: tuple[str, ...], store: Store, permit: "_Permit"
+) -> bool:
+    """Bring these runs to their end; False, with their state saved, when memory is too small for all of them.
+
+    A run that does not fit alone is marked as failed.
+    """
+    session = None
+    try:
+        learners = _build_learners(job, keys, store)
+        if learners:
+            session = _Session(job, pack, store, permit, learners)
+            session.run()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _log.warning("pack %s: %d runs do not fit into memory: %s", pack.key, len(keys), error)
+        if session is not None:
+            session.save()
+        if len(keys) > 1:
+            return False
+        cause = f"run {keys[0]} ({store.read_run(keys[0]).describe()}) does not fit the device's memory"
+        store.mark_failed(keys[0], f"{cause}: {error}", store.log_path(job.lane))
+    return True
 
 
 class _Permit:
@@ -138,25 +168,35 @@ class _Session:
     """One pack in training."""
 
     def __init__(
-        self, job: LaneJob, pack: PackJob, store: Store, permit: _Permit, state: PackState, learners: Pack
+        self, job: LaneJob, pack: PackJob, store: Store, permit: _Permit, learners: list[Learner]
     ) -> None:
         self._job, self._pack, self._store, self._permit = job, pack, store, permit
-        self._state, self._learners = state, learners
-        self._present = list(learners.learners)  # without a marker as yet
+        self._state = PackState(store, pack.key)
+        max_tokens = dict(pack.max_tokens) | self._state.restore(learners)
+        bases = {name: base for learner in learners for name, base in learner.bases.items()}
+        rows = {name: load_rows(Path(job.rows[name])) for name in bases}
+        self._learners = Pack(bases, rows, learners, max_tokens=max_tokens)
+        self._present = learners  # without a marker as yet
         self._saved_at = time.monotonic()
         self._meter = _Meter(job, pack, store)
 
     def run(self) -> None:
         while self._present:
             evaluated = self._evaluate()
-            leaving = [learner for learner in self._present if self._has_ended(learner)]
-            if leaving or self._checkpoint_is_due(evaluated=evaluated):
-                self._save()
-            for learner in leaving:
+            if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):
+                self.save()
+            for learner in self._leaving():
                 self._mark(learner)
             if self._learners.active:
-                losses = self._learners.step()
-                self._meter.update(self._present, losses)
+                steps = self._learners.step()
+                self._meter.update(self._present, steps, self._learners.losses)
+
+    def save(self) -> None:
+        """All who are present, at one step: who leaves is marked only after that."""
+        self._permit.check()
+        self._learners.settle()
+        self._state.save(self._present, self._learners.max_tokens)
+        self._saved_at = time.monotonic()
 
     def _evaluate(self) -> bool:
         due = self._learners.due()
@@ -164,22 +204,19 @@ class _Session:
             evaluation = self._learners.evaluate(learner, epoch)
             if evaluation.results:
                 self._state.add(learner.run.key, evaluation)
-            self._meter.update(self._present, {})
+            self._meter.update(self._present, 0, self._learners.losses)
         return bool(due)
 
-    def _has_ended(self, learner: Learner) -> bool:
-        return learner.done or learner.run.key in self._learners.failed
+    def _leaving(self) -> list[Learner]:
+        """Those that have ended, well or not."""
+        return [
+            learner for learner in self._present if learner.done or learner.run.key in self._learners.failed
+        ]
 
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
         """An evaluation is worth keeping earlier than steps are."""
         interval = self._job.checkpoint_s / 4 if evaluated else self._job.checkpoint_s
         return time.monotonic() - self._saved_at >= interval
-
-    def _save(self) -> None:
-        """All who are present at one step: who leaves is marked only after that."""
-        self._permit.check()
-        self._state.save(self._present)
-        self._saved_at = time.monotonic()
 
     def _mark(self, learner: Learner) -> None:
         self._permit.check()
@@ -197,13 +234,11 @@ class _Meter:
 
     def __init__(self, job: LaneJob, pack: PackJob, store: Store) -> None:
         self._job, self._pack, self._store = job, pack, store
-        self._steps, self._loss = 0, 0.0
+        self._steps = 0
         self._started, self._written = time.monotonic(), -math.inf
 
-    def update(self, learners: list[Learner], losses: dict[str, float]) -> None:
-        if losses:
-            self._steps += len(losses)
-            self._loss = sum(losses.values()) / len(losses)
+    def update(self, learners: list[Learner], steps: int, losses: dict[str, float]) -> None:
+        self._steps += steps
         now = time.monotonic()
         if now - self._written < 1.0:
             return
@@ -213,7 +248,7 @@ class _Meter:
             "pid": os.getpid(),
             "runs": {learner.run.key: [learner.step, learner.num_steps] for learner in learners},
             "steps_per_s": self._steps / (now - self._started),
-            "loss": self._loss if self._steps else None,
+            "loss": sum(losses.values()) / len(losses) if losses else None,
         }
         self._written = now
         self._store.write_progress(self._job.lane, progress)
@@ -238,12 +273,10 @@ def _load_base(ref: BaseRef, device: str, store: Store) -> Base:
     return _bases[identity]
 
 
-def _build_learners(job: LaneJob, pack: PackJob, store: Store) -> list[Learner]:
-    """Learners of the runs that are not finished; one that cannot be built is marked as failed."""
+def _build_learners(job: LaneJob, keys: tuple[str, ...], store: Store) -> list[Learner]:
+    """Learners of these runs; one that cannot be built is marked as failed."""
     learners = []
-    for key in pack.runs:
-        if store.is_finished(key):
-            continue
+    for key in keys:
         run = store.read_run(key)
         if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
             continue  # its source failed: the driver says so

@@ -73,28 +73,27 @@ def plan(
 
     where = find_device(device)
     loaded = _load(study)
-    planned = plan_study(loaded, _folder(loaded, out))
+    planned = plan_study(loaded, _folder(loaded, out), device=where)
     if as_json:
-        typer.echo(json.dumps(planned.to_json(where)))
+        typer.echo(json.dumps(planned.to_json()))
         return
     counts = {"done": planned.done, "failed": planned.failed, "missing": planned.missing}
     summary = ", ".join(f"{len(runs)} {name}" for name, runs in counts.items())
     typer.echo(f"study {loaded.name}: {len(loaded.runs)} runs, {len(loaded.tasks)} tasks; {summary}")
     if planned.packs:
-        forecasts = planned.forecasts(where)
-        print_table(PLAN_HEADERS, planned.rows(forecasts))
-        packed, alone = (duration(hours) for hours in planned.totals(forecasts))
+        print_table(PLAN_HEADERS, planned.rows())
+        packed, alone = (duration(hours) for hours in planned.totals())
         typer.echo(
             f"predicted for {where.name}, one device: {packed} as packed, {alone} unpacked "
             "(every run in a process of its own, every task's LoRA after another)"
         )
         over = [
             pack.key
-            for pack, each in zip(planned.packs, forecasts, strict=True)
+            for pack, each in zip(planned.packs, planned.forecasts, strict=True)
             if each.memory_bytes > where.budget_bytes
         ]
         if over:
-            warn(f"{len(over)} pack(s) may not fit {where.name}: {', '.join(over)}; lower pack_size")
+            warn(f"{len(over)} pack(s) may not fit {where.name}: {', '.join(over)}")
 
 
 @sweep.command()

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from portal.config import Precision, RunConfig
     from portal.suites import Suite
 
-Examples = Annotated[int, typer.Option(help="Training rows a task, at most.")]
-Epochs = Annotated[int, typer.Option(help="Passes over the longest task.")]
+Examples = Annotated[int | None, typer.Option(help="Training rows a task, at most; else the recipe's.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the longest task; else the recipe's.")]
+RecipeOption = Annotated[str, typer.Option(help="Settings not given here: paper or portallib-0.2.")]
 Seed = Annotated[int, typer.Option(help="Drives initial values, subsets and order.")]
 Out = Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")]
 
@@ -37,8 +38,9 @@ def train(
     tasks: TasksOption = None,
     suite: SuiteOption = None,
     data: DataOption = None,
-    examples: Examples = 2000,
-    epochs: Epochs = 5,
+    recipe: RecipeOption = "paper",
+    examples: Examples = None,
+    epochs: Epochs = None,
     seed: Seed = 0,
     modules: Annotated[str, typer.Option(help="Adapted projections, or 'all'.")] = "q,v",
     rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters; alpha is twice that.")] = 8,
@@ -52,7 +54,7 @@ def train(
     names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
     sources = comma_list(source, what="base")
     request = _Request(
-        sources, tasks, suite, data, examples, epochs, seed, chosen_precision(precision, where)
+        sources, tasks, suite, data, recipe, examples, epochs, seed, chosen_precision(precision, where)
     )
     parts = {
         "method": "source",
@@ -67,12 +69,13 @@ def port(
     artifact: Annotated[str, typer.Argument(help="Folder or hub id of an artifact.")],
     to: Annotated[str, typer.Option(help="The new base.")],
     out: Out,
-    examples: Examples = 2000,
+    recipe: RecipeOption = "paper",
+    examples: Examples = None,
     seed: Seed = 0,
     tasks: TasksOption = None,
     suite: SuiteOption = None,
     data: DataOption = None,
-    epochs: Epochs = 5,
+    epochs: Epochs = None,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
 ) -> None:
@@ -83,7 +86,9 @@ def port(
     where = chosen_device(device)
     source = load_artifact(next(iter(list_artifacts(artifact).values())))
     wanted = tasks or ",".join(source.config.tasks)
-    request = _Request((to,), wanted, suite, data, examples, epochs, seed, chosen_precision(precision, where))
+    request = _Request(
+        (to,), wanted, suite, data, recipe, examples, epochs, seed, chosen_precision(precision, where)
+    )
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
     parts = {
         "method": "portal",
@@ -106,8 +111,9 @@ class _Request:
     tasks: str | None
     suite: str | None
     data: str | None
-    examples: int
-    epochs: int
+    recipe: str
+    examples: int | None
+    epochs: int | None
     seed: int
     precision: "Precision"
 
@@ -117,10 +123,13 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, S
     from portal.base_files import resolve
     from portal.bases import base_sites
     from portal.config import RunConfig
+    from portal.recipes import find_recipe
     from portal.sites import check_rank
     from portal.suites import examples_hash
     from sweeps.plan import count_rows
 
+    recipe, method = find_recipe(request.recipe), parts["method"]
+    given = {} if request.epochs is None else {"epochs": request.epochs}
     suite, tasks = chosen_tasks(request.tasks, request.suite, request.data)
     count_rows(suite, tasks)
     references = [resolve(base, precision=request.precision) for base in request.bases]
@@ -130,13 +139,13 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, S
             **parts,
             "bases": [reference.model_dump() for reference in references],
             "seed": request.seed,
-            "train": {"epochs": request.epochs, "evaluate": "last_epoch"},
+            "train": recipe.train(method) | given | {"evaluate": "last_epoch"},
             "data": {
                 "suite": suite.name,
                 "tasks": tasks,
                 "prompt_set": suite.prompt_set,
                 "files": {task: suite.files[task] for task in tasks if task in suite.files},
-                "size": request.examples,
+                "size": recipe.size(method) if request.examples is None else request.examples,
                 "data_hash": examples_hash(suite, tasks),
             },
         },

@@ -15,7 +15,9 @@ def average(num_tasks: int = 1, *, decay: float = 0.9, floor: float = 1e-3) -> L
 
 
 def normalise(ema: LossEMA, *losses: float) -> list[float]:
-    return ema.normalise(torch.arange(len(losses)), torch.tensor(losses)).tolist()
+    normalised = ema.normalise(torch.arange(len(losses)), torch.tensor(losses)).tolist()
+    ema.commit()
+    return normalised
 
 
 def test_the_first_loss_is_divided_by_itself() -> None:
@@ -28,6 +30,27 @@ def test_the_average_takes_in_the_current_loss_before_it_divides() -> None:
 
     assert normalise(ema, 2.0) == [pytest.approx(2.0 / 3.0)]
     assert normalise(ema, 2.0) == [pytest.approx(2.0 / 2.5)]
+
+
+def test_losses_that_are_computed_again_count_once() -> None:
+    once, twice = average(decay=0.5), average(decay=0.5)
+    for ema, tries in ((once, 1), (twice, 2)):
+        normalise(ema, 4.0)
+        values = [ema.normalise(torch.tensor([0]), torch.tensor([2.0])) for _ in range(tries)]
+        ema.commit()
+        assert all(torch.equal(value, values[0]) for value in values)
+
+    assert torch.equal(once.value_T, twice.value_T)
+
+
+def test_dropped_losses_leave_the_average_as_it_was() -> None:
+    ema = average(decay=0.5)
+    normalise(ema, 4.0)
+    ema.normalise(torch.tensor([0]), torch.tensor([2.0]))
+    ema.drop()
+    ema.commit()
+
+    assert ema.value_T.tolist() == [4.0]
 
 
 def test_a_loss_is_never_divided_by_less_than_the_floor() -> None:
@@ -51,6 +74,7 @@ def test_a_task_that_pauses_keeps_its_average() -> None:
     normalise(ema, 1.0, 2.0, 3.0)
 
     ema.normalise(torch.tensor([2, 0]), torch.tensor([13.0, 11.0]))
+    ema.commit()
 
     assert ema.value_T.tolist() == pytest.approx([2.0, 2.0, 4.0])
 

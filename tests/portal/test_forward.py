@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
 from portal.forward import SlotRows, bucket_length, slot_losses
-from portal.pack import FORWARD_COST_TOKENS, MAX_FORWARD_TOKENS, plan_forwards
+from portal.forward_plan import FORWARD_COST_TOKENS, MAX_FORWARD_TOKENS, plan_forwards
 from portal.rows import Row
 from portal.sites import MODULE_PATHS
 from tests.portal.tiny import make_base, make_row, make_rows, random_factors

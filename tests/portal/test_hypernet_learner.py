@@ -40,7 +40,9 @@ def advance(pack: Pack, steps: int) -> list[dict[str, float]]:
     for _ in range(steps):
         for learner, epoch in pack.due():
             pack.evaluate(learner, epoch)
-        losses.append(pack.step())
+        pack.step()
+        pack.settle()
+        losses.append(pack.losses)
     return losses
 
 

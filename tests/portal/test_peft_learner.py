@@ -31,7 +31,9 @@ def trained(base: Base, engine: str, **changes: float | str) -> tuple[Pack, Lear
         for owner, epoch in pack.due():
             pack.evaluate(owner, epoch)
         if learner.step < learner.num_steps:
-            losses.extend(pack.step().values())
+            pack.step()
+            pack.settle()
+            losses.append(pack.losses[run.key])
     return pack, learner, losses
 
 

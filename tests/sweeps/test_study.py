@@ -42,6 +42,46 @@ def test_what_a_study_leaves_out_is_the_papers_setting(tmp_path):
     assert run.data.size == 2000
 
 
+RECIPE_STUDY = """
+name: s
+sources: [mini-qwen3-xs]
+targets: [mini-qwen3-s]
+tasks: [fact_qa]
+methods: {source: {}, hypernet: {}, portal: {}, lora: {}}
+"""
+
+
+def test_a_study_follows_the_papers_recipe_by_default(tmp_path):
+    study = load(tmp_path, RECIPE_STUDY)
+
+    assert {run.seed for run in study.runs} == {0, 1, 2}
+    assert {run.data.size for run in study.runs} == {2000}
+    assert {run.train for run in study.runs if run.method != "lora"} == {TrainConfig()}
+
+
+def test_portallibs_recipe_is_a_key_of_the_study(tmp_path):
+    study = load(tmp_path, RECIPE_STUDY + "recipe: portallib-0.2\n")
+
+    runs = {run.method: run for run in study.runs}
+    assert {run.seed for run in study.runs} == {0}
+    for method in ("source", "hypernet"):
+        train = runs[method].train
+        assert (train.epochs, train.rounds_per_epoch, runs[method].data.size) == (12, 500, 2000)
+    refit = runs["portal"]
+    assert (refit.train.epochs, refit.train.rounds_per_epoch, refit.data.size) == (5, None, 1000)
+    for method in ("source", "portal"):
+        assert (runs[method].train.schedule, runs[method].train.warmup_ratio) == ("linear", 0.1)
+    assert runs["lora"].train == TrainConfig(lr=1e-4)
+
+
+def test_what_a_study_says_goes_before_its_recipe(tmp_path):
+    text = RECIPE_STUDY.replace("portal: {}", "portal: {size: null, train: {epochs: 1}}")
+    study = load(tmp_path, text + "recipe: portallib-0.2\nseeds: [4]\n")
+
+    (port,) = [run for run in study.runs if run.method == "portal"]
+    assert (port.seed, port.data.size, port.train.epochs, port.train.schedule) == (4, None, 1, "linear")
+
+
 def test_one_more_seed_keeps_the_keys_of_the_others(tmp_path):
     before = load(tmp_path, TINY)
     after = load(tmp_path, TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
@@ -141,6 +181,7 @@ def test_a_mistake_in_a_transfer_is_one_line_that_names_it(tmp_path, change, mes
         (("portal: {size: 8", "portal: {seeds: [5], size: 8"), "seed 5 has no source run"),
         (("name: tiny", "name: !!python/object:os.system x"), "could not determine a constructor"),
         (("eval_size: 4", "eval_size: [4"), "line"),
+        (("name: tiny", "name: tiny\nrecipe: papers"), "recipe"),
     ],
 )
 def test_a_mistake_in_a_study_is_one_line_that_names_it(tmp_path, change, message):

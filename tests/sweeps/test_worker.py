@@ -6,10 +6,13 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from portal.pack import Pack
 from portal.results import RESULTS, read_table
 from sweeps.collect import collect, status
 from sweeps.launch import run_study
@@ -104,6 +107,57 @@ def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -
     assert status(study, tmp_path / "out")["failed"] == 2
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
     assert (again.exit_code, again.trained) == (3, 0)
+
+
+def refuse_steps(monkeypatch: pytest.MonkeyPatch, refuses: Callable[[Pack], bool]) -> list[int]:
+    """Make steps of such packs run out of memory; returns how many learners took each step that fits."""
+    taken: list[int] = []
+    step = Pack.step
+
+    def limited(pack: Pack) -> int:
+        if refuses(pack):
+            raise torch.OutOfMemoryError("no room")
+        taken.append(step(pack))
+        return taken[-1]
+
+    monkeypatch.setattr(Pack, "step", limited)
+    return taken
+
+
+@pytest.mark.parametrize("at_step", [0, 3])
+def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
+    tiny_study: Study,
+    unbroken: tuple[Path, Tables],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_step: int,
+) -> None:
+    taken = refuse_steps(
+        monkeypatch, lambda pack: len(pack.active) > 1 and max(each.step for each in pack.active) >= at_step
+    )
+
+    outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
+
+    assert (outcome.exit_code, outcome.done) == (0, 9)
+    assert sum(taken) == 6 * 4 + 2 * 2  # two epochs of two batches each, the small LoRAs of one
+    expected, found = unbroken[1].results, tables_of(tiny_study, tmp_path).results
+    assert found.drop_columns(["log_loss"]).equals(expected.drop_columns(["log_loss"]))
+    assert found["log_loss"].to_pylist() == pytest.approx(expected["log_loss"].to_pylist(), rel=1e-4)
+    assert not list((tmp_path / "packs").glob("*/state"))
+
+
+def test_a_run_that_does_not_even_fit_alone_fails_and_the_others_finish(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = next(run.key for run in tiny_study.runs if run.method == "lora" and run.seed == 1)
+    refuse_steps(monkeypatch, lambda pack: large in [learner.run.key for learner in pack.active])
+
+    outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
+
+    assert outcome.done == outcome.total - 1
+    (failure,) = outcome.failures
+    assert failure.run == large
+    assert "does not fit the device's memory: no room" in failure.cause
 
 
 def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""`Recipe`: what a study's settings stand for where they say nothing (METHOD, "Recipes")."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from portal.config import Method, nearest
+
+RecipeName = Literal["paper", "portallib-0.2"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Seeds, rows a task, and training settings of joint training and of a refit."""
+
+    seeds: tuple[int, ...]
+    source_size: int
+    refit_size: int
+    source: Mapping[str, Any] = field(default_factory=dict)
+    refit: Mapping[str, Any] = field(default_factory=dict)
+
+    def size(self, method: Method) -> int:
+        """Rows a task, at most."""
+        return self.refit_size if method == "portal" else self.source_size
+
+    def train(self, method: Method) -> dict[str, Any]:
+        """Keys of a TrainConfig; the rest are its defaults, the paper's."""
+        match method:
+            case "source" | "hypernet":
+                return dict(self.source)
+            case "portal":
+                return dict(self.refit)
+            case "lora":
+                return {"lr": 1e-4}
+            case _:
+                return {}
+
+
+_LINEAR = {"schedule": "linear", "warmup_ratio": 0.1}
+RECIPES: dict[RecipeName, Recipe] = {
+    "paper": Recipe(seeds=(0, 1, 2), source_size=2000, refit_size=2000),
+    "portallib-0.2": Recipe(
+        seeds=(0,),
+        source_size=2000,
+        refit_size=1000,
+        source={"epochs": 12, "rounds_per_epoch": 500, **_LINEAR},
+        refit={"epochs": 5, **_LINEAR},
+    ),
+}
+"""`portallib-0.2` trains on leading rows; here a cap is a seeded subset in every recipe."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name; ValueError for an unknown one."""
+    for known, recipe in RECIPES.items():
+        if known == name:
+            return recipe
+    raise ValueError(f"unknown recipe {name!r}{nearest(name, RECIPES)}")

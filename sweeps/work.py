@@ -1,0 +1,72 @@
+"""How much a run trains and scores, counted from its config and a sample of its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portal.bases import base_sites
+from portal.batches import num_batches
+from portal.config import RunConfig
+from portal.suites import Suite
+from portal.tasks.example import SPLITS
+
+_TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
+_CHARS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run's training and scoring, counted. `rows_per_step` are those of all its tasks together."""
+
+    steps: int
+    rows_per_step: float
+    tasks: int
+    row_tokens: float
+    scored_tokens: float
+
+
+class Estimate:
+    """Multiply-adds of a run: weights of the adaptable layers x tokens x passes."""
+
+    def __init__(self, suite: Suite, tasks: Sequence[str], num_rows: dict[str, int]) -> None:
+        self._num_rows = num_rows
+        self._num_scored = {
+            task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
+        }
+        sample = [example for task in tasks for example in suite.examples(task, "validation")[:50]]
+        prompts = sum(len(example.prompt) for example in sample)
+        choices = sum(len(choice) for example in sample for choice in example.choices)
+        answers = sum(len(example.choices[example.gold]) for example in sample)
+        self._tokens = (prompts + choices) / len(sample) / _CHARS_PER_TOKEN  # of a row with all its choices
+        self._row_tokens = (prompts + answers) / len(sample) / _CHARS_PER_TOKEN  # of one to train on
+        self._weights: dict[str, int] = {}
+
+    def work(self, run: RunConfig) -> Work:
+        """How much a run trains and scores on each of its bases."""
+        data, train = run.data, run.train
+        scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
+        if train is None:
+            return Work(0, 0.0, len(data.tasks), self._row_tokens, self._tokens * scored)
+        sizes = [min(data.size or count, count) for count in self._num_rows.values()]
+        batches = [num_batches(size, train.batch_size) for size in sizes]
+        if run.hypernet is not None:
+            batches = [max(batches)] * len(batches)  # shorter tasks are recycled
+        steps = [max(train.epochs * (train.rounds_per_epoch or each), train.min_steps) for each in batches]
+        passes = train.epochs + 1 if train.evaluate == "every_epoch" else 1
+        return Work(
+            steps=max(steps),
+            rows_per_step=train.batch_size * sum(steps) / max(steps),
+            tasks=len(data.tasks),
+            row_tokens=self._row_tokens,
+            scored_tokens=self._tokens * passes * scored,
+        )
+
+    def cost(self, run: RunConfig, work: Work) -> float:
+        """In multiply-adds of the frozen base, for the order of packs."""
+        trained = work.steps * work.rows_per_step * work.row_tokens
+        tokens = _TRAIN_COST * trained + _SCORE_COST * work.scored_tokens
+        return tokens * sum(self._num_weights(ref.name) for ref in run.bases)
+
+    def _num_weights(self, base: str) -> int:
+        if base not in self._weights:
+            self._weights[base] = sum(site.d_in * site.d_out for site in base_sites(base))
+        return self._weights[base]
