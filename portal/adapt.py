@@ -2,7 +2,7 @@
 
 A forward's rows come in slots: the first k rows use slot 0, the next k slot 1, and so on. Every adapted
 linear adds B_s A_s x to its output for the rows of slot s, exactly and differentiably in A and B, by one pair
-of batched products for all slots that share modules and rank.
+of batched products for all neighbouring slots that share modules, rank and number of rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,11 +20,16 @@ from portal.upload import upload
 
 @dataclass(frozen=True)
 class Segment:
-    """Neighbouring slots with the same adapter shape. The factors' slot dimension is `num_slots`."""
+    """Neighbouring slots with the same adapter shape and equally many rows.
+
+    The factors' slot dimension is `num_slots`. Without `rows_per_slot` all slots of all segments share a
+    forward's rows evenly.
+    """
 
     num_slots: int
     factors: Factors
     scaling: float
+    rows_per_slot: int | None = None
 
 
 class AdapterHooks:
@@ -36,7 +41,7 @@ class AdapterHooks:
 
     @contextmanager
     def active(self, segments: Sequence[Segment]) -> Iterator[None]:
-        """Adapt every forward in the block; its rows are the segments' slots in order, equally many each."""
+        """Adapt every forward in the block; its rows are the segments' slots in order."""
         deltas = self._deltas(segments)
         handles = []
         try:
@@ -51,14 +56,15 @@ class AdapterHooks:
     def _deltas(self, segments: Sequence[Segment]) -> dict[str, list["_Part"]]:
         total = sum(segment.num_slots for segment in segments)
         deltas: dict[str, list[_Part]] = {}
-        start = 0
+        start = 0  # in rows, or in slots where these share the rows evenly
         for segment in segments:
+            rows = segment.rows_per_slot
             for group, (a_SLRI, b_SLOR) in segment.factors.items():
                 layers_a, layers_b = a_SLRI.unbind(1), (b_SLOR * segment.scaling).unbind(1)
                 for layer, a_SRI, b_SOR in zip(group.layers, layers_a, layers_b, strict=True):
-                    part = _Part(start, segment.num_slots, total, a_SRI, b_SOR)
+                    part = _Part(start, segment.num_slots, rows, total, a_SRI, b_SOR)
                     deltas.setdefault(self._path(group, layer), []).append(part)
-            start += segment.num_slots
+            start += segment.num_slots * (rows or 1)
         return deltas
 
     def _path(self, group: SiteGroup, layer: int) -> str:
@@ -71,12 +77,25 @@ class _Part:
 
     start: int
     num_slots: int
+    rows_per_slot: int | None
     total_slots: int
     a_SRI: Tensor
     b_SOR: Tensor
 
-    def add(self, x_SKI: Tensor, y_SKO: Tensor) -> Tensor:
-        """y + B A x for the part's own slots."""
+    def span(self, num_rows: int) -> tuple[int, int]:
+        """The first row of the part and the one after its last, in a forward of `num_rows`."""
+        if self.rows_per_slot is not None:
+            return self.start, self.start + self.num_slots * self.rows_per_slot
+        each = num_rows // self.total_slots
+        return self.start * each, (self.start + self.num_slots) * each
+
+    def add(self, x_NTI: Tensor, y_NTO: Tensor) -> Tensor:
+        """y + B A x for the part's own rows."""
+        x_SKI = x_NTI.reshape(self.num_slots, -1, x_NTI.shape[-1])
+        y_SKO = y_NTO.view(self.num_slots, -1, y_NTO.shape[-1])
+        return self._add(x_SKI, y_SKO).view(y_NTO.shape)
+
+    def _add(self, x_SKI: Tensor, y_SKO: Tensor) -> Tensor:
         h_SKR = torch.bmm(x_SKI, self.a_SRI.to(x_SKI.dtype).transpose(1, 2))
         b_SRO = self.b_SOR.to(x_SKI.dtype).transpose(1, 2)
         if torch.is_grad_enabled():
@@ -92,23 +111,19 @@ class _Delta:
 
     def __call__(self, linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         (x_NTI,) = args
-        total = self._parts[0].total_slots
-        x_SKI = x_NTI.reshape(total, -1, x_NTI.shape[-1])
-        y_SKO = output.view(total, -1, output.shape[-1])
-        if len(self._parts) == 1 and self._parts[0].num_slots == total:
-            return (
-                self._parts[0].add(x_SKI, y_SKO).view(output.shape)
-            )  # no slices: their backward fills zeros
+        num_rows = len(output)
+        spans = [part.span(num_rows) for part in self._parts]
+        if spans == [(0, num_rows)]:
+            return self._parts[0].add(x_NTI, output)  # no slices: their backward fills zeros
         pieces, done = [], 0
-        for part in self._parts:
-            end = part.start + part.num_slots
-            if part.start > done:
-                pieces.append(y_SKO[done : part.start])
-            pieces.append(part.add(x_SKI[part.start : end], y_SKO[part.start : end]))
+        for part, (start, end) in zip(self._parts, spans, strict=True):
+            if start > done:
+                pieces.append(output[done:start])
+            pieces.append(part.add(x_NTI[start:end], output[start:end]))
             done = end
-        if done < total:
-            pieces.append(y_SKO[done:])
-        return torch.cat(pieces).view(output.shape)
+        if done < num_rows:
+            pieces.append(output[done:])
+        return torch.cat(pieces)
 
 
 def select_slots(factors: Factors, slots: Sequence[int]) -> Factors:

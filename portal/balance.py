@@ -16,15 +16,15 @@ class LossEMA:
         self.value_T = torch.full((num_tasks,), torch.nan, device=device)  # NaN: unset
         self._updates: list[tuple[Tensor, Tensor]] = []
 
-    def normalise(self, tasks_K: Tensor, loss_K: Tensor) -> Tensor:
-        """loss / max(ema, floor) for losses of distinct tasks; the divisor carries no gradient."""
+    def divisors(self, tasks_K: Tensor, loss_K: Tensor) -> Tensor:
+        """max(ema, floor) of distinct tasks, with their current losses in the averages; no gradient."""
         current_K = loss_K.detach()
         previous_K = self.value_T[tasks_K]
         updated_K = torch.where(
             previous_K.isnan(), current_K, self._decay * previous_K + (1 - self._decay) * current_K
         )
         self._updates.append((tasks_K, updated_K))
-        return loss_K / updated_K.clamp(min=self._floor)
+        return updated_K.clamp(min=self._floor)
 
     def commit(self) -> None:
         """Make the averages of this step's losses current."""

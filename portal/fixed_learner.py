@@ -52,9 +52,6 @@ class FixedLearner(Learner):
     def factors(self, base: str) -> Factors:
         return {} if self._transferred is None else self._transferred.factors
 
-    def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
-        raise AssertionError("fixed adapters take no step")
-
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         raise AssertionError("fixed adapters take no step")
 

@@ -1,10 +1,10 @@
-"""One training forward: rows in slots through the adapted base, and the loss of every slot.
+"""One training forward: rows in slots through the adapted base, and every slot's share of its loss.
 
 Without a choice loss a row is its prompt and gold answer; with one it carries all its choices (packed.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,47 +16,67 @@ from portal.packed import answer_token_scores, pack_rows, packed_length
 from portal.rows import Row
 from portal.upload import upload
 
-_BUCKETS = (*range(8, 64, 4), 64, 80, 96, 128, 192, 256)
-"""Fine steps where a token is a large share, few shapes elsewhere; longer rows: multiples of 128."""
+_GRAIN = ((128, 8), (256, 16), (512, 32))
+"""Up to so many tokens a padded length is a multiple of so many; beyond, of 64. The fewer the lengths, the
+more a GPU's allocator finds what it needs."""
 
 
 @dataclass(frozen=True)
 class SlotRows:
-    """The rows of one adapter slot in one step."""
+    """The rows of one adapter slot in one step, or a part of them.
+
+    A slot's loss is a sum over its parts: `whole` holds all its rows where `rows` are not all of them.
+    """
 
     owner: int  # which learner of the pack
     slot: int  # which of its adapters
     rows: tuple[Row, ...]
     choice_weight: float = 0.0  # of the choice loss
+    whole: tuple[Row, ...] | None = None
+
+    def part(self, rows: Sequence[Row]) -> "SlotRows":
+        """Some of the rows, as a part of the slot."""
+        whole = self.whole or self.rows
+        if len(rows) == len(whole):
+            return replace(self, rows=whole, whole=None)
+        return replace(self, rows=tuple(rows), whole=whole)
 
     @property
     def length(self) -> int:
-        return bucket_length(max(self._row_lengths))
+        return max(self.row_length(row) for row in self.rows)
 
     @property
     def num_tokens(self) -> int:
-        return sum(self._row_lengths)
+        return sum(self.row_length(row) for row in self.rows)
 
     @property
-    def _row_lengths(self) -> list[int]:
-        return [packed_length(row) if self.choice_weight else len(row.gold_ids) for row in self.rows]
+    def num_gold_tokens(self) -> int:
+        """Of the whole slot."""
+        return sum(row.scored_tokens[row.gold] for row in self.whole or self.rows)
+
+    @property
+    def num_rows(self) -> int:
+        """Of the whole slot."""
+        return len(self.whole or self.rows)
+
+    def row_length(self, row: Row) -> int:
+        """Tokens of `row` in a forward."""
+        return packed_length(row) if self.choice_weight else len(row.prompt) + len(row.choices[row.gold])
 
 
 def bucket_length(length: int) -> int:
     """The padded length of a forward whose longest row has `length` tokens."""
-    for bucket in _BUCKETS:
-        if length <= bucket:
-            return bucket
-    return -(-length // 128) * 128
+    grain = next((grain for limit, grain in _GRAIN if length <= limit), 64)
+    return -(-length // grain) * grain
 
 
 def slot_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
-    """The loss of every slot, (S,), fp32; the adapters are active already.
+    """The share of every slot's loss that the given rows have, (S,), fp32; the adapters are active already.
 
-    It is the mean NLL over the gold answers' tokens, plus, in slots with a choice weight w, w times the mean
-    over rows of CE(softmax_k(sum logp_k / chars_k)). Either all slots have a choice weight or none. All slots
-    run in one forward with equally many rows each: a slot with fewer rows than the fullest is filled with
-    copies that count nothing. Padding is on the right, where causal attention keeps it from any real token.
+    A slot's loss is the mean NLL over its gold answers' tokens, plus, with a choice weight w, w times the
+    mean over its rows of CE(softmax_k(sum logp_k / chars_k)). Either all slots have a choice weight or none.
+    All rows run in one forward, in order. Padding is on the right, where causal attention keeps it from any
+    real token.
     """
     if slots[0].choice_weight:
         return _choice_losses(base, slots)
@@ -64,24 +84,20 @@ def slot_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
 
 
 def _gold_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
-    rows_per_slot = max(len(slot.rows) for slot in slots)
-    length = max(slot.length for slot in slots)
-    num_rows = rows_per_slot * len(slots)
-    ids_NT = torch.zeros(num_rows, length, dtype=torch.long)
+    length = bucket_length(max(slot.length for slot in slots))
+    rows = [(index, row) for index, slot in enumerate(slots) for row in slot.rows]
+    ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
     kept: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
-    for index, slot in enumerate(slots):
-        for offset in range(rows_per_slot):
-            row = slot.rows[min(offset, len(slot.rows) - 1)]
-            position = index * rows_per_slot + offset
-            ids_NT[position, : len(row.gold_ids)] = torch.tensor(row.gold_ids)
-            if offset < len(slot.rows):
-                answer = row.gold_ids[row.gold_start :]
-                first = position * length + row.gold_start - 1
-                kept.extend(range(first, first + len(answer)))
-                targets.extend(answer)
-                owners.extend([index] * len(answer))
+    for place, (index, row) in enumerate(rows):
+        ids, start = row.gold_ids, row.gold_start
+        ids_NT[place, : len(ids)] = torch.tensor(ids)
+        answer = ids[start:]
+        first = place * length + start - 1
+        kept.extend(range(first, first + len(answer)))
+        targets.extend(answer)
+        owners.extend([index] * len(answer))
     device = base.device
     masks = causal_masks(base.text_config, length, device)
     log_probs_KV = answer_log_probs(
@@ -89,19 +105,13 @@ def _gold_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
     )
     nll_K = -log_probs_KV.gather(1, upload(targets, device)[:, None])[:, 0]
     total_S = nll_K.new_zeros(len(slots)).index_add(0, upload(owners, device), nll_K)
-    counts = [owners.count(index) for index in range(len(slots))]
-    return total_S / upload(counts, device)
+    return total_S / upload([slot.num_gold_tokens for slot in slots], device)
 
 
 def _choice_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
-    rows_per_slot = max(len(slot.rows) for slot in slots)
-    rows, owners, weights = [], [], []  # weights: what a row counts in its slot's mean
-    for index, slot in enumerate(slots):
-        for offset in range(rows_per_slot):
-            rows.append(slot.rows[min(offset, len(slot.rows) - 1)])
-            owners.append(index)
-            weights.append(1 / len(slot.rows) if offset < len(slot.rows) else 0.0)
-    batch = pack_rows(rows, length=max(slot.length for slot in slots))
+    placed = [(index, row) for index, slot in enumerate(slots) for row in slot.rows]
+    owners, rows = [index for index, _ in placed], [row for _, row in placed]
+    batch = pack_rows(rows, length=bucket_length(max(slot.length for slot in slots)))
     token_score_K = answer_token_scores(base, batch)
     device = token_score_K.device
     most = max(len(row.choices) for row in rows)
@@ -113,16 +123,13 @@ def _choice_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
     score_RC = token_score_K.new_zeros(len(rows) * most).index_add(0, place_K, token_score_K).view(-1, most)
     chars_RC = upload(torch.tensor([[*row.chars, *[0] * (most - len(row.choices))] for row in rows]), device)
     gold_R = upload([row.gold for row in rows], device)
-    weight_R = upload(weights, device)
     owner_R = upload(owners, device)
 
     def per_slot(value_R: Tensor) -> Tensor:
         return value_R.new_zeros(len(slots)).index_add(0, owner_R, value_R)
 
     logit_RC = torch.where(chars_RC > 0, score_RC / chars_RC.clamp(min=1), -torch.inf)
-    choice_S = per_slot(weight_R * torch.nn.functional.cross_entropy(logit_RC, gold_R, reduction="none"))
-    counted_R = (weight_R > 0).float()
-    gold_tokens_R = upload([row.scored_tokens[row.gold] for row in rows], device)
-    gold_score_R = score_RC.gather(1, gold_R[:, None])[:, 0]
-    gold_S = per_slot(-counted_R * gold_score_R) / per_slot(counted_R * gold_tokens_R)
-    return gold_S + upload([slot.choice_weight for slot in slots], device) * choice_S
+    choice_S = per_slot(torch.nn.functional.cross_entropy(logit_RC, gold_R, reduction="none"))
+    gold_S = per_slot(-score_RC.gather(1, gold_R[:, None])[:, 0])
+    weight_S = upload([slot.choice_weight / slot.num_rows for slot in slots], device)
+    return gold_S / upload([slot.num_gold_tokens for slot in slots], device) + weight_S * choice_S

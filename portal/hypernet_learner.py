@@ -65,9 +65,9 @@ class HypernetLearner(Learner):
     def factors(self, base: str) -> Factors:
         return self.converters[base](self.core, self.latents)
 
-    def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
-        """sum_t loss_t / max(ema_t, floor)."""
-        return self._ema[base].normalise(upload(slots, loss_S.device), loss_S).sum()
+    def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
+        """1 / max(ema_t, floor)."""
+        return self._ema[base].divisors(upload(slots, loss_S.device), loss_S).reciprocal()
 
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         if self.train.task_gradients == "norm_equalized":

@@ -131,9 +131,9 @@ class Learner(ABC):
     def factors(self, base: str) -> Factors:
         """Adapter factors of all tasks on `base`, with the graph that leads to the parameters."""
 
-    @abstractmethod
-    def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
-        """The scalar to differentiate, from the losses of these slots."""
+    def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor | None:
+        """What the losses of these slots count in the sum that is differentiated, (S,); None: all count 1."""
+        return None
 
     @abstractmethod
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:

@@ -82,10 +82,6 @@ class LoraLearner(TaskLoras):
     def factors(self, base: str) -> Factors:
         return concatenate_slots([stack.factors for stack in self._stacks])
 
-    def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
-        """The plain sum: the adapters are independent."""
-        return loss_S.sum()
-
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])

@@ -20,7 +20,7 @@ from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
 from portal.batches import evaluation_rows
 from portal.forward import SlotRows
-from portal.forward_plan import MAX_FORWARD_TOKENS, padded_tokens, plan_forwards
+from portal.forward_plan import MAX_FORWARD_TOKENS, launch_tokens, padded_tokens, plan_forwards
 from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.out_of_memory import is_out_of_memory, release_memory
@@ -93,7 +93,7 @@ class Pack:
     def step(self) -> int:
         """One step of every active learner; how many took one.
 
-        Raises what is_out_of_memory knows when a single slot does not fit; no learner has half a step then.
+        Raises what is_out_of_memory knows when a single row does not fit; no learner has half a step then.
         """
         started = time.perf_counter()
         learners = [learner for learner in self.active if learner.step < learner.num_steps]
@@ -165,18 +165,20 @@ class Pack:
             if isinstance(learner, PeftLearner):
                 self._run_reference(base, learner, work[learner.run.key])
         together = [learner for learner in present if not isinstance(learner, PeftLearner)]
-        members = [Member(learner, base) for learner in together]
         slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
+        members = [
+            Member(learner, base, [slot.slot for slot in slots if slot.owner == owner])
+            for owner, learner in enumerate(together)
+        ]
         self._run_forwards(base, slots, members)
         for member in members:
-            member.backward(base)
-            self._record(base, member, work[member.learner.run.key])
+            self._record(base, member, member.backward(), work[member.learner.run.key])
         for slot in slots:
             work[together[slot.owner].run.key].add(base, slot.num_tokens)
 
     def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit."""
-        waiting = plan_forwards(slots, self.max_tokens[base])
+        waiting = self._plan(base, slots)
         while waiting:
             forward = waiting[0]
             if self._fits(base, forward, members):
@@ -185,24 +187,27 @@ class Pack:
             self.max_tokens[base] = padded_tokens(forward) // 2
             _log.warning("base %s: out of memory, %d tokens a forward now", base, self.max_tokens[base])
             release_memory()
-            waiting = plan_forwards([slot for each in waiting for slot in each], self.max_tokens[base])
+            waiting = self._plan(base, [slot for each in waiting for slot in each])
+
+    def _plan(self, base: str, slots: list[SlotRows]) -> list[list[SlotRows]]:
+        cost = launch_tokens(self._bases[base])
+        return plan_forwards(slots, max_tokens=self.max_tokens[base], launch_cost=cost)
 
     def _fits(self, base: str, forward: list[SlotRows], members: list[Member]) -> bool:
-        """Run a forward; False, with nothing changed, when memory is too small for more than one slot."""
+        """Run a forward; False, with nothing changed, when memory is too small for more than one row."""
         try:
             run_forward(self._bases[base], self._hooks[base], forward, members)
         except (RuntimeError, MemoryError) as error:
-            if len(forward) == 1 or not is_out_of_memory(error):
+            if not is_out_of_memory(error) or sum(len(slot.rows) for slot in forward) == 1:
                 raise
             return False
         return True
 
-    def _record(self, base: str, member: Member, work: "_Work") -> None:
+    def _record(self, base: str, member: Member, loss_S: Tensor, work: "_Work") -> None:
         learner = member.learner
-        for slots, loss_S in member.losses:
-            names = [f"the loss of task {learner.tasks[slot]!r} on base {base!r}" for slot in slots]
-            self._trace.add(learner.run.key, learner.step, names, loss_S, is_loss=True)
-            work.losses.append(loss_S)
+        names = [f"the loss of task {learner.tasks[slot]!r} on base {base!r}" for slot in member.slots]
+        self._trace.add(learner.run.key, learner.step, names, loss_S, is_loss=True)
+        work.losses.append(loss_S)
 
     def _run_reference(self, base: str, learner: PeftLearner, work: "_Work") -> None:
         """A learner that brings its own forwards; a round of several tasks cannot be taken again."""

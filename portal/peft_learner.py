@@ -80,9 +80,6 @@ class PeftLearner(TaskLoras):
             factors[group] = a, b
         return factors
 
-    def objective(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
-        raise AssertionError("peft's own forward trains this learner")
-
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         raise AssertionError("peft's own backward trains this learner")
 

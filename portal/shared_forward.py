@@ -20,14 +20,19 @@ from portal.upload import upload
 
 
 class Member:
-    """A learner in one step on one base: its factors with their graph, and what came back for them."""
+    """A learner in one step on one base: its factors with their graph, and what came back for them.
 
-    def __init__(self, learner: Learner, base: str) -> None:
+    `slots` are those that have rows in this step.
+    """
+
+    def __init__(self, learner: Learner, base: str, slots: Sequence[int]) -> None:
         self.learner = learner
-        self.graph = learner.factors(base)
-        self.losses: list[tuple[list[int], Tensor]] = []  # (slots, loss of each)
-        self._values: Factors = {group: (a.detach(), b.detach()) for group, (a, b) in self.graph.items()}
+        self.slots = list(slots)
+        self._base = base
+        self._graph = learner.factors(base)
+        self._values: Factors = {group: (a.detach(), b.detach()) for group, (a, b) in self._graph.items()}
         self._gradients: Factors = {}
+        self._parts: list[tuple[list[int], Tensor]] = []  # slots of a forward, and their shares of the loss
 
     @property
     def adapter(self) -> AdapterConfig:
@@ -38,52 +43,71 @@ class Member:
         """The factors of these slots, without their graph."""
         return select_slots(self._values, slots)
 
+    @property
+    def num_slots(self) -> int:
+        return len(next(iter(self._values.values()))[0])
+
+    def make_room(self) -> None:
+        """For the sum of gradients that come in parts."""
+        if not self._gradients:
+            self._gradients = {
+                group: (torch.zeros_like(a), torch.zeros_like(b)) for group, (a, b) in self._values.items()
+            }
+
     def receive(self, slots: list[int], loss_S: Tensor, gradients: Factors) -> None:
-        """What a forward gave for these slots, each of which comes once a step."""
-        num_slots = len(next(iter(self._values.values()))[0])
-        if slots == list(range(num_slots)):
-            self._gradients = gradients
-        else:
-            buffers = self._gradients or self.zero_gradients()
-            index = upload(slots, loss_S.device)
-            for group, pair in gradients.items():
-                for buffer, gradient in zip(buffers[group], pair, strict=True):
-                    buffer.index_copy_(0, index, gradient)
-            self._gradients = buffers
-        self.losses.append((slots, loss_S))
+        """Add what a forward gave for these slots."""
+        self._parts.append((slots, loss_S))
+        if not self._gradients:
+            self._gradients = gradients  # all there will be: else there would be room
+            return
+        index = upload(slots, loss_S.device)
+        for group, pair in gradients.items():
+            for total, gradient in zip(self._gradients[group], pair, strict=True):
+                total.index_add_(0, index, gradient)
 
-    def backward(self, base: str) -> None:
-        """Carry the factors' gradients on to the learner's parameters."""
-        self.learner.backward(base, self.graph, self._gradients or self.zero_gradients())
+    def backward(self) -> Tensor:
+        """Carry the factors' gradients on to the learner's parameters; the losses of `slots`, (S,)."""
+        loss_S = self._losses()
+        weight_S = self.learner.loss_weights(self._base, self.slots, loss_S)
+        if weight_S is not None:
+            index = upload(self.slots, weight_S.device)
+            scale = weight_S.new_zeros(self.num_slots).index_copy(0, index, weight_S).view(-1, 1, 1, 1)
+            for pair in self._gradients.values():
+                for gradient in pair:
+                    gradient.mul_(scale)
+        self.learner.backward(self._base, self._graph, self._gradients)
+        return loss_S
 
-    def zero_gradients(self) -> Factors:
-        return {group: (torch.zeros_like(a), torch.zeros_like(b)) for group, (a, b) in self._values.items()}
+    def _losses(self) -> Tensor:
+        if len(self._parts) == 1 and self._parts[0][0] == self.slots:
+            return self._parts[0][1]
+        places = [self.slots.index(slot) for slots, _ in self._parts for slot in slots]
+        shares = torch.cat([share for _, share in self._parts])
+        return shares.new_zeros(len(self.slots)).index_add(0, upload(places, shares.device), shares)
 
 
 def run_forward(
     base: Base, hooks: AdapterHooks, forward: Sequence[SlotRows], members: Sequence[Member]
 ) -> None:
-    """Forward and backward of these slots; every member receives its own part."""
+    """Forward and backward of these rows; every member receives its own part."""
     laid_out = _lay_out(forward, members)
     segments = [segment for segment, _ in laid_out]
     spans = [span for _, own in laid_out for span in own]
+    for span in spans:
+        if not span.is_everything:
+            span.member.make_room()
     leaves = [leaf for segment in segments for pair in segment.factors.values() for leaf in pair]
     with hooks.active(segments):
         loss_S = slot_losses(base, [slot for span in spans for slot in span.rows])
-        parts = loss_S.split([len(span.rows) for span in spans])
-        objectives = [
-            span.member.learner.objective(base.name, span.slots, own)
-            for span, own in zip(spans, parts, strict=True)
-        ]
-        gradients = iter(torch.autograd.grad(torch.stack(objectives).sum(), leaves))
-    losses = iter(parts)
+        gradients = iter(torch.autograd.grad(loss_S.sum(), leaves))
+    losses = iter(loss_S.detach().split([len(span.rows) for span in spans]))
     for segment, own_spans in laid_out:
         joined = {group: (next(gradients), next(gradients)) for group in segment.factors}
         start = 0
         for span in own_spans:
             end = start + len(span.rows)
             own = {group: (a[start:end], b[start:end]) for group, (a, b) in joined.items()}
-            span.member.receive(span.slots, next(losses).detach(), own)
+            span.member.receive(span.slots, next(losses), own)
             start = end
 
 
@@ -98,21 +122,29 @@ class _Span:
     def slots(self) -> list[int]:
         return [slot.slot for slot in self.rows]
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether the learner has no other rows in this step."""
+        return len(self.rows) == self.member.num_slots and all(slot.whole is None for slot in self.rows)
+
 
 def _lay_out(forward: Sequence[SlotRows], members: Sequence[Member]) -> list[tuple[Segment, list[_Span]]]:
-    """Adapter segments of a forward and whose slots they are, in order: learners of one shape together."""
-    by_shape: dict[AdapterConfig, list[_Span]] = {}
-    for owner in sorted({slot.owner for slot in forward}):
-        member = members[owner]
-        rows = sorted((slot for slot in forward if slot.owner == owner), key=lambda slot: slot.slot)
-        by_shape.setdefault(member.adapter, []).append(_Span(member, rows))
+    """Adapter segments of a forward and whose slots they are, in order.
+
+    Learners of one shape are together, and in them slots with equally many rows.
+    """
+    by_shape: dict[tuple[AdapterConfig, int], dict[int, list[SlotRows]]] = {}
+    for slot in sorted(forward, key=lambda slot: (slot.owner, slot.slot)):
+        shape = (members[slot.owner].adapter, len(slot.rows))
+        by_shape.setdefault(shape, {}).setdefault(slot.owner, []).append(slot)
     laid_out = []
-    for adapter, spans in by_shape.items():
+    for (adapter, num_rows), by_owner in by_shape.items():
+        spans = [_Span(members[owner], slots) for owner, slots in by_owner.items()]
         joined = concatenate_slots([span.member.values(span.slots) for span in spans])
         leaves = {
             group: (a.detach().requires_grad_(), b.detach().requires_grad_())
             for group, (a, b) in joined.items()
         }
         num_slots = sum(len(span.rows) for span in spans)
-        laid_out.append((Segment(num_slots, leaves, adapter.scaling), spans))
+        laid_out.append((Segment(num_slots, leaves, adapter.scaling, num_rows), spans))
     return laid_out

@@ -1,6 +1,7 @@
 """A packed training forward gives every slot the loss transformers itself gives its batch."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
 from portal.forward import SlotRows, bucket_length, slot_losses
-from portal.forward_plan import FORWARD_COST_TOKENS, MAX_FORWARD_TOKENS, plan_forwards
+from portal.forward_plan import (
+    CPU_LAUNCH_TOKENS,
+    MAX_FORWARD_TOKENS,
+    padded_tokens,
+    plan_cost,
+    plan_forwards,
+)
 from portal.rows import Row
 from portal.sites import MODULE_PATHS
 from tests.portal.tiny import make_base, make_row, make_rows, random_factors
@@ -55,7 +62,7 @@ def test_every_slots_loss_is_the_one_transformers_computes(any_base: Base) -> No
 
 
 @torch.no_grad()
-def test_padding_and_filler_rows_change_no_loss(any_base: Base) -> None:
+def test_padding_and_company_change_no_loss(any_base: Base) -> None:
     slots = slots_of(any_base)
 
     together = slot_losses(any_base, slots)
@@ -84,7 +91,10 @@ def test_adapted_slots_lose_what_a_merged_base_loses(any_base: Base) -> None:
     slots = slots_of(any_base)
     factors = random_factors(any_base, tuple(MODULE_PATHS), rank=4, slots=3, seed=0)
 
-    with AdapterHooks(any_base.model, any_base.sites).active([Segment(3, factors, 0.5)]):
+    segments = [
+        Segment(1, select_slots(factors, [index]), 0.5, len(slot.rows)) for index, slot in enumerate(slots)
+    ]
+    with AdapterHooks(any_base.model, any_base.sites).active(segments):
         losses = slot_losses(any_base, slots)
 
     for index, slot in enumerate(slots):
@@ -96,23 +106,38 @@ def test_adapted_slots_lose_what_a_merged_base_loses(any_base: Base) -> None:
         assert losses[index].item() == pytest.approx(transformers_loss(merged, slot.rows), rel=1e-4)
 
 
-def test_filler_rows_carry_no_gradient() -> None:
+def test_slots_with_unequal_rows_get_the_gradients_they_get_alone() -> None:
     base = make_base("tiny", "gemma3")
-    slots = slots_of(base)[:2]  # four rows and one row: three fillers
+    slots = slots_of(base)
 
-    def gradients(chosen: list[SlotRows], places: list[int]) -> list[torch.Tensor]:
-        factors = random_factors(base, ("q", "v"), rank=2, slots=2, seed=0)
+    def gradients(chosen: list[int]) -> list[torch.Tensor]:
+        factors = random_factors(base, ("q", "v"), rank=2, slots=3, seed=0)
         leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
-        segment = Segment(len(places), select_slots(factors, places), 1.0)
-        with AdapterHooks(base.model, base.sites).active([segment]):
-            loss = slot_losses(base, chosen).sum()
+        segments = [
+            Segment(1, select_slots(factors, [index]), 1.0, len(slots[index].rows)) for index in chosen
+        ]
+        with AdapterHooks(base.model, base.sites).active(segments):
+            loss = slot_losses(base, [slots[index] for index in chosen]).sum()
         return list(torch.autograd.grad(loss, leaves))
 
-    together = gradients(slots, [0, 1])
-    apart = [a + b for a, b in zip(gradients(slots[:1], [0]), gradients(slots[1:], [1]), strict=True)]
+    together = gradients([0, 1, 2])
+    apart = [sum(parts) for parts in zip(*(gradients([index]) for index in range(3)), strict=True)]
 
     for ours, theirs in zip(together, apart, strict=True):
         assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize("choice_weight", [0.0, 2.0])
+@torch.no_grad()
+def test_the_parts_of_a_slot_add_up_to_its_loss(any_base: Base, choice_weight: float) -> None:
+    rows = make_rows(any_base).rows("names", "train")[:4]
+    slot = SlotRows(0, 0, rows, choice_weight)
+
+    parts = [slot.part(rows[:1]), slot.part([rows[3], rows[1]]), slot.part([rows[2]])]
+
+    shares = slot_losses(any_base, parts)
+    assert shares.sum().item() == pytest.approx(slot_losses(any_base, [slot]).item(), rel=1e-5)
+    assert parts[0].part(rows) == slot
 
 
 @given(length=st.integers(1, 5000))
@@ -121,66 +146,92 @@ def test_a_bucket_is_the_smallest_known_length_that_holds_the_row(length: int) -
 
     assert bucket >= length
     assert bucket_length(bucket) == bucket
-    assert bucket - length < (8 if length <= 8 else 4 if length <= 64 else 64 if length <= 256 else 128)
+    assert bucket - length < (8 if length <= 128 else 16 if length <= 256 else 32 if length <= 512 else 64)
 
 
-def test_few_bucket_lengths_serve_every_short_row() -> None:
-    short = list(range(8, 65, 4))
-    assert sorted({bucket_length(length) for length in range(1, 385)}) == [*short, 80, 96, 128, 192, 256, 384]
+def test_few_bucket_lengths_serve_every_prompt() -> None:
+    assert len({bucket_length(length) for length in range(1, 769)}) == 16 + 8 + 8 + 4
 
 
 def rows_of_length(length: int, count: int) -> tuple[Row, ...]:
-    return (make_row((5,) * (length - 1), ((6,), (7,))),) * count
+    return tuple(
+        make_row((5,) * (length - 1), ((6,), (7,)), name=f"{length} {index}") for index in range(count)
+    )
 
 
-def padded(forward: list[SlotRows]) -> int:
-    return len(forward) * max(len(slot.rows) for slot in forward) * max(slot.length for slot in forward)
-
-
-SLOTS = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from([2, 15, 40, 90, 200, 700, 3000, 17000]), st.integers(1, 4)),
-    max_size=25,
-).map(
+SHAPES = st.tuples(
+    st.integers(0, 3),
+    st.lists(st.sampled_from([2, 15, 40, 90, 200, 700, 3000, 17000]), min_size=1, max_size=4),
+    st.sampled_from([0.0, 1.0]),
+)
+SLOTS = st.lists(SHAPES, max_size=20).map(
     lambda shapes: [
-        SlotRows(owner, index, rows_of_length(length, count))
-        for index, (owner, length, count) in enumerate(shapes)
+        SlotRows(
+            owner,
+            index,
+            tuple(
+                row
+                for place, length in enumerate(lengths)
+                for row in rows_of_length(length, place + 1)[place:]
+            ),
+            weight,
+        )
+        for index, (owner, lengths, weight) in enumerate(shapes)
     ]
 )
+LIMITS = st.sampled_from([1, 500, 4096, MAX_FORWARD_TOKENS])
 
 
-@given(slots=SLOTS)
-def test_a_plan_covers_every_slot_once_within_the_token_limit(slots: list[SlotRows]) -> None:
-    forwards = plan_forwards(slots)
+@given(slots=SLOTS, limit=LIMITS)
+def test_a_plan_covers_every_row_once_within_the_token_limit(slots: list[SlotRows], limit: int) -> None:
+    forwards = plan_forwards(slots, max_tokens=limit)
 
-    covered = [(slot.owner, slot.slot) for forward in forwards for slot in forward]
-    assert sorted(covered) == sorted((slot.owner, slot.slot) for slot in slots)
-    assert all(forwards)
+    def rows_of(parts: list[SlotRows]) -> list[tuple[int, str]]:
+        return sorted((part.slot, row.id) for part in parts for row in part.rows)
+
+    assert rows_of([part for forward in forwards for part in forward]) == rows_of(slots)
     for forward in forwards:
-        assert len(forward) == 1 or padded(forward) <= MAX_FORWARD_TOKENS
+        assert len({(part.owner, part.slot) for part in forward}) == len(forward)
+        assert len({part.choice_weight > 0 for part in forward}) == 1
+        assert padded_tokens(forward) <= limit or sum(len(part.rows) for part in forward) == 1
+        for part in forward:
+            (slot,) = [slot for slot in slots if slot.slot == part.slot]
+            assert (part.whole or part.rows) == slot.rows
 
 
 @given(slots=SLOTS.filter(bool))
-def test_a_plan_costs_no_more_than_one_forward_a_slot_or_one_for_all(slots: list[SlotRows]) -> None:
-    rows = max(len(slot.rows) for slot in slots)
+def test_a_plan_costs_no_more_than_the_plain_ones(slots: list[SlotRows]) -> None:
+    slots = [replace(slot, choice_weight=0.0) for slot in slots]
+    limits = MAX_FORWARD_TOKENS, CPU_LAUNCH_TOKENS
+    each_slot = [[slot] for slot in slots]
+    each_row = [[slot.part([row])] for slot in slots for row in slot.rows]
 
-    def cost(forwards: list[list[SlotRows]]) -> int:
-        tokens = sum(len(forward) * rows * max(slot.length for slot in forward) for forward in forwards)
-        return FORWARD_COST_TOKENS * len(forwards) + tokens
+    plan = plan_forwards(slots)
 
-    planned = cost(plan_forwards(slots))
-
-    assert planned <= cost([[slot] for slot in slots])
-    if len(slots) * rows * max(slot.length for slot in slots) <= MAX_FORWARD_TOKENS:
-        assert planned <= cost([slots])
+    segments = 0.45 * CPU_LAUNCH_TOKENS * len(plan)  # the cut does not see the products of unequal slots
+    for plain in ([slots], each_slot, each_row):
+        assert plan_cost(plan, *limits) <= plan_cost(plain, *limits) + segments
 
 
-def test_slots_of_like_length_share_a_forward_and_a_long_one_runs_apart() -> None:
-    lengths = [30, 200, 16, 31, 199]
-    slots = [SlotRows(0, index, rows_of_length(length, 4)) for index, length in enumerate(lengths)]
+def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
+    short, long = rows_of_length(30, 3), rows_of_length(200, 3)
+    slots = [
+        SlotRows(0, 0, (*short, long[0])),
+        SlotRows(0, 1, short),
+        SlotRows(1, 0, long[1:]),
+    ]
 
-    forwards = plan_forwards(slots)
+    first, second = plan_forwards(slots)
 
-    assert [[slot.slot for slot in forward] for forward in forwards] == [[2, 0, 3], [1, 4]]
+    assert [(part.owner, part.slot, part.rows) for part in first] == [(0, 0, short), (0, 1, short)]
+    assert [(part.owner, part.slot, part.rows) for part in second] == [(0, 0, long[:1]), (1, 0, long[1:])]
+
+
+def test_where_launches_cost_more_than_padding_slots_stay_whole() -> None:
+    slots = [SlotRows(0, index, (*rows_of_length(20, 2), *rows_of_length(60, 2))) for index in range(3)]
+
+    assert plan_forwards(slots, launch_cost=10_000) == [slots]
+    assert len(plan_forwards(slots, launch_cost=1)) == 2
 
 
 def test_a_plan_does_not_depend_on_the_order_of_the_slots() -> None:

@@ -276,7 +276,7 @@ def test_loss_averages_follow_portallibs() -> None:
 
     for step, loss in enumerate(losses):
         tasks = [0, 1] if step % 3 else [1]  # a task may pause
-        normalised = ema.normalise(torch.tensor(tasks), loss[tasks])
+        normalised = loss[tasks] / ema.divisors(torch.tensor(tasks), loss[tasks])
         ema.commit()
         for place, task in enumerate(tasks):
             average = _update_ema(theirs[task], loss[task].item(), 0.9)

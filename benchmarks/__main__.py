@@ -1,0 +1,88 @@
+"""`python -m benchmarks [NAME ...]`: run benchmarks one after the other, each in a process of its own."""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import demo, generation, lora, pack_scaling, scoring, training_round
+from benchmarks.comparison import Comparison
+from benchmarks.machine import describe_machine
+from benchmarks.table import publish, render
+
+COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
+    "round-smollm2": training_round.smollm2,
+    "round-embedded": training_round.embedded,
+    "lora-packed": lora.packed,
+    "lora-single-embedded": lora.single_embedded,
+    "lora-single-smollm2": lora.single_smollm2,
+    "generation": generation.generation,
+    "scoring": scoring.scoring,
+    "demo": demo.demo,
+}
+NAMES = (*COMPARISONS, "pack-scaling")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--out", type=Path, default=Path("portal-bench"), help="folder of the results")
+    parser.add_argument("--document", type=Path, help="a Markdown file to write the table into")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(NAMES))
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(NAMES)}")
+    if arguments.here:
+        _run(arguments.names[0], arguments.out)
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names or NAMES:
+        started = time.monotonic()
+        print(f"{name} ...", end=" ", flush=True)
+        command = [sys.executable, "-m", "benchmarks", name, "--here", "--out", str(arguments.out)]
+        with (arguments.out / f"{name}.log").open("w") as log:
+            code = subprocess.run(command, stderr=log, check=False).returncode
+        if code:
+            sys.exit(f"failed; see {arguments.out / f'{name}.log'}")
+        print(f"{time.monotonic() - started:.0f} s", flush=True)
+    _show(arguments.out, arguments.document)
+
+
+def _run(name: str, out: Path) -> None:
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    record: dict[str, Any] = {
+        "name": name,
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+    }
+    if name in COMPARISONS:
+        record["comparisons"] = [line.to_json() for line in COMPARISONS[name]()]
+    else:
+        record["points"] = [asdict(point) for point in pack_scaling.pack_scaling()]
+    (out / f"{name}.json").write_text(json.dumps(record, indent=1))
+
+
+def _show(out: Path, document: Path | None) -> None:
+    """Print the table of all results in `out`, and write it into `document`."""
+    records = [
+        json.loads((out / f"{name}.json").read_text()) for name in NAMES if (out / f"{name}.json").is_file()
+    ]
+    table = render(records)
+    (out / "table.md").write_text(table)
+    print(f"\n{table}\n{out / 'table.md'}")
+    if document is not None:
+        document.write_text(publish(document.read_text(), table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Per-task LoRAs against peft: all of them in one pack, and a single one alone."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from benchmarks.comparison import Comparison
+from benchmarks.measure import ratio, take_turns
+from benchmarks.peft_adapter import PeftAdapter
+from benchmarks.runs import make_run
+from benchmarks.sample import as_table, draw, task_names
+from portal.bases import Base, load_base
+from portal.config import MODULES, AdapterConfig
+from portal.lora_learner import LoraLearner
+from portal.pack import Pack
+from portal.rows import RowTable
+
+BATCH = 4
+SEEDS = 3
+EVERYTHING = AdapterConfig(modules=MODULES, rank=16, alpha=32)
+NARROW = AdapterConfig(modules=("q", "v"), rank=8, alpha=16)
+FOREVER = {"epochs": 10**6, "evaluate": "last_epoch", "lr": 1e-4, "batch_size": BATCH}
+
+
+def packed() -> list[Comparison]:
+    """A step of every task's adapter in three seeds, r16 on all modules."""
+    lines = []
+    for name in ("mini-qwen3-s", "mini-qwen3-m", "mini-gemma3"):
+        base = load_base(name)
+        examples = draw("mini", BATCH, seed=0)
+        tasks = task_names(examples)
+        rows = as_table(examples, base)
+        ours = _pack(base, rows, tasks, EVERYTHING, seeds=SEEDS)
+        for answer_only in (False, True):
+            peers = [
+                PeftAdapter(base, EVERYTHING, answer_only=answer_only) for _ in range(SEEDS * len(tasks))
+            ]
+            spent = take_turns({"ours": ours, "theirs": partial(_step_all, peers, rows, tasks)}, repeats=10)
+            logits = "answer-only logits" if answer_only else "transformers' loss"
+            lines.append(
+                Comparison(
+                    f"step of {len(peers)} LoRAs ({len(tasks)} tasks x {SEEDS} seeds), all r16, {name}",
+                    f"peft, one after another, {logits}",
+                    2.5,
+                    ratio(spent["ours"], spent["theirs"]),
+                )
+            )
+    return lines
+
+
+def single_embedded() -> list[Comparison]:
+    """A step of one LoRA on an embedded base."""
+    return _single("mini-qwen3-m", "mini", "fact_qa", repeats=40)
+
+
+def single_smollm2() -> list[Comparison]:
+    """A step of one LoRA on a real base and real rows."""
+    return _single("smollm2-135m", "portal14", "arc_easy", repeats=8)
+
+
+def _single(name: str, suite: str, task: str, *, repeats: int) -> list[Comparison]:
+    base = load_base(name)
+    examples = [example for example in draw(suite, BATCH, seed=0) if example.task == task]
+    rows = as_table(examples, base)
+    lines = []
+    for label, adapter, target in (("q/v r8", NARROW, 1.1), ("all r16", EVERYTHING, 1.3)):
+        ours = _pack(base, rows, (task,), adapter, seeds=1)
+        peer = PeftAdapter(base, adapter, answer_only=True)
+        batch = rows.rows(task, "train")
+        theirs = partial(peer.step, batch)
+        spent = take_turns({"ours": ours, "theirs": theirs}, repeats=repeats, warm_up=3)
+        lines.append(
+            Comparison(
+                f"step of one LoRA alone, {label}, {BATCH} rows, {name}",
+                "peft, answer-only logits",
+                target,
+                ratio(spent["ours"], spent["theirs"]),
+                sense="cost",
+            )
+        )
+    return lines
+
+
+def _step_all(peers: Sequence[PeftAdapter], rows: RowTable, tasks: Sequence[str]) -> None:
+    for index, peer in enumerate(peers):
+        peer.step(rows.rows(tasks[index % len(tasks)], "train"))
+
+
+def _pack(
+    base: Base, rows: RowTable, tasks: tuple[str, ...], adapter: AdapterConfig, *, seeds: int
+) -> Callable[[], None]:
+    """A step of a pack of LoRA learners."""
+    runs = [
+        make_run("lora", base, tasks, size=BATCH, seed=seed, adapter=adapter, train=FOREVER)
+        for seed in range(seeds)
+    ]
+    by_base = {base.name: base}, {base.name: rows}
+    pack = Pack(*by_base, [LoraLearner(run, *by_base) for run in runs])
+
+    def step() -> None:
+        pack.step()
+        pack.settle()
+
+    return step

@@ -1,0 +1,87 @@
+"""Scoring every task's real rows, from text to log-likelihoods, against lm-eval and portallib's evaluator."""
+
+import contextlib
+import io
+import time
+from collections.abc import Sequence
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from portallib.data import ChoiceDataset, ChoiceExample
+from portallib.evaluation import PortalBase, PortalEvaluator
+
+from benchmarks.comparison import Comparison
+from benchmarks.measure import ratio, take_turns
+from benchmarks.sample import MAX_PROMPT, draw, task_names
+from portal.bases import Base, load_base
+from portal.rows import encode_example
+from portal.score import Scored, score_rows
+from portal.tasks.example import Example
+
+ROWS_PER_TASK = 6
+BATCH_SIZES = (1, 4, 8, 16, 32)
+
+
+def scoring() -> list[Comparison]:
+    """lm-eval at the batch size at which it is fastest on these rows; portallib at its default of 8."""
+    base = load_base("smollm2-135m")
+    examples = draw("portal14", ROWS_PER_TASK, seed=0)
+    peers = {size: _LmEval(base, examples, size) for size in BATCH_SIZES}
+    for peer in peers.values():
+        peer.score()
+    fastest = min(peers, key=lambda size: peers[size].spent_s)
+    evaluator = PortalEvaluator(max_prompt=MAX_PROMPT, batch_size=8)
+    peer_base = PortalBase(base.name, base.model, base.tokenizer)
+    choices = [ChoiceExample(e.task, e.prompt, e.choices, e.gold) for e in examples]
+    dataset = ChoiceDataset(choices, choices)
+    _check_equal(_ours(base, examples), peers[fastest].score())
+    spent = take_turns(
+        {
+            "ours": lambda: _ours(base, examples),
+            "lm-eval": peers[fastest].score,
+            "portallib": lambda: evaluator.evaluate(peer_base, dataset),
+        }
+    )
+    what = f"scoring {len(task_names(examples))} tasks x {ROWS_PER_TASK} real rows, smollm2-135m"
+    return [
+        Comparison(
+            what,
+            f"lm-eval HFLM, batch size {fastest}, the best of {', '.join(map(str, BATCH_SIZES))}",
+            2.0,
+            ratio(spent["ours"], spent["lm-eval"]),
+        ),
+        Comparison(what, "portallib's evaluator", 3.0, ratio(spent["ours"], spent["portallib"])),
+    ]
+
+
+def _ours(base: Base, examples: Sequence[Example]) -> list[Scored]:
+    rows = [encode_example(example, "test", base.tokenizer, max_prompt=MAX_PROMPT) for example in examples]
+    return score_rows(base, rows)
+
+
+class _LmEval:
+    """HFLM on the same model object and the same strings."""
+
+    def __init__(self, base: Base, examples: Sequence[Example], batch_size: int) -> None:
+        with contextlib.redirect_stderr(io.StringIO()):
+            self._model = HFLM(
+                pretrained=base.model, tokenizer=base.tokenizer, batch_size=batch_size, prefix_token_id=0
+            )
+        self._pairs = [(example.prompt, choice) for example in examples for choice in example.choices]
+        self.spent_s = 0.0
+
+    def score(self) -> list[float]:
+        """log P of every choice, in order."""
+        started = time.perf_counter()
+        requests = [Instance("loglikelihood", {}, pair, 0) for pair in self._pairs]
+        scores = [score for score, _ in self._model.loglikelihood(requests, disable_tqdm=True)]
+        self.spent_s = time.perf_counter() - started
+        return scores
+
+
+def _check_equal(ours: Sequence[Scored], theirs: Sequence[float]) -> None:
+    """That both measured the same thing: rows whose prompt lm-eval splits elsewhere may differ."""
+    own = torch.tensor([score for item in ours for score in item.scores])
+    apart = (own - torch.tensor(theirs)).abs() > 1e-2
+    assert apart.float().mean() < 0.05, f"{int(apart.sum())} of {len(own)} scores differ"

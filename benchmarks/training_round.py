@@ -1,0 +1,108 @@
+"""One round of joint training, every task x 4 rows, against portallib's trainer: same weights, same rows."""
+
+import time
+from collections.abc import Sequence
+
+from portallib.evaluation import PortalBase
+from portallib.training import PortalCoreTrainer, PortalTrainingConfig
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from benchmarks.comparison import Comparison
+from benchmarks.measure import REPEATS, Ratio, ratio
+from benchmarks.runs import make_run
+from benchmarks.sample import as_dataset, as_table, draw, task_names
+from portal.bases import Base, load_base
+from portal.hypernet_learner import HypernetLearner
+from portal.pack import Pack
+from portal.tasks.example import Example
+
+BATCH = 4
+
+
+def smollm2() -> list[Comparison]:
+    """Real rows on a real base: arithmetic bounds it."""
+    return _compare("smollm2-135m", "portal14", target=1.5)
+
+
+def embedded() -> list[Comparison]:
+    """Short rows on small bases: launches bound it."""
+    bases = ("mini-qwen3-s", "mini-qwen3-m", "mini-gemma3")
+    return [line for base in bases for line in _compare(base, "mini", target=7.0, rounds=20)]
+
+
+def _compare(name: str, suite: str, *, target: float, rounds: int = REPEATS) -> list[Comparison]:
+    examples = draw(suite, BATCH, seed=0)
+    lines = []
+    for checkpointing in (True, False):
+        base = load_base(name)  # portallib changes its settings
+        lines.append(
+            Comparison(
+                f"training round, {len(task_names(examples))} tasks x {BATCH} rows, q/v r8, {name}",
+                f"portallib, gradient_checkpointing={checkpointing}"
+                + (" (its default)" if checkpointing else ""),
+                target,
+                _alternate(base, examples, checkpointing=checkpointing, rounds=rounds),
+            )
+        )
+    return lines
+
+
+def _alternate(base: Base, examples: Sequence[Example], *, checkpointing: bool, rounds: int) -> Ratio:
+    """portallib's trainer runs; after each of its optimiser steps, one step of ours."""
+    pack, learner = _ours(base, examples, rounds)
+    trainer = _theirs(base, examples, learner, checkpointing=checkpointing, rounds=rounds)
+    ours: list[float] = []
+    theirs: list[float] = []
+    ended = [0.0]
+
+    def after_step(optimizer: object, args: object, kwargs: object) -> None:
+        if optimizer is learner._optimiser._adamw:
+            return
+        now = time.perf_counter()
+        theirs.append(now - ended[0])
+        training = base.model.training
+        base.model.eval()
+        started = time.perf_counter()
+        pack.step()
+        pack.settle()
+        ours.append(time.perf_counter() - started)
+        base.model.train(training)
+        ended[0] = time.perf_counter()
+
+    handle = register_optimizer_step_post_hook(after_step)
+    try:
+        trainer.train()
+    finally:
+        handle.remove()
+    return ratio(ours[1:], theirs[1:])  # the first round of theirs counts from nowhere
+
+
+def _ours(base: Base, examples: Sequence[Example], rounds: int) -> tuple[Pack, HypernetLearner]:
+    run = make_run(
+        "source",
+        base,
+        task_names(examples),
+        size=BATCH,
+        train={"rounds_per_epoch": rounds + 1, "epochs": 1, "evaluate": "last_epoch", "batch_size": BATCH},
+    )
+    rows = {base.name: as_table(examples, base)}
+    learner = HypernetLearner(run, {base.name: base}, rows, source=None)
+    return Pack({base.name: base}, rows, [learner]), learner
+
+
+def _theirs(
+    base: Base, examples: Sequence[Example], learner: HypernetLearner, *, checkpointing: bool, rounds: int
+) -> PortalCoreTrainer:
+    config = PortalTrainingConfig(
+        epochs=1,
+        batch_size=BATCH,
+        source_steps_per_epoch=rounds + 1,
+        eval_max_examples=1,
+        gradient_checkpointing=checkpointing,
+    )
+    peer = PortalBase(base.name, base.model, base.tokenizer)
+    trainer = PortalCoreTrainer([peer], as_dataset(examples), tasks=learner.tasks, config=config)
+    trainer.task_latents.data.copy_(learner.latents)
+    trainer.core.load_state_dict(learner.core.state_dict())
+    trainer.alignments[base.name].load_state_dict(learner.converters[base.name].state_dict())
+    return trainer
