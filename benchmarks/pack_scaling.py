@@ -16,6 +16,7 @@ from portal.bases import load_base
 from portal.lora_learner import LoraLearner
 from portal.memory import footprint
 from portal.pack import Pack
+from portal.score import score_rows
 
 SIZES = (1, 2, 4, 8, 16, 32)
 BASES = ("mini-qwen3-m", "smollm2-135m")
@@ -59,6 +60,7 @@ def measure(name: str, size: int) -> Point:
     rows = as_table([each for each in draw(suite, BATCH, seed=0) if each.task == task], base)
     train = {"epochs": 10**6, "evaluate": "last_epoch", "batch_size": BATCH}
     runs = [make_run("lora", base, (task,), size=BATCH, seed=seed, train=train) for seed in range(size)]
+    score_rows(base, rows.rows(task, "train"))  # the weights are read from disk when they are first used
     before = _peak_bytes()
     pack = Pack(
         {base.name: base},

@@ -8,10 +8,12 @@ of batched products for all neighbouring slots that share modules, rank and numb
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from portal.hypernet import Factors
 from portal.sites import Site, SiteGroup
@@ -33,11 +35,16 @@ class Segment:
 
 
 class AdapterHooks:
-    """Forward hooks on a base's adapted linears; without active segments the base is untouched."""
+    """Forward hooks on a base's adapted linears; without active segments the base is untouched.
 
-    def __init__(self, model: nn.Module, sites: Sequence[Site]) -> None:
+    `recomputed` are paths of layers whose activations are not kept for the backward but computed again there,
+    which must then run while the segments are active.
+    """
+
+    def __init__(self, model: nn.Module, sites: Sequence[Site], *, recomputed: Sequence[str] = ()) -> None:
         self._model = model
         self._paths = {(site.module, site.layer): site.path for site in sites}
+        self._recomputed = [model.get_submodule(path) for path in recomputed]
 
     @contextmanager
     def active(self, segments: Sequence[Segment]) -> Iterator[None]:
@@ -48,10 +55,26 @@ class AdapterHooks:
             for path, parts in deltas.items():
                 linear = self._model.get_submodule(path)
                 handles.append(linear.register_forward_hook(_Delta(parts)))
-            yield
+            with self._recomputing():
+                yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        if not torch.is_grad_enabled():
+            yield
+            return
+        try:
+            for layer in self._recomputed:
+                layer.forward = partial(
+                    checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
+                )
+            yield
+        finally:
+            for layer in self._recomputed:
+                layer.__dict__.pop("forward", None)
 
     def _deltas(self, segments: Sequence[Segment]) -> dict[str, list["_Part"]]:
         total = sum(segment.num_slots for segment in segments)

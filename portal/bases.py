@@ -58,6 +58,11 @@ class Base:
     def num_layers(self) -> int:
         return len(self.model.get_submodule(self.layer_path))
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of the decoder layers."""
+        return tuple(f"{self.layer_path}.{index}" for index in range(self.num_layers))
+
     @cached_property
     def num_decoder_params(self) -> int:
         """Parameters of the decoder layers, without embeddings and head."""

@@ -136,6 +136,10 @@ Precision = Literal["default", "8bit", "4bit"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
+Activations = Literal["keep", "recompute"]
+"""Of a base's layers in training: kept for the backward, or computed again in it (half a step more)."""
+
+
 class BaseRef(Frozen):
     """A frozen base, pinned: name, revision (a hub commit) or digest of its weights, and precision."""
 

@@ -11,14 +11,11 @@ from torch import Tensor
 
 from portal.adapt import answer_log_probs
 from portal.bases import Base
+from portal.length_groups import bucket_length
 from portal.masks import causal_masks
 from portal.packed import answer_token_scores, pack_rows, packed_length
 from portal.rows import Row
 from portal.upload import upload
-
-_GRAIN = ((128, 8), (256, 16), (512, 32))
-"""Up to so many tokens a padded length is a multiple of so many; beyond, of 64. The fewer the lengths, the
-more a GPU's allocator finds what it needs."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +59,6 @@ class SlotRows:
     def row_length(self, row: Row) -> int:
         """Tokens of `row` in a forward."""
         return packed_length(row) if self.choice_weight else len(row.prompt) + len(row.choices[row.gold])
-
-
-def bucket_length(length: int) -> int:
-    """The padded length of a forward whose longest row has `length` tokens."""
-    grain = next((grain for limit, grain in _GRAIN if length <= limit), 64)
-    return -(-length // grain) * grain
 
 
 def slot_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:

@@ -31,6 +31,7 @@ class Learner(ABC):
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         self.run = run
+        self.key = run.key  # a hash of all of it: not to be computed in every step
         self.tasks = run.data.tasks
         self.bases = {ref.name: bases[ref.name] for ref in run.bases}
         self.step = 0

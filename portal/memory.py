@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from portal.adapt import AdapterHooks, Segment
 from portal.bases import base_config
-from portal.config import AdapterConfig, Precision, RunConfig
+from portal.config import Activations, AdapterConfig, Precision, RunConfig
 from portal.hypernet import Factors, converter_num_params, core_num_params
 from portal.masks import causal_masks
 from portal.sites import SiteGroup, find_layer_path, find_sites, group_sites
@@ -51,7 +51,14 @@ class Footprint:
         return int((budget - self.fixed) / (self.per_token + answer_share * self.per_answer_token))
 
 
-def footprint(runs: Iterable[RunConfig], base: str, *, length: int, on_gpu: bool) -> Footprint:
+def footprint(
+    runs: Iterable[RunConfig],
+    base: str,
+    *,
+    length: int,
+    on_gpu: bool,
+    activations: Activations = "keep",
+) -> Footprint:
     """What a pack of `runs` takes on `base` with rows of `length` tokens."""
     runs = list(runs)
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
@@ -61,7 +68,7 @@ def footprint(runs: Iterable[RunConfig], base: str, *, length: int, on_gpu: bool
     return Footprint(
         base=itself.num_params * bytes_each,
         learners=sum(_learner_bytes(run, itself.groups(run.adapter), itself.num_layers) for run in runs),
-        per_token=0.0 if widest is None else _saved_bytes_per_token(base, widest, length | 1, on_gpu),
+        per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, on_gpu, activations),
         per_answer_token=itself.vocabulary * _FP32 * _LOGIT_COPIES,
     )
 
@@ -126,17 +133,32 @@ def _learner_bytes(run: RunConfig, groups: tuple[SiteGroup, ...], num_layers: in
     return trained * _TRAINED + frozen * _FP32 + slots * one_slot * _FACTORS + graph
 
 
+def _bytes_per_token(
+    base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
+) -> float:
+    """What a token of a forward takes until its backward; recomputed, one layer at a time is there whole."""
+    kept = _saved_bytes_per_token(base, adapter, length, on_gpu, "keep")
+    if activations == "keep":
+        return kept
+    layers = _measure_base(base).num_layers
+    return _saved_bytes_per_token(base, adapter, length, on_gpu, "recompute") + kept / layers
+
+
 @lru_cache(maxsize=256)
-def _saved_bytes_per_token(base: str, adapter: AdapterConfig, length: int, on_gpu: bool) -> float:
+def _saved_bytes_per_token(
+    base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
+) -> float:
     """What autograd keeps in a row of `length` tokens; logits and parameters left out.
 
     The length is odd, so that no width of the base is taken for it.
     """
     dtype = torch.bfloat16 if on_gpu else torch.float32
     model = _meta_model(base, dtype)
-    sites = find_sites(model, find_layer_path(model))
+    path = find_layer_path(model)
+    sites = find_sites(model, path)
     groups = group_sites(sites, adapter.modules)
-    hooks = AdapterHooks(model, sites)
+    layers = [f"{path}.{index}" for index in range(len(model.get_submodule(path)))]
+    hooks = AdapterHooks(model, sites, recomputed=layers if activations == "recompute" else ())
     few, many = (
         _saved_by(
             model, hooks, Segment(1, _meta_factors(groups, adapter.rank), adapter.scaling), rows, length

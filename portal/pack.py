@@ -19,8 +19,9 @@ from torch import Tensor
 from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
 from portal.batches import evaluation_rows
+from portal.config import Activations
 from portal.forward import SlotRows
-from portal.forward_plan import MAX_FORWARD_TOKENS, launch_tokens, padded_tokens, plan_forwards
+from portal.forward_plan import MAX_FORWARD_TOKENS, launch_cost, padded_tokens, plan_forwards
 from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.out_of_memory import is_out_of_memory, release_memory
@@ -59,6 +60,7 @@ class Pack:
         learners: Sequence[Learner],
         *,
         max_tokens: Mapping[str, int] | None = None,
+        activations: Activations = "keep",
     ) -> None:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
@@ -69,7 +71,12 @@ class Pack:
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
         self._layouts: dict[tuple[str, str, str, int], Layout] = {}
-        self._hooks = {name: AdapterHooks(base.model, base.sites) for name, base in bases.items()}
+        self._hooks = {
+            name: AdapterHooks(
+                base.model, base.sites, recomputed=base.layers if activations == "recompute" else ()
+            )
+            for name, base in bases.items()
+        }
         self._trace = Trace()
         self._score_tokens = MAX_TOKENS
         self._spent = 0.0  # seconds since the last settling
@@ -78,9 +85,7 @@ class Pack:
     @property
     def active(self) -> list[Learner]:
         """Learners that have steps to take or evaluations to make."""
-        return [
-            learner for learner in self.learners if learner.run.key not in self.failed and not learner.done
-        ]
+        return [learner for learner in self.learners if learner.key not in self.failed and not learner.done]
 
     def due(self) -> list[tuple[Learner, int]]:
         """(learner, epoch) pairs to evaluate before the next step."""
@@ -98,12 +103,12 @@ class Pack:
         started = time.perf_counter()
         learners = [learner for learner in self.active if learner.step < learner.num_steps]
         assert not any(learner.owed() for learner in learners), "evaluate what is due before the next step"
-        work = {learner.run.key: _Work({}, []) for learner in learners}
+        work = {learner.key: _Work({}, []) for learner in learners}
         try:
             for base in self._bases:
                 self._run_base(base, learners, work)
             for learner in learners:
-                self._update(learner, work[learner.run.key])
+                self._update(learner, work[learner.key])
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 self.max_tokens = dict(self._planned_tokens)  # smaller forwards were no remedy
@@ -119,7 +124,7 @@ class Pack:
         """Wait for the device: mean losses since the last time, shares of the time, learners that failed."""
         started = time.perf_counter()
         losses: dict[str, list[float]] = {}
-        by_key = {learner.run.key: learner for learner in self.learners}
+        by_key = {learner.key: learner for learner in self.learners}
         for reading in self._trace.read():
             if not reading.is_finite and reading.run not in self.failed:
                 by_key[reading.run].step = reading.step
@@ -159,11 +164,11 @@ class Pack:
 
     def _run_base(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> None:
         present = [
-            learner for learner in learners if base in learner.bases and learner.run.key not in self.failed
+            learner for learner in learners if base in learner.bases and learner.key not in self.failed
         ]
         for learner in present:
             if isinstance(learner, PeftLearner):
-                self._run_reference(base, learner, work[learner.run.key])
+                self._run_reference(base, learner, work[learner.key])
         together = [learner for learner in present if not isinstance(learner, PeftLearner)]
         slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
         members = [
@@ -172,13 +177,15 @@ class Pack:
         ]
         self._run_forwards(base, slots, members)
         for member in members:
-            self._record(base, member, member.backward(), work[member.learner.run.key])
+            self._record(base, member, member.backward(), work[member.learner.key])
         for slot in slots:
-            work[together[slot.owner].run.key].add(base, slot.num_tokens)
+            work[together[slot.owner].key].add(base, slot.num_tokens)
 
     def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit."""
-        waiting = self._plan(base, slots)
+        modules = max((len(member.adapter.modules) for member in members), default=0)
+        cost = launch_cost(self._bases[base], modules)
+        waiting = plan_forwards(slots, cost=cost, max_tokens=self.max_tokens[base])
         while waiting:
             forward = waiting[0]
             if self._fits(base, forward, members):
@@ -187,11 +194,8 @@ class Pack:
             self.max_tokens[base] = padded_tokens(forward) // 2
             _log.warning("base %s: out of memory, %d tokens a forward now", base, self.max_tokens[base])
             release_memory()
-            waiting = self._plan(base, [slot for each in waiting for slot in each])
-
-    def _plan(self, base: str, slots: list[SlotRows]) -> list[list[SlotRows]]:
-        cost = launch_tokens(self._bases[base])
-        return plan_forwards(slots, max_tokens=self.max_tokens[base], launch_cost=cost)
+            left = [slot for each in waiting for slot in each]
+            waiting = plan_forwards(left, cost=cost, max_tokens=self.max_tokens[base])
 
     def _fits(self, base: str, forward: list[SlotRows], members: list[Member]) -> bool:
         """Run a forward; False, with nothing changed, when memory is too small for more than one row."""
@@ -206,7 +210,7 @@ class Pack:
     def _record(self, base: str, member: Member, loss_S: Tensor, work: "_Work") -> None:
         learner = member.learner
         names = [f"the loss of task {learner.tasks[slot]!r} on base {base!r}" for slot in member.slots]
-        self._trace.add(learner.run.key, learner.step, names, loss_S, is_loss=True)
+        self._trace.add(learner.key, learner.step, names, loss_S, is_loss=True)
         work.losses.append(loss_S)
 
     def _run_reference(self, base: str, learner: PeftLearner, work: "_Work") -> None:
@@ -222,23 +226,23 @@ class Pack:
             self._fail(learner, str(error))
             return
         names = [f"the loss on base {base!r}"] * len(values)
-        self._trace.add(learner.run.key, learner.step, names, torch.tensor(values), is_loss=True)
+        self._trace.add(learner.key, learner.step, names, torch.tensor(values), is_loss=True)
         work.add(base, num_tokens)
 
     def _update(self, learner: Learner, work: "_Work") -> None:
-        if learner.run.key in self.failed:
+        if learner.key in self.failed:
             return
         norms = learner.update(torch.cat(work.losses) if work.losses else torch.zeros(0))
         names = ["a gradient's norm"] * len(norms)
-        self._trace.add(learner.run.key, learner.step, names, norms, is_loss=False)
+        self._trace.add(learner.key, learner.step, names, norms, is_loss=False)
         learner.step += 1
         for base, num_tokens in work.tokens.items():
             learner.count(base, num_tokens)
-            self._tokens[learner.run.key] = self._tokens.get(learner.run.key, 0) + num_tokens
+            self._tokens[learner.key] = self._tokens.get(learner.key, 0) + num_tokens
 
     def _fail(self, learner: Learner, cause: str) -> None:
-        where = f"run {learner.run.key} ({learner.run.describe()}), step {learner.step}"
-        self.failed.setdefault(learner.run.key, f"{where}: {cause}")
+        where = f"run {learner.key} ({learner.run.describe()}), step {learner.step}"
+        self.failed.setdefault(learner.key, f"{where}: {cause}")
 
     def _score(self, learner: Learner, base: str, factors: Factors, task: str, split: str) -> list[Scored]:
         segments = []
@@ -281,7 +285,7 @@ def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: lis
     run, summary = learner.run, summarise(scored)
     trains = run.train is not None
     return {
-        "run": run.key,
+        "run": learner.key,
         "method": run.method,
         "label": run.method,
         "sources": list(run.source_bases) if run.source_bases else None,
@@ -319,7 +323,7 @@ def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: lis
 def _prediction_rows(learner: Learner, epoch: int, split: str, scored: list[Scored]) -> list[dict[str, Any]]:
     return [
         {
-            "run": learner.run.key,
+            "run": learner.key,
             "task": item.row.task,
             "epoch": epoch,
             "split": split,

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import torch
 
 from portal.bases import Base
+from portal.length_groups import group_by_length
 from portal.packed import PackedBatch, answer_token_scores, pack_rows, packed_length
 from portal.results import UNITS
 from portal.rows import Row
 
 MAX_TOKENS = 6144
 """Padded tokens of one scoring forward."""
+
+
+_FORWARD_COST_TOKENS = 64
+"""Padded tokens whose arithmetic takes as long as the launches of one more forward, which is one way only."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +89,16 @@ def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS)
 
 
 def lay_out(rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> Layout:
-    """The packed batches of `rows`, by rising length: prepared once, scored as often as adapters change."""
-    order = sorted(range(len(rows)), key=lambda index: packed_length(rows[index]))
-    lengths = [packed_length(rows[index]) for index in order]
+    """The packed batches of `rows`, like lengths together; they serve as often as adapters change."""
+    sized = [(index, packed_length(row), 1) for index, row in enumerate(rows)]
+    order: list[int] = []
     batches = []
-    start = 0
-    while start < len(order):
-        end = start + _batch_end(lengths[start:], max_tokens)
-        batches.append(pack_rows([rows[index] for index in order[start:end]]))
-        start = end
+    for length, group in group_by_length(sized, forward_cost=_FORWARD_COST_TOKENS, max_tokens=max_tokens):
+        most = max(1, max_tokens // length)
+        for start in range(0, len(group), most):
+            chunk = group[start : start + most]
+            batches.append(pack_rows([rows[index] for index in chunk]))
+            order.extend(chunk)
     return Layout(tuple(rows), tuple(order), tuple(batches))
 
 
@@ -127,14 +133,6 @@ def summarise(scored: Sequence[Scored]) -> Summary:
         gold_tokens=gold_tokens,
         ties=sum(item.is_tied for item in scored),
     )
-
-
-def _batch_end(lengths: Sequence[int], max_tokens: int) -> int:
-    """How many of the ascending `lengths` fit `max_tokens` padded to the longest; at least one."""
-    count = 1
-    while count < len(lengths) and (count + 1) * lengths[count] <= max_tokens:
-        count += 1
-    return count
 
 
 def _choice_scores(token_scores: Sequence[float], batches: Sequence[PackedBatch]) -> list[tuple[float, ...]]:

@@ -6,18 +6,17 @@ A step takes the longer of its arithmetic and of its launches; both are models, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from portal.config import RunConfig
+from portal.config import Activations, RunConfig
 from portal.devices import ATTAINED, Device
-from portal.forward import bucket_length
-from portal.forward_plan import MAX_FORWARD_TOKENS
+from portal.forward_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
 from portal.learner import FLOPS_PER_PARAM_TOKEN
+from portal.length_groups import bucket_length
 from portal.memory import Footprint, decoder_shape, footprint
 from sweeps.work import Work
 
 START_S = 60.0
 """Seconds to start a process and load a base, which a run alone pays each time."""
-_LAYER_LAUNCHES, _MODULE_LAUNCHES = 127, 15
-"""Operations a layer, both ways, without adapters and for each adapted module (counted on eager torch)."""
+_RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _ANSWER_TOKENS = 4  # of a row: generous for the tasks at hand
 
 
@@ -31,15 +30,19 @@ class Forecast:
     hours_alone: float
 
 
-def forecast(runs: Sequence[RunConfig], works: Sequence[Work], device: Device) -> Forecast:
+def forecast(
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, activations: Activations = "keep"
+) -> Forecast:
     """For the runs of one pack, with the work of each."""
     limits = dict.fromkeys((ref.name for run in runs for ref in run.bases), MAX_FORWARD_TOKENS)
-    memory = peak_memory(runs, works, device, limits | forward_tokens(runs, works, device))
+    limits |= forward_tokens(runs, works, device, activations)
+    memory = peak_memory(runs, works, device, activations, max_tokens=limits)
     flops = seconds = alone = 0.0
     for base in dict.fromkeys(ref.name for run in runs for ref in run.bases):
         on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
         flops += sum(_flops(base, work) for _, work in on_base)
-        seconds += _seconds([run for run, _ in on_base], [work for _, work in on_base], base, device)
+        each = [run for run, _ in on_base], [work for _, work in on_base]
+        seconds += _seconds(*each, base, device, activations)
         alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
     return Forecast(memory, flops, seconds / 3600, alone / 3600)
 
@@ -56,13 +59,15 @@ def peak_memory(
     runs: Sequence[RunConfig],
     works: Sequence[Work],
     device: Device,
+    activations: Activations = "keep",
+    *,
     max_tokens: Mapping[str, int] | None = None,
 ) -> float:
     """Peak bytes of a pack: every base it needs, all its learners, and its largest forward.
 
     `max_tokens` limits the forward by base; without it only MAX_FORWARD_TOKENS does.
     """
-    length, prints = _footprints(runs, works, device)
+    length, prints = _footprints(runs, works, device, activations)
     rows = sum(work.rows_per_step for work in works)
     forward = 0.0
     for base, each in prints.items():
@@ -72,9 +77,11 @@ def peak_memory(
     return sum(each.fixed for each in prints.values()) + forward
 
 
-def forward_tokens(runs: Sequence[RunConfig], works: Sequence[Work], device: Device) -> dict[str, int]:
+def forward_tokens(
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, activations: Activations = "keep"
+) -> dict[str, int]:
     """The most padded tokens of one forward on each base that the device's memory leaves room for."""
-    length, prints = _footprints(runs, works, device)
+    length, prints = _footprints(runs, works, device, activations)
     free = device.budget_bytes - sum(each.fixed for each in prints.values())
     return {
         base: max(
@@ -86,14 +93,18 @@ def forward_tokens(runs: Sequence[RunConfig], works: Sequence[Work], device: Dev
 
 
 def _footprints(
-    runs: Sequence[RunConfig], works: Sequence[Work], device: Device
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, activations: Activations
 ) -> tuple[int, dict[str, Footprint]]:
     """(length of a typical row, footprint by base)."""
     length = bucket_length(max(1, round(max(work.row_tokens for work in works))))
     bases = dict.fromkeys(ref.name for run in runs for ref in run.bases)
     return length, {
         base: footprint(
-            [run for run in runs if _runs_on(run, base)], base, length=length, on_gpu=device.is_gpu
+            [run for run in runs if _runs_on(run, base)],
+            base,
+            length=length,
+            on_gpu=device.is_gpu,
+            activations=activations,
         )
         for base in bases
     }
@@ -109,7 +120,13 @@ def _flops(base: str, work: Work) -> float:
     return params * (FLOPS_PER_PARAM_TOKEN * trained + FLOPS_PER_PARAM_TOKEN / 2 * work.scored_tokens)
 
 
-def _seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+def _seconds(
+    runs: Sequence[RunConfig],
+    works: Sequence[Work],
+    base: str,
+    device: Device,
+    activations: Activations = "keep",
+) -> float:
     """The longest learner's steps, each as long as its arithmetic or its launches, then the scoring."""
     layers, params = decoder_shape(base)
     steps = max(work.steps for work in works)
@@ -120,8 +137,10 @@ def _seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device
     tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
     modules = max(len(run.adapter.modules) for run in runs if run.adapter is not None)
     forwards = max(1.0, tokens / MAX_FORWARD_TOKENS)
-    launches = forwards * layers * (_LAYER_LAUNCHES + _MODULE_LAUNCHES * modules) * device.launch_s
-    return steps * max(FLOPS_PER_PARAM_TOKEN * params * tokens / rate, launches) + scoring / rate
+    launches = forwards * layers * (LAYER_LAUNCHES + MODULE_LAUNCHES * modules) * device.launch_s
+    passes = FLOPS_PER_PARAM_TOKEN * _RECOMPUTED[activations]
+    arithmetic = passes * params * tokens / rate
+    return steps * max(arithmetic, _RECOMPUTED[activations] * launches) + scoring / rate
 
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:

@@ -147,6 +147,7 @@ def _lane_job(
         packs=tuple(_pack_job(plan, pack) for pack in packs),
         rows={base: str(folder.resolve()) for base, folder in rows.items()},
         device=device,
+        activations=plan.study.settings.activations,
     )
 
 

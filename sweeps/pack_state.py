@@ -44,7 +44,7 @@ class PackState:
         if checkpoint is None:
             return {}
         self._sequence = checkpoint.sequence
-        by_key = {learner.run.key: learner for learner in learners}
+        by_key = {learner.key: learner for learner in learners}
         for key, meta in checkpoint.meta["runs"].items():
             prefix, count = f"{key}/", checkpoint.meta["parts"].get(key, 0)
             tensors = {
@@ -64,7 +64,7 @@ class PackState:
         """One checkpoint of all `learners`, with the scores added until now."""
         saved = dict(self._others)
         for learner in learners:
-            key = learner.run.key
+            key = learner.key
             saved[key] = *learner.state(), self._parts.get(key, 0)
         tensors = {f"{key}/{name}": t for key, (own, _, _) in saved.items() for name, t in own.items()}
         meta = {
@@ -85,7 +85,7 @@ class PackState:
 
     def finish(self, learner: Learner) -> None:
         """Write the run's tables and its artifact, whose cards cite them, then its marker."""
-        key = learner.run.key
+        key = learner.key
         folder = self._store.run_folder(key)
         for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
             parts = [

@@ -94,19 +94,24 @@ class Plan:
     def forecasts(self) -> list[Forecast]:
         """What every pack is predicted to take on the plan's device."""
         assert self.device is not None, "a plan without a device predicts nothing"
-        return [forecast(pack.runs, self._works(pack.runs), self.device) for pack in self.packs]
+        return [
+            forecast(pack.runs, self._works(pack.runs), self.device, self.study.settings.activations)
+            for pack in self.packs
+        ]
 
     def forward_tokens(self, pack: PlannedPack) -> dict[str, int]:
         """The most padded tokens of a training forward, by base; nothing without a device."""
         if self.device is None:
             return {}
-        return forward_tokens(pack.runs, self._works(pack.runs), self.device)
+        return forward_tokens(pack.runs, self._works(pack.runs), self.device, self.study.settings.activations)
 
     @property
     def largest_run_bytes(self) -> float:
         """Predicted peak memory of the largest run that is left, alone on the plan's device."""
         assert self.device is not None, "a plan without a device predicts nothing"
-        return max((peak_memory([run], self._works([run]), self.device) for run in self.missing), default=0.0)
+        how = self.study.settings.activations
+        alone = (peak_memory([run], self._works([run]), self.device, how) for run in self.missing)
+        return max(alone, default=0.0)
 
     def totals(self) -> tuple[float, float]:
         """Device-hours as packed, each base loaded once, and with every run in a process of its own."""
@@ -192,7 +197,8 @@ def plan_study(study: Study, out: Path, *, device: Device | None = None) -> Plan
     def fits(runs: Sequence[RunConfig]) -> bool:
         if device is None:
             return True
-        return peak_memory(runs, [works[run.key] for run in runs], device) <= device.budget_bytes
+        own = [works[run.key] for run in runs]
+        return peak_memory(runs, own, device, study.settings.activations) <= device.budget_bytes
 
     packs = []
     for key, members in group_packs(study, store.recorded_packs(), fits):

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from portal.config import (
     METHODS,
     TRANSFERS,
+    Activations,
     AdapterConfig,
     Frozen,
     HypernetConfig,
@@ -94,6 +95,7 @@ class StudyFile(Frozen):
     seeds: tuple[int, ...] = Field(min_length=1)  # the recipe's, where the file names none
     precision: Precision = "default"
     pack_size: int = Field(default=8, ge=1)
+    activations: Activations = "keep"
 
     @model_validator(mode="before")
     @classmethod

@@ -18,7 +18,7 @@ import torch
 from portal.artifact import CONFIG, WEIGHTS
 from portal.base_files import hub_weights_digest
 from portal.bases import Base, load_base
-from portal.config import TRANSFERS, BaseRef, RunConfig
+from portal.config import TRANSFERS, Activations, BaseRef, RunConfig
 from portal.hypernet_learner import artifact_subfolder
 from portal.learner import Learner
 from portal.learners import build_learner
@@ -73,6 +73,7 @@ class LaneJob:
     sources: Mapping[str, str] = field(default_factory=dict)  # digest -> folder of an artifact made elsewhere
     device: str = "cpu"
     threads: int = 1
+    activations: Activations = "keep"
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
     checkpoint_s: float = field(default_factory=checkpoint_interval_s)
 
@@ -175,7 +176,7 @@ class _Session:
         max_tokens = dict(pack.max_tokens) | self._state.restore(learners)
         bases = {name: base for learner in learners for name, base in learner.bases.items()}
         rows = {name: load_rows(Path(job.rows[name])) for name in bases}
-        self._learners = Pack(bases, rows, learners, max_tokens=max_tokens)
+        self._learners = Pack(bases, rows, learners, max_tokens=max_tokens, activations=job.activations)
         self._present = learners  # without a marker as yet
         self._saved_at = time.monotonic()
         self._meter = _Meter(job, pack, store)
@@ -203,15 +204,13 @@ class _Session:
         for learner, epoch in due:
             evaluation = self._learners.evaluate(learner, epoch)
             if evaluation.results:
-                self._state.add(learner.run.key, evaluation)
+                self._state.add(learner.key, evaluation)
             self._meter.update(self._present, 0, self._learners.losses)
         return bool(due)
 
     def _leaving(self) -> list[Learner]:
         """Those that have ended, well or not."""
-        return [
-            learner for learner in self._present if learner.done or learner.run.key in self._learners.failed
-        ]
+        return [learner for learner in self._present if learner.done or learner.key in self._learners.failed]
 
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
         """An evaluation is worth keeping earlier than steps are."""
@@ -220,7 +219,7 @@ class _Session:
 
     def _mark(self, learner: Learner) -> None:
         self._permit.check()
-        key = learner.run.key
+        key = learner.key
         if key in self._learners.failed:
             _log.error("%s", self._learners.failed[key])
             self._store.mark_failed(key, self._learners.failed[key], self._store.log_path(self._job.lane))
@@ -246,7 +245,7 @@ class _Meter:
             "pack": self._pack.key,
             "stage": self._pack.stage,
             "pid": os.getpid(),
-            "runs": {learner.run.key: [learner.step, learner.num_steps] for learner in learners},
+            "runs": {learner.key: [learner.step, learner.num_steps] for learner in learners},
             "steps_per_s": self._steps / (now - self._started),
             "loss": sum(losses.values()) / len(losses) if losses else None,
         }

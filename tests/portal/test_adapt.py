@@ -1,7 +1,7 @@
 """Injected adapters equal merged weights, slot by slot, and leave the base as it was."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -240,6 +240,39 @@ def test_concatenated_slots_follow_each_other() -> None:
         for group, (a, b) in part.items():
             assert torch.equal(joined[group][0][place], a)
             assert torch.equal(joined[group][1][place], b)
+
+
+def test_recomputed_layers_give_the_same_loss_and_gradients_and_are_left_as_they_were(any_base: Base) -> None:
+    ids = token_ids(2)
+    found = []
+    for recomputed in ((), any_base.layers):
+        factors = random_factors(any_base, ALL, rank=2, slots=2, seed=1)
+        leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
+        calls = count_calls(any_base.model.get_submodule(any_base.layers[0]).mlp)
+        hooks = AdapterHooks(any_base.model, any_base.sites, recomputed=recomputed)
+        with hooks.active([Segment(2, factors, 1.0)]):
+            loss = answer_log_probs(any_base.model, ids, torch.tensor([3, 7])).sum()
+            gradients = torch.autograd.grad(loss, leaves)
+        found.append((loss, gradients, calls()))
+
+    (loss, gradients, once), (other_loss, other_gradients, twice) = found
+    assert (once, twice) == (1, 2)
+    assert torch.equal(loss, other_loss)
+    for ours, theirs in zip(gradients, other_gradients, strict=True):
+        assert torch.equal(ours, theirs)
+    assert "forward" not in vars(any_base.model.get_submodule(any_base.layers[0]))
+
+
+def count_calls(module: nn.Module) -> Callable[[], int]:
+    """How often the module runs until the returned function is called."""
+    calls: list[int] = []
+    handle = module.register_forward_pre_hook(lambda *_: calls.append(1))
+
+    def end() -> int:
+        handle.remove()
+        return len(calls)
+
+    return end
 
 
 @torch.no_grad()

@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
-from portal.forward import SlotRows, bucket_length, slot_losses
+from portal.forward import SlotRows, slot_losses
 from portal.forward_plan import (
-    CPU_LAUNCH_TOKENS,
     MAX_FORWARD_TOKENS,
+    LaunchCost,
+    launch_cost,
     padded_tokens,
     plan_cost,
     plan_forwards,
 )
+from portal.length_groups import bucket_length
 from portal.rows import Row
 from portal.sites import MODULE_PATHS
 from tests.portal.tiny import make_base, make_row, make_rows, random_factors
@@ -146,11 +148,12 @@ def test_a_bucket_is_the_smallest_known_length_that_holds_the_row(length: int) -
 
     assert bucket >= length
     assert bucket_length(bucket) == bucket
-    assert bucket - length < (8 if length <= 128 else 16 if length <= 256 else 32 if length <= 512 else 64)
+    limits = {64: 4, 128: 8, 256: 16, 512: 32}
+    assert bucket - length < next((grain for limit, grain in limits.items() if length <= limit), 64)
 
 
 def test_few_bucket_lengths_serve_every_prompt() -> None:
-    assert len({bucket_length(length) for length in range(1, 769)}) == 16 + 8 + 8 + 4
+    assert len({bucket_length(length) for length in range(1, 769)}) == 16 + 8 + 8 + 8 + 4
 
 
 def rows_of_length(length: int, count: int) -> tuple[Row, ...]:
@@ -179,12 +182,13 @@ SLOTS = st.lists(SHAPES, max_size=20).map(
         for index, (owner, lengths, weight) in enumerate(shapes)
     ]
 )
+COST = LaunchCost(100, 20)
 LIMITS = st.sampled_from([1, 500, 4096, MAX_FORWARD_TOKENS])
 
 
 @given(slots=SLOTS, limit=LIMITS)
 def test_a_plan_covers_every_row_once_within_the_token_limit(slots: list[SlotRows], limit: int) -> None:
-    forwards = plan_forwards(slots, max_tokens=limit)
+    forwards = plan_forwards(slots, cost=COST, max_tokens=limit)
 
     def rows_of(parts: list[SlotRows]) -> list[tuple[int, str]]:
         return sorted((part.slot, row.id) for part in parts for row in part.rows)
@@ -202,15 +206,16 @@ def test_a_plan_covers_every_row_once_within_the_token_limit(slots: list[SlotRow
 @given(slots=SLOTS.filter(bool))
 def test_a_plan_costs_no_more_than_the_plain_ones(slots: list[SlotRows]) -> None:
     slots = [replace(slot, choice_weight=0.0) for slot in slots]
-    limits = MAX_FORWARD_TOKENS, CPU_LAUNCH_TOKENS
     each_slot = [[slot] for slot in slots]
     each_row = [[slot.part([row])] for slot in slots for row in slot.rows]
 
-    plan = plan_forwards(slots)
+    plan = plan_forwards(slots, cost=COST)
 
-    segments = 0.45 * CPU_LAUNCH_TOKENS * len(plan)  # the cut does not see the products of unequal slots
+    segments = 3 * COST.segment * len(plan)  # the cut does not see the products of unequal slots
     for plain in ([slots], each_slot, each_row):
-        assert plan_cost(plan, *limits) <= plan_cost(plain, *limits) + segments
+        assert (
+            plan_cost(plan, COST, MAX_FORWARD_TOKENS) <= plan_cost(plain, COST, MAX_FORWARD_TOKENS) + segments
+        )
 
 
 def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
@@ -221,7 +226,7 @@ def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
         SlotRows(1, 0, long[1:]),
     ]
 
-    first, second = plan_forwards(slots)
+    first, second = plan_forwards(slots, cost=COST)
 
     assert [(part.owner, part.slot, part.rows) for part in first] == [(0, 0, short), (0, 1, short)]
     assert [(part.owner, part.slot, part.rows) for part in second] == [(0, 0, long[:1]), (1, 0, long[1:])]
@@ -230,12 +235,31 @@ def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
 def test_where_launches_cost_more_than_padding_slots_stay_whole() -> None:
     slots = [SlotRows(0, index, (*rows_of_length(20, 2), *rows_of_length(60, 2))) for index in range(3)]
 
-    assert plan_forwards(slots, launch_cost=10_000) == [slots]
-    assert len(plan_forwards(slots, launch_cost=1)) == 2
+    assert plan_forwards(slots, cost=LaunchCost(10_000, 0)) == [slots]
+    assert len(plan_forwards(slots, cost=LaunchCost(1, 0))) == 2
+
+
+def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
+    slots = [
+        SlotRows(0, index, (*rows_of_length(20, 4 - index), *rows_of_length(60, index)))
+        for index in range(1, 4)
+    ]
+
+    assert len(plan_forwards(slots, cost=LaunchCost(1, 1))) == 2
+    assert plan_forwards(slots, cost=LaunchCost(1, 1000)) == [slots]
+
+
+def test_more_adapted_modules_make_a_forward_dearer() -> None:
+    base = make_base("tiny", "qwen3")
+
+    costs = [launch_cost(base, modules) for modules in (0, 2, 7)]
+
+    assert costs[0].forward < costs[1].forward < costs[2].forward
+    assert costs[0].segment == 0 < costs[1].segment < costs[2].segment < costs[2].forward
 
 
 def test_a_plan_does_not_depend_on_the_order_of_the_slots() -> None:
     slots = [SlotRows(index % 3, index, rows_of_length(10 + 37 * index % 300, 2)) for index in range(12)]
 
-    assert plan_forwards(slots[::-1]) == plan_forwards(slots)
-    assert plan_forwards([]) == []
+    assert plan_forwards(slots[::-1], cost=COST) == plan_forwards(slots, cost=COST)
+    assert plan_forwards([], cost=COST) == []

@@ -21,7 +21,7 @@ WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4)
 CONFIGS = Path(__file__).parents[3] / "shared" / "data" / "configs"
 
 
-def kept_by_autograd(slots: int, length: int) -> int:
+def kept_by_autograd(slots: int, length: int, *, recomputed: bool = False) -> int:
     """Bytes that one real training forward saves beside the base's weights."""
     base = load_base(BASE)
     own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
@@ -39,7 +39,9 @@ def kept_by_autograd(slots: int, length: int) -> int:
     row = make_row(tuple(3 + index % 90 for index in range(length - 2)), ((4, 5), (6,)))
     with (
         saved_tensors_hooks(keep, lambda tensor: tensor),
-        AdapterHooks(base.model, base.sites).active([Segment(slots, factors, WIDE.scaling)]),
+        AdapterHooks(base.model, base.sites, recomputed=base.layers if recomputed else ()).active(
+            [Segment(slots, factors, WIDE.scaling)]
+        ),
     ):
         loss_S = slot_losses(base, [SlotRows(0, slot, (row,) * 4) for slot in range(slots)])
     assert loss_S.requires_grad
@@ -55,6 +57,20 @@ def test_what_a_forward_keeps_is_predicted_from_shapes(slots: int, length: int) 
     found = kept_by_autograd(slots, length)
 
     assert predicted.peak(tokens, slots * 4 * 2) - predicted.fixed == pytest.approx(found, rel=0.15)
+
+
+def test_recomputed_activations_take_what_is_predicted_and_much_less() -> None:
+    run = make_run("lora", BASE, adapter=WIDE)
+    kept, recomputed = (
+        footprint([run], BASE, length=64, on_gpu=False, activations=how) for how in ("keep", "recompute")
+    )
+
+    tokens = 4 * 4 * 64
+    whole = kept_by_autograd(4, 64)
+    found = kept_by_autograd(4, 64, recomputed=True) + whole / load_base(BASE).num_layers
+
+    assert recomputed.peak(tokens, 4 * 4 * 2) - recomputed.fixed == pytest.approx(found, rel=0.15)
+    assert recomputed.per_token < 0.5 * kept.per_token
 
 
 @pytest.mark.parametrize("method", ["lora", "hypernet"])

@@ -224,6 +224,21 @@ def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[]
     return base.model.register_forward_pre_hook(refuse, with_kwargs=True).remove
 
 
+def test_recomputed_activations_change_no_result(bases: dict[str, Base], source: Path) -> None:
+    expected = run_to_end(make_pack(bases, mixed_runs(), source))
+    pack = make_pack(bases, mixed_runs(), source)
+    again = Pack(
+        {"target": bases["target"]},
+        {"target": make_rows(bases["target"])},
+        pack.learners,
+        activations="recompute",
+    )
+
+    for key, rows in run_to_end(again).items():
+        for ours, theirs in zip(rows, expected[key], strict=True):
+            assert ours["log_loss"] == theirs["log_loss"]
+
+
 @pytest.mark.parametrize("in_backward", [False, True])
 def test_out_of_memory_halves_the_forward_and_loses_no_step(
     bases: dict[str, Base], source: Path, in_backward: bool
@@ -242,7 +257,7 @@ def test_out_of_memory_halves_the_forward_and_loses_no_step(
         end()
 
     assert not pack.failed
-    assert pack.max_tokens["target"] <= 3 * largest
+    assert pack.max_tokens["target"] < 6 * largest
     for key, rows in expected.items():
         assert len(results[key]) == len(rows)
         for ours, theirs in zip(results[key], rows, strict=True):

@@ -1,0 +1,62 @@
+"""Rows of like length together: the cut of the sorted lengths that costs least in padding and launches."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+_GRAIN = ((64, 4), (128, 8), (256, 16), (512, 32))
+"""Up to so many tokens a padded length is a multiple of so many; beyond, of 64. The fewer the lengths, the
+more a GPU's allocator finds what it needs."""
+
+
+def bucket_length(length: int) -> int:
+    """The padded length of a forward whose longest row has `length` tokens."""
+    grain = next((grain for limit, grain in _GRAIN if length <= limit), 64)
+    return -(-length // grain) * grain
+
+
+def group_by_length(
+    items: Iterable[tuple[Item, int, int]], *, forward_cost: float, max_tokens: int
+) -> list[tuple[int, list[Item]]]:
+    """(padded length, items) of every group, lengths rising, from (item, its longest row, its rows).
+
+    A group costs its padded tokens and `forward_cost` for each forward of at most `max_tokens` that they
+    take. Items of one length keep their order.
+    """
+    buckets = [
+        (length, list(group))
+        for length, group in groupby(
+            sorted(items, key=lambda item: bucket_length(item[1])), key=lambda item: bucket_length(item[1])
+        )
+    ]
+    rows = [sum(count for _, _, count in group) for _, group in buckets]
+    cuts = _cheapest_cuts([length for length, _ in buckets], rows, forward_cost, max_tokens)
+    return [
+        (buckets[end - 1][0], [item for _, group in buckets[start:end] for item, _, _ in group])
+        for start, end in cuts
+    ]
+
+
+def _cheapest_cuts(
+    lengths: Sequence[int], rows: Sequence[int], forward_cost: float, max_tokens: int
+) -> list[tuple[int, int]]:
+    """(start, end) of consecutive groups of the rising lengths, by dynamic programming over their ends."""
+    best, starts = [0.0], [0]
+    for end in range(1, len(lengths) + 1):
+        options = []
+        count = 0
+        for start in range(end - 1, -1, -1):
+            count += rows[start]
+            tokens = count * lengths[end - 1]
+            options.append((best[start] + tokens + forward_cost * max(1.0, tokens / max_tokens), start))
+        cost, start = min(options)
+        best.append(cost)
+        starts.append(start)
+    cuts = []
+    end = len(lengths)
+    while end > 0:
+        cuts.append((starts[end], end))
+        end = starts[end]
+    return cuts[::-1]

@@ -1,0 +1,83 @@
+"""Ratios, targets and the table that `make bench` writes."""
+
+import time
+
+import pytest
+
+from benchmarks.comparison import Comparison, seconds
+from benchmarks.measure import Ratio, ratio, take_turns
+from benchmarks.pack_scaling import Point, slope_bytes
+from benchmarks.table import BEGIN, END, publish, render
+
+
+def test_sides_take_turns_and_the_order_is_reversed_every_other_time() -> None:
+    order: list[str] = []
+
+    spent = take_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=3, warm_up=1)
+
+    assert "".join(order) == "abbaabba"
+    assert {name: len(times) for name, times in spent.items()} == {"a": 3, "b": 3}
+
+
+def test_a_ratio_is_the_median_over_turns_of_theirs_by_ours() -> None:
+    found = ratio([1.0, 2.0, 4.0], [3.0, 2.0, 8.0])
+
+    assert found == Ratio(2.0, 1.0, 3.0, ours_s=2.0, theirs_s=3.0, repeats=3)
+
+
+def test_a_slower_side_is_measured_as_slower() -> None:
+    spent = take_turns({"ours": lambda: time.sleep(0.001), "theirs": lambda: time.sleep(0.02)}, repeats=3)
+
+    assert ratio(spent["ours"], spent["theirs"]).value > 3
+
+
+@pytest.mark.parametrize(
+    ("sense", "target", "met", "text"),
+    [
+        ("speed", 2.0, True, "2.50x (2.00-4.00)"),
+        ("speed", 3.0, False, "2.50x (2.00-4.00) (not met)"),
+        ("cost", 0.5, True, "0.40x (0.25-0.50)"),
+        ("cost", 0.3, False, "0.40x (0.25-0.50) (not met)"),
+        ("speed", None, None, "2.50x (2.00-4.00)"),
+    ],
+)
+def test_a_target_is_met_or_said_not_to_be(
+    sense: str, target: float | None, met: bool | None, text: str
+) -> None:
+    line = Comparison("a step", "a peer", target, Ratio(2.5, 2.0, 4.0, 0.01, 0.025, 5), sense=sense)
+
+    assert line.is_met is met
+    assert line.cells()[3:6] == ("10 ms", "25 ms", text)
+    assert Comparison.from_json(line.to_json()) == line
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0312, "31.2 ms"), (2.414, "2.41 s"), (84.2, "84 s")])
+def test_seconds_are_short_to_read(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
+    line = Comparison("a step", "a peer", 2.0, Ratio(2.5, 2.0, 4.0, 0.01, 0.025, 5), note="all equal")
+    points = [Point("tiny", size, 0.01 * size, 1000.0 * size, 900.0 * size) for size in (1, 2, 4)]
+    machine = {"processor": "some CPU", "cores": "2", "memory": "24 GiB", "torch": "2.13"}
+    records = [
+        {"machine": machine, "date": "2026-11-25", "comparisons": [line.to_json()]},
+        {"machine": machine, "date": "2026-11-26", "points": [vars(point) for point in points]},
+    ]
+
+    table = render(records)
+    page = publish(f"before\n{BEGIN}\n{END}\nafter\n", table)
+
+    assert "some CPU, 2 cores, 24 GiB; torch 2.13." in table
+    assert "Measured 2026-11-25 to 2026-11-26." in table
+    assert "| a step | a peer | at least 2x | 10 ms | 25 ms | 2.50x (2.00-4.00) | 5 |" in table
+    assert "- a step: all equal." in table
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    assert publish(page, table) == page
+
+
+def test_memory_that_grows_evenly_has_that_slope() -> None:
+    points = [Point("tiny", size, 0.0, 500.0 + 1000.0 * size, 0.0) for size in (1, 2, 4, 8)]
+
+    assert slope_bytes(points) == pytest.approx(1000.0)
