@@ -9,9 +9,8 @@ from peft import LoraConfig, get_peft_model
 
 from portal.bases import Base
 from portal.config import AdapterConfig
+from portal.peft_learner import IGNORED, labelled_batch
 from portal.rows import Row
-
-_IGNORED = -100
 
 
 class PeftAdapter:
@@ -31,15 +30,7 @@ class PeftAdapter:
 
     def step(self, rows: Sequence[Row]) -> float:
         """One step on a batch; its loss."""
-        length = max(len(row.gold_ids) for row in rows)
-        ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
-        mask_NT = torch.zeros_like(ids_NT)
-        label_NT = torch.full_like(ids_NT, _IGNORED)
-        for index, row in enumerate(rows):
-            end = len(row.gold_ids)
-            ids_NT[index, :end] = torch.tensor(row.gold_ids)
-            mask_NT[index, :end] = 1
-            label_NT[index, row.gold_start : end] = ids_NT[index, row.gold_start : end]
+        ids_NT, mask_NT, label_NT = labelled_batch(rows)
         loss = self._loss(ids_NT, mask_NT, label_NT)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
@@ -53,7 +44,7 @@ class PeftAdapter:
             loss: torch.Tensor = self._model(**inputs, labels=label_NT).loss
             return loss
         next_NT = label_NT.roll(-1, dims=1)
-        next_NT[:, -1] = _IGNORED
-        keep_NT = next_NT != _IGNORED
+        next_NT[:, -1] = IGNORED
+        keep_NT = next_NT != IGNORED
         logits_KV = self._model(**inputs, logits_to_keep=keep_NT).logits
         return torch.nn.functional.cross_entropy(logits_KV.float(), next_NT[keep_NT])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -13,6 +14,7 @@ MEMORY_SHARE = 0.9
 ATTAINED = 0.5
 """Share of the peak rate that large matrix products reach."""
 _CPU_CORE_FLOPS = 7e10  # fp32: half of it was attained by training a 270 M base on a virtual machine's core
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
 
@@ -62,17 +64,28 @@ def smallest_gpu(names: Iterable[str]) -> Device | None:
 
 
 def _own_gpu() -> Device:
+    found = local_hardware()
+    if not found.flops:
+        raise ValueError(
+            f"no rates are known here for {found.name}; name a device with --device: {', '.join(GPUS)}, cpu"
+        )
+    return found
+
+
+def local_hardware() -> Device:
+    """What this machine trains on, with its real memory; rates of zero where they are not known here."""
+    if not torch.cuda.is_available():
+        return _own_cpu()
     properties = torch.cuda.get_device_properties(0)
     known = next((gpu for gpu in GPUS.values() if gpu.name in properties.name), None)
-    if known is None:
-        raise ValueError(
-            f"no rates are known here for {properties.name}; name a device with --device: "
-            f"{', '.join(GPUS)}, cpu"
-        )
-    return Device(properties.name, properties.total_memory, known.flops, known.launch_s)
+    flops, launch_s = (0.0, 0.0) if known is None else (known.flops, known.launch_s)
+    return Device(properties.name, properties.total_memory, flops, launch_s)
 
 
 def _own_cpu() -> Device:
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
+    if limit != "max":  # a container's
+        memory = min(memory, int(limit))
     return Device(f"this CPU ({cores} cores)", memory, cores * _CPU_CORE_FLOPS, 5e-6, is_gpu=False)

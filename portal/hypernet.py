@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from portal.config import AdapterConfig, HypernetConfig
 from portal.sites import SiteGroup
+from portal.upload import upload
 
 Factors = dict[SiteGroup, tuple[Tensor, Tensor]]
 """Per site group, for S adapter slots: A (S, L, r, d_in) and B (S, L, d_out, r), without alpha / r."""
@@ -100,7 +101,9 @@ class Converter(nn.Module):
         factors: Factors = {}
         for group in self.groups:
             whole = len(group.layers) == h_TLH.shape[1]
-            a_TLRC, b_TLCR = core.heads(group.module, h_TLH if whole else h_TLH[:, list(group.layers)])
+            a_TLRC, b_TLCR = core.heads(
+                group.module, h_TLH if whole else h_TLH.index_select(1, upload(group.layers, h_TLH.device))
+            )
             a_TLRI = a_TLRC @ self.input[group.input]
             b_TLOR = self.output[group.output] @ b_TLCR
             factors[group] = (a_TLRI, b_TLOR)

@@ -144,6 +144,10 @@ class Learner(ABC):
     def update(self, loss_K: Tensor) -> Tensor:
         """Clip and step, unless a loss of this step or a gradient is not finite; the norms before, (M,)."""
 
+    def norm_names(self, count: int) -> list[str]:
+        """What the norms that `update` returns are."""
+        return ["the gradient's norm"] * count
+
     @abstractmethod
     def drop_gradients(self) -> None:
         """Forget what this step has computed so far, so that it can be taken again."""
@@ -171,7 +175,7 @@ class Learner(ABC):
         self.train_flops += FLOPS_PER_PARAM_TOKEN * self.bases[base].num_decoder_params * num_tokens
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, JSON value) from which `restore` continues bit for bit."""
+        """(tensors, JSON value) from which `restore` continues: on a CPU bit for bit."""
         meta = {
             "step": self.step,
             "train_tokens": self.train_tokens,

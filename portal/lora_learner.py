@@ -41,6 +41,9 @@ class TaskLoras(Learner):
         """The task's own batches; no task waits for another."""
         return self.train.rounds_per_epoch or self._batches_in_pass[task]
 
+    def norm_names(self, count: int) -> list[str]:
+        return [f"the gradient's norm of task {task!r}" for task in self.tasks[:count]]
+
     def task_factors(self, task: str) -> Factors:
         """The adapter of one task, slot dimension of size 1."""
         slot = self.tasks.index(task)

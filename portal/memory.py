@@ -24,8 +24,9 @@ from portal.sites import SiteGroup, find_layer_path, find_sites, group_sites
 
 _FP32 = 4
 _TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
-_FACTORS = 3 * _FP32  # a generated factor, its leaf or cast copy, and its gradient
-_WEIGHT_BYTES: dict[Precision, float] = {"default": 2.0, "8bit": 1.0, "4bit": 0.55}
+_FACTORS = 5 * _FP32  # a factor, its leaf, what the hooks cast or scale, its gradient, and the sum of those
+_LAYER_BYTES: dict[Precision, float] = {"default": 2.0, "8bit": 1.0, "4bit": 0.55}
+_WEIGHT_BYTES = 2.0  # of embeddings and head, which are never quantised
 _LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
 
 
@@ -61,16 +62,25 @@ def footprint(
 ) -> Footprint:
     """What a pack of `runs` takes on `base` with rows of `length` tokens."""
     runs = list(runs)
+    copies = sum(run.train is not None and run.train.engine == "peft" for run in runs)
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
     widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
     itself = _measure_base(base)
-    bytes_each = _WEIGHT_BYTES[runs[0].bases[0].precision] if on_gpu else float(_FP32)
     return Footprint(
-        base=itself.num_params * bytes_each,
+        base=(1 + copies) * base_bytes(base, runs[0].bases[0].precision, on_gpu=on_gpu),
         learners=sum(_learner_bytes(run, itself.groups(run.adapter), itself.num_layers) for run in runs),
         per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, on_gpu, activations),
         per_answer_token=itself.vocabulary * _FP32 * _LOGIT_COPIES,
     )
+
+
+def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
+    """What a base's weights take, from its config."""
+    itself = _measure_base(base)
+    if not on_gpu:
+        return float(_FP32 * itself.num_params)
+    others = itself.num_params - itself.decoder_params
+    return itself.decoder_params * _LAYER_BYTES[precision] + others * _WEIGHT_BYTES
 
 
 def decoder_shape(base: str) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from portal.config import TrainConfig
 class Optimiser:
     """torch's AdamW over groups of (parameters, learning rate), scheduled over `num_steps`.
 
-    Clipping is the owner's, since only it knows which gradients share a norm.
+    Clipping is the owner's, since only it knows which gradients share a norm. The moments are there from the
+    start: a step needs no memory, so it cannot end halfway.
     """
 
     def __init__(
@@ -24,6 +25,13 @@ class Optimiser:
             weight_decay=train.weight_decay,
             fused=True,
         )
+        for parameters, _ in groups:
+            for parameter in parameters:
+                self._adamw.state[parameter] = {
+                    "step": torch.zeros((), device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
 
     def step(self, step: int, *, skip: Tensor | None = None) -> None:
         """Take step number `step` (from 0) with the gradients at hand, then drop them.
@@ -38,7 +46,7 @@ class Optimiser:
         self._adamw.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Moments and step counts, named `<parameter index>.<kind>`; empty before the first step."""
+        """Moments and step counts, named `<parameter index>.<kind>`."""
         state = self._adamw.state_dict()["state"]
         return {f"{index}.{kind}": value for index, kinds in state.items() for kind, value in kinds.items()}
 

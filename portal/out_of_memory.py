@@ -4,12 +4,15 @@ import gc
 
 import torch
 
+_PLAIN = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+"""What torch says in a plain RuntimeError: on a CPU, of a library's workspace, of page-locked memory."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is the allocator's; on a CPU torch raises a plain RuntimeError."""
+    """Whether `error` says that an allocation failed."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _PLAIN)
 
 
 def release_memory() -> None:

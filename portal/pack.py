@@ -20,30 +20,22 @@ from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
 from portal.batches import evaluation_rows
 from portal.config import Activations
+from portal.evaluation import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
 from portal.forward import SlotRows
 from portal.forward_plan import MAX_FORWARD_TOKENS, launch_cost, padded_tokens, plan_forwards
 from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.out_of_memory import is_out_of_memory, release_memory
 from portal.peft_learner import PeftLearner
-from portal.results import PREDICTIONS, TASK_FILE
-from portal.rows import RowTable, eval_set_hash
-from portal.score import MAX_TOKENS, Layout, Scored, lay_out, score_layout, summarise
+from portal.results import PREDICTIONS
+from portal.rows import RowTable
+from portal.score import MAX_TOKENS, Layout, Scored, lay_out, score_layout
 from portal.shared_forward import Member, run_forward
 from portal.trace import Trace
 
-EVALUATED_SPLITS = ("validation", "test")
-_log = logging.getLogger(__name__)
 SETTLE_STEPS = 10
 """Steps between two waits for the device: a learner that diverges leaves within as many."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Result rows (results.RESULTS without `study`) and predictions of one learner at one epoch."""
-
-    results: list[dict[str, Any]]
-    predictions: pa.Table
+_log = logging.getLogger(__name__)
 
 
 class Pack:
@@ -154,8 +146,8 @@ class Pack:
                 for task in tasks:
                     for split in EVALUATED_SPLITS:
                         scored = self._score(learner, base, factors, task, split)
-                        results.append(_result_row(learner, base, epoch, split, scored))
-                        predictions.extend(_prediction_rows(learner, epoch, split, scored))
+                        results.append(result_row(learner, base, epoch, split, scored))
+                        predictions.extend(prediction_rows(learner, epoch, split, scored))
         except FloatingPointError as error:
             self._fail(learner, str(error))
             return Evaluation([], PREDICTIONS.empty_table())
@@ -167,8 +159,9 @@ class Pack:
             learner for learner in learners if base in learner.bases and learner.key not in self.failed
         ]
         for learner in present:
-            if isinstance(learner, PeftLearner):
-                self._run_reference(base, learner, work[learner.key])
+            if isinstance(learner, PeftLearner):  # it brings its own forwards
+                slots = learner.slot_rows(base, 0)
+                work[learner.key].add(base, slots, learner.run_round(slots))
         together = [learner for learner in present if not isinstance(learner, PeftLearner)]
         slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
         members = [
@@ -176,10 +169,9 @@ class Pack:
             for owner, learner in enumerate(together)
         ]
         self._run_forwards(base, slots, members)
-        for member in members:
-            self._record(base, member, member.backward(), work[member.learner.key])
-        for slot in slots:
-            work[together[slot.owner].key].add(base, slot.num_tokens)
+        for owner, member in enumerate(members):
+            own = [slot for slot in slots if slot.owner == owner]
+            work[member.learner.key].add(base, own, member.backward())
 
     def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit."""
@@ -207,36 +199,21 @@ class Pack:
             return False
         return True
 
-    def _record(self, base: str, member: Member, loss_S: Tensor, work: "_Work") -> None:
-        learner = member.learner
-        names = [f"the loss of task {learner.tasks[slot]!r} on base {base!r}" for slot in member.slots]
-        self._trace.add(learner.key, learner.step, names, loss_S, is_loss=True)
-        work.losses.append(loss_S)
-
-    def _run_reference(self, base: str, learner: PeftLearner, work: "_Work") -> None:
-        """A learner that brings its own forwards; a round of several tasks cannot be taken again."""
-        try:
-            values, num_tokens = learner.train_round(learner.slot_rows(base, 0))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self._fail(learner, "engine 'peft' ran out of memory")
-            return
-        except FloatingPointError as error:
-            self._fail(learner, str(error))
-            return
-        names = [f"the loss on base {base!r}"] * len(values)
-        self._trace.add(learner.key, learner.step, names, torch.tensor(values), is_loss=True)
-        work.add(base, num_tokens)
-
     def _update(self, learner: Learner, work: "_Work") -> None:
         if learner.key in self.failed:
             return
-        norms = learner.update(torch.cat(work.losses) if work.losses else torch.zeros(0))
-        names = ["a gradient's norm"] * len(norms)
-        self._trace.add(learner.key, learner.step, names, norms, is_loss=False)
+        loss_K = torch.cat(work.losses)
+        norms = learner.update(loss_K)
+        names = [
+            f"the loss of task {learner.tasks[slot.slot]!r} on base {base!r}"
+            for base, slots in work.slots.items()
+            for slot in slots
+        ]
+        self._trace.add(learner.key, learner.step, names, loss_K, is_loss=True)
+        self._trace.add(learner.key, learner.step, learner.norm_names(len(norms)), norms, is_loss=False)
         learner.step += 1
-        for base, num_tokens in work.tokens.items():
+        for base, slots in work.slots.items():
+            num_tokens = sum(slot.num_tokens for slot in slots)
             learner.count(base, num_tokens)
             self._tokens[learner.key] = self._tokens.get(learner.key, 0) + num_tokens
 
@@ -266,75 +243,17 @@ class Pack:
         key = (base, task, split, size)
         if key not in self._layouts:
             rows = evaluation_rows(self._rows[base].rows(task, split), size)
-            self._layouts[key] = lay_out(rows, max_tokens=self._score_tokens)
+            self._layouts[key] = lay_out(rows, self._bases[base], max_tokens=self._score_tokens)
         return self._layouts[key]
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What a learner did in a step: tokens by base, and losses, which stay on the device."""
+    """A learner's part of a step: its slots by base, and their losses, which stay on the device."""
 
-    tokens: dict[str, int]
+    slots: dict[str, list[SlotRows]]
     losses: list[Tensor]
 
-    def add(self, base: str, num_tokens: int) -> None:
-        self.tokens[base] = self.tokens.get(base, 0) + num_tokens
-
-
-def _result_row(learner: Learner, base: str, epoch: int, split: str, scored: list[Scored]) -> dict[str, Any]:
-    run, summary = learner.run, summarise(scored)
-    trains = run.train is not None
-    return {
-        "run": learner.key,
-        "method": run.method,
-        "label": run.method,
-        "sources": list(run.source_bases) if run.source_bases else None,
-        "base": base,
-        "base_revision": learner.bases[base].revision,
-        "modules": ",".join(run.adapter.modules) if run.adapter else None,
-        "rank": run.adapter.rank if run.adapter else None,
-        "size": learner.size if trains else None,
-        "seed": run.seed,
-        "task": scored[0].row.task,
-        "epoch": epoch,
-        "split": split,
-        "prompt_set": TASK_FILE if scored[0].row.task in run.data.files else run.data.prompt_set,
-        "eval_set": eval_set_hash(item.row for item in scored),
-        "num_examples": summary.num_examples,
-        "chance": summary.chance,
-        "acc": summary.acc,
-        "acc_norm": summary.acc_norm["chars"],
-        "acc_norm_unit": "chars",
-        "acc_norm_bytes": summary.acc_norm["bytes"],
-        "acc_norm_tokens": summary.acc_norm["tokens"],
-        "acc_norm_lm_eval": summary.acc_norm["lm-eval"],
-        "ties": summary.ties,
-        "log_loss": summary.log_loss,
-        "gold_tokens": summary.gold_tokens,
-        "train_tokens": learner.train_tokens if trains else None,
-        "train_flops": learner.train_flops if trains else None,
-        "trained_params": learner.num_trained_params if trains else None,
-        "wall_s": learner.wall_s if trains else None,
-        "norm_ratio": learner.norm_ratio(scored[0].row.task),
-        "device": learner.bases[base].device.type,
-    }
-
-
-def _prediction_rows(learner: Learner, epoch: int, split: str, scored: list[Scored]) -> list[dict[str, Any]]:
-    return [
-        {
-            "run": learner.key,
-            "task": item.row.task,
-            "epoch": epoch,
-            "split": split,
-            "example": item.row.id,
-            "cluster": item.row.cluster,
-            "scores": item.scores,
-            "chars": item.row.chars,
-            "bytes": item.row.bytes,
-            "tokens": item.row.scored_tokens,
-            "lm_eval_chars": item.row.lm_eval_chars,
-            "gold": item.row.gold,
-        }
-        for item in scored
-    ]
+    def add(self, base: str, slots: list[SlotRows], loss_S: Tensor) -> None:
+        self.slots[base] = slots
+        self.losses.append(loss_S)

@@ -5,7 +5,7 @@ transformers' own, on a copy of the base. Evaluation and export are everyone's.
 """
 
 import copy
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ from portal.lora_learner import TaskLoras, init_a, lora_generator
 from portal.optimise import Optimiser, clip_global_norm
 from portal.rows import Row, RowTable
 
-_IGNORED = -100  # the label that transformers leaves out of the loss
+IGNORED = -100
+"""The label that transformers leaves out of the loss."""
 
 
 class PeftLearner(TaskLoras):
@@ -42,6 +43,7 @@ class PeftLearner(TaskLoras):
         for task in others:
             self._model.add_adapter(task, copy.deepcopy(config))
         self._parameters = {task: self._start(task, run.seed) for task in self.tasks}
+        self._round: list[str] = []
         self._optimisers = {
             task: Optimiser([(parameters, self.train.lr)], self.train, self.task_steps(task))
             for task, parameters in self._parameters.items()
@@ -51,23 +53,17 @@ class PeftLearner(TaskLoras):
     def num_trained_params(self) -> int:
         return sum(p.numel() for parameters in self._parameters.values() for p in parameters)
 
-    def train_round(self, slots: list[SlotRows]) -> tuple[list[float], int]:
-        """One step of every task in `slots`: (mean NLL of each, tokens run through the base).
-
-        FloatingPointError, naming the task, for a loss or gradient that is not finite.
-        """
+    def run_round(self, slots: list[SlotRows]) -> Tensor:
+        """Forward and backward of every task in `slots`; the mean NLL of each, (S,). `update` steps them."""
+        self._round = [self.tasks[slot.slot] for slot in slots]
         losses = []
-        for slot in slots:
-            task = self.tasks[slot.slot]
+        for slot, task in zip(slots, self._round, strict=True):
             self._model.set_adapter(task)
-            loss = self._model(**self._inputs(slot.rows)).loss
+            ids_NT, mask_NT, label_NT = (part.to(self._base.device) for part in labelled_batch(slot.rows))
+            loss = self._model(input_ids=ids_NT, attention_mask=mask_NT, labels=label_NT).loss
             loss.backward()
-            norm = clip_global_norm(self._parameters[task], self.train.clip_norm)
-            losses.append(loss.item())
-            if not (math.isfinite(losses[-1]) and torch.isfinite(norm)):
-                raise FloatingPointError(f"task {task!r}: loss {losses[-1]}, gradient norm {norm.item()}")
-            self._optimisers[task].step(self.step)
-        return losses, sum(slot.num_tokens for slot in slots)
+            losses.append(loss.detach())
+        return torch.stack(losses)
 
     def factors(self, base: str) -> Factors:
         factors: Factors = {}
@@ -84,8 +80,12 @@ class PeftLearner(TaskLoras):
         raise AssertionError("peft's own backward trains this learner")
 
     def update(self, loss_K: Tensor) -> Tensor:
-        """Nothing is left to do: `train_round` has stepped every task."""
-        return loss_K.new_zeros(0)
+        norms = [clip_global_norm(self._parameters[task], self.train.clip_norm) for task in self._round]
+        norm_S = torch.stack(norms)
+        self.watch(loss_K, norm_S)
+        for task in self._round:
+            self._optimisers[task].step(self.step, skip=self.broken)
+        return norm_S
 
     def drop_gradients(self) -> None:
         for parameters in self._parameters.values():
@@ -125,16 +125,16 @@ class PeftLearner(TaskLoras):
         linear: Any = self._model.base_model.model.get_submodule(self._paths[module, layer])
         return linear.lora_A[task].weight, linear.lora_B[task].weight
 
-    def _inputs(self, rows: tuple[Row, ...]) -> dict[str, Tensor]:
-        """Right-padded ids, their mask, and labels at the answers' tokens only."""
-        length = max(len(row.gold_ids) for row in rows)
-        ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
-        mask_NT = torch.zeros_like(ids_NT)
-        label_NT = torch.full_like(ids_NT, _IGNORED)
-        for index, row in enumerate(rows):
-            end = len(row.gold_ids)
-            ids_NT[index, :end] = torch.tensor(row.gold_ids)
-            mask_NT[index, :end] = 1
-            label_NT[index, row.gold_start : end] = ids_NT[index, row.gold_start : end]
-        inputs = {"input_ids": ids_NT, "attention_mask": mask_NT, "labels": label_NT}
-        return {name: tensor.to(self._base.device) for name, tensor in inputs.items()}
+
+def labelled_batch(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-padded ids, their mask, and labels at the answers' tokens only, (N, T) each."""
+    length = max(len(row.gold_ids) for row in rows)
+    ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
+    mask_NT = torch.zeros_like(ids_NT)
+    label_NT = torch.full_like(ids_NT, IGNORED)
+    for index, row in enumerate(rows):
+        end = len(row.gold_ids)
+        ids_NT[index, :end] = torch.tensor(row.gold_ids)
+        mask_NT[index, :end] = 1
+        label_NT[index, row.gold_start : end] = ids_NT[index, row.gold_start : end]
+    return ids_NT, mask_NT, label_NT

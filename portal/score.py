@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from portal.bases import Base
+from portal.forward_plan import launch_cost
 from portal.length_groups import group_by_length
 from portal.packed import PackedBatch, answer_token_scores, pack_rows, packed_length
 from portal.results import UNITS
@@ -14,10 +15,6 @@ from portal.rows import Row
 
 MAX_TOKENS = 6144
 """Padded tokens of one scoring forward."""
-
-
-_FORWARD_COST_TOKENS = 64
-"""Padded tokens whose arithmetic takes as long as the launches of one more forward, which is one way only."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +82,16 @@ def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS)
     Raises ValueError when the base does not use sdpa attention (a 4-D mask is silently wrong elsewhere) and
     FloatingPointError, naming task and example, for a score that is not finite.
     """
-    return score_layout(base, lay_out(rows, max_tokens=max_tokens))
+    return score_layout(base, lay_out(rows, base, max_tokens=max_tokens))
 
 
-def lay_out(rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> Layout:
+def lay_out(rows: Sequence[Row], base: Base, *, max_tokens: int = MAX_TOKENS) -> Layout:
     """The packed batches of `rows`, like lengths together; they serve as often as adapters change."""
+    forward_cost = launch_cost(base, 0).forward / 2  # one way only
     sized = [(index, packed_length(row), 1) for index, row in enumerate(rows)]
     order: list[int] = []
     batches = []
-    for length, group in group_by_length(sized, forward_cost=_FORWARD_COST_TOKENS, max_tokens=max_tokens):
+    for length, group in group_by_length(sized, forward_cost=forward_cost, max_tokens=max_tokens):
         most = max(1, max_tokens // length)
         for start in range(0, len(group), most):
             chunk = group[start : start + most]

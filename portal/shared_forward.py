@@ -54,13 +54,12 @@ class Member:
                 group: (torch.zeros_like(a), torch.zeros_like(b)) for group, (a, b) in self._values.items()
             }
 
-    def receive(self, slots: list[int], loss_S: Tensor, gradients: Factors) -> None:
-        """Add what a forward gave for these slots."""
+    def receive(self, slots: list[int], index: Tensor, loss_S: Tensor, gradients: Factors) -> None:
+        """Add what a forward gave for these slots, whose `index` is on the device; takes no memory."""
         self._parts.append((slots, loss_S))
         if not self._gradients:
             self._gradients = gradients  # all there will be: else there would be room
             return
-        index = upload(slots, loss_S.device)
         for group, pair in gradients.items():
             for total, gradient in zip(self._gradients[group], pair, strict=True):
                 total.index_add_(0, index, gradient)
@@ -100,6 +99,7 @@ def run_forward(
     with hooks.active(segments):
         loss_S = slot_losses(base, [slot for span in spans for slot in span.rows])
         gradients = iter(torch.autograd.grad(loss_S.sum(), leaves))
+    indices = iter([upload(span.slots, loss_S.device) for span in spans])
     losses = iter(loss_S.detach().split([len(span.rows) for span in spans]))
     for segment, own_spans in laid_out:
         joined = {group: (next(gradients), next(gradients)) for group in segment.factors}
@@ -107,7 +107,7 @@ def run_forward(
         for span in own_spans:
             end = start + len(span.rows)
             own = {group: (a[start:end], b[start:end]) for group, (a, b) in joined.items()}
-            span.member.receive(span.slots, next(losses), own)
+            span.member.receive(span.slots, next(indices), next(losses), own)
             start = end
 
 

@@ -4,20 +4,21 @@ A step takes the longer of its arithmetic and of its launches; both are models, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from portal.config import Activations, RunConfig
+from portal.config import TRANSFERS, Activations, RunConfig
 from portal.devices import ATTAINED, Device
 from portal.forward_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
 from portal.learner import FLOPS_PER_PARAM_TOKEN
 from portal.length_groups import bucket_length
-from portal.memory import Footprint, decoder_shape, footprint
+from portal.memory import Footprint, base_bytes, decoder_shape, footprint
+from portal.score import MAX_TOKENS
 from sweeps.work import Work
 
 START_S = 60.0
 """Seconds to start a process and load a base, which a run alone pays each time."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
-_ANSWER_TOKENS = 4  # of a row: generous for the tasks at hand
+_AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,14 @@ def forecast(
     runs: Sequence[RunConfig], works: Sequence[Work], device: Device, activations: Activations = "keep"
 ) -> Forecast:
     """For the runs of one pack, with the work of each."""
-    limits = dict.fromkeys((ref.name for run in runs for ref in run.bases), MAX_FORWARD_TOKENS)
-    limits |= forward_tokens(runs, works, device, activations)
+    limits = forward_tokens(runs, works, device, activations)
     memory = peak_memory(runs, works, device, activations, max_tokens=limits)
     flops = seconds = alone = 0.0
     for base in dict.fromkeys(ref.name for run in runs for ref in run.bases):
         on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
         flops += sum(_flops(base, work) for _, work in on_base)
-        each = [run for run, _ in on_base], [work for _, work in on_base]
-        seconds += _seconds(*each, base, device, activations)
+        own_runs, own_works = [run for run, _ in on_base], [work for _, work in on_base]
+        seconds += _seconds(own_runs, own_works, base, device, activations)
         alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
     return Forecast(memory, flops, seconds / 3600, alone / 3600)
 
@@ -65,16 +65,29 @@ def peak_memory(
 ) -> float:
     """Peak bytes of a pack: every base it needs, all its learners, and its largest forward.
 
-    `max_tokens` limits the forward by base; without it only MAX_FORWARD_TOKENS does.
+    `max_tokens` limits a training forward by base; without it they are ample, not as large as can be. Scoring
+    is counted with its logits, a transfer with both of its bases.
     """
     length, prints = _footprints(runs, works, device, activations)
     rows = sum(work.rows_per_step for work in works)
+    answers = max(work.answer_tokens for work in works) / length
+    scored = MAX_TOKENS * max(work.scored_answer_share for work in works)
     forward = 0.0
     for base, each in prints.items():
-        most = MAX_FORWARD_TOKENS if max_tokens is None else max_tokens[base]
+        most = _AMPLE_TOKENS if max_tokens is None else max_tokens.get(base, MAX_FORWARD_TOKENS)
         tokens = min(rows * length, max(most, length))
-        forward = max(forward, each.peak(round(tokens), round(tokens / length * _ANSWER_TOKENS)) - each.fixed)
-    return sum(each.fixed for each in prints.values()) + forward
+        training = each.per_token * tokens + each.per_answer_token * tokens * answers
+        forward = max(forward, training, each.per_answer_token * scored)
+    fixed = sum(each.fixed for each in prints.values())
+    return max(fixed + forward, fixed + _source_bytes(runs, device))
+
+
+def _source_bytes(runs: Sequence[RunConfig], device: Device) -> float:
+    """Of the bases whose LoRAs are carried over, while that is done."""
+    sources = {run.source_bases[0]: run for run in runs if run.method in TRANSFERS and run.source_bases}
+    return sum(
+        base_bytes(name, run.bases[0].precision, on_gpu=device.is_gpu) for name, run in sources.items()
+    )
 
 
 def forward_tokens(
@@ -82,11 +95,10 @@ def forward_tokens(
 ) -> dict[str, int]:
     """The most padded tokens of one forward on each base that the device's memory leaves room for."""
     length, prints = _footprints(runs, works, device, activations)
+    answers = max(work.answer_tokens for work in works) / length
     free = device.budget_bytes - sum(each.fixed for each in prints.values())
     return {
-        base: max(
-            1, min(MAX_FORWARD_TOKENS, each.tokens_that_fit(free + each.fixed, _ANSWER_TOKENS / length))
-        )
+        base: max(1, min(MAX_FORWARD_TOKENS, each.tokens_that_fit(free + each.fixed, answers)))
         for base, each in prints.items()
         if each.per_token
     }
@@ -146,5 +158,7 @@ def _seconds(
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:
     """In a process of its own; per-task LoRAs one adapter after another."""
     parts = work.tasks if run.method == "lora" else 1
-    one = Work(work.steps, work.rows_per_step / parts, 1, work.row_tokens, work.scored_tokens / parts)
+    one = replace(
+        work, rows_per_step=work.rows_per_step / parts, tasks=1, scored_tokens=work.scored_tokens / parts
+    )
     return START_S + parts * _seconds([run], [one], base, device)

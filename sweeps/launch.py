@@ -97,6 +97,8 @@ def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None)
     lanes = max(1, min(slots, len(plan.packs)))
     if hardware is not None:
         while lanes > 1 and plan.largest_run_bytes > hardware.shared_by(lanes).budget_bytes:
+            if hardware.is_gpu:  # it is not shared: fewer lanes would not help
+                break
             lanes -= 1
         plan = plan_study(study, store.out, device=hardware.shared_by(lanes))
     for pack in plan.packs:

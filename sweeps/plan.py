@@ -120,6 +120,26 @@ class Plan:
             each.hours_alone for each in self.forecasts
         )
 
+    def stage_rows(self) -> list[tuple[str, ...]]:
+        """Lines for a table with STAGE_HEADERS: what each stage takes of one device."""
+        rows: list[tuple[str, ...]] = []
+        for stage, name in STAGE_NAMES.items():
+            own = [each for pack, each in zip(self.packs, self.forecasts, strict=True) if pack.stage == stage]
+            if own:
+                peak, flops = max(each.memory_bytes for each in own), sum(each.flops for each in own)
+                hours, alone = sum(each.hours for each in own), sum(each.hours_alone for each in own)
+                rows.append(
+                    (
+                        name,
+                        str(len(own)),
+                        f"{peak / 2**30:.1f} GiB",
+                        f"{flops:.1e}",
+                        duration(hours),
+                        duration(alone),
+                    )
+                )
+        return rows
+
     def to_json(self) -> dict[str, Any]:
         """A value for `plan --json`."""
         assert self.device is not None, "a plan without a device predicts nothing"
@@ -167,6 +187,7 @@ class Plan:
         return [self.works[run.key] for run in runs]
 
 
+STAGE_HEADERS = ("stage", "packs", "memory", "FLOPs", "device time", "unpacked")
 PLAN_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from portal.devices import Device, find_device, smallest_gpu
+from portal.devices import Device, find_device, local_hardware, smallest_gpu
 from sweeps.quiet import streams_to
 
 RAY_ENVIRONMENT = {
@@ -109,15 +109,16 @@ def _describe_cluster() -> RaySession:
     import ray
 
     resources = ray.cluster_resources()
+    is_remote = bool(os.environ.get("RAY_ADDRESS"))
     gpus = int(resources.get("GPU", 0))
     cpus = int(resources.get("CPU", 0))
     if gpus:
         prefix = "accelerator_type:"
         models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
-        return RaySession(gpus, "cuda", smallest_gpu(models))
+        return RaySession(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware())
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
-    return RaySession(cpus, "cpu", None if os.environ.get("RAY_ADDRESS") else find_device("cpu"))
+    return RaySession(cpus, "cpu", None if is_remote else find_device("cpu"))
 
 
 @contextmanager

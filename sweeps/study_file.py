@@ -102,8 +102,9 @@ class StudyFile(Frozen):
     def _seeds_are_the_recipes(cls, values: Any) -> Any:
         if not isinstance(values, dict) or "seeds" in values:
             return values
-        recipe = RECIPES.get(values.get("recipe", "paper"))
-        return values if recipe is None else {**values, "seeds": recipe.seeds}
+        name = values.get("recipe", "paper")
+        known = isinstance(name, str) and name in RECIPES
+        return {**values, "seeds": RECIPES[name].seeds} if known else values
 
     @field_validator("tasks", mode="before")
     @classmethod

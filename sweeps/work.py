@@ -21,7 +21,9 @@ class Work:
     rows_per_step: float
     tasks: int
     row_tokens: float
+    answer_tokens: float  # of a row that is trained on
     scored_tokens: float
+    scored_answer_share: float  # of the scored tokens
 
 
 class Estimate:
@@ -38,6 +40,8 @@ class Estimate:
         answers = sum(len(example.choices[example.gold]) for example in sample)
         self._tokens = (prompts + choices) / len(sample) / _CHARS_PER_TOKEN  # of a row with all its choices
         self._row_tokens = (prompts + answers) / len(sample) / _CHARS_PER_TOKEN  # of one to train on
+        self._answer_tokens = max(1.0, answers / len(sample) / _CHARS_PER_TOKEN)
+        self._answer_share = choices / (prompts + choices)
         self._weights: dict[str, int] = {}
 
     def work(self, run: RunConfig) -> Work:
@@ -45,19 +49,25 @@ class Estimate:
         data, train = run.data, run.train
         scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
         if train is None:
-            return Work(0, 0.0, len(data.tasks), self._row_tokens, self._tokens * scored)
+            return self._work(run, 0, 0.0, self._tokens * scored)
         sizes = [min(data.size or count, count) for count in self._num_rows.values()]
         batches = [num_batches(size, train.batch_size) for size in sizes]
         if run.hypernet is not None:
             batches = [max(batches)] * len(batches)  # shorter tasks are recycled
         steps = [max(train.epochs * (train.rounds_per_epoch or each), train.min_steps) for each in batches]
         passes = train.epochs + 1 if train.evaluate == "every_epoch" else 1
+        rows_per_step = train.batch_size * sum(steps) / max(steps)
+        return self._work(run, max(steps), rows_per_step, self._tokens * passes * scored)
+
+    def _work(self, run: RunConfig, steps: int, rows_per_step: float, scored_tokens: float) -> Work:
         return Work(
-            steps=max(steps),
-            rows_per_step=train.batch_size * sum(steps) / max(steps),
-            tasks=len(data.tasks),
+            steps=steps,
+            rows_per_step=rows_per_step,
+            tasks=len(run.data.tasks),
             row_tokens=self._row_tokens,
-            scored_tokens=self._tokens * passes * scored,
+            answer_tokens=self._answer_tokens,
+            scored_tokens=scored_tokens,
+            scored_answer_share=self._answer_share,
         )
 
     def cost(self, run: RunConfig, work: Work) -> float:

@@ -9,7 +9,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,7 +137,12 @@ def _run_together(
     """
     session = None
     try:
-        learners = _build_learners(job, keys, store)
+        runs = [store.read_run(key) for key in keys]
+        _forget_bases({(ref, job.device) for run in runs for ref in run.bases})
+        learners = _build_learners(job, runs, store)
+        _forget_bases(
+            {(ref, job.device) for run in runs for ref in run.bases}
+        )  # a transfer's source has served
         if learners:
             session = _Session(job, pack, store, permit, learners)
             session.run()
@@ -149,6 +154,7 @@ def _run_together(
             session.save()
         if len(keys) > 1:
             return False
+        permit.check()
         cause = f"run {keys[0]} ({store.read_run(keys[0]).describe()}) does not fit the device's memory"
         store.mark_failed(keys[0], f"{cause}: {error}", store.log_path(job.lane))
     return True
@@ -272,11 +278,17 @@ def _load_base(ref: BaseRef, device: str, store: Store) -> Base:
     return _bases[identity]
 
 
-def _build_learners(job: LaneJob, keys: tuple[str, ...], store: Store) -> list[Learner]:
+def _forget_bases(kept: set[tuple[BaseRef, str]]) -> None:
+    """Drop other bases that this process has loaded: what a plan says of memory holds for one pack."""
+    for identity in [identity for identity in _bases if identity not in kept]:
+        del _bases[identity]
+
+
+def _build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store) -> list[Learner]:
     """Learners of these runs; one that cannot be built is marked as failed."""
     learners = []
-    for key in keys:
-        run = store.read_run(key)
+    for run in runs:
+        key = run.key
         if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
             continue  # its source failed: the driver says so
         try:

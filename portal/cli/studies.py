@@ -69,7 +69,7 @@ def plan(
     """Check a study and print what is left to do and what that is predicted to take; nothing is trained."""
     from portal.devices import find_device
     from sweeps.forecast import duration
-    from sweeps.plan import PLAN_HEADERS, plan_study
+    from sweeps.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
 
     where = find_device(device)
     loaded = _load(study)
@@ -82,6 +82,8 @@ def plan(
     typer.echo(f"study {loaded.name}: {len(loaded.runs)} runs, {len(loaded.tasks)} tasks; {summary}")
     if planned.packs:
         print_table(PLAN_HEADERS, planned.rows())
+        typer.echo("")
+        print_table(STAGE_HEADERS, planned.stage_rows())
         packed, alone = (duration(hours) for hours in planned.totals())
         typer.echo(
             f"predicted for {where.name}, one device: {packed} as packed, {alone} unpacked "

@@ -227,6 +227,9 @@ def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[]
 def test_recomputed_activations_change_no_result(bases: dict[str, Base], source: Path) -> None:
     expected = run_to_end(make_pack(bases, mixed_runs(), source))
     pack = make_pack(bases, mixed_runs(), source)
+    calls: list[bool] = []
+    layer = bases["target"].model.get_submodule(bases["target"].layers[0]).mlp
+    handle = layer.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     again = Pack(
         {"target": bases["target"]},
         {"target": make_rows(bases["target"])},
@@ -234,7 +237,12 @@ def test_recomputed_activations_change_no_result(bases: dict[str, Base], source:
         activations="recompute",
     )
 
-    for key, rows in run_to_end(again).items():
+    results = run_to_end(again)
+
+    handle.remove()
+    steps = max(learner.num_steps for learner in pack.learners)
+    assert sum(calls) >= 2 * steps  # every forward with a gradient runs twice
+    for key, rows in results.items():
         for ours, theirs in zip(rows, expected[key], strict=True):
             assert ours["log_loss"] == theirs["log_loss"]
 
@@ -269,7 +277,13 @@ def test_out_of_memory_halves_the_forward_and_loses_no_step(
 def test_a_slot_that_does_not_fit_alone_leaves_its_step_to_be_taken_again(
     bases: dict[str, Base], source: Path
 ) -> None:
-    runs = [make_run("portal", "target"), make_run("lora", "target"), make_run("source", "small", "target")]
+    reference = TrainConfig(epochs=2, lr=1e-2, engine="peft")
+    runs = [
+        make_run("portal", "target"),
+        make_run("lora", "target", data={"size": None}),  # tasks of unequal length: several optimisers
+        make_run("lora", "target", train=reference),
+        make_run("source", "small", "target"),
+    ]
     expected, pack = make_pack(bases, runs, source), make_pack(bases, runs, source)
     for learner, epoch in pack.due():
         pack.evaluate(learner, epoch)
@@ -304,6 +318,39 @@ def test_scoring_that_runs_out_of_memory_goes_on_in_smaller_batches(
 
     for row, other in zip(ours, expected.evaluate(expected.learners[0], 0).results, strict=True):
         assert row["log_loss"] == pytest.approx(other["log_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "portal", "source"])
+def test_a_packs_gradients_are_those_of_the_learner_alone(
+    bases: dict[str, Base], source: Path, method: str
+) -> None:
+    """What the optimiser is handed in the first steps; 1e-5 relative, in fp32."""
+    run = make_run(method, "target")
+    others = [other for other in mixed_runs() if other.key != run.key]
+    alone, together = (make_pack(bases, runs, source) for runs in ([run], [*others[:3], run, *others[3:]]))
+    found = []
+    for pack in (alone, together):
+        (learner,) = [learner for learner in pack.learners if learner.key == run.key]
+        (optimiser,) = (
+            [stack.optimiser for stack in learner._stacks] if method == "lora" else [learner._optimiser]
+        )
+        seen: list[list[torch.Tensor]] = []
+
+        def capture(adamw: torch.optim.Optimizer, *_: object, seen: list[list[torch.Tensor]] = seen) -> None:
+            seen.append([p.grad.clone() for group in adamw.param_groups for p in group["params"]])
+
+        handle = optimiser._adamw.register_step_pre_hook(capture)
+        for _ in range(2):
+            for owner, epoch in pack.due():
+                pack.evaluate(owner, epoch)
+            pack.step()
+        handle.remove()
+        found.append(seen)
+
+    for step, (own, packed) in enumerate(zip(*found, strict=True)):
+        for gradient, other in zip(own, packed, strict=True):
+            tolerance = 1e-5 if step == 0 else 1e-4  # AdamW's first step widens what rounding left
+            assert (gradient - other).norm() <= tolerance * gradient.norm()
 
 
 @pytest.mark.parametrize("method", ["lora", "portal", "source"])

@@ -137,7 +137,7 @@ def test_scoring_leaves_no_graph_and_the_base_as_it_was(any_base: Base) -> None:
 
 
 def test_rows_laid_out_once_are_scored_by_whatever_adapters_are_active(any_base: Base) -> None:
-    layout = lay_out(NAMED_ROWS, max_tokens=100)
+    layout = lay_out(NAMED_ROWS, any_base, max_tokens=100)
     segment = Segment(1, random_factors(any_base, ("q", "v"), rank=2, slots=1, seed=0), 1.0)
 
     plain = score_layout(any_base, layout)
