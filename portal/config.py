@@ -138,6 +138,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Activations = Literal["keep", "recompute"]
 """Of a base's layers in training: kept for the backward, or computed again in it (half a step more)."""
+ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
 
 
 class BaseRef(Frozen):

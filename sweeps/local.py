@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from portal.config import RunConfig
+from portal.config import Activations, RunConfig
 from portal.suites import Suite
 from sweeps.lease import acquire
 from sweeps.prepare import prepare_rows
@@ -23,6 +23,7 @@ def run_local(
     sources: Mapping[str, Path] | None = None,
     device: str = "cpu",
     threads: int = 1,
+    activations: Activations = "keep",
 ) -> None:
     """Finish `runs`, which share their bases and their data of `suite`, in `out/runs/<key>`.
 
@@ -59,6 +60,7 @@ def run_local(
             sources={digest: str(folder) for digest, folder in (sources or {}).items()},
             device=device,
             threads=threads,
+            activations=activations,
         )
         run_lane(job, lambda packs: None)
     for run in left:

@@ -7,7 +7,7 @@ import typer
 from portal.cli.output import comma_list
 
 if TYPE_CHECKING:
-    from portal.config import Precision
+    from portal.config import Activations, Precision
     from portal.suites import Suite
 
 TasksOption = Annotated[
@@ -32,6 +32,10 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="Of the frozen base: default, or on a GPU 8bit or 4bit.")
 ]
+ActivationsOption = Annotated[
+    str,
+    typer.Option("--activations", help="Of the base in training: keep, or recompute for less memory."),
+]
 MaxPromptOption = Annotated[
     int,
     typer.Option("--max-prompt", help="Longest prompt in tokens; longer ones lose their left end."),
@@ -54,6 +58,15 @@ def chosen_precision(name: str, device: str) -> "Precision":
     if name not in PRECISIONS:
         raise ValueError(f"unknown precision {name!r}{nearest(name, PRECISIONS)}")
     check_precision(name, device)
+    return name
+
+
+def chosen_activations(name: str) -> "Activations":
+    """`name` checked."""
+    from portal.config import ACTIVATIONS, nearest
+
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activations {name!r}{nearest(name, ACTIVATIONS)}")
     return name
 
 

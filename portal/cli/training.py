@@ -9,11 +9,13 @@ import typer
 
 from portal.cli.artifacts import list_artifacts
 from portal.cli.options import (
+    ActivationsOption,
     DataOption,
     DeviceOption,
     PrecisionOption,
     SuiteOption,
     TasksOption,
+    chosen_activations,
     chosen_device,
     chosen_precision,
     chosen_tasks,
@@ -22,7 +24,7 @@ from portal.cli.output import comma_list, print_table, validated, warn
 from portal.cli.studies import progress_console
 
 if TYPE_CHECKING:
-    from portal.config import Precision, RunConfig
+    from portal.config import Activations, Precision, RunConfig
     from portal.suites import Suite
 
 Examples = Annotated[int | None, typer.Option(help="Training rows a task, at most; else the recipe's.")]
@@ -46,6 +48,7 @@ def train(
     rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters; alpha is twice that.")] = 8,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
+    activations: ActivationsOption = "keep",
 ) -> None:
     """Train latents, core and converters jointly on the source bases; leaves OUT/artifact/BASE for each."""
     from portal.config import MODULES, paper_hidden
@@ -62,7 +65,7 @@ def train(
         "hypernet": {"hidden": paper_hidden(names)},
     }
     run, chosen = _run_config(request, parts)
-    _execute(run, chosen, out, where, sources={})
+    _execute(run, chosen, out, where, chosen_activations(activations), sources={})
 
 
 def port(
@@ -78,6 +81,7 @@ def port(
     epochs: Epochs = None,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
+    activations: ActivationsOption = "keep",
 ) -> None:
     """Refit a fresh converter on another base, core and latents frozen; leaves OUT/artifact."""
     from portal.artifact import WEIGHTS, load_artifact
@@ -100,7 +104,7 @@ def port(
     run, chosen = _run_config(request, parts)
     for task in run.data.tasks:
         source.task_index(task)
-    _execute(run, chosen, out, where, sources={digest: source.folder})
+    _execute(run, chosen, out, where, chosen_activations(activations), sources={digest: source.folder})
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,15 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, S
     return run, suite
 
 
-def _execute(run: "RunConfig", suite: "Suite", out: Path, device: str, *, sources: dict[str, Path]) -> None:
+def _execute(
+    run: "RunConfig",
+    suite: "Suite",
+    out: Path,
+    device: str,
+    activations: "Activations",
+    *,
+    sources: dict[str, Path],
+) -> None:
     """Finish the run in `out`, print its scores, leave its artifact as `out/artifact`; exit 3 if it fails."""
     from portal.results import RESULTS, read_table
     from sweeps.local import run_local
@@ -168,7 +180,16 @@ def _execute(run: "RunConfig", suite: "Suite", out: Path, device: str, *, source
     threads = len(os.sched_getaffinity(0))
     store = Store(out)
     try:
-        run_local([run], suite, out, progress_console(), sources=sources, device=device, threads=threads)
+        run_local(
+            [run],
+            suite,
+            out,
+            progress_console(),
+            sources=sources,
+            device=device,
+            threads=threads,
+            activations=activations,
+        )
     except ValueError:
         failure = store.failure(run.key)
         if failure is None:
