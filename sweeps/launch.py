@@ -100,7 +100,7 @@ def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None)
             if hardware.is_gpu:  # it is not shared: fewer lanes would not help
                 break
             lanes -= 1
-        plan = plan_study(study, store.out, device=hardware.shared_by(lanes))
+        plan = plan.on(hardware.shared_by(lanes))
     for pack in plan.packs:
         store.record_pack(pack.key, pack.members)
     return plan, lanes

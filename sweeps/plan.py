@@ -1,8 +1,8 @@
 """`Plan`: what a study still has to do, in packs, in the order in which they start. All checks are here."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,11 @@ class Plan:
     packs: tuple[PlannedPack, ...]
     costs: dict[str, float]  # of every run, by key
     works: dict[str, Work]  # of every run, by key
+
+    def on(self, device: Device) -> "Plan":
+        """The same runs in packs for another device; of the folder only the recorded packs are read again."""
+        packs = _packs(self.study, self.out, {*self.done, *self.failed}, self.costs, self.works, device)
+        return replace(self, device=device, packs=packs)
 
     @cached_property
     def missing(self) -> tuple[RunConfig, ...]:
@@ -214,7 +219,18 @@ def plan_study(study: Study, out: Path, *, device: Device | None = None) -> Plan
     finished = {*done, *failed}
     for name in dict.fromkeys(ref.name for run in study.runs if run.key not in finished for ref in run.bases):
         load_tokenizer(name)  # one of another base is refused
+    packs = _packs(study, out, finished, costs, works, device)
+    return Plan(study, out, device, done, failed, packs, costs, works)
 
+
+def _packs(
+    study: Study,
+    out: Path,
+    finished: set[str],
+    costs: Mapping[str, float],
+    works: Mapping[str, Work],
+    device: Device | None,
+) -> tuple[PlannedPack, ...]:
     def fits(runs: Sequence[RunConfig]) -> bool:
         if device is None:
             return True
@@ -222,13 +238,12 @@ def plan_study(study: Study, out: Path, *, device: Device | None = None) -> Plan
         return peak_memory(runs, own, device, study.settings.activations) <= device.budget_bytes
 
     packs = []
-    for key, members in group_packs(study, store.recorded_packs(), fits):
+    for key, members in group_packs(study, Store(out).recorded_packs(), fits):
         left = tuple(run for run in members if run.key not in finished)
         if left:
             keys = tuple(run.key for run in members)
             packs.append(PlannedPack(key, stage_of(left[0]), keys, left, sum(costs[run.key] for run in left)))
-    packs.sort(key=lambda pack: (_urgency(pack), -pack.cost, pack.key))
-    return Plan(study, out, device, done, failed, tuple(packs), costs, works)
+    return tuple(sorted(packs, key=lambda pack: (_urgency(pack), -pack.cost, pack.key)))
 
 
 def _check_shapes(study: Study) -> None:

@@ -138,18 +138,17 @@ def _run_together(
     session = None
     try:
         runs = [store.read_run(key) for key in keys]
-        _forget_bases({(ref, job.device) for run in runs for ref in run.bases})
+        needed = {(ref, job.device) for run in runs for ref in run.bases}
+        _forget_bases(needed)
         learners = _build_learners(job, runs, store)
-        _forget_bases(
-            {(ref, job.device) for run in runs for ref in run.bases}
-        )  # a transfer's source has served
+        _forget_bases(needed)  # a transfer's source has served
         if learners:
             session = _Session(job, pack, store, permit, learners)
             session.run()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        _log.warning("pack %s: %d runs do not fit into memory: %s", pack.key, len(keys), error)
+        _log.warning("pack %s: %d run(s) do not fit into memory: %s", pack.key, len(keys), error)
         if session is not None:
             session.save()
         if len(keys) > 1:

@@ -12,7 +12,15 @@ from portal.bases import Base
 from portal.cli import main
 from portal.known_bases import KNOWN, KnownBase
 from portal.tasks.example import SPLITS
-from tests.portal.tiny import TASKS, character_tokenizer, make_base, make_examples, make_model
+from tests.portal.packs import make_pack, run_to_end
+from tests.portal.tiny import (
+    TASKS,
+    character_tokenizer,
+    make_base,
+    make_examples,
+    make_model,
+    make_run,
+)
 
 settings.register_profile("busy machine", deadline=None, database=None)
 settings.load_profile("busy machine")
@@ -26,6 +34,23 @@ def _one_thread() -> None:
 @pytest.fixture(params=["qwen3", "llama", "gemma3"])
 def any_base(request: pytest.FixtureRequest) -> Base:
     return make_base(f"tiny-{request.param}", request.param)
+
+
+@pytest.fixture(scope="module")
+def bases() -> dict[str, Base]:
+    return {
+        "small": make_base("small", "qwen3", hidden=24, layers=3, seed=1),
+        "target": make_base("target", "gemma3", hidden=28, layers=3, seed=3),
+    }
+
+
+@pytest.fixture(scope="module")
+def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pack = make_pack(bases, [make_run("source", "small")], None)
+    run_to_end(pack)
+    folder = tmp_path_factory.mktemp("source")
+    pack.learners[0].save_artifact(folder)
+    return folder / "small"
 
 
 @pytest.fixture(scope="module")

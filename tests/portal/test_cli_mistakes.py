@@ -11,6 +11,7 @@ from sweeps.lease import acquire
 from tests.portal.command_line import only_line, write_study
 from tests.portal.tiny import character_tokenizer, make_model
 
+PORT = ["port", "{w}/source", "--to", "tiny-gemma3", "--out", "{t}/o", "--data", "{w}/data"]
 MISTAKES = {
     "command": (["swep"], "'swep'", "sweep"),
     "option": (["eval", "--bass", "x"], "--bass", "--base"),
@@ -28,50 +29,17 @@ MISTAKES = {
     "rank": (["params", "--base", "tiny-qwen3", "--rank", "25"], "rank 25", "24"),
     "rank below 1": (["params", "--rank", "0"], "0", "1"),
     "size": (
-        [
-            "port",
-            "{w}/source",
-            "--to",
-            "tiny-gemma3",
-            "--out",
-            "{t}/o",
-            "--data",
-            "{w}/data",
-            "--examples",
-            "0",
-        ],
+        [*PORT, "--examples", "0"],
         "0",
         "1",
     ),
     "recipe": (
-        [
-            "port",
-            "{w}/source",
-            "--to",
-            "tiny-gemma3",
-            "--out",
-            "{t}/o",
-            "--data",
-            "{w}/data",
-            "--recipe",
-            "papre",
-        ],
+        [*PORT, "--recipe", "papre"],
         "'papre'",
         "paper",
     ),
     "activations": (
-        [
-            "port",
-            "{w}/source",
-            "--to",
-            "tiny-gemma3",
-            "--out",
-            "{t}/o",
-            "--data",
-            "{w}/data",
-            "--activations",
-            "kep",
-        ],
+        [*PORT, "--activations", "kep"],
         "'kep'",
         "keep",
     ),

@@ -1,6 +1,5 @@
 """A pack is exact: company, bucketing and interruption change nothing beyond rounding."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,68 +8,13 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from portal.bases import Base
 from portal.checkpoint import load_latest, save_checkpoint
-from portal.config import AdapterConfig, RunConfig, TrainConfig
+from portal.config import TrainConfig
 from portal.learner import Learner
-from portal.learners import build_learner
 from portal.pack import SETTLE_STEPS, Pack
 from portal.results import PREDICTIONS, RESULTS
 from portal.rows import RowTable
-from portal.sites import MODULE_PATHS
-from tests.portal.tiny import make_base, make_row, make_rows, make_run
-
-CHOICES = TrainConfig(epochs=2, lr=3e-3, choice_loss=2.0, task_gradients="norm_equalized", min_steps=8)
-WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=6, alpha=12)
-
-
-@pytest.fixture(scope="module")
-def bases() -> dict[str, Base]:
-    return {
-        "small": make_base("small", "qwen3", hidden=24, layers=3, seed=1),
-        "target": make_base("target", "gemma3", hidden=28, layers=3, seed=3),
-    }
-
-
-@pytest.fixture(scope="module")
-def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pack = make_pack(bases, [make_run("source", "small")], None)
-    run_to_end(pack)
-    folder = tmp_path_factory.mktemp("source")
-    pack.learners[0].save_artifact(folder)
-    return folder / "small"
-
-
-def make_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None) -> Pack:
-    names = sorted({ref.name for run in runs for ref in run.bases})
-    rows = {name: make_rows(bases[name]) for name in names}
-    learners = [build_learner(run, bases, rows, source=source) for run in runs]
-    return Pack({name: bases[name] for name in names}, rows, learners)
-
-
-def run_to_end(
-    pack: Pack, each_step: Callable[[], None] = lambda: None
-) -> dict[str, list[dict[str, object]]]:
-    """Result rows by run key."""
-    results: dict[str, list[dict[str, object]]] = {learner.run.key: [] for learner in pack.learners}
-    while pack.active:
-        for learner, epoch in pack.due():
-            results[learner.run.key].extend(pack.evaluate(learner, epoch).results)
-        if any(learner.step < learner.num_steps for learner in pack.active):
-            pack.step()
-            each_step()
-    return results
-
-
-def mixed_runs() -> list[RunConfig]:
-    """Unlike learners: methods, ranks, modules, batch sizes, lengths."""
-    return [
-        make_run("portal", "target"),
-        make_run("lora", "target", adapter=WIDE, train=TrainConfig(epochs=1, lr=1e-2, batch_size=3)),
-        make_run("hypernet", "target", seed=1, data={"size": 5}),
-        make_run("portal", "target", seed=2, train=TrainConfig(epochs=3, lr=3e-3, schedule="linear")),
-        make_run("portal", "target", seed=3, train=CHOICES),
-        make_run("lora", "target", seed=1, train=TrainConfig(epochs=1, engine="peft", rounds_per_epoch=5)),
-        make_run("base", "target"),
-    ]
+from tests.portal.packs import make_pack, mixed_runs, run_to_end
+from tests.portal.tiny import make_row, make_rows, make_run
 
 
 def test_a_learner_in_company_follows_the_learner_alone(bases: dict[str, Base], source: Path) -> None:
@@ -204,26 +148,6 @@ def test_a_step_reads_nothing_back_from_the_device(
     assert learner.step == 1
 
 
-def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[], None]:
-    """Make every forward of more rows x positions run out of memory; returns what ends that."""
-
-    def refuse(model: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, torch.Tensor]) -> None:
-        if kwargs["input_ids"].numel() > above:
-            raise torch.OutOfMemoryError("no room")
-
-    def refuse_later(layer: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        def fail(gradient: torch.Tensor) -> None:
-            raise torch.OutOfMemoryError("no room")
-
-        if output.shape[:2].numel() > above and output.requires_grad:
-            output.register_hook(fail)
-
-    if in_backward:
-        layer = base.model.get_submodule(base.layer_path)[1].mlp
-        return layer.register_forward_hook(refuse_later).remove
-    return base.model.register_forward_pre_hook(refuse, with_kwargs=True).remove
-
-
 def test_recomputed_activations_change_no_result(bases: dict[str, Base], source: Path) -> None:
     expected = run_to_end(make_pack(bases, mixed_runs(), source))
     pack = make_pack(bases, mixed_runs(), source)
@@ -245,79 +169,6 @@ def test_recomputed_activations_change_no_result(bases: dict[str, Base], source:
     for key, rows in results.items():
         for ours, theirs in zip(rows, expected[key], strict=True):
             assert ours["log_loss"] == theirs["log_loss"]
-
-
-@pytest.mark.parametrize("in_backward", [False, True])
-def test_out_of_memory_halves_the_forward_and_loses_no_step(
-    bases: dict[str, Base], source: Path, in_backward: bool
-) -> None:
-    expected = run_to_end(make_pack(bases, mixed_runs(), source))
-    pack = make_pack(bases, mixed_runs(), source)
-    largest = max(
-        slot.length * len(slot.rows)
-        for learner in pack.learners[:1]
-        for slot in learner.slot_rows("target", 0)
-    )
-    end = refuse_forwards(bases["target"], above=3 * largest, in_backward=in_backward)
-    try:
-        results = run_to_end(pack)
-    finally:
-        end()
-
-    assert not pack.failed
-    assert pack.max_tokens["target"] < 6 * largest
-    for key, rows in expected.items():
-        assert len(results[key]) == len(rows)
-        for ours, theirs in zip(results[key], rows, strict=True):
-            assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=1e-4)
-            assert ours["acc_norm"] == theirs["acc_norm"]
-            assert ours["train_tokens"] == theirs["train_tokens"]
-
-
-def test_a_slot_that_does_not_fit_alone_leaves_its_step_to_be_taken_again(
-    bases: dict[str, Base], source: Path
-) -> None:
-    reference = TrainConfig(epochs=2, lr=1e-2, engine="peft")
-    runs = [
-        make_run("portal", "target"),
-        make_run("lora", "target", data={"size": None}),  # tasks of unequal length: several optimisers
-        make_run("lora", "target", train=reference),
-        make_run("source", "small", "target"),
-    ]
-    expected, pack = make_pack(bases, runs, source), make_pack(bases, runs, source)
-    for learner, epoch in pack.due():
-        pack.evaluate(learner, epoch)
-    for learner, epoch in expected.due():
-        expected.evaluate(learner, epoch)
-    expected.step()
-    end = refuse_forwards(bases["target"], above=0, in_backward=True)
-    try:
-        with pytest.raises(torch.OutOfMemoryError):
-            pack.step()
-    finally:
-        end()
-    pack.max_tokens["target"] = expected.max_tokens["target"]
-    pack.step()
-
-    for ours, theirs in zip(pack.learners, expected.learners, strict=True):
-        assert (ours.step, ours.train_tokens) == (1, theirs.train_tokens)
-        assert all(torch.equal(tensor, theirs.tensors()[name]) for name, tensor in ours.tensors().items())
-
-
-def test_scoring_that_runs_out_of_memory_goes_on_in_smaller_batches(
-    bases: dict[str, Base], source: Path
-) -> None:
-    run = make_run("portal", "target")
-    expected = make_pack(bases, [run], source)
-    pack = make_pack(bases, [run], source)
-    end = refuse_forwards(bases["target"], above=200, in_backward=False)
-    try:
-        ours = pack.evaluate(pack.learners[0], 0).results
-    finally:
-        end()
-
-    for row, other in zip(ours, expected.evaluate(expected.learners[0], 0).results, strict=True):
-        assert row["log_loss"] == pytest.approx(other["log_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["lora", "portal", "source"])
