@@ -19,6 +19,9 @@ from portal.hypernet import Factors
 from portal.sites import Site, SiteGroup
 from portal.upload import upload
 
+_HEAD_ROWS = 8
+"""Positions a thread that the output head gets at least: with fewer, MKL sums in another order."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -174,6 +177,10 @@ def answer_log_probs(model: Any, ids_NT: Tensor, kept_K: Tensor, **masks: Any) -
     `kept_K` are indices into the flattened (N, T) positions. transformers' own `logits_to_keep` would take a
     mask, whose size the host has to ask the device for.
     """
+    count = len(kept_K)
+    fewest = _HEAD_ROWS * torch.get_num_threads() if kept_K.device.type == "cpu" else 0
+    if count < fewest:
+        kept_K = torch.cat([kept_K, kept_K.new_zeros(fewest - count)])
 
     def keep(head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (hidden_NTH,) = args
@@ -184,4 +191,4 @@ def answer_log_probs(model: Any, ids_NT: Tensor, kept_K: Tensor, **masks: Any) -
         logits_1KV = model(input_ids=ids_NT, logits_to_keep=0, use_cache=False, **masks).logits
     finally:
         handle.remove()
-    return logits_1KV[0].float().log_softmax(dim=-1)
+    return logits_1KV[0, :count].float().log_softmax(dim=-1)

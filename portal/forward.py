@@ -17,6 +17,9 @@ from portal.packed import answer_token_scores, pack_rows, packed_length
 from portal.rows import Row
 from portal.upload import upload
 
+_CHOICES = 8
+"""Rows have room for a multiple of so many choices: sums over them do not depend on the other rows."""
+
 
 @dataclass(frozen=True)
 class SlotRows:
@@ -61,21 +64,37 @@ class SlotRows:
         return packed_length(row) if self.choice_weight else len(row.prompt) + len(row.choices[row.gold])
 
 
-def slot_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
+@dataclass(frozen=True)
+class Forward:
+    """Rows that go through a base together, every one padded to `length` tokens."""
+
+    length: int
+    slots: tuple[SlotRows, ...]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(len(slot.rows) for slot in self.slots)
+
+    @property
+    def padded_tokens(self) -> int:
+        return self.num_rows * self.length
+
+
+def slot_losses(base: Base, slots: Sequence[SlotRows], *, length: int | None = None) -> Tensor:
     """The share of every slot's loss that the given rows have, (S,), fp32; the adapters are active already.
 
     A slot's loss is the mean NLL over its gold answers' tokens, plus, with a choice weight w, w times the
     mean over its rows of CE(softmax_k(sum logp_k / chars_k)). Either all slots have a choice weight or none.
-    All rows run in one forward, in order. Padding is on the right, where causal attention keeps it from any
-    real token.
+    All rows run in one forward, in order, padded to `length` (unset: the longest row's bucket). Padding is on
+    the right, where causal attention keeps it from any real token.
     """
+    length = length or bucket_length(max(slot.length for slot in slots))
     if slots[0].choice_weight:
-        return _choice_losses(base, slots)
-    return _gold_losses(base, slots)
+        return _choice_losses(base, slots, length)
+    return _gold_losses(base, slots, length)
 
 
-def _gold_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
-    length = bucket_length(max(slot.length for slot in slots))
+def _gold_losses(base: Base, slots: Sequence[SlotRows], length: int) -> Tensor:
     rows = [(index, row) for index, slot in enumerate(slots) for row in slot.rows]
     ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
     kept: list[int] = []
@@ -99,13 +118,13 @@ def _gold_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
     return total_S / upload([slot.num_gold_tokens for slot in slots], device)
 
 
-def _choice_losses(base: Base, slots: Sequence[SlotRows]) -> Tensor:
+def _choice_losses(base: Base, slots: Sequence[SlotRows], length: int) -> Tensor:
     placed = [(index, row) for index, slot in enumerate(slots) for row in slot.rows]
     owners, rows = [index for index, _ in placed], [row for _, row in placed]
-    batch = pack_rows(rows, length=bucket_length(max(slot.length for slot in slots)))
+    batch = pack_rows(rows, length=length)
     token_score_K = answer_token_scores(base, batch)
     device = token_score_K.device
-    most = max(len(row.choices) for row in rows)
+    most = -(-max(len(row.choices) for row in rows) // _CHOICES) * _CHOICES
     lengths = [length for row in batch.choice_lengths for length in row]
     places = [
         row * most + choice for row, own in enumerate(batch.choice_lengths) for choice in range(len(own))

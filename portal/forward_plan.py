@@ -1,12 +1,17 @@
-"""Which rows of a step share a forward: least padding plus launches, within a limit of tokens."""
+"""Which rows of a step share a forward: least padding plus launches, within a limit of tokens.
 
+A learner's rows part by length as they would without company, and parts of one padded length share forwards:
+who else is there changes neither a row's padding nor the order in which a learner's gradients are summed.
+"""
+
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from portal.bases import Base
-from portal.forward import SlotRows
-from portal.length_groups import bucket_length, group_by_length
+from portal.forward import Forward, SlotRows
+from portal.length_groups import group_by_length
 
 MAX_FORWARD_TOKENS = 16384
 """Padded tokens of one training forward where memory allows them: more do not make it any faster."""
@@ -42,40 +47,59 @@ def launch_cost(base: Base, num_modules: int) -> LaunchCost:
 def plan_forwards(
     slots: Sequence[SlotRows],
     *,
-    cost: LaunchCost,
+    costs: Sequence[LaunchCost],
     max_tokens: int = MAX_FORWARD_TOKENS,
-) -> list[list[SlotRows]]:
+) -> list[Forward]:
     """All rows in few forwards of near-equal length, of at most `max_tokens` or of a single row each.
 
-    A slot's rows stay together or part by length, whichever is cheaper on the whole. Rows with all their
-    choices and rows with the gold one alone do not share a forward.
+    `costs` are those of each owner's own forwards. A slot's rows stay together or part by length, whichever
+    is cheaper for its owner's slots. Rows with all their choices do not share a forward with rows that have
+    the gold one alone.
     """
-    forwards = []
-    for kind in (False, True):
-        alike = sorted(
-            (slot for slot in slots if (slot.choice_weight > 0) is kind),
-            key=lambda slot: (slot.owner, slot.slot),
-        )
-        together, apart = (_cut(units, max_tokens, cost.forward) for units in (alike, _single_rows(alike)))
-        costs = [plan_cost(plan, cost, max_tokens) for plan in (together, apart)]
-        forwards.extend(together if costs[0] <= costs[1] else apart)
-    return forwards
+    shared: dict[tuple[bool, int], list[SlotRows]] = defaultdict(list)
+    in_order = sorted(slots, key=lambda slot: (slot.owner, slot.choice_weight > 0, slot.slot))
+    for (owner, kind), own in groupby(in_order, key=lambda slot: (slot.owner, slot.choice_weight > 0)):
+        for forward in plan_alone(list(own), costs[owner]):
+            shared[kind, forward.length].extend(forward.slots)
+    return [
+        part
+        for (_, length), parts in sorted(shared.items(), key=lambda item: item[0])
+        for part in divide(Forward(length, tuple(parts)), max_tokens)
+    ]
 
 
-def padded_tokens(forward: Sequence[SlotRows]) -> int:
-    """Tokens of a forward with its padding."""
-    return sum(len(slot.rows) for slot in forward) * bucket_length(max(slot.length for slot in forward))
+def plan_alone(slots: Sequence[SlotRows], cost: LaunchCost) -> list[Forward]:
+    """The forwards of one learner's slots, lengths rising; in company they are parts of larger ones.
+
+    A forward's launches count half, because company shares them.
+    """
+    half = LaunchCost(cost.forward / 2, cost.segment)
+    together, apart = (_cut(units, half.forward) for units in (slots, _single_rows(slots)))
+    return together if plan_cost(together, half) <= plan_cost(apart, half) else apart
 
 
-def plan_cost(plan: Sequence[Sequence[SlotRows]], cost: LaunchCost, max_tokens: int) -> float:
-    """Padded tokens, and launches in tokens; endless where a forward is too large and can be divided."""
+def divide(forward: Forward, max_tokens: int) -> list[Forward]:
+    """The forward as it is, or in parts of at most `max_tokens`, as far as rows allow.
+
+    Only a slot that is too large by itself is divided between parts.
+    """
+    most_rows = max(1, max_tokens // forward.length)
+    parts: list[list[SlotRows]] = [[]]
+    for slot in forward.slots:
+        for start in range(0, len(slot.rows), most_rows):
+            piece = slot if len(slot.rows) <= most_rows else slot.part(slot.rows[start : start + most_rows])
+            if sum(len(other.rows) for other in parts[-1]) + len(piece.rows) > most_rows:
+                parts.append([])
+            parts[-1].append(piece)
+    return [Forward(forward.length, tuple(part)) for part in parts if part]
+
+
+def plan_cost(plan: Sequence[Forward], cost: LaunchCost) -> float:
+    """Padded tokens, and launches in tokens."""
     total = 0.0
     for forward in plan:
-        tokens = padded_tokens(forward)
-        if tokens > max_tokens and sum(len(slot.rows) for slot in forward) > 1:
-            return float("inf")
-        segments = len({len(slot.rows) for slot in forward})
-        total += tokens + cost.forward + cost.segment * (segments - 1)
+        segments = len({len(slot.rows) for slot in forward.slots})
+        total += forward.padded_tokens + cost.forward + cost.segment * (segments - 1)
     return total
 
 
@@ -83,32 +107,16 @@ def _single_rows(slots: Sequence[SlotRows]) -> list[SlotRows]:
     return [slot.part([row]) for slot in slots for row in slot.rows]
 
 
-def _cut(units: Sequence[SlotRows], max_tokens: int, forward_cost: float) -> list[list[SlotRows]]:
-    """Units of like length in the same forwards."""
+def _cut(units: Sequence[SlotRows], forward_cost: float) -> list[Forward]:
+    """Units of like length in the same forwards; parts of a slot are joined."""
     sized = [(unit, unit.length, len(unit.rows)) for unit in units]
-    return [
-        chunk
-        for length, group in group_by_length(sized, forward_cost=forward_cost, max_tokens=max_tokens)
-        for chunk in _chunks(group, length, max_tokens)
-    ]
-
-
-def _chunks(units: Sequence[SlotRows], length: int, max_tokens: int) -> list[list[SlotRows]]:
-    """The units in order, in groups of at most `max_tokens` padded tokens; parts of a slot are joined."""
-    groups: list[list[SlotRows]] = [[]]
-    count = 0
-    for unit in sorted(units, key=lambda unit: (unit.owner, unit.slot)):
-        if groups[-1] and (count + len(unit.rows)) * length > max_tokens:
-            groups.append([])
-            count = 0
-        groups[-1].append(unit)
-        count += len(unit.rows)
-    return [_joined(group) for group in groups]
+    groups = group_by_length(sized, forward_cost=forward_cost, max_tokens=MAX_FORWARD_TOKENS)
+    return [Forward(length, tuple(_joined(group))) for length, group in groups]
 
 
 def _joined(units: Sequence[SlotRows]) -> list[SlotRows]:
     joined = []
-    for _, group in groupby(units, key=lambda unit: (unit.owner, unit.slot)):
+    for _, group in groupby(sorted(units, key=lambda unit: unit.slot), key=lambda unit: unit.slot):
         parts = list(group)
         joined.append(parts[0].part([row for part in parts for row in part.rows]))
     return joined

@@ -21,8 +21,8 @@ from portal.bases import Base
 from portal.batches import evaluation_rows
 from portal.config import Activations
 from portal.evaluation import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
-from portal.forward import SlotRows
-from portal.forward_plan import MAX_FORWARD_TOKENS, launch_cost, padded_tokens, plan_forwards
+from portal.forward import Forward, SlotRows
+from portal.forward_plan import MAX_FORWARD_TOKENS, divide, launch_cost, plan_forwards
 from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.out_of_memory import is_out_of_memory, release_memory
@@ -175,26 +175,24 @@ class Pack:
 
     def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit."""
-        modules = max((len(member.adapter.modules) for member in members), default=0)
-        cost = launch_cost(self._bases[base], modules)
-        waiting = plan_forwards(slots, cost=cost, max_tokens=self.max_tokens[base])
+        costs = [launch_cost(self._bases[base], len(member.adapter.modules)) for member in members]
+        waiting = plan_forwards(slots, costs=costs, max_tokens=self.max_tokens[base])
         while waiting:
             forward = waiting[0]
             if self._fits(base, forward, members):
                 waiting.pop(0)
                 continue
-            self.max_tokens[base] = padded_tokens(forward) // 2
+            self.max_tokens[base] = forward.padded_tokens // 2
             _log.warning("base %s: out of memory, %d tokens a forward now", base, self.max_tokens[base])
             release_memory()
-            left = [slot for each in waiting for slot in each]
-            waiting = plan_forwards(left, cost=cost, max_tokens=self.max_tokens[base])
+            waiting = [part for each in waiting for part in divide(each, self.max_tokens[base])]
 
-    def _fits(self, base: str, forward: list[SlotRows], members: list[Member]) -> bool:
+    def _fits(self, base: str, forward: Forward, members: list[Member]) -> bool:
         """Run a forward; False, with nothing changed, when memory is too small for more than one row."""
         try:
             run_forward(self._bases[base], self._hooks[base], forward, members)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or sum(len(slot.rows) for slot in forward) == 1:
+            if not is_out_of_memory(error) or forward.num_rows == 1:
                 raise
             return False
         return True

@@ -13,7 +13,7 @@ from torch import Tensor
 from portal.adapt import AdapterHooks, Segment, concatenate_slots, select_slots
 from portal.bases import Base
 from portal.config import AdapterConfig
-from portal.forward import SlotRows, slot_losses
+from portal.forward import Forward, SlotRows, slot_losses
 from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.upload import upload
@@ -85,11 +85,9 @@ class Member:
         return shares.new_zeros(len(self.slots)).index_add(0, upload(places, shares.device), shares)
 
 
-def run_forward(
-    base: Base, hooks: AdapterHooks, forward: Sequence[SlotRows], members: Sequence[Member]
-) -> None:
+def run_forward(base: Base, hooks: AdapterHooks, forward: Forward, members: Sequence[Member]) -> None:
     """Forward and backward of these rows; every member receives its own part."""
-    laid_out = _lay_out(forward, members)
+    laid_out = _lay_out(forward.slots, members)
     segments = [segment for segment, _ in laid_out]
     spans = [span for _, own in laid_out for span in own]
     for span in spans:
@@ -97,7 +95,7 @@ def run_forward(
             span.member.make_room()
     leaves = [leaf for segment in segments for pair in segment.factors.values() for leaf in pair]
     with hooks.active(segments):
-        loss_S = slot_losses(base, [slot for span in spans for slot in span.rows])
+        loss_S = slot_losses(base, [slot for span in spans for slot in span.rows], length=forward.length)
         gradients = iter(torch.autograd.grad(loss_S.sum(), leaves))
     indices = iter([upload(span.slots, loss_S.device) for span in spans])
     losses = iter(loss_S.detach().split([len(span.rows) for span in spans]))
@@ -128,13 +126,13 @@ class _Span:
         return len(self.rows) == self.member.num_slots and all(slot.whole is None for slot in self.rows)
 
 
-def _lay_out(forward: Sequence[SlotRows], members: Sequence[Member]) -> list[tuple[Segment, list[_Span]]]:
+def _lay_out(slots: Sequence[SlotRows], members: Sequence[Member]) -> list[tuple[Segment, list[_Span]]]:
     """Adapter segments of a forward and whose slots they are, in order.
 
     Learners of one shape are together, and in them slots with equally many rows.
     """
     by_shape: dict[tuple[AdapterConfig, int], dict[int, list[SlotRows]]] = {}
-    for slot in sorted(forward, key=lambda slot: (slot.owner, slot.slot)):
+    for slot in sorted(slots, key=lambda slot: (slot.owner, slot.slot)):
         shape = (members[slot.owner].adapter, len(slot.rows))
         by_shape.setdefault(shape, {}).setdefault(slot.owner, []).append(slot)
     laid_out = []

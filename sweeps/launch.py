@@ -5,6 +5,7 @@ scratch folder that is deleted, and a launch again plans again and skips what is
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -27,11 +28,14 @@ MAX_ROUNDS = 4
 """Launches of lanes within one run: a worker's death costs one, and nothing is tried without end."""
 
 
-def run_study(study: Study, out: Path, *, executor: Executor = "train", console: Console) -> Outcome:
+def run_study(
+    study: Study, out: Path, *, executor: Executor = "train", console: Console, threads: int = 1
+) -> Outcome:
     """Finish what is missing of the study in `out` and say how it ended.
 
     ValueError while another driver works on `out`. KeyboardInterrupt surfaces after Ray has been stopped;
     nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs on that cluster.
+    `threads` are those of the executor `local`; a lane on Ray has one.
     """
     started = time.monotonic()
     if executor not in EXECUTORS:
@@ -47,7 +51,7 @@ def run_study(study: Study, out: Path, *, executor: Executor = "train", console:
                 store.write_run(run)
             try:
                 if executor == "local":
-                    _run_here(study, store, lease.token, console)
+                    _run_here(study, store, lease.token, console, threads)
                 else:
                     with ray_session(out, console) as session:
                         errors = _run_rounds(study, store, lease.token, executor, session, console)
@@ -106,13 +110,14 @@ def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None)
     return plan, lanes
 
 
-def _run_here(study: Study, store: Store, token: str, console: Console) -> None:
+def _run_here(study: Study, store: Store, token: str, console: Console, threads: int) -> None:
     """One lane in this process, without Ray."""
     rows = _prepare(study, store, console)
     plan, _ = _plan_lanes(study, store, 1, find_device("cpu"))
     with ProgressLine(plan, store, console):
         (packs,) = plan.lanes(1)
-        run_lane(_lane_job(plan, store, token, 0, packs, rows, "cpu"), lambda finished: None)
+        job = _lane_job(plan, store, token, 0, packs, rows, "cpu")
+        run_lane(replace(job, threads=threads), lambda finished: None)
 
 
 def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Studies from the command line: `portal demo`, `portal sweep plan|run|status|collect`, `portal report`."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,8 +30,11 @@ StudyName = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Output folder; default: portal-NAME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Executor = Annotated[
-    Literal["train", "plain"],
-    typer.Option(help="train: Ray Train worker groups; plain: Tune actors, quicker to start."),
+    Literal["train", "plain", "local"],
+    typer.Option(
+        help="train: Ray Train worker groups; plain: Tune actors, quicker to start; local: this process, one "
+        "pack after another with all cores, without Ray."
+    ),
 ]
 
 
@@ -169,10 +173,11 @@ def _folder(study: "Study", out: Path | None) -> Path:
     return out or Path(f"portal-{study.name}")
 
 
-def _run(study: "Study", out: Path, executor: Literal["train", "plain"]) -> "Outcome":
+def _run(study: "Study", out: Path, executor: Literal["train", "plain", "local"]) -> "Outcome":
     from sweeps.launch import run_study
 
-    return run_study(study, out, executor=executor, console=progress_console())
+    threads = len(os.sched_getaffinity(0)) if executor == "local" else 1
+    return run_study(study, out, executor=executor, console=progress_console(), threads=threads)
 
 
 def progress_console() -> "Console":

@@ -1,6 +1,7 @@
 """A packed training forward gives every slot the loss transformers itself gives its batch."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,13 @@ from hypothesis import strategies as st
 
 from portal.adapt import AdapterHooks, Segment, select_slots
 from portal.bases import Base
-from portal.forward import SlotRows, slot_losses
+from portal.forward import Forward, SlotRows, slot_losses
 from portal.forward_plan import (
     MAX_FORWARD_TOKENS,
     LaunchCost,
+    divide,
     launch_cost,
-    padded_tokens,
+    plan_alone,
     plan_cost,
     plan_forwards,
 )
@@ -183,39 +185,60 @@ SLOTS = st.lists(SHAPES, max_size=20).map(
     ]
 )
 COST = LaunchCost(100, 20)
+COSTS = [COST, LaunchCost(300, 10), LaunchCost(20, 20), LaunchCost(1000, 200)]
 LIMITS = st.sampled_from([1, 500, 4096, MAX_FORWARD_TOKENS])
 
 
 @given(slots=SLOTS, limit=LIMITS)
 def test_a_plan_covers_every_row_once_within_the_token_limit(slots: list[SlotRows], limit: int) -> None:
-    forwards = plan_forwards(slots, cost=COST, max_tokens=limit)
+    forwards = plan_forwards(slots, costs=COSTS, max_tokens=limit)
 
-    def rows_of(parts: list[SlotRows]) -> list[tuple[int, str]]:
+    def rows_of(parts: Iterable[SlotRows]) -> list[tuple[int, str]]:
         return sorted((part.slot, row.id) for part in parts for row in part.rows)
 
-    assert rows_of([part for forward in forwards for part in forward]) == rows_of(slots)
+    assert rows_of(part for forward in forwards for part in forward.slots) == rows_of(slots)
     for forward in forwards:
-        assert len({(part.owner, part.slot) for part in forward}) == len(forward)
-        assert len({part.choice_weight > 0 for part in forward}) == 1
-        assert padded_tokens(forward) <= limit or sum(len(part.rows) for part in forward) == 1
-        for part in forward:
+        assert len({(part.owner, part.slot) for part in forward.slots}) == len(forward.slots)
+        assert len({part.choice_weight > 0 for part in forward.slots}) == 1
+        assert forward.padded_tokens <= limit or forward.num_rows == 1
+        assert all(part.length <= forward.length for part in forward.slots)
+        for part in forward.slots:
             (slot,) = [slot for slot in slots if slot.slot == part.slot]
             assert (part.whole or part.rows) == slot.rows
 
 
+@given(slots=SLOTS)
+def test_a_learners_rows_are_padded_and_summed_as_without_company(slots: list[SlotRows]) -> None:
+    together = plan_forwards(slots, costs=COSTS)
+
+    for owner in range(len(COSTS)):
+        own = [slot for slot in slots if slot.owner == owner]
+        alone = plan_forwards(own, costs=COSTS)
+        assert parts_of(together, owner) == parts_of(alone, owner)
+
+
+def parts_of(plan: list[Forward], owner: int) -> list[tuple[int, SlotRows]]:
+    """A learner's parts by slot, in the order in which they run, with their padded lengths."""
+    parts = [(each.length, slot) for each in plan for slot in each.slots if slot.owner == owner]
+    return sorted(parts, key=lambda part: part[1].slot)
+
+
 @given(slots=SLOTS.filter(bool))
 def test_a_plan_costs_no_more_than_the_plain_ones(slots: list[SlotRows]) -> None:
-    slots = [replace(slot, choice_weight=0.0) for slot in slots]
-    each_slot = [[slot] for slot in slots]
-    each_row = [[slot.part([row])] for slot in slots for row in slot.rows]
+    slots = [replace(slot, owner=0, choice_weight=0.0) for slot in slots]
+    each_slot = [forward_of([slot]) for slot in slots]
+    each_row = [forward_of([slot.part([row])]) for slot in slots for row in slot.rows]
 
-    plan = plan_forwards(slots, cost=COST)
+    plan = plan_alone(slots, COST)
 
+    half = LaunchCost(COST.forward / 2, COST.segment)
     segments = 3 * COST.segment * len(plan)  # the cut does not see the products of unequal slots
-    for plain in ([slots], each_slot, each_row):
-        assert (
-            plan_cost(plan, COST, MAX_FORWARD_TOKENS) <= plan_cost(plain, COST, MAX_FORWARD_TOKENS) + segments
-        )
+    for plain in ([forward_of(slots)], each_slot, each_row):
+        assert plan_cost(plan, half) <= plan_cost(plain, half) + segments
+
+
+def forward_of(slots: list[SlotRows]) -> Forward:
+    return Forward(bucket_length(max(slot.length for slot in slots)), tuple(slots))
 
 
 def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
@@ -226,17 +249,19 @@ def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
         SlotRows(1, 0, long[1:]),
     ]
 
-    first, second = plan_forwards(slots, cost=COST)
+    first, second = plan_forwards(slots, costs=COSTS)
 
-    assert [(part.owner, part.slot, part.rows) for part in first] == [(0, 0, short), (0, 1, short)]
-    assert [(part.owner, part.slot, part.rows) for part in second] == [(0, 0, long[:1]), (1, 0, long[1:])]
+    assert [(part.owner, part.slot, part.rows) for part in first.slots] == [(0, 0, short), (0, 1, short)]
+    found = [(part.owner, part.slot, part.rows) for part in second.slots]
+    assert found == [(0, 0, long[:1]), (1, 0, long[1:])]
+    assert (first.length, second.length) == (32, 208)
 
 
 def test_where_launches_cost_more_than_padding_slots_stay_whole() -> None:
     slots = [SlotRows(0, index, (*rows_of_length(20, 2), *rows_of_length(60, 2))) for index in range(3)]
 
-    assert plan_forwards(slots, cost=LaunchCost(10_000, 0)) == [slots]
-    assert len(plan_forwards(slots, cost=LaunchCost(1, 0))) == 2
+    assert plan_alone(slots, LaunchCost(10_000, 0)) == [Forward(60, tuple(slots))]
+    assert len(plan_alone(slots, LaunchCost(1, 0))) == 2
 
 
 def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
@@ -245,8 +270,19 @@ def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
         for index in range(1, 4)
     ]
 
-    assert len(plan_forwards(slots, cost=LaunchCost(1, 1))) == 2
-    assert plan_forwards(slots, cost=LaunchCost(1, 1000)) == [slots]
+    assert len(plan_alone(slots, LaunchCost(1, 1))) == 2
+    assert plan_alone(slots, LaunchCost(1, 1000)) == [Forward(60, tuple(slots))]
+
+
+def test_a_forward_is_divided_between_slots_and_within_one_only_where_it_has_to() -> None:
+    slots = tuple(SlotRows(0, index, rows_of_length(20, count)) for index, count in enumerate((2, 2, 5)))
+
+    parts = divide(Forward(20, slots), 4 * 20)
+
+    assert [[len(slot.rows) for slot in part.slots] for part in parts] == [[2, 2], [4], [1]]
+    assert parts[0].slots == slots[:2]
+    assert {part.length for part in parts} == {20}
+    assert divide(Forward(20, slots), 1)[0].num_rows == 1
 
 
 def test_more_adapted_modules_make_a_forward_dearer() -> None:
@@ -261,5 +297,5 @@ def test_more_adapted_modules_make_a_forward_dearer() -> None:
 def test_a_plan_does_not_depend_on_the_order_of_the_slots() -> None:
     slots = [SlotRows(index % 3, index, rows_of_length(10 + 37 * index % 300, 2)) for index in range(12)]
 
-    assert plan_forwards(slots[::-1], cost=COST) == plan_forwards(slots, cost=COST)
-    assert plan_forwards([], cost=COST) == []
+    assert plan_forwards(slots[::-1], costs=COSTS) == plan_forwards(slots, costs=COSTS)
+    assert plan_forwards([], costs=[]) == []

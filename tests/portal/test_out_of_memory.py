@@ -59,6 +59,31 @@ def test_out_of_memory_halves_the_forward_and_loses_no_step(
             assert ours["train_tokens"] == theirs["train_tokens"]
 
 
+def test_smaller_forwards_of_whole_slots_change_no_bit(bases: dict[str, Base], source: Path) -> None:
+    runs = [make_run("portal", "target", seed=seed) for seed in range(3)]
+    expected, limited = make_pack(bases, runs, source), make_pack(bases, runs, source)
+    largest = max(
+        slot.length * len(slot.rows)
+        for learner in limited.learners
+        for slot in learner.slot_rows("target", 0)
+    )
+    limited.max_tokens["target"] = 2 * largest
+    forwards: list[int] = []
+    handle = bases["target"].model.register_forward_pre_hook(
+        lambda *_: forwards.append(int(torch.is_grad_enabled()))
+    )
+    counts = []
+    for pack in (expected, limited):
+        run_to_end(pack)
+        counts.append(sum(forwards))
+        forwards.clear()
+    handle.remove()
+
+    assert counts[1] > 1.5 * counts[0]
+    for ours, theirs in zip(limited.learners, expected.learners, strict=True):
+        assert all(torch.equal(tensor, theirs.tensors()[name]) for name, tensor in ours.tensors().items())
+
+
 def test_a_slot_that_does_not_fit_alone_leaves_its_step_to_be_taken_again(
     bases: dict[str, Base], source: Path
 ) -> None:
