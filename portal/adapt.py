@@ -19,8 +19,8 @@ from portal.hypernet import Factors
 from portal.sites import Site, SiteGroup
 from portal.upload import upload
 
-_HEAD_ROWS = 8
-"""Positions a thread that the output head gets at least: with fewer, MKL sums in another order."""
+_HEAD_POSITIONS = 8
+"""A thread that the output head gets at least: with fewer than four, MKL sums in another order."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def answer_log_probs(model: Any, ids_NT: Tensor, kept_K: Tensor, **masks: Any) -
     mask, whose size the host has to ask the device for.
     """
     count = len(kept_K)
-    fewest = _HEAD_ROWS * torch.get_num_threads() if kept_K.device.type == "cpu" else 0
+    fewest = _HEAD_POSITIONS * torch.get_num_threads() if kept_K.device.type == "cpu" else 0
     if count < fewest:
         kept_K = torch.cat([kept_K, kept_K.new_zeros(fewest - count)])
 

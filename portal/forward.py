@@ -17,8 +17,8 @@ from portal.packed import answer_token_scores, pack_rows, packed_length
 from portal.rows import Row
 from portal.upload import upload
 
-_CHOICES = 8
-"""Rows have room for a multiple of so many choices: sums over them do not depend on the other rows."""
+_CHOICES = 16
+"""Rows have room for a multiple of so many choices: over more, a softmax sums in another order."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ class Forward:
     slots: tuple[SlotRows, ...]
 
     @property
-    def num_rows(self) -> int:
+    def num_present(self) -> int:
+        """Rows of all slots that are here."""
         return sum(len(slot.rows) for slot in self.slots)
 
     @property
     def padded_tokens(self) -> int:
-        return self.num_rows * self.length
+        return self.num_present * self.length
 
 
 def slot_losses(base: Base, slots: Sequence[SlotRows], *, length: int | None = None) -> Tensor:

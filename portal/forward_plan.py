@@ -1,7 +1,8 @@
 """Which rows of a step share a forward: least padding plus launches, within a limit of tokens.
 
-A learner's rows part by length as they would without company, and parts of one padded length share forwards:
-who else is there changes neither a row's padding nor the order in which a learner's gradients are summed.
+On a CPU a learner's rows part by length as they would without company, and parts of one padded length share
+forwards: who else is there changes neither a row's padding nor the order in which a learner's gradients are
+summed. On a GPU, whose kernels round by the size of a forward anyhow, all rows are planned together.
 """
 
 from collections import defaultdict
@@ -32,6 +33,10 @@ class LaunchCost:
     forward: float
     segment: float
 
+    def halved(self) -> "LaunchCost":
+        """For a learner that plans by itself: company shares its forwards, and their launches."""
+        return LaunchCost(self.forward / 2, self.segment)
+
 
 def launch_cost(base: Base, num_modules: int) -> LaunchCost:
     """Of a forward of `base` with so many adapted modules a layer."""
@@ -49,17 +54,23 @@ def plan_forwards(
     *,
     costs: Sequence[LaunchCost],
     max_tokens: int = MAX_FORWARD_TOKENS,
+    together: bool = False,
 ) -> list[Forward]:
     """All rows in few forwards of near-equal length, of at most `max_tokens` or of a single row each.
 
     `costs` are those of each owner's own forwards. A slot's rows stay together or part by length, whichever
-    is cheaper for its owner's slots. Rows with all their choices do not share a forward with rows that have
-    the gold one alone.
+    is cheaper for its owner's slots, or, when planned `together`, for all. Rows with all their choices do not
+    share a forward with rows that have the gold one alone.
     """
     shared: dict[tuple[bool, int], list[SlotRows]] = defaultdict(list)
-    in_order = sorted(slots, key=lambda slot: (slot.owner, slot.choice_weight > 0, slot.slot))
-    for (owner, kind), own in groupby(in_order, key=lambda slot: (slot.owner, slot.choice_weight > 0)):
-        for forward in plan_alone(list(own), costs[owner]):
+    in_order = sorted(slots, key=lambda slot: (slot.choice_weight > 0, slot.owner, slot.slot))
+
+    def party(slot: SlotRows) -> tuple[bool, int | None]:
+        return slot.choice_weight > 0, None if together else slot.owner
+
+    for (kind, owner), own in groupby(in_order, key=party):
+        cost = costs[owner].halved() if owner is not None else max(costs, key=lambda cost: cost.forward)
+        for forward in plan_party(list(own), cost):
             shared[kind, forward.length].extend(forward.slots)
     return [
         part
@@ -68,14 +79,10 @@ def plan_forwards(
     ]
 
 
-def plan_alone(slots: Sequence[SlotRows], cost: LaunchCost) -> list[Forward]:
-    """The forwards of one learner's slots, lengths rising; in company they are parts of larger ones.
-
-    A forward's launches count half, because company shares them.
-    """
-    half = LaunchCost(cost.forward / 2, cost.segment)
-    together, apart = (_cut(units, half.forward) for units in (slots, _single_rows(slots)))
-    return together if plan_cost(together, half) <= plan_cost(apart, half) else apart
+def plan_party(slots: Sequence[SlotRows], cost: LaunchCost) -> list[Forward]:
+    """The forwards of slots that are planned as one, lengths rising, whatever their tokens."""
+    whole, apart = (_cut(units, cost.forward) for units in (slots, _single_rows(slots)))
+    return whole if plan_cost(whole, cost) <= plan_cost(apart, cost) else apart
 
 
 def divide(forward: Forward, max_tokens: int) -> list[Forward]:
@@ -84,14 +91,23 @@ def divide(forward: Forward, max_tokens: int) -> list[Forward]:
     Only a slot that is too large by itself is divided between parts.
     """
     most_rows = max(1, max_tokens // forward.length)
-    parts: list[list[SlotRows]] = [[]]
+    parts: list[list[SlotRows]] = []
+    count = most_rows  # rows of the last part
     for slot in forward.slots:
         for start in range(0, len(slot.rows), most_rows):
             piece = slot if len(slot.rows) <= most_rows else slot.part(slot.rows[start : start + most_rows])
-            if sum(len(other.rows) for other in parts[-1]) + len(piece.rows) > most_rows:
+            if count + len(piece.rows) > most_rows:
                 parts.append([])
+                count = 0
             parts[-1].append(piece)
-    return [Forward(forward.length, tuple(part)) for part in parts if part]
+            count += len(piece.rows)
+    return [Forward(forward.length, tuple(part)) for part in parts]
+
+
+def smaller_limit(forward: Forward) -> int:
+    """Tokens of a forward after this one did not fit: half of it, but no slot divided that may fit whole."""
+    largest = max(len(slot.rows) for slot in forward.slots) * forward.length
+    return max(forward.padded_tokens // 2, largest) if len(forward.slots) > 1 else forward.padded_tokens // 2
 
 
 def plan_cost(plan: Sequence[Forward], cost: LaunchCost) -> float:
@@ -116,7 +132,11 @@ def _cut(units: Sequence[SlotRows], forward_cost: float) -> list[Forward]:
 
 def _joined(units: Sequence[SlotRows]) -> list[SlotRows]:
     joined = []
-    for _, group in groupby(sorted(units, key=lambda unit: unit.slot), key=lambda unit: unit.slot):
+
+    def place(unit: SlotRows) -> tuple[int, int]:
+        return unit.owner, unit.slot
+
+    for _, group in groupby(sorted(units, key=place), key=place):
         parts = list(group)
         joined.append(parts[0].part([row for part in parts for row in part.rows]))
     return joined

@@ -22,7 +22,7 @@ from portal.batches import evaluation_rows
 from portal.config import Activations
 from portal.evaluation import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
 from portal.forward import Forward, SlotRows
-from portal.forward_plan import MAX_FORWARD_TOKENS, divide, launch_cost, plan_forwards
+from portal.forward_plan import MAX_FORWARD_TOKENS, divide, launch_cost, plan_forwards, smaller_limit
 from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.out_of_memory import is_out_of_memory, release_memory
@@ -176,13 +176,14 @@ class Pack:
     def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit."""
         costs = [launch_cost(self._bases[base], len(member.adapter.modules)) for member in members]
-        waiting = plan_forwards(slots, costs=costs, max_tokens=self.max_tokens[base])
+        together = self._bases[base].device.type != "cpu"
+        waiting = plan_forwards(slots, costs=costs, max_tokens=self.max_tokens[base], together=together)
         while waiting:
             forward = waiting[0]
             if self._fits(base, forward, members):
                 waiting.pop(0)
                 continue
-            self.max_tokens[base] = forward.padded_tokens // 2
+            self.max_tokens[base] = smaller_limit(forward)
             _log.warning("base %s: out of memory, %d tokens a forward now", base, self.max_tokens[base])
             release_memory()
             waiting = [part for each in waiting for part in divide(each, self.max_tokens[base])]
@@ -192,7 +193,7 @@ class Pack:
         try:
             run_forward(self._bases[base], self._hooks[base], forward, members)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or forward.num_rows == 1:
+            if not is_out_of_memory(error) or forward.num_present == 1:
                 raise
             return False
         return True

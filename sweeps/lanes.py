@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from sweeps.lane_log import lane_log
 from sweeps.ray_session import RaySession
 from sweeps.store import Store
 from sweeps.worker import LaneJob, run_lane
@@ -111,24 +112,14 @@ def _nonzero(resources: dict[str, float]) -> dict[str, float]:
 def _lane_process(job: LaneJob) -> Iterator[None]:
     """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
     os.chdir(job.workdir)  # Ray has moved the process to a folder of its own
-    path = Store(Path(job.out)).log_path(job.lane)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("portal", "sweeps")]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    except BaseException as error:
-        _log.exception("lane %d ends early", job.lane)
-        Store(Path(job.out)).write_lane_error(job.lane, f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
+    store = Store(Path(job.out))
+    with lane_log(store.log_path(job.lane)):
+        try:
+            yield
+        except BaseException as error:
+            _log.exception("lane %d ends early", job.lane)
+            store.write_lane_error(job.lane, f"{type(error).__name__}: {error}")
+            raise
 
 
 def _release_callback(job: LaneJob) -> Any:

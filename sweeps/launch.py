@@ -13,6 +13,7 @@ from rich.console import Console
 from portal.config import nearest
 from portal.devices import Device, find_device
 from portal.rows import count_truncated
+from sweeps.lane_log import lane_log
 from sweeps.lanes import EXECUTORS, Executor, run_lanes
 from sweeps.lease import acquire
 from sweeps.outcome import Outcome, outcome_of
@@ -111,13 +112,14 @@ def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None)
 
 
 def _run_here(study: Study, store: Store, token: str, console: Console, threads: int) -> None:
-    """One lane in this process, without Ray."""
+    """One lane in this process, on the CPU and without Ray."""
     rows = _prepare(study, store, console)
     plan, _ = _plan_lanes(study, store, 1, find_device("cpu"))
     with ProgressLine(plan, store, console):
         (packs,) = plan.lanes(1)
         job = _lane_job(plan, store, token, 0, packs, rows, "cpu")
-        run_lane(replace(job, threads=threads), lambda finished: None)
+        with lane_log(store.log_path(job.lane)):
+            run_lane(replace(job, threads=threads), lambda finished: None)
 
 
 def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:

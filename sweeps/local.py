@@ -8,6 +8,7 @@ from rich.console import Console
 
 from portal.config import Activations, RunConfig
 from portal.suites import Suite
+from sweeps.lane_log import lane_log
 from sweeps.lease import acquire
 from sweeps.prepare import prepare_rows
 from sweeps.store import Store, check_writable, pack_key
@@ -62,7 +63,8 @@ def run_local(
             threads=threads,
             activations=activations,
         )
-        run_lane(job, lambda packs: None)
+        with lane_log(store.log_path(job.lane)):
+            run_lane(job, lambda packs: None)
     for run in left:
         failure = store.failure(run.key)
         if failure is not None:

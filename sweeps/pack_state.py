@@ -1,8 +1,8 @@
 """`PackState`: the saved state of a pack, one atomic checkpoint of all its learners, and their scores so far.
 
 All learners of a pack are saved at the same step: resumed, they meet the same companions as in an unbroken
-run, and so round alike. Scores of finished epochs are part files, written before the checkpoint that counts
-them.
+run, which on a GPU has a part in their rounding. Scores of finished epochs are part files, written before the
+checkpoint that counts them.
 """
 
 import io

@@ -33,7 +33,7 @@ Executor = Annotated[
     Literal["train", "plain", "local"],
     typer.Option(
         help="train: Ray Train worker groups; plain: Tune actors, quicker to start; local: this process, one "
-        "pack after another with all cores, without Ray."
+        "pack after another on all cores of the CPU, without Ray."
     ),
 ]
 

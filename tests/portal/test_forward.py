@@ -17,9 +17,10 @@ from portal.forward_plan import (
     LaunchCost,
     divide,
     launch_cost,
-    plan_alone,
     plan_cost,
     plan_forwards,
+    plan_party,
+    smaller_limit,
 )
 from portal.length_groups import bucket_length
 from portal.rows import Row
@@ -75,6 +76,23 @@ def test_padding_and_company_change_no_loss(any_base: Base) -> None:
     torch.testing.assert_close(together, alone, rtol=2e-6, atol=1e-6)
     backwards = slot_losses(any_base, slots[::-1])
     torch.testing.assert_close(backwards.flip(0), alone, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("choice_weight", [0.0, 1.0])
+@torch.no_grad()
+def test_at_one_padded_length_company_changes_no_bit_of_a_loss(any_base: Base, choice_weight: float) -> None:
+    few = make_row((5, 6, 7), ((9,), (10,)))
+    many = make_row((8, 5), tuple((11 + index,) for index in range(11)))
+    slot = SlotRows(0, 0, (few,), choice_weight)
+    company = [
+        SlotRows(1, 0, (few, few, few, many), choice_weight),
+        SlotRows(1, 1, make_rows(any_base).rows("colours", "train")[:4], choice_weight),
+    ]
+
+    alone = slot_losses(any_base, [slot], length=128)
+
+    for slots in ([slot, company[0]], [slot, *company], [*company, slot]):
+        assert torch.equal(slot_losses(any_base, slots, length=128)[slots.index(slot)], alone[0])
 
 
 @torch.no_grad()
@@ -189,9 +207,11 @@ COSTS = [COST, LaunchCost(300, 10), LaunchCost(20, 20), LaunchCost(1000, 200)]
 LIMITS = st.sampled_from([1, 500, 4096, MAX_FORWARD_TOKENS])
 
 
-@given(slots=SLOTS, limit=LIMITS)
-def test_a_plan_covers_every_row_once_within_the_token_limit(slots: list[SlotRows], limit: int) -> None:
-    forwards = plan_forwards(slots, costs=COSTS, max_tokens=limit)
+@given(slots=SLOTS, limit=LIMITS, together=st.booleans())
+def test_a_plan_covers_every_row_once_within_the_token_limit(
+    slots: list[SlotRows], limit: int, together: bool
+) -> None:
+    forwards = plan_forwards(slots, costs=COSTS, max_tokens=limit, together=together)
 
     def rows_of(parts: Iterable[SlotRows]) -> list[tuple[int, str]]:
         return sorted((part.slot, row.id) for part in parts for row in part.rows)
@@ -200,21 +220,42 @@ def test_a_plan_covers_every_row_once_within_the_token_limit(slots: list[SlotRow
     for forward in forwards:
         assert len({(part.owner, part.slot) for part in forward.slots}) == len(forward.slots)
         assert len({part.choice_weight > 0 for part in forward.slots}) == 1
-        assert forward.padded_tokens <= limit or forward.num_rows == 1
+        assert forward.padded_tokens <= limit or forward.num_present == 1
         assert all(part.length <= forward.length for part in forward.slots)
         for part in forward.slots:
             (slot,) = [slot for slot in slots if slot.slot == part.slot]
             assert (part.whole or part.rows) == slot.rows
 
 
-@given(slots=SLOTS)
-def test_a_learners_rows_are_padded_and_summed_as_without_company(slots: list[SlotRows]) -> None:
-    together = plan_forwards(slots, costs=COSTS)
+@given(slots=SLOTS, limit=LIMITS)
+def test_a_learners_rows_are_padded_and_summed_as_without_company(slots: list[SlotRows], limit: int) -> None:
+    in_company = plan_forwards(slots, costs=COSTS, max_tokens=limit)
 
     for owner in range(len(COSTS)):
         own = [slot for slot in slots if slot.owner == owner]
-        alone = plan_forwards(own, costs=COSTS)
-        assert parts_of(together, owner) == parts_of(alone, owner)
+        limited = plan_forwards(own, costs=COSTS, max_tokens=limit)
+        assert all(part in parts_of(in_company, owner) for part in parts_of(limited, owner))
+        alone = parts_of(plan_forwards(own, costs=COSTS), owner)
+        if all(len(slot.rows) * length <= limit for length, slot in alone):
+            assert parts_of(in_company, owner) == alone  # a limit that every slot fits changes nothing
+
+
+def test_on_a_gpu_rows_of_all_learners_are_planned_as_one() -> None:
+    slots = [SlotRows(owner, owner, rows_of_length(20 + 4 * owner, 4)) for owner in range(4)]
+
+    assert len(plan_forwards(slots, costs=[COST] * 4)) == 4
+    (forward,) = plan_forwards(slots, costs=[COST] * 4, together=True)
+    assert (forward.length, forward.num_present) == (32, 16)
+
+
+def test_after_a_forward_that_did_not_fit_no_slot_is_divided_that_may_fit_whole() -> None:
+    three, one = (SlotRows(0, index, rows_of_length(20, count)) for index, count in enumerate((3, 1)))
+
+    limit = smaller_limit(Forward(20, (three, one)))
+
+    assert [part.slots for part in divide(Forward(20, (three, one)), limit)] == [(three,), (one,)]
+    assert smaller_limit(Forward(20, (three,))) == 30
+    assert smaller_limit(Forward(20, (one,) * 8)) == 80
 
 
 def parts_of(plan: list[Forward], owner: int) -> list[tuple[int, SlotRows]]:
@@ -229,12 +270,11 @@ def test_a_plan_costs_no_more_than_the_plain_ones(slots: list[SlotRows]) -> None
     each_slot = [forward_of([slot]) for slot in slots]
     each_row = [forward_of([slot.part([row])]) for slot in slots for row in slot.rows]
 
-    plan = plan_alone(slots, COST)
+    plan = plan_party(slots, COST)
 
-    half = LaunchCost(COST.forward / 2, COST.segment)
     segments = 3 * COST.segment * len(plan)  # the cut does not see the products of unequal slots
     for plain in ([forward_of(slots)], each_slot, each_row):
-        assert plan_cost(plan, half) <= plan_cost(plain, half) + segments
+        assert plan_cost(plan, COST) <= plan_cost(plain, COST) + segments
 
 
 def forward_of(slots: list[SlotRows]) -> Forward:
@@ -260,8 +300,8 @@ def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
 def test_where_launches_cost_more_than_padding_slots_stay_whole() -> None:
     slots = [SlotRows(0, index, (*rows_of_length(20, 2), *rows_of_length(60, 2))) for index in range(3)]
 
-    assert plan_alone(slots, LaunchCost(10_000, 0)) == [Forward(60, tuple(slots))]
-    assert len(plan_alone(slots, LaunchCost(1, 0))) == 2
+    assert plan_party(slots, LaunchCost(10_000, 0)) == [Forward(60, tuple(slots))]
+    assert len(plan_party(slots, LaunchCost(1, 0))) == 2
 
 
 def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
@@ -270,8 +310,8 @@ def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
         for index in range(1, 4)
     ]
 
-    assert len(plan_alone(slots, LaunchCost(1, 1))) == 2
-    assert plan_alone(slots, LaunchCost(1, 1000)) == [Forward(60, tuple(slots))]
+    assert len(plan_party(slots, LaunchCost(1, 1))) == 2
+    assert plan_party(slots, LaunchCost(1, 1000)) == [Forward(60, tuple(slots))]
 
 
 def test_a_forward_is_divided_between_slots_and_within_one_only_where_it_has_to() -> None:
@@ -282,7 +322,7 @@ def test_a_forward_is_divided_between_slots_and_within_one_only_where_it_has_to(
     assert [[len(slot.rows) for slot in part.slots] for part in parts] == [[2, 2], [4], [1]]
     assert parts[0].slots == slots[:2]
     assert {part.length for part in parts} == {20}
-    assert divide(Forward(20, slots), 1)[0].num_rows == 1
+    assert divide(Forward(20, slots), 1)[0].num_present == 1
 
 
 def test_more_adapted_modules_make_a_forward_dearer() -> None:

@@ -8,6 +8,7 @@ import torch
 
 from portal.bases import Base
 from portal.config import TrainConfig
+from portal.length_groups import bucket_length
 from tests.portal.packs import make_pack, mixed_runs, run_to_end
 from tests.portal.tiny import make_run
 
@@ -59,28 +60,25 @@ def test_out_of_memory_halves_the_forward_and_loses_no_step(
             assert ours["train_tokens"] == theirs["train_tokens"]
 
 
-def test_smaller_forwards_of_whole_slots_change_no_bit(bases: dict[str, Base], source: Path) -> None:
+def test_running_out_of_memory_changes_no_bit_where_every_slot_fits(
+    bases: dict[str, Base], source: Path
+) -> None:
     runs = [make_run("portal", "target", seed=seed) for seed in range(3)]
-    expected, limited = make_pack(bases, runs, source), make_pack(bases, runs, source)
+    expected, pack = make_pack(bases, runs, source), make_pack(bases, runs, source)
+    run_to_end(expected)
     largest = max(
-        slot.length * len(slot.rows)
-        for learner in limited.learners
+        bucket_length(slot.length) * len(slot.rows)
+        for learner in pack.learners
         for slot in learner.slot_rows("target", 0)
     )
-    limited.max_tokens["target"] = 2 * largest
-    forwards: list[int] = []
-    handle = bases["target"].model.register_forward_pre_hook(
-        lambda *_: forwards.append(int(torch.is_grad_enabled()))
-    )
-    counts = []
-    for pack in (expected, limited):
+    end = refuse_forwards(bases["target"], above=2 * largest, in_backward=True)
+    try:
         run_to_end(pack)
-        counts.append(sum(forwards))
-        forwards.clear()
-    handle.remove()
+    finally:
+        end()
 
-    assert counts[1] > 1.5 * counts[0]
-    for ours, theirs in zip(limited.learners, expected.learners, strict=True):
+    assert pack.max_tokens["target"] <= 2 * largest
+    for ours, theirs in zip(pack.learners, expected.learners, strict=True):
         assert all(torch.equal(tensor, theirs.tensors()[name]) for name, tensor in ours.tensors().items())
 
 

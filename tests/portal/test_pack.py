@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from portal.bases import Base
 from portal.checkpoint import load_latest, save_checkpoint
-from portal.config import TrainConfig
+from portal.config import RunConfig, TrainConfig
 from portal.learner import Learner
 from portal.pack import SETTLE_STEPS, Pack
 from portal.results import PREDICTIONS, RESULTS
@@ -17,11 +17,27 @@ from tests.portal.packs import make_pack, mixed_runs, run_to_end
 from tests.portal.tiny import make_row, make_rows, make_run
 
 
-def test_a_learner_in_company_follows_the_learner_alone(bases: dict[str, Base], source: Path) -> None:
-    together = make_pack(bases, mixed_runs(), source)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_learner_in_company_follows_the_learner_alone(
+    bases: dict[str, Base], source: Path, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert_as_alone(bases, source, mixed_runs())
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_joint_training_in_company_follows_the_one_alone(bases: dict[str, Base], source: Path) -> None:
+    assert_as_alone(bases, source, [make_run("source", "small", "target", seed=seed) for seed in (0, 1)])
+
+
+def assert_as_alone(bases: dict[str, Base], source: Path, runs: list[RunConfig]) -> None:
+    together = make_pack(bases, runs, source)
     packed = run_to_end(together)
 
-    for position, run in enumerate(mixed_runs()):
+    for position, run in enumerate(runs):
         alone = make_pack(bases, [run], source)
         single = run_to_end(alone)[run.key]
         assert without_times(packed[run.key]) == without_times(single)
@@ -81,7 +97,7 @@ def test_a_learner_that_diverges_leaves_and_the_others_go_on(bases: dict[str, Ba
             bad.converters["target"].input["q"].data.fill_(float("nan"))
 
     results = run_to_end(pack, poison)
-    alone = run_to_end(make_pack(bases, [runs[0]], source))[runs[0].key]
+    alone = {run.key: run_to_end(make_pack(bases, [run], source))[run.key] for run in (runs[0], runs[2])}
 
     assert list(pack.failed) == [bad.run.key]
     cause = pack.failed[bad.run.key]
@@ -90,7 +106,8 @@ def test_a_learner_that_diverges_leaves_and_the_others_go_on(bases: dict[str, Ba
     assert "'target'" in cause
     assert bad.step == 2
     assert all(learner.done for learner in (pack.learners[0], pack.learners[2]))
-    assert without_times(results[runs[0].key]) == without_times(alone)
+    for key, expected in alone.items():
+        assert without_times(results[key]) == without_times(expected)
 
 
 def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where_it_did(
