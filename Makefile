@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real bench demo test check format report clean
+.PHONY: help venv real-cpu test-real bench chaos demo test check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -18,11 +18,12 @@ STAMP := $(VENV)/.installed-$(IDENTITY)
 help:
 	@echo 'make demo    the demo study on embedded bases; the report lands in $(OUT)/report'
 	@echo 'make test    the whole test suite'
-	@echo 'make check   format, lint, types, and the tests that need neither Ray nor an oracle'
+	@echo 'make check   format, lint, types, and the tests without Ray, oracles and faults'
 	@echo 'make format  rewrite the files in the project format'
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
 	@echo 'make test-real  the tests on those bases'
+	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
 	@echo 'make venv    only the set-up; make clean removes it'
 
@@ -56,11 +57,15 @@ bench: real-cpu
 test: venv
 	$(BIN)/python -m pytest
 
+# Each fault ten times as often as in the suite.
+chaos: venv
+	PORTAL_CHAOS=10 $(BIN)/python -m pytest -v --timeout 7200 -m 'not real' tests/faults tests/cluster/test_slurm.py
+
 check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not ray and not oracle and not real'
+	$(BIN)/python -m pytest -q -m 'not ray and not oracle and not real and not chaos' --ignore tests/faults
 
 format: venv
 	$(BIN)/ruff format .

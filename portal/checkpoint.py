@@ -4,11 +4,14 @@ A checkpoint is a folder named by its sequence number. It is written under a tem
 and renamed; a reader believes it only when every file matches the manifest. No pickle is written or read.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +53,11 @@ def save_checkpoint(
     contents[_MANIFEST] = json.dumps(manifest, sort_keys=True).encode()
     for name, data in contents.items():
         _write_synced(temporary / name, data)
-    _sync_folder(temporary)
+    sync(temporary)
     if final.exists():
-        shutil.rmtree(final)
+        _remove(final)
     temporary.rename(final)
-    _sync_folder(folder)
+    sync(folder)
     _drop_old(folder)
     return final
 
@@ -69,13 +72,24 @@ def load_latest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def check_checkpoints(folder: Path) -> list[tuple[Path, str]]:
+    """Every checkpoint below `folder` that is not whole, and why; nothing is changed."""
+    faults = []
+    for path in sorted(_checkpoint_folders(folder)):
+        try:
+            _read(path)
+        except (ValueError, OSError) as error:
+            faults.append((path, str(error)))
+    return faults
+
+
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` whole: temporary name, flush to disk, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     _write_synced(temporary, data)
     temporary.replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_json_atomic(path: Path, value: Any) -> None:
@@ -106,21 +120,43 @@ def _checkpoint_folders(folder: Path) -> list[Path]:
 
 def _drop_old(folder: Path) -> None:
     for path in sorted(_checkpoint_folders(folder))[:-KEEP]:
-        shutil.rmtree(path)
+        _remove(path)
     for path in folder.glob(".*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _remove(path: Path) -> None:
+    """Whole or not at all: a checkpoint's name never stands for part of one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+    path.rename(aside)
+    shutil.rmtree(aside)
+
+
 def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    with _naming(path), path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush what is written under this name, a file or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with _naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An I/O error that says where, and of a full disk how much it has left."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(path.parent).free
+            reason += f" ({free} bytes free); nothing finished is lost: make room and run again"
+        raise OSError(error.errno, reason, str(path)) from None

@@ -236,18 +236,16 @@ def write_cache(
         "longest": ordered.extent.longest,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    write_json_atomic(folder / _MANIFEST, manifest)
+    write_json_atomic(folder / _MANIFEST, {**manifest, "manifest_sha256": _digest_of(manifest)})
 
 
 def read_cache(folder: Path) -> RowTable:
     """The rows written by `write_cache`; ValueError when the cache is missing, incomplete or altered."""
+    manifest = _manifest_of(folder)
     try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
         data = (folder / _ROWS).read_bytes()
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except FileNotFoundError as error:
         raise ValueError(f"{folder}: no whole row cache here ({error})") from None
-    if not isinstance(manifest, dict) or "sha256" not in manifest:
-        raise ValueError(f"{folder}: no whole row cache here ({_MANIFEST} names no digest)")
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
         raise ValueError(f"{folder / _ROWS}: does not match the digest in its manifest; delete the folder")
     return RowTable(table_to_rows(pq.read_table(io.BytesIO(data))))
@@ -271,8 +269,19 @@ def eval_set_hash(rows: Iterable[Row]) -> str:
 
 
 def _manifest_of(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_bytes())
+    """What the manifest says; ValueError when it is missing or altered."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder}: no whole row cache here ({error})") from None
+    own = manifest.pop("manifest_sha256", None) if isinstance(manifest, dict) else None
+    if own is None or own != _digest_of(manifest):
+        raise ValueError(f"{folder}: no whole row cache here ({_MANIFEST} does not match its own digest)")
     return manifest
+
+
+def _digest_of(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _truncate_left(prompt: list[int], limit: int, bos: int | None) -> tuple[int, ...]:

@@ -13,13 +13,24 @@ from sweeps.ray_session import RaySession
 from sweeps.store import Store
 from sweeps.worker import LaneJob, run_lane
 
-Executor = Literal["train", "plain", "local"]
-EXECUTORS = ("train", "plain", "local")
+Executor = Literal["auto", "train", "plain", "local"]
+EXECUTORS = ("auto", "train", "plain", "local")
+TRAIN_START_S = 20.0
+"""Seconds that a Train worker group takes to start and stop on two cores; a Tune actor takes four."""
+WORTH_TRAIN_S = 20 * TRAIN_START_S
+"""A lane of so many seconds is the shortest for which a worker group costs a twentieth at most."""
 TRIAL_CPUS = 0.01
 WORKER_CPUS = 0.9
 """Below 1, so that as many workers as CPUs fit beside their trials."""
 WORKER_RETRIES = 1
 _log = logging.getLogger(__name__)
+
+
+def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
+    """`wanted`, or for `auto` what suits lanes of so many predicted seconds (None: unknown)."""
+    if wanted != "auto":
+        return wanted
+    return "plain" if lane_s is not None and lane_s < WORTH_TRAIN_S else "train"
 
 
 def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Path) -> None:

@@ -14,29 +14,35 @@ from portal.config import nearest
 from portal.devices import Device, find_device
 from portal.rows import count_truncated
 from sweeps.lane_log import lane_log
-from sweeps.lanes import EXECUTORS, Executor, run_lanes
+from sweeps.lanes import EXECUTORS, Executor, choose_executor, run_lanes
 from sweeps.lease import acquire
 from sweeps.outcome import Outcome, outcome_of
 from sweeps.plan import Plan, PlannedPack, plan_study
 from sweeps.prepare import prepare_rows
 from sweeps.progress import ProgressLine
-from sweeps.ray_session import RaySession, ray_session
+from sweeps.ray_session import RaySession, ray_session, termination_interrupts
 from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.worker import LaneJob, PackJob, run_lane
 
-MAX_ROUNDS = 4
-"""Launches of lanes within one run: a worker's death costs one, and nothing is tried without end."""
+MAX_IDLE_ROUNDS = 3
+"""Launches of lanes, one after another, that save nothing new: workers may die, but not without end."""
 
 
 def run_study(
-    study: Study, out: Path, *, executor: Executor = "train", console: Console, threads: int = 1
+    study: Study,
+    out: Path,
+    *,
+    executor: Executor = "auto",
+    console: Console,
+    threads: int = 1,
+    wait: bool = False,
 ) -> Outcome:
     """Finish what is missing of the study in `out` and say how it ended.
 
-    ValueError while another driver works on `out`. KeyboardInterrupt surfaces after Ray has been stopped;
-    nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs on that cluster.
-    `threads` are those of the executor `local`; a lane on Ray has one.
+    ValueError while another driver works on `out`, unless told to `wait`. KeyboardInterrupt surfaces after
+    Ray has been stopped; nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs
+    on that cluster. `threads` are those of the executor `local`; a lane on Ray has one.
     """
     started = time.monotonic()
     if executor not in EXECUTORS:
@@ -45,7 +51,9 @@ def run_study(
     store = Store(out)
     cause = "its worker ended before it did"
     if any(run.source not in plan.failed for run in plan.missing):
-        with acquire(out) as lease:
+        with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
+            if wait:
+                plan = plan_study(study, out)
             store.clear_session_files()
             store.forget_lost(study.by_key)
             for run in study.runs:
@@ -79,16 +87,18 @@ def _run_rounds(
     rows = _prepare(study, store, console)
     errors: list[str] = []
     plan, lanes = _plan_lanes(study, store, session.num_slots, session.hardware)
+    executor = choose_executor(executor, plan.lane_seconds(lanes))
     with ProgressLine(plan, store, console):
-        for _ in range(MAX_ROUNDS):
-            if not any(_can_run(pack, store) for pack in plan.packs):
-                break
+        idle = 0
+        while idle < MAX_IDLE_ROUNDS and any(_can_run(pack, store) for pack in plan.packs):
+            before = [store.pack_progress(pack.key) for pack in plan.packs]
             jobs = [
                 _lane_job(plan, store, token, lane, packs, rows, session.device)
                 for lane, packs in enumerate(plan.lanes(lanes))
             ]
             run_lanes(jobs, executor=executor, session=session, scratch=store.out / "scratch" / token)
             errors = [error for job in jobs if (error := store.lane_error(job.lane))]
+            idle = idle + 1 if [store.pack_progress(pack.key) for pack in plan.packs] == before else 0
             plan, lanes = _plan_lanes(study, store, session.num_slots, session.hardware)
     return list(dict.fromkeys(errors))
 
@@ -98,14 +108,14 @@ def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None)
 
     The packs are recorded: a launch again meets the same ones.
     """
-    plan = plan_study(study, store.out, device=hardware)
+    plan = plan_study(study, store.out, device=hardware, lanes=slots)
     lanes = max(1, min(slots, len(plan.packs)))
     if hardware is not None:
         while lanes > 1 and plan.largest_run_bytes > hardware.shared_by(lanes).budget_bytes:
             if hardware.is_gpu:  # it is not shared: fewer lanes would not help
                 break
             lanes -= 1
-        plan = plan.on(hardware.shared_by(lanes))
+        plan = plan.on(hardware.shared_by(lanes), slots)
     for pack in plan.packs:
         store.record_pack(pack.key, pack.members)
     return plan, lanes

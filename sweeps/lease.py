@@ -9,10 +9,11 @@ import fcntl
 import json
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ REMOTE_WATCH_S = 4.0
 """How long a second driver watches the beat of a holder on another host before it calls it dead."""
 SILENCE_S = 30.0
 """A worker that sees no beat for so long takes its driver for dead."""
+
+
+CANCEL_S = 60.0
+"""How long `request_cancel` waits for a driver to stop."""
+
+
+class InUse(ValueError):  # noqa: N818 - what the user is told
+    """Another driver works on the output folder."""
 
 
 class LeaseLost(OSError):  # noqa: N818 - the established name of the event
@@ -59,10 +68,30 @@ class Lease:
         while not self._stop.wait(BEAT_S):
             count += 1
             _write_beat(self._out, self.token, count)
+            if _cancelled(self._out) == self.token:
+                _cancel_path(self._out).unlink(missing_ok=True)
+                os.kill(os.getpid(), signal.SIGTERM)  # Ray's session makes an interrupt of it
 
 
-def acquire(out: Path) -> Lease:
-    """The lease of `out`. ValueError, naming the holder, within 5 s while another driver is alive."""
+def acquire(out: Path, *, waiting: Callable[[str], None] | None = None) -> Lease:
+    """The lease of `out`. InUse, naming the holder, within 5 s while another driver is alive.
+
+    With `waiting` it is called once with what is waited for, and the lease comes when it is free.
+    """
+    told = False
+    while True:
+        try:
+            return _acquire(out)
+        except InUse as error:
+            if waiting is None:
+                raise
+            if not told:
+                waiting(f"waiting: {error}")
+            told = True
+            time.sleep(BEAT_S)
+
+
+def _acquire(out: Path) -> Lease:
     out.mkdir(parents=True, exist_ok=True)
     holder = read_holder(out)
     beat = _read_beat(out)
@@ -73,9 +102,9 @@ def acquire(out: Path) -> Lease:
         taken = current != {} and current != holder
         if taken or (current and _is_alive(current, moved=_read_beat(out) != beat)):
             holder = current
-            raise ValueError(
+            raise InUse(
                 f"{out}: in use by process {holder.get('pid')} on {holder.get('host')}; "
-                "wait for it, stop it, or choose another --out"
+                "wait for it (--wait), stop it (`portal sweep cancel`), or choose another --out"
             )
         token = secrets.token_hex(8)
         write_json_atomic(_lease_path(out), {**_identity(), "token": token})
@@ -93,6 +122,26 @@ def read_holder(out: Path) -> dict[str, Any]:
         raise ValueError(
             f"{_lease_path(out)}: not readable; delete it if no driver runs on this folder"
         ) from None
+
+
+def request_cancel(out: Path) -> dict[str, Any] | None:
+    """Ask the driver of `out` to stop and wait until it has; its holder, or None when there is no live one.
+
+    The request is a file that the driver looks for with every beat, so it may run on any host. ValueError
+    when it does not stop within `CANCEL_S`.
+    """
+    holder = read_holder(out)
+    if not has_live_driver(out):
+        return None
+    write_json_atomic(_cancel_path(out), {"token": holder["token"]})
+    give_up = time.monotonic() + CANCEL_S
+    while read_holder(out).get("token") == holder["token"] and has_live_driver(out):
+        if time.monotonic() > give_up:
+            raise ValueError(
+                f"{out}: process {holder['pid']} on {holder['host']} has not stopped within {CANCEL_S:.0f} s"
+            )
+        time.sleep(BEAT_S / 4)
+    return holder
 
 
 def has_live_driver(out: Path) -> bool:
@@ -127,6 +176,18 @@ class Fence:
 
 def _lease_path(out: Path) -> Path:
     return out / "driver.json"
+
+
+def _cancel_path(out: Path) -> Path:
+    return out / "cancel.json"
+
+
+def _cancelled(out: Path) -> str | None:
+    """The token of the lease that shall end."""
+    try:
+        return json.loads(_cancel_path(out).read_bytes())["token"]
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager

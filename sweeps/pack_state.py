@@ -6,7 +6,6 @@ checkpoint that counts them.
 """
 
 import io
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from portal.checkpoint import load_latest, save_checkpoint, write_bytes_atomic
+from portal.checkpoint import load_latest, save_checkpoint, sync, write_bytes_atomic
 from portal.learner import Learner
 from portal.pack import Evaluation
 from portal.results import PREDICTIONS, RESULTS, read_table
@@ -122,8 +121,4 @@ def _write_synced(table: pa.Table, path: Path) -> None:
 def _sync_tree(folder: Path) -> None:
     """Flush every file and folder below to disk."""
     for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)

@@ -18,10 +18,13 @@ from portal.suites import Suite
 from portal.tasks.example import SPLITS
 from sweeps.forecast import START_S, Forecast, duration, forecast, forward_tokens, peak_memory
 from sweeps.packing import group_packs
+from sweeps.schedule import Schedule, Task, play
 from sweeps.store import Store, check_writable
 from sweeps.study import Study, stage_of
 from sweeps.work import Estimate, Work
 
+LANE_PACKS = 3
+"""Packs a lane has at least, as far as there are runs: the last ones to end are not all of a lane's work."""
 STAGE_NAMES = {1: "train", 2: "port"}
 
 
@@ -66,9 +69,11 @@ class Plan:
     costs: dict[str, float]  # of every run, by key
     works: dict[str, Work]  # of every run, by key
 
-    def on(self, device: Device) -> "Plan":
-        """The same runs in packs for another device; of the folder only the recorded packs are read again."""
-        packs = _packs(self.study, self.out, {*self.done, *self.failed}, self.costs, self.works, device)
+    def on(self, device: Device, lanes: int = 1) -> "Plan":
+        """The same runs in packs for so many lanes on another device; only recorded packs are read again."""
+        packs = _packs(
+            self.study, self.out, {*self.done, *self.failed}, self.costs, self.works, device, lanes
+        )
         return replace(self, device=device, packs=packs)
 
     @cached_property
@@ -124,6 +129,27 @@ class Plan:
         return starts + sum(each.hours for each in self.forecasts), sum(
             each.hours_alone for each in self.forecasts
         )
+
+    def schedule(self, lanes: int) -> Schedule:
+        """What is left, played through on so many lanes of the plan's device."""
+        hours = {pack.key: each.hours for pack, each in zip(self.packs, self.forecasts, strict=True)}
+        makers = {run.key: pack.key for pack in self.packs for run in pack.runs}
+        tasks = {
+            pack.key: Task(
+                pack.key,
+                3600 * hours[pack.key],
+                pack.bases,
+                tuple(dict.fromkeys(makers[need] for need in pack.needs if need in makers)),
+            )
+            for pack in self.packs
+        }
+        return play([[tasks[pack.key] for pack in lane] for lane in self.lanes(lanes)], load_s=START_S)
+
+    def lane_seconds(self, lanes: int) -> float | None:
+        """Predicted seconds of a lane when so many share what is left; None without a device."""
+        if self.device is None:
+            return None
+        return 3600 * sum(each.hours for each in self.forecasts) / lanes
 
     def stage_rows(self) -> list[tuple[str, ...]]:
         """Lines for a table with STAGE_HEADERS: what each stage takes of one device."""
@@ -196,10 +222,11 @@ STAGE_HEADERS = ("stage", "packs", "memory", "FLOPs", "device time", "unpacked")
 PLAN_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
 
 
-def plan_study(study: Study, out: Path, *, device: Device | None = None) -> Plan:
+def plan_study(study: Study, out: Path, *, device: Device | None = None, lanes: int = 1) -> Plan:
     """What is missing of the study in `out`; ValueError for anything that would make a run fail later.
 
-    Without a device only the study's `pack_size` limits a pack.
+    Without a device only the study's `pack_size` limits a pack. For several `lanes` packs are small enough
+    that all of them have work.
     """
     check_writable(out)
     check_precision(study.settings.precision, _planned_device())
@@ -219,7 +246,7 @@ def plan_study(study: Study, out: Path, *, device: Device | None = None) -> Plan
     finished = {*done, *failed}
     for name in dict.fromkeys(ref.name for run in study.runs if run.key not in finished for ref in run.bases):
         load_tokenizer(name)  # one of another base is refused
-    packs = _packs(study, out, finished, costs, works, device)
+    packs = _packs(study, out, finished, costs, works, device, lanes)
     return Plan(study, out, device, done, failed, packs, costs, works)
 
 
@@ -230,8 +257,14 @@ def _packs(
     costs: Mapping[str, float],
     works: Mapping[str, Work],
     device: Device | None,
+    lanes: int,
 ) -> tuple[PlannedPack, ...]:
+    left_cost = sum(cost for key, cost in costs.items() if key not in finished)
+    most_cost = left_cost / (LANE_PACKS * lanes) if lanes > 1 else left_cost
+
     def fits(runs: Sequence[RunConfig]) -> bool:
+        if sum(costs[run.key] for run in runs if run.key not in finished) > most_cost:
+            return False
         if device is None:
             return True
         own = [works[run.key] for run in runs]

@@ -61,7 +61,7 @@ def ray_session(out: Path, console: Console) -> Iterator[RaySession]:
     with streams_to(out / "logs" / "ray.log", console):
         try:
             _start(out)
-            with _termination_interrupts():
+            with termination_interrupts():
                 yield _describe_cluster()
         finally:
             ray.shutdown()
@@ -122,7 +122,7 @@ def _describe_cluster() -> RaySession:
 
 
 @contextmanager
-def _termination_interrupts() -> Iterator[None]:
+def termination_interrupts() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt; set after ray.init, whose own handler aborts the process."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -22,7 +22,7 @@ from portal.config import BaseRef, RunConfig
 from sweeps.provenance import provenance
 
 _KEY = re.compile(r"[0-9a-f]{16}")
-_DONE, _FAILED, _RUN, _PACK = "DONE.json", "FAILED.json", "run.json", "pack.json"
+DONE, _FAILED, _RUN, _PACK = "DONE.json", "FAILED.json", "run.json", "pack.json"
 
 
 class ClaimLost(RuntimeError):  # noqa: N818 - the established name of the event
@@ -61,8 +61,19 @@ class Store:
 
     def is_done(self, key: str) -> bool:
         """Whether the run has its marker and every file that the marker names."""
-        marker = _read_json(self.run_folder(key) / _DONE)
-        return marker is not None and all((self.run_folder(key) / name).is_file() for name in marker["files"])
+        digests = self.digests(key)
+        return digests is not None and all((self.run_folder(key) / name).is_file() for name in digests)
+
+    def digests(self, key: str) -> dict[str, str] | None:
+        """sha256 of every file of a finished run, by path below its folder; None while it is not finished."""
+        path = self.run_folder(key) / DONE
+        marker = _read_json(path)
+        if marker is None:
+            return None
+        digests = marker.get("files")
+        if not isinstance(digests, dict):
+            raise ValueError(f"{path}: not a run's marker; delete the folder {path.parent} and run again")
+        return digests
 
     def failure(self, key: str) -> dict[str, Any] | None:
         """What made the run fail, or None."""
@@ -89,26 +100,33 @@ class Store:
 
     def check_weights(self, base: BaseRef, digest: str) -> None:
         """Record the digest of a base's weights, or compare it with the record: ValueError if they differ."""
-        name = hashlib.sha256(f"{base.name} {base.revision}".encode()).hexdigest()[:16]
-        path = self.out / "bases" / f"{name}.json"
-        record = _read_json(path)
-        if record is None:
+        path, recorded = self._weights_record(base), self.recorded_weights(base)
+        if recorded is None:
             write_json_atomic(path, {"base": base.name, "revision": base.revision, "weights_sha256": digest})
-        elif record["weights_sha256"] != digest:
+        elif recorded != digest:
             raise ValueError(
                 f"base {base.name!r}: its weights are not those the study began with ({path}); the copy in "
                 "the hub's cache is damaged: delete it, and it is fetched anew"
             )
 
+    def recorded_weights(self, base: BaseRef) -> str | None:
+        """The digest of a hub base's weights that the first study here found."""
+        record = _read_json(self._weights_record(base))
+        return None if record is None else record["weights_sha256"]
+
+    def _weights_record(self, base: BaseRef) -> Path:
+        name = hashlib.sha256(f"{base.name} {base.revision}".encode()).hexdigest()[:16]
+        return self.out / "bases" / f"{name}.json"
+
     def mark_done(self, key: str) -> None:
         """Write the marker, last of all: from now on the run is finished."""
         folder = self.run_folder(key)
         files = [
-            path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (_DONE, _FAILED)
+            path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (DONE, _FAILED)
         ]
         digests = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
         (folder / _FAILED).unlink(missing_ok=True)
-        write_json_atomic(folder / _DONE, {"files": digests})
+        write_json_atomic(folder / DONE, {"files": digests})
 
     def mark_failed(self, key: str, cause: str, log: Path, *, lost: bool = False) -> None:
         """Record why the run ended. `lost`: its worker died, the next launch tries again."""
@@ -116,14 +134,17 @@ class Store:
 
     def forget_lost(self, keys: Iterable[str]) -> None:
         """Drop the markers of runs whose worker died."""
+        self.forget_failed(key for key in keys if (self.failure(key) or {"lost": False})["lost"])
+
+    def forget_failed(self, keys: Iterable[str]) -> None:
+        """Drop the markers of failed runs: the next launch tries them again from their last checkpoint."""
         for key in keys:
-            if (self.failure(key) or {"lost": False})["lost"]:
-                (self.run_folder(key) / _FAILED).unlink()
+            (self.run_folder(key) / _FAILED).unlink(missing_ok=True)
 
     def verify(self, key: str, names: Iterable[str]) -> None:
         """ValueError when one of the run's files is not what its marker says."""
         folder = self.run_folder(key)
-        digests = (_read_json(folder / _DONE) or {"files": {}})["files"]
+        digests = self.digests(key) or {}
         for name in names:
             if file_sha256(folder / name) != digests.get(name):
                 raise ValueError(
@@ -132,8 +153,19 @@ class Store:
 
     def recorded_packs(self) -> dict[str, tuple[str, ...]]:
         """The run keys of every pack that was ever started, by pack key, in a fixed order."""
-        records = {path.parent.name: _read_json(path) for path in sorted(self.out.glob(f"packs/*/{_PACK}"))}
-        return {key: tuple(record["runs"]) for key, record in records.items() if record is not None}
+        keys = [path.parent.name for path in sorted(self.out.glob(f"packs/*/{_PACK}"))]
+        return {key: members for key in keys if (members := self.recorded_pack(key)) is not None}
+
+    def recorded_pack(self, key: str) -> tuple[str, ...] | None:
+        """The run keys of one pack."""
+        path = self.pack_folder(key) / _PACK
+        record = _read_json(path)
+        if record is None:
+            return None
+        runs = record.get("runs")
+        if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
+            raise ValueError(f"{path}: not a pack's record; delete the folder {path.parent} and run again")
+        return tuple(runs)
 
     def record_pack(self, key: str, runs: Sequence[str]) -> None:
         """Fix who is in the pack, so that a resumed pack has the same rounding as an unbroken one."""
@@ -167,13 +199,24 @@ class Store:
         return [path.stem for path in paths if (_read_json(path) or {"lane": None})["lane"] == lane]
 
     def free_claim(self, token: str, pack: str) -> bool:
-        """Let another lane take the pack of a lane that is gone; False when it was lost once before."""
+        """Let another lane take the pack of a lane that is gone.
+
+        False when it was lost before and nothing of it has been saved since: it would be lost without end.
+        """
         path = self.out / "claims" / _checked(token) / f"{_checked(pack)}.json"
         lost = path.with_suffix(".lost")
-        if lost.exists():
+        progress = self.pack_progress(pack)
+        if lost.exists() and lost.read_text() == progress:
             return False
-        path.replace(lost)
+        lost.write_text(progress)
+        path.unlink(missing_ok=True)
         return True
+
+    def pack_progress(self, pack: str) -> str:
+        """What is saved of a pack: its finished runs and its newest checkpoint. It differs after progress."""
+        finished = sum(self.is_finished(key) for key in self.recorded_pack(pack) or ())
+        saved = sorted(path.name for path in (self.pack_folder(pack) / "state").glob("[0-9]*"))
+        return f"{finished} {saved[-1] if saved else 0}"
 
     def clear_session_files(self) -> None:
         """Drop claims, progress and Ray's state of earlier drivers."""

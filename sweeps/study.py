@@ -38,6 +38,7 @@ from sweeps.study_file import (
     needed_label,
     transfer_base,
 )
+from sweeps.variants import with_variants
 
 STUDIES = Path(__file__).parent / "studies"
 _LORA_ADAPTER = {"modules": MODULES, "rank": 16, "alpha": 32}
@@ -105,6 +106,7 @@ def expand(settings: StudyFile) -> Study:
     """The runs of a study; reads the suite's examples and the bases' digests."""
     from portal.base_files import resolve
 
+    settings = with_variants(settings)
     check_names(settings)
     suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)
     data = DataConfig(
@@ -121,13 +123,34 @@ def expand(settings: StudyFile) -> Study:
         name: resolve(name, precision=settings.precision)
         for name in dict.fromkeys((*settings.sources, *settings.targets))
     }
-    expansion = _Expansion(settings, data, refs)
+    labelled = list(_Expansion(settings, data, refs).runs())
     runs: dict[str, RunConfig] = {}
     labels: dict[str, str] = {}
-    for label, run in expansion.runs():
+    for label, run in _chosen(labelled, settings):
         runs.setdefault(run.key, run)
         labels.setdefault(run.key, label)
     return Study(settings, suite, tasks, tuple(sorted(runs.values(), key=stage_of)), labels)
+
+
+def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[tuple[str, RunConfig]]:
+    """The runs that `include` names, or all, less those of `exclude`; and the sources of what is left.
+
+    ValueError for a filter that no run matches, and when no run is left.
+    """
+    for name, filters in (("include", settings.include), ("exclude", settings.exclude)):
+        for index, each in enumerate(filters):
+            if not any(each.matches(label, run) for label, run in labelled):
+                raise ValueError(f"{name}.{index}: no run of the study has {each}")
+    kept = {
+        run.key: run
+        for label, run in labelled
+        if (not settings.include or any(each.matches(label, run) for each in settings.include))
+        and not any(each.matches(label, run) for each in settings.exclude)
+    }
+    if not kept:
+        raise ValueError("include and exclude leave no run")
+    needed = {run.source for run in kept.values() if run.source is not None}
+    return [(label, run) for label, run in labelled if run.key in kept or run.key in needed]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`StudyFile`: what a study file (YAML) may say, and the checks of its names. No base or row is read."""
 
 import re
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from portal.config import (
     HypernetConfig,
     Method,
     Precision,
+    RunConfig,
     TrainConfig,
     TransferMode,
     nearest,
@@ -21,7 +22,7 @@ from portal.config import (
 from portal.recipes import RECIPES, RecipeName
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PARTS = {
+PARTS = {
     "base": {"targets"},
     "lora": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train"},
     "hypernet": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train", "hypernet"},
@@ -33,6 +34,7 @@ _PARTS = {
     "zero_lora": {"targets", "adapter"},
 }
 """Which settings a method takes; a port and a transfer have their adapter from their source."""
+TRAINED = ("lora", "hypernet", "source", "portal")
 
 
 class Override(Frozen):
@@ -79,6 +81,60 @@ class MethodSettings(Frozen):
     overrides: dict[str, Override] = Field(default_factory=dict)
 
 
+class Variant(Frozen):
+    """Settings that stand in for what methods of the study say; the runs are labelled `<method>-<variant>`.
+
+    An adapter or hypernetwork goes to the methods that take one: a port has its source's.
+    """
+
+    methods: tuple[str, ...] | None = Field(default=None, min_length=1)  # labels; unset: all that train
+    size: int | None = Field(default=None, ge=1)
+    adapter: AdapterConfig | None = None
+    hypernet: HypernetConfig | None = None
+    train: TrainConfig | None = None
+
+
+class RunFilter(Frozen):
+    """Runs of a study, by any of their label, base, size and seed; a list means one of them."""
+
+    method: tuple[str, ...] = ()
+    base: tuple[str, ...] = ()
+    size: tuple[int, ...] = ()
+    seed: tuple[int, ...] = ()
+
+    @field_validator("method", "base", mode="before", json_schema_input_type=str | tuple[str, ...])
+    @classmethod
+    def _one_name_is_a_list_of_one(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("size", "seed", mode="before", json_schema_input_type=int | tuple[int, ...])
+    @classmethod
+    def _one_number_is_a_list_of_one(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "RunFilter":
+        if not self.model_fields_set:
+            raise ValueError("a filter names at least one of method, base, size, seed")
+        return self
+
+    def matches(self, label: str, run: RunConfig) -> bool:
+        """Whether the run, listed under `label`, has one of the values in every field that is given."""
+        bases = {ref.name for ref in run.bases}
+        return (
+            (not self.method or label in self.method)
+            and (not self.base or bool(bases & {*self.base}))
+            and (not self.size or run.data.size in self.size)
+            and (not self.seed or run.seed in self.seed)
+        )
+
+    def __str__(self) -> str:
+        given = self.model_dump(exclude_defaults=True)
+        return ", ".join(
+            f"{name}: {' or '.join(str(value) for value in values)}" for name, values in given.items()
+        )
+
+
 class StudyFile(Frozen):
     """The content of a study file."""
 
@@ -91,6 +147,9 @@ class StudyFile(Frozen):
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     methods: dict[str, MethodSettings] = Field(min_length=1)
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    include: tuple[RunFilter, ...] = ()  # nothing: all runs
+    exclude: tuple[RunFilter, ...] = ()
     recipe: RecipeName = "paper"
     seeds: tuple[int, ...] = Field(min_length=1)  # the recipe's, where the file names none
     precision: Precision = "default"
@@ -106,7 +165,7 @@ class StudyFile(Frozen):
         known = isinstance(name, str) and name in RECIPES
         return {**values, "seeds": RECIPES[name].seeds} if known else values
 
-    @field_validator("tasks", mode="before")
+    @field_validator("tasks", mode="before", json_schema_input_type=Literal["all"] | tuple[str, ...] | None)
     @classmethod
     def _all_means_every_task(cls, tasks: Any) -> Any:
         return None if tasks == "all" else tasks
@@ -126,6 +185,13 @@ class StudyFile(Frozen):
         if len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise ValueError(f"seeds must be different and not negative, got {list(seeds)}")
         return seeds
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of study files (draft 2020-12); `check_names` and the suite say the rest."""
+    schema = StudyFile.model_json_schema()
+    schema["required"].remove("seeds")  # the recipe has them
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "PorTAL study"}
 
 
 def kind_of(label: str, method: MethodSettings) -> Method:
@@ -168,9 +234,9 @@ def check_names(settings: StudyFile) -> None:
         kind = kind_of(label, method)
         if kind not in METHODS:
             raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
-        for part in sorted(method.model_fields_set - {"method"} - _PARTS[kind]):
+        for part in sorted(method.model_fields_set - {"method"} - PARTS[kind]):
             raise ValueError(
-                f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(_PARTS[kind])}"
+                f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(PARTS[kind])}"
             )
         if kind == "source" and not settings.sources:
             raise ValueError(

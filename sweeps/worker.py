@@ -31,7 +31,7 @@ from sweeps.pack_state import PackState
 from sweeps.store import Claim, Store
 
 POLL_S = 0.5
-CHECKPOINT_S = 20.0
+CHECKPOINT_S = 60.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
 _log = logging.getLogger(__name__)
 _bases: dict[tuple[BaseRef, str], Base] = {}

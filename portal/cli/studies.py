@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from portal.cli.options import check_at_least_one
 from portal.cli.output import print_table, warn
 
 if TYPE_CHECKING:
@@ -29,20 +30,23 @@ StudyName = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Output folder; default: portal-NAME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ExecutorName = Literal["auto", "train", "plain", "local"]
 Executor = Annotated[
-    Literal["train", "plain", "local"],
+    ExecutorName,
     typer.Option(
-        help="train: Ray Train worker groups; plain: Tune actors, quicker to start; local: this process, one "
-        "pack after another on all cores of the CPU, without Ray."
+        help="train: Ray Train worker groups; plain: Tune actors, quicker to start; auto: what suits the "
+        "predicted time; local: this process, one pack after another on all cores of the CPU, without Ray."
     ),
 ]
+
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another driver of this folder to end.")]
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")] = Path(
         "portal-demo"
     ),
-    executor: Executor = "train",
+    executor: Executor = "auto",
 ) -> None:
     """Run the demo study on the embedded bases, write its report, print its table."""
     from analysis.terminal import summary_table
@@ -68,16 +72,19 @@ def plan(
         str | None,
         typer.Option(help="Predict for b200, h200, h100, a100 or cpu (default: what this machine has)."),
     ] = None,
+    count: Annotated[int, typer.Option(help="How many such devices the study runs on.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Check a study and print what is left to do and what that is predicted to take; nothing is trained."""
     from portal.devices import find_device
     from sweeps.forecast import duration
+    from sweeps.lanes import choose_executor
     from sweeps.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
 
     where = find_device(device)
     loaded = _load(study)
-    planned = plan_study(loaded, _folder(loaded, out), device=where)
+    check_at_least_one(count=count)
+    planned = plan_study(loaded, find_folder(loaded, out), device=where, lanes=count)
     if as_json:
         typer.echo(json.dumps(planned.to_json()))
         return
@@ -93,6 +100,14 @@ def plan(
             f"predicted for {where.name}, one device: {packed} as packed, {alone} unpacked "
             "(every run in a process of its own, every task's LoRA after another)"
         )
+        if count > 1:
+            schedule = planned.schedule(count)
+            typer.echo(
+                f"on {count} devices: {duration(schedule.makespan / 3600)} from start to end, "
+                f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
+            )
+        chosen = choose_executor("auto", planned.lane_seconds(count))
+        typer.echo(f"executor auto: {chosen}")
         over = [
             pack.key
             for pack, each in zip(planned.packs, planned.forecasts, strict=True)
@@ -103,11 +118,19 @@ def plan(
 
 
 @sweep.command()
-def run(study: StudyName, out: Out = None, executor: Executor = "train", as_json: Json = False) -> None:
+def run(
+    study: StudyName, out: Out = None, executor: Executor = "auto", wait: Wait = False, as_json: Json = False
+) -> None:
     """Do what is missing of a study; collects its tables when something was."""
     loaded = _load(study)
-    folder = _folder(loaded, out)
-    outcome = _run(loaded, folder, executor)
+    complete(loaded, find_folder(loaded, out), executor, as_json=as_json, wait=wait)
+
+
+def complete(
+    loaded: "Study", folder: Path, executor: ExecutorName, *, as_json: bool, wait: bool = False
+) -> None:
+    """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
+    outcome = _run(loaded, folder, executor, wait=wait)
     if outcome.done and _is_stale(loaded, folder):
         _collect(loaded, folder)
     if as_json:
@@ -126,7 +149,7 @@ def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     from sweeps.collect import status as count_runs
 
     loaded = _load(study)
-    folder = _folder(loaded, out)
+    folder = find_folder(loaded, out)
     counts = count_runs(loaded, folder)
     if as_json:
         typer.echo(json.dumps(counts))
@@ -146,7 +169,7 @@ def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
 
     loaded = _load(study)
-    results = _collect(loaded, _folder(loaded, out))
+    results = _collect(loaded, find_folder(loaded, out))
     paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
     if as_json:
         typer.echo(json.dumps(paths))
@@ -169,15 +192,15 @@ def _load(name: str) -> "Study":
     return load_study(name)
 
 
-def _folder(study: "Study", out: Path | None) -> Path:
+def find_folder(study: "Study", out: Path | None) -> Path:
     return out or Path(f"portal-{study.name}")
 
 
-def _run(study: "Study", out: Path, executor: Literal["train", "plain", "local"]) -> "Outcome":
+def _run(study: "Study", out: Path, executor: ExecutorName, *, wait: bool = False) -> "Outcome":
     from sweeps.launch import run_study
 
     threads = len(os.sched_getaffinity(0)) if executor == "local" else 1
-    return run_study(study, out, executor=executor, console=progress_console(), threads=threads)
+    return run_study(study, out, executor=executor, console=progress_console(), threads=threads, wait=wait)
 
 
 def progress_console() -> "Console":

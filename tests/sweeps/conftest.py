@@ -72,6 +72,15 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
+def one_core() -> Iterator[None]:
+    """The executor `local` has a thread a core; the unbroken study had one thread."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture
 def study_path(tmp_path: Path) -> Path:
     """A study file of nine runs."""
     path = tmp_path / "tiny.yaml"

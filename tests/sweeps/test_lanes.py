@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.checkpoint import save_checkpoint
 from sweeps.lanes import _lane_process, release_lane
 from sweeps.store import Store, pack_key
 from sweeps.study import Study
@@ -33,6 +34,23 @@ def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
     assert failure is not None
     assert (failure["cause"], failure["lost"]) == ("its worker died twice", True)
     assert store.failure(finished) is None
+
+
+def test_a_pack_that_saves_something_between_two_deaths_goes_on(tiny_study: Study, tmp_path: Path) -> None:
+    store, run = Store(tmp_path), tiny_study.runs[0].key
+    pack = PackJob(pack_key([run]), 1, (run,), ())
+    store.record_pack(pack.key, [run])
+    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
+    for sequence in range(3):
+        assert store.claim(TOKEN, pack.key, 0, f"attempt {sequence}") is not None
+        save_checkpoint(store.pack_folder(pack.key) / "state", sequence + 1, {}, {})
+        release_lane(job, 0)
+        assert store.failure(run) is None
+    assert store.claim(TOKEN, pack.key, 1, "the last one") is not None
+
+    release_lane(job, 1)
+
+    assert (store.failure(run) or {})["cause"] == "its worker died twice"
 
 
 def test_what_ended_a_lane_is_the_cause_of_its_runs(

@@ -30,9 +30,9 @@ COMMAND = "import sys; from portal.cli.app import main; sys.exit(main())"
 PATIENCE_S = 400.0
 
 
-def wait_for(condition, what: str):
+def wait_for(condition, what: str, patience_s: float = PATIENCE_S):
     """The first true value of `condition()`."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         value = condition()
         if value:

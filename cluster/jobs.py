@@ -1,0 +1,108 @@
+"""Studies as Ray jobs on a running cluster, through the dashboard's job API.
+
+Ray's client sends the token that RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token hold; nothing
+secret is put into a job's runtime environment, which the dashboard shows.
+"""
+
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+POLL_S = 1.0
+STOP_S = 120.0
+"""How long a stopped driver may take to leave its folder in order."""
+_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+def submit(address: str, study: str, *, out: str, executor: str, name: str) -> str:
+    """Start `portal sweep run` on the cluster; the job's id. A study file travels with the job.
+
+    ValueError when the cluster does not answer or does not know the token.
+    """
+    with _client(address) as client, tempfile.TemporaryDirectory(prefix="portal-job-") as folder:
+        environment = {}
+        if Path(study).is_file():
+            shutil.copy(study, Path(folder) / "study.yaml")
+            environment, study = {"working_dir": folder}, "study.yaml"
+        command = ["portal", "sweep", "run", study, "--out", out, "--executor", executor, "--wait"]
+        return str(
+            client.submit_job(
+                entrypoint=shlex.join(command), runtime_env=environment, metadata={"portal": name}
+            )
+        )
+
+
+def status(address: str, job: str) -> str:
+    """PENDING, RUNNING, SUCCEEDED, FAILED (the driver's exit code was not 0) or STOPPED."""
+    with _client(address) as client:
+        return str(client.get_job_status(job).value)
+
+
+def logs(address: str, job: str, *, follow: bool, write: Callable[[str], None]) -> str:
+    """Write what the job has printed, and with `follow` all it prints until it ends; its status then."""
+    written = 0
+    with _client(address) as client:
+        while True:
+            state = str(client.get_job_status(job).value)
+            text = client.get_job_logs(job)
+            write(text[written:])
+            written = len(text)
+            if not follow or state in _ENDED:
+                return state
+            time.sleep(POLL_S)
+
+
+def stop(address: str, job: str) -> str:
+    """Stop the job and wait until it has; its status. Nothing finished is lost."""
+    with _client(address) as client:
+        client.stop_job(job)
+        give_up = time.monotonic() + STOP_S
+        while (state := str(client.get_job_status(job).value)) not in _ENDED:
+            if time.monotonic() > give_up:
+                raise ValueError(f"job {job} is still {state} {STOP_S:.0f} s after it was asked to stop")
+            time.sleep(POLL_S)
+        return state
+
+
+def wait_for_nodes(address: str, nodes: int, *, timeout_s: float, say: Callable[[str], None]) -> None:
+    """Return when so many nodes have joined the cluster; ValueError after `timeout_s`."""
+    import ray
+
+    ray.init(address, log_to_driver=False, logging_level="ERROR")
+    try:
+        give_up = time.monotonic() + timeout_s
+        alive = -1
+        while True:
+            before, alive = alive, sum(node["Alive"] for node in ray.nodes())
+            if alive != before:
+                say(f"{alive} of {nodes} nodes")
+            if alive >= nodes:
+                return
+            if time.monotonic() > give_up:
+                raise ValueError(f"{address}: {alive} of {nodes} nodes have joined after {timeout_s:.0f} s")
+            time.sleep(POLL_S)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    """Ray's job client, whose errors become ValueErrors of one line."""
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        yield JobSubmissionClient(address)
+    except AuthenticationError:
+        raise ValueError(
+            f"{address}: it asks for a token that is not the one of RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or "
+            "~/.ray/auth_token; set one of them, and RAY_AUTH_MODE=token"
+        ) from None
+    except (ConnectionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{address}: {reason}") from None

@@ -1,0 +1,49 @@
+#!/bin/bash
+# A study on $nodes Slurm nodes of $gpus GPUs: sbatch this file. Five minutes before the time limit, or when the job is
+# preempted, the driver stops, and the job goes back into the queue; the study continues from its run folders.
+#SBATCH --job-name=portal-$study
+#SBATCH --nodes=$nodes
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=$gpus
+#SBATCH --cpus-per-task=$cpus
+#SBATCH --exclusive
+#SBATCH --signal=B:USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=portal-$study-%j.log
+set -euo pipefail
+
+out=$out
+mkdir -p "$${out}"
+export PORTAL_DATA=$data
+export RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN_PATH="$${out}/.ray-token-$${SLURM_JOB_ID}"
+(umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' > "$${RAY_AUTH_TOKEN_PATH}")
+
+head=$$(scontrol show hostnames "$${SLURM_JOB_NODELIST}" | head -n 1)
+port=$$((20000 + SLURM_JOB_ID % 20000)) # jobs that share a node do not meet
+address="$${head}:$${port}"
+temporary="/tmp/ray-$${SLURM_JOB_ID}"
+srun --nodes=1 --ntasks=1 --nodelist="$${head}" --overlap \
+  ray start --head --node-ip-address="$${head}" --port="$${port}" --temp-dir="$${temporary}" --block &
+until ray health-check --address "$${address}" > /dev/null 2>&1; do sleep 2; done
+if [ "$${SLURM_JOB_NUM_NODES}" -gt 1 ]; then
+  srun --nodes=$$((SLURM_JOB_NUM_NODES - 1)) --ntasks=$$((SLURM_JOB_NUM_NODES - 1)) --exclude="$${head}" --overlap \
+    ray start --address="$${address}" --block &
+fi
+portal cluster wait --address "$${address}" --nodes "$${SLURM_JOB_NUM_NODES}" --timeout 600
+
+RAY_ADDRESS="$${address}" portal sweep run $study --out "$${out}" --wait &
+driver=$$!
+requeue=no
+trap 'requeue=yes; kill -TERM "$${driver}"' USR1
+code=0
+wait "$${driver}" || code=$$?
+if [ "$${requeue}" = yes ]; then
+  wait "$${driver}" || true # the first wait ended with the signal
+  rm -f "$${RAY_AUTH_TOKEN_PATH}"
+  scontrol requeue "$${SLURM_JOB_ID}"
+  exit 0
+fi
+rm -f "$${RAY_AUTH_TOKEN_PATH}"
+exit "$${code}"

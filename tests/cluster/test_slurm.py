@@ -1,0 +1,92 @@
+"""The Slurm script, run by bash on this machine; srun and scontrol do what Slurm's do on one node."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from cluster.render import ClusterSettings, render
+from sweeps.ray_session import RAY_ENVIRONMENT
+from sweeps.study import Study, load_study
+from tests.sweeps.conftest import TINY
+from tests.sweeps.test_launch import wait_for
+
+SRUN = """#!/bin/bash
+while [[ "$1" == --* ]]; do shift; done
+exec "$@"
+"""
+SCONTROL = """#!/bin/bash
+if [ "$1" = show ]; then echo 127.0.0.1; else echo "$@" >> "$REQUEUED"; fi
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """The environment of a job on one node."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {
+        **os.environ,
+        **RAY_ENVIRONMENT,
+        "PATH": path,
+        "PORTAL_CHECKPOINT_S": "0.2",
+        "SLURM_JOB_ID": str(random.randrange(1, 20000)),
+        "SLURM_JOB_NODELIST": "node[1]",
+        "SLURM_JOB_NUM_NODES": "1",
+        "REQUEUED": str(tmp_path / "requeued"),
+    }
+
+
+def start(script: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with script.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(
+            ["bash", str(script)], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def end(job: subprocess.Popen[bytes], script: Path, environment: dict[str, str]) -> str:
+    """What the job printed; then its processes are gone, as Slurm sees to it."""
+    job.wait(timeout=300)
+    with suppress(ProcessLookupError):
+        os.killpg(job.pid, signal.SIGKILL)
+    printed = script.with_suffix(".log").read_text()
+    shutil.rmtree(f"/tmp/ray-{environment['SLURM_JOB_ID']}", ignore_errors=True)
+    return printed
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_a_job_near_its_time_limit_is_requeued_and_continues(slurm: dict[str, str], tmp_path: Path) -> None:
+    study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    study_path.write_text(TINY.replace("epochs: 2", "epochs: 60"))
+    study: Study = load_study(study_path)
+    script = tmp_path / "job.sh"
+    settings = ClusterSettings(study=str(study_path), nodes=1, out=str(out), data=str(tmp_path))
+    script.write_text(render("slurm", settings))
+
+    first = start(script, slurm)
+    wait_for(lambda: list(out.glob("runs/*/DONE.json")) or first.poll() is not None, "a finished run")
+    first.send_signal(signal.SIGUSR1)
+    printed = end(first, script, slurm)
+    done = len(list(out.glob("runs/*/DONE.json")))
+
+    assert first.returncode == 0, printed
+    assert Path(slurm["REQUEUED"]).read_text() == f"requeue {slurm['SLURM_JOB_ID']}\n"
+    assert 0 < done < len(study.runs)
+    assert not list(out.glob(".ray-token-*"))
+    second = start(script, slurm)
+    printed = end(second, script, slurm)
+    assert second.returncode == 0, printed
+    assert (
+        f"{len(study.runs)} of {len(study.runs)} runs done, {len(study.runs) - done} trained now" in printed
+    )

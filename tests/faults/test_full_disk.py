@@ -1,0 +1,107 @@
+"""A disk that is full, read-only or broken at any write: one line, nothing lost, and on it goes later."""
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.cli import main
+from sweeps.launch import run_study
+from sweeps.study import Study
+from tests.faults.counts import LONG
+from tests.sweeps.conftest import Tables, silent, tables_of
+
+STEP = 1_500_000 // LONG
+"""Bytes by which the disk grows after each time that it was full."""
+
+
+pytestmark = pytest.mark.usefixtures("one_core")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={STEP}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_study_on_a_disk_that_fills_up_again_and_again_ends_as_an_unbroken_one(
+    disk: Path,
+    tiny_study: Study,
+    study_path: Path,
+    unbroken: tuple[Path, Tables],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
+    out, size, full = disk / "out", STEP, 0
+    while (code := main(["sweep", "run", str(study_path), "--out", str(out), "--executor", "local"])) != 0:
+        printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("portal: ")]
+        assert code == 2, printed
+        assert len(printed) == 1
+        assert "No space left on device" in printed[0]
+        assert str(disk) in printed[0]
+        full += 1
+        size += STEP
+        assert size < 100_000_000
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+    assert full >= 6
+    found = tables_of(tiny_study, out)
+    assert found.results.equals(unbroken[1].results)
+    assert found.weights == unbroken[1].weights
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+def test_an_error_at_any_flush_is_one_line_and_the_study_goes_on_afterwards(
+    code: int,
+    tiny_study: Study,
+    study_path: Path,
+    unbroken: tuple[Path, Tables],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, flush, at = tmp_path / "out", os.fsync, 0
+    failures = 0
+    for at in range(1, 200, 9):
+        calls = 0
+
+        def fail_once(descriptor: int, at: int = at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise OSError(code, os.strerror(code))
+            flush(descriptor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail_once)
+            ended = main(["sweep", "run", str(study_path), "--out", str(out), "--executor", "local"])
+        printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("portal: ")]
+        if calls < at:
+            break
+        failures += 1
+        assert ended == 2, printed
+        assert len(printed) == 1
+        assert str(out) in printed[0]
+        assert os.strerror(code) in printed[0]
+        assert ("bytes free" in printed[0]) is (code in (errno.ENOSPC, errno.EDQUOT))
+
+    assert failures >= 5
+    assert run_study(tiny_study, out, executor="local", console=silent()).exit_code == 0
+    found = tables_of(tiny_study, out)
+    assert found.results.equals(unbroken[1].results)
+    assert found.weights == unbroken[1].weights

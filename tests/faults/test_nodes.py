@@ -1,0 +1,134 @@
+"""A study on a cluster of several real raylets: nodes die and join, workers die, the tables stay the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.launch import run_study
+from sweeps.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+from sweeps.store import Store
+from sweeps.study import Study, load_study
+from tests.faults.counts import LONG
+from tests.sweeps.conftest import TINY, silent, tables_of
+from tests.sweeps.test_launch import COMMAND, assert_same, wait_for
+
+NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
+
+
+@pytest.fixture
+def study_path(tmp_path: Path) -> Path:
+    """Nine runs that take long enough to be disturbed."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.replace("epochs: 2", "epochs: 30"))
+    return path
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head and two more nodes, one CPU each, as processes of this machine."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="pr-") as folder:
+        for name, value in {**RAY_ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}.items():
+            patch.setenv(name, value)
+        Path(folder, "ray").mkdir()
+        made = Cluster(
+            initialize_head=True,
+            head_node_args={**NODE, "include_dashboard": True},
+        )
+        for _ in range(2):
+            made.add_node(**NODE)
+        yield made
+        made.shutdown()
+
+
+def start(study: Path, out: Path, address: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "RAY_ADDRESS": address, "PORTAL_CHECKPOINT_S": "0.2"}
+    command = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "sweep",
+        "run",
+        str(study),
+        "--out",
+        str(out),
+        "--executor",
+        "plain",
+    ]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def lanes_at_work(store: Store) -> list[int]:
+    return [lane["pid"] for lane in store.read_progress() if "pid" in lane]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_study_on_three_nodes_loses_one_gets_another_and_ends_as_on_one(
+    cluster: Any, study_path: Path, tmp_path: Path
+) -> None:
+    study, out = load_study(study_path), tmp_path / "out"
+    store = Store(out)
+    driver = start(study_path, out, cluster.address)
+    wait_for(lambda: len(lanes_at_work(store)) == 3 or driver.poll() is not None, "three lanes at work")
+    wait_for(lambda: list(out.glob("packs/*/state/*")), "a checkpoint")
+    lost = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
+
+    cluster.remove_node(lost, allow_graceful=False)
+    cluster.add_node(**NODE)
+    _, log = driver.communicate()
+
+    assert driver.returncode == 0, log
+    assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600 * LONG)
+def test_workers_that_are_killed_again_and_again_cost_time_only(
+    cluster: Any, study_path: Path, tmp_path: Path
+) -> None:
+    study_path.write_text(TINY.replace("epochs: 2", "epochs: 60"))
+    study, out = load_study(study_path), tmp_path / "out"
+    store, stop, killed = Store(out), threading.Event(), []
+
+    def kill_now_and_then() -> None:
+        while not stop.wait(3.0):
+            for pid in lanes_at_work(store):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                    break
+
+    killer = threading.Thread(target=kill_now_and_then)
+    launches = 0
+    killer.start()
+    try:
+        while True:
+            launches += 1
+            driver = start(study_path, out, cluster.address)
+            _, log = driver.communicate()
+            if driver.returncode == 0:
+                break
+            assert driver.returncode == 3, log  # runs were given up for now: a launch again takes them up
+            assert launches < 10, log
+    finally:
+        stop.set()
+        killer.join()
+
+    assert len(killed) >= 3
+    assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
+
+
+def unbroken_tables(study: Study, tmp_path: Path) -> Any:
+    assert run_study(study, tmp_path / "alone", executor="local", console=silent()).exit_code == 0
+    return tables_of(study, tmp_path / "alone")
