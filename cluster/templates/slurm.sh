@@ -17,7 +17,7 @@ out=$out
 mkdir -p "$${out}"
 export PORTAL_DATA=$data
 export RAY_AUTH_MODE=token
-export RAY_AUTH_TOKEN_PATH="$${out}/.ray-token-$${SLURM_JOB_ID}"
+export RAY_AUTH_TOKEN_PATH="$${HOME}/.ray-token-$${SLURM_JOB_ID}" # a home that all nodes share
 (umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' > "$${RAY_AUTH_TOKEN_PATH}")
 
 head=$$(scontrol show hostnames "$${SLURM_JOB_NODELIST}" | head -n 1)

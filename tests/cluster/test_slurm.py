@@ -43,6 +43,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         "SLURM_JOB_ID": str(random.randrange(1, 20000)),
         "SLURM_JOB_NODELIST": "node[1]",
         "SLURM_JOB_NUM_NODES": "1",
+        "HOME": str(tmp_path),
         "REQUEUED": str(tmp_path / "requeued"),
     }
 
@@ -83,7 +84,7 @@ def test_a_job_near_its_time_limit_is_requeued_and_continues(slurm: dict[str, st
     assert first.returncode == 0, printed
     assert Path(slurm["REQUEUED"]).read_text() == f"requeue {slurm['SLURM_JOB_ID']}\n"
     assert 0 < done < len(study.runs)
-    assert not list(out.glob(".ray-token-*"))
+    assert not list(tmp_path.glob("**/.ray-token-*"))
     second = start(script, slurm)
     printed = end(second, script, slurm)
     assert second.returncode == 0, printed

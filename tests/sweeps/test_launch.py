@@ -28,6 +28,7 @@ sys.exit(outcome.exit_code)
 """
 COMMAND = "import sys; from portal.cli.app import main; sys.exit(main())"
 PATIENCE_S = 400.0
+SECRET = "hf_notForAnyFileNorLog0123456789"
 
 
 def wait_for(condition, what: str, patience_s: float = PATIENCE_S):
@@ -82,7 +83,7 @@ def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_table
     study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
     study_path.write_text(TINY)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment["PORTAL_CHECKPOINT_S"] = "0.1"
+    environment |= {"PORTAL_CHECKPOINT_S": "0.1", "HF_TOKEN": SECRET, "WANDB_API_KEY": SECRET}
     command = [sys.executable, "-c", COMMAND, "sweep", "run", str(study_path), "--out", str(out)]
 
     def start() -> subprocess.Popen[str]:
@@ -109,6 +110,10 @@ def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_table
     assert lease_after_interrupt == {}
     assert finished.returncode == 0, log
     assert_same(tables_of(tiny_study, out), unbroken[1])
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert (out / "logs" / "ray.log") in written
+    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+    assert SECRET not in log
 
 
 @pytest.mark.ray

@@ -1,7 +1,9 @@
 import pytest
 
+from portal.cli import main
 from portal.devices import find_device
-from sweeps.plan import plan_study
+from sweeps.lanes import WORTH_TRAIN_S, choose_executor
+from sweeps.plan import LANE_PACKS, plan_study
 from sweeps.store import Store
 from sweeps.study import load_study
 from tests.sweeps.conftest import TINY
@@ -88,3 +90,38 @@ def test_the_plan_as_json_counts_what_it_lists(study_path, tmp_path):
 
     assert (value["total"], value["done"], value["missing"]) == (9, 0, 9)
     assert sum(len(pack["runs"]) for pack in value["packs"]) == 9
+
+
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_for_several_lanes_packs_are_small_enough_that_all_have_work(study_path, tmp_path, lanes):
+    study, device = load_study(study_path), find_device("b200")
+    one = plan_study(study, tmp_path / "out", device=device)
+
+    plan = plan_study(study, tmp_path / "out", device=device, lanes=lanes)
+
+    total = sum(pack.cost for pack in plan.packs)
+    assert len(plan.packs) > len(one.packs)
+    assert all(len(pack.runs) == 1 or pack.cost <= total / (LANE_PACKS * lanes) for pack in plan.packs)
+    assert sorted(keys(plan)) == sorted(keys(one))
+
+
+def test_a_plan_for_several_devices_says_how_long_they_take(study_path, tmp_path, capsys):
+    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path / "out"), "--device", "b200"]
+
+    assert main([*command, "--count", "3"]) == 0
+    printed = capsys.readouterr().out
+    schedule = plan_study(
+        load_study(study_path), tmp_path / "out", device=find_device("b200"), lanes=3
+    ).schedule(3)
+    assert "on 3 devices: " in printed
+    assert f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible" in printed
+    assert "executor auto: plain" in printed
+    assert main([*command, "--count", "0"]) == 2
+    assert "--count 0: at least 1" in capsys.readouterr().err
+
+
+def test_auto_takes_train_where_its_start_is_a_small_part():
+    assert choose_executor("auto", WORTH_TRAIN_S - 1) == "plain"
+    assert choose_executor("auto", WORTH_TRAIN_S) == "train"
+    assert choose_executor("auto", None) == "train"
+    assert choose_executor("local", WORTH_TRAIN_S) == "local"
