@@ -37,14 +37,11 @@ def submit(address: str, study: str, *, out: str, executor: str, name: str) -> s
         )
 
 
-def status(address: str, job: str) -> str:
-    """PENDING, RUNNING, SUCCEEDED, FAILED (the driver's exit code was not 0) or STOPPED."""
-    with _client(address) as client:
-        return str(client.get_job_status(job).value)
-
-
 def logs(address: str, job: str, *, follow: bool, write: Callable[[str], None]) -> str:
-    """Write what the job has printed, and with `follow` all it prints until it ends; its status then."""
+    """Write what the job has printed, and with `follow` all it prints until it ends; its status then.
+
+    PENDING, RUNNING, SUCCEEDED, FAILED (the driver's exit code was not 0) or STOPPED.
+    """
     written = 0
     with _client(address) as client:
         while True:

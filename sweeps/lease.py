@@ -70,7 +70,7 @@ class Lease:
             _write_beat(self._out, self.token, count)
             if _cancelled(self._out) == self.token:
                 _cancel_path(self._out).unlink(missing_ok=True)
-                os.kill(os.getpid(), signal.SIGTERM)  # Ray's session makes an interrupt of it
+                os.kill(os.getpid(), signal.SIGTERM)  # termination_interrupts makes Ctrl-C of it
 
 
 def acquire(out: Path, *, waiting: Callable[[str], None] | None = None) -> Lease:

@@ -11,6 +11,7 @@ from portal.suites import Suite
 from sweeps.lane_log import lane_log
 from sweeps.lease import acquire
 from sweeps.prepare import prepare_rows
+from sweeps.ray_session import termination_interrupts
 from sweeps.store import Store, check_writable, pack_key
 from sweeps.worker import LaneJob, PackJob, run_lane
 
@@ -38,7 +39,7 @@ def run_local(
         return
     data = left[0].data
     started = time.monotonic()
-    with acquire(out) as lease:
+    with acquire(out) as lease, termination_interrupts():
         store.clear_session_files()
         rows = prepare_rows(
             suite,

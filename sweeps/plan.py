@@ -1,5 +1,6 @@
 """`Plan`: what a study still has to do, in packs, in the order in which they start. All checks are here."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -260,7 +261,7 @@ def _packs(
     lanes: int,
 ) -> tuple[PlannedPack, ...]:
     left_cost = sum(cost for key, cost in costs.items() if key not in finished)
-    most_cost = left_cost / (LANE_PACKS * lanes) if lanes > 1 else left_cost
+    most_cost = left_cost / (LANE_PACKS * lanes) if lanes > 1 else math.inf
 
     def fits(runs: Sequence[RunConfig]) -> bool:
         if sum(costs[run.key] for run in runs if run.key not in finished) > most_cost:

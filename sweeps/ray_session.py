@@ -123,7 +123,7 @@ def _describe_cluster() -> RaySession:
 
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt; set after ray.init, whose own handler aborts the process."""
+    """SIGTERM raises KeyboardInterrupt; to be set again after ray.init, whose own handler aborts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -158,23 +158,18 @@ def test_gc_says_what_can_go_and_deletes_it_when_told(
 RUN = "import sys; from portal.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
+def run_command(study: Path, out: Path) -> list[str]:
+    """`portal sweep run` in a process of its own, without Ray."""
+    options = ["sweep", "run", str(study), "--out", str(out), "--executor", "local"]
+    return [sys.executable, "-c", RUN, *options]
+
+
 @pytest.mark.usefixtures("one_core")
 def test_cancel_stops_the_driver_and_a_launch_again_gives_the_same_tables(
     tiny_study: Study, study_path: Path, unbroken: tuple[Path, Tables], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-c",
-        RUN,
-        "sweep",
-        "run",
-        str(study_path),
-        "--out",
-        str(out),
-        "--executor",
-        "local",
-    ]
+    command = run_command(study_path, out)
     driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(out.glob("packs/*/pack.json")) and driver.poll() is None:
         time.sleep(0.05)
@@ -197,18 +192,7 @@ def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
     (run, *_) = tiny_study.runs
     (Store(finished).run_folder(run.key) / "DONE.json").unlink()
     lease = acquire(finished)
-    command = [
-        sys.executable,
-        "-c",
-        RUN,
-        "sweep",
-        "run",
-        str(study_path),
-        "--out",
-        str(finished),
-        "--executor",
-        "local",
-    ]
+    command = run_command(study_path, finished)
     refused = subprocess.run(command, capture_output=True, text=True)
     waiting = subprocess.Popen(
         [*command, "--wait"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
