@@ -7,14 +7,23 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import demo, generation, lora, pack_scaling, scoring, training_round
+from benchmarks import (
+    demo,
+    generation,
+    lora,
+    pack_scaling,
+    scoring,
+    simulation,
+    study_scaling,
+    training_round,
+)
 from benchmarks.comparison import Comparison
 from benchmarks.machine import describe_machine
 from benchmarks.table import publish, render
@@ -29,7 +38,12 @@ COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
     "scoring": scoring.scoring,
     "demo": demo.demo,
 }
-NAMES = (*COMPARISONS, "pack-scaling")
+SCALES: dict[str, Callable[[], Sequence[Any]]] = {
+    "pack-scaling": pack_scaling.pack_scaling,
+    "study-scaling": study_scaling.study_scaling,
+    "simulation": simulation.simulation,
+}
+NAMES = (*COMPARISONS, *SCALES)
 
 
 def main() -> None:
@@ -68,7 +82,7 @@ def _run(name: str, out: Path) -> None:
     if name in COMPARISONS:
         record["comparisons"] = [line.to_json() for line in COMPARISONS[name]()]
     else:
-        record["points"] = [asdict(point) for point in pack_scaling.pack_scaling()]
+        record["points"] = [asdict(point) for point in SCALES[name]()]
     (out / f"{name}.json").write_text(json.dumps(record, indent=1))
 
 

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 REPEATS = 5
 
@@ -50,3 +51,11 @@ def ratio(ours: list[float], theirs: list[float]) -> Ratio:
         statistics.median(theirs),
         len(values),
     )
+
+
+def peak_bytes() -> float:
+    """The largest resident set of this process since the peak was last reset."""
+    (line,) = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    ]
+    return 1024.0 * float(line.split()[1])

@@ -10,6 +10,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.measure import peak_bytes
 from benchmarks.runs import make_run
 from benchmarks.sample import as_table, draw
 from portal.bases import load_base
@@ -62,7 +63,7 @@ def measure(name: str, size: int) -> Point:
     runs = [make_run("lora", base, (task,), size=BATCH, seed=seed, train=train) for seed in range(size)]
     score_rows(base, rows.rows(task, "train"))  # the weights are read from disk when they are first used
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
-    before = _peak_bytes()
+    before = peak_bytes()
     pack = Pack(
         {base.name: base},
         {base.name: rows},
@@ -83,17 +84,9 @@ def measure(name: str, size: int) -> Point:
         name,
         size,
         median(spent[2:]),
-        _peak_bytes() - before,
+        peak_bytes() - before,
         predicted.peak(tokens, answers) - predicted.base,
     )
-
-
-def _peak_bytes() -> float:
-    """The largest resident set of this process since the peak was last reset."""
-    (line,) = [
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-    ]
-    return 1024.0 * float(line.split()[1])
 
 
 if __name__ == "__main__":

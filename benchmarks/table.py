@@ -1,16 +1,17 @@
-"""The table of all benchmarks as Markdown, with the machine and the date."""
+"""The tables of all benchmarks as Markdown, with the machine and the date."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks import pack_scaling, simulation, study_scaling
 from benchmarks.comparison import HEADERS, Comparison, seconds
-from benchmarks.pack_scaling import Point, slope_bytes
+from sweeps.forecast import duration
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
 
 
 def render(records: Sequence[Mapping[str, Any]]) -> str:
-    """One table of comparisons, then the pack's cost by size."""
+    """One table of comparisons, then what packs and studies cost by size, then predicted makespans."""
     machines = {tuple(sorted(record["machine"].items())): record["machine"] for record in records}
     lines = [_caption(machine) for machine in machines.values()]
     dates = sorted({record["date"] for record in records})
@@ -19,9 +20,14 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     lines += _table(HEADERS, [comparison.cells() for comparison in comparisons])
     notes = [f"- {each.what}: {each.note}." for each in comparisons if each.note]
     lines += ["", *notes] if notes else []
-    points = [Point(**point) for record in records for point in record.get("points", [])]
-    for base in dict.fromkeys(point.base for point in points):
-        lines += ["", *_scaling(base, [point for point in points if point.base == base])]
+    points = {record["name"]: record["points"] for record in records if "points" in record}
+    packs = [pack_scaling.Point(**point) for point in points.get("pack-scaling", [])]
+    for base in dict.fromkeys(point.base for point in packs):
+        lines += ["", *_packs(base, [point for point in packs if point.base == base])]
+    if studies := [study_scaling.Point(**point) for point in points.get("study-scaling", [])]:
+        lines += ["", *_studies(studies)]
+    if simulated := [simulation.Point(**point) for point in points.get("simulation", [])]:
+        lines += ["", *_simulated(simulated)]
     return "\n".join(lines) + "\n"
 
 
@@ -44,7 +50,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _scaling(base: str, points: Sequence[Point]) -> list[str]:
+def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:
     rows = [
         (
             str(point.size),
@@ -56,9 +62,57 @@ def _scaling(base: str, points: Sequence[Point]) -> list[str]:
         for point in points
     ]
     headers = ("learners", "a step", "a learner's share", "peak memory beside the base", "predicted")
-    slope = slope_bytes(list(points)) / 2**20
+    slope = pack_scaling.slope_bytes(list(points)) / 2**20
     return [
         f"A pack on {base} as it grows (LoRA r8 on q and v, one task, 4 rows): {slope:.2f} MiB a learner.",
         "",
         *_table(headers, rows),
     ]
+
+
+def _studies(points: Sequence[study_scaling.Point]) -> list[str]:
+    rows = [
+        (
+            str(point.size),
+            seconds(point.wall_s),
+            seconds(point.driver_s),
+            f"{point.peak_bytes / 2**20:.0f} MiB",
+        )
+        for point in points
+    ]
+    wall_s, driver_s = study_scaling.growth(list(points))
+    met = wall_s < study_scaling.TARGET_S and points[-1].peak_bytes < study_scaling.TARGET_BYTES
+    return [
+        "A study of runs of one step each, two lanes on a local Ray: another run adds "
+        f"{seconds(wall_s)} of wall time, {seconds(driver_s)} of the driver's CPU time among it "
+        f"(target: under {seconds(study_scaling.TARGET_S)} a run, the driver under 1 GiB: {_met(met)}).",
+        "",
+        *_table(("runs", "wall time", "the driver's CPU time", "the driver's peak memory"), rows),
+    ]
+
+
+def _simulated(points: Sequence[simulation.Point]) -> list[str]:
+    ratios = [point.makespan_s / point.lower_bound_s for point in points]
+    rows = [
+        (
+            f"{point.runs:,}",
+            str(point.gpus),
+            f"{point.packs:,}",
+            duration(point.makespan_s / 3600),
+            duration(point.lower_bound_s / 3600),
+            f"{ratio:.3f}" + ("" if ratio <= simulation.TARGET else " (not met)"),
+            seconds(point.plan_s),
+        )
+        for point, ratio in zip(points, ratios, strict=True)
+    ]
+    return [
+        "The paper's whole study (shipped as `paper`), and the same with seeds for 50,000 runs, on B200s as "
+        "the cost model has them: from start to end, beside the least that any order could take "
+        f"(target: at most {simulation.TARGET} times as much).",
+        "",
+        *_table(("runs", "GPUs", "packs", "makespan", "lower bound", "ratio", "planning took"), rows),
+    ]
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "not met"

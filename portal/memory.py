@@ -68,7 +68,7 @@ def footprint(
     itself = _measure_base(base)
     return Footprint(
         base=(1 + copies) * base_bytes(base, runs[0].bases[0].precision, on_gpu=on_gpu),
-        learners=sum(_learner_bytes(run, itself.groups(run.adapter), itself.num_layers) for run in runs),
+        learners=sum(_learner_bytes(run, _groups(base, run.adapter), itself.num_layers) for run in runs),
         per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, on_gpu, activations),
         per_answer_token=itself.vocabulary * _FP32 * _LOGIT_COPIES,
     )
@@ -97,9 +97,6 @@ class _Measured:
     vocabulary: int
     sites: tuple[Any, ...]
 
-    def groups(self, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
-        return () if adapter is None else group_sites(self.sites, adapter.modules)
-
 
 @lru_cache(maxsize=64)
 def _measure_base(base: str) -> _Measured:
@@ -115,6 +112,11 @@ def _measure_base(base: str) -> _Measured:
         text.vocab_size,
         find_sites(model, path),
     )
+
+
+@lru_cache(maxsize=1024)
+def _groups(base: str, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
+    return () if adapter is None else group_sites(_measure_base(base).sites, adapter.modules)
 
 
 def _meta_model(base: str, dtype: torch.dtype) -> Any:

@@ -15,8 +15,10 @@ from portal.memory import Footprint, base_bytes, decoder_shape, footprint
 from portal.score import MAX_TOKENS
 from sweeps.work import Work
 
-START_S = 60.0
-"""Seconds to start a process and load a base, which a run alone pays each time."""
+START_S = 30.0
+"""Seconds until a new process can load a base: a Ray Train worker takes 20, then torch is imported."""
+READ_BYTES_PER_S = 1e9
+"""Of a base's weights, from shared storage or a disk."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
 
@@ -45,6 +47,12 @@ def forecast(
         seconds += _seconds(own_runs, own_works, base, device, activations)
         alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
     return Forecast(memory, flops, seconds / 3600, alone / 3600)
+
+
+def load_seconds(run: RunConfig, device: Device) -> float:
+    """To read the weights of the run's bases."""
+    weights = sum(base_bytes(ref.name, ref.precision, on_gpu=device.is_gpu) for ref in run.bases)
+    return weights / READ_BYTES_PER_S
 
 
 def duration(hours: float) -> str:
@@ -161,4 +169,5 @@ def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> flo
     one = replace(
         work, rows_per_step=work.rows_per_step / parts, tasks=1, scored_tokens=work.scored_tokens / parts
     )
-    return START_S + parts * _seconds([run], [one], base, device)
+    start = START_S + load_seconds(run, device)
+    return start + parts * _seconds([run], [one], base, device)

@@ -92,10 +92,7 @@ def _run_rounds(
         idle = 0
         while idle < MAX_IDLE_ROUNDS and any(_can_run(pack, store) for pack in plan.packs):
             before = [store.pack_progress(pack.key) for pack in plan.packs]
-            jobs = [
-                _lane_job(plan, store, token, lane, packs, rows, session.device)
-                for lane, packs in enumerate(plan.lanes(lanes))
-            ]
+            jobs = _lane_jobs(plan, store, token, lanes, rows, session.device)
             run_lanes(jobs, executor=executor, session=session, scratch=store.out / "scratch" / token)
             errors = [error for job in jobs if (error := store.lane_error(job.lane))]
             idle = idle + 1 if [store.pack_progress(pack.key) for pack in plan.packs] == before else 0
@@ -126,8 +123,7 @@ def _run_here(study: Study, store: Store, token: str, console: Console, threads:
     rows = _prepare(study, store, console)
     plan, _ = _plan_lanes(study, store, 1, find_device("cpu"))
     with ProgressLine(plan, store, console):
-        (packs,) = plan.lanes(1)
-        job = _lane_job(plan, store, token, 0, packs, rows, "cpu")
+        (job,) = _lane_jobs(plan, store, token, 1, rows, "cpu")
         with lane_log(store.log_path(job.lane)):
             run_lane(replace(job, threads=threads), lambda finished: None)
 
@@ -150,29 +146,28 @@ def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
     return rows
 
 
-def _lane_job(
-    plan: Plan,
-    store: Store,
-    token: str,
-    lane: int,
-    packs: list[PlannedPack],
-    rows: dict[str, Path],
-    device: str,
-) -> LaneJob:
-    return LaneJob(
-        out=str(store.out.resolve()),
-        token=token,
-        lane=lane,
-        packs=tuple(_pack_job(plan, pack) for pack in packs),
-        rows={base: str(folder.resolve()) for base, folder in rows.items()},
-        device=device,
-        activations=plan.study.settings.activations,
-    )
+def _lane_jobs(
+    plan: Plan, store: Store, token: str, lanes: int, rows: dict[str, Path], device: str
+) -> list[LaneJob]:
+    """One a lane; what they say of a pack is one object for all."""
+    packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
+    return [
+        LaneJob(
+            out=str(store.out.resolve()),
+            token=token,
+            lane=lane,
+            packs=tuple(packs[pack.key] for pack in order),
+            rows={base: str(folder.resolve()) for base, folder in rows.items()},
+            device=device,
+            activations=plan.study.settings.activations,
+        )
+        for lane, order in enumerate(plan.lanes(lanes))
+    ]
 
 
 def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
     keys = tuple(run.key for run in pack.runs)
-    return PackJob(pack.key, pack.stage, keys, pack.needs, plan.forward_tokens(pack))
+    return PackJob(pack.key, pack.stage, keys, pack.needs, pack.bases, plan.forward_tokens(pack))
 
 
 def _can_run(pack: PlannedPack, store: Store) -> bool:

@@ -57,7 +57,7 @@ def run_local(
             out=str(out),
             token=lease.token,
             lane=0,
-            packs=(PackJob(pack_key(keys), 1, keys, needs),),
+            packs=(PackJob(pack_key(keys), 1, keys, needs, tuple(rows)),),
             rows={base: str(folder) for base, folder in rows.items()},
             sources={digest: str(folder) for digest, folder in (sources or {}).items()},
             device=device,

@@ -17,15 +17,27 @@ from portal.lora_transfer import check_transfer
 from portal.sites import check_rank
 from portal.suites import Suite
 from portal.tasks.example import SPLITS
-from sweeps.forecast import START_S, Forecast, duration, forecast, forward_tokens, peak_memory
+from sweeps.forecast import (
+    START_S,
+    Forecast,
+    duration,
+    forecast,
+    forward_tokens,
+    load_seconds,
+    peak_memory,
+)
 from sweeps.packing import group_packs
-from sweeps.schedule import Schedule, Task, play
+from sweeps.schedule import Schedule, Task, earliest_finish, play
 from sweeps.store import Store, check_writable
 from sweeps.study import Study, stage_of
 from sweeps.work import Estimate, Work
 
-LANE_PACKS = 3
-"""Packs a lane has at least, as far as there are runs: the last ones to end are not all of a lane's work."""
+LANE_PACKS = (3, 4, 6, 8, 12)
+"""Packs a lane has at least, as far as there are runs: the last ones to end are not all of a lane's work.
+
+Smaller packs spread more evenly and share fewer launches; the number that is predicted to end first is taken.
+"""
+_LOAD_SHARE = 0.1  # of a mean pack that loading its base takes, where the device is not known
 STAGE_NAMES = {1: "train", 2: "port"}
 
 
@@ -70,21 +82,65 @@ class Plan:
     costs: dict[str, float]  # of every run, by key
     works: dict[str, Work]  # of every run, by key
 
-    def on(self, device: Device, lanes: int = 1) -> "Plan":
-        """The same runs in packs for so many lanes on another device; only recorded packs are read again."""
-        packs = _packs(
-            self.study, self.out, {*self.done, *self.failed}, self.costs, self.works, device, lanes
-        )
-        return replace(self, device=device, packs=packs)
+    def on(self, device: Device | None, lanes: int = 1) -> "Plan":
+        """The same runs in packs for so many lanes of another device; only recorded packs are read again."""
+        recorded = Store(self.out).recorded_packs()
+        limits = [math.inf]
+        if lanes > 1:
+            finished = {*self.done, *self.failed}
+            cost = sum(cost for key, cost in self.costs.items() if key not in finished)
+            limits = [cost / (parts * lanes) for parts in LANE_PACKS]
+        plans = [replace(self, device=device, packs=self._packs(recorded, device, limit)) for limit in limits]
+        return min(plans, key=lambda plan: plan._makespan(lanes)) if len(plans) > 1 else plans[0]
+
+    def _packs(
+        self, recorded: Mapping[str, Sequence[str]], device: Device | None, most_cost: float
+    ) -> tuple[PlannedPack, ...]:
+        """What is left, in packs of at most so much cost that fit the device's memory."""
+        finished = {*self.done, *self.failed}
+
+        def fits(runs: Sequence[RunConfig]) -> bool:
+            if sum(self.costs[run.key] for run in runs if run.key not in finished) > most_cost:
+                return False
+            if device is None:
+                return True
+            works = self._works(runs)
+            return peak_memory(runs, works, device, self.study.settings.activations) <= device.budget_bytes
+
+        packs = []
+        for key, members in group_packs(self.study, recorded, fits):
+            left = tuple(run for run in members if run.key not in finished)
+            if left:
+                keys, cost = tuple(run.key for run in members), sum(self.costs[run.key] for run in left)
+                packs.append(PlannedPack(key, stage_of(left[0]), keys, left, cost))
+        return tuple(sorted(packs, key=lambda pack: (_urgency(pack), -pack.cost, pack.key)))
 
     @cached_property
     def missing(self) -> tuple[RunConfig, ...]:
         return tuple(run for pack in self.packs for run in pack.runs)
 
     def lanes(self, count: int) -> list[list[PlannedPack]]:
-        """`count` lanes: every lane prefers the packs of its own bases, then helps with the rest.
+        """`count` lanes, each with all packs in the order in which it prefers them.
 
-        Bases go by their cost to the lane that has the least so far; all lanes list all packs.
+        Of two plans, the one that is predicted to end first: packs that go where they end first, or lanes
+        that keep to their own bases.
+        """
+        tasks = self._tasks()
+        packs = {pack.key: pack for pack in self.packs}
+        own_bases = [[tasks[pack.key] for pack in lane] for lane in self._by_bases(count)]
+        plans = [own_bases, earliest_finish(list(tasks.values()), count)]
+        best = min(plans, key=lambda lanes: play(lanes).makespan)
+        return [[packs[task.key] for task in lane] for lane in best]
+
+    def _makespan(self, count: int) -> float:
+        """Predicted seconds of so many lanes, or units of cost without a device."""
+        tasks = self._tasks()
+        return play([[tasks[pack.key] for pack in lane] for lane in self.lanes(count)]).makespan
+
+    def _by_bases(self, count: int) -> list[list[PlannedPack]]:
+        """Every lane prefers the packs of its own bases, then helps with the rest.
+
+        Bases go by their cost to the lane that has the least so far.
         """
         by_bases: dict[tuple[str, ...], list[PlannedPack]] = {}
         for pack in self.packs:
@@ -92,14 +148,13 @@ class Plan:
         groups = sorted(
             by_bases.values(), key=lambda packs: (packs[0].stage, -sum(pack.cost for pack in packs))
         )
-        own: list[list[PlannedPack]] = [[] for _ in range(count)]
+        own: list[set[tuple[str, ...]]] = [set() for _ in range(count)]
+        load = [0.0] * count
         for packs in groups:
-            least = min(own, key=lambda lane: sum(pack.cost for pack in lane))
-            least.extend(packs)
-        return [
-            sorted(self.packs, key=lambda pack: (_urgency(pack), pack not in lane, -pack.cost, pack.key))
-            for lane in own
-        ]
+            least = min(range(count), key=lambda lane: load[lane])
+            own[least].add(packs[0].bases)
+            load[least] += sum(pack.cost for pack in packs)
+        return [sorted(self.packs, key=lambda pack: (_urgency(pack), pack.bases not in lane)) for lane in own]
 
     @cached_property
     def forecasts(self) -> list[Forecast]:
@@ -126,25 +181,36 @@ class Plan:
 
     def totals(self) -> tuple[float, float]:
         """Device-hours as packed, each base loaded once, and with every run in a process of its own."""
-        starts = START_S / 3600 * len({pack.bases for pack in self.packs})
-        return starts + sum(each.hours for each in self.forecasts), sum(
-            each.hours_alone for each in self.forecasts
-        )
+        assert self.device is not None, "a plan without a device predicts nothing"
+        loads = {pack.bases: load_seconds(pack.runs[0], self.device) for pack in self.packs}
+        packed = (START_S + sum(loads.values())) / 3600 + sum(each.hours for each in self.forecasts)
+        return packed, sum(each.hours_alone for each in self.forecasts)
 
     def schedule(self, lanes: int) -> Schedule:
         """What is left, played through on so many lanes of the plan's device."""
-        hours = {pack.key: each.hours for pack, each in zip(self.packs, self.forecasts, strict=True)}
+        assert self.device is not None, "a plan without a device predicts nothing"
+        tasks = self._tasks()
+        return play([[tasks[pack.key] for pack in lane] for lane in self.lanes(lanes)], start_s=START_S)
+
+    def _tasks(self) -> dict[str, Task]:
+        """The packs by key, in seconds; without a device in units of their cost."""
+        if self.device is None:
+            lengths = [pack.cost for pack in self.packs]
+            loads = [_LOAD_SHARE * sum(lengths) / max(1, len(lengths))] * len(lengths)
+        else:
+            lengths = [3600 * each.hours for each in self.forecasts]
+            loads = [load_seconds(pack.runs[0], self.device) for pack in self.packs]
         makers = {run.key: pack.key for pack in self.packs for run in pack.runs}
-        tasks = {
+        return {
             pack.key: Task(
                 pack.key,
-                3600 * hours[pack.key],
+                length,
                 pack.bases,
                 tuple(dict.fromkeys(makers[need] for need in pack.needs if need in makers)),
+                load,
             )
-            for pack in self.packs
+            for pack, length, load in zip(self.packs, lengths, loads, strict=True)
         }
-        return play([[tasks[pack.key] for pack in lane] for lane in self.lanes(lanes)], load_s=START_S)
 
     def lane_seconds(self, lanes: int) -> float | None:
         """Predicted seconds of a lane when so many share what is left; None without a device."""
@@ -247,37 +313,7 @@ def plan_study(study: Study, out: Path, *, device: Device | None = None, lanes: 
     finished = {*done, *failed}
     for name in dict.fromkeys(ref.name for run in study.runs if run.key not in finished for ref in run.bases):
         load_tokenizer(name)  # one of another base is refused
-    packs = _packs(study, out, finished, costs, works, device, lanes)
-    return Plan(study, out, device, done, failed, packs, costs, works)
-
-
-def _packs(
-    study: Study,
-    out: Path,
-    finished: set[str],
-    costs: Mapping[str, float],
-    works: Mapping[str, Work],
-    device: Device | None,
-    lanes: int,
-) -> tuple[PlannedPack, ...]:
-    left_cost = sum(cost for key, cost in costs.items() if key not in finished)
-    most_cost = left_cost / (LANE_PACKS * lanes) if lanes > 1 else math.inf
-
-    def fits(runs: Sequence[RunConfig]) -> bool:
-        if sum(costs[run.key] for run in runs if run.key not in finished) > most_cost:
-            return False
-        if device is None:
-            return True
-        own = [works[run.key] for run in runs]
-        return peak_memory(runs, own, device, study.settings.activations) <= device.budget_bytes
-
-    packs = []
-    for key, members in group_packs(study, Store(out).recorded_packs(), fits):
-        left = tuple(run for run in members if run.key not in finished)
-        if left:
-            keys = tuple(run.key for run in members)
-            packs.append(PlannedPack(key, stage_of(left[0]), keys, left, sum(costs[run.key] for run in left)))
-    return tuple(sorted(packs, key=lambda pack: (_urgency(pack), -pack.cost, pack.key)))
+    return Plan(study, out, device, done, failed, (), costs, works).on(device, lanes)
 
 
 def _check_shapes(study: Study) -> None:

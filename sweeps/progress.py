@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sweeps.plan import STAGE_NAMES, Plan
-from sweeps.store import Store
+from sweeps.store import FinishedRuns, Store
 from sweeps.study import stage_of
 
 REFRESH_S = 1.0
@@ -39,26 +39,26 @@ class StageState:
         return "  ".join(parts)
 
 
-def stage_states(plan: Plan, store: Store) -> list[StageState]:
+def stage_states(plan: Plan, store: Store, finished: FinishedRuns) -> list[StageState]:
     """Every stage of the study, read from markers and the lanes' progress files."""
     lanes = store.read_progress()
     steps: dict[str, list[int]] = {
         key: value for lane in lanes for key, value in lane.get("runs", {}).items()
     }
-    finished = {run.key for run in plan.missing if store.is_finished(run.key)} | {*plan.done, *plan.failed}
     states = []
     for stage in STAGE_NAMES:
         runs = [run.key for run in plan.study.runs if stage_of(run) == stage]
         if not runs:
             continue
         total = sum(plan.costs[key] for key in runs)
-        made = sum(plan.costs[key] * (1.0 if key in finished else _share(steps.get(key))) for key in runs)
+        ended = {key for key in runs if key in finished}
+        made = sum(plan.costs[key] * (1.0 if key in ended else _share(steps.get(key))) for key in runs)
         active = [lane for lane in lanes if lane.get("stage") == stage]
         losses = [lane["loss"] for lane in active if lane["loss"] is not None]
         states.append(
             StageState(
                 stage=stage,
-                done=sum(key in finished for key in runs),
+                done=len(ended),
                 total=len(runs),
                 share=made / total,
                 steps_per_s=sum(lane["steps_per_s"] for lane in active),
@@ -73,6 +73,7 @@ class ProgressLine:
 
     def __init__(self, plan: Plan, store: Store, console: Console) -> None:
         self._plan, self._store, self._console = plan, store, console
+        self._finished = FinishedRuns(store, (*plan.done, *plan.failed))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="portal-progress", daemon=True)
         self._first: dict[
@@ -109,7 +110,7 @@ class ProgressLine:
             tasks: dict[int, Any] = {}
             while True:
                 last = self._stop.is_set()
-                for state in stage_states(self._plan, self._store):
+                for state in stage_states(self._plan, self._store, self._finished):
                     if state.stage not in tasks:
                         name = STAGE_NAMES[state.stage]
                         tasks[state.stage] = progress.add_task(name, total=1.0, text="")
@@ -124,7 +125,7 @@ class ProgressLine:
         while True:
             last = self._stop.is_set()
             now = time.monotonic()
-            for state in stage_states(self._plan, self._store):
+            for state in stage_states(self._plan, self._store, self._finished):
                 done, at = shown.get(state.stage, (-1, 0.0))
                 ended = state.done == state.total and done != state.done
                 moving = state.steps_per_s or state.done > max(done, 0)

@@ -245,6 +245,22 @@ class Store:
         return [record for record in records if record is not None]
 
 
+class FinishedRuns:
+    """Which runs are finished, as one driver's lanes and progress ask again and again.
+
+    A run that was finished once is not looked up again: only another launch forgets a failure.
+    """
+
+    def __init__(self, store: Store, known: Iterable[str] = ()) -> None:
+        self._store = store
+        self._known = set(known)
+
+    def __contains__(self, key: str) -> bool:
+        if key not in self._known and self._store.is_finished(key):
+            self._known.add(key)
+        return key in self._known
+
+
 def pack_key(keys: Sequence[str]) -> str:
     """Identity of a pack: the runs in it, in order."""
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]

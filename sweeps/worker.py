@@ -28,7 +28,7 @@ from portal.pack import Pack
 from portal.rows import RowTable, read_cache
 from sweeps.lease import Fence
 from sweeps.pack_state import PackState
-from sweeps.store import Claim, Store
+from sweeps.store import Claim, FinishedRuns, Store
 
 POLL_S = 0.5
 CHECKPOINT_S = 60.0
@@ -52,12 +52,13 @@ def checkpoint_interval_s() -> float:
 
 @dataclass(frozen=True)
 class PackJob:
-    """A pack as a worker needs it. `needs` are the source runs to wait for."""
+    """A pack as a worker needs it: `bases` by name, and in `needs` the source runs to wait for."""
 
     key: str
     stage: int
     runs: tuple[str, ...]
     needs: tuple[str, ...]
+    bases: tuple[str, ...]
     max_tokens: Mapping[str, int] = field(default_factory=dict)  # of one forward, by base
 
 
@@ -86,16 +87,18 @@ def run_lane(job: LaneJob, report: Callable[[int], None]) -> None:
     torch.set_num_threads(job.threads)
     store, attempt = Store(Path(job.out)), secrets.token_hex(8)
     fence = Fence(store.out, job.token)
+    done = FinishedRuns(store, job.sources)
+    left = list(job.packs)
     taken: set[str] = set()
+    awaited: set[str] = set()
     finished = 0
     while True:
         fence.check()
-        waiting = False
-        for pack in job.packs:
-            if all(store.is_finished(key) for key in pack.runs):
-                continue
-            if not all(store.is_finished(key) or key in job.sources for key in pack.needs):
-                waiting = True
+        waiting: list[PackJob] = []
+        left = [pack for pack in left if not all(key in done for key in pack.runs)]
+        for pack in left:
+            if not all(key in done for key in pack.needs):
+                waiting.append(pack)
                 continue
             claim = store.claim(job.token, pack.key, job.lane, attempt)
             if claim is not None and pack.key not in taken:
@@ -108,6 +111,9 @@ def run_lane(job: LaneJob, report: Callable[[int], None]) -> None:
             store.write_progress(job.lane, {})
             if not waiting:
                 return
+            if waiting[0].key not in awaited:
+                awaited.add(waiting[0].key)
+                _load_ahead(job, waiting, store)
             time.sleep(POLL_S)
 
 
@@ -275,6 +281,23 @@ def _load_base(ref: BaseRef, device: str, store: Store) -> Base:
             store.check_weights(ref, digest)
         _bases[identity] = base
     return _bases[identity]
+
+
+def _load_ahead(job: LaneJob, waiting: Sequence[PackJob], store: Store) -> None:
+    """The bases of the first pack that waits, unless those that are loaded are another's.
+
+    A base that cannot be loaded is left to the pack, whose runs fail of it.
+    """
+    loaded = {ref.name for ref, _ in _bases}
+    if any(set(pack.bases) == loaded for pack in waiting):
+        return
+    refs = store.read_run(waiting[0].runs[0]).bases
+    _forget_bases({(ref, job.device) for ref in refs})
+    for ref in refs:
+        try:
+            _load_base(ref, job.device, store)
+        except ValueError as error:
+            _log.warning("base %s cannot be loaded ahead: %s", ref.name, error)
 
 
 def _forget_bases(kept: set[tuple[BaseRef, str]]) -> None:

@@ -7,6 +7,8 @@ import pytest
 from benchmarks.comparison import Comparison, seconds
 from benchmarks.measure import Ratio, ratio, take_turns
 from benchmarks.pack_scaling import Point, slope_bytes
+from benchmarks.simulation import Point as SimulatedPoint
+from benchmarks.study_scaling import Point as StudyPoint
 from benchmarks.table import BEGIN, END, publish, render
 
 
@@ -62,7 +64,19 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     machine = {"processor": "some CPU", "cores": "2", "memory": "24 GiB", "torch": "2.13"}
     records = [
         {"machine": machine, "date": "2026-11-25", "comparisons": [line.to_json()]},
-        {"machine": machine, "date": "2026-11-26", "points": [vars(point) for point in points]},
+        *(
+            {
+                "machine": machine,
+                "date": "2026-11-26",
+                "name": name,
+                "points": [vars(point) for point in each],
+            }
+            for name, each in {
+                "pack-scaling": points,
+                "study-scaling": [StudyPoint(size, 5 + 0.02 * size, 0.01 * size, 6e8) for size in (1, 2)],
+                "simulation": [SimulatedPoint(9, 3, 0.5, gpus, 106, 100) for gpus in (4, 8)],
+            }.items()
+        ),
     ]
 
     table = render(records)
@@ -72,6 +86,8 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert "Measured 2026-11-25 to 2026-11-26." in table
     assert "| a step | a peer | at least 2x | 10 ms | 25 ms | 2.50x (2.00-4.00) | 5 |" in table
     assert "- a step: all equal." in table
+    assert "another run adds 20 ms of wall time, 10 ms of the driver's CPU time" in table
+    assert "| 9 | 8 | 3 | 1.8 min | 1.7 min | 1.060 (not met) | 500 ms |" in table
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
     assert publish(page, table) == page

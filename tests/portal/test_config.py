@@ -226,3 +226,11 @@ def test_a_run_is_described_by_method_bases_size_and_seed() -> None:
 def test_nearest_suggests_a_close_word_and_otherwise_lists_all() -> None:
     assert nearest("sead", ["seed", "size"]) == "; did you mean 'seed'?"
     assert nearest("xyz", ["seed", "bases"]) == "; known: bases, seed"
+
+
+def test_a_copy_of_a_run_has_a_key_of_its_own():
+    run = make_run("base", "a")
+    key = run.key
+
+    assert run.model_copy(update={"data": run.data.model_copy(update={"eval_size": 7})}).key != key
+    assert run.model_copy().key == run.key == key

@@ -18,9 +18,8 @@ def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
 ) -> None:
     store = Store(tmp_path)
     finished, live = tiny_study.runs[0].key, tiny_study.runs[1].key
-    job = LaneJob(
-        out=str(tmp_path), token=TOKEN, lane=0, packs=(PackJob(pack_key([live]), 1, (live,), ()),), rows={}
-    )
+    pack = PackJob(pack_key([live]), 1, (live,), (), ())
+    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
     for key in (finished, live):
         assert store.claim(TOKEN, pack_key([key]), 0, "a") is not None
 
@@ -38,7 +37,7 @@ def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
 
 def test_a_pack_that_saves_something_between_two_deaths_goes_on(tiny_study: Study, tmp_path: Path) -> None:
     store, run = Store(tmp_path), tiny_study.runs[0].key
-    pack = PackJob(pack_key([run]), 1, (run,), ())
+    pack = PackJob(pack_key([run]), 1, (run,), (), ())
     store.record_pack(pack.key, [run])
     job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
     for sequence in range(3):
@@ -58,7 +57,7 @@ def test_what_ended_a_lane_is_the_cause_of_its_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store, run = Store(tmp_path), tiny_study.runs[0].key
-    pack = PackJob(pack_key([run]), 1, (run,), ())
+    pack = PackJob(pack_key([run]), 1, (run,), (), ())
     job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
     for attempt in ("a", "b"):
         store.claim(TOKEN, pack.key, 0, attempt)

@@ -196,7 +196,7 @@ def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
 
 def test_a_worker_without_its_driver_commits_nothing(tiny_study: Study, tmp_path: Path) -> None:
     plan = plan_study(tiny_study, tmp_path)
-    packs = tuple(PackJob(pack.key, 1, pack.members, ()) for pack in plan.packs)
+    packs = tuple(PackJob(pack.key, 1, pack.members, (), pack.bases) for pack in plan.packs)
     job = LaneJob(out=str(tmp_path), token="0" * 16, lane=0, packs=packs, rows={})
 
     with pytest.raises(LeaseLost):
