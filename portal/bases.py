@@ -48,6 +48,7 @@ class Base:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are; `meta` for a base without weights."""
         return next(self.model.parameters()).device
 
     @property
@@ -102,6 +103,26 @@ def load_base(
         location=files.location,
         model=model,
         tokenizer=load_tokenizer(name, revision=files.commit),
+        layer_path=layer_path,
+        sites=find_sites(model, layer_path),
+    )
+
+
+def outline_base(name: str, *, revision: str) -> Base:
+    """The base without its weights, on the device `meta`: what it adapts and how large it is.
+
+    `revision` is taken on trust: who loads the weights checks it.
+    """
+    files = locate(name)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(base_config(name))
+    layer_path = find_layer_path(model)
+    return Base(
+        name=name,
+        revision=revision,
+        location=files.location,
+        model=model,
+        tokenizer=load_tokenizer(name, revision=None if files.is_local else revision),
         layer_path=layer_path,
         sites=find_sites(model, layer_path),
     )

@@ -31,14 +31,13 @@ class HypernetLearner(Learner):
         super().__init__(run, bases, rows)
         assert run.seed is not None
         self._refit = source is not None
-        self._device = next(iter(self.bases.values())).device
         if source is None:
             self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
         else:
             self.latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
-        self.latents = nn.Parameter(self.latents.data.to(self._device), requires_grad=not self._refit)
-        self.core = self.core.to(self._device).requires_grad_(not self._refit)
+        self.latents = nn.Parameter(self.latents.data.to(self.device), requires_grad=not self._refit)
+        self.core = self.core.to(self.device).requires_grad_(not self._refit)
         self.converters = {name: self._fresh_converter(base) for name, base in self.bases.items()}
         self._ema = {name: self._fresh_ema() for name in self.bases}
         self._latent_gradients: list[Tensor] = []
@@ -156,11 +155,11 @@ class HypernetLearner(Learner):
             zero_output=self._refit,
             generator=named_generator(self.run.seed, f"converter {base.name}"),
         )
-        return converter.to(self._device)
+        return converter.to(self.device)
 
     def _fresh_ema(self) -> LossEMA:
         train = self.train
-        return LossEMA(len(self.tasks), decay=train.ema_decay, floor=train.ema_floor, device=self._device)
+        return LossEMA(len(self.tasks), decay=train.ema_decay, floor=train.ema_floor, device=self.device)
 
     def _trained(self) -> list[nn.Parameter]:
         return [parameter for parameters, _ in self._parameter_groups() for parameter in parameters]

@@ -24,7 +24,8 @@ FLOPS_PER_PARAM_TOKEN = 4
 class Learner(ABC):
     """One run in training: slot s of its adapters belongs to task `tasks[s]`.
 
-    `bases` and `rows` are by base name and hold what the run's config names. A step is one balanced round:
+    `bases` and `rows` are by base name and hold what the run's config names; bases that another worker of a
+    team runs are without weights. A step is one balanced round:
     one batch of every task that still trains, on every base. `broken`, a number on the device, turns from 0
     to 1 with the first loss or gradient that is not finite; no update changes anything after that.
     """
@@ -38,7 +39,8 @@ class Learner(ABC):
         self.train_tokens = 0
         self.train_flops = 0.0
         self.wall_s = 0.0
-        self.broken = torch.zeros((), device=next(iter(self.bases.values())).device)
+        self.device = next(base.device for base in self.bases.values() if base.device.type != "meta")
+        self.broken = torch.zeros((), device=self.device)
         self.scored: set[tuple[str, int]] = set()
         self._calibration = {
             (base, task): calibration_rows(rows[base].rows(task, "train"), run.data.size, run.seed or 0)

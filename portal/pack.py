@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -31,6 +30,7 @@ from portal.results import PREDICTIONS
 from portal.rows import RowTable
 from portal.score import MAX_TOKENS, Layout, Scored, lay_out, score_layout
 from portal.shared_forward import Member, run_forward
+from portal.team import OutOfMemoryElsewhere, Team
 from portal.trace import Trace
 
 SETTLE_STEPS = 10
@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 class Pack:
     """Learners on the same bases. `rows` are by base name.
 
+    In a `team` the rows of each base are run by the workers that hold it; the others have it without weights.
     `max_tokens` are the padded tokens of one forward on each base; running out of memory lowers them.
     ValueError when the rows use a token id that a base does not have, or are longer than it can read.
     """
@@ -53,13 +54,14 @@ class Pack:
         *,
         max_tokens: Mapping[str, int] | None = None,
         activations: Activations = "keep",
+        team: Team | None = None,
     ) -> None:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
         self.losses: dict[str, float] = {}
         self.max_tokens = dict.fromkeys(bases, MAX_FORWARD_TOKENS) | dict(max_tokens or {})
         self._planned_tokens = dict(self.max_tokens)
-        self._bases, self._rows = bases, rows
+        self._bases, self._rows, self._team = bases, rows, team or Team()
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
         self._layouts: dict[tuple[str, str, str, int], Layout] = {}
@@ -68,6 +70,7 @@ class Pack:
                 base.model, base.sites, recomputed=base.layers if activations == "recompute" else ()
             )
             for name, base in bases.items()
+            if base.device.type != "meta"
         }
         self._trace = Trace()
         self._score_tokens = MAX_TOKENS
@@ -99,10 +102,13 @@ class Pack:
         try:
             for base in self._bases:
                 self._run_base(base, learners, work)
+            self._team.agree()
             for learner in learners:
                 self._update(learner, work[learner.key])
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
+                if not isinstance(error, OutOfMemoryElsewhere):
+                    self._team.agree(failed=True)
                 self.max_tokens = dict(self._planned_tokens)  # smaller forwards were no remedy
                 for learner in learners:
                     learner.drop_gradients()
@@ -136,23 +142,55 @@ class Pack:
 
         A score that is not finite fails the learner: the evaluation is then empty.
         """
-        results: list[dict[str, Any]] = []
-        predictions: list[dict[str, Any]] = []
         tasks = [task for task, owed in learner.owed() if owed == epoch]
         try:
-            for base in learner.bases:
-                with torch.no_grad():
-                    factors = learner.factors(base)
-                for task in tasks:
-                    for split in EVALUATED_SPLITS:
-                        scored = self._score(learner, base, factors, task, split)
-                        results.append(result_row(learner, base, epoch, split, scored))
-                        predictions.extend(prediction_rows(learner, epoch, split, scored))
-        except FloatingPointError as error:
-            self._fail(learner, str(error))
+            own = self._evaluate(learner, epoch, tasks)
+            self._team.agree()
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error) and not isinstance(error, OutOfMemoryElsewhere):
+                self._team.agree(failed=True)
+            raise
+        parts = sorted((part for parts in self._team.gather(own) for part in parts), key=lambda part: part[0])
+        causes = [part for _, part in parts if isinstance(part, str)]
+        if causes:
+            self._fail(learner, causes[0])
             return Evaluation([], PREDICTIONS.empty_table())
+        found = [part for _, part in parts if isinstance(part, Evaluation)]
         learner.scored.update((task, epoch) for task in tasks)
-        return Evaluation(results, pa.Table.from_pylist(predictions, schema=PREDICTIONS))
+        return Evaluation(
+            [row for part in found for row in part.results],
+            pa.concat_tables([PREDICTIONS.empty_table(), *(part.predictions for part in found)]),
+        )
+
+    def _evaluate(
+        self, learner: Learner, epoch: int, tasks: list[str]
+    ) -> list[tuple[tuple[int, int], Evaluation | str]]:
+        """This worker's part, by the places of base and task: scores, or why they are not finite."""
+        parts: list[tuple[tuple[int, int], Evaluation | str]] = []
+        for base in learner.bases:
+            place, count = list(self._bases).index(base), len(self._bases)
+            own = [index for index in range(len(tasks)) if self._team.scores(index, place, count)]
+            if not own:
+                continue
+            with torch.no_grad():
+                factors = learner.factors(base)
+            for index in own:
+                try:
+                    scored = {
+                        split: self._score(learner, base, factors, tasks[index], split)
+                        for split in EVALUATED_SPLITS
+                    }
+                except FloatingPointError as error:
+                    return [*parts, ((place, index), str(error))]
+                rows = [result_row(learner, base, epoch, split, each) for split, each in scored.items()]
+                predictions = [
+                    row
+                    for split, each in scored.items()
+                    for row in prediction_rows(learner, epoch, split, each)
+                ]
+                table = pa.Table.from_pylist(predictions, schema=PREDICTIONS)
+                parts.append(((place, index), Evaluation(rows, table)))
+        return parts
 
     def _run_base(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> None:
         present = [
@@ -168,7 +206,12 @@ class Pack:
             Member(learner, base, [slot.slot for slot in slots if slot.owner == owner])
             for owner, learner in enumerate(together)
         ]
-        self._run_forwards(base, slots, members)
+        place, count = list(self._bases).index(base), len(self._bases)
+        if self._team.holds(place, count):
+            self._run_forwards(base, self._team.share(slots, place, count), members)
+        self._team.agree()
+        for member in members:
+            member.sum_over(self._team)
         for owner, member in enumerate(members):
             own = [slot for slot in slots if slot.owner == owner]
             work[member.learner.key].add(base, own, member.backward())

@@ -16,6 +16,7 @@ from portal.config import AdapterConfig
 from portal.forward import Forward, SlotRows, slot_losses
 from portal.hypernet import Factors
 from portal.learner import Learner
+from portal.team import Team
 from portal.upload import upload
 
 
@@ -64,6 +65,15 @@ class Member:
             for total, gradient in zip(self._gradients[group], pair, strict=True):
                 total.index_add_(0, index, gradient)
 
+    def sum_over(self, team: Team) -> None:
+        """Add what the other workers have received; all of them have the whole then."""
+        if team.size == 1:
+            return
+        self.make_room()
+        loss_S = self._losses()
+        team.sum([loss_S, *(gradient for pair in self._gradients.values() for gradient in pair)])
+        self._parts = [(self.slots, loss_S)]
+
     def backward(self) -> Tensor:
         """Carry the factors' gradients on to the learner's parameters; the losses of `slots`, (S,)."""
         loss_S = self._losses()
@@ -78,6 +88,8 @@ class Member:
         return loss_S
 
     def _losses(self) -> Tensor:
+        if not self._parts:  # of a team, in which others have all the rows
+            return torch.zeros(len(self.slots), device=self.learner.device)
         if len(self._parts) == 1 and self._parts[0][0] == self.slots:
             return self._parts[0][1]
         places = [self.slots.index(slot) for slots, _ in self._parts for slot in slots]

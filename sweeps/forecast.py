@@ -13,6 +13,8 @@ from portal.learner import FLOPS_PER_PARAM_TOKEN
 from portal.length_groups import bucket_length
 from portal.memory import Footprint, base_bytes, decoder_shape, footprint
 from portal.score import MAX_TOKENS
+from portal.team import Division
+from sweeps.study_file import WorkersPerPack
 from sweeps.work import Work
 
 START_S = 30.0
@@ -21,6 +23,21 @@ READ_BYTES_PER_S = 1e9
 """Of a base's weights, from shared storage or a disk."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How packs are run: that changes what they take, and nothing of what they learn."""
+
+    activations: Activations = "keep"
+    workers_per_pack: WorkersPerPack = 1
+
+    def team_size(self, num_bases: int) -> int:
+        """Workers that step a pack of so many bases together."""
+        return num_bases if self.workers_per_pack == "bases" else self.workers_per_pack
+
+
+PLAIN = Execution()
 
 
 @dataclass(frozen=True)
@@ -34,17 +51,17 @@ class Forecast:
 
 
 def forecast(
-    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, activations: Activations = "keep"
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, how: Execution = PLAIN
 ) -> Forecast:
     """For the runs of one pack, with the work of each."""
-    limits = forward_tokens(runs, works, device, activations)
-    memory = peak_memory(runs, works, device, activations, max_tokens=limits)
+    limits = forward_tokens(runs, works, device, how)
+    memory = peak_memory(runs, works, device, how, max_tokens=limits)
     flops = seconds = alone = 0.0
     for base in dict.fromkeys(ref.name for run in runs for ref in run.bases):
         on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
         flops += sum(_flops(base, work) for _, work in on_base)
         own_runs, own_works = [run for run, _ in on_base], [work for _, work in on_base]
-        seconds += _seconds(own_runs, own_works, base, device, activations)
+        seconds += _seconds(own_runs, own_works, base, device, how.activations)
         alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
     return Forecast(memory, flops, seconds / 3600, alone / 3600)
 
@@ -67,7 +84,7 @@ def peak_memory(
     runs: Sequence[RunConfig],
     works: Sequence[Work],
     device: Device,
-    activations: Activations = "keep",
+    how: Execution = PLAIN,
     *,
     max_tokens: Mapping[str, int] | None = None,
 ) -> float:
@@ -76,7 +93,7 @@ def peak_memory(
     `max_tokens` limits a training forward by base; without it they are ample, not as large as can be. Scoring
     is counted with its logits, a transfer with both of its bases.
     """
-    length, prints = _footprints(runs, works, device, activations)
+    length, prints = _footprints(runs, works, device, how)
     rows = sum(work.rows_per_step for work in works)
     answers = max(work.answer_tokens for work in works) / length
     scored = MAX_TOKENS * max(work.scored_answer_share for work in works)
@@ -86,7 +103,7 @@ def peak_memory(
         tokens = min(rows * length, max(most, length))
         training = each.per_token * tokens + each.per_answer_token * tokens * answers
         forward = max(forward, training, each.per_answer_token * scored)
-    fixed = sum(each.fixed for each in prints.values())
+    fixed = _fixed_bytes(prints, how)
     return max(fixed + forward, fixed + _source_bytes(runs, device))
 
 
@@ -99,12 +116,12 @@ def _source_bytes(runs: Sequence[RunConfig], device: Device) -> float:
 
 
 def forward_tokens(
-    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, activations: Activations = "keep"
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, how: Execution = PLAIN
 ) -> dict[str, int]:
     """The most padded tokens of one forward on each base that the device's memory leaves room for."""
-    length, prints = _footprints(runs, works, device, activations)
+    length, prints = _footprints(runs, works, device, how)
     answers = max(work.answer_tokens for work in works) / length
-    free = device.budget_bytes - sum(each.fixed for each in prints.values())
+    free = device.budget_bytes - _fixed_bytes(prints, how)
     return {
         base: max(1, min(MAX_FORWARD_TOKENS, each.tokens_that_fit(free + each.fixed, answers)))
         for base, each in prints.items()
@@ -113,7 +130,7 @@ def forward_tokens(
 
 
 def _footprints(
-    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, activations: Activations
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, how: Execution
 ) -> tuple[int, dict[str, Footprint]]:
     """(length of a typical row, footprint by base)."""
     length = bucket_length(max(1, round(max(work.row_tokens for work in works))))
@@ -124,10 +141,21 @@ def _footprints(
             base,
             length=length,
             on_gpu=device.is_gpu,
-            activations=activations,
+            activations=how.activations,
         )
         for base in bases
     }
+
+
+def _fixed_bytes(prints: Mapping[str, Footprint], how: Execution) -> float:
+    """Of the worker with the most: all learners, and those of the bases that it holds."""
+    count = len(prints)
+    workers = [Division(rank, how.team_size(count)) for rank in range(how.team_size(count))]
+    bases = (
+        sum(each.base for place, each in enumerate(prints.values()) if worker.holds(place, count))
+        for worker in workers
+    )
+    return max(bases) + sum(each.learners for each in prints.values())
 
 
 def _runs_on(run: RunConfig, base: str) -> bool:

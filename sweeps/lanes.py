@@ -5,12 +5,15 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from portal.team import Team
 from sweeps.lane_log import lane_log
 from sweeps.ray_session import RaySession
 from sweeps.store import Store
+from sweeps.study_file import WorkersPerPack
 from sweeps.worker import LaneJob, run_lane
 
 Executor = Literal["auto", "train", "plain", "local"]
@@ -26,6 +29,58 @@ WORKER_RETRIES = 1
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How many lanes there are: those with a team of `team_size` workers come first, then single workers.
+
+    At most `concurrent` run at a time; the others start when one has ended.
+    """
+
+    teams: int
+    team_size: int
+    singles: int
+    concurrent: int
+
+    @property
+    def count(self) -> int:
+        return self.teams + self.singles
+
+    @property
+    def num_workers(self) -> int:
+        """At a time."""
+        return self.teams * self.team_size + self.concurrent - self.teams
+
+    def workers(self, lane: int) -> int:
+        return self.team_size if lane < self.teams else 1
+
+    def takes(self, lane: int, num_bases: int) -> bool:
+        """Whether the lane takes packs of so many bases."""
+        return self.singles == 0 or self.teams == 0 or (lane < self.teams) == (num_bases > 1)
+
+
+def lay_out(bases: Sequence[int], slots: int, workers_per_pack: WorkersPerPack) -> Layout:
+    """Lanes for packs of so many `bases` each, where `slots` workers fit at a time.
+
+    Lanes of teams hold joint training alone; when one ends, one of single workers starts in its place.
+    ValueError when a team does not fit.
+    """
+    joint = [count for count in bases if count > 1]
+    size = max(joint, default=1) if workers_per_pack == "bases" else workers_per_pack
+    if size > slots:
+        raise ValueError(
+            f"workers_per_pack: {workers_per_pack} takes {size} workers at a time, there is room for {slots}"
+        )
+    if size == 1:
+        count = max(1, min(slots, len(bases)))
+        return Layout(0, 1, count, count)
+    if workers_per_pack != "bases":
+        count = max(1, min(slots // size, len(bases)))
+        return Layout(count, size, 0, count)
+    teams = min(len(joint), slots // size)
+    concurrent = teams + slots - teams * size
+    return Layout(teams, size, min(concurrent, len(bases) - len(joint)), concurrent)
+
+
 def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
     """`wanted`, or for `auto` what suits lanes of so many predicted seconds (None: unknown)."""
     if wanted != "auto":
@@ -33,28 +88,35 @@ def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
     return "plain" if lane_s is not None and lane_s < WORTH_TRAIN_S else "train"
 
 
-def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Path) -> None:
-    """Run all lanes at once and wait for them. A lane that dies frees the pack it had, or gives it up."""
+def run_lanes(
+    jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Path, concurrent: int
+) -> None:
+    """Run all lanes, so many at a time, and wait for them. One that dies frees its pack, or gives it up."""
     from ray import tune
 
     storage = str(scratch.resolve())  # trials run in a folder of their own
-    function = _train_lane if executor == "train" else _plain_lane
     resources = {"CPU": WORKER_CPUS, "GPU": float(session.device == "cuda")}
-    bundle = {"CPU": TRIAL_CPUS} if executor == "train" else resources
+    grouped = {job.lane for job in jobs if executor == "train" or job.workers > 1}
+
+    def bundle(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS} if config["lane"] in grouped else resources])
+
     trainable = tune.with_resources(
-        tune.with_parameters(function, jobs=tuple(jobs), scratch=storage, resources=resources),
-        tune.PlacementGroupFactory([bundle]),
+        tune.with_parameters(
+            _run_lane, jobs=tuple(jobs), grouped=grouped, scratch=storage, resources=resources
+        ),
+        bundle,
     )
     tuner = tune.Tuner(
         trainable,
         param_space={"lane": tune.grid_search([job.lane for job in jobs])},
-        tune_config=tune.TuneConfig(max_concurrent_trials=len(jobs), reuse_actors=executor == "plain"),
+        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=not grouped),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=storage,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_release_callback(jobs[0])],
+            callbacks=[_release_callback(jobs)],
         ),
     )
     try:
@@ -67,23 +129,39 @@ def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySessio
             store.write_lane_error(result.config["lane"], str(result.error).strip().splitlines()[-1])
 
 
-def _train_lane(
-    config: dict[str, Any], *, jobs: Sequence[LaneJob], scratch: str, resources: dict[str, float]
+def _run_lane(
+    config: dict[str, Any],
+    *,
+    jobs: Sequence[LaneJob],
+    grouped: set[int],
+    scratch: str,
+    resources: dict[str, float],
 ) -> None:
-    """Tune trial: one Train worker group for the whole lane."""
+    """Tune trial: a lane by a Train worker group, or in the trial's own process."""
+    job = jobs[config["lane"]]
+    if job.lane in grouped:
+        _train_lane(job, scratch=scratch, resources=resources)
+    else:
+        _plain_lane(job)
+
+
+def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> None:
+    """One Train worker group for the whole lane, on one node."""
     from ray import train, tune
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    lane = config["lane"]
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config={"job": jobs[lane]},
+        train_loop_config={"job": job},
         scaling_config=train.ScalingConfig(
-            num_workers=1, use_gpu=resources["GPU"] > 0, resources_per_worker=_nonzero(resources)
+            num_workers=job.workers,
+            use_gpu=resources["GPU"] > 0,
+            resources_per_worker=_nonzero(resources),
+            placement_strategy="STRICT_PACK",
         ),
         run_config=train.RunConfig(
-            name=f"lane-{lane}",
+            name=f"lane-{job.lane}",
             storage_path=scratch,
             failure_config=train.FailureConfig(
                 max_failures=WORKER_RETRIES, controller_failure_limit=WORKER_RETRIES
@@ -93,24 +171,23 @@ def _train_lane(
         ),
     )
     trainer.fit()
-    tune.report({"lane": lane})
+    tune.report({"lane": job.lane})
 
 
 def _train_worker(config: dict[str, Any]) -> None:
     from ray import train
 
     job: LaneJob = config["job"]
-    with _lane_process(job):
-        run_lane(job, lambda packs: train.report({"packs": packs}))
+    context = train.get_context()
+    team = Team(context.get_world_rank(), context.get_world_size())
+    with _lane_process(job, rank=team.rank):
+        run_lane(job, lambda packs: train.report({"packs": packs}), team=team)
 
 
-def _plain_lane(
-    config: dict[str, Any], *, jobs: Sequence[LaneJob], scratch: str, resources: dict[str, float]
-) -> None:
-    """Tune trial: the lane in the trial's own process."""
+def _plain_lane(job: LaneJob) -> None:
+    """The lane in the trial's own process."""
     from ray import tune
 
-    job = jobs[config["lane"]]
     with _lane_process(job):
         run_lane(job, lambda packs: tune.report({"packs": packs}))
 
@@ -120,34 +197,35 @@ def _nonzero(resources: dict[str, float]) -> dict[str, float]:
 
 
 @contextmanager
-def _lane_process(job: LaneJob) -> Iterator[None]:
+def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
     """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
     os.chdir(job.workdir)  # Ray has moved the process to a folder of its own
     store = Store(Path(job.out))
-    with lane_log(store.log_path(job.lane)):
+    with lane_log(store.log_path(job.lane, rank)):
         try:
             yield
         except BaseException as error:
             _log.exception("lane %d ends early", job.lane)
-            store.write_lane_error(job.lane, f"{type(error).__name__}: {error}")
+            if rank == 0 or store.lane_error(job.lane) is None:  # the others only miss the one that failed
+                store.write_lane_error(job.lane, f"{type(error).__name__}: {error}")
             raise
 
 
-def _release_callback(job: LaneJob) -> Any:
+def _release_callback(jobs: Sequence[LaneJob]) -> Any:
     from ray import tune
 
     class ReleaseLostPacks(tune.Callback):
         """Frees the pack of a lane that died: another lane may try it once, then it is given up."""
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            release_lane(job, trial.config["lane"])
+            release_lane(jobs[trial.config["lane"]])
 
     return ReleaseLostPacks()
 
 
-def release_lane(job: LaneJob, lane: int) -> None:
-    """Free what the dead `lane` had claimed; a pack lost for the second time is marked as failed."""
-    store = Store(Path(job.out))
+def release_lane(job: LaneJob) -> None:
+    """Free what the dead lane had claimed; a pack lost for the second time is marked as failed."""
+    store, lane = Store(Path(job.out)), job.lane
     packs = {pack.key: pack for pack in job.packs}
     for key in store.claimed_by(job.token, lane):
         if key not in packs:  # finished in an earlier round

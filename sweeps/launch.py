@@ -14,7 +14,7 @@ from portal.config import nearest
 from portal.devices import Device, find_device
 from portal.rows import count_truncated
 from sweeps.lane_log import lane_log
-from sweeps.lanes import EXECUTORS, Executor, choose_executor, run_lanes
+from sweeps.lanes import EXECUTORS, Executor, Layout, choose_executor, lay_out, run_lanes
 from sweeps.lease import acquire
 from sweeps.outcome import Outcome, outcome_of
 from sweeps.plan import Plan, PlannedPack, plan_study
@@ -47,6 +47,10 @@ def run_study(
     started = time.monotonic()
     if executor not in EXECUTORS:
         raise ValueError(f"unknown executor {executor!r}{nearest(executor, EXECUTORS)}")
+    if executor == "local" and study.settings.workers_per_pack != 1:
+        raise ValueError(
+            "executor 'local' is a single worker; workers_per_pack needs Ray's (auto, train or plain)"
+        )
     plan = plan_study(study, out)
     store = Store(out)
     cause = "its worker ended before it did"
@@ -86,36 +90,44 @@ def _run_rounds(
     """
     rows = _prepare(study, store, console)
     errors: list[str] = []
-    plan, lanes = _plan_lanes(study, store, session.num_slots, session.hardware)
-    executor = choose_executor(executor, plan.lane_seconds(lanes))
+    plan, layout = _plan_lanes(study, store, session.num_slots, session.hardware)
+    executor = choose_executor(executor, plan.lane_seconds(layout.count))
     with ProgressLine(plan, store, console):
         idle = 0
         while idle < MAX_IDLE_ROUNDS and any(_can_run(pack, store) for pack in plan.packs):
             before = [store.pack_progress(pack.key) for pack in plan.packs]
-            jobs = _lane_jobs(plan, store, token, lanes, rows, session.device)
-            run_lanes(jobs, executor=executor, session=session, scratch=store.out / "scratch" / token)
-            errors = [error for job in jobs if (error := store.lane_error(job.lane))]
+            run_lanes(
+                _lane_jobs(plan, store, token, layout, rows, session.device),
+                executor=executor,
+                session=session,
+                scratch=store.out / "scratch" / token,
+                concurrent=layout.concurrent,
+            )
+            errors = [error for lane in range(layout.count) if (error := store.lane_error(lane))]
             idle = idle + 1 if [store.pack_progress(pack.key) for pack in plan.packs] == before else 0
-            plan, lanes = _plan_lanes(study, store, session.num_slots, session.hardware)
+            plan, layout = _plan_lanes(study, store, session.num_slots, session.hardware)
     return list(dict.fromkeys(errors))
 
 
-def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None) -> tuple[Plan, int]:
+def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None) -> tuple[Plan, Layout]:
     """What is left, in packs that fit beside as many lanes as there are slots, packs and memory for.
 
     The packs are recorded: a launch again meets the same ones.
     """
+    workers = study.settings.workers_per_pack
     plan = plan_study(study, store.out, device=hardware, lanes=slots)
-    lanes = max(1, min(slots, len(plan.packs)))
+    layout = lay_out([len(pack.bases) for pack in plan.packs], slots, workers)
+    fitting = layout.num_workers
     if hardware is not None:
-        while lanes > 1 and plan.largest_run_bytes > hardware.shared_by(lanes).budget_bytes:
-            if hardware.is_gpu:  # it is not shared: fewer lanes would not help
+        while fitting > 1 and plan.largest_run_bytes > hardware.shared_by(fitting).budget_bytes:
+            if hardware.is_gpu:  # it is not shared: fewer workers would not help
                 break
-            lanes -= 1
-        plan = plan.on(hardware.shared_by(lanes), slots)
+            fitting -= 1
+        plan = plan.on(hardware.shared_by(fitting), slots)
+        layout = lay_out([len(pack.bases) for pack in plan.packs], fitting, workers)
     for pack in plan.packs:
         store.record_pack(pack.key, pack.members)
-    return plan, lanes
+    return plan, layout
 
 
 def _run_here(study: Study, store: Store, token: str, console: Console, threads: int) -> None:
@@ -123,7 +135,7 @@ def _run_here(study: Study, store: Store, token: str, console: Console, threads:
     rows = _prepare(study, store, console)
     plan, _ = _plan_lanes(study, store, 1, find_device("cpu"))
     with ProgressLine(plan, store, console):
-        (job,) = _lane_jobs(plan, store, token, 1, rows, "cpu")
+        (job,) = _lane_jobs(plan, store, token, Layout(0, 1, 1, 1), rows, "cpu")
         with lane_log(store.log_path(job.lane)):
             run_lane(replace(job, threads=threads), lambda finished: None)
 
@@ -147,7 +159,7 @@ def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
 
 
 def _lane_jobs(
-    plan: Plan, store: Store, token: str, lanes: int, rows: dict[str, Path], device: str
+    plan: Plan, store: Store, token: str, layout: Layout, rows: dict[str, Path], device: str
 ) -> list[LaneJob]:
     """One a lane; what they say of a pack is one object for all."""
     packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
@@ -156,12 +168,13 @@ def _lane_jobs(
             out=str(store.out.resolve()),
             token=token,
             lane=lane,
-            packs=tuple(packs[pack.key] for pack in order),
+            packs=tuple(packs[pack.key] for pack in order if layout.takes(lane, len(pack.bases))),
             rows={base: str(folder.resolve()) for base, folder in rows.items()},
             device=device,
             activations=plan.study.settings.activations,
+            workers=layout.workers(lane),
         )
-        for lane, order in enumerate(plan.lanes(lanes))
+        for lane, order in enumerate(plan.lanes(layout.count))
     ]
 
 

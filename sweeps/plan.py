@@ -19,6 +19,7 @@ from portal.suites import Suite
 from portal.tasks.example import SPLITS
 from sweeps.forecast import (
     START_S,
+    Execution,
     Forecast,
     duration,
     forecast,
@@ -105,7 +106,7 @@ class Plan:
             if device is None:
                 return True
             works = self._works(runs)
-            return peak_memory(runs, works, device, self.study.settings.activations) <= device.budget_bytes
+            return peak_memory(runs, works, device, self.how) <= device.budget_bytes
 
         packs = []
         for key, members in group_packs(self.study, recorded, fits):
@@ -114,6 +115,12 @@ class Plan:
                 keys, cost = tuple(run.key for run in members), sum(self.costs[run.key] for run in left)
                 packs.append(PlannedPack(key, stage_of(left[0]), keys, left, cost))
         return tuple(sorted(packs, key=lambda pack: (_urgency(pack), -pack.cost, pack.key)))
+
+    @property
+    def how(self) -> Execution:
+        """How the study wants its packs run."""
+        settings = self.study.settings
+        return Execution(settings.activations, settings.workers_per_pack)
 
     @cached_property
     def missing(self) -> tuple[RunConfig, ...]:
@@ -160,23 +167,19 @@ class Plan:
     def forecasts(self) -> list[Forecast]:
         """What every pack is predicted to take on the plan's device."""
         assert self.device is not None, "a plan without a device predicts nothing"
-        return [
-            forecast(pack.runs, self._works(pack.runs), self.device, self.study.settings.activations)
-            for pack in self.packs
-        ]
+        return [forecast(pack.runs, self._works(pack.runs), self.device, self.how) for pack in self.packs]
 
     def forward_tokens(self, pack: PlannedPack) -> dict[str, int]:
         """The most padded tokens of a training forward, by base; nothing without a device."""
         if self.device is None:
             return {}
-        return forward_tokens(pack.runs, self._works(pack.runs), self.device, self.study.settings.activations)
+        return forward_tokens(pack.runs, self._works(pack.runs), self.device, self.how)
 
     @property
     def largest_run_bytes(self) -> float:
         """Predicted peak memory of the largest run that is left, alone on the plan's device."""
         assert self.device is not None, "a plan without a device predicts nothing"
-        how = self.study.settings.activations
-        alone = (peak_memory([run], self._works([run]), self.device, how) for run in self.missing)
+        alone = (peak_memory([run], self._works([run]), self.device, self.how) for run in self.missing)
         return max(alone, default=0.0)
 
     def totals(self) -> tuple[float, float]:
@@ -198,7 +201,9 @@ class Plan:
             lengths = [pack.cost for pack in self.packs]
             loads = [_LOAD_SHARE * sum(lengths) / max(1, len(lengths))] * len(lengths)
         else:
-            lengths = [3600 * each.hours for each in self.forecasts]
+            workers = self.study.settings.workers_per_pack
+            share = 1 if workers == "bases" else workers  # of a pack's work that a worker of its lane has
+            lengths = [3600 * each.hours / share for each in self.forecasts]
             loads = [load_seconds(pack.runs[0], self.device) for pack in self.packs]
         makers = {run.key: pack.key for pack in self.packs for run in pack.runs}
         return {

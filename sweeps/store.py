@@ -56,8 +56,9 @@ class Store:
     def pack_folder(self, key: str) -> Path:
         return self.out / "packs" / _checked(key)
 
-    def log_path(self, lane: int) -> Path:
-        return self.out / "logs" / f"lane-{lane}.log"
+    def log_path(self, lane: int, rank: int = 0) -> Path:
+        """Of a worker of the lane: the leader of its team, or another."""
+        return self.out / "logs" / (f"lane-{lane}.{rank}.log" if rank else f"lane-{lane}.log")
 
     def is_done(self, key: str) -> bool:
         """Whether the run has its marker and every file that the marker names."""

@@ -1,7 +1,7 @@
 """`StudyFile`: what a study file (YAML) may say, and the checks of its names. No base or row is read."""
 
 import re
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,6 +34,8 @@ PARTS = {
     "zero_lora": {"targets", "adapter"},
 }
 """Which settings a method takes; a port and a transfer have their adapter from their source."""
+WorkersPerPack = Annotated[int, Field(ge=1)] | Literal["bases"]
+"""Workers of a lane, which step a pack together: a number, or one for each base of joint training."""
 TRAINED = ("lora", "hypernet", "source", "portal")
 
 
@@ -155,6 +157,7 @@ class StudyFile(Frozen):
     precision: Precision = "default"
     pack_size: int = Field(default=8, ge=1)
     activations: Activations = "keep"
+    workers_per_pack: WorkersPerPack = 1
 
     @model_validator(mode="before")
     @classmethod

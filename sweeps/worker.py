@@ -17,7 +17,7 @@ import torch
 
 from portal.artifact import CONFIG, WEIGHTS
 from portal.base_files import hub_weights_digest
-from portal.bases import Base, load_base
+from portal.bases import Base, load_base, outline_base
 from portal.config import TRANSFERS, Activations, BaseRef, RunConfig
 from portal.hypernet_learner import artifact_subfolder
 from portal.learner import Learner
@@ -26,11 +26,13 @@ from portal.lora_transfer import TrainedLoras, transfer_loras
 from portal.out_of_memory import is_out_of_memory, release_memory
 from portal.pack import Pack
 from portal.rows import RowTable, read_cache
+from portal.team import Team
 from sweeps.lease import Fence
 from sweeps.pack_state import PackState
 from sweeps.store import Claim, FinishedRuns, Store
 
 POLL_S = 0.5
+_WAIT, _END = "wait", "end"  # what the leader of a team says beside a pack's key
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
 _log = logging.getLogger(__name__)
@@ -74,17 +76,23 @@ class LaneJob:
     sources: Mapping[str, str] = field(default_factory=dict)  # digest -> folder of an artifact made elsewhere
     device: str = "cpu"
     threads: int = 1
+    workers: int = 1  # that step each pack together
     activations: Activations = "keep"
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
     checkpoint_s: float = field(default_factory=checkpoint_interval_s)
 
 
-def run_lane(job: LaneJob, report: Callable[[int], None]) -> None:
+def run_lane(job: LaneJob, report: Callable[[int], None], *, team: Team | None = None) -> None:
     """Work until no pack is left to take; `report` gets the number of packs finished so far.
 
-    Raises LeaseLost or ClaimLost, with nothing committed after that, when the driver or the claim is gone.
+    In a `team` the first worker takes the packs and writes; the others step what it names. Raises LeaseLost
+    or ClaimLost, with nothing committed after that, when the driver or the claim is gone.
     """
     torch.set_num_threads(job.threads)
+    team = team or Team()
+    if not team.leads:
+        _follow(job, report, team)
+        return
     store, attempt = Store(Path(job.out)), secrets.token_hex(8)
     fence = Fence(store.out, job.token)
     done = FinishedRuns(store, job.sources)
@@ -103,39 +111,53 @@ def run_lane(job: LaneJob, report: Callable[[int], None]) -> None:
             claim = store.claim(job.token, pack.key, job.lane, attempt)
             if claim is not None and pack.key not in taken:
                 taken.add(pack.key)
-                run_pack(job, pack, store, _Permit(fence, claim))
+                team.follow(pack.key)
+                run_pack(job, pack, store, _Permit(fence, claim), team)
                 finished += 1
                 report(finished)
                 break
         else:
             store.write_progress(job.lane, {})
             if not waiting:
+                team.follow(_END)
                 return
+            team.follow(_WAIT)
             if waiting[0].key not in awaited:
                 awaited.add(waiting[0].key)
                 _load_ahead(job, waiting, store)
             time.sleep(POLL_S)
 
 
-def run_pack(job: LaneJob, pack: PackJob, store: Store, permit: "_Permit") -> None:
+def _follow(job: LaneJob, report: Callable[[int], None], team: Team) -> None:
+    """Step with the leader of the team the packs that it takes."""
+    store, packs = Store(Path(job.out)), {pack.key: pack for pack in job.packs}
+    finished = 0
+    while (word := team.follow(_WAIT)) != _END:
+        if word != _WAIT:
+            run_pack(job, packs[word], store, _Permit(), team)
+            finished += 1
+            report(finished)
+
+
+def run_pack(job: LaneJob, pack: PackJob, store: Store, permit: "_Permit", team: Team) -> None:
     """Bring every run of the pack to its end, from its latest checkpoint on.
 
     Runs that do not fit the device's memory together go on in halves, one after the other.
     """
     groups = [pack.runs]
     while groups:
-        keys = tuple(key for key in groups.pop(0) if not store.is_finished(key))
+        keys = team.follow(tuple(key for key in groups.pop(0) if not store.is_finished(key)))
         _log.info("pack %s: %d runs", pack.key, len(keys))
-        if not _run_together(job, pack, keys, store, permit):
+        if not _run_together(job, pack, keys, store, permit, team):
             release_memory()
             half = -(-len(keys) // 2)
             groups = [keys[:half], keys[half:], *groups]
-    if all(store.is_finished(key) for key in pack.runs):
+    if team.leads and all(store.is_finished(key) for key in pack.runs):
         PackState(store, pack.key).clear()
 
 
 def _run_together(
-    job: LaneJob, pack: PackJob, keys: tuple[str, ...], store: Store, permit: "_Permit"
+    job: LaneJob, pack: PackJob, keys: tuple[str, ...], store: Store, permit: "_Permit", team: Team
 ) -> bool:
     """Bring these runs to their end; False, with their state saved, when memory is too small for all of them.
 
@@ -144,12 +166,12 @@ def _run_together(
     session = None
     try:
         runs = [store.read_run(key) for key in keys]
-        needed = {(ref, job.device) for run in runs for ref in run.bases}
+        needed = {(ref, job.device) for run in runs for ref in _held(run, team)}
         _forget_bases(needed)
-        learners = _build_learners(job, runs, store)
+        learners = _build_learners(job, runs, store, team)
         _forget_bases(needed)  # a transfer's source has served
         if learners:
-            session = _Session(job, pack, store, permit, learners)
+            session = _Session(job, pack, store, permit, learners, team)
             session.run()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -160,34 +182,48 @@ def _run_together(
         if len(keys) > 1:
             return False
         permit.check()
+        if not team.leads:
+            return True
         cause = f"run {keys[0]} ({store.read_run(keys[0]).describe()}) does not fit the device's memory"
         store.mark_failed(keys[0], f"{cause}: {error}", store.log_path(job.lane))
     return True
 
 
 class _Permit:
-    """The right to commit: the driver's lease and the claim on the pack both still hold."""
+    """The right to commit: the driver's lease and the claim on the pack both still hold.
 
-    def __init__(self, fence: Fence, claim: Claim) -> None:
-        self._fence, self._claim = fence, claim
+    Who commits nothing, as all but the leader of a team, needs neither.
+    """
+
+    def __init__(self, fence: Fence | None = None, claim: Claim | None = None) -> None:
+        self._checks = [each for each in (fence, claim) if each is not None]
 
     def check(self) -> None:
-        self._fence.check()
-        self._claim.check()
+        for each in self._checks:
+            each.check()
 
 
 class _Session:
     """One pack in training."""
 
     def __init__(
-        self, job: LaneJob, pack: PackJob, store: Store, permit: _Permit, learners: list[Learner]
+        self,
+        job: LaneJob,
+        pack: PackJob,
+        store: Store,
+        permit: _Permit,
+        learners: list[Learner],
+        team: Team,
     ) -> None:
         self._job, self._pack, self._store, self._permit = job, pack, store, permit
+        self._team = team
         self._state = PackState(store, pack.key)
         max_tokens = dict(pack.max_tokens) | self._state.restore(learners)
         bases = {name: base for learner in learners for name, base in learner.bases.items()}
         rows = {name: load_rows(Path(job.rows[name])) for name in bases}
-        self._learners = Pack(bases, rows, learners, max_tokens=max_tokens, activations=job.activations)
+        self._learners = Pack(
+            bases, rows, learners, max_tokens=max_tokens, activations=job.activations, team=team
+        )
         self._present = learners  # without a marker as yet
         self._saved_at = time.monotonic()
         self._meter = _Meter(job, pack, store)
@@ -201,22 +237,28 @@ class _Session:
                 self._mark(learner)
             if self._learners.active:
                 steps = self._learners.step()
-                self._meter.update(self._present, steps, self._learners.losses)
+                self._report(steps)
+
+    def _report(self, steps: int) -> None:
+        if self._team.leads:
+            self._meter.update(self._present, steps, self._learners.losses)
 
     def save(self) -> None:
         """All who are present, at one step: who leaves is marked only after that."""
         self._permit.check()
         self._learners.settle()
-        self._state.save(self._present, self._learners.max_tokens)
+        max_tokens = self._team.least(self._learners.max_tokens)
+        if self._team.leads:
+            self._state.save(self._present, max_tokens)
         self._saved_at = time.monotonic()
 
     def _evaluate(self) -> bool:
         due = self._learners.due()
         for learner, epoch in due:
             evaluation = self._learners.evaluate(learner, epoch)
-            if evaluation.results:
+            if evaluation.results and self._team.leads:
                 self._state.add(learner.key, evaluation)
-            self._meter.update(self._present, 0, self._learners.losses)
+            self._report(0)
         return bool(due)
 
     def _leaving(self) -> list[Learner]:
@@ -226,9 +268,12 @@ class _Session:
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
         """An evaluation is worth keeping earlier than steps are."""
         interval = self._job.checkpoint_s / 4 if evaluated else self._job.checkpoint_s
-        return time.monotonic() - self._saved_at >= interval
+        return self._team.follow(time.monotonic() - self._saved_at >= interval)
 
     def _mark(self, learner: Learner) -> None:
+        self._present.remove(learner)
+        if not self._team.leads:
+            return
         self._permit.check()
         key = learner.key
         if key in self._learners.failed:
@@ -236,7 +281,6 @@ class _Session:
             self._store.mark_failed(key, self._learners.failed[key], self._store.log_path(self._job.lane))
         else:
             self._state.finish(learner)
-        self._present.remove(learner)
 
 
 class _Meter:
@@ -306,21 +350,37 @@ def _forget_bases(kept: set[tuple[BaseRef, str]]) -> None:
         del _bases[identity]
 
 
-def _build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store) -> list[Learner]:
-    """Learners of these runs; one that cannot be built is marked as failed."""
-    learners = []
+def _held(run: RunConfig, team: Team) -> list[BaseRef]:
+    """The run's bases whose rows this worker runs."""
+    return [ref for place, ref in enumerate(run.bases) if team.holds(place, len(run.bases))]
+
+
+def _build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team: Team) -> list[Learner]:
+    """Learners of these runs; one that cannot be built, by any worker of the team, is marked as failed."""
+    learners, causes = [], {}
     for run in runs:
         key = run.key
         if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
             continue  # its source failed: the driver says so
         try:
-            bases = {ref.name: _load_base(ref, job.device, store) for ref in run.bases}
+            held = _held(run, team)
+            bases = {
+                ref.name: _load_base(ref, job.device, store)
+                if ref in held
+                else outline_base(ref.name, revision=ref.revision)
+                for ref in run.bases
+            }
             rows = {name: load_rows(Path(job.rows[name])) for name in bases}
             learners.append(_build_learner(run, bases, rows, job, store))
         except ValueError as error:
             _log.exception("run %s cannot start", key)
-            store.mark_failed(key, f"run {key} ({run.describe()}): {error}", store.log_path(job.lane))
-    return learners
+            causes[key] = f"run {key} ({run.describe()}): {error}"
+    for own in team.gather(causes):
+        causes = own | causes
+    if team.leads:
+        for key, cause in causes.items():
+            store.mark_failed(key, cause, store.log_path(job.lane))
+    return [learner for learner in learners if learner.key not in causes]
 
 
 def _build_learner(

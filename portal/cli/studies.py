@@ -78,7 +78,7 @@ def plan(
     """Check a study and print what is left to do and what that is predicted to take; nothing is trained."""
     from portal.devices import find_device
     from sweeps.forecast import duration
-    from sweeps.lanes import choose_executor
+    from sweeps.lanes import choose_executor, lay_out
     from sweeps.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
 
     where = find_device(device)
@@ -101,7 +101,8 @@ def plan(
             "(every run in a process of its own, every task's LoRA after another)"
         )
         if count > 1:
-            schedule = planned.schedule(count)
+            layout = lay_out([len(pack.bases) for pack in planned.packs], count, planned.how.workers_per_pack)
+            schedule = planned.schedule(count if layout.singles else layout.count)
             typer.echo(
                 f"on {count} devices: {duration(schedule.makespan / 3600)} from start to end, "
                 f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"

@@ -1,5 +1,6 @@
 """A lane that dies frees what it held, once; what it had finished stays finished."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,10 @@ def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
     for key in (finished, live):
         assert store.claim(TOKEN, pack_key([key]), 0, "a") is not None
 
-    release_lane(job, 0)
+    release_lane(job)
     first = store.failure(live)
     assert store.claim(TOKEN, pack_key([live]), 1, "b") is not None
-    release_lane(job, 1)
+    release_lane(replace(job, lane=1))
 
     assert first is None
     failure = store.failure(live)
@@ -43,11 +44,11 @@ def test_a_pack_that_saves_something_between_two_deaths_goes_on(tiny_study: Stud
     for sequence in range(3):
         assert store.claim(TOKEN, pack.key, 0, f"attempt {sequence}") is not None
         save_checkpoint(store.pack_folder(pack.key) / "state", sequence + 1, {}, {})
-        release_lane(job, 0)
+        release_lane(job)
         assert store.failure(run) is None
     assert store.claim(TOKEN, pack.key, 1, "the last one") is not None
 
-    release_lane(job, 1)
+    release_lane(replace(job, lane=1))
 
     assert (store.failure(run) or {})["cause"] == "its worker died twice"
 
@@ -63,7 +64,7 @@ def test_what_ended_a_lane_is_the_cause_of_its_runs(
         store.claim(TOKEN, pack.key, 0, attempt)
         with pytest.raises(RuntimeError), _lane_process(job):
             raise RuntimeError("no space for the temporary file")
-        release_lane(job, 0)
+        release_lane(job)
 
     failure = store.failure(run)
 

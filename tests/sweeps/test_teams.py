@@ -1,0 +1,103 @@
+"""Lanes of several workers: who gets which packs, and joint training by a Ray Train worker a base."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from sweeps.lanes import Layout, lay_out
+from sweeps.launch import run_study
+from sweeps.outcome import Outcome
+from sweeps.plan import plan_study
+from sweeps.store import Store
+from sweeps.study import load_study
+from tests.sweeps.conftest import TINY, silent, tables_of
+from tests.sweeps.test_launch import assert_same, wait_for
+
+JOINT = TINY.replace("sources: [mini-qwen3-xs]", "sources: [mini-qwen3-xs, mini-gemma3]")
+
+
+def test_a_team_for_each_joint_pack_and_single_workers_for_the_others() -> None:
+    layout = lay_out([2, 2, 1, 1, 1], 8, "bases")
+
+    assert layout == Layout(teams=2, team_size=2, singles=3, concurrent=6)
+    assert [layout.workers(lane) for lane in range(layout.count)] == [2, 2, 1, 1, 1]
+    assert [layout.takes(lane, 2) for lane in range(layout.count)] == [True, True, False, False, False]
+    assert [layout.takes(lane, 1) for lane in range(layout.count)] == [False, False, True, True, True]
+    assert layout.num_workers == 8
+
+
+def test_where_a_team_takes_all_the_room_single_workers_come_after_it() -> None:
+    assert lay_out([2, 2, 1, 1], 2, "bases") == Layout(teams=1, team_size=2, singles=1, concurrent=1)
+
+
+def test_teams_of_a_given_size_take_all_packs() -> None:
+    layout = lay_out([2, 1, 1], 5, 2)
+
+    assert layout == Layout(teams=2, team_size=2, singles=0, concurrent=2)
+    assert layout.takes(0, 1)
+    assert layout.takes(1, 2)
+
+
+@pytest.mark.parametrize(("bases", "workers"), [([1, 1], "bases"), ([2, 1], 1)])
+def test_without_teams_every_lane_has_one_worker_and_all_packs(bases: list[int], workers: int | str) -> None:
+    layout = lay_out(bases, 2, workers)  # type: ignore[arg-type]
+
+    assert layout == Layout(teams=0, team_size=1, singles=2, concurrent=2)
+    assert all(layout.takes(lane, count) for lane in range(2) for count in bases)
+
+
+def test_a_team_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="workers_per_pack: bases takes 3 workers at a time, there is room for 2"
+    ):
+        lay_out([3, 1], 2, "bases")
+
+
+def test_the_executor_local_refuses_teams(study_path: Path, tmp_path: Path) -> None:
+    study_path.write_text(JOINT.replace("name: tiny", "name: tiny\nworkers_per_pack: 2"))
+
+    with pytest.raises(ValueError, match="workers_per_pack needs Ray's"):
+        run_study(load_study(study_path), tmp_path / "out", executor="local", console=silent())
+
+
+def test_a_worker_a_base_needs_less_memory_and_trains_the_same_runs(study_path: Path, tmp_path: Path) -> None:
+    from portal.devices import find_device
+
+    study_path.write_text(JOINT)
+    together = plan_study(load_study(study_path), tmp_path, device=find_device("b200"))
+    study_path.write_text(JOINT.replace("name: tiny", "name: tiny\nworkers_per_pack: bases"))
+    apart = plan_study(load_study(study_path), tmp_path, device=find_device("b200"))
+
+    assert [pack.key for pack in apart.packs] == [pack.key for pack in together.packs]
+    for pack, ours, theirs in zip(apart.packs, apart.forecasts, together.forecasts, strict=True):
+        assert (ours.memory_bytes < theirs.memory_bytes) == (len(pack.bases) > 1)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_joint_training_by_a_worker_a_base_survives_a_kill_and_is_that_of_one_worker(
+    ray_cluster: str, study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_core: None
+) -> None:
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.1")
+    study_path.write_text(JOINT)
+    alone = load_study(study_path)
+    assert run_study(alone, tmp_path / "alone", executor="local", console=silent()).exit_code == 0
+    study_path.write_text(JOINT.replace("name: tiny", "name: tiny\nworkers_per_pack: bases"))
+    study, outcomes = load_study(study_path), list[Outcome]()
+    thread = threading.Thread(
+        target=lambda: outcomes.append(
+            run_study(study, tmp_path / "team", executor="plain", console=silent())
+        )
+    )
+    thread.start()
+    store = Store(tmp_path / "team")
+    progress = wait_for(lambda: [lane for lane in store.read_progress() if "pid" in lane], "a lane at work")
+    os.kill(progress[0]["pid"], signal.SIGKILL)
+    thread.join()
+
+    assert [outcome.exit_code for outcome in outcomes] == [0]
+    assert store.log_path(0, rank=1).is_file()
+    assert_same(tables_of(study, tmp_path / "team"), tables_of(alone, tmp_path / "alone"))
