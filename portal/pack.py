@@ -137,6 +137,11 @@ class Pack:
         if losses:
             self.losses = {key: sum(values) / len(values) for key, values in losses.items()}
 
+    def leave(self, learner: Learner) -> None:
+        """Go on without this learner."""
+        self.settle()
+        self.learners.remove(learner)
+
     def evaluate(self, learner: Learner, epoch: int) -> Evaluation:
         """Scores of the tasks that owe `epoch` now, on every base and split; marks them as scored.
 

@@ -4,6 +4,7 @@ runs/<key>/run.json, artifact/, results.parquet, predictions.parquet, DONE.json 
 packs/<key>/pack.json, state/<sequence>/, parts/
 rows/<key>/          token caches
 claims/<token>/      which lane of the present driver works on which pack
+stops/               runs that the present driver wants to end early
 progress/, logs/     for people
 """
 
@@ -221,8 +222,19 @@ class Store:
 
     def clear_session_files(self) -> None:
         """Drop claims, progress and Ray's state of earlier drivers."""
-        for name in ("claims", "progress", "scratch"):
+        for name in ("claims", "progress", "scratch", "stops"):
             shutil.rmtree(self.out / name, ignore_errors=True)
+
+    def request_stop(self, keys: Iterable[str]) -> None:
+        """Ask the workers of the present driver to leave these runs after their next evaluation."""
+        for key in keys:
+            path = self.out / "stops" / _checked(key)
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+
+    def stops(self) -> set[str]:
+        """Keys of the runs that shall not go on."""
+        return {path.name for path in (self.out / "stops").glob("*")}
 
     def write_progress(self, lane: int, progress: dict[str, Any]) -> None:
         """Cheap and whole, but not flushed to disk: it is only for people."""

@@ -224,6 +224,7 @@ class _Session:
         self._learners = Pack(
             bases, rows, learners, max_tokens=max_tokens, activations=job.activations, team=team
         )
+        self._stopped: set[str] = set()
         self._present = learners  # without a marker as yet
         self._saved_at = time.monotonic()
         self._meter = _Meter(job, pack, store)
@@ -259,11 +260,18 @@ class _Session:
             if evaluation.results and self._team.leads:
                 self._state.add(learner.key, evaluation)
             self._report(0)
+        if due:
+            self._stopped = self._team.follow(self._store.stops())
         return bool(due)
 
     def _leaving(self) -> list[Learner]:
-        """Those that have ended, well or not."""
-        return [learner for learner in self._present if learner.done or learner.key in self._learners.failed]
+        """Those that have ended, well or not, and those that shall not go on."""
+        failed = self._learners.failed
+        return [
+            learner
+            for learner in self._present
+            if learner.done or learner.key in failed or learner.key in self._stopped
+        ]
 
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
         """An evaluation is worth keeping earlier than steps are."""
@@ -272,6 +280,9 @@ class _Session:
 
     def _mark(self, learner: Learner) -> None:
         self._present.remove(learner)
+        stopped = not learner.done and learner.key not in self._learners.failed
+        if stopped:
+            self._learners.leave(learner)
         if not self._team.leads:
             return
         self._permit.check()
@@ -279,6 +290,9 @@ class _Session:
         if key in self._learners.failed:
             _log.error("%s", self._learners.failed[key])
             self._store.mark_failed(key, self._learners.failed[key], self._store.log_path(self._job.lane))
+        elif stopped:
+            cause = f"stopped by a search at epoch {learner.epoch}"
+            self._store.mark_failed(key, cause, self._store.log_path(self._job.lane), lost=True)
         else:
             self._state.finish(learner)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from portal.cli import catalogue, clusters, doctor, evaluate, export, studies, training, upkeep
+from portal.cli import catalogue, clusters, doctor, evaluate, export, search, studies, training
 
 EXIT_MISTAKE = 2
 EXIT_FAILED = 3
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(studies.demo)
-app.add_typer(upkeep.sweep, name="sweep")
+app.add_typer(search.sweep, name="sweep")
 app.add_typer(clusters.cluster, name="cluster")
 app.command()(studies.report)
 app.command()(training.train)
