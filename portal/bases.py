@@ -80,16 +80,23 @@ def base_config(name: str) -> PretrainedConfig:
 
 
 def load_base(
-    name: str, *, device: str = "cpu", revision: str | None = None, precision: Precision = "default"
+    name: str,
+    *,
+    device: str = "cpu",
+    revision: str | None = None,
+    precision: Precision = "default",
+    verified: bool = False,
 ) -> Base:
     """The base, frozen, in evaluation mode, with sdpa attention.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
-    unreadable or incomplete weights (missing or unexpected tensors).
+    unreadable or incomplete weights (missing or unexpected tensors). `verified`: a local base's files have
+    been found to be those of `revision` already, and are not read for that again.
     """
     check_precision(precision, device)
     files = locate(name)
-    found = files.revision() if files.is_local else revision or files.revision()
+    trusted = revision is not None and (verified or not files.is_local)
+    found = revision if trusted and revision is not None else files.revision()
     if revision is not None and found != revision:
         raise ValueError(
             f"base {name!r}: its files have digest {found[:12]}, the run was planned with {revision[:12]}"

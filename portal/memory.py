@@ -68,7 +68,7 @@ def footprint(
     itself = _measure_base(base)
     return Footprint(
         base=(1 + copies) * base_bytes(base, runs[0].bases[0].precision, on_gpu=on_gpu),
-        learners=sum(_learner_bytes(run, _groups(base, run.adapter), itself.num_layers) for run in runs),
+        learners=sum(_learner_bytes(run, base) for run in runs),
         per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, on_gpu, activations),
         per_answer_token=itself.vocabulary * _FP32 * _LOGIT_COPIES,
     )
@@ -125,24 +125,49 @@ def _meta_model(base: str, dtype: torch.dtype) -> Any:
     return model.requires_grad_(False).eval()
 
 
-def _learner_bytes(run: RunConfig, groups: tuple[SiteGroup, ...], num_layers: int) -> float:
-    """Parameters, optimiser state, and the factors of all tasks with the graph that makes them."""
+@dataclass(frozen=True)
+class ParamCount:
+    """Numbers that a run trains on one base, and those that it only holds and writes into its artifact."""
+
+    trained: int
+    held: int
+
+
+def count_params(run: RunConfig, base: str) -> ParamCount:
+    """Of the run's learner on `base`; in joint training latents and core are counted with every base."""
     if run.adapter is None:
-        return 0.0
-    slots, rank = len(run.data.tasks), run.adapter.rank
-    one_slot = sum(len(group.layers) * rank * (group.d_in + group.d_out) for group in groups)
-    if run.train is None:
-        return one_slot * slots * _FP32
+        return ParamCount(0, 0)
+    slots = len(run.data.tasks)
     if run.hypernet is None:
-        return slots * one_slot * (_TRAINED + _FACTORS)
-    core = core_num_params(run.hypernet, run.adapter)
-    converter = converter_num_params(run.hypernet, groups, num_layers)
-    trained = converter if run.method == "portal" else core + converter + slots * run.hypernet.d_latent
-    frozen = core if run.method == "portal" else 0
-    heads = 2 * sum(len(group.layers) for group in groups) * rank * run.hypernet.d_core
-    trunk = num_layers * 8 * run.hypernet.hidden
+        adapters = slots * _slot_params(run, base)
+        return ParamCount(adapters, 0) if run.train is not None else ParamCount(0, adapters)
+    groups = _groups(base, run.adapter)
+    converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
+    shared = core_num_params(run.hypernet, run.adapter) + slots * run.hypernet.d_latent
+    return ParamCount(converter, shared) if run.method == "portal" else ParamCount(converter + shared, 0)
+
+
+def _slot_params(run: RunConfig, base: str) -> int:
+    """Of one task's adapter."""
+    assert run.adapter is not None
+    groups = _groups(base, run.adapter)
+    return sum(len(group.layers) * run.adapter.rank * (group.d_in + group.d_out) for group in groups)
+
+
+def _learner_bytes(run: RunConfig, base: str) -> float:
+    """Parameters, optimiser state, and the factors of all tasks with the graph that makes them."""
+    params, slots = count_params(run, base), len(run.data.tasks)
+    own = params.trained * _TRAINED + params.held * _FP32
+    if run.adapter is None or run.train is None:
+        return own
+    factors = slots * _slot_params(run, base) * _FACTORS
+    if run.hypernet is None:
+        return own + factors
+    groups = _groups(base, run.adapter)
+    heads = 2 * sum(len(group.layers) for group in groups) * run.adapter.rank * run.hypernet.d_core
+    trunk = _measure_base(base).num_layers * 8 * run.hypernet.hidden
     graph = slots * (2 * heads + trunk) * _FP32  # values and their gradients
-    return trained * _TRAINED + frozen * _FP32 + slots * one_slot * _FACTORS + graph
+    return own + factors + graph
 
 
 def _bytes_per_token(

@@ -222,21 +222,21 @@ def _identity() -> dict[str, Any]:
         "pid": os.getpid(),
         "process_start": _process_start(os.getpid()),
         "process_space": _process_space(),
-        "boot_id": _boot_id(),
+        "boot_id": boot_id(),
     }
 
 
 def _same_host(holder: dict[str, Any]) -> bool:
     """Whether the holder's pid can be looked up here, or its machine has been restarted since."""
-    same_space = holder.get("boot_id") == _boot_id() and holder.get("process_space") == _process_space()
-    restarted = holder.get("host") == socket.gethostname() and holder.get("boot_id") != _boot_id()
+    same_space = holder.get("boot_id") == boot_id() and holder.get("process_space") == _process_space()
+    restarted = holder.get("host") == socket.gethostname() and holder.get("boot_id") != boot_id()
     return same_space or restarted
 
 
 def _is_alive(holder: dict[str, Any], *, moved: bool) -> bool:
     if not _same_host(holder):
         return moved
-    return holder.get("boot_id") == _boot_id() and _process_start(holder["pid"]) == holder["process_start"]
+    return holder.get("boot_id") == boot_id() and _process_start(holder["pid"]) == holder["process_start"]
 
 
 def _process_start(pid: int) -> int | None:
@@ -253,5 +253,6 @@ def _process_space() -> str:
     return str(Path("/proc/self/ns/pid").readlink())
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Of this machine, until it starts again."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

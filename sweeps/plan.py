@@ -17,6 +17,7 @@ from portal.lora_transfer import check_transfer
 from portal.sites import check_rank
 from portal.suites import Suite
 from portal.tasks.example import SPLITS
+from sweeps.disk import checkpoint_bytes, kept_bytes
 from sweeps.forecast import (
     START_S,
     Execution,
@@ -189,6 +190,12 @@ class Plan:
         packed = (START_S + sum(loads.values())) / 3600 + sum(each.hours for each in self.forecasts)
         return packed, sum(each.hours_alone for each in self.forecasts)
 
+    def bytes_written(self, lanes: int) -> tuple[float, float]:
+        """Bytes that what is left keeps in the output folder, and the most that it needs beside them."""
+        kept = sum(kept_bytes(run, self.works[run.key]) for run in self.missing)
+        states = sorted((checkpoint_bytes(pack.runs) for pack in self.packs), reverse=True)
+        return kept, sum(states[:lanes])
+
     def schedule(self, lanes: int) -> Schedule:
         """What is left, played through on so many lanes of the plan's device."""
         assert self.device is not None, "a plan without a device predicts nothing"
@@ -267,6 +274,7 @@ class Plan:
                 }
                 for pack, predicted in zip(self.packs, self.forecasts, strict=True)
             ],
+            "bytes_kept": self.bytes_written(1)[0],
             "device": {"name": self.device.name, "memory_bytes": self.device.memory_bytes},
         }
 

@@ -24,6 +24,7 @@ class Work:
     answer_tokens: float  # of a row that is trained on
     scored_tokens: float
     scored_answer_share: float  # of the scored tokens
+    scored_rows: float
 
 
 class Estimate:
@@ -49,7 +50,7 @@ class Estimate:
         data, train = run.data, run.train
         scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
         if train is None:
-            return self._work(run, 0, 0.0, self._tokens * scored)
+            return self._work(run, 0, 0.0, scored)
         sizes = [min(data.size or count, count) for count in self._num_rows.values()]
         batches = [num_batches(size, train.batch_size) for size in sizes]
         if run.hypernet is not None:
@@ -57,17 +58,18 @@ class Estimate:
         steps = [max(train.epochs * (train.rounds_per_epoch or each), train.min_steps) for each in batches]
         passes = train.epochs + 1 if train.evaluate == "every_epoch" else 1
         rows_per_step = train.batch_size * sum(steps) / max(steps)
-        return self._work(run, max(steps), rows_per_step, self._tokens * passes * scored)
+        return self._work(run, max(steps), rows_per_step, passes * scored)
 
-    def _work(self, run: RunConfig, steps: int, rows_per_step: float, scored_tokens: float) -> Work:
+    def _work(self, run: RunConfig, steps: int, rows_per_step: float, scored_rows: float) -> Work:
         return Work(
             steps=steps,
             rows_per_step=rows_per_step,
             tasks=len(run.data.tasks),
             row_tokens=self._row_tokens,
             answer_tokens=self._answer_tokens,
-            scored_tokens=scored_tokens,
+            scored_tokens=self._tokens * scored_rows,
             scored_answer_share=self._answer_share,
+            scored_rows=scored_rows,
         )
 
     def cost(self, run: RunConfig, work: Work) -> float:

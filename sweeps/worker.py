@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from portal.artifact import CONFIG, WEIGHTS
-from portal.base_files import hub_weights_digest
-from portal.bases import Base, load_base, outline_base
+from portal.bases import Base, outline_base
 from portal.config import TRANSFERS, Activations, BaseRef, RunConfig
 from portal.hypernet_learner import artifact_subfolder
 from portal.learner import Learner
@@ -27,6 +26,7 @@ from portal.out_of_memory import is_out_of_memory, release_memory
 from portal.pack import Pack
 from portal.rows import RowTable, read_cache
 from portal.team import Team
+from sweeps.frozen_bases import FrozenBases
 from sweeps.lease import Fence
 from sweeps.pack_state import PackState
 from sweeps.store import Claim, FinishedRuns, Store
@@ -36,7 +36,7 @@ _WAIT, _END = "wait", "end"  # what the leader of a team says beside a pack's ke
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
 _log = logging.getLogger(__name__)
-_bases: dict[tuple[BaseRef, str], Base] = {}
+_bases = FrozenBases()
 _rows: dict[Path, RowTable] = {}
 
 
@@ -166,10 +166,10 @@ def _run_together(
     session = None
     try:
         runs = [store.read_run(key) for key in keys]
-        needed = {(ref, job.device) for run in runs for ref in _held(run, team)}
-        _forget_bases(needed)
+        needed = {ref for run in runs for ref in _held(run, team)}
+        _bases.keep(needed, job.device)
         learners = _build_learners(job, runs, store, team)
-        _forget_bases(needed)  # a transfer's source has served
+        _bases.keep(needed, job.device)  # a transfer's source has served
         if learners:
             session = _Session(job, pack, store, permit, learners, team)
             session.run()
@@ -329,39 +329,20 @@ def load_rows(folder: Path) -> RowTable:
     return _rows[folder]
 
 
-def _load_base(ref: BaseRef, device: str, store: Store) -> Base:
-    """The frozen base, loaded once per process; its weights are those that `store` has on record."""
-    identity = (ref, device)
-    if identity not in _bases:
-        base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
-        digest = hub_weights_digest(ref.name, ref.revision)
-        if digest is not None:
-            store.check_weights(ref, digest)
-        _bases[identity] = base
-    return _bases[identity]
-
-
 def _load_ahead(job: LaneJob, waiting: Sequence[PackJob], store: Store) -> None:
     """The bases of the first pack that waits, unless those that are loaded are another's.
 
     A base that cannot be loaded is left to the pack, whose runs fail of it.
     """
-    loaded = {ref.name for ref, _ in _bases}
-    if any(set(pack.bases) == loaded for pack in waiting):
+    if any(set(pack.bases) == _bases.names for pack in waiting):
         return
     refs = store.read_run(waiting[0].runs[0]).bases
-    _forget_bases({(ref, job.device) for ref in refs})
+    _bases.keep(refs, job.device)
     for ref in refs:
         try:
-            _load_base(ref, job.device, store)
+            _bases.load(ref, job.device, store, job.token)
         except ValueError as error:
             _log.warning("base %s cannot be loaded ahead: %s", ref.name, error)
-
-
-def _forget_bases(kept: set[tuple[BaseRef, str]]) -> None:
-    """Drop other bases that this process has loaded: what a plan says of memory holds for one pack."""
-    for identity in [identity for identity in _bases if identity not in kept]:
-        del _bases[identity]
 
 
 def _held(run: RunConfig, team: Team) -> list[BaseRef]:
@@ -379,7 +360,7 @@ def _build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team:
         try:
             held = _held(run, team)
             bases = {
-                ref.name: _load_base(ref, job.device, store)
+                ref.name: _bases.load(ref, job.device, store, job.token)
                 if ref in held
                 else outline_base(ref.name, revision=ref.revision)
                 for ref in run.bases
@@ -404,7 +385,9 @@ def _build_learner(
         return build_learner(run, bases, rows, source=_source_folder(run, job, store))
     target = bases[run.bases[0].name]
     trained = _trained_loras(run, store)
-    transferred = transfer_loras(run, target, trained, lambda ref: _load_base(ref, job.device, store))
+    transferred = transfer_loras(
+        run, target, trained, lambda ref: _bases.load(ref, job.device, store, job.token)
+    )
     return build_learner(run, bases, rows, transferred=transferred)
 
 

@@ -73,6 +73,7 @@ def plan(
         typer.Option(help="Predict for b200, h200, h100, a100 or cpu (default: what this machine has)."),
     ] = None,
     count: Annotated[int, typer.Option(help="How many such devices the study runs on.")] = 1,
+    price: Annotated[float | None, typer.Option(help="Of one device for an hour, in your currency.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a study and print what is left to do and what that is predicted to take; nothing is trained."""
@@ -100,12 +101,20 @@ def plan(
             f"predicted for {where.name}, one device: {packed} as packed, {alone} unpacked "
             "(every run in a process of its own, every task's LoRA after another)"
         )
+        layout = lay_out([len(pack.bases) for pack in planned.packs], count, planned.how.workers_per_pack)
+        schedule = planned.schedule(count if layout.singles else layout.count)
         if count > 1:
-            layout = lay_out([len(pack.bases) for pack in planned.packs], count, planned.how.workers_per_pack)
-            schedule = planned.schedule(count if layout.singles else layout.count)
             typer.echo(
                 f"on {count} devices: {duration(schedule.makespan / 3600)} from start to end, "
                 f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
+            )
+        kept, needed = planned.bytes_written(count)
+        typer.echo(f"in the output folder: {_size(kept)} in the end, and up to {_size(needed)} while it runs")
+        if price is not None:
+            hours = planned.totals()[0]
+            held = count * schedule.makespan / 3600
+            typer.echo(
+                f"cost at {price:g} a device-hour: {price * hours:.2f} of work, {price * held:.2f} as held"
             )
         chosen = choose_executor("auto", planned.lane_seconds(count))
         typer.echo(f"executor auto: {chosen}")
@@ -185,6 +194,11 @@ def report(
 ) -> None:
     """Write tables, figures and one page from a study's collected tables."""
     typer.echo(f"report: {_write_report(folder, out or folder / 'report')}")
+
+
+def _size(num_bytes: float) -> str:
+    """For people: `17 MB`, `2.3 GB`."""
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
 def _load(name: str) -> "Study":

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from portal.base_files import hub_weights_digest
+from portal.base_files import folder_digest, hub_weights_digest
+from portal.bases import load_base
 from portal.config import BaseRef
 from portal.known_bases import KNOWN, KnownBase
-from sweeps import worker
+from sweeps import frozen_bases
+from sweeps.frozen_bases import FrozenBases
 from sweeps.store import Store
 from tests.portal.tiny import character_tokenizer, make_model
 
@@ -24,7 +26,7 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setitem(KNOWN, "tiny-hub", KnownBase("tiny-hub", "org/tiny", COMMIT, "Apache-2.0", "test"))
-    monkeypatch.setattr(worker, "_bases", {})
+    monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
     return sorted(folder.glob("*.safetensors"))[-1]
 
 
@@ -36,16 +38,36 @@ def flip_last_bit(path: Path) -> None:
 
 def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(weights: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "out")
-    worker._load_base(REF, "cpu", store)
-    worker._bases.clear()
-    worker._load_base(REF, "cpu", store)  # the same weights again
+    FrozenBases().load(REF, "cpu", store, "first launch")
+    FrozenBases().load(REF, "cpu", store, "second launch")  # the same weights again
 
     flip_last_bit(weights)
-    worker._bases.clear()
+    bases = FrozenBases()
 
     with pytest.raises(ValueError, match="base 'tiny-hub': its weights are not those the study began with"):
-        worker._load_base(REF, "cpu", store)
-    assert not worker._bases
+        bases.load(REF, "cpu", store, "third launch")
+    assert not bases.names
+
+
+def test_a_base_is_verified_once_a_launch_on_a_node_and_what_another_launch_found_does_not_count(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, verified = Store(tmp_path / "out"), []
+    local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
+    monkeypatch.setattr(
+        frozen_bases,
+        "load_base",
+        lambda *named, **how: verified.append(how.get("verified")) or load_base(*named, **how),
+    )
+
+    for launch in ("first", "second"):
+        for _ in range(3):  # processes of the node
+            FrozenBases().load(local, "cpu", store, launch)
+
+    assert verified == [None, True, True, None, True, True]
+    flip_last_bit(weights)
+    with pytest.raises(ValueError, match="its files have digest"):
+        FrozenBases().load(local, "cpu", store, "third")
 
 
 def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Path) -> None:
