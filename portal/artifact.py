@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from portal.base_files import hub_error
 from portal.bases import Base
-from portal.checkpoint import write_bytes_atomic, write_json_atomic
 from portal.config import AdapterConfig, Frozen, HypernetConfig, Module, explain, nearest
+from portal.folder import write_bytes_atomic, write_json_atomic
 from portal.hypernet import Converter, CoreDecoder, Factors
 from portal.sites import MODULE_PATHS, SiteGroup, group_sites
 from portal.tasks.builder import check_task_name

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from portal.checkpoint import file_sha256
 from portal.config import BaseRef, Precision, nearest
+from portal.folder import file_sha256
 from portal.gguf.conversion import converted, verify
 from portal.known_bases import KNOWN
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from portal.adapter_card import record_for
 from portal.bases import Base
-from portal.checkpoint import write_json_atomic
 from portal.config import RunConfig
+from portal.folder import write_json_atomic
 from portal.hypernet import Factors
 from portal.learner import Learner
 from portal.lora_transfer import Transferred

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from portal.bases import Base, base_sites
-from portal.checkpoint import write_bytes_atomic
 from portal.config import BaseRef, RunConfig
 from portal.cross_lora import RANK_LIMIT, Basis, source_layer, transfer, update_norm, weight_basis
+from portal.folder import write_bytes_atomic
 from portal.hypernet import Factors
 from portal.learner import named_generator
 from portal.peft_export import read_peft_factors

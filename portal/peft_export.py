@@ -21,8 +21,8 @@ from portal.adapt import AdapterHooks, Segment
 from portal.adapter_card import RunRecord, adapter_card, read_run_record
 from portal.artifact import Artifact
 from portal.bases import Base, base_config
-from portal.checkpoint import write_bytes_atomic, write_json_atomic
 from portal.config import AdapterConfig
+from portal.folder import write_bytes_atomic, write_json_atomic
 from portal.hypernet import Factors
 from portal.sites import MODULE_PATHS
 

@@ -6,11 +6,12 @@ example). Units: `wall_s` seconds of training until this epoch ended, `train_flo
 token. A value that has no meaning for a row is null, never 0.
 """
 
-import os
-from pathlib import Path
+import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from portal.folder import Folder, write_bytes_atomic
 
 SCHEMA_VERSION = 3
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
@@ -77,20 +78,20 @@ PREDICTIONS = pa.schema(
 )
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write `table` whole: to a temporary name beside `path`, then renamed over it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+def write_table(table: pa.Table, path: Folder) -> None:
+    """Write `table` whole: under a temporary name, then renamed; or as one object."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes_atomic(path, buffer.getvalue())
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Folder, schema: pa.Schema) -> pa.Table:
     """The table at `path`, checked against `schema`.
 
     Raises ValueError when the file is missing, is not Parquet, or was written by another schema version.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(io.BytesIO(path.read_bytes()))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such result table; `portal sweep collect` writes it") from None
     except (pa.ArrowInvalid, OSError) as error:

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from portal.checkpoint import write_bytes_atomic, write_json_atomic
+from portal.folder import Folder, write_bytes_atomic, write_json_atomic
 from portal.tasks.example import Example, shared_start
 
 ROW_SCHEMA = pa.schema(
@@ -213,13 +212,12 @@ def table_to_rows(table: pa.Table) -> list[Row]:
 
 
 def write_cache(
-    folder: Path, rows: Iterable[Row], *, identity: dict[str, Any], splits: dict[str, Any] | None = None
+    folder: Folder, rows: Iterable[Row], *, identity: dict[str, Any], splits: dict[str, Any] | None = None
 ) -> None:
     """Write all rows, sorted, as Parquet below `folder`; the manifest, with the file's sha256, comes last.
 
     `splits` (rows and hash of every task's split) is for readers of the manifest.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     ordered = RowTable(rows)
     table = rows_to_table(ordered.all())
     buffer = io.BytesIO()
@@ -239,7 +237,7 @@ def write_cache(
     write_json_atomic(folder / _MANIFEST, {**manifest, "manifest_sha256": _digest_of(manifest)})
 
 
-def read_cache(folder: Path) -> RowTable:
+def read_cache(folder: Folder) -> RowTable:
     """The rows written by `write_cache`; ValueError when the cache is missing, incomplete or altered."""
     manifest = _manifest_of(folder)
     try:
@@ -251,12 +249,12 @@ def read_cache(folder: Path) -> RowTable:
     return RowTable(table_to_rows(pq.read_table(io.BytesIO(data))))
 
 
-def count_truncated(folder: Path) -> int:
+def count_truncated(folder: Folder) -> int:
     """How many of a written cache's prompts were cut."""
     return int(_manifest_of(folder)["num_truncated"])
 
 
-def cached_extent(folder: Path) -> Extent:
+def cached_extent(folder: Folder) -> Extent:
     """The extent of a written cache's rows."""
     manifest = _manifest_of(folder)
     return Extent(manifest["max_token"], manifest["longest"])
@@ -268,7 +266,7 @@ def eval_set_hash(rows: Iterable[Row]) -> str:
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
-def _manifest_of(folder: Path) -> dict[str, Any]:
+def _manifest_of(folder: Folder) -> dict[str, Any]:
     """What the manifest says; ValueError when it is missing or altered."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_bytes())

@@ -1,12 +1,12 @@
 """From run folders to one result table, and how far a study is."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from portal.config import RunConfig
+from portal.folder import Folder
 from portal.results import PREDICTIONS, RESULTS, read_table, write_table
 from sweeps.lease import has_live_driver
 from sweeps.store import Store
@@ -17,7 +17,7 @@ _RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "spli
 _PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
 
 
-def status(study: Study, out: Path) -> dict[str, int]:
+def status(study: Study, out: Folder) -> dict[str, int]:
     """Counts of the study's runs: total, done, running, failed, and missing for the rest."""
     store = Store(out)
     done = {key for key in study.by_key if store.is_done(key)}
@@ -33,7 +33,7 @@ def status(study: Study, out: Path) -> dict[str, int]:
     }
 
 
-def collect(study: Study, out: Path) -> Path:
+def collect(study: Study, out: Folder) -> Folder:
     """The folder with the study's result and prediction tables, freshly written from its finished runs.
 
     Rows are sorted, so that the same runs give the same tables however they came about.
@@ -51,7 +51,6 @@ def collect(study: Study, out: Path) -> Path:
     results = _filled(results, "label", [study.labels[key] for key in results["run"].to_pylist()])
     predictions = _gather(store, done, PREDICTIONS_FILE, PREDICTIONS)
     folder = out / "results"
-    folder.mkdir(parents=True, exist_ok=True)
     write_table(_sorted(results, _RESULT_ORDER).cast(RESULTS), folder / RESULTS_FILE)
     write_table(_sorted(predictions, _PREDICTION_ORDER), folder / PREDICTIONS_FILE)
     return folder

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.base_files import hub_weights_digest, locate
-from portal.checkpoint import check_checkpoints, file_sha256
+from portal.checkpoint import check_checkpoints
 from portal.config import BaseRef
+from portal.folder import Folder, file_sha256, files_below, matching
 from portal.results import PREDICTIONS, RESULTS, read_table
 from portal.rows import read_cache
 from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
@@ -18,7 +19,7 @@ from sweeps.store import DONE, Store, pack_key
 class Fault:
     """A path that does not hold what it should, why, and what to do about it."""
 
-    path: Path
+    path: Folder
     what: str
     remedy: str
 
@@ -26,7 +27,7 @@ class Fault:
         return f"{self.path}: {self.what}; {self.remedy}"
 
 
-def check_folder(out: Path) -> tuple[list[Fault], int]:
+def check_folder(out: Folder) -> tuple[list[Fault], int]:
     """(faults, number of things checked): runs, packs, token caches, collected tables, frozen bases.
 
     Nothing is changed. ValueError when `out` is no output folder.
@@ -35,16 +36,16 @@ def check_folder(out: Path) -> tuple[list[Fault], int]:
         raise ValueError(f"{out}: no study was run in this folder")
     store = Store(out)
     parts = (
-        *(_check_run(store, path) for path in sorted((out / "runs").iterdir())),
-        *(_check_pack(store, path) for path in sorted(out.glob("packs/*"))),
-        *(_check_rows(path) for path in sorted(out.glob("rows/*"))),
+        *(_check_run(store, path) for path in matching(out, "runs/*")),
+        *(_check_pack(store, path) for path in matching(out, "packs/*")),
+        *(_check_rows(path) for path in matching(out, "rows/*")),
         _check_tables(out / "results"),
         *(_check_base(store, ref) for ref in _bases_of(store)),
     )
     return [fault for faults in parts for fault in faults], len(parts)
 
 
-def _check_run(store: Store, folder: Path) -> Iterator[Fault]:
+def _check_run(store: Store, folder: Folder) -> Iterator[Fault]:
     again = f"delete {folder} and run the study again"
     try:
         store.read_run(folder.name)
@@ -55,11 +56,7 @@ def _check_run(store: Store, folder: Path) -> Iterator[Fault]:
         return
     if digests is None:
         return  # not finished: nothing is promised yet
-    present = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != DONE
-    }
+    present = set(files_below(folder)) - {DONE}
     for name in sorted(present - set(digests)):
         yield Fault(folder / name, "not written by the run", "delete it")
     for name, digest in digests.items():
@@ -69,7 +66,7 @@ def _check_run(store: Store, folder: Path) -> Iterator[Fault]:
             yield Fault(folder / name, "altered since the run finished", again)
 
 
-def _check_pack(store: Store, folder: Path) -> Iterator[Fault]:
+def _check_pack(store: Store, folder: Folder) -> Iterator[Fault]:
     again = f"delete {folder}: its unfinished runs start again"
     try:
         members = store.recorded_pack(folder.name)
@@ -81,21 +78,21 @@ def _check_pack(store: Store, folder: Path) -> Iterator[Fault]:
     for path, reason in check_checkpoints(folder / "state"):
         yield Fault(path, reason, "the checkpoint before it is used instead; delete it")
     for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
-        for part in sorted(folder.glob(f"parts/*/*.{name}")):
+        for part in matching(folder, f"parts/*/*.{name}"):
             try:
                 read_table(part, schema)
             except (ValueError, OSError) as error:
                 yield Fault(part, " ".join(str(error).split()), again)
 
 
-def _check_rows(folder: Path) -> Iterator[Fault]:
+def _check_rows(folder: Folder) -> Iterator[Fault]:
     try:
         read_cache(folder)
     except (ValueError, OSError) as error:
         yield Fault(folder, " ".join(str(error).split()), "delete it: the rows are prepared again")
 
 
-def _check_tables(folder: Path) -> Iterator[Fault]:
+def _check_tables(folder: Folder) -> Iterator[Fault]:
     for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
         if not (folder / name).exists():
             continue
@@ -108,7 +105,7 @@ def _check_tables(folder: Path) -> Iterator[Fault]:
 def _bases_of(store: Store) -> list[BaseRef]:
     """Bases of all recorded runs that can be read."""
     refs = {}
-    for path in sorted((store.out / "runs").iterdir()):
+    for path in matching(store.out, "runs/*"):
         try:
             run = store.read_run(path.name)
         except (ValueError, AssertionError):

@@ -1,10 +1,9 @@
 """What an output folder no longer needs: state of finished runs, leftovers of writers that were killed."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from portal.folder import Folder, remove_folder
 from sweeps.lease import acquire
 from sweeps.store import Store
 
@@ -13,12 +12,12 @@ from sweeps.store import Store
 class Garbage:
     """A file or folder that can go, its size, and why nothing needs it."""
 
-    path: Path
+    path: Folder
     num_bytes: int
     why: str
 
 
-def find_garbage(out: Path) -> list[Garbage]:
+def find_garbage(out: Folder) -> list[Garbage]:
     """Everything below `out` that nothing will read again, largest first; nothing is deleted."""
     found = {path: why for path, why in _candidates(out) if path.exists()}
     outer = [path for path in found if not any(parent in found for parent in path.parents)]
@@ -26,19 +25,19 @@ def find_garbage(out: Path) -> list[Garbage]:
     return sorted(garbage, key=lambda each: (-each.num_bytes, each.path))
 
 
-def delete_garbage(out: Path) -> list[Garbage]:
+def delete_garbage(out: Folder) -> list[Garbage]:
     """Delete it, as the only driver of the folder; ValueError while another one works there."""
     with acquire(out):
         garbage = find_garbage(out)
         for each in garbage:
-            if each.path.is_dir():
-                shutil.rmtree(each.path)
-            else:
+            if each.path.is_file():
                 each.path.unlink()
+            else:
+                remove_folder(each.path)
     return garbage
 
 
-def _candidates(out: Path) -> Iterator[tuple[Path, str]]:
+def _candidates(out: Folder) -> Iterator[tuple[Folder, str]]:
     store = Store(out)
     for key, members in store.recorded_packs().items():
         if all(store.is_done(member) for member in members):
@@ -50,7 +49,7 @@ def _candidates(out: Path) -> Iterator[tuple[Path, str]]:
         yield path, "half written by a process that was killed"
 
 
-def _size(path: Path) -> int:
+def _size(path: Folder) -> int:
     if path.is_file():
         return path.stat().st_size
     return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())

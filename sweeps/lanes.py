@@ -2,13 +2,12 @@
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from portal.folder import Folder, open_folder, remove_folder
 from portal.team import Team
 from sweeps.lane_log import lane_log
 from sweeps.ray_session import RaySession
@@ -89,7 +88,7 @@ def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
 
 
 def run_lanes(
-    jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Path, concurrent: int
+    jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Folder, concurrent: int
 ) -> None:
     """Run all lanes, so many at a time, and wait for them. One that dies frees its pack, or gives it up."""
     from ray import tune
@@ -122,8 +121,8 @@ def run_lanes(
     try:
         results = tuner.fit()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    store = Store(Path(jobs[0].out))
+        remove_folder(scratch)
+    store = Store(open_folder(jobs[0].out))
     for result in results:
         if result.error is not None and store.lane_error(result.config["lane"]) is None:
             store.write_lane_error(result.config["lane"], str(result.error).strip().splitlines()[-1])
@@ -200,7 +199,7 @@ def _nonzero(resources: dict[str, float]) -> dict[str, float]:
 def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
     """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
     os.chdir(job.workdir)  # Ray has moved the process to a folder of its own
-    store = Store(Path(job.out))
+    store = Store(open_folder(job.out))
     with lane_log(store.log_path(job.lane, rank)):
         try:
             yield
@@ -225,7 +224,7 @@ def _release_callback(jobs: Sequence[LaneJob]) -> Any:
 
 def release_lane(job: LaneJob) -> None:
     """Free what the dead lane had claimed; a pack lost for the second time is marked as failed."""
-    store, lane = Store(Path(job.out)), job.lane
+    store, lane = Store(open_folder(job.out)), job.lane
     packs = {pack.key: pack for pack in job.packs}
     for key in store.claimed_by(job.token, lane):
         if key not in packs:  # finished in an earlier round

@@ -6,12 +6,12 @@ scratch folder that is deleted, and a launch again plans again and skips what is
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
 from portal.config import nearest
 from portal.devices import Device, find_device
+from portal.folder import Folder, local_place
 from portal.rows import count_truncated
 from sweeps.lane_log import lane_log
 from sweeps.lanes import EXECUTORS, Executor, Layout, choose_executor, lay_out, run_lanes
@@ -31,7 +31,7 @@ MAX_IDLE_ROUNDS = 3
 
 def run_study(
     study: Study,
-    out: Path,
+    out: Folder,
     *,
     executor: Executor = "auto",
     console: Console,
@@ -76,7 +76,7 @@ def run_study(
         store,
         done_before=len(plan.done),
         cause=f"{cause}; launch the study again",
-        log=out / "logs",
+        log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
 
@@ -140,7 +140,7 @@ def _run_here(study: Study, store: Store, token: str, console: Console, threads:
             run_lane(replace(job, threads=threads), lambda finished: None)
 
 
-def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
+def _prepare(study: Study, store: Store, console: Console) -> dict[str, Folder]:
     started = time.monotonic()
     rows = prepare_rows(
         study.suite,
@@ -159,7 +159,7 @@ def _prepare(study: Study, store: Store, console: Console) -> dict[str, Path]:
 
 
 def _lane_jobs(
-    plan: Plan, store: Store, token: str, layout: Layout, rows: dict[str, Path], device: str
+    plan: Plan, store: Store, token: str, layout: Layout, rows: dict[str, Folder], device: str
 ) -> list[LaneJob]:
     """One a lane; what they say of a pack is one object for all."""
     packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}

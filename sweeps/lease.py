@@ -14,11 +14,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from portal.checkpoint import write_json_atomic
+from portal.folder import Folder, create_exclusive, matching, write_json_atomic, write_note
+from portal.object_path import ObjectPath
 
 BEAT_S = 1.0
 REMOTE_WATCH_S = 4.0
@@ -42,7 +43,7 @@ class LeaseLost(OSError):  # noqa: N818 - the established name of the event
 class Lease:
     """A held lease. Use `acquire`; leave the `with` block to release it."""
 
-    def __init__(self, out: Path, token: str) -> None:
+    def __init__(self, out: Folder, token: str) -> None:
         self.token = token
         self._out = out
         self._stop = threading.Event()
@@ -73,7 +74,7 @@ class Lease:
                 os.kill(os.getpid(), signal.SIGTERM)  # termination_interrupts makes Ctrl-C of it
 
 
-def acquire(out: Path, *, waiting: Callable[[str], None] | None = None) -> Lease:
+def acquire(out: Folder, *, waiting: Callable[[str], None] | None = None) -> Lease:
     """The lease of `out`. InUse, naming the holder, within 5 s while another driver is alive.
 
     With `waiting` it is called once with what is waited for, and the lease comes when it is free.
@@ -91,8 +92,7 @@ def acquire(out: Path, *, waiting: Callable[[str], None] | None = None) -> Lease
             time.sleep(BEAT_S)
 
 
-def _acquire(out: Path) -> Lease:
-    out.mkdir(parents=True, exist_ok=True)
+def _acquire(out: Folder) -> Lease:
     holder = read_holder(out)
     beat = _read_beat(out)
     if holder and not _same_host(holder):
@@ -107,12 +107,30 @@ def _acquire(out: Path) -> Lease:
                 "wait for it (--wait), stop it (`portal sweep cancel`), or choose another --out"
             )
         token = secrets.token_hex(8)
-        write_json_atomic(_lease_path(out), {**_identity(), "token": token})
+        _take(out, current, {**_identity(), "token": token})
         _write_beat(out, token, 0)
     return Lease(out, token)
 
 
-def read_holder(out: Path) -> dict[str, Any]:
+def _take(out: Folder, current: dict[str, Any], mine: dict[str, Any]) -> None:
+    """Write the lease in place of the `current` one, whose holder is gone.
+
+    In an object store, which has no locks, the right to do that is an object that only one can create: the
+    lease itself, or a ticket for what is left of a dead holder. InUse when another was first.
+    """
+    if isinstance(out, ObjectPath):
+        content, place = json.dumps(mine).encode(), _lease_path(out)
+        if current:
+            tickets = matching(out / "takeovers" / current["token"], "*")
+            if tickets:  # whoever has one is about to take the lease, unless it has died over that, too
+                time.sleep(REMOTE_WATCH_S)
+            place = out / "takeovers" / current["token"] / f"{len(tickets):06d}"
+        if read_holder(out) != current or not create_exclusive(place, content):
+            raise InUse(f"{out}: another driver has just begun; wait for it (--wait)")
+    write_json_atomic(_lease_path(out), mine)
+
+
+def read_holder(out: Folder) -> dict[str, Any]:
     """What the lease file says, or {} when there is no lease."""
     try:
         return json.loads(_lease_path(out).read_bytes())
@@ -124,7 +142,7 @@ def read_holder(out: Path) -> dict[str, Any]:
         ) from None
 
 
-def request_cancel(out: Path) -> dict[str, Any] | None:
+def request_cancel(out: Folder) -> dict[str, Any] | None:
     """Ask the driver of `out` to stop and wait until it has; its holder, or None when there is no live one.
 
     The request is a file that the driver looks for with every beat, so it may run on any host. ValueError
@@ -144,7 +162,7 @@ def request_cancel(out: Path) -> dict[str, Any] | None:
     return holder
 
 
-def has_live_driver(out: Path) -> bool:
+def has_live_driver(out: Folder) -> bool:
     """Whether a driver holds the folder; one on another host is believed."""
     holder = read_holder(out)
     return bool(holder) and _is_alive(holder, moved=True)
@@ -153,7 +171,7 @@ def has_live_driver(out: Path) -> bool:
 class Fence:
     """A worker's view of the lease that it works under."""
 
-    def __init__(self, out: Path, token: str) -> None:
+    def __init__(self, out: Folder, token: str) -> None:
         self._out, self._token = out, token
         self._seen = _read_beat(out)
         self._since = time.monotonic()
@@ -174,15 +192,15 @@ class Fence:
             raise LeaseLost(f"{self._out}: the driver that started this worker has died")
 
 
-def _lease_path(out: Path) -> Path:
+def _lease_path(out: Folder) -> Folder:
     return out / "driver.json"
 
 
-def _cancel_path(out: Path) -> Path:
+def _cancel_path(out: Folder) -> Folder:
     return out / "cancel.json"
 
 
-def _cancelled(out: Path) -> str | None:
+def _cancelled(out: Folder) -> str | None:
     """The token of the lease that shall end."""
     try:
         return json.loads(_cancel_path(out).read_bytes())["token"]
@@ -198,18 +216,19 @@ def only_one(lock: Path) -> Iterator[None]:
         yield
 
 
-def _guard(out: Path) -> AbstractContextManager[None]:
-    """Only one process at a time reads and replaces the lease."""
+def _guard(out: Folder) -> AbstractContextManager[None]:
+    """Only one process at a time reads and replaces the lease; a store has no locks (see _take)."""
+    if isinstance(out, ObjectPath):
+        return nullcontext()
+    out.mkdir(parents=True, exist_ok=True)
     return only_one(out / ".driver.lock")
 
 
-def _write_beat(out: Path, token: str, count: int) -> None:
-    temporary = out / f".beat.{token}.tmp"
-    temporary.write_text(f"{token} {count}")
-    temporary.replace(out / ".beat")
+def _write_beat(out: Folder, token: str, count: int) -> None:
+    write_note(out / ".beat", f"{token} {count}")
 
 
-def _read_beat(out: Path) -> str:
+def _read_beat(out: Folder) -> str:
     try:
         return (out / ".beat").read_text()
     except FileNotFoundError:

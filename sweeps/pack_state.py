@@ -5,22 +5,21 @@ run, which on a GPU has a part in their rounding. Scores of finished epochs are 
 checkpoint that counts them.
 """
 
-import io
-import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
-from portal.checkpoint import load_latest, save_checkpoint, sync, write_bytes_atomic
+from portal.checkpoint import load_latest, save_checkpoint
+from portal.folder import Folder, folder_contents, remove_folder, remove_leftovers, write_folder
 from portal.learner import Learner
 from portal.pack import Evaluation
-from portal.results import PREDICTIONS, RESULTS, read_table
+from portal.results import PREDICTIONS, RESULTS, read_table, write_table
 from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
-from sweeps.store import Store
+from sweeps.store import RUN, Store
 
 
 class PackState:
@@ -78,8 +77,8 @@ class PackState:
         """Write the scores of one evaluation; they count from the next checkpoint on."""
         results = pa.Table.from_pylist([{"study": "", **row} for row in evaluation.results], schema=RESULTS)
         number = self._parts.get(key, 0)
-        _write_synced(results, self._part(key, number, RESULTS_FILE))
-        _write_synced(evaluation.predictions, self._part(key, number, PREDICTIONS_FILE))
+        write_table(results, self._part(key, number, RESULTS_FILE))
+        write_table(evaluation.predictions, self._part(key, number, PREDICTIONS_FILE))
         self._parts[key] = number + 1
 
     def finish(self, learner: Learner) -> None:
@@ -90,35 +89,24 @@ class PackState:
             parts = [
                 read_table(self._part(key, number, name), schema) for number in range(self._parts.get(key, 0))
             ]
-            _write_synced(pa.concat_tables(parts).combine_chunks(), folder / name)
-        artifact, temporary = folder / "artifact", folder / ".artifact.tmp"
-        for leftover in (temporary, artifact):
-            shutil.rmtree(leftover, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        learner.save_artifact(temporary)
-        if any(temporary.iterdir()):
-            _sync_tree(temporary)
-            temporary.rename(artifact)
-        else:
-            temporary.rmdir()
+            write_table(pa.concat_tables(parts).combine_chunks(), folder / name)
+        remove_leftovers(folder)
+        remove_folder(folder / "artifact")
+        with tempfile.TemporaryDirectory() as scratch:
+            place = Path(scratch)  # beside what the cards cite
+            for name in (RUN, RESULTS_FILE):
+                (place / name).write_bytes((folder / name).read_bytes())
+            (place / "artifact").mkdir()
+            learner.save_artifact(place / "artifact")
+            contents = folder_contents(place / "artifact")
+        if contents:
+            write_folder(folder / "artifact", contents)
         self._store.mark_done(key)
 
     def clear(self) -> None:
         """Drop checkpoints and parts: every run of the pack is finished."""
         for name in ("state", "parts"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+            remove_folder(self._folder / name)
 
-    def _part(self, key: str, number: int, name: str) -> Path:
+    def _part(self, key: str, number: int, name: str) -> Folder:
         return self._folder / "parts" / key / f"{number:06d}.{name}"
-
-
-def _write_synced(table: pa.Table, path: Path) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_bytes_atomic(path, buffer.getvalue())
-
-
-def _sync_tree(folder: Path) -> None:
-    """Flush every file and folder below to disk."""
-    for path in (*folder.rglob("*"), folder):
-        sync(path)

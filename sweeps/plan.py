@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from portal.bases import base_sites, check_precision, load_tokenizer
 from portal.config import TRANSFERS, RunConfig
 from portal.devices import Device
+from portal.folder import Folder
 from portal.lora_transfer import check_transfer
 from portal.sites import check_rank
 from portal.suites import Suite
@@ -76,7 +76,7 @@ class Plan:
     """
 
     study: Study
-    out: Path
+    out: Folder
     device: Device | None
     done: tuple[str, ...]
     failed: tuple[str, ...]
@@ -302,7 +302,7 @@ STAGE_HEADERS = ("stage", "packs", "memory", "FLOPs", "device time", "unpacked")
 PLAN_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
 
 
-def plan_study(study: Study, out: Path, *, device: Device | None = None, lanes: int = 1) -> Plan:
+def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes: int = 1) -> Plan:
     """What is missing of the study in `out`; ValueError for anything that would make a run fail later.
 
     Without a device only the study's `pack_size` limits a pack. For several `lanes` packs are small enough

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from portal.bases import base_config, load_tokenizer, tokenizer_digest
+from portal.folder import Folder
 from portal.rows import (
     CACHE_FORMAT,
     ROW_SCHEMA,
@@ -41,14 +41,14 @@ _EXAMPLES = pa.schema(
 
 
 def prepare_rows(
-    suite: Suite, tasks: Sequence[str], bases: Sequence[str], out: Path, *, max_prompt: int, data_hash: str
-) -> dict[str, Path]:
+    suite: Suite, tasks: Sequence[str], bases: Sequence[str], out: Folder, *, max_prompt: int, data_hash: str
+) -> dict[str, Folder]:
     """The token cache of every base, by name; bases that tokenise alike share one.
 
     A cache that is whole is not made again. With Ray running and many rows, Ray Data does the work.
     ValueError when a base cannot read its rows.
     """
-    folders: dict[str, Path] = {}
+    folders: dict[str, Folder] = {}
     examples: pa.Table | None = None
     splits: dict[str, Any] = {}
     for base in bases:
@@ -151,7 +151,7 @@ def _identity_key(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Folder) -> bool:
     try:
         read_cache(folder)
     except ValueError:

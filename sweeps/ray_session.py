@@ -15,6 +15,7 @@ from types import FrameType
 from rich.console import Console
 
 from portal.devices import Device, find_device, local_hardware, smallest_gpu
+from portal.folder import Folder, local_place
 from sweeps.quiet import streams_to
 
 RAY_ENVIRONMENT = {
@@ -45,7 +46,7 @@ class RaySession:
 
 
 @contextmanager
-def ray_session(out: Path, console: Console) -> Iterator[RaySession]:
+def ray_session(out: Folder, console: Console) -> Iterator[RaySession]:
     """A running Ray: the one this process has, the cluster at RAY_ADDRESS, or a private local one.
 
     Only a Ray started here is stopped at the end. Inside, SIGTERM interrupts like Ctrl-C, and what Ray prints
@@ -58,7 +59,7 @@ def ray_session(out: Path, console: Console) -> Iterator[RaySession]:
     if ray.is_initialized():
         yield _describe_cluster()
         return
-    with streams_to(out / "logs" / "ray.log", console):
+    with streams_to(local_place(out) / "logs" / "ray.log", console):
         try:
             _start(out)
             with termination_interrupts():
@@ -68,7 +69,7 @@ def ray_session(out: Path, console: Console) -> Iterator[RaySession]:
             _remove_scratch(out)
 
 
-def _start(out: Path) -> None:
+def _start(out: Folder) -> None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
@@ -95,12 +96,12 @@ def _start(out: Path) -> None:
         ) from error
 
 
-def _scratch_prefix(out: Path) -> str:
+def _scratch_prefix(out: Folder) -> str:
     """Ray's sockets need a short path; its name tells whose it is, so that a killed driver's can go."""
     return f"portal-ray-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}-"
 
 
-def _remove_scratch(out: Path) -> None:
+def _remove_scratch(out: Folder) -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_scratch_prefix(out)}*"):
         shutil.rmtree(folder, ignore_errors=True)
 

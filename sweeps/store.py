@@ -12,18 +12,29 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portal.checkpoint import file_sha256, write_bytes_atomic, write_json_atomic
 from portal.config import BaseRef, RunConfig
+from portal.folder import (
+    Folder,
+    create_exclusive,
+    file_sha256,
+    files_below,
+    local_place,
+    matching,
+    remove_folder,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_note,
+)
+from portal.object_path import ObjectPath
 from sweeps.provenance import provenance
 
 _KEY = re.compile(r"[0-9a-f]{16}")
-DONE, _FAILED, _RUN, _PACK = "DONE.json", "FAILED.json", "run.json", "pack.json"
+DONE, RUN, _FAILED, _PACK = "DONE.json", "run.json", "FAILED.json", "pack.json"
 
 
 class ClaimLost(RuntimeError):  # noqa: N818 - the established name of the event
@@ -34,7 +45,7 @@ class ClaimLost(RuntimeError):  # noqa: N818 - the established name of the event
 class Claim:
     """A pack taken by one attempt of one lane."""
 
-    path: Path
+    path: Folder
     lane: int
     attempt: str
 
@@ -48,23 +59,26 @@ class Claim:
 class Store:
     """Everything below `out`. Names are content keys, so nothing leaves the folder."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Folder) -> None:
         self.out = out
 
-    def run_folder(self, key: str) -> Path:
+    def run_folder(self, key: str) -> Folder:
         return self.out / "runs" / _checked(key)
 
-    def pack_folder(self, key: str) -> Path:
+    def pack_folder(self, key: str) -> Folder:
         return self.out / "packs" / _checked(key)
 
     def log_path(self, lane: int, rank: int = 0) -> Path:
         """Of a worker of the lane: the leader of its team, or another."""
-        return self.out / "logs" / (f"lane-{lane}.{rank}.log" if rank else f"lane-{lane}.log")
+        name = f"lane-{lane}.{rank}.log" if rank else f"lane-{lane}.log"
+        return local_place(self.out) / "logs" / name
 
     def is_done(self, key: str) -> bool:
-        """Whether the run has its marker and every file that the marker names."""
-        digests = self.digests(key)
-        return digests is not None and all((self.run_folder(key) / name).is_file() for name in digests)
+        """Whether the run has its marker and every file that the marker names; a store loses none."""
+        digests, folder = self.digests(key), self.run_folder(key)
+        if digests is None or isinstance(folder, ObjectPath):
+            return digests is not None
+        return all((folder / name).is_file() for name in digests)
 
     def digests(self, key: str) -> dict[str, str] | None:
         """sha256 of every file of a finished run, by path below its folder; None while it is not finished."""
@@ -87,17 +101,17 @@ class Store:
 
     def write_run(self, run: RunConfig) -> None:
         """Record the run's whole config and the code that starts it, unless that is there already."""
-        path = self.run_folder(run.key) / _RUN
+        path = self.run_folder(run.key) / RUN
         if not path.exists():
             config = run.model_dump(mode="json")
             write_json_atomic(path, {"name": run.describe(), "config": config, **provenance()})
 
     def read_run(self, key: str) -> RunConfig:
         """The recorded run; ValueError when it is missing or does not have this key."""
-        content = _read_json(self.run_folder(key) / _RUN)
+        content = _read_json(self.run_folder(key) / RUN)
         run = RunConfig.model_validate((content or {}).get("config", {}))
         if run.key != key:
-            raise ValueError(f"{self.run_folder(key) / _RUN}: holds the config of run {run.key}")
+            raise ValueError(f"{self.run_folder(key) / RUN}: holds the config of run {run.key}")
         return run
 
     def check_weights(self, base: BaseRef, digest: str) -> None:
@@ -116,17 +130,15 @@ class Store:
         record = _read_json(self._weights_record(base))
         return None if record is None else record["weights_sha256"]
 
-    def _weights_record(self, base: BaseRef) -> Path:
+    def _weights_record(self, base: BaseRef) -> Folder:
         name = hashlib.sha256(f"{base.name} {base.revision}".encode()).hexdigest()[:16]
         return self.out / "bases" / f"{name}.json"
 
     def mark_done(self, key: str) -> None:
         """Write the marker, last of all: from now on the run is finished."""
         folder = self.run_folder(key)
-        files = [
-            path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (DONE, _FAILED)
-        ]
-        digests = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+        files = {name: path for name, path in files_below(folder).items() if name not in (DONE, _FAILED)}
+        digests = {name: file_sha256(path) for name, path in files.items()}
         (folder / _FAILED).unlink(missing_ok=True)
         write_json_atomic(folder / DONE, {"files": digests})
 
@@ -155,7 +167,7 @@ class Store:
 
     def recorded_packs(self) -> dict[str, tuple[str, ...]]:
         """The run keys of every pack that was ever started, by pack key, in a fixed order."""
-        keys = [path.parent.name for path in sorted(self.out.glob(f"packs/*/{_PACK}"))]
+        keys = [path.parent.name for path in matching(self.out, f"packs/*/{_PACK}")]
         return {key: members for key in keys if (members := self.recorded_pack(key)) is not None}
 
     def recorded_pack(self, key: str) -> tuple[str, ...] | None:
@@ -180,24 +192,16 @@ class Store:
         path = self.out / "claims" / _checked(token) / f"{_checked(pack)}.json"
         claim = Claim(path, lane, attempt)
         content = json.dumps({"lane": lane, "attempt": attempt}).encode()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{pack}.{attempt}.tmp")
-        temporary.write_bytes(content)
-        try:
-            os.link(temporary, path)
-            return claim
-        except FileExistsError:
+        if not create_exclusive(path, content):
             holder = _read_json(path)
             if holder is None or holder["lane"] != lane:
                 return None
             write_bytes_atomic(path, content)
-            return claim
-        finally:
-            temporary.unlink(missing_ok=True)
+        return claim
 
     def claimed_by(self, token: str, lane: int) -> list[str]:
         """Keys of the packs that the lane has taken."""
-        paths = sorted((self.out / "claims" / _checked(token)).glob("*.json"))
+        paths = matching(self.out / "claims" / _checked(token), "*.json")
         return [path.stem for path in paths if (_read_json(path) or {"lane": None})["lane"] == lane]
 
     def free_claim(self, token: str, pack: str) -> bool:
@@ -210,27 +214,25 @@ class Store:
         progress = self.pack_progress(pack)
         if lost.exists() and lost.read_text() == progress:
             return False
-        lost.write_text(progress)
+        write_note(lost, progress)
         path.unlink(missing_ok=True)
         return True
 
     def pack_progress(self, pack: str) -> str:
         """What is saved of a pack: its finished runs and its newest checkpoint. It differs after progress."""
         finished = sum(self.is_finished(key) for key in self.recorded_pack(pack) or ())
-        saved = sorted(path.name for path in (self.pack_folder(pack) / "state").glob("[0-9]*"))
+        saved = [path.name for path in matching(self.pack_folder(pack) / "state", "[0-9]*")]
         return f"{finished} {saved[-1] if saved else 0}"
 
     def clear_session_files(self) -> None:
         """Drop claims, progress and Ray's state of earlier drivers."""
         for name in ("claims", "progress", "scratch", "stops"):
-            shutil.rmtree(self.out / name, ignore_errors=True)
+            remove_folder(self.out / name)
 
     def request_stop(self, keys: Iterable[str]) -> None:
         """Ask the workers of the present driver to leave these runs after their next evaluation."""
         for key in keys:
-            path = self.out / "stops" / _checked(key)
-            path.parent.mkdir(exist_ok=True)
-            path.touch()
+            write_note(self.out / "stops" / _checked(key), "")
 
     def stops(self) -> set[str]:
         """Keys of the runs that shall not go on."""
@@ -238,11 +240,7 @@ class Store:
 
     def write_progress(self, lane: int, progress: dict[str, Any]) -> None:
         """Cheap and whole, but not flushed to disk: it is only for people."""
-        path = self.out / "progress" / f"lane-{lane}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(progress))
-        temporary.replace(path)
+        write_note(self.out / "progress" / f"lane-{lane}.json", json.dumps(progress))
 
     def write_lane_error(self, lane: int, error: str) -> None:
         """What ended the lane early, for whoever says why its runs have no result."""
@@ -254,7 +252,7 @@ class Store:
         return None if record is None else record["error"]
 
     def read_progress(self) -> list[dict[str, Any]]:
-        records = (_read_json(path) for path in sorted(self.out.glob("progress/lane-*.json")))
+        records = (_read_json(path) for path in matching(self.out, "progress/lane-*.json"))
         return [record for record in records if record is not None]
 
 
@@ -279,12 +277,11 @@ def pack_key(keys: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
 
 
-def check_writable(out: Path) -> None:
+def check_writable(out: Folder) -> None:
     """ValueError when files cannot be written below `out`."""
     probe = out / f".probe.{os.getpid()}"
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
+        write_note(probe, "")
         probe.unlink()
     except OSError as error:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
@@ -295,7 +292,7 @@ def _checked(key: str) -> str:
     return key
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Folder) -> dict[str, Any] | None:
     """The JSON object in the file, or None when it is not there; ValueError for anything else."""
     try:
         value = json.loads(path.read_bytes())

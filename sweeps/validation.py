@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from portal.config import RunConfig
+from portal.folder import Folder, matching
 from portal.results import RESULTS, read_table
 from sweeps.collect import RESULTS_FILE
 from sweeps.store import Store
@@ -33,8 +33,8 @@ def validation_values(store: Store, runs: Sequence[RunConfig], metric: str) -> d
     }
 
 
-def _tables(store: Store, key: str) -> list[Path]:
+def _tables(store: Store, key: str) -> list[Folder]:
     """The run's table, or while it trains those of its evaluations so far."""
     if store.is_done(key):
         return [store.run_folder(key) / RESULTS_FILE]
-    return sorted(store.out.glob(f"packs/*/parts/{key}/*.{RESULTS_FILE}"))
+    return matching(store.out, f"packs/*/parts/{key}/*.{RESULTS_FILE}")

@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import torch
 from portal.artifact import CONFIG, WEIGHTS
 from portal.bases import Base, outline_base
 from portal.config import TRANSFERS, Activations, BaseRef, RunConfig
+from portal.folder import Folder, fetched, local_place, open_folder
 from portal.hypernet_learner import artifact_subfolder
 from portal.learner import Learner
 from portal.learners import build_learner
@@ -37,7 +39,7 @@ CHECKPOINT_S = 60.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
 _log = logging.getLogger(__name__)
 _bases = FrozenBases()
-_rows: dict[Path, RowTable] = {}
+_rows: dict[str, RowTable] = {}
 
 
 def checkpoint_interval_s() -> float:
@@ -93,7 +95,7 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, team: Team | None =
     if not team.leads:
         _follow(job, report, team)
         return
-    store, attempt = Store(Path(job.out)), secrets.token_hex(8)
+    store, attempt = Store(open_folder(job.out)), secrets.token_hex(8)
     fence = Fence(store.out, job.token)
     done = FinishedRuns(store, job.sources)
     left = list(job.packs)
@@ -130,7 +132,7 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, team: Team | None =
 
 def _follow(job: LaneJob, report: Callable[[int], None], team: Team) -> None:
     """Step with the leader of the team the packs that it takes."""
-    store, packs = Store(Path(job.out)), {pack.key: pack for pack in job.packs}
+    store, packs = Store(open_folder(job.out)), {pack.key: pack for pack in job.packs}
     finished = 0
     while (word := team.follow(_WAIT)) != _END:
         if word != _WAIT:
@@ -220,7 +222,7 @@ class _Session:
         self._state = PackState(store, pack.key)
         max_tokens = dict(pack.max_tokens) | self._state.restore(learners)
         bases = {name: base for learner in learners for name, base in learner.bases.items()}
-        rows = {name: load_rows(Path(job.rows[name])) for name in bases}
+        rows = {name: load_rows(job.rows[name]) for name in bases}
         self._learners = Pack(
             bases, rows, learners, max_tokens=max_tokens, activations=job.activations, team=team
         )
@@ -322,10 +324,10 @@ class _Meter:
         self._store.write_progress(self._job.lane, progress)
 
 
-def load_rows(folder: Path) -> RowTable:
+def load_rows(folder: str) -> RowTable:
     """The token cache, read once per process."""
     if folder not in _rows:
-        _rows[folder] = read_cache(folder)
+        _rows[folder] = read_cache(open_folder(folder))
     return _rows[folder]
 
 
@@ -365,7 +367,7 @@ def _build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team:
                 else outline_base(ref.name, revision=ref.revision)
                 for ref in run.bases
             }
-            rows = {name: load_rows(Path(job.rows[name])) for name in bases}
+            rows = {name: load_rows(job.rows[name]) for name in bases}
             learners.append(_build_learner(run, bases, rows, job, store))
         except ValueError as error:
             _log.exception("run %s cannot start", key)
@@ -381,32 +383,33 @@ def _build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team:
 def _build_learner(
     run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], job: LaneJob, store: Store
 ) -> Learner:
-    if run.method not in TRANSFERS:
-        return build_learner(run, bases, rows, source=_source_folder(run, job, store))
-    target = bases[run.bases[0].name]
-    trained = _trained_loras(run, store)
-    transferred = transfer_loras(
-        run, target, trained, lambda ref: _bases.load(ref, job.device, store, job.token)
-    )
+    source = _source_folder(run, job, store)
+    with fetched(source) if source is not None else nullcontext() as folder:
+        if run.method not in TRANSFERS:
+            return build_learner(run, bases, rows, source=folder)
+        trained = None
+        if folder is not None and run.source is not None:
+            (base,) = store.read_run(run.source).bases
+            trained = TrainedLoras(folder, base, local_place(store.out) / "cache" / "bases")
+        transferred = transfer_loras(
+            run,
+            bases[run.bases[0].name],
+            trained,
+            lambda ref: _bases.load(ref, job.device, store, job.token),
+        )
     return build_learner(run, bases, rows, transferred=transferred)
 
 
-def _trained_loras(run: RunConfig, store: Store) -> TrainedLoras | None:
-    """The finished LoRA run that a transfer starts from; None for a control that starts from nothing."""
-    if run.source is None:
-        return None
-    files = [f"artifact/{task}/adapter_model.safetensors" for task in run.data.tasks]
-    store.verify(run.source, files)
-    (base,) = store.read_run(run.source).bases
-    return TrainedLoras(store.run_folder(run.source) / "artifact", base, store.out / "cache" / "bases")
-
-
-def _source_folder(run: RunConfig, job: LaneJob, store: Store) -> Path | None:
+def _source_folder(run: RunConfig, job: LaneJob, store: Store) -> Folder | None:
+    """The verified artifact that a port or a transfer starts from; None for what starts from nothing."""
     if run.source is None:
         return None
     if run.source in job.sources:
         return Path(job.sources[run.source])
     assert run.source_bases is not None
-    artifact = Path("artifact") / artifact_subfolder(run.source_bases[0])
-    store.verify(run.source, [str(artifact / name) for name in (CONFIG, WEIGHTS)])
-    return store.run_folder(run.source) / artifact
+    if run.method in TRANSFERS:
+        place, names = "artifact", [f"{task}/adapter_model.safetensors" for task in run.data.tasks]
+    else:
+        place, names = f"artifact/{artifact_subfolder(run.source_bases[0])}", [CONFIG, WEIGHTS]
+    store.verify(run.source, [f"{place}/{name}" for name in names])
+    return store.run_folder(run.source) / place

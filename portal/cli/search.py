@@ -19,15 +19,18 @@ SHOWN = 10
 @sweep.command()
 def search(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file with a `search` section.")],
-    out: Annotated[Path | None, typer.Option(help="Output folder; default: portal-NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder, no URL; default: portal-NAME.")] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials in all, instead of the file's.")] = None,
     executor: Executor = "auto",
     as_json: Json = False,
 ) -> None:
     """Search a method's settings with Optuna and write the best as a study; the same command goes on."""
+    from portal.object_path import is_url
     from sweeps.search import run_search
     from sweeps.search_file import SearchPlan
 
+    if out is not None and is_url(str(out).replace(":/", "://", 1)):
+        raise ValueError(f"{out}: a search keeps Optuna's SQLite storage in its output folder; name a folder")
     plan = SearchPlan(file)
     if trials is not None:
         check_at_least_one(trials=trials)

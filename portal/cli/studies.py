@@ -14,6 +14,7 @@ from portal.cli.output import print_table, warn
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from portal.folder import Folder
     from sweeps.outcome import Outcome
     from sweeps.study import Study
 
@@ -28,7 +29,9 @@ sweep = typer.Typer(help="A study: plan it, run it, look at it, collect its tabl
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="A shipped study, or the path of a YAML file.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Output folder; default: portal-NAME.")]
+Out = Annotated[
+    str | None, typer.Option(help="Output folder, or a URL like s3://bucket/folder; default: portal-NAME.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ExecutorName = Literal["auto", "train", "plain", "local"]
 Executor = Annotated[
@@ -56,9 +59,9 @@ def demo(
     study = load_study("demo")
     outcome = _run(study, out, executor)
     if outcome.done:
-        results = _collect(study, out)
+        _collect(study, out)
         page = _write_report(out, out / "report")
-        typer.echo(summary_table(results, info=_read_info(results)))
+        typer.echo(summary_table(out / "results", info=_read_info(out / "results")))
         typer.echo(f"\n{outcome.done} of {outcome.total} runs in {time.monotonic() - started:.0f} s")
         typer.echo(f"report: {page}")
     _finish(outcome)
@@ -137,7 +140,7 @@ def run(
 
 
 def complete(
-    loaded: "Study", folder: Path, executor: ExecutorName, *, as_json: bool, wait: bool = False
+    loaded: "Study", folder: "Folder", executor: ExecutorName, *, as_json: bool, wait: bool = False
 ) -> None:
     """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
     outcome = _run(loaded, folder, executor, wait=wait)
@@ -189,11 +192,16 @@ def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a study.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The output folder of a study, or its URL.")],
     out: Annotated[Path | None, typer.Option(help="Where the report goes; default: DIR/report.")] = None,
 ) -> None:
     """Write tables, figures and one page from a study's collected tables."""
-    typer.echo(f"report: {_write_report(folder, out or folder / 'report')}")
+    from portal.folder import open_folder
+
+    place = open_folder(folder)
+    if out is None and not isinstance(place, Path):
+        raise ValueError(f"{folder}: a report is written to a folder of this machine; name it by --out")
+    typer.echo(f"report: {_write_report(place, out or Path(folder) / 'report')}")
 
 
 def _size(num_bytes: float) -> str:
@@ -207,11 +215,13 @@ def _load(name: str) -> "Study":
     return load_study(name)
 
 
-def find_folder(study: "Study", out: Path | None) -> Path:
-    return out or Path(f"portal-{study.name}")
+def find_folder(study: "Study", out: str | None) -> "Folder":
+    from portal.folder import open_folder
+
+    return open_folder(out or f"portal-{study.name}")
 
 
-def _run(study: "Study", out: Path, executor: ExecutorName, *, wait: bool = False) -> "Outcome":
+def _run(study: "Study", out: "Folder", executor: ExecutorName, *, wait: bool = False) -> "Outcome":
     from sweeps.launch import run_study
 
     threads = len(os.sched_getaffinity(0)) if executor == "local" else 1
@@ -225,35 +235,35 @@ def progress_console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def _collect(study: "Study", out: Path) -> Path:
+def _collect(study: "Study", out: "Folder") -> "Folder":
     """The folder of the freshly collected tables, with what the report needs to know beside them."""
-    from portal.checkpoint import write_json_atomic
+    from portal.folder import local_place, write_json_atomic
     from sweeps.collect import collect as collect_tables
     from sweeps.lease import only_one
     from sweeps.store import check_writable
 
     check_writable(out)
-    with only_one(out / ".collect.lock"):
+    with only_one(local_place(out) / ".collect.lock"):
         results = collect_tables(study, out)
         write_json_atomic(results / INFO_FILE, _describe(study, out))
         write_json_atomic(results / COLLECTED_FILE, _done_runs(study, out))
     return results
 
 
-def _is_stale(study: "Study", out: Path) -> bool:
+def _is_stale(study: "Study", out: "Folder") -> bool:
     """Whether the collected tables are of another study, or of other runs than are done now."""
     path = out / "results" / COLLECTED_FILE
     return not path.is_file() or json.loads(path.read_bytes()) != _done_runs(study, out)
 
 
-def _done_runs(study: "Study", out: Path) -> dict[str, Any]:
+def _done_runs(study: "Study", out: "Folder") -> dict[str, Any]:
     from sweeps.store import Store
 
     store = Store(out)
     return {"study": study.name, "runs": sorted(run.key for run in study.runs if store.is_done(run.key))}
 
 
-def _describe(study: "Study", out: Path) -> dict[str, Any]:
+def _describe(study: "Study", out: "Folder") -> dict[str, Any]:
     from portal import __version__
     from portal.known_bases import weights_note
     from sweeps.collect import status as count_runs
@@ -301,7 +311,7 @@ def _commit(state: dict[str, Any] | None) -> str:
     return state["commit"][:12] + (" with changes" if state["modified"] else "")
 
 
-def _failed_runs(study: "Study", out: Path) -> list[dict[str, str]]:
+def _failed_runs(study: "Study", out: "Folder") -> list[dict[str, str]]:
     from sweeps.store import Store
 
     store = Store(out)
@@ -315,16 +325,17 @@ def _failed_runs(study: "Study", out: Path) -> list[dict[str, str]]:
     return failed
 
 
-def _write_report(folder: Path, out: Path) -> Path:
+def _write_report(folder: "Folder", out: Path) -> Path:
     from analysis.report import write_report
+    from portal.folder import fetched
 
-    results = folder / "results"
-    info = _read_info(results)
+    info = _read_info(folder / "results")
     study = info.get("facts", {}).get("study", folder.name)
-    return write_report(results, out, title=f"PorTAL: {study}", info=info)
+    with fetched(folder / "results") as results:
+        return write_report(results, out, title=f"PorTAL: {study}", info=info)
 
 
-def _read_info(results: Path) -> dict[str, Any]:
+def _read_info(results: "Folder") -> dict[str, Any]:
     path = results / INFO_FILE
     try:
         return json.loads(path.read_bytes())

@@ -85,7 +85,7 @@ def port(
 ) -> None:
     """Refit a fresh converter on another base, core and latents frozen; leaves OUT/artifact."""
     from portal.artifact import WEIGHTS, load_artifact
-    from portal.checkpoint import file_sha256
+    from portal.folder import file_sha256
 
     where = chosen_device(device)
     source = load_artifact(next(iter(list_artifacts(artifact).values())))
@@ -196,7 +196,7 @@ def _execute(
             raise
         warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")
         raise typer.Exit(3) from None
-    _publish(store.run_folder(run.key) / "artifact", place)
+    _publish(out / "runs" / run.key / "artifact", place)
     _print_scores(read_table(store.run_folder(run.key) / "results.parquet", RESULTS).to_pylist())
     typer.echo(f"artifact: {place}")
 

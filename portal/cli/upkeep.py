@@ -1,7 +1,6 @@
 """What keeps an output folder in order: `portal sweep schema|retry|cancel|fsck|gc`."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from portal.cli.studies import Executor, Json, Out, StudyName, complete, find_fo
 
 EXIT_FAULTS = 3
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a study.")]
+FolderName = Annotated[str, typer.Argument(metavar="DIR", help="The output folder of a study, or its URL.")]
 
 
 @sweep.command()
@@ -53,11 +52,12 @@ def retry(
 
 
 @sweep.command()
-def cancel(folder: Folder) -> None:
+def cancel(folder: FolderName) -> None:
     """Stop the driver that works on DIR, wherever it runs; nothing finished is lost."""
+    from portal.folder import open_folder
     from sweeps.lease import request_cancel
 
-    holder = request_cancel(folder)
+    holder = request_cancel(open_folder(folder))
     if holder is None:
         typer.echo(f"{folder}: no driver works here")
     else:
@@ -67,11 +67,12 @@ def cancel(folder: Folder) -> None:
 
 
 @sweep.command()
-def fsck(folder: Folder, as_json: Json = False) -> None:
+def fsck(folder: FolderName, as_json: Json = False) -> None:
     """Check every digest in DIR and of the bases its runs were made with; exit 3 when something is wrong."""
+    from portal.folder import open_folder
     from sweeps.fsck import check_folder
 
-    faults, count = check_folder(folder)
+    faults, count = check_folder(open_folder(folder))
     if as_json:
         listed = [{"path": str(each.path), "what": each.what, "remedy": each.remedy} for each in faults]
         typer.echo(json.dumps({"checked": count, "faults": listed}))
@@ -85,16 +86,18 @@ def fsck(folder: Folder, as_json: Json = False) -> None:
 
 @sweep.command()
 def gc(
-    folder: Folder,
+    folder: FolderName,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only listed.")] = False,
     as_json: Json = False,
 ) -> None:
     """List what DIR no longer needs: optimiser states of finished runs, leftovers of killed processes."""
+    from portal.folder import open_folder
     from sweeps.garbage import delete_garbage, find_garbage
 
-    if not (folder / "runs").is_dir():
+    place = open_folder(folder)
+    if not (place / "runs").is_dir():
         raise ValueError(f"{folder}: no study was run in this folder")
-    garbage = delete_garbage(folder) if delete else find_garbage(folder)
+    garbage = delete_garbage(place) if delete else find_garbage(place)
     total = sum(each.num_bytes for each in garbage)
     if as_json:
         listed = [{"path": str(each.path), "bytes": each.num_bytes, "why": each.why} for each in garbage]
@@ -102,7 +105,7 @@ def gc(
         return
     if garbage:
         lines = [
-            (str(each.path.relative_to(folder)), f"{each.num_bytes / 2**20:.1f}", each.why)
+            (str(each.path).removeprefix(f"{place}/"), f"{each.num_bytes / 2**20:.1f}", each.why)
             for each in garbage
         ]
         print_table(("path", "MiB", "why"), lines)

@@ -5,27 +5,18 @@ from the file's metadata. The cache is `$PORTAL_CACHE`, else `portal` in `$XDG_C
 """
 
 import json
-import os
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from portal.checkpoint import file_sha256, write_json_atomic
+from portal.folder import cache_folder, file_sha256, write_json_atomic
 from portal.gguf.reader import GgufFile
 from portal.gguf.tokenizer import build_tokenizer
 
-CACHE_VARIABLE = "PORTAL_CACHE"
 FORMAT = 1  # of converted folders; another number converts anew
 _MANIFEST = "manifest.json"
-
-
-def cache_folder() -> Path:
-    """Where converted models lie."""
-    if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portal"
 
 
 def converted(path: Path) -> tuple[Path, str]:

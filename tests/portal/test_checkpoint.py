@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from portal.checkpoint import (
-    file_sha256,
-    load_latest,
-    save_checkpoint,
-    write_bytes_atomic,
-    write_json_atomic,
-)
+from portal.checkpoint import load_latest, save_checkpoint
+from portal.folder import file_sha256, write_bytes_atomic, write_json_atomic
 
 FILES = ("tensors.safetensors", "meta.json", "manifest.json")
 

@@ -7,7 +7,7 @@ import torch
 
 from portal.base_files import locate, resolve
 from portal.bases import load_base
-from portal.checkpoint import file_sha256
+from portal.folder import file_sha256
 from portal.gguf.conversion import cache_folder, converted
 from tests.portal.gguf.files import tiny_llama, write_gguf
 

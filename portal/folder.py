@@ -1,0 +1,204 @@
+"""`Folder`: where files are kept, on a file system or in an object store; whole writes to either.
+
+What reads uses the interface that both kinds of path share; what writes, creates or removes is here.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from portal.object_path import ObjectPath, is_url
+
+Folder = Path | ObjectPath
+
+
+def open_folder(text: str) -> Folder:
+    """The folder of that path, or at that URL of an object store."""
+    return ObjectPath.open(text) if is_url(text) else Path(text)
+
+
+def cache_folder() -> Path:
+    """`$PORTAL_CACHE`, else `portal` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    if os.environ.get("PORTAL_CACHE"):
+        return Path(os.environ["PORTAL_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portal"
+
+
+def local_place(folder: Folder) -> Path:
+    """Where this machine keeps what only it needs, logs and locks: the folder itself, if it is local."""
+    if isinstance(folder, Path):
+        return folder
+    return cache_folder() / "stores" / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+
+def write_bytes_atomic(path: Folder, data: bytes) -> None:
+    """Write `data` to `path` whole: temporary name, flush to disk, rename; or one object."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _write_synced(temporary, data)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def write_json_atomic(path: Folder, value: Any) -> None:
+    """Write `value` as indented JSON, whole."""
+    write_bytes_atomic(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_note(path: Folder, text: str) -> None:
+    """Whole, but not flushed to disk: for what the next moment replaces."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(text.encode())
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def create_exclusive(path: Folder, data: bytes) -> bool:
+    """Write the file whole unless there is one; False when there is. Of many writers one gets True."""
+    if isinstance(path, ObjectPath):
+        return path.create(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(temporary).unlink()
+    return True
+
+
+def write_folder(folder: Folder, contents: Mapping[str, bytes]) -> None:
+    """Files by name as one folder: on a file system it appears whole; in a store the last file comes last.
+
+    A folder of that name is replaced.
+    """
+    if isinstance(folder, ObjectPath):
+        for name, data in contents.items():
+            (folder / name).write_bytes(data)
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    for name, data in contents.items():
+        (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(temporary / name, data)
+    for inner in {(temporary / name).parent for name in contents} | {temporary}:
+        sync(inner)
+    if folder.exists():
+        remove_folder(folder)
+    temporary.rename(folder)
+    sync(folder.parent)
+
+
+def remove_folder(folder: Folder) -> None:
+    """All of it. On a file system its name goes first, so that it never stands for part of what was there."""
+    if isinstance(folder, ObjectPath):
+        folder.remove()
+        return
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(aside)
+
+
+def remove_leftovers(folder: Folder) -> None:
+    """What killed writers have left half written in this folder."""
+    if isinstance(folder, Path):
+        for path in folder.glob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def folder_contents(folder: Folder) -> dict[str, bytes]:
+    """All files below, by their names from there."""
+    return {name: path.read_bytes() for name, path in files_below(folder).items()}
+
+
+def matching(folder: Folder, pattern: str) -> list[Folder]:
+    """Files and folders below whose names match the pattern part by part, sorted."""
+    found: list[Folder] = list(folder.glob(pattern))
+    return sorted(found, key=str)
+
+
+def files_below(folder: Folder) -> dict[str, Folder]:
+    """Every file below, by its name from there, sorted."""
+    start = len(f"{folder}/")
+    found: list[Folder] = list(folder.rglob("*"))
+    files = [path for path in found if isinstance(path, ObjectPath) or path.is_file()]
+    return {str(path)[start:]: path for path in sorted(files, key=str)}
+
+
+@contextmanager
+def fetched(folder: Folder) -> Iterator[Path]:
+    """The folder on this machine while the block lasts: itself, or a copy of what a store has."""
+    if isinstance(folder, Path):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="portal-") as scratch:
+        for name, path in files_below(folder).items():
+            copy = Path(scratch, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+        yield Path(scratch)
+
+
+def file_sha256(path: Folder) -> str:
+    """Hex sha256 of the file's bytes."""
+    with open_binary(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def open_binary(path: Folder) -> BinaryIO:
+    """The file, to be read."""
+    return path.open_bytes() if isinstance(path, ObjectPath) else path.open("rb")
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with naming(path), path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Flush what is written under this name, a file or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with naming(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An I/O error that says where, and of a full disk how much it has left."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(path.parent).free
+            reason += f" ({free} bytes free); nothing finished is lost: make room and run again"
+        raise OSError(error.errno, reason, str(path)) from None
