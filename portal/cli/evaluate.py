@@ -23,9 +23,12 @@ from portal.cli.options import (
 )
 from portal.cli.output import comma_list, print_table, warn
 
+_SHOWN_TASKS = 6  # more make lines too long
+
 if TYPE_CHECKING:
     from portal.artifact import Artifact
     from portal.bases import Base
+    from portal.config import BaseRef
     from portal.rows import Row
     from portal.score import Summary
 
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 def evaluate(
     base: Annotated[str, typer.Option(help="Short name, folder or hub id.")],
     artifact: Annotated[str | None, typer.Option(help="Score with the adapters of this artifact.")] = None,
-    adapter: Annotated[Path | None, typer.Option(help="Score with this PEFT adapter.")] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option(help="Score with this PEFT adapter, or each right below this folder; repeatable."),
+    ] = None,
     tasks: TasksOption = None,
     suite: SuiteOption = None,
     data: DataOption = None,
@@ -44,10 +50,15 @@ def evaluate(
     max_prompt: MaxPromptOption = 768,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes for several adapters; default: one a GPU, one on a CPU.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a base on multiple-choice tasks, alone or with an adapter."""
+    from portal.adapter_scores import find_adapters, score_adapter
     from portal.artifact import load_artifact
+    from portal.base_files import resolve
     from portal.bases import base_config, load_base, load_tokenizer
     from portal.known_bases import weights_note
     from portal.rows import extent_of
@@ -58,7 +69,8 @@ def evaluate(
         raise ValueError("--artifact and --adapter exclude each other: give one of them")
     where = chosen_device(device)
     weights = chosen_precision(precision, where)
-    check_at_least_one(limit=limit, max_prompt=max_prompt)
+    check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
+    adapters = [found for folder in adapter or () for found in find_adapters(folder)]
     comma_list(split, known=SPLITS, what="split")
     source = None if artifact is None else load_artifact(find_artifact(artifact, base=base))
     wanted = ",".join(source.config.tasks) if tasks is None and source is not None else tasks
@@ -78,19 +90,95 @@ def evaluate(
             warn(f"task {task!r}: {cut} of {len(rows[task])} prompts are cut to {max_prompt} tokens")
     every = [row for task in chosen for row in rows[task]]
     extent_of(every).check(base, base_config(base).get_text_config())
+    note = weights_note(base)
+    if len(adapters) > 1:
+        ref = resolve(base, precision=weights)
+        scored = _score_all(adapters, ref, rows, where, workers or _default_workers(where))
+        _show_all(base, adapters, scored, note, as_json=as_json)
+        return
     loaded = load_base(base, device=where, precision=weights)
-    if source is not None:
-        _check_belongs(source, loaded)
-    summaries: dict[str, Summary] = {}
-    with _peft_adapter(loaded, adapter):
+    if adapters:
+        summaries = score_adapter(loaded, adapters[0], rows)
+    else:
+        if source is not None:
+            _check_belongs(source, loaded)
+        summaries = {}
         for task in chosen:
             with _injected(loaded, source, task):
                 summaries[task] = summarise(score_rows(loaded, rows[task]))
-    note = weights_note(base)
     if as_json:
         typer.echo(json.dumps({"base": base, "weights": note, **_as_json(summaries)}))
         return
     _print_summaries(summaries)
+    if note is not None:
+        typer.echo(f"{base}: {note}")
+
+
+def _default_workers(device: str) -> int:
+    """One for each GPU, which on a cluster Ray knows; on a CPU a single process has all cores."""
+    if not device.startswith("cuda"):
+        return 1
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _score_all(
+    adapters: list[Path], ref: "BaseRef", rows: "dict[str, tuple[Row, ...]]", device: str, workers: int
+) -> "list[dict[str, Summary]]":
+    """With one worker in this process, with more by Ray Data."""
+    import tempfile
+
+    from portal.adapter_scores import score_adapter
+    from portal.bases import load_base
+    from portal.cli.studies import progress_console
+
+    console = progress_console()
+
+    def tell(count: int) -> None:
+        console.print(f"{count} of {len(adapters)} adapters scored")
+
+    if workers == 1:
+        base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
+        scored = []
+        for count, folder in enumerate(adapters, start=1):
+            scored.append(score_adapter(base, folder, rows))
+            tell(count)
+        return scored
+    from sweeps.ray_session import ray_session
+    from sweeps.score_adapters import score_adapters
+
+    with tempfile.TemporaryDirectory(prefix="portal-") as scratch, ray_session(Path(scratch), console):
+        return score_adapters(adapters, ref, rows, device=device, workers=workers, tell=tell)
+
+
+def _show_all(
+    base: str,
+    adapters: list[Path],
+    scored: "list[dict[str, Summary]]",
+    note: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """A line an adapter: acc_norm of its tasks, if they are few, and means over all."""
+    values = {str(folder): _as_json(each) for folder, each in zip(adapters, scored, strict=True)}
+    if as_json:
+        typer.echo(json.dumps({"base": base, "weights": note, "adapters": values}))
+        return
+    tasks, metrics = list(scored[0]), ("acc", "acc_norm", "log_loss")
+    shown = tasks if 1 < len(tasks) <= _SHOWN_TASKS else []
+    lines = [
+        [
+            name,
+            *(f"{value['tasks'][task]['acc_norm']:.4f}" for task in shown),
+            *(f"{value['macro'][metric]:.4f}" for metric in metrics),
+        ]
+        for name, value in values.items()
+    ]
+    means = metrics if len(tasks) == 1 else [f"mean {metric}" for metric in metrics]
+    print_table(["adapter", *shown, *means], lines)
+    if shown:
+        typer.echo("tasks: acc_norm")
     if note is not None:
         typer.echo(f"{base}: {note}")
 
@@ -170,67 +258,3 @@ def _injected(base: "Base", source: "Artifact | None", task: str) -> Iterator[No
     factors = {group: (a.to(base.device), b.to(base.device)) for group, (a, b) in segment.factors.items()}
     with AdapterHooks(base.model, base.sites).active([Segment(1, factors, segment.scaling)]):
         yield
-
-
-@contextmanager
-def _peft_adapter(base: "Base", folder: Path | None) -> Iterator[None]:
-    """The PEFT adapter of `folder` active on the base; each of its tensors must belong to a linear there."""
-    if folder is None:
-        yield
-        return
-    _check_adapter(base, folder)
-    from portal.peft_export import peft_adapted
-
-    with peft_adapted(base, folder):
-        yield
-
-
-def _check_adapter(base: "Base", folder: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    from portal.peft_export import read_base_revision
-
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder}: no {name}; not a PEFT adapter (`portal export` writes one)")
-    rank = _adapter_rank(folder / "adapter_config.json")
-    path = folder / "adapter_model.safetensors"
-    widths = {site.path: (site.d_in, site.d_out) for site in base.sites}
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged weights ({error})") from None
-    made_for = read_base_revision(folder)
-    if made_for is not None and made_for != base.revision:
-        raise ValueError(
-            f"{folder}: made for a base of revision {made_for[:12]}, {base.name!r} is {base.revision[:12]}"
-        )
-    if not shapes:
-        raise ValueError(f"{path}: holds no tensors")
-    for name, shape in shapes.items():
-        target, _, factor = name.removeprefix("base_model.model.").rpartition(".lora_")
-        if factor not in ("A.weight", "B.weight"):
-            raise ValueError(f"{path}: {name} is no factor of a plain LoRA adapter")
-        if shape[factor[0] == "B"] != rank:
-            raise ValueError(f"{path}: {name} {tuple(shape)} is not of rank {rank}, which its config says")
-        fits = target in widths and widths[target][factor[0] == "B"] == shape[factor[0] == "A"]
-        if not fits:
-            raise ValueError(
-                f"{folder}: {name} {tuple(shape)} fits no projection of base {base.name!r}; another base's?"
-            )
-
-
-def _adapter_rank(path: Path) -> int:
-    """The `r` of an adapter config; ValueError when it is not that of a LoRA adapter."""
-    try:
-        config = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error})") from None
-    if (
-        not isinstance(config, dict)
-        or config.get("peft_type") != "LORA"
-        or not isinstance(config.get("r"), int)
-    ):
-        raise ValueError(f"{path}: not the config of a LoRA adapter")
-    return config["r"]
