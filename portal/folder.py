@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -105,6 +105,37 @@ def write_folder(folder: Folder, contents: Mapping[str, bytes]) -> None:
         remove_folder(folder)
     temporary.rename(folder)
     sync(folder.parent)
+
+
+@contextmanager
+def new_folder(folder: Folder, *, beside: Sequence[str] = ()) -> Iterator[Path]:
+    """An empty folder of this machine, which becomes `folder` as a whole when the block ends.
+
+    An older one is replaced; where nothing is written, there is none. The files `beside` it in its parent are
+    beside the one in the block, too.
+    """
+    if isinstance(folder, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="portal-") as scratch:
+            for name in beside:
+                Path(scratch, name).write_bytes((folder.parent / name).read_bytes())
+            place = Path(scratch, folder.name)
+            place.mkdir()
+            yield place
+            remove_folder(folder)
+            write_folder(folder, folder_contents(place))
+        return
+    place = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    yield place
+    remove_folder(folder)
+    if any(place.iterdir()):
+        for path in (*place.rglob("*"), place):
+            sync(path)
+        place.rename(folder)
+        sync(folder.parent)
+    else:
+        place.rmdir()
 
 
 def remove_folder(folder: Folder) -> None:

@@ -5,16 +5,14 @@ run, which on a GPU has a part in their rounding. Scores of finished epochs are 
 checkpoint that counts them.
 """
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from torch import Tensor
 
 from portal.checkpoint import load_latest, save_checkpoint
-from portal.folder import Folder, folder_contents, remove_folder, remove_leftovers, write_folder
+from portal.folder import Folder, new_folder, remove_folder, remove_leftovers
 from portal.learner import Learner
 from portal.pack import Evaluation
 from portal.results import PREDICTIONS, RESULTS, read_table, write_table
@@ -91,16 +89,8 @@ class PackState:
             ]
             write_table(pa.concat_tables(parts).combine_chunks(), folder / name)
         remove_leftovers(folder)
-        remove_folder(folder / "artifact")
-        with tempfile.TemporaryDirectory() as scratch:
-            place = Path(scratch)  # beside what the cards cite
-            for name in (RUN, RESULTS_FILE):
-                (place / name).write_bytes((folder / name).read_bytes())
-            (place / "artifact").mkdir()
-            learner.save_artifact(place / "artifact")
-            contents = folder_contents(place / "artifact")
-        if contents:
-            write_folder(folder / "artifact", contents)
+        with new_folder(folder / "artifact", beside=(RUN, RESULTS_FILE)) as artifact:  # which its cards cite
+            learner.save_artifact(artifact)
         self._store.mark_done(key)
 
     def clear(self) -> None:
