@@ -5,21 +5,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from portal.row_cache import LARGE_ROWS, MappedRows, Places
 from portal.rows import Row
 
 _SUBSET, _ORDER, _EVAL = 1, 2, 3  # streams of random numbers, so that no two draws share one
 
 
-def calibration_rows(rows: Sequence[Row], size: int | None, seed: int) -> tuple[Row, ...]:
+def calibration_rows(rows: Sequence[Row], size: int | None, seed: int) -> Sequence[Row]:
     """The first `size` of a seeded permutation of a task's `rows`: size 250 contains size 125."""
-    order = _generator(_SUBSET, seed, rows[0].task).permutation(len(rows))
-    return tuple(rows[i] for i in order[:size])
+    order = _generator(_SUBSET, seed, rows[0].task).permutation(len(rows))[:size]
+    if isinstance(rows, MappedRows) and len(order) > LARGE_ROWS:
+        return rows.view(order)
+    return _pick(rows, order)
 
 
 def evaluation_rows(rows: Sequence[Row], size: int) -> tuple[Row, ...]:
     """At most `size` rows to score, the same ones in every run, in the order of `rows`."""
     order = _generator(_EVAL, 0, rows[0].task).permutation(len(rows))
-    return tuple(rows[i] for i in sorted(order[:size]))
+    return _pick(rows, np.sort(order[:size]))
 
 
 def num_batches(num_rows: int, batch_size: int) -> int:
@@ -36,7 +39,13 @@ def batch_rows(rows: Sequence[Row], *, batch_size: int, seed: int, stream: int, 
     batches = num_batches(len(rows), batch_size)
     number, index = divmod(step, batches)
     order = _generator(_ORDER, seed, rows[0].task, stream, number).permutation(len(rows))
-    return tuple(rows[i] for i in order[index * batch_size : (index + 1) * batch_size])
+    return _pick(rows, order[index * batch_size : (index + 1) * batch_size])
+
+
+def _pick(rows: Sequence[Row], order: Places) -> tuple[Row, ...]:
+    if isinstance(rows, MappedRows):
+        return rows.take(order)
+    return tuple(rows[i] for i in order)
 
 
 def _generator(purpose: int, seed: int, task: str, *more: int) -> np.random.Generator:

@@ -1,18 +1,14 @@
 """`Row`: an example in token ids, and the Parquet cache of a task set's rows for one tokenizer."""
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from portal.folder import Folder, write_bytes_atomic, write_json_atomic
 from portal.tasks.example import Example, shared_start
 
 ROW_SCHEMA = pa.schema(
@@ -31,9 +27,6 @@ ROW_SCHEMA = pa.schema(
         ("truncated", pa.int32()),
     ]
 )
-CACHE_FORMAT = 2
-"""Part of a cache's identity: caches of another form are made anew."""
-_ROWS, _MANIFEST = "rows.parquet", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -169,7 +162,7 @@ class RowTable:
     def tasks(self) -> tuple[str, ...]:
         return tuple(sorted({task for task, _ in self._rows}))
 
-    def rows(self, task: str, split: str) -> tuple[Row, ...]:
+    def rows(self, task: str, split: str) -> Sequence[Row]:
         """Rows of `task` in `split`; ValueError when there are none."""
         if (task, split) not in self._rows:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
@@ -211,75 +204,10 @@ def table_to_rows(table: pa.Table) -> list[Row]:
     ]
 
 
-def write_cache(
-    folder: Folder, rows: Iterable[Row], *, identity: dict[str, Any], splits: dict[str, Any] | None = None
-) -> None:
-    """Write all rows, sorted, as Parquet below `folder`; the manifest, with the file's sha256, comes last.
-
-    `splits` (rows and hash of every task's split) is for readers of the manifest.
-    """
-    ordered = RowTable(rows)
-    table = rows_to_table(ordered.all())
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    data = buffer.getvalue()
-    num_truncated = sum(count > 0 for count in table["truncated"].to_pylist())
-    write_bytes_atomic(folder / _ROWS, data)
-    manifest = {
-        "identity": identity,
-        "splits": splits,
-        "num_rows": table.num_rows,
-        "num_truncated": num_truncated,
-        "max_token": ordered.extent.max_token,
-        "longest": ordered.extent.longest,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    write_json_atomic(folder / _MANIFEST, {**manifest, "manifest_sha256": _digest_of(manifest)})
-
-
-def read_cache(folder: Folder) -> RowTable:
-    """The rows written by `write_cache`; ValueError when the cache is missing, incomplete or altered."""
-    manifest = _manifest_of(folder)
-    try:
-        data = (folder / _ROWS).read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder}: no whole row cache here ({error})") from None
-    if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-        raise ValueError(f"{folder / _ROWS}: does not match the digest in its manifest; delete the folder")
-    return RowTable(table_to_rows(pq.read_table(io.BytesIO(data))))
-
-
-def count_truncated(folder: Folder) -> int:
-    """How many of a written cache's prompts were cut."""
-    return int(_manifest_of(folder)["num_truncated"])
-
-
-def cached_extent(folder: Folder) -> Extent:
-    """The extent of a written cache's rows."""
-    manifest = _manifest_of(folder)
-    return Extent(manifest["max_token"], manifest["longest"])
-
-
 def eval_set_hash(rows: Iterable[Row]) -> str:
     """Hex sha256 over ids, answer lengths and gold of the scored rows, the same for every tokenizer."""
     identity = [(row.task, row.split, row.id, row.chars, row.bytes, row.gold) for row in rows]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-
-
-def _manifest_of(folder: Folder) -> dict[str, Any]:
-    """What the manifest says; ValueError when it is missing or altered."""
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder}: no whole row cache here ({error})") from None
-    own = manifest.pop("manifest_sha256", None) if isinstance(manifest, dict) else None
-    if own is None or own != _digest_of(manifest):
-        raise ValueError(f"{folder}: no whole row cache here ({_MANIFEST} does not match its own digest)")
-    return manifest
-
-
-def _digest_of(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _truncate_left(prompt: list[int], limit: int, bos: int | None) -> tuple[int, ...]:

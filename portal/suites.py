@@ -8,7 +8,7 @@ of any suite.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from portal.config import nearest
 from portal.tasks.builder import Builder, Lint, shuffle_choices
 from portal.tasks.example import SPLITS, Example
+from portal.tasks.example_file import ExampleFile
 from portal.tasks.portal14 import BUILDERS
 from portal.tasks.record import Record, folder_records, hub_records, split_files
 from portal.tasks.task_file import is_task_file, load_task_file
@@ -25,19 +26,23 @@ DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
 
 
-class _Splits(dict[str, list[Example]]):
+STREAM_BYTES = 50_000_000
+"""Files of a split in a folder of prompts that are larger are streamed."""
+
+
+class _Splits(dict[str, Sequence[Example]]):
     """Examples by split, each read when it is first asked for."""
 
-    def __init__(self, read: Callable[[str], list[Example]]) -> None:
+    def __init__(self, read: Callable[[str], Sequence[Example]]) -> None:
         super().__init__()
         self._read = read
 
-    def __missing__(self, split: str) -> list[Example]:
+    def __missing__(self, split: str) -> Sequence[Example]:
         self[split] = self._read(split)
         return self[split]
 
 
-_Loaded = tuple[dict[str, list[Example]], Lint]
+_Loaded = tuple[Mapping[str, Sequence[Example]], Lint]
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,11 @@ class Suite:
     names_required: bool = False  # too many tasks for "all" to mean something
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
 
-    def examples(self, task: str, split: str) -> list[Example]:
-        """All examples of `task` in `split` (train, validation or test); ValueError for an unknown task."""
+    def examples(self, task: str, split: str) -> Sequence[Example]:
+        """All examples of `task` in `split` (train, validation or test); ValueError for an unknown task.
+
+        A split of more than `STREAM_BYTES` in a folder of prompts is an ExampleFile: to be read in order.
+        """
         return self._loaded(task)[0][split]
 
     def lint(self, task: str) -> Lint:
@@ -156,9 +164,12 @@ def _rows_folder(data: str | None) -> str | None:
 
 
 def split_hash(suite: Suite, task: str, split: str) -> str:
-    """Hex sha256 over all examples of a split, in the order of their ids."""
+    """Hex sha256 over all examples of a split, in the order of their ids, or of an ExampleFile its own."""
+    examples = suite.examples(task, split)
+    if isinstance(examples, ExampleFile):
+        return examples.sha256
     digest = hashlib.sha256()
-    for example in sorted(suite.examples(task, split), key=lambda example: example.id):
+    for example in sorted(examples, key=lambda example: example.id):
         digest.update(json.dumps(astuple(example)).encode())
     return digest.hexdigest()
 
@@ -251,9 +262,11 @@ def _folder_suite(folder: Path, name: str) -> Suite:
     )
 
 
-def _read_split(folder: Path, task: str, split: str) -> list[Example]:
+def _read_split(folder: Path, task: str, split: str) -> Sequence[Example]:
     where = folder / task
     files = split_files(where, split)
+    if sum(path.stat().st_size for path in files) > STREAM_BYTES:
+        return ExampleFile(files, lambda place, index, record: _example(place, task, index, record))
     records = folder_records(where, split)
     examples = [_example(f"{files[0]}, row {i}", task, i, record) for i, record in enumerate(records)]
     if len({example.id for example in examples}) != len(examples):

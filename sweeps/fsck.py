@@ -10,7 +10,7 @@ from portal.checkpoint import check_checkpoints
 from portal.config import BaseRef
 from portal.folder import Folder, file_sha256, files_below, matching
 from portal.results import PREDICTIONS, RESULTS, read_table
-from portal.rows import read_cache
+from portal.row_cache import check_cache
 from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
 from sweeps.store import DONE, Store, pack_key
 
@@ -87,7 +87,7 @@ def _check_pack(store: Store, folder: Folder) -> Iterator[Fault]:
 
 def _check_rows(folder: Folder) -> Iterator[Fault]:
     try:
-        read_cache(folder)
+        check_cache(folder)
     except (ValueError, OSError) as error:
         yield Fault(folder, " ".join(str(error).split()), "delete it: the rows are prepared again")
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from portal.config import nearest
 from portal.devices import Device, find_device
 from portal.folder import Folder, local_place
-from portal.rows import count_truncated
+from portal.row_cache import count_truncated
 from sweeps.lane_log import lane_log
 from sweeps.lanes import EXECUTORS, Executor, Layout, choose_executor, lay_out, run_lanes
 from sweeps.lease import acquire

@@ -2,24 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from portal.bases import base_config, load_tokenizer, tokenizer_digest
 from portal.folder import Folder
-from portal.rows import (
-    CACHE_FORMAT,
-    ROW_SCHEMA,
-    Row,
-    cached_extent,
-    encode_example,
-    read_cache,
-    rows_to_table,
-    table_to_rows,
-    write_cache,
-)
+from portal.row_cache import CACHE_FORMAT, SHARD_ROWS, cached_extent, check_cache, write_cache
+from portal.rows import ROW_SCHEMA, encode_example, rows_to_table
 from portal.suites import Suite, split_manifest
 from portal.tasks.example import SPLITS, Example
 
@@ -49,7 +41,6 @@ def prepare_rows(
     ValueError when a base cannot read its rows.
     """
     folders: dict[str, Folder] = {}
-    examples: pa.Table | None = None
     splits: dict[str, Any] = {}
     for base in bases:
         identity = {
@@ -63,11 +54,9 @@ def prepare_rows(
         }
         folders[base] = out / "rows" / _identity_key(identity)
         if not _is_whole(folders[base]):
-            if examples is None:
-                examples = examples_table(suite, tasks)
-                splits = split_manifest(suite, tasks)
-            rows = _encode(examples, base, max_prompt)
-            write_cache(folders[base], rows, identity=identity, splits=splits)
+            splits = splits or split_manifest(suite, tasks)
+            tables = (_encode(examples, base, max_prompt) for examples in example_tables(suite, tasks))
+            write_cache(folders[base], tables, identity=identity, splits=splits)
         cached_extent(folders[base]).check(base, base_config(base).get_text_config())
     return folders
 
@@ -95,10 +84,10 @@ def encode_table(table: pa.Table, *, base: str, max_prompt: int) -> pa.Table:
     return rows_to_table(rows)
 
 
-def _encode(examples: pa.Table, base: str, max_prompt: int) -> list[Row]:
+def _encode(examples: pa.Table, base: str, max_prompt: int) -> pa.Table:
     if examples.num_rows >= RAY_DATA_ROWS and _ray_is_running():
-        return table_to_rows(encode_by_ray(examples, base, max_prompt))
-    return table_to_rows(encode_table(examples, base=base, max_prompt=max_prompt))
+        return encode_by_ray(examples, base, max_prompt)
+    return encode_table(examples, base=base, max_prompt=max_prompt)
 
 
 def encode_by_ray(examples: pa.Table, base: str, max_prompt: int) -> pa.Table:
@@ -128,8 +117,9 @@ def _ray_is_running() -> bool:
     return ray.is_initialized()
 
 
-def examples_table(suite: Suite, tasks: Sequence[str]) -> pa.Table:
-    records: list[dict[str, Any]] = [
+def example_tables(suite: Suite, tasks: Sequence[str], *, size: int = SHARD_ROWS) -> Iterator[pa.Table]:
+    """All examples, in tables of at most `size` lines; one is in memory at a time."""
+    records = (
         {
             "task": example.task,
             "split": split,
@@ -143,8 +133,9 @@ def examples_table(suite: Suite, tasks: Sequence[str]) -> pa.Table:
         for task in tasks
         for split in SPLITS
         for example in suite.examples(task, split)
-    ]
-    return pa.Table.from_pylist(records, schema=_EXAMPLES)
+    )
+    while batch := list(islice(records, size)):
+        yield pa.Table.from_pylist(batch, schema=_EXAMPLES)
 
 
 def _identity_key(identity: dict[str, Any]) -> str:
@@ -153,7 +144,7 @@ def _identity_key(identity: dict[str, Any]) -> str:
 
 def _is_whole(folder: Folder) -> bool:
     try:
-        read_cache(folder)
+        check_cache(folder)
     except ValueError:
         return False
     return True

@@ -26,7 +26,8 @@ from portal.learners import build_learner
 from portal.lora_transfer import TrainedLoras, transfer_loras
 from portal.out_of_memory import is_out_of_memory, release_memory
 from portal.pack import Pack
-from portal.rows import RowTable, read_cache
+from portal.row_cache import read_cache
+from portal.rows import RowTable
 from portal.team import Team
 from sweeps.frozen_bases import FrozenBases
 from sweeps.lease import Fence

@@ -1,7 +1,7 @@
 """`portal eval`: scores a base on multiple-choice tasks, alone or with an adapter."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from portal.config import BaseRef
     from portal.rows import Row
     from portal.score import Summary
+    from portal.tasks.example import Example
 
 
 def evaluate(
@@ -220,7 +221,7 @@ def _print_summaries(summaries: "dict[str, Summary]") -> None:
 
 
 def _rows(
-    examples: list[Any], split: str, tokenizer: Any, max_prompt: int, limit: int | None
+    examples: "Sequence[Example]", split: str, tokenizer: Any, max_prompt: int, limit: int | None
 ) -> "tuple[Row, ...]":
     from portal.batches import evaluation_rows
     from portal.rows import encode_example

@@ -4,7 +4,7 @@ import hashlib
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,7 +43,7 @@ class Lint:
     shared_clusters: int = 0  # clusters of reported rows that training rows have too
     repeated: int = 0  # test rows whose text training or validation rows have too
 
-    def compare(self, splits: dict[str, list[Example]]) -> None:
+    def compare(self, splits: Mapping[str, Sequence[Example]]) -> None:
         """Count repeated texts in each split, and the clusters that test shares with what precedes it."""
         clusters = {name: {example.cluster for example in examples} for name, examples in splits.items()}
         texts = {name: [_text_of(example) for example in examples] for name, examples in splits.items()}

@@ -5,6 +5,7 @@ A folder holds `TASK/SPLIT.parquet`, `TASK/SPLIT.jsonl` or shards `TASK/SPLIT-*.
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Record = dict[str, Any]
+_BATCH_ROWS = 1024
 
 
 def split_files(folder: Path, split: str) -> list[Path]:
@@ -35,6 +37,25 @@ def read_records(path: Path) -> list[Record]:
         if not isinstance(record, dict):
             raise ValueError(f"{path}, row {index}: not an object with named columns")
     return records
+
+
+def stream_records(path: Path) -> Iterator[Record]:
+    """The rows of a Parquet or JSONL file, some at a time; ValueError like `read_records`."""
+    try:
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                    yield from batch.to_pylist()
+            return
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    record = _parsed(number, line)
+                    if not isinstance(record, dict):
+                        raise ValueError(f"line {number}: not an object with named columns")
+                    yield record
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
 
 
 def _parsed(number: int, line: str) -> Any:

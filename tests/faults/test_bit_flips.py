@@ -11,7 +11,7 @@ import torch
 from portal.base_files import locate
 from portal.bases import load_base
 from portal.checkpoint import check_checkpoints, load_latest, save_checkpoint
-from portal.rows import cached_extent, read_cache
+from portal.row_cache import cached_extent, read_cache
 from tests.faults.counts import LONG
 from tests.sweeps.conftest import Tables
 

@@ -1,8 +1,6 @@
 """Rows are exact splits of one whole encoding, and their cache is whole or refused."""
 
-import json
 import string
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -17,10 +15,8 @@ from portal.rows import (
     RowTable,
     encode_example,
     eval_set_hash,
-    read_cache,
     rows_to_table,
     table_to_rows,
-    write_cache,
 )
 from portal.tasks.example import Example
 from tests.portal.tiny import character_tokenizer, make_base, make_rows
@@ -188,61 +184,6 @@ def test_rows_survive_arrow() -> None:
 
     assert table.schema == ROW_SCHEMA
     assert table_to_rows(table) == rows
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    write_cache(tmp_path / "cache", make_rows(make_base("tiny", "qwen3"), count=3).all(), identity={"a": 1})
-    return tmp_path / "cache"
-
-
-def test_a_cache_gives_back_the_rows_that_were_written(cache: Path) -> None:
-    rows = make_rows(make_base("tiny", "qwen3"), count=3).all()
-
-    assert read_cache(cache).all() == rows
-    manifest = json.loads((cache / "manifest.json").read_text())
-    assert (manifest["identity"], manifest["num_rows"]) == ({"a": 1}, len(rows))
-    assert sorted(path.name for path in cache.iterdir()) == ["manifest.json", "rows.parquet"]
-
-
-def test_a_cache_does_not_depend_on_the_order_its_rows_came_in(cache: Path, tmp_path: Path) -> None:
-    write_cache(tmp_path / "other", reversed(read_cache(cache).all()), identity={"a": 1})
-
-    assert (tmp_path / "other" / "rows.parquet").read_bytes() == (cache / "rows.parquet").read_bytes()
-
-
-@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
-def test_a_cache_with_one_altered_bit_is_refused(cache: Path, place: float) -> None:
-    data = bytearray((cache / "rows.parquet").read_bytes())
-    data[int(place * len(data))] ^= 4
-    (cache / "rows.parquet").write_bytes(data)
-
-    with pytest.raises(ValueError, match="does not match the digest"):
-        read_cache(cache)
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "rows.parquet"])
-def test_a_cache_without_one_of_its_files_is_refused(cache: Path, name: str) -> None:
-    (cache / name).unlink()
-
-    with pytest.raises(ValueError, match="no whole row cache here"):
-        read_cache(cache)
-
-
-@pytest.mark.parametrize("content", [b"", b'{"sha256": "12', b"{}", b"[]", b"\xff\xfe\xfa"])
-def test_a_cache_with_a_torn_manifest_is_refused(cache: Path, content: bytes) -> None:
-    (cache / "manifest.json").write_bytes(content)
-
-    with pytest.raises(ValueError, match="row cache"):
-        read_cache(cache)
-
-
-def test_a_cache_that_was_cut_short_is_refused(cache: Path) -> None:
-    data = (cache / "rows.parquet").read_bytes()
-    (cache / "rows.parquet").write_bytes(data[: len(data) // 2])
-
-    with pytest.raises(ValueError, match="does not match the digest"):
-        read_cache(cache)
 
 
 def encoded(tokenizer: PreTrainedTokenizerFast, *, max_prompt: int = 100, gold: int = 0) -> list[Row]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from portal.known_bases import KNOWN
-from portal.rows import read_cache
+from portal.row_cache import read_cache
 from portal.suites import load_suite, split_manifest
-from sweeps.prepare import encode_by_ray, encode_table, examples_table, prepare_rows
+from sweeps.prepare import encode_by_ray, encode_table, example_tables, prepare_rows
 
 TASKS = ("counting", "fact_qa")
 QWENS, GEMMA = ("mini-qwen3-xs", "mini-qwen3-m"), "mini-gemma3"
@@ -44,14 +44,14 @@ def test_a_whole_cache_stays_and_an_altered_one_is_made_again(tmp_path: Path) ->
 
     prepare(tmp_path, QWENS)
     untouched = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    data = bytearray((folder / "rows.parquet").read_bytes())
+    data = bytearray((folder / "rows-00000.parquet").read_bytes())
     data[len(data) // 2] ^= 1
-    (folder / "rows.parquet").write_bytes(data)
+    (folder / "rows-00000.parquet").write_bytes(data)
     prepare(tmp_path, QWENS)
 
     assert untouched == written
     assert read_cache(folder).tasks == TASKS
-    assert (folder / "rows.parquet").read_bytes() != bytes(data)
+    assert (folder / "rows-00000.parquet").read_bytes() != bytes(data)
 
 
 def test_rows_longer_than_a_base_can_read_are_refused_before_any_run(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_rows_longer_than_a_base_can_read_are_refused_before_any_run(tmp_path: P
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_ray_data_makes_the_same_rows_as_a_plain_loop(ray_cluster: str) -> None:
-    examples = examples_table(load_suite("mini"), TASKS)
+    (examples,) = example_tables(load_suite("mini"), TASKS)
 
     by_ray = encode_by_ray(examples, GEMMA, 64)
     plain = encode_table(examples, base=GEMMA, max_prompt=64)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from portal.rows import read_cache
+from portal.row_cache import read_cache
 from sweeps.fsck import check_folder
 from sweeps.garbage import delete_garbage, find_garbage
 from sweeps.launch import run_study
@@ -99,9 +99,9 @@ def test_an_altered_row_cache_is_prepared_again(
     finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables]
 ) -> None:
     (folder, *_) = sorted((finished / "rows").iterdir())
-    data = bytearray((folder / "rows.parquet").read_bytes())
+    data = bytearray((folder / "rows-00000.parquet").read_bytes())
     data[len(data) // 2] ^= 1
-    (folder / "rows.parquet").write_bytes(data)
+    (folder / "rows-00000.parquet").write_bytes(data)
     with pytest.raises(ValueError, match="does not match"):
         read_cache(folder)
     shutil.rmtree(finished / "runs")
@@ -121,7 +121,7 @@ def test_garbage_is_what_finished_runs_and_killed_writers_leave(finished: Path, 
         state.mkdir(parents=True)
         (state / "tensors.safetensors").write_bytes(bytes(1000))
     (Store(finished).run_folder(packs[other][0]) / "DONE.json").unlink()
-    leftover = finished / "rows" / ".rows.parquet.77.tmp"
+    leftover = finished / "rows" / ".rows-00000.parquet.77.tmp"
     leftover.write_bytes(bytes(10))
 
     found = find_garbage(finished)
