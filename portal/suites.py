@@ -26,7 +26,7 @@ DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
 
 
-STREAM_BYTES = 50_000_000
+STREAM_BYTES = 10_000_000
 """Files of a split in a folder of prompts that are larger are streamed."""
 
 

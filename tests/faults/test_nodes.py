@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -92,24 +92,50 @@ def test_a_study_on_three_nodes_loses_one_gets_another_and_ends_as_on_one(
     assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
 
 
+def kill_worker(cluster: Any, store: Store) -> int:
+    """kill -9 of a lane's process; how many there were."""
+    for pid in lanes_at_work(store):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return 1
+    return 0
+
+
+def replace_node(cluster: Any, store: Store) -> int:
+    """kill -9 of a raylet with all that runs below it, and a new node."""
+    lost = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
+    cluster.remove_node(lost, allow_graceful=False)
+    cluster.add_node(**NODE)
+    return 1
+
+
 @pytest.mark.chaos
 @pytest.mark.timeout(600 * LONG)
-def test_workers_that_are_killed_again_and_again_cost_time_only(
-    cluster: Any, study_path: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("faults", "every_s", "epochs"),
+    [([kill_worker], 3.0, 60), ([kill_worker, replace_node], 20.0, 1500)],
+    ids=["workers every 3 s", "a worker or a node every 20 s"],
+)
+def test_what_is_killed_again_and_again_costs_time_only(
+    faults: list[Callable[[Any, Store], int]],
+    every_s: float,
+    epochs: int,
+    cluster: Any,
+    study_path: Path,
+    tmp_path: Path,
 ) -> None:
-    study_path.write_text(TINY.replace("epochs: 2", "epochs: 60"))
+    train = f"epochs: {epochs}" + (", evaluate: last_epoch" if epochs > 100 else "")
+    study_path.write_text(TINY.replace("epochs: 2", train))
     study, out = load_study(study_path), tmp_path / "out"
-    store, stop, killed = Store(out), threading.Event(), []
+    store, stop, killed = Store(out), threading.Event(), [0] * len(faults)
 
-    def kill_now_and_then() -> None:
-        while not stop.wait(3.0):
-            for pid in lanes_at_work(store):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                    break
+    def kill_by_turns() -> None:
+        turn = 0
+        while not stop.wait(every_s):
+            killed[turn % len(faults)] += faults[turn % len(faults)](cluster, store)
+            turn += 1
 
-    killer = threading.Thread(target=kill_now_and_then)
+    killer = threading.Thread(target=kill_by_turns)
     launches = 0
     killer.start()
     try:
@@ -125,7 +151,7 @@ def test_workers_that_are_killed_again_and_again_cost_time_only(
         stop.set()
         killer.join()
 
-    assert len(killed) >= 3
+    assert min(killed) >= 2
     assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
 
 
