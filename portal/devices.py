@@ -32,6 +32,17 @@ class Device:
     def budget_bytes(self) -> float:
         return MEMORY_SHARE * self.memory_bytes
 
+    def part(self, share: float) -> "Device":
+        """What one of several processes on a GPU has of it, which all get the same share; a CPU as it is."""
+        if share == 1.0 or not self.is_gpu:
+            return self
+        return replace(
+            self,
+            name=f"{share:g} of a {self.name}",
+            memory_bytes=share * self.memory_bytes,
+            flops=share * self.flops,
+        )
+
     def shared_by(self, count: int) -> "Device":
         """What one of `count` processes has of a CPU's memory; a GPU is never shared."""
         return self if self.is_gpu else replace(self, memory_bytes=self.memory_bytes / count)

@@ -94,7 +94,7 @@ def run_lanes(
     from ray import tune
 
     storage = str(scratch.resolve())  # trials run in a folder of their own
-    resources = {"CPU": WORKER_CPUS, "GPU": float(session.device == "cuda")}
+    resources = {"CPU": WORKER_CPUS, "GPU": session.gpus_per_worker}
     grouped = {job.lane for job in jobs if executor == "train" or job.workers > 1}
 
     def bundle(config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -66,7 +66,8 @@ def run_study(
                 if executor == "local":
                     _run_here(study, store, lease.token, console, threads)
                 else:
-                    with ray_session(out, console) as session:
+                    with ray_session(out, console) as whole:
+                        session = whole.shared(study.settings.gpus_per_worker)
                         errors = _run_rounds(study, store, lease.token, executor, session, console)
                         cause = "; ".join([cause, *errors])
             finally:

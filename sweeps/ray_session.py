@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -43,6 +43,18 @@ class RaySession:
     num_slots: int
     device: str
     hardware: Device | None
+    gpus_per_worker: float = 0.0
+
+    def shared(self, share: float) -> "RaySession":
+        """The same with so much of a GPU for every lane; a CPU as it is."""
+        if self.device != "cuda" or share == 1.0:
+            return self
+        return replace(
+            self,
+            num_slots=self.num_slots * int(1 / share),  # none is spread over two GPUs
+            hardware=None if self.hardware is None else self.hardware.part(share),
+            gpus_per_worker=share,
+        )
 
 
 @contextmanager
@@ -116,7 +128,7 @@ def _describe_cluster() -> RaySession:
     if gpus:
         prefix = "accelerator_type:"
         models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
-        return RaySession(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware())
+        return RaySession(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
     return RaySession(cpus, "cpu", None if is_remote else find_device("cpu"))

@@ -158,6 +158,15 @@ class StudyFile(Frozen):
     pack_size: int = Field(default=8, ge=1)
     activations: Activations = "keep"
     workers_per_pack: WorkersPerPack = 1
+    gpus_per_worker: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _a_team_has_whole_gpus(self) -> "StudyFile":
+        if self.workers_per_pack != 1 and self.gpus_per_worker < 1:
+            raise ValueError(
+                "workers of one pack need a GPU each: leave gpus_per_worker at 1 with workers_per_pack"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -85,10 +85,12 @@ def plan(
     from sweeps.lanes import choose_executor, lay_out
     from sweeps.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
 
-    where = find_device(device)
+    whole = find_device(device)
     loaded = _load(study)
     check_at_least_one(count=count)
-    planned = plan_study(loaded, find_folder(loaded, out), device=where, lanes=count)
+    share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
+    where, workers = whole.part(share), count * int(1 / share)
+    planned = plan_study(loaded, find_folder(loaded, out), device=where, lanes=workers)
     if as_json:
         typer.echo(json.dumps(planned.to_json()))
         return
@@ -104,22 +106,24 @@ def plan(
             f"predicted for {where.name}, one device: {packed} as packed, {alone} unpacked "
             "(every run in a process of its own, every task's LoRA after another)"
         )
-        layout = lay_out([len(pack.bases) for pack in planned.packs], count, planned.how.workers_per_pack)
-        schedule = planned.schedule(count if layout.singles else layout.count)
-        if count > 1:
+        layout = lay_out([len(pack.bases) for pack in planned.packs], workers, planned.how.workers_per_pack)
+        schedule = planned.schedule(workers if layout.singles else layout.count)
+        shared = f", {workers // count} workers on each" if workers > count else ""
+        if workers > 1:
             typer.echo(
-                f"on {count} devices: {duration(schedule.makespan / 3600)} from start to end, "
+                f"on {count} devices{shared}: {duration(schedule.makespan / 3600)} from start to end, "
                 f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
             )
-        kept, needed = planned.bytes_written(count)
+        kept, needed = planned.bytes_written(workers)
         typer.echo(f"in the output folder: {_size(kept)} in the end, and up to {_size(needed)} while it runs")
         if price is not None:
             hours = planned.totals()[0]
             held = count * schedule.makespan / 3600
             typer.echo(
-                f"cost at {price:g} a device-hour: {price * hours:.2f} of work, {price * held:.2f} as held"
+                f"cost at {price:g} a device-hour: {price * share * hours:.2f} of work, "
+                f"{price * held:.2f} as held"
             )
-        chosen = choose_executor("auto", planned.lane_seconds(count))
+        chosen = choose_executor("auto", planned.lane_seconds(workers))
         typer.echo(f"executor auto: {chosen}")
         over = [
             pack.key
