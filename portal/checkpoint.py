@@ -7,6 +7,7 @@ and renamed; a reader believes it only when every file matches the manifest. No 
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +31,20 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Folder, sequence: int, tensors: dict[str, torch.Tensor], meta: dict[str, Any]
+    folder: Folder,
+    sequence: int,
+    tensors: dict[str, torch.Tensor],
+    meta: dict[str, Any],
+    *,
+    permitted: Callable[[], None] = lambda: None,
 ) -> Folder:
     """Write checkpoint `sequence` below `folder` and drop all but the newest two; returns its folder.
 
-    Sequence numbers only grow: a number that exists already is replaced as a whole.
+    Sequence numbers only grow: a number that exists already is replaced as a whole. `permitted` is asked just
+    before the checkpoint appears, and raises when it must not.
     """
     final = folder / f"{sequence:010d}"
-    write_folder(final, _encode(tensors, meta))
+    write_folder(final, _encode(tensors, meta), permitted=permitted)
     for path in sorted(_checkpoint_folders(folder))[:-KEEP]:
         remove_folder(path)
     remove_leftovers(folder)

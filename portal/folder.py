@@ -4,12 +4,14 @@ What reads uses the interface that both kinds of path share; what writes, create
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,8 +22,12 @@ Folder = Path | ObjectPath
 
 
 def open_folder(text: str) -> Folder:
-    """The folder of that path, or at that URL of an object store."""
-    return ObjectPath.open(text) if is_url(text) else Path(text)
+    """The folder of that path, or at that URL of an object store; ValueError for a URL of another kind."""
+    if is_url(text):
+        return ObjectPath.open(text)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text):
+        raise ValueError(f"{text}: no folder and no URL like s3://bucket/folder or gs://bucket/folder")
+    return Path(text)
 
 
 def cache_folder() -> Path:
@@ -83,13 +89,18 @@ def create_exclusive(path: Folder, data: bytes) -> bool:
     return True
 
 
-def write_folder(folder: Folder, contents: Mapping[str, bytes]) -> None:
+def write_folder(
+    folder: Folder, contents: Mapping[str, bytes], *, permitted: Callable[[], None] = lambda: None
+) -> None:
     """Files by name as one folder: on a file system it appears whole; in a store the last file comes last.
 
-    A folder of that name is replaced.
+    A folder of that name is replaced. `permitted` is called just before the folder or the last file appears;
+    it raises when that must not be.
     """
     if isinstance(folder, ObjectPath):
-        for name, data in contents.items():
+        for number, (name, data) in enumerate(contents.items(), start=1):
+            if number == len(contents):
+                permitted()
             (folder / name).write_bytes(data)
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +112,7 @@ def write_folder(folder: Folder, contents: Mapping[str, bytes]) -> None:
         _write_synced(temporary / name, data)
     for inner in {(temporary / name).parent for name in contents} | {temporary}:
         sync(inner)
+    permitted()
     if folder.exists():
         remove_folder(folder)
     temporary.rename(folder)
@@ -164,6 +176,15 @@ def remove_leftovers(folder: Folder) -> None:
 def folder_contents(folder: Folder) -> dict[str, bytes]:
     """All files below, by their names from there."""
     return {name: path.read_bytes() for name, path in files_below(folder).items()}
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """One process of this machine at a time is in the block of this lock file; others wait."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def matching(folder: Folder, pattern: str) -> list[Folder]:

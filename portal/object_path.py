@@ -1,7 +1,7 @@
 """`ObjectPath`: a name in an object store, with what this project uses of pathlib.Path's interface.
 
 An object appears whole or not at all, so there is nothing to rename and nothing to flush. Folders exist while
-something is in them. obstore talks to S3, Google Cloud Storage and Azure; unlike Arrow's file systems it can
+something is in them. obstore talks to S3 and Google Cloud Storage; unlike Arrow's file systems it can
 create an object on the condition that there is none.
 """
 
@@ -14,15 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import total_ordering
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-RETRIES, RETRY_S = 8, 120
-"""Tries of a request after the first, and how long they may take together."""
-_URL = re.compile(r"(s3|gs|gcs|az|azure|abfs|abfss)://[^/]+")
+RETRIES, RETRY_S, BRIEF_S = 8, 120.0, 2.0
+"""Tries of a request after the first, and the seconds that they may take: in general, and when urgent."""
+_URL = re.compile(r"(s3|gs)://[^/]+")
 
 
 def is_url(text: str) -> bool:
@@ -46,9 +47,10 @@ class ObjectPath:
         self._key = PurePosixPath(key)
 
     @classmethod
-    def open(cls, url: str) -> "ObjectPath":
+    def open(cls, url: str, *, retry_s: float = RETRY_S) -> "ObjectPath":
         """The folder at `url`; credentials and endpoint come from the environment, as for other tools.
 
+        A request that fails for reasons that may pass is repeated for `retry_s` seconds.
         ValueError when the extra `object-store` is not installed or the URL is none.
         """
         try:
@@ -58,11 +60,15 @@ class ObjectPath:
             raise ValueError(f"{url}: needs pip install 'portal-sweeps[object-store]'") from None
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
         client: Any = {"allow_http": True} if endpoint.startswith("http://") else {}
-        retries: Any = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)}
+        retries: Any = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=retry_s)}
         try:
             return cls(from_url(url, client_options=client, retry_config=retries), url)
         except (BaseError, ValueError) as error:
             raise ValueError(f"{url}: {_first_line(error)}") from None
+
+    def brief(self) -> "ObjectPath":
+        """The same place, for requests that are soon outdated: they fail within seconds."""
+        return ObjectPath.open(self.root, retry_s=BRIEF_S) / self.key
 
     def __truediv__(self, name: str) -> "ObjectPath":
         return self._at(self._key / name)
@@ -135,7 +141,10 @@ class ObjectPath:
             obstore.put(self._store, self.key, data)
 
     def create(self, data: bytes) -> bool:
-        """Write the object unless there is one; False when there is."""
+        """Write the object unless there is one; False when there is another one.
+
+        One with this content is ours: an answer was lost and the request repeated.
+        """
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
@@ -143,7 +152,7 @@ class ObjectPath:
             try:
                 obstore.put(self._store, self.key, data, mode="create")
             except AlreadyExistsError:
-                return False
+                return self.read_bytes() == data
         return True
 
     def exists(self) -> bool:
@@ -180,8 +189,9 @@ class ObjectPath:
     def glob(self, pattern: str) -> Iterator["ObjectPath"]:
         """Objects and folders below that match the pattern part by part; ** is not known."""
         wanted = PurePosixPath(pattern).parts
+        literal = list(takewhile(lambda part: not set(part) & set("*?["), wanted[:-1]))
         found = set()
-        for path in self._below():
+        for path in self._at(self._key.joinpath(*literal))._below():
             parts = path.relative_to(self).parts[: len(wanted)]
             if len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted)):
                 found.add(self / "/".join(parts))

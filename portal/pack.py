@@ -30,7 +30,7 @@ from portal.results import PREDICTIONS
 from portal.rows import RowTable
 from portal.score import MAX_TOKENS, Layout, Scored, lay_out, score_layout
 from portal.shared_forward import Member, run_forward
-from portal.team import OutOfMemoryElsewhere, Team
+from portal.team import Team
 from portal.trace import Trace
 
 SETTLE_STEPS = 10
@@ -102,13 +102,9 @@ class Pack:
         try:
             for base in self._bases:
                 self._run_base(base, learners, work)
-            self._team.agree()
-            for learner in learners:
-                self._update(learner, work[learner.key])
+            self._update_all(learners, work)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                if not isinstance(error, OutOfMemoryElsewhere):
-                    self._team.agree(failed=True)
                 self.max_tokens = dict(self._planned_tokens)  # smaller forwards were no remedy
                 for learner in learners:
                     learner.drop_gradients()
@@ -148,13 +144,8 @@ class Pack:
         A score that is not finite fails the learner: the evaluation is then empty.
         """
         tasks = [task for task, owed in learner.owed() if owed == epoch]
-        try:
+        with self._team.together():
             own = self._evaluate(learner, epoch, tasks)
-            self._team.agree()
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error) and not isinstance(error, OutOfMemoryElsewhere):
-                self._team.agree(failed=True)
-            raise
         parts = sorted((part for parts in self._team.gather(own) for part in parts), key=lambda part: part[0])
         causes = [part for _, part in parts if isinstance(part, str)]
         if causes:
@@ -212,14 +203,16 @@ class Pack:
             for owner, learner in enumerate(together)
         ]
         place, count = list(self._bases).index(base), len(self._bases)
-        if self._team.holds(place, count):
-            self._run_forwards(base, self._team.share(slots, place, count), members)
-        self._team.agree()
-        for member in members:
-            member.sum_over(self._team)
-        for owner, member in enumerate(members):
-            own = [slot for slot in slots if slot.owner == owner]
-            work[member.learner.key].add(base, own, member.backward())
+        with self._team.together():
+            if self._team.holds(place, count):
+                self._run_forwards(base, self._team.share(slots, place, count), members)
+            received = [member.received(self._team) for member in members]
+        for tensors in received:
+            self._team.sum(tensors)
+        with self._team.together():
+            for owner, member in enumerate(members):
+                own = [slot for slot in slots if slot.owner == owner]
+                work[member.learner.key].add(base, own, member.backward())
 
     def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit."""
@@ -245,6 +238,15 @@ class Pack:
                 raise
             return False
         return True
+
+    def _update_all(self, learners: list[Learner], work: dict[str, "_Work"]) -> None:
+        try:
+            for learner in learners:
+                self._update(learner, work[learner.key])
+        except (RuntimeError, MemoryError) as error:
+            if self._team.size > 1 and is_out_of_memory(error):
+                raise RuntimeError("no memory for an update that others have made: the team ends") from error
+            raise
 
     def _update(self, learner: Learner, work: "_Work") -> None:
         if learner.key in self.failed:

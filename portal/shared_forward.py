@@ -65,14 +65,14 @@ class Member:
             for total, gradient in zip(self._gradients[group], pair, strict=True):
                 total.index_add_(0, index, gradient)
 
-    def sum_over(self, team: Team) -> None:
-        """Add what the other workers have received; all of them have the whole then."""
+    def received(self, team: Team) -> list[Tensor]:
+        """What a team sums over its workers, in place: the losses of all slots, the factors' gradients."""
         if team.size == 1:
-            return
+            return []
         self.make_room()
         loss_S = self._losses()
-        team.sum([loss_S, *(gradient for pair in self._gradients.values() for gradient in pair)])
         self._parts = [(self.slots, loss_S)]
+        return [loss_S, *(gradient for pair in self._gradients.values() for gradient in pair)]
 
     def backward(self) -> Tensor:
         """Carry the factors' gradients on to the learner's parameters; the losses of `slots`, (S,)."""

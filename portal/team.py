@@ -4,13 +4,15 @@ With as many bases as workers or more, a base has one worker. With fewer, a base
 workers. What the shares give for the adapters' factors is summed, so every worker takes the same step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from portal.forward import SlotRows
+from portal.out_of_memory import is_out_of_memory
 
 _Value = TypeVar("_Value")
 
@@ -77,6 +79,20 @@ class Team(Division):
         distributed.all_reduce(count, group=self._talk)
         if count.item() and not failed:
             raise OutOfMemoryElsewhere("another worker of this pack ran out of memory")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All workers come through the block, or none: one that is out of memory there tells the others.
+
+        They raise OutOfMemoryElsewhere at its end. Inside, no worker waits for another.
+        """
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                self.agree(failed=True)
+            raise
+        self.agree()
 
     def gather(self, value: _Value) -> list[_Value]:
         """What all workers have, in their order; pickled, but only between these processes."""

@@ -6,9 +6,8 @@ from collections.abc import Collection
 from portal.base_files import hub_weights_digest
 from portal.bases import Base, load_base
 from portal.config import BaseRef
-from portal.folder import write_bytes_atomic
-from portal.gguf.conversion import cache_folder
-from sweeps.lease import boot_id, only_one
+from portal.folder import cache_folder, only_one, write_bytes_atomic
+from sweeps.lease import boot_id
 from sweeps.store import Store
 
 

@@ -2,18 +2,21 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from portal.folder import Folder, open_folder, remove_folder
 from portal.team import Team
 from sweeps.lane_log import lane_log
+from sweeps.lease import read_holder
 from sweeps.ray_session import RaySession
 from sweeps.store import Store
 from sweeps.study_file import WorkersPerPack
-from sweeps.worker import LaneJob, run_lane
+from sweeps.worker import POLL_S, LaneJob, Start, run_lane
 
 Executor = Literal["auto", "train", "plain", "local"]
 EXECUTORS = ("auto", "train", "plain", "local")
@@ -32,13 +35,13 @@ _log = logging.getLogger(__name__)
 class Layout:
     """How many lanes there are: those with a team of `team_size` workers come first, then single workers.
 
-    At most `concurrent` run at a time; the others start when one has ended.
+    Beside the teams there is room for `beside` single workers; the others start when all teams have ended.
     """
 
     teams: int
     team_size: int
     singles: int
-    concurrent: int
+    beside: int
 
     @property
     def count(self) -> int:
@@ -47,7 +50,7 @@ class Layout:
     @property
     def num_workers(self) -> int:
         """At a time."""
-        return self.teams * self.team_size + self.concurrent - self.teams
+        return max(self.teams * self.team_size + min(self.beside, self.singles), self.singles)
 
     def workers(self, lane: int) -> int:
         return self.team_size if lane < self.teams else 1
@@ -56,28 +59,33 @@ class Layout:
         """Whether the lane takes packs of so many bases."""
         return self.singles == 0 or self.teams == 0 or (lane < self.teams) == (num_bases > 1)
 
+    def start(self, lane: int) -> Start:
+        """What the lane waits for: a team's workers must find room on one node, so teams go first."""
+        if self.teams == 0 or lane < self.teams:
+            return "now"
+        return "teams placed" if lane - self.teams < self.beside else "teams ended"
 
-def lay_out(bases: Sequence[int], slots: int, workers_per_pack: WorkersPerPack) -> Layout:
-    """Lanes for packs of so many `bases` each, where `slots` workers fit at a time.
 
-    Lanes of teams hold joint training alone; when one ends, one of single workers starts in its place.
-    ValueError when a team does not fit.
+def lay_out(bases: Sequence[int], nodes: Sequence[int], workers_per_pack: WorkersPerPack) -> Layout:
+    """Lanes for packs of so many `bases` each, on nodes that have room for so many workers.
+
+    ValueError when a team does not fit a node.
     """
+    slots = sum(nodes)
     joint = [count for count in bases if count > 1]
     size = max(joint, default=1) if workers_per_pack == "bases" else workers_per_pack
-    if size > slots:
+    fitting = sum(node // size for node in nodes)
+    if fitting == 0:
         raise ValueError(
-            f"workers_per_pack: {workers_per_pack} takes {size} workers at a time, there is room for {slots}"
+            f"workers_per_pack: {workers_per_pack} takes {size} workers on one node, the largest has room "
+            f"for {max(nodes, default=0)}"
         )
     if size == 1:
-        count = max(1, min(slots, len(bases)))
-        return Layout(0, 1, count, count)
+        return Layout(0, 1, max(1, min(slots, len(bases))), 0)
     if workers_per_pack != "bases":
-        count = max(1, min(slots // size, len(bases)))
-        return Layout(count, size, 0, count)
-    teams = min(len(joint), slots // size)
-    concurrent = teams + slots - teams * size
-    return Layout(teams, size, min(concurrent, len(bases) - len(joint)), concurrent)
+        return Layout(max(1, min(fitting, len(bases))), size, 0, 0)
+    teams = min(len(joint), fitting)
+    return Layout(teams, size, min(slots, len(bases) - len(joint)), slots - teams * size)
 
 
 def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
@@ -87,15 +95,14 @@ def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
     return "plain" if lane_s is not None and lane_s < WORTH_TRAIN_S else "train"
 
 
-def run_lanes(
-    jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Folder, concurrent: int
-) -> None:
-    """Run all lanes, so many at a time, and wait for them. One that dies frees its pack, or gives it up."""
+def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Folder) -> None:
+    """Run all lanes and wait for them. One that dies frees its pack, or gives it up."""
     from ray import tune
 
     storage = str(scratch.resolve())  # trials run in a folder of their own
     resources = {"CPU": WORKER_CPUS, "GPU": session.gpus_per_worker}
-    grouped = {job.lane for job in jobs if executor == "train" or job.workers > 1}
+    has_teams = any(job.workers > 1 for job in jobs)
+    grouped = {job.lane for job in jobs if executor == "train" or has_teams}
 
     def bundle(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS} if config["lane"] in grouped else resources])
@@ -109,7 +116,7 @@ def run_lanes(
     tuner = tune.Tuner(
         trainable,
         param_space={"lane": tune.grid_search([job.lane for job in jobs])},
-        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=not grouped),
+        tune_config=tune.TuneConfig(max_concurrent_trials=len(jobs), reuse_actors=not grouped),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=storage,
@@ -138,6 +145,10 @@ def _run_lane(
 ) -> None:
     """Tune trial: a lane by a Train worker group, or in the trial's own process."""
     job = jobs[config["lane"]]
+    teams = [each.lane for each in jobs if each.workers > 1]
+    store = Store(open_folder(job.out))
+    while job.start != "now" and not store.teams_have(job.token, teams, job.start):
+        time.sleep(POLL_S)
     if job.lane in grouped:
         _train_lane(job, scratch=scratch, resources=resources)
     else:
@@ -198,10 +209,11 @@ def _nonzero(resources: dict[str, float]) -> dict[str, float]:
 @contextmanager
 def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
     """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
-    os.chdir(job.workdir)  # Ray has moved the process to a folder of its own
     store = Store(open_folder(job.out))
     with lane_log(store.log_path(job.lane, rank)):
         try:
+            if Path(job.workdir).is_dir():  # where relative paths start: Ray has moved the process elsewhere
+                os.chdir(job.workdir)
             yield
         except BaseException as error:
             _log.exception("lane %d ends early", job.lane)
@@ -217,7 +229,16 @@ def _release_callback(jobs: Sequence[LaneJob]) -> Any:
         """Frees the pack of a lane that died: another lane may try it once, then it is given up."""
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            release_lane(jobs[trial.config["lane"]])
+            job = jobs[trial.config["lane"]]
+            release_lane(job)
+            self._note_end(job)
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self._note_end(jobs[trial.config["lane"]])
+
+        def _note_end(self, job: LaneJob) -> None:
+            if job.workers > 1:
+                Store(open_folder(job.out)).note_team(job.token, job.lane, "teams ended")
 
     return ReleaseLostPacks()
 
@@ -225,6 +246,8 @@ def _release_callback(jobs: Sequence[LaneJob]) -> Any:
 def release_lane(job: LaneJob) -> None:
     """Free what the dead lane had claimed; a pack lost for the second time is marked as failed."""
     store, lane = Store(open_folder(job.out)), job.lane
+    if read_holder(store.out).get("token") != job.token:
+        return  # another driver has taken over
     packs = {pack.key: pack for pack in job.packs}
     for key in store.claimed_by(job.token, lane):
         if key not in packs:  # finished in an earlier round

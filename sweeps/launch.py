@@ -5,6 +5,7 @@ scratch folder that is deleted, and a launch again plans again and skips what is
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from portal.folder import Folder, local_place
 from portal.row_cache import count_truncated
 from sweeps.lane_log import lane_log
 from sweeps.lanes import EXECUTORS, Executor, Layout, choose_executor, lay_out, run_lanes
-from sweeps.lease import acquire
+from sweeps.lease import acquire, read_holder
 from sweeps.outcome import Outcome, outcome_of
 from sweeps.plan import Plan, PlannedPack, plan_study
 from sweeps.prepare import prepare_rows
@@ -71,7 +72,8 @@ def run_study(
                         errors = _run_rounds(study, store, lease.token, executor, session, console)
                         cause = "; ".join([cause, *errors])
             finally:
-                store.clear_session_files()
+                if read_holder(out).get("token") == lease.token:  # else they are another driver's
+                    store.clear_session_files()
     return outcome_of(
         study,
         store,
@@ -91,7 +93,7 @@ def _run_rounds(
     """
     rows = _prepare(study, store, console)
     errors: list[str] = []
-    plan, layout = _plan_lanes(study, store, session.num_slots, session.hardware)
+    plan, layout = _plan_lanes(study, store, session.nodes, session.hardware)
     executor = choose_executor(executor, plan.lane_seconds(layout.count))
     with ProgressLine(plan, store, console):
         idle = 0
@@ -102,30 +104,33 @@ def _run_rounds(
                 executor=executor,
                 session=session,
                 scratch=store.out / "scratch" / token,
-                concurrent=layout.concurrent,
             )
+            store.forget_teams(token)
             errors = [error for lane in range(layout.count) if (error := store.lane_error(lane))]
             idle = idle + 1 if [store.pack_progress(pack.key) for pack in plan.packs] == before else 0
-            plan, layout = _plan_lanes(study, store, session.num_slots, session.hardware)
+            plan, layout = _plan_lanes(study, store, session.nodes, session.hardware)
     return list(dict.fromkeys(errors))
 
 
-def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None) -> tuple[Plan, Layout]:
+def _plan_lanes(
+    study: Study, store: Store, nodes: Sequence[int], hardware: Device | None
+) -> tuple[Plan, Layout]:
     """What is left, in packs that fit beside as many lanes as there are slots, packs and memory for.
 
-    The packs are recorded: a launch again meets the same ones.
+    `nodes` have so many slots each. The packs are recorded: a launch again meets the same ones.
     """
-    workers = study.settings.workers_per_pack
+    workers, slots = study.settings.workers_per_pack, sum(nodes)
     plan = plan_study(study, store.out, device=hardware, lanes=slots)
-    layout = lay_out([len(pack.bases) for pack in plan.packs], slots, workers)
-    fitting = layout.num_workers
+    layout = lay_out([len(pack.bases) for pack in plan.packs], nodes, workers)
     if hardware is not None:
+        fitting = layout.num_workers
         while fitting > 1 and plan.largest_run_bytes > hardware.shared_by(fitting).budget_bytes:
             if hardware.is_gpu:  # it is not shared: fewer workers would not help
                 break
             fitting -= 1
         plan = plan.on(hardware.shared_by(fitting), slots)
-        layout = lay_out([len(pack.bases) for pack in plan.packs], fitting, workers)
+        room = nodes if hardware.is_gpu else (min(fitting, slots),)  # of a CPU only this machine's is known
+        layout = lay_out([len(pack.bases) for pack in plan.packs], room, workers)
     for pack in plan.packs:
         store.record_pack(pack.key, pack.members)
     return plan, layout
@@ -134,9 +139,9 @@ def _plan_lanes(study: Study, store: Store, slots: int, hardware: Device | None)
 def _run_here(study: Study, store: Store, token: str, console: Console, threads: int) -> None:
     """One lane in this process, on the CPU and without Ray."""
     rows = _prepare(study, store, console)
-    plan, _ = _plan_lanes(study, store, 1, find_device("cpu"))
+    plan, _ = _plan_lanes(study, store, (1,), find_device("cpu"))
     with ProgressLine(plan, store, console):
-        (job,) = _lane_jobs(plan, store, token, Layout(0, 1, 1, 1), rows, "cpu")
+        (job,) = _lane_jobs(plan, store, token, Layout(0, 1, 1, 0), rows, "cpu")
         with lane_log(store.log_path(job.lane)):
             run_lane(replace(job, threads=threads), lambda finished: None)
 
@@ -174,6 +179,8 @@ def _lane_jobs(
             device=device,
             activations=plan.study.settings.activations,
             workers=layout.workers(lane),
+            teams=tuple(range(layout.teams)) if lane >= layout.teams else (),
+            start=layout.start(lane),
         )
         for lane, order in enumerate(plan.lanes(layout.count))
     ]

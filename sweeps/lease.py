@@ -5,22 +5,23 @@ The lease file names its holder (host, pid, boot id, process start). A holder on
 while the file still holds the token that they were started with.
 """
 
-import fcntl
 import json
+import logging
 import os
 import secrets
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from portal.folder import Folder, create_exclusive, matching, write_json_atomic, write_note
+from portal.folder import Folder, create_exclusive, matching, only_one, write_json_atomic, write_note
 from portal.object_path import ObjectPath
 
+_log = logging.getLogger(__name__)
 BEAT_S = 1.0
 REMOTE_WATCH_S = 4.0
 """How long a second driver watches the beat of a holder on another host before it calls it dead."""
@@ -65,13 +66,20 @@ class Lease:
                 _lease_path(self._out).unlink(missing_ok=True)
 
     def _beat(self) -> None:
+        out = self._out.brief() if isinstance(self._out, ObjectPath) else self._out
         count = 0
         while not self._stop.wait(BEAT_S):
             count += 1
-            _write_beat(self._out, self.token, count)
-            if _cancelled(self._out) == self.token:
-                _cancel_path(self._out).unlink(missing_ok=True)
-                os.kill(os.getpid(), signal.SIGTERM)  # termination_interrupts makes Ctrl-C of it
+            try:
+                _write_beat(out, self.token, count)
+                if _cancelled(out) == self.token:
+                    _cancel_path(out).unlink(missing_ok=True)
+                    os.kill(os.getpid(), signal.SIGTERM)  # termination_interrupts makes Ctrl-C of it
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # the next beat may work
+                _log.warning("the lease's beat could not be written: %s", error)
 
 
 def acquire(out: Folder, *, waiting: Callable[[str], None] | None = None) -> Lease:
@@ -120,12 +128,14 @@ def _take(out: Folder, current: dict[str, Any], mine: dict[str, Any]) -> None:
     """
     if isinstance(out, ObjectPath):
         content, place = json.dumps(mine).encode(), _lease_path(out)
+        if not current and create_exclusive(place, content):
+            return
         if current:
             tickets = matching(out / "takeovers" / current["token"], "*")
             if tickets:  # whoever has one is about to take the lease, unless it has died over that, too
                 time.sleep(REMOTE_WATCH_S)
             place = out / "takeovers" / current["token"] / f"{len(tickets):06d}"
-        if read_holder(out) != current or not create_exclusive(place, content):
+        if not current or read_holder(out) != current or not create_exclusive(place, content):
             raise InUse(f"{out}: another driver has just begun; wait for it (--wait)")
     write_json_atomic(_lease_path(out), mine)
 
@@ -206,14 +216,6 @@ def _cancelled(out: Folder) -> str | None:
         return json.loads(_cancel_path(out).read_bytes())["token"]
     except FileNotFoundError:
         return None
-
-
-@contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """One process at a time is in the block of this lock file; others wait."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _guard(out: Folder) -> AbstractContextManager[None]:

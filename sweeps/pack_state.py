@@ -5,7 +5,7 @@ run, which on a GPU has a part in their rounding. Scores of finished epochs are 
 checkpoint that counts them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -56,8 +56,10 @@ class PackState:
         max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
         return max_tokens
 
-    def save(self, learners: list[Learner], max_tokens: Mapping[str, int]) -> None:
-        """One checkpoint of all `learners`, with the scores added until now."""
+    def save(
+        self, learners: list[Learner], max_tokens: Mapping[str, int], permitted: Callable[[], None]
+    ) -> None:
+        """One checkpoint of all `learners`, with the scores added until now, if `permitted` in the end."""
         saved = dict(self._others)
         for learner in learners:
             key = learner.key
@@ -69,7 +71,7 @@ class PackState:
             "max_tokens": dict(max_tokens),
         }
         self._sequence += 1
-        save_checkpoint(self._folder / "state", self._sequence, tensors, meta)
+        save_checkpoint(self._folder / "state", self._sequence, tensors, meta, permitted=permitted)
 
     def add(self, key: str, evaluation: Evaluation) -> None:
         """Write the scores of one evaluation; they count from the next checkpoint on."""
@@ -79,8 +81,8 @@ class PackState:
         write_table(evaluation.predictions, self._part(key, number, PREDICTIONS_FILE))
         self._parts[key] = number + 1
 
-    def finish(self, learner: Learner) -> None:
-        """Write the run's tables and its artifact, whose cards cite them, then its marker."""
+    def finish(self, learner: Learner, permitted: Callable[[], None]) -> None:
+        """Write the run's tables and its artifact, whose cards cite them; if `permitted` then, its marker."""
         key = learner.key
         folder = self._store.run_folder(key)
         for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
@@ -91,6 +93,7 @@ class PackState:
         remove_leftovers(folder)
         with new_folder(folder / "artifact", beside=(RUN, RESULTS_FILE)) as artifact:  # which its cards cite
             learner.save_artifact(artifact)
+        permitted()
         self._store.mark_done(key)
 
     def clear(self) -> None:

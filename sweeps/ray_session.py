@@ -35,12 +35,12 @@ OBJECT_STORE_BYTES = 300_000_000
 
 @dataclass(frozen=True)
 class RaySession:
-    """Where lanes can run: `num_slots` of them at a time, each with its own GPU when there are any.
+    """Where lanes can run: on `nodes` with so many slots each, a slot with its own GPU when there are any.
 
     `hardware` is the smallest of the GPUs, or the CPU that the lanes share; None where it is not known.
     """
 
-    num_slots: int
+    nodes: tuple[int, ...]
     device: str
     hardware: Device | None
     gpus_per_worker: float = 0.0
@@ -51,7 +51,7 @@ class RaySession:
             return self
         return replace(
             self,
-            num_slots=self.num_slots * int(1 / share),  # none is spread over two GPUs
+            nodes=tuple(slots * int(1 / share) for slots in self.nodes),  # none is spread over two GPUs
             hardware=None if self.hardware is None else self.hardware.part(share),
             gpus_per_worker=share,
         )
@@ -122,13 +122,14 @@ def _describe_cluster() -> RaySession:
     import ray
 
     resources = ray.cluster_resources()
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     is_remote = bool(os.environ.get("RAY_ADDRESS"))
-    gpus = int(resources.get("GPU", 0))
-    cpus = int(resources.get("CPU", 0))
+    gpus = tuple(int(node["GPU"]) for node in alive if node.get("GPU", 0) >= 1)
     if gpus:
         prefix = "accelerator_type:"
         models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
         return RaySession(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
+    cpus = tuple(int(node["CPU"]) for node in alive if node.get("CPU", 0) >= 1)
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
     return RaySession(cpus, "cpu", None if is_remote else find_device("cpu"))

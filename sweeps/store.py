@@ -229,6 +229,22 @@ class Store:
         for name in ("claims", "progress", "scratch", "stops"):
             remove_folder(self.out / name)
 
+    def note_team(self, token: str, lane: int, state: str) -> None:
+        """Say of a lane of several workers that it is placed, or that it has ended."""
+        write_note(self.out / "claims" / _checked(token) / f"{state.replace(' ', '-')}-{lane}", "")
+
+    def teams_have(self, token: str, lanes: Iterable[int], state: str) -> bool:
+        """Whether all these lanes are in the state, or have ended."""
+        found = {path.name for path in matching(self.out / "claims" / _checked(token), "teams-*")}
+        return all(
+            f"{state.replace(' ', '-')}-{lane}" in found or f"teams-ended-{lane}" in found for lane in lanes
+        )
+
+    def forget_teams(self, token: str) -> None:
+        """Before the lanes of another round."""
+        for path in matching(self.out / "claims" / _checked(token), "teams-*"):
+            path.unlink(missing_ok=True)
+
     def request_stop(self, keys: Iterable[str]) -> None:
         """Ask the workers of the present driver to leave these runs after their next evaluation."""
         for key in keys:

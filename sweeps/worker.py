@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -55,6 +56,10 @@ def checkpoint_interval_s() -> float:
     return seconds
 
 
+Start = Literal["now", "teams placed", "teams ended"]
+"""When a lane begins, where some lanes have several workers."""
+
+
 @dataclass(frozen=True)
 class PackJob:
     """A pack as a worker needs it: `bases` by name, and in `needs` the source runs to wait for."""
@@ -80,6 +85,8 @@ class LaneJob:
     device: str = "cpu"
     threads: int = 1
     workers: int = 1  # that step each pack together
+    teams: tuple[int, ...] = ()  # lanes whose packs this one cannot take
+    start: Start = "now"
     activations: Activations = "keep"
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
     checkpoint_s: float = field(default_factory=checkpoint_interval_s)
@@ -98,6 +105,8 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, team: Team | None =
         return
     store, attempt = Store(open_folder(job.out)), secrets.token_hex(8)
     fence = Fence(store.out, job.token)
+    if job.workers > 1:
+        store.note_team(job.token, job.lane, "teams placed")
     done = FinishedRuns(store, job.sources)
     left = list(job.packs)
     taken: set[str] = set()
@@ -121,8 +130,8 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, team: Team | None =
                 break
         else:
             store.write_progress(job.lane, {})
-            if not waiting:
-                team.follow(_END)
+            if not waiting or (job.teams and store.teams_have(job.token, job.teams, "teams ended")):
+                team.follow(_END)  # what others may still need is for another round
                 return
             team.follow(_WAIT)
             if waiting[0].key not in awaited:
@@ -174,7 +183,8 @@ def _run_together(
         learners = _build_learners(job, runs, store, team)
         _bases.keep(needed, job.device)  # a transfer's source has served
         if learners:
-            session = _Session(job, pack, store, permit, learners, team)
+            with team.together():
+                session = _Session(job, pack, store, permit, learners, team)
             session.run()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -253,7 +263,7 @@ class _Session:
         self._learners.settle()
         max_tokens = self._team.least(self._learners.max_tokens)
         if self._team.leads:
-            self._state.save(self._present, max_tokens)
+            self._state.save(self._present, max_tokens, self._permit.check)
         self._saved_at = time.monotonic()
 
     def _evaluate(self) -> bool:
@@ -297,7 +307,7 @@ class _Session:
             cause = f"stopped by a search at epoch {learner.epoch}"
             self._store.mark_failed(key, cause, self._store.log_path(self._job.lane), lost=True)
         else:
-            self._state.finish(learner)
+            self._state.finish(learner, self._permit.check)
 
 
 class _Meter:
@@ -344,8 +354,11 @@ def _load_ahead(job: LaneJob, waiting: Sequence[PackJob], store: Store) -> None:
     for ref in refs:
         try:
             _bases.load(ref, job.device, store, job.token)
-        except ValueError as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                raise
             _log.warning("base %s cannot be loaded ahead: %s", ref.name, error)
+            release_memory()
 
 
 def _held(run: RunConfig, team: Team) -> list[BaseRef]:
@@ -355,30 +368,35 @@ def _held(run: RunConfig, team: Team) -> list[BaseRef]:
 
 def _build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team: Team) -> list[Learner]:
     """Learners of these runs; one that cannot be built, by any worker of the team, is marked as failed."""
-    learners, causes = [], {}
-    for run in runs:
-        key = run.key
-        if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
-            continue  # its source failed: the driver says so
-        try:
-            held = _held(run, team)
-            bases = {
-                ref.name: _bases.load(ref, job.device, store, job.token)
-                if ref in held
-                else outline_base(ref.name, revision=ref.revision)
-                for ref in run.bases
-            }
-            rows = {name: load_rows(job.rows[name]) for name in bases}
-            learners.append(_build_learner(run, bases, rows, job, store))
-        except ValueError as error:
-            _log.exception("run %s cannot start", key)
-            causes[key] = f"run {key} ({run.describe()}): {error}"
+    learners: list[Learner] = []
+    causes: dict[str, str] = {}
+    with team.together():
+        for run in runs:
+            if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
+                continue  # its source failed: the driver says so
+            try:
+                learners.append(_build_with_bases(run, job, store, team))
+            except ValueError as error:
+                _log.exception("run %s cannot start", run.key)
+                causes[run.key] = f"run {run.key} ({run.describe()}): {error}"
     for own in team.gather(causes):
         causes = own | causes
     if team.leads:
         for key, cause in causes.items():
             store.mark_failed(key, cause, store.log_path(job.lane))
     return [learner for learner in learners if learner.key not in causes]
+
+
+def _build_with_bases(run: RunConfig, job: LaneJob, store: Store, team: Team) -> Learner:
+    held = _held(run, team)
+    bases = {
+        ref.name: _bases.load(ref, job.device, store, job.token)
+        if ref in held
+        else outline_base(ref.name, revision=ref.revision)
+        for ref in run.bases
+    }
+    rows = {name: load_rows(job.rows[name]) for name in bases}
+    return _build_learner(run, bases, rows, job, store)
 
 
 def _build_learner(

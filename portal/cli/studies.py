@@ -46,7 +46,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait for another driver of t
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")] = Path(
+    out: Annotated[Path, typer.Option(help="Output folder, no URL; the same command continues.")] = Path(
         "portal-demo"
     ),
     executor: Executor = "auto",
@@ -91,6 +91,8 @@ def plan(
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     where, workers = whole.part(share), count * int(1 / share)
     planned = plan_study(loaded, find_folder(loaded, out), device=where, lanes=workers)
+    bases = [len(pack.bases) for pack in planned.packs]
+    layout = lay_out(bases, (workers,), planned.how.workers_per_pack)
     if as_json:
         typer.echo(json.dumps(planned.to_json()))
         return
@@ -106,7 +108,6 @@ def plan(
             f"predicted for {where.name}, one device: {packed} as packed, {alone} unpacked "
             "(every run in a process of its own, every task's LoRA after another)"
         )
-        layout = lay_out([len(pack.bases) for pack in planned.packs], workers, planned.how.workers_per_pack)
         schedule = planned.schedule(workers if layout.singles else layout.count)
         shared = f", {workers // count} workers on each" if workers > count else ""
         if workers > 1:
@@ -241,9 +242,8 @@ def progress_console() -> "Console":
 
 def _collect(study: "Study", out: "Folder") -> "Folder":
     """The folder of the freshly collected tables, with what the report needs to know beside them."""
-    from portal.folder import local_place, write_json_atomic
+    from portal.folder import local_place, only_one, write_json_atomic
     from sweeps.collect import collect as collect_tables
-    from sweeps.lease import only_one
     from sweeps.store import check_writable
 
     check_writable(out)

@@ -60,7 +60,7 @@ def test_after_any_writes_and_removals_both_kinds_list_and_hold_the_same(
             if action == "write":
                 write_bytes_atomic(kind / name, b"%d" % number)
             elif action == "create":
-                assert create_exclusive(kind / name, b"new") == (name not in files)
+                assert create_exclusive(kind / name, b"new %d" % number) == (name not in files)
             elif action == "unlink":
                 (kind / name).unlink(missing_ok=True)
             else:
@@ -156,6 +156,22 @@ def test_a_url_is_a_store_and_all_else_a_folder(monkeypatch: pytest.MonkeyPatch,
     assert local_place(found) != local_place(open_folder("s3://bucket/other"))
     assert open_folder("out") == Path("out")
     assert local_place(Path("out")) == Path("out")
+
+
+@pytest.mark.parametrize(
+    "text", ["S3://b/x", "s3:/b/x", "s3a://b/x", "https://b.host/x", "file:///tmp/x", "s3://"]
+)
+def test_a_url_of_another_kind_is_no_folder(text: str) -> None:
+    with pytest.raises(ValueError, match="no folder and no URL like s3://bucket/folder"):
+        open_folder(text)
+
+
+def test_an_object_that_a_repeated_request_finds_as_its_own_counts_as_created() -> None:
+    path = in_memory() / "lease"
+
+    assert path.create(b"mine")
+    assert path.create(b"mine")
+    assert not path.create(b"other")
 
 
 def test_an_error_of_the_store_names_the_object(monkeypatch: pytest.MonkeyPatch) -> None:

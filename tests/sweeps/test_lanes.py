@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 
 from portal.checkpoint import save_checkpoint
+from portal.folder import write_json_atomic
 from sweeps.lanes import _lane_process, release_lane
 from sweeps.store import Store, pack_key
 from sweeps.study import Study
 from sweeps.worker import LaneJob, PackJob
 
 TOKEN = "0" * 16
+
+
+@pytest.fixture(autouse=True)
+def _lease(tmp_path: Path) -> None:
+    """The driver that the lanes are of still holds the folder."""
+    write_json_atomic(tmp_path / "driver.json", {"token": TOKEN})
 
 
 def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
@@ -73,3 +80,17 @@ def test_what_ended_a_lane_is_the_cause_of_its_runs(
         "its worker died twice, the last time of RuntimeError: no space for the temporary file"
     )
     assert "no space for the temporary file" in store.log_path(0).read_text()
+
+
+def test_a_driver_that_has_lost_the_folder_frees_nothing(tiny_study: Study, tmp_path: Path) -> None:
+    store, run = Store(tmp_path), tiny_study.runs[0].key
+    pack = PackJob(pack_key([run]), 1, (run,), (), ())
+    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
+    store.claim(TOKEN, pack.key, 0, "a")
+    write_json_atomic(tmp_path / "driver.json", {"token": "1" * 16})
+
+    release_lane(job)
+    release_lane(job)
+
+    assert store.claimed_by(TOKEN, 0) == [pack.key]
+    assert store.failure(run) is None

@@ -40,19 +40,19 @@ def test_any_other_fault_of_rays_start_surfaces_as_it_is(
 
 
 def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> None:
-    whole = RaySession(8, "cuda", GPUS["h100"], 1.0)
+    whole = RaySession((8, 4), "cuda", GPUS["h100"], 1.0)
 
     halves, thirds = whole.shared(0.5), whole.shared(0.3)
 
     assert whole.shared(1.0) == whole
-    assert (halves.num_slots, halves.gpus_per_worker) == (16, 0.5)
-    assert (thirds.num_slots, thirds.gpus_per_worker) == (24, 0.3)
+    assert (halves.nodes, halves.gpus_per_worker) == ((16, 8), 0.5)
+    assert (thirds.nodes, thirds.gpus_per_worker) == ((24, 12), 0.3)
     assert halves.hardware is not None
     assert (halves.hardware.memory_bytes, halves.hardware.name) == (
         GPUS["h100"].memory_bytes / 2,
         "0.5 of a H100",
     )
-    cpu = RaySession(2, "cpu", find_device("cpu"))
+    cpu = RaySession((2,), "cpu", find_device("cpu"))
     assert cpu.shared(0.5) == cpu
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from sweeps.lanes import Layout, lay_out
 from sweeps.launch import run_study
+from sweeps.lease import acquire
 from sweeps.outcome import Outcome
 from sweeps.plan import plan_study
-from sweeps.store import Store
-from sweeps.study import load_study
+from sweeps.store import Store, pack_key
+from sweeps.study import Study, load_study
+from sweeps.worker import LaneJob, PackJob, run_lane
 from tests.sweeps.conftest import TINY, silent, tables_of
 from tests.sweeps.test_launch import assert_same, wait_for
 
@@ -20,40 +22,64 @@ JOINT = TINY.replace("sources: [mini-qwen3-xs]", "sources: [mini-qwen3-xs, mini-
 
 
 def test_a_team_for_each_joint_pack_and_single_workers_for_the_others() -> None:
-    layout = lay_out([2, 2, 1, 1, 1], 8, "bases")
+    layout = lay_out([2, 2, 1, 1, 1, 1, 1], [4, 4], "bases")
 
-    assert layout == Layout(teams=2, team_size=2, singles=3, concurrent=6)
-    assert [layout.workers(lane) for lane in range(layout.count)] == [2, 2, 1, 1, 1]
-    assert [layout.takes(lane, 2) for lane in range(layout.count)] == [True, True, False, False, False]
-    assert [layout.takes(lane, 1) for lane in range(layout.count)] == [False, False, True, True, True]
+    assert layout == Layout(teams=2, team_size=2, singles=5, beside=4)
+    assert [layout.workers(lane) for lane in range(layout.count)] == [2, 2, 1, 1, 1, 1, 1]
+    assert [layout.takes(lane, 2) for lane in range(layout.count)] == [True] * 2 + [False] * 5
+    assert [layout.takes(lane, 1) for lane in range(layout.count)] == [False] * 2 + [True] * 5
+    starts = ["now"] * 2 + ["teams placed"] * 4 + ["teams ended"]
+    assert [layout.start(lane) for lane in range(layout.count)] == starts
     assert layout.num_workers == 8
 
 
 def test_where_a_team_takes_all_the_room_single_workers_come_after_it() -> None:
-    assert lay_out([2, 2, 1, 1], 2, "bases") == Layout(teams=1, team_size=2, singles=1, concurrent=1)
+    layout = lay_out([2, 2, 1, 1], [2], "bases")
+
+    assert layout == Layout(teams=1, team_size=2, singles=2, beside=0)
+    assert [layout.start(lane) for lane in range(3)] == ["now", "teams ended", "teams ended"]
 
 
 def test_teams_of_a_given_size_take_all_packs() -> None:
-    layout = lay_out([2, 1, 1], 5, 2)
+    layout = lay_out([2, 1, 1], [5], 2)
 
-    assert layout == Layout(teams=2, team_size=2, singles=0, concurrent=2)
+    assert layout == Layout(teams=2, team_size=2, singles=0, beside=0)
     assert layout.takes(0, 1)
     assert layout.takes(1, 2)
 
 
+def test_a_team_is_on_one_node() -> None:
+    assert lay_out([1] * 9, [3, 3, 1], 2).teams == 2
+    with pytest.raises(ValueError, match="takes 2 workers on one node, the largest has room for 1"):
+        lay_out([2, 1], [1, 1, 1], "bases")
+
+
 @pytest.mark.parametrize(("bases", "workers"), [([1, 1], "bases"), ([2, 1], 1)])
 def test_without_teams_every_lane_has_one_worker_and_all_packs(bases: list[int], workers: int | str) -> None:
-    layout = lay_out(bases, 2, workers)  # type: ignore[arg-type]
+    layout = lay_out(bases, [1, 1], workers)  # type: ignore[arg-type]
 
-    assert layout == Layout(teams=0, team_size=1, singles=2, concurrent=2)
+    assert layout == Layout(teams=0, team_size=1, singles=2, beside=0)
     assert all(layout.takes(lane, count) for lane in range(2) for count in bases)
+    assert all(layout.start(lane) == "now" for lane in range(2))
 
 
-def test_a_team_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="workers_per_pack: bases takes 3 workers at a time, there is room for 2"
-    ):
-        lay_out([3, 1], 2, "bases")
+def test_single_workers_do_not_wait_for_a_team_that_is_gone(tiny_study: Study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    port = next(run for run in tiny_study.runs if run.method == "portal")
+    pack = PackJob(pack_key([port.key]), 2, (port.key,), (port.source or "",), ())
+    with acquire(tmp_path) as held:
+        job = LaneJob(out=str(tmp_path), token=held.token, lane=1, packs=(pack,), rows={}, teams=(0,))
+        store.write_run(port)
+        store.note_team(held.token, 0, "teams placed")
+        lane = threading.Thread(target=run_lane, args=(job, lambda finished: None))
+        lane.start()
+        lane.join(2)
+        assert lane.is_alive()
+        store.note_team(held.token, 0, "teams ended")
+        lane.join(30)
+        assert not lane.is_alive()
+        store.forget_teams(held.token)
+        assert not store.teams_have(held.token, [0], "teams ended")
 
 
 def test_the_executor_local_refuses_teams(study_path: Path, tmp_path: Path) -> None:
