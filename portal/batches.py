@@ -13,7 +13,7 @@ _SUBSET, _ORDER, _EVAL = 1, 2, 3  # streams of random numbers, so that no two dr
 
 def calibration_rows(rows: Sequence[Row], size: int | None, seed: int) -> Sequence[Row]:
     """The first `size` of a seeded permutation of a task's `rows`: size 250 contains size 125."""
-    order = _generator(_SUBSET, seed, rows[0].task).permutation(len(rows))[:size]
+    order = _generator(_SUBSET, seed, _task_of(rows)).permutation(len(rows))[:size]
     if isinstance(rows, MappedRows) and len(order) > LARGE_ROWS:
         return rows.view(order)
     return _pick(rows, order)
@@ -21,7 +21,7 @@ def calibration_rows(rows: Sequence[Row], size: int | None, seed: int) -> Sequen
 
 def evaluation_rows(rows: Sequence[Row], size: int) -> tuple[Row, ...]:
     """At most `size` rows to score, the same ones in every run, in the order of `rows`."""
-    order = _generator(_EVAL, 0, rows[0].task).permutation(len(rows))
+    order = _generator(_EVAL, 0, _task_of(rows)).permutation(len(rows))
     return _pick(rows, np.sort(order[:size]))
 
 
@@ -38,8 +38,12 @@ def batch_rows(rows: Sequence[Row], *, batch_size: int, seed: int, stream: int, 
     """
     batches = num_batches(len(rows), batch_size)
     number, index = divmod(step, batches)
-    order = _generator(_ORDER, seed, rows[0].task, stream, number).permutation(len(rows))
+    order = _generator(_ORDER, seed, _task_of(rows), stream, number).permutation(len(rows))
     return _pick(rows, order[index * batch_size : (index + 1) * batch_size])
+
+
+def _task_of(rows: Sequence[Row]) -> str:
+    return rows.task if isinstance(rows, MappedRows) else rows[0].task
 
 
 def _pick(rows: Sequence[Row], order: Places) -> tuple[Row, ...]:

@@ -7,7 +7,6 @@ processes map, and only the rows that are asked for become Python objects.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, overload
@@ -17,7 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from portal.folder import Folder, cache_folder, file_sha256, write_bytes_atomic, write_json_atomic
+from portal.folder import (
+    Folder,
+    cache_folder,
+    file_sha256,
+    only_one,
+    write_bytes_atomic,
+    write_json_atomic,
+)
 from portal.rows import ROW_SCHEMA, Extent, Row, RowTable, table_to_rows
 
 CACHE_FORMAT = 3
@@ -31,10 +37,14 @@ _ORDER = [("task", "ascending"), ("split", "ascending"), ("id", "ascending")]
 
 
 class MappedRows(Sequence[Row]):
-    """Some rows of an Arrow table, in the order of `places`; each becomes a Row when it is asked for."""
+    """Some rows of Arrow batches, in the order of `places`; each becomes a Row when it is asked for.
 
-    def __init__(self, table: pa.Table, places: Places) -> None:
-        self._table, self._places = table, places
+    `places` count through all batches. A take copies the rows that it asks for and nothing else.
+    """
+
+    def __init__(self, batches: Sequence[pa.RecordBatch], places: Places) -> None:
+        self._batches, self._places = batches, places
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
 
     def __len__(self) -> int:
         return len(self._places)
@@ -48,13 +58,26 @@ class MappedRows(Sequence[Row]):
             return self.take(range(len(self))[place])
         return self.take([place])[0]
 
+    @cached_property
+    def task(self) -> str:
+        """Of all of them."""
+        return self[0].task
+
     def take(self, order: Sequence[int] | Places) -> tuple[Row, ...]:
-        """The rows at these places, made at once."""
-        return tuple(table_to_rows(self._table.take(self._places[np.asarray(order, dtype=np.int64)])))
+        """The rows at these places."""
+        wanted = self._places[np.asarray(order, dtype=np.int64)]
+        owner = np.searchsorted(self._starts, wanted, side="right") - 1
+        rows: list[Row | None] = [None] * len(wanted)
+        for number in np.unique(owner):
+            own = np.flatnonzero(owner == number)
+            part = self._batches[number].take(pa.array(wanted[own] - self._starts[number]))
+            for index, row in zip(own, table_to_rows(part), strict=True):
+                rows[index] = row
+        return tuple(row for row in rows if row is not None)
 
     def view(self, order: Sequence[int] | Places) -> "MappedRows":
         """The rows at these places, still in Arrow."""
-        return MappedRows(self._table, self._places[np.asarray(order, dtype=np.int64)])
+        return MappedRows(self._batches, self._places[np.asarray(order, dtype=np.int64)])
 
 
 class MappedRowTable(RowTable):
@@ -63,6 +86,7 @@ class MappedRowTable(RowTable):
     def __init__(self, table: pa.Table, extent: Extent) -> None:
         super().__init__(())
         self._table, self._extent = table, extent
+        self._batches = table.to_batches()
         self._read: dict[tuple[str, str], Sequence[Row]] = {}
 
     @property
@@ -74,7 +98,7 @@ class MappedRowTable(RowTable):
         if (task, split) not in self._places:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
         if (task, split) not in self._read:
-            rows = MappedRows(self._table, self._places[task, split])
+            rows = MappedRows(self._batches, self._places[task, split])
             self._read[task, split] = rows if len(rows) > LARGE_ROWS else rows[:]
         return self._read[task, split]
 
@@ -163,16 +187,15 @@ def cached_extent(folder: Folder) -> Extent:
 def _mapped(folder: Folder, manifest: dict[str, Any]) -> pa.Table:
     """All shards as one memory-mapped table; decoded into this node's cache when that is not done yet."""
     path = cache_folder() / "rows" / f"{_digest_of(manifest)}.arrow"
-    digest = path.with_suffix(".sha256")
-    if not (digest.is_file() and path.is_file() and file_sha256(path) == digest.read_text()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, ROW_SCHEMA) as writer:
-            for shard in manifest["shards"]:
-                writer.write_table(_shard(folder, shard))
-        found = file_sha256(temporary)
-        temporary.replace(path)
-        write_bytes_atomic(digest, found.encode())
+    digest, temporary = path.with_suffix(".sha256"), path.with_suffix(".tmp")
+    with only_one(path.with_suffix(".lock")):
+        if not (digest.is_file() and path.is_file() and file_sha256(path) == digest.read_text()):
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, ROW_SCHEMA) as writer:
+                for shard in manifest["shards"]:
+                    writer.write_table(_shard(folder, shard))
+            found = file_sha256(temporary)
+            temporary.replace(path)
+            write_bytes_atomic(digest, found.encode())
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 

@@ -312,7 +312,7 @@ def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes
     check_precision(study.settings.precision, _planned_device())
     suite = study.suite
     num_rows = count_rows(suite, study.tasks)
-    _check_shapes(study)
+    check_shapes(study)
     store = Store(out)
     done = tuple(run.key for run in study.runs if store.is_done(run.key))
     failed = tuple(
@@ -329,7 +329,7 @@ def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes
     return Plan(study, out, device, done, failed, (), costs, works).on(device, lanes)
 
 
-def _check_shapes(study: Study) -> None:
+def check_shapes(study: Study) -> None:
     """ValueError where an adapter does not fit its base, or a transfer not its two bases."""
     sites = {name: base_sites(name) for name in study.bases}
     for run in study.runs:

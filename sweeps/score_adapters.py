@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.adapter_scores import score_adapter
-from portal.bases import load_base
+from portal.bases import Base, load_base
 from portal.config import BaseRef
 from portal.rows import Row, rows_to_table, table_to_rows
 from portal.score import Summary
@@ -58,12 +58,13 @@ def score_adapters(
 
 
 class _Scorer:
-    """An actor: the base, loaded once, and the rows of every task."""
+    """An actor: the base, loaded with the first adapter, and the rows of every task."""
 
     def __init__(self, ref: BaseRef, device: str, tasks: tuple[str, ...], table: Any) -> None:
         import ray
 
-        self._base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
+        self._base: Base | None = None
+        self._ref, self._device = ref, device
         rows = table_to_rows(ray.get(table))
         self._rows = {task: [row for row in rows if row.task == task] for task in tasks}
 
@@ -71,11 +72,19 @@ class _Scorer:
         summaries, errors = [], []
         for folder in batch["folder"]:
             try:
-                found = score_adapter(self._base, Path(str(folder)), self._rows)
-            except ValueError as error:
+                found = score_adapter(self._loaded(), Path(str(folder)), self._rows)
+            except (ValueError, OSError) as error:
                 found, message = {}, str(error)
             else:
                 message = ""
             summaries.append(json.dumps({task: asdict(summary) for task, summary in found.items()}))
             errors.append(message)
         return {"index": list(batch["index"]), "summaries": summaries, "error": errors}
+
+    def _loaded(self) -> Base:
+        if self._base is None:
+            ref = self._ref
+            self._base = load_base(
+                ref.name, device=self._device, revision=ref.revision, precision=ref.precision
+            )
+        return self._base

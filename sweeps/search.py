@@ -28,6 +28,7 @@ from portal.folder import write_bytes_atomic
 from sweeps.lanes import Executor
 from sweeps.launch import run_study
 from sweeps.lease import acquire
+from sweeps.plan import check_shapes
 from sweeps.ray_session import ray_session
 from sweeps.search_file import Range, Scalar, SearchPlan
 from sweeps.store import Store
@@ -83,6 +84,12 @@ class _Trial:
     def finished(self) -> bool:
         return all(self._store.is_done(run.key) for run in self.judged)
 
+    @property
+    def lost(self) -> bool:
+        """Whether it has neither ended nor failed of itself: its workers were lost, it can go on."""
+        failures = [self._store.failure(run.key) or {"lost": True} for run in self.study.runs]
+        return not self.finished and not self.pruned and all(failure["lost"] for failure in failures)
+
 
 def run_search(
     plan: SearchPlan, out: Path, *, executor: Executor, console: Console, threads: int = 1
@@ -97,6 +104,10 @@ def run_search(
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
         store = Store(out)
+        for key in plan.search.space:
+            if ".adapter." in key:
+                for value in plan.extremes(key):
+                    check_shapes(expand(plan.trial({key: value})))
         with ray_session(out, console) if executor != "local" else nullcontext():  # one for all batches
             while batch := _next_batch(search, plan, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
@@ -106,6 +117,10 @@ def run_search(
                     run_study(study, out, executor=executor, console=console, threads=threads)
                 for each in batch:
                     _tell(search, each)
+                if lost := [each for each in batch if each.lost]:
+                    numbers = ", ".join(str(each.trial.number) for each in lost)
+                    console.print(f"trials {numbers} lost their workers; the same command goes on with them")
+                    break
         return _outcome(search, plan, out, storage)
 
 
@@ -208,6 +223,8 @@ def _only_pruned(batch: Iterable[_Trial]) -> set[str]:
 
 
 def _tell(search: optuna.Study, each: _Trial) -> None:
+    if each.lost:
+        return
     if each.finished:
         search.tell(each.trial, each.value)
     elif each.pruned:

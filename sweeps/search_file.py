@@ -34,7 +34,15 @@ class Range(Frozen):
             raise ValueError(f"low {self.low} is not below high {self.high}")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("a logarithmic range is above 0 and has no step")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step {self.step} is not above 0")
+        if self.is_whole and not isinstance(self.step, int | None):
+            raise ValueError(f"whole numbers have a whole step, not {self.step}")
         return self
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 class Pruning(Frozen):
@@ -125,7 +133,7 @@ class SearchPlan:
             label, *path = key.split(".")
             place = content["methods"][label] = content["methods"][label] or {}
             for part in path[:-1]:
-                place = place.setdefault(part, {})
+                place[part] = place = place.get(part) or {}
             place[path[-1]] = value
         return content
 
@@ -162,5 +170,20 @@ class SearchPlan:
             if len(path) != 2 or path[1] not in fields:
                 raise ValueError(f"{where}: no such setting{nearest('.'.join(path[1:]), fields)}")
         values = self.search.space[key]
-        for value in values if isinstance(values, tuple) else (values.low, values.high):
+        for value in self.extremes(key):
             self.trial({key: value})
+        if isinstance(values, Range) and not values.is_whole and self._is_whole_number(key):
+            raise ValueError(f"{where}: whole numbers: write its ends as such")
+
+    def extremes(self, key: str) -> tuple[Any, ...]:
+        """The values of a list, or a range's ends."""
+        values = self.search.space[key]
+        return (values.low, values.high) if isinstance(values, Range) else values
+
+    def _is_whole_number(self, key: str) -> bool:
+        """Whether the setting takes no fraction."""
+        try:
+            self.trial({key: 1.5})
+        except ValueError as error:
+            return "integer" in str(error)
+        return False

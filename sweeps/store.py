@@ -10,8 +10,10 @@ progress/, logs/     for people
 
 import hashlib
 import json
+import math
 import os
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ from portal.folder import (
 from portal.object_path import ObjectPath
 from sweeps.provenance import provenance
 
+LISTING_S = 10.0
 _KEY = re.compile(r"[0-9a-f]{16}")
 DONE, RUN, _FAILED, _PACK = "DONE.json", "run.json", "FAILED.json", "pack.json"
 
@@ -94,6 +97,11 @@ class Store:
     def failure(self, key: str) -> dict[str, Any] | None:
         """What made the run fail, or None."""
         return _read_json(self.run_folder(key) / _FAILED)
+
+    def finished_keys(self) -> set[str]:
+        """Keys of all runs with a marker, done or failed."""
+        markers = [*matching(self.out, f"runs/*/{DONE}"), *matching(self.out, f"runs/*/{_FAILED}")]
+        return {path.parent.name for path in markers}
 
     def is_finished(self, key: str) -> bool:
         """Done or failed: nothing is left to do."""
@@ -275,15 +283,23 @@ class Store:
 class FinishedRuns:
     """Which runs are finished, as one driver's lanes and progress ask again and again.
 
-    A run that was finished once is not looked up again: only another launch forgets a failure.
+    A run that was finished once is not looked up again: only another launch forgets a failure. In an object
+    store, where every look is a request, all are listed at once, not more often than every `LISTING_S`.
     """
 
     def __init__(self, store: Store, known: Iterable[str] = ()) -> None:
         self._store = store
         self._known = set(known)
+        self._listed = -math.inf
 
     def __contains__(self, key: str) -> bool:
-        if key not in self._known and self._store.is_finished(key):
+        if key in self._known:
+            return True
+        if isinstance(self._store.out, ObjectPath):
+            if time.monotonic() - self._listed >= LISTING_S:
+                self._known |= self._store.finished_keys()
+                self._listed = time.monotonic()
+        elif self._store.is_finished(key):
             self._known.add(key)
         return key in self._known
 

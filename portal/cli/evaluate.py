@@ -52,7 +52,8 @@ def evaluate(
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     workers: Annotated[
-        int | None, typer.Option(help="Processes for several adapters; default: one a GPU, one on a CPU.")
+        int | None,
+        typer.Option(help="Processes for several adapters; default: one a GPU, here or on the cluster."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -94,7 +95,7 @@ def evaluate(
     note = weights_note(base)
     if len(adapters) > 1:
         ref = resolve(base, precision=weights)
-        scored = _score_all(adapters, ref, rows, where, workers or _default_workers(where))
+        scored = _score_all(adapters, ref, rows, where, workers)
         _show_all(base, adapters, scored, note, as_json=as_json)
         return
     loaded = load_base(base, device=where, precision=weights)
@@ -115,20 +116,18 @@ def evaluate(
         typer.echo(f"{base}: {note}")
 
 
-def _default_workers(device: str) -> int:
-    """One for each GPU, which on a cluster Ray knows; on a CPU a single process has all cores."""
-    if not device.startswith("cuda"):
-        return 1
-    import torch
-
-    return torch.cuda.device_count()
-
-
 def _score_all(
-    adapters: list[Path], ref: "BaseRef", rows: "dict[str, tuple[Row, ...]]", device: str, workers: int
+    adapters: list[Path],
+    ref: "BaseRef",
+    rows: "dict[str, tuple[Row, ...]]",
+    device: str,
+    workers: int | None,
 ) -> "list[dict[str, Summary]]":
-    """With one worker in this process, with more by Ray Data."""
+    """In this process; or by Ray Data, with several workers or GPUs or on RAY_ADDRESS's cluster."""
+    import os
     import tempfile
+
+    import torch
 
     from portal.adapter_scores import score_adapter
     from portal.bases import load_base
@@ -139,7 +138,8 @@ def _score_all(
     def tell(count: int) -> None:
         console.print(f"{count} of {len(adapters)} adapters scored")
 
-    if workers == 1:
+    gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
+    if (workers or max(1, gpus)) == 1 and not os.environ.get("RAY_ADDRESS"):
         base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
         scored = []
         for count, folder in enumerate(adapters, start=1):
@@ -149,8 +149,11 @@ def _score_all(
     from sweeps.ray_session import ray_session
     from sweeps.score_adapters import score_adapters
 
-    with tempfile.TemporaryDirectory(prefix="portal-") as scratch, ray_session(Path(scratch), console):
-        return score_adapters(adapters, ref, rows, device=device, workers=workers, tell=tell)
+    if Path(ref.name).is_dir():  # actors work in folders of their own
+        ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
+    with tempfile.TemporaryDirectory(prefix="portal-") as scratch, ray_session(Path(scratch), console) as ray:
+        count = workers or min(len(adapters), sum(ray.nodes))
+        return score_adapters(adapters, ref, rows, device=ray.device, workers=count, tell=tell)
 
 
 def _show_all(

@@ -12,7 +12,7 @@ from portal.cli.output import print_table, warn
 from portal.cli.studies import Executor, Json, progress_console
 from portal.cli.upkeep import sweep
 
-EXIT_NOTHING = 3
+EXIT_UNFINISHED = 3
 SHOWN = 10
 
 
@@ -45,6 +45,8 @@ def search(
     else:
         states = [trial.state for trial in outcome.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail"))
+        if "running" in states:
+            counts += f", {states.count('running')} not ended"
         typer.echo(f"search {plan.name}: {len(states)} trials; {counts}")
         print_table(
             ("trial", "state", plan.search.metric, "epochs", *plan.search.space),
@@ -62,9 +64,11 @@ def search(
         typer.echo(f"trials: optuna-dashboard {outcome.storage}")
         if outcome.best is not None:
             typer.echo(f"the best as a study: portal sweep run {outcome.best} --out {folder}")
+    unfinished = any(trial.state == "running" for trial in outcome.trials)
     if outcome.best is None:
         warn(f"no trial came to its end; logs: {folder / 'logs'}")
-        raise typer.Exit(EXIT_NOTHING)
+    if outcome.best is None or unfinished:
+        raise typer.Exit(EXIT_UNFINISHED)
 
 
 def _shown(value: object) -> str:

@@ -40,8 +40,8 @@ class ExampleFile(Sequence[Example]):
     def __iter__(self) -> Iterator[Example]:
         index = 0
         for path in self._files:
-            for record in stream_records(path):
-                yield self._make(f"{self._files[0]}, row {index}", index, record)
+            for place, record in enumerate(stream_records(path)):
+                yield self._make(f"{path}, row {place}", index, record)
                 index += 1
 
     @overload

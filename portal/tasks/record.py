@@ -54,7 +54,7 @@ def stream_records(path: Path) -> Iterator[Record]:
                     if not isinstance(record, dict):
                         raise ValueError(f"line {number}: not an object with named columns")
                     yield record
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
 
 

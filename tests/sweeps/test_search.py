@@ -1,14 +1,17 @@
 """Search: on validation rows alone, resumable to the same trials, and its best is a study already trained."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
 
 from portal.cli import main
+from portal.learner import Learner
 from portal.pack import Pack
 from portal.results import RESULTS, read_table
 from sweeps.launch import run_study
+from sweeps.pack_state import PackState
 from sweeps.search import SearchOutcome, run_search
 from sweeps.search_file import SearchPlan
 from sweeps.store import Store
@@ -179,6 +182,10 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
         ("low: 1e-4", "low: 1.0", "low 1.0 is not below high 0.1"),
         ("low: 1e-4", "low: -1.0", "a logarithmic range is above 0 and has no step"),
         ("[constant, linear]", "[constant, lineal]", "Input should be 'constant' or 'linear'"),
+        ("low: 4, high: 8", "low: 4.0, high: 8.0", "whole numbers: write its ends as such"),
+        ("low: 4, high: 8", "low: 4, high: 8, step: 0.5", "whole numbers have a whole step, not 0.5"),
+        ("low: 4, high: 8", "low: 4, high: 8, step: -1", "step -1 is not above 0"),
+        ("[[q], [q, v]]", "[[q], [q, w]]", "lora.adapter.modules.1"),
         ("[constant, linear]", "[constant]", "a list of at least two different values, or a range"),
         ("low: 4, high: 8", "low: 0, high: 8", "greater than or equal to 1"),
         ("trials: 6", "trails: 6", "search.trails: unknown key; did you mean 'trials'?"),
@@ -195,6 +202,48 @@ def test_a_mistake_in_a_search_file_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_rank_above_a_width_is_refused_before_any_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(LORA.replace("lora.adapter.modules: [[q], [q, v]]", "lora.adapter.rank: [2, 4096]"))
+
+    assert main(["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]) == 2
+    assert "rank 4096 is above the width" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_method_with_an_empty_part_can_be_searched(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(LORA.replace("train: {epochs: 3}", "train: null"))
+
+    assert SearchPlan(path).trial({"lora.train.lr": 0.5}).methods["lora"].train is not None
+
+
+def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(LORA)
+    command = ["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]
+    finish = PackState.finish
+
+    def lose(state: PackState, learner: Learner, permitted: Callable[[], None]) -> None:
+        store = Store(tmp_path / "out")
+        store.mark_failed(learner.key, "its worker died twice", tmp_path / "log", lost=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PackState, "finish", lose)
+        assert main(command) == 3
+    printed = capsys.readouterr()
+    assert "3 trials; 0 complete, 0 pruned, 0 fail, 3 not ended" in printed.out
+    assert "trials 0, 1, 2 lost their workers" in printed.err
+    assert PackState.finish is finish
+
+    assert main(command) == 0
+    assert "6 trials; 6 complete" in capsys.readouterr().out
 
 
 def test_another_search_of_that_name_is_refused_and_more_trials_are_not(
