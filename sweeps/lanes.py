@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from portal.folder import Folder, open_folder, remove_folder
 from portal.team import Team
+from sweeps.lane_job import LaneJob, Start
 from sweeps.lane_log import lane_log
 from sweeps.lease import read_holder
 from sweeps.ray_session import RaySession
 from sweeps.store import Store
 from sweeps.study_file import WorkersPerPack
-from sweeps.worker import POLL_S, LaneJob, Start, run_lane
+from sweeps.worker import POLL_S, run_lane
 
 Executor = Literal["auto", "train", "plain", "local"]
 EXECUTORS = ("auto", "train", "plain", "local")

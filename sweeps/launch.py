@@ -14,6 +14,7 @@ from portal.config import nearest
 from portal.devices import Device, find_device
 from portal.folder import Folder, local_place
 from portal.row_cache import count_truncated
+from sweeps.lane_job import LaneJob, PackJob
 from sweeps.lane_log import lane_log
 from sweeps.lanes import EXECUTORS, Executor, Layout, choose_executor, lay_out, run_lanes
 from sweeps.lease import acquire, read_holder
@@ -24,7 +25,7 @@ from sweeps.progress import ProgressLine
 from sweeps.ray_session import RaySession, ray_session, termination_interrupts
 from sweeps.store import Store
 from sweeps.study import Study
-from sweeps.worker import LaneJob, PackJob, run_lane
+from sweeps.worker import run_lane
 
 MAX_IDLE_ROUNDS = 3
 """Launches of lanes, one after another, that save nothing new: workers may die, but not without end."""

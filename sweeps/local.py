@@ -8,12 +8,13 @@ from rich.console import Console
 
 from portal.config import Activations, RunConfig
 from portal.suites import Suite
+from sweeps.lane_job import LaneJob, PackJob
 from sweeps.lane_log import lane_log
 from sweeps.lease import acquire
 from sweeps.prepare import prepare_rows
 from sweeps.ray_session import termination_interrupts
 from sweeps.store import Store, check_writable, pack_key
-from sweeps.worker import LaneJob, PackJob, run_lane
+from sweeps.worker import run_lane
 
 
 def run_local(

@@ -108,7 +108,10 @@ class Interruptions:
             raise Interruption(point)
 
 
-@pytest.fixture(scope="module", params=[1, 8], ids=["alone", "packed"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(1, id="alone", marks=pytest.mark.chaos), pytest.param(8, id="packed")],
+)
 def finished(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Study, Path, Tables]:

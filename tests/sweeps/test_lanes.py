@@ -7,10 +7,10 @@ import pytest
 
 from portal.checkpoint import save_checkpoint
 from portal.folder import write_json_atomic
+from sweeps.lane_job import LaneJob, PackJob
 from sweeps.lanes import _lane_process, release_lane
 from sweeps.store import Store, pack_key
 from sweeps.study import Study
-from sweeps.worker import LaneJob, PackJob
 
 TOKEN = "0" * 16
 

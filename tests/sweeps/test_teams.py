@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.lane_job import LaneJob, PackJob
 from sweeps.lanes import Layout, lay_out
 from sweeps.launch import run_study
 from sweeps.lease import acquire
@@ -14,10 +15,24 @@ from sweeps.outcome import Outcome
 from sweeps.plan import plan_study
 from sweeps.store import Store, pack_key
 from sweeps.study import Study, load_study
-from sweeps.worker import LaneJob, PackJob, run_lane
+from sweeps.worker import run_lane
 from tests.sweeps.conftest import TINY, silent, tables_of
 from tests.sweeps.test_launch import assert_same, wait_for
 
+ALONE = """
+name: joint
+suite: mini
+tasks: [fact_qa, counting]
+eval_size: 4
+seeds: [0, 1]
+sources: [mini-qwen3-xs, mini-gemma3]
+methods:
+  source:
+    size: 8
+    adapter: {rank: 4, alpha: 8}
+    hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}
+    train: {epochs: 20, evaluate: last_epoch}
+"""
 JOINT = TINY.replace("sources: [mini-qwen3-xs]", "sources: [mini-qwen3-xs, mini-gemma3]")
 
 
@@ -108,10 +123,10 @@ def test_joint_training_by_a_worker_a_base_survives_a_kill_and_is_that_of_one_wo
     ray_cluster: str, study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_core: None
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.1")
-    study_path.write_text(JOINT)
+    study_path.write_text(ALONE)
     alone = load_study(study_path)
     assert run_study(alone, tmp_path / "alone", executor="local", console=silent()).exit_code == 0
-    study_path.write_text(JOINT.replace("name: tiny", "name: tiny\nworkers_per_pack: bases"))
+    study_path.write_text(ALONE.replace("name: joint", "name: joint\nworkers_per_pack: bases"))
     study, outcomes = load_study(study_path), list[Outcome]()
     thread = threading.Thread(
         target=lambda: outcomes.append(

@@ -15,12 +15,13 @@ import torch
 from portal.pack import Pack
 from portal.results import RESULTS, read_table
 from sweeps.collect import collect, status
+from sweeps.lane_job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.launch import run_study
 from sweeps.lease import LeaseLost
 from sweeps.plan import plan_study
 from sweeps.store import Store
 from sweeps.study import Study, load_study
-from sweeps.worker import LaneJob, PackJob, checkpoint_interval_s, run_lane
+from sweeps.worker import run_lane
 from tests.sweeps.conftest import TINY, Tables, silent, tables_of
 
 

@@ -1,0 +1,60 @@
+"""`LaneJob`: what a lane is asked to do, in plain values that travel to its workers."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from portal.config import Activations
+
+CHECKPOINT_S = 60.0
+"""Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
+
+
+def checkpoint_interval_s() -> float:
+    """Seconds between checkpoints; ValueError when PORTAL_CHECKPOINT_S is no positive number."""
+    text = os.environ.get("PORTAL_CHECKPOINT_S", str(CHECKPOINT_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"PORTAL_CHECKPOINT_S={text!r} is not a positive number of seconds")
+    return seconds
+
+
+Start = Literal["now", "teams placed", "teams ended"]
+"""When a lane begins, where some lanes have several workers."""
+
+
+@dataclass(frozen=True)
+class PackJob:
+    """A pack as a worker needs it: `bases` by name, and in `needs` the source runs to wait for."""
+
+    key: str
+    stage: int
+    runs: tuple[str, ...]
+    needs: tuple[str, ...]
+    bases: tuple[str, ...]
+    max_tokens: Mapping[str, int] = field(default_factory=dict)  # of one forward, by base
+
+
+@dataclass(frozen=True)
+class LaneJob:
+    """What one lane is asked to do: plain values only."""
+
+    out: str
+    token: str  # of the driver's lease
+    lane: int
+    packs: tuple[PackJob, ...]  # in the order in which this lane prefers them
+    rows: Mapping[str, str]  # base name -> token cache
+    sources: Mapping[str, str] = field(default_factory=dict)  # digest -> folder of an artifact made elsewhere
+    device: str = "cpu"
+    threads: int = 1
+    workers: int = 1  # that step each pack together
+    teams: tuple[int, ...] = ()  # lanes whose packs this one cannot take
+    start: Start = "now"
+    activations: Activations = "keep"
+    workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
+    checkpoint_s: float = field(default_factory=checkpoint_interval_s)
