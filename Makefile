@@ -59,7 +59,7 @@ test: venv
 
 # Each fault ten times as often as in the suite.
 chaos: venv
-	PORTAL_CHAOS=10 $(BIN)/python -m pytest -v --timeout 7200 -m 'not real' tests/faults tests/cluster/test_slurm.py tests/sweeps/test_object_store.py
+	PORTAL_CHAOS=10 $(BIN)/python -m pytest -v --timeout 7200 -m 'not real' tests/faults tests/cluster tests/sweeps/test_object_store.py
 
 check: venv
 	$(BIN)/ruff format --check .

@@ -109,6 +109,7 @@ def test_a_study_file_travels_to_the_cluster_and_its_log_and_tables_come_back(
     assert not any(guarded.token.encode() in data for data in [*written, done.stdout.encode()])
 
 
+@pytest.mark.chaos
 def test_a_stopped_job_continues_when_it_is_submitted_again(
     guarded: Guarded, tmp_path: Path, study_path: Path
 ) -> None:

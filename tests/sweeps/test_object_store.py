@@ -179,7 +179,9 @@ def contend(url: str, start: float, answer: str) -> None:
         time.sleep(3)
 
 
-@pytest.mark.parametrize("dead", [False, True], ids=["free", "of a dead holder"])
+@pytest.mark.parametrize(
+    "dead", [pytest.param(False, marks=pytest.mark.chaos), True], ids=["free", "of a dead holder"]
+)
 def test_of_many_that_want_the_lease_at_once_one_gets_it(url: str, dead: bool, tmp_path: Path) -> None:
     out = open_folder(url)
     if dead:
