@@ -102,17 +102,7 @@ def load_base(
             f"base {name!r}: its files have digest {found[:12]}, the run was planned with {revision[:12]}"
         )
     files = replace(files, commit=None if files.is_local else found)
-    model = _load_model(files, torch.device(device), precision)
-    layer_path = find_layer_path(model)
-    return Base(
-        name=name,
-        revision=found,
-        location=files.location,
-        model=model,
-        tokenizer=load_tokenizer(name, revision=files.commit),
-        layer_path=layer_path,
-        sites=find_sites(model, layer_path),
-    )
+    return _base(files, found, _load_model(files, torch.device(device), precision))
 
 
 def outline_base(name: str, *, revision: str) -> Base:
@@ -123,13 +113,17 @@ def outline_base(name: str, *, revision: str) -> Base:
     files = locate(name)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(base_config(name))
+    return _base(replace(files, commit=None if files.is_local else revision), revision, model)
+
+
+def _base(files: BaseFiles, revision: str, model: Any) -> Base:
     layer_path = find_layer_path(model)
     return Base(
-        name=name,
+        name=files.name,
         revision=revision,
         location=files.location,
         model=model,
-        tokenizer=load_tokenizer(name, revision=None if files.is_local else revision),
+        tokenizer=load_tokenizer(files.name, revision=files.commit),
         layer_path=layer_path,
         sites=find_sites(model, layer_path),
     )

@@ -133,17 +133,19 @@ class Plan:
         Of two plans, the one that is predicted to end first: packs that go where they end first, or lanes
         that keep to their own bases.
         """
-        tasks = self._tasks()
         packs = {pack.key: pack for pack in self.packs}
-        own_bases = [[tasks[pack.key] for pack in lane] for lane in self._by_bases(count)]
-        plans = [own_bases, earliest_finish(list(tasks.values()), count)]
-        best = min(plans, key=lambda lanes: play(lanes).makespan)
-        return [[packs[task.key] for task in lane] for lane in best]
+        return [[packs[task.key] for task in lane] for lane in self._orders(count)[1]]
 
     def _makespan(self, count: int) -> float:
         """Predicted seconds of so many lanes, or units of cost without a device."""
+        return self._orders(count)[0]
+
+    def _orders(self, count: int) -> tuple[float, list[list[Task]]]:
+        """The makespan of the better of the two plans, and the order of each of its lanes."""
         tasks = self._tasks()
-        return play([[tasks[pack.key] for pack in lane] for lane in self.lanes(count)]).makespan
+        own_bases = [[tasks[pack.key] for pack in lane] for lane in self._by_bases(count)]
+        plans = [own_bases, earliest_finish(list(tasks.values()), count)]
+        return min(((play(lanes).makespan, lanes) for lanes in plans), key=lambda plan: plan[0])
 
     def _by_bases(self, count: int) -> list[list[PlannedPack]]:
         """Every lane prefers the packs of its own bases, then helps with the rest.

@@ -104,7 +104,8 @@ def _start(out: Folder) -> None:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OSError(
-            f"Ray did not start ({reason}); the machine may be too busy: try again; log: {out / 'logs'}"
+            f"Ray did not start ({reason}); the machine may be too busy: try again; "
+            f"log: {local_place(out) / 'logs'}"
         ) from error
 
 

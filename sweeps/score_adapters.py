@@ -11,9 +11,7 @@ from portal.bases import Base, load_base
 from portal.config import BaseRef
 from portal.rows import Row, rows_to_table, table_to_rows
 from portal.score import Summary
-
-WORKER_CPUS = 0.9
-"""Below 1, so that as many actors as CPUs fit beside Ray Data's own tasks."""
+from sweeps.lanes import WORKER_CPUS
 
 
 def score_adapters(

@@ -121,8 +121,8 @@ def plan(
             hours = planned.totals()[0]
             held = count * schedule.makespan / 3600
             typer.echo(
-                f"cost at {price:g} a device-hour: {price * share * hours:.2f} of work, "
-                f"{price * held:.2f} as held"
+                f"cost at {price:g} a device-hour: {price * share * hours:.2f} for the work, "
+                f"{price * held:.2f} with the devices held from start to end"
             )
         chosen = choose_executor("auto", planned.lane_seconds(workers))
         typer.echo(f"executor auto: {chosen}")

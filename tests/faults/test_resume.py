@@ -12,7 +12,7 @@ from sweeps.launch import run_study
 from sweeps.pack_state import PackState
 from sweeps.store import Store
 from sweeps.study import Study, load_study
-from tests.sweeps.conftest import Tables, silent, tables_of
+from tests.sweeps.conftest import Interruption, Tables, silent, tables_of
 
 ALL_METHODS = """
 name: all-methods
@@ -74,10 +74,6 @@ PLACES = [
 ]
 STEPS = (3, 5, 8)
 """Steps, counted over all launches, after which a run that trains is interrupted too."""
-
-
-class Interruption(BaseException):
-    """Ends a launch on the spot, as a kill does: nothing of ours catches it and nothing is saved."""
 
 
 class Interruptions:

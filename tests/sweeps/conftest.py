@@ -39,6 +39,10 @@ methods:
 """
 
 
+class Interruption(BaseException):
+    """Ends a launch on the spot, as a kill does: nothing of ours catches it and nothing is saved."""
+
+
 @dataclass(frozen=True)
 class Tables:
     """What a study ends in: scores without times, predictions, and the bytes of every trained tensor."""

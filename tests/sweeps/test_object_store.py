@@ -23,7 +23,7 @@ from sweeps.launch import run_study
 from sweeps.lease import Fence, InUse, LeaseLost, acquire, has_live_driver, read_holder
 from sweeps.store import ClaimLost, Store
 from sweeps.study import Study
-from tests.sweeps.conftest import Tables, silent
+from tests.sweeps.conftest import Interruption, Tables, silent
 from tests.sweeps.test_launch import COMMAND, wait_for
 
 BUCKET = "portal-tests"
@@ -230,9 +230,6 @@ def test_a_study_interrupted_in_a_store_resumes_exactly(
 
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
     save, saved, breaks = PackState.save, 0, 0
-
-    class Interruption(BaseException):
-        """Ends a launch on the spot."""
 
     def break_off(*arguments: object) -> None:
         nonlocal saved

@@ -16,7 +16,7 @@ from sweeps.search import SearchOutcome, run_search
 from sweeps.search_file import SearchPlan
 from sweeps.store import Store
 from sweeps.study import load_study
-from tests.sweeps.conftest import silent
+from tests.sweeps.conftest import Interruption, silent
 
 LORA = """
 name: tune
@@ -63,10 +63,6 @@ search:
     portal.train.lr: [1e-3, 1e-2]
     source.adapter.rank: [1, 2]
 """
-
-
-class Interruption(BaseException):
-    """Ends a launch on the spot."""
 
 
 def search(text: str, folder: Path) -> SearchOutcome:
