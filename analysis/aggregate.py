@@ -64,6 +64,7 @@ class Comparison:
     floor: Summary | None  # the frozen base
     ceiling: Summary | None  # the per-task LoRA with the most data
     chance: Mapping[str, float]
+    majority: Mapping[str, float]  # of the tasks whose questions all have the same answers
     summaries: tuple[Summary, ...]
 
     @property
@@ -122,6 +123,7 @@ def compare(study: Study, base: str, rule: str = DEFAULT_RULE) -> Comparison:
     cells = {
         cell: runs for cell, runs in study.cells.items() if cell.base == base and cell.method != "source"
     }
+    scores = [_reported_scores(run) for runs in cells.values() for run in runs]
     plain = [_summarise(cell, runs, rule) for cell, runs in sorted(cells.items(), key=_by_cell)]
     floor = next((summary for summary in plain if summary.cell.method == "base"), None)
     ceiling = _ceiling(plain)
@@ -130,7 +132,8 @@ def compare(study: Study, base: str, rule: str = DEFAULT_RULE) -> Comparison:
         rule=rule,
         floor=floor,
         ceiling=ceiling,
-        chance=_chance(run for runs in cells.values() for run in runs),
+        chance=_reported(scores, "chance"),
+        majority=_reported(scores, "majority"),
         summaries=tuple(_with_ratios(summary, floor, ceiling) for summary in plain),
     )
 
@@ -226,13 +229,14 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def _chance(runs: Iterable[Run]) -> dict[str, float]:
-    """Chance of every task on the reported rows."""
-    found = {
-        task: score.chance
-        for run in runs
-        if REPORTED_SPLIT in run.scores
-        for tasks in run.scores[REPORTED_SPLIT].values()
-        for task, score in tasks.items()
+def _reported_scores(run: Run) -> dict[str, Score]:
+    """Scores on the reported rows, of any epoch."""
+    return {
+        task: score for tasks in run.scores.get(REPORTED_SPLIT, {}).values() for task, score in tasks.items()
     }
-    return dict(sorted(found.items()))
+
+
+def _reported(scores: Iterable[Mapping[str, Score]], name: str) -> dict[str, float]:
+    """What does not depend on the run, by task, where it is known."""
+    found = {task: getattr(score, name) for tasks in scores for task, score in tasks.items()}
+    return {task: value for task, value in sorted(found.items()) if value is not None}

@@ -1,13 +1,16 @@
-"""Data-efficiency curves: accuracy and log-loss of a variant against calibration rows a task."""
+"""Data-efficiency curves: accuracy and log-loss of a variant against rows a task, operations and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import fsum
 
 from analysis.aggregate import Comparison, Spread, Summary
-from analysis.runs import Variant
+from analysis.runs import Cost, Variant
 
 METRICS = ("acc", "log_loss")
+AXES = ("size", "train_flops", "wall_s")
+"""Calibration rows a task, and the mean cost of a run of that size: floating-point operations, seconds."""
 MIN_SIZES = 3
 """Fewer sizes than this are points, not a curve."""
 WINDOW = 3
@@ -15,8 +18,9 @@ WINDOW = 3
 
 @dataclass(frozen=True)
 class Curve:
-    """One variant over ascending `sizes`. `points` are raw means with seed std, `rolling` the smoothed means.
+    """One variant over ascending `sizes`, with the `costs` of a run of each.
 
+    `points` are raw means with seed std, `rolling` the smoothed means.
     `star` is the first size whose rolling value is as good as the per-task LoRA's best rolling value.
     """
 
@@ -26,6 +30,16 @@ class Curve:
     points: tuple[Spread, ...]
     rolling: tuple[float, ...]
     star: int | None
+    costs: tuple[Cost, ...]
+
+    def along(self, axis: str) -> tuple[float, ...] | None:
+        """Where the points stand on one of AXES; None when a cost is unknown or does not grow with size."""
+        if axis == "size":
+            return tuple(map(float, self.sizes))
+        costs = [getattr(cost, axis) for cost in self.costs]
+        known = [cost for cost in costs if cost is not None and cost > 0]
+        grows = all(before < after for before, after in pairwise(known))
+        return tuple(known) if len(known) == len(costs) and grows else None
 
 
 @dataclass(frozen=True)
@@ -37,11 +51,21 @@ class CurveSet:
     curves: tuple[Curve, ...]
     floor: float | None
     peak: float | None
+    ceiling: Variant | None
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Every size that any curve has, ascending."""
         return tuple(sorted({size for curve in self.curves for size in curve.sizes}))
+
+    @property
+    def reference(self) -> Curve | None:
+        """The per-task LoRA's own curve."""
+        return next((curve for curve in self.curves if curve.variant == self.ceiling), None)
+
+    def has_axis(self, axis: str) -> bool:
+        """Whether all curves can be drawn along one of AXES."""
+        return all(curve.along(axis) is not None for curve in self.curves)
 
 
 def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
@@ -72,7 +96,7 @@ def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
         _curve(variant, metric, by_variant[variant], rolling, peak) for variant, rolling in smoothed.items()
     )
     floor = _metric_of(comparison.floor, metric).mean if comparison.floor is not None else None
-    return CurveSet(comparison.base, metric, curves, floor, peak)
+    return CurveSet(comparison.base, metric, curves, floor, peak, ceiling)
 
 
 def rolling_mean(values: Sequence[float], *, window: int = WINDOW) -> tuple[float, ...]:
@@ -103,9 +127,9 @@ def _curve(
     star = None
     if peak is not None:
         star = first_reaching(sizes, rolling, peak, higher_is_better=metric == "acc")
-    return Curve(
-        variant, metric, sizes, tuple(_metric_of(summary, metric) for summary in summaries), rolling, star
-    )
+    points = tuple(_metric_of(summary, metric) for summary in summaries)
+    costs = tuple(summary.cost for summary in summaries)
+    return Curve(variant, metric, sizes, points, rolling, star, costs)
 
 
 def _metric_of(summary: Summary, metric: str) -> Spread:

@@ -1,20 +1,26 @@
 """`Findings`: everything a report says about a study, computed once from its result folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from analysis.aggregate import DEFAULT_RULE, Comparison, Summary, compare, summarise_sources
+from analysis.calibration import Calibration, calibrate
 from analysis.curves import METRICS, CurveSet, build_curves
-from analysis.intervals import Bootstrap, bootstrap_cells, count_seeds, describe_all
-from analysis.runs import Study, load_study
-from analysis.selection import RULES
+from analysis.intervals import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
+from analysis.runs import Cell, Study, load_study
+from analysis.savings import Saving, find_savings
+from analysis.selection import REPORTED_SPLIT, RULES
+from analysis.sentences import describe_methods, describe_port
 from analysis.study_info import StudyInfo
 from analysis.tables import lift_interval
-from portal.results import PREDICTIONS, read_table
+from portal.results import PREDICTIONS, UNITS, read_table
 
 RESULTS_FILE = "results.parquet"
 PREDICTIONS_FILE = "predictions.parquet"
+CURVE_RULE = "final"
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,9 @@ class Target:
     base: str
     rules: Mapping[str, Comparison]
     bootstrap: Bootstrap | None
+    calibrations: tuple[Calibration, ...]
     curves: Mapping[str, CurveSet]
+    savings: tuple[Saving, ...]
 
     @property
     def comparison(self) -> Comparison:
@@ -32,27 +40,20 @@ class Target:
         return self.rules[DEFAULT_RULE]
 
     @property
+    def port(self) -> Summary | None:
+        """The port that the report leads with."""
+        return self.comparison.find("portal")
+
+    @property
     def sentences(self) -> tuple[str, ...]:
         """Plain sentences on which methods can be told apart."""
-        return () if self.bootstrap is None else tuple(describe_all(self.comparison, self.bootstrap))
+        return () if self.bootstrap is None else tuple(describe_methods(self.comparison, self.bootstrap))
 
     def headline(self) -> str:
         """One sentence: the lift that the port recovers, with interval and seeds, or why there is none."""
-        port, ceiling = self.comparison.find("portal"), self.comparison.ceiling
-        if port is None:
-            return f"{self.base}: no port on this base has results."
-        if port.lift.value is None:
-            return f"{self.base}: recovered lift is undefined ({port.lift.reason})."
-        interval = lift_interval(port, self.comparison, self.bootstrap)
-        within = f", 95 % interval {interval}" if "to" in interval else ""
-        floor = self.comparison.floor
-        assert floor is not None
-        assert ceiling is not None
-        return (
-            f"On {self.base}, {self.comparison.name(port)} recovers {100 * port.lift.value:.1f} % of the "
-            f"per-task LoRA's lift ({count_seeds(port.acc.n)}{within}): accuracy {floor.acc.mean:.3f} "
-            f"frozen, {port.acc.mean:.3f} ported, {ceiling.acc.mean:.3f} with a LoRA for each task."
-        )
+        port = self.port
+        lift = None if port is None else lift_interval(port, self.comparison, self.bootstrap)
+        return describe_port(self.comparison, port, lift)
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,49 @@ def find(results: Path, info: StudyInfo) -> Findings:
     study = load_study(results / RESULTS_FILE)
     if not study.runs:
         raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
-    predictions_path = results / PREDICTIONS_FILE
-    predictions = read_table(predictions_path, PREDICTIONS) if predictions_path.exists() else None
-    targets = []
-    for base in study.targets:
-        rules = {rule: compare(study, base, rule) for rule in RULES}
-        cells = [line.cell for line in rules[DEFAULT_RULE].main if line.acc.mean is not None]
-        bootstrap = None
-        if predictions is not None and cells:
-            bootstrap = bootstrap_cells(study, predictions, cells, rule=DEFAULT_RULE)
-        curves = {metric: build_curves(rules["final"], metric) for metric in METRICS}
-        drawn = {metric: curve for metric, curve in curves.items() if curve is not None}
-        targets.append(Target(base, rules, bootstrap, drawn))
-    return Findings(study, tuple(targets), summarise_sources(study), info, predictions is not None)
+    predictions = _read_predictions(results / PREDICTIONS_FILE, study)
+    targets = tuple(_find_target(study, base, predictions) for base in study.targets)
+    return Findings(study, targets, summarise_sources(study), info, predictions is not None)
+
+
+def _find_target(study: Study, base: str, predictions: pa.Table | None) -> Target:
+    rules = {rule: compare(study, base, rule) for rule in RULES}
+    curves = {metric: build_curves(rules[CURVE_RULE], metric) for metric in METRICS}
+    drawn = {metric: curve for metric, curve in curves.items() if curve is not None}
+    bootstrap: Bootstrap | None = None
+    calibrations: tuple[Calibration, ...] = ()
+    main = [line.cell for line in rules[DEFAULT_RULE].main if line.acc.mean is not None]
+    if predictions is not None and main:
+        chosen = choose_runs(study, main, DEFAULT_RULE)
+        answers = chosen.answers(predictions)
+        bootstrap = bootstrap_accuracy(chosen, answers)
+        calibrations = _in_order(calibrate(chosen, answers), main)
+    savings: tuple[Saving, ...] = ()
+    if "acc" in drawn:
+        of_curves = None
+        if predictions is not None:
+            chosen = _choose_curves(study, drawn["acc"], rules[CURVE_RULE])
+            of_curves = bootstrap_accuracy(chosen, chosen.answers(predictions))
+        savings = find_savings(drawn["acc"], of_curves)
+    return Target(base, rules, bootstrap, calibrations, drawn, savings)
+
+
+def _choose_curves(study: Study, curves: CurveSet, comparison: Comparison) -> Chosen:
+    cells = [Cell(curves.base, curve.variant, size) for curve in curves.curves for size in curve.sizes]
+    floor = [] if comparison.floor is None else [comparison.floor.cell]
+    return choose_runs(study, [*floor, *cells], CURVE_RULE)
+
+
+def _in_order(calibrations: Sequence[Calibration], cells: Sequence[Cell]) -> tuple[Calibration, ...]:
+    return tuple(sorted(calibrations, key=lambda each: cells.index(each.cell)))
+
+
+def _read_predictions(path: Path, study: Study) -> pa.Table | None:
+    """The predictions on reported rows, with the lengths that acc_norm divides by; None without the file."""
+    if not path.exists():
+        return None
+    unused = set(UNITS.values()) - {
+        UNITS[run.acc_norm_unit] for run in study.runs if run.acc_norm_unit in UNITS
+    }
+    columns = [name for name in PREDICTIONS.names if name not in unused]
+    return read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", REPORTED_SPLIT)])

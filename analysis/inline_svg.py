@@ -6,7 +6,7 @@ from html import escape
 
 import matplotlib
 
-from analysis.figures import Drawing
+from analysis.drawing import Drawing
 from analysis.style import DARK_VALUES, RC
 
 

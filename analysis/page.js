@@ -23,6 +23,18 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...[...body.rows].sort(before));
   });
 }
+// While a study runs the page loads itself anew; what was unfolded stays so.
+const refresh = Number(document.documentElement.dataset.refreshS);
+const folds = [...document.querySelectorAll("details")];
+if (refresh) {
+  const open = new Set(JSON.parse(sessionStorage.getItem("portal-open") || "[]"));
+  for (const fold of folds) fold.open = open.has(fold.querySelector("summary").textContent);
+  setTimeout(() => {
+    const unfolded = folds.filter((fold) => fold.open).map((fold) => fold.querySelector("summary").textContent);
+    sessionStorage.setItem("portal-open", JSON.stringify(unfolded));
+    location.reload();
+  }, 1000 * refresh);
+}
 // The nearest titled point within reach of the pointer or finger shows its value.
 const REACH_PX = 22;
 const label = document.createElement("div");

@@ -1,36 +1,20 @@
 """The report's page as one HTML text: style, script and figures inside, nothing fetched."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 
-from analysis.figures import Drawing
-from analysis.findings import Findings, Target
+from analysis.content import Content, Facts, Part, Section, Tile
+from analysis.drawing import Drawing
 from analysis.inline_svg import colour_rules, to_inline_svg
-from analysis.intervals import count_seeds
-from analysis.study_info import AbsentRun
-from analysis.table import DASH, Table
-from analysis.tables import format_number, format_percent, lift_interval
+from analysis.table import Table
 
 
-def render_page(
-    title: str,
-    findings: Findings,
-    tables: Mapping[str, Sequence[Table]],
-    drawings: Mapping[str, Sequence[Drawing]],
-    notes: Sequence[str],
-) -> str:
-    """The whole page. `tables` and `drawings` are by target base; tables under "" belong to the study."""
-    sections = [
-        _target_section(target, tables[target.base], drawings[target.base]) for target in findings.targets
-    ]
-    links = [(_anchor(target.base), target.base) for target in findings.targets]
-    links += [
-        ("study", "The study"),
-        ("ran", "What was run"),
-        ("absent", "Failed or missing"),
-        ("notes", "Notes"),
-    ]
+def render_page(content: Content, *, refresh_s: int | None = None) -> str:
+    """The whole page; with `refresh_s` it says that the study goes on, and loads itself anew that often."""
+    anchors = {section.title: f"section-{place}" for place, section in enumerate(content.sections)}
+    links = [(anchor, title) for title, anchor in anchors.items()]
+    links += [("ran", "What was run"), ("absent", "Failed or missing"), ("notes", "Notes")]
     nav = "".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in links)
     style = files("analysis").joinpath("page.css").read_text(encoding="utf-8")
     script = files("analysis").joinpath("page.js").read_text(encoding="utf-8")
@@ -38,60 +22,60 @@ def render_page(
         f":root{{{colour_rules(dark=False)}}}"
         f"@media (prefers-color-scheme: dark){{:root{{{colour_rules(dark=True)}}}}}"
     )
+    live = "" if refresh_s is None else f' data-refresh-s="{refresh_s}"'
+    banner = (
+        ""
+        if refresh_s is None
+        else '<p class="live" role="status">The study is running: this page loads itself anew every '
+        f"{refresh_s} s.</p>"
+    )
+    facts = "".join(_facts(each, len(content.facts)) for each in content.facts)
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!doctype html>\n<html lang="en"{live}>\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{palette}\n{style}</style>\n</head>\n<body>\n"
-        f"<header><h1>{escape(title)}</h1>\n"
-        '<p class="quiet">Recovered lift: the share of the rise from the frozen base to a LoRA for each task '
-        "that a method reaches. Epochs are chosen on validation rows, scores are on test rows.</p>"
+        f"<title>{escape(content.title)}</title>\n<style>\n{palette}\n{style}</style>\n</head>\n<body>\n"
+        f"<header><h1>{escape(content.title)}</h1>\n{banner}"
+        f'<p class="quiet">{escape(content.lead)}</p>'
         f'<nav aria-label="Sections">{nav}</nav></header>\n<main>\n'
-        f'<div class="tiles">{"".join(_tile(target) for target in findings.targets)}</div>\n'
-        f"{''.join(sections)}"
-        f'<section id="study"><h2>The study</h2>{"".join(map(_table_card, tables[""]))}</section>\n'
-        f'<section id="ran"><h2>What was run</h2>{_facts(findings)}</section>\n'
-        f'<section id="absent"><h2>Failed or missing</h2>{_absent(findings)}</section>\n'
-        f'<section id="notes"><h2>Notes</h2><div class="card">{_list(notes)}</div></section>\n'
-        f"</main>\n<footer>tables.md and every figure as PNG and SVG lie beside this page.</footer>\n"
-        f"<script>\n{script}</script>\n</body>\n</html>\n"
+        f'<div class="tiles">{"".join(map(_tile, content.tiles))}</div>\n'
+        f"{''.join(_section(section, anchors[section.title]) for section in content.sections)}"
+        f'<section id="ran"><h2>What was run</h2>{facts}</section>\n'
+        f'<section id="absent"><h2>Failed or missing</h2>{_absent(content.absent)}</section>\n'
+        f'<section id="notes"><h2>Notes</h2><div class="card">{_list(content.notes)}</div></section>\n'
+        "</main>\n<footer>Beside this page: tables.md, tables.tex, every table as CSV in tables/, and every "
+        f"figure as PNG, SVG and PDF.</footer>\n<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
 
-def _tile(target: Target) -> str:
-    port, floor, ceiling = (
-        target.comparison.find("portal"),
-        target.comparison.floor,
-        target.comparison.ceiling,
-    )
-    number, quiet = DASH, target.headline()
-    if port is not None and port.lift.value is not None and floor is not None and ceiling is not None:
-        number = format_percent(port.lift)
-        name = target.comparison.name(port)
-        interval = lift_interval(port, target.comparison, target.bootstrap)
-        within = "" if interval == DASH else f", 95 % interval {interval}"
-        quiet = (
-            f"{count_seeds(port.acc.n)}{within}. acc_norm: base {format_number(floor.acc.mean)}, "
-            f"{name} {format_number(port.acc.mean)}, per-task LoRA {format_number(ceiling.acc.mean)}."
-        )
+def _tile(tile: Tile) -> str:
     return (
-        f'<div class="tile"><div class="number">{number}</div>'
-        f"<p><b>recovered lift on {escape(target.base)}</b></p>"
-        f'<p class="quiet">{escape(quiet)}</p></div>'
+        f'<div class="tile"><div class="number">{escape(tile.number)}</div>'
+        f"<p><b>{escape(tile.title)}</b></p>"
+        f'<p class="quiet">{escape(tile.text)}</p></div>'
     )
 
 
-def _target_section(target: Target, tables: Sequence[Table], drawings: Sequence[Drawing]) -> str:
-    main, *further = tables
-    methods, *curves, tasks = drawings
-    sentences = f'<div class="card"><h3>What can be told apart</h3>{_list(target.sentences)}</div>'
+def _section(section: Section, anchor: str) -> str:
+    lead = f"<p>{escape(section.lead)}</p>" if section.lead else ""
     return (
-        f'<section id="{_anchor(target.base)}"><h2>{escape(target.base)}</h2>'
-        f"<p>{escape(target.headline())}</p>{_table_card(main)}"
-        f'<div class="pair">{_figure(methods)}{sentences if target.sentences else ""}</div>'
-        f'<div class="pair">{"".join(map(_figure, curves))}</div>{_figure(tasks)}'
-        f"{''.join(map(_folded_table, further))}</section>\n"
+        f'<section id="{anchor}"><h2>{escape(section.title)}</h2>{lead}'
+        f"{''.join(map(_part, section.parts))}</section>\n"
     )
+
+
+def _part(part: Part) -> str:
+    title = f'<h3 class="part">{escape(part.title)}</h3>' if part.title else ""
+    lead = _list(part.lead) if part.lead else ""
+    figures = [_figure(drawing) for drawing in part.drawings]
+    if part.remarks:
+        remarks = f'<div class="card"><h3>What can be told apart</h3>{_list(part.remarks)}</div>'
+        first, *others = figures
+        stacks = ([first, remarks], others) if others else ([first], [remarks])
+        figures = [f'<div class="stack">{"".join(stack)}</div>' for stack in stacks]
+    pair = f'<div class="pair">{"".join(figures)}</div>' if figures else ""
+    tables = "".join(map(_table_card, part.tables))
+    return f"{title}{lead}{tables}{pair}{''.join(map(_folded_table, part.folded))}"
 
 
 def _figure(drawing: Drawing) -> str:
@@ -110,18 +94,16 @@ def _folded_table(table: Table) -> str:
 
 
 def _html_table(table: Table) -> str:
-    def kind(place: int) -> str:
-        return ' class="word"' if place < table.left else ""
-
+    kinds = [' class="word"' if column.kind.is_word else "" for column in table.columns]
     head = "".join(
-        f'<th scope="col"{kind(place)}><button type="button">{escape(column)}</button></th>'
-        for place, column in enumerate(table.columns)
+        f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>'
+        for name, kind in zip(table.names, kinds, strict=True)
     )
     body = "".join(
         "<tr>"
-        + "".join(f"<td{kind(place)}>{escape(cell)}</td>" for place, cell in enumerate(row))
+        + "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
         + "</tr>\n"
-        for row in table.rows
+        for row in table.texts
     )
     reasons = _list(table.reasons, "reasons") if table.reasons else ""
     return (
@@ -130,23 +112,15 @@ def _html_table(table: Table) -> str:
     )
 
 
-def _facts(findings: Findings) -> str:
-    study = findings.study
-    facts: dict[str, object] = {
-        "study": ", ".join(study.names) or DASH,
-        "runs with results": str(len({run.key for run in study.runs})),
-        "tasks": ", ".join(sorted({task for run in study.runs for task in run.tasks})),
-        "prompt set": ", ".join(study.prompt_sets),
-        "device": ", ".join(study.devices),
-        **findings.info.facts,
-    }
-    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{_fact(value)}</dd>" for name, value in facts.items())
+def _facts(facts: Facts, number: int) -> str:
+    title = f"<h3>{escape(facts.title)}</h3>" if number > 1 else ""
+    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{_fact(value)}</dd>" for name, value in facts.facts.items())
     hashes = "".join(
         f"<dt>{escape(task)}, {escape(split)}</dt><dd><code>{escape(value)}</code></dd>"
-        for (task, split), value in sorted(study.eval_sets.items())
+        for (task, split), value in sorted(facts.eval_sets.items())
     )
     return (
-        f'<div class="card"><dl>{pairs}</dl></div>'
+        f'<div class="card">{title}<dl>{pairs}</dl></div>'
         f'<details class="card"><summary>Evaluation sets (sha256)</summary><dl>{hashes}</dl></details>'
     )
 
@@ -161,27 +135,13 @@ def _fact(value: object) -> str:
     return escape(str(value))
 
 
-def _absent(findings: Findings) -> str:
-    info = findings.info
-    blocks = []
-    if info.failed:
-        blocks.append(f"<h3>Failed</h3>{_list([_with_cause(run) for run in info.failed])}")
-    if info.missing:
-        blocks.append(f"<h3>Not finished</h3>{_list([_with_cause(run) for run in info.missing])}")
+def _absent(absent: Mapping[str, tuple[str, ...]]) -> str:
+    blocks = [f"<h3>{escape(heading)}</h3>{_list(runs)}" for heading, runs in absent.items()]
     if not blocks:
         blocks.append("<p>No failed or missing run was reported for this study.</p>")
     return f'<div class="card">{"".join(blocks)}</div>'
 
 
-def _with_cause(run: AbsentRun) -> str:
-    cause = f": {run.cause}" if run.cause else ""
-    return f"{run.describe()}{cause}" + (f" (log: {run.log})" if run.log else "")
-
-
 def _list(items: Iterable[str], kind: str = "") -> str:
     attribute = f' class="{kind}"' if kind else ""
     return f"<ul{attribute}>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
-
-
-def _anchor(base: str) -> str:
-    return "base-" + "".join(letter if letter.isalnum() else "-" for letter in base)

@@ -56,14 +56,14 @@ class Variant(NamedTuple):
         method = METHOD_LABELS.get(self.method, self.method)
         return method if self.name == self.method else f"{method} ({self.name})"
 
-    def sort_key(self) -> tuple[int, str, bool, str, int, str, int, tuple[str, ...]]:
-        """Methods in METHOD_ORDER, unknown ones before the LoRA; those with the plain name first."""
+    def sort_key(self) -> tuple[int, str, bool, int, str, int, str, tuple[str, ...]]:
+        """Methods in METHOD_ORDER, unknown ones before the LoRA; the plain name first, then by shape."""
         known = self.method in METHOD_ORDER
         place = METHOD_ORDER.index(self.method) if known else len(METHOD_ORDER) - 2
         modules = self.modules or ""
         named = self.name != self.method
         shape = modules.count(","), modules, self.rank or 0
-        return place, self.method, named, self.name, *shape, self.sources or ()
+        return place, self.method, named, *shape, self.name, self.sources or ()
 
 
 class Cell(NamedTuple):
@@ -83,6 +83,7 @@ class Score(NamedTuple):
 
     num_examples: int
     chance: float
+    majority: float | None
     acc: float
     acc_norm: float
     log_loss: float
@@ -152,7 +153,7 @@ class Study:
         }
 
 
-def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, str, int, str, int, tuple[str, ...]], int]:
+def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, int, str, int, str, tuple[str, ...]], int]:
     """The order in which cells are shown: base, method, size."""
     return cell.base, cell.variant.sort_key(), cell.size or 0
 
@@ -178,9 +179,7 @@ def gather_runs(table: pa.Table) -> Study:
         run = runs[place]
         run.cost = _larger_cost(run.cost, _cost_of(row))
         epochs = run.scores.setdefault(row["split"], {})
-        epochs.setdefault(row["epoch"], {})[row["task"]] = Score(
-            row["num_examples"], row["chance"], row["acc"], row["acc_norm"], row["log_loss"]
-        )
+        epochs.setdefault(row["epoch"], {})[row["task"]] = Score(*(row[name] for name in Score._fields))
     kept: dict[tuple[Cell, int | None], Run] = {}
     for run in sorted(runs.values(), key=lambda run: (-run.num_epochs, run.key)):
         kept.setdefault((run.cell, run.seed), run)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.runs import METHOD_LABELS
+from analysis.runs import METHOD_LABELS, Cell, Variant
 
-KNOWN_KEYS = ("facts", "failed", "missing", "notes")
-RUN_KEYS = ("run", "method", "base", "size", "seed", "cause", "log")
+KNOWN_KEYS = ("facts", "failed", "missing", "notes", "device_share")
+RUN_KEYS = ("run", "method", "label", "sources", "base", "modules", "rank", "size", "seed", "cause", "log")
 
 
 @dataclass(frozen=True)
@@ -15,15 +15,31 @@ class AbsentRun:
 
     run: str | None = None
     method: str | None = None
+    label: str | None = None
+    sources: tuple[str, ...] | None = None
     base: str | None = None
+    modules: str | None = None
+    rank: int | None = None
     size: int | None = None
     seed: int | None = None
     cause: str | None = None
     log: str | None = None
 
+    @property
+    def variant(self) -> Variant:
+        method = self.method or "run"
+        return Variant(method, self.label or method, self.modules, self.rank, self.sources)
+
+    def is_in(self, cell: Cell) -> bool:
+        """Whether the run would be one of the cell's; a run without a label is known by method alone."""
+        same = self.method == cell.method if self.label is None else self.variant == cell.variant
+        return same and self.base == cell.base and self.size == cell.size
+
     def describe(self) -> str:
         """`PorTAL on mini-gemma3, size 250, seed 1`, with what is known."""
-        label = METHOD_LABELS.get(self.method or "", self.method or "run")
+        label = (
+            self.variant.label if self.label else METHOD_LABELS.get(self.method or "", self.method or "run")
+        )
         text = f"{label} on {self.base}" if self.base else label
         if self.size is not None:
             text += f", size {self.size}"
@@ -34,12 +50,21 @@ class AbsentRun:
 
 @dataclass(frozen=True)
 class StudyInfo:
-    """Facts to show (name -> text, a list or a mapping of texts), runs that failed or are missing, notes."""
+    """Facts to show (name -> text, a list or a mapping of texts), runs that failed or are missing, notes.
+
+    `device_share` is the share of a device that a worker holds.
+    """
 
     facts: Mapping[str, object]
     failed: tuple[AbsentRun, ...] = ()
     missing: tuple[AbsentRun, ...] = ()
     notes: tuple[str, ...] = ()
+    device_share: float = 1.0
+
+    @property
+    def absent(self) -> tuple[AbsentRun, ...]:
+        """All runs without results."""
+        return (*self.failed, *self.missing)
 
     @classmethod
     def from_dict(cls, info: Mapping[str, object]) -> "StudyInfo":
@@ -51,11 +76,15 @@ class StudyInfo:
         if not isinstance(facts, Mapping):
             raise ValueError(f"report info: facts must be a mapping, got {type(facts).__name__}")
         notes = _items(info, "notes")
+        share = info.get("device_share", 1.0)
+        if not isinstance(share, int | float) or not 0 < share <= 1:
+            raise ValueError(f"report info: device_share must be a number in (0, 1], got {share!r}")
         return cls(
             facts=facts,
             failed=tuple(_absent_run(run) for run in _items(info, "failed")),
             missing=tuple(_absent_run(run) for run in _items(info, "missing")),
             notes=tuple(str(note) for note in notes),
+            device_share=float(share),
         )
 
 
@@ -72,4 +101,5 @@ def _absent_run(run: object) -> AbsentRun:
     unknown = sorted(set(run) - set(RUN_KEYS))
     if unknown:
         raise ValueError(f"report info: unknown key {unknown[0]!r} of a run; known: {', '.join(RUN_KEYS)}")
-    return AbsentRun(**run)
+    sources = run.get("sources")
+    return AbsentRun(**{**run, "sources": None if sources is None else tuple(sources)})

@@ -1,27 +1,59 @@
-"""`Table`: words and numbers ready to be shown, as Markdown, LaTeX or CSV."""
+"""`Table`: named columns of values, shown as Markdown, LaTeX, CSV or text."""
 
 import csv
 import io
+import re
 from dataclasses import dataclass
+from functools import cached_property
 
-DASH = "\u2014"
-"""Stands for a number that does not exist; the reason is listed under the table."""
+from analysis.column import DASH, Column
 
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells under `columns`. The first `left` columns hold words; `reasons` explain the dashes."""
+    """`rows` hold one value a column, None where there is none; `reasons` explain those.
+
+    `slug` names the table's file. Columns of words come first.
+    """
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: int = 1
+    slug: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[object, ...], ...]
     reasons: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.columns) for row in self.rows), self.title
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def left(self) -> int:
+        """How many leading columns hold words."""
+        return sum(column.kind.is_word for column in self.columns)
+
+    @cached_property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """The rows as people read them."""
+        return tuple(
+            tuple(column.text(value) for column, value in zip(self.columns, row, strict=True))
+            for row in self.rows
+        )
+
+    def select(self, *names: str) -> "Table":
+        """The table with these columns only."""
+        places = [self.names.index(name) for name in names]
+        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
+        return Table(
+            self.title, self.slug, tuple(self.columns[place] for place in places), rows, self.reasons
+        )
 
     def to_markdown(self) -> str:
         """A pipe table under a heading, with the reasons as a list."""
-        align = [":--" if place < self.left else "--:" for place in range(len(self.columns))]
-        lines = [self.columns, align, *self.rows]
+        align = [":--" if column.kind.is_word else "--:" for column in self.columns]
+        lines = [self.names, align, *self.texts]
         table = "\n".join(
             "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
         )
@@ -29,25 +61,53 @@ class Table:
         return f"### {self.title}\n\n{table}\n" + (f"\n{reasons}" if reasons else "")
 
     def to_latex(self) -> str:
-        """A booktabs tabular."""
-        align = "l" * self.left + "r" * (len(self.columns) - self.left)
-        body = " \\\\\n".join(" & ".join(map(_latex, row)) for row in self.rows)
-        head = " & ".join(map(_latex, self.columns))
+        """A booktabs tabular; the reasons are comments above it."""
+        align = "".join("l" if column.kind.is_word else "r" for column in self.columns)
+        body = " \\\\\n".join(" & ".join(map(_latex, row)) for row in self.texts)
+        head = " & ".join(map(_latex, self.names))
+        above = "".join(f"% {line}\n" for line in (self.title, *self.reasons))
         return (
-            f"% {self.title}\n\\begin{{tabular}}{{{align}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
+            f"{above}\\begin{{tabular}}{{{align}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
             "\\bottomrule\n\\end{tabular}\n"
         )
 
     def to_csv(self) -> str:
-        """Comma-separated, with a header line."""
+        """Plain numbers in full precision under one header line; a spread takes three columns."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerows([self.columns, *self.rows])
+        writer.writerow([name for column in self.columns for name in column.header()])
+        for row in self.rows:
+            values = zip(self.columns, row, strict=True)
+            writer.writerow([field for column, value in values for field in column.fields(value)])
         return out.getvalue()
+
+    def to_text(self) -> str:
+        """Aligned columns: words to the left, numbers to the right."""
+        lines = [self.names, *self.texts]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(self.columns))]
+        padded = [
+            "  ".join(
+                cell.ljust(width) if column.kind.is_word else cell.rjust(width)
+                for column, cell, width in zip(self.columns, line, widths, strict=True)
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([padded[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *padded[1:]])
+
+
+_LATEX = {
+    **{symbol: f"\\{symbol}" for symbol in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\u00b1": r"$\pm$",
+    "\u2212": "$-$",
+    "\u2265": r"$\geq$",
+    "\u2605": r"$\star$",
+    "\u00d7": r"$\times$",
+    DASH: "---",
+}
 
 
 def _latex(text: str) -> str:
-    escaped = text.replace("\\", r"\textbackslash ")
-    for symbol in "&%$#_{}":
-        escaped = escaped.replace(symbol, f"\\{symbol}")
-    return escaped.replace("\u00b1", r"$\pm$").replace("\u2212", "$-$").replace(DASH, "---")
+    return re.sub("|".join(map(re.escape, _LATEX)), lambda found: _LATEX[found.group()], text)

@@ -1,130 +1,223 @@
-"""The tables of a study: main lines, selection rules, tasks, data efficiency, cost, sources."""
+"""The tables of accuracy: main lines, all bases, selection rules, variants, tasks, sources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from analysis.aggregate import Comparison, Quantity, Spread, Summary
-from analysis.curves import CurveSet
-from analysis.intervals import Bootstrap
-from analysis.runs import Cell
+from analysis.aggregate import Comparison, Spread, Summary, recovered_lift
+from analysis.aggregate import retention as retention_of
+from analysis.column import (
+    COUNT,
+    NUMBER,
+    PERCENT,
+    PERCENT_RANGE,
+    POINTS,
+    POINTS_RANGE,
+    SPREAD,
+    WORD,
+    Column,
+    Kind,
+)
+from analysis.intervals import Bootstrap, Interval
+from analysis.published import PUBLISHED
+from analysis.runs import METHOD_LABELS, METHOD_ORDER, Cell, Variant
 from analysis.selection import RULE_TITLES
+from analysis.sentences import comparable_pairs
 from analysis.study_info import AbsentRun, StudyInfo
-from analysis.table import DASH, Table
+from analysis.table import Table
+
+SEEDS = Kind(
+    lambda value: f"{value[0]}" if value[0] == value[1] else f"{value[0]} of {value[1]}",
+    tuple,
+    ("", " planned"),
+)
+"""(seeds with results, seeds planned)"""
 
 
-def main_table(comparison: Comparison, info: StudyInfo, bootstrap: Bootstrap | None) -> Table:
+def main_table(comparison: Comparison, info: StudyInfo, bootstrap: Bootstrap | None, slug: str) -> Table:
     """One line a variant at its largest size; planned variants without results are lines of dashes."""
     lines = sorted(comparison.main, key=lambda summary: summary.cell.variant.sort_key())
     many_sources = len({line.cell.variant.sources for line in lines if line.cell.method == "portal"}) > 1
-    rows = [_main_row(line, comparison, bootstrap, many_sources) for line in lines]
-    reasons = [f"{_name(line.cell)}: {line.acc.reason}" for line in lines if line.acc.mean is None]
+    planned = {line.cell: _planned_seeds(line, lines, info) for line in lines}
+    rows: list[tuple[object, ...]] = []
+    for line in lines:
+        name = line.cell.variant.label
+        if many_sources and line.cell.variant.sources:
+            name += f" from {' + '.join(line.cell.variant.sources)}"
+        rows.append(
+            (
+                name,
+                line.cell.variant.settings or None,
+                line.cell.size,
+                line.acc,
+                None if has_no_seed(line) else (line.acc.n, planned[line.cell]),
+                line.lift,
+                lift_interval(line, comparison, bootstrap),
+                line.retention,
+                line.log_loss,
+            )
+        )
+    reasons = [f"{name_of(line.cell)}: {line.acc.reason}" for line in lines if line.acc.mean is None]
     reasons += [
-        f"recovered lift of {_name(line.cell)}: {line.lift.reason}" for line in lines if _unexplained(line)
+        f"recovered lift of {name_of(line.cell)}: {line.lift.reason}" for line in lines if _unexplained(line)
     ]
-    reasons += _short_of_seeds(lines)
+    reasons += [
+        f"{name_of(line.cell)}: {line.acc.n} of {planned[line.cell]} seeds"
+        for line in lines
+        if not has_no_seed(line) and 0 < line.acc.n < planned[line.cell]
+    ]
     for absent in _absent_lines(comparison, info):
-        label = AbsentRun(method=absent.method).describe()
-        size = DASH if absent.size is None else str(absent.size)
-        rows.append((label, DASH, size, *[DASH] * 6))
+        variant = absent.variant
+        rows.append((variant.label, variant.settings or None, absent.size, *[None] * 6))
         reasons.append(f"{absent.describe()}: {absent.cause or 'no finished run'}")
     columns = (
-        "method",
-        "adapter",
-        "size",
-        "acc_norm",
-        "seeds",
-        "recovered lift",
-        "95 % interval",
-        "retention",
+        Column("method", WORD),
+        Column("adapter", WORD),
+        Column("size", COUNT),
+        Column("acc_norm", SPREAD),
+        Column("seeds", SEEDS),
+        Column("recovered lift", PERCENT),
+        Column("95 % interval", PERCENT_RANGE),
+        Column("retention", PERCENT),
+        Column("log-loss", SPREAD),
     )
     title = f"{comparison.base}: {RULE_TITLES[comparison.rule]}"
-    return Table(title, (*columns, "log-loss"), tuple(rows), 2, tuple(reasons))
+    return Table(title, f"main-{slug}", columns, tuple(rows), tuple(reasons))
 
 
-def rules_table(comparisons: Mapping[str, Comparison]) -> Table:
+def overview_table(comparisons: Sequence[Comparison]) -> Table:
+    """One line a base in the paper's form; below a base that the paper has, what the paper published."""
+    rows: list[tuple[object, ...]] = []
+    shown = [method for method in METHOD_ORDER if any(each.find(method) for each in comparisons)]
+    shown += [method for base in comparisons for method in _published_methods(base.base, shown)]
+    methods = [method for method in METHOD_ORDER if method in shown]
+    for comparison in comparisons:
+        lines = {method: comparison.find(method) for method in methods}
+        own = {method: line.acc for method, line in lines.items() if line is not None}
+        if comparison.ceiling is not None:
+            own["lora"] = comparison.ceiling.acc
+        rows.append((comparison.base, *_paper_fields(methods, own)))
+        published = PUBLISHED.get(comparison.base)
+        if published is not None:
+            name = f"{comparison.base}, published (table {published.section})"
+            rows.append((name, *_paper_fields(methods, published.accuracy)))
+    columns = [Column("base", WORD)]
+    for method in methods:
+        label = METHOD_LABELS[method]
+        columns.append(Column(label, SPREAD))
+        if method not in ("base", "lora"):
+            columns += [Column(f"{label}: lift", PERCENT), Column(f"{label}: retention", PERCENT)]
+    return Table("Accuracy, recovered lift and retention by base", "overview", tuple(columns), tuple(rows))
+
+
+def rules_table(comparisons: Mapping[str, Comparison], slug: str) -> Table:
     """Accuracy and lift of the main lines under every selection rule, side by side."""
     first = next(iter(comparisons.values()))
     rows, reasons = [], []
     for line in first.main:
-        row = [_name(line.cell)]
+        row: list[object] = [name_of(line.cell)]
         for rule, comparison in comparisons.items():
             found = next(summary for summary in comparison.summaries if summary.cell == line.cell)
-            row += [format_spread(found.acc), format_percent(found.lift)]
+            row += [found.acc, found.lift]
             if found.acc.mean is None:
-                reasons.append(f"{_name(line.cell)}, {rule}: {found.acc.reason}")
+                reasons.append(f"{name_of(line.cell)}, {rule}: {found.acc.reason}")
         rows.append(tuple(row))
-    columns = ["method"]
+    columns = [Column("method", WORD)]
     for rule in comparisons:
-        columns += [rule.replace("_", " "), "lift"]
+        columns += [
+            Column(rule.replace("_", " "), SPREAD),
+            Column(f"{rule.replace('_', ' ')}: lift", PERCENT),
+        ]
     title = f"{first.base}: the same runs under every selection rule"
-    return Table(title, tuple(columns), tuple(rows), 1, tuple(reasons))
+    return Table(title, f"rules-{slug}", tuple(columns), tuple(rows), tuple(reasons))
 
 
-def per_task_table(comparison: Comparison) -> Table:
-    """Chance and acc_norm of the main lines for every task, and the task mean last."""
+def variants_table(comparison: Comparison, bootstrap: Bootstrap | None, slug: str) -> Table | None:
+    """Main lines of methods that come with several modules, ranks or widths; None when none does."""
+    lines = [
+        line
+        for line in comparison.main
+        if sum(other.cell.method == line.cell.method for other in comparison.main) > 1
+    ]
+    if not lines:
+        return None
+    rows = tuple(
+        (
+            line.cell.variant.label,
+            line.cell.variant.modules,
+            line.cell.variant.rank,
+            line.cost.trained_params,
+            line.acc,
+            line.lift,
+            lift_interval(line, comparison, bootstrap),
+            line.log_loss,
+            line.cost.train_flops,
+        )
+        for line in lines
+    )
+    columns = (
+        Column("method", WORD),
+        Column("modules", WORD),
+        Column("rank", COUNT),
+        Column("trained parameters", COUNT),
+        Column("acc_norm", SPREAD),
+        Column("recovered lift", PERCENT),
+        Column("95 % interval", PERCENT_RANGE),
+        Column("log-loss", SPREAD),
+        Column("training FLOPs", Kind(lambda value: f"{value:.2e}")),
+    )
+    return Table(f"{comparison.base}: modules, ranks and widths", f"variants-{slug}", columns, rows)
+
+
+def per_task_table(comparison: Comparison, slug: str) -> Table:
+    """Chance, the majority answer's rate and acc_norm of the main lines for every task; the task mean last.
+
+    The majority answer's rate is null for tasks whose questions have answers of their own.
+    """
     lines = comparison.main
     tasks = sorted({task for line in lines for task in line.per_task})
-    rows = []
-    for task in tasks:
-        cells = [format_spread(line.per_task[task]) if task in line.per_task else DASH for line in lines]
-        chance = format_number(comparison.chance.get(task))
-        rows.append((task, chance, *cells))
+    rows: list[tuple[object, ...]] = [
+        (
+            task,
+            comparison.chance.get(task),
+            comparison.majority.get(task),
+            *(line.per_task.get(task) for line in lines),
+        )
+        for task in tasks
+    ]
     if tasks:
         chances = [comparison.chance[task] for task in tasks if task in comparison.chance]
         mean = sum(chances) / len(chances) if chances else None
-        rows.append(("task mean", format_number(mean), *(format_spread(line.acc) for line in lines)))
-    columns = ("task", "chance", *(_name(line.cell) for line in lines))
-    return Table(f"{comparison.base}: acc_norm by task", columns, tuple(rows))
-
-
-def curve_table(accuracy: CurveSet, log_loss: CurveSet | None) -> Table:
-    """Final-epoch accuracy and log-loss of every variant and size; `*` marks the star."""
-    losses = {
-        (curve.variant, size): point
-        for curve in (log_loss.curves if log_loss is not None else ())
-        for size, point in zip(curve.sizes, curve.points, strict=True)
-    }
-    rows = []
-    for curve in accuracy.curves:
-        for size, point, rolling in zip(curve.sizes, curve.points, curve.rolling, strict=True):
-            loss = losses[curve.variant, size] if (curve.variant, size) in losses else Spread(None, None, 0)
-            star = " *" if size == curve.star else ""
-            name = f"{curve.variant.label} {curve.variant.settings}"
-            rolled = format_number(rolling) + star
-            rows.append((name, str(size), format_spread(point), str(point.n), rolled, format_spread(loss)))
-    columns = ("method", "size", "acc_norm", "seeds", "rolling mean", "log-loss")
-    title = f"{accuracy.base}: data efficiency, final epoch (* first reaches the per-task LoRA's peak)"
-    return Table(title, columns, tuple(rows))
-
-
-def cost_table(comparisons: Sequence[Comparison]) -> Table:
-    """Mean cost of one run of every main line."""
-    rows = []
-    for comparison in comparisons:
-        for line in comparison.main:
-            cost = line.cost
-            if line.cell.method == "base":
-                continue
-            rows.append(
-                (
-                    comparison.base,
-                    _name(line.cell),
-                    format_count(line.cell.size),
-                    format_count(cost.trained_params),
-                    format_count(cost.train_tokens),
-                    DASH if cost.train_flops is None else f"{cost.train_flops:.2e}",
-                    DASH if cost.wall_s is None else f"{cost.wall_s:,.1f}",
-                )
-            )
+        rows.append(("task mean", mean, None, *(line.acc for line in lines)))
     columns = (
-        "base",
-        "method",
-        "size",
-        "trained parameters",
-        "training tokens",
-        "training FLOPs",
-        "training s",
+        Column("task", WORD),
+        Column("chance", NUMBER),
+        Column("majority", NUMBER),
+        *(Column(name_of(line.cell), SPREAD) for line in lines),
     )
-    return Table("Cost of one run (mean over seeds)", columns, tuple(rows), 2)
+    return Table(f"{comparison.base}: acc_norm by task", f"tasks-{slug}", columns, tuple(rows))
+
+
+def comparisons_table(comparison: Comparison, bootstrap: Bootstrap | None, slug: str) -> Table | None:
+    """The difference of every two main lines, paired, with its interval; None without a bootstrap."""
+    if bootstrap is None:
+        return None
+    rows: list[tuple[object, ...]] = []
+    for first, second in comparable_pairs(comparison, bootstrap):
+        difference = bootstrap.difference(first.cell, second.cell)
+        seeds = len(bootstrap.shared_seeds(first.cell, second.cell))
+        verdict = "distinguishable" if difference.excludes_zero else "not distinguishable"
+        rows.append(
+            (name_of(first.cell), name_of(second.cell), verdict, difference.value, difference, seeds or None)
+        )
+    columns = (
+        Column("method", WORD),
+        Column("against", WORD),
+        Column("verdict", WORD),
+        Column("difference (points)", POINTS),
+        Column("95 % interval", POINTS_RANGE),
+        Column("shared seeds", COUNT),
+    )
+    title = f"{comparison.base}: every two methods and variants"
+    return Table(title, f"comparisons-{slug}", columns, tuple(rows))
 
 
 def sources_table(summaries: Sequence[Summary]) -> Table:
@@ -134,103 +227,89 @@ def sources_table(summaries: Sequence[Summary]) -> Table:
             line.cell.base,
             " + ".join(line.cell.variant.sources or ()),
             line.cell.variant.settings,
-            format_count(line.cell.size),
-            format_spread(line.acc),
-            str(line.acc.n),
-            format_spread(line.log_loss),
+            line.cell.size,
+            line.acc,
+            line.acc.n,
+            line.log_loss,
         )
         for line in summaries
     )
-    columns = ("base", "trained on", "adapter", "size", "acc_norm", "seeds", "log-loss")
-    return Table("Joint training on its own source bases", columns, rows, 3)
-
-
-def format_number(value: float | None) -> str:
-    """Three decimals, or a dash."""
-    return DASH if value is None else f"{value:.3f}"
-
-
-def format_spread(value: Spread) -> str:
-    """`0.765 ± 0.003`; without std when there is one seed."""
-    if value.mean is None:
-        return DASH
-    return f"{value.mean:.3f}" if value.std is None else f"{value.mean:.3f} \u00b1 {value.std:.3f}"
-
-
-def format_percent(value: Quantity) -> str:
-    """`97.7 %`, or a dash."""
-    return DASH if value.value is None else f"{100 * value.value:.1f} %".replace("-", "\u2212")
-
-
-def format_count(value: int | None) -> str:
-    """`17,483,776`, or a dash."""
-    return DASH if value is None else f"{value:,}"
-
-
-def _main_row(
-    line: Summary, comparison: Comparison, bootstrap: Bootstrap | None, many_sources: bool
-) -> tuple[str, ...]:
-    name = line.cell.variant.label
-    if many_sources and line.cell.variant.sources:
-        name += f" from {' + '.join(line.cell.variant.sources)}"
-    return (
-        name,
-        line.cell.variant.settings or DASH,
-        DASH if line.cell.size is None else str(line.cell.size),
-        format_spread(line.acc),
-        DASH if _has_no_seed(line) else str(line.acc.n),
-        format_percent(line.lift),
-        lift_interval(line, comparison, bootstrap),
-        format_percent(line.retention),
-        format_spread(line.log_loss),
+    columns = (
+        Column("base", WORD),
+        Column("trained on", WORD),
+        Column("adapter", WORD),
+        Column("size", COUNT),
+        Column("acc_norm", SPREAD),
+        Column("seeds", COUNT),
+        Column("log-loss", SPREAD),
     )
+    return Table("Joint training on its own source bases", "sources", columns, rows)
 
 
-def lift_interval(line: Summary, comparison: Comparison, bootstrap: Bootstrap | None) -> str:
-    """`92 to 104 %`, or a dash where lift or its interval is undefined."""
+def lift_interval(line: Summary, comparison: Comparison, bootstrap: Bootstrap | None) -> Interval | None:
+    """The interval of a line's lift; None where lift or its interval is undefined."""
     floor, ceiling = comparison.floor, comparison.ceiling
     if bootstrap is None or line.lift.value is None or floor is None or ceiling is None:
-        return DASH
+        return None
     if not bootstrap.can_compare(line.cell, floor.cell, ceiling.cell):
-        return DASH
+        return None
     interval = bootstrap.lift(line.cell, floor.cell, ceiling.cell)
-    if interval.low is None or interval.high is None:
-        return DASH
-    return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %".replace("-", "\u2212")
+    return interval if interval.low is not None else None
 
 
-def _name(cell: Cell) -> str:
+def name_of(cell: Cell) -> str:
+    """`PorTAL q,v r8`."""
     settings = cell.variant.settings
     return f"{cell.variant.label} {settings}" if settings else cell.variant.label
+
+
+def has_no_seed(line: Summary) -> bool:
+    """The frozen base and the zero update: nothing in them is drawn."""
+    return line.cell.method == "base" or set(line.seeds) == {None}
+
+
+def _paper_fields(methods: Iterable[str], accuracy: Mapping[str, Spread]) -> list[object]:
+    base, lora = accuracy.get("base"), accuracy.get("lora")
+    fields: list[object] = []
+    for method in methods:
+        own = accuracy.get(method)
+        fields.append(own)
+        if method in ("base", "lora"):
+            continue
+        mean, floor, ceiling = (None if each is None else each.mean for each in (own, base, lora))
+        fields += [recovered_lift(mean, floor, ceiling), retention_of(mean, ceiling)]
+    return fields
+
+
+def _published_methods(base: str, shown: Sequence[str]) -> list[str]:
+    published = PUBLISHED.get(base)
+    return [] if published is None else [method for method in published.accuracy if method not in shown]
 
 
 def _unexplained(line: Summary) -> bool:
     return line.acc.mean is not None and line.lift.value is None and line.cell.method not in ("base", "lora")
 
 
-def _short_of_seeds(lines: Sequence[Summary]) -> list[str]:
-    most = max((line.acc.n for line in lines), default=0)
-    return [
-        f"{_name(line.cell)}: {line.acc.n} of {most} seeds"
-        for line in lines
-        if not _has_no_seed(line) and 0 < line.acc.n < most
-    ]
+def _planned_seeds(line: Summary, lines: Sequence[Summary], info: StudyInfo) -> int:
+    """How many seeds the line was to have: as many as the other lines, and those known to be absent."""
+    absent = {run.seed for run in info.absent if run.is_in(line.cell)} - set(line.seeds)
+    most = max((other.acc.n for other in lines if not has_no_seed(other)), default=0)
+    return max(most, line.acc.n + len(absent))
 
 
 def _absent_lines(comparison: Comparison, info: StudyInfo) -> list[AbsentRun]:
-    """One planned run for every method that has no line on this base."""
-    shown = {summary.cell.method for summary in comparison.summaries}
-    absent: dict[str, AbsentRun] = {}
-    for run in (*info.failed, *info.missing):
-        if run.base == comparison.base and run.method is not None and run.method not in shown:
-            absent.setdefault(run.method, run)
-    if "base" not in shown:
-        absent.setdefault("base", AbsentRun(method="base", base=comparison.base))
-    if "lora" not in shown:
-        absent.setdefault("lora", AbsentRun(method="lora", base=comparison.base))
-    return list(absent.values())
-
-
-def _has_no_seed(line: Summary) -> bool:
-    """The frozen base and the zero update: nothing in them is drawn."""
-    return line.cell.method == "base" or set(line.seeds) == {None}
+    """One planned run, of the largest size, for every variant that has no line on this base."""
+    shown = {summary.cell.variant for summary in comparison.summaries}
+    methods = {variant.method for variant in shown}
+    absent: dict[Variant, AbsentRun] = {}
+    for run in sorted(info.absent, key=lambda run: -(run.size or 0)):
+        if run.base == comparison.base and run.method not in (None, "source"):
+            known = run.variant in shown or (run.label is None and run.method in methods)
+            if not known:
+                absent.setdefault(run.variant, run)
+    methods |= {variant.method for variant in absent}
+    for method in ("base", "lora"):
+        if method not in methods:
+            run = AbsentRun(method=method, base=comparison.base)
+            absent[run.variant] = run
+    return sorted(absent.values(), key=lambda run: run.variant.sort_key())

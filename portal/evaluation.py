@@ -43,6 +43,7 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "eval_set": eval_set_hash(item.row for item in scored),
         "num_examples": summary.num_examples,
         "chance": summary.chance,
+        "majority": summary.majority,
         "acc": summary.acc,
         "acc_norm": summary.acc_norm["chars"],
         "acc_norm_unit": "chars",

@@ -7,13 +7,14 @@ token. A value that has no meaning for a row is null, never 0.
 """
 
 import io
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portal.folder import Folder, write_bytes_atomic
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
 """What a choice's log-likelihood is divided by for acc_norm, and the column of predictions that holds it."""
 TASK_FILE = "task file"
@@ -40,6 +41,10 @@ RESULTS = pa.schema(
         ("eval_set", pa.string()),  # sha256 over the scored rows of this task and split
         ("num_examples", pa.int32()),
         ("chance", pa.float64()),  # mean of 1 / number of choices
+        (
+            "majority",
+            pa.float64(),
+        ),  # share of the answer that is right most often; null: choices differ by row
         ("acc", pa.float64()),
         ("acc_norm", pa.float64()),
         ("acc_norm_unit", pa.string()),  # of UNITS: what acc_norm divides by
@@ -85,21 +90,34 @@ def write_table(table: pa.Table, path: Folder) -> None:
     write_bytes_atomic(path, buffer.getvalue())
 
 
-def read_table(path: Folder, schema: pa.Schema) -> pa.Table:
-    """The table at `path`, checked against `schema`.
+def read_table(
+    path: Folder,
+    schema: pa.Schema,
+    *,
+    columns: Sequence[str] | None = None,
+    filters: Sequence[tuple[str, str, str]] | None = None,
+) -> pa.Table:
+    """The table at `path`, checked against `schema`; some `columns` of the rows that pass `filters`.
 
     Raises ValueError when the file is missing, is not Parquet, or was written by another schema version.
     """
     try:
-        table = pq.read_table(io.BytesIO(path.read_bytes()))
+        content = path.read_bytes()
+        _check_schema(path, pq.read_schema(io.BytesIO(content)), schema)
+        return pq.read_table(io.BytesIO(content), columns=columns, filters=filters)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such result table; `portal sweep collect` writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: not a readable Parquet file ({error})") from None
-    version = (table.schema.metadata or {}).get(b"portal_schema_version")
+
+
+def _check_schema(path: Folder, stored: pa.Schema, schema: pa.Schema) -> None:
+    version = (stored.metadata or {}).get(b"portal_schema_version")
     if version != schema.metadata[b"portal_schema_version"]:
         found = version.decode() if version else "none"
-        raise ValueError(f"{path}: schema version {found}, this version of portal reads {SCHEMA_VERSION}")
-    if not table.schema.equals(schema):
+        raise ValueError(
+            f"{path}: schema version {found}, this version of portal reads {SCHEMA_VERSION}; report the "
+            "study with the version that made it, or run it again"
+        )
+    if not stored.equals(schema):
         raise ValueError(f"{path}: columns differ from schema version {SCHEMA_VERSION}")
-    return table

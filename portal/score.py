@@ -1,6 +1,7 @@
 """Packed scoring of choices: one row a document (packed.py), exact, finite or an error."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,10 +52,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class Summary:
-    """Metrics of one task: accuracies in 0..1 (normalised ones by unit), log-loss in nats per gold token."""
+    """Metrics of one task: accuracies in 0..1 (normalised ones by unit), log-loss in nats per gold token.
+
+    `majority` is the accuracy of the answer that is right most often, None unless all rows offer the same.
+    """
 
     num_examples: int
     chance: float
+    majority: float | None
     acc: float
     acc_norm: dict[str, float]
     log_loss: float
@@ -123,6 +128,7 @@ def summarise(scored: Sequence[Scored]) -> Summary:
     return Summary(
         num_examples=count,
         chance=sum(1 / len(item.row.choices) for item in scored) / count,
+        majority=majority_rate([item.row for item in scored]),
         acc=sum(item.raw_choice == item.row.gold for item in scored) / count,
         acc_norm={
             unit: sum(item.norm_choice(unit) == item.row.gold for item in scored) / count for unit in UNITS
@@ -131,6 +137,14 @@ def summarise(scored: Sequence[Scored]) -> Summary:
         gold_tokens=gold_tokens,
         ties=sum(item.is_tied for item in scored),
     )
+
+
+def majority_rate(rows: Sequence[Row]) -> float | None:
+    """The share of rows with the commonest gold answer; None unless all rows offer the same answers."""
+    if len({frozenset(row.choices) for row in rows}) != 1:
+        return None
+    golds = Counter(row.choices[row.gold] for row in rows)
+    return max(golds.values()) / len(rows)
 
 
 def _choice_scores(token_scores: Sequence[float], batches: Sequence[PackedBatch]) -> list[tuple[float, ...]]:

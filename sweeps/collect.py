@@ -9,15 +9,15 @@ from portal.config import RunConfig
 from portal.folder import Folder
 from portal.results import PREDICTIONS, RESULTS, read_table, write_table
 from sweeps.lease import has_live_driver
+from sweeps.roster import Roster
 from sweeps.store import Store
-from sweeps.study import Study
 
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 _RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
 _PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
 
 
-def status(study: Study, out: Folder) -> dict[str, int]:
+def status(study: Roster, out: Folder) -> dict[str, int]:
     """Counts of the study's runs: total, done, running, failed, and missing for the rest."""
     store = Store(out)
     done = {key for key in study.by_key if store.is_done(key)}
@@ -33,7 +33,7 @@ def status(study: Study, out: Folder) -> dict[str, int]:
     }
 
 
-def collect(study: Study, out: Folder) -> Folder:
+def collect(study: Roster, out: Folder) -> Folder:
     """The folder with the study's result and prediction tables, freshly written from its finished runs.
 
     Rows are sorted, so that the same runs give the same tables however they came about.

@@ -15,6 +15,7 @@ from sweeps.lane_job import LaneJob, Start
 from sweeps.lane_log import lane_log
 from sweeps.lease import read_holder
 from sweeps.ray_session import RaySession
+from sweeps.run_feed import RunFeed
 from sweeps.store import Store
 from sweeps.study_file import WorkersPerPack
 from sweeps.worker import POLL_S, run_lane
@@ -96,8 +97,15 @@ def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
     return "plain" if lane_s is not None and lane_s < WORTH_TRAIN_S else "train"
 
 
-def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySession, scratch: Folder) -> None:
-    """Run all lanes and wait for them. One that dies frees its pack, or gives it up."""
+def run_lanes(
+    jobs: Sequence[LaneJob],
+    *,
+    executor: Executor,
+    session: RaySession,
+    scratch: Folder,
+    feed: RunFeed,
+) -> None:
+    """Run all lanes and wait for them, polling `feed`. One that dies frees its pack, or gives it up."""
     from ray import tune
 
     storage = str(scratch.resolve())  # trials run in a folder of their own
@@ -123,7 +131,7 @@ def run_lanes(jobs: Sequence[LaneJob], *, executor: Executor, session: RaySessio
             storage_path=storage,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_release_callback(jobs)],
+            callbacks=[_release_callback(jobs), _feed_callback(feed)],
         ),
     )
     try:
@@ -242,6 +250,25 @@ def _release_callback(jobs: Sequence[LaneJob]) -> Any:
                 Store(open_folder(job.out)).note_team(job.token, job.lane, "teams ended")
 
     return ReleaseLostPacks()
+
+
+def _feed_callback(feed: RunFeed) -> Any:
+    from ray import tune
+
+    class TellTrackers(tune.Callback):
+        """Lets the feed look at the run folders each time that Tune has dealt with an event."""
+
+        def __init__(self, feed: RunFeed | None = None) -> None:
+            self._feed = feed
+
+        def __reduce__(self) -> tuple[Any, ...]:  # Tune writes its callbacks to disk: nothing of the feed is
+            return type(self), ()
+
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            if self._feed is not None:
+                self._feed.poll()
+
+    return TellTrackers(feed)
 
 
 def release_lane(job: LaneJob) -> None:

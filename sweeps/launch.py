@@ -23,6 +23,8 @@ from sweeps.plan import Plan, PlannedPack, plan_study
 from sweeps.prepare import prepare_rows
 from sweeps.progress import ProgressLine
 from sweeps.ray_session import RaySession, ray_session, termination_interrupts
+from sweeps.roster import record_roster
+from sweeps.run_feed import RunFeed
 from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.worker import run_lane
@@ -39,6 +41,7 @@ def run_study(
     console: Console,
     threads: int = 1,
     wait: bool = False,
+    trackers: Sequence[str] = (),
 ) -> Outcome:
     """Finish what is missing of the study in `out` and say how it ended.
 
@@ -55,6 +58,7 @@ def run_study(
         )
     plan = plan_study(study, out)
     store = Store(out)
+    feed = RunFeed(out, study.roster, trackers, console)
     cause = "its worker ended before it did"
     if any(run.source not in plan.failed for run in plan.missing):
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
@@ -62,19 +66,22 @@ def run_study(
                 plan = plan_study(study, out)
             store.clear_session_files()
             store.forget_lost(study.by_key)
-            for run in study.runs:
-                store.write_run(run)
+            record_roster(out, study.roster)
             try:
                 if executor == "local":
-                    _run_here(study, store, lease.token, console, threads)
+                    _run_here(study, store, lease.token, console, threads, feed)
                 else:
                     with ray_session(out, console) as whole:
                         session = whole.shared(study.settings.gpus_per_worker)
-                        errors = _run_rounds(study, store, lease.token, executor, session, console)
+                        errors = _run_rounds(study, store, lease.token, executor, session, console, feed)
                         cause = "; ".join([cause, *errors])
             finally:
                 if read_holder(out).get("token") == lease.token:  # else they are another driver's
                     store.clear_session_files()
+                    feed.close()
+    elif trackers:
+        with acquire(out, waiting=console.print if wait else None):
+            feed.close()
     return outcome_of(
         study,
         store,
@@ -86,7 +93,13 @@ def run_study(
 
 
 def _run_rounds(
-    study: Study, store: Store, token: str, executor: Executor, session: RaySession, console: Console
+    study: Study,
+    store: Store,
+    token: str,
+    executor: Executor,
+    session: RaySession,
+    console: Console,
+    feed: RunFeed,
 ) -> list[str]:
     """Lanes until nothing is left that can be done, a round more when workers were lost.
 
@@ -105,6 +118,7 @@ def _run_rounds(
                 executor=executor,
                 session=session,
                 scratch=store.out / "scratch" / token,
+                feed=feed,
             )
             store.forget_teams(token)
             errors = [error for lane in range(layout.count) if (error := store.lane_error(lane))]
@@ -137,14 +151,14 @@ def _plan_lanes(
     return plan, layout
 
 
-def _run_here(study: Study, store: Store, token: str, console: Console, threads: int) -> None:
+def _run_here(study: Study, store: Store, token: str, console: Console, threads: int, feed: RunFeed) -> None:
     """One lane in this process, on the CPU and without Ray."""
     rows = _prepare(study, store, console)
     plan, _ = _plan_lanes(study, store, (1,), find_device("cpu"))
     with ProgressLine(plan, store, console):
         (job,) = _lane_jobs(plan, store, token, Layout(0, 1, 1, 0), rows, "cpu")
         with lane_log(store.log_path(job.lane)):
-            run_lane(replace(job, threads=threads), lambda finished: None)
+            run_lane(replace(job, threads=threads), lambda finished: feed.poll())
 
 
 def _prepare(study: Study, store: Store, console: Console) -> dict[str, Folder]:

@@ -122,6 +122,11 @@ class Store:
             raise ValueError(f"{self.run_folder(key) / RUN}: holds the config of run {run.key}")
         return run
 
+    def provenance(self, key: str) -> dict[str, Any]:
+        """What code started the run: `versions` by package, and `git`, None outside a checkout."""
+        content = _read_json(self.run_folder(key) / RUN) or {}
+        return {"versions": content.get("versions", {}), "git": content.get("git")}
+
     def check_weights(self, base: BaseRef, digest: str) -> None:
         """Record the digest of a base's weights, or compare it with the record: ValueError if they differ."""
         path, recorded = self._weights_record(base), self.recorded_weights(base)

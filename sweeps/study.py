@@ -29,6 +29,7 @@ from portal.recipes import RECIPES, Recipe
 from portal.suites import Suite, examples_hash, open_suite
 from portal.tasks.task_file import is_task_file
 from portal.yaml_file import read_yaml
+from sweeps.roster import Roster
 from sweeps.study_file import (
     MethodSettings,
     Override,
@@ -62,6 +63,11 @@ class Study:
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
         return {run.key: run for run in self.runs}
+
+    @property
+    def roster(self) -> Roster:
+        """What an output folder remembers of the study."""
+        return Roster(self.name, self.runs, self.labels, self.settings.gpus_per_worker)
 
     @property
     def bases(self) -> tuple[str, ...]:

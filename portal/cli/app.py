@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from portal.cli import catalogue, clusters, doctor, evaluate, export, search, studies, training
+from portal.cli import catalogue, clusters, doctor, evaluate, export, reports, search, studies, training
 
 EXIT_MISTAKE = 2
 EXIT_FAILED = 3
@@ -27,7 +27,7 @@ app = typer.Typer(
 app.command()(studies.demo)
 app.add_typer(search.sweep, name="sweep")
 app.add_typer(clusters.cluster, name="cluster")
-app.command()(studies.report)
+app.command()(reports.report)
 app.command()(training.train)
 app.command()(training.port)
 app.command()(export.export)

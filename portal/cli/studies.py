@@ -1,10 +1,11 @@
-"""Studies from the command line: `portal demo`, `portal sweep plan|run|status|collect`, `portal report`."""
+"""Studies from the command line: `portal demo`, `portal sweep plan|run|status|collect`."""
 
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from portal.folder import Folder
     from sweeps.outcome import Outcome
     from sweeps.study import Study
-
-INFO_FILE = "study.json"
-"""Beside the result tables: what the report says about a study that the tables do not."""
-
-COLLECTED_FILE = "collected.json"
-"""Beside them too, written last: which runs they hold."""
 
 sweep = typer.Typer(help="A study: plan it, run it, look at it, collect its tables.", rich_markup_mode=None)
 
@@ -42,6 +37,14 @@ Executor = Annotated[
     ),
 ]
 
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        help="Log every run there too, epoch by epoch: tensorboard, mlflow, wandb or trackio; may be "
+        "repeated. A launch again logs what is missing.",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another driver of this folder to end.")]
 
 
@@ -53,15 +56,17 @@ def demo(
 ) -> None:
     """Run the demo study on the embedded bases, write its report, print its table."""
     from analysis.terminal import summary_table
+    from portal.cli.reports import read_info, write_one
+    from sweeps.collection import gather
     from sweeps.study import load_study
 
     started = time.monotonic()
     study = load_study("demo")
     outcome = _run(study, out, executor)
     if outcome.done:
-        _collect(study, out)
-        page = _write_report(out, out / "report")
-        typer.echo(summary_table(out / "results", info=_read_info(out / "results")))
+        results = gather(study.roster, out)
+        page = write_one(results, out / "report")
+        typer.echo(summary_table(out / "results", info=read_info(results)))
         typer.echo(f"\n{outcome.done} of {outcome.total} runs in {time.monotonic() - started:.0f} s")
         typer.echo(f"report: {page}")
     _finish(outcome)
@@ -137,20 +142,34 @@ def plan(
 
 @sweep.command()
 def run(
-    study: StudyName, out: Out = None, executor: Executor = "auto", wait: Wait = False, as_json: Json = False
+    study: StudyName,
+    out: Out = None,
+    executor: Executor = "auto",
+    wait: Wait = False,
+    tracker: Trackers = None,
+    as_json: Json = False,
 ) -> None:
     """Do what is missing of a study; collects its tables when something was."""
     loaded = _load(study)
-    complete(loaded, find_folder(loaded, out), executor, as_json=as_json, wait=wait)
+    folder = find_folder(loaded, out)
+    complete(loaded, folder, executor, as_json=as_json, wait=wait, trackers=tracker or ())
 
 
 def complete(
-    loaded: "Study", folder: "Folder", executor: ExecutorName, *, as_json: bool, wait: bool = False
+    loaded: "Study",
+    folder: "Folder",
+    executor: ExecutorName,
+    *,
+    as_json: bool,
+    wait: bool = False,
+    trackers: Sequence[str] = (),
 ) -> None:
     """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
-    outcome = _run(loaded, folder, executor, wait=wait)
-    if outcome.done and _is_stale(loaded, folder):
-        _collect(loaded, folder)
+    from sweeps.collection import gather, is_stale
+
+    outcome = _run(loaded, folder, executor, wait=wait, trackers=trackers)
+    if outcome.done and is_stale(loaded.roster, folder):
+        gather(loaded.roster, folder)
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
         counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
@@ -165,17 +184,18 @@ def complete(
 def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Count a study's runs: total, done, running, failed, missing."""
     from sweeps.collect import status as count_runs
+    from sweeps.collection import failed_runs
 
     loaded = _load(study)
     folder = find_folder(loaded, out)
-    counts = count_runs(loaded, folder)
+    counts = count_runs(loaded.roster, folder)
     if as_json:
         typer.echo(json.dumps(counts))
         return
     typer.echo(
         f"study {loaded.name} in {folder}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
     )
-    for failure in _failed_runs(loaded, folder):
+    for failure in failed_runs(loaded.roster, folder):
         typer.echo(
             f"  failed: {failure['name']} ({failure['run']}): {failure['cause']}; log: {failure['log']}"
         )
@@ -185,28 +205,16 @@ def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
 def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Write results.parquet and predictions.parquet from the finished runs."""
     from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
+    from sweeps.collection import gather
 
     loaded = _load(study)
-    results = _collect(loaded, find_folder(loaded, out))
+    results = gather(loaded.roster, find_folder(loaded, out))
     paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
     if as_json:
         typer.echo(json.dumps(paths))
         return
     for path in paths.values():
         typer.echo(path)
-
-
-def report(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="The output folder of a study, or its URL.")],
-    out: Annotated[Path | None, typer.Option(help="Where the report goes; default: DIR/report.")] = None,
-) -> None:
-    """Write tables, figures and one page from a study's collected tables."""
-    from portal.folder import open_folder
-
-    place = open_folder(folder)
-    if out is None and not isinstance(place, Path):
-        raise ValueError(f"{folder}: a report is written to a folder of this machine; name it by --out")
-    typer.echo(f"report: {_write_report(place, out or Path(folder) / 'report')}")
 
 
 def _size(num_bytes: float) -> str:
@@ -226,11 +234,26 @@ def find_folder(study: "Study", out: str | None) -> "Folder":
     return open_folder(out or f"portal-{study.name}")
 
 
-def _run(study: "Study", out: "Folder", executor: ExecutorName, *, wait: bool = False) -> "Outcome":
+def _run(
+    study: "Study",
+    out: "Folder",
+    executor: ExecutorName,
+    *,
+    wait: bool = False,
+    trackers: Sequence[str] = (),
+) -> "Outcome":
     from sweeps.launch import run_study
 
     threads = len(os.sched_getaffinity(0)) if executor == "local" else 1
-    return run_study(study, out, executor=executor, console=progress_console(), threads=threads, wait=wait)
+    return run_study(
+        study,
+        out,
+        executor=executor,
+        console=progress_console(),
+        threads=threads,
+        wait=wait,
+        trackers=trackers,
+    )
 
 
 def progress_console() -> "Console":
@@ -238,117 +261,6 @@ def progress_console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def _collect(study: "Study", out: "Folder") -> "Folder":
-    """The folder of the freshly collected tables, with what the report needs to know beside them."""
-    from portal.folder import local_place, only_one, write_json_atomic
-    from sweeps.collect import collect as collect_tables
-    from sweeps.store import check_writable
-
-    check_writable(out)
-    with only_one(local_place(out) / ".collect.lock"):
-        results = collect_tables(study, out)
-        write_json_atomic(results / INFO_FILE, _describe(study, out))
-        write_json_atomic(results / COLLECTED_FILE, _done_runs(study, out))
-    return results
-
-
-def _is_stale(study: "Study", out: "Folder") -> bool:
-    """Whether the collected tables are of another study, or of other runs than are done now."""
-    path = out / "results" / COLLECTED_FILE
-    return not path.is_file() or json.loads(path.read_bytes()) != _done_runs(study, out)
-
-
-def _done_runs(study: "Study", out: "Folder") -> dict[str, Any]:
-    from sweeps.store import Store
-
-    store = Store(out)
-    return {"study": study.name, "runs": sorted(run.key for run in study.runs if store.is_done(run.key))}
-
-
-def _describe(study: "Study", out: "Folder") -> dict[str, Any]:
-    from portal import __version__
-    from portal.known_bases import weights_note
-    from sweeps.collect import status as count_runs
-    from sweeps.provenance import git_state
-    from sweeps.store import Store
-
-    store = Store(out)
-    absent = [run for run in study.runs if not store.is_done(run.key)]
-    failed = {failure["run"]: failure for failure in _failed_runs(study, out)}
-    described = [
-        {
-            "run": run.key,
-            "method": run.method,
-            "base": "+".join(ref.name for ref in run.bases),
-            "size": run.data.size if run.train else None,
-            "seed": run.seed,
-            "cause": failed.get(run.key, {}).get("cause"),
-            "log": failed.get(run.key, {}).get("log"),
-        }
-        for run in absent
-    ]
-    facts = {
-        "study": study.name,
-        "tasks": ", ".join(study.tasks),
-        "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
-        "seeds": ", ".join(str(seed) for seed in study.settings.seeds),
-        "runs": ", ".join(f"{count} {name}" for name, count in count_runs(study, out).items()),
-        "data": study.runs[0].data.data_hash[:12],
-        "portal": __version__,
-        "commit": _commit(git_state()),
-    }
-    notes = {name: weights_note(name) for name in study.bases}
-    return {
-        "facts": facts,
-        "notes": [f"{name}: {note}." for name, note in notes.items() if note is not None],
-        "failed": [run for run in described if run["run"] in failed],
-        "missing": [run for run in described if run["run"] not in failed],
-    }
-
-
-def _commit(state: dict[str, Any] | None) -> str:
-    """The commit of the code for people; an installed package has none."""
-    if state is None:
-        return "an installed package"
-    return state["commit"][:12] + (" with changes" if state["modified"] else "")
-
-
-def _failed_runs(study: "Study", out: "Folder") -> list[dict[str, str]]:
-    from sweeps.store import Store
-
-    store = Store(out)
-    failed = []
-    for run in study.runs:
-        failure = None if store.is_done(run.key) else store.failure(run.key)
-        if failure is not None:
-            failed.append(
-                {"run": run.key, "name": run.describe(), "cause": failure["cause"], "log": failure["log"]}
-            )
-    return failed
-
-
-def _write_report(folder: "Folder", out: Path) -> Path:
-    from analysis.report import write_report
-    from portal.folder import fetched
-
-    info = _read_info(folder / "results")
-    study = info.get("facts", {}).get("study", folder.name)
-    with fetched(folder / "results") as results:
-        return write_report(results, out, title=f"PorTAL: {study}", info=info)
-
-
-def _read_info(results: "Folder") -> dict[str, Any]:
-    path = results / INFO_FILE
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: not readable as JSON ({error}); `portal sweep collect` writes it anew"
-        ) from None
 
 
 def _finish(outcome: "Outcome") -> None:

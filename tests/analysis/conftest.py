@@ -18,7 +18,8 @@ def row(**values: object) -> dict:
     plain = {
         "run": "r0", "study": "synthetic", "method": "base", "sources": None, "base": "big",
         "base_revision": "1", "modules": None, "rank": None, "size": None, "seed": None, "task": "capital",
-        "epoch": 0, "split": "test", "prompt_set": "plain", "num_examples": 100, "chance": 0.25, "acc": 0.5,
+        "epoch": 0, "split": "test", "prompt_set": "plain", "num_examples": 100, "chance": 0.25,
+        "majority": None, "acc": 0.5,
         "acc_norm": 0.5, "acc_norm_unit": "chars", "log_loss": 1.0, "gold_tokens": 100, "train_tokens": None,
         "train_flops": None, "trained_params": None, "wall_s": None, "device": "cpu",
     }  # fmt: skip
@@ -72,15 +73,17 @@ class StudyBuilder:
         difficulty = np.random.default_rng(sum(map(ord, task + split))).random(self.num_examples)
         right = difficulty + generator.normal(0, 0.05, self.num_examples) < rate
         trains = method != "base"
+        work = epoch * (size or 0)
         self.rows.append(
             row(
                 run=key, method=method, base=base, seed=seed, size=size, task=task, epoch=epoch, split=split,
                 modules="q,v" if trains else None, rank=8 if trains else None,
                 sources=["small", "tiny"] if method in ("portal", "source") else None,
-                num_examples=self.num_examples, acc=float(right.mean()), acc_norm=float(right.mean()),
-                log_loss=2.0 - rate, train_tokens=1000 * epoch if trains else None,
-                train_flops=1e9 * epoch if trains else None, trained_params=5000 if trains else None,
-                wall_s=2.5 * epoch if trains else None, **values,
+                majority=0.525 if task == "yes-no" else None, num_examples=self.num_examples,
+                acc=float(right.mean()), acc_norm=float(right.mean()),
+                log_loss=2.0 - rate, train_tokens=125 * work if trains else None,
+                train_flops=1.25e8 * work if trains else None, trained_params=5000 if trains else None,
+                wall_s=0.3125 * work if trains else None, **values,
             )
         )  # fmt: skip
         if not self.with_predictions:

@@ -15,28 +15,18 @@ from analysis.aggregate import (
     spread,
     summarise_sources,
 )
+from analysis.published import PUBLISHED
 from analysis.runs import Variant, gather_runs
 from tests.analysis.conftest import StudyBuilder, row, to_table
 
-PUBLISHED = {
-    "qwen3-4b": {"base": (0.627, 0), "lora": (0.765, 0.003), "hypernet": (0.757, 0.003)},
-    "qwen3-8b": {
-        "base": (0.667, 0),
-        "lora": (0.795, 0.004),
-        "hypernet": (0.785, 0.002),
-        "cross_lora": (0.685, 0.001),
-        "portal": (0.792, 0.004),
-    },
-    "gemma-3-4b": {"base": (0.595, 0), "lora": (0.778, 0.004), "portal": (0.767, 0.004)},
-}
-"""METHOD's published means and sample stds over three seeds, by base and method."""
-
 
 def published_rows() -> list[dict]:
+    """Result rows of two tasks and three seeds with METHOD's published means and sample stds."""
     rows = []
-    for base, methods in PUBLISHED.items():
-        for method, (mean, std) in methods.items():
-            for seed, offset in [(None, 0)] if method == "base" else [(0, -std), (1, 0), (2, std)]:
+    for base, published in PUBLISHED.items():
+        for method, accuracy in published.accuracy.items():
+            mean, std = accuracy.known, accuracy.std or 0.0
+            for seed, offset in [(None, 0.0)] if method == "base" else [(0, -std), (1, 0.0), (2, std)]:
                 for task, shift in (("easy", 0.1), ("hard", -0.1)):
                     rows.append(
                         row(

@@ -69,3 +69,26 @@ def test_curves_read_the_final_epoch_and_join_the_main_run(demo_builder: StudyBu
     assert curves is not None
     assert curves.sizes == (8, 16, 32, 64, 128, 256)
     assert all(point.n == 3 for curve in curves.curves for point in curve.points)
+
+
+def test_a_curve_stands_along_its_costs_where_they_are_known_and_grow() -> None:
+    costs = {8: 10.0, 16: 20.0, 32: 40.0}
+
+    def build(**changed: float | None) -> CurveSet:
+        rows = [
+            row(
+                run=f"portal{size}", method="portal", size=size, seed=0, epoch=5, train_flops=cost,
+                wall_s=changed.get(str(size), cost),
+            )
+            for size, cost in costs.items()
+        ]  # fmt: skip
+        curves = build_curves(compare(gather_runs(to_table(rows)), "big", "final"), "acc")
+        assert curves is not None
+        return curves
+
+    assert build().curves[0].along("train_flops") == (10.0, 20.0, 40.0)
+    assert build().curves[0].along("size") == (8.0, 16.0, 32.0)
+    assert build().has_axis("wall_s")
+    for changed in ({"16": None}, {"16": 5.0}, {"8": 0.0}):
+        assert not build(**changed).has_axis("wall_s")
+        assert build(**changed).has_axis("train_flops")

@@ -8,26 +8,50 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis.aggregate import compare
-from analysis.correctness import TaskOutcomes, is_correct
-from analysis.intervals import Bootstrap, bootstrap_cells, count_seeds, describe_all, draw_outcomes
-from analysis.runs import Cell, Variant, gather_runs
-from portal.results import PREDICTIONS
+from analysis.answers import Answers, TaskAnswers
+from analysis.calibration import bootstrap_calibration_error
+from analysis.intervals import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
+from analysis.runs import Cell, Cost, Run, Study, Variant, gather_runs
+from analysis.sentences import count_seeds, describe_methods
 from tests.analysis.conftest import StudyBuilder
 
 FIRST = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
+THIRD = Cell("big", Variant("hypernet", "hypernet", "q,v", 8, None), 8)
 SECOND = Cell("big", Variant("lora", "lora", "q,v", 8, None), 8)
 
 
-def outcomes_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskOutcomes:
-    sizes = np.full(len(next(iter(right.values()))) // cluster_size, float(cluster_size))
-    return TaskOutcomes(
-        sizes, {key: values.reshape(-1, cluster_size).sum(axis=1) for key, values in right.items()}
-    )
+def answers_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskAnswers:
+    """Runs that answer so, three times in four sure of it."""
+    num_rows = len(next(iter(right.values())))
+    sure = np.full(num_rows, 0.75)
+    answers = {
+        key: Answers(values, values, sure, np.ones(num_rows), np.ones(num_rows))
+        for key, values in right.items()
+    }
+    return TaskAnswers(np.arange(num_rows) // cluster_size, answers)
 
 
-def bootstrap_of(outcomes: dict[str, TaskOutcomes], *, num_draws: int = 1000) -> Bootstrap:
-    draws, points = draw_outcomes(outcomes, num_draws=num_draws, seed=0)
-    return Bootstrap({FIRST: {0: "p"}, SECOND: {0: "l"}}, draws, points, 0)
+def chosen_of(members: dict[Cell, dict[int | None, str]]) -> Chosen:
+    runs = {
+        key: Run(key, cell, seed, Cost(None, None, None, None), "chars")
+        for cell, keys in members.items()
+        for seed, key in keys.items()
+    }
+    return Chosen(runs, {}, members)
+
+
+TWO = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}})
+
+
+def bootstrap_of(answers: dict[str, TaskAnswers], *, num_draws: int = 1000) -> Bootstrap:
+    return bootstrap_accuracy(TWO, answers, num_draws=num_draws)
+
+
+def bootstrap_cells(
+    study: Study, predictions: pa.Table, cells: list[Cell], *, rule: str, num_draws: int = 10_000
+) -> Bootstrap:
+    chosen = choose_runs(study, cells, rule)
+    return bootstrap_accuracy(chosen, chosen.answers(predictions), num_draws=num_draws)
 
 
 def test_intervals_cover_a_known_difference_at_about_their_level() -> None:
@@ -35,7 +59,7 @@ def test_intervals_cover_a_known_difference_at_about_their_level() -> None:
     covered = 0
     for _ in range(200):
         right = {"p": generator.random(300) < 0.6, "l": generator.random(300) < 0.7}
-        interval = bootstrap_of({"a": outcomes_of(right, 1)}, num_draws=400).difference(FIRST, SECOND)
+        interval = bootstrap_of({"a": answers_of(right, 1)}, num_draws=400).difference(FIRST, SECOND)
         assert interval.low is not None
         assert interval.high is not None
         covered += interval.low <= -0.1 <= interval.high
@@ -44,7 +68,7 @@ def test_intervals_cover_a_known_difference_at_about_their_level() -> None:
 
 def test_a_bootstrap_without_seed_noise_has_the_textbook_width() -> None:
     right = {"p": np.arange(400) % 2 == 0, "l": np.zeros(400, dtype=bool)}
-    interval = bootstrap_of({"a": outcomes_of(right, 1)}, num_draws=10_000).accuracy(FIRST)
+    interval = bootstrap_of({"a": answers_of(right, 1)}, num_draws=10_000).estimate(FIRST)
     assert interval.low is not None
     assert interval.high is not None
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 400), rel=0.05)
@@ -52,19 +76,19 @@ def test_a_bootstrap_without_seed_noise_has_the_textbook_width() -> None:
 
 def test_whole_clusters_of_equal_answers_widen_the_interval() -> None:
     right = {"p": np.repeat(np.arange(100) % 2 == 0, 4), "l": np.zeros(400, dtype=bool)}
-    alone = bootstrap_of({"a": outcomes_of(right, 1)}).accuracy(FIRST)
-    grouped = bootstrap_of({"a": outcomes_of(right, 4)}).accuracy(FIRST)
+    alone = bootstrap_of({"a": answers_of(right, 1)}).estimate(FIRST)
+    grouped = bootstrap_of({"a": answers_of(right, 4)}).estimate(FIRST)
     assert (grouped.high or 0) - (grouped.low or 0) > 1.5 * ((alone.high or 0) - (alone.low or 0))
 
 
 def test_two_methods_with_the_same_answers_differ_by_exactly_nothing() -> None:
     right = np.random.default_rng(0).random(200) < 0.5
-    interval = bootstrap_of({"a": outcomes_of({"p": right, "l": right}, 2)}).difference(FIRST, SECOND)
+    interval = bootstrap_of({"a": answers_of({"p": right, "l": right}, 2)}).difference(FIRST, SECOND)
     assert (interval.value, interval.low, interval.high) == (0, 0, 0)
 
 
 def test_the_same_seed_gives_the_same_draws() -> None:
-    outcomes = {"a": outcomes_of({"p": np.arange(50) < 20, "l": np.arange(50) < 30}, 1)}
+    outcomes = {"a": answers_of({"p": np.arange(50) < 20, "l": np.arange(50) < 30}, 1)}
     first, second = bootstrap_of(outcomes), bootstrap_of(outcomes)
     np.testing.assert_array_equal(first.draws["p"], second.draws["p"])
 
@@ -88,7 +112,7 @@ def test_points_equal_the_main_table(demo_builder: StudyBuilder) -> None:
         study, demo_builder.predictions_table(), cells, rule=comparison.rule, num_draws=100
     )
     for line in comparison.main:
-        assert bootstrap.accuracy(line.cell).value == pytest.approx(line.acc.mean, abs=1e-12)
+        assert bootstrap.estimate(line.cell).value == pytest.approx(line.acc.mean, abs=1e-12)
 
 
 def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBuilder) -> None:
@@ -110,9 +134,9 @@ def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBu
 
 def test_lift_has_no_interval_when_the_lora_hardly_rises() -> None:
     right = {"p": np.arange(100) < 50, "l": np.arange(100) < 51, "b": np.arange(100) < 50}
-    draws, points = draw_outcomes({"a": outcomes_of(right, 1)}, num_draws=500, seed=0)
     base = Cell("big", Variant("base", "base", None, None, None), None)
-    bootstrap = Bootstrap({FIRST: {0: "p"}, SECOND: {0: "l"}, base: {None: "b"}}, draws, points, 0)
+    chosen = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}, base: {None: "b"}})
+    bootstrap = bootstrap_accuracy(chosen, {"a": answers_of(right, 1)}, num_draws=500)
     interval = bootstrap.lift(FIRST, base, SECOND)
     assert interval.value is None
     assert interval.reason
@@ -128,29 +152,9 @@ def test_sentences_say_what_can_and_cannot_be_told_apart() -> None:
     comparison = compare(study, "big")
     cells = [line.cell for line in comparison.main]
     bootstrap = bootstrap_cells(study, builder.predictions_table(), cells, rule=comparison.rule)
-    sentences = describe_all(comparison, bootstrap)
+    sentences = describe_methods(comparison, bootstrap)
     assert sentences[0].startswith("The per-task LoRA and PorTAL are not distinguishable at three seeds")
     assert sentences[-1].startswith("PorTAL is more accurate than the frozen base at three seeds")
-
-
-@pytest.mark.parametrize(("unit", "expected"), [("chars", 0), ("tokens", 1), ("bytes", 2), ("lm-eval", 0)])
-def test_accuracy_divides_by_the_length_its_unit_names(unit: str, expected: int) -> None:
-    line = {
-        "run": "r", "task": "t", "epoch": 0, "split": "test", "example": "e", "cluster": "c",
-        "gold": expected, "scores": [-6.0, -3.0, -4.0], "chars": [13, 5, 5],
-        "bytes": [2, 5, 12], "tokens": [2, 2, 1], "lm_eval_chars": [12, 2, 4],
-    }  # fmt: skip
-    table = pa.Table.from_pylist([line], schema=PREDICTIONS)
-    assert is_correct(table, unit).tolist() == [True]
-
-
-def test_ties_go_to_the_first_choice() -> None:
-    line = {
-        "run": "r", "task": "t", "epoch": 0, "split": "test", "example": "e", "cluster": "c", "gold": 1,
-        "scores": [-4.0, -2.0, -2.0], "chars": [2, 2, 2], "bytes": [2, 2, 2], "tokens": [1, 1, 1],
-    }  # fmt: skip
-    tied = pa.Table.from_pylist([line, {**line, "gold": 2}], schema=PREDICTIONS)
-    assert is_correct(tied, "chars").tolist() == [True, False]
 
 
 def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) -> None:
@@ -170,14 +174,16 @@ def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) 
 
 def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() -> None:
     generator = np.random.default_rng(0)
-    keys = [f"{method}{seed}" for method in "plh" for seed in range(3)] + ["b"]
+    seeds = {cell: {seed: f"{cell.method}{seed}" for seed in range(3)} for cell in (FIRST, SECOND)}
+    chosen = chosen_of({**seeds, THIRD: {seed: f"h{seed}" for seed in range(3)}})
     sizes = [1000] * 3 + [500] * 6 + [277, 56, 100, 638, 104]
-    outcomes = {
-        f"t{place}": outcomes_of({key: generator.random(size) < 0.7 for key in keys}, 1)
+    answers = {
+        f"t{place}": answers_of({key: generator.random(size) < 0.7 for key in chosen.runs}, 1)
         for place, size in enumerate(sizes)
     }
     started = time.process_time()
-    draw_outcomes(outcomes, num_draws=10_000, seed=0)
+    bootstrap_accuracy(chosen, answers)
+    bootstrap_calibration_error(chosen, answers)
     assert sum(sizes) > 7000
     assert time.process_time() - started < 10
 

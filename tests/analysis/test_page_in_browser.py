@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import write_report
+from analysis.report import Source, write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PROBE = """
@@ -55,11 +55,31 @@ def find_browser() -> str:
 
 @pytest.fixture(scope="module")
 def page(demo_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = write_report(demo_results, tmp_path_factory.mktemp("page"), title="Demo")
-    text = path.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
-    probed = path.with_name("probed.html")
+    return write_report([Source(demo_results, "demo", {})], tmp_path_factory.mktemp("page"), title="Demo")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
+    seen = assert_page_works(page, tmp_path / "profile", width)
+    assert len(seen["figures"]) == 12
+    assert re.fullmatch(r"PorTAL: 0\.\d{3} ± 0\.\d{3}, n = 3", seen["label"])
+
+
+def assert_page_works(page: Path, profile: Path, width: int) -> dict:
+    """What a probe sees: every figure drawn, a table sorted, a value shown, nothing too wide, no error."""
+    text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
+    probed = page.with_name("probed.html")
     probed.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    return probed
+    seen, console = open_page(probed, profile, width)
+    probed.unlink()
+    assert seen["errors"] == []
+    assert "CONSOLE" not in console
+    assert all(figure["width"] > 250 and figure["height"] > 100 for figure in seen["figures"])
+    assert all(figure["drawn"] > 20 for figure in seen["figures"])
+    assert seen["sorted"] == sorted(seen["sorted"])
+    assert seen["label"]
+    assert seen["overflow"] <= 0
+    return seen
 
 
 def open_page(page: Path, profile: Path, width: int) -> tuple[dict, str]:
@@ -74,16 +94,3 @@ def open_page(page: Path, profile: Path, width: int) -> tuple[dict, str]:
     found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, flags=re.DOTALL)
     assert found, "the probe did not run"
     return json.loads(unescape(found.group(1))), done.stderr
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
-    seen, console = open_page(page, tmp_path / "profile", width)
-    assert seen["errors"] == []
-    assert "CONSOLE" not in console
-    assert len(seen["figures"]) == 6
-    assert all(figure["width"] > 250 and figure["height"] > 100 for figure in seen["figures"])
-    assert all(figure["drawn"] > 20 for figure in seen["figures"])
-    assert seen["sorted"] == sorted(seen["sorted"])
-    assert re.fullmatch(r"PorTAL: 0\.\d{3} ± 0\.\d{3}, n = 3", seen["label"])
-    assert seen["overflow"] <= 0

@@ -1,5 +1,6 @@
 """The written report: complete, self-contained, repeatable, honest about what is missing."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import write_report
+from analysis.report import Source, write_report
 from analysis.terminal import summary_table
 from tests.analysis.conftest import StudyBuilder
 
@@ -20,6 +21,7 @@ INFO = {
     "missing": [{"method": "lora", "base": "mini-gemma3", "size": 64, "seed": 2}],
     "notes": ["A note & more."],
 }
+BASES = ("mini-gemma3", "mini-qwen3-m")
 VOID = {"meta", "link", "br", "path", "use"}
 
 
@@ -52,15 +54,43 @@ class Balance(HTMLParser):
 
 @pytest.fixture(scope="module")
 def report(demo_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(demo_results, tmp_path_factory.mktemp("report") / "out", title="Demo <1>", info=INFO)
+    return write_report(
+        [Source(demo_results, "demo", INFO)], tmp_path_factory.mktemp("report") / "out", title="Demo <1>"
+    )
 
 
 def test_the_report_folder_holds_page_tables_and_figures(report: Path) -> None:
     names = {path.name for path in report.parent.iterdir()}
-    figures = {f"{kind}-mini-qwen3-m" for kind in ("methods", "tasks", "curve-acc", "curve-log-loss")}
-    figures |= {"methods-mini-gemma3", "tasks-mini-gemma3"}
-    drawn = {f"{figure}.{suffix}" for figure in figures for suffix in ("png", "svg")}
-    assert names == drawn | {"index.html", "tables.md", "tables.tex"}
+    figures = {f"{kind}-{base}" for kind in ("methods", "tasks", "reliability") for base in BASES}
+    figures |= {
+        f"curve{axis}-{metric}-mini-qwen3-m"
+        for axis in ("", "-flops", "-time")
+        for metric in ("acc", "log-loss")
+    }
+    drawn = {f"{figure}.{suffix}" for figure in figures for suffix in ("png", "svg", "pdf")}
+    assert names == drawn | {"index.html", "tables.md", "tables.tex", "tables"}
+    of_bases = {
+        f"{kind}-{base}"
+        for kind in ("main", "tasks", "rules", "comparisons", "calibration")
+        for base in BASES
+    }
+    tables = of_bases | {
+        "savings-mini-qwen3-m",
+        "curve-mini-qwen3-m",
+        "overview",
+        "cost",
+        "study-cost",
+        "sources",
+    }
+    assert {path.stem for path in (report.parent / "tables").iterdir()} == tables
+
+
+def test_a_table_of_the_report_is_read_by_a_machine(report: Path) -> None:
+    with (report.parent / "tables" / "main-mini-gemma3.csv").open(encoding="utf-8") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert 0 < float(rows["PorTAL"]["95 % interval low"]) < float(rows["PorTAL"]["recovered lift"])
+    assert rows["PorTAL"]["acc_norm n"] == "3"
+    assert rows["frozen base"]["recovered lift"] == ""
 
 
 def test_the_page_is_well_formed_and_asks_nothing_of_the_network(report: Path) -> None:
@@ -76,7 +106,7 @@ def test_the_page_is_well_formed_and_asks_nothing_of_the_network(report: Path) -
 
 def test_every_figure_is_drawn_inline_with_a_text_alternative_and_values(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
-    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]{20,}"', text)) == 6
+    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]{20,}"', text)) == 12
     assert "per-task LoRA, 256 rows: " in text
     assert "<title>PorTAL, 8 rows: " in text
 
@@ -99,8 +129,8 @@ def test_the_tables_name_the_headline(report: Path) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(report: Path, demo_results: Path, tmp_path: Path) -> None:
-    write_report(demo_results, tmp_path, title="Demo <1>", info=INFO)
-    for path in report.parent.iterdir():
+    write_report([Source(demo_results, "demo", INFO)], tmp_path, title="Demo <1>")
+    for path in filter(Path.is_file, report.parent.iterdir()):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
@@ -108,7 +138,9 @@ def test_a_study_with_only_a_base_and_a_port_reports_what_is_there(tmp_path: Pat
     builder = StudyBuilder(with_predictions=False)
     builder.add("base")
     builder.add("portal", seed=0, size=8, rates=(0.5, 0.7))
-    page = write_report(builder.write(tmp_path / "results"), tmp_path / "out", title="Partial")
+    page = write_report(
+        [Source(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Partial"
+    )
     text = page.read_text(encoding="utf-8")
     assert "recovered lift is undefined (no per-task LoRA on this base)" in text
     assert "per-task LoRA on big: no finished run" in text
@@ -118,20 +150,22 @@ def test_a_study_with_only_a_base_and_a_port_reports_what_is_there(tmp_path: Pat
 def test_a_study_with_only_source_runs_reports_them(tmp_path: Path) -> None:
     builder = StudyBuilder()
     builder.add("source", base="small", seed=0, size=8, rates=(0.5,))
-    page = write_report(builder.write(tmp_path / "results"), tmp_path / "out", title="Sources")
+    page = write_report(
+        [Source(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Sources"
+    )
     assert "Joint training on its own source bases" in page.read_text(encoding="utf-8")
 
 
 def test_an_empty_result_table_is_a_one_line_mistake(tmp_path: Path) -> None:
     results = StudyBuilder().write(tmp_path / "results")
     with pytest.raises(ValueError, match="no finished run yet"):
-        write_report(results, tmp_path / "out", title="Nothing")
+        write_report([Source(results, "study", {})], tmp_path / "out", title="Nothing")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_results_is_a_one_line_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"results\.parquet"):
-        write_report(tmp_path, tmp_path / "out", title="Nothing")
+        write_report([Source(tmp_path, "study", {})], tmp_path / "out", title="Nothing")
 
 
 @pytest.mark.parametrize(
@@ -140,14 +174,16 @@ def test_a_folder_without_results_is_a_one_line_mistake(tmp_path: Path) -> None:
 )
 def test_unknown_info_is_refused(info: dict, demo_results: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="report info"):
-        write_report(demo_results, tmp_path / "out", title="x", info=info)
+        write_report([Source(demo_results, "demo", info)], tmp_path / "out", title="x")
 
 
 def test_bases_with_names_that_collide_as_files_keep_their_own_figures(tmp_path: Path) -> None:
     builder = StudyBuilder(with_predictions=False, num_examples=20)
     for base in ("Org/Model", "org-model"):
         builder.add("base", base=base)
-    page = write_report(builder.write(tmp_path / "results"), tmp_path / "out", title="Names")
+    page = write_report(
+        [Source(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Names"
+    )
     assert {path.name for path in page.parent.glob("methods-*.svg")} == {
         "methods-org-model.svg",
         "methods-org-model--2.svg",

@@ -183,6 +183,7 @@ def test_a_summary_is_what_one_works_out_by_hand() -> None:
     assert summarise(rows) == Summary(
         num_examples=3,
         chance=pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3),
+        majority=None,
         acc=pytest.approx(2 / 3),
         acc_norm={
             "chars": pytest.approx(1 / 3),

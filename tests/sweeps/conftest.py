@@ -53,7 +53,7 @@ class Tables:
 
 
 def tables_of(study: Study, out: Path) -> Tables:
-    folder = collect(study, out)
+    folder = collect(study.roster, out)
     results = read_table(folder / "results.parquet", RESULTS)
     weights = {
         f"{path.relative_to(out)} {name}": tensor.numpy().tobytes()

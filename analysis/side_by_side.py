@@ -1,0 +1,266 @@
+"""The report of two studies side by side: the same methods, bases and rows, and what differs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import fill
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from analysis.aggregate import Comparison, Spread, Summary
+from analysis.column import COUNT, PERCENT, POINTS, POINTS_RANGE, SPREAD, WORD, Column
+from analysis.content import Content, Part, Section
+from analysis.drawing import METRIC_LABELS, NAME_CHARS, WIDTH_IN, Drawing, list_points, state_spread, widen
+from analysis.findings import Findings, Target
+from analysis.intervals import Bootstrap, Interval
+from analysis.runs import Cell, cell_order
+from analysis.sentences import state_difference
+from analysis.study_content import LEAD, absent_runs, slugs_of, study_facts, study_notes
+from analysis.style import RC
+from analysis.table import Table
+from analysis.tables import name_of
+
+_MARKS = (("#0072b2", "o"), ("#d55e00", "s"))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One cell in two studies; None where a study has no result. The difference is second minus first."""
+
+    cell: Cell
+    lines: tuple[Summary | None, Summary | None]
+    difference: Interval | None
+    num_seeds: int
+
+    @property
+    def name(self) -> str:
+        size = "" if self.cell.size is None else f", {self.cell.size} rows"
+        return f"{name_of(self.cell)}{size}"
+
+    @property
+    def points(self) -> float | None:
+        """Second minus first, of the table's means."""
+        first, second = (None if line is None else line.acc.mean for line in self.lines)
+        return None if first is None or second is None else second - first
+
+
+def pair_content(title: str, findings: tuple[Findings, Findings], names: tuple[str, str]) -> Content:
+    """Everything that the report of two studies says.
+
+    Raises ValueError when they cannot be compared: unlike evaluation sets, units of acc_norm, or no base and
+    task in common.
+    """
+    if names[0] == names[1]:
+        names = (f"{names[0]} (1)", f"{names[1]} (2)")
+    _check_comparable(findings, names)
+    targets = [{target.base: target for target in each.targets} for each in findings]
+    bases = [base for base in targets[0] if base in targets[1]]
+    if not bases:
+        raise ValueError(f"{names[0]} and {names[1]} have no base in common, there is nothing to compare")
+    slugs = slugs_of(bases)
+    sections = [_section(base, (targets[0][base], targets[1][base]), names, slugs[base]) for base in bases]
+    alone = [
+        f"{base} is in {name} only."
+        for name, own, other in zip(names, targets, targets[::-1], strict=True)
+        for base in own
+        if base not in other
+    ]
+    notes = [note for note in study_notes(findings[0]) if note in study_notes(findings[1])]
+    absent = {
+        f"{heading} in {name}": runs
+        for name, each in zip(names, findings, strict=True)
+        for heading, runs in absent_runs(each.info).items()
+    }
+    return Content(
+        title=title,
+        lead=f"{names[0]} and {names[1]} side by side; differences are {names[1]} minus {names[0]}. {LEAD}",
+        tiles=(),
+        sections=tuple(sections),
+        facts=tuple(study_facts(each, name) for each, name in zip(findings, names, strict=True)),
+        absent=absent,
+        notes=(*alone, *notes),
+    )
+
+
+def find_pairs(targets: tuple[Target, Target]) -> list[Pair]:
+    """Every cell that is a main line of either study."""
+    comparisons = targets[0].comparison, targets[1].comparison
+    cells = {line.cell for comparison in comparisons for line in comparison.main}
+    bootstrap = _join(targets)
+    pairs = []
+    for cell in sorted(cells, key=cell_order):
+        lines = _find(comparisons[0], cell), _find(comparisons[1], cell)
+        tagged = _tag(cell, 0), _tag(cell, 1)
+        difference, seeds = None, 0
+        same_tasks = lines[0] is not None and lines[1] is not None and lines[0].tasks == lines[1].tasks
+        if bootstrap is not None and same_tasks and bootstrap.can_compare(*tagged):
+            difference = bootstrap.difference(tagged[1], tagged[0])
+            seeds = len(bootstrap.shared_seeds(*tagged))
+        pairs.append(Pair(cell, lines, difference, seeds))
+    return pairs
+
+
+def _check_comparable(findings: tuple[Findings, Findings], names: tuple[str, str]) -> None:
+    first, second = findings[0].study, findings[1].study
+    shared = sorted(set(first.eval_sets) & set(second.eval_sets))
+    if not shared:
+        raise ValueError(f"{names[0]} and {names[1]} have no task in common, there is nothing to compare")
+    for task, split in shared:
+        hashes = first.eval_sets[task, split], second.eval_sets[task, split]
+        if hashes[0] != hashes[1]:
+            raise ValueError(
+                f"task {task!r}, split {split!r}: {names[0]} and {names[1]} were scored on unlike evaluation "
+                f"sets ({hashes[0][:12]} and {hashes[1][:12]}); report them apart"
+            )
+    units = [sorted({run.acc_norm_unit for run in study.runs}) for study in (first, second)]
+    if units[0] != units[1]:
+        raise ValueError(
+            f"acc_norm divides by {', '.join(units[0])} in {names[0]} and by {', '.join(units[1])} in "
+            f"{names[1]}; report them apart"
+        )
+
+
+def _join(targets: tuple[Target, Target]) -> Bootstrap | None:
+    """One bootstrap of both, whose draws are paired: clusters are drawn by task, whatever the study."""
+    both = [target.bootstrap for target in targets]
+    if both[0] is None or both[1] is None:
+        return None
+    members = {
+        _tag(cell, place): {seed: f"{place} {key}" for seed, key in runs.items()}
+        for place, each in enumerate(both)
+        if each is not None
+        for cell, runs in each.members.items()
+    }
+    draws = {
+        f"{place} {key}": drawn
+        for place, each in enumerate(both)
+        if each
+        for key, drawn in each.draws.items()
+    }
+    points = {
+        f"{place} {key}": point
+        for place, each in enumerate(both)
+        if each
+        for key, point in each.points.items()
+    }
+    return Bootstrap(members, draws, points, both[0].seed)
+
+
+def _tag(cell: Cell, place: int) -> Cell:
+    return cell._replace(variant=cell.variant._replace(name=f"{cell.variant.name} #{place}"))
+
+
+def _find(comparison: Comparison, cell: Cell) -> Summary | None:
+    return next((line for line in comparison.summaries if line.cell == cell), None)
+
+
+def _section(base: str, targets: tuple[Target, Target], names: tuple[str, str], slug: str) -> Section:
+    pairs = find_pairs(targets)
+    sentences = [
+        state_difference(f"{pair.name} in {names[1]}", f"in {names[0]}", pair.difference, pair.num_seeds)
+        if pair.difference.low != pair.difference.high or pair.difference.value
+        else f"{pair.name}: both studies have the same answers."
+        for pair in pairs
+        if pair.difference is not None
+    ]
+    part = Part(
+        tables=(_pair_table(base, pairs, names, slug),),
+        drawings=(_draw_pairs(base, pairs, names, slug),),
+        remarks=tuple(sentences),
+        folded=(_pair_task_table(base, pairs, names, slug),),
+    )
+    return Section(base, (part,))
+
+
+def _pair_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Table:
+    rows = []
+    reasons = []
+    for pair in pairs:
+        row: list[object] = [pair.cell.variant.label, pair.cell.variant.settings or None, pair.cell.size]
+        for line in pair.lines:
+            row.append(None if line is None else line.acc)
+        row += [pair.points, pair.difference]
+        for line in pair.lines:
+            row.append(None if line is None else line.lift)
+        rows.append(tuple(row))
+        reasons += [
+            f"{pair.name}: no result in {name}"
+            for line, name in zip(pair.lines, names, strict=True)
+            if line is None or line.acc.mean is None
+        ]
+        if pair.points is not None and pair.difference is None:
+            reasons.append(
+                f"{pair.name}: no interval, for the studies share no seed, task set or predictions"
+            )
+    columns = (
+        Column("method", WORD),
+        Column("adapter", WORD),
+        Column("size", COUNT),
+        Column(names[0], SPREAD),
+        Column(names[1], SPREAD),
+        Column("difference (points)", POINTS),
+        Column("95 % interval", POINTS_RANGE),
+        Column(f"{names[0]}: lift", PERCENT),
+        Column(f"{names[1]}: lift", PERCENT),
+    )
+    title = f"{base}: acc_norm, best epoch on validation rows"
+    return Table(title, f"pair-{slug}", columns, tuple(rows), tuple(reasons))
+
+
+def _pair_task_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Table:
+    both = [pair for pair in pairs if pair.points is not None]
+    tasks = sorted(
+        {task for pair in both for line in pair.lines if line is not None for task in line.per_task}
+    )
+    columns = [Column("task", WORD)]
+    for pair in both:
+        columns += [Column(f"{pair.name}, {name}", SPREAD) for name in names]
+    rows = [(task, *(_task_score(line, task) for pair in both for line in pair.lines)) for task in tasks]
+    return Table(f"{base}: acc_norm by task", f"pair-tasks-{slug}", tuple(columns), tuple(rows))
+
+
+def _task_score(line: Summary | None, task: str) -> Spread | None:
+    return None if line is None else line.per_task.get(task)
+
+
+def _draw_pairs(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Drawing:
+    shown = [
+        pair for pair in pairs if any(line is not None and line.acc.mean is not None for line in pair.lines)
+    ]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(WIDTH_IN, 1.5 + 0.5 * len(shown)), layout="constrained")
+        points = [
+            f"{pair.name} {line.acc.mean:.3f} in {name}"
+            for pair in shown
+            for line, name in zip(pair.lines, names, strict=True)
+            if line is not None and line.acc.mean is not None
+        ]
+        drawing = Drawing(
+            f"pair-{slug}",
+            f"Accuracy on {base} in both studies: mean and sample std over seeds.",
+            f"Dot plot of acc_norm on {base}. {list_points(points)}",
+            figure,
+        )
+        axes = figure.add_subplot()
+        handles = []
+        for place, (name, (colour, marker)) in enumerate(zip(names, _MARKS, strict=True)):
+            handles.append(axes.plot([], [], marker, color=colour, markersize=7.5, label=name)[0])
+            for row, pair in enumerate(shown):
+                line = pair.lines[place]
+                if line is None or line.acc.mean is None:
+                    continue
+                height = row + (0.16 if place == 0 else -0.16)
+                std = line.acc.std or 0.0
+                axes.plot(
+                    [line.acc.mean - std, line.acc.mean + std], [height, height], color=colour, linewidth=2.2
+                )
+                tip = drawing.tip(f"{pair.name}, {name}: {state_spread(line.acc.mean, line.acc.std)}")
+                axes.plot(line.acc.mean, height, marker, color=colour, markersize=7.5, gid=tip)
+        axes.set_yticks(range(len(shown)), [fill(pair.name, NAME_CHARS) for pair in shown])
+        axes.set_ylim(-0.6, len(shown) - 0.4)
+        axes.set_xlabel(METRIC_LABELS["acc"])
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0)
+        widen(axes, 0.04, 0.04)
+        figure.legend(handles, names, loc="outside upper left", ncols=2)
+    return drawing

@@ -1,0 +1,101 @@
+"""`Roster`: what an output folder remembers of a study: its runs and what the study calls them.
+
+It lets a report be made, and made again while the study runs, without the study file.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from portal.config import RunConfig
+from portal.folder import Folder, matching, write_json_atomic
+from sweeps.store import Store
+
+_FOLDER = "studies"
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The runs of a study, sources before ports, by content key also `labels`: their names in the study file.
+
+    `device_share` is the share of a GPU that a worker holds.
+    """
+
+    name: str
+    runs: tuple[RunConfig, ...]
+    labels: Mapping[str, str]
+    device_share: float
+
+    @cached_property
+    def by_key(self) -> dict[str, RunConfig]:
+        return {run.key: run for run in self.runs}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks of any run, in order of first use."""
+        return tuple(dict.fromkeys(task for run in self.runs for task in run.data.tasks))
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Names of all bases, in order of first use."""
+        return tuple(dict.fromkeys(ref.name for run in self.runs for ref in run.bases))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds of any run, ascending."""
+        return tuple(sorted({run.seed for run in self.runs if run.seed is not None}))
+
+
+def record_roster(out: Folder, roster: Roster) -> None:
+    """Remember the study and its runs in `out`; a study of the same name is replaced."""
+    store = Store(out)
+    for run in roster.runs:
+        store.write_run(run)
+    path = out / _FOLDER / f"{roster.name}.json"
+    record = {
+        "name": roster.name,
+        "device_share": roster.device_share,
+        "runs": [[run.key, roster.labels[run.key]] for run in roster.runs],
+    }
+    if _read(path) != record:
+        write_json_atomic(path, record)
+
+
+def has_roster(out: Folder) -> bool:
+    """Whether any study was launched in `out`."""
+    return bool(matching(out / _FOLDER, "*.json"))
+
+
+def read_roster(out: Folder, name: str | None = None) -> Roster:
+    """The study of that name in `out`, or the only one.
+
+    Raises ValueError when there is none, or several and no name to choose by.
+    """
+    names = [path.stem for path in matching(out / _FOLDER, "*.json")]
+    if not names:
+        raise ValueError(f"{out}: no study was launched here; `portal sweep run STUDY --out {out}` does")
+    if name is None and len(names) > 1:
+        raise ValueError(f"{out}: holds the studies {', '.join(names)}; choose one by --study")
+    chosen = name or names[0]
+    path = out / _FOLDER / f"{chosen}.json"
+    record = _read(path)
+    if chosen not in names or record is None:
+        raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
+    store = Store(out)
+    try:
+        labels, share = dict(record["runs"]), float(record["device_share"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
+    return Roster(chosen, tuple(store.read_run(key) for key in labels), labels, share)
+
+
+def _read(path: Folder) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"{path}: not readable JSON; launch the study again to write it anew") from None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,35 @@
+"""The page of a study that was really trained, in a real browser."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from portal.cli import main
+from tests.analysis.test_page_in_browser import assert_page_works
+
+
+def test_the_page_of_a_trained_study_works_in_a_browser(
+    unbroken: tuple[Path, object], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(unbroken[0], tmp_path / "out"))
+    assert main(["report", str(out)]) == 0
+    page = out / "report" / "index.html"
+    for width in (1280, 390):
+        seen = assert_page_works(page, tmp_path / f"profile-{width}", width)
+        assert len(seen["figures"]) == 3
+    assert "mini-qwen3-s" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.demo
+def test_the_demo_ends_in_a_page_that_works_in_a_browser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    page = tmp_path / "demo" / "report" / "index.html"
+    assert f"report: {page}" in capsys.readouterr().out
+    for width in (1280, 390):
+        seen = assert_page_works(page, tmp_path / f"profile-{width}", width)
+        assert len(seen["figures"]) == 12
+        assert seen["label"].startswith("PorTAL")
+    assert "No failed or missing run" in page.read_text(encoding="utf-8")
