@@ -66,6 +66,7 @@ class Comparison:
     chance: Mapping[str, float]
     majority: Mapping[str, float]  # of the tasks whose questions all have the same answers
     summaries: tuple[Summary, ...]
+    chosen: bool  # whether any run was scored at several epochs, so that the rule chose
 
     @property
     def main(self) -> tuple[Summary, ...]:
@@ -135,6 +136,7 @@ def compare(study: Study, base: str, rule: str = DEFAULT_RULE) -> Comparison:
         chance=_reported(scores, "chance"),
         majority=_reported(scores, "majority"),
         summaries=tuple(_with_ratios(summary, floor, ceiling) for summary in plain),
+        chosen=any(_has_choice(run) for runs in cells.values() for run in runs),
     )
 
 
@@ -226,7 +228,12 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
         train_tokens=None if tokens is None else round(tokens),
         train_flops=mean([cost.train_flops for cost in costs]),
         wall_s=mean([cost.wall_s for cost in costs]),
+        devices=costs[0].devices,
     )
+
+
+def _has_choice(run: Run) -> bool:
+    return len({epoch for epoch in run.scores.get(REPORTED_SPLIT, {}) if epoch > 0}) > 1
 
 
 def _reported_scores(run: Run) -> dict[str, Score]:

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
+from analysis.aggregate import Comparison
 from analysis.calibration import Calibration
 from analysis.column import NUMBER_RANGE, SPREAD, WORD, Column
 from analysis.table import Table
 from analysis.tables import name_of
 
 
-def calibration_table(calibrations: Sequence[Calibration], base: str, slug: str) -> Table:
-    """One line a method."""
+def calibration_table(calibrations: Sequence[Calibration], comparison: Comparison, slug: str) -> Table:
+    """One line a method; the log-loss is that of the whole vocabulary, the others are among the choices."""
+    log_losses = {line.cell: line.log_loss for line in comparison.main}
     rows = tuple(
         (
             name_of(each.cell),
             each.acc,
+            log_losses[each.cell],
             each.nll,
             each.brier,
             each.ece,
@@ -24,9 +27,12 @@ def calibration_table(calibrations: Sequence[Calibration], base: str, slug: str)
     columns = (
         Column("method", WORD),
         Column("acc", SPREAD),
+        Column("log-loss", SPREAD),
         Column("choice NLL", SPREAD),
         Column("Brier", SPREAD),
         Column("ECE", SPREAD),
-        Column("ECE: 95 % interval", NUMBER_RANGE),
+        Column("ECE: 95 %", NUMBER_RANGE),
     )
-    return Table(f"{base}: calibration of the choices' probabilities", f"calibration-{slug}", columns, rows)
+    return Table(
+        f"{comparison.base}: calibration of the choices' probabilities", f"calibration-{slug}", columns, rows
+    )

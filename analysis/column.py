@@ -97,7 +97,7 @@ def format_amount(value: float) -> str:
     """Three significant digits below a thousand, whole above: `0.0123`, `12.3`, `1,234`."""
     if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
         return f"{value:.2e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def _limits(value: Interval) -> tuple[object, ...]:

@@ -1,7 +1,6 @@
 """What a study's training took: of one run of every main line, and of all runs together."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import fsum
 
 from analysis.aggregate import Comparison
@@ -13,36 +12,8 @@ from analysis.tables import name_of
 MONEY = Kind(lambda value: f"{value:,.2f}" if value >= 1 else f"{value:.3g}")
 
 
-@dataclass(frozen=True)
-class Rate:
-    """How a second of training is charged: the share of a device that a worker holds, and an hour's price.
-
-    The price is in the reader's currency, null when none was stated.
-    """
-
-    device_share: float = 1.0
-    price: float | None = None
-
-    def hours(self, wall_s: float | None) -> float | None:
-        return None if wall_s is None else wall_s / 3600 * self.device_share
-
-    def charge(self, wall_s: float | None) -> float | None:
-        hours = self.hours(wall_s)
-        return None if hours is None or self.price is None else hours * self.price
-
-    def columns(self) -> tuple[Column, ...]:
-        hours = Column("device-hours", AMOUNT)
-        if self.price is None:
-            return (hours,)
-        return hours, Column(f"price at {self.price:g} a device-hour", MONEY)
-
-    def fields(self, wall_s: float | None) -> tuple[float | None, ...]:
-        """The values of `columns`."""
-        return (self.hours(wall_s),) if self.price is None else (self.hours(wall_s), self.charge(wall_s))
-
-
-def run_cost_table(comparisons: Sequence[Comparison], rate: Rate) -> Table:
-    """Mean cost of one run of every main line."""
+def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Table:
+    """Mean cost of one run of every main line; `price` is that of a device-hour, in the reader's currency."""
     rows = tuple(
         (
             comparison.base,
@@ -52,7 +23,7 @@ def run_cost_table(comparisons: Sequence[Comparison], rate: Rate) -> Table:
             line.cost.train_tokens,
             line.cost.train_flops,
             line.cost.wall_s,
-            *rate.fields(line.cost.wall_s),
+            *_charges(line.cost.device_hours, price),
         )
         for comparison in comparisons
         for line in comparison.main
@@ -66,48 +37,57 @@ def run_cost_table(comparisons: Sequence[Comparison], rate: Rate) -> Table:
         Column("training tokens", COUNT),
         Column("training FLOPs", SCIENTIFIC),
         Column("training s", SECONDS),
-        *rate.columns(),
+        *_charge_columns(price),
     )
     return Table("Cost of one run (mean over seeds)", "cost", columns, rows)
 
 
-def study_cost_table(study: Study, rate: Rate) -> Table:
+def study_cost_table(study: Study, price: float | None) -> Table:
     """Cost of all runs of every method, and of the study."""
     by_key = {run.key: run for run in study.runs if run.cell.method != "base"}
     methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)
     rows = [
         _total(
-            METHOD_LABELS.get(method, method), [r for r in by_key.values() if r.cell.method == method], rate
+            METHOD_LABELS.get(method, method),
+            [run for run in by_key.values() if run.cell.method == method],
+            price,
         )
         for method in methods
     ]
-    rows.append(_total("all", list(by_key.values()), rate))
+    rows.append(_total("all", list(by_key.values()), price))
     columns = (
         Column("method", WORD),
         Column("runs", COUNT),
         Column("training tokens", COUNT),
         Column("training FLOPs", SCIENTIFIC),
         Column("training s", SECONDS),
-        *rate.columns(),
+        *_charge_columns(price),
     )
-    return Table(
-        "Cost of the study (runs with results; their training, not their scoring)",
-        "study-cost",
-        columns,
-        tuple(rows),
-    )
+    title = "Cost of the study (runs with results; their training, not their scoring)"
+    return Table(title, "study-cost", columns, tuple(rows), footer=1)
 
 
-def _total(name: str, runs: Sequence[Run], rate: Rate) -> tuple[object, ...]:
-    wall_s = _sum(run.cost.wall_s for run in runs)
+def _charge_columns(price: float | None) -> tuple[Column, ...]:
+    hours = Column("device-hours", AMOUNT)
+    return (hours,) if price is None else (hours, Column(f"price at {price:g} a device-hour", MONEY))
+
+
+def _charges(hours: float | None, price: float | None) -> tuple[float | None, ...]:
+    """The values of `_charge_columns`."""
+    if price is None:
+        return (hours,)
+    return hours, None if hours is None else hours * price
+
+
+def _total(name: str, runs: Sequence[Run], price: float | None) -> tuple[object, ...]:
     tokens = _sum(run.cost.train_tokens for run in runs)
     return (
         name,
         len(runs),
         None if tokens is None else round(tokens),
         _sum(run.cost.train_flops for run in runs),
-        wall_s,
-        *rate.fields(wall_s),
+        _sum(run.cost.wall_s for run in runs),
+        *_charges(_sum(run.cost.device_hours for run in runs), price),
     )
 
 

@@ -43,11 +43,14 @@ _UNITS = {
 _COST_NOTE = " A run's own training: the joint training that a port starts from is not part of it."
 
 
-def draw_curves(curves: CurveSet, axis: str, slug: str) -> Drawing:
+def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
     """Rolling means as lines over raw means with seed bands; stars where the LoRA's peak is first reached.
 
-    `axis` is one of curves.AXES that `curves.has_axis`.
+    `axis` is one of curves.AXES; None when no curve has it.
     """
+    curves = whole.on_axis(axis)
+    if curves is None:
+        return None
     marks = mark_variants(curve.variant for curve in curves.curves)
     measure = "Accuracy" if curves.metric == "acc" else "Log-loss"
     scale, label = _unit(axis, max(max(_along(curve, axis)) for curve in curves.curves))
@@ -57,7 +60,8 @@ def draw_curves(curves: CurveSet, axis: str, slug: str) -> Drawing:
             f"{_FILE_NAMES[axis]}-{curves.metric.replace('_', '-')}-{slug}",
             f"{measure} on {curves.base} against {_AGAINST[axis]}, final epoch. Lines: mean over "
             "three neighbouring sizes. Open markers and bands: mean and standard deviation over seeds. "
-            f"Stars: first size to reach the per-task LoRA's peak.{'' if axis == 'size' else _COST_NOTE}",
+            f"Stars: first size to reach the per-task LoRA's peak.{'' if axis == 'size' else _COST_NOTE}"
+            f"{_left_out(whole, curves)}",
             _alternative(curves, axis, measure),
             figure,
         )
@@ -67,7 +71,8 @@ def draw_curves(curves: CurveSet, axis: str, slug: str) -> Drawing:
         names = []
         for curve in curves.curves:
             places = [place / scale for place in _along(curve, axis)]
-            handles.append(_draw_curve(axes, drawing, curve, places, marks[curve.variant]))
+            _draw_curve(axes, drawing, curve, places, marks[curve.variant])
+            handles.append(_handle(marks[curve.variant]))
             names.append(marks[curve.variant].name)
         for value, style, name in (
             (curves.floor, "--", "frozen base"),
@@ -88,6 +93,12 @@ def draw_curves(curves: CurveSet, axis: str, slug: str) -> Drawing:
     return drawing
 
 
+def _left_out(whole: CurveSet, drawn: CurveSet) -> str:
+    """Which curves are not in the figure, and why."""
+    names = [curve.variant.label for curve in whole.curves if curve not in drawn.curves]
+    return f" Not drawn, for want of their cost: {', '.join(names)}." if names else ""
+
+
 def _along(curve: Curve, axis: str) -> tuple[float, ...]:
     places = curve.along(axis)
     assert places is not None, f"a cost of {curve.variant} is unknown"
@@ -98,13 +109,13 @@ def _unit(axis: str, largest: float) -> tuple[float, str]:
     return next((unit for unit in _UNITS[axis] if largest >= unit[0]), _UNITS[axis][-1])
 
 
-def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[float], mark: Mark) -> Line2D:
+def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[float], mark: Mark) -> None:
     means = [point.known for point in curve.points]
     stds = [point.std or 0.0 for point in curve.points]
     low = [mean - std for mean, std in zip(means, stds, strict=True)]
     high = [mean + std for mean, std in zip(means, stds, strict=True)]
     axes.fill_between(places, low, high, color=mark.colour, alpha=0.15, linewidth=0)
-    (line,) = axes.plot(places, curve.rolling, color=mark.colour)
+    axes.plot(places, curve.rolling, color=mark.colour)
     for place, size, point, rolled in zip(places, curve.sizes, curve.points, curve.rolling, strict=True):
         tip = drawing.tip(
             f"{mark.name}, {size} rows: {state_spread(point.mean, point.std)} (n = {point.n}); "
@@ -121,7 +132,11 @@ def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[flo
             places[at], curve.rolling[at], "*", color=mark.colour, markersize=15, markeredgecolor=INK,
             zorder=5, gid=tip,
         )  # fmt: skip
-    return line
+
+
+def _handle(mark: Mark) -> Line2D:
+    """A line with the open marker of its raw means: colour alone tells no curves apart."""
+    return Line2D([], [], color=mark.colour, marker=mark.marker, markersize=6, markerfacecolor="none")
 
 
 def _round_ticks(low: float, high: float) -> list[float]:

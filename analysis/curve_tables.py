@@ -21,6 +21,7 @@ from analysis.savings import Ratio, Saving
 from analysis.study_info import StudyInfo
 from analysis.table import Table
 
+GREATER = "\u2265"
 AXIS_NAMES = {"size": "rows a task", "train_flops": "training FLOPs", "wall_s": "training s"}
 
 
@@ -29,8 +30,13 @@ def _ratio_text(value: Ratio) -> str:
 
 
 def _range_text(value: Ratio) -> str:
+    """`1.5 to 2.2`; `≥1.5` or `≤2.2` where the ratio itself is a bound; what is not reached is 0."""
     low, high = value.interval.low, value.interval.high
-    return "\u2014" if low is None or high is None else f"{format_amount(low)} to {format_amount(high)}"
+    if low is None or high is None:
+        return "\u2014"
+    if value.bound:
+        return f"{value.bound}{format_amount(low if value.bound == GREATER else high)}"
+    return f"{format_amount(low)} to {format_amount(high)}"
 
 
 RATIO = Kind(_ratio_text, lambda value: (value.bound, value.value), (" bound", ""))
@@ -109,6 +115,11 @@ def savings_table(savings: Sequence[Saving], base: str, slug: str) -> Table:
         )
         if why is not None:
             reasons.append(f"{name}, {100 * share:.0f} %: {why}")
+        missed = max(saving.ratio.missed for saving in by_axis.values())
+        if missed > 0:
+            reasons.append(
+                f"{name}, {100 * share:.0f} %: not reached in {100 * missed:.1f} % of draws, which count as 0"
+            )
     columns = [Column("method", WORD), Column("share of the LoRA's lift", SHARE), Column("acc_norm", NUMBER)]
     for axis in axes:
         unit = AXIS_NAMES[axis]
@@ -116,7 +127,7 @@ def savings_table(savings: Sequence[Saving], base: str, slug: str) -> Table:
             Column(unit, AMOUNT),
             Column(f"{unit}: LoRA", AMOUNT),
             Column(f"{unit}: times less", RATIO),
-            Column(f"{unit}: 95 % interval", RATIO_RANGE),
+            Column(f"{unit}: 95 %", RATIO_RANGE),
         ]
     return Table(
         f"{base}: what equal accuracy needs", f"savings-{slug}", tuple(columns), tuple(rows), tuple(reasons)

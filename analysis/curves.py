@@ -1,8 +1,7 @@
 """Data-efficiency curves: accuracy and log-loss of a variant against rows a task, operations and time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from math import fsum
 
 from analysis.aggregate import Comparison, Spread, Summary
@@ -33,13 +32,12 @@ class Curve:
     costs: tuple[Cost, ...]
 
     def along(self, axis: str) -> tuple[float, ...] | None:
-        """Where the points stand on one of AXES; None when a cost is unknown or does not grow with size."""
+        """Where the points stand on one of AXES; None when a cost is unknown."""
         if axis == "size":
             return tuple(map(float, self.sizes))
         costs = [getattr(cost, axis) for cost in self.costs]
         known = [cost for cost in costs if cost is not None and cost > 0]
-        grows = all(before < after for before, after in pairwise(known))
-        return tuple(known) if len(known) == len(costs) and grows else None
+        return tuple(known) if len(known) == len(costs) else None
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,10 @@ class CurveSet:
         """The per-task LoRA's own curve."""
         return next((curve for curve in self.curves if curve.variant == self.ceiling), None)
 
-    def has_axis(self, axis: str) -> bool:
-        """Whether all curves can be drawn along one of AXES."""
-        return all(curve.along(axis) is not None for curve in self.curves)
+    def on_axis(self, axis: str) -> "CurveSet | None":
+        """The curves that can be drawn along one of AXES; None without any."""
+        curves = tuple(curve for curve in self.curves if curve.along(axis) is not None)
+        return replace(self, curves=curves) if curves else None
 
 
 def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:

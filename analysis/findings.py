@@ -11,7 +11,7 @@ from analysis.calibration import Calibration, calibrate
 from analysis.curves import METRICS, CurveSet, build_curves
 from analysis.intervals import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
 from analysis.runs import Cell, Study, load_study
-from analysis.savings import Saving, find_savings
+from analysis.savings import Savings, find_savings
 from analysis.selection import REPORTED_SPLIT, RULES
 from analysis.sentences import describe_methods, describe_port
 from analysis.study_info import StudyInfo
@@ -32,7 +32,7 @@ class Target:
     bootstrap: Bootstrap | None
     calibrations: tuple[Calibration, ...]
     curves: Mapping[str, CurveSet]
-    savings: tuple[Saving, ...]
+    savings: Savings
 
     @property
     def comparison(self) -> Comparison:
@@ -72,7 +72,7 @@ def find(results: Path, info: StudyInfo) -> Findings:
 
     Raises ValueError when the result table is missing, unreadable, empty or mixes evaluation sets.
     """
-    study = load_study(results / RESULTS_FILE)
+    study = load_study(results / RESULTS_FILE, info.devices)
     if not study.runs:
         raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)
@@ -92,7 +92,7 @@ def _find_target(study: Study, base: str, predictions: pa.Table | None) -> Targe
         answers = chosen.answers(predictions)
         bootstrap = bootstrap_accuracy(chosen, answers)
         calibrations = _in_order(calibrate(chosen, answers), main)
-    savings: tuple[Saving, ...] = ()
+    savings = Savings()
     if "acc" in drawn:
         of_curves = None
         if predictions is not None:

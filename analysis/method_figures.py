@@ -25,9 +25,14 @@ _LANES = 0.5
 """Share of a task's row over which the methods are spread."""
 
 
-def draw_methods(comparison: Comparison, slug: str) -> Drawing:
-    """Every main line as a dot with its seed std, single seeds as ticks, base and chance as lines."""
+def draw_methods(comparison: Comparison, slug: str) -> Drawing | None:
+    """Every main line as a dot with its seed std, single seeds as ticks, base and chance as lines.
+
+    None where no line has a score.
+    """
     lines = [line for line in comparison.main if line.acc.mean is not None]
+    if not lines:
+        return None
     marks = mark_variants(line.cell.variant for line in lines)
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, 1.15 + 0.42 * len(lines)), layout="constrained")
@@ -53,12 +58,17 @@ def draw_methods(comparison: Comparison, slug: str) -> Drawing:
             chance = sum(comparison.chance.values()) / len(comparison.chance)
             _draw_chance(axes, drawing, chance)
         widen(axes, 0.04, _room_for_value(names))
+        limits = axes.get_xlim()
+        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])  # beyond is room for values only
+        axes.set_xlim(*limits)
     return drawing
 
 
-def draw_tasks(comparison: Comparison, slug: str) -> Drawing:
-    """Every task as a row, every main line as a marker on it, chance as a grey tick."""
+def draw_tasks(comparison: Comparison, slug: str) -> Drawing | None:
+    """Every task as a row, every main line as a marker on it, chance as a grey tick; None without a score."""
     lines = [line for line in comparison.main if line.per_task]
+    if not lines:
+        return None
     tasks = sorted({task for line in lines for task in line.per_task}, reverse=True)
     marks = mark_variants(line.cell.variant for line in lines)
     with matplotlib.rc_context(RC):

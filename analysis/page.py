@@ -96,19 +96,22 @@ def _folded_table(table: Table) -> str:
 def _html_table(table: Table) -> str:
     kinds = [' class="word"' if column.kind.is_word else "" for column in table.columns]
     head = "".join(
-        f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>'
+        f'<th scope="col"{kind}><button type="button">{escape(name).replace(" %", "&nbsp;%")}</button></th>'
         for name, kind in zip(table.names, kinds, strict=True)
     )
-    body = "".join(
+    lines = [
         "<tr>"
         + "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
         + "</tr>\n"
         for row in table.texts
-    )
+    ]
+    sorted_to = len(lines) - table.footer
+    body, foot = "".join(lines[:sorted_to]), "".join(lines[sorted_to:])
+    foot = f"<tfoot>{foot}</tfoot>" if foot else ""
     reasons = _list(table.reasons, "reasons") if table.reasons else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}"><table>'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>{reasons}"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>{foot}</table></div>{reasons}"
     )
 
 

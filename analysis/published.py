@@ -11,7 +11,6 @@ class Published:
     """A base of the paper: the section of its table, and acc_norm by method, task mean over three seeds."""
 
     section: str
-    title: str
     accuracy: Mapping[str, Spread]
 
 
@@ -26,12 +25,10 @@ def _frozen(mean: float) -> Spread:
 PUBLISHED = {
     "qwen3-4b": Published(
         "6.1",
-        "the source base",
         {"base": _frozen(0.627), "lora": _three(0.765, 0.003), "hypernet": _three(0.757, 0.003)},
     ),
     "qwen3-8b": Published(
         "6.2",
-        "a base of the same family",
         {
             "base": _frozen(0.667),
             "lora": _three(0.795, 0.004),
@@ -42,7 +39,6 @@ PUBLISHED = {
     ),
     "gemma-3-4b": Published(
         "6.3",
-        "a base of another family",
         {"base": _frozen(0.595), "lora": _three(0.778, 0.004), "portal": _three(0.767, 0.004)},
     ),
 }

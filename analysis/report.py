@@ -1,12 +1,13 @@
 """`write_report`: a folder with one page, the tables as text and the figures as files."""
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.content import Content
-from analysis.cost_tables import Rate
 from analysis.findings import find
 from analysis.page import render_page
 from analysis.side_by_side import pair_content
@@ -14,6 +15,9 @@ from analysis.study_content import study_content
 from analysis.study_info import StudyInfo
 
 TABLES_FOLDER = "tables"
+FILES = "files.json"
+"""Names of the figures and tables that a report has, so that the next one here can replace them all."""
+_NAME = re.compile(r"(tables/)?[A-Za-z0-9.-]+\.(png|svg|pdf|csv)")
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,9 @@ def write_report(
     """
     findings = [find(source.results, StudyInfo.from_dict(source.info)) for source in sources]
     if len(findings) == 1:
-        content = study_content(title, findings[0], Rate(findings[0].info.device_share, price))
+        content = study_content(title, findings[0], price)
     elif len(findings) == 2:
-        content = pair_content(title, (findings[0], findings[1]), (sources[0].name, sources[1].name))
+        content = pair_content(title, (findings[0], findings[1]), (sources[0].name, sources[1].name), price)
     else:
         raise ValueError(f"a report is of one study or of two, not of {len(findings)}")
     _write_files(content, out)
@@ -55,14 +59,27 @@ def write_report(
 
 
 def _write_files(content: Content, out: Path) -> None:
+    """Figures and tables; those of an earlier report here that this one does not have are deleted."""
     folder = out / TABLES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for drawing in content.drawings:
-        drawing.save(out)
+    written = [path for drawing in content.drawings for path in drawing.save(out)]
     for table in content.tables:
-        _write_whole(folder / f"{table.slug}.csv", table.to_csv())
+        path = folder / f"{table.slug}.csv"
+        _write_whole(path, table.to_csv())
+        written.append(path)
+    names = sorted(str(path.relative_to(out)) for path in written)
+    for name in set(_listed(out)) - set(names):
+        (out / name).unlink(missing_ok=True)
+    _write_whole(out / FILES, json.dumps(names, indent=1))
     _write_whole(out / "tables.md", content.to_markdown())
     _write_whole(out / "tables.tex", "\n".join(table.to_latex() for table in content.tables))
+
+
+def _listed(out: Path) -> list[str]:
+    """What the last report here wrote; names that are none of ours are passed over."""
+    path = out / FILES
+    names = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """`Run` and its `Cell`: the rows of a result table, gathered by run and base."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,12 +91,17 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a whole run took; null for the frozen base."""
+    """What a whole run took; null for the frozen base. It held `devices` devices for `wall_s` seconds."""
 
     trained_params: int | None
     train_tokens: int | None
     train_flops: float | None
     wall_s: float | None
+    devices: float = 1.0
+
+    @property
+    def device_hours(self) -> float | None:
+        return None if self.wall_s is None else self.wall_s * self.devices / 3600
 
 
 @dataclass
@@ -133,6 +138,7 @@ class Study:
     devices: tuple[str, ...]
     eval_sets: Mapping[tuple[str, str], str]
     names: tuple[str, ...]
+    revisions: Mapping[str, tuple[str, ...]]  # by base
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -158,9 +164,15 @@ def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, int, str, int, st
     return cell.base, cell.variant.sort_key(), cell.size or 0
 
 
-def load_study(path: Path) -> Study:
-    """The runs in the result table at `path`; a ValueError names what is wrong with the file."""
-    return gather_runs(read_table(path, RESULTS))
+def load_study(path: Path, devices: Mapping[str, float]) -> Study:
+    """The runs in the result table at `path`; a ValueError names what is wrong with the file.
+
+    `devices` are how many a run held, by run key, where that was not one.
+    """
+    study = gather_runs(read_table(path, RESULTS))
+    for run in study.runs:
+        run.cost = replace(run.cost, devices=devices.get(run.key, 1.0))
+    return study
 
 
 def gather_runs(table: pa.Table) -> Study:
@@ -192,6 +204,10 @@ def gather_runs(table: pa.Table) -> Study:
         devices=_distinct(row["device"] for row in rows),
         eval_sets=eval_sets,
         names=_distinct(row["study"] for row in rows),
+        revisions={
+            base: _distinct(row["base_revision"] for row in rows if row["base"] == base)
+            for base in sorted({row["base"] for row in rows})
+        },
     )
 
 

@@ -7,11 +7,12 @@ points of a curve.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from analysis.curves import AXES, Curve, CurveSet
-from analysis.intervals import Bootstrap, Interval, interval_of
+from analysis.intervals import LEVEL, Bootstrap, Interval, interval_of
 from analysis.runs import Cell, Variant
 
 SHARES = (0.5, 0.75, 0.9, 1.0)
@@ -25,11 +26,12 @@ class Ratio:
     """What the LoRA needs over what the method needs, with its interval.
 
     `bound` is "≥" or "≤" where a curve begins above the accuracy, so that its need is at most its smallest. A
-    draw in which the method does not reach the accuracy counts as 0.
+    draw in which the method does not reach the accuracy counts as 0; `missed` is the share of such draws.
     """
 
     interval: Interval
     bound: str = ""
+    missed: float = 0.0
 
     @property
     def value(self) -> float | None:
@@ -52,39 +54,53 @@ class Saving:
     ratio: Ratio
 
 
-def find_savings(curves: CurveSet, bootstrap: Bootstrap | None) -> tuple[Saving, ...]:
-    """Savings of every curve but the LoRA's own, by variant, share and axis; none without a LoRA's curve.
+@dataclass(frozen=True)
+class Savings:
+    """All savings on a base, or the reason why there are none."""
 
-    Accuracy alone is compared. Without a bootstrap, or where the sizes share no seed, there are no intervals.
+    found: tuple[Saving, ...] = ()
+    reason: str | None = None
+
+
+def find_savings(curves: CurveSet, bootstrap: Bootstrap | None) -> Savings:
+    """Savings of every curve but the LoRA's own, by variant, share and axis.
+
+    Accuracy alone is compared. There are none without a LoRA's curve and a base, or where the LoRA's rise is
+    not clearly positive; and no intervals without a bootstrap, or where the sizes do not have the same seeds.
     """
+    assert curves.metric == "acc"
     reference = curves.reference
-    if curves.metric != "acc" or reference is None or curves.floor is None:
-        return ()
-    if _rising(reference).max() - curves.floor < _LEAST_LIFT:
-        return ()
-    return tuple(
-        _saving(curves, curve, reference, axis, share, bootstrap)
-        for curve in curves.curves
-        if curve is not reference
-        for share in SHARES
-        for axis in AXES
-        if curve.along(axis) is not None and reference.along(axis) is not None
-    )
+    if reference is None or curves.floor is None:
+        return Savings(reason="there is no curve of the per-task LoRA, or no frozen base")
+    drawn = _draw_curves(curves, reference, reference, bootstrap)
+    rises = _rising(reference).max() - curves.floor >= _LEAST_LIFT
+    if not rises or (drawn is not None and drawn.share_risen < 1 - (1 - LEVEL) / 2):
+        return Savings(reason="the per-task LoRA's rise over the base is not clearly positive")
+    found: list[Saving] = []
+    for curve in curves.curves:
+        if curve is not reference:
+            found += _savings_of(curves, curve, reference, _draw_curves(curves, curve, reference, bootstrap))
+    return Savings(tuple(found))
 
 
 def headline_savings(savings: Iterable[Saving]) -> list[Saving]:
-    """Of every variant, all axes at the highest share that it reaches."""
-    reached: dict[tuple[Variant, str], Saving] = {}
+    """Of every variant, all axes at the highest share that it reaches, if it can in nearly every draw."""
+    reached: dict[Variant, dict[float, list[Saving]]] = {}
     for saving in savings:
         if saving.needed is not None:
-            reached[saving.variant, saving.axis] = saving
-    return list(reached.values())
+            reached.setdefault(saving.variant, {}).setdefault(saving.share, []).append(saving)
+    headlines: list[Saving] = []
+    for by_share in reached.values():
+        firm = [share for share, own in by_share.items() if own[0].ratio.missed <= (1 - LEVEL) / 2]
+        headlines += by_share[max(firm or by_share)]
+    return headlines
 
 
 def find_need(places: np.ndarray, value_DP: np.ndarray, level_D: np.ndarray) -> np.ndarray:
     """(D,) where on the axis each curve first reaches its level; infinite where it does not.
 
-    `places` are (P,), positive and ascending. A curve that begins at its level or above needs `places[0]`.
+    `places` are (P,), positive, none below the one before. A curve that begins at its level or above needs
+    `places[0]`.
     """
     reached_DP = value_DP >= level_D[:, None]
     first_D = reached_DP.argmax(axis=1)
@@ -99,16 +115,30 @@ def find_need(places: np.ndarray, value_DP: np.ndarray, level_D: np.ndarray) -> 
     return np.where(reached_DP.any(axis=1), need_D, np.inf)
 
 
+def _savings_of(curves: CurveSet, curve: Curve, reference: Curve, drawn: "_Drawn | None") -> list[Saving]:
+    """Of one variant, by share and axis."""
+    return [
+        _saving(curves, curve, reference, axis, share, drawn)
+        for share in SHARES
+        for axis in AXES
+        if curve.along(axis) is not None and reference.along(axis) is not None
+    ]
+
+
 def _saving(
-    curves: CurveSet, curve: Curve, reference: Curve, axis: str, share: float, bootstrap: Bootstrap | None
+    curves: CurveSet, curve: Curve, reference: Curve, axis: str, share: float, drawn: "_Drawn | None"
 ) -> Saving:
     assert curves.floor is not None
-    places, lora_places = np.array(curve.along(axis)), np.array(reference.along(axis))
+    places, lora_places = _places(curve, axis), _places(reference, axis)
     values, lora_values = _rising(curve), _rising(reference)
     level = _level(np.array([curves.floor]), lora_values, share)
     need = float(find_need(places, values, level)[0])
     lora_need = float(find_need(lora_places, lora_values, level)[0])
-    early, lora_early = values[0, 0] >= level[0], lora_values[0, 0] >= level[0]
+    ratios = None
+    if drawn is not None:
+        level_D = _level(drawn.floor_D, drawn.lora_DP, share)
+        ratios = find_need(lora_places, drawn.lora_DP, level_D) / find_need(places, drawn.own_DP, level_D)
+    early, lora_early = bool(values[0, 0] >= level[0]), bool(lora_values[0, 0] >= level[0])
     return Saving(
         variant=curve.variant,
         axis=axis,
@@ -116,43 +146,67 @@ def _saving(
         accuracy=float(level[0]),
         needed=need if np.isfinite(need) else None,
         lora_needs=lora_need,
-        ratio=_ratio(
-            lora_need / need,
-            None if bootstrap is None else _drawn_ratios(curves, curve, reference, axis, share, bootstrap),
-            early=bool(early),
-            lora_early=bool(lora_early),
-        ),
+        ratio=_ratio(lora_need / need, ratios, early=early, lora_early=lora_early),
     )
 
 
-def _ratio(value: float, draws: np.ndarray | None, *, early: bool, lora_early: bool) -> Ratio:
+def _ratio(value: float, ratio_D: np.ndarray | None, *, early: bool, lora_early: bool) -> Ratio:
     if early and lora_early:
-        reason = "both reach it with their smallest size"
-        return Ratio(Interval(None, None, None, reason=reason))
+        return Ratio(Interval(None, None, None, reason="both reach it with their smallest size"))
     bound = "\u2265" if early else "\u2264" if lora_early else ""
     if value == 0:
         return Ratio(Interval(None, None, None, reason="not reached"))
-    if draws is None:
-        return Ratio(Interval(value, None, None, reason="no predictions of all sizes"), bound)
-    return Ratio(interval_of(value, draws), bound)
+    if ratio_D is None:
+        reason = "no interval: predictions are missing, or the sizes do not have the same seeds"
+        return Ratio(Interval(value, None, None, reason=reason), bound)
+    return Ratio(interval_of(value, ratio_D), bound, float(np.mean(ratio_D == 0)))
 
 
-def _drawn_ratios(
-    curves: CurveSet, curve: Curve, reference: Curve, axis: str, share: float, bootstrap: Bootstrap
-) -> np.ndarray | None:
-    """(D,) the ratio in every draw; None unless all its cells have predictions and share a seed."""
+@dataclass(frozen=True)
+class _Drawn:
+    """Base and curves in the draws in which the LoRA rises over the base, and the share of such draws."""
+
+    share_risen: float
+    floor_D: np.ndarray
+    lora_DP: np.ndarray
+    own_DP: np.ndarray
+
+
+def _draw_curves(
+    curves: CurveSet, curve: Curve, reference: Curve, bootstrap: Bootstrap | None
+) -> _Drawn | None:
+    """Base and curves, made to rise, in the draws in which the LoRA rises over the base.
+
+    None without predictions of all cells, or where not all of them have the seeds that the means are of.
+    """
     own = [Cell(curves.base, curve.variant, size) for size in curve.sizes]
     lora = [Cell(curves.base, reference.variant, size) for size in reference.sizes]
+    if bootstrap is None:
+        return None
     base = [cell for cell in bootstrap.members if cell.method == "base" and cell.base == curves.base][:1]
     cells = (*base, *lora, *own)
     if not base or not bootstrap.can_compare(*cells):
         return None
+    num_seeds = len(bootstrap.shared_seeds(*cells))
+    points = (*reference.points, *curve.points)
+    if any(len(bootstrap.members[cell]) != num_seeds for cell in cells[1:]) or any(
+        point.n != num_seeds for point in points
+    ):
+        return None
     draws, _ = bootstrap.paired(*cells)
     floor_D, value_DP = draws[0], np.stack(draws[1:], axis=1)
     lora_DP, own_DP = make_rising(value_DP[:, : len(lora)]), make_rising(value_DP[:, len(lora) :])
-    level_D = _level(floor_D, lora_DP, share)
-    need_D = find_need(np.array(curve.along(axis)), own_DP, level_D)
-    return find_need(np.array(reference.along(axis)), lora_DP, level_D) / need_D
+    risen = lora_DP.max(axis=1) > floor_D
+    return _Drawn(float(risen.mean()), floor_D[risen], lora_DP[risen], own_DP[risen])
+
+
+def _places(curve: Curve, axis: str) -> np.ndarray:
+    """(P,) where the points stand on the axis; measured costs are made to rise with the size."""
+    places = curve.along(axis)
+    assert places is not None
+    if all(before <= after for before, after in pairwise(places)):
+        return np.array(places)
+    return np.exp(make_rising(np.log([places]))[0])
 
 
 def _level(floor_D: np.ndarray, lora_DP: np.ndarray, share: float) -> np.ndarray:

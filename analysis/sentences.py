@@ -22,12 +22,12 @@ def describe_difference(first: Summary, second: Summary, bootstrap: Bootstrap) -
 def state_difference(first: str, second: str, interval: Interval, num_seeds: int) -> str:
     """What the interval of `first` minus `second` says."""
     assert interval.value is not None
-    at = f"at {count_seeds(num_seeds)}"
+    at = f" at {count_seeds(num_seeds)}" if num_seeds else ""  # nothing is drawn in the base
     numbers = f"difference {format_points(interval.value)} points, {state_interval(interval)}"
     if not interval.excludes_zero:
-        return capitalised(f"{first} and {second} are not distinguishable {at} ({numbers}).")
+        return capitalised(f"{first} and {second} are not distinguishable{at} ({numbers}).")
     verb = "is more accurate than" if interval.value > 0 else "is less accurate than"
-    return capitalised(f"{first} {verb} {second} {at} ({numbers}).")
+    return capitalised(f"{first} {verb} {second}{at} ({numbers}).")
 
 
 def state_interval(interval: Interval) -> str:
@@ -89,13 +89,11 @@ def describe_savings(savings: Sequence[Saving]) -> list[str]:
         known = [saving for saving in own if saving.ratio.value is not None]
         level = f"{100 * own[0].share:.0f} % of the per-task LoRA's lift (acc_norm {own[0].accuracy:.3f})"
         name = f"{variant.label} {variant.settings}"
-        if own[0].share == 1:
-            level = f"the per-task LoRA's peak (acc_norm {own[0].accuracy:.3f})"
         if not known:
             reason = own[0].ratio.interval.reason
             sentences.append(f"{name} reaches {level}; what it saves is not known: {reason}.")
             continue
-        parts = [f"{state_times(saving.ratio)} {_SAVED[saving.axis]}{_between(saving)}" for saving in known]
+        parts = [f"{state_times(saving.ratio)} {_SAVED[saving.axis]}{_compared(saving)}" for saving in known]
         sentences.append(f"{name} reaches {level} with {join_words(parts)}.")
     return sentences
 
@@ -103,6 +101,8 @@ def describe_savings(savings: Sequence[Saving]) -> list[str]:
 def state_times(ratio: Ratio) -> str:
     """`2.1 times less`, `at least 3 times less`, `1.4 times more`: a method's need against the LoRA's."""
     assert ratio.value is not None
+    if 0.995 < ratio.value < 1.005:
+        return "as much"
     less = ratio.value >= 1
     bound = {"\u2265": "at least ", "\u2264": "at most ", "": ""}[ratio.bound]
     if not less:
@@ -139,19 +139,36 @@ def count_seeds(number: int) -> str:
     return f"{word} seed{'' if number == 1 else 's'}"
 
 
-def _between(saving: Saving) -> str:
-    """What is compared, and the interval of the ratio."""
+def _compared(saving: Saving) -> str:
+    """What is compared, and the interval of the ratio, turned over as the ratio is."""
     assert saving.needed is not None
-    interval = saving.ratio.interval
     facts = []
     if saving.axis == "size":
         facts.append(
             f"{format_amount(saving.needed)} rows a task instead of {format_amount(saving.lora_needs)}"
         )
-    if interval.low is not None and interval.high is not None:
-        low, high = format_amount(interval.low), format_amount(interval.high)
-        facts.append(f"{100 * LEVEL:.0f} % interval of the ratio {low} to {high}")
+    interval = state_times_interval(saving.ratio)
+    if interval:
+        facts.append(interval)
     return f" ({'; '.join(facts)})" if facts else ""
+
+
+def state_times_interval(ratio: Ratio) -> str:
+    """`95 % interval 1.5 to 2.2 times less`; one limit where the other is a bound, nothing without any."""
+    low, high = ratio.interval.low, ratio.interval.high
+    if low is None or high is None or ratio.value is None:
+        return ""
+    level = f"{100 * LEVEL:.0f} %"
+    if ratio.missed > (1 - LEVEL) / 2 or low <= 0:
+        return f"not reached in {100 * ratio.missed:.0f} % of draws, which leaves the interval open"
+    if ratio.bound:
+        limit = low if ratio.bound == "\u2265" else high
+        return f"{level} limit: {'at least' if limit == low else 'at most'} {format_amount(limit)} times"
+    if (low >= 1) == (high >= 1):
+        sides = (low, high) if low >= 1 else (1 / high, 1 / low)
+        word = "less" if low >= 1 else "more"
+        return f"{level} interval {format_amount(sides[0])} to {format_amount(sides[1])} times {word}"
+    return f"{level} interval {format_amount(1 / low)} times more to {format_amount(high)} times less"
 
 
 def capitalised(text: str) -> str:

@@ -1,7 +1,7 @@
 """The report of two studies side by side: the same methods, bases and rows, and what differs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import fill
 
 import matplotlib
@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from analysis.aggregate import Comparison, Spread, Summary
 from analysis.column import COUNT, PERCENT, POINTS, POINTS_RANGE, SPREAD, WORD, Column
 from analysis.content import Content, Part, Section
+from analysis.cost_tables import run_cost_table, study_cost_table
 from analysis.drawing import METRIC_LABELS, NAME_CHARS, WIDTH_IN, Drawing, list_points, state_spread, widen
 from analysis.findings import Findings, Target
 from analysis.intervals import Bootstrap, Interval
 from analysis.runs import Cell, cell_order
 from analysis.sentences import state_difference
-from analysis.study_content import LEAD, absent_runs, slugs_of, study_facts, study_notes
+from analysis.study_content import LEAD, absent_runs, accuracy_notes, slugs_of, study_facts
 from analysis.style import RC
 from analysis.table import Table
 from analysis.tables import name_of
@@ -25,11 +26,15 @@ _MARKS = (("#0072b2", "o"), ("#d55e00", "s"))
 
 @dataclass(frozen=True)
 class Pair:
-    """One cell in two studies; None where a study has no result. The difference is second minus first."""
+    """One cell in two studies; None where a study has no result.
+
+    The difference is second minus first, over the seeds that both have; null, with a reason, where it would
+    compare unlike tasks or no seed is shared.
+    """
 
     cell: Cell
     lines: tuple[Summary | None, Summary | None]
-    difference: Interval | None
+    difference: Interval
     num_seeds: int
 
     @property
@@ -38,14 +43,14 @@ class Pair:
         return f"{name_of(self.cell)}{size}"
 
     @property
-    def points(self) -> float | None:
-        """Second minus first, of the table's means."""
-        first, second = (None if line is None else line.acc.mean for line in self.lines)
-        return None if first is None or second is None else second - first
+    def is_in_both(self) -> bool:
+        return all(line is not None and line.acc.mean is not None for line in self.lines)
 
 
-def pair_content(title: str, findings: tuple[Findings, Findings], names: tuple[str, str]) -> Content:
-    """Everything that the report of two studies says.
+def pair_content(
+    title: str, findings: tuple[Findings, Findings], names: tuple[str, str], price: float | None
+) -> Content:
+    """Everything that the report of two studies says; `price` is that of a device-hour.
 
     Raises ValueError when they cannot be compared: unlike evaluation sets, units of acc_norm, or no base and
     task in common.
@@ -65,7 +70,9 @@ def pair_content(title: str, findings: tuple[Findings, Findings], names: tuple[s
         for base in own
         if base not in other
     ]
-    notes = [note for note in study_notes(findings[0]) if note in study_notes(findings[1])]
+    numbered = enumerate(zip(findings, names, strict=True), start=1)
+    sections += [_cost_section(each, name, number, price) for number, (each, name) in numbered]
+    notes = list(dict.fromkeys(note for each in findings for note in accuracy_notes(each)))
     absent = {
         f"{heading} in {name}": runs
         for name, each in zip(names, findings, strict=True)
@@ -78,7 +85,7 @@ def pair_content(title: str, findings: tuple[Findings, Findings], names: tuple[s
         sections=tuple(sections),
         facts=tuple(study_facts(each, name) for each, name in zip(findings, names, strict=True)),
         absent=absent,
-        notes=(*alone, *notes),
+        notes=(*alone, *_unlike(findings, names), *notes),
     )
 
 
@@ -91,13 +98,24 @@ def find_pairs(targets: tuple[Target, Target]) -> list[Pair]:
     for cell in sorted(cells, key=cell_order):
         lines = _find(comparisons[0], cell), _find(comparisons[1], cell)
         tagged = _tag(cell, 0), _tag(cell, 1)
-        difference, seeds = None, 0
-        same_tasks = lines[0] is not None and lines[1] is not None and lines[0].tasks == lines[1].tasks
-        if bootstrap is not None and same_tasks and bootstrap.can_compare(*tagged):
+        seeds = 0
+        if lines[0] is None or lines[1] is None:
+            difference = _undefined("no result in one of the studies")
+        elif lines[0].tasks != lines[1].tasks:
+            difference = _undefined("the studies have other tasks")
+        elif bootstrap is None:
+            difference = _undefined("predictions are missing")
+        elif not bootstrap.can_compare(*tagged):
+            difference = _undefined("the studies share no seed")
+        else:
             difference = bootstrap.difference(tagged[1], tagged[0])
             seeds = len(bootstrap.shared_seeds(*tagged))
         pairs.append(Pair(cell, lines, difference, seeds))
     return pairs
+
+
+def _undefined(reason: str) -> Interval:
+    return Interval(None, None, None, reason=reason)
 
 
 def _check_comparable(findings: tuple[Findings, Findings], names: tuple[str, str]) -> None:
@@ -118,6 +136,29 @@ def _check_comparable(findings: tuple[Findings, Findings], names: tuple[str, str
             f"acc_norm divides by {', '.join(units[0])} in {names[0]} and by {', '.join(units[1])} in "
             f"{names[1]}; report them apart"
         )
+
+
+def _unlike(findings: tuple[Findings, Findings], names: tuple[str, str]) -> list[str]:
+    """What differs between the studies, though their rows are the same."""
+    first, second = findings[0].study, findings[1].study
+    notes = []
+    if first.prompt_sets != second.prompt_sets:
+        sets = [", ".join(study.prompt_sets) for study in (first, second)]
+        notes.append(f"Prompts differ: {sets[0]} in {names[0]}, {sets[1]} in {names[1]}.")
+    for base in sorted(set(first.revisions) & set(second.revisions)):
+        if first.revisions[base] != second.revisions[base]:
+            notes.append(f"The revision of {base} differs: the studies have other weights.")
+    return notes
+
+
+def _cost_section(findings: Findings, name: str, number: int, price: float | None) -> Section:
+    """What one of the studies took."""
+    tables = (
+        run_cost_table([target.comparison for target in findings.targets], price),
+        study_cost_table(findings.study, price),
+    )
+    named = tuple(replace(table, slug=f"{table.slug}-{number}") for table in tables)
+    return Section(f"What {name} took", (Part(folded=named),))
 
 
 def _join(targets: tuple[Target, Target]) -> Bootstrap | None:
@@ -161,11 +202,12 @@ def _section(base: str, targets: tuple[Target, Target], names: tuple[str, str], 
         if pair.difference.low != pair.difference.high or pair.difference.value
         else f"{pair.name}: both studies have the same answers."
         for pair in pairs
-        if pair.difference is not None
+        if pair.difference.value is not None
     ]
+    drawing = _draw_pairs(base, pairs, names, slug)
     part = Part(
         tables=(_pair_table(base, pairs, names, slug),),
-        drawings=(_draw_pairs(base, pairs, names, slug),),
+        drawings=() if drawing is None else (drawing,),
         remarks=tuple(sentences),
         folded=(_pair_task_table(base, pairs, names, slug),),
     )
@@ -179,7 +221,7 @@ def _pair_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: 
         row: list[object] = [pair.cell.variant.label, pair.cell.variant.settings or None, pair.cell.size]
         for line in pair.lines:
             row.append(None if line is None else line.acc)
-        row += [pair.points, pair.difference]
+        row += [pair.difference.value, pair.difference]
         for line in pair.lines:
             row.append(None if line is None else line.lift)
         rows.append(tuple(row))
@@ -188,10 +230,8 @@ def _pair_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: 
             for line, name in zip(pair.lines, names, strict=True)
             if line is None or line.acc.mean is None
         ]
-        if pair.points is not None and pair.difference is None:
-            reasons.append(
-                f"{pair.name}: no interval, for the studies share no seed, task set or predictions"
-            )
+        if pair.is_in_both and pair.difference.reason:
+            reasons.append(f"{pair.name}: no difference, for {pair.difference.reason}")
     columns = (
         Column("method", WORD),
         Column("adapter", WORD),
@@ -199,7 +239,7 @@ def _pair_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: 
         Column(names[0], SPREAD),
         Column(names[1], SPREAD),
         Column("difference (points)", POINTS),
-        Column("95 % interval", POINTS_RANGE),
+        Column("difference: 95 %", POINTS_RANGE),
         Column(f"{names[0]}: lift", PERCENT),
         Column(f"{names[1]}: lift", PERCENT),
     )
@@ -208,7 +248,7 @@ def _pair_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: 
 
 
 def _pair_task_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Table:
-    both = [pair for pair in pairs if pair.points is not None]
+    both = [pair for pair in pairs if pair.is_in_both]
     tasks = sorted(
         {task for pair in both for line in pair.lines if line is not None for task in line.per_task}
     )
@@ -223,10 +263,13 @@ def _task_score(line: Summary | None, task: str) -> Spread | None:
     return None if line is None else line.per_task.get(task)
 
 
-def _draw_pairs(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Drawing:
+def _draw_pairs(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Drawing | None:
+    """Every cell as a row with a dot a study; None where nothing has a score."""
     shown = [
         pair for pair in pairs if any(line is not None and line.acc.mean is not None for line in pair.lines)
     ]
+    if not shown:
+        return None
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, 1.5 + 0.5 * len(shown)), layout="constrained")
         points = [

@@ -7,7 +7,7 @@ from analysis.calibration_figure import draw_reliability
 from analysis.calibration_table import calibration_table
 from analysis.column import DASH, format_number, format_percent
 from analysis.content import Content, Facts, Part, Section, Tile
-from analysis.cost_tables import Rate, run_cost_table, study_cost_table
+from analysis.cost_tables import run_cost_table, study_cost_table
 from analysis.curve_figures import draw_curves
 from analysis.curve_tables import curve_table, savings_table
 from analysis.curves import AXES
@@ -31,7 +31,7 @@ from analysis.tables import (
 
 LEAD = (
     "Recovered lift: the share of the rise from the frozen base to a LoRA for each task that a method "
-    "reaches. Epochs are chosen on validation rows, scores are on test rows."
+    "reaches. Scores are on test rows; where several epochs were scored, one is chosen on validation rows."
 )
 _LENGTHS = {
     "chars": "characters, leading space included",
@@ -39,9 +39,9 @@ _LENGTHS = {
     "tokens": "tokens",
     "lm-eval": "characters without the leading space",
 }
-_STANDING_NOTES = (
-    "Epochs are chosen on validation rows; scores are read on test rows, which nothing was chosen on. The "
-    "table of all selection rules shows what choosing on the reported rows would add.",
+_ACCURACY_NOTES = (
+    "Where several epochs were scored, one is chosen on validation rows; scores are read on test rows, which "
+    "nothing was chosen on.",
     "Means are over tasks within a seed first, then over seeds; ± is the sample std over seeds.",
     "Recovered lift is a ratio of task means, (method − base) / (per-task LoRA − base). It is left out, with "
     "the reason, where the LoRA does not rise above the base.",
@@ -49,11 +49,15 @@ _STANDING_NOTES = (
     f"seeds, paired over methods, in {NUM_DRAWS:,} draws. With few seeds they understate the variation "
     "between seeds.",
     "Log-losses are comparable within one base only: tokenizers differ.",
+)
+_CALIBRATION_NOTE = (
     "Calibration reads a choice's probability as the softmax over the choices of their log-likelihoods, not "
-    "normalised by length. ECE pools the answers of all tasks in fifteen bins of equal width; the interval's "
-    "draws are moved by their bias, for the noise of a draw counts as error.",
+    "normalised by length. ECE pools the answers of all tasks in fifteen bins of equal width. It lies above "
+    "the truth by the noise of its bins; its interval reaches down as far as that noise may."
+)
+_COST_NOTE = (
     "Training s are a run's share of its pack's time on one worker, by tokens: runs that are trained "
-    "together share forwards. Scoring is not part of it.",
+    "together share forwards. Device-hours count all devices that a run holds. Scoring is not part of it."
 )
 _CURVE_NOTE = (
     "What equal accuracy needs is read off the seed means at the final epoch, made to rise with the size "
@@ -62,8 +66,8 @@ _CURVE_NOTE = (
 )
 
 
-def study_content(title: str, findings: Findings, rate: Rate) -> Content:
-    """Everything that the report of a study says."""
+def study_content(title: str, findings: Findings, price: float | None) -> Content:
+    """Everything that the report of a study says; `price` is that of a device-hour."""
     slugs = slugs_of([target.base for target in findings.targets])
     tiles = [tile for target in findings.targets for tile in _tiles(target)]
     sections = [_target_section(target, slugs[target.base], findings.info) for target in findings.targets]
@@ -71,7 +75,7 @@ def study_content(title: str, findings: Findings, rate: Rate) -> Content:
         title=title,
         lead=LEAD,
         tiles=tuple(tiles),
-        sections=(*sections, _study_section(findings, rate)),
+        sections=(*sections, _study_section(findings, price)),
         facts=(study_facts(findings),),
         absent=absent_runs(findings.info),
         notes=tuple(study_notes(findings)),
@@ -93,22 +97,30 @@ def study_facts(findings: Findings, title: str = "What was run") -> Facts:
 
 
 def study_notes(findings: Findings) -> list[str]:
-    """What a reader must know to read the numbers."""
-    notes = [*findings.info.notes, *_STANDING_NOTES]
+    """What a reader must know to read the numbers of a study's report."""
+    notes = [*accuracy_notes(findings), _COST_NOTE]
+    if any(target.calibrations for target in findings.targets):
+        notes.append(_CALIBRATION_NOTE)
     if any(target.curves for target in findings.targets):
         notes.append(_CURVE_NOTE)
+    if findings.study.duplicates:
+        number = len(findings.study.duplicates)
+        notes.append(
+            f"{number} runs fill the place (method, base, size, seed) of another run with more scored epochs "
+            f"and are not counted: {', '.join(findings.study.duplicates)}."
+        )
+    return notes
+
+
+def accuracy_notes(findings: Findings) -> list[str]:
+    """What a reader must know to read accuracies and their intervals."""
+    notes = [*findings.info.notes, *_ACCURACY_NOTES]
     for unit in sorted({run.acc_norm_unit for run in findings.study.runs}):
         notes.append(f"acc_norm divides a choice's log-likelihood by its length in {_LENGTHS[unit]}.")
     if not findings.has_predictions:
         notes.append(
             "There is no predictions.parquet beside the result table, so there are no intervals and no "
             "calibration."
-        )
-    if findings.study.duplicates:
-        number = len(findings.study.duplicates)
-        notes.append(
-            f"{number} runs fill the place (method, base, size, seed) of another run with more scored epochs "
-            f"and are not counted: {', '.join(findings.study.duplicates)}."
         )
     return notes
 
@@ -142,26 +154,23 @@ def _tiles(target: Target) -> list[Tile]:
         f"per-task LoRA {format_number(ceiling.acc.mean)}."
     )
     tiles = [Tile(format_percent(port.lift), title, text)]
-    for saving in headline_savings(target.savings):
-        if saving.variant == port.cell.variant and saving.axis == "size" and saving.ratio.value is not None:
-            title = f"rows a task on {target.base}, against the per-task LoRA"
-            tiles.append(Tile(state_times(saving.ratio), title, describe_savings([saving])[0]))
+    own = [saving for saving in headline_savings(target.savings.found) if saving.variant == port.cell.variant]
+    for saving in own:
+        if saving.axis == "size" and saving.ratio.value is not None:
+            title = f"data on {target.base}, against the per-task LoRA"
+            tiles.append(Tile(state_times(saving.ratio), title, describe_savings(own)[0]))
     return tiles
 
 
 def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
     comparison = target.comparison
     variants = variants_table(comparison, target.bootstrap, slug)
+    drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), draw_tasks(comparison, slug))
     differences = comparisons_table(comparison, target.bootstrap, slug)
-    ranks = draw_ranks(comparison, slug)
     parts = [
         Part(
             tables=(main_table(comparison, info, target.bootstrap, slug),),
-            drawings=(
-                draw_methods(comparison, slug),
-                *([] if ranks is None else [ranks]),
-                draw_tasks(comparison, slug),
-            ),
+            drawings=tuple(filter(None, drawings)),
             remarks=target.sentences,
             folded=(
                 per_task_table(comparison, slug),
@@ -177,7 +186,7 @@ def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
         parts.append(
             Part(
                 "Calibration",
-                tables=(calibration_table(target.calibrations, target.base, slug),),
+                tables=(calibration_table(target.calibrations, comparison, slug),),
                 drawings=(draw_reliability(target.calibrations, target.base, slug),),
             )
         )
@@ -186,25 +195,31 @@ def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
 
 def _curve_part(target: Target, slug: str, info: StudyInfo) -> Part:
     drawings = [
-        draw_curves(curves, axis, slug)
+        drawing
         for axis in AXES
         for curves in target.curves.values()
-        if curves.has_axis(axis)
+        if (drawing := draw_curves(curves, axis, slug)) is not None
     ]
-    savings = (savings_table(target.savings, target.base, slug),) if target.savings else ()
+    found = target.savings.found
+    savings = (savings_table(found, target.base, slug),) if found else ()
+    if target.savings.reason is None:
+        lead = describe_savings(headline_savings(found))
+    else:
+        lead = [f"What equal accuracy needs is not known: {target.savings.reason}."]
     points = curve_table(target.curves["acc"], target.curves.get("log_loss"), info, slug)
     return Part(
         "Data efficiency",
-        lead=tuple(describe_savings(headline_savings(target.savings))),
+        lead=tuple(lead),
+        tables=savings,
         drawings=tuple(drawings),
-        folded=(*savings, points),
+        folded=(points,),
     )
 
 
-def _study_section(findings: Findings, rate: Rate) -> Section:
+def _study_section(findings: Findings, price: float | None) -> Section:
     comparisons = [target.comparison for target in findings.targets]
     tables = [overview_table(comparisons)] if comparisons else []
-    tables += [run_cost_table(comparisons, rate), study_cost_table(findings.study, rate)]
+    tables += [run_cost_table(comparisons, price), study_cost_table(findings.study, price)]
     if findings.sources:
         tables.append(sources_table(findings.sources))
     return Section("The study", (Part(tables=tuple(tables)),))

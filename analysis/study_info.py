@@ -1,11 +1,11 @@
 """`StudyInfo`: what the caller knows about a study that the result table does not say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analysis.runs import METHOD_LABELS, Cell, Variant
 
-KNOWN_KEYS = ("facts", "failed", "missing", "notes", "device_share")
+KNOWN_KEYS = ("facts", "failed", "missing", "notes", "devices")
 RUN_KEYS = ("run", "method", "label", "sources", "base", "modules", "rank", "size", "seed", "cause", "log")
 
 
@@ -52,14 +52,14 @@ class AbsentRun:
 class StudyInfo:
     """Facts to show (name -> text, a list or a mapping of texts), runs that failed or are missing, notes.
 
-    `device_share` is the share of a device that a worker holds.
+    `devices` are how many devices a run holds while it trains, by run key, where that is not one.
     """
 
     facts: Mapping[str, object]
     failed: tuple[AbsentRun, ...] = ()
     missing: tuple[AbsentRun, ...] = ()
     notes: tuple[str, ...] = ()
-    device_share: float = 1.0
+    devices: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def absent(self) -> tuple[AbsentRun, ...]:
@@ -76,15 +76,15 @@ class StudyInfo:
         if not isinstance(facts, Mapping):
             raise ValueError(f"report info: facts must be a mapping, got {type(facts).__name__}")
         notes = _items(info, "notes")
-        share = info.get("device_share", 1.0)
-        if not isinstance(share, int | float) or not 0 < share <= 1:
-            raise ValueError(f"report info: device_share must be a number in (0, 1], got {share!r}")
+        devices = info.get("devices", {})
+        if not isinstance(devices, Mapping):
+            raise ValueError(f"report info: devices must be a mapping, got {type(devices).__name__}")
         return cls(
             facts=facts,
             failed=tuple(_absent_run(run) for run in _items(info, "failed")),
             missing=tuple(_absent_run(run) for run in _items(info, "missing")),
             notes=tuple(str(note) for note in notes),
-            device_share=float(share),
+            devices={str(run): float(number) for run, number in devices.items()},
         )
 
 

@@ -44,6 +44,7 @@ _FURTHER_MARKS = (("#332288", "P"), ("#7a6a00", "X"), ("#882255", "p"), ("#009e7
 RC: dict[str, Any] = {
     "svg.hashsalt": "portal",
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from analysis.column import DASH, Column
@@ -21,18 +21,15 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[object, ...], ...]
     reasons: tuple[str, ...] = ()
+    footer: int = 0  # closing rows that stay below when the others are sorted
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.title
+        object.__setattr__(self, "reasons", tuple(" ".join(reason.split()) for reason in self.reasons))
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
-
-    @property
-    def left(self) -> int:
-        """How many leading columns hold words."""
-        return sum(column.kind.is_word for column in self.columns)
 
     @cached_property
     def texts(self) -> tuple[tuple[str, ...], ...]:
@@ -46,9 +43,8 @@ class Table:
         """The table with these columns only."""
         places = [self.names.index(name) for name in names]
         rows = tuple(tuple(row[place] for place in places) for row in self.rows)
-        return Table(
-            self.title, self.slug, tuple(self.columns[place] for place in places), rows, self.reasons
-        )
+        columns = tuple(self.columns[place] for place in places)
+        return replace(self, columns=columns, rows=rows)
 
     def to_markdown(self) -> str:
         """A pipe table under a heading, with the reasons as a list."""
@@ -103,6 +99,7 @@ _LATEX = {
     "\u00b1": r"$\pm$",
     "\u2212": "$-$",
     "\u2265": r"$\geq$",
+    "\u2264": r"$\leq$",
     "\u2605": r"$\star$",
     "\u00d7": r"$\times$",
     DASH: "---",

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from analysis.aggregate import Comparison, Spread, Summary, recovered_lift
+from analysis.aggregate import Comparison, Quantity, Spread, Summary, recovered_lift
 from analysis.aggregate import retention as retention_of
 from analysis.column import (
     COUNT,
     NUMBER,
+    NUMBER_RANGE,
     PERCENT,
     PERCENT_RANGE,
     POINTS,
     POINTS_RANGE,
+    SCIENTIFIC,
     SPREAD,
     WORD,
     Column,
@@ -36,76 +38,84 @@ def main_table(comparison: Comparison, info: StudyInfo, bootstrap: Bootstrap | N
     """One line a variant at its largest size; planned variants without results are lines of dashes."""
     lines = sorted(comparison.main, key=lambda summary: summary.cell.variant.sort_key())
     many_sources = len({line.cell.variant.sources for line in lines if line.cell.method == "portal"}) > 1
-    planned = {line.cell: _planned_seeds(line, lines, info) for line in lines}
     rows: list[tuple[object, ...]] = []
+    reasons = []
     for line in lines:
         name = line.cell.variant.label
         if many_sources and line.cell.variant.sources:
             name += f" from {' + '.join(line.cell.variant.sources)}"
+        planned = _planned_seeds(line, info)
+        interval = lift_interval(line, comparison, bootstrap)
         rows.append(
             (
                 name,
                 line.cell.variant.settings or None,
                 line.cell.size,
                 line.acc,
-                None if has_no_seed(line) else (line.acc.n, planned[line.cell]),
+                accuracy_interval(line, bootstrap),
+                None if has_no_seed(line) else (line.acc.n, planned),
                 line.lift,
-                lift_interval(line, comparison, bootstrap),
+                interval,
                 line.retention,
                 line.log_loss,
             )
         )
-    reasons = [f"{name_of(line.cell)}: {line.acc.reason}" for line in lines if line.acc.mean is None]
-    reasons += [
-        f"recovered lift of {name_of(line.cell)}: {line.lift.reason}" for line in lines if _unexplained(line)
-    ]
-    reasons += [
-        f"{name_of(line.cell)}: {line.acc.n} of {planned[line.cell]} seeds"
-        for line in lines
-        if not has_no_seed(line) and 0 < line.acc.n < planned[line.cell]
-    ]
+        if line.acc.mean is None:
+            reasons.append(f"{name_of(line.cell)}: {line.acc.reason}")
+        elif line.acc.n < planned and not has_no_seed(line):
+            reasons.append(f"{name_of(line.cell)}: {line.acc.n} of {planned} seeds")
+        if line.lift.value is not None and interval is not None and interval.reason:
+            reasons.append(f"interval of the lift of {name_of(line.cell)}: {interval.reason}")
+    reasons += [*_lift_reasons(lines), *_size_reasons(comparison, lines), *_missing_sizes(lines, info)]
     for absent in _absent_lines(comparison, info):
         variant = absent.variant
-        rows.append((variant.label, variant.settings or None, absent.size, *[None] * 6))
+        rows.append((variant.label, variant.settings or None, absent.size, *[None] * 7))
         reasons.append(f"{absent.describe()}: {absent.cause or 'no finished run'}")
     columns = (
         Column("method", WORD),
         Column("adapter", WORD),
         Column("size", COUNT),
         Column("acc_norm", SPREAD),
+        Column("acc_norm: 95 %", NUMBER_RANGE),
         Column("seeds", SEEDS),
         Column("recovered lift", PERCENT),
-        Column("95 % interval", PERCENT_RANGE),
+        Column("lift: 95 %", PERCENT_RANGE),
         Column("retention", PERCENT),
         Column("log-loss", SPREAD),
     )
-    title = f"{comparison.base}: {RULE_TITLES[comparison.rule]}"
-    return Table(title, f"main-{slug}", columns, tuple(rows), tuple(reasons))
+    return Table(_main_title(comparison), f"main-{slug}", columns, tuple(rows), tuple(reasons))
 
 
 def overview_table(comparisons: Sequence[Comparison]) -> Table:
     """One line a base in the paper's form; below a base that the paper has, what the paper published."""
     rows: list[tuple[object, ...]] = []
+    reasons: list[str] = []
     shown = [method for method in METHOD_ORDER if any(each.find(method) for each in comparisons)]
     shown += [method for base in comparisons for method in _published_methods(base.base, shown)]
     methods = [method for method in METHOD_ORDER if method in shown]
     for comparison in comparisons:
         lines = {method: comparison.find(method) for method in methods}
-        own = {method: line.acc for method, line in lines.items() if line is not None}
-        if comparison.ceiling is not None:
-            own["lora"] = comparison.ceiling.acc
-        rows.append((comparison.base, *_paper_fields(methods, own)))
+        lines["lora"] = comparison.ceiling
+        fields: list[object] = []
+        for method in methods:
+            line = lines[method]
+            fields.append(None if line is None else line.acc)
+            if method not in ("base", "lora"):
+                fields += [None, None] if line is None else [line.lift, line.retention]
+        rows.append((comparison.base, *fields))
+        reasons += [f"{comparison.base}, {reason}" for reason in _lift_reasons(filter(None, lines.values()))]
         published = PUBLISHED.get(comparison.base)
         if published is not None:
             name = f"{comparison.base}, published (table {published.section})"
-            rows.append((name, *_paper_fields(methods, published.accuracy)))
+            rows.append((name, *_published_fields(methods, published.accuracy)))
     columns = [Column("base", WORD)]
     for method in methods:
         label = METHOD_LABELS[method]
         columns.append(Column(label, SPREAD))
         if method not in ("base", "lora"):
             columns += [Column(f"{label}: lift", PERCENT), Column(f"{label}: retention", PERCENT)]
-    return Table("Accuracy, recovered lift and retention by base", "overview", tuple(columns), tuple(rows))
+    title = "Accuracy, recovered lift and retention by base"
+    return Table(title, "overview", tuple(columns), tuple(rows), tuple(reasons))
 
 
 def rules_table(comparisons: Mapping[str, Comparison], slug: str) -> Table:
@@ -119,6 +129,7 @@ def rules_table(comparisons: Mapping[str, Comparison], slug: str) -> Table:
             row += [found.acc, found.lift]
             if found.acc.mean is None:
                 reasons.append(f"{name_of(line.cell)}, {rule}: {found.acc.reason}")
+            reasons += [f"{rule}, {reason}" for reason in _lift_reasons([found])]
         rows.append(tuple(row))
     columns = [Column("method", WORD)]
     for rule in comparisons:
@@ -160,40 +171,40 @@ def variants_table(comparison: Comparison, bootstrap: Bootstrap | None, slug: st
         Column("trained parameters", COUNT),
         Column("acc_norm", SPREAD),
         Column("recovered lift", PERCENT),
-        Column("95 % interval", PERCENT_RANGE),
+        Column("lift: 95 %", PERCENT_RANGE),
         Column("log-loss", SPREAD),
-        Column("training FLOPs", Kind(lambda value: f"{value:.2e}")),
+        Column("training FLOPs", SCIENTIFIC),
     )
-    return Table(f"{comparison.base}: modules, ranks and widths", f"variants-{slug}", columns, rows)
+    title = f"{comparison.base}: modules, ranks and widths"
+    return Table(title, f"variants-{slug}", columns, rows, tuple(_lift_reasons(lines)))
 
 
 def per_task_table(comparison: Comparison, slug: str) -> Table:
-    """Chance, the majority answer's rate and acc_norm of the main lines for every task; the task mean last.
+    """Chance, the majority answer's rate and acc_norm of the main lines for every task, and the port's lift.
 
-    The majority answer's rate is null for tasks whose questions have answers of their own.
+    The task mean comes last. The majority answer's rate is null for tasks whose questions have answers of
+    their own.
     """
-    lines = comparison.main
+    lines, port = comparison.main, comparison.find("portal")
     tasks = sorted({task for line in lines for task in line.per_task})
-    rows: list[tuple[object, ...]] = [
-        (
-            task,
-            comparison.chance.get(task),
-            comparison.majority.get(task),
-            *(line.per_task.get(task) for line in lines),
-        )
-        for task in tasks
-    ]
+    lifts = {} if port is None else {task: _task_lift(comparison, port, task) for task in tasks}
+    rows: list[tuple[object, ...]] = []
+    for task in tasks:
+        known = comparison.chance.get(task), comparison.majority.get(task)
+        scores = [line.per_task.get(task) for line in lines]
+        rows.append((task, *known, *scores, *([lifts[task]] if port is not None else [])))
     if tasks:
         chances = [comparison.chance[task] for task in tasks if task in comparison.chance]
         mean = sum(chances) / len(chances) if chances else None
-        rows.append(("task mean", mean, None, *(line.acc for line in lines)))
-    columns = (
-        Column("task", WORD),
-        Column("chance", NUMBER),
-        Column("majority", NUMBER),
-        *(Column(name_of(line.cell), SPREAD) for line in lines),
-    )
-    return Table(f"{comparison.base}: acc_norm by task", f"tasks-{slug}", columns, tuple(rows))
+        accuracies = [line.acc for line in lines]
+        rows.append(("task mean", mean, None, *accuracies, *([port.lift] if port is not None else [])))
+    columns = [Column("task", WORD), Column("chance", NUMBER), Column("majority", NUMBER)]
+    columns += [Column(name_of(line.cell), SPREAD) for line in lines]
+    if port is not None:
+        columns.append(Column(f"{name_of(port.cell)}: lift", PERCENT))
+    reasons = [f"recovered lift of {task}: {lift.reason}" for task, lift in lifts.items() if lift.reason]
+    title = f"{comparison.base}: acc_norm by task"
+    return Table(title, f"tasks-{slug}", tuple(columns), tuple(rows), tuple(reasons), footer=int(bool(tasks)))
 
 
 def comparisons_table(comparison: Comparison, bootstrap: Bootstrap | None, slug: str) -> Table | None:
@@ -213,7 +224,7 @@ def comparisons_table(comparison: Comparison, bootstrap: Bootstrap | None, slug:
         Column("against", WORD),
         Column("verdict", WORD),
         Column("difference (points)", POINTS),
-        Column("95 % interval", POINTS_RANGE),
+        Column("difference: 95 %", POINTS_RANGE),
         Column("shared seeds", COUNT),
     )
     title = f"{comparison.base}: every two methods and variants"
@@ -247,14 +258,28 @@ def sources_table(summaries: Sequence[Summary]) -> Table:
 
 
 def lift_interval(line: Summary, comparison: Comparison, bootstrap: Bootstrap | None) -> Interval | None:
-    """The interval of a line's lift; None where lift or its interval is undefined."""
+    """The interval of a line's lift, or the reason why there is none; None where the lift is undefined.
+
+    It is that of the lift in the table only if line and LoRA have the same seeds.
+    """
     floor, ceiling = comparison.floor, comparison.ceiling
     if bootstrap is None or line.lift.value is None or floor is None or ceiling is None:
         return None
-    if not bootstrap.can_compare(line.cell, floor.cell, ceiling.cell):
+    lines = (line, floor, ceiling)
+    if not bootstrap.can_compare(*(each.cell for each in lines)):
+        return Interval(None, None, None, reason="it shares no seed with the per-task LoRA")
+    seeded = [set(each.seeds) for each in lines if not has_no_seed(each)]
+    covered = all(set(bootstrap.members[each.cell]) == set(each.seeds) for each in lines)
+    if not covered or any(seeds != seeded[0] for seeds in seeded):
+        return Interval(None, None, None, reason="its seeds are not those of the per-task LoRA")
+    return bootstrap.lift(line.cell, floor.cell, ceiling.cell)
+
+
+def accuracy_interval(line: Summary, bootstrap: Bootstrap | None) -> Interval | None:
+    """The interval of a line's accuracy; None without a bootstrap that covers it."""
+    if bootstrap is None or not bootstrap.can_compare(line.cell):
         return None
-    interval = bootstrap.lift(line.cell, floor.cell, ceiling.cell)
-    return interval if interval.low is not None else None
+    return bootstrap.estimate(line.cell)
 
 
 def name_of(cell: Cell) -> str:
@@ -268,7 +293,24 @@ def has_no_seed(line: Summary) -> bool:
     return line.cell.method == "base" or set(line.seeds) == {None}
 
 
-def _paper_fields(methods: Iterable[str], accuracy: Mapping[str, Spread]) -> list[object]:
+def _task_lift(comparison: Comparison, port: Summary, task: str) -> Quantity:
+    """The port's recovered lift of one task."""
+    lines = (port, comparison.floor, comparison.ceiling)
+    known = [
+        line.per_task[task].mean if line is not None and task in line.per_task else None for line in lines
+    ]
+    return recovered_lift(*known)
+
+
+def _main_title(comparison: Comparison) -> str:
+    """With the paper's table for its bases; epochs are not called chosen where only one was scored."""
+    published = PUBLISHED.get(comparison.base)
+    section = "" if published is None else f" (the paper's table {published.section})"
+    rule = RULE_TITLES[comparison.rule] if comparison.chosen else "the only epoch scored"
+    return f"{comparison.base}{section}: {rule}"
+
+
+def _published_fields(methods: Iterable[str], accuracy: Mapping[str, Spread]) -> list[object]:
     base, lora = accuracy.get("base"), accuracy.get("lora")
     fields: list[object] = []
     for method in methods:
@@ -286,15 +328,46 @@ def _published_methods(base: str, shown: Sequence[str]) -> list[str]:
     return [] if published is None else [method for method in published.accuracy if method not in shown]
 
 
-def _unexplained(line: Summary) -> bool:
-    return line.acc.mean is not None and line.lift.value is None and line.cell.method not in ("base", "lora")
+def _lift_reasons(lines: Iterable[Summary]) -> list[str]:
+    """Why a line that could have a lift has none."""
+    return [
+        f"recovered lift of {name_of(line.cell)}: {line.lift.reason}"
+        for line in lines
+        if line.acc.mean is not None and line.lift.value is None and line.cell.method not in ("base", "lora")
+    ]
 
 
-def _planned_seeds(line: Summary, lines: Sequence[Summary], info: StudyInfo) -> int:
-    """How many seeds the line was to have: as many as the other lines, and those known to be absent."""
+def _size_reasons(comparison: Comparison, lines: Iterable[Summary]) -> list[str]:
+    """Where a lift compares unlike numbers of rows."""
+    ceiling = comparison.ceiling
+    return [
+        f"recovered lift of {name_of(line.cell)}: with {line.cell.size} rows a task, against the per-task "
+        f"LoRA's with {ceiling.cell.size}"
+        for line in lines
+        if ceiling is not None
+        and line.lift.value is not None
+        and line.cell.size not in (None, ceiling.cell.size)
+    ]
+
+
+def _missing_sizes(lines: Iterable[Summary], info: StudyInfo) -> list[str]:
+    """Planned sizes of a line's variant that are larger than the one it shows."""
+    missing: dict[tuple[Cell, int], AbsentRun] = {}
+    for line in lines:
+        for run in info.absent:
+            size = run.size or 0
+            if size > (line.cell.size or 0) and run.is_in(line.cell._replace(size=run.size)):
+                missing.setdefault((line.cell, size), run)
+    return [
+        f"{name_of(cell)} with {size} rows a task: {run.cause or 'no finished run'}"
+        for (cell, size), run in missing.items()
+    ]
+
+
+def _planned_seeds(line: Summary, info: StudyInfo) -> int:
+    """How many seeds the line was to have: those it has, and those that are known to be absent."""
     absent = {run.seed for run in info.absent if run.is_in(line.cell)} - set(line.seeds)
-    most = max((other.acc.n for other in lines if not has_no_seed(other)), default=0)
-    return max(most, line.acc.n + len(absent))
+    return line.acc.n + len(absent)
 
 
 def _absent_lines(comparison: Comparison, info: StudyInfo) -> list[AbsentRun]:

@@ -7,7 +7,7 @@ from analysis.findings import Target, find
 from analysis.study_info import StudyInfo
 from analysis.tables import main_table
 
-_COLUMNS = ("method", "size", "acc_norm", "seeds", "recovered lift", "95 % interval", "log-loss")
+_COLUMNS = ("method", "size", "acc_norm", "seeds", "recovered lift", "lift: 95 %", "log-loss")
 
 
 def summary_table(results: Path, *, info: Mapping[str, object] | None = None) -> str:

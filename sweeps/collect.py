@@ -1,5 +1,6 @@
 """From run folders to one result table, and how far a study is."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
@@ -33,23 +34,24 @@ def status(study: Roster, out: Folder) -> dict[str, int]:
     }
 
 
-def collect(study: Roster, out: Folder) -> Folder:
+def collect(study: Roster, out: Folder, done: Collection[str] | None = None) -> Folder:
     """The folder with the study's result and prediction tables, freshly written from its finished runs.
 
-    Rows are sorted, so that the same runs give the same tables however they came about.
+    Those are the runs in `done`, or all that are finished now. Rows are sorted, so that the same runs give
+    the same tables however they came about.
     """
     store = Store(out)
-    done = [run for run in study.runs if store.is_done(run.key)]
-    if not done:
+    finished = [run for run in study.runs if (store.is_done(run.key) if done is None else run.key in done)]
+    if not finished:
         raise ValueError(
             f"{out}: no finished run of study {study.name!r} here; `portal sweep run` makes them"
         )
-    for run in done:
+    for run in finished:
         store.verify(run.key, (RESULTS_FILE, PREDICTIONS_FILE))
-    results = _gather(store, done, RESULTS_FILE, RESULTS)
+    results = _gather(store, finished, RESULTS_FILE, RESULTS)
     results = _filled(results, "study", [study.name] * results.num_rows)
     results = _filled(results, "label", [study.labels[key] for key in results["run"].to_pylist()])
-    predictions = _gather(store, done, PREDICTIONS_FILE, PREDICTIONS)
+    predictions = _gather(store, finished, PREDICTIONS_FILE, PREDICTIONS)
     folder = out / "results"
     write_table(_sorted(results, _RESULT_ORDER).cast(RESULTS), folder / RESULTS_FILE)
     write_table(_sorted(predictions, _PREDICTION_ORDER), folder / PREDICTIONS_FILE)

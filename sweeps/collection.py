@@ -1,11 +1,13 @@
 """A study's collected tables with what a report says about it: made when something is new, and only then."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from portal.folder import Folder, local_place, only_one, write_json_atomic
 from portal.known_bases import weights_note
-from sweeps.collect import collect, status
+from sweeps.collect import collect
 from sweeps.roster import Roster, record_roster
 from sweeps.store import Store, check_writable
 
@@ -16,20 +18,41 @@ COLLECTED_FILE = "collected.json"
 """Beside them too, written last: which runs they hold."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Which runs of a study are done, and why others failed, at one moment."""
+
+    study: str
+    done: tuple[str, ...]
+    failed: Mapping[str, str]  # cause by run key
+
+
+def standing_of(study: Roster, out: Folder) -> Standing:
+    """How the study stands now."""
+    store = Store(out)
+    done = tuple(sorted(run.key for run in study.runs if store.is_done(run.key)))
+    failed = {failure["run"]: failure["cause"] for failure in failed_runs(study, out)}
+    return Standing(study.name, done, failed)
+
+
 def gather(study: Roster, out: Folder) -> Folder:
-    """The folder of the freshly collected tables, with what the report needs to know beside them."""
+    """The folder of the freshly collected tables, with what the report needs to know beside them.
+
+    All of it is of one moment: what finishes meanwhile is collected the next time.
+    """
     check_writable(out)
     with only_one(local_place(out) / ".collect.lock"):
         record_roster(out, study)
-        results = collect(study, out)
-        write_json_atomic(results / INFO_FILE, describe(study, out))
-        write_json_atomic(results / COLLECTED_FILE, _done_runs(study, out))
+        standing = standing_of(study, out)
+        results = collect(study, out, standing.done)
+        write_json_atomic(results / INFO_FILE, describe(study, out, standing))
+        write_json_atomic(results / COLLECTED_FILE, asdict(standing))
     return results
 
 
 def is_stale(study: Roster, out: Folder) -> bool:
-    """Whether the collected tables are of another study, or of other runs than are done now."""
-    return _collected(out) != _done_runs(study, out)
+    """Whether the collected tables are of another study, or of another standing than it has now."""
+    return _collected(out) != json.loads(json.dumps(asdict(standing_of(study, out))))
 
 
 def collected_study(out: Folder) -> str | None:
@@ -55,10 +78,10 @@ def failed_runs(study: Roster, out: Folder) -> list[dict[str, str]]:
     return failed
 
 
-def describe(study: Roster, out: Folder) -> dict[str, Any]:
-    """What analysis.study_info.StudyInfo reads: facts, runs without results, notes."""
+def describe(study: Roster, out: Folder, standing: Standing) -> dict[str, Any]:
+    """What analysis.study_info.StudyInfo reads: facts, runs without results, notes, devices a run holds."""
     store = Store(out)
-    failed = {failure["run"]: failure for failure in failed_runs(study, out)}
+    logs = {failure["run"]: failure["log"] for failure in failed_runs(study, out)}
     absent = [
         {
             "run": run.key,
@@ -70,12 +93,14 @@ def describe(study: Roster, out: Folder) -> dict[str, Any]:
             "rank": run.adapter.rank if run.adapter else None,
             "size": run.data.size if run.train else None,
             "seed": run.seed,
-            "cause": failed.get(run.key, {}).get("cause"),
-            "log": failed.get(run.key, {}).get("log"),
+            "cause": standing.failed.get(run.key),
+            "log": logs.get(run.key),
         }
         for run in study.runs
-        if not store.is_done(run.key)
+        if run.key not in standing.done
     ]
+    counts = {"total": len(study.runs), "done": len(standing.done), "failed": len(standing.failed)}
+    counts["missing"] = counts["total"] - counts["done"] - counts["failed"]
     notes = {name: weights_note(name) for name in study.bases}
     return {
         "facts": {
@@ -83,25 +108,20 @@ def describe(study: Roster, out: Folder) -> dict[str, Any]:
             "tasks": ", ".join(study.tasks),
             "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
             "seeds": ", ".join(str(seed) for seed in study.seeds),
-            "runs": ", ".join(f"{count} {name}" for name, count in status(study, out).items()),
+            "runs": ", ".join(f"{count} {name}" for name, count in counts.items()),
             "data": study.runs[0].data.data_hash[:12],
-            **_provenance(study, store),
+            **_provenance(standing, store),
         },
         "notes": [f"{name}: {note}." for name, note in notes.items() if note is not None],
-        "failed": [run for run in absent if run["run"] in failed],
-        "missing": [run for run in absent if run["run"] not in failed],
-        "device_share": study.device_share,
+        "failed": [run for run in absent if run["run"] in standing.failed],
+        "missing": [run for run in absent if run["run"] not in standing.failed],
+        "devices": {run.key: study.devices(run) for run in study.runs if study.devices(run) != 1},
     }
 
 
-def _done_runs(study: Roster, out: Folder) -> dict[str, Any]:
-    store = Store(out)
-    return {"study": study.name, "runs": sorted(run.key for run in study.runs if store.is_done(run.key))}
-
-
-def _provenance(study: Roster, store: Store) -> dict[str, Any]:
+def _provenance(standing: Standing, store: Store) -> dict[str, Any]:
     """Versions of packages and commits of the code that the finished runs were trained with."""
-    records = [store.provenance(run.key) for run in study.runs if store.is_done(run.key)]
+    records = [store.provenance(key) for key in standing.done]
     packages = sorted({package for record in records for package in record["versions"]})
     return {
         "versions": {

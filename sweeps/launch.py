@@ -58,7 +58,7 @@ def run_study(
         )
     plan = plan_study(study, out)
     store = Store(out)
-    feed = RunFeed(out, study.roster, trackers, console)
+    feed = RunFeed(out, study.name, trackers, console)
     cause = "its worker ended before it did"
     if any(run.source not in plan.failed for run in plan.missing):
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
@@ -67,6 +67,7 @@ def run_study(
             store.clear_session_files()
             store.forget_lost(study.by_key)
             record_roster(out, study.roster)
+            feed.start(lease.token)
             try:
                 if executor == "local":
                     _run_here(study, store, lease.token, console, threads, feed)
@@ -80,7 +81,9 @@ def run_study(
                     store.clear_session_files()
                     feed.close()
     elif trackers:
-        with acquire(out, waiting=console.print if wait else None):
+        with acquire(out, waiting=console.print if wait else None) as lease:
+            record_roster(out, study.roster)
+            feed.start(lease.token)
             feed.close()
     return outcome_of(
         study,

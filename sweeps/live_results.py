@@ -1,5 +1,6 @@
 """Result rows of runs while they train: those of a finished run, or of its evaluations so far."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,9 +22,9 @@ def live_rows(store: Store, key: str, columns: Sequence[str] | None = None) -> I
         yield from table.to_pylist()
 
 
-def evaluated_keys(store: Store) -> set[str]:
-    """Keys of the runs that have evaluations and are not finished."""
-    return {path.parent.name for path in matching(store.out, f"packs/*/parts/*/*.{RESULTS_FILE}")}
+def evaluated_parts(store: Store) -> dict[str, int]:
+    """How many evaluations there are of each run that is not finished, by key."""
+    return Counter(path.parent.name for path in matching(store.out, f"packs/*/parts/*/*.{RESULTS_FILE}"))
 
 
 def _tables(store: Store, key: str) -> list[Folder]:

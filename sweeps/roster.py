@@ -12,21 +12,28 @@ from typing import Any
 from portal.config import RunConfig
 from portal.folder import Folder, matching, write_json_atomic
 from sweeps.store import Store
+from sweeps.study_file import WorkersPerPack
 
 _FOLDER = "studies"
 
 
 @dataclass(frozen=True)
 class Roster:
-    """The runs of a study, sources before ports, by content key also `labels`: their names in the study file.
+    """The runs of a study, sources before ports, and by content key their `labels` in the study file.
 
-    `device_share` is the share of a GPU that a worker holds.
+    `device_share` is the share of a GPU that a worker holds, `workers_per_pack` as in the study file.
     """
 
     name: str
     runs: tuple[RunConfig, ...]
     labels: Mapping[str, str]
     device_share: float
+    workers_per_pack: WorkersPerPack
+
+    def devices(self, run: RunConfig) -> float:
+        """How many devices the run holds while it trains."""
+        workers = len(run.bases) if self.workers_per_pack == "bases" else self.workers_per_pack
+        return workers * self.device_share
 
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
@@ -57,6 +64,7 @@ def record_roster(out: Folder, roster: Roster) -> None:
     record = {
         "name": roster.name,
         "device_share": roster.device_share,
+        "workers_per_pack": roster.workers_per_pack,
         "runs": [[run.key, roster.labels[run.key]] for run in roster.runs],
     }
     if _read(path) != record:
@@ -85,10 +93,14 @@ def read_roster(out: Folder, name: str | None = None) -> Roster:
         raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
     store = Store(out)
     try:
-        labels, share = dict(record["runs"]), float(record["device_share"])
+        labels, share, workers = (
+            dict(record["runs"]),
+            float(record["device_share"]),
+            record["workers_per_pack"],
+        )
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
-    return Roster(chosen, tuple(store.read_run(key) for key in labels), labels, share)
+    return Roster(chosen, tuple(store.read_run(key) for key in labels), labels, share, workers)
 
 
 def _read(path: Folder) -> dict[str, Any] | None:

@@ -116,8 +116,11 @@ class Store:
 
     def read_run(self, key: str) -> RunConfig:
         """The recorded run; ValueError when it is missing or does not have this key."""
-        content = _read_json(self.run_folder(key) / RUN)
-        run = RunConfig.model_validate((content or {}).get("config", {}))
+        path = self.run_folder(key) / RUN
+        content = _read_json(path)
+        if content is None:
+            raise ValueError(f"{path}: missing; launch the study again to write it anew")
+        run = RunConfig.model_validate(content.get("config", {}))
         if run.key != key:
             raise ValueError(f"{self.run_folder(key) / RUN}: holds the config of run {run.key}")
         return run

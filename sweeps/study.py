@@ -67,7 +67,8 @@ class Study:
     @property
     def roster(self) -> Roster:
         """What an output folder remembers of the study."""
-        return Roster(self.name, self.runs, self.labels, self.settings.gpus_per_worker)
+        settings = self.settings
+        return Roster(self.name, self.runs, self.labels, settings.gpus_per_worker, settings.workers_per_pack)
 
     @property
     def bases(self) -> tuple[str, ...]:

@@ -1,30 +1,36 @@
 """Experiment trackers: a run of the study is a run there, its epochs are steps.
 
-Their addresses and tokens come from the environment, as each tracker reads it; none of them is stored here.
+Their addresses and tokens come from the environment, as each tracker reads it; none of them is stored here. A
+tracker's methods raise whatever its library raises: they are called in a process of their own.
 """
 
 import os
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 from portal.config import nearest
 
 
 class Tracker(ABC):
-    """Where runs are logged. A run is opened once a launch, logged epoch by epoch, and ended once.
-
-    `failures` are what its library raises when a service cannot be reached or refuses.
-    """
+    """Where runs are logged. A run is opened once a launch, logged epoch by epoch, and ended once."""
 
     name: ClassVar[str]
-    failures: tuple[type[Exception], ...] = (OSError,)
+    module: ClassVar[str]
+    package: ClassVar[str]
 
-    def __init__(self, study: str) -> None:
+    def __init__(self, study: str, folder: Path) -> None:
         self.study = study
+
+    @classmethod
+    def check(cls) -> None:
+        """Raises ValueError when its library is not installed, or its address is not set."""
+        if find_spec(cls.module) is None:
+            raise ValueError(f"tracker {cls.name}: not installed; `pip install '{cls.package}'` brings it")
 
     @abstractmethod
     def open(self, key: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
@@ -45,11 +51,11 @@ class Tracker(ABC):
 class TensorBoard(Tracker):
     """Event files below a folder, one a run; needs no service."""
 
-    name = "tensorboard"
+    name, module, package = "tensorboard", "tensorboardX", "ray[tune]"
 
     def __init__(self, study: str, folder: Path) -> None:
-        super().__init__(study)
-        self._writer_class = _library("tensorboardX", "ray[tune]").SummaryWriter
+        super().__init__(study, folder)
+        self._writer_class = import_module("tensorboardX").SummaryWriter
         self._folder = folder / "tensorboard"
         self._writers: dict[str, Any] = {}
 
@@ -77,18 +83,28 @@ class TensorBoard(Tracker):
 class MLflow(Tracker):
     """An MLflow server (MLFLOW_TRACKING_URI), an experiment a study."""
 
-    name = "mlflow"
+    name, module, package = "mlflow", "mlflow", "portal-sweeps[mlflow]"
+    _PATIENCE: ClassVar[dict[str, str]] = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    }
+    """Its own patience is four minutes a request."""
 
     def __init__(self, study: str, folder: Path) -> None:
-        super().__init__(study)
-        library = _library("mlflow", "portal-sweeps[mlflow]")
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            raise ValueError("tracker mlflow: set MLFLOW_TRACKING_URI to the address of its server")
+        super().__init__(study, folder)
+        for name, value in self._PATIENCE.items():
+            os.environ.setdefault(name, value)
         self._entities = import_module("mlflow.entities")
-        self.failures = (library.exceptions.MlflowException, OSError)
-        self._client = library.MlflowClient()
+        self._time = import_module("mlflow.utils.time")
+        self._client = import_module("mlflow").MlflowClient()
         self._experiment: str | None = None
         self._runs: dict[str, str] = {}
+
+    @classmethod
+    def check(cls) -> None:
+        super().check()
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            raise ValueError("tracker mlflow: set MLFLOW_TRACKING_URI to the address of its server")
 
     def open(self, key: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
         if known is None:
@@ -101,7 +117,7 @@ class MLflow(Tracker):
         return known
 
     def log(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        now = import_module("mlflow.utils.time").get_current_time_millis()
+        now = self._time.get_current_time_millis()
         entries = [self._entities.Metric(name, value, now, epoch) for name, value in metrics.items()]
         self._client.log_batch(self._runs[key], metrics=entries)
 
@@ -120,29 +136,32 @@ class MLflow(Tracker):
 class WandB(Tracker):
     """Weights & Biases (WANDB_API_KEY, WANDB_MODE), a group a study in project WANDB_PROJECT or `portal`."""
 
-    name = "wandb"
+    name, module, package = "wandb", "wandb", "portal-sweeps[wandb]"
 
     def __init__(self, study: str, folder: Path) -> None:
-        super().__init__(study)
-        self._wandb = _library("wandb", "portal-sweeps[wandb]")
-        self.failures = (self._wandb.errors.Error, OSError)
+        super().__init__(study, folder)
+        self._wandb = import_module("wandb")
         self._folder = folder
         self._runs: dict[str, Any] = {}
 
     def open(self, key: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
         self._folder.mkdir(parents=True, exist_ok=True)
+        known = known or secrets.token_hex(8)
         self._runs[key] = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "portal"),
             group=self.study,
-            id=key,
+            id=known,
             name=name,
-            config=dict(config),
+            config={"run": key, **config},
             dir=str(self._folder),
             resume="allow",
             reinit="create_new",
-            settings=self._wandb.Settings(silent=True, console="off"),
-        )
-        return key
+            settings=self._wandb.Settings(
+                silent=True, console="off", init_timeout=30, disable_git=True, disable_code=True,
+                x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True,
+            ),
+        )  # fmt: skip
+        return known
 
     def log(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         self._runs[key].log(dict(metrics), step=epoch)
@@ -158,53 +177,41 @@ class WandB(Tracker):
 class Trackio(Tracker):
     """Trackio, local (TRACKIO_DIR) or on a Space (TRACKIO_SPACE_ID), a project a study."""
 
-    name = "trackio"
+    name, module, package = "trackio", "trackio", "portal-sweeps[trackio]"
 
     def __init__(self, study: str, folder: Path) -> None:
-        super().__init__(study)
-        self._trackio = _library("trackio", "portal-sweeps[trackio]")
-        self._current = import_module("trackio.context_vars").current_run
+        super().__init__(study, folder)
+        self._trackio = import_module("trackio")
         self._runs: dict[str, Any] = {}
 
     def open(self, key: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
+        known = known or f"{name} {secrets.token_hex(4)}"
         self._runs[key] = self._trackio.init(
             project=self.study,
-            name=f"{name} {key}",
-            config=dict(config),
+            name=known,
+            config={"run": key, **config},
             resume="allow",
             space_id=os.environ.get("TRACKIO_SPACE_ID"),
         )
-        return key
+        return known
 
     def log(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         self._runs[key].log(dict(metrics), step=epoch)
 
     def end(self, key: str, *, failed: bool) -> None:
-        self._current.set(self._runs.pop(key))  # else the library ends it again when the process ends
-        self._trackio.finish()
+        self._runs.pop(key).finish()
 
     def close(self) -> None:
         for key in list(self._runs):
             self.end(key, failed=False)
 
 
-TRACKERS: dict[str, Callable[[str, Path], Tracker]] = {
-    kind.name: kind for kind in (TensorBoard, MLflow, WandB, Trackio)
-}
+TRACKERS: dict[str, type[Tracker]] = {kind.name: kind for kind in (TensorBoard, MLflow, WandB, Trackio)}
 
 
-def open_tracker(name: str, study: str, folder: Path) -> Tracker:
-    """The tracker of that name; what it keeps on this machine lies in `folder`.
-
-    Raises ValueError for an unknown name, a library that is not installed, or an address that is not set.
-    """
+def find_tracker(name: str) -> type[Tracker]:
+    """The kind of tracker of that name; ValueError for an unknown name, and where it cannot work."""
     if name not in TRACKERS:
         raise ValueError(f"unknown tracker {name!r}{nearest(name, TRACKERS)}")
-    return TRACKERS[name](study, folder)
-
-
-def _library(module: str, package: str) -> ModuleType:
-    try:
-        return import_module(module)
-    except ImportError:
-        raise ValueError(f"tracker {module}: not installed; `pip install '{package}'` brings it") from None
+    TRACKERS[name].check()
+    return TRACKERS[name]

@@ -14,6 +14,7 @@ from portal.cli.output import warn
 if TYPE_CHECKING:
     from analysis.report import Source
     from portal.folder import Folder
+    from sweeps.roster import Roster
 
 
 def report(
@@ -41,6 +42,8 @@ def report(
     if price is not None and price < 0:
         raise ValueError(f"--price {price:g} is below 0")
     places = [open_folder(folder) for folder in folders]
+    if len(places) == 2 and str(places[0].resolve()) == str(places[1].resolve()):
+        raise ValueError(f"{folders[0]}: the same folder twice; two studies lie in folders of their own")
     if out is None and (len(places) == 2 or not isinstance(places[0], Path)):
         raise ValueError(
             "a report of two studies, or of a store, is written to a folder of its own: name it by --out"
@@ -73,14 +76,22 @@ def read_info(results: "Folder") -> dict[str, Any]:
 
 
 def _tables(place: "Folder", study: str | None) -> "Folder":
-    """The folder of collected tables, collected now if runs have finished since."""
-    from sweeps.collection import RESULTS_FOLDER, collected_study, gather, is_stale
-    from sweeps.roster import has_roster, read_roster
+    """The folder of collected tables, collected now if anything is new."""
+    from sweeps.collection import RESULTS_FOLDER, gather, is_stale
+    from sweeps.roster import has_roster
 
     if study is None and not has_roster(place):  # tables that were brought here without their runs
         return place / RESULTS_FOLDER
-    roster = read_roster(place, study or collected_study(place))
+    roster = _roster(place, study)
     return gather(roster, place) if is_stale(roster, place) else place / RESULTS_FOLDER
+
+
+def _roster(place: "Folder", study: str | None) -> "Roster":
+    """The study of that name, or the one that was collected last, or the only one."""
+    from sweeps.collection import collected_study
+    from sweeps.roster import read_roster
+
+    return read_roster(place, study or collected_study(place))
 
 
 def _write(
@@ -90,10 +101,8 @@ def _write(
 
     with ExitStack() as stack:
         sources = [stack.enter_context(_source(each)) for each in tables]
-        names = [source.name for source in sources]
-        return write_report(
-            sources, out, title=f"PorTAL: {' and '.join(names)}", price=price, refresh_s=refresh_s
-        )
+        names = " and ".join(dict.fromkeys(source.name for source in sources))
+        return write_report(sources, out, title=f"PorTAL: {names}", price=price, refresh_s=refresh_s)
 
 
 @contextmanager
@@ -103,31 +112,33 @@ def _source(results: "Folder") -> Iterator["Source"]:
 
     info = read_info(results)
     with fetched(results) as folder:
-        yield Source(folder, str(info.get("facts", {}).get("study", results.parent.name)), info)
+        name = info.get("facts", {}).get("study") or results.parent.resolve().name
+        yield Source(folder, str(name), info)
 
 
 def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
-    """The report anew whenever runs have finished, until no driver works on the study any more."""
+    """The report anew whenever something is new, until no driver works on the study any more."""
     from sweeps.collect import status
     from sweeps.collection import is_stale
     from sweeps.lease import has_live_driver
-    from sweeps.roster import read_roster
 
-    shown: tuple[int, bool] | None = None
-    while True:
-        live = has_live_driver(place)  # asked first: what ends meanwhile is in the counts
-        roster = read_roster(place, study)
-        counts = status(roster, place)
-        now = counts["done"], live
-        if counts["done"] and (now != shown or is_stale(roster, place)):
-            page = _write([_tables(place, study)], out, price, refresh_s=every if live else None)
+    shown: int | None = None
+    try:
+        while has_live_driver(place):
+            roster = _roster(place, study)
+            counts = status(roster, place)
+            if counts["done"] and (shown is None or is_stale(roster, place)):
+                page = _write([_tables(place, study)], out, price, refresh_s=every)
+                typer.echo(f"{counts['done']} of {counts['total']} runs: {page}")
+            elif shown is None:
+                typer.echo(f"0 of {counts['total']} runs, nothing to report yet")
+            shown = counts["done"]
+            time.sleep(every)
+    finally:  # no page is left behind that says it is live
+        counts = status(_roster(place, study), place)
+        if counts["done"]:
+            page = _write([_tables(place, study)], out, price)
             typer.echo(f"{counts['done']} of {counts['total']} runs: {page}")
-        elif now != shown:
-            typer.echo(f"0 of {counts['total']} runs, nothing to report yet")
-        if not live:
-            left = counts["total"] - counts["done"]
-            if left:
-                warn(f"no driver works on this study; {left} of its runs have no result")
-            return
-        shown = now
-        time.sleep(every)
+    left = counts["total"] - counts["done"]
+    if left:
+        warn(f"no driver works on this study; {left} of its runs have no result")

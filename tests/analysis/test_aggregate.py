@@ -140,8 +140,9 @@ def test_renaming_seeds_and_tasks_changes_no_mean(seeds: list[int], tasks: list[
     st.sampled_from(
         [
             f"{base} {method} {seed}"
-            for base in PUBLISHED
+            for base, published in PUBLISHED.items()
             for method in ("hypernet", "portal")
+            if method in published.accuracy
             for seed in "012"
         ]
     )
@@ -155,7 +156,9 @@ def test_adding_a_missing_run_changes_only_its_own_line(key: str) -> None:
         before = {s.cell: s for s in compare(without, other).summaries}
         after = {s.cell: s for s in compare(complete, other).summaries}
         changed = {cell for cell in after if cell not in before or before[cell] != after[cell]}
-        assert all(cell.base == base and cell.method == method for cell in changed)
+        assert {(cell.base, cell.method) for cell in changed} == (
+            {(base, method)} if other == base else set()
+        )
 
 
 def test_lift_is_undefined_when_the_base_was_scored_on_other_tasks() -> None:

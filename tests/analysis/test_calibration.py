@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.answers import Answers, TaskAnswers
-from analysis.calibration import NUM_BINS, bin_answers, bootstrap_calibration_error, calibrate
+from analysis.calibration import NUM_BINS, bin_answers, calibrate, draw_errors
 from analysis.runs import Cell, Variant
 from tests.analysis.test_intervals import chosen_of
 
@@ -47,19 +47,27 @@ def test_bins_are_as_wide_as_they_say() -> None:
     assert [each.count for each in bins] == [1] * NUM_BINS
 
 
-def test_intervals_cover_a_known_error_at_about_their_level() -> None:
+@pytest.mark.parametrize(("error", "num_rows"), [(0.0, 400), (0.02, 400), (0.0, 2000), (0.1, 2000)])
+def test_intervals_cover_a_known_error_also_none_at_all(error: float, num_rows: int) -> None:
     generator = np.random.default_rng(5)
     covered = 0
-    for _ in range(200):
-        confidence = np.where(generator.random(400) < 0.5, 0.65, 0.9)
-        correct = generator.random(400) < confidence - 0.12
-        given = TaskAnswers(np.arange(400), {"r": answers_of(confidence, correct)})
-        errors = bootstrap_calibration_error(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=300)
-        interval = errors.estimate(CELL)
+    for _ in range(60):
+        confidence = generator.uniform(0.25, 1, num_rows)
+        correct = generator.random(num_rows) < confidence - error
+        given = TaskAnswers(np.arange(num_rows), {"r": answers_of(confidence, correct)})
+        interval = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL)
         assert interval.low is not None
         assert interval.high is not None
-        covered += interval.low <= 0.12 <= interval.high
-    assert 0.9 <= covered / 200 <= 0.99
+        covered += interval.low <= error <= interval.high
+    assert covered / 60 >= 0.88
+
+
+def test_an_error_that_is_there_is_told_from_none() -> None:
+    confidence = np.random.default_rng(1).uniform(0.6, 1, 2000)
+    given = TaskAnswers(np.arange(2000), {"r": answers_of(confidence, confidence > 0.8)})
+    interval = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL)
+    assert interval.low is not None
+    assert interval.low > 0.1
 
 
 def test_clusters_of_equal_answers_widen_the_interval() -> None:
@@ -67,9 +75,7 @@ def test_clusters_of_equal_answers_widen_the_interval() -> None:
     answers = {"r": answers_of(np.full(400, 0.7), correct)}
     widths = []
     for clusters in (np.arange(400), np.arange(400) // 4):
-        errors = bootstrap_calibration_error(
-            chosen_of({CELL: {0: "r"}}), {"t": TaskAnswers(clusters, answers)}
-        )
-        interval = errors.estimate(CELL)
+        errors = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": TaskAnswers(clusters, answers)})
+        interval = errors.interval(CELL)
         widths.append((interval.high or 0) - (interval.low or 0))
     assert widths[1] > 1.5 * widths[0]

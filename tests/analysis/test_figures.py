@@ -1,5 +1,6 @@
 """Figures: what is drawn of which results, with labels that do not touch and files that repeat."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,11 +11,10 @@ from matplotlib.figure import Figure
 from analysis.aggregate import Comparison, compare
 from analysis.curve_figures import draw_curves
 from analysis.curves import build_curves
-from analysis.drawing import Drawing
 from analysis.method_figures import draw_methods, draw_tasks
 from analysis.rank_figure import draw_ranks
 from analysis.runs import gather_runs
-from tests.analysis.conftest import StudyBuilder
+from tests.analysis.conftest import StudyBuilder, to_table
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
 """Of the paper's study of data efficiency."""
@@ -76,6 +76,7 @@ def test_a_curve_has_a_mark_for_every_size_a_star_and_labels_apart(
     curves = build_curves(sized, metric)
     assert curves is not None
     drawing = draw_curves(curves, axis, "big")
+    assert drawing is not None
     (axes,) = drawing.figure.axes
     assert lines_with(axes, "o") == lines_with(axes, "s") == len(SIZES)
     assert lines_with(axes, "*") == 2
@@ -85,20 +86,43 @@ def test_a_curve_has_a_mark_for_every_size_a_star_and_labels_apart(
 
 def test_methods_and_tasks_have_labels_apart(sized: Comparison) -> None:
     for drawing in (draw_methods(sized, "big"), draw_tasks(sized, "big")):
+        assert drawing is not None
         assert_no_tick_labels_touch(drawing.figure)
 
 
 def test_tasks_with_one_set_of_answers_show_the_majority(sized: Comparison) -> None:
     drawing = draw_tasks(sized, "big")
+    assert drawing is not None
     assert [tip for tip in drawing.tips.values() if "majority" in tip] == ["yes-no, majority answer: 0.525"]
 
 
 def test_a_figure_is_written_as_three_files_that_repeat(sized: Comparison, tmp_path: Path) -> None:
     def write(folder: Path) -> dict[str, bytes]:
         folder.mkdir()
-        drawing: Drawing = draw_methods(sized, "big")
+        drawing = draw_methods(sized, "big")
+        assert drawing is not None
         return {path.name: path.read_bytes() for path in drawing.save(folder)}
 
     first = write(tmp_path / "a")
     assert set(first) == {"methods-big.png", "methods-big.svg", "methods-big.pdf"}
     assert first == write(tmp_path / "b")
+
+
+def test_nothing_is_drawn_where_no_line_has_a_score() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    builder.add("lora", seed=0, size=8, rates=(0.5, 0.6))
+    unjudged = [line for line in builder.rows if line["split"] == "test"]
+    comparison = compare(gather_runs(to_table(unjudged)), "big")
+    assert draw_methods(comparison, "big") is None
+    assert draw_tasks(comparison, "big") is None
+
+
+def test_a_curve_without_costs_is_left_out_by_name(sized: Comparison) -> None:
+    curves = build_curves(sized, "acc")
+    assert curves is not None
+    unknown = tuple(replace(cost, wall_s=None) for cost in curves.curves[0].costs)
+    partly = replace(curves, curves=(replace(curves.curves[0], costs=unknown), *curves.curves[1:]))
+    drawing = draw_curves(partly, "wall_s", "big")
+    assert drawing is not None
+    assert "Not drawn, for want of their cost: PorTAL." in drawing.caption
+    assert draw_curves(replace(partly, curves=partly.curves[:1]), "wall_s", "big") is None

@@ -99,7 +99,7 @@ def test_renaming_seeds_and_tasks_changes_no_mean_and_no_saving(
         for was, now in zip(before.calibrations, after.calibrations, strict=True):
             assert now.ece.mean == pytest.approx(was.ece.mean)
             assert now.nll.mean == pytest.approx(was.nll.mean)
-        for one, other in zip(before.savings, after.savings, strict=True):
+        for one, other in zip(before.savings.found, after.savings.found, strict=True):
             assert other.ratio.value == pytest.approx(one.ratio.value)
 
 
@@ -120,6 +120,12 @@ def test_a_missing_run_changes_only_its_own_cells(key: str, plain: Findings, tmp
             assert {(cell.method, cell.size) for cell in changed} == {("portal", size)}
         assert before.bootstrap is not None
         assert after.bootstrap is not None
+        for metric in ("acc", "log_loss"):
+            curves = {curve.variant: curve for curve in after.curves[metric].curves}
+            for curve in before.curves[metric].curves:
+                assert (curve == curves[curve.variant]) == (curve.variant.method != "portal")
+        kept = [each for each in after.calibrations if each.cell.method != "portal"]
+        assert [each for each in before.calibrations if each.cell.method != "portal"] == kept
         untouched = [line.cell for line in after.comparison.main if line.cell.method != "portal"]
         for cell in untouched:
             assert before.bootstrap.estimate(cell) == after.bootstrap.estimate(cell)

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.aggregate import compare
 from analysis.answers import Answers, TaskAnswers
-from analysis.calibration import bootstrap_calibration_error
+from analysis.calibration import draw_errors
 from analysis.intervals import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
 from analysis.runs import Cell, Cost, Run, Study, Variant, gather_runs
 from analysis.sentences import count_seeds, describe_methods
@@ -183,7 +183,7 @@ def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() ->
     }
     started = time.process_time()
     bootstrap_accuracy(chosen, answers)
-    bootstrap_calibration_error(chosen, answers)
+    draw_errors(chosen, answers)
     assert sum(sizes) > 7000
     assert time.process_time() - started < 10
 

@@ -68,7 +68,7 @@ def test_the_report_folder_holds_page_tables_and_figures(report: Path) -> None:
         for metric in ("acc", "log-loss")
     }
     drawn = {f"{figure}.{suffix}" for figure in figures for suffix in ("png", "svg", "pdf")}
-    assert names == drawn | {"index.html", "tables.md", "tables.tex", "tables"}
+    assert names == drawn | {"index.html", "tables.md", "tables.tex", "tables", "files.json"}
     of_bases = {
         f"{kind}-{base}"
         for kind in ("main", "tasks", "rules", "comparisons", "calibration")
@@ -88,7 +88,7 @@ def test_the_report_folder_holds_page_tables_and_figures(report: Path) -> None:
 def test_a_table_of_the_report_is_read_by_a_machine(report: Path) -> None:
     with (report.parent / "tables" / "main-mini-gemma3.csv").open(encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
-    assert 0 < float(rows["PorTAL"]["95 % interval low"]) < float(rows["PorTAL"]["recovered lift"])
+    assert 0 < float(rows["PorTAL"]["lift: 95 % low"]) < float(rows["PorTAL"]["recovered lift"])
     assert rows["PorTAL"]["acc_norm n"] == "3"
     assert rows["frozen base"]["recovered lift"] == ""
 

@@ -46,9 +46,8 @@ def test_differences_are_those_of_the_two_tables_and_paired(tmp_path: Path) -> N
     ]
     pairs = {pair.cell.method: pair for pair in find_pairs((targets[0], targets[1]))}
     port, lora = pairs["portal"], pairs["lora"]
-    assert port.difference is not None
-    assert lora.difference is not None
-    assert port.points == pytest.approx(port.difference.value)
+    means = [line.acc.known for line in port.lines if line is not None]
+    assert port.difference.value == pytest.approx(means[1] - means[0])
     assert port.difference.excludes_zero
     assert port.num_seeds == 3
     assert (lora.difference.value, lora.difference.low, lora.difference.high) == (0, 0, 0)
@@ -72,7 +71,7 @@ def test_studies_without_a_seed_in_common_have_no_interval(tmp_path: Path) -> No
     second.add("portal", seed=7, size=64, rates=(0.7,))
     write_pair(tmp_path, first, second)
     text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
-    assert "no interval, for the studies share no seed" in text
+    assert "no difference, for the studies share no seed" in text
 
 
 def test_unlike_evaluation_sets_are_refused(tmp_path: Path) -> None:
@@ -117,3 +116,14 @@ def test_three_studies_are_no_report(tmp_path: Path) -> None:
     source = Source(study(0.6).write(tmp_path / "a"), "a", {})
     with pytest.raises(ValueError, match="of one study or of two, not of 3"):
         write_report([source] * 3, tmp_path / "report", title="x")
+
+
+def test_unlike_tasks_have_no_difference_and_unlike_prompts_are_named(tmp_path: Path) -> None:
+    second = study(0.75)
+    second.rows = [line for line in second.rows if line["task"] != "pronoun"]
+    for line in second.rows:
+        line["prompt_set"] = "other"
+    write_pair(tmp_path, study(0.6), second)
+    text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    assert "PorTAL q,v r8, 64 rows: no difference, for the studies have other tasks" in text
+    assert "Prompts differ: plain in before, other in after." in text

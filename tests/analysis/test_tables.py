@@ -1,10 +1,12 @@
 """Tables print the numbers of the comparison, and a dash with a reason where there is none."""
 
+from dataclasses import replace
+
 from analysis.aggregate import Quantity, Spread, compare
-from analysis.column import COUNT, PERCENT, SPREAD, WORD, Column
-from analysis.cost_tables import Rate, run_cost_table, study_cost_table
+from analysis.column import COUNT, DASH, PERCENT, SPREAD, WORD, Column, format_amount
+from analysis.cost_tables import run_cost_table, study_cost_table
+from analysis.intervals import bootstrap_accuracy, choose_runs
 from analysis.runs import ALL_MODULES, gather_runs
-from analysis.selection import RULES
 from analysis.study_info import StudyInfo
 from analysis.table import Table
 from analysis.tables import main_table, overview_table, per_task_table, rules_table, variants_table
@@ -32,29 +34,9 @@ def test_a_planned_run_without_results_is_a_line_of_dashes_with_its_cause() -> N
     table = main_table(
         compare(gather_runs(builder.results_table()), "big"), StudyInfo.from_dict(info), None, "big"
     )
-    assert ("PorTAL", None, 64, *[None] * 6) in table.rows
+    assert ("PorTAL", None, 64, *[None] * 7) in table.rows
     assert "PorTAL on big, size 64, seed 1: loss is nan" in table.reasons
     assert any(reason.startswith("per-task LoRA on big: no finished run") for reason in table.reasons)
-
-
-def test_fewer_seeds_than_the_other_methods_are_pointed_out() -> None:
-    builder = StudyBuilder(with_predictions=False)
-    for seed in range(3):
-        builder.add("lora", seed=seed, size=8)
-    builder.add("portal", seed=0, size=8)
-    table = main_table(compare(gather_runs(builder.results_table()), "big"), NOTHING, None, "big")
-    assert "PorTAL q,v r8: 1 of 3 seeds" in table.reasons
-
-
-def test_selection_rules_stand_side_by_side() -> None:
-    builder = StudyBuilder(with_predictions=False)
-    builder.add("base", rates=(0.3,))
-    builder.add("lora", seed=0, size=8, rates=(0.5, 0.7, 0.6))
-    study = gather_runs(builder.results_table())
-    table = rules_table({rule: compare(study, "big", rule) for rule in RULES}, "big")
-    lora = next(row for row in table.texts if row[0].startswith("per-task LoRA"))
-    assert table.names[1::2] == ("best on validation", "final", "paper", "symmetric")
-    assert lora[1] != lora[3]
 
 
 def test_seeds_that_failed_are_counted_though_every_method_lacks_them() -> None:
@@ -80,7 +62,7 @@ def test_a_variant_without_results_is_a_line_beside_the_variants_that_have_some(
     }  # fmt: skip
     info = StudyInfo.from_dict({"failed": [absent]})
     table = main_table(compare(gather_runs(builder.results_table()), "big"), info, None, "big")
-    assert ("PorTAL (portal-all)", "all r8", 8, *[None] * 6) in table.rows
+    assert ("PorTAL (portal-all)", "all r8", 8, *[None] * 7) in table.rows
     assert "PorTAL (portal-all) on big, size 8, seed 0: out of memory" in table.reasons
 
 
@@ -139,7 +121,7 @@ def test_ranks_and_modules_of_one_method_are_compared_in_a_table() -> None:
 def test_costs_are_those_of_the_whole_run() -> None:
     builder = StudyBuilder(with_predictions=False)
     builder.add("portal", seed=0, size=8, rates=(0.5, 0.7))
-    table = run_cost_table([compare(gather_runs(builder.results_table()), "big")], Rate())
+    table = run_cost_table([compare(gather_runs(builder.results_table()), "big")], None)
     assert table.texts == (("big", "PorTAL q,v r8", "8", "5,000", "2,000", "2.00e+09", "5.0", "0.00139"),)
 
 
@@ -153,12 +135,16 @@ def test_the_study_costs_what_its_runs_do_each_counted_once() -> None:
                 for line in builder.rows[-len(TASKS) * 2 :]
             ]
             builder.rows += rows
-    table = study_cost_table(gather_runs(builder.results_table()), Rate(device_share=0.5, price=4.0))
+    study = gather_runs(builder.results_table())
+    for run in study.runs:
+        run.cost = replace(run.cost, devices=2.0 if run.cell.method == "source" else 0.5)
+    table = study_cost_table(study, 4.0)
     shown = {row[0]: dict(zip(table.names, row, strict=True)) for row in table.rows}
     assert {name: row["runs"] for name, row in shown.items()} == {"joint source": 2, "PorTAL": 2, "all": 4}
     assert shown["PorTAL"]["training s"] == 2 * 0.3125 * 3600
-    assert shown["all"]["device-hours"] == 4 * 0.3125 * 0.5
-    assert shown["all"]["price at 4 a device-hour"] == 4 * 0.3125 * 0.5 * 4.0
+    assert shown["PorTAL"]["device-hours"] == 2 * 0.3125 * 0.5
+    assert shown["all"]["device-hours"] == 2 * 0.3125 * (2.0 + 0.5)
+    assert shown["all"]["price at 4 a device-hour"] == 2 * 0.3125 * (2.0 + 0.5) * 4.0
 
 
 def test_markdown_latex_and_csv_escape_what_they_must() -> None:
@@ -178,3 +164,80 @@ def test_csv_holds_plain_numbers_in_full_precision_and_empty_fields() -> None:
     assert Table("T", "t", columns, rows).to_csv() == (
         "m,acc,acc std,acc n,lift\na,0.3333333333333333,0.25,3,0.5\nb,0.5,,1,\nc,,,,\n"
     )
+
+
+def test_a_lift_against_a_lora_with_other_data_says_so_and_names_the_missing_size() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    builder.add("base", rates=(0.3,))
+    builder.add("lora", seed=0, size=32, rates=(0.7,))
+    builder.add("portal", seed=0, size=128, rates=(0.6,))
+    lora = {"method": "lora", "label": "lora", "base": "big", "modules": "q,v", "rank": 8, "size": 128}
+    info = StudyInfo.from_dict({"missing": [{**lora, "seed": 0}]})
+    table = main_table(compare(gather_runs(builder.results_table()), "big"), info, None, "big")
+    assert (
+        "recovered lift of PorTAL q,v r8: with 128 rows a task, against the per-task LoRA's with 32"
+        in table.reasons
+    )
+    assert "per-task LoRA q,v r8 with 128 rows a task: no finished run" in table.reasons
+
+
+def test_a_lift_of_other_tasks_is_undefined_in_every_table_with_the_reason() -> None:
+    rows = [
+        line for line in published_rows() if line["run"] != "gemma-3-4b base None" or line["task"] == "easy"
+    ]
+    comparison = compare(gather_runs(to_table(rows)), "gemma-3-4b")
+    for table in (
+        main_table(comparison, NOTHING, None, "b"),
+        overview_table([comparison]),
+        rules_table({"final": comparison}, "b"),
+    ):
+        assert any("scored on other tasks than frozen base" in reason for reason in table.reasons), (
+            table.title
+        )
+        assert "94.0 %" not in str(table.texts[:1])
+
+
+def test_nothing_is_called_chosen_where_one_epoch_was_scored() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    builder.add("lora", seed=0, size=8, rates=(0.7,))
+    assert main_table(compare(gather_runs(builder.results_table()), "big"), NOTHING, None, "b").title == (
+        "big: the only epoch scored"
+    )
+    builder.add("portal", seed=0, size=8, rates=(0.6, 0.7))
+    assert main_table(compare(gather_runs(builder.results_table()), "big"), NOTHING, None, "b").title == (
+        "big: best epoch on validation rows"
+    )
+    published = main_table(compare(gather_runs(to_table(published_rows())), "qwen3-8b"), NOTHING, None, "b")
+    assert published.title == "qwen3-8b (the paper's table 6.2): the only epoch scored"
+
+
+def test_an_interval_of_other_seeds_than_the_lift_is_not_shown() -> None:
+    builder = StudyBuilder()
+    builder.add("base", rates=(0.3,))
+    for seed in range(3):
+        builder.add("lora", seed=seed, size=8, rates=(0.8,))
+    for seed in range(2):
+        builder.add("portal", seed=seed, size=8, rates=(0.7,))
+    study = gather_runs(builder.results_table())
+    comparison = compare(study, "big")
+    chosen = choose_runs(study, [line.cell for line in comparison.main], comparison.rule)
+    bootstrap = bootstrap_accuracy(chosen, chosen.answers(builder.predictions_table()), num_draws=100)
+    table = main_table(comparison, NOTHING, bootstrap, "big")
+    shown = {row[0]: dict(zip(table.names, row, strict=True)) for row in table.texts}
+    assert shown["PorTAL"]["recovered lift"] != DASH
+    assert shown["PorTAL"]["lift: 95 %"] == DASH
+    assert (
+        "interval of the lift of PorTAL q,v r8: its seeds are not those of the per-task LoRA" in table.reasons
+    )
+
+
+def test_a_reason_of_several_lines_is_folded_into_one() -> None:
+    table = Table("T", "t", (Column("n", COUNT),), ((1,),), ("loss is\nnan",))
+    assert "% loss is nan\n" in table.to_latex()
+    assert "- loss is nan\n" in table.to_markdown()
+
+
+def test_amounts_have_three_digits_or_are_whole() -> None:
+    assert [format_amount(value) for value in (0.01234, 12.34, 999.4, 999.6, 123456.0, 2e9)] == [
+        "0.0123", "12.3", "999", "1,000", "123,456", "2.00e+09",
+    ]  # fmt: skip

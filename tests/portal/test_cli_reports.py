@@ -1,5 +1,6 @@
 """`portal report`: of what is finished so far, of two studies, and again and again while a study runs."""
 
+import json
 import shutil
 import threading
 import time
@@ -9,9 +10,13 @@ import pytest
 from rich.console import Console
 
 from portal.cli import main
+from portal.results import RESULTS, read_table
+from sweeps.collect import collect
+from sweeps.collection import gather, is_stale
 from sweeps.lease import acquire
 from sweeps.local import run_local
 from sweeps.roster import read_roster, record_roster
+from sweeps.store import Store
 from sweeps.study import Study, load_study
 from tests.portal.command_line import only_line, write_study
 
@@ -39,6 +44,56 @@ def test_a_report_is_of_what_is_finished_without_a_collection_before(study: Stud
     page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
     assert "No failed or missing run" in page
     assert "price at 2.5 a device-hour" in page
+
+
+def test_a_run_that_failed_since_the_last_report_is_in_the_next_with_its_cause(
+    study: Study, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base")
+    assert main(["report", str(out)]) == 0
+    store = Store(out)
+    lora = next(run.key for run in study.runs if run.method == "lora")
+    store.mark_failed(lora, "the loss of task 'sums' is nan", store.log_path(0))
+    assert main(["report", str(out)]) == 0
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<h3>Failed</h3>" in page
+    assert "the loss of task &#x27;sums&#x27; is nan" in page
+    assert "3 total, 1 done, 1 failed, 1 missing" in page
+
+
+def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base")
+    finish(study, tmp_path / "elsewhere", "lora")
+
+    def collect_late(*arguments: object) -> object:
+        shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
+        return collect(*arguments)
+
+    monkeypatch.setattr("sweeps.collection.collect", collect_late)
+    for number in (1, 3):
+        assert is_stale(study.roster, out)
+        results = read_table(gather(study.roster, out) / "results.parquet", RESULTS)
+        assert len(set(results["run"].to_pylist())) == number
+    assert not is_stale(study.roster, out)
+
+
+def test_figures_and_tables_of_an_earlier_report_do_not_stay(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base", "lora")
+    assert main(["report", str(out)]) == 0
+    report = out / "report"
+    (report / "mine.png").write_text("kept")
+    (report / "methods-gone.png").write_text("of a base that is gone")
+    names = json.loads((report / "files.json").read_text())
+    (report / "files.json").write_text(json.dumps([*names, "methods-gone.png", "../study.yaml"]))
+    assert main(["report", str(out)]) == 0
+    assert not (report / "methods-gone.png").exists()
+    assert (report / "mine.png").exists()
+    assert (report / "methods-tiny-qwen3.png").exists()
 
 
 def test_two_folders_are_put_side_by_side(study: Study, tmp_path: Path) -> None:
@@ -97,6 +152,7 @@ def test_of_several_studies_in_a_folder_the_last_collected_is_meant_or_the_named
     for named in (["--study", "other"], []):  # the second time it is the one that was collected last
         assert main(["report", str(out), *named]) == 0
         assert "PorTAL: other" in (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert main(["report", str(out), "--watch"]) == 0
     capsys.readouterr()
     assert main(["report", str(out), "--study", "third"]) == 2
     assert "no study 'third' was launched here, but other, small" in only_line(capsys)

@@ -3,82 +3,80 @@
 import io
 import json
 import shutil
+import socket
 import sqlite3
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
+import pyarrow.compute as pc
 import pytest
 from rich.console import Console
 
-from portal.results import RESULTS, read_table
+from portal.results import RESULTS, read_table, write_table
 from sweeps.launch import run_study
-from sweeps.run_feed import RunFeed, epoch_metrics
+from sweeps.lease import acquire
+from sweeps.roster import record_roster
+from sweeps.run_feed import RunFeed
 from sweeps.store import Store
 from sweeps.study import Study
+from sweeps.teller import Teller, epoch_metrics, without_secrets
 from sweeps.trackers import TRACKERS, Tracker
 from tests.sweeps.conftest import silent
 
 
 class Recorder(Tracker):
-    """Keeps what it is told in memory; refuses while `broken`."""
+    """Keeps what it is told in memory; breaks at the log of that number."""
 
-    name = "recorder"
-    told: ClassVar[list[tuple]]
-    broken: ClassVar[bool]
-    interrupt_at: ClassVar[int | None]
+    name, module, package = "recorder", "json", "python"
 
-    def __init__(self, study: str, folder: Path) -> None:
-        super().__init__(study)
+    def __init__(self) -> None:
+        super().__init__("tiny", Path())
+        self.told: list[tuple] = []
+        self.break_at: int | None = None
 
     def open(self, key, name, config, known):
-        self._check()
         self.told.append(("open", key, known))
         return f"id of {key}"
 
     def log(self, key, epoch, metrics):
-        self._check()
-        if len(logged(self.told)) == self.interrupt_at:
-            type(self).interrupt_at = None
-            raise KeyboardInterrupt
+        if len(self.logged) == self.break_at:
+            raise ConnectionError("no route to host")
         self.told.append(("log", key, epoch, dict(metrics)))
 
     def end(self, key, *, failed):
-        self._check()
         self.told.append(("end", key, failed))
 
-    def _check(self) -> None:
-        if self.broken:
-            raise ConnectionError("no route to host")
+    @property
+    def logged(self) -> list[tuple[str, int]]:
+        return [(key, epoch) for what, key, epoch, *_ in self.told if what == "log"]
+
+    @property
+    def ends(self) -> list[tuple[str, bool]]:
+        return [(key, failed) for what, key, failed, *_ in self.told if what == "end"]
+
+    @property
+    def metrics(self) -> dict[tuple[str, int], dict[str, float]]:
+        return {(key, epoch): told[0] for what, key, epoch, *told in self.told if what == "log"}
 
 
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
-    monkeypatch.setattr(Recorder, "told", [], raising=False)
-    monkeypatch.setattr(Recorder, "broken", False, raising=False)
-    monkeypatch.setattr(Recorder, "interrupt_at", None, raising=False)
-    monkeypatch.setitem(TRACKERS, "recorder", Recorder)
-    return Recorder
-
-
-def expected(study: Study) -> set[tuple[str, int]]:
+def expected(study: Study) -> list[tuple[str, int]]:
     """Every (run, epoch) that the study evaluates."""
-    return {
+    return sorted(
         (run.key, epoch)
         for run in study.runs
         for epoch in (range(run.train.epochs + 1) if run.train is not None else [0])
-    }
-
-
-def logged(told: list[tuple]) -> list[tuple[str, int]]:
-    return [(key, epoch) for what, key, epoch, *_ in told if what == "log"]
+    )
 
 
 @pytest.fixture
-def finished(unbroken: tuple[Path, object], tmp_path: Path) -> Path:
+def finished(unbroken: tuple[Path, object], tiny_study: Study, tmp_path: Path) -> Path:
     """A copy of an output folder whose study is done."""
-    return Path(shutil.copytree(unbroken[0], tmp_path / "finished"))
+    out = Path(shutil.copytree(unbroken[0], tmp_path / "finished"))
+    record_roster(out, tiny_study.roster)
+    return out
 
 
 def launch(study: Study, out: Path, tracker: str, console: Console | None = None) -> None:
@@ -86,39 +84,64 @@ def launch(study: Study, out: Path, tracker: str, console: Console | None = None
     assert outcome.exit_code == 0
 
 
-def test_every_epoch_of_every_run_is_told_once_in_spite_of_an_interruption(
-    tiny_study: Study, tmp_path: Path, recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sweeps.run_feed.POLL_S", 0.0)
-    recorder.interrupt_at = 4
-    with pytest.raises(KeyboardInterrupt):
-        launch(tiny_study, tmp_path, "recorder")
-    told_first = len(logged(recorder.told))
-    launch(tiny_study, tmp_path, "recorder")
-    assert 0 < told_first < len(expected(tiny_study))
-    assert sorted(logged(recorder.told)) == sorted(expected(tiny_study))
-    ends = [(key, failed) for what, key, failed, *_ in recorder.told if what == "end"]
-    assert sorted(ends) == sorted((run.key, False) for run in tiny_study.runs)
-
-
-def test_a_study_that_was_finished_before_is_told_afterwards_and_not_twice(
-    finished: Path, tiny_study: Study, recorder: type[Recorder]
-) -> None:
+def test_every_epoch_and_end_is_told_once_by_whichever_process(finished: Path, tiny_study: Study) -> None:
+    recorder = Recorder()
+    recorder.break_at = 4
+    with pytest.raises(ConnectionError):
+        Teller(finished, tiny_study.roster, recorder).tell()
+    told_first = len(recorder.logged)
+    recorder.break_at = None
     for _ in range(2):
-        launch(tiny_study, finished, "recorder")
-    assert sorted(logged(recorder.told)) == sorted(expected(tiny_study))
+        Teller(finished, tiny_study.roster, recorder).tell()
+    assert 0 < told_first < len(expected(tiny_study))
+    assert sorted(recorder.logged) == expected(tiny_study)
+    assert sorted(recorder.ends) == sorted((run.key, False) for run in tiny_study.runs)
 
 
-def test_metrics_are_task_means_each_task_and_costs(
-    finished: Path, tiny_study: Study, recorder: type[Recorder]
-) -> None:
-    launch(tiny_study, finished, "recorder")
+def test_metrics_are_task_means_each_task_and_costs(finished: Path, tiny_study: Study) -> None:
+    recorder = Recorder()
+    Teller(finished, tiny_study.roster, recorder).tell()
     port = next(run for run in tiny_study.runs if run.method == "portal")
-    metrics = metrics_of(recorder.told)[port.key, 2]
+    metrics = recorder.metrics[port.key, 2]
     tasks = [metrics[f"test_acc_norm/{task}"] for task in tiny_study.tasks]
     assert metrics["test/acc_norm"] == pytest.approx(sum(tasks) / len(tasks))
     assert metrics["cost/train_tokens"] > 0
     assert len(metrics) == 2 * 3 * (1 + len(tasks)) + 3
+
+
+def test_an_epoch_that_comes_in_parts_is_told_when_it_is_whole(finished: Path, tiny_study: Study) -> None:
+    lora = next(run for run in tiny_study.runs if run.method == "lora")
+    folder = Store(finished).run_folder(lora.key)
+    table = read_table(folder / "results.parquet", RESULTS)
+    (folder / "DONE.json").unlink()
+    parts = finished / "packs" / ("0" * 16) / "parts" / lora.key
+    recorder = Recorder()
+    teller = Teller(finished, tiny_study.roster, recorder)
+
+    def add(number: int, task: str) -> list[int]:
+        rows = table.filter((pc.field("epoch") == 1) & (pc.field("task") == task))
+        write_table(rows, parts / f"{number:06d}.results.parquet")
+        teller.tell()
+        return [epoch for key, epoch in recorder.logged if key == lora.key]
+
+    assert add(0, tiny_study.tasks[0]) == []
+    assert add(1, tiny_study.tasks[1]) == [1]
+    assert not any(key == lora.key for key, _ in recorder.ends)
+
+
+def test_a_run_that_failed_and_was_tried_again_is_told_anew(finished: Path, tiny_study: Study) -> None:
+    store, key = Store(finished), tiny_study.runs[0].key
+    marker = store.run_folder(key) / "DONE.json"
+    content = marker.read_bytes()
+    marker.unlink()
+    store.mark_failed(key, "loss is nan", store.log_path(0))
+    recorder = Recorder()
+    for _ in range(2):
+        Teller(finished, tiny_study.roster, recorder).tell()
+    store.forget_failed([key])
+    marker.write_bytes(content)
+    Teller(finished, tiny_study.roster, recorder).tell()
+    assert [failed for of, failed in recorder.ends if of == key] == [True, False]
 
 
 def test_a_run_on_several_bases_has_a_metric_for_each() -> None:
@@ -133,26 +156,58 @@ def test_a_run_on_several_bases_has_a_metric_for_each() -> None:
     assert not any(name.startswith("cost") for name in metrics)
 
 
-def test_a_tracker_out_of_reach_stops_nothing_is_named_and_told_by_the_next_launch(
-    finished: Path, tiny_study: Study, recorder: type[Recorder]
+def test_a_tracker_out_of_reach_stops_nothing_and_no_secret_of_its_address_is_kept(
+    finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder.broken = True
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret-word@127.0.0.1:9/")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another-s3cret")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said = io.StringIO()
-    launch(tiny_study, finished, "recorder", Console(file=said, width=200))
-    assert "tracker recorder: not all of the study is logged (no route to host)" in said.getvalue()
-    recorder.broken = False
-    launch(tiny_study, finished, "recorder")
-    assert sorted(logged(recorder.told)) == sorted(expected(tiny_study))
+    launch(tiny_study, finished, "mlflow", Console(file=said, width=1000))
+    assert "tracker mlflow: not all of the study is logged (MlflowException: " in said.getvalue()
+    assert "the same command logs the rest" in said.getvalue()
+    kept = [path for path in finished.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert kept == []
+    assert "s3cret" not in said.getvalue()
+
+
+def test_a_tracker_that_does_not_answer_is_left_after_a_while(
+    finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.run_feed.CLOSE_S", 3.0)
+    said = io.StringIO()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        started = time.monotonic()
+        launch(tiny_study, finished, "mlflow", Console(file=said, width=1000))
+    assert time.monotonic() - started < 30
+    assert "it does not answer within 3 s" in said.getvalue()
+
+
+@pytest.mark.parametrize(("token", "word"), [("0" * 16, "end\n"), (None, "")])
+def test_a_teller_ends_with_its_driver_or_its_lease_and_tells_nothing(
+    token: str | None, word: str, finished: Path, tiny_study: Study
+) -> None:
+    with acquire(finished) as lease:
+        command = [sys.executable, "-m", "sweeps.teller", str(finished), tiny_study.name, "tensorboard"]
+        done = subprocess.run(
+            [*command, token or lease.token], input=word, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 0
+    assert not (finished / "trackers" / "tensorboard.json").exists()
+
+
+def test_secrets_are_taken_out_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "abcdef123456")
+    text = "no\n  answer from https://me:pw@host/x with abcdef123456"
+    assert without_secrets(text) == "no answer from https://host/x with $SOME_API_KEY"
 
 
 def test_tensorboard_reads_what_was_logged(finished: Path, tiny_study: Study) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    launch(tiny_study, finished, "tensorboard")
+    for _ in range(2):  # the second launch has nothing to tell
+        launch(tiny_study, finished, "tensorboard")
     for run in tiny_study.runs:
-        events = EventAccumulator(str(finished / "trackers" / "tensorboard" / run.key)).Reload()
-        scalars = [(event.step, event.value) for event in events.Scalars("test/acc_norm")]
-        assert scalars == [(step, pytest.approx(value)) for step, value in accuracies(finished, run.key)]
+        assert scalars_of(finished, run.key) == accuracies(finished, run.key)
 
 
 def test_mlflow_reads_what_was_logged(
@@ -181,9 +236,12 @@ def test_wandb_keeps_what_was_logged(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     launch(tiny_study, finished, "wandb")
+    told = json.loads((finished / "trackers" / "wandb.json").read_text())
     for run in tiny_study.runs:
-        (file,) = (finished / "trackers" / "wandb").glob(f"offline-run-*-{run.key}/run-{run.key}.wandb")
+        known = told["runs"][run.key]["id"]
+        (file,) = (finished / "trackers" / "wandb").glob(f"offline-run-*-{known}/run-{known}.wandb")
         assert wandb_history(file) == accuracies(finished, run.key)
+        assert str(finished).encode() not in file.read_bytes()  # nor anything else of this machine
 
 
 def test_trackio_keeps_what_was_logged(
@@ -195,6 +253,7 @@ def test_trackio_keeps_what_was_logged(
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     launch(tiny_study, finished, "trackio")
+    told = json.loads((finished / "trackers" / "trackio.json").read_text())
     assert capsys.readouterr().out == ""
     with sqlite3.connect(tmp_path / "trackio" / f"{tiny_study.name}.db") as database:
         rows = database.execute(
@@ -204,55 +263,50 @@ def test_trackio_keeps_what_was_logged(
         kept = [
             (step, json.loads(metrics)["test/acc_norm"])
             for name, step, metrics in rows
-            if name.endswith(run.key)
+            if name == told["runs"][run.key]["id"]
         ]
         assert kept == accuracies(finished, run.key)
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "message"),
+    ("name", "message"),
     [
-        ("tensorbord", None, "unknown tracker 'tensorbord'; did you mean 'tensorboard'"),
-        ("wandb", "wandb", r"tracker wandb: not installed; `pip install 'portal-sweeps\[wandb\]'` brings it"),
-        ("mlflow", None, "tracker mlflow: set MLFLOW_TRACKING_URI"),
+        ("tensorbord", "unknown tracker 'tensorbord'; did you mean 'tensorboard'"),
+        ("absent", r"tracker absent: not installed; `pip install 'portal-sweeps\[absent\]'` brings it"),
+        ("mlflow", "tracker mlflow: set MLFLOW_TRACKING_URI"),
     ],
 )
 def test_a_tracker_that_cannot_work_is_a_mistake_before_anything_runs(
-    name: str,
-    module: str | None,
-    message: str,
-    tiny_study: Study,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, message: str, tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    class Absent(Recorder):
+        name, module, package = "absent", "no_such_library", "portal-sweeps[absent]"
+
+    monkeypatch.setitem(TRACKERS, "absent", Absent)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    if module is not None:
-        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=message):
         run_study(tiny_study, tmp_path, executor="local", console=silent(), trackers=[name])
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.ray
-def test_tune_tells_trackers_while_lanes_work(
-    tiny_study: Study,
-    tmp_path: Path,
-    recorder: type[Recorder],
-    ray_cluster: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_tune_wakes_trackers_while_lanes_work(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
-    monkeypatch.setattr("sweeps.run_feed.POLL_S", 0.0)
-    closed: list[int] = []
-    close = RunFeed.close
-    monkeypatch.setattr(RunFeed, "close", lambda feed: (closed.append(len(recorder.told)), close(feed)))
-    run_study(tiny_study, tmp_path, executor="plain", console=silent(), trackers=["recorder"])
-    assert closed[0] > 0
-    assert sorted(logged(recorder.told)) == sorted(expected(tiny_study))
+    woken: list[int] = []
+    poll = RunFeed.poll
+    monkeypatch.setattr(RunFeed, "poll", lambda feed: (woken.append(1), poll(feed)))
+    run_study(tiny_study, tmp_path, executor="plain", console=silent(), trackers=["tensorboard"])
+    assert len(woken) > 3
+    for run in tiny_study.runs:
+        assert scalars_of(tmp_path, run.key) == accuracies(tmp_path, run.key)
 
 
-def metrics_of(told: list[tuple]) -> dict[tuple[str, int], dict[str, float]]:
-    return {(key, epoch): metrics for what, key, epoch, *rest in told if what == "log" for metrics in rest}
+def scalars_of(out: Path, key: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(out / "trackers" / "tensorboard" / key)).Reload()
+    return [(event.step, event.value) for event in events.Scalars("test/acc_norm")]
 
 
 def accuracies(out: Path, key: str) -> list[tuple[int, float]]:
