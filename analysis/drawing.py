@@ -1,5 +1,6 @@
 """`Drawing`: a figure with its caption, a text alternative and the values that a pointer shows."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class Drawing:
         paths = []
         for suffix, metadata in _METADATA.items():
             path = folder / f"{self.name}.{suffix}"
-            temporary = path.with_name(f"{path.name}.tmp")
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             with matplotlib.rc_context(RC):
                 self.figure.savefig(temporary, format=suffix, dpi=180, facecolor="white", metadata=metadata)
             temporary.replace(path)

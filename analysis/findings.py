@@ -64,7 +64,14 @@ class Findings:
     targets: tuple[Target, ...]
     sources: tuple[Summary, ...]
     info: StudyInfo
-    has_predictions: bool
+    predictions: pa.Table | None
+
+    def bootstrap(self, cells: Sequence[Cell]) -> Bootstrap | None:
+        """The bootstrap of any cells under DEFAULT_RULE; None without predictions or a run to judge."""
+        if self.predictions is None:
+            return None
+        chosen = choose_runs(self.study, cells, DEFAULT_RULE)
+        return bootstrap_accuracy(chosen, chosen.answers(self.predictions)) if chosen.runs else None
 
 
 def find(results: Path, info: StudyInfo) -> Findings:
@@ -72,12 +79,12 @@ def find(results: Path, info: StudyInfo) -> Findings:
 
     Raises ValueError when the result table is missing, unreadable, empty or mixes evaluation sets.
     """
-    study = load_study(results / RESULTS_FILE, info.devices)
+    study = load_study(results / RESULTS_FILE, info.workers, info.device_share)
     if not study.runs:
         raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)
     targets = tuple(_find_target(study, base, predictions) for base in study.targets)
-    return Findings(study, targets, summarise_sources(study), info, predictions is not None)
+    return Findings(study, targets, summarise_sources(study), info, predictions)
 
 
 def _find_target(study: Study, base: str, predictions: pa.Table | None) -> Target:

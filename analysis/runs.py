@@ -164,14 +164,18 @@ def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, int, str, int, st
     return cell.base, cell.variant.sort_key(), cell.size or 0
 
 
-def load_study(path: Path, devices: Mapping[str, float]) -> Study:
+def load_study(path: Path, workers: Mapping[str, int], device_share: float) -> Study:
     """The runs in the result table at `path`; a ValueError names what is wrong with the file.
 
-    `devices` are how many a run held, by run key, where that was not one.
+    `workers` are how many stepped a run together, by run key, where that was not one; on a GPU each held
+    `device_share` of it.
     """
-    study = gather_runs(read_table(path, RESULTS))
+    table = read_table(path, RESULTS)
+    study = gather_runs(table)
+    on_cpu = {row["run"] for row in table.select(["run", "device"]).to_pylist() if row["device"] == "cpu"}
     for run in study.runs:
-        run.cost = replace(run.cost, devices=devices.get(run.key, 1.0))
+        share = 1.0 if run.key in on_cpu else device_share
+        run.cost = replace(run.cost, devices=workers.get(run.key, 1) * share)
     return study
 
 

@@ -12,14 +12,15 @@ from analysis.column import COUNT, PERCENT, POINTS, POINTS_RANGE, SPREAD, WORD, 
 from analysis.content import Content, Part, Section
 from analysis.cost_tables import run_cost_table, study_cost_table
 from analysis.drawing import METRIC_LABELS, NAME_CHARS, WIDTH_IN, Drawing, list_points, state_spread, widen
-from analysis.findings import Findings, Target
+from analysis.findings import Findings
 from analysis.intervals import Bootstrap, Interval
 from analysis.runs import Cell, cell_order
+from analysis.selection import RULE_TITLES
 from analysis.sentences import state_difference
 from analysis.study_content import LEAD, absent_runs, accuracy_notes, slugs_of, study_facts
 from analysis.style import RC
 from analysis.table import Table
-from analysis.tables import name_of
+from analysis.tables import lift_reasons, name_of
 
 _MARKS = (("#0072b2", "o"), ("#d55e00", "s"))
 
@@ -58,12 +59,12 @@ def pair_content(
     if names[0] == names[1]:
         names = (f"{names[0]} (1)", f"{names[1]} (2)")
     _check_comparable(findings, names)
-    targets = [{target.base: target for target in each.targets} for each in findings]
+    targets = [[target.base for target in each.targets] for each in findings]
     bases = [base for base in targets[0] if base in targets[1]]
     if not bases:
         raise ValueError(f"{names[0]} and {names[1]} have no base in common, there is nothing to compare")
     slugs = slugs_of(bases)
-    sections = [_section(base, (targets[0][base], targets[1][base]), names, slugs[base]) for base in bases]
+    sections = [_section(base, findings, names, slugs[base]) for base in bases]
     alone = [
         f"{base} is in {name} only."
         for name, own, other in zip(names, targets, targets[::-1], strict=True)
@@ -89,29 +90,37 @@ def pair_content(
     )
 
 
-def find_pairs(targets: tuple[Target, Target]) -> list[Pair]:
-    """Every cell that is a main line of either study."""
-    comparisons = targets[0].comparison, targets[1].comparison
-    cells = {line.cell for comparison in comparisons for line in comparison.main}
-    bootstrap = _join(targets)
-    pairs = []
-    for cell in sorted(cells, key=cell_order):
-        lines = _find(comparisons[0], cell), _find(comparisons[1], cell)
-        tagged = _tag(cell, 0), _tag(cell, 1)
-        seeds = 0
-        if lines[0] is None or lines[1] is None:
-            difference = _undefined("no result in one of the studies")
-        elif lines[0].tasks != lines[1].tasks:
-            difference = _undefined("the studies have other tasks")
-        elif bootstrap is None:
-            difference = _undefined("predictions are missing")
-        elif not bootstrap.can_compare(*tagged):
-            difference = _undefined("the studies share no seed")
-        else:
-            difference = bootstrap.difference(tagged[1], tagged[0])
-            seeds = len(bootstrap.shared_seeds(*tagged))
-        pairs.append(Pair(cell, lines, difference, seeds))
-    return pairs
+def find_pairs(findings: tuple[Findings, Findings], base: str) -> list[Pair]:
+    """Every cell on `base` that is a main line of either study."""
+    comparisons = [_comparison(each, base) for each in findings]
+    cells = sorted({line.cell for each in comparisons for line in each.main}, key=cell_order)
+    lines = {cell: (_find(comparisons[0], cell), _find(comparisons[1], cell)) for cell in cells}
+    both = [cell for cell, (first, second) in lines.items() if _is_scored(first) and _is_scored(second)]
+    bootstrap = _join([each.bootstrap(both) for each in findings])
+    return [_pair(cell, lines[cell], bootstrap) for cell in cells]
+
+
+def _comparison(findings: Findings, base: str) -> Comparison:
+    return next(target.comparison for target in findings.targets if target.base == base)
+
+
+def _is_scored(line: Summary | None) -> bool:
+    return line is not None and line.acc.mean is not None
+
+
+def _pair(cell: Cell, lines: tuple[Summary | None, Summary | None], bootstrap: Bootstrap | None) -> Pair:
+    first, second = lines
+    tagged = _tag(cell, 0), _tag(cell, 1)
+    if first is None or second is None or not _is_scored(first) or not _is_scored(second):
+        return Pair(cell, lines, _undefined("no result in one of the studies"), 0)
+    if first.tasks != second.tasks:
+        return Pair(cell, lines, _undefined("the studies have other tasks"), 0)
+    if bootstrap is None or any(tag not in bootstrap.members for tag in tagged):
+        return Pair(cell, lines, _undefined("predictions are missing"), 0)
+    if not bootstrap.can_compare(*tagged):
+        return Pair(cell, lines, _undefined("the studies share no seed"), 0)
+    seeds = len(bootstrap.shared_seeds(*tagged))
+    return Pair(cell, lines, bootstrap.difference(tagged[1], tagged[0]), seeds)
 
 
 def _undefined(reason: str) -> Interval:
@@ -161,30 +170,19 @@ def _cost_section(findings: Findings, name: str, number: int, price: float | Non
     return Section(f"What {name} took", (Part(folded=named),))
 
 
-def _join(targets: tuple[Target, Target]) -> Bootstrap | None:
-    """One bootstrap of both, whose draws are paired: clusters are drawn by task, whatever the study."""
-    both = [target.bootstrap for target in targets]
-    if both[0] is None or both[1] is None:
+def _join(both: Sequence[Bootstrap | None]) -> Bootstrap | None:
+    """One bootstrap of both studies; their draws are paired, for clusters are drawn by task alone."""
+    known = [(place, each) for place, each in enumerate(both) if each is not None]
+    if len(known) < 2:
         return None
     members = {
         _tag(cell, place): {seed: f"{place} {key}" for seed, key in runs.items()}
-        for place, each in enumerate(both)
-        if each is not None
+        for place, each in known
         for cell, runs in each.members.items()
     }
-    draws = {
-        f"{place} {key}": drawn
-        for place, each in enumerate(both)
-        if each
-        for key, drawn in each.draws.items()
-    }
-    points = {
-        f"{place} {key}": point
-        for place, each in enumerate(both)
-        if each
-        for key, point in each.points.items()
-    }
-    return Bootstrap(members, draws, points, both[0].seed)
+    draws = {f"{place} {key}": drawn for place, each in known for key, drawn in each.draws.items()}
+    points = {f"{place} {key}": point for place, each in known for key, point in each.points.items()}
+    return Bootstrap(members, draws, points, known[0][1].seed)
 
 
 def _tag(cell: Cell, place: int) -> Cell:
@@ -195,8 +193,9 @@ def _find(comparison: Comparison, cell: Cell) -> Summary | None:
     return next((line for line in comparison.summaries if line.cell == cell), None)
 
 
-def _section(base: str, targets: tuple[Target, Target], names: tuple[str, str], slug: str) -> Section:
-    pairs = find_pairs(targets)
+def _section(base: str, findings: tuple[Findings, Findings], names: tuple[str, str], slug: str) -> Section:
+    pairs = find_pairs(findings, base)
+    comparisons = _comparison(findings[0], base), _comparison(findings[1], base)
     sentences = [
         state_difference(f"{pair.name} in {names[1]}", f"in {names[0]}", pair.difference, pair.num_seeds)
         if pair.difference.low != pair.difference.high or pair.difference.value
@@ -206,7 +205,7 @@ def _section(base: str, targets: tuple[Target, Target], names: tuple[str, str], 
     ]
     drawing = _draw_pairs(base, pairs, names, slug)
     part = Part(
-        tables=(_pair_table(base, pairs, names, slug),),
+        tables=(_pair_table(comparisons, pairs, names, slug),),
         drawings=() if drawing is None else (drawing,),
         remarks=tuple(sentences),
         folded=(_pair_task_table(base, pairs, names, slug),),
@@ -214,9 +213,14 @@ def _section(base: str, targets: tuple[Target, Target], names: tuple[str, str], 
     return Section(base, (part,))
 
 
-def _pair_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Table:
+def _pair_table(
+    comparisons: tuple[Comparison, Comparison], pairs: Sequence[Pair], names: tuple[str, str], slug: str
+) -> Table:
     rows = []
     reasons = []
+    for place, (comparison, name) in enumerate(zip(comparisons, names, strict=True)):
+        lines = [line for pair in pairs if (line := pair.lines[place]) is not None]
+        reasons += [f"{name}, {reason}" for reason in lift_reasons(comparison, lines)]
     for pair in pairs:
         row: list[object] = [pair.cell.variant.label, pair.cell.variant.settings or None, pair.cell.size]
         for line in pair.lines:
@@ -243,7 +247,9 @@ def _pair_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: 
         Column(f"{names[0]}: lift", PERCENT),
         Column(f"{names[1]}: lift", PERCENT),
     )
-    title = f"{base}: acc_norm, best epoch on validation rows"
+    chosen = any(comparison.chosen for comparison in comparisons)
+    rule = RULE_TITLES[comparisons[0].rule] if chosen else "the only epoch scored"
+    title = f"{comparisons[0].base}: acc_norm, {rule}"
     return Table(title, f"pair-{slug}", columns, tuple(rows), tuple(reasons))
 
 

@@ -117,7 +117,7 @@ def accuracy_notes(findings: Findings) -> list[str]:
     notes = [*findings.info.notes, *_ACCURACY_NOTES]
     for unit in sorted({run.acc_norm_unit for run in findings.study.runs}):
         notes.append(f"acc_norm divides a choice's log-likelihood by its length in {_LENGTHS[unit]}.")
-    if not findings.has_predictions:
+    if findings.predictions is None:
         notes.append(
             "There is no predictions.parquet beside the result table, so there are no intervals and no "
             "calibration."

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from analysis.runs import METHOD_LABELS, Cell, Variant
 
-KNOWN_KEYS = ("facts", "failed", "missing", "notes", "devices")
+KNOWN_KEYS = ("facts", "failed", "missing", "notes", "workers", "device_share")
 RUN_KEYS = ("run", "method", "label", "sources", "base", "modules", "rank", "size", "seed", "cause", "log")
 
 
@@ -52,14 +52,16 @@ class AbsentRun:
 class StudyInfo:
     """Facts to show (name -> text, a list or a mapping of texts), runs that failed or are missing, notes.
 
-    `devices` are how many devices a run holds while it trains, by run key, where that is not one.
+    `workers` are how many workers step a run together, by run key, where that is not one; each holds
+    `device_share` of a GPU.
     """
 
     facts: Mapping[str, object]
     failed: tuple[AbsentRun, ...] = ()
     missing: tuple[AbsentRun, ...] = ()
     notes: tuple[str, ...] = ()
-    devices: Mapping[str, float] = field(default_factory=dict)
+    workers: Mapping[str, int] = field(default_factory=dict)
+    device_share: float = 1.0
 
     @property
     def absent(self) -> tuple[AbsentRun, ...]:
@@ -76,15 +78,18 @@ class StudyInfo:
         if not isinstance(facts, Mapping):
             raise ValueError(f"report info: facts must be a mapping, got {type(facts).__name__}")
         notes = _items(info, "notes")
-        devices = info.get("devices", {})
-        if not isinstance(devices, Mapping):
-            raise ValueError(f"report info: devices must be a mapping, got {type(devices).__name__}")
+        workers, share = info.get("workers", {}), info.get("device_share", 1.0)
+        if not isinstance(workers, Mapping):
+            raise ValueError(f"report info: workers must be a mapping, got {type(workers).__name__}")
+        if not isinstance(share, int | float) or not 0 < share <= 1:
+            raise ValueError(f"report info: device_share must be a number in (0, 1], got {share!r}")
         return cls(
             facts=facts,
             failed=tuple(_absent_run(run) for run in _items(info, "failed")),
             missing=tuple(_absent_run(run) for run in _items(info, "missing")),
             notes=tuple(str(note) for note in notes),
-            devices={str(run): float(number) for run, number in devices.items()},
+            workers={str(run): int(number) for run, number in workers.items()},
+            device_share=float(share),
         )
 
 

@@ -66,7 +66,7 @@ def main_table(comparison: Comparison, info: StudyInfo, bootstrap: Bootstrap | N
             reasons.append(f"{name_of(line.cell)}: {line.acc.n} of {planned} seeds")
         if line.lift.value is not None and interval is not None and interval.reason:
             reasons.append(f"interval of the lift of {name_of(line.cell)}: {interval.reason}")
-    reasons += [*_lift_reasons(lines), *_size_reasons(comparison, lines), *_missing_sizes(lines, info)]
+    reasons += [*lift_reasons(comparison, lines), *_missing_sizes(lines, info)]
     for absent in _absent_lines(comparison, info):
         variant = absent.variant
         rows.append((variant.label, variant.settings or None, absent.size, *[None] * 7))
@@ -103,7 +103,10 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
             if method not in ("base", "lora"):
                 fields += [None, None] if line is None else [line.lift, line.retention]
         rows.append((comparison.base, *fields))
-        reasons += [f"{comparison.base}, {reason}" for reason in _lift_reasons(filter(None, lines.values()))]
+        reasons += [
+            f"{comparison.base}, {reason}"
+            for reason in lift_reasons(comparison, filter(None, lines.values()))
+        ]
         published = PUBLISHED.get(comparison.base)
         if published is not None:
             name = f"{comparison.base}, published (table {published.section})"
@@ -129,7 +132,7 @@ def rules_table(comparisons: Mapping[str, Comparison], slug: str) -> Table:
             row += [found.acc, found.lift]
             if found.acc.mean is None:
                 reasons.append(f"{name_of(line.cell)}, {rule}: {found.acc.reason}")
-            reasons += [f"{rule}, {reason}" for reason in _lift_reasons([found])]
+            reasons += [f"{rule}, {reason}" for reason in lift_reasons(comparison, [found])]
         rows.append(tuple(row))
     columns = [Column("method", WORD)]
     for rule in comparisons:
@@ -176,7 +179,7 @@ def variants_table(comparison: Comparison, bootstrap: Bootstrap | None, slug: st
         Column("training FLOPs", SCIENTIFIC),
     )
     title = f"{comparison.base}: modules, ranks and widths"
-    return Table(title, f"variants-{slug}", columns, rows, tuple(_lift_reasons(lines)))
+    return Table(title, f"variants-{slug}", columns, rows, tuple(lift_reasons(comparison, lines)))
 
 
 def per_task_table(comparison: Comparison, slug: str) -> Table:
@@ -282,6 +285,23 @@ def accuracy_interval(line: Summary, bootstrap: Bootstrap | None) -> Interval | 
     return bootstrap.estimate(line.cell)
 
 
+def lift_reasons(comparison: Comparison, lines: Iterable[Summary]) -> list[str]:
+    """Why a line that could have a lift has none, and where a lift compares unlike numbers of rows."""
+    reasons = []
+    for line in lines:
+        ceiling, size = comparison.ceiling, line.cell.size
+        if line.acc.mean is None or line.cell.method in ("base", "lora"):
+            continue
+        if line.lift.value is None:
+            reasons.append(f"recovered lift of {name_of(line.cell)}: {line.lift.reason}")
+        elif ceiling is not None and size is not None and size != ceiling.cell.size:
+            reasons.append(
+                f"recovered lift of {name_of(line.cell)}: with {size} rows a task, against the per-task "
+                f"LoRA's with {ceiling.cell.size}"
+            )
+    return reasons
+
+
 def name_of(cell: Cell) -> str:
     """`PorTAL q,v r8`."""
     settings = cell.variant.settings
@@ -326,28 +346,6 @@ def _published_fields(methods: Iterable[str], accuracy: Mapping[str, Spread]) ->
 def _published_methods(base: str, shown: Sequence[str]) -> list[str]:
     published = PUBLISHED.get(base)
     return [] if published is None else [method for method in published.accuracy if method not in shown]
-
-
-def _lift_reasons(lines: Iterable[Summary]) -> list[str]:
-    """Why a line that could have a lift has none."""
-    return [
-        f"recovered lift of {name_of(line.cell)}: {line.lift.reason}"
-        for line in lines
-        if line.acc.mean is not None and line.lift.value is None and line.cell.method not in ("base", "lora")
-    ]
-
-
-def _size_reasons(comparison: Comparison, lines: Iterable[Summary]) -> list[str]:
-    """Where a lift compares unlike numbers of rows."""
-    ceiling = comparison.ceiling
-    return [
-        f"recovered lift of {name_of(line.cell)}: with {line.cell.size} rows a task, against the per-task "
-        f"LoRA's with {ceiling.cell.size}"
-        for line in lines
-        if ceiling is not None
-        and line.lift.value is not None
-        and line.cell.size not in (None, ceiling.cell.size)
-    ]
 
 
 def _missing_sizes(lines: Iterable[Summary], info: StudyInfo) -> list[str]:

@@ -1,11 +1,16 @@
 """A study's collected tables with what a report says about it: made when something is new, and only then."""
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from portal.folder import Folder, local_place, only_one, write_json_atomic
+from portal.config import RunConfig
+from portal.folder import Folder, files_below, local_place, only_one, write_json_atomic
 from portal.known_bases import weights_note
 from sweeps.collect import collect
 from sweeps.roster import Roster, record_roster
@@ -20,9 +25,10 @@ COLLECTED_FILE = "collected.json"
 
 @dataclass(frozen=True)
 class Standing:
-    """Which runs of a study are done, and why others failed, at one moment."""
+    """What a study consists of, which of its runs are done, and why others failed, at one moment."""
 
     study: str
+    roster: str  # hash of what the folder keeps of it
     done: tuple[str, ...]
     failed: Mapping[str, str]  # cause by run key
 
@@ -32,7 +38,8 @@ def standing_of(study: Roster, out: Folder) -> Standing:
     store = Store(out)
     done = tuple(sorted(run.key for run in study.runs if store.is_done(run.key)))
     failed = {failure["run"]: failure["cause"] for failure in failed_runs(study, out)}
-    return Standing(study.name, done, failed)
+    digest = hashlib.sha256(json.dumps(study.record(), sort_keys=True).encode()).hexdigest()
+    return Standing(study.name, digest, done, failed)
 
 
 def gather(study: Roster, out: Folder) -> Folder:
@@ -41,12 +48,42 @@ def gather(study: Roster, out: Folder) -> Folder:
     All of it is of one moment: what finishes meanwhile is collected the next time.
     """
     check_writable(out)
-    with only_one(local_place(out) / ".collect.lock"):
-        record_roster(out, study)
+    with _alone(out):
+        return _gather(study, out)
+
+
+def copy_tables(study: Roster, out: Folder, into: Path) -> Standing:
+    """Copies of the tables of the study as it stands, collected now if anything is new; how it stands.
+
+    Nobody collects meanwhile. Where `out` cannot be written its tables are taken as they are.
+    """
+    if isinstance(out, Path) and not os.access(out, os.W_OK):
+        _copy(out / RESULTS_FOLDER, into)
+        return standing_of(study, out)
+    with _alone(out):
         standing = standing_of(study, out)
-        results = collect(study, out, standing.done)
-        write_json_atomic(results / INFO_FILE, describe(study, out, standing))
-        write_json_atomic(results / COLLECTED_FILE, asdict(standing))
+        _copy(_gather(study, out) if is_stale(study, out) else out / RESULTS_FOLDER, into)
+    return standing
+
+
+def _alone(out: Folder) -> AbstractContextManager[None]:
+    return only_one(local_place(out) / ".collect.lock")
+
+
+def _copy(results: Folder, into: Path) -> None:
+    files = files_below(results)
+    if not files:
+        raise ValueError(f"{results}: no tables yet; `portal sweep collect` writes them")
+    for name, path in files.items():
+        (into / name).write_bytes(path.read_bytes())
+
+
+def _gather(study: Roster, out: Folder) -> Folder:
+    record_roster(out, study)
+    standing = standing_of(study, out)
+    results = collect(study, out, standing.done)
+    write_json_atomic(results / INFO_FILE, describe(study, out, standing))
+    write_json_atomic(results / COLLECTED_FILE, asdict(standing))
     return results
 
 
@@ -93,7 +130,7 @@ def describe(study: Roster, out: Folder, standing: Standing) -> dict[str, Any]:
             "rank": run.adapter.rank if run.adapter else None,
             "size": run.data.size if run.train else None,
             "seed": run.seed,
-            "cause": standing.failed.get(run.key),
+            "cause": standing.failed.get(run.key) or _waits_for(run, standing),
             "log": logs.get(run.key),
         }
         for run in study.runs
@@ -115,8 +152,14 @@ def describe(study: Roster, out: Folder, standing: Standing) -> dict[str, Any]:
         "notes": [f"{name}: {note}." for name, note in notes.items() if note is not None],
         "failed": [run for run in absent if run["run"] in standing.failed],
         "missing": [run for run in absent if run["run"] not in standing.failed],
-        "devices": {run.key: study.devices(run) for run in study.runs if study.devices(run) != 1},
+        "workers": {run.key: study.workers(run) for run in study.runs if study.workers(run) != 1},
+        "device_share": study.device_share,
     }
+
+
+def _waits_for(run: RunConfig, standing: Standing) -> str | None:
+    """Why a run that was never tried has no result."""
+    return f"its source run {run.source} failed" if run.source in standing.failed else None
 
 
 def _provenance(standing: Standing, store: Store) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from sweeps.plan import Plan, PlannedPack, plan_study
 from sweeps.prepare import prepare_rows
 from sweeps.progress import ProgressLine
 from sweeps.ray_session import RaySession, ray_session, termination_interrupts
-from sweeps.roster import record_roster
-from sweeps.run_feed import RunFeed
+from sweeps.roster import note_launch, record_roster
+from sweeps.run_feed import BROKEN_OFF_S, RunFeed
 from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.worker import run_lane
@@ -67,7 +67,9 @@ def run_study(
             store.clear_session_files()
             store.forget_lost(study.by_key)
             record_roster(out, study.roster)
+            note_launch(out, study.roster)
             feed.start(lease.token)
+            patience_s = None
             try:
                 if executor == "local":
                     _run_here(study, store, lease.token, console, threads, feed)
@@ -76,10 +78,13 @@ def run_study(
                         session = whole.shared(study.settings.gpus_per_worker)
                         errors = _run_rounds(study, store, lease.token, executor, session, console, feed)
                         cause = "; ".join([cause, *errors])
+            except BaseException:
+                patience_s = BROKEN_OFF_S
+                raise
             finally:
                 if read_holder(out).get("token") == lease.token:  # else they are another driver's
                     store.clear_session_files()
-                    feed.close()
+                    feed.close(patience_s)
     elif trackers:
         with acquire(out, waiting=console.print if wait else None) as lease:
             record_roster(out, study.roster)

@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from portal.config import RunConfig
-from portal.folder import Folder, matching, write_json_atomic
+from portal.folder import Folder, matching, write_json_atomic, write_note
 from sweeps.store import Store
 from sweeps.study_file import WorkersPerPack
 
-_FOLDER = "studies"
+_FOLDER, _LAUNCHED = "studies", "launched"
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,18 @@ class Roster:
     device_share: float
     workers_per_pack: WorkersPerPack
 
-    def devices(self, run: RunConfig) -> float:
-        """How many devices the run holds while it trains."""
-        workers = len(run.bases) if self.workers_per_pack == "bases" else self.workers_per_pack
-        return workers * self.device_share
+    def workers(self, run: RunConfig) -> int:
+        """How many workers step the run together."""
+        return len(run.bases) if self.workers_per_pack == "bases" else self.workers_per_pack
+
+    def record(self) -> dict[str, Any]:
+        """What the folder keeps of it; the runs' configs lie in their own folders."""
+        return {
+            "name": self.name,
+            "device_share": self.device_share,
+            "workers_per_pack": self.workers_per_pack,
+            "runs": [[run.key, self.labels[run.key]] for run in self.runs],
+        }
 
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
@@ -61,14 +69,19 @@ def record_roster(out: Folder, roster: Roster) -> None:
     for run in roster.runs:
         store.write_run(run)
     path = out / _FOLDER / f"{roster.name}.json"
-    record = {
-        "name": roster.name,
-        "device_share": roster.device_share,
-        "workers_per_pack": roster.workers_per_pack,
-        "runs": [[run.key, roster.labels[run.key]] for run in roster.runs],
-    }
-    if _read(path) != record:
-        write_json_atomic(path, record)
+    if _read(path) != roster.record():
+        write_json_atomic(path, roster.record())
+
+
+def note_launch(out: Folder, roster: Roster) -> None:
+    """Remember which study the folder's driver works on."""
+    write_note(out / _FOLDER / _LAUNCHED, roster.name)
+
+
+def launched_study(out: Folder) -> str | None:
+    """The name of the study that was launched last."""
+    path = out / _FOLDER / _LAUNCHED
+    return path.read_bytes().decode() if path.is_file() else None
 
 
 def has_roster(out: Folder) -> bool:

@@ -4,20 +4,21 @@ The run folders are the truth: the teller reads them, and remembers in the outpu
 been told, so that the next launch tells the rest.
 """
 
+import hashlib
 import json
 import os
 import re
 import select
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import fsum
 from typing import Any
 
 from portal.config import RunConfig
 from portal.folder import Folder, local_place, open_folder, write_json_atomic
-from sweeps.lease import read_holder
+from sweeps.lease import LeaseLost, read_holder
 from sweeps.live_results import evaluated_parts, live_rows
 from sweeps.roster import Roster, read_roster
 from sweeps.store import Store
@@ -28,33 +29,58 @@ POLL_S = 10.0
 TELL, END = "tell", "end"
 _METRICS = ("acc_norm", "acc", "log_loss")
 _COSTS = ("train_tokens", "train_flops", "wall_s")
+MAX_REFUSALS = 3
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_. -]+")
+"""What not all trackers take in a name: a base or a task may be a path."""
 _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL")
 
 
 class Teller:
     """One tracker and what it has been told.
 
-    The record has, by run key, the run's id there, the epochs told and the state told (`done`, `failed` or
-    null), and `trouble`: what the tracker's process ended with, or null.
+    The record has, by run key, the run's id there, whether its config is there, the epochs and the state
+    told (`done`, `failed` or null), and `trouble`: what the tracker's process ended with, or null.
+    `permitted` raises when another teller may be at work; it is asked before anything is told or recorded.
     """
 
-    def __init__(self, out: Folder, roster: Roster, tracker: Tracker) -> None:
+    def __init__(
+        self,
+        out: Folder,
+        roster: Roster,
+        tracker: Tracker,
+        permitted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store, self._roster, self._tracker = Store(out), roster, tracker
-        self._path = record_path(out, tracker.name)
+        self._permitted = permitted
+        self._path = record_path(out, roster.name, type(tracker))
         self._told: dict[str, dict[str, Any]] = read_record(self._path)["runs"]
         self._open: set[str] = set()
         self._seen: dict[str, int] = {}  # parts of a run in training that have been read
 
     def tell(self) -> None:
-        """Tell of all epochs and ends that are new."""
+        """Tell of all epochs and ends that are new.
+
+        A run that the tracker refuses does not keep the others from it: the first error is raised in the end,
+        or after MAX_REFUSALS of them one after another.
+        """
         finished = self._store.finished_keys()
         parts = evaluated_parts(self._store)
+        refusals: list[Exception] = []
         for run in self._roster.runs:
-            if run.key in finished:
-                self._tell_ended(run)
-            elif parts.get(run.key, 0) != self._seen.get(run.key, 0):
-                self._tell_epochs(run, state=None)
-                self._seen[run.key] = parts.get(run.key, 0)
+            try:
+                if run.key in finished:
+                    self._tell_ended(run)
+                elif parts.get(run.key, 0) != self._seen.get(run.key, 0):
+                    self._tell_epochs(run, state=None)
+                    self._seen[run.key] = parts.get(run.key, 0)
+            except LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below
+                refusals.append(error)
+                if len(refusals) == MAX_REFUSALS:
+                    break
+        if refusals:
+            raise refusals[0]
 
     def close(self) -> None:
         self._tracker.close()
@@ -70,26 +96,33 @@ class Teller:
             self._tell_epochs(run, state="done" if failure is None else "failed")
 
     def _tell_epochs(self, run: RunConfig, *, state: str | None) -> None:
-        epochs = self._read_epochs(run, whole=state is None)
-        told = self._told.get(run.key, {"id": None, "epochs": [], "state": None})
+        epochs = self._read_epochs(run)
+        told = self._told.get(run.key, {"id": None, "configured": False, "epochs": [], "state": None})
         fresh = [epoch for epoch in sorted(epochs) if epoch not in told["epochs"]]
         if not fresh and state == told["state"]:
             return
+        config = {"label": self._roster.labels[run.key], **flatten(run.model_dump(mode="json"))}
         with self._remembering(run.key, told):
             if run.key not in self._open:
-                config = {"label": self._roster.labels[run.key], **flatten(run.model_dump(mode="json"))}
+                self._permitted()
                 told["id"] = self._tracker.open(run.key, run.describe(), config, told["id"])
                 self._open.add(run.key)
+            if not told["configured"]:
+                self._permitted()
+                self._tracker.configure(run.key, config)
+                told["configured"] = True
             for epoch in fresh:
+                self._permitted()
                 self._tracker.log(run.key, epoch, epochs[epoch])
                 told["epochs"].append(epoch)
             if state is not None:
+                self._permitted()
                 self._tracker.end(run.key, failed=state == "failed")
                 self._open.discard(run.key)
                 told["state"] = state
 
-    def _read_epochs(self, run: RunConfig, *, whole: bool) -> dict[int, dict[str, float]]:
-        """Metrics by epoch, of a run in training only where all tasks of a split are there.
+    def _read_epochs(self, run: RunConfig) -> dict[int, dict[str, float]]:
+        """Metrics by epoch, where all tasks of a split are there.
 
         Tasks of unlike length end their epochs at unlike steps, so an epoch may come in several parts.
         """
@@ -100,16 +133,17 @@ class Teller:
         return {
             epoch: epoch_metrics(of_epoch)
             for epoch, of_epoch in rows.items()
-            if not whole or len(of_epoch) == number * len({row["split"] for row in of_epoch})
+            if len(of_epoch) == number * len({row["split"] for row in of_epoch})
         }
 
     @contextmanager
     def _remembering(self, key: str, told: dict[str, Any]) -> Iterator[None]:
-        """What was told is recorded however it ends."""
+        """What was told is recorded however it ends, unless another teller is at work."""
         try:
             yield
         finally:
             if told["id"] is not None:
+                self._permitted()
                 self._told[key] = told
                 write_json_atomic(self._path, {"runs": self._told, "trouble": None})
 
@@ -127,7 +161,8 @@ def epoch_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         for metric in _METRICS:
             metrics[f"{split}/{metric}"] = fsum(row[metric] for row in of_split) / len(of_split)
             for row in of_split:
-                place = f"{row['base']}/{row['task']}" if several else row["task"]
+                names = (row["base"], row["task"]) if several else (row["task"],)
+                place = "/".join(_UNUSUAL.sub("-", name).strip("-") for name in names)
                 metrics[f"{split}_{metric}/{place}"] = row[metric]
     for cost in _COSTS:
         known = [row[cost] for row in rows if row[cost] is not None]
@@ -149,9 +184,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def record_path(out: Folder, tracker: str) -> Folder:
-    """Where is recorded what the tracker has been told of the runs in `out`."""
-    return out / FOLDER / f"{tracker}.json"
+def record_path(out: Folder, study: str, kind: type[Tracker]) -> Folder:
+    """Where is recorded what the tracker, at the address it has now, has been told of a study in `out`."""
+    address = hashlib.sha256(kind.address().encode()).hexdigest()[:8]
+    return out / FOLDER / f"{kind.name}.{study}.{address}.json"
 
 
 def read_record(path: Folder) -> dict[str, Any]:
@@ -167,7 +203,7 @@ def read_record(path: Folder) -> dict[str, Any]:
 
 def without_secrets(text: str) -> str:
     """One line without user names and passwords of addresses, and without what secret variables hold."""
-    line = re.sub(r"//[^/@\s]+@", "//", " ".join(text.split()))
+    line = re.sub(r"//[^/\s]*@", "//", " ".join(text.split()))
     for name, value in os.environ.items():
         if _SECRET.search(name.upper()) and len(value) >= 6:
             line = line.replace(value, f"${name}")
@@ -181,39 +217,51 @@ def main(arguments: Sequence[str]) -> int:
     """
     out, study, name, token = arguments
     folder = open_folder(out)
-    path = record_path(folder, name)
+    kind = find_tracker(name)
+
+    def check_lease() -> None:
+        if read_holder(folder).get("token") != token:
+            raise LeaseLost(f"{folder}: the driver that started this process is gone")
+
     try:
-        tracker = find_tracker(name)(study, local_place(folder) / FOLDER)
-        teller = Teller(folder, read_roster(folder, study), tracker)
+        tracker = kind(study, local_place(folder) / FOLDER)
+        teller = Teller(folder, read_roster(folder, study), tracker, check_lease)
         for word in _words():
-            if read_holder(folder).get("token") != token:
-                return 0
+            check_lease()
             teller.tell()
             if word == END:
                 teller.close()
-                return 0
+                break
+        return 0
+    except LeaseLost:
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary of the process: its driver says what it was
+        path = record_path(folder, study, kind)
         trouble = without_secrets(f"{type(error).__name__}: {error}")
         write_json_atomic(path, {**read_record(path), "trouble": trouble})
         return 1
 
 
 def _words() -> Iterator[str]:
-    """What the driver says, and TELL after every POLL_S of silence, until it is gone."""
+    """END as soon as the driver has said it, else TELL when it has said anything or POLL_S have passed.
+
+    Ends when the driver is gone.
+    """
     heard = b""
     while True:
-        while b"\n" in heard:
-            word, _, heard = heard.partition(b"\n")
-            yield word.decode()
         ready, _, _ = select.select([sys.stdin], [], [], POLL_S)
         if not ready:
             yield TELL
             continue
-        said = os.read(sys.stdin.fileno(), 4096)
+        said = os.read(sys.stdin.fileno(), 65536)
+        heard += said
+        *words, heard = heard.split(b"\n")
+        if END.encode() in words:
+            yield END
+        elif words:
+            yield TELL
         if not said:
             return
-        heard += said
 
 
 if __name__ == "__main__":

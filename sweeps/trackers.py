@@ -32,9 +32,17 @@ class Tracker(ABC):
         if find_spec(cls.module) is None:
             raise ValueError(f"tracker {cls.name}: not installed; `pip install '{cls.package}'` brings it")
 
+    @classmethod
+    def address(cls) -> str:
+        """What tells one place that it logs to from another; it is not kept as it is."""
+        return ""
+
     @abstractmethod
     def open(self, key: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
         """Begin the run of that content key, or go on with the one `known` by an id; its id."""
+
+    def configure(self, key: str, config: Mapping[str, Any]) -> None:  # noqa: B027 - most do when they open
+        """Log the config of an open run, once."""
 
     @abstractmethod
     def log(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -106,15 +114,21 @@ class MLflow(Tracker):
         if "MLFLOW_TRACKING_URI" not in os.environ:
             raise ValueError("tracker mlflow: set MLFLOW_TRACKING_URI to the address of its server")
 
+    @classmethod
+    def address(cls) -> str:
+        return os.environ["MLFLOW_TRACKING_URI"]
+
     def open(self, key: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
         if known is None:
             tags = {"portal.run": key}
             known = str(self._client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id)
-            params = [self._entities.Param(item, str(value)[:500]) for item, value in config.items()]
-            for start in range(0, len(params), 100):  # as many as a request may hold
-                self._client.log_batch(known, params=params[start : start + 100])
         self._runs[key] = known
         return known
+
+    def configure(self, key: str, config: Mapping[str, Any]) -> None:
+        params = [self._entities.Param(item, str(value)[:500]) for item, value in config.items()]
+        for start in range(0, len(params), 100):  # as many as a request may hold
+            self._client.log_batch(self._runs[key], params=params[start : start + 100])
 
     def log(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         now = self._time.get_current_time_millis()
@@ -137,6 +151,11 @@ class WandB(Tracker):
     """Weights & Biases (WANDB_API_KEY, WANDB_MODE), a group a study in project WANDB_PROJECT or `portal`."""
 
     name, module, package = "wandb", "wandb", "portal-sweeps[wandb]"
+
+    @classmethod
+    def address(cls) -> str:
+        names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "WANDB_MODE")
+        return " ".join(os.environ.get(name, "") for name in names)
 
     def __init__(self, study: str, folder: Path) -> None:
         super().__init__(study, folder)
@@ -170,14 +189,20 @@ class WandB(Tracker):
         self._runs.pop(key).finish(exit_code=int(failed))
 
     def close(self) -> None:
-        for key in list(self._runs):
-            self.end(key, failed=False)
+        for run in self._runs.values():  # they go on in the next launch
+            run.mark_preempting()
+            run.finish(exit_code=1)
+        self._runs.clear()
 
 
 class Trackio(Tracker):
     """Trackio, local (TRACKIO_DIR) or on a Space (TRACKIO_SPACE_ID), a project a study."""
 
     name, module, package = "trackio", "trackio", "portal-sweeps[trackio]"
+
+    @classmethod
+    def address(cls) -> str:
+        return " ".join(os.environ.get(name, "") for name in ("TRACKIO_SPACE_ID", "TRACKIO_DIR"))
 
     def __init__(self, study: str, folder: Path) -> None:
         super().__init__(study, folder)

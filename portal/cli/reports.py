@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,12 +53,17 @@ def report(
     if watch:
         _watch(places[0], into, study, price, every)
         return
-    typer.echo(f"report: {_write([_tables(place, study) for place in places], into, price)}")
+    with ExitStack() as stack:
+        sources = [stack.enter_context(_source(place, study)) for place in places]
+        typer.echo(f"report: {_write(sources, into, price)}")
 
 
 def write_one(results: "Folder", out: Path) -> Path:
     """The report of freshly collected tables; the page's path."""
-    return _write([results], out, None)
+    from portal.folder import fetched
+
+    with fetched(results) as tables:
+        return _write([_named(tables, results)], out, None)
 
 
 def read_info(results: "Folder") -> dict[str, Any]:
@@ -75,70 +81,79 @@ def read_info(results: "Folder") -> dict[str, Any]:
         ) from None
 
 
-def _tables(place: "Folder", study: str | None) -> "Folder":
-    """The folder of collected tables, collected now if anything is new."""
-    from sweeps.collection import RESULTS_FOLDER, gather, is_stale
+@contextmanager
+def _source(place: "Folder", study: str | None) -> Iterator["Source"]:
+    """The tables of the study as it stands, until the block ends."""
+    from portal.folder import fetched
+    from sweeps.collection import RESULTS_FOLDER, copy_tables
     from sweeps.roster import has_roster
 
     if study is None and not has_roster(place):  # tables that were brought here without their runs
-        return place / RESULTS_FOLDER
-    roster = _roster(place, study)
-    return gather(roster, place) if is_stale(roster, place) else place / RESULTS_FOLDER
+        with fetched(place / RESULTS_FOLDER) as tables:
+            yield _named(tables, place / RESULTS_FOLDER)
+        return
+    with TemporaryDirectory(prefix="portal-") as scratch:
+        copy_tables(_roster(place, study), place, Path(scratch))
+        try:
+            yield _named(Path(scratch), place / RESULTS_FOLDER)
+        except ValueError as error:  # by the place that the user knows
+            raise ValueError(str(error).replace(scratch, str(place / RESULTS_FOLDER))) from None
+
+
+def _named(tables: Path, results: "Folder") -> "Source":
+    """The tables by the name of their study, or of the folder that they come from."""
+    from analysis.report import Source
+
+    info = read_info(tables)
+    return Source(tables, str(info.get("facts", {}).get("study") or results.parent.resolve().name), info)
 
 
 def _roster(place: "Folder", study: str | None) -> "Roster":
-    """The study of that name, or the one that was collected last, or the only one."""
+    """The study of that name, or the one at work, or the one that was collected last, or the only one."""
     from sweeps.collection import collected_study
-    from sweeps.roster import read_roster
+    from sweeps.lease import has_live_driver
+    from sweeps.roster import launched_study, read_roster
 
-    return read_roster(place, study or collected_study(place))
+    at_work = launched_study(place) if has_live_driver(place) else None
+    return read_roster(place, study or at_work or collected_study(place))
 
 
 def _write(
-    tables: Sequence["Folder"], out: Path, price: float | None, *, refresh_s: int | None = None
+    sources: Sequence["Source"], out: Path, price: float | None, *, refresh_s: int | None = None
 ) -> Path:
     from analysis.report import write_report
 
-    with ExitStack() as stack:
-        sources = [stack.enter_context(_source(each)) for each in tables]
-        names = " and ".join(dict.fromkeys(source.name for source in sources))
-        return write_report(sources, out, title=f"PorTAL: {names}", price=price, refresh_s=refresh_s)
-
-
-@contextmanager
-def _source(results: "Folder") -> Iterator["Source"]:
-    from analysis.report import Source
-    from portal.folder import fetched
-
-    info = read_info(results)
-    with fetched(results) as folder:
-        name = info.get("facts", {}).get("study") or results.parent.resolve().name
-        yield Source(folder, str(name), info)
+    names = " and ".join(dict.fromkeys(source.name for source in sources))
+    return write_report(sources, out, title=f"PorTAL: {names}", price=price, refresh_s=refresh_s)
 
 
 def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
     """The report anew whenever something is new, until no driver works on the study any more."""
-    from sweeps.collect import status
-    from sweeps.collection import is_stale
+    from sweeps.collection import standing_of
     from sweeps.lease import has_live_driver
 
-    shown: int | None = None
+    name = _roster(place, study).name
+    total = len(_roster(place, name).runs)
+    shown = None
+
+    def write(done: int, refresh_s: int | None) -> None:
+        with _source(place, name) as source:
+            page = _write([source], out, price, refresh_s=refresh_s)
+        typer.echo(f"{done} of {total} runs: {page}")
+
     try:
         while has_live_driver(place):
-            roster = _roster(place, study)
-            counts = status(roster, place)
-            if counts["done"] and (shown is None or is_stale(roster, place)):
-                page = _write([_tables(place, study)], out, price, refresh_s=every)
-                typer.echo(f"{counts['done']} of {counts['total']} runs: {page}")
+            standing = standing_of(_roster(place, name), place)
+            if standing.done and standing != shown:
+                write(len(standing.done), every)
             elif shown is None:
-                typer.echo(f"0 of {counts['total']} runs, nothing to report yet")
-            shown = counts["done"]
+                typer.echo(f"0 of {total} runs, nothing to report yet")
+            shown = standing
             time.sleep(every)
     finally:  # no page is left behind that says it is live
-        counts = status(_roster(place, study), place)
-        if counts["done"]:
-            page = _write([_tables(place, study)], out, price)
-            typer.echo(f"{counts['done']} of {counts['total']} runs: {page}")
-    left = counts["total"] - counts["done"]
+        standing = standing_of(_roster(place, name), place)
+        if standing.done:
+            write(len(standing.done), None)
+    left = total - len(standing.done)
     if left:
         warn(f"no driver works on this study; {left} of its runs have no result")

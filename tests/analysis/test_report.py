@@ -130,8 +130,11 @@ def test_the_tables_name_the_headline(report: Path) -> None:
 
 def test_the_same_results_give_the_same_bytes(report: Path, demo_results: Path, tmp_path: Path) -> None:
     write_report([Source(demo_results, "demo", INFO)], tmp_path, title="Demo <1>")
-    for path in filter(Path.is_file, report.parent.iterdir()):
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+    paths = [path for path in report.parent.rglob("*") if path.is_file()]
+    assert len(paths) > 50
+    for path in paths:
+        name = path.relative_to(report.parent)
+        assert (tmp_path / name).read_bytes() == path.read_bytes(), name
 
 
 def test_a_study_with_only_a_base_and_a_port_reports_what_is_there(tmp_path: Path) -> None:

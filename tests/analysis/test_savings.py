@@ -144,11 +144,11 @@ def test_a_lora_that_hardly_rises_gives_no_savings() -> None:
 
 
 def test_a_level_that_some_draws_do_not_reach_leaves_the_interval_open() -> None:
-    _, (curves, bootstrap) = sized_study(0.12, num_examples=60, lead=0.0)
-    top = saving_of(find_savings(curves, bootstrap), 1.0)
-    assert top.ratio.missed > 0.025 or top.needed is None
-    if top.needed is not None:
-        assert "of draws, which leaves the interval open" in describe_savings([top])[0]
+    _, found = sized_study(0.12, num_examples=60, lead=0.02)
+    top = saving_of(find_savings(*found), 1.0)
+    assert top.needed is not None
+    assert 0.025 < top.ratio.missed < 0.9
+    assert "of draws, which leaves the interval open" in describe_savings([top])[0]
 
 
 def test_the_headline_is_at_a_share_that_nearly_every_draw_reaches() -> None:

@@ -40,11 +40,11 @@ def test_the_page_says_what_changed_and_what_did_not(tmp_path: Path) -> None:
 
 
 def test_differences_are_those_of_the_two_tables_and_paired(tmp_path: Path) -> None:
-    targets = [
-        find(builder.write(tmp_path / name), NOTHING).targets[0]
+    first, second = (
+        find(builder.write(tmp_path / name), NOTHING)
         for name, builder in (("a", study(0.6)), ("b", study(0.75)))
-    ]
-    pairs = {pair.cell.method: pair for pair in find_pairs((targets[0], targets[1]))}
+    )
+    pairs = {pair.cell.method: pair for pair in find_pairs((first, second), "big")}
     port, lora = pairs["portal"], pairs["lora"]
     means = [line.acc.known for line in port.lines if line is not None]
     assert port.difference.value == pytest.approx(means[1] - means[0])
@@ -127,3 +127,17 @@ def test_unlike_tasks_have_no_difference_and_unlike_prompts_are_named(tmp_path: 
     text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
     assert "PorTAL q,v r8, 64 rows: no difference, for the studies have other tasks" in text
     assert "Prompts differ: plain in before, other in after." in text
+
+
+def test_a_size_that_is_the_largest_of_one_study_only_is_compared_where_both_have_it(tmp_path: Path) -> None:
+    second = study(0.75)
+    for seed in range(3):
+        second.add("portal", seed=seed, size=128, rates=(0.78,))
+    write_pair(tmp_path, study(0.6), second)
+    text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    assert "PorTAL q,v r8, 64 rows in after is more accurate than in before at three seeds" in text
+    assert "PorTAL q,v r8, 128 rows: no result in before" in text
+    assert (
+        "after, recovered lift of PorTAL q,v r8: with 128 rows a task, against the per-task LoRA's with 64"
+        in text
+    )

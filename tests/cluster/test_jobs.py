@@ -73,7 +73,11 @@ def guarded() -> Iterator[Guarded]:
         yield Guarded(dashboard, f"127.0.0.1:{port}", token, environment)
     finally:
         os.killpg(head.pid, signal.SIGTERM)
-        head.wait()
+        try:
+            head.wait(5)
+        except subprocess.TimeoutExpired:  # it gives its workers half a minute
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 

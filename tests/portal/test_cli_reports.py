@@ -89,10 +89,12 @@ def test_figures_and_tables_of_an_earlier_report_do_not_stay(study: Study, tmp_p
     (report / "mine.png").write_text("kept")
     (report / "methods-gone.png").write_text("of a base that is gone")
     names = json.loads((report / "files.json").read_text())
-    (report / "files.json").write_text(json.dumps([*names, "methods-gone.png", "../study.yaml"]))
+    (tmp_path / "out" / "own.csv").write_text("kept")
+    (report / "files.json").write_text(json.dumps([*names, "methods-gone.png", "../own.csv"]))
     assert main(["report", str(out)]) == 0
     assert not (report / "methods-gone.png").exists()
     assert (report / "mine.png").exists()
+    assert (tmp_path / "out" / "own.csv").exists()
     assert (report / "methods-tiny-qwen3.png").exists()
 
 

@@ -75,6 +75,7 @@ def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
     assert not (tmp_path / "scratch").exists()
 
 
+@pytest.mark.chaos
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_tables(

@@ -17,12 +17,12 @@ from rich.console import Console
 
 from portal.results import RESULTS, read_table, write_table
 from sweeps.launch import run_study
-from sweeps.lease import acquire
+from sweeps.lease import LeaseLost, acquire
 from sweeps.roster import record_roster
 from sweeps.run_feed import RunFeed
 from sweeps.store import Store
 from sweeps.study import Study
-from sweeps.teller import Teller, epoch_metrics, without_secrets
+from sweeps.teller import Teller, epoch_metrics, record_path, without_secrets
 from sweeps.trackers import TRACKERS, Tracker
 from tests.sweeps.conftest import silent
 
@@ -36,12 +36,15 @@ class Recorder(Tracker):
         super().__init__("tiny", Path())
         self.told: list[tuple] = []
         self.break_at: int | None = None
+        self.refused: str | None = None
 
     def open(self, key, name, config, known):
         self.told.append(("open", key, known))
         return f"id of {key}"
 
     def log(self, key, epoch, metrics):
+        if key == self.refused:
+            raise ValueError("refused")
         if len(self.logged) == self.break_at:
             raise ConnectionError("no route to host")
         self.told.append(("log", key, epoch, dict(metrics)))
@@ -174,14 +177,17 @@ def test_a_tracker_out_of_reach_stops_nothing_and_no_secret_of_its_address_is_ke
 def test_a_tracker_that_does_not_answer_is_left_after_a_while(
     finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.run_feed.CLOSE_S", 3.0)
+    monkeypatch.setattr("sweeps.run_feed.CLOSE_S", 6.0)
     said = io.StringIO()
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         started = time.monotonic()
         launch(tiny_study, finished, "mlflow", Console(file=said, width=1000))
+        server.accept()[0].close()  # it was asked
     assert time.monotonic() - started < 30
-    assert "it does not answer within 3 s" in said.getvalue()
+    assert "tracker mlflow: logging the rest" in said.getvalue()
+    assert "nothing new for 6 s" in said.getvalue()
 
 
 @pytest.mark.parametrize(("token", "word"), [("0" * 16, "end\n"), (None, "")])
@@ -194,12 +200,68 @@ def test_a_teller_ends_with_its_driver_or_its_lease_and_tells_nothing(
             [*command, token or lease.token], input=word, text=True, timeout=60, check=False
         )
     assert done.returncode == 0
-    assert not (finished / "trackers" / "tensorboard.json").exists()
+    assert not (finished / "trackers").exists()
+
+
+def test_a_run_that_the_tracker_refuses_keeps_no_other_from_it(finished: Path, tiny_study: Study) -> None:
+    recorder = Recorder()
+    recorder.refused = tiny_study.runs[0].key
+    with pytest.raises(ValueError, match="refused"):
+        Teller(finished, tiny_study.roster, recorder).tell()
+    assert {key for key, _ in recorder.ends} == set(tiny_study.by_key) - {recorder.refused}
+
+
+def test_nothing_is_told_or_recorded_any_more_when_another_teller_may_be_at_work(
+    finished: Path, tiny_study: Study
+) -> None:
+    recorder = Recorder()
+
+    def check_lease() -> None:
+        if len(recorder.logged) >= 3:
+            raise LeaseLost("gone")
+
+    with pytest.raises(LeaseLost):
+        Teller(finished, tiny_study.roster, recorder, check_lease).tell()
+    assert len(recorder.logged) == 3
+
+
+def test_a_record_that_is_not_readable_is_refused_before_anything_runs(
+    finished: Path, tiny_study: Study
+) -> None:
+    path = record_path(finished, tiny_study.name, TRACKERS["tensorboard"])
+    path.parent.mkdir()
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="not readable; delete it, and all runs are logged anew"):
+        run_study(tiny_study, finished, executor="local", console=silent(), trackers=["tensorboard"])
+
+
+def test_a_process_that_has_ended_is_started_again_and_one_that_hangs_is_never_waited_for(
+    finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.run_feed._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("sweeps.run_feed.POLL_S", 0.0)
+    started: list[subprocess.Popen] = []
+    begin = subprocess.Popen
+
+    def popen(command: list[str], **options: object) -> subprocess.Popen:
+        started.append(begin(["sleep", "60"] if len(started) else ["false"], **options))
+        return started[-1]
+
+    feed = RunFeed(finished, tiny_study.name, ["tensorboard"], silent())
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    feed.start("0" * 16)
+    started[0].wait()
+    feed.poll()
+    assert len(started) == 2
+    for _ in range(20_000):  # more than a pipe holds
+        feed.poll()
+    feed.close(0.5)
+    assert started[1].poll() is not None
 
 
 def test_secrets_are_taken_out_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "abcdef123456")
-    text = "no\n  answer from https://me:pw@host/x with abcdef123456"
+    text = "no\n  answer from https://me:p@w@host/x with abcdef123456"
     assert without_secrets(text) == "no answer from https://host/x with $SOME_API_KEY"
 
 
@@ -236,9 +298,9 @@ def test_wandb_keeps_what_was_logged(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     launch(tiny_study, finished, "wandb")
-    told = json.loads((finished / "trackers" / "wandb.json").read_text())
+    told = told_by(finished, "wandb")
     for run in tiny_study.runs:
-        known = told["runs"][run.key]["id"]
+        known = told[run.key]["id"]
         (file,) = (finished / "trackers" / "wandb").glob(f"offline-run-*-{known}/run-{known}.wandb")
         assert wandb_history(file) == accuracies(finished, run.key)
         assert str(finished).encode() not in file.read_bytes()  # nor anything else of this machine
@@ -253,7 +315,7 @@ def test_trackio_keeps_what_was_logged(
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     launch(tiny_study, finished, "trackio")
-    told = json.loads((finished / "trackers" / "trackio.json").read_text())
+    told = told_by(finished, "trackio")
     assert capsys.readouterr().out == ""
     with sqlite3.connect(tmp_path / "trackio" / f"{tiny_study.name}.db") as database:
         rows = database.execute(
@@ -263,7 +325,7 @@ def test_trackio_keeps_what_was_logged(
         kept = [
             (step, json.loads(metrics)["test/acc_norm"])
             for name, step, metrics in rows
-            if name == told["runs"][run.key]["id"]
+            if name == told[run.key]["id"]
         ]
         assert kept == accuracies(finished, run.key)
 
@@ -300,6 +362,12 @@ def test_tune_wakes_trackers_while_lanes_work(
     assert len(woken) > 3
     for run in tiny_study.runs:
         assert scalars_of(tmp_path, run.key) == accuracies(tmp_path, run.key)
+
+
+def told_by(out: Path, tracker: str) -> dict[str, dict]:
+    """What the record says of every run."""
+    (path,) = (out / "trackers").glob(f"{tracker}.*.json")
+    return json.loads(path.read_text())["runs"]
 
 
 def scalars_of(out: Path, key: str) -> list[tuple[int, float]]:
