@@ -30,13 +30,13 @@ def _ratio_text(value: Ratio) -> str:
 
 
 def _range_text(value: Ratio) -> str:
-    """`1.5 to 2.2`; `≥1.5` or `≤2.2` where the ratio itself is a bound; what is not reached is 0."""
+    """`1.5 to 2.2`, limits that are bounds with ≤ or ≥; one limit where the ratio itself is a bound."""
     low, high = value.interval.low, value.interval.high
     if low is None or high is None:
         return "\u2014"
     if value.bound:
         return f"{value.bound}{format_amount(low if value.bound == GREATER else high)}"
-    return f"{format_amount(low)} to {format_amount(high)}"
+    return f"{value.low_bound}{format_amount(low)} to {value.high_bound}{format_amount(high)}"
 
 
 RATIO = Kind(_ratio_text, lambda value: (value.bound, value.value), (" bound", ""))

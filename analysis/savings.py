@@ -6,7 +6,7 @@ points of a curve.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -27,11 +27,25 @@ class Ratio:
 
     `bound` is "≥" or "≤" where a curve begins above the accuracy, so that its need is at most its smallest. A
     draw in which the method does not reach the accuracy counts as 0; `missed` is the share of such draws.
+    `early` and `lora_early` are the shares of draws in which a curve begins above it: they count with the
+    smallest size, so a limit that they reach is a bound.
     """
 
     interval: Interval
     bound: str = ""
     missed: float = 0.0
+    early: float = 0.0
+    lora_early: float = 0.0
+
+    @property
+    def low_bound(self) -> str:
+        """ "≤" where the lower limit is a bound."""
+        return "\u2264" if self.lora_early > (1 - LEVEL) / 2 else ""
+
+    @property
+    def high_bound(self) -> str:
+        """ "≥" where the upper limit is a bound."""
+        return "\u2265" if self.early > (1 - LEVEL) / 2 else ""
 
     @property
     def value(self) -> float | None:
@@ -134,11 +148,18 @@ def _saving(
     level = _level(np.array([curves.floor]), lora_values, share)
     need = float(find_need(places, values, level)[0])
     lora_need = float(find_need(lora_places, lora_values, level)[0])
-    ratios = None
-    if drawn is not None:
-        level_D = _level(drawn.floor_D, drawn.lora_DP, share)
-        ratios = find_need(lora_places, drawn.lora_DP, level_D) / find_need(places, drawn.own_DP, level_D)
     early, lora_early = bool(values[0, 0] >= level[0]), bool(lora_values[0, 0] >= level[0])
+    ratio = _ratio(lora_need / need, early=early, lora_early=lora_early)
+    if drawn is not None and ratio.value is not None:
+        level_D = _level(drawn.floor_D, drawn.lora_DP, share)
+        ratio_D = find_need(lora_places, drawn.lora_DP, level_D) / find_need(places, drawn.own_DP, level_D)
+        ratio = replace(
+            ratio,
+            interval=interval_of(ratio.value, ratio_D),
+            missed=float(np.mean(ratio_D == 0)),
+            early=float(np.mean(drawn.own_DP[:, 0] >= level_D)),
+            lora_early=float(np.mean(drawn.lora_DP[:, 0] >= level_D)),
+        )
     return Saving(
         variant=curve.variant,
         axis=axis,
@@ -146,20 +167,19 @@ def _saving(
         accuracy=float(level[0]),
         needed=need if np.isfinite(need) else None,
         lora_needs=lora_need,
-        ratio=_ratio(lora_need / need, ratios, early=early, lora_early=lora_early),
+        ratio=ratio,
     )
 
 
-def _ratio(value: float, ratio_D: np.ndarray | None, *, early: bool, lora_early: bool) -> Ratio:
+def _ratio(value: float, *, early: bool, lora_early: bool) -> Ratio:
+    """Without an interval."""
     if early and lora_early:
         return Ratio(Interval(None, None, None, reason="both reach it with their smallest size"))
-    bound = "\u2265" if early else "\u2264" if lora_early else ""
     if value == 0:
         return Ratio(Interval(None, None, None, reason="not reached"))
-    if ratio_D is None:
-        reason = "no interval: predictions are missing, or the sizes do not have the same seeds"
-        return Ratio(Interval(value, None, None, reason=reason), bound)
-    return Ratio(interval_of(value, ratio_D), bound, float(np.mean(ratio_D == 0)))
+    bound = "\u2265" if early else "\u2264" if lora_early else ""
+    reason = "no interval: predictions are missing, or the sizes do not have the same seeds"
+    return Ratio(Interval(value, None, None, reason=reason), bound)
 
 
 @dataclass(frozen=True)

@@ -164,10 +164,14 @@ def state_times_interval(ratio: Ratio) -> str:
     if ratio.bound:
         limit = low if ratio.bound == "\u2265" else high
         return f"{level} limit: {'at least' if limit == low else 'at most'} {format_amount(limit)} times"
+    if ratio.low_bound or ratio.high_bound:
+        sides = [f"at most {format_amount(low)}" if ratio.low_bound else format_amount(low)]
+        sides.append(f"at least {format_amount(high)}" if ratio.high_bound else format_amount(high))
+        return f"{level} interval of the ratio {' to '.join(sides)}"
     if (low >= 1) == (high >= 1):
-        sides = (low, high) if low >= 1 else (1 / high, 1 / low)
+        less, more = (low, high) if low >= 1 else (1 / high, 1 / low)
         word = "less" if low >= 1 else "more"
-        return f"{level} interval {format_amount(sides[0])} to {format_amount(sides[1])} times {word}"
+        return f"{level} interval {format_amount(less)} to {format_amount(more)} times {word}"
     return f"{level} interval {format_amount(1 / low)} times more to {format_amount(high)} times less"
 
 

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ STOP_S = 120.0
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
-def submit(address: str, study: str, *, out: str, executor: str, name: str) -> str:
+def submit(
+    address: str, study: str, *, out: str, executor: str, name: str, trackers: Sequence[str] = ()
+) -> str:
     """Start `portal sweep run` on the cluster; the job's id. A study file travels with the job.
 
     ValueError when the cluster does not answer or does not know the token.
@@ -30,6 +32,7 @@ def submit(address: str, study: str, *, out: str, executor: str, name: str) -> s
             shutil.copy(study, Path(folder) / "study.yaml")
             environment, study = {"working_dir": folder}, "study.yaml"
         command = ["portal", "sweep", "run", study, "--out", out, "--executor", executor, "--wait"]
+        command += [word for tracker in trackers for word in ("--tracker", tracker)]
         return str(
             client.submit_job(
                 entrypoint=shlex.join(command), runtime_env=environment, metadata={"portal": name}

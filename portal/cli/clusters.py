@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from portal.cli.output import warn
-from portal.cli.studies import ExecutorName
+from portal.cli.studies import ExecutorName, Trackers
 
 EXIT_FAILED = 3
 
@@ -66,6 +66,7 @@ def submit(
     address: Address,
     out: Annotated[str, typer.Option(help="Output folder on the cluster's shared storage.")],
     executor: Annotated[ExecutorName, typer.Option(help="As of `portal sweep run`.")] = "auto",
+    tracker: Trackers = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the job's log until it ends.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster; prints the job's id."""
@@ -74,7 +75,8 @@ def submit(
 
     if Path(study).is_file():
         load_study(study)  # a mistake is found here, not there
-    job = jobs.submit(address, study, out=out, executor=executor, name=Path(study).stem)
+    name, trackers = Path(study).stem, tracker or ()
+    job = jobs.submit(address, study, out=out, executor=executor, name=name, trackers=trackers)
     typer.echo(job)
     if follow:
         _end(job, jobs.logs(address, job, follow=True, write=_write))

@@ -143,6 +143,15 @@ def test_a_lora_that_hardly_rises_gives_no_savings() -> None:
     assert find_savings(*found).reason == "the per-task LoRA's rise over the base is not clearly positive"
 
 
+def test_a_limit_that_draws_reach_with_the_smallest_size_is_a_bound() -> None:
+    _, found = sized_study(0.12, num_examples=40, lead=0.25)
+    ratio = saving_of(find_savings(*found), 0.75).ratio
+    assert ratio.bound == ""
+    assert 0.025 < ratio.early < 1
+    assert ratio.high_bound == "\u2265"
+    assert "to at least" in state_times_interval(ratio)
+
+
 def test_a_level_that_some_draws_do_not_reach_leaves_the_interval_open() -> None:
     _, found = sized_study(0.12, num_examples=60, lead=0.02)
     top = saving_of(find_savings(*found), 1.0)
@@ -178,6 +187,12 @@ def test_as_much_is_said_of_a_ratio_of_one() -> None:
         "95 % interval 1.25 times more to 2 times less"
     )
     assert state_times_interval(Ratio(Interval(4.0, 3.0, 5.0), "\u2265")) == "95 % limit: at least 3 times"
+    assert state_times_interval(Ratio(Interval(4.0, 3.0, 5.0), early=0.1)) == (
+        "95 % interval of the ratio 3 to at least 5"
+    )
+    assert state_times_interval(Ratio(Interval(4.0, 3.0, 5.0), lora_early=0.1)) == (
+        "95 % interval of the ratio at most 3 to 5"
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -104,11 +104,12 @@ def test_a_study_file_travels_to_the_cluster_and_its_log_and_tables_come_back(
     out = tmp_path / "out"
     options = ("--address", guarded.dashboard, "--out", str(out), "--executor", "plain", "--follow")
 
-    done = guarded.portal("submit", str(study_path), *options)
+    done = guarded.portal("submit", str(study_path), *options, "--tracker", "tensorboard")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "study tiny: 9 of 9 runs done, 9 trained now" in done.stdout
     assert_same(tables_of(tiny_study, out), unbroken[1])
+    assert {path.name for path in (out / "trackers" / "tensorboard").iterdir()} == set(tiny_study.by_key)
     written = [path.read_bytes() for path in out.rglob("*") if path.is_file()]
     assert not any(guarded.token.encode() in data for data in [*written, done.stdout.encode()])
 

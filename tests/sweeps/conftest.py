@@ -1,6 +1,7 @@
 """Shared by the sweeps tests: one local Ray cluster, and the smallest real study, done without a break."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ def ray_cluster() -> Iterator[str]:
     import ray
 
     os.environ.update(RAY_ENVIRONMENT)
+    folder = tempfile.mkdtemp(prefix="pr-")
     context = ray.init(
         address="local",
         num_cpus=2,
@@ -121,7 +123,8 @@ def ray_cluster() -> Iterator[str]:
         log_to_driver=False,
         logging_level="ERROR",
         object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=tempfile.mkdtemp(prefix="pr-"),
+        _temp_dir=folder,
     )
     yield context.address_info["gcs_address"]
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
