@@ -116,7 +116,8 @@ class Bootstrap:
 
 def choose_runs(study: Study, cells: Sequence[Cell], rule: str) -> Chosen:
     """The runs of `cells` that have every task, at the epochs of the rule."""
-    runs = {run.key: run for cell in cells for run in study.cells[cell]}
+    by_cell = study.cells
+    runs = {run.key: run for cell in cells for run in by_cell[cell]}
     tasks = {task for run in runs.values() for task in run.tasks}
     kept = {key: run for key, run in runs.items() if set(run.tasks) == tasks and can_select(run, rule)}
     members: dict[Cell, dict[int | None, str]] = {}

@@ -30,16 +30,20 @@ class Standing:
     study: str
     roster: str  # hash of what the folder keeps of it
     done: tuple[str, ...]
-    failed: Mapping[str, str]  # cause by run key
+    failed: Mapping[str, Mapping[str, str]]  # `cause` and `log` by run key
 
 
 def standing_of(study: Roster, out: Folder) -> Standing:
     """How the study stands now."""
     store = Store(out)
-    done = tuple(sorted(run.key for run in study.runs if store.is_done(run.key)))
-    failed = {failure["run"]: failure["cause"] for failure in failed_runs(study, out)}
+    done, failed = [], {}
+    for run in study.runs:
+        if store.is_done(run.key):
+            done.append(run.key)
+        elif (failure := store.failure(run.key)) is not None:
+            failed[run.key] = {"cause": failure["cause"], "log": failure["log"]}
     digest = hashlib.sha256(json.dumps(study.record(), sort_keys=True).encode()).hexdigest()
-    return Standing(study.name, digest, done, failed)
+    return Standing(study.name, digest, tuple(sorted(done)), failed)
 
 
 def gather(study: Roster, out: Folder) -> Folder:
@@ -49,21 +53,22 @@ def gather(study: Roster, out: Folder) -> Folder:
     """
     check_writable(out)
     with _alone(out):
-        return _gather(study, out)
+        return _gather(study, out, standing_of(study, out))
 
 
-def copy_tables(study: Roster, out: Folder, into: Path) -> Standing:
-    """Copies of the tables of the study as it stands, collected now if anything is new; how it stands.
+def copy_tables(study: Roster, out: Folder, into: Path) -> None:
+    """Copies of the tables of the study as it stands, collected now if anything is new.
 
     Nobody collects meanwhile. Where `out` cannot be written its tables are taken as they are.
     """
     if isinstance(out, Path) and not os.access(out, os.W_OK):
         _copy(out / RESULTS_FOLDER, into)
-        return standing_of(study, out)
+        return
     with _alone(out):
         standing = standing_of(study, out)
-        _copy(_gather(study, out) if is_stale(study, out) else out / RESULTS_FOLDER, into)
-    return standing
+        if _collected(out) != _as_json(standing):
+            _gather(study, out, standing)
+        _copy(out / RESULTS_FOLDER, into)
 
 
 def _alone(out: Folder) -> AbstractContextManager[None]:
@@ -78,23 +83,26 @@ def _copy(results: Folder, into: Path) -> None:
         (into / name).write_bytes(path.read_bytes())
 
 
-def _gather(study: Roster, out: Folder) -> Folder:
+def _gather(study: Roster, out: Folder, standing: Standing) -> Folder:
     record_roster(out, study)
-    standing = standing_of(study, out)
-    results = collect(study, out, standing.done)
+    results = collect(study, out, set(standing.done))
     write_json_atomic(results / INFO_FILE, describe(study, out, standing))
-    write_json_atomic(results / COLLECTED_FILE, asdict(standing))
+    write_json_atomic(results / COLLECTED_FILE, _as_json(standing))
     return results
 
 
 def is_stale(study: Roster, out: Folder) -> bool:
     """Whether the collected tables are of another study, or of another standing than it has now."""
-    return _collected(out) != json.loads(json.dumps(asdict(standing_of(study, out))))
+    return _collected(out) != _as_json(standing_of(study, out))
 
 
 def collected_study(out: Folder) -> str | None:
     """The name of the study that the tables were collected of last."""
     return (_collected(out) or {"study": None})["study"]
+
+
+def _as_json(standing: Standing) -> dict[str, Any]:
+    return {**asdict(standing), "done": list(standing.done)}
 
 
 def _collected(out: Folder) -> dict[str, Any] | None:
@@ -104,21 +112,16 @@ def _collected(out: Folder) -> dict[str, Any] | None:
 
 def failed_runs(study: Roster, out: Folder) -> list[dict[str, str]]:
     """Key, name, cause and log of every run that failed."""
-    store = Store(out)
-    failed = []
-    for run in study.runs:
-        failure = None if store.is_done(run.key) else store.failure(run.key)
-        if failure is not None:
-            failed.append(
-                {"run": run.key, "name": run.describe(), "cause": failure["cause"], "log": failure["log"]}
-            )
-    return failed
+    failed = standing_of(study, out).failed
+    return [
+        {"run": run.key, "name": run.describe(), **failed[run.key]} for run in study.runs if run.key in failed
+    ]
 
 
 def describe(study: Roster, out: Folder, standing: Standing) -> dict[str, Any]:
     """What analysis.study_info.StudyInfo reads: facts, runs without results, notes, devices a run holds."""
     store = Store(out)
-    logs = {failure["run"]: failure["log"] for failure in failed_runs(study, out)}
+    done = set(standing.done)
     absent = [
         {
             "run": run.key,
@@ -130,11 +133,10 @@ def describe(study: Roster, out: Folder, standing: Standing) -> dict[str, Any]:
             "rank": run.adapter.rank if run.adapter else None,
             "size": run.data.size if run.train else None,
             "seed": run.seed,
-            "cause": standing.failed.get(run.key) or _waits_for(run, standing),
-            "log": logs.get(run.key),
+            **standing.failed.get(run.key, {"cause": _waits_for(run, standing), "log": None}),
         }
         for run in study.runs
-        if run.key not in standing.done
+        if run.key not in done
     ]
     counts = {"total": len(study.runs), "done": len(standing.done), "failed": len(standing.failed)}
     counts["missing"] = counts["total"] - counts["done"] - counts["failed"]

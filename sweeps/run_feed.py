@@ -15,7 +15,7 @@ from contextlib import suppress
 from rich.console import Console
 
 from portal.folder import Folder
-from sweeps.teller import END, POLL_S, TELL, read_record, record_path
+from sweeps.teller import END, FAILED, POLL_S, TELL, read_record, record_path
 from sweeps.trackers import Tracker, find_tracker
 
 CLOSE_S = 60.0
@@ -126,8 +126,11 @@ class _TellerProcess:
             return f"nothing new for {patience_s:.0f} s"
         if code == 0:
             return None
+        ended = f"its process ended with {code}"
+        if code != FAILED:
+            return ended
         try:
-            return read_record(self._record)["trouble"] or f"its process ended with {code}"
+            return read_record(self._record)["trouble"] or ended
         except (ValueError, OSError) as error:
             return str(error)
 

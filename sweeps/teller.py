@@ -27,9 +27,10 @@ from sweeps.trackers import Tracker, find_tracker
 FOLDER = "trackers"
 POLL_S = 10.0
 TELL, END = "tell", "end"
+FAILED = 1
+"""Exit code of a process that says in its record what its trouble was."""
 _METRICS = ("acc_norm", "acc", "log_loss")
 _COSTS = ("train_tokens", "train_flops", "wall_s")
-MAX_REFUSALS = 3
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_. -]+")
 """What not all trackers take in a name: a base or a task may be a path."""
 _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL")
@@ -60,8 +61,7 @@ class Teller:
     def tell(self) -> None:
         """Tell of all epochs and ends that are new.
 
-        A run that the tracker refuses does not keep the others from it: the first error is raised in the end,
-        or after MAX_REFUSALS of them one after another.
+        A run that the tracker refuses does not keep the others from it: the first error is raised in the end.
         """
         finished = self._store.finished_keys()
         parts = evaluated_parts(self._store)
@@ -77,8 +77,6 @@ class Teller:
                 raise
             except Exception as error:  # noqa: BLE001 - raised below
                 refusals.append(error)
-                if len(refusals) == MAX_REFUSALS:
-                    break
         if refusals:
             raise refusals[0]
 
@@ -238,8 +236,9 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the boundary of the process: its driver says what it was
         path = record_path(folder, study, kind)
         trouble = without_secrets(f"{type(error).__name__}: {error}")
-        write_json_atomic(path, {**read_record(path), "trouble": trouble})
-        return 1
+        if read_holder(folder).get("token") == token:  # else the record is another's
+            write_json_atomic(path, {**read_record(path), "trouble": trouble})
+        return FAILED
 
 
 def _words() -> Iterator[str]:

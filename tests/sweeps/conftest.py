@@ -17,6 +17,7 @@ from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.collect import collect
 from sweeps.launch import run_study
 from sweeps.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+from sweeps.roster import record_roster
 from sweeps.store import Store
 from sweeps.study import Study, load_study
 
@@ -107,6 +108,14 @@ def unbroken(tiny_study: Study, tmp_path_factory: pytest.TempPathFactory) -> tup
     outcome = run_study(tiny_study, out, executor="local", console=silent())
     assert (outcome.exit_code, outcome.done, outcome.trained) == (0, 9, 9)
     return out, tables_of(tiny_study, out)
+
+
+@pytest.fixture
+def finished(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -> Path:
+    """A copy of an output folder whose study is done."""
+    out = Path(shutil.copytree(unbroken[0], tmp_path / "finished"))
+    record_roster(out, tiny_study.roster)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -1,162 +1,30 @@
-"""Trackers are told every epoch of every run once; what they keep is read with their own readers."""
+"""Trackers beside a launch: what they keep, read with their own readers, and what they cannot do to it."""
 
 import io
 import json
-import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pytest
 from rich.console import Console
 
-from portal.results import RESULTS, read_table, write_table
+from portal.results import RESULTS, read_table
 from sweeps.launch import run_study
-from sweeps.lease import LeaseLost, acquire
-from sweeps.roster import record_roster
 from sweeps.run_feed import RunFeed
 from sweeps.store import Store
 from sweeps.study import Study
-from sweeps.teller import Teller, epoch_metrics, record_path, without_secrets
-from sweeps.trackers import TRACKERS, Tracker
+from sweeps.teller import record_path
+from sweeps.trackers import TRACKERS, TensorBoard
 from tests.sweeps.conftest import silent
-
-
-class Recorder(Tracker):
-    """Keeps what it is told in memory; breaks at the log of that number."""
-
-    name, module, package = "recorder", "json", "python"
-
-    def __init__(self) -> None:
-        super().__init__("tiny", Path())
-        self.told: list[tuple] = []
-        self.break_at: int | None = None
-        self.refused: str | None = None
-
-    def open(self, key, name, config, known):
-        self.told.append(("open", key, known))
-        return f"id of {key}"
-
-    def log(self, key, epoch, metrics):
-        if key == self.refused:
-            raise ValueError("refused")
-        if len(self.logged) == self.break_at:
-            raise ConnectionError("no route to host")
-        self.told.append(("log", key, epoch, dict(metrics)))
-
-    def end(self, key, *, failed):
-        self.told.append(("end", key, failed))
-
-    @property
-    def logged(self) -> list[tuple[str, int]]:
-        return [(key, epoch) for what, key, epoch, *_ in self.told if what == "log"]
-
-    @property
-    def ends(self) -> list[tuple[str, bool]]:
-        return [(key, failed) for what, key, failed, *_ in self.told if what == "end"]
-
-    @property
-    def metrics(self) -> dict[tuple[str, int], dict[str, float]]:
-        return {(key, epoch): told[0] for what, key, epoch, *told in self.told if what == "log"}
-
-
-def expected(study: Study) -> list[tuple[str, int]]:
-    """Every (run, epoch) that the study evaluates."""
-    return sorted(
-        (run.key, epoch)
-        for run in study.runs
-        for epoch in (range(run.train.epochs + 1) if run.train is not None else [0])
-    )
-
-
-@pytest.fixture
-def finished(unbroken: tuple[Path, object], tiny_study: Study, tmp_path: Path) -> Path:
-    """A copy of an output folder whose study is done."""
-    out = Path(shutil.copytree(unbroken[0], tmp_path / "finished"))
-    record_roster(out, tiny_study.roster)
-    return out
 
 
 def launch(study: Study, out: Path, tracker: str, console: Console | None = None) -> None:
     outcome = run_study(study, out, executor="local", console=console or silent(), trackers=[tracker])
     assert outcome.exit_code == 0
-
-
-def test_every_epoch_and_end_is_told_once_by_whichever_process(finished: Path, tiny_study: Study) -> None:
-    recorder = Recorder()
-    recorder.break_at = 4
-    with pytest.raises(ConnectionError):
-        Teller(finished, tiny_study.roster, recorder).tell()
-    told_first = len(recorder.logged)
-    recorder.break_at = None
-    for _ in range(2):
-        Teller(finished, tiny_study.roster, recorder).tell()
-    assert 0 < told_first < len(expected(tiny_study))
-    assert sorted(recorder.logged) == expected(tiny_study)
-    assert sorted(recorder.ends) == sorted((run.key, False) for run in tiny_study.runs)
-
-
-def test_metrics_are_task_means_each_task_and_costs(finished: Path, tiny_study: Study) -> None:
-    recorder = Recorder()
-    Teller(finished, tiny_study.roster, recorder).tell()
-    port = next(run for run in tiny_study.runs if run.method == "portal")
-    metrics = recorder.metrics[port.key, 2]
-    tasks = [metrics[f"test_acc_norm/{task}"] for task in tiny_study.tasks]
-    assert metrics["test/acc_norm"] == pytest.approx(sum(tasks) / len(tasks))
-    assert metrics["cost/train_tokens"] > 0
-    assert len(metrics) == 2 * 3 * (1 + len(tasks)) + 3
-
-
-def test_an_epoch_that_comes_in_parts_is_told_when_it_is_whole(finished: Path, tiny_study: Study) -> None:
-    lora = next(run for run in tiny_study.runs if run.method == "lora")
-    folder = Store(finished).run_folder(lora.key)
-    table = read_table(folder / "results.parquet", RESULTS)
-    (folder / "DONE.json").unlink()
-    parts = finished / "packs" / ("0" * 16) / "parts" / lora.key
-    recorder = Recorder()
-    teller = Teller(finished, tiny_study.roster, recorder)
-
-    def add(number: int, task: str) -> list[int]:
-        rows = table.filter((pc.field("epoch") == 1) & (pc.field("task") == task))
-        write_table(rows, parts / f"{number:06d}.results.parquet")
-        teller.tell()
-        return [epoch for key, epoch in recorder.logged if key == lora.key]
-
-    assert add(0, tiny_study.tasks[0]) == []
-    assert add(1, tiny_study.tasks[1]) == [1]
-    assert not any(key == lora.key for key, _ in recorder.ends)
-
-
-def test_a_run_that_failed_and_was_tried_again_is_told_anew(finished: Path, tiny_study: Study) -> None:
-    store, key = Store(finished), tiny_study.runs[0].key
-    marker = store.run_folder(key) / "DONE.json"
-    content = marker.read_bytes()
-    marker.unlink()
-    store.mark_failed(key, "loss is nan", store.log_path(0))
-    recorder = Recorder()
-    for _ in range(2):
-        Teller(finished, tiny_study.roster, recorder).tell()
-    store.forget_failed([key])
-    marker.write_bytes(content)
-    Teller(finished, tiny_study.roster, recorder).tell()
-    assert [failed for of, failed in recorder.ends if of == key] == [True, False]
-
-
-def test_a_run_on_several_bases_has_a_metric_for_each() -> None:
-    rows = [
-        {"base": base, "task": "sums", "split": "test", "acc_norm": value, "acc": value, "log_loss": 1.0}
-        | dict.fromkeys(("train_tokens", "train_flops", "wall_s"))
-        for base, value in (("a", 0.25), ("b", 0.75))
-    ]
-    metrics = epoch_metrics(rows)
-    assert metrics["test/acc_norm"] == 0.5
-    assert metrics["test_acc_norm/b/sums"] == 0.75
-    assert not any(name.startswith("cost") for name in metrics)
 
 
 def test_a_tracker_out_of_reach_stops_nothing_and_no_secret_of_its_address_is_kept(
@@ -188,41 +56,6 @@ def test_a_tracker_that_does_not_answer_is_left_after_a_while(
     assert time.monotonic() - started < 30
     assert "tracker mlflow: logging the rest" in said.getvalue()
     assert "nothing new for 6 s" in said.getvalue()
-
-
-@pytest.mark.parametrize(("token", "word"), [("0" * 16, "end\n"), (None, "")])
-def test_a_teller_ends_with_its_driver_or_its_lease_and_tells_nothing(
-    token: str | None, word: str, finished: Path, tiny_study: Study
-) -> None:
-    with acquire(finished) as lease:
-        command = [sys.executable, "-m", "sweeps.teller", str(finished), tiny_study.name, "tensorboard"]
-        done = subprocess.run(
-            [*command, token or lease.token], input=word, text=True, timeout=60, check=False
-        )
-    assert done.returncode == 0
-    assert not (finished / "trackers").exists()
-
-
-def test_a_run_that_the_tracker_refuses_keeps_no_other_from_it(finished: Path, tiny_study: Study) -> None:
-    recorder = Recorder()
-    recorder.refused = tiny_study.runs[0].key
-    with pytest.raises(ValueError, match="refused"):
-        Teller(finished, tiny_study.roster, recorder).tell()
-    assert {key for key, _ in recorder.ends} == set(tiny_study.by_key) - {recorder.refused}
-
-
-def test_nothing_is_told_or_recorded_any_more_when_another_teller_may_be_at_work(
-    finished: Path, tiny_study: Study
-) -> None:
-    recorder = Recorder()
-
-    def check_lease() -> None:
-        if len(recorder.logged) >= 3:
-            raise LeaseLost("gone")
-
-    with pytest.raises(LeaseLost):
-        Teller(finished, tiny_study.roster, recorder, check_lease).tell()
-    assert len(recorder.logged) == 3
 
 
 def test_a_record_that_is_not_readable_is_refused_before_anything_runs(
@@ -257,12 +90,6 @@ def test_a_process_that_has_ended_is_started_again_and_one_that_hangs_is_never_w
         feed.poll()
     feed.close(0.5)
     assert started[1].poll() is not None
-
-
-def test_secrets_are_taken_out_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOME_API_KEY", "abcdef123456")
-    text = "no\n  answer from https://me:p@w@host/x with abcdef123456"
-    assert without_secrets(text) == "no answer from https://host/x with $SOME_API_KEY"
 
 
 def test_tensorboard_reads_what_was_logged(finished: Path, tiny_study: Study) -> None:
@@ -341,7 +168,7 @@ def test_trackio_keeps_what_was_logged(
 def test_a_tracker_that_cannot_work_is_a_mistake_before_anything_runs(
     name: str, message: str, tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Absent(Recorder):
+    class Absent(TensorBoard):
         name, module, package = "absent", "no_such_library", "portal-sweeps[absent]"
 
     monkeypatch.setitem(TRACKERS, "absent", Absent)
