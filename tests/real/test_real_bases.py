@@ -12,7 +12,10 @@ from portal.cli.app import main
 from portal.rows import encode_example
 from portal.score import score_rows
 from portal.suites import load_suite
+from sweeps.study import load_study
 from tests.real.conftest import BASES, ROWS
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 TASKS = ("arc_easy", "copa", "sciq")
 LIMIT = 100
@@ -69,3 +72,10 @@ def test_adapters_trained_on_one_base_and_ported_to_the_other_pass_the_check_on_
         assert main(["export", str(place), "--task", "copa", "--check", "--out", str(out)]) == 0
         assert f"checked through peft on {name}" in capsys.readouterr().out
         assert "quantised" in (out / "README.md").read_text()
+
+
+def test_the_study_real_cpu_still_stands_for_the_same_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTAL_DATA", str(ROWS))
+    pinned = json.loads((FIXTURES / "keys" / "real-cpu.json").read_text())
+
+    assert {run.key for run in load_study("real-cpu").runs} == set(pinned)

@@ -1,0 +1,127 @@
+"""What earlier versions wrote is read, resumed, reported, exported and checked by this one (tests/fixtures)."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from portal.adapter_scores import check_adapter
+from portal.artifact import load_artifact
+from portal.bases import load_base
+from portal.cli import main
+from portal.config import RunConfig
+from portal.known_bases import MINI_FOLDER
+from portal.peft_export import export_task
+from portal.results import PREDICTIONS, RESULTS, read_table
+from sweeps.collect import collect, status
+from sweeps.fsck import check_folder
+from sweeps.launch import run_study
+from sweeps.roster import read_roster
+from sweeps.store import Store
+from sweeps.study import Study, load_study
+from tests.support.rounding import rounding_digest
+from tests.sweeps.conftest import silent
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+FOLDER = FIXTURES / "v0.1.0"
+PINNED = {name: json.loads((FIXTURES / "keys" / f"{name}.json").read_text()) for name in ("demo", "real-cpu")}
+SOURCE = "dee880c96ae2ab97"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FOLDER / "out", tmp_path / "out"))
+
+
+@pytest.fixture
+def study() -> Study:
+    return load_study(FOLDER / "study.yaml")
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_recorded_config_still_has_its_key(name: str) -> None:
+    found = {key: RunConfig.model_validate(config).key for key, config in PINNED[name].items()}
+
+    assert found == {key: key for key in PINNED[name]}
+
+
+def test_the_demo_still_stands_for_the_same_runs() -> None:
+    assert {run.key for run in load_study("demo").runs} == set(PINNED["demo"])
+
+
+def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path, study: Study) -> None:
+    torch.set_num_threads(1)
+
+    outcome = run_study(study, out, executor="local", console=silent())
+
+    assert (outcome.exit_code, outcome.done, outcome.trained) == (0, 13, 2)
+    rounding = rounding_digest(MINI_FOLDER / "mini-qwen3-s")
+    if rounding != (FOLDER / "expected" / "rounding.txt").read_text().strip():
+        pytest.skip("this processor rounds otherwise than the one that the fixture was made on")
+    folder = collect(study.roster, out)
+    for name, schema in (("results.parquet", RESULTS), ("predictions.parquet", PREDICTIONS)):
+        found, expected = read_table(folder / name, schema), read_table(FOLDER / "expected" / name, schema)
+        assert without_times(found).equals(without_times(expected))
+    assert weights(out, study) == json.loads((FOLDER / "expected" / "weights.json").read_text())
+
+
+def test_its_runs_are_counted_and_it_has_no_fault(out: Path) -> None:
+    assert status(read_roster(out), out) == {"total": 13, "done": 11, "running": 0, "failed": 0, "missing": 2}
+    assert check_folder(out)[0] == []
+
+
+def test_it_is_reported(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(out)]) == 0
+
+    page = (out / "report" / "index.html").read_text()
+    assert "2 missing" in page
+    assert "mini-qwen3-s" in page
+
+
+def test_tables_without_their_runs_are_reported(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER / "out" / "results", tmp_path / "results")
+
+    assert main(["report", str(tmp_path)]) == 0
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
+def test_its_artifact_exports_the_same_adapter(tmp_path: Path) -> None:
+    artifact = load_artifact(FOLDER / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs")
+
+    export_task(artifact, "counting", tmp_path / "adapter")
+
+    name = "adapter_model.safetensors"
+    found, expected = load_file(tmp_path / "adapter" / name), load_file(FOLDER / "adapter" / name)
+    assert found.keys() == expected.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, rtol=0, atol=1e-6)
+
+
+def test_its_adapter_belongs_to_its_base() -> None:
+    check_adapter(load_base("mini-qwen3-xs"), FOLDER / "adapter")
+
+
+def test_its_artifact_is_ported(tmp_path: Path) -> None:
+    artifact = FOLDER / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs"
+    command = ["port", str(artifact), "--to", "mini-qwen3-s", "--examples", "4", "--epochs", "1"]
+
+    assert main([*command, "--tasks", "counting", "--out", str(tmp_path / "ported")]) == 0
+    assert (tmp_path / "ported" / "artifact" / "config.json").is_file()
+
+
+def without_times(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["wall_s"]) if "wall_s" in table.column_names else table
+
+
+def weights(out: Path, study: Study) -> dict[str, str]:
+    return {
+        f"{path.relative_to(out)} {name}": hashlib.sha256(tensor.numpy().tobytes()).hexdigest()[:16]
+        for key in sorted(study.by_key)
+        for path in sorted(Store(out).run_folder(key).rglob("*.safetensors"))
+        for name, tensor in sorted(load_file(path).items())
+    }
