@@ -13,13 +13,9 @@ from analysis.intervals import Bootstrap, Chosen, bootstrap_accuracy, choose_run
 from analysis.runs import Cell, Study, load_study
 from analysis.savings import Savings, find_savings
 from analysis.selection import REPORTED_SPLIT, RULES
-from analysis.sentences import describe_methods, describe_port
 from analysis.study_info import StudyInfo
-from analysis.tables import lift_interval
-from portal.results import PREDICTIONS, UNITS, read_table
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS_FILE, UNITS, read_table
 
-RESULTS_FILE = "results.parquet"
-PREDICTIONS_FILE = "predictions.parquet"
 CURVE_RULE = "final"
 
 
@@ -43,17 +39,6 @@ class Target:
     def port(self) -> Summary | None:
         """The port that the report leads with."""
         return self.comparison.find("portal")
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """Plain sentences on which methods can be told apart."""
-        return () if self.bootstrap is None else tuple(describe_methods(self.comparison, self.bootstrap))
-
-    def headline(self) -> str:
-        """One sentence: the lift that the port recovers, with interval and seeds, or why there is none."""
-        port = self.port
-        lift = None if port is None else lift_interval(port, self.comparison, self.bootstrap)
-        return describe_port(self.comparison, port, lift)
 
 
 @dataclass(frozen=True)

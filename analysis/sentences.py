@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from analysis.aggregate import Comparison, Summary
 from analysis.column import format_amount, format_percent, format_percent_range, format_points
+from analysis.findings import Target
 from analysis.intervals import LEVEL, Bootstrap, Interval
 from analysis.runs import Cell
 from analysis.savings import Ratio, Saving
+from analysis.tables import comparable_pairs, lift_interval
 
 _SAVED = {"size": "data", "train_flops": "computation", "wall_s": "training time"}
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -47,12 +49,16 @@ def describe_methods(comparison: Comparison, bootstrap: Bootstrap) -> list[str]:
     ]
 
 
-def comparable_pairs(comparison: Comparison, bootstrap: Bootstrap) -> list[tuple[Summary, Summary]]:
-    """Every pair of main lines that the bootstrap covers: the LoRA first, the base last."""
-    lines = [line for line in comparison.main if line.cell.method != "base"][::-1]
-    lines += [line for line in comparison.main if line.cell.method == "base"]
-    pairs = [(first, second) for place, first in enumerate(lines) for second in lines[place + 1 :]]
-    return [pair for pair in pairs if bootstrap.can_compare(pair[0].cell, pair[1].cell)]
+def compare_methods(target: Target) -> tuple[str, ...]:
+    """Sentences on which methods of a target can be told apart; none without predictions."""
+    return () if target.bootstrap is None else tuple(describe_methods(target.comparison, target.bootstrap))
+
+
+def headline(target: Target) -> str:
+    """One sentence: the lift that the target's port recovers, with interval and seeds, or why there is none."""
+    port, comparison = target.port, target.comparison
+    lift = None if port is None else lift_interval(port, comparison, target.bootstrap)
+    return describe_port(comparison, port, lift)
 
 
 def describe_port(comparison: Comparison, port: Summary | None, lift: Interval | None) -> str:

@@ -16,7 +16,15 @@ from analysis.intervals import LEVEL, NUM_DRAWS
 from analysis.method_figures import draw_methods, draw_tasks
 from analysis.rank_figure import draw_ranks
 from analysis.savings import headline_savings
-from analysis.sentences import capitalised, count_seeds, describe_savings, state_lift_interval, state_times
+from analysis.sentences import (
+    capitalised,
+    compare_methods,
+    count_seeds,
+    describe_savings,
+    headline,
+    state_lift_interval,
+    state_times,
+)
 from analysis.study_info import AbsentRun, StudyInfo
 from analysis.tables import (
     comparisons_table,
@@ -146,7 +154,7 @@ def _tiles(target: Target) -> list[Tile]:
     floor, ceiling = comparison.floor, comparison.ceiling
     title = f"recovered lift on {target.base}"
     if port is None or port.lift.value is None or floor is None or ceiling is None:
-        return [Tile(DASH, title, target.headline())]
+        return [Tile(DASH, title, headline(target))]
     interval = lift_interval(port, comparison, target.bootstrap)
     text = capitalised(
         f"{count_seeds(port.acc.n)}{state_lift_interval(interval)}. acc_norm: base "
@@ -171,7 +179,7 @@ def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
         Part(
             tables=(main_table(comparison, info, target.bootstrap, slug),),
             drawings=tuple(filter(None, drawings)),
-            remarks=target.sentences,
+            remarks=compare_methods(target),
             folded=(
                 per_task_table(comparison, slug),
                 rules_table(target.rules, slug),
@@ -190,7 +198,7 @@ def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
                 drawings=(draw_reliability(target.calibrations, target.base, slug),),
             )
         )
-    return Section(target.base, tuple(parts), target.headline())
+    return Section(target.base, tuple(parts), headline(target))
 
 
 def _curve_part(target: Target, slug: str, info: StudyInfo) -> Part:

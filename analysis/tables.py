@@ -22,7 +22,6 @@ from analysis.intervals import Bootstrap, Interval
 from analysis.published import PUBLISHED
 from analysis.runs import METHOD_LABELS, METHOD_ORDER, Cell, Variant
 from analysis.selection import RULE_TITLES
-from analysis.sentences import comparable_pairs
 from analysis.study_info import AbsentRun, StudyInfo
 from analysis.table import Table
 
@@ -276,6 +275,14 @@ def lift_interval(line: Summary, comparison: Comparison, bootstrap: Bootstrap | 
     if not covered or any(seeds != seeded[0] for seeds in seeded):
         return Interval(None, None, None, reason="its seeds are not those of the per-task LoRA")
     return bootstrap.lift(line.cell, floor.cell, ceiling.cell)
+
+
+def comparable_pairs(comparison: Comparison, bootstrap: Bootstrap) -> list[tuple[Summary, Summary]]:
+    """Every pair of main lines that the bootstrap covers: the LoRA first, the base last."""
+    lines = [line for line in comparison.main if line.cell.method != "base"][::-1]
+    lines += [line for line in comparison.main if line.cell.method == "base"]
+    pairs = [(first, second) for place, first in enumerate(lines) for second in lines[place + 1 :]]
+    return [pair for pair in pairs if bootstrap.can_compare(pair[0].cell, pair[1].cell)]
 
 
 def accuracy_interval(line: Summary, bootstrap: Bootstrap | None) -> Interval | None:

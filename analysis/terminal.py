@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.findings import Target, find
+from analysis.sentences import headline
 from analysis.study_info import StudyInfo
 from analysis.tables import main_table
 
@@ -21,4 +22,4 @@ def summary_table(results: Path, *, info: Mapping[str, object] | None = None) ->
 
 def _target_text(target: Target, info: StudyInfo) -> str:
     table = main_table(target.comparison, info, target.bootstrap, target.base).select(*_COLUMNS)
-    return f"{table.title}\n{table.to_text()}\n{target.headline()}"
+    return f"{table.title}\n{table.to_text()}\n{headline(target)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from portal.config import AdapterConfig, RunConfig
 from portal.known_bases import KNOWN, weights_note
-from portal.results import RESULTS, read_table
+from portal.results import RESULTS, RESULTS_FILE, read_table
 
 NOT_RECORDED = "not recorded"
 
@@ -29,11 +29,11 @@ class RunRecord:
 def read_run_record(artifact: Path) -> RunRecord | None:
     """The record of the run folder that holds `artifact`; None for an artifact from elsewhere."""
     folder = next((parent for parent in artifact.resolve().parents if (parent / "run.json").is_file()), None)
-    if folder is None or not (folder / "results.parquet").is_file():
+    if folder is None or not (folder / RESULTS_FILE).is_file():
         return None
     config = json.loads((folder / "run.json").read_bytes())["config"]
     try:
-        results = read_table(folder / "results.parquet", RESULTS).to_pylist()
+        results = read_table(folder / RESULTS_FILE, RESULTS).to_pylist()
     except ValueError:
         results = []  # written by another version: the card says that scores are not recorded
     return RunRecord(config, tuple(results))

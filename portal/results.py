@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from portal.folder import Folder, write_bytes_atomic
 
 SCHEMA_VERSION = 4
+RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
+"""Of a run's folder, and of a study's collected tables."""
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
 """What a choice's log-likelihood is divided by for acc_norm, and the column of predictions that holds it."""
 TASK_FILE = "task file"

@@ -8,12 +8,11 @@ import pyarrow.compute as pc
 
 from portal.config import RunConfig
 from portal.folder import Folder
-from portal.results import PREDICTIONS, RESULTS, read_table, write_table
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
 from sweeps.lease import has_live_driver
 from sweeps.roster import Roster
 from sweeps.store import Store
 
-RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 _RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
 _PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
 

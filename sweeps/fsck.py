@@ -9,9 +9,8 @@ from portal.base_files import hub_weights_digest, locate
 from portal.checkpoint import check_checkpoints
 from portal.config import BaseRef
 from portal.folder import Folder, file_sha256, files_below, matching
-from portal.results import PREDICTIONS, RESULTS, read_table
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
 from portal.row_cache import check_cache
-from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
 from sweeps.store import DONE, Store, pack_key
 
 

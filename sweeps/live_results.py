@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from portal.folder import Folder, matching
-from portal.results import RESULTS, read_table
-from sweeps.collect import RESULTS_FILE
+from portal.results import RESULTS, RESULTS_FILE, read_table
 from sweeps.store import Store
 
 

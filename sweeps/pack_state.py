@@ -15,8 +15,7 @@ from portal.checkpoint import load_latest, save_checkpoint
 from portal.folder import Folder, new_folder, remove_folder, remove_leftovers
 from portal.learner import Learner
 from portal.pack import Evaluation
-from portal.results import PREDICTIONS, RESULTS, read_table, write_table
-from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
 from sweeps.store import RUN, Store
 
 

@@ -204,7 +204,7 @@ def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
 @sweep.command()
 def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Write results.parquet and predictions.parquet from the finished runs."""
-    from sweeps.collect import PREDICTIONS_FILE, RESULTS_FILE
+    from portal.results import PREDICTIONS_FILE, RESULTS_FILE
     from sweeps.collection import gather
 
     loaded = _load(study)

@@ -170,7 +170,7 @@ def _execute(
     sources: dict[str, Path],
 ) -> None:
     """Finish the run in `out`, print its scores, leave its artifact as `out/artifact`; exit 3 if it fails."""
-    from portal.results import RESULTS, read_table
+    from portal.results import RESULTS, RESULTS_FILE, read_table
     from sweeps.local import run_local
     from sweeps.store import Store
 
@@ -197,7 +197,7 @@ def _execute(
         warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")
         raise typer.Exit(3) from None
     _publish(out / "runs" / run.key / "artifact", place)
-    _print_scores(read_table(store.run_folder(run.key) / "results.parquet", RESULTS).to_pylist())
+    _print_scores(read_table(store.run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist())
     typer.echo(f"artifact: {place}")
 
 

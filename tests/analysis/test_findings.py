@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.findings import Findings, find
+from analysis.sentences import compare_methods, headline
 from analysis.study_info import StudyInfo
 from portal.results import PREDICTIONS, write_table
 from tests.analysis.conftest import StudyBuilder
@@ -52,8 +53,8 @@ def numbers(findings: Findings) -> list:
             target.calibrations,
             target.curves,
             target.savings,
-            target.sentences,
-            target.headline(),
+            compare_methods(target),
+            headline(target),
         )
         for target in findings.targets
     ]

@@ -1,4 +1,4 @@
-"""What earlier versions wrote is read, resumed, reported, exported and checked by this one (tests/fixtures)."""
+"""What earlier versions wrote (tests/fixtures) is resumed, reported, exported and checked by this one."""
 
 import hashlib
 import json

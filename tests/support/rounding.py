@@ -8,9 +8,9 @@ from transformers import AutoModelForCausalLM
 
 
 def rounding_digest(folder: Path) -> str:
-    """A hash of the logits and gradients of the model in `folder`, by transformers and torch alone, one thread.
+    """A hash of the logits and gradients of the model in `folder`, by transformers and torch alone.
 
-    Equal digests: products of these widths and lengths are rounded alike.
+    One thread is used. Equal digests: products of these widths and lengths are rounded alike.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
