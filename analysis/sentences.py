@@ -55,7 +55,7 @@ def compare_methods(target: Target) -> tuple[str, ...]:
 
 
 def headline(target: Target) -> str:
-    """One sentence: the lift that the target's port recovers, with interval and seeds, or why there is none."""
+    """One sentence: the lift that the target's port recovers, or why there is none."""
     port, comparison = target.port, target.comparison
     lift = None if port is None else lift_interval(port, comparison, target.bootstrap)
     return describe_port(comparison, port, lift)
