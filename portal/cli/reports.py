@@ -13,7 +13,7 @@ import typer
 from portal.cli.output import warn
 
 if TYPE_CHECKING:
-    from analysis.report import Source
+    from analysis.report.write import Source
     from portal.folder import Folder
     from sweeps.roster import Roster
 
@@ -102,7 +102,7 @@ def _source(place: "Folder", study: str | None) -> Iterator["Source"]:
 
 def _named(tables: Path, results: "Folder") -> "Source":
     """The tables by the name of their study, or of the folder that they come from."""
-    from analysis.report import Source
+    from analysis.report.write import Source
 
     info = read_info(tables)
     return Source(tables, str(info.get("facts", {}).get("study") or results.parent.resolve().name), info)
@@ -121,7 +121,7 @@ def _roster(place: "Folder", study: str | None) -> "Roster":
 def _write(
     sources: Sequence["Source"], out: Path, price: float | None, *, refresh_s: int | None = None
 ) -> Path:
-    from analysis.report import write_report
+    from analysis.report.write import write_report
 
     names = " and ".join(dict.fromkeys(source.name for source in sources))
     return write_report(sources, out, title=f"PorTAL: {names}", price=price, refresh_s=refresh_s)

@@ -55,7 +55,7 @@ def demo(
     executor: Executor = "auto",
 ) -> None:
     """Run the demo study on the embedded bases, write its report, print its table."""
-    from analysis.terminal import summary_table
+    from analysis.report.terminal import summary_table
     from portal.cli.reports import read_info, write_one
     from sweeps.collection import gather
     from sweeps.study import load_study

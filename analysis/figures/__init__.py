@@ -1,0 +1,1 @@
+"""Figures with captions, text alternatives and the values that a pointer shows."""

@@ -1,0 +1,82 @@
+"""The reliability plot: how often answers are right, against the probability that a method gives them."""
+
+from collections.abc import Sequence
+from math import ceil
+from textwrap import fill
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from analysis.figures.figure import NAME_CHARS, WIDTH_IN, Drawing, list_points
+from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
+from analysis.stats.calibration import Calibration
+
+_COLUMNS = 3
+_HEIGHT_PER_WIDTH = 1.2
+"""Of a panel with its title and ticks."""
+_LARGEST_DOT = 70.0
+"""Area of the dot of the fullest bin, in square points."""
+
+
+def draw_reliability(calibrations: Sequence[Calibration], base: str, slug: str) -> Drawing:
+    """A panel a method: a dot a bin, its area the bin's share of the answers, against the diagonal."""
+    marks = mark_variants(each.cell.variant for each in calibrations)
+    columns = 2 if len(calibrations) == 4 else min(_COLUMNS, len(calibrations))  # no row of a single panel
+    rows = ceil(len(calibrations) / columns)
+    with matplotlib.rc_context(RC):
+        height = 0.5 + (WIDTH_IN - 0.6) / columns * _HEIGHT_PER_WIDTH * rows
+        figure = Figure(figsize=(WIDTH_IN, height), layout=ConstrainedLayoutEngine(w_pad=0.09))
+        drawing = Drawing(
+            f"reliability-{slug}",
+            f"Reliability on {base}: the share of right answers against the probability that the method "
+            "gives them among the choices, in fifteen bins; a dot's area is its bin's share of the answers. "
+            "On the dashed line probabilities can be taken at their word; below it the method is too sure.",
+            f"Reliability plot on {base}. "
+            + list_points(
+                [
+                    f"{marks[each.cell.variant].name} expected calibration error {each.ece.mean:.3f}"
+                    for each in calibrations
+                ]
+            ),
+            figure,
+        )
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for place, axes in enumerate(panels.flat):
+            if place >= len(calibrations):
+                axes.set_visible(False)
+                continue
+            _draw_panel(axes, drawing, calibrations[place], marks[calibrations[place].cell.variant])
+            below = place + columns
+            axes.tick_params(labelbottom=below >= len(calibrations), labelleft=place % columns == 0)
+        figure.supxlabel("probability of the likeliest choice", fontsize=10, color=INK)
+        figure.supylabel("share that is right", fontsize=10, color=INK)
+    return drawing
+
+
+def _draw_panel(axes: Axes, drawing: Drawing, calibration: Calibration, mark: Mark) -> None:
+    filled = calibration.bins
+    total = sum(each.count for each in filled)
+    most = max(each.count for each in filled)
+    axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1.2, zorder=1)
+    axes.plot(
+        [each.confidence for each in filled],
+        [each.accuracy for each in filled],
+        color=mark.colour,
+        linewidth=1,
+    )
+    for each in filled:
+        tip = drawing.tip(
+            f"{mark.name}, probability {each.confidence:.2f} ({each.count / total:.1%} of all answers): "
+            f"{each.accuracy:.1%} are right"
+        )
+        area = max(_LARGEST_DOT * each.count / most, 3.0)
+        axes.plot(each.confidence, each.accuracy, "o", color=mark.colour, markersize=area**0.5, gid=tip)
+    axes.set_title(f"{fill(mark.name, NAME_CHARS)}\nECE {calibration.ece.mean:.3f}", fontsize=8.5)
+    axes.set_xlim(0, 1.04)
+    axes.set_ylim(-0.02, 1.04)
+    axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+    axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
+    axes.set_aspect("equal")
+    axes.grid(axis="both")

@@ -1,0 +1,84 @@
+"""Colours and markers of the figures: safe for colour-blind readers, each with a light and a dark value."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.stats.result_table import Variant
+
+INK = "#1b1f24"
+MUTED = "#6b7280"
+GRID = "#d9dde3"
+DARK_VALUES = {
+    INK: "#e6e8eb",
+    MUTED: "#9aa3ae",
+    GRID: "#3a4048",
+    "#0072b2": "#56b4e9",
+    "#d55e00": "#f28a4b",
+    "#009e73": "#3ccb9f",
+    "#882255": "#e58bb3",
+    "#7a6a00": "#d9c84a",
+    "#332288": "#a99cf0",
+}
+"""Every colour a figure uses, with what it becomes on a dark page."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one variant is drawn everywhere."""
+
+    colour: str
+    marker: str
+    name: str
+
+
+_METHOD_MARKS = {
+    "base": (MUTED, "D"),
+    "portal": ("#0072b2", "o"),
+    "lora": ("#d55e00", "s"),
+    "hypernet": ("#009e73", "^"),
+    "cross_lora": ("#882255", "v"),
+}
+_FURTHER_MARKS = (("#332288", "P"), ("#7a6a00", "X"), ("#882255", "p"), ("#009e73", "<"), ("#0072b2", ">"))
+
+RC: dict[str, Any] = {
+    "svg.hashsalt": "portal",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+}
+"""matplotlib settings of every figure; the salt makes the ids of an SVG the same every time."""
+
+
+def mark_variants(variants: Iterable[Variant]) -> dict[Variant, Mark]:
+    """A mark for each variant: the method's own for its first variant, then further ones."""
+    ordered = sorted(set(variants), key=Variant.sort_key)
+    further = iter(_FURTHER_MARKS * (1 + len(ordered)))
+    taken: set[str] = set()
+    marks = {}
+    for variant in ordered:
+        first = variant.method in _METHOD_MARKS and variant.method not in taken
+        colour, marker = _METHOD_MARKS[variant.method] if first else next(further)
+        taken.add(variant.method)
+        siblings = [other for other in ordered if other.method == variant.method]
+        name = f"{variant.label} {variant.settings}" if len(siblings) > 1 else variant.label
+        marks[variant] = Mark(colour, marker, name)
+    return marks

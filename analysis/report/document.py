@@ -1,0 +1,91 @@
+"""`Content`: what a report says, before it is a page or Markdown: tiles, sections, facts, notes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from analysis.figures.figure import Drawing
+from analysis.tables.table import Table
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure."""
+
+    number: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a section: `lead` sentences, tables in the open, drawings, tables folded away.
+
+    `remarks` are sentences that stand under the first drawing.
+    """
+
+    title: str = ""
+    lead: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
+    remarks: tuple[str, ...] = ()
+    folded: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a report says of one base, or of the study."""
+
+    title: str
+    parts: tuple[Part, ...]
+    lead: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was run in one study: name -> text, a list or a mapping of texts; hashes of evaluation sets."""
+
+    title: str
+    facts: Mapping[str, object]
+    eval_sets: Mapping[tuple[str, str], str]
+
+
+@dataclass(frozen=True)
+class Content:
+    """A whole report. `absent` has a headed list of lines for runs that failed and runs not finished."""
+
+    title: str
+    lead: str
+    tiles: tuple[Tile, ...]
+    sections: tuple[Section, ...]
+    facts: tuple[Facts, ...]
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def drawings(self) -> Iterator[Drawing]:
+        return (drawing for section in self.sections for part in section.parts for drawing in part.drawings)
+
+    @property
+    def tables(self) -> Iterator[Table]:
+        return (
+            table
+            for section in self.sections
+            for part in section.parts
+            for table in (*part.tables, *part.folded)
+        )
+
+    def to_markdown(self) -> str:
+        """All of it but the drawings."""
+        lines = [f"# {self.title}\n", f"{self.lead}\n"]
+        lines += [f"- {tile.title}: {tile.number}. {tile.text}\n" for tile in self.tiles]
+        for section in self.sections:
+            lines.append(f"\n## {section.title}\n")
+            lines.append(f"{section.lead}\n" if section.lead else "")
+            for part in section.parts:
+                lines.append("".join(f"- {sentence}\n" for sentence in part.lead))
+                lines += [table.to_markdown() for table in (*part.tables, *part.folded)]
+                lines.append("".join(f"- {sentence}\n" for sentence in part.remarks))
+        for heading, runs in self.absent.items():
+            lines.append(f"## {heading}\n\n" + "".join(f"- {run}\n" for run in runs))
+        lines.append("## Notes\n\n" + "".join(f"- {note}\n" for note in self.notes))
+        return "\n".join(line for line in lines if line)

@@ -1,0 +1,238 @@
+"""The report of one study: its findings as `Content`."""
+
+import re
+from collections.abc import Sequence
+
+from analysis.figures.curves import draw_curves
+from analysis.figures.methods import draw_methods, draw_tasks
+from analysis.figures.ranks import draw_ranks
+from analysis.figures.reliability import draw_reliability
+from analysis.report.document import Content, Facts, Part, Section, Tile
+from analysis.report.sentences import (
+    capitalised,
+    compare_methods,
+    count_seeds,
+    describe_savings,
+    headline,
+    state_lift_interval,
+    state_times,
+)
+from analysis.stats.bootstrap import LEVEL, NUM_DRAWS
+from analysis.stats.curves import AXES
+from analysis.stats.findings import Findings, Target
+from analysis.stats.lift_intervals import lift_interval
+from analysis.stats.savings import headline_savings
+from analysis.stats.study_info import AbsentRun, StudyInfo
+from analysis.tables.accuracy import (
+    comparisons_table,
+    main_table,
+    overview_table,
+    per_task_table,
+    rules_table,
+    sources_table,
+    variants_table,
+)
+from analysis.tables.calibration import calibration_table
+from analysis.tables.columns import DASH, format_number, format_percent
+from analysis.tables.costs import run_cost_table, study_cost_table
+from analysis.tables.curves import curve_table, savings_table
+
+LEAD = (
+    "Recovered lift: the share of the rise from the frozen base to a LoRA for each task that a method "
+    "reaches. Scores are on test rows; where several epochs were scored, one is chosen on validation rows."
+)
+_LENGTHS = {
+    "chars": "characters, leading space included",
+    "bytes": "bytes, leading space included",
+    "tokens": "tokens",
+    "lm-eval": "characters without the leading space",
+}
+_ACCURACY_NOTES = (
+    "Where several epochs were scored, one is chosen on validation rows; scores are read on test rows, which "
+    "nothing was chosen on.",
+    "Means are over tasks within a seed first, then over seeds; ± is the sample std over seeds.",
+    "Recovered lift is a ratio of task means, (method − base) / (per-task LoRA − base). It is left out, with "
+    "the reason, where the LoRA does not rise above the base.",
+    f"Intervals ({100 * LEVEL:.0f} %) resample documents (grouped where they share a passage or source) and "
+    f"seeds, paired over methods, in {NUM_DRAWS:,} draws. With few seeds they understate the variation "
+    "between seeds.",
+    "Log-losses are comparable within one base only: tokenizers differ.",
+)
+_CALIBRATION_NOTE = (
+    "Calibration reads a choice's probability as the softmax over the choices of their log-likelihoods, not "
+    "normalised by length. ECE pools the answers of all tasks in fifteen bins of equal width. It lies above "
+    "the truth by the noise of its bins; its interval reaches down as far as that noise may."
+)
+_COST_NOTE = (
+    "Training s are a run's share of its pack's time on one worker, by tokens: runs that are trained "
+    "together share forwards. Device-hours count all devices that a run holds. Scoring is not part of it."
+)
+_CURVE_NOTE = (
+    "What equal accuracy needs is read off the seed means at the final epoch, made to rise with the size "
+    "(isotonic regression) and linear between sizes along the logarithm of the axis. Operations and time are "
+    "those of a run's own training: what joint training took before is not part of a port's."
+)
+
+
+def study_content(title: str, findings: Findings, price: float | None) -> Content:
+    """Everything that the report of a study says; `price` is that of a device-hour."""
+    slugs = slugs_of([target.base for target in findings.targets])
+    tiles = [tile for target in findings.targets for tile in _tiles(target)]
+    sections = [_target_section(target, slugs[target.base], findings.info) for target in findings.targets]
+    return Content(
+        title=title,
+        lead=LEAD,
+        tiles=tuple(tiles),
+        sections=(*sections, _study_section(findings, price)),
+        facts=(study_facts(findings),),
+        absent=absent_runs(findings.info),
+        notes=tuple(study_notes(findings)),
+    )
+
+
+def study_facts(findings: Findings, title: str = "What was run") -> Facts:
+    """What the result table and the caller say of a study."""
+    study = findings.study
+    facts: dict[str, object] = {
+        "study": ", ".join(study.names) or DASH,
+        "runs with results": str(len({run.key for run in study.runs})),
+        "tasks": ", ".join(sorted({task for run in study.runs for task in run.tasks})),
+        "prompt set": ", ".join(study.prompt_sets),
+        "device": ", ".join(study.devices),
+        **findings.info.facts,
+    }
+    return Facts(title, facts, study.eval_sets)
+
+
+def study_notes(findings: Findings) -> list[str]:
+    """What a reader must know to read the numbers of a study's report."""
+    notes = [*accuracy_notes(findings), _COST_NOTE]
+    if any(target.calibrations for target in findings.targets):
+        notes.append(_CALIBRATION_NOTE)
+    if any(target.curves for target in findings.targets):
+        notes.append(_CURVE_NOTE)
+    if findings.study.duplicates:
+        number = len(findings.study.duplicates)
+        notes.append(
+            f"{number} runs fill the place (method, base, size, seed) of another run with more scored epochs "
+            f"and are not counted: {', '.join(findings.study.duplicates)}."
+        )
+    return notes
+
+
+def accuracy_notes(findings: Findings) -> list[str]:
+    """What a reader must know to read accuracies and their intervals."""
+    notes = [*findings.info.notes, *_ACCURACY_NOTES]
+    for unit in sorted({run.acc_norm_unit for run in findings.study.runs}):
+        notes.append(f"acc_norm divides a choice's log-likelihood by its length in {_LENGTHS[unit]}.")
+    if findings.predictions is None:
+        notes.append(
+            "There is no predictions.parquet beside the result table, so there are no intervals and no "
+            "calibration."
+        )
+    return notes
+
+
+def absent_runs(info: StudyInfo) -> dict[str, tuple[str, ...]]:
+    """Lines for runs that failed and for those not finished, by heading."""
+    groups = {"Failed": info.failed, "Not finished": info.missing}
+    return {heading: tuple(map(_with_cause, runs)) for heading, runs in groups.items() if runs}
+
+
+def slugs_of(bases: Sequence[str]) -> dict[str, str]:
+    """File name parts for `bases`: lower case, no separators, numbered where two would be equal."""
+    slugs: dict[str, str] = {}
+    for base in bases:
+        plain = re.sub(r"[^a-z0-9.]+", "-", base.lower()).strip("-.") or "base"
+        taken = sum(slug == plain or slug.startswith(f"{plain}--") for slug in slugs.values())
+        slugs[base] = f"{plain}--{taken + 1}" if taken else plain
+    return slugs
+
+
+def _tiles(target: Target) -> list[Tile]:
+    comparison, port = target.comparison, target.port
+    floor, ceiling = comparison.floor, comparison.ceiling
+    title = f"recovered lift on {target.base}"
+    if port is None or port.lift.value is None or floor is None or ceiling is None:
+        return [Tile(DASH, title, headline(target))]
+    interval = lift_interval(port, comparison, target.bootstrap)
+    text = capitalised(
+        f"{count_seeds(port.acc.n)}{state_lift_interval(interval)}. acc_norm: base "
+        f"{format_number(floor.acc.mean)}, {comparison.name(port)} {format_number(port.acc.mean)}, "
+        f"per-task LoRA {format_number(ceiling.acc.mean)}."
+    )
+    tiles = [Tile(format_percent(port.lift), title, text)]
+    own = [saving for saving in headline_savings(target.savings.found) if saving.variant == port.cell.variant]
+    for saving in own:
+        if saving.axis == "size" and saving.ratio.value is not None:
+            title = f"data on {target.base}, against the per-task LoRA"
+            tiles.append(Tile(state_times(saving.ratio), title, describe_savings(own)[0]))
+    return tiles
+
+
+def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
+    comparison = target.comparison
+    variants = variants_table(comparison, target.bootstrap, slug)
+    drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), draw_tasks(comparison, slug))
+    differences = comparisons_table(comparison, target.bootstrap, slug)
+    parts = [
+        Part(
+            tables=(main_table(comparison, info, target.bootstrap, slug),),
+            drawings=tuple(filter(None, drawings)),
+            remarks=compare_methods(target),
+            folded=(
+                per_task_table(comparison, slug),
+                rules_table(target.rules, slug),
+                *([] if variants is None else [variants]),
+                *([] if differences is None else [differences]),
+            ),
+        )
+    ]
+    if "acc" in target.curves:
+        parts.append(_curve_part(target, slug, info))
+    if target.calibrations:
+        parts.append(
+            Part(
+                "Calibration",
+                tables=(calibration_table(target.calibrations, comparison, slug),),
+                drawings=(draw_reliability(target.calibrations, target.base, slug),),
+            )
+        )
+    return Section(target.base, tuple(parts), headline(target))
+
+
+def _curve_part(target: Target, slug: str, info: StudyInfo) -> Part:
+    drawings = [
+        drawing
+        for axis in AXES
+        for curves in target.curves.values()
+        if (drawing := draw_curves(curves, axis, slug)) is not None
+    ]
+    found = target.savings.found
+    savings = (savings_table(found, target.base, slug),) if found else ()
+    if target.savings.reason is None:
+        lead = describe_savings(headline_savings(found))
+    else:
+        lead = [f"What equal accuracy needs is not known: {target.savings.reason}."]
+    points = curve_table(target.curves["acc"], target.curves.get("log_loss"), info, slug)
+    return Part(
+        "Data efficiency",
+        lead=tuple(lead),
+        tables=savings,
+        drawings=tuple(drawings),
+        folded=(points,),
+    )
+
+
+def _study_section(findings: Findings, price: float | None) -> Section:
+    comparisons = [target.comparison for target in findings.targets]
+    tables = [overview_table(comparisons)] if comparisons else []
+    tables += [run_cost_table(comparisons, price), study_cost_table(findings.study, price)]
+    if findings.sources:
+        tables.append(sources_table(findings.sources))
+    return Section("The study", (Part(tables=tuple(tables)),))
+
+
+def _with_cause(run: AbsentRun) -> str:
+    cause = f": {run.cause}" if run.cause else ""
+    return f"{run.describe()}{cause}" + (f" (log: {run.log})" if run.log else "")

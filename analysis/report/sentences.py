@@ -1,0 +1,186 @@
+"""Plain sentences on what a study found: which methods can be told apart, what a port recovers and saves."""
+
+from collections.abc import Sequence
+
+from analysis.stats.aggregate import Comparison, Summary
+from analysis.stats.bootstrap import LEVEL, Bootstrap, Interval
+from analysis.stats.findings import Target
+from analysis.stats.lift_intervals import comparable_pairs, lift_interval
+from analysis.stats.result_table import Cell
+from analysis.stats.savings import Ratio, Saving
+from analysis.tables.columns import format_amount, format_percent, format_percent_range, format_points
+
+_SAVED = {"size": "data", "train_flops": "computation", "wall_s": "training time"}
+_NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def describe_difference(first: Summary, second: Summary, bootstrap: Bootstrap) -> str:
+    """One plain sentence: which of two methods is more accurate, or that they cannot be told apart."""
+    interval = bootstrap.difference(first.cell, second.cell)
+    seeds = len(bootstrap.shared_seeds(first.cell, second.cell))
+    return state_difference(*distinct_names(first.cell, second.cell), interval, seeds)
+
+
+def state_difference(first: str, second: str, interval: Interval, num_seeds: int) -> str:
+    """What the interval of `first` minus `second` says."""
+    assert interval.value is not None
+    at = f" at {count_seeds(num_seeds)}" if num_seeds else ""  # nothing is drawn in the base
+    numbers = f"difference {format_points(interval.value)} points, {state_interval(interval)}"
+    if not interval.excludes_zero:
+        return capitalised(f"{first} and {second} are not distinguishable{at} ({numbers}).")
+    verb = "is more accurate than" if interval.value > 0 else "is less accurate than"
+    return capitalised(f"{first} {verb} {second}{at} ({numbers}).")
+
+
+def state_interval(interval: Interval) -> str:
+    """`95 % interval −1.2 to +0.4`, in points."""
+    assert interval.low is not None
+    assert interval.high is not None
+    return f"{100 * LEVEL:.0f} % interval {format_points(interval.low)} to {format_points(interval.high)}"
+
+
+def describe_methods(comparison: Comparison, bootstrap: Bootstrap) -> list[str]:
+    """A sentence for every two methods, each by its first variant."""
+    first_lines = {line.cell.method: line for line in reversed(comparison.main)}
+    return [
+        describe_difference(first, second, bootstrap)
+        for first, second in comparable_pairs(comparison, bootstrap)
+        if first is first_lines[first.cell.method] and second is first_lines[second.cell.method]
+    ]
+
+
+def compare_methods(target: Target) -> tuple[str, ...]:
+    """Sentences on which methods of a target can be told apart; none without predictions."""
+    return () if target.bootstrap is None else tuple(describe_methods(target.comparison, target.bootstrap))
+
+
+def headline(target: Target) -> str:
+    """One sentence: the lift that the target's port recovers, or why there is none."""
+    port, comparison = target.port, target.comparison
+    lift = None if port is None else lift_interval(port, comparison, target.bootstrap)
+    return describe_port(comparison, port, lift)
+
+
+def describe_port(comparison: Comparison, port: Summary | None, lift: Interval | None) -> str:
+    """One sentence: the lift that the port recovers, with interval and seeds, or why there is none."""
+    base, floor, ceiling = comparison.base, comparison.floor, comparison.ceiling
+    if port is None:
+        return f"{base}: no port on this base has results."
+    if port.lift.value is None:
+        return f"{base}: recovered lift is undefined ({port.lift.reason})."
+    assert floor is not None
+    assert ceiling is not None
+    return (
+        f"On {base}, {comparison.name(port)} recovers {format_percent(port.lift)} of the per-task LoRA's "
+        f"lift ({count_seeds(port.acc.n)}{state_lift_interval(lift)}): accuracy {floor.acc.mean:.3f} frozen, "
+        f"{port.acc.mean:.3f} ported, {ceiling.acc.mean:.3f} with a LoRA for each task."
+    )
+
+
+def state_lift_interval(lift: Interval | None) -> str:
+    """`, 95 % interval 92 to 104 %`, or nothing where there is none."""
+    if lift is None or lift.low is None:
+        return ""
+    return f", {100 * LEVEL:.0f} % interval {format_percent_range(lift)}"
+
+
+def describe_savings(savings: Sequence[Saving]) -> list[str]:
+    """A sentence for every variant: what it needs for an accuracy, against the per-task LoRA.
+
+    `savings` hold every variant at one share of the LoRA's lift.
+    """
+    sentences = []
+    for variant in dict.fromkeys(saving.variant for saving in savings):
+        own = [saving for saving in savings if saving.variant == variant]
+        known = [saving for saving in own if saving.ratio.value is not None]
+        level = f"{100 * own[0].share:.0f} % of the per-task LoRA's lift (acc_norm {own[0].accuracy:.3f})"
+        name = f"{variant.label} {variant.settings}"
+        if not known:
+            reason = own[0].ratio.interval.reason
+            sentences.append(f"{name} reaches {level}; what it saves is not known: {reason}.")
+            continue
+        parts = [f"{state_times(saving.ratio)} {_SAVED[saving.axis]}{_compared(saving)}" for saving in known]
+        sentences.append(f"{name} reaches {level} with {join_words(parts)}.")
+    return sentences
+
+
+def state_times(ratio: Ratio) -> str:
+    """`2.1 times less`, `at least 3 times less`, `1.4 times more`: a method's need against the LoRA's."""
+    assert ratio.value is not None
+    if 0.995 < ratio.value < 1.005:
+        return "as much"
+    less = ratio.value >= 1
+    bound = {"\u2265": "at least ", "\u2264": "at most ", "": ""}[ratio.bound]
+    if not less:
+        bound = {"at least ": "at most ", "at most ": "at least "}.get(bound, bound)
+    return (
+        f"{bound}{format_amount(ratio.value if less else 1 / ratio.value)} times {'less' if less else 'more'}"
+    )
+
+
+def distinct_names(first: Cell, second: Cell) -> tuple[str, str]:
+    """Names for two cells, with modules and rank only where the method alone does not tell them apart."""
+    if first.method != second.method:
+        return with_article(first), with_article(second)
+    return (
+        f"{first.variant.label} {first.variant.settings}",
+        f"{second.variant.label} {second.variant.settings}",
+    )
+
+
+def with_article(cell: Cell) -> str:
+    """`the per-task LoRA`, `PorTAL`."""
+    named = ("base", "lora", "hypernet")
+    return f"the {cell.variant.label}" if cell.method in named else cell.variant.label
+
+
+def join_words(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def count_seeds(number: int) -> str:
+    """`one seed`, `three seeds`."""
+    word = _NUMBER_WORDS[number] if number < len(_NUMBER_WORDS) else str(number)
+    return f"{word} seed{'' if number == 1 else 's'}"
+
+
+def _compared(saving: Saving) -> str:
+    """What is compared, and the interval of the ratio, turned over as the ratio is."""
+    assert saving.needed is not None
+    facts = []
+    if saving.axis == "size":
+        facts.append(
+            f"{format_amount(saving.needed)} rows a task instead of {format_amount(saving.lora_needs)}"
+        )
+    interval = state_times_interval(saving.ratio)
+    if interval:
+        facts.append(interval)
+    return f" ({'; '.join(facts)})" if facts else ""
+
+
+def state_times_interval(ratio: Ratio) -> str:
+    """`95 % interval 1.5 to 2.2 times less`; one limit where the other is a bound, nothing without any."""
+    low, high = ratio.interval.low, ratio.interval.high
+    if low is None or high is None or ratio.value is None:
+        return ""
+    level = f"{100 * LEVEL:.0f} %"
+    if ratio.missed > (1 - LEVEL) / 2 or low <= 0:
+        return f"not reached in {100 * ratio.missed:.0f} % of draws, which leaves the interval open"
+    if ratio.bound:
+        limit = low if ratio.bound == "\u2265" else high
+        return f"{level} limit: {'at least' if limit == low else 'at most'} {format_amount(limit)} times"
+    if ratio.low_bound or ratio.high_bound:
+        sides = [f"at most {format_amount(low)}" if ratio.low_bound else format_amount(low)]
+        sides.append(f"at least {format_amount(high)}" if ratio.high_bound else format_amount(high))
+        return f"{level} interval of the ratio {' to '.join(sides)}"
+    if (low >= 1) == (high >= 1):
+        less, more = (low, high) if low >= 1 else (1 / high, 1 / low)
+        word = "less" if low >= 1 else "more"
+        return f"{level} interval {format_amount(less)} to {format_amount(more)} times {word}"
+    return f"{level} interval {format_amount(1 / low)} times more to {format_amount(high)} times less"
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital letter first."""
+    return text[0].upper() + text[1:]

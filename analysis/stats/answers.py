@@ -1,0 +1,157 @@
+"""`TaskAnswers`: what every run answered to one task's reported rows, read from the prediction table.
+
+Shapes: N rows of a task, C clusters of rows, M rows of the whole table, K choices of all its rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.stats.epoch_selection import REPORTED_SPLIT
+from analysis.stats.result_table import Run
+from portal.results import UNITS
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One run's answers to N rows.
+
+    A choice's probability is the softmax over the row's choices of their log-likelihoods, not normalised by
+    length. Ties go to the first choice.
+    """
+
+    correct: np.ndarray  # (N,) whether the gold choice has the highest log-likelihood per length: acc_norm
+    likeliest_correct: np.ndarray  # (N,) whether it has the highest probability: acc
+    confidence: np.ndarray  # (N,) the highest probability
+    nll: np.ndarray  # (N,) minus the log of the gold choice's probability, nats
+    brier: np.ndarray  # (N,) squared error of the probabilities, summed over choices: 0 to 2
+
+    def rows(self, start: int, stop: int) -> "Answers":
+        return Answers(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class TaskAnswers:
+    """One task's reported rows, grouped in clusters of near-duplicates, and each run's answers to them."""
+
+    clusters: np.ndarray  # (N,) 0 .. C - 1
+    answers: Mapping[str, Answers]  # by run key
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(C,) rows of every cluster."""
+        return np.bincount(self.clusters).astype(np.float64)
+
+    def sum_by_cluster(self, values: np.ndarray) -> np.ndarray:
+        """(C,) sums of (N,) values."""
+        return np.bincount(self.clusters, weights=values, minlength=int(self.clusters.max()) + 1)
+
+
+def gather_answers(
+    predictions: pa.Table, runs: Mapping[str, Run], epochs: Mapping[str, Mapping[str, int]]
+) -> dict[str, TaskAnswers]:
+    """Answers by task to the test rows of `runs` at the chosen `epochs` (run key -> task -> epoch).
+
+    Raises ValueError when two runs were scored on unlike examples, or one of them has no predictions.
+    """
+    rows = _chosen_rows(predictions, runs, epochs)
+    answers = _judge(rows, {key: run.acc_norm_unit for key, run in runs.items()})
+    starts = _starts(rows)
+    gathered = {}
+    for task in sorted({task for chosen in epochs.values() for task in chosen}):
+        keys = sorted(key for key in runs if task in epochs[key])
+        of_task = {}
+        first: pa.Table | None = None
+        for key in keys:
+            if (key, task) not in starts:
+                raise ValueError(f"run {key}: no predictions of task {task!r} in predictions.parquet")
+            start, stop = starts[key, task]
+            part = rows.slice(start, stop - start)
+            first = part if first is None else first
+            if not part["example"].equals(first["example"]):
+                raise ValueError(f"task {task!r}: runs {keys[0]} and {key} were scored on unlike examples")
+            of_task[key] = answers.rows(start, stop)
+        assert first is not None
+        clusters = np.unique(first["cluster"].to_numpy(zero_copy_only=False), return_inverse=True)[1]
+        gathered[task] = TaskAnswers(clusters, of_task)
+    return gathered
+
+
+def _chosen_rows(
+    predictions: pa.Table, runs: Mapping[str, Run], epochs: Mapping[str, Mapping[str, int]]
+) -> pa.Table:
+    """Rows of the reported split at the chosen epochs, sorted by run, task and example."""
+    wanted = pc.and_(
+        pc.is_in(predictions["run"], value_set=pa.array(sorted(runs), pa.string())),
+        pc.equal(predictions["split"], REPORTED_SPLIT),
+    )
+    rows = predictions.filter(wanted).combine_chunks()
+    keys, run_M = _codes(rows["run"])
+    tasks, task_M = _codes(rows["task"])
+    chosen = np.array([[epochs[key].get(task, -1) for task in tasks] for key in keys]).reshape(
+        len(keys), len(tasks)
+    )
+    rows = rows.filter(pa.array(chosen[run_M, task_M] == rows["epoch"].to_numpy()))
+    order = [(column, "ascending") for column in ("run", "task", "example")]
+    return rows.take(pc.sort_indices(rows, sort_keys=order)).combine_chunks()
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """The distinct texts, and (M,) which of them each row has."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def _starts(rows: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
+    """Where the rows of every (run, task) begin and end."""
+    if rows.num_rows == 0:
+        return {}
+    keys, run_M = _codes(rows["run"])
+    tasks, task_M = _codes(rows["task"])
+    changes = np.flatnonzero((np.diff(run_M) != 0) | (np.diff(task_M) != 0)) + 1
+    bounds = [0, *changes.tolist(), rows.num_rows]
+    return {(keys[run_M[start]], tasks[task_M[start]]): (start, stop) for start, stop in pairwise(bounds)}
+
+
+def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
+    """The answers in all rows; `units` name what acc_norm divides by, by run key."""
+    unknown = set(units.values()) - set(UNITS)
+    if unknown:
+        raise ValueError(f"acc_norm unit {min(unknown)!r}: known are {', '.join(UNITS)}")
+    if rows.num_rows == 0:
+        return Answers(*(np.zeros(0) for _ in fields(Answers)))
+    scores_column = rows["scores"].combine_chunks()
+    score_K = scores_column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    count_M = pc.list_value_length(scores_column).to_numpy(zero_copy_only=False)
+    start_M = np.concatenate(([0], np.cumsum(count_M)[:-1]))
+    gold_M = rows["gold"].to_numpy()
+    keys, run_M = _codes(rows["run"])
+    correct_M = np.zeros(rows.num_rows, dtype=bool)
+    for unit in sorted(set(units.values())):
+        lengths = rows[UNITS[unit]].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        right_M = _first_highest(score_K / lengths, start_M, count_M) == gold_M
+        of_unit = np.array([units[key] == unit for key in keys])
+        correct_M |= right_M & of_unit[run_M]
+    highest_M = np.maximum.reduceat(score_K, start_M)
+    weight_K = np.exp(score_K - np.repeat(highest_M, count_M))
+    total_M = np.add.reduceat(weight_K, start_M)
+    probability_K = weight_K / np.repeat(total_M, count_M)
+    gold_probability_M = probability_K[start_M + gold_M]
+    return Answers(
+        correct=correct_M,
+        likeliest_correct=_first_highest(score_K, start_M, count_M) == gold_M,
+        confidence=1 / total_M,
+        nll=highest_M + np.log(total_M) - score_K[start_M + gold_M],
+        brier=np.add.reduceat(probability_K**2, start_M) - 2 * gold_probability_M + 1,
+    )
+
+
+def _first_highest(value_K: np.ndarray, start_M: np.ndarray, count_M: np.ndarray) -> np.ndarray:
+    """(M,) the place of each row's highest value among its choices, the first of equals."""
+    highest_K = np.repeat(np.maximum.reduceat(value_K, start_M), count_M)
+    at_highest = np.flatnonzero(value_K == highest_K)
+    return at_highest[np.searchsorted(at_highest, start_M)] - start_M

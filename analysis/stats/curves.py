@@ -1,0 +1,135 @@
+"""Data-efficiency curves: accuracy and log-loss of a variant against rows a task, operations and time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import fsum
+
+from analysis.stats.aggregate import Comparison, Spread, Summary
+from analysis.stats.result_table import Cost, Variant
+
+METRICS = ("acc", "log_loss")
+AXES = ("size", "train_flops", "wall_s")
+"""Calibration rows a task, and the mean cost of a run of that size: floating-point operations, seconds."""
+MIN_SIZES = 3
+"""Fewer sizes than this are points, not a curve."""
+WINDOW = 3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One variant over ascending `sizes`, with the `costs` of a run of each.
+
+    `points` are raw means with seed std, `rolling` the smoothed means.
+    `star` is the first size whose rolling value is as good as the per-task LoRA's best rolling value.
+    """
+
+    variant: Variant
+    metric: str
+    sizes: tuple[int, ...]
+    points: tuple[Spread, ...]
+    rolling: tuple[float, ...]
+    star: int | None
+    costs: tuple[Cost, ...]
+
+    def along(self, axis: str) -> tuple[float, ...] | None:
+        """Where the points stand on one of AXES; None when a cost is unknown."""
+        if axis == "size":
+            return tuple(map(float, self.sizes))
+        costs = [getattr(cost, axis) for cost in self.costs]
+        known = [cost for cost in costs if cost is not None and cost > 0]
+        return tuple(known) if len(known) == len(costs) else None
+
+
+@dataclass(frozen=True)
+class CurveSet:
+    """The curves of one base and metric, the frozen base's value (null if unknown) and the LoRA's peak."""
+
+    base: str
+    metric: str
+    curves: tuple[Curve, ...]
+    floor: float | None
+    peak: float | None
+    ceiling: Variant | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Every size that any curve has, ascending."""
+        return tuple(sorted({size for curve in self.curves for size in curve.sizes}))
+
+    @property
+    def reference(self) -> Curve | None:
+        """The per-task LoRA's own curve."""
+        return next((curve for curve in self.curves if curve.variant == self.ceiling), None)
+
+    def on_axis(self, axis: str) -> "CurveSet | None":
+        """The curves that can be drawn along one of AXES; None without any."""
+        curves = tuple(curve for curve in self.curves if curve.along(axis) is not None)
+        return replace(self, curves=curves) if curves else None
+
+
+def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
+    """Curves of the variants with MIN_SIZES sizes or more, None without any.
+
+    The comparison is one made under rule `final`. The rolling mean is centred over WINDOW neighbouring sizes
+    and shorter at the ends.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r}: known are {', '.join(METRICS)}")
+    assert comparison.rule == "final", "curves are read at the final epoch"
+    by_variant: dict[Variant, list[Summary]] = {}
+    for summary in comparison.summaries:
+        if summary.cell.size is not None and _metric_of(summary, metric).mean is not None:
+            by_variant.setdefault(summary.cell.variant, []).append(summary)
+    smoothed = {
+        variant: rolling_mean([_metric_of(summary, metric).known for summary in summaries])
+        for variant, summaries in by_variant.items()
+        if len(summaries) >= MIN_SIZES
+    }
+    if not smoothed:
+        return None
+    ceiling = comparison.ceiling.cell.variant if comparison.ceiling is not None else None
+    peak = None
+    if ceiling is not None and ceiling in smoothed:
+        peak = max(smoothed[ceiling]) if metric == "acc" else min(smoothed[ceiling])
+    curves = tuple(
+        _curve(variant, metric, by_variant[variant], rolling, peak) for variant, rolling in smoothed.items()
+    )
+    floor = _metric_of(comparison.floor, metric).mean if comparison.floor is not None else None
+    return CurveSet(comparison.base, metric, curves, floor, peak, ceiling)
+
+
+def rolling_mean(values: Sequence[float], *, window: int = WINDOW) -> tuple[float, ...]:
+    """Centred mean over `window` neighbours; shorter at the ends, so no size is lost."""
+    reach = window // 2
+    spans = [values[max(0, place - reach) : place + reach + 1] for place in range(len(values))]
+    return tuple(fsum(span) / len(span) for span in spans)
+
+
+def first_reaching(
+    sizes: Sequence[int], values: Sequence[float], target: float, *, higher_is_better: bool
+) -> int | None:
+    """The first size whose value is at least as good as `target`."""
+    for size, value in zip(sizes, values, strict=True):
+        if (value >= target) if higher_is_better else (value <= target):
+            return size
+    return None
+
+
+def _curve(
+    variant: Variant,
+    metric: str,
+    summaries: Sequence[Summary],
+    rolling: tuple[float, ...],
+    peak: float | None,
+) -> Curve:
+    sizes = tuple(summary.cell.size for summary in summaries if summary.cell.size is not None)
+    star = None
+    if peak is not None:
+        star = first_reaching(sizes, rolling, peak, higher_is_better=metric == "acc")
+    points = tuple(_metric_of(summary, metric) for summary in summaries)
+    costs = tuple(summary.cost for summary in summaries)
+    return Curve(variant, metric, sizes, points, rolling, star, costs)
+
+
+def _metric_of(summary: Summary, metric: str) -> Spread:
+    return summary.acc if metric == "acc" else summary.log_loss

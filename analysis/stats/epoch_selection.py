@@ -1,0 +1,89 @@
+"""Which epoch of a run is reported: selection rules, applied to scores that are already in the table."""
+
+from math import fsum
+
+from analysis.stats.result_table import Run, Score
+
+RULES = ("best_on_validation", "final", "paper", "symmetric")
+RULE_TITLES = {
+    "best_on_validation": "best epoch on validation rows",
+    "final": "final epoch",
+    "paper": "best epoch on the reported rows (optimistic)",
+    "symmetric": "best epoch on validation rows, one epoch for all tasks, LoRA too",
+}
+PER_TASK_METHODS = ("lora", "cross_lora")
+"""Methods with one adapter a task: their epoch may be chosen task by task (METHOD, "Evaluation")."""
+REPORTED_SPLIT = "test"
+SELECTION_SPLIT = "validation"
+
+
+class SelectionError(ValueError):
+    """The rule cannot choose: the message says what is missing."""
+
+
+def select_epochs(run: Run, rule: str, *, split: str = REPORTED_SPLIT) -> dict[str, int]:
+    """The reported epoch of every task of `run`.
+
+    `final`: the last one. Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
+    on the validation split, or for `paper` on `split` itself. The choice is by task mean for methods that
+    train all tasks together and by task for those that do not; `symmetric` always goes by task mean. Epoch 0
+    (no training) is a candidate only where nothing else was scored.
+
+    Raises SelectionError when rows are missing.
+    """
+    if rule not in RULES:
+        raise ValueError(f"selection rule {rule!r}: known are {', '.join(RULES)}")
+    reported = run.scores.get(split, {})
+    candidates = _candidates(reported, run.tasks, split)
+    if rule == "final":
+        return {task: epochs[-1] for task, epochs in candidates.items()}
+    if all(len(epochs) == 1 for epochs in candidates.values()):
+        return {task: epochs[0] for task, epochs in candidates.items()}
+    judged_split = split if rule == "paper" else SELECTION_SPLIT
+    judged = run.scores.get(judged_split, {})
+    if run.cell.method in PER_TASK_METHODS and rule != "symmetric":
+        return {task: _best_epoch(judged, (task,), epochs) for task, epochs in candidates.items()}
+    shared = sorted(set.intersection(*(set(epochs) for epochs in candidates.values())))
+    epoch = _best_epoch(judged, tuple(candidates), shared)
+    return dict.fromkeys(candidates, epoch)
+
+
+def can_select(run: Run, rule: str) -> bool:
+    """Whether `select_epochs` has the rows it needs."""
+    try:
+        select_epochs(run, rule)
+    except SelectionError:
+        return False
+    return True
+
+
+def selected_scores(run: Run, rule: str, *, split: str = REPORTED_SPLIT) -> dict[str, Score]:
+    """The reported score of every task of `run` under `rule`."""
+    return {
+        task: run.scores[split][epoch][task] for task, epoch in select_epochs(run, rule, split=split).items()
+    }
+
+
+def _candidates(
+    reported: dict[int, dict[str, Score]], tasks: tuple[str, ...], split: str
+) -> dict[str, list[int]]:
+    candidates = {}
+    for task in tasks:
+        epochs = sorted(epoch for epoch, scores in reported.items() if task in scores)
+        if not epochs:
+            raise SelectionError(f"no {split} rows of task {task!r}")
+        candidates[task] = [epoch for epoch in epochs if epoch > 0] or epochs
+    return candidates
+
+
+def _best_epoch(judged: dict[int, dict[str, Score]], tasks: tuple[str, ...], candidates: list[int]) -> int:
+    complete = [epoch for epoch in candidates if epoch in judged and set(tasks) <= set(judged[epoch])]
+    if not complete:
+        raise SelectionError(f"no {SELECTION_SPLIT} rows to choose an epoch on")
+    accuracy = {
+        epoch: fsum(judged[epoch][task].acc_norm for task in tasks) / len(tasks) for epoch in complete
+    }
+    log_loss = {
+        epoch: fsum(judged[epoch][task].log_loss for task in tasks) / len(tasks) for epoch in complete
+    }
+    return min(complete, key=lambda epoch: (-accuracy[epoch], log_loss[epoch], epoch))

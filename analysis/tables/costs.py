@@ -1,0 +1,101 @@
+"""What a study's training took: of one run of every main line, and of all runs together."""
+
+from collections.abc import Iterable, Sequence
+from math import fsum
+
+from analysis.stats.aggregate import Comparison
+from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER, Run, Study
+from analysis.tables.accuracy import name_of
+from analysis.tables.columns import AMOUNT, COUNT, SCIENTIFIC, SECONDS, WORD, Column, Kind
+from analysis.tables.table import Table
+
+MONEY = Kind(lambda value: f"{value:,.2f}" if value >= 1 else f"{value:.3g}")
+
+
+def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Table:
+    """Mean cost of one run of every main line; `price` is that of a device-hour, in the reader's currency."""
+    rows = tuple(
+        (
+            comparison.base,
+            name_of(line.cell),
+            line.cell.size,
+            line.cost.trained_params,
+            line.cost.train_tokens,
+            line.cost.train_flops,
+            line.cost.wall_s,
+            *_charges(line.cost.device_hours, price),
+        )
+        for comparison in comparisons
+        for line in comparison.main
+        if line.cell.method != "base"
+    )
+    columns = (
+        Column("base", WORD),
+        Column("method", WORD),
+        Column("size", COUNT),
+        Column("trained parameters", COUNT),
+        Column("training tokens", COUNT),
+        Column("training FLOPs", SCIENTIFIC),
+        Column("training s", SECONDS),
+        *_charge_columns(price),
+    )
+    return Table("Cost of one run (mean over seeds)", "cost", columns, rows)
+
+
+def study_cost_table(study: Study, price: float | None) -> Table:
+    """Cost of all runs of every method, and of the study."""
+    by_key = {run.key: run for run in study.runs if run.cell.method != "base"}
+    methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)
+    rows = [
+        _total(
+            METHOD_LABELS.get(method, method),
+            [run for run in by_key.values() if run.cell.method == method],
+            price,
+        )
+        for method in methods
+    ]
+    rows.append(_total("all", list(by_key.values()), price))
+    columns = (
+        Column("method", WORD),
+        Column("runs", COUNT),
+        Column("training tokens", COUNT),
+        Column("training FLOPs", SCIENTIFIC),
+        Column("training s", SECONDS),
+        *_charge_columns(price),
+    )
+    title = "Cost of the study (runs with results; their training, not their scoring)"
+    return Table(title, "study-cost", columns, tuple(rows), footer=1)
+
+
+def _charge_columns(price: float | None) -> tuple[Column, ...]:
+    hours = Column("device-hours", AMOUNT)
+    return (hours,) if price is None else (hours, Column(f"price at {price:g} a device-hour", MONEY))
+
+
+def _charges(hours: float | None, price: float | None) -> tuple[float | None, ...]:
+    """The values of `_charge_columns`."""
+    if price is None:
+        return (hours,)
+    return hours, None if hours is None else hours * price
+
+
+def _total(name: str, runs: Sequence[Run], price: float | None) -> tuple[object, ...]:
+    tokens = _sum(run.cost.train_tokens for run in runs)
+    return (
+        name,
+        len(runs),
+        None if tokens is None else round(tokens),
+        _sum(run.cost.train_flops for run in runs),
+        _sum(run.cost.wall_s for run in runs),
+        *_charges(_sum(run.cost.device_hours for run in runs), price),
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) if known else None
+
+
+def _method_order(method: str) -> tuple[int, str]:
+    place = METHOD_ORDER.index(method) if method in METHOD_ORDER else -1
+    return place, method

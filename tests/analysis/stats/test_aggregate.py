@@ -1,0 +1,201 @@
+"""Lift, retention and spread: the published numbers as fixtures, and what must not change them."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.stats.aggregate import (
+    Comparison,
+    Summary,
+    compare,
+    recovered_lift,
+    retention,
+    spread,
+    summarise_sources,
+)
+from analysis.stats.published import PUBLISHED
+from analysis.stats.result_table import Variant, gather_runs
+from tests.analysis.conftest import StudyBuilder, row, to_table
+
+
+def published_rows() -> list[dict]:
+    """Result rows of two tasks and three seeds with METHOD's published means and sample stds."""
+    rows = []
+    for base, published in PUBLISHED.items():
+        for method, accuracy in published.accuracy.items():
+            mean, std = accuracy.known, accuracy.std or 0.0
+            for seed, offset in [(None, 0.0)] if method == "base" else [(0, -std), (1, 0.0), (2, std)]:
+                for task, shift in (("easy", 0.1), ("hard", -0.1)):
+                    rows.append(
+                        row(
+                            run=f"{base} {method} {seed}", base=base, method=method, seed=seed, task=task,
+                            size=None if method == "base" else 2000, acc_norm=mean + offset + shift,
+                            epoch=0 if method == "base" else 5,
+                        )
+                    )  # fmt: skip
+    return rows
+
+
+def line(comparison: Comparison, method: str) -> Summary:
+    found = comparison.find(method)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("base", "method", "lift_percent"),
+    [
+        ("qwen3-4b", "hypernet", 94.2),
+        ("qwen3-8b", "cross_lora", 14.1),
+        ("qwen3-8b", "hypernet", 92.2),
+        ("qwen3-8b", "portal", 97.7),
+        ("gemma-3-4b", "portal", 94.0),
+    ],
+)
+def test_the_published_scores_give_the_published_lifts(base: str, method: str, lift_percent: float) -> None:
+    comparison = compare(gather_runs(to_table(published_rows())), base)
+    lift = line(comparison, method).lift.value
+    assert lift is not None
+    assert round(100 * lift, 1) == lift_percent
+
+
+@pytest.mark.parametrize(("method", "percent"), [("cross_lora", 86.2), ("portal", 99.6)])
+def test_the_published_scores_give_the_published_retention(method: str, percent: float) -> None:
+    comparison = compare(gather_runs(to_table(published_rows())), "qwen3-8b")
+    kept = line(comparison, method).retention.value
+    assert kept is not None
+    assert round(100 * kept, 1) == percent
+
+
+def test_mean_and_sample_std_are_over_seeds_of_the_task_mean() -> None:
+    acc = line(compare(gather_runs(to_table(published_rows())), "qwen3-8b"), "portal").acc
+    assert acc.known == pytest.approx(0.792)
+    assert acc.std == pytest.approx(0.004)
+    assert acc.n == 3
+
+
+def test_one_seed_has_no_std() -> None:
+    assert spread([0.5]).std is None
+
+
+def test_lift_is_undefined_with_a_reason_when_the_lora_does_not_rise() -> None:
+    lift = recovered_lift(0.7, 0.6, 0.6)
+    assert lift.value is None
+    assert "does not rise" in (lift.reason or "")
+
+
+@pytest.mark.parametrize(("accuracy", "base", "lora"), [(None, 0.5, 0.6), (0.5, None, 0.6), (0.5, 0.4, None)])
+def test_lift_is_undefined_with_a_reason_when_a_number_is_missing(
+    accuracy: float | None, base: float | None, lora: float | None
+) -> None:
+    lift = recovered_lift(accuracy, base, lora)
+    assert lift.value is None
+    assert lift.reason
+
+
+def test_retention_is_undefined_without_a_lora() -> None:
+    assert retention(0.5, None).value is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(len(published_rows()))))
+def test_the_order_of_rows_changes_nothing(order: list[int]) -> None:
+    rows = published_rows()
+    straight = gather_runs(to_table(rows))
+    shuffled = gather_runs(to_table([rows[place] for place in order]))
+    for base in PUBLISHED:
+        assert compare(straight, base) == compare(shuffled, base)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(3)), st.permutations(("easy", "hard")))
+def test_renaming_seeds_and_tasks_changes_no_mean(seeds: list[int], tasks: list[str]) -> None:
+    rows = published_rows()
+    names = dict(zip(("easy", "hard"), tasks, strict=True))
+    renamed = [
+        row(
+            **{
+                **line,
+                "task": names[line["task"]],
+                "seed": None if line["seed"] is None else seeds[line["seed"]],
+            }
+        )
+        for line in [{key: value for key, value in line.items() if key != "eval_set"} for line in rows]
+    ]
+    for base in PUBLISHED:
+        before, after = (
+            compare(gather_runs(to_table(rows)), base),
+            compare(gather_runs(to_table(renamed)), base),
+        )
+        for old, new in zip(before.main, after.main, strict=True):
+            assert math.isclose(old.acc.known, new.acc.known, rel_tol=1e-12)
+            assert old.acc.std == pytest.approx(new.acc.std)
+            assert old.lift.value == pytest.approx(new.lift.value)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            f"{base} {method} {seed}"
+            for base, published in PUBLISHED.items()
+            for method in ("hypernet", "portal")
+            if method in published.accuracy
+            for seed in "012"
+        ]
+    )
+)
+def test_adding_a_missing_run_changes_only_its_own_line(key: str) -> None:
+    rows = published_rows()
+    without = gather_runs(to_table([line for line in rows if line["run"] != key]))
+    complete = gather_runs(to_table(rows))
+    base, method, _ = key.split()
+    for other in PUBLISHED:
+        before = {s.cell: s for s in compare(without, other).summaries}
+        after = {s.cell: s for s in compare(complete, other).summaries}
+        changed = {cell for cell in after if cell not in before or before[cell] != after[cell]}
+        assert {(cell.base, cell.method) for cell in changed} == (
+            {(base, method)} if other == base else set()
+        )
+
+
+def test_lift_is_undefined_when_the_base_was_scored_on_other_tasks() -> None:
+    rows = [
+        line for line in published_rows() if line["run"] != "gemma-3-4b base None" or line["task"] == "easy"
+    ]
+    port = line(compare(gather_runs(to_table(rows)), "gemma-3-4b"), "portal")
+    assert port.lift.value is None
+    assert "other tasks" in (port.lift.reason or "")
+
+
+def test_unlike_evaluation_sets_are_refused() -> None:
+    rows = [row(run="a"), row(run="b", eval_set="f" * 64)]
+    with pytest.raises(ValueError, match="another evaluation set"):
+        gather_runs(to_table(rows))
+
+
+def test_of_two_runs_in_one_place_the_one_with_more_epochs_counts() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    long = builder.add("lora", seed=0, size=8, rates=(0.5, 0.6, 0.7))
+    short = builder.add("lora", seed=0, size=8, rates=(0.9,))
+    study = gather_runs(builder.results_table())
+    assert [run.key for run in study.runs] == [long]
+    assert study.duplicates == (short,)
+
+
+def test_source_runs_stand_apart_from_the_comparison() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    builder.add("source", base="small", seed=0, size=8, rates=(0.5, 0.6))
+    builder.add("base", base="small", rates=(0.4,))
+    study = gather_runs(builder.results_table())
+    assert [summary.cell.method for summary in compare(study, "small").summaries] == ["base"]
+    assert [summary.cell.base for summary in summarise_sources(study)] == ["small"]
+
+
+def test_a_method_under_its_plain_name_comes_before_its_variants() -> None:
+    names = ["anchor", "lora", "zz"]
+    variants = [Variant("lora", name, "q,v", 8, None) for name in names]
+
+    assert [variant.name for variant in sorted(variants, key=Variant.sort_key)] == ["lora", "anchor", "zz"]

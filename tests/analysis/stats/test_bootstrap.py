@@ -1,0 +1,192 @@
+"""The bootstrap recovers known differences, covers them, and respects pairs and clusters."""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from analysis.report.sentences import count_seeds, describe_methods
+from analysis.stats.aggregate import compare
+from analysis.stats.answers import Answers, TaskAnswers
+from analysis.stats.bootstrap import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
+from analysis.stats.calibration import draw_errors
+from analysis.stats.result_table import Cell, Cost, Run, Study, Variant, gather_runs
+from tests.analysis.conftest import StudyBuilder
+
+FIRST = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
+THIRD = Cell("big", Variant("hypernet", "hypernet", "q,v", 8, None), 8)
+SECOND = Cell("big", Variant("lora", "lora", "q,v", 8, None), 8)
+
+
+def answers_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskAnswers:
+    """Runs that answer so, three times in four sure of it."""
+    num_rows = len(next(iter(right.values())))
+    sure = np.full(num_rows, 0.75)
+    answers = {
+        key: Answers(values, values, sure, np.ones(num_rows), np.ones(num_rows))
+        for key, values in right.items()
+    }
+    return TaskAnswers(np.arange(num_rows) // cluster_size, answers)
+
+
+def chosen_of(members: dict[Cell, dict[int | None, str]]) -> Chosen:
+    runs = {
+        key: Run(key, cell, seed, Cost(None, None, None, None), "chars")
+        for cell, keys in members.items()
+        for seed, key in keys.items()
+    }
+    return Chosen(runs, {}, members)
+
+
+TWO = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}})
+
+
+def bootstrap_of(answers: dict[str, TaskAnswers], *, num_draws: int = 1000) -> Bootstrap:
+    return bootstrap_accuracy(TWO, answers, num_draws=num_draws)
+
+
+def bootstrap_cells(
+    study: Study, predictions: pa.Table, cells: list[Cell], *, rule: str, num_draws: int = 10_000
+) -> Bootstrap:
+    chosen = choose_runs(study, cells, rule)
+    return bootstrap_accuracy(chosen, chosen.answers(predictions), num_draws=num_draws)
+
+
+def test_intervals_cover_a_known_difference_at_about_their_level() -> None:
+    generator = np.random.default_rng(3)
+    covered = 0
+    for _ in range(200):
+        right = {"p": generator.random(300) < 0.6, "l": generator.random(300) < 0.7}
+        interval = bootstrap_of({"a": answers_of(right, 1)}, num_draws=400).difference(FIRST, SECOND)
+        assert interval.low is not None
+        assert interval.high is not None
+        covered += interval.low <= -0.1 <= interval.high
+    assert 0.89 <= covered / 200 <= 0.99
+
+
+def test_a_bootstrap_without_seed_noise_has_the_textbook_width() -> None:
+    right = {"p": np.arange(400) % 2 == 0, "l": np.zeros(400, dtype=bool)}
+    interval = bootstrap_of({"a": answers_of(right, 1)}, num_draws=10_000).estimate(FIRST)
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 400), rel=0.05)
+
+
+def test_whole_clusters_of_equal_answers_widen_the_interval() -> None:
+    right = {"p": np.repeat(np.arange(100) % 2 == 0, 4), "l": np.zeros(400, dtype=bool)}
+    alone = bootstrap_of({"a": answers_of(right, 1)}).estimate(FIRST)
+    grouped = bootstrap_of({"a": answers_of(right, 4)}).estimate(FIRST)
+    assert (grouped.high or 0) - (grouped.low or 0) > 1.5 * ((alone.high or 0) - (alone.low or 0))
+
+
+def test_two_methods_with_the_same_answers_differ_by_exactly_nothing() -> None:
+    right = np.random.default_rng(0).random(200) < 0.5
+    interval = bootstrap_of({"a": answers_of({"p": right, "l": right}, 2)}).difference(FIRST, SECOND)
+    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
+
+
+def test_the_same_seed_gives_the_same_draws() -> None:
+    outcomes = {"a": answers_of({"p": np.arange(50) < 20, "l": np.arange(50) < 30}, 1)}
+    first, second = bootstrap_of(outcomes), bootstrap_of(outcomes)
+    np.testing.assert_array_equal(first.draws["p"], second.draws["p"])
+
+
+def test_a_run_more_changes_no_other_interval(demo_builder: StudyBuilder) -> None:
+    table = demo_builder.results_table()
+    study = gather_runs(table)
+    cells = [line.cell for line in compare(study, "mini-gemma3").main]
+    some = [cell for cell in cells if cell.method != "hypernet"]
+    predictions = demo_builder.predictions_table()
+    full = bootstrap_cells(study, predictions, cells, rule="best_on_validation", num_draws=200)
+    part = bootstrap_cells(study, predictions, some, rule="best_on_validation", num_draws=200)
+    assert full.difference(some[1], some[2]) == part.difference(some[1], some[2])
+
+
+def test_points_equal_the_main_table(demo_builder: StudyBuilder) -> None:
+    study = gather_runs(demo_builder.results_table())
+    comparison = compare(study, "mini-qwen3-m")
+    cells = [line.cell for line in comparison.main]
+    bootstrap = bootstrap_cells(
+        study, demo_builder.predictions_table(), cells, rule=comparison.rule, num_draws=100
+    )
+    for line in comparison.main:
+        assert bootstrap.estimate(line.cell).value == pytest.approx(line.acc.mean, abs=1e-12)
+
+
+def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBuilder) -> None:
+    study = gather_runs(demo_builder.results_table())
+    comparison = compare(study, "mini-gemma3")
+    base, port, lora = (comparison.find(method) for method in ("base", "portal", "lora"))
+    assert base is not None
+    assert port is not None
+    assert lora is not None
+    cells = [base.cell, port.cell, lora.cell]
+    bootstrap = bootstrap_cells(study, demo_builder.predictions_table(), cells, rule=comparison.rule)
+    interval = bootstrap.lift(port.cell, base.cell, lora.cell)
+    assert interval.value == pytest.approx(port.lift.value)
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.value is not None
+    assert interval.low < interval.value < interval.high
+
+
+def test_lift_has_no_interval_when_the_lora_hardly_rises() -> None:
+    right = {"p": np.arange(100) < 50, "l": np.arange(100) < 51, "b": np.arange(100) < 50}
+    base = Cell("big", Variant("base", "base", None, None, None), None)
+    chosen = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}, base: {None: "b"}})
+    bootstrap = bootstrap_accuracy(chosen, {"a": answers_of(right, 1)}, num_draws=500)
+    interval = bootstrap.lift(FIRST, base, SECOND)
+    assert interval.value is None
+    assert interval.reason
+
+
+def test_sentences_say_what_can_and_cannot_be_told_apart() -> None:
+    builder = StudyBuilder()
+    builder.add("base", rates=(0.3,))
+    for seed in range(3):
+        builder.add("lora", seed=seed, size=8, rates=(0.7,))
+        builder.add("portal", seed=seed, size=8, rates=(0.7,))
+    study = gather_runs(builder.results_table())
+    comparison = compare(study, "big")
+    cells = [line.cell for line in comparison.main]
+    bootstrap = bootstrap_cells(study, builder.predictions_table(), cells, rule=comparison.rule)
+    sentences = describe_methods(comparison, bootstrap)
+    assert sentences[0].startswith("The per-task LoRA and PorTAL are not distinguishable at three seeds")
+    assert sentences[-1].startswith("PorTAL is more accurate than the frozen base at three seeds")
+
+
+def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) -> None:
+    study = gather_runs(demo_builder.results_table())
+    lines = compare(study, "mini-gemma3").main
+    predictions = demo_builder.predictions_table()
+    dropped = predictions.filter(pc.not_equal(predictions["example"], "0003"))
+    mixed = pa.concat_tables(
+        [
+            predictions.filter(pc.equal(predictions["run"], study.cells[lines[0].cell][0].key)),
+            dropped.filter(pc.not_equal(dropped["run"], study.cells[lines[0].cell][0].key)),
+        ]
+    )
+    with pytest.raises(ValueError, match="unlike examples"):
+        bootstrap_cells(study, mixed, [line.cell for line in lines], rule="final")
+
+
+def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() -> None:
+    generator = np.random.default_rng(0)
+    seeds = {cell: {seed: f"{cell.method}{seed}" for seed in range(3)} for cell in (FIRST, SECOND)}
+    chosen = chosen_of({**seeds, THIRD: {seed: f"h{seed}" for seed in range(3)}})
+    sizes = [1000] * 3 + [500] * 6 + [277, 56, 100, 638, 104]
+    answers = {
+        f"t{place}": answers_of({key: generator.random(size) < 0.7 for key in chosen.runs}, 1)
+        for place, size in enumerate(sizes)
+    }
+    started = time.process_time()
+    bootstrap_accuracy(chosen, answers)
+    draw_errors(chosen, answers)
+    assert sum(sizes) > 7000
+    assert time.process_time() - started < 10
+
+
+def test_seeds_are_counted_in_words() -> None:
+    assert (count_seeds(1), count_seeds(3), count_seeds(12)) == ("one seed", "three seeds", "12 seeds")

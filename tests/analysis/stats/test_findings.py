@@ -1,0 +1,132 @@
+"""A study's findings do not depend on the order or the names of what they are made of, and stay local."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis.report.sentences import compare_methods, headline
+from analysis.stats.findings import Findings, find
+from analysis.stats.study_info import StudyInfo
+from portal.results import PREDICTIONS, write_table
+from tests.analysis.conftest import StudyBuilder
+
+NOTHING = StudyInfo.from_dict({})
+SIZES = (8, 16, 32)
+
+
+def small_study() -> StudyBuilder:
+    builder = StudyBuilder(num_examples=12)
+    for base in ("big", "other"):
+        builder.add("base", base=base, rates=(0.3,))
+        for seed in range(2):
+            for place, size in enumerate(SIZES):
+                builder.add(
+                    "lora", base=base, seed=seed, size=size, rates=(0.4 + 0.1 * place, 0.45 + 0.1 * place)
+                )
+                builder.add("portal", base=base, seed=seed, size=size, rates=(0.5 + 0.1 * place, 0.5))
+    return builder
+
+
+BUILDER = small_study()
+KEYS = sorted({line["run"] for line in BUILDER.rows if line["base"] == "big" and line["method"] == "portal"})
+
+
+def findings_of(rows: list[dict], predictions: list[dict], folder: Path) -> Findings:
+    folder.mkdir(parents=True, exist_ok=True)
+    builder = replace(BUILDER, rows=rows, predictions=predictions)
+    write_table(builder.results_table(), folder / "results.parquet")
+    write_table(pa.Table.from_pylist(predictions, schema=PREDICTIONS), folder / "predictions.parquet")
+    return find(folder, NOTHING)
+
+
+def numbers(findings: Findings) -> list:
+    """Everything a report prints, in a form that can be compared."""
+    return [
+        (
+            target.base,
+            target.rules,
+            target.calibrations,
+            target.curves,
+            target.savings,
+            compare_methods(target),
+            headline(target),
+        )
+        for target in findings.targets
+    ]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+    return findings_of(BUILDER.rows, BUILDER.predictions, tmp_path_factory.mktemp("plain"))
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_rows_and_predictions_changes_nothing(
+    seed: int, plain: Findings, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(seed)
+    rows = [BUILDER.rows[place] for place in generator.permutation(len(BUILDER.rows))]
+    predictions = [BUILDER.predictions[place] for place in generator.permutation(len(BUILDER.predictions))]
+    assert numbers(findings_of(rows, predictions, tmp_path)) == numbers(plain)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seeds=st.permutations((0, 1)), tasks=st.permutations(("capital", "pronoun", "yes-no")))
+def test_renaming_seeds_and_tasks_changes_no_mean_and_no_saving(
+    seeds: list[int], tasks: list[str], plain: Findings, tmp_path: Path
+) -> None:
+    names = dict(zip(("capital", "pronoun", "yes-no"), tasks, strict=True))
+    rows = [
+        {
+            **line,
+            "task": names[line["task"]],
+            "seed": None if line["seed"] is None else seeds[line["seed"]],
+        }
+        for line in BUILDER.rows
+    ]
+    predictions = [{**line, "task": names[line["task"]]} for line in BUILDER.predictions]
+    renamed = findings_of(rows, predictions, tmp_path)
+    for before, after in zip(plain.targets, renamed.targets, strict=True):
+        for old, new in zip(before.comparison.main, after.comparison.main, strict=True):
+            assert new.acc.mean == pytest.approx(old.acc.mean)
+            assert new.acc.std == pytest.approx(old.acc.std)
+            assert new.lift.value == pytest.approx(old.lift.value)
+        for was, now in zip(before.calibrations, after.calibrations, strict=True):
+            assert now.ece.mean == pytest.approx(was.ece.mean)
+            assert now.nll.mean == pytest.approx(was.nll.mean)
+        for one, other in zip(before.savings.found, after.savings.found, strict=True):
+            assert other.ratio.value == pytest.approx(one.ratio.value)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(KEYS))
+def test_a_missing_run_changes_only_its_own_cells(key: str, plain: Findings, tmp_path: Path) -> None:
+    rows = [line for line in BUILDER.rows if line["run"] != key]
+    predictions = [line for line in BUILDER.predictions if line["run"] != key]
+    without = findings_of(rows, predictions, tmp_path)
+    size = next(line["size"] for line in BUILDER.rows if line["run"] == key)
+    for before, after in zip(without.targets, plain.targets, strict=True):
+        if before.base == "other":
+            assert numbers(replace(without, targets=(before,))) == numbers(replace(plain, targets=(after,)))
+            continue
+        for rule in before.rules:
+            lines = zip(before.rules[rule].summaries, after.rules[rule].summaries, strict=True)
+            changed = {new.cell for old, new in lines if old != new}
+            assert {(cell.method, cell.size) for cell in changed} == {("portal", size)}
+        assert before.bootstrap is not None
+        assert after.bootstrap is not None
+        for metric in ("acc", "log_loss"):
+            curves = {curve.variant: curve for curve in after.curves[metric].curves}
+            for curve in before.curves[metric].curves:
+                assert (curve == curves[curve.variant]) == (curve.variant.method != "portal")
+        kept = [each for each in after.calibrations if each.cell.method != "portal"]
+        assert [each for each in before.calibrations if each.cell.method != "portal"] == kept
+        untouched = [line.cell for line in after.comparison.main if line.cell.method != "portal"]
+        for cell in untouched:
+            assert before.bootstrap.estimate(cell) == after.bootstrap.estimate(cell)
