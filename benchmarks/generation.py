@@ -7,9 +7,9 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 
 from benchmarks.comparison import Comparison
 from benchmarks.measure import ratio, take_turns
+from portal.bases.sites import find_layer_path, find_sites, group_sites
 from portal.config import AdapterConfig, HypernetConfig
 from portal.hypernet import Converter, CoreDecoder, init_latents
-from portal.sites import find_layer_path, find_sites, group_sites
 
 TASKS = 14
 QWEN3_8B = Qwen3Config(

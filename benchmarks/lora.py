@@ -8,11 +8,11 @@ from benchmarks.measure import ratio, take_turns
 from benchmarks.peft_adapter import PeftAdapter
 from benchmarks.runs import make_run
 from benchmarks.sample import as_table, draw, task_names
-from portal.bases import Base, load_base
+from portal.bases.base import Base, load_base
 from portal.config import MODULES, AdapterConfig
-from portal.lora_learner import LoraLearner
-from portal.pack import Pack
-from portal.rows import RowTable
+from portal.data.token_rows import RowTable
+from portal.learners.lora import LoraLearner
+from portal.training.pack import Pack
 
 BATCH = 4
 SEEDS = 3

@@ -13,11 +13,11 @@ import numpy as np
 from benchmarks.measure import peak_bytes
 from benchmarks.runs import make_run
 from benchmarks.sample import as_table, draw
-from portal.bases import load_base
-from portal.lora_learner import LoraLearner
-from portal.memory import footprint
-from portal.pack import Pack
-from portal.score import score_rows
+from portal.bases.base import load_base
+from portal.evaluate.loglikelihood import score_rows
+from portal.learners.lora import LoraLearner
+from portal.training.pack import Pack
+from sweeps.planning.memory import footprint
 
 SIZES = (1, 2, 4, 8, 16, 32)
 BASES = ("mini-qwen3-m", "smollm2-135m")

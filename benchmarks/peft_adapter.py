@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
-from portal.bases import Base
+from portal.bases.base import Base
 from portal.config import AdapterConfig
-from portal.peft_learner import IGNORED, labelled_batch
-from portal.rows import Row
+from portal.data.token_rows import Row
+from portal.learners.peft import IGNORED, labelled_batch
 
 
 class PeftAdapter:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from portal.bases import Base
+from portal.bases.base import Base
 from portal.config import (
     AdapterConfig,
     BaseRef,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from portallib.data import ChoiceDataset, ChoiceExample
 
-from portal.bases import Base
-from portal.rows import RowTable, encode_example
-from portal.suites import open_suite
+from portal.bases.base import Base
+from portal.data.suite import open_suite
+from portal.data.token_rows import RowTable, encode_example
 from portal.tasks.example import SPLITS, Example
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data"

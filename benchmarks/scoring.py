@@ -14,9 +14,9 @@ from portallib.evaluation import PortalBase, PortalEvaluator
 from benchmarks.comparison import Comparison
 from benchmarks.measure import ratio, take_turns
 from benchmarks.sample import MAX_PROMPT, draw, task_names
-from portal.bases import Base, load_base
-from portal.rows import encode_example
-from portal.score import Scored, score_rows
+from portal.bases.base import Base, load_base
+from portal.data.token_rows import encode_example
+from portal.evaluate.loglikelihood import Scored, score_rows
 from portal.tasks.example import Example
 
 ROWS_PER_TASK = 6

@@ -11,10 +11,10 @@ from benchmarks.comparison import Comparison
 from benchmarks.measure import REPEATS, Ratio, ratio
 from benchmarks.runs import make_run
 from benchmarks.sample import as_dataset, as_table, draw, task_names
-from portal.bases import Base, load_base
-from portal.hypernet_learner import HypernetLearner
-from portal.pack import Pack
+from portal.bases.base import Base, load_base
+from portal.learners.hypernet import HypernetLearner
 from portal.tasks.example import Example
+from portal.training.pack import Pack
 
 BATCH = 4
 

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from portal.bases.sites import SiteGroup
 from portal.config import AdapterConfig, HypernetConfig
-from portal.sites import SiteGroup
-from portal.upload import upload
+from portal.device import to_device
 
 Factors = dict[SiteGroup, tuple[Tensor, Tensor]]
 """Per site group, for S adapter slots: A (S, L, r, d_in) and B (S, L, d_out, r), without alpha / r."""
@@ -102,7 +102,7 @@ class Converter(nn.Module):
         for group in self.groups:
             whole = len(group.layers) == h_TLH.shape[1]
             a_TLRC, b_TLCR = core.heads(
-                group.module, h_TLH if whole else h_TLH.index_select(1, upload(group.layers, h_TLH.device))
+                group.module, h_TLH if whole else h_TLH.index_select(1, to_device(group.layers, h_TLH.device))
             )
             a_TLRI = a_TLRC @ self.input[group.input]
             b_TLOR = self.output[group.output] @ b_TLCR

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from portal.folder import Folder, write_bytes_atomic
+from portal.storage.atomic import write_bytes_atomic
+from portal.storage.paths import Folder
 
 SCHEMA_VERSION = 4
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"

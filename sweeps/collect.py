@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from portal.config import RunConfig
-from portal.folder import Folder
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
+from portal.storage.paths import Folder
 from sweeps.lease import has_live_driver
 from sweeps.roster import Roster
 from sweeps.store import Store

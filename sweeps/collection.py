@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from portal.bases.registry import weights_note
 from portal.config import RunConfig
-from portal.folder import Folder, files_below, local_place, only_one, write_json_atomic
-from portal.known_bases import weights_note
+from portal.storage.atomic import only_one, write_json_atomic
+from portal.storage.paths import Folder, files_below, local_place
 from sweeps.collect import collect
 from sweeps.roster import Roster, record_roster
 from sweeps.store import Store, check_writable

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from portal.checkpoint import KEEP
 from portal.config import RunConfig
-from portal.memory import count_params
+from portal.storage.checkpoint import KEEP
+from sweeps.planning.memory import count_params
 from sweeps.work import Work
 
 _FP32 = 4

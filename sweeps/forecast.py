@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from portal.config import TRANSFERS, Activations, RunConfig
-from portal.devices import ATTAINED, Device
-from portal.forward_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
-from portal.learner import FLOPS_PER_PARAM_TOKEN
-from portal.length_groups import bucket_length
-from portal.memory import Footprint, base_bytes, decoder_shape, footprint
-from portal.score import MAX_TOKENS
-from portal.team import Division
+from portal.evaluate.loglikelihood import MAX_TOKENS
+from portal.forward.length_buckets import bucket_length
+from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
+from portal.learners.base import FLOPS_PER_PARAM_TOKEN
+from portal.training.worker_group import Division
+from sweeps.planning.devices import ATTAINED, Device
+from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint
 from sweeps.study_file import WorkersPerPack
 from sweeps.work import Work
 

@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Collection
 
-from portal.base_files import hub_weights_digest
-from portal.bases import Base, load_base
+from portal.bases.base import Base, load_base
+from portal.bases.files import hub_weights_digest
 from portal.config import BaseRef
-from portal.folder import cache_folder, only_one, write_bytes_atomic
+from portal.storage.atomic import only_one, write_bytes_atomic
+from portal.storage.paths import cache_folder
 from sweeps.lease import boot_id
 from sweeps.store import Store
 

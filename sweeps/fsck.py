@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from portal.base_files import hub_weights_digest, locate
-from portal.checkpoint import check_checkpoints
+from portal.bases.files import hub_weights_digest, locate
 from portal.config import BaseRef
-from portal.folder import Folder, file_sha256, files_below, matching
+from portal.data.token_cache import check_cache
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
-from portal.row_cache import check_cache
+from portal.storage.checkpoint import check_checkpoints
+from portal.storage.paths import Folder, file_sha256, files_below, matching
 from sweeps.store import DONE, Store, pack_key
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from portal.folder import Folder, remove_folder
+from portal.storage.atomic import remove_folder
+from portal.storage.paths import Folder
 from sweeps.lease import acquire
 from sweeps.store import Store
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from portal.folder import Folder, open_folder, remove_folder
-from portal.team import Team
+from portal.storage.atomic import remove_folder
+from portal.storage.paths import Folder, open_folder
+from portal.training.worker_group import Team
 from sweeps.lane_job import LaneJob, Start
 from sweeps.lane_log import lane_log
 from sweeps.lease import read_holder

@@ -11,15 +11,15 @@ from dataclasses import replace
 from rich.console import Console
 
 from portal.config import nearest
-from portal.devices import Device, find_device
-from portal.folder import Folder, local_place
-from portal.row_cache import count_truncated
+from portal.data.token_cache import count_truncated
+from portal.storage.paths import Folder, local_place
 from sweeps.lane_job import LaneJob, PackJob
 from sweeps.lane_log import lane_log
 from sweeps.lanes import EXECUTORS, Executor, Layout, choose_executor, lay_out, run_lanes
 from sweeps.lease import acquire, read_holder
 from sweeps.outcome import Outcome, outcome_of
 from sweeps.plan import Plan, PlannedPack, plan_study
+from sweeps.planning.devices import Device, find_device
 from sweeps.prepare import prepare_rows
 from sweeps.progress import ProgressLine
 from sweeps.ray_session import RaySession, ray_session, termination_interrupts

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from portal.artifact import CONFIG, WEIGHTS
-from portal.bases import Base, outline_base
+from portal.artifacts.artifact import CONFIG, WEIGHTS
+from portal.bases.base import Base, outline_base
 from portal.config import TRANSFERS, BaseRef, RunConfig
-from portal.folder import Folder, fetched, local_place, open_folder
-from portal.hypernet_learner import artifact_subfolder
-from portal.learner import Learner
-from portal.learners import build_learner
-from portal.lora_transfer import TrainedLoras, transfer_loras
-from portal.row_cache import read_cache
-from portal.rows import RowTable
-from portal.team import Team
+from portal.data.token_cache import read_cache
+from portal.data.token_rows import RowTable
+from portal.learners.base import Learner
+from portal.learners.factory import build_learner
+from portal.learners.hypernet import artifact_subfolder
+from portal.learners.transfer import TrainedLoras, transfer_loras
+from portal.storage.paths import Folder, fetched, local_place, open_folder
+from portal.training.worker_group import Team
 from sweeps.frozen_bases import FrozenBases
 from sweeps.lane_job import LaneJob
 from sweeps.store import Store

@@ -18,8 +18,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from portal.folder import Folder, create_exclusive, matching, only_one, write_json_atomic, write_note
-from portal.object_path import ObjectPath
+from portal.storage.atomic import create_exclusive, only_one, write_json_atomic, write_note
+from portal.storage.object_store import ObjectPath
+from portal.storage.paths import Folder, matching
 
 _log = logging.getLogger(__name__)
 BEAT_S = 1.0

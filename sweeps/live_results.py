@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from portal.folder import Folder, matching
 from portal.results import RESULTS, RESULTS_FILE, read_table
+from portal.storage.paths import Folder, matching
 from sweeps.store import Store
 
 

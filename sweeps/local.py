@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from portal.config import Activations, RunConfig
-from portal.suites import Suite
+from portal.data.suite import Suite
 from sweeps.lane_job import LaneJob, PackJob
 from sweeps.lane_log import lane_log
 from sweeps.lease import acquire

@@ -5,9 +5,9 @@ import math
 import os
 import time
 
-from portal.learner import Learner
-from portal.pack import Pack
-from portal.team import Team
+from portal.learners.base import Learner
+from portal.training.pack import Pack
+from portal.training.worker_group import Team
 from sweeps.lane_job import LaneJob, PackJob
 from sweeps.learner_builder import load_rows
 from sweeps.lease import Fence

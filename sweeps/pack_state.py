@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
-from portal.checkpoint import load_latest, save_checkpoint
-from portal.folder import Folder, new_folder, remove_folder, remove_leftovers
-from portal.learner import Learner
-from portal.pack import Evaluation
+from portal.learners.base import Learner
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
+from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
+from portal.storage.checkpoint import load_latest, save_checkpoint
+from portal.storage.paths import Folder
+from portal.training.pack import Evaluation
 from sweeps.store import RUN, Store
 
 

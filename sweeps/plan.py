@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
-from portal.bases import base_sites, check_precision, load_tokenizer
+from portal.bases.base import base_sites, check_precision, load_tokenizer
+from portal.bases.sites import check_rank
 from portal.config import TRANSFERS, RunConfig
-from portal.devices import Device
-from portal.folder import Folder
-from portal.lora_transfer import check_transfer
-from portal.sites import check_rank
-from portal.suites import Suite
+from portal.data.suite import Suite
+from portal.learners.transfer import check_transfer
+from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS
 from sweeps.disk import checkpoint_bytes, kept_bytes
 from sweeps.forecast import (
@@ -29,6 +28,7 @@ from sweeps.forecast import (
     peak_memory,
 )
 from sweeps.packing import group_packs
+from sweeps.planning.devices import Device
 from sweeps.schedule import Schedule, Task, earliest_finish, play
 from sweeps.store import Store, check_writable
 from sweeps.study import Study, stage_of

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from portal.bases import base_config, load_tokenizer, tokenizer_digest
-from portal.folder import Folder
-from portal.row_cache import CACHE_FORMAT, SHARD_ROWS, cached_extent, check_cache, write_cache
-from portal.rows import ROW_SCHEMA, encode_example, rows_to_table
-from portal.suites import Suite, split_manifest
+from portal.bases.base import base_config, load_tokenizer, tokenizer_digest
+from portal.data.suite import Suite, split_manifest
+from portal.data.token_cache import CACHE_FORMAT, SHARD_ROWS, cached_extent, check_cache, write_cache
+from portal.data.token_rows import ROW_SCHEMA, encode_example, rows_to_table
+from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example
 
 RAY_DATA_ROWS = 20_000

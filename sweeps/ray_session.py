@@ -14,8 +14,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from portal.devices import Device, find_device, local_hardware, smallest_gpu
-from portal.folder import Folder, local_place
+from portal.storage.paths import Folder, local_place
+from sweeps.planning.devices import Device, find_device, local_hardware, smallest_gpu
 from sweeps.quiet import streams_to
 
 RAY_ENVIRONMENT = {

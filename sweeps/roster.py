@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from portal.config import RunConfig
-from portal.folder import Folder, matching, write_json_atomic, write_note
+from portal.storage.atomic import write_json_atomic, write_note
+from portal.storage.paths import Folder, matching
 from sweeps.store import Store
 from sweeps.study_file import WorkersPerPack
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
-from portal.folder import Folder
+from portal.storage.paths import Folder
 from sweeps.teller import END, FAILED, POLL_S, TELL, read_record, record_path
 from sweeps.trackers import Tracker, find_tracker
 

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from portal.adapter_scores import score_adapter
-from portal.bases import Base, load_base
+from portal.bases.base import Base, load_base
 from portal.config import BaseRef
-from portal.rows import Row, rows_to_table, table_to_rows
-from portal.score import Summary
+from portal.data.token_rows import Row, rows_to_table, table_to_rows
+from portal.evaluate.loglikelihood import Summary
+from portal.evaluate.peft_adapter import score_adapter
 from sweeps.lanes import WORKER_CPUS
 
 

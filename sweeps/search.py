@@ -24,7 +24,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 from rich.console import Console
 
-from portal.folder import write_bytes_atomic
+from portal.storage.atomic import write_bytes_atomic
 from sweeps.lanes import Executor
 from sweeps.launch import run_study
 from sweeps.lease import acquire

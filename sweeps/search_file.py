@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from portal.config import AdapterConfig, Frozen, HypernetConfig, TrainConfig, explain, nearest
-from portal.yaml_file import read_yaml
+from portal.storage.strict_yaml import read_yaml
 from sweeps.study_file import PARTS, StudyFile, check_names, kind_of, needed_label
 
 Scalar = bool | int | float | str

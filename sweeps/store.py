@@ -20,19 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from portal.config import BaseRef, RunConfig
-from portal.folder import (
-    Folder,
+from portal.storage.atomic import (
     create_exclusive,
-    file_sha256,
-    files_below,
-    local_place,
-    matching,
     remove_folder,
     write_bytes_atomic,
     write_json_atomic,
     write_note,
 )
-from portal.object_path import ObjectPath
+from portal.storage.object_store import ObjectPath
+from portal.storage.paths import Folder, file_sha256, files_below, local_place, matching
 from sweeps.provenance import provenance
 
 LISTING_S = 10.0

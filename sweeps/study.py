@@ -25,10 +25,10 @@ from portal.config import (
     nearest,
     paper_hidden,
 )
+from portal.data.suite import Suite, examples_hash, open_suite
 from portal.recipes import RECIPES, Recipe
-from portal.suites import Suite, examples_hash, open_suite
+from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
-from portal.yaml_file import read_yaml
 from sweeps.roster import Roster
 from sweeps.study_file import (
     MethodSettings,
@@ -111,7 +111,7 @@ def _with_own_task_files(settings: StudyFile, folder: Path) -> StudyFile:
 
 def expand(settings: StudyFile) -> Study:
     """The runs of a study; reads the suite's examples and the bases' digests."""
-    from portal.base_files import resolve
+    from portal.bases.files import resolve
 
     settings = with_variants(settings)
     check_names(settings)

@@ -17,7 +17,8 @@ from math import fsum
 from typing import Any
 
 from portal.config import RunConfig
-from portal.folder import Folder, local_place, open_folder, write_json_atomic
+from portal.storage.atomic import write_json_atomic
+from portal.storage.paths import Folder, local_place, open_folder
 from sweeps.lease import LeaseLost, read_holder
 from sweeps.live_results import evaluated_parts, live_rows
 from sweeps.roster import Roster, read_roster

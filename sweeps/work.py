@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from portal.bases import base_sites
-from portal.batches import num_batches
+from portal.bases.base import base_sites
 from portal.config import RunConfig
-from portal.suites import Suite
+from portal.data.sampling import num_batches
+from portal.data.suite import Suite
 from portal.tasks.example import SPLITS
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards

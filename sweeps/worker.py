@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from portal.folder import open_folder
-from portal.out_of_memory import is_out_of_memory, release_memory
-from portal.team import Team
+from portal.device import is_out_of_memory, release_memory
+from portal.storage.paths import open_folder
+from portal.training.worker_group import Team
 from sweeps.lane_job import LaneJob, PackJob
 from sweeps.learner_builder import BASES, build_learners, held_bases
 from sweeps.lease import Fence

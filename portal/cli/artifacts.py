@@ -19,7 +19,7 @@ def list_artifacts(location: str) -> dict[str, str]:
 
 def find_artifact(location: str, *, base: str | None = None) -> str:
     """The one artifact of `list_artifacts`, or the one of `base`; ValueError when the choice is open."""
-    from portal.hypernet_learner import artifact_subfolder
+    from portal.learners.hypernet import artifact_subfolder
 
     found = list_artifacts(location)
     if base is not None and artifact_subfolder(base) in found:

@@ -16,8 +16,8 @@ from portal.cli.options import (
 from portal.cli.output import comma_list, print_table, validated
 
 if TYPE_CHECKING:
-    from portal.sites import Site
-    from portal.suites import Suite
+    from portal.bases.sites import Site
+    from portal.data.suite import Suite
 
 PAPER_BASES = ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b")
 _GEOMETRY = {
@@ -49,9 +49,9 @@ def params(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count parameters: the shared core, and the converter that a port refits, for each base."""
+    from portal.bases.sites import check_rank, group_sites
     from portal.config import MODULES, AdapterConfig, HypernetConfig, paper_hidden
     from portal.hypernet import converter_num_params, core_num_params
-    from portal.sites import check_rank, group_sites
 
     names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
     adapter = validated(AdapterConfig, {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)})
@@ -80,7 +80,7 @@ def bases(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the bases with short names; any other is named by its hub id or its folder."""
-    from portal.known_bases import KNOWN
+    from portal.bases.registry import KNOWN
 
     if as_json:
         fields = ("location", "revision", "licence", "about")
@@ -109,7 +109,7 @@ def tasks(
     ] = False,
 ) -> None:
     """List the tasks of a suite with their numbers of rows, and what is doubtful in them."""
-    from portal.suites import split_manifest
+    from portal.data.suite import split_manifest
     from portal.tasks.example import SPLITS
 
     check_at_least_one(max_prompt=max_prompt)
@@ -172,8 +172,8 @@ def _tokenised(
     suite: "Suite", tasks: tuple[str, ...], base: str, max_prompt: int
 ) -> dict[str, dict[str, int]]:
     """For each task: how many rows the base's tokenizer merges with an answer, and how many are cut."""
-    from portal.bases import load_tokenizer
-    from portal.rows import MisalignedError, encode_example
+    from portal.bases.base import load_tokenizer
+    from portal.data.token_rows import MisalignedError, encode_example
     from portal.tasks.example import SPLITS
 
     tokenizer = load_tokenizer(base)
@@ -193,8 +193,8 @@ def _tokenised(
 
 def known_sites(name: str) -> "tuple[Site, ...]":
     """The adaptable sites of a base: from the published geometry where known, else from the base's config."""
-    from portal.bases import base_sites
-    from portal.sites import Site
+    from portal.bases.base import base_sites
+    from portal.bases.sites import Site
 
     if name not in _GEOMETRY:
         return base_sites(name)

@@ -123,8 +123,8 @@ def _check_ray_token() -> Iterator[Finding]:
 
 
 def _check_embedded_bases() -> Iterator[Finding]:
-    from portal.base_files import folder_digest
-    from portal.known_bases import KNOWN
+    from portal.bases.files import folder_digest
+    from portal.bases.registry import KNOWN
 
     for name, known in KNOWN.items():
         if known.availability() == "embedded":

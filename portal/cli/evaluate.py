@@ -26,11 +26,11 @@ from portal.cli.output import comma_list, print_table, warn
 _SHOWN_TASKS = 6  # more make lines too long
 
 if TYPE_CHECKING:
-    from portal.artifact import Artifact
-    from portal.bases import Base
+    from portal.artifacts.artifact import Artifact
+    from portal.bases.base import Base
     from portal.config import BaseRef
-    from portal.rows import Row
-    from portal.score import Summary
+    from portal.data.token_rows import Row
+    from portal.evaluate.loglikelihood import Summary
     from portal.tasks.example import Example
 
 
@@ -58,13 +58,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a base on multiple-choice tasks, alone or with an adapter."""
-    from portal.adapter_scores import find_adapters, score_adapter
-    from portal.artifact import load_artifact
-    from portal.base_files import resolve
-    from portal.bases import base_config, load_base, load_tokenizer
-    from portal.known_bases import weights_note
-    from portal.rows import extent_of
-    from portal.score import score_rows, summarise
+    from portal.artifacts.artifact import load_artifact
+    from portal.bases.base import base_config, load_base, load_tokenizer
+    from portal.bases.files import resolve
+    from portal.bases.registry import weights_note
+    from portal.data.token_rows import extent_of
+    from portal.evaluate.loglikelihood import score_rows, summarise
+    from portal.evaluate.peft_adapter import find_adapters, score_adapter
     from portal.tasks.example import SPLITS
 
     if artifact is not None and adapter is not None:
@@ -129,9 +129,9 @@ def _score_all(
 
     import torch
 
-    from portal.adapter_scores import score_adapter
-    from portal.bases import load_base
+    from portal.bases.base import load_base
     from portal.cli.studies import progress_console
+    from portal.evaluate.peft_adapter import score_adapter
 
     console = progress_console()
 
@@ -226,8 +226,8 @@ def _print_summaries(summaries: "dict[str, Summary]") -> None:
 def _rows(
     examples: "Sequence[Example]", split: str, tokenizer: Any, max_prompt: int, limit: int | None
 ) -> "tuple[Row, ...]":
-    from portal.batches import evaluation_rows
-    from portal.rows import encode_example
+    from portal.data.sampling import evaluation_rows
+    from portal.data.token_rows import encode_example
 
     rows = [encode_example(example, split, tokenizer, max_prompt=max_prompt) for example in examples]
     if not rows:
@@ -238,7 +238,7 @@ def _rows(
 
 def _check_belongs(source: "Artifact", base: "Base") -> None:
     """ValueError unless the artifact's converter was made for a base of these widths and these weights."""
-    from portal.sites import group_sites
+    from portal.bases.sites import group_sites
 
     config = source.config
     widths = [(g.module, g.d_in, g.d_out, g.layers) for g in group_sites(base.sites, config.adapter.modules)]
@@ -253,7 +253,7 @@ def _check_belongs(source: "Artifact", base: "Base") -> None:
 
 @contextmanager
 def _injected(base: "Base", source: "Artifact | None", task: str) -> Iterator[None]:
-    from portal.adapt import AdapterHooks, Segment
+    from portal.forward.adapter_hooks import AdapterHooks, Segment
 
     if source is None:
         yield

@@ -10,9 +10,9 @@ from portal.cli.artifacts import find_artifact
 from portal.cli.output import comma_list
 
 if TYPE_CHECKING:
-    from portal.artifact import Artifact
-    from portal.bases import Base
-    from portal.peft_export import Layout
+    from portal.artifacts.artifact import Artifact
+    from portal.artifacts.peft_adapter import Layout
+    from portal.bases.base import Base
 
 MERGED = "merged"
 
@@ -40,8 +40,8 @@ def export(
     private: Annotated[bool, typer.Option("--private", help="Make a new hub repository private.")] = False,
 ) -> None:
     """Write tasks' adapters in PEFT format; the base is loaded only to --check or to --merge."""
-    from portal.artifact import load_artifact
-    from portal.peft_export import export_task
+    from portal.artifacts.artifact import load_artifact
+    from portal.artifacts.peft_adapter import export_task
 
     source = load_artifact(find_artifact(artifact))
     tasks = _chosen(source, task, every)
@@ -94,14 +94,14 @@ def _layout(name: str) -> "Layout":
 
 def _base_of(source: "Artifact") -> "Base":
     """The artifact's base with the weights that it was made for."""
-    from portal.bases import load_base
+    from portal.bases.base import load_base
 
     config = source.config
     return load_base(config.base_model_name_or_path, revision=config.base_model_revision)
 
 
 def _check(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
-    from portal.peft_export import check_export
+    from portal.artifacts.peft_adapter import check_export
 
     difference = check_export(folder, base, source.factors((task,)), source.config.adapter.scaling)
     typer.echo(
@@ -110,7 +110,7 @@ def _check(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
 
 
 def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
-    from portal.peft_export import merge_task
+    from portal.artifacts.peft_adapter import merge_task
 
     merged = folder / MERGED
     difference = merge_task(base, source.factors((task,)), source.config.adapter.scaling, merged)

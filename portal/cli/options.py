@@ -8,7 +8,7 @@ from portal.cli.output import comma_list
 
 if TYPE_CHECKING:
     from portal.config import Activations, Precision
-    from portal.suites import Suite
+    from portal.data.suite import Suite
 
 TasksOption = Annotated[
     str | None,
@@ -44,7 +44,7 @@ MaxPromptOption = Annotated[
 
 def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tuple[Suite, tuple[str, ...]]":
     """The suite and the tasks in it that the three options name; ValueError for an unknown one."""
-    from portal.suites import open_suite
+    from portal.data.suite import open_suite
 
     names = None if tasks is None else comma_list(tasks, what="task")
     return open_suite(suite, names, data=data)
@@ -52,7 +52,7 @@ def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tup
 
 def chosen_precision(name: str, device: str) -> "Precision":
     """`name` checked, also against the device and what is installed."""
-    from portal.bases import check_precision
+    from portal.bases.base import check_precision
     from portal.config import PRECISIONS, nearest
 
     if name not in PRECISIONS:

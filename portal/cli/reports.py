@@ -14,7 +14,7 @@ from portal.cli.output import warn
 
 if TYPE_CHECKING:
     from analysis.report.write import Source
-    from portal.folder import Folder
+    from portal.storage.paths import Folder
     from sweeps.roster import Roster
 
 
@@ -34,7 +34,7 @@ def report(
     every: Annotated[int, typer.Option(help="Seconds between looks with --watch.", min=1)] = 30,
 ) -> None:
     """Write tables, figures and one page from what is finished of a study; or of two, side by side."""
-    from portal.folder import open_folder
+    from portal.storage.paths import open_folder
 
     if len(folders) > 2:
         raise ValueError(f"a report is of one study or of two, not of {len(folders)}")
@@ -60,7 +60,7 @@ def report(
 
 def write_one(results: "Folder", out: Path) -> Path:
     """The report of freshly collected tables; the page's path."""
-    from portal.folder import fetched
+    from portal.storage.paths import fetched
 
     with fetched(results) as tables:
         return _write([_named(tables, results)], out, None)
@@ -84,7 +84,7 @@ def read_info(results: "Folder") -> dict[str, Any]:
 @contextmanager
 def _source(place: "Folder", study: str | None) -> Iterator["Source"]:
     """The tables of the study as it stands, until the block ends."""
-    from portal.folder import fetched
+    from portal.storage.paths import fetched
     from sweeps.collection import RESULTS_FOLDER, copy_tables
     from sweeps.roster import has_roster
 

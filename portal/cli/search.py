@@ -25,7 +25,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search a method's settings with Optuna and write the best as a study; the same command goes on."""
-    from portal.object_path import is_url
+    from portal.storage.object_store import is_url
     from sweeps.search import run_search
     from sweeps.search_file import SearchPlan
 

@@ -15,7 +15,7 @@ from portal.cli.output import print_table, warn
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from portal.folder import Folder
+    from portal.storage.paths import Folder
     from sweeps.outcome import Outcome
     from sweeps.study import Study
 
@@ -85,10 +85,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a study and print what is left to do and what that is predicted to take; nothing is trained."""
-    from portal.devices import find_device
     from sweeps.forecast import duration
     from sweeps.lanes import choose_executor, lay_out
     from sweeps.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
+    from sweeps.planning.devices import find_device
 
     whole = find_device(device)
     loaded = _load(study)
@@ -229,7 +229,7 @@ def _load(name: str) -> "Study":
 
 
 def find_folder(study: "Study", out: str | None) -> "Folder":
-    from portal.folder import open_folder
+    from portal.storage.paths import open_folder
 
     return open_folder(out or f"portal-{study.name}")
 

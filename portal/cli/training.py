@@ -25,7 +25,7 @@ from portal.cli.studies import progress_console
 
 if TYPE_CHECKING:
     from portal.config import Activations, Precision, RunConfig
-    from portal.suites import Suite
+    from portal.data.suite import Suite
 
 Examples = Annotated[int | None, typer.Option(help="Training rows a task, at most; else the recipe's.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the longest task; else the recipe's.")]
@@ -84,8 +84,8 @@ def port(
     activations: ActivationsOption = "keep",
 ) -> None:
     """Refit a fresh converter on another base, core and latents frozen; leaves OUT/artifact."""
-    from portal.artifact import WEIGHTS, load_artifact
-    from portal.folder import file_sha256
+    from portal.artifacts.artifact import WEIGHTS, load_artifact
+    from portal.storage.paths import file_sha256
 
     where = chosen_device(device)
     source = load_artifact(next(iter(list_artifacts(artifact).values())))
@@ -124,12 +124,12 @@ class _Request:
 
 def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, Suite]":
     """A run's whole, checked config (bases pinned, data hashed, rank inside every width) and its suite."""
-    from portal.base_files import resolve
-    from portal.bases import base_sites
+    from portal.bases.base import base_sites
+    from portal.bases.files import resolve
+    from portal.bases.sites import check_rank
     from portal.config import RunConfig
+    from portal.data.suite import examples_hash
     from portal.recipes import find_recipe
-    from portal.sites import check_rank
-    from portal.suites import examples_hash
     from sweeps.plan import count_rows
 
     recipe, method = find_recipe(request.recipe), parts["method"]
@@ -211,7 +211,7 @@ def _publish(artifact: Path, place: Path) -> None:
 
 def _print_scores(rows: list[dict[str, Any]]) -> None:
     """Test accuracy of the last epoch, the mean over tasks, for each base, and what its weights are."""
-    from portal.known_bases import weights_note
+    from portal.bases.registry import weights_note
 
     last = max(row["epoch"] for row in rows)
     table = []

@@ -54,7 +54,7 @@ def retry(
 @sweep.command()
 def cancel(folder: FolderName) -> None:
     """Stop the driver that works on DIR, wherever it runs; nothing finished is lost."""
-    from portal.folder import open_folder
+    from portal.storage.paths import open_folder
     from sweeps.lease import request_cancel
 
     holder = request_cancel(open_folder(folder))
@@ -69,7 +69,7 @@ def cancel(folder: FolderName) -> None:
 @sweep.command()
 def fsck(folder: FolderName, as_json: Json = False) -> None:
     """Check every digest in DIR and of the bases its runs were made with; exit 3 when something is wrong."""
-    from portal.folder import open_folder
+    from portal.storage.paths import open_folder
     from sweeps.fsck import check_folder
 
     faults, count = check_folder(open_folder(folder))
@@ -91,7 +91,7 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """List what DIR no longer needs: optimiser states of finished runs, leftovers of killed processes."""
-    from portal.folder import open_folder
+    from portal.storage.paths import open_folder
     from sweeps.garbage import delete_garbage, find_garbage
 
     place = open_folder(folder)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from portal.tasks.example import Example
-from portal.tasks.record import Record, column_of
+from portal.tasks.records import Record, column_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VALIDATION_SHARE, VALIDATION_ROWS = 0.1, 500

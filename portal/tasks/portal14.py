@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from portal.tasks.builder import Builder, Draft, Dropped, HubSource, clusters_by
-from portal.tasks.record import Record
+from portal.tasks.records import Record
 
 NO_YES = (" no", " yes")
 

@@ -22,9 +22,9 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from portal.config import Frozen, explain
+from portal.storage.strict_yaml import read_yaml
 from portal.tasks.builder import Builder, Draft, Dropped, HubSource, check_task_name, clusters_by
-from portal.tasks.record import Record, column_of, folder_records, hub_records, read_records
-from portal.yaml_file import read_yaml
+from portal.tasks.records import Record, column_of, folder_records, hub_records, read_records
 
 SUFFIXES = (".yaml", ".yml", ".jsonl")
 

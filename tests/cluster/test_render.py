@@ -3,7 +3,6 @@
 import copy
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,8 +11,9 @@ import yaml
 
 from cluster.render import KINDS, ClusterSettings, render
 from portal.cli import main
+from tests.support.shared import SHARED
 
-SCHEMAS = Path(__file__).parents[3] / "shared" / "data" / "kuberay"
+SCHEMAS = SHARED / "data" / "kuberay"
 needs_schemas = pytest.mark.skipif(
     not SCHEMAS.is_dir(), reason="no KubeRay schemas beside the checkout (../shared/data/kuberay)"
 )

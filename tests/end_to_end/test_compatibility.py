@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from portal.adapter_scores import check_adapter
-from portal.artifact import load_artifact
-from portal.bases import load_base
+from portal.artifacts.artifact import load_artifact
+from portal.artifacts.peft_adapter import export_task
+from portal.bases.base import load_base
+from portal.bases.registry import MINI_FOLDER
 from portal.cli import main
 from portal.config import RunConfig
-from portal.known_bases import MINI_FOLDER
-from portal.peft_export import export_task
+from portal.evaluate.peft_adapter import check_adapter
 from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.collect import collect, status
 from sweeps.fsck import check_folder

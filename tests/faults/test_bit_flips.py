@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from portal.base_files import locate
-from portal.bases import load_base
-from portal.checkpoint import check_checkpoints, load_latest, save_checkpoint
-from portal.row_cache import cached_extent, read_cache
-from tests.faults.counts import LONG
+from portal.bases.base import load_base
+from portal.bases.files import locate
+from portal.data.token_cache import cached_extent, read_cache
+from portal.storage.checkpoint import check_checkpoints, load_latest, save_checkpoint
+from tests.support.counts import LONG
 from tests.sweeps.conftest import Tables
 
 BASE = "mini-qwen3-xs"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from portal.checkpoint import check_checkpoints, load_latest, save_checkpoint
-from tests.faults.counts import LONG
+from portal.storage.checkpoint import check_checkpoints, load_latest, save_checkpoint
+from tests.support.counts import LONG
 
 KILLS = 100 * LONG
 

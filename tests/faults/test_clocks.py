@@ -9,7 +9,7 @@ import torch
 import cluster
 import portal
 import sweeps
-from portal.checkpoint import load_latest, save_checkpoint
+from portal.storage.checkpoint import load_latest, save_checkpoint
 
 WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "datetime.now", "datetime.today"}
 FILE_TIMES = {"st_mtime", "st_ctime", "st_atime", "getmtime", "getctime"}

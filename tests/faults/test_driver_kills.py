@@ -10,7 +10,7 @@ import pytest
 
 from sweeps.launch import run_study
 from sweeps.study import Study, load_study
-from tests.faults.counts import LONG
+from tests.support.counts import LONG
 from tests.sweeps.conftest import TINY, silent, tables_of
 
 KILLS = 25 * LONG

@@ -11,7 +11,7 @@ import pytest
 from portal.cli import main
 from sweeps.launch import run_study
 from sweeps.study import Study
-from tests.faults.counts import LONG
+from tests.support.counts import LONG
 from tests.sweeps.conftest import Tables, silent, tables_of
 
 STEP = 1_500_000 // LONG

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from sweeps.study import load_study
-from tests.faults.counts import LONG
+from tests.support.counts import LONG
 from tests.sweeps.conftest import TINY
 
 FILES = 2000 * LONG

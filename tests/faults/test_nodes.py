@@ -17,7 +17,7 @@ from sweeps.launch import run_study
 from sweeps.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from sweeps.store import Store
 from sweeps.study import Study, load_study
-from tests.faults.counts import LONG
+from tests.support.counts import LONG
 from tests.sweeps.conftest import TINY, silent, tables_of
 from tests.sweeps.test_launch import COMMAND, assert_same, wait_for
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portal.pack import Pack
+from portal.training.pack import Pack
 from sweeps.launch import run_study
 from sweeps.pack_state import PackState
 from sweeps.store import Store

@@ -8,19 +8,12 @@ import pytest
 import torch
 from hypothesis import settings
 
-from portal.bases import Base
+from portal.bases.base import Base
+from portal.bases.registry import KNOWN, KnownBase
 from portal.cli import main
-from portal.known_bases import KNOWN, KnownBase
 from portal.tasks.example import SPLITS
-from tests.portal.packs import make_pack, run_to_end
-from tests.portal.tiny import (
-    TASKS,
-    character_tokenizer,
-    make_base,
-    make_examples,
-    make_model,
-    make_run,
-)
+from tests.support.bases import TASKS, character_tokenizer, make_base, make_examples, make_model, make_run
+from tests.support.packs import make_pack, run_to_end
 
 settings.register_profile("busy machine", deadline=None, database=None)
 settings.load_profile("busy machine")

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from portal.config import METHODS, AdapterConfig, HypernetConfig, RunConfig, TrainConfig, explain, nearest
-from tests.portal.tiny import make_run
+from tests.support.bases import make_run
 
 CHANGES: dict[tuple[str | int, ...], Any] = {
     ("version",): 2,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from portal.known_bases import KNOWN
+from portal.bases.registry import KNOWN
+from tests.support.shared import ROWS
 
 BASES = ("smollm2-135m", "gemma-3-270m")
-ROWS = Path(__file__).parents[3] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from portal.bases import Base, load_base
-from portal.batches import evaluation_rows
+from portal.bases.base import Base, load_base
 from portal.cli.app import main
-from portal.rows import encode_example
-from portal.score import score_rows
-from portal.suites import load_suite
+from portal.data.sampling import evaluation_rows
+from portal.data.suite import load_suite
+from portal.data.token_rows import encode_example
+from portal.evaluate.loglikelihood import score_rows
 from sweeps.study import load_study
-from tests.real.conftest import BASES, ROWS
+from tests.real.conftest import BASES
+from tests.support.shared import ROWS
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

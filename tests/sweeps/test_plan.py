@@ -1,9 +1,9 @@
 import pytest
 
 from portal.cli import main
-from portal.devices import find_device
 from sweeps.lanes import WORTH_TRAIN_S, choose_executor
 from sweeps.plan import LANE_PACKS, plan_study
+from sweeps.planning.devices import find_device
 from sweeps.store import Store
 from sweeps.study import load_study
 from tests.sweeps.conftest import TINY

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from portal.known_bases import KNOWN
-from portal.row_cache import read_cache
-from portal.suites import load_suite, split_manifest
+from portal.bases.registry import KNOWN
+from portal.data.suite import load_suite, split_manifest
+from portal.data.token_cache import read_cache
 from sweeps.prepare import encode_by_ray, encode_table, example_tables, prepare_rows
 
 TASKS = ("counting", "fact_qa")

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from portal.cli import main
-from portal.devices import GPUS, find_device
+from sweeps.planning.devices import GPUS, find_device
 from sweeps.ray_session import RaySession, ray_session
 from tests.sweeps.conftest import TINY, silent
 

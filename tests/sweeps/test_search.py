@@ -7,9 +7,9 @@ import optuna
 import pytest
 
 from portal.cli import main
-from portal.learner import Learner
-from portal.pack import Pack
+from portal.learners.base import Learner
 from portal.results import RESULTS, read_table
+from portal.training.pack import Pack
 from sweeps.launch import run_study
 from sweeps.pack_state import PackState
 from sweeps.search import SearchOutcome, run_search

@@ -1,7 +1,7 @@
 import pytest
 
 from portal.config import TrainConfig
-from portal.yaml_file import read_yaml
+from portal.storage.strict_yaml import read_yaml
 from sweeps.study import STUDIES, expand, load_study, shipped_studies
 from sweeps.study_file import StudyFile
 from tests.sweeps.conftest import TINY

@@ -105,7 +105,7 @@ def test_the_executor_local_refuses_teams(study_path: Path, tmp_path: Path) -> N
 
 
 def test_a_worker_a_base_needs_less_memory_and_trains_the_same_runs(study_path: Path, tmp_path: Path) -> None:
-    from portal.devices import find_device
+    from sweeps.planning.devices import find_device
 
     study_path.write_text(JOINT)
     together = plan_study(load_study(study_path), tmp_path, device=find_device("b200"))

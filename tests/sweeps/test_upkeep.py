@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from portal.row_cache import read_cache
+from portal.data.token_cache import read_cache
 from sweeps.fsck import check_folder
 from sweeps.garbage import delete_garbage, find_garbage
 from sweeps.launch import run_study

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from portal.config import AdapterConfig
-from portal.yaml_file import read_yaml
+from portal.storage.strict_yaml import read_yaml
 from sweeps.study import STUDIES, Study, load_study, shipped_studies
 from sweeps.study_file import StudyFile, json_schema
 

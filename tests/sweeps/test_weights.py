@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from portal.base_files import folder_digest, hub_weights_digest
-from portal.bases import load_base
+from portal.bases.base import load_base
+from portal.bases.files import folder_digest, hub_weights_digest
+from portal.bases.registry import KNOWN, KnownBase
 from portal.config import BaseRef
-from portal.known_bases import KNOWN, KnownBase
 from sweeps import frozen_bases
 from sweeps.frozen_bases import FrozenBases
 from sweeps.store import Store
-from tests.portal.tiny import character_tokenizer, make_model
+from tests.support.bases import character_tokenizer, make_model
 
 COMMIT = "c" * 40
 REF = BaseRef(name="tiny-hub", revision=COMMIT)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from portal.pack import Pack
 from portal.results import RESULTS, read_table
+from portal.training.pack import Pack
 from sweeps.collect import collect, status
 from sweeps.lane_job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.launch import run_study

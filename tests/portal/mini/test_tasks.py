@@ -7,11 +7,11 @@ from statistics import mean
 import pytest
 from transformers import AutoTokenizer
 
+from portal.data.token_rows import encode_example
 from portal.mini import tasks
 from portal.mini.corpus import draw_documents
 from portal.mini.pretrain import BASES_DIR
 from portal.mini.tasks import MINI_TASKS, SIZES, mini_examples
-from portal.rows import encode_example
 from portal.tasks.example import SPLITS
 
 EXAMPLES_SHA256 = "5178ddd90b871f17a01446fdfe86892ad42899c227010177a8c2f68c22d57b22"

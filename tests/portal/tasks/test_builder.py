@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from portal.tasks.builder import Builder, Draft, carve, shuffle_choices
 from portal.tasks.example import Example
-from portal.tasks.record import Record
+from portal.tasks.records import Record
 
 
 def example(number: int, cluster: str, *, gold: int = 0) -> Example:

@@ -1,15 +1,15 @@
 """The fourteen builders on real rows of each (beside the checkout; skipped where they are not)."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from portal.suites import Suite, load_suite
+from portal.data.suite import Suite, load_suite
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.portal14 import BUILDERS
+from tests.support.shared import ROWS
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = ROWS
 needs_rows = pytest.mark.skipif(not DATA.is_dir(), reason="no real rows beside the checkout (../shared/data)")
 LABELS = {
     "rte": {" True", " False"},

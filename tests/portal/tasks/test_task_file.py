@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli.app import main
-from portal.suites import load_suite, open_suite
+from portal.data.suite import load_suite, open_suite
 from portal.tasks.example import SPLITS, Example
 from sweeps.study import load_study
 

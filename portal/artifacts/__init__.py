@@ -1,0 +1,1 @@
+"""What a run leaves: the portable artifact, PEFT adapters, their cards."""

@@ -1,0 +1,233 @@
+"""Known bases and any other: load frozen, find the adapted linears, report widths.
+
+Precision, stated once: a frozen base is bf16 on a GPU and fp32 on a CPU, or, on request and on a GPU only, in
+8 or 4 bits by bitsandbytes; adapters, latents, core, converters and losses are fp32 everywhere and are cast
+at the point of use.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers import logging as transformers_logging
+
+from portal.bases.files import BaseFiles, hub_error, locate
+from portal.bases.sites import Site, find_layer_path, find_sites
+from portal.config import Precision
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen language model in evaluation mode, its tokenizer, and where it can be adapted."""
+
+    name: str
+    revision: str
+    location: str  # hub id or folder, as written into artifacts
+    model: Any  # a transformers causal language model; its class is chosen by the checkpoint
+    tokenizer: PreTrainedTokenizerBase
+    layer_path: str
+    sites: tuple[Site, ...]
+
+    @property
+    def public_name(self) -> str:
+        """What artifacts call this base: the hub id, or the name where the weights are local."""
+        return self.name if Path(self.location).is_dir() else self.location
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; `meta` for a base without weights."""
+        return next(self.model.parameters()).device
+
+    @property
+    def text_config(self) -> PretrainedConfig:
+        return self.model.config.get_text_config()
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.model.get_submodule(self.layer_path))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of the decoder layers."""
+        return tuple(f"{self.layer_path}.{index}" for index in range(self.num_layers))
+
+    @cached_property
+    def num_decoder_params(self) -> int:
+        """Parameters of the decoder layers, without embeddings and head."""
+        return sum(p.numel() for p in self.model.get_submodule(self.layer_path).parameters())
+
+
+def base_config(name: str) -> PretrainedConfig:
+    """The transformers config of a base; no weights are read."""
+    files = locate(name)
+    try:
+        return AutoConfig.from_pretrained(files.location, revision=files.commit)
+    except (OSError, ValueError) as error:
+        raise hub_error("base", name, files.location, error) from None
+
+
+def load_base(
+    name: str,
+    *,
+    device: str = "cpu",
+    revision: str | None = None,
+    precision: Precision = "default",
+    verified: bool = False,
+) -> Base:
+    """The base, frozen, in evaluation mode, with sdpa attention.
+
+    `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
+    unreadable or incomplete weights (missing or unexpected tensors). `verified`: a local base's files have
+    been found to be those of `revision` already, and are not read for that again.
+    """
+    check_precision(precision, device)
+    files = locate(name)
+    trusted = revision is not None and (verified or not files.is_local)
+    found = revision if trusted and revision is not None else files.revision()
+    if revision is not None and found != revision:
+        raise ValueError(
+            f"base {name!r}: its files have digest {found[:12]}, the run was planned with {revision[:12]}"
+        )
+    files = replace(files, commit=None if files.is_local else found)
+    return _base(files, found, _load_model(files, torch.device(device), precision))
+
+
+def outline_base(name: str, *, revision: str) -> Base:
+    """The base without its weights, on the device `meta`: what it adapts and how large it is.
+
+    `revision` is taken on trust: who loads the weights checks it.
+    """
+    files = locate(name)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(base_config(name))
+    return _base(replace(files, commit=None if files.is_local else revision), revision, model)
+
+
+def _base(files: BaseFiles, revision: str, model: Any) -> Base:
+    layer_path = find_layer_path(model)
+    return Base(
+        name=files.name,
+        revision=revision,
+        location=files.location,
+        model=model,
+        tokenizer=load_tokenizer(files.name, revision=files.commit),
+        layer_path=layer_path,
+        sites=find_sites(model, layer_path),
+    )
+
+
+def base_sites(name: str) -> tuple[Site, ...]:
+    """The adaptable sites of a base from its config alone: the model is built without weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(base_config(name))
+    return find_sites(model, find_layer_path(model))
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The base's tokenizer, of the hub commit `revision` or else the pinned one.
+
+    ValueError when it cannot belong to the base: tokens beyond the base's vocabulary, another BOS, or none in
+    front where the tokenizer's settings or the family ask for one.
+    """
+    files = locate(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(files.location, revision=revision or files.commit)
+    except (OSError, ValueError) as error:
+        raise hub_error("base", name, files.location, error) from None
+    _check_tokenizer(name, tokenizer, base_config(name).get_text_config())
+    return tokenizer
+
+
+def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    added = set(tokenizer.get_added_vocab().values())  # a text-only Gemma's tokenizer has one for images, too
+    highest = max((index for index in tokenizer.get_vocab().values() if index not in added), default=None)
+    if highest is None:
+        raise ValueError(f"base {name!r}: it comes without a tokenizer, or with an empty one")
+    if highest >= config.vocab_size:
+        raise ValueError(
+            f"base {name!r}: its tokenizer has token {highest}, the model only {config.vocab_size}: "
+            "the tokenizer belongs to another base"
+        )
+    if None not in (tokenizer.bos_token_id, config.bos_token_id) and (
+        tokenizer.bos_token_id != config.bos_token_id
+    ):
+        raise ValueError(
+            f"base {name!r}: BOS is {tokenizer.bos_token_id} in its tokenizer and {config.bos_token_id} "
+            "in its config: the tokenizer belongs to another base"
+        )
+    wants_bos = "gemma" in config.model_type or getattr(tokenizer, "add_bos_token", False) is True
+    if wants_bos and tokenizer("x").input_ids[0] != tokenizer.bos_token_id:
+        raise ValueError(f"base {name!r}: its tokenizer does not put BOS first, which it needs")
+
+
+def tokenizer_digest(name: str) -> str:
+    """Hex sha256 of the tokenizer's definition: bases that tokenise alike share it."""
+    tokenizer = load_tokenizer(name)
+    definition = tokenizer.backend_tokenizer.to_str()
+    return hashlib.sha256(definition.encode()).hexdigest()
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """ValueError unless a base can be loaded on `device` in this precision, from what is installed here."""
+    if precision == "default":
+        return
+    if not device.startswith("cuda"):
+        raise ValueError(
+            f"precision {precision!r} needs a GPU, the device is {device!r}; leave it out on a CPU"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(
+            f"precision {precision!r} needs bitsandbytes: pip install 'portal-sweeps[quantised]'"
+        )
+
+
+def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
+    """What from_pretrained needs for a quantised base: weights are placed while they are read."""
+    if precision == "default":
+        return {}
+    config = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if precision == "8bit"
+        else BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _load_model(files: BaseFiles, device: torch.device, precision: Precision) -> Any:
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    transformers_logging.disable_progress_bar()
+    try:
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            files.location,
+            revision=files.commit,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are named, and refused, below
+            **_quantisation(precision, device),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise hub_error("base", files.name, files.location, error) from None
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if loading[kind]:
+            raise ValueError(
+                f"base {files.name!r}: weights do not fit the config, {kind}: {sorted(loading[kind])[:3]}"
+            )
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return (model if precision != "default" else model.to(device)).eval()

@@ -1,0 +1,147 @@
+"""`BaseFiles`: where a base's files are, and what identifies its weights."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.bases.gguf.conversion import converted, verify
+from portal.bases.registry import KNOWN
+from portal.config import BaseRef, Precision, nearest
+from portal.storage.paths import file_sha256
+
+_WEIGHT_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class BaseFiles:
+    """A folder, or a hub repository at `commit` (None: at its newest)."""
+
+    name: str
+    location: str
+    commit: str | None = None
+    gguf_sha256: str | None = None  # of the file that the folder was converted from
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.location).is_dir()
+
+    def revision(self) -> str:
+        """The commit of a hub base, the digest of a folder's files, or that of the GGUF file behind it.
+
+        A converted folder is verified first; ValueError when it is damaged, or when the hub must be asked and
+        does not answer.
+        """
+        if self.gguf_sha256 is not None:
+            verify(Path(self.location))
+            return self.gguf_sha256
+        if self.is_local:
+            return folder_digest(Path(self.location))
+        return self.commit or _hub_commit(self.location)
+
+
+def locate(name: str) -> BaseFiles:
+    """The files of a known name, a folder, a GGUF file (converted on first use), or a hub id.
+
+    Raises ValueError with the nearest known name when `name` is none of them.
+    """
+    if name in KNOWN:
+        known = KNOWN[name]
+        if known.package is not None:
+            path = known.package.path()
+            folder, digest = converted(path)
+            if digest != known.package.sha256:
+                raise ValueError(
+                    f"base {name!r}: {path} has sha256 {digest[:12]}, not {known.package.sha256[:12]}; "
+                    f"install it anew: {known.package.install}"
+                )
+            return BaseFiles(name, str(folder), gguf_sha256=digest)
+        if Path(known.location).is_absolute() and not Path(known.location).is_dir():
+            raise ValueError(
+                f"base {name!r} is embedded, but {known.location} is missing: install the package anew, or "
+                "rebuild it with `python -m portal.mini.pretrain`"
+            )
+        return BaseFiles(name, known.location, commit=known.revision)
+    if name.endswith(".gguf"):
+        folder, digest = converted(Path(name))
+        return BaseFiles(name, str(folder), gguf_sha256=digest)
+    if Path(name).is_dir():
+        return BaseFiles(name, str(Path(name)))
+    if name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/"):
+        pins = {known.location: known.revision for known in KNOWN.values()}
+        return BaseFiles(name, name, commit=pins.get(name))
+    raise ValueError(
+        f"unknown base {name!r}{nearest(name, KNOWN)} "
+        "(or a folder, a GGUF file, or a hub id like 'org/model')"
+    )
+
+
+def resolve(name: str, *, precision: Precision = "default") -> BaseRef:
+    """`name` pinned: the hub commit of a hub base, the digest of the files of a local one."""
+    return BaseRef(name=name, revision=locate(name).revision(), precision=precision)
+
+
+def folder_digest(folder: Path) -> str:
+    """Hex sha256 over the names and digests of a model folder's weights, config and tokenizer."""
+    paths = sorted(path for pattern in _WEIGHT_FILES for path in folder.glob(pattern))
+    if not any(path.suffix == ".safetensors" for path in paths):
+        raise ValueError(f"{folder}: no safetensors weights in this folder")
+    lines = [f"{path.name} {file_sha256(path)}" for path in paths]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hub_weights_digest(name: str, commit: str) -> str | None:
+    """Hex sha256 over the weight files of a hub base as they lie in the cache; None for a local base.
+
+    A local base's revision is such a digest already; a commit says nothing of a damaged copy.
+    """
+    from huggingface_hub import snapshot_download
+
+    files = locate(name)
+    if files.is_local:
+        return None
+    folder = Path(snapshot_download(files.location, revision=commit, local_files_only=True))
+    index = folder / "model.safetensors.index.json"
+    weights = (
+        sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        if index.is_file()
+        else ["model.safetensors"]
+    )
+    lines = [f"{weight} {file_sha256(folder / weight)}" for weight in weights]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hub_error(kind: str, name: str, location: str, error: BaseException) -> ValueError:
+    """What to tell the user when `location` cannot be read: the cause, and the remedy if it is closed.
+
+    `kind` is what `name` is meant to be: a base, an artifact.
+    """
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    causes = [error, error.__cause__, error.__context__]
+    token = "" if os.environ.get("HF_TOKEN") else " and set HF_TOKEN"
+    if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated repo" in str(error):
+        return ValueError(f"{kind} {name!r}: {location} is gated; accept its terms on the hub{token}")
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        hint = f"; if it is private, {token[5:]}" if token else ""
+        return ValueError(f"{kind} {name!r}: the hub has no repository {location}{hint}")
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return ValueError(f"{kind} {name!r}: cannot be read from {location!r}: {reason}")
+
+
+def _hub_commit(location: str) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        raise ValueError(
+            f"base {location!r} has no pinned revision and the hub is switched off (HF_HUB_OFFLINE=1)"
+        )
+    try:
+        sha = HfApi().model_info(location).sha
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise hub_error("base", location, location, error) from None
+    if sha is None:
+        raise ValueError(f"base {location!r}: the hub names no commit for it")
+    return sha

@@ -1,0 +1,1 @@
+"""From a suite's examples to the token rows of step k."""

@@ -1,0 +1,56 @@
+"""Which rows are trained on, and which of them at step k: pure functions of (seed, step)."""
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from portal.data.token_cache import LARGE_ROWS, MappedRows, Places
+from portal.data.token_rows import Row
+
+_SUBSET, _ORDER, _EVAL = 1, 2, 3  # streams of random numbers, so that no two draws share one
+
+
+def calibration_rows(rows: Sequence[Row], size: int | None, seed: int) -> Sequence[Row]:
+    """The first `size` of a seeded permutation of a task's `rows`: size 250 contains size 125."""
+    order = _generator(_SUBSET, seed, _task_of(rows)).permutation(len(rows))[:size]
+    if isinstance(rows, MappedRows) and len(order) > LARGE_ROWS:
+        return rows.view(order)
+    return _pick(rows, order)
+
+
+def evaluation_rows(rows: Sequence[Row], size: int) -> tuple[Row, ...]:
+    """At most `size` rows to score, the same ones in every run, in the order of `rows`."""
+    order = _generator(_EVAL, 0, _task_of(rows)).permutation(len(rows))
+    return _pick(rows, np.sort(order[:size]))
+
+
+def num_batches(num_rows: int, batch_size: int) -> int:
+    """Batches in one pass over the rows; the last one may be partial."""
+    return -(-num_rows // batch_size)
+
+
+def batch_rows(rows: Sequence[Row], *, batch_size: int, seed: int, stream: int, step: int) -> tuple[Row, ...]:
+    """The rows of batch `step`: every pass is a new seeded order, and passes follow each other without end.
+
+    `stream` tells apart learners of the same task that should see another order (the source bases of joint
+    training).
+    """
+    batches = num_batches(len(rows), batch_size)
+    number, index = divmod(step, batches)
+    order = _generator(_ORDER, seed, _task_of(rows), stream, number).permutation(len(rows))
+    return _pick(rows, order[index * batch_size : (index + 1) * batch_size])
+
+
+def _task_of(rows: Sequence[Row]) -> str:
+    return rows.task if isinstance(rows, MappedRows) else rows[0].task
+
+
+def _pick(rows: Sequence[Row], order: Places) -> tuple[Row, ...]:
+    if isinstance(rows, MappedRows):
+        return rows.take(order)
+    return tuple(rows[i] for i in order)
+
+
+def _generator(purpose: int, seed: int, task: str, *more: int) -> np.random.Generator:
+    return np.random.default_rng([purpose, seed, zlib.crc32(task.encode()), *more])

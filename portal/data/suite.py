@@ -1,0 +1,294 @@
+"""A suite: where the examples of a set of tasks come from.
+
+`mini` is the embedded world, `portal14` the fourteen public benchmarks, `lm-eval` any multiple-choice task of
+that library, and a folder holds tasks of the user's own. A task can also be a file of its own, beside those
+of any suite.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portal.config import nearest
+from portal.tasks.builder import Builder, Lint, shuffle_choices
+from portal.tasks.example import SPLITS, Example
+from portal.tasks.example_stream import ExampleFile
+from portal.tasks.portal14 import BUILDERS
+from portal.tasks.records import Record, folder_records, hub_records, split_files
+from portal.tasks.task_file import is_task_file, load_task_file
+
+SUITES = ("mini", "portal14", "lm-eval")
+DATA_VARIABLE = "PORTAL_DATA"
+"""Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
+
+
+STREAM_BYTES = 10_000_000
+"""Files of a split in a folder of prompts that are larger are streamed."""
+
+
+class _Splits(dict[str, Sequence[Example]]):
+    """Examples by split, each read when it is first asked for."""
+
+    def __init__(self, read: Callable[[str], Sequence[Example]]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, split: str) -> Sequence[Example]:
+        self[split] = self._read(split)
+        return self[split]
+
+
+_Loaded = tuple[Mapping[str, Sequence[Example]], Lint]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named set of tasks with one way of rendering prompts (`prompt_set`)."""
+
+    name: str
+    prompt_set: str
+    tasks: tuple[str, ...]
+    load: Callable[[str], _Loaded]
+    licences: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # tasks that joined from task files: their licences
+    present: tuple[str, ...] = ()  # what "all" means where a folder has only some of the tasks
+    names_required: bool = False  # too many tasks for "all" to mean something
+    _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
+
+    def examples(self, task: str, split: str) -> Sequence[Example]:
+        """All examples of `task` in `split` (train, validation or test); ValueError for an unknown task.
+
+        A split of more than `STREAM_BYTES` in a folder of prompts is an ExampleFile: to be read in order.
+        """
+        return self._loaded(task)[0][split]
+
+    def lint(self, task: str) -> Lint:
+        """What is wrong or doubtful in the task's rows; reads every split."""
+        lint = self._loaded(task)[1]
+        lint.compare({split: self.examples(task, split) for split in SPLITS})
+        return lint
+
+    def choose(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
+        """The named tasks, or all of them; ValueError for an unknown or repeated one."""
+        if tasks is None and self.names_required:
+            raise ValueError(f"suite {self.name!r} has {len(self.tasks)} tasks: name those you want")
+        chosen = (self.present or self.tasks) if tasks is None else tuple(tasks)
+        for task in chosen:
+            self._check(task)
+        if len(set(chosen)) != len(chosen):
+            raise ValueError(f"a task is named twice: {', '.join(chosen)}")
+        return chosen
+
+    def _check(self, task: str) -> None:
+        if task not in self.tasks:
+            raise ValueError(f"suite {self.name!r} has no task {task!r}{nearest(task, self.tasks)}")
+
+    def _loaded(self, task: str) -> _Loaded:
+        self._check(task)
+        if task not in self._read:
+            self._read[task] = self.load(task)
+        return self._read[task]
+
+
+def open_suite(
+    name: str | None, tasks: Sequence[str] | None, *, data: str | None = None
+) -> tuple[Suite, tuple[str, ...]]:
+    """A suite and the chosen tasks in it; task files among `tasks` join it under their own names.
+
+    Without a name it is the suite that `data` holds, or else the one that has the tasks, `mini` where none
+    are named. ValueError for an unknown suite or task.
+    """
+    if tasks is None:
+        suite = load_suite(name or _suite_of((), data), data=data)
+        return suite, suite.choose(None)
+    suite = load_suite(name or _suite_of([task for task in tasks if not is_task_file(task)], data), data=data)
+    chosen = []
+    for task in tasks:
+        if is_task_file(task):
+            builder, read = load_task_file(Path(task))
+            suite = _with_task_file(suite, builder, read)
+            task = builder.task
+        chosen.append(task)
+    return suite, suite.choose(chosen)
+
+
+def load_suite(name: str, *, data: str | None = None) -> Suite:
+    """The suite `name`: `mini`, `portal14`, `lm-eval`, or a folder of `TASK/SPLIT.jsonl` or `.parquet`.
+
+    `portal14` and `lm-eval` read the folder `data`, or the one that PORTAL_DATA names, or the hub. A row of a
+    user's folder has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may
+    have `id` and `cluster`. ValueError for an unknown name or a folder without tasks.
+    """
+    if name == "mini":
+        from portal.mini.tasks import MINI_TASKS, mini_examples
+
+        return Suite(
+            "mini",
+            "mini",
+            tuple(MINI_TASKS),
+            lambda task: (_Splits(lambda split: mini_examples(task, split)), Lint()),
+        )
+    if name == "lm-eval":
+        from portal.tasks.lm_eval import load_lm_eval_task, task_names
+
+        rows = _rows_folder(data)
+        place = None if rows is None else Path(rows)
+        return Suite(
+            name, name, task_names(), lambda task: load_lm_eval_task(task, place), names_required=True
+        )
+    if name == "portal14":
+        folder = _rows_folder(data)
+        licences = {task: builder.licence for task, builder in BUILDERS.items()}
+        there = () if folder is None else tuple(t for t in BUILDERS if _has_rows(Path(folder) / t, t))
+        return Suite(
+            name,
+            name,
+            tuple(BUILDERS),
+            lambda task: _portal14(task, folder),
+            licences,
+            present=there,
+        )
+    return _folder_suite(Path(name), name)
+
+
+def _rows_folder(data: str | None) -> str | None:
+    """The folder of rows that a suite reads instead of the hub; ValueError when it is named but not there."""
+    folder = data or os.environ.get(DATA_VARIABLE)
+    if folder is not None and not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder of task rows (--data or {DATA_VARIABLE})")
+    return folder
+
+
+def split_hash(suite: Suite, task: str, split: str) -> str:
+    """Hex sha256 over all examples of a split, in the order of their ids, or of an ExampleFile its own."""
+    examples = suite.examples(task, split)
+    if isinstance(examples, ExampleFile):
+        return examples.sha256
+    digest = hashlib.sha256()
+    for example in sorted(examples, key=lambda example: example.id):
+        digest.update(json.dumps(astuple(example)).encode())
+    return digest.hexdigest()
+
+
+def split_manifest(suite: Suite, tasks: Iterable[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """For every task and split the number of rows and their hash."""
+    return {
+        task: {
+            split: {"rows": len(suite.examples(task, split)), "sha256": split_hash(suite, task, split)}
+            for split in SPLITS
+        }
+        for task in tasks
+    }
+
+
+def examples_hash(suite: Suite, tasks: Iterable[str]) -> str:
+    """Hex sha256 over all examples of `tasks`, in every split: the identity of a run's data."""
+    lines = [f"{task} {split} {split_hash(suite, task, split)}" for task in sorted(tasks) for split in SPLITS]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _suite_of(names: Sequence[str], data: str | None) -> str:
+    """The suite that was meant: the one in the folder `data`, or the one that has the named tasks."""
+    if data is not None:
+        tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
+        return "portal14" if tasks else data
+    fitting = (suite for suite in ("mini", "portal14") if names and names[0] in load_suite(suite).tasks)
+    return next(fitting, "mini")
+
+
+def _has_rows(folder: Path, task: str) -> bool:
+    return any(split_files(folder, split) for split in BUILDERS[task].splits)
+
+
+def _has_publishers_rows(folder: Path, task: str) -> bool:
+    """Whether the task's rows are as its publisher lays them out, not already prompts."""
+    builder = BUILDERS[task]
+    return any(
+        "prompt" not in record
+        for split in builder.splits
+        if split_files(folder, split)
+        for record in folder_records(folder, split)[:1]
+    )
+
+
+def _portal14(task: str, folder: str | None) -> _Loaded:
+    builder = BUILDERS[task]
+
+    def read(split: str) -> list[Record]:
+        if folder is not None:
+            return folder_records(Path(folder) / task, split)
+        assert builder.hub is not None
+        return hub_records(builder.hub.repo, builder.hub.config, builder.hub.revision, split)
+
+    return builder.examples(read)
+
+
+def _with_task_file(suite: Suite, builder: Builder, read: Callable[[str], Sequence[Record]]) -> Suite:
+    if builder.task in suite.tasks:
+        raise ValueError(
+            f"suite {suite.name!r} has a task {builder.task!r} already; name the file's otherwise"
+        )
+
+    def load(task: str) -> _Loaded:
+        return builder.examples(read) if task == builder.task else suite.load(task)
+
+    return Suite(
+        suite.name,
+        suite.prompt_set,
+        (*suite.tasks, builder.task),
+        load,
+        {**suite.licences, builder.task: builder.licence},
+        {**suite.files, builder.task: builder.licence},
+        (*suite.present, builder.task) if suite.present else (),
+        suite.names_required,
+    )
+
+
+def _folder_suite(folder: Path, name: str) -> Suite:
+    if not folder.is_dir():
+        raise ValueError(f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders)")
+    tasks = tuple(sorted(path.name for path in folder.iterdir() if split_files(path, "train")))
+    if not tasks:
+        raise ValueError(f"{folder}: no TASK/train.jsonl or TASK/train.parquet in this folder")
+    return Suite(
+        str(folder),
+        "verbatim",
+        tasks,
+        lambda task: (_Splits(lambda split: _read_split(folder, task, split)), Lint()),
+    )
+
+
+def _read_split(folder: Path, task: str, split: str) -> Sequence[Example]:
+    where = folder / task
+    files = split_files(where, split)
+    if sum(path.stat().st_size for path in files) > STREAM_BYTES:
+        return ExampleFile(files, lambda place, index, record: _example(place, task, index, record))
+    records = folder_records(where, split)
+    examples = [_example(f"{files[0]}, row {i}", task, i, record) for i, record in enumerate(records)]
+    if len({example.id for example in examples}) != len(examples):
+        raise ValueError(f"{files[0]}: two rows have the same id")
+    return examples
+
+
+def _example(where: str, task: str, index: int, record: Record) -> Example:
+    for name, kind in (("prompt", str), ("choices", list), ("gold", int)):
+        if not isinstance(record.get(name), kind) or isinstance(record.get(name), bool):
+            raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, got {record.get(name)!r}")
+    if not all(isinstance(choice, str) for choice in record["choices"]):
+        raise ValueError(f"{where}: every choice must be text, got {record['choices']!r}")
+    name = _text_or(record.get("id"), f"{index:07d}")
+    cluster = _text_or(record.get("cluster"), name)
+    try:
+        example = Example(task, name, record["prompt"], tuple(record["choices"]), record["gold"], cluster)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return shuffle_choices(example)
+
+
+def _text_or(value: Any, default: str) -> str:
+    """`value` as text; `default` where a row leaves the optional column out or null."""
+    return default if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Log-likelihoods of choices, and the metrics made of them."""

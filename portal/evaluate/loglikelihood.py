@@ -1,0 +1,159 @@
+"""Packed scoring of choices: one row a document (packed.py), exact, finite or an error."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from portal.bases.base import Base
+from portal.data.token_rows import Row
+from portal.forward.length_buckets import group_by_length
+from portal.forward.microbatch_plan import launch_cost
+from portal.forward.shared_prefix import PackedBatch, answer_token_scores, pack_rows, packed_length
+from portal.results import UNITS
+
+MAX_TOKENS = 6144
+"""Padded tokens of one scoring forward."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A row and the log-likelihood of each of its choices, in nats."""
+
+    row: Row
+    scores: tuple[float, ...]
+
+    @property
+    def raw_choice(self) -> int:
+        """argmax_k of sum logp; ties go to the first."""
+        return self.scores.index(max(self.scores))
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether another choice is as likely as the likeliest."""
+        return self.scores.count(max(self.scores)) > 1
+
+    def norm_choice(self, unit: str) -> int:
+        """argmax_k of sum logp / length in `unit` (one of `results.UNITS`); ties go to the first."""
+        lengths: Sequence[int]
+        if unit == "tokens":
+            lengths = self.row.scored_tokens
+        else:
+            lengths = getattr(self.row, UNITS[unit])
+        normalised = [score / length for score, length in zip(self.scores, lengths, strict=True)]
+        return normalised.index(max(normalised))
+
+    @property
+    def gold_nll(self) -> float:
+        return -self.scores[self.row.gold]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Metrics of one task: accuracies in 0..1 (normalised ones by unit), log-loss in nats per gold token.
+
+    `majority` is the accuracy of the answer that is right most often, None unless all rows offer the same.
+    """
+
+    num_examples: int
+    chance: float
+    majority: float | None
+    acc: float
+    acc_norm: dict[str, float]
+    log_loss: float
+    gold_tokens: int
+    ties: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows and their packed batches; `order[i]` is the index of the i-th packed row."""
+
+    rows: tuple[Row, ...]
+    order: tuple[int, ...]
+    batches: tuple[PackedBatch, ...]
+
+    @property
+    def is_finest(self) -> bool:
+        """Whether every batch is a single row."""
+        return len(self.batches) == len(self.rows)
+
+
+def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> list[Scored]:
+    """Every row's choices scored by the base as it is now (adapters active or not), in the order of `rows`.
+
+    Raises ValueError when the base does not use sdpa attention (a 4-D mask is silently wrong elsewhere) and
+    FloatingPointError, naming task and example, for a score that is not finite.
+    """
+    return score_layout(base, lay_out(rows, base, max_tokens=max_tokens))
+
+
+def lay_out(rows: Sequence[Row], base: Base, *, max_tokens: int = MAX_TOKENS) -> Layout:
+    """The packed batches of `rows`, like lengths together; they serve as often as adapters change."""
+    forward_cost = launch_cost(base, 0).forward / 2  # one way only
+    sized = [(index, packed_length(row), 1) for index, row in enumerate(rows)]
+    order: list[int] = []
+    batches = []
+    for length, group in group_by_length(sized, forward_cost=forward_cost, max_tokens=max_tokens):
+        most = max(1, max_tokens // length)
+        for start in range(0, len(group), most):
+            chunk = group[start : start + most]
+            batches.append(pack_rows([rows[index] for index in chunk]))
+            order.extend(chunk)
+    return Layout(tuple(rows), tuple(order), tuple(batches))
+
+
+def score_layout(base: Base, layout: Layout) -> list[Scored]:
+    """`score_rows` for rows that are laid out already."""
+    if not layout.rows:
+        return []
+    with torch.inference_mode():
+        token_scores = torch.cat([answer_token_scores(base, batch) for batch in layout.batches])
+    in_order = _choice_scores(token_scores.double().tolist(), layout.batches)
+    by_index = dict(zip(layout.order, in_order, strict=True))
+    scored = [Scored(row, by_index[index]) for index, row in enumerate(layout.rows)]
+    for item in scored:
+        if not all(math.isfinite(score) for score in item.scores):
+            where = f"task {item.row.task!r}, example {item.row.id!r}"
+            raise FloatingPointError(f"{where}: a score is not finite: {item.scores}")
+    return scored
+
+
+def summarise(scored: Sequence[Scored]) -> Summary:
+    """Accuracy, length-normalised accuracy and log-loss of one task's scored rows (METHOD, "Evaluation")."""
+    count = len(scored)
+    gold_tokens = sum(item.row.scored_tokens[item.row.gold] for item in scored)
+    return Summary(
+        num_examples=count,
+        chance=sum(1 / len(item.row.choices) for item in scored) / count,
+        majority=majority_rate([item.row for item in scored]),
+        acc=sum(item.raw_choice == item.row.gold for item in scored) / count,
+        acc_norm={
+            unit: sum(item.norm_choice(unit) == item.row.gold for item in scored) / count for unit in UNITS
+        },
+        log_loss=sum(item.gold_nll for item in scored) / gold_tokens,
+        gold_tokens=gold_tokens,
+        ties=sum(item.is_tied for item in scored),
+    )
+
+
+def majority_rate(rows: Sequence[Row]) -> float | None:
+    """The share of rows with the commonest gold answer; None unless all rows offer the same answers."""
+    if len({frozenset(row.choices) for row in rows}) != 1:
+        return None
+    golds = Counter(row.choices[row.gold] for row in rows)
+    return max(golds.values()) / len(rows)
+
+
+def _choice_scores(token_scores: Sequence[float], batches: Sequence[PackedBatch]) -> list[tuple[float, ...]]:
+    scores = []
+    cursor = 0
+    for lengths in (lengths for batch in batches for lengths in batch.choice_lengths):
+        sums = []
+        for length in lengths:
+            sums.append(math.fsum(token_scores[cursor : cursor + length]))
+            cursor += length
+        scores.append(tuple(sums))
+    return scores

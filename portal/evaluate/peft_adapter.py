@@ -1,0 +1,81 @@
+"""Scores of a base with a PEFT adapter, once every tensor of the adapter is known to belong to the base."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from portal.artifacts.peft_adapter import peft_adapted, read_base_revision
+from portal.bases.base import Base
+from portal.data.token_rows import Row
+from portal.evaluate.loglikelihood import Summary, score_rows, summarise
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def find_adapters(folder: Path) -> list[Path]:
+    """The folder itself if it is an adapter, else those right below it; ValueError when there are none."""
+    if (folder / CONFIG).is_file():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+    if not found:
+        raise ValueError(
+            f"{folder}: no {CONFIG} in it or right below; not a PEFT adapter (`portal export` writes one)"
+        )
+    return found
+
+
+def score_adapter(base: Base, folder: Path, rows: Mapping[str, Sequence[Row]]) -> dict[str, Summary]:
+    """Metrics by task of `base` with the adapter; ValueError when it is another base's or damaged."""
+    check_adapter(base, folder)
+    with peft_adapted(base, folder):
+        return {task: summarise(score_rows(base, own)) for task, own in rows.items()}
+
+
+def check_adapter(base: Base, folder: Path) -> None:
+    """ValueError unless the folder holds a plain LoRA adapter, each tensor of a projection of `base`."""
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: no {name}; not a PEFT adapter (`portal export` writes one)")
+    rank = _adapter_rank(folder / CONFIG)
+    path = folder / WEIGHTS
+    widths = {site.path: (site.d_in, site.d_out) for site in base.sites}
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged weights ({error})") from None
+    made_for = read_base_revision(folder)
+    if made_for is not None and made_for != base.revision:
+        raise ValueError(
+            f"{folder}: made for a base of revision {made_for[:12]}, {base.name!r} is {base.revision[:12]}"
+        )
+    if not shapes:
+        raise ValueError(f"{path}: holds no tensors")
+    for name, shape in shapes.items():
+        target, _, factor = name.removeprefix("base_model.model.").rpartition(".lora_")
+        if factor not in ("A.weight", "B.weight"):
+            raise ValueError(f"{path}: {name} is no factor of a plain LoRA adapter")
+        if shape[factor[0] == "B"] != rank:
+            raise ValueError(f"{path}: {name} {tuple(shape)} is not of rank {rank}, which its config says")
+        fits = target in widths and widths[target][factor[0] == "B"] == shape[factor[0] == "A"]
+        if not fits:
+            raise ValueError(
+                f"{folder}: {name} {tuple(shape)} fits no projection of base {base.name!r}; another base's?"
+            )
+
+
+def _adapter_rank(path: Path) -> int:
+    """The `r` of an adapter config; ValueError when it is not that of a LoRA adapter."""
+    try:
+        config = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error})") from None
+    if (
+        not isinstance(config, dict)
+        or config.get("peft_type") != "LORA"
+        or not isinstance(config.get("r"), int)
+    ):
+        raise ValueError(f"{path}: not the config of a LoRA adapter")
+    return config["r"]

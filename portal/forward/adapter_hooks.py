@@ -1,0 +1,194 @@
+"""Per-row adapters on a frozen base; the only file that touches a base's modules.
+
+A forward's rows come in slots: the first k rows use slot 0, the next k slot 1, and so on. Every adapted
+linear adds B_s A_s x to its output for the rows of slot s, exactly and differentiably in A and B, by one pair
+of batched products for all neighbouring slots that share modules, rank and number of rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from portal.bases.sites import Site, SiteGroup
+from portal.device import to_device
+from portal.hypernet import Factors
+
+_HEAD_POSITIONS = 8
+"""A thread that the output head gets at least: with fewer than four, MKL sums in another order."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring slots with the same adapter shape and equally many rows.
+
+    The factors' slot dimension is `num_slots`. Without `rows_per_slot` all slots of all segments share a
+    forward's rows evenly.
+    """
+
+    num_slots: int
+    factors: Factors
+    scaling: float
+    rows_per_slot: int | None = None
+
+
+class AdapterHooks:
+    """Forward hooks on a base's adapted linears; without active segments the base is untouched.
+
+    `recomputed` are paths of layers whose activations are not kept for the backward but computed again there,
+    which must then run while the segments are active.
+    """
+
+    def __init__(self, model: nn.Module, sites: Sequence[Site], *, recomputed: Sequence[str] = ()) -> None:
+        self._model = model
+        self._paths = {(site.module, site.layer): site.path for site in sites}
+        self._recomputed = [model.get_submodule(path) for path in recomputed]
+
+    @contextmanager
+    def active(self, segments: Sequence[Segment]) -> Iterator[None]:
+        """Adapt every forward in the block; its rows are the segments' slots in order."""
+        deltas = self._deltas(segments)
+        handles = []
+        try:
+            for path, parts in deltas.items():
+                linear = self._model.get_submodule(path)
+                handles.append(linear.register_forward_hook(_Delta(parts)))
+            with self._recomputing():
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        if not torch.is_grad_enabled():
+            yield
+            return
+        try:
+            for layer in self._recomputed:
+                layer.forward = partial(
+                    checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
+                )
+            yield
+        finally:
+            for layer in self._recomputed:
+                layer.__dict__.pop("forward", None)
+
+    def _deltas(self, segments: Sequence[Segment]) -> dict[str, list["_Part"]]:
+        total = sum(segment.num_slots for segment in segments)
+        deltas: dict[str, list[_Part]] = {}
+        start = 0  # in rows, or in slots where these share the rows evenly
+        for segment in segments:
+            rows = segment.rows_per_slot
+            for group, (a_SLRI, b_SLOR) in segment.factors.items():
+                layers_a, layers_b = a_SLRI.unbind(1), (b_SLOR * segment.scaling).unbind(1)
+                for layer, a_SRI, b_SOR in zip(group.layers, layers_a, layers_b, strict=True):
+                    part = _Part(start, segment.num_slots, rows, total, a_SRI, b_SOR)
+                    deltas.setdefault(self._path(group, layer), []).append(part)
+            start += segment.num_slots * (rows or 1)
+        return deltas
+
+    def _path(self, group: SiteGroup, layer: int) -> str:
+        return self._paths[group.module, layer]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The factors of one segment at one linear."""
+
+    start: int
+    num_slots: int
+    rows_per_slot: int | None
+    total_slots: int
+    a_SRI: Tensor
+    b_SOR: Tensor
+
+    def span(self, num_rows: int) -> tuple[int, int]:
+        """The first row of the part and the one after its last, in a forward of `num_rows`."""
+        if self.rows_per_slot is not None:
+            return self.start, self.start + self.num_slots * self.rows_per_slot
+        each = num_rows // self.total_slots
+        return self.start * each, (self.start + self.num_slots) * each
+
+    def add(self, x_NTI: Tensor, y_NTO: Tensor) -> Tensor:
+        """y + B A x for the part's own rows."""
+        x_SKI = x_NTI.reshape(self.num_slots, -1, x_NTI.shape[-1])
+        y_SKO = y_NTO.view(self.num_slots, -1, y_NTO.shape[-1])
+        return self._add(x_SKI, y_SKO).view(y_NTO.shape)
+
+    def _add(self, x_SKI: Tensor, y_SKO: Tensor) -> Tensor:
+        h_SKR = torch.bmm(x_SKI, self.a_SRI.to(x_SKI.dtype).transpose(1, 2))
+        b_SRO = self.b_SOR.to(x_SKI.dtype).transpose(1, 2)
+        if torch.is_grad_enabled():
+            return torch.baddbmm(y_SKO, h_SKR, b_SRO)
+        return y_SKO.baddbmm_(h_SKR, b_SRO)  # the output is the linear's own: no copy where no graph needs it
+
+
+class _Delta:
+    """Forward hook: the linear's output plus each slot's B A x."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts = parts
+
+    def __call__(self, linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        (x_NTI,) = args
+        num_rows = len(output)
+        spans = [part.span(num_rows) for part in self._parts]
+        if spans == [(0, num_rows)]:
+            return self._parts[0].add(x_NTI, output)  # no slices: their backward fills zeros
+        pieces, done = [], 0
+        for part, (start, end) in zip(self._parts, spans, strict=True):
+            if start > done:
+                pieces.append(output[done:start])
+            pieces.append(part.add(x_NTI[start:end], output[start:end]))
+            done = end
+        if done < num_rows:
+            pieces.append(output[done:])
+        return torch.cat(pieces)
+
+
+def select_slots(factors: Factors, slots: Sequence[int]) -> Factors:
+    """The factors of the given slots, in that order; the factors themselves when that is all of them."""
+    first = next(iter(factors.values()))[0]
+    if list(slots) == list(range(len(first))):
+        return factors
+    index = to_device(slots, first.device)
+    return {group: (a.index_select(0, index), b.index_select(0, index)) for group, (a, b) in factors.items()}
+
+
+def concatenate_slots(parts: Sequence[Factors]) -> Factors:
+    """Factors of the same groups and rank, joined along the slots."""
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        group: (torch.cat([part[group][0] for part in parts]), torch.cat([part[group][1] for part in parts]))
+        for group in parts[0]
+    }
+
+
+def answer_log_probs(model: Any, ids_NT: Tensor, kept_K: Tensor, **masks: Any) -> Tensor:
+    """log P(next token) in fp32 at the kept positions only, (K, vocabulary).
+
+    `kept_K` are indices into the flattened (N, T) positions. transformers' own `logits_to_keep` would take a
+    mask, whose size the host has to ask the device for.
+    """
+    count = len(kept_K)
+    fewest = _HEAD_POSITIONS * torch.get_num_threads() if kept_K.device.type == "cpu" else 0
+    if count < fewest:
+        kept_K = torch.cat([kept_K, kept_K.new_zeros(fewest - count)])
+
+    def keep(head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (hidden_NTH,) = args
+        return (hidden_NTH.flatten(0, 1).index_select(0, kept_K)[None],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        logits_1KV = model(input_ids=ids_NT, logits_to_keep=0, use_cache=False, **masks).logits
+    finally:
+        handle.remove()
+    return logits_1KV[0, :count].float().log_softmax(dim=-1)

@@ -1,0 +1,142 @@
+"""Which rows of a step share a forward: least padding plus launches, within a limit of tokens.
+
+On a CPU a learner's rows part by length as they would without company, and parts of one padded length share
+forwards: who else is there changes neither a row's padding nor the order in which a learner's gradients are
+summed. On a GPU, whose kernels round by the size of a forward anyhow, all rows are planned together.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from portal.bases.base import Base
+from portal.forward.length_buckets import group_by_length
+from portal.forward.microbatch import Forward, SlotRows
+
+MAX_FORWARD_TOKENS = 16384
+"""Padded tokens of one training forward where memory allows them: more do not make it any faster."""
+LAYER_LAUNCHES, MODULE_LAUNCHES = 127, 15
+"""Operations a layer, both ways, without adapters and for each adapted module (counted on eager torch)."""
+_CPU_FORWARD_TOKENS = 96.0  # 40 to 170 were measured on bases of 0.4 to 106 M parameters
+_GPU_LAUNCH_S = 8e-6
+_GPU_FLOPS = 5e14  # half of an H100's peak
+
+
+@dataclass(frozen=True)
+class LaunchCost:
+    """In tokens whose arithmetic takes as long: of a forward both ways, and of another segment in it.
+
+    Slots with unequally many rows are in segments of their own, with their own products at adapted linears.
+    """
+
+    forward: float
+    segment: float
+
+    def halved(self) -> "LaunchCost":
+        """For a learner that plans by itself: company shares its forwards, and their launches."""
+        return LaunchCost(self.forward / 2, self.segment)
+
+
+def launch_cost(base: Base, num_modules: int) -> LaunchCost:
+    """Of a forward of `base` with so many adapted modules a layer."""
+    if base.device.type == "cuda":
+        token_s = 4 * base.num_decoder_params / _GPU_FLOPS
+        plain = base.num_layers * LAYER_LAUNCHES * _GPU_LAUNCH_S / token_s
+    else:
+        plain = _CPU_FORWARD_TOKENS
+    segment = plain * num_modules * MODULE_LAUNCHES / LAYER_LAUNCHES
+    return LaunchCost(plain + segment, segment)
+
+
+def plan_forwards(
+    slots: Sequence[SlotRows],
+    *,
+    costs: Sequence[LaunchCost],
+    max_tokens: int = MAX_FORWARD_TOKENS,
+    together: bool = False,
+) -> list[Forward]:
+    """All rows in few forwards of near-equal length, of at most `max_tokens` or of a single row each.
+
+    `costs` are those of each owner's own forwards. A slot's rows stay together or part by length, whichever
+    is cheaper for its owner's slots, or, when planned `together`, for all. Rows with all their choices do not
+    share a forward with rows that have the gold one alone.
+    """
+    shared: dict[tuple[bool, int], list[SlotRows]] = defaultdict(list)
+    in_order = sorted(slots, key=lambda slot: (slot.choice_weight > 0, slot.owner, slot.slot))
+
+    def party(slot: SlotRows) -> tuple[bool, int | None]:
+        return slot.choice_weight > 0, None if together else slot.owner
+
+    for (kind, owner), own in groupby(in_order, key=party):
+        cost = costs[owner].halved() if owner is not None else max(costs, key=lambda cost: cost.forward)
+        for forward in plan_party(list(own), cost):
+            shared[kind, forward.length].extend(forward.slots)
+    return [
+        part
+        for (_, length), parts in sorted(shared.items(), key=lambda item: item[0])
+        for part in divide(Forward(length, tuple(parts)), max_tokens)
+    ]
+
+
+def plan_party(slots: Sequence[SlotRows], cost: LaunchCost) -> list[Forward]:
+    """The forwards of slots that are planned as one, lengths rising, whatever their tokens."""
+    whole, apart = (_cut(units, cost.forward) for units in (slots, _single_rows(slots)))
+    return whole if plan_cost(whole, cost) <= plan_cost(apart, cost) else apart
+
+
+def divide(forward: Forward, max_tokens: int) -> list[Forward]:
+    """The forward as it is, or in parts of at most `max_tokens`, as far as rows allow.
+
+    Only a slot that is too large by itself is divided between parts.
+    """
+    most_rows = max(1, max_tokens // forward.length)
+    parts: list[list[SlotRows]] = []
+    count = most_rows  # rows of the last part
+    for slot in forward.slots:
+        for start in range(0, len(slot.rows), most_rows):
+            piece = slot if len(slot.rows) <= most_rows else slot.part(slot.rows[start : start + most_rows])
+            if count + len(piece.rows) > most_rows:
+                parts.append([])
+                count = 0
+            parts[-1].append(piece)
+            count += len(piece.rows)
+    return [Forward(forward.length, tuple(part)) for part in parts]
+
+
+def smaller_limit(forward: Forward) -> int:
+    """Tokens of a forward after this one did not fit: half of it, but no slot divided that may fit whole."""
+    largest = max(len(slot.rows) for slot in forward.slots) * forward.length
+    return max(forward.padded_tokens // 2, largest) if len(forward.slots) > 1 else forward.padded_tokens // 2
+
+
+def plan_cost(plan: Sequence[Forward], cost: LaunchCost) -> float:
+    """Padded tokens, and launches in tokens."""
+    total = 0.0
+    for forward in plan:
+        segments = len({len(slot.rows) for slot in forward.slots})
+        total += forward.padded_tokens + cost.forward + cost.segment * (segments - 1)
+    return total
+
+
+def _single_rows(slots: Sequence[SlotRows]) -> list[SlotRows]:
+    return [slot.part([row]) for slot in slots for row in slot.rows]
+
+
+def _cut(units: Sequence[SlotRows], forward_cost: float) -> list[Forward]:
+    """Units of like length in the same forwards; parts of a slot are joined."""
+    sized = [(unit, unit.length, len(unit.rows)) for unit in units]
+    groups = group_by_length(sized, forward_cost=forward_cost, max_tokens=MAX_FORWARD_TOKENS)
+    return [Forward(length, tuple(_joined(group))) for length, group in groups]
+
+
+def _joined(units: Sequence[SlotRows]) -> list[SlotRows]:
+    joined = []
+
+    def place(unit: SlotRows) -> tuple[int, int]:
+        return unit.owner, unit.slot
+
+    for _, group in groupby(sorted(units, key=place), key=place):
+        parts = list(group)
+        joined.append(parts[0].part([row for part in parts for row in part.rows]))
+    return joined

@@ -1,0 +1,97 @@
+"""Packed rows: a prompt followed by every choice's tail as a branch, in one row of a forward.
+
+A choice's first token is predicted at the prompt's end, so its last token never has to be read and
+single-token labels add nothing. Positions restart at the prompt's length for every branch and a 4-D mask lets
+a position see the prompt and its own branch. Shape letters: N rows, T positions, P kept
+positions, K reads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from portal.bases.base import Base
+from portal.data.token_rows import Row
+from portal.device import to_device
+from portal.forward.adapter_hooks import answer_log_probs
+from portal.forward.attention_masks import branch_masks
+
+_PADDING = -1
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """N packed rows of T positions, and K reads of kept positions, one an answer token."""
+
+    ids_NT: Tensor
+    positions_NT: Tensor
+    branch_NT: Tensor  # 0 prompt, k the tail of choice k - 1, -1 padding
+    kept_P: Tensor  # indices of the P kept ones among the flattened positions
+    read_K: Tensor
+    token_K: Tensor
+    choice_lengths: tuple[tuple[int, ...], ...]
+
+
+def packed_length(row: Row) -> int:
+    """Positions of a packed row."""
+    return len(row.prompt) + sum(len(choice) - 1 for choice in row.choices)
+
+
+def pack_rows(rows: Sequence[Row], *, length: int | None = None) -> PackedBatch:
+    """The rows as one batch, padded to the longest or to `length`."""
+    length = length or max(packed_length(row) for row in rows)
+    ids, positions, branches = [], [], []
+    reads: list[
+        tuple[int, int, int]
+    ] = []  # (row, position, token) of every answer token, choice after choice
+    for index, row in enumerate(rows):
+        prefix = len(row.prompt)
+        row_ids, row_positions, row_branches = list(row.prompt), list(range(prefix)), [0] * prefix
+        for number, (choice, skip) in enumerate(zip(row.choices, row.unscored, strict=True), start=1):
+            start, tail = len(row_ids), len(choice) - 1
+            row_ids += choice[:-1]
+            row_positions += range(prefix, prefix + tail)
+            row_branches += [number] * tail
+            before = [
+                prefix - 1,
+                *range(start, start + tail),
+            ]  # where each of the choice's tokens is predicted
+            reads.extend((index, before[place], choice[place]) for place in range(skip, len(choice)))
+        padding = length - len(row_ids)
+        ids.append(row_ids + [0] * padding)
+        positions.append(row_positions + [0] * padding)
+        branches.append(row_branches + [_PADDING] * padding)
+    row_K, position_K, token_K = torch.tensor(reads).T
+    keep_NT = torch.zeros(len(rows), length, dtype=torch.bool)
+    keep_NT[row_K, position_K] = True
+    kept_NT = keep_NT.flatten().cumsum(0).view_as(keep_NT) - 1  # index among the kept positions
+    return PackedBatch(
+        ids_NT=torch.tensor(ids),
+        positions_NT=torch.tensor(positions),
+        branch_NT=torch.tensor(branches),
+        kept_P=keep_NT.flatten().nonzero()[:, 0],
+        read_K=kept_NT[row_K, position_K],
+        token_K=token_K,
+        choice_lengths=tuple(row.scored_tokens for row in rows),
+    )
+
+
+def answer_token_scores(base: Base, batch: PackedBatch) -> Tensor:
+    """log P of every answer token, (K,), fp32, choice after choice and row after row.
+
+    ValueError when the base does not use sdpa attention: a 4-D mask is silently wrong elsewhere.
+    """
+    if base.model.config._attn_implementation != "sdpa":
+        raise ValueError(f"packed rows need sdpa attention, base {base.name!r} was loaded with another")
+    device = base.device
+    positions_NT, branch_NT = to_device(batch.positions_NT, device), to_device(batch.branch_NT, device)
+    log_probs = answer_log_probs(
+        base.model,
+        to_device(batch.ids_NT, device),
+        to_device(batch.kept_P, device),
+        position_ids=positions_NT,
+        attention_mask=branch_masks(base.text_config, branch_NT, positions_NT),
+    )
+    return log_probs[to_device(batch.read_K, device), to_device(batch.token_K, device)]

@@ -1,0 +1,185 @@
+"""Hypernetwork learners: joint source training, the LoRA hypernet of one base, and the refit of a port.
+
+They differ only in what trains: latents, core and converters in joint training (a LoRA hypernet is joint
+training with one base), the converter alone in a refit.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from portal.artifacts.artifact import Artifact, save_artifact
+from portal.bases.base import Base
+from portal.bases.sites import group_sites
+from portal.config import AdapterConfig, HypernetConfig, RunConfig
+from portal.data.token_rows import RowTable
+from portal.device import to_device
+from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
+from portal.learners.base import Learner, named_generator
+from portal.learners.loss_balance import LossEMA, balance_gradients
+from portal.learners.optimiser import Optimiser, clip_global_norm
+
+
+class HypernetLearner(Learner):
+    """Joint training, or a refit when `source` is given."""
+
+    def __init__(
+        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], *, source: Artifact | None
+    ) -> None:
+        super().__init__(run, bases, rows)
+        assert run.seed is not None
+        self._refit = source is not None
+        if source is None:
+            self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
+            self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
+        else:
+            self.latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
+        self.latents = nn.Parameter(self.latents.data.to(self.device), requires_grad=not self._refit)
+        self.core = self.core.to(self.device).requires_grad_(not self._refit)
+        self.converters = {name: self._fresh_converter(base) for name, base in self.bases.items()}
+        self._ema = {name: self._fresh_ema() for name in self.bases}
+        self._latent_gradients: list[Tensor] = []
+        self._optimiser = Optimiser(self._parameter_groups(), self.train, self.num_steps)
+
+    @property
+    def adapter(self) -> AdapterConfig:
+        assert self.run.adapter is not None
+        return self.run.adapter
+
+    @property
+    def hypernet(self) -> HypernetConfig:
+        assert self.run.hypernet is not None
+        return self.run.hypernet
+
+    @property
+    def num_trained_params(self) -> int:
+        return sum(parameter.numel() for parameter in self._trained())
+
+    def rounds_per_epoch(self, task: str) -> int:
+        """The longest task's batches: shorter tasks are reshuffled and recycled."""
+        return self.train.rounds_per_epoch or max(self._batches_in_pass.values())
+
+    def factors(self, base: str) -> Factors:
+        return self.converters[base](self.core, self.latents)
+
+    def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
+        """1 / max(ema_t, floor)."""
+        return self._ema[base].divisors(to_device(slots, loss_S.device), loss_S).reciprocal()
+
+    def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        if self.train.task_gradients == "norm_equalized":
+            self._backward_equalized(base, gradients)
+            return
+        outputs = [factor for group in factors for factor in factors[group]]
+        torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
+        if self.latents.requires_grad:
+            assert self.latents.grad is not None, "no gradient reached the latents"
+            self._latent_gradients.append(self.latents.grad)
+            self.latents.grad = None
+
+    def _backward_equalized(self, base: str, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        """The converter's gradient as sum_t g_t / |g_t| * mean_t |g_t|, tasks without any left out."""
+        parameters = list(self.converters[base].parameters())
+        own = []
+        for slot in range(len(self.tasks)):
+            factors = self.converters[base](self.core, self.latents[slot : slot + 1])
+            outputs = [factor for group in factors for factor in factors[group]]
+            towards = [gradient[slot : slot + 1] for group in factors for gradient in gradients[group]]
+            own.append(torch.autograd.grad(outputs, parameters, towards))
+        norms = [torch.stack([part.norm() for part in gradient]).norm() for gradient in own]
+        norm_T = torch.stack(norms)
+        mean = norm_T.sum() / (norm_T > 0).sum().clamp(min=1)
+        scale_T = torch.where(norm_T == 0, 0.0, mean / norm_T)  # a NaN stays one, for `update` to see
+        for index, parameter in enumerate(parameters):
+            parts = torch.stack([gradient[index] for gradient in own])
+            parameter.grad = torch.einsum("t...,t->...", parts, scale_T)
+
+    def update(self, loss_K: Tensor) -> Tensor:
+        if self.latents.requires_grad:
+            self.latents.grad = balance_gradients(self._latent_gradients)
+            self._latent_gradients = []
+        norm = clip_global_norm(self._trained(), self.train.clip_norm)
+        self.watch(loss_K, norm)
+        self._optimiser.step(self.step, skip=self.broken)
+        for ema in self._ema.values():
+            ema.commit()
+        return norm[None]
+
+    def drop_gradients(self) -> None:
+        self._latent_gradients = []
+        for parameter in self._trained():
+            parameter.grad = None
+        for ema in self._ema.values():
+            ema.drop()
+
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = {} if self._refit else {"task_latents": self.latents.data}
+        if not self._refit:
+            tensors |= {f"core.{name}": value for name, value in self.core.state_dict().items()}
+        for base, converter in self.converters.items():
+            tensors |= {f"converter/{base}/{name}": value for name, value in converter.state_dict().items()}
+            tensors[f"ema/{base}"] = self._ema[base].value_T
+        return tensors | {f"optimiser/{name}": value for name, value in self._optimiser.tensors().items()}
+
+    def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
+        if not self._refit:
+            self.latents.data.copy_(tensors["task_latents"])
+            self.core.load_state_dict(_below(tensors, "core."))
+        for base, converter in self.converters.items():
+            converter.load_state_dict(_below(tensors, f"converter/{base}/"))
+            self._ema[base].value_T.copy_(tensors[f"ema/{base}"])
+        self._optimiser.restore(_below(tensors, "optimiser/"))
+
+    def save_artifact(self, folder: Path) -> None:
+        """`folder` itself for one base; a subfolder for every base of joint training."""
+        for name, base in self.bases.items():
+            save_artifact(
+                folder / artifact_subfolder(name) if self.run.method == "source" else folder,
+                base=base,
+                tasks=self.tasks,
+                adapter=self.adapter,
+                hypernet=self.hypernet,
+                latents=self.latents.data,
+                core=self.core,
+                converter=self.converters[name],
+            )
+
+    def _fresh_converter(self, base: Base) -> Converter:
+        assert self.run.seed is not None
+        converter = Converter(
+            self.hypernet,
+            group_sites(base.sites, self.adapter.modules),
+            num_layers=base.num_layers,
+            zero_output=self._refit,
+            generator=named_generator(self.run.seed, f"converter {base.name}"),
+        )
+        return converter.to(self.device)
+
+    def _fresh_ema(self) -> LossEMA:
+        train = self.train
+        return LossEMA(len(self.tasks), decay=train.ema_decay, floor=train.ema_floor, device=self.device)
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameters, _ in self._parameter_groups() for parameter in parameters]
+
+    def _parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        converters = [
+            parameter for converter in self.converters.values() for parameter in converter.parameters()
+        ]
+        if self._refit:
+            return [(converters, self.train.lr)]
+        return [
+            ([self.latents], self.train.lr_latent),
+            ([*self.core.parameters(), *converters], self.train.lr),
+        ]
+
+
+def artifact_subfolder(base: str) -> str:
+    """Where a source run's artifact keeps the converter of `base`; a base may be a path or a hub id."""
+    return base.strip("/").replace("/", "--")
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

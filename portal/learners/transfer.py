@@ -1,0 +1,233 @@
+"""Per-task LoRAs trained on one base, brought to another without training: Cross-LoRA and its controls.
+
+cross_lora   through both bases' singular vectors (cross_lora.py)
+copy_lora    the factors as they are, where widths are equal
+random_lora  random factors whose updates have the norms of cross_lora's
+zero_lora    updates of zero: what the adapters' path alone does to the scores
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from portal.artifacts.peft_adapter import read_peft_factors
+from portal.bases.base import Base, base_sites
+from portal.bases.sites import Site, SiteGroup, group_sites
+from portal.config import BaseRef, RunConfig
+from portal.hypernet import Factors
+from portal.learners.base import named_generator
+from portal.learners.cross_lora import RANK_LIMIT, Basis, source_layer, transfer, update_norm, weight_basis
+from portal.storage.atomic import write_bytes_atomic
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainedLoras:
+    """What a transfer starts from: the folder of a LoRA run's adapters, one a task, and the base below them.
+
+    `bases` is a folder for singular vectors, shared by all transfers.
+    """
+
+    folder: Path
+    base: BaseRef
+    bases: Path
+
+
+@dataclass(frozen=True)
+class NormRatio:
+    """||dW_t|| / ||dW_s|| of one adapted matrix, Frobenius norms; null where the source's update is zero."""
+
+    task: str
+    module: str
+    layer: int
+    source_layer: int
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """Adapters of all tasks on the target, and how large their updates are beside the source's."""
+
+    tasks: tuple[str, ...]
+    factors: Factors
+    ratios: tuple[NormRatio, ...]
+
+    def of_task(self, task: str) -> Factors:
+        """The adapter of one task, slot dimension of size 1."""
+        slot = self.tasks.index(task)
+        return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in self.factors.items()}
+
+    def mean_norm_ratio(self, task: str) -> float | None:
+        """Over the task's matrices whose source update is not zero; None when there is none."""
+        known = [ratio.value for ratio in self.ratios if ratio.task == task and ratio.value is not None]
+        return sum(known) / len(known) if known else None
+
+    def to_json(self) -> dict[str, Any]:
+        """A value for `transfer.json`: one entry a matrix."""
+        return {"norm_ratios": [vars(ratio) for ratio in self.ratios]}
+
+
+def transfer_loras(
+    run: RunConfig, target: Base, trained: TrainedLoras | None, load_base: Callable[[BaseRef], Base]
+) -> Transferred:
+    """The adapters of `run`, a method of this file's list, on `target`, on its device in fp32.
+
+    `load_base` is asked for the source base where its singular vectors are not yet on disk. ValueError where
+    the widths do not allow the method.
+    """
+    assert run.adapter is not None
+    if trained is None:
+        return Transferred(run.data.tasks, _zeros(run, target), ())
+    matrices = {matrix.site: matrix for matrix in _matrices(run, target.sites, trained.base)}
+    loras = {task: read_peft_factors(trained.folder / task, target.device) for task in run.data.tasks}
+    carry = _method(run, target, trained, load_base)
+    ratios: list[NormRatio] = []
+    pairs: dict[Site, list[Pair]] = {}
+    for site, matrix in matrices.items():
+        for task in run.data.tasks:
+            original = loras[task][matrix.source.path]
+            pair = carry(task, matrix, original)
+            before = update_norm(*original)
+            value = update_norm(*pair) / before if before > 0 else None
+            ratios.append(NormRatio(task, site.module, site.layer, matrix.source.layer, value))
+            pairs.setdefault(site, []).append(pair)
+    modules = tuple(module for module in run.adapter.modules if module in {s.module for s in matrices})
+    by_place = {(site.module, site.layer): found for site, found in pairs.items()}
+    groups = group_sites(tuple(matrices), modules)
+    return Transferred(run.data.tasks, {g: _stack(g, by_place) for g in groups}, tuple(ratios))
+
+
+def check_transfer(run: RunConfig, source_sites: tuple[Site, ...], target_sites: tuple[Site, ...]) -> None:
+    """ValueError when the bases share none of the run's modules, or have other widths than it needs."""
+    assert run.adapter is not None
+    matrices = list(_pair_sites(run, source_sites, target_sites))
+    if not matrices:
+        raise ValueError(f"{run.describe()}: the bases share none of {', '.join(run.adapter.modules)}")
+    if run.method != "copy_lora" and run.transfer != "project":
+        return
+    for matrix in matrices:
+        source, site = matrix.source, matrix.site
+        if (source.d_in, source.d_out) != (site.d_in, site.d_out):
+            wanting = "copy_lora" if run.method == "copy_lora" else "transfer 'project'"
+            raise ValueError(
+                f"{run.describe()}: {wanting} needs equal widths, {site.module} of layer {site.layer} is "
+                f"{source.d_out} x {source.d_in} on the source and {site.d_out} x {site.d_in} on the target"
+            )
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A target matrix and the source matrix whose update it gets."""
+
+    site: Site
+    source: Site
+
+
+def _matrices(run: RunConfig, target_sites: tuple[Site, ...], source: BaseRef) -> Iterator[_Matrix]:
+    source_sites = base_sites(source.name)
+    check_transfer(run, source_sites, target_sites)
+    return _pair_sites(run, source_sites, target_sites)
+
+
+def _pair_sites(
+    run: RunConfig, source_sites: tuple[Site, ...], target_sites: tuple[Site, ...]
+) -> Iterator[_Matrix]:
+    assert run.adapter is not None
+    places = {(site.module, site.layer): site for site in source_sites}
+    num_source = 1 + max(site.layer for site in source_sites)
+    num_target = 1 + max(site.layer for site in target_sites)
+    for site in target_sites:
+        layer = source_layer(site.layer, num_source=num_source, num_target=num_target)
+        source = places.get((site.module, layer))
+        if site.module in run.adapter.modules and source is not None:
+            yield _Matrix(site, source)
+
+
+def _method(
+    run: RunConfig, target: Base, trained: TrainedLoras, load_base: Callable[[BaseRef], Base]
+) -> Callable[[str, _Matrix, Pair], Pair]:
+    """What becomes of one task's factors of one matrix."""
+    if run.method == "copy_lora":
+        return lambda task, matrix, original: original
+    mode = run.transfer
+    assert mode is not None
+    source_bases = _BasisCache(trained.base.revision, trained.bases, lambda: load_base(trained.base))
+    target_bases = _BasisCache(target.revision, trained.bases, lambda: target)
+
+    def carry(task: str, matrix: _Matrix, original: Pair) -> Pair:
+        source = source_bases.of(matrix.source, target.device)
+        goal = target_bases.of(matrix.site, target.device)
+        return transfer(*original, source=source, target=goal, mode=mode)
+
+    if run.method == "cross_lora":
+        return carry
+    assert run.seed is not None
+    generators = {task: named_generator(run.seed, f"random lora {task}") for task in run.data.tasks}
+
+    def draw(task: str, matrix: _Matrix, original: Pair) -> Pair:
+        return _random_pair(carry(task, matrix, original), generators[task])
+
+    return draw
+
+
+def _random_pair(like: Pair, generator: torch.Generator) -> Pair:
+    """Gaussian factors of the same shapes whose product has the same norm."""
+    a_RI, b_OR = (torch.randn(factor.shape, generator=generator).to(factor.device) for factor in like)
+    scale = (update_norm(*like) / update_norm(a_RI, b_OR)) ** 0.5
+    return scale * a_RI, scale * b_OR
+
+
+def _zeros(run: RunConfig, target: Base) -> Factors:
+    assert run.adapter is not None
+    rank, slots, device = run.adapter.rank, len(run.data.tasks), target.device
+    return {
+        group: (
+            torch.zeros(slots, len(group.layers), rank, group.d_in, device=device),
+            torch.zeros(slots, len(group.layers), group.d_out, rank, device=device),
+        )
+        for group in group_sites(target.sites, run.adapter.modules)
+    }
+
+
+def _stack(group: SiteGroup, pairs: dict[tuple[str, int], list[Pair]]) -> Pair:
+    """(T, L, r, d_in) and (T, L, d_out, r) of one group."""
+    layers = [pairs[group.module, layer] for layer in group.layers]
+    a, b = (
+        torch.stack([torch.stack([pair[side] for pair in layer]) for layer in layers], dim=1)
+        for side in (0, 1)
+    )
+    return a, b
+
+
+class _BasisCache:
+    """Singular vectors of one base's matrices, on disk by the base's revision."""
+
+    def __init__(self, revision: str, folder: Path, load: Callable[[], Base]) -> None:
+        self._folder = folder / f"{revision[:16]}-r{RANK_LIMIT}"
+        self._load = load
+        self._base: Base | None = None
+        self._last: tuple[Site, Basis] | None = None
+
+    def of(self, site: Site, device: torch.device) -> Basis:
+        """The basis of one matrix; the one asked for last is kept, since tasks ask in turn."""
+        if self._last is None or self._last[0] != site:
+            self._last = site, self._read_or_compute(site, device)
+        return self._last[1]
+
+    def _read_or_compute(self, site: Site, device: torch.device) -> Basis:
+        path = self._folder / f"{site.layer}.{site.module}.safetensors"
+        if path.is_file():
+            tensors = load_file(path)
+        else:
+            self._base = self._base or self._load()
+            basis = weight_basis(self._base.model.get_submodule(site.path).weight.detach())
+            tensors = {"u": basis.u_OR.cpu(), "v": basis.v_IR.cpu()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomic(path, save(tensors))
+        return Basis(tensors["u"].to(device), tensors["v"].to(device))

@@ -1,0 +1,183 @@
+"""Writes that are whole or not at all, to a file system or an object store; locks and removal."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portal.storage.object_store import ObjectPath
+from portal.storage.paths import Folder, folder_contents
+
+
+def write_bytes_atomic(path: Folder, data: bytes) -> None:
+    """Write `data` to `path` whole: temporary name, flush to disk, rename; or one object."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _write_synced(temporary, data)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def write_json_atomic(path: Folder, value: Any) -> None:
+    """Write `value` as indented JSON, whole."""
+    write_bytes_atomic(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_note(path: Folder, text: str) -> None:
+    """Whole, but not flushed to disk: for what the next moment replaces."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(text.encode())
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def create_exclusive(path: Folder, data: bytes) -> bool:
+    """Write the file whole unless there is one; False when there is. Of many writers one gets True."""
+    if isinstance(path, ObjectPath):
+        return path.create(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(temporary).unlink()
+    return True
+
+
+def write_folder(
+    folder: Folder, contents: Mapping[str, bytes], *, permitted: Callable[[], None] = lambda: None
+) -> None:
+    """Files by name as one folder: on a file system it appears whole; in a store the last file comes last.
+
+    A folder of that name is replaced. `permitted` is called just before the folder or the last file appears;
+    it raises when that must not be.
+    """
+    if isinstance(folder, ObjectPath):
+        for number, (name, data) in enumerate(contents.items(), start=1):
+            if number == len(contents):
+                permitted()
+            (folder / name).write_bytes(data)
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    for name, data in contents.items():
+        (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(temporary / name, data)
+    for inner in {(temporary / name).parent for name in contents} | {temporary}:
+        sync(inner)
+    permitted()
+    if folder.exists():
+        remove_folder(folder)
+    temporary.rename(folder)
+    sync(folder.parent)
+
+
+@contextmanager
+def new_folder(folder: Folder, *, beside: Sequence[str] = ()) -> Iterator[Path]:
+    """An empty folder of this machine, which becomes `folder` as a whole when the block ends.
+
+    An older one is replaced; where nothing is written, there is none. The files `beside` it in its parent are
+    beside the one in the block, too.
+    """
+    if isinstance(folder, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="portal-") as scratch:
+            for name in beside:
+                Path(scratch, name).write_bytes((folder.parent / name).read_bytes())
+            place = Path(scratch, folder.name)
+            place.mkdir()
+            yield place
+            remove_folder(folder)
+            write_folder(folder, folder_contents(place))
+        return
+    place = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    yield place
+    remove_folder(folder)
+    if any(place.iterdir()):
+        for path in (*place.rglob("*"), place):
+            sync(path)
+        place.rename(folder)
+        sync(folder.parent)
+    else:
+        place.rmdir()
+
+
+def remove_folder(folder: Folder) -> None:
+    """All of it. On a file system its name goes first, so that it never stands for part of what was there."""
+    if isinstance(folder, ObjectPath):
+        folder.remove()
+        return
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(aside)
+
+
+def remove_leftovers(folder: Folder) -> None:
+    """What killed writers have left half written in this folder."""
+    if isinstance(folder, Path):
+        for path in folder.glob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """One process of this machine at a time is in the block of this lock file; others wait."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with naming(path), path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Flush what is written under this name, a file or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with naming(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An I/O error that says where, and of a full disk how much it has left."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(path.parent).free
+            reason += f" ({free} bytes free); nothing finished is lost: make room and run again"
+        raise OSError(error.errno, reason, str(path)) from None

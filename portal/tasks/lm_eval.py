@@ -1,0 +1,180 @@
+"""Tasks of lm-eval through its own task objects: contexts and continuations are theirs, unchanged.
+
+Rows to report are those that lm-eval evaluates (a task's test split, else its validation split), in its order
+of choices, so that accuracies agree with it, ties included.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, Lint, carve
+from portal.tasks.example import Example, shared_start
+from portal.tasks.records import split_files
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks import TaskManager
+
+FEWSHOT_SEED = 1234  # lm-eval's default
+_OUTPUT = "multiple_choice"
+_METRICS = {"acc", "acc_norm", "acc_mutual_info", "acc_bytes", "f1", "mcc", "brier_score"}
+
+
+def task_names() -> tuple[str, ...]:
+    """Every single task of the installed lm-eval; ValueError when it is not installed."""
+    return tuple(_manager().all_subtasks)
+
+
+def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Example]], Lint]:
+    """Examples by split and what was wrong with the rows.
+
+    With a `folder`, rows come from `folder/NAME/SPLIT.parquet` instead of the hub. The validation slice is
+    lm-eval's validation split where it reports on a test split, else carved from the training rows. A task
+    without training rows has only test examples. ValueError for a task that is not multiple choice with one
+    right answer, or whose rows cannot be read.
+    """
+    task = _load(name, folder)
+    lint = Lint()
+    test = _examples(name, task, "test" if task.has_test_docs() else "validation", lint)
+    train = _examples(name, task, "train", lint) if task.has_training_docs() else []
+    if task.has_test_docs() and task.has_validation_docs():
+        validation = _examples(name, task, "validation", lint)
+    elif train:
+        train, validation = carve(train, share=VALIDATION_SHARE, most=VALIDATION_ROWS)
+    else:
+        validation = []
+    return {"train": train, "validation": validation, "test": test}, lint
+
+
+def to_example(name: str, example_id: str, pairs: Sequence[tuple[str, str]], gold: int) -> Example | str:
+    """The example of one document's (context, continuation) pairs, or why it cannot be one.
+
+    Equal continuations of a shared context are made one. Where the right one is among them the document is
+    refused: lm-eval counts such an answer by the place of the choice, not by its text.
+    """
+    contexts = [context for context, _ in pairs]
+    shared = len(set(contexts)) == 1
+    kept = list(dict.fromkeys(pairs))
+    if len(kept) != len(pairs) and list(pairs).count(pairs[gold]) > 1:
+        return "the right choice stands twice"
+    if len(kept) < 2:
+        return "only one choice"
+    prompt = contexts[0][: shared_start(contexts)]
+    if not prompt.strip():
+        return "no context"
+    if any(not continuation.strip() for _, continuation in kept):
+        return "empty choice"
+    return Example(
+        task=name,
+        id=example_id,
+        prompt=prompt,
+        choices=tuple(continuation for _, continuation in kept),
+        gold=kept.index(pairs[gold]),
+        cluster=example_id,
+        contexts=None if shared else tuple(context for context, _ in kept),
+    )
+
+
+@cache
+def _manager() -> "TaskManager":
+    try:
+        from lm_eval.tasks import TaskManager
+    except ModuleNotFoundError:
+        raise ValueError(
+            "suite 'lm-eval' needs the package lm-eval: pip install 'portal-sweeps[harness]'"
+        ) from None
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return TaskManager()
+
+
+def _load(name: str, folder: Path | None) -> "ConfigurableTask":
+    spec: dict[str, Any] = {"task": name}
+    if folder is not None:
+        files = {
+            split: [str(path) for path in split_files(folder / name, split)]
+            for split in ("train", "validation", "test")
+        }
+        files = {split: paths for split, paths in files.items() if paths}
+        if not files:
+            raise ValueError(f"{folder / name}: no SPLIT.parquet here for lm-eval task {name!r}")
+        kind = "json" if next(iter(files.values()))[0].endswith(".jsonl") else "parquet"
+        spec |= {"dataset_path": kind, "dataset_name": None, "dataset_kwargs": {"data_files": files}}
+    try:
+        group = {
+            "group": "portal",
+            "task": [spec],
+        }  # a task named in a group keeps its file, with our changes
+        task = _manager().load(group)["tasks"][name]
+    except KeyError as error:
+        raise ValueError(f"lm-eval task {name!r}: its rows have no {error} (a split or a column)") from None
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"lm-eval task {name!r}: cannot be read ({_first_line(error)}); without the hub, name a folder "
+            "of its rows with --data"
+        ) from None
+    if task.OUTPUT_TYPE != _OUTPUT:
+        raise ValueError(
+            f"lm-eval task {name!r} is of type {task.OUTPUT_TYPE!r}; only {_OUTPUT} tasks can be used"
+        )
+    metrics = set(task._metric_fn_list)
+    if not metrics <= _METRICS or task.config.process_results is not None:
+        scored_by = ", ".join(sorted(metrics)) or "a rule of its own"
+        raise ValueError(
+            f"lm-eval task {name!r} is scored by {scored_by}; only tasks with one right answer can be used "
+            f"({', '.join(sorted(_METRICS))})"
+        )
+    task.set_fewshot_seed(FEWSHOT_SEED)
+    return task
+
+
+def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> list[Example]:
+    docs = {"train": task.training_docs, "validation": task.validation_docs, "test": task.test_docs}[split]()
+    examples = []
+    for index, doc in enumerate(docs):
+        where = f"lm-eval task {name!r}, split {split!r}, row {index}"
+        pairs, gold = _rendered(where, task, doc)
+        example = to_example(name, f"{split}-{index:06d}", pairs, gold)
+        if isinstance(example, str):
+            lint.dropped[split, example] = lint.dropped.get((split, example), 0) + 1
+            continue
+        lint.merged[split] = lint.merged.get(split, 0) + (len(example.choices) != len(pairs))
+        examples.append(example)
+    if not examples:
+        raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row")
+    return examples
+
+
+def _rendered(where: str, task: "ConfigurableTask", doc: dict[str, Any]) -> tuple[list[tuple[str, str]], int]:
+    """(context, continuation) of every choice, and which is right.
+
+    ValueError for a row that the task's own templates cannot read.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        context = task.fewshot_context(doc, task.config.num_fewshot or 0)
+        choices = task.doc_to_choice(doc)
+        requests = task.construct_requests(doc, context)[: len(choices)]
+        gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    except (TemplateError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
+        reason = f"no column {error}" if isinstance(error, KeyError) else _first_line(error)
+        raise ValueError(f"{where}: its templates cannot read the row: {reason}") from None
+    pairs = [(str(request.args[0]), str(request.args[1])) for request in requests]
+    return pairs, _gold_index(where, gold, choices)
+
+
+def _gold_index(where: str, gold: Any, choices: Sequence[str]) -> int:
+    if isinstance(gold, str) and gold in choices:
+        return list(choices).index(gold)
+    if isinstance(gold, bool) or not isinstance(gold, int):
+        raise ValueError(f"{where}: its answer {gold!r} is not exactly one of its choices")
+    if not 0 <= gold < len(choices):
+        raise ValueError(f"{where}: its answer {gold} is outside 0..{len(choices) - 1}")
+    return gold
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Learners that share bases, stepped together, by one worker or a group."""

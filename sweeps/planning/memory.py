@@ -1,0 +1,235 @@
+"""Memory of a pack on a base, predicted from shapes: no weights are read and nothing is run.
+
+What a forward keeps for its backward is counted, not modelled: the base is built on torch's meta device, run
+once with adapters, and every tensor that autograd saves is added up. Attention is counted as the fused
+kernels do it, without the T x T matrices. All sizes are bytes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import AutoModelForCausalLM
+
+from portal.bases.base import base_config
+from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
+from portal.config import Activations, AdapterConfig, Precision, RunConfig
+from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.attention_masks import causal_masks
+from portal.hypernet import Factors, converter_num_params, core_num_params
+
+_FP32 = 4
+_TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
+_FACTORS = 5 * _FP32  # a factor, its leaf, what the hooks cast or scale, its gradient, and the sum of those
+_LAYER_BYTES: dict[Precision, float] = {"default": 2.0, "8bit": 1.0, "4bit": 0.55}
+_WEIGHT_BYTES = 2.0  # of embeddings and head, which are never quantised
+_LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of a pack: `fixed` at every moment, `per_token` for each padded token in a forward."""
+
+    base: float
+    learners: float
+    per_token: float
+    per_answer_token: float
+
+    @property
+    def fixed(self) -> float:
+        return self.base + self.learners
+
+    def peak(self, tokens: int, answer_tokens: int) -> float:
+        """With a forward of that many padded tokens, of which that many are predicted answers."""
+        return self.fixed + self.per_token * tokens + self.per_answer_token * answer_tokens
+
+    def tokens_that_fit(self, budget: float, answer_share: float) -> int:
+        """Padded tokens of one forward within `budget`; 0 or less when not even the fixed part fits."""
+        return int((budget - self.fixed) / (self.per_token + answer_share * self.per_answer_token))
+
+
+def footprint(
+    runs: Iterable[RunConfig],
+    base: str,
+    *,
+    length: int,
+    on_gpu: bool,
+    activations: Activations = "keep",
+) -> Footprint:
+    """What a pack of `runs` takes on `base` with rows of `length` tokens."""
+    runs = list(runs)
+    copies = sum(run.train is not None and run.train.engine == "peft" for run in runs)
+    shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
+    widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
+    itself = _measure_base(base)
+    return Footprint(
+        base=(1 + copies) * base_bytes(base, runs[0].bases[0].precision, on_gpu=on_gpu),
+        learners=sum(_learner_bytes(run, base) for run in runs),
+        per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, on_gpu, activations),
+        per_answer_token=itself.vocabulary * _FP32 * _LOGIT_COPIES,
+    )
+
+
+def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
+    """What a base's weights take, from its config."""
+    itself = _measure_base(base)
+    if not on_gpu:
+        return float(_FP32 * itself.num_params)
+    others = itself.num_params - itself.decoder_params
+    return itself.decoder_params * _LAYER_BYTES[precision] + others * _WEIGHT_BYTES
+
+
+def decoder_shape(base: str) -> tuple[int, int]:
+    """(layers, parameters of them all) of a base, from its config."""
+    itself = _measure_base(base)
+    return itself.num_layers, itself.decoder_params
+
+
+@dataclass(frozen=True)
+class _Measured:
+    num_params: int
+    decoder_params: int
+    num_layers: int
+    vocabulary: int
+    sites: tuple[Any, ...]
+
+
+@lru_cache(maxsize=64)
+def _measure_base(base: str) -> _Measured:
+    model = _meta_model(base, torch.float32)
+    text = model.config.get_text_config()
+    unique = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    path = find_layer_path(model)
+    layers = model.get_submodule(path)
+    return _Measured(
+        sum(unique.values()),
+        sum(parameter.numel() for parameter in layers.parameters()),
+        len(layers),
+        text.vocab_size,
+        find_sites(model, path),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _groups(base: str, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
+    return () if adapter is None else group_sites(_measure_base(base).sites, adapter.modules)
+
+
+def _meta_model(base: str, dtype: torch.dtype) -> Any:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(base_config(base), dtype=dtype, attn_implementation="sdpa")
+    return model.requires_grad_(False).eval()
+
+
+@dataclass(frozen=True)
+class ParamCount:
+    """Numbers that a run trains on one base, and those that it only holds and writes into its artifact."""
+
+    trained: int
+    held: int
+
+
+def count_params(run: RunConfig, base: str) -> ParamCount:
+    """Of the run's learner on `base`; in joint training latents and core are counted with every base."""
+    if run.adapter is None:
+        return ParamCount(0, 0)
+    slots = len(run.data.tasks)
+    if run.hypernet is None:
+        adapters = slots * _slot_params(run, base)
+        return ParamCount(adapters, 0) if run.train is not None else ParamCount(0, adapters)
+    groups = _groups(base, run.adapter)
+    converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
+    shared = core_num_params(run.hypernet, run.adapter) + slots * run.hypernet.d_latent
+    return ParamCount(converter, shared) if run.method == "portal" else ParamCount(converter + shared, 0)
+
+
+def _slot_params(run: RunConfig, base: str) -> int:
+    """Of one task's adapter."""
+    assert run.adapter is not None
+    groups = _groups(base, run.adapter)
+    return sum(len(group.layers) * run.adapter.rank * (group.d_in + group.d_out) for group in groups)
+
+
+def _learner_bytes(run: RunConfig, base: str) -> float:
+    """Parameters, optimiser state, and the factors of all tasks with the graph that makes them."""
+    params, slots = count_params(run, base), len(run.data.tasks)
+    own = params.trained * _TRAINED + params.held * _FP32
+    if run.adapter is None or run.train is None:
+        return own
+    factors = slots * _slot_params(run, base) * _FACTORS
+    if run.hypernet is None:
+        return own + factors
+    groups = _groups(base, run.adapter)
+    heads = 2 * sum(len(group.layers) for group in groups) * run.adapter.rank * run.hypernet.d_core
+    trunk = _measure_base(base).num_layers * 8 * run.hypernet.hidden
+    graph = slots * (2 * heads + trunk) * _FP32  # values and their gradients
+    return own + factors + graph
+
+
+def _bytes_per_token(
+    base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
+) -> float:
+    """What a token of a forward takes until its backward; recomputed, one layer at a time is there whole."""
+    kept = _saved_bytes_per_token(base, adapter, length, on_gpu, "keep")
+    if activations == "keep":
+        return kept
+    layers = _measure_base(base).num_layers
+    return _saved_bytes_per_token(base, adapter, length, on_gpu, "recompute") + kept / layers
+
+
+@lru_cache(maxsize=256)
+def _saved_bytes_per_token(
+    base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
+) -> float:
+    """What autograd keeps in a row of `length` tokens; logits and parameters left out.
+
+    The length is odd, so that no width of the base is taken for it.
+    """
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model = _meta_model(base, dtype)
+    path = find_layer_path(model)
+    sites = find_sites(model, path)
+    groups = group_sites(sites, adapter.modules)
+    layers = [f"{path}.{index}" for index in range(len(model.get_submodule(path)))]
+    hooks = AdapterHooks(model, sites, recomputed=layers if activations == "recompute" else ())
+    few, many = (
+        _saved_by(
+            model, hooks, Segment(1, _meta_factors(groups, adapter.rank), adapter.scaling), rows, length
+        )
+        for rows in (1, 2)
+    )
+    return (many - few) / length  # what does not grow with the rows, factors above all, is counted elsewhere
+
+
+def _saved_by(model: Any, hooks: AdapterHooks, segment: Segment, rows: int, length: int) -> float:
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        is_attention = tensor.ndim > 2 and tensor.shape[-2:] == (length, length)
+        if not is_attention:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    device = torch.device("meta")
+    ids_NT = torch.zeros(rows, length, dtype=torch.long, device=device)
+    no_logits = torch.zeros(0, dtype=torch.long, device=device)  # they are counted apart
+    masks = causal_masks(model.config.get_text_config(), length, device)
+    with saved_tensors_hooks(keep, lambda tensor: tensor), hooks.active([segment]):
+        model(input_ids=ids_NT, logits_to_keep=no_logits, use_cache=False, attention_mask=masks)
+    return sum(saved.values())
+
+
+def _meta_factors(groups: tuple[SiteGroup, ...], rank: int) -> Factors:
+    """One slot of factors that want gradients."""
+    return {
+        group: (
+            torch.zeros(1, len(group.layers), rank, group.d_in, device="meta", requires_grad=True),
+            torch.zeros(1, len(group.layers), group.d_out, rank, device="meta", requires_grad=True),
+        )
+        for group in groups
+    }

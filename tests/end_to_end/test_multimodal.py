@@ -1,0 +1,162 @@
+"""Gemma-3 as it is published from 4B on: the text decoder inside a multimodal model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from transformers import (
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    SiglipVisionConfig,
+)
+
+from portal.artifacts.artifact import load_artifact
+from portal.artifacts.peft_adapter import check_export, export_task, save_peft_adapter
+from portal.bases.base import Base, base_sites, load_base
+from portal.config import AdapterConfig
+from portal.data.token_rows import encode_example
+from portal.evaluate.loglikelihood import score_rows
+from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.losses import slot_losses
+from portal.forward.microbatch import SlotRows
+from portal.tasks.example import Example
+from tests.portal.artifacts.test_artifact import write_artifact
+from tests.support.bases import TASKS, character_tokenizer, random_factors
+
+LAYERS = "model.language_model.layers"
+ADAPTER = AdapterConfig(modules=("q", "v", "down"), rank=4, alpha=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Gemma-3 with sliding layers, a vision tower and a projector, as it would lie on the hub."""
+    torch.manual_seed(0)
+    text = Gemma3TextConfig(
+        vocab_size=128,
+        hidden_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=56,
+        head_dim=12,
+        sliding_window=5,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        query_pre_attn_scalar=12,
+        bos_token_id=1,
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    )
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision,
+        mm_tokens_per_image=4,
+        image_token_index=127,
+        boi_token_index=125,
+        eoi_token_index=126,
+    )
+    model = Gemma3ForConditionalGeneration(config)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.data.mul_(4)
+    folder = tmp_path_factory.mktemp("gemma")
+    model.save_pretrained(folder)
+    character_tokenizer(bos=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(folder: Path) -> Base:
+    return load_base(str(folder))
+
+
+def examples() -> list[Example]:
+    return [
+        Example(
+            "t", str(n), f"Question {n}: which one is it?\nAnswer:", (" red", " reddish", " no"), 1, str(n)
+        )
+        for n in range(3)
+    ]
+
+
+def test_the_text_decoder_is_found_and_the_vision_tower_is_left_alone(folder: Path, base: Base) -> None:
+    assert base.layer_path == LAYERS
+    assert all(site.path.startswith(f"{LAYERS}.") for site in base.sites)
+    assert len(base.sites) == 3 * 7
+    assert base_sites(str(folder)) == base.sites
+
+
+def test_packed_scores_are_those_of_one_row_a_choice(base: Base) -> None:
+    rows = [encode_example(example, "test", base.tokenizer, max_prompt=100) for example in examples()]
+
+    scored = score_rows(base, rows)
+
+    for row, item in zip(rows, scored, strict=True):
+        for choice, score in zip(row.choices, item.scores, strict=True):
+            ids = torch.tensor([row.prompt + choice])
+            with torch.inference_mode():
+                log_probs = base.model(input_ids=ids).logits[0].log_softmax(-1)
+            start = len(row.prompt)
+            expected = sum(log_probs[start + place - 1, token].item() for place, token in enumerate(choice))
+            assert score == pytest.approx(expected, abs=1e-4)
+
+
+def test_adapters_get_gradients_through_the_wrapper(base: Base) -> None:
+    rows = tuple(encode_example(example, "train", base.tokenizer, max_prompt=100) for example in examples())
+    factors = random_factors(base, ADAPTER.modules, rank=4, slots=1, seed=0)
+    leaves = {group: (a.requires_grad_(), b.requires_grad_()) for group, (a, b) in factors.items()}
+    hooks = AdapterHooks(base.model, base.sites)
+
+    with hooks.active([Segment(1, leaves, ADAPTER.scaling)]):
+        losses = slot_losses(base, [SlotRows(0, 0, rows)])
+    losses.sum().backward()
+
+    for a, b in leaves.values():
+        assert a.grad is not None
+        assert b.grad is not None
+        assert a.grad.abs().sum() > 0
+        assert b.grad.abs().sum() > 0
+
+
+def test_the_exported_adapter_works_on_the_wrapper_and_spares_the_vision_tower(
+    base: Base, tmp_path: Path
+) -> None:
+    factors = random_factors(base, ADAPTER.modules, rank=4, slots=1, seed=0)
+    save_peft_adapter(tmp_path, base=base, adapter=ADAPTER, factors=factors, task="sums")
+
+    assert check_export(tmp_path, base, factors, ADAPTER.scaling) < 1e-4
+
+    with safe_open(tmp_path / "adapter_model.safetensors", framework="pt") as file:
+        names = list(file.keys())
+    assert all(name.startswith(f"base_model.model.{LAYERS}.") for name in names)
+    assert not any("vision" in name for name in names)
+
+
+def test_the_text_layout_binds_to_the_text_only_class(base: Base, tmp_path: Path) -> None:
+    """In that class the same adapter gives the same logits, with other keys."""
+    write_artifact(tmp_path / "artifact", base, ADAPTER)
+    artifact = load_artifact(tmp_path / "artifact")
+    task = TASKS[0]
+    factors = artifact.factors((task,))
+    export_task(artifact, task, tmp_path / "adapter", layout="text")
+    text_only = Gemma3ForCausalLM(base.text_config).eval()
+    text_only.model.load_state_dict(base.model.model.language_model.state_dict())
+    text_only.lm_head.load_state_dict(base.model.lm_head.state_dict())
+    ids = torch.arange(3, 23)[None]
+    with torch.inference_mode():
+        segment = Segment(1, factors, artifact.config.adapter.scaling)
+        with AdapterHooks(base.model, base.sites).active([segment]):
+            injected = base.model(input_ids=ids).logits
+        adapted = PeftModel.from_pretrained(text_only, str(tmp_path / "adapter"))(input_ids=ids).logits
+
+    torch.testing.assert_close(adapted, injected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(injected, base.model(input_ids=ids).logits, atol=1e-4)

@@ -1,0 +1,231 @@
+"""A base loads whole and pinned, or not at all."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from portal.bases.base import base_config, base_sites, load_base, load_tokenizer, tokenizer_digest
+from portal.bases.files import BaseFiles, folder_digest, locate, resolve
+from portal.bases.registry import KNOWN
+from tests.support.bases import character_tokenizer, make_model
+
+FAMILIES = ("qwen3", "llama", "gemma3")
+
+
+def write_base(folder: Path, family: str, *, seed: int = 0, bos: bool | None = None) -> Path:
+    make_model(family, hidden=24, layers=2, seed=seed).save_pretrained(folder)
+    character_tokenizer(bos=family == "gemma3" if bos is None else bos).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {family: write_base(tmp_path_factory.mktemp(family), family) for family in FAMILIES}
+
+
+@pytest.fixture
+def folder(saved: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of a saved base that a test may damage."""
+    shutil.copytree(saved["qwen3"], tmp_path / "base")
+    return tmp_path / "base"
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(ValueError) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_a_saved_base_loads_with_its_weights_frozen_in_fp32_and_evaluation_mode(
+    saved: dict[str, Path], family: str
+) -> None:
+    original = make_model(family, hidden=24, layers=2, seed=0)
+
+    base = load_base(str(saved[family]))
+
+    ids = torch.arange(3, 20)[None]
+    assert torch.equal(base.model(input_ids=ids).logits, original(input_ids=ids).logits)
+    assert {parameter.dtype for parameter in base.model.parameters()} == {torch.float32}
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert not base.model.training
+    assert not base.model.config.use_cache
+    assert base.model.config._attn_implementation == "sdpa"
+    assert base.tokenizer("a b").input_ids == character_tokenizer(bos=family == "gemma3")("a b").input_ids
+    assert (base.num_layers, base.layer_path, base.device.type) == (2, "model.layers", "cpu")
+    layers = original.get_submodule("model.layers")
+    assert base.num_decoder_params == sum(parameter.numel() for parameter in layers.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_sites_known_from_the_config_alone_are_those_of_the_loaded_model(
+    saved: dict[str, Path], family: str, tmp_path: Path
+) -> None:
+    for name in ("config.json",):
+        shutil.copy(saved[family] / name, tmp_path / name)
+
+    assert base_sites(str(tmp_path)) == load_base(str(saved[family])).sites
+
+
+def test_weights_in_fp16_are_widened_to_fp32(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    halves = {name: tensor.half() for name, tensor in weights.items()}
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+
+    base = load_base(str(folder))
+
+    for name, parameter in base.model.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, halves[name].float())
+
+
+def test_a_base_is_pinned_by_the_digest_of_its_files(folder: Path) -> None:
+    planned = resolve(str(folder))
+
+    assert (planned.name, planned.revision) == (str(folder), folder_digest(folder))
+    assert load_base(str(folder), revision=planned.revision).revision == planned.revision
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_a_base_whose_files_changed_since_the_plan_is_refused(folder: Path, name: str) -> None:
+    planned = resolve(str(folder))
+    data = bytearray((folder / name).read_bytes())
+    data[-3] ^= 1
+    (folder / name).write_bytes(data)
+
+    message = refusal(lambda: load_base(str(folder), revision=planned.revision))
+
+    assert f"the run was planned with {planned.revision[:12]}" in message
+    assert folder_digest(folder)[:12] in message
+
+
+def test_files_that_are_no_part_of_the_base_do_not_change_its_digest(folder: Path) -> None:
+    before = folder_digest(folder)
+    (folder / "README.md").write_text("words")
+
+    assert folder_digest(folder) == before
+
+
+def change_weights(folder: Path, **changes: torch.Tensor | None) -> None:
+    tensors = load_file(folder / "model.safetensors") | changes
+    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_weights_with_a_missing_tensor_are_refused_naming_it(folder: Path) -> None:
+    change_weights(folder, **{"model.layers.1.mlp.up_proj.weight": None})
+
+    message = refusal(lambda: load_base(str(folder)))
+
+    assert "missing_keys: ['model.layers.1.mlp.up_proj.weight']" in message
+
+
+def test_weights_with_a_tensor_too_many_are_refused_naming_it(folder: Path) -> None:
+    change_weights(folder, **{"model.layers.7.mlp.up_proj.weight": torch.zeros(2, 2)})
+
+    message = refusal(lambda: load_base(str(folder)))
+
+    assert "unexpected_keys: ['model.layers.7.mlp.up_proj.weight']" in message
+
+
+def test_weights_of_another_shape_are_refused_naming_the_tensor(folder: Path) -> None:
+    change_weights(folder, **{"model.layers.1.mlp.up_proj.weight": torch.zeros(2, 2)})
+
+    assert "model.layers.1.mlp.up_proj.weight" in refusal(lambda: load_base(str(folder)))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
+def test_weights_that_were_cut_short_are_refused(folder: Path, kept: float) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: int(kept * len(data))])
+
+    assert repr(str(folder)) in refusal(lambda: load_base(str(folder)))
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"model_type": "no such family"}'])
+def test_a_config_that_cannot_be_read_is_refused(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+
+    for act in (load_base, base_config, base_sites):
+        assert f"base {str(folder)!r}: cannot be read from" in refusal(lambda act=act: act(str(folder)))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_without_weights_or_config_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+    assert str(folder) in refusal(lambda: load_base(str(folder)))
+
+
+def test_a_gemma_whose_tokenizer_adds_no_bos_is_refused(tmp_path: Path) -> None:
+    write_base(tmp_path, "gemma3", bos=False)
+
+    assert "does not put BOS first" in refusal(lambda: load_base(str(tmp_path)))
+
+
+def test_a_tokenizer_with_another_bos_than_the_config_names_is_refused(tmp_path: Path) -> None:
+    write_base(tmp_path, "gemma3")
+    change_config(tmp_path, bos_token_id=7)
+
+    message = refusal(lambda: load_tokenizer(str(tmp_path)))
+    assert "BOS is 1 in its tokenizer and 7 in its config" in message
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:
+    change_config(folder, vocab_size=50)
+
+    message = refusal(lambda: load_tokenizer(str(folder)))
+    assert "its tokenizer has token 102, the model only 50" in message
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
+    for act in (locate, resolve, base_config, load_base, load_tokenizer):
+        message = refusal(lambda act=act: act("qwen3-4bb"))
+        assert message.startswith("unknown base 'qwen3-4bb'; did you mean 'qwen3-4b'?")
+
+
+def test_a_known_base_is_pinned_without_asking_anyone() -> None:
+    assert resolve("qwen3-8b").revision == "b968826d9c46dd6066d109eabc6255188de91218"
+    assert locate("gemma-3-4b") == BaseFiles(
+        "gemma-3-4b", "google/gemma-3-4b-pt", "cc012e0a6d0787b4adcc0fa2c4da74402494554d"
+    )
+    assert locate("google/gemma-3-4b-pt").commit == locate("gemma-3-4b").commit
+    assert all(base.revision is None or len(base.revision) == 40 for base in KNOWN.values())
+
+
+def test_a_hub_base_without_a_pin_is_refused_when_the_hub_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    assert "HF_HUB_OFFLINE=1" in refusal(lambda: resolve("org/model"))
+
+
+def test_bases_that_tokenise_alike_share_a_tokenizer_digest(saved: dict[str, Path]) -> None:
+    digests = {family: tokenizer_digest(str(saved[family])) for family in FAMILIES}
+
+    assert digests["qwen3"] == digests["llama"]
+    assert digests["qwen3"] != digests["gemma3"]
+
+
+def test_artifacts_name_a_local_base_by_its_name(saved: dict[str, Path]) -> None:
+    base = load_base(str(saved["llama"]))
+
+    assert base.public_name == str(saved["llama"])
+    assert (
+        json.loads((saved["llama"] / "config.json").read_text())["model_type"] == base.text_config.model_type
+    )

@@ -1,0 +1,128 @@
+"""Adapted linears are found by exact path and grouped by width."""
+
+import pytest
+from torch import nn
+
+from portal.bases.base import Base
+from portal.bases.sites import (
+    MODULE_PATHS,
+    Site,
+    SiteGroup,
+    check_rank,
+    find_layer_path,
+    find_sites,
+    group_sites,
+)
+from tests.support.bases import make_base, make_model
+
+
+class Nested(nn.Module):
+    """A wrapper with its decoder at another path, as multimodal checkpoints have."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.language_model = nn.Module()
+        self.language_model.model = nn.Module()
+        self.language_model.model.layers = layers
+
+
+def site(module: str, layer: int, d_in: int, d_out: int) -> Site:
+    return Site(layer, module, f"{module}.{layer}", d_in, d_out)
+
+
+def test_every_family_has_seven_sites_a_layer_with_the_widths_of_their_weights(any_base: Base) -> None:
+    assert len(any_base.sites) == 3 * len(MODULE_PATHS)
+    for found in any_base.sites:
+        linear = any_base.model.get_submodule(found.path)
+        assert isinstance(linear, nn.Linear)
+        assert tuple(linear.weight.shape) == (found.d_out, found.d_in)
+        assert found.path == f"model.layers.{found.layer}.{MODULE_PATHS[found.module]}"
+    assert len({found.path for found in any_base.sites}) == len(any_base.sites)
+
+
+def test_the_query_projections_output_is_not_taken_for_the_hidden_size() -> None:
+    widths = {found.module: (found.d_in, found.d_out) for found in make_base("tiny", "qwen3").sites}
+
+    assert widths["q"] == (24, 48)
+    assert widths["k"] == widths["v"] == (24, 24)
+    assert widths["o"] == (48, 24)
+    assert widths["gate"] == widths["up"] == (24, 56)
+    assert widths["down"] == (56, 24)
+
+
+def test_the_layer_list_is_found_at_each_of_its_known_paths() -> None:
+    model = make_model("qwen3", hidden=24, layers=2, seed=0)
+
+    assert find_layer_path(model) == "model.layers"
+    nested = Nested(model.get_submodule("model.layers"))
+    assert find_layer_path(nested) == "language_model.model.layers"
+    assert len(find_sites(nested, "language_model.model.layers")) == 14
+
+
+def test_a_model_without_decoder_layers_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Linear has no decoder layers at any of model.layers, "):
+        find_layer_path(nn.Linear(2, 2))
+
+
+def test_layers_without_any_projection_are_refused() -> None:
+    with pytest.raises(ValueError, match="none of the projections q, k"):
+        find_sites(Nested(nn.ModuleList([nn.Linear(2, 2)])), "language_model.model.layers")
+
+
+def test_a_projection_that_is_not_a_linear_layer_is_refused_by_path() -> None:
+    model = make_model("qwen3", hidden=24, layers=2, seed=0)
+    model.get_submodule("model.layers.1.self_attn").q_proj = nn.Identity()
+
+    with pytest.raises(ValueError, match=r"model.layers.1.self_attn.q_proj is a Identity, not a linear"):
+        find_sites(model, "model.layers")
+
+
+def test_equal_layers_make_one_group_a_module_in_the_order_asked_for() -> None:
+    groups = group_sites(make_base("tiny", "llama").sites, ("v", "q"))
+
+    assert groups == (
+        SiteGroup("v", 24, 24, "v", "v", (0, 1, 2)),
+        SiteGroup("q", 24, 48, "q", "q", (0, 1, 2)),
+    )
+
+
+def test_layers_of_other_widths_get_groups_and_projection_names_of_their_own() -> None:
+    sites = (
+        site("q", 0, 8, 8),
+        site("q", 1, 8, 16),
+        site("q", 2, 8, 8),
+        site("down", 0, 32, 8),
+        site("down", 1, 64, 8),
+    )
+
+    groups = group_sites(sites, ("q", "down"))
+
+    assert groups == (
+        SiteGroup("q", 8, 8, "q", "q__out_8", (0, 2)),
+        SiteGroup("q", 8, 16, "q", "q__out_16", (1,)),
+        SiteGroup("down", 32, 8, "down__in_32", "down", (0,)),
+        SiteGroup("down", 64, 8, "down__in_64", "down", (1,)),
+    )
+
+
+def test_every_site_of_the_modules_lies_in_exactly_one_group(any_base: Base) -> None:
+    groups = group_sites(any_base.sites, tuple(MODULE_PATHS))
+
+    grouped = [(group.module, layer, group.d_in, group.d_out) for group in groups for layer in group.layers]
+    assert sorted(grouped) == sorted((s.module, s.layer, s.d_in, s.d_out) for s in any_base.sites)
+
+
+def test_a_module_the_base_lacks_is_refused_with_those_it_has() -> None:
+    with pytest.raises(ValueError, match=r"the base has no projection 'gate'; it has \['q'\]"):
+        group_sites((site("q", 0, 8, 8),), ("gate",))
+
+
+def test_a_rank_above_the_narrowest_width_is_refused_saying_what_fits() -> None:
+    sites = (site("q", 0, 8, 16), site("v", 0, 8, 4))
+
+    check_rank(sites, ("q",), 8)
+    check_rank(sites, ("q", "v"), 4)
+    with pytest.raises(ValueError, match=r"rank 9 is above the width of 'q' \(16 x 8\); use at most 8"):
+        check_rank(sites, ("q",), 9)
+    with pytest.raises(ValueError, match="use at most 4"):
+        check_rank(sites, ("q", "v"), 5)

@@ -1,0 +1,152 @@
+"""`portal export`: every task at once, other layouts, merged weights, cards that say what is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.utils import filter_repo_objects
+from safetensors import safe_open
+
+from portal.artifacts.artifact import load_artifact
+from portal.bases.base import load_base
+from portal.cli.app import main
+from portal.forward.adapter_hooks import AdapterHooks, Segment
+from tests.support.bases import TASKS
+from tests.support.command_line import only_line
+
+
+def test_all_tasks_are_exported_and_checked_each_in_a_folder_of_its_name(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(world / "ported"), "--all", "--check", "--out", str(tmp_path / "all")]) == 0
+
+    out = capsys.readouterr().out
+    assert out.count("checked through peft on tiny-gemma3") == len(TASKS)
+    for task in TASKS:
+        assert (tmp_path / "all" / task / "adapter_model.safetensors").is_file()
+
+
+def test_the_card_says_how_the_adapter_was_made_and_what_it_scored(world: Path, tmp_path: Path) -> None:
+    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(tmp_path / "a")]) == 0
+
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert card.startswith("---\nbase_model: tiny-gemma3\nlibrary_name: peft\n")
+    for fact in (
+        "converter refitted from a source on tiny-",
+        "at most 8 rows of the task",
+        "| seed | 3 |",
+        "(8 test rows, epoch 1)",
+        "| licence of the base | Apache-2.0 |",
+        "rank 2, alpha 4, projections q, v",
+        "--max-lora-rank 8",
+    ):
+        assert fact in card, fact
+
+
+def test_the_card_of_an_artifact_from_elsewhere_says_what_is_not_known(world: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(world / "ported" / "artifact", tmp_path / "elsewhere")
+    assert main(["export", str(tmp_path / "elsewhere"), "--task", "sums", "--out", str(tmp_path / "a")]) == 0
+
+    assert "| scores | not recorded |" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_merged_weights_give_the_adapters_logits_as_a_base_of_their_own(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    assert main(["export", str(world / "ported"), "--task", "sums", "--merge", "--out", str(out)]) == 0
+    source = load_artifact(world / "ported" / "artifact")
+    base = load_base("tiny-gemma3")
+    ids = torch.arange(3, 30)[None]
+    segment = Segment(1, source.factors(("sums",)), source.config.adapter.scaling)
+    with torch.inference_mode():
+        plain = base.model(input_ids=ids).logits
+        with AdapterHooks(base.model, base.sites).active([segment]):
+            injected = base.model(input_ids=ids).logits
+
+    merged = load_base(str(out / "merged"))
+
+    with torch.inference_mode():
+        logits = merged.model(input_ids=ids).logits
+    torch.testing.assert_close(logits, injected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(logits, plain, atol=1e-4)
+    with safe_open(out / "merged" / "model.safetensors", framework="pt") as file:
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118 - tied weights are written once
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give one of --task and --all"),
+        (["--task", "sums", "--all"], "give one of --task and --all"),
+        (["--task", "sum"], "no task 'sum'; did you mean 'sums'"),
+        (["--task", "sums", "--layout", "vllm"], "unknown layout 'vllm'; known: base, text"),
+        (["--task", "sums", "--layout", "text"], "this base is text-only already"),
+        (["--task", "sums", "--layout", "text", "--check"], "cannot check --layout text"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    options: list[str], message: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(world / "ported"), *options, "--out", str(tmp_path / "a")]) == 2
+
+    assert message in only_line(capsys)
+
+
+def test_a_push_without_the_hub_says_where_the_adapters_are_and_what_to_set(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    command = ["export", str(world / "ported"), "--task", "sums", "--push", "me/adapters"]
+
+    assert main([*command, "--out", str(tmp_path / "a")]) == 2
+
+    captured = capsys.readouterr().err
+    assert "--push me/adapters" in captured
+    assert "HF_TOKEN" in captured
+    assert str(tmp_path / "a") in captured
+    assert (tmp_path / "a" / "adapter_model.safetensors").is_file()
+
+
+def test_a_check_on_other_weights_than_the_artifacts_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    shutil.copytree(world / "ported" / "artifact", tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    config["base_model_revision"] = "0" * 64
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    command = ["export", str(tmp_path / "old"), "--task", "sums", "--check", "--out", str(tmp_path / "a")]
+
+    assert main(command) == 2
+
+    assert "the run was planned with 000000000000" in only_line(capsys)
+
+
+def test_merged_weights_of_an_earlier_export_do_not_stay(world: Path, tmp_path: Path) -> None:
+    arguments = ["export", str(world / "ported"), "--out", str(tmp_path / "a"), "--task"]
+    assert main([*arguments, "sums", "--merge"]) == 0
+    assert (tmp_path / "a" / "merged").is_dir()
+
+    assert main([*arguments, "names"]) == 0
+
+    assert not (tmp_path / "a" / "merged").exists()
+
+
+def test_a_push_sends_only_what_was_exported(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: dict[str, object] = {}
+    monkeypatch.setattr(HfApi, "create_repo", lambda api, repository, **options: sent.update(options))
+    monkeypatch.setattr(HfApi, "upload_folder", lambda api, **options: sent.update(options) or "address")
+    (tmp_path / "secret.txt").write_text("mine")
+    out = ["--out", str(tmp_path)]
+
+    assert main(["export", str(world / "ported"), "--all", *out, "--push", "a/b", "--private"]) == 0
+
+    kept = list(filter_repo_objects(["secret.txt", "sums/README.md"], allow_patterns=sent["allow_patterns"]))
+    assert kept == ["sums/README.md"]
+    assert sent["private"] is True

@@ -1,0 +1,198 @@
+"""`portal report`: of what is finished so far, of two studies, and again and again while a study runs."""
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from portal.cli import main
+from portal.results import RESULTS, read_table
+from sweeps.collect import collect
+from sweeps.collection import gather, is_stale
+from sweeps.lease import acquire
+from sweeps.local import run_local
+from sweeps.roster import read_roster, record_roster
+from sweeps.store import Store
+from sweeps.study import Study, load_study
+from tests.support.command_line import only_line, write_study
+
+
+@pytest.fixture
+def study(world: Path, tmp_path: Path) -> Study:
+    return load_study(write_study(world, tmp_path))
+
+
+def finish(study: Study, out: Path, *methods: str) -> None:
+    """Train the study's runs of these methods, as a launch that was then interrupted."""
+    record_roster(out, study.roster)
+    run_local([run for run in study.runs if run.method in methods], study.suite, out, Console(quiet=True))
+
+
+def test_a_report_is_of_what_is_finished_without_a_collection_before(study: Study, tmp_path: Path) -> None:
+    finish(study, tmp_path / "out", "base")
+    assert main(["report", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "per-task LoRA on tiny-qwen3, size 4, seed 1" in page
+    assert "<h3>Not finished</h3>" in page
+
+    finish(study, tmp_path / "out", "lora")
+    assert main(["report", str(tmp_path / "out"), "--price", "2.5"]) == 0
+    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "No failed or missing run" in page
+    assert "price at 2.5 a device-hour" in page
+
+
+def test_a_run_that_failed_since_the_last_report_is_in_the_next_with_its_cause(
+    study: Study, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base")
+    assert main(["report", str(out)]) == 0
+    store = Store(out)
+    lora = next(run.key for run in study.runs if run.method == "lora")
+    store.mark_failed(lora, "the loss of task 'sums' is nan", store.log_path(0))
+    assert main(["report", str(out)]) == 0
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<h3>Failed</h3>" in page
+    assert "the loss of task &#x27;sums&#x27; is nan" in page
+    assert "3 total, 1 done, 1 failed, 1 missing" in page
+
+
+def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base")
+    finish(study, tmp_path / "elsewhere", "lora")
+
+    def collect_late(*arguments: object) -> object:
+        shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
+        return collect(*arguments)
+
+    monkeypatch.setattr("sweeps.collection.collect", collect_late)
+    for number in (1, 3):
+        assert is_stale(study.roster, out)
+        results = read_table(gather(study.roster, out) / "results.parquet", RESULTS)
+        assert len(set(results["run"].to_pylist())) == number
+    assert not is_stale(study.roster, out)
+
+
+def test_figures_and_tables_of_an_earlier_report_do_not_stay(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base", "lora")
+    assert main(["report", str(out)]) == 0
+    report = out / "report"
+    (report / "mine.png").write_text("kept")
+    (report / "methods-gone.png").write_text("of a base that is gone")
+    names = json.loads((report / "files.json").read_text())
+    (tmp_path / "out" / "own.csv").write_text("kept")
+    (report / "files.json").write_text(json.dumps([*names, "methods-gone.png", "../own.csv"]))
+    assert main(["report", str(out)]) == 0
+    assert not (report / "methods-gone.png").exists()
+    assert (report / "mine.png").exists()
+    assert (tmp_path / "out" / "own.csv").exists()
+    assert (report / "methods-tiny-qwen3.png").exists()
+
+
+def test_two_folders_are_put_side_by_side(study: Study, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        finish(study, tmp_path / name, "base", "lora")
+    report = tmp_path / "report"
+    assert main(["report", str(tmp_path / "first"), str(tmp_path / "second"), "--out", str(report)]) == 0
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "small (1) and small (2) side by side" in page
+    assert page.count("both studies have the same answers") == 2
+
+
+def test_a_watched_report_follows_the_driver_and_is_final_when_it_ends(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    page = out / "report" / "index.html"
+    finish(study, out, "base")
+    finish(study, tmp_path / "elsewhere", "lora")
+    codes: list[int] = []
+    watching = threading.Thread(
+        target=lambda: codes.append(main(["report", str(out), "--watch", "--every", "1"])), daemon=True
+    )
+    with acquire(out):
+        watching.start()
+        wait_for(page.is_file)
+        assert 'data-refresh-s="1"' in page.read_text(encoding="utf-8")
+        shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
+        wait_for(lambda: "No failed or missing run" in page.read_text(encoding="utf-8"))
+        assert watching.is_alive()
+    watching.join(timeout=60)
+    assert codes == [0]
+    assert "data-refresh-s" not in page.read_text(encoding="utf-8").split("<head>")[0]
+    assert capsys.readouterr().out.splitlines()[-1] == f"3 of 3 runs: {page}"
+
+
+def test_watching_what_nobody_works_on_says_so_and_ends(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(study, tmp_path / "out", "base")
+    assert main(["report", str(tmp_path / "out"), "--watch"]) == 0
+    assert "no driver works on this study; 2 of its runs have no result" in capsys.readouterr().err
+
+
+def test_of_several_studies_in_a_folder_the_last_collected_is_meant_or_the_named_one(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base")
+    path = tmp_path / "other.yaml"
+    path.write_text((tmp_path / "study.yaml").read_text().replace("name: small", "name: other"))
+    record_roster(out, load_study(path).roster)
+
+    assert main(["report", str(out)]) == 2
+    assert "holds the studies other, small; choose one by --study" in only_line(capsys)
+    for named in (["--study", "other"], []):  # the second time it is the one that was collected last
+        assert main(["report", str(out), *named]) == 0
+        assert "PorTAL: other" in (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert main(["report", str(out), "--watch"]) == 0
+    capsys.readouterr()
+    assert main(["report", str(out), "--study", "third"]) == 2
+    assert "no study 'third' was launched here, but other, small" in only_line(capsys)
+
+
+def test_a_roster_comes_back_as_it_was(study: Study, tmp_path: Path) -> None:
+    record_roster(tmp_path, study.roster)
+    assert read_roster(tmp_path) == study.roster
+    record = tmp_path / "studies" / "small.json"
+    record.write_text("{}")
+    with pytest.raises(ValueError, match=r"small\.json: not a study's record"):
+        read_roster(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b", "c", "--out", "r"], "of one study or of two, not of 3"),
+        (["a", "b", "--out", "r", "--watch"], "are for a report of one folder"),
+        (["a", "b"], "name it by --out"),
+        (["a", "--price", "-1"], "--price -1 is below 0"),
+        (["a", "--watch"], "no study was launched here"),
+    ],
+)
+def test_what_makes_no_report_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *arguments]) == 2
+    assert message in only_line(capsys)
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,121 @@
+"""Data order is a pure function of (seed, step)."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.data.sampling import batch_rows, calibration_rows, evaluation_rows, num_batches
+from portal.data.token_rows import Row
+from tests.support.bases import make_row
+
+SEEDS = st.integers(0, 2**31)
+
+
+def rows_of(count: int, task: str = "colours") -> list[Row]:
+    return [make_row((1,), ((2,), (3,)), task=task, name=f"{index:04d}") for index in range(count)]
+
+
+def names(rows: tuple[Row, ...]) -> list[str]:
+    return [row.id for row in rows]
+
+
+@given(count=st.integers(1, 60), small=st.integers(1, 70), more=st.integers(0, 20), seed=SEEDS)
+def test_a_calibration_set_is_a_prefix_of_every_larger_one(
+    count: int, small: int, more: int, seed: int
+) -> None:
+    rows = rows_of(count)
+
+    smaller = calibration_rows(rows, small, seed)
+    larger = calibration_rows(rows, small + more, seed)
+
+    assert len(smaller) == min(small, count)
+    assert larger[: len(smaller)] == smaller
+    assert calibration_rows(rows, None, seed)[: len(larger)] == larger
+
+
+def test_250_calibration_rows_contain_125_and_are_drawn_from_everywhere() -> None:
+    rows = rows_of(1000)
+
+    small, large = calibration_rows(rows, 125, 0), calibration_rows(rows, 250, 0)
+
+    assert set(names(small)) < set(names(large))
+    assert len(set(names(large))) == 250
+    assert max(names(small)) > "0800"
+    assert min(names(small)) < "0200"
+
+
+def test_seeds_and_tasks_draw_different_calibration_sets() -> None:
+    rows = rows_of(100)
+
+    assert names(calibration_rows(rows, 20, 0)) != names(calibration_rows(rows, 20, 1))
+    assert names(calibration_rows(rows, 20, 0)) != names(calibration_rows(rows_of(100, "sums"), 20, 0))
+
+
+@given(
+    count=st.integers(1, 30),
+    batch_size=st.integers(1, 8),
+    seed=SEEDS,
+    stream=st.integers(0, 3),
+    number=st.integers(0, 5),
+)
+def test_every_pass_covers_each_row_once(
+    count: int, batch_size: int, seed: int, stream: int, number: int
+) -> None:
+    rows = rows_of(count)
+    batches = num_batches(count, batch_size)
+
+    drawn = [
+        batch_rows(rows, batch_size=batch_size, seed=seed, stream=stream, step=number * batches + index)
+        for index in range(batches)
+    ]
+
+    assert Counter(row for batch in drawn for row in batch) == Counter(rows)
+    assert [len(batch) for batch in drawn[:-1]] == [batch_size] * (batches - 1)
+
+
+@given(step=st.integers(0, 1000), seed=SEEDS)
+def test_a_batch_depends_on_seed_and_step_alone(step: int, seed: int) -> None:
+    rows = rows_of(11)
+    first = batch_rows(rows, batch_size=4, seed=seed, stream=0, step=step)
+    batch_rows(rows, batch_size=4, seed=seed, stream=0, step=step + 1)
+
+    assert batch_rows(rows, batch_size=4, seed=seed, stream=0, step=step) == first
+
+
+def test_passes_streams_seeds_and_tasks_have_orders_of_their_own() -> None:
+    def order(*, seed: int = 0, stream: int = 0, number: int = 0, task: str = "colours") -> tuple[str, ...]:
+        rows = rows_of(40, task)
+        return tuple(names(batch_rows(rows, batch_size=40, seed=seed, stream=stream, step=number)))
+
+    orders = [order(), order(number=1), order(stream=1), order(seed=1), order(task="sums")]
+
+    assert len(set(orders)) == len(orders)
+
+
+def test_the_order_of_a_pass_is_not_the_calibration_permutation() -> None:
+    rows = rows_of(40)
+
+    assert names(batch_rows(rows, batch_size=40, seed=0, stream=0, step=0)) != names(
+        calibration_rows(rows, None, 0)
+    )
+
+
+@given(count=st.integers(1, 50), size=st.integers(1, 60))
+def test_evaluation_rows_are_at_most_size_in_the_rows_own_order(count: int, size: int) -> None:
+    chosen = evaluation_rows(rows_of(count), size)
+
+    assert len(chosen) == min(size, count)
+    assert names(chosen) == sorted(set(names(chosen)))
+
+
+def test_evaluation_rows_are_a_sample_and_not_the_leading_rows() -> None:
+    rows = rows_of(1000)
+
+    assert evaluation_rows(rows, 100) == evaluation_rows(rows, 100)
+    assert evaluation_rows(rows, 100) != tuple(rows[:100])
+    assert max(names(evaluation_rows(rows, 100))) > "0800"
+
+
+def test_the_last_batch_of_a_pass_may_be_partial() -> None:
+    assert [num_batches(count, 4) for count in (1, 4, 5, 8)] == [1, 1, 2, 2]

@@ -1,0 +1,152 @@
+"""The token cache gives back what was written or says that it cannot; a large one is mapped, not read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portal.data import token_cache as row_cache
+from portal.data.sampling import batch_rows, calibration_rows, evaluation_rows
+from portal.data.token_cache import (
+    MappedRows,
+    MappedRowTable,
+    cached_extent,
+    check_cache,
+    read_cache,
+    write_cache,
+)
+from portal.data.token_rows import RowTable, extent_of, rows_to_table
+from tests.support.bases import TASKS, make_base, make_rows
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    rows = make_rows(make_base("tiny", "qwen3"), count=3).all()
+    write_cache(tmp_path / "cache", [rows_to_table(rows)], identity={"a": 1})
+    return tmp_path / "cache"
+
+
+def test_a_cache_gives_back_the_rows_that_were_written(cache: Path) -> None:
+    rows = make_rows(make_base("tiny", "qwen3"), count=3).all()
+
+    assert read_cache(cache).all() == rows
+    manifest = json.loads((cache / "manifest.json").read_text())
+    assert (manifest["identity"], manifest["num_rows"]) == ({"a": 1}, len(rows))
+    assert sorted(path.name for path in cache.iterdir()) == ["manifest.json", "rows-00000.parquet"]
+
+
+def test_a_cache_does_not_depend_on_the_order_its_rows_came_in(cache: Path, tmp_path: Path) -> None:
+    rows = read_cache(cache).all()[::-1]
+    write_cache(tmp_path / "other", [rows_to_table(rows)], identity={"a": 1})
+
+    assert (tmp_path / "other" / "rows-00000.parquet").read_bytes() == (
+        cache / "rows-00000.parquet"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
+def test_a_cache_with_one_altered_bit_is_refused(cache: Path, place: float) -> None:
+    data = bytearray((cache / "rows-00000.parquet").read_bytes())
+    data[int(place * len(data))] ^= 4
+    (cache / "rows-00000.parquet").write_bytes(data)
+
+    with pytest.raises(ValueError, match="does not match the digest"):
+        read_cache(cache)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "rows-00000.parquet"])
+def test_a_cache_without_one_of_its_files_is_refused(cache: Path, name: str) -> None:
+    (cache / name).unlink()
+
+    with pytest.raises(ValueError, match="no whole row cache here"):
+        read_cache(cache)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"sha256": "12', b"{}", b"[]", b"\xff\xfe\xfa"])
+def test_a_cache_with_a_torn_manifest_is_refused(cache: Path, content: bytes) -> None:
+    (cache / "manifest.json").write_bytes(content)
+
+    with pytest.raises(ValueError, match="row cache"):
+        read_cache(cache)
+
+
+def test_a_cache_that_was_cut_short_is_refused(cache: Path) -> None:
+    data = (cache / "rows-00000.parquet").read_bytes()
+    (cache / "rows-00000.parquet").write_bytes(data[: len(data) // 2])
+
+    with pytest.raises(ValueError, match="does not match the digest"):
+        read_cache(cache)
+
+
+def test_a_cache_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rows to cache"):
+        write_cache(tmp_path / "cache", [], identity={})
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, RowTable]:
+    """A cache of several shards, in an order of its own, which counts as large; and its rows in memory."""
+    monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "node"))
+    rows = make_rows(make_base("tiny", "gemma3"), count=20)
+    mixed = [rows.all()[place] for place in np.random.default_rng(0).permutation(len(rows.all()))]
+    tables = [rows_to_table(mixed[start : start + 25]) for start in range(0, len(mixed), 25)]
+    write_cache(tmp_path / "cache", tables, identity={"a": 1})
+    monkeypatch.setattr(row_cache, "LARGE_ROWS", 10)
+    monkeypatch.setattr("portal.data.sampling.LARGE_ROWS", 10)
+    return tmp_path / "cache", rows
+
+
+def test_a_large_cache_has_the_same_rows_extent_and_draws(large: tuple[Path, RowTable]) -> None:
+    folder, rows = large
+
+    found = read_cache(folder)
+
+    assert isinstance(found, MappedRowTable)
+    assert found.tasks == rows.tasks
+    assert found.extent == cached_extent(folder) == extent_of(rows.all())
+    assert found.all() == rows.all()
+    for task in TASKS:
+        ours, theirs = found.rows(task, "train"), rows.rows(task, "train")
+        assert isinstance(ours, MappedRows)
+        assert (len(ours), ours[3], ours[-1], ours[2:5]) == (20, theirs[3], theirs[-1], theirs[2:5])
+        assert [*ours] == [*theirs]
+        for size in (4, None):
+            drawn = calibration_rows(ours, size, 7), calibration_rows(theirs, size, 7)
+            assert isinstance(drawn[0], MappedRows) == (size is None)
+            assert [*drawn[0]] == [*drawn[1]]
+            batches = [batch_rows(each, batch_size=3, seed=1, stream=0, step=5) for each in drawn]
+            assert batches[0] == batches[1]
+        assert evaluation_rows(ours, 5) == evaluation_rows(theirs, 5)
+    with pytest.raises(ValueError, match="task 'other' has no rows in split 'train'"):
+        found.rows("other", "train")
+
+
+def test_a_large_cache_is_decoded_once_a_node_and_again_when_the_copy_is_damaged(
+    large: tuple[Path, RowTable], tmp_path: Path
+) -> None:
+    folder, rows = large
+    read_cache(folder)
+    (copy,) = (tmp_path / "node" / "rows").glob("*.arrow")
+    written = copy.stat().st_mtime_ns
+    read_cache(folder)
+    assert copy.stat().st_mtime_ns == written
+    data = bytearray(copy.read_bytes())
+    data[len(data) // 2] ^= 1
+    copy.write_bytes(bytes(data))
+
+    assert read_cache(folder).all() == rows.all()
+    assert copy.read_bytes() != bytes(data)
+
+
+def test_an_altered_shard_of_a_large_cache_is_refused(large: tuple[Path, RowTable]) -> None:
+    folder, _ = large
+    check_cache(folder)
+    shard = folder / "rows-00001.parquet"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(bytes(data))
+
+    for read in (check_cache, read_cache):
+        with pytest.raises(ValueError, match=r"rows-00001.parquet: does not match the digest"):
+            read(folder)

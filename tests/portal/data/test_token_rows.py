@@ -1,0 +1,209 @@
+"""Rows are exact splits of one whole encoding, and their cache is whole or refused."""
+
+import string
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from portal.data.token_rows import (
+    ROW_SCHEMA,
+    Row,
+    RowTable,
+    encode_example,
+    eval_set_hash,
+    rows_to_table,
+    table_to_rows,
+)
+from portal.tasks.example import Example
+from tests.support.bases import character_tokenizer, make_base, make_rows
+
+CORPUS = [
+    "the quick brown fox jumps over the lazy dog",
+    "red green blue",
+    "to be or not to be",
+    "the end",
+] * 3
+WORDS = st.lists(st.sampled_from([*" ".join(CORPUS).split(), "zebra", "42", "ü?"]), min_size=1, max_size=6)
+
+
+def subword_tokenizer(*, bos: bool) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=["<bos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", 0)]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>" if bos else None)
+
+
+def merging_tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {"a": 0, "b": 1, "ab": 2}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocabulary, [("a", "b")])))
+
+
+SUBWORDS = {bos: subword_tokenizer(bos=bos) for bos in (False, True)}
+CHARACTERS = {bos: character_tokenizer(bos=bos) for bos in (False, True)}
+
+
+def example(prompt: str, *choices: str, gold: int = 0) -> Example:
+    return Example("colours", "7", prompt, choices, gold, "c")
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@given(prompt=WORDS, first=WORDS, second=WORDS)
+@settings(max_examples=25)
+def test_prompt_and_answer_are_one_whole_encoding_split_at_the_boundary(
+    bos: bool, prompt: list[str], first: list[str], second: list[str]
+) -> None:
+    tokenizer = SUBWORDS[bos]
+    text = " ".join(prompt)
+    answers = (" " + " ".join(first), " " + " ".join(second) + "!")
+
+    row = encode_example(example(text, *answers, gold=1), "test", tokenizer, max_prompt=1000)
+
+    assert list(row.prompt) == tokenizer(text).input_ids
+    for answer, choice in zip(answers, row.choices, strict=True):
+        assert list(row.prompt + choice) == tokenizer(text + answer).input_ids
+        assert tokenizer.decode(choice) == answer
+    assert row.gold_ids == row.prompt + row.choices[1]
+    assert row.truncated == 0
+
+
+@given(
+    prompt=st.text(string.ascii_letters, min_size=1, max_size=9),
+    spaces=st.text(" \n\t", max_size=3),
+    choice=st.text(string.ascii_letters, min_size=1, max_size=4),
+)
+def test_the_white_space_that_ends_a_prompt_belongs_to_the_answer(
+    prompt: str, spaces: str, choice: str
+) -> None:
+    tokenizer = CHARACTERS[False]
+
+    row = encode_example(example(prompt + spaces, choice, choice + "x"), "test", tokenizer, max_prompt=100)
+
+    assert list(row.prompt) == tokenizer(prompt).input_ids
+    assert [list(tokens) for tokens in row.choices] == [
+        tokenizer(spaces + choice).input_ids,
+        tokenizer(spaces + choice + "x").input_ids,
+    ]
+    assert row.chars == (len(spaces + choice), len(spaces + choice) + 1)
+
+
+def test_lengths_are_characters_and_bytes_with_the_leading_space_and_characters_without_it() -> None:
+    row = encode_example(example("colour?", " grün", " red"), "test", SUBWORDS[False], max_prompt=100)
+
+    assert row.chars == (5, 4)
+    assert row.bytes == (6, 4)
+    assert row.lm_eval_chars == (4, 3)
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@given(length=st.integers(1, 30), limit=st.integers(2, 35))
+def test_a_long_prompt_loses_its_left_end_and_keeps_its_bos(bos: bool, length: int, limit: int) -> None:
+    tokenizer = CHARACTERS[bos]
+    prompt = string.ascii_letters[:length]
+    whole = tokenizer(prompt).input_ids
+
+    row = encode_example(example(prompt, " yes", " no"), "test", tokenizer, max_prompt=limit)
+
+    assert len(row.prompt) == min(limit, len(whole))
+    assert row.truncated == len(whole) - len(row.prompt)
+    body = list(row.prompt[1:] if bos else row.prompt)
+    assert not bos or row.prompt[0] == tokenizer.bos_token_id
+    assert body == whole[len(whole) - len(body) :]
+    assert row.choices[0] == tuple(tokenizer(" yes", add_special_tokens=False).input_ids)
+
+
+def test_an_answer_is_never_truncated() -> None:
+    row = encode_example(example("x" * 50, " " + "y" * 50, " n"), "test", CHARACTERS[True], max_prompt=5)
+
+    assert [len(choice) for choice in row.choices] == [51, 2]
+
+
+def test_a_tokenizer_that_merges_across_the_boundary_is_refused_naming_task_and_example() -> None:
+    with pytest.raises(ValueError, match=r"task 'colours', example '7': the tokenizer merges .* 'b'"):
+        encode_example(example("a", "a", "b"), "test", merging_tokenizer(), max_prompt=9)
+
+
+def test_an_answer_without_tokens_is_refused_naming_task_and_example() -> None:
+    with pytest.raises(ValueError, match="task 'colours', example '7': the answer 'z' has no tokens"):
+        encode_example(example("a", "a", "z"), "test", merging_tokenizer(), max_prompt=9)
+
+
+def test_a_prompt_without_tokens_is_refused_naming_task_and_example() -> None:
+    with pytest.raises(ValueError, match="task 'colours', example '7': the prompt has no tokens"):
+        encode_example(example("z", "a", "b"), "test", merging_tokenizer(), max_prompt=9)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choices", "gold", "message"),
+    [
+        ("", (" a", " b"), 0, "the prompt is empty"),
+        ("q", (" a",), 0, "at least 2"),
+        ("q", (" a", "  "), 0, "a choice is empty"),
+        ("q", (" a", " a"), 0, "two choices are equal"),
+        ("q", (" a", " b"), 2, "gold index 2 is outside 0..1"),
+        ("q", (" a", " b"), -1, "gold index -1"),
+    ],
+)
+def test_an_example_that_cannot_be_scored_is_refused_naming_task_and_example(
+    prompt: str, choices: tuple[str, ...], gold: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"task 'colours', example '7': .*{message}"):
+        Example("colours", "7", prompt, choices, gold, "c")
+
+
+def test_a_row_table_sorts_by_id_and_refuses_a_split_without_rows() -> None:
+    rows = make_rows(make_base("tiny", "qwen3"), count=3).all()
+
+    table = RowTable(reversed(rows))
+
+    assert table.all() == rows
+    assert table.tasks == ("colours", "names", "sums")
+    assert [row.id for row in table.rows("sums", "test")] == ["000", "001", "002"]
+    with pytest.raises(ValueError, match="task 'sums' has no rows in split 'dev'"):
+        table.rows("sums", "dev")
+
+
+def test_rows_survive_arrow() -> None:
+    rows = make_rows(make_base("tiny", "gemma3"), count=3).all()
+
+    table = rows_to_table(rows)
+
+    assert table.schema == ROW_SCHEMA
+    assert table_to_rows(table) == rows
+
+
+def encoded(tokenizer: PreTrainedTokenizerFast, *, max_prompt: int = 100, gold: int = 0) -> list[Row]:
+    examples = [example("what is it?", " the dog", " the fox", gold=gold), example("who?", " b", " a")]
+    return [encode_example(item, "test", tokenizer, max_prompt=max_prompt) for item in examples]
+
+
+def test_two_tokenizers_give_one_evaluation_set_hash() -> None:
+    hashes = {eval_set_hash(encoded(tokenizer)) for tokenizer in (*SUBWORDS.values(), *CHARACTERS.values())}
+
+    assert len(hashes) == 1
+
+
+def test_the_evaluation_set_hash_changes_with_gold_and_with_the_rows() -> None:
+    rows = encoded(SUBWORDS[False])
+
+    assert eval_set_hash(rows) != eval_set_hash(encoded(SUBWORDS[False], gold=1))
+    assert eval_set_hash(rows) != eval_set_hash(rows[:1])
+
+
+def test_the_schema_has_a_column_for_every_field_of_a_row() -> None:
+    assert ROW_SCHEMA.names == list(Row.__dataclass_fields__)
+    assert ROW_SCHEMA.field("choices").type == pa.list_(pa.list_(pa.int32()))

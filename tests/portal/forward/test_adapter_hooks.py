@@ -1,0 +1,295 @@
+"""Injected adapters equal merged weights, slot by slot, and leave the base as it was."""
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from portal.bases.base import Base
+from portal.bases.sites import MODULE_PATHS
+from portal.forward.adapter_hooks import (
+    AdapterHooks,
+    Segment,
+    answer_log_probs,
+    concatenate_slots,
+    select_slots,
+)
+from portal.hypernet import Factors
+from tests.support.bases import make_base, make_uneven_base, random_factors
+
+ALL = tuple(MODULE_PATHS)
+ROWS_PER_SLOT = 2
+
+
+def token_ids(slots: int, length: int = 13) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(3, 100, (slots * ROWS_PER_SLOT, length), generator=generator)
+
+
+def sites_of(base: Base, factors: Factors) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(path, A of all slots, B of all slots) of every adapted linear."""
+    paths = {(site.module, site.layer): site.path for site in base.sites}
+    for group, (a, b) in factors.items():
+        for index, layer in enumerate(group.layers):
+            yield paths[group.module, layer], a[:, index], b[:, index]
+
+
+def merged_weights(base: Base, factors: Factors, slot: int, scaling: float) -> dict[str, Tensor]:
+    """The parameters W + scaling B A of one slot, differentiable in the factors."""
+    weights = dict(base.model.named_parameters())
+    return {
+        f"{path}.weight": weights[f"{path}.weight"] + scaling * b[slot] @ a[slot]
+        for path, a, b in sites_of(base, factors)
+    }
+
+
+def merged_logits(base: Base, factors: Factors, slot: int, scaling: float, ids: Tensor) -> Tensor:
+    merged = merged_weights(base, factors, slot, scaling)
+    return functional_call(base.model, merged, kwargs={"input_ids": ids, "use_cache": False}).logits
+
+
+def logits_of(base: Base, ids: Tensor) -> Tensor:
+    return base.model(input_ids=ids, use_cache=False).logits
+
+
+def injected_logits(base: Base, segments: list[Segment], ids: Tensor) -> Tensor:
+    with AdapterHooks(base.model, base.sites).active(segments):
+        return logits_of(base, ids)
+
+
+@pytest.mark.parametrize("modules", [("q", "v"), ALL])
+@torch.no_grad()
+def test_every_slot_equals_a_base_with_its_adapter_merged(any_base: Base, modules: tuple[str, ...]) -> None:
+    factors = random_factors(any_base, modules, rank=4, slots=3, seed=0)
+    ids = token_ids(3)
+
+    injected = injected_logits(any_base, [Segment(3, factors, 0.5)], ids)
+
+    plain = logits_of(any_base, ids)
+    for slot, rows in enumerate(torch.arange(len(ids)).split(ROWS_PER_SLOT)):
+        expected = merged_logits(any_base, factors, slot, 0.5, ids[rows])
+        torch.testing.assert_close(injected[rows], expected, atol=1e-4, rtol=1e-4)
+        assert (plain[rows] - expected).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("modules", [("q", "v"), ALL])
+def test_the_factors_gradients_are_those_through_merged_weights(
+    any_base: Base, modules: tuple[str, ...]
+) -> None:
+    factors = random_factors(any_base, modules, rank=3, slots=2, seed=1)
+    leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
+    ids = token_ids(2)
+    weight = torch.randn(len(ids), ids.shape[1], 128, generator=torch.Generator().manual_seed(9))
+
+    injected = torch.autograd.grad(
+        (injected_logits(any_base, [Segment(2, factors, 2.0)], ids) * weight).sum(), leaves
+    )
+
+    merged = torch.cat(
+        [merged_logits(any_base, factors, slot, 2.0, ids[2 * slot : 2 * slot + 2]) for slot in range(2)]
+    )
+    expected = torch.autograd.grad((merged * weight).sum(), leaves)
+    for ours, theirs in zip(injected, expected, strict=True):
+        assert (theirs.flatten(2).norm(dim=-1) > 0).all()  # every slot and layer is reached
+        assert (ours - theirs).norm() < 1e-4 * theirs.norm()
+
+
+def test_a_slot_takes_no_gradient_from_the_rows_of_another() -> None:
+    base = make_base("tiny", "qwen3")
+    factors = random_factors(base, ("q", "v"), rank=3, slots=2, seed=1)
+    leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
+
+    logits = injected_logits(base, [Segment(2, factors, 2.0)], token_ids(2))
+    gradients = torch.autograd.grad(logits[:ROWS_PER_SLOT].square().sum(), leaves)
+
+    for gradient in gradients:
+        assert gradient[0].norm() > 0
+        assert gradient[1].norm() == 0
+
+
+def test_the_frozen_weights_take_no_gradient() -> None:
+    base = make_base("tiny", "gemma3")
+    factors = random_factors(base, ALL, rank=2, slots=1, seed=1)
+    for pair in factors.values():
+        for leaf in pair:
+            leaf.requires_grad_()
+
+    injected_logits(base, [Segment(1, factors, 1.0)], token_ids(1)).sum().backward()
+
+    assert all(parameter.grad is None for parameter in base.model.parameters())
+
+
+@torch.no_grad()
+def test_segments_of_several_ranks_and_modules_share_one_forward(any_base: Base) -> None:
+    segments = [
+        Segment(2, random_factors(any_base, ("q", "v"), rank=4, slots=2, seed=0), 2.0),
+        Segment(1, random_factors(any_base, ALL, rank=2, slots=1, seed=1), 0.5),
+        Segment(1, random_factors(any_base, ("v", "down"), rank=8, slots=1, seed=2), 0.25),
+        Segment(2, random_factors(any_base, ("k",), rank=1, slots=2, seed=3), 1.0),
+    ]
+    ids = token_ids(6)
+
+    injected = injected_logits(any_base, segments, ids)
+
+    owners = [(segment, slot) for segment in segments for slot in range(segment.num_slots)]
+    for (segment, slot), rows in zip(owners, torch.arange(len(ids)).split(ROWS_PER_SLOT), strict=True):
+        expected = merged_logits(any_base, segment.factors, slot, segment.scaling, ids[rows])
+        torch.testing.assert_close(injected[rows], expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_layers_of_unequal_widths_are_adapted_in_place() -> None:
+    base = make_uneven_base("tiny")
+    factors = random_factors(base, ALL, rank=2, slots=2, seed=1)
+    ids = token_ids(2)
+
+    injected = injected_logits(base, [Segment(2, factors, 1.0)], ids)
+
+    assert len({group.d_out for group in factors if group.module == "gate"}) == 2
+    for slot in range(2):
+        rows = slice(2 * slot, 2 * slot + 2)
+        expected = merged_logits(base, factors, slot, 1.0, ids[rows])
+        torch.testing.assert_close(injected[rows], expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_base_is_as_before_after_the_block(any_base: Base) -> None:
+    ids = token_ids(1)
+    weights = copy.deepcopy(any_base.model.state_dict())
+    plain = logits_of(any_base, ids)
+    factors = random_factors(any_base, ALL, rank=2, slots=1, seed=1)
+
+    assert not torch.equal(injected_logits(any_base, [Segment(1, factors, 1.0)], ids), plain)
+
+    assert torch.equal(logits_of(any_base, ids), plain)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in any_base.model.state_dict().items())
+    assert not any(module._forward_hooks for module in any_base.model.modules())
+
+
+@torch.no_grad()
+def test_the_base_is_as_before_after_an_error_in_the_block() -> None:
+    base = make_base("tiny", "qwen3")
+    ids = token_ids(1)
+    plain = logits_of(base, ids)
+    segment = Segment(1, random_factors(base, ALL, rank=2, slots=1, seed=1), 1.0)
+
+    with pytest.raises(RuntimeError, match="stop"), AdapterHooks(base.model, base.sites).active([segment]):
+        raise RuntimeError("stop")
+
+    assert torch.equal(logits_of(base, ids), plain)
+    assert not any(module._forward_hooks for module in base.model.modules())
+
+
+@torch.no_grad()
+def test_without_segments_the_base_is_untouched_inside_the_block_too() -> None:
+    base = make_base("tiny", "llama")
+    ids = token_ids(1)
+
+    assert torch.equal(injected_logits(base, [], ids), logits_of(base, ids))
+
+
+@torch.no_grad()
+def test_zero_b_factors_leave_the_logits_bit_equal(any_base: Base) -> None:
+    factors = random_factors(any_base, ALL, rank=2, slots=1, seed=1)
+    zeroed = {group: (a, torch.zeros_like(b)) for group, (a, b) in factors.items()}
+
+    assert torch.equal(
+        injected_logits(any_base, [Segment(1, zeroed, 1.0)], token_ids(1)), logits_of(any_base, token_ids(1))
+    )
+
+
+@pytest.mark.oracle
+@torch.no_grad()
+def test_injected_factors_equal_peft_with_the_same_factors(any_base: Base) -> None:
+    factors = random_factors(any_base, ALL, rank=4, slots=1, seed=5)
+    ids = token_ids(1)
+    targets = [path.rsplit(".", 1)[1] for path in MODULE_PATHS.values()]
+    peft_model = get_peft_model(
+        copy.deepcopy(any_base.model), LoraConfig(r=4, lora_alpha=6, target_modules=targets)
+    )
+    for path, a, b in sites_of(any_base, factors):
+        lora = peft_model.get_submodule(f"base_model.model.{path}")
+        lora.lora_A["default"].weight.copy_(a[0])
+        lora.lora_B["default"].weight.copy_(b[0])
+
+    injected = injected_logits(any_base, [Segment(1, factors, 6 / 4)], ids)
+
+    torch.testing.assert_close(
+        injected, peft_model(input_ids=ids, use_cache=False).logits, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_selected_slots_are_those_asked_for_in_their_order() -> None:
+    factors = random_factors(make_base("tiny", "qwen3"), ("q", "v"), rank=2, slots=3, seed=0)
+
+    picked = select_slots(factors, [2, 0])
+
+    for group, (a, b) in factors.items():
+        assert torch.equal(picked[group][0], torch.stack([a[2], a[0]]))
+        assert torch.equal(picked[group][1], torch.stack([b[2], b[0]]))
+    assert select_slots(factors, [0, 1, 2]) is factors
+    assert len(select_slots(factors, [0, 1])[group][0]) == 2
+
+
+def test_concatenated_slots_follow_each_other() -> None:
+    base = make_base("tiny", "qwen3")
+    parts = [random_factors(base, ("q",), rank=2, slots=slots, seed=slots) for slots in (1, 2)]
+
+    joined = concatenate_slots(parts)
+
+    assert concatenate_slots(parts[:1]) is parts[0]
+    for place, part in ((slice(0, 1), parts[0]), (slice(1, 3), parts[1])):
+        for group, (a, b) in part.items():
+            assert torch.equal(joined[group][0][place], a)
+            assert torch.equal(joined[group][1][place], b)
+
+
+def test_recomputed_layers_give_the_same_loss_and_gradients_and_are_left_as_they_were(any_base: Base) -> None:
+    ids = token_ids(2)
+    found = []
+    for recomputed in ((), any_base.layers):
+        factors = random_factors(any_base, ALL, rank=2, slots=2, seed=1)
+        leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
+        calls = count_calls(any_base.model.get_submodule(any_base.layers[0]).mlp)
+        hooks = AdapterHooks(any_base.model, any_base.sites, recomputed=recomputed)
+        with hooks.active([Segment(2, factors, 1.0)]):
+            loss = answer_log_probs(any_base.model, ids, torch.tensor([3, 7])).sum()
+            gradients = torch.autograd.grad(loss, leaves)
+        found.append((loss, gradients, calls()))
+
+    (loss, gradients, once), (other_loss, other_gradients, twice) = found
+    assert (once, twice) == (1, 2)
+    assert torch.equal(loss, other_loss)
+    for ours, theirs in zip(gradients, other_gradients, strict=True):
+        assert torch.equal(ours, theirs)
+    assert "forward" not in vars(any_base.model.get_submodule(any_base.layers[0]))
+
+
+def count_calls(module: nn.Module) -> Callable[[], int]:
+    """How often the module runs until the returned function is called."""
+    calls: list[int] = []
+    handle = module.register_forward_pre_hook(lambda *_: calls.append(1))
+
+    def end() -> int:
+        handle.remove()
+        return len(calls)
+
+    return end
+
+
+@torch.no_grad()
+def test_log_probabilities_are_of_the_kept_positions(any_base: Base) -> None:
+    ids = token_ids(1)
+    length = ids.shape[1]
+
+    kept = answer_log_probs(any_base.model, ids, torch.tensor([3, 7, length + 2]))
+
+    everything = nn.functional.log_softmax(logits_of(any_base, ids).float(), dim=-1)
+    torch.testing.assert_close(
+        kept, torch.stack([everything[0, 3], everything[0, 7], everything[1, 2]]), atol=1e-5, rtol=1e-5
+    )
+    assert kept.dtype == torch.float32

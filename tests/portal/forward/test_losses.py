@@ -1,0 +1,342 @@
+"""A packed training forward gives every slot the loss transformers itself gives its batch."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.bases.base import Base
+from portal.bases.sites import MODULE_PATHS
+from portal.data.token_rows import Row
+from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
+from portal.forward.length_buckets import bucket_length
+from portal.forward.losses import slot_losses
+from portal.forward.microbatch import Forward, SlotRows
+from portal.forward.microbatch_plan import (
+    MAX_FORWARD_TOKENS,
+    LaunchCost,
+    divide,
+    launch_cost,
+    plan_cost,
+    plan_forwards,
+    plan_party,
+    smaller_limit,
+)
+from tests.support.bases import make_base, make_row, make_rows, random_factors
+
+
+@torch.no_grad()
+def transformers_loss(base: Base, rows: tuple[Row, ...]) -> float:
+    """The model's own loss on a right-padded batch whose prompt and padding labels are masked."""
+    length = max(len(row.gold_ids) for row in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for index, row in enumerate(rows):
+        end = len(row.gold_ids)
+        ids[index, :end] = torch.tensor(row.gold_ids)
+        mask[index, :end] = 1
+        labels[index, len(row.prompt) : end] = ids[index, len(row.prompt) : end]
+    return base.model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss.item()
+
+
+def slots_of(base: Base) -> list[SlotRows]:
+    """Batches of four, one and three rows, of one to six answer tokens, one much longer than the rest."""
+    table = make_rows(base)
+    long = make_row(tuple(3 + index % 90 for index in range(100)), ((4, 5, 6, 7), (8,)))
+    short = make_row((5,), ((9,), (10, 11)), gold=1)
+    return [
+        SlotRows(0, 0, table.rows("colours", "train")[:4]),
+        SlotRows(0, 1, (short,)),
+        SlotRows(0, 2, (long, *table.rows("names", "train")[4:6])),
+    ]
+
+
+@torch.no_grad()
+def test_every_slots_loss_is_the_one_transformers_computes(any_base: Base) -> None:
+    slots = slots_of(any_base)
+
+    losses = slot_losses(any_base, slots)
+
+    assert losses.dtype == torch.float32
+    expected = [transformers_loss(any_base, slot.rows) for slot in slots]
+    assert losses.tolist() == pytest.approx(expected, rel=1e-5)
+    assert len({round(loss, 2) for loss in expected}) == len(slots)
+
+
+@torch.no_grad()
+def test_padding_and_company_change_no_loss(any_base: Base) -> None:
+    slots = slots_of(any_base)
+
+    together = slot_losses(any_base, slots)
+
+    alone = torch.cat([slot_losses(any_base, [slot]) for slot in slots])
+    torch.testing.assert_close(together, alone, rtol=2e-6, atol=1e-6)
+    backwards = slot_losses(any_base, slots[::-1])
+    torch.testing.assert_close(backwards.flip(0), alone, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("choice_weight", [0.0, 1.0])
+@torch.no_grad()
+def test_at_one_padded_length_company_changes_no_bit_of_a_loss(any_base: Base, choice_weight: float) -> None:
+    few = make_row((5, 6, 7), ((9,), (10,)))
+    many = make_row((8, 5), tuple((11 + index,) for index in range(11)))
+    slot = SlotRows(0, 0, (few,), choice_weight)
+    company = [
+        SlotRows(1, 0, (few, few, few, many), choice_weight),
+        SlotRows(1, 1, make_rows(any_base).rows("colours", "train")[:4], choice_weight),
+    ]
+
+    alone = slot_losses(any_base, [slot], length=128)
+
+    for slots in ([slot, company[0]], [slot, *company], [*company, slot]):
+        assert torch.equal(slot_losses(any_base, slots, length=128)[slots.index(slot)], alone[0])
+
+
+@torch.no_grad()
+def test_a_batchs_loss_weighs_tokens_and_not_rows() -> None:
+    base = make_base("tiny", "qwen3")
+    one = make_row((5, 6), ((9,), (3,)))
+    three = make_row((7, 8), ((9, 10, 11), (3,)))
+
+    first, second, both = (
+        slot_losses(base, [SlotRows(0, 0, rows)]).item() for rows in ((one,), (three,), (one, three))
+    )
+
+    assert both == pytest.approx((first + 3 * second) / 4, rel=1e-5)
+
+
+@torch.no_grad()
+def test_adapted_slots_lose_what_a_merged_base_loses(any_base: Base) -> None:
+    slots = slots_of(any_base)
+    factors = random_factors(any_base, tuple(MODULE_PATHS), rank=4, slots=3, seed=0)
+
+    segments = [
+        Segment(1, select_slots(factors, [index]), 0.5, len(slot.rows)) for index, slot in enumerate(slots)
+    ]
+    with AdapterHooks(any_base.model, any_base.sites).active(segments):
+        losses = slot_losses(any_base, slots)
+
+    for index, slot in enumerate(slots):
+        merged = copy.deepcopy(any_base)
+        for group, (a, b) in select_slots(factors, [index]).items():
+            for place, layer in enumerate(group.layers):
+                path = f"model.layers.{layer}.{MODULE_PATHS[group.module]}"
+                merged.model.get_submodule(path).weight += 0.5 * b[0, place] @ a[0, place]
+        assert losses[index].item() == pytest.approx(transformers_loss(merged, slot.rows), rel=1e-4)
+
+
+def test_slots_with_unequal_rows_get_the_gradients_they_get_alone() -> None:
+    base = make_base("tiny", "gemma3")
+    slots = slots_of(base)
+
+    def gradients(chosen: list[int]) -> list[torch.Tensor]:
+        factors = random_factors(base, ("q", "v"), rank=2, slots=3, seed=0)
+        leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
+        segments = [
+            Segment(1, select_slots(factors, [index]), 1.0, len(slots[index].rows)) for index in chosen
+        ]
+        with AdapterHooks(base.model, base.sites).active(segments):
+            loss = slot_losses(base, [slots[index] for index in chosen]).sum()
+        return list(torch.autograd.grad(loss, leaves))
+
+    together = gradients([0, 1, 2])
+    apart = [sum(parts) for parts in zip(*(gradients([index]) for index in range(3)), strict=True)]
+
+    for ours, theirs in zip(together, apart, strict=True):
+        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize("choice_weight", [0.0, 2.0])
+@torch.no_grad()
+def test_the_parts_of_a_slot_add_up_to_its_loss(any_base: Base, choice_weight: float) -> None:
+    rows = make_rows(any_base).rows("names", "train")[:4]
+    slot = SlotRows(0, 0, rows, choice_weight)
+
+    parts = [slot.part(rows[:1]), slot.part([rows[3], rows[1]]), slot.part([rows[2]])]
+
+    shares = slot_losses(any_base, parts)
+    assert shares.sum().item() == pytest.approx(slot_losses(any_base, [slot]).item(), rel=1e-5)
+    assert parts[0].part(rows) == slot
+
+
+@given(length=st.integers(1, 5000))
+def test_a_bucket_is_the_smallest_known_length_that_holds_the_row(length: int) -> None:
+    bucket = bucket_length(length)
+
+    assert bucket >= length
+    assert bucket_length(bucket) == bucket
+    limits = {64: 4, 128: 8, 256: 16, 512: 32}
+    assert bucket - length < next((grain for limit, grain in limits.items() if length <= limit), 64)
+
+
+def test_few_bucket_lengths_serve_every_prompt() -> None:
+    assert len({bucket_length(length) for length in range(1, 769)}) == 16 + 8 + 8 + 8 + 4
+
+
+def rows_of_length(length: int, count: int) -> tuple[Row, ...]:
+    return tuple(
+        make_row((5,) * (length - 1), ((6,), (7,)), name=f"{length} {index}") for index in range(count)
+    )
+
+
+SHAPES = st.tuples(
+    st.integers(0, 3),
+    st.lists(st.sampled_from([2, 15, 40, 90, 200, 700, 3000, 17000]), min_size=1, max_size=4),
+    st.sampled_from([0.0, 1.0]),
+)
+SLOTS = st.lists(SHAPES, max_size=20).map(
+    lambda shapes: [
+        SlotRows(
+            owner,
+            index,
+            tuple(
+                row
+                for place, length in enumerate(lengths)
+                for row in rows_of_length(length, place + 1)[place:]
+            ),
+            weight,
+        )
+        for index, (owner, lengths, weight) in enumerate(shapes)
+    ]
+)
+COST = LaunchCost(100, 20)
+COSTS = [COST, LaunchCost(300, 10), LaunchCost(20, 20), LaunchCost(1000, 200)]
+LIMITS = st.sampled_from([1, 500, 4096, MAX_FORWARD_TOKENS])
+
+
+@given(slots=SLOTS, limit=LIMITS, together=st.booleans())
+def test_a_plan_covers_every_row_once_within_the_token_limit(
+    slots: list[SlotRows], limit: int, together: bool
+) -> None:
+    forwards = plan_forwards(slots, costs=COSTS, max_tokens=limit, together=together)
+
+    def rows_of(parts: Iterable[SlotRows]) -> list[tuple[int, str]]:
+        return sorted((part.slot, row.id) for part in parts for row in part.rows)
+
+    assert rows_of(part for forward in forwards for part in forward.slots) == rows_of(slots)
+    for forward in forwards:
+        assert len({(part.owner, part.slot) for part in forward.slots}) == len(forward.slots)
+        assert len({part.choice_weight > 0 for part in forward.slots}) == 1
+        assert forward.padded_tokens <= limit or forward.num_present == 1
+        assert all(part.length <= forward.length for part in forward.slots)
+        for part in forward.slots:
+            (slot,) = [slot for slot in slots if slot.slot == part.slot]
+            assert (part.whole or part.rows) == slot.rows
+
+
+@given(slots=SLOTS, limit=LIMITS)
+def test_a_learners_rows_are_padded_and_summed_as_without_company(slots: list[SlotRows], limit: int) -> None:
+    in_company = plan_forwards(slots, costs=COSTS, max_tokens=limit)
+
+    for owner in range(len(COSTS)):
+        own = [slot for slot in slots if slot.owner == owner]
+        limited = plan_forwards(own, costs=COSTS, max_tokens=limit)
+        assert all(part in parts_of(in_company, owner) for part in parts_of(limited, owner))
+        alone = parts_of(plan_forwards(own, costs=COSTS), owner)
+        if all(len(slot.rows) * length <= limit for length, slot in alone):
+            assert parts_of(in_company, owner) == alone  # a limit that every slot fits changes nothing
+
+
+def test_on_a_gpu_rows_of_all_learners_are_planned_as_one() -> None:
+    slots = [SlotRows(owner, owner, rows_of_length(20 + 4 * owner, 4)) for owner in range(4)]
+
+    assert len(plan_forwards(slots, costs=[COST] * 4)) == 4
+    (forward,) = plan_forwards(slots, costs=[COST] * 4, together=True)
+    assert (forward.length, forward.num_present) == (32, 16)
+
+
+def test_after_a_forward_that_did_not_fit_no_slot_is_divided_that_may_fit_whole() -> None:
+    three, one = (SlotRows(0, index, rows_of_length(20, count)) for index, count in enumerate((3, 1)))
+
+    limit = smaller_limit(Forward(20, (three, one)))
+
+    assert [part.slots for part in divide(Forward(20, (three, one)), limit)] == [(three,), (one,)]
+    assert smaller_limit(Forward(20, (three,))) == 30
+    assert smaller_limit(Forward(20, (one,) * 8)) == 80
+
+
+def parts_of(plan: list[Forward], owner: int) -> list[tuple[int, SlotRows]]:
+    """A learner's parts by slot, in the order in which they run, with their padded lengths."""
+    parts = [(each.length, slot) for each in plan for slot in each.slots if slot.owner == owner]
+    return sorted(parts, key=lambda part: part[1].slot)
+
+
+@given(slots=SLOTS.filter(bool))
+def test_a_plan_costs_no_more_than_the_plain_ones(slots: list[SlotRows]) -> None:
+    slots = [replace(slot, owner=0, choice_weight=0.0) for slot in slots]
+    each_slot = [forward_of([slot]) for slot in slots]
+    each_row = [forward_of([slot.part([row])]) for slot in slots for row in slot.rows]
+
+    plan = plan_party(slots, COST)
+
+    segments = 3 * COST.segment * len(plan)  # the cut does not see the products of unequal slots
+    for plain in ([forward_of(slots)], each_slot, each_row):
+        assert plan_cost(plan, COST) <= plan_cost(plain, COST) + segments
+
+
+def forward_of(slots: list[SlotRows]) -> Forward:
+    return Forward(bucket_length(max(slot.length for slot in slots)), tuple(slots))
+
+
+def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
+    short, long = rows_of_length(30, 3), rows_of_length(200, 3)
+    slots = [
+        SlotRows(0, 0, (*short, long[0])),
+        SlotRows(0, 1, short),
+        SlotRows(1, 0, long[1:]),
+    ]
+
+    first, second = plan_forwards(slots, costs=COSTS)
+
+    assert [(part.owner, part.slot, part.rows) for part in first.slots] == [(0, 0, short), (0, 1, short)]
+    found = [(part.owner, part.slot, part.rows) for part in second.slots]
+    assert found == [(0, 0, long[:1]), (1, 0, long[1:])]
+    assert (first.length, second.length) == (32, 208)
+
+
+def test_where_launches_cost_more_than_padding_slots_stay_whole() -> None:
+    slots = [SlotRows(0, index, (*rows_of_length(20, 2), *rows_of_length(60, 2))) for index in range(3)]
+
+    assert plan_party(slots, LaunchCost(10_000, 0)) == [Forward(60, tuple(slots))]
+    assert len(plan_party(slots, LaunchCost(1, 0))) == 2
+
+
+def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
+    slots = [
+        SlotRows(0, index, (*rows_of_length(20, 4 - index), *rows_of_length(60, index)))
+        for index in range(1, 4)
+    ]
+
+    assert len(plan_party(slots, LaunchCost(1, 1))) == 2
+    assert plan_party(slots, LaunchCost(1, 1000)) == [Forward(60, tuple(slots))]
+
+
+def test_a_forward_is_divided_between_slots_and_within_one_only_where_it_has_to() -> None:
+    slots = tuple(SlotRows(0, index, rows_of_length(20, count)) for index, count in enumerate((2, 2, 5)))
+
+    parts = divide(Forward(20, slots), 4 * 20)
+
+    assert [[len(slot.rows) for slot in part.slots] for part in parts] == [[2, 2], [4], [1]]
+    assert parts[0].slots == slots[:2]
+    assert {part.length for part in parts} == {20}
+    assert divide(Forward(20, slots), 1)[0].num_present == 1
+
+
+def test_more_adapted_modules_make_a_forward_dearer() -> None:
+    base = make_base("tiny", "qwen3")
+
+    costs = [launch_cost(base, modules) for modules in (0, 2, 7)]
+
+    assert costs[0].forward < costs[1].forward < costs[2].forward
+    assert costs[0].segment == 0 < costs[1].segment < costs[2].segment < costs[2].forward
+
+
+def test_a_plan_does_not_depend_on_the_order_of_the_slots() -> None:
+    slots = [SlotRows(index % 3, index, rows_of_length(10 + 37 * index % 300, 2)) for index in range(12)]
+
+    assert plan_forwards(slots[::-1], costs=COSTS) == plan_forwards(slots, costs=COSTS)
+    assert plan_forwards([], costs=[]) == []

@@ -1,0 +1,171 @@
+"""Properties of joint training and of the refit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from portal.artifacts.artifact import load_artifact
+from portal.bases.base import Base
+from portal.bases.sites import MODULE_PATHS
+from portal.config import AdapterConfig
+from portal.evaluate.loglikelihood import score_rows
+from portal.learners.factory import build_learner
+from portal.learners.hypernet import HypernetLearner
+from portal.learners.loss_balance import balance_gradients
+from portal.training.pack import Pack
+from tests.support.bases import TASKS, make_base, make_rows, make_run
+
+
+@pytest.fixture(scope="module")
+def bases() -> dict[str, Base]:
+    return {
+        "small": make_base("small", "qwen3", hidden=24, layers=3, seed=1),
+        "wide": make_base("wide", "qwen3", hidden=32, layers=4, seed=2),
+        "other": make_base("other", "gemma3", hidden=28, layers=3, seed=3),
+    }
+
+
+def make_pack(bases: dict[str, Base], *runs: object, source: Path | None = None) -> Pack:
+    rows = {name: make_rows(base) for name, base in bases.items()}
+    names = {ref.name for run in runs for ref in run.bases}
+    learners = [build_learner(run, bases, rows, source=source) for run in runs]
+    return Pack({n: bases[n] for n in sorted(names)}, {n: rows[n] for n in names}, learners)
+
+
+def advance(pack: Pack, steps: int) -> list[dict[str, float]]:
+    losses = []
+    for _ in range(steps):
+        for learner, epoch in pack.due():
+            pack.evaluate(learner, epoch)
+        pack.step()
+        pack.settle()
+        losses.append(pack.losses)
+    return losses
+
+
+def gradients(learner: HypernetLearner, pack: Pack) -> dict[str, Tensor]:
+    """What the optimiser is handed in the next step."""
+    parameters = {"latents": learner.latents}
+    parameters |= {f"core.{name}": p for name, p in learner.core.named_parameters()}
+    for base, converter in learner.converters.items():
+        parameters |= {f"{base}.{name}": p for name, p in converter.named_parameters()}
+    found: dict[str, Tensor] = {}
+
+    def capture(*_: object) -> None:
+        found.update({name: p.grad.clone() for name, p in parameters.items()})
+
+    handle = register_optimizer_step_pre_hook(capture)
+    try:
+        advance(pack, 1)
+    finally:
+        handle.remove()
+    return found
+
+
+@pytest.fixture(scope="module")
+def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pack = make_pack(bases, make_run("source", "small", "wide"))
+    advance(pack, 4)
+    folder = tmp_path_factory.mktemp("source")
+    pack.learners[0].save_artifact(folder)
+    return folder / "small"
+
+
+@pytest.mark.parametrize("method", ["hypernet", "portal", "lora"])
+@pytest.mark.parametrize("name", ["wide", "other"])
+def test_a_fresh_adapter_is_the_identity(
+    bases: dict[str, Base], source: Path, method: str, name: str
+) -> None:
+    run = make_run(method, name)
+    pack = make_pack(bases, run, make_run("base", name), source=source)
+
+    adapted = pack.evaluate(pack.learners[0], 0)
+    plain = pack.evaluate(pack.learners[1], 0)
+
+    assert adapted.predictions["scores"].to_pylist() == plain.predictions["scores"].to_pylist()
+    assert len(adapted.results) == len(TASKS) * 2
+
+
+def test_gradients_reach_every_parameter_by_the_second_step(bases: dict[str, Base]) -> None:
+    pack = make_pack(
+        bases, make_run("source", "small", "wide", adapter=AdapterConfig(modules=tuple(MODULE_PATHS)))
+    )
+    (learner,) = pack.learners
+    assert isinstance(learner, HypernetLearner)
+    advance(pack, 1)
+
+    found = gradients(learner, pack)
+
+    silent = [name for name, gradient in found.items() if gradient.abs().sum() == 0]
+    assert silent == []
+    assert "latents" in found
+
+
+def test_a_refit_leaves_core_and_latents_bit_equal_and_moves_the_whole_converter(
+    bases: dict[str, Base], source: Path
+) -> None:
+    pack = make_pack(bases, make_run("portal", "other"), source=source)
+    (learner,) = pack.learners
+    assert isinstance(learner, HypernetLearner)
+    before = {name: value.clone() for name, value in learner.converters["other"].state_dict().items()}
+
+    advance(pack, 3)
+
+    artifact = load_artifact(source)
+    assert torch.equal(learner.latents, artifact.tensors["task_latents"])
+    for name, value in learner.core.state_dict().items():
+        assert torch.equal(value, artifact.tensors[f"core.{name}"]), name
+    for name, value in learner.converters["other"].state_dict().items():
+        assert not torch.equal(value, before[name]), name
+
+
+def test_a_learner_learns(bases: dict[str, Base]) -> None:
+    pack = make_pack(bases, make_run("source", "small", "wide"), make_run("source", "small", "wide", seed=1))
+
+    losses = advance(pack, 6)
+
+    for key in losses[0]:
+        assert losses[-1][key] < losses[0][key]
+
+
+def test_latent_gradients_of_unlike_size_get_equal_say() -> None:
+    small, large = torch.tensor([[3e-3, 4e-3]]), torch.tensor([[0.0, 10.0]])
+
+    balanced = balance_gradients([small, large])
+
+    mean = (0.005 + 10) / 2
+    torch.testing.assert_close(balanced, torch.tensor([[0.6 * mean, 0.8 * mean + mean]]), rtol=1e-4, atol=0)
+
+
+def test_latent_gradients_that_are_all_zero_stay_zero() -> None:
+    zero = torch.zeros(2, 3)
+
+    assert torch.equal(balance_gradients([zero, zero]), zero)
+
+
+def test_a_saved_artifact_scores_as_the_learner_did(
+    bases: dict[str, Base], source: Path, tmp_path: Path
+) -> None:
+    pack = make_pack(bases, make_run("portal", "other"), source=source)
+    advance(pack, 4)
+    pack.learners[0].save_artifact(tmp_path)
+
+    artifact = load_artifact(tmp_path)
+
+    for group, pair in artifact.factors(TASKS).items():
+        for ours, saved in zip(pack.learners[0].factors("other")[group], pair, strict=True):
+            torch.testing.assert_close(ours, saved, atol=1e-7, rtol=1e-6)
+
+
+def test_the_base_is_untouched_by_training(bases: dict[str, Base], source: Path) -> None:
+    base = bases["other"]
+    rows = make_rows(base).rows("sums", "test")
+    before = [item.scores for item in score_rows(base, rows)]
+
+    advance(make_pack(bases, make_run("portal", "other"), make_run("lora", "other"), source=source), 2)
+
+    assert [item.scores for item in score_rows(base, rows)] == before
+    assert all(parameter.grad is None for parameter in base.model.parameters())

@@ -1,0 +1,169 @@
+"""Per-task LoRA follows peft's own training, and every adapter trains as if it were alone."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from portal.bases.base import Base
+from portal.bases.sites import MODULE_PATHS
+from portal.config import AdapterConfig, TrainConfig
+from portal.data.token_rows import Row
+from portal.learners.lora import LoraLearner
+from portal.training.pack import Pack
+from tests.support.bases import TASKS, make_base, make_rows, make_run
+
+STEPS = 20
+ADAPTER = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=8)
+
+
+def lora_pack(
+    base: Base, *, tasks: tuple[str, ...] = TASKS, clip_norm: float = 1.0
+) -> tuple[Pack, LoraLearner]:
+    rows = {base.name: make_rows(base)}
+    train = TrainConfig(epochs=10, lr=1e-2, clip_norm=clip_norm, evaluate="last_epoch")
+    run = make_run("lora", base.name, adapter=ADAPTER, train=train, data={"tasks": tasks})
+    learner = LoraLearner(run, {base.name: base}, rows)
+    return Pack({base.name: base}, rows, [learner]), learner
+
+
+Weights = dict[tuple[str, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def train_with_peft(
+    base: Base, learner: LoraLearner, task: str, batches: list[tuple[Row, ...]]
+) -> tuple[list[float], Weights]:
+    """Losses and final (A, B) of peft's own training: the learner's initial values, the same batches."""
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=[path.split(".")[1] for path in MODULE_PATHS.values()],
+        lora_dropout=0.0,
+    )
+    model = get_peft_model(base.model, config)
+    try:
+        for group, (a, _) in learner.task_factors(task).items():
+            for index, layer in enumerate(group.layers):
+                path = f"{base.layer_path}.{layer}.{MODULE_PATHS[group.module]}"
+                model.base_model.model.get_submodule(path).lora_A.default.weight.data.copy_(a[0, index])
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
+        losses = []
+        for batch in batches:
+            length = max(len(row.gold_ids) for row in batch)
+            ids = torch.zeros(len(batch), length, dtype=torch.long)
+            labels = torch.full_like(ids, -100)
+            for index, row in enumerate(batch):
+                ids[index, : len(row.gold_ids)] = torch.tensor(row.gold_ids)
+                labels[index, len(row.prompt) : len(row.gold_ids)] = torch.tensor(row.choices[row.gold])
+            loss = model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.item())
+        weights = {}
+        for group in learner.task_factors(task):
+            for layer in group.layers:
+                path = f"{base.layer_path}.{layer}.{MODULE_PATHS[group.module]}"
+                linear = model.base_model.model.get_submodule(path)
+                pair = (linear.lora_A.default.weight, linear.lora_B.default.weight)
+                weights[group.module, layer] = tuple(weight.detach().clone() for weight in pair)
+    finally:
+        model.unload()
+    return losses, weights
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+def test_twenty_steps_follow_pefts_own_training(family: str) -> None:
+    base = make_base("base", family)
+    pack, learner = lora_pack(base)
+    batches = {task: [] for task in TASKS}
+    start = [parameter.clone() for stack in learner._stacks for parameter in stack.parameters]
+    ours = []
+    peers, weights = {}, {}
+    plan = lora_pack(base)[1]
+    for _ in range(STEPS):
+        for slot in plan.slot_rows(base.name, 0):
+            batches[plan.tasks[slot.slot]].append(slot.rows)
+        plan.step += 1
+    for task in TASKS:
+        peers[task], weights[task] = train_with_peft(base, learner, task, batches[task])
+
+    for _ in range(STEPS):
+        pack.step()
+        pack.settle()
+        ours.append(pack.losses[learner.run.key])
+
+    theirs = [sum(peers[task][step] for task in TASKS) / len(TASKS) for step in range(STEPS)]
+    assert ours == pytest.approx(theirs, rel=1e-5)
+    for task in TASKS:
+        for group, (a, b) in learner.task_factors(task).items():
+            for index, layer in enumerate(group.layers):
+                peer_a, peer_b = weights[task][group.module, layer]
+                torch.testing.assert_close(a[0, index], peer_a, atol=2e-6, rtol=0)
+                torch.testing.assert_close(b[0, index], peer_b, atol=2e-6, rtol=0)
+    moved = [parameter for stack in learner._stacks for parameter in stack.parameters]
+    assert not any(torch.equal(before, after) for before, after in zip(start, moved, strict=True))
+    assert ours[-1] < ours[0]
+
+
+def test_an_adapter_trains_the_same_whichever_tasks_train_beside_it() -> None:
+    base = make_base("base", "qwen3")
+    together, learner = lora_pack(base)
+    alone, single = lora_pack(base, tasks=("sums",))
+
+    for _ in range(5):
+        together.step()
+        alone.step()
+
+    for group, (a, b) in learner.task_factors("sums").items():
+        torch.testing.assert_close(a, single.task_factors("sums")[group][0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(b, single.task_factors("sums")[group][1], atol=1e-6, rtol=1e-5)
+
+
+def test_clipping_is_by_each_adapters_own_norm() -> None:
+    base = make_base("base", "qwen3")
+    pack, learner = lora_pack(base, clip_norm=1e-3)
+    (stack,) = learner._stacks
+    for parameter in stack.parameters:
+        parameter.grad = torch.ones_like(parameter)
+        parameter.grad[0] = 0.0
+
+    stack.clip(1e-3)
+
+    norms = torch.stack([p.grad.flatten(1).square().sum(1) for p in stack.parameters]).sum(0).sqrt()
+    assert norms[0] == 0.0
+    assert norms[1:].tolist() == pytest.approx([1e-3] * (len(TASKS) - 1), rel=1e-3)
+    assert pack.failed == {}
+
+
+def test_a_task_with_fewer_rows_stops_after_its_own_epochs() -> None:
+    base = make_base("base", "qwen3")
+    rows = {base.name: make_rows(base)}
+    few = [
+        row for row in rows[base.name].all() if row.task != "sums" or row.split != "train" or row.id < "003"
+    ]
+    rows = {base.name: type(rows[base.name])(few)}
+    run = make_run("lora", base.name, adapter=ADAPTER)
+    learner = LoraLearner(run, {base.name: base}, rows)
+    pack = Pack({base.name: base}, rows, [learner])
+
+    finished = None
+    scored = []
+    while pack.active:
+        scored += [
+            (r["task"], r["epoch"]) for due, epoch in pack.due() for r in pack.evaluate(due, epoch).results
+        ]
+        if learner.step < learner.num_steps:
+            if learner.step == learner.task_steps("sums"):
+                finished = [
+                    factor.clone() for pair in learner.task_factors("sums").values() for factor in pair
+                ]
+            pack.step()
+
+    assert learner.task_steps("sums") == 2 < learner.num_steps == 6
+    assert finished is not None
+    after = [factor for pair in learner.task_factors("sums").values() for factor in pair]
+    assert all(torch.equal(before, now) for before, now in zip(finished, after, strict=True))
+    assert sorted(set(scored)) == sorted((task, epoch) for task in TASKS for epoch in range(3))

@@ -1,0 +1,195 @@
+"""Transferred LoRAs on tiny bases: what every method gives, what is recorded, what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.artifacts.peft_adapter import read_peft_factors, save_peft_adapter
+from portal.bases.base import Base
+from portal.bases.sites import MODULE_PATHS
+from portal.config import AdapterConfig, BaseRef, RunConfig
+from portal.learners import transfer as lora_transfer
+from portal.learners.cross_lora import update_norm
+from portal.learners.fixed import FixedLearner
+from portal.learners.transfer import TrainedLoras, Transferred, check_transfer, transfer_loras
+from tests.support.bases import TASKS, make_base, make_rows, make_run, random_factors
+
+ALL = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=8)
+
+
+@pytest.fixture(scope="module")
+def source() -> Base:
+    return make_base("source", "qwen3", hidden=24, layers=3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def target() -> Base:
+    return make_base("target", "gemma3", hidden=28, layers=4, seed=2)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_sites(source: Base, target: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny bases lie in no folder, so their sites come from the models."""
+    sites = {base.name: base.sites for base in (source, target)}
+    monkeypatch.setattr(lora_transfer, "base_sites", sites.__getitem__)
+
+
+@pytest.fixture
+def trained(source: Base, tmp_path: Path) -> TrainedLoras:
+    for seed, task in enumerate(TASKS):
+        factors = random_factors(source, ALL.modules, rank=ALL.rank, slots=1, seed=seed)
+        save_peft_adapter(tmp_path / "loras" / task, base=source, adapter=ALL, factors=factors, task=task)
+    ref = BaseRef(name="source", revision=source.revision)
+    return TrainedLoras(tmp_path / "loras", ref, tmp_path / "bases")
+
+
+def transferred(run: RunConfig, target: Base, trained: TrainedLoras | None, source: Base) -> Transferred:
+    return transfer_loras(run, target, trained, lambda ref: source)
+
+
+def updates(found: Transferred, task: str) -> dict[tuple[str, int], torch.Tensor]:
+    return {
+        (group.module, layer): b[0, index] @ a[0, index]
+        for group, (a, b) in found.of_task(task).items()
+        for index, layer in enumerate(group.layers)
+    }
+
+
+def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: TrainedLoras) -> None:
+    run = make_run("copy_lora", "source", adapter=ALL)
+
+    found = transferred(run, source, trained, source)
+
+    for task in TASKS:
+        written = read_peft_factors(trained.folder / task, source.device)
+        for site in source.sites:
+            a, b = written[site.path]
+            assert torch.equal(updates(found, task)[site.module, site.layer], b @ a)
+        assert found.mean_norm_ratio(task) == 1.0
+
+
+@pytest.mark.parametrize("mode", ["coordinate", "project"])
+def test_crossing_to_the_same_base_returns_what_lies_in_its_weights_span(
+    source: Base, trained: TrainedLoras, mode: str
+) -> None:
+    run = make_run("cross_lora", "source", adapter=ALL, transfer=mode)
+
+    found = transferred(run, source, trained, source)
+
+    for site in source.sites:
+        weight = source.model.get_submodule(site.path).weight
+        a, b = read_peft_factors(trained.folder / "sums", source.device)[site.path]
+        u, _, v = torch.linalg.svd(weight, full_matrices=False)
+        expected = u @ u.T @ b @ a @ v.T @ v
+        torch.testing.assert_close(updates(found, "sums")[site.module, site.layer], expected)
+
+
+def test_every_matrix_of_the_target_has_an_update_and_a_recorded_ratio(
+    source: Base, target: Base, trained: TrainedLoras
+) -> None:
+    run = make_run("cross_lora", "target", adapter=ALL)
+
+    found = transferred(run, target, trained, source)
+
+    assert set(updates(found, "names")) == {(site.module, site.layer) for site in target.sites}
+    assert len(found.ratios) == len(TASKS) * len(target.sites)
+    ratio = next(r for r in found.ratios if (r.task, r.module, r.layer) == ("names", "up", 3))
+    assert ratio.source_layer == 2
+    path = f"model.layers.2.{MODULE_PATHS['up']}"
+    before = update_norm(*read_peft_factors(trained.folder / "names", source.device)[path])
+    after = torch.linalg.matrix_norm(updates(found, "names")["up", 3]).item()
+    assert ratio.value == pytest.approx(after / before, rel=1e-4)
+
+
+def test_random_updates_have_the_norms_of_the_transfer_and_another_direction(
+    source: Base, target: Base, trained: TrainedLoras
+) -> None:
+    crossed = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained, source)
+    first = transferred(make_run("random_lora", "target", adapter=ALL), target, trained, source)
+    again = transferred(make_run("random_lora", "target", adapter=ALL), target, trained, source)
+    other = transferred(make_run("random_lora", "target", adapter=ALL, seed=1), target, trained, source)
+
+    for place, update in updates(crossed, "colours").items():
+        drawn = updates(first, "colours")[place]
+        norms = [torch.linalg.matrix_norm(matrix) for matrix in (drawn, update)]
+        torch.testing.assert_close(*norms, rtol=1e-3, atol=0)
+        cosine = torch.nn.functional.cosine_similarity(drawn.flatten(), update.flatten(), dim=0)
+        assert abs(cosine) < 0.5
+        assert torch.equal(drawn, updates(again, "colours")[place])
+        assert not torch.equal(drawn, updates(other, "colours")[place])
+
+
+def test_singular_vectors_on_disk_are_used_again(source: Base, target: Base, trained: TrainedLoras) -> None:
+    run = make_run("cross_lora", "target", adapter=ALL)
+    first = transferred(run, target, trained, source)
+
+    def refuse(ref: BaseRef) -> Base:
+        raise AssertionError("the source base is loaded though its singular vectors are on disk")
+
+    again = transfer_loras(run, target, trained, refuse)
+
+    for group, (a, b) in first.factors.items():
+        assert torch.equal(a, again.factors[group][0])
+        assert torch.equal(b, again.factors[group][1])
+
+
+def test_zero_updates_are_zero_and_have_no_ratio(source: Base, target: Base) -> None:
+    run = make_run("zero_lora", "target", adapter=ALL)
+
+    found = transferred(run, target, None, source)
+
+    assert all(not update.any() for update in updates(found, "sums").values())
+    assert found.mean_norm_ratio("sums") is None
+
+
+def test_an_untrained_lora_has_no_ratio(source: Base, target: Base, trained: TrainedLoras) -> None:
+    factors = random_factors(source, ALL.modules, rank=ALL.rank, slots=1, seed=0)
+    still = {group: (a, torch.zeros_like(b)) for group, (a, b) in factors.items()}
+    save_peft_adapter(trained.folder / "sums", base=source, adapter=ALL, factors=still, task="sums")
+
+    found = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained, source)
+
+    assert found.mean_norm_ratio("sums") is None
+    assert found.mean_norm_ratio("names") is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("copy_lora", {}, "copy_lora needs equal widths, q of layer 0 is 48 x 24 on the source and 48 x 28"),
+        ("cross_lora", {"transfer": "project"}, "transfer 'project' needs equal widths"),
+    ],
+)
+def test_unequal_widths_are_refused_where_a_method_needs_equal_ones(
+    source: Base, target: Base, method: str, changes: dict[str, str], message: str
+) -> None:
+    run = make_run(method, "target", adapter=ALL, **changes)
+
+    with pytest.raises(ValueError, match=message):
+        check_transfer(run, source.sites, target.sites)
+
+
+def test_bases_without_a_common_projection_are_refused(source: Base, target: Base) -> None:
+    without = tuple(site for site in target.sites if site.module != "gate")
+    run = make_run("cross_lora", "target", adapter=AdapterConfig(modules=("gate",), rank=4))
+
+    with pytest.raises(ValueError, match="the bases share none of gate"):
+        check_transfer(run, source.sites, without)
+
+
+def test_the_learner_writes_adapters_that_read_back_and_the_ratios(
+    source: Base, target: Base, trained: TrainedLoras, tmp_path: Path
+) -> None:
+    run = make_run("cross_lora", "target", adapter=ALL)
+    found = transferred(run, target, trained, source)
+    learner = FixedLearner(run, {"target": target}, {"target": make_rows(target)}, transferred=found)
+
+    learner.save_artifact(tmp_path / "out")
+
+    written = read_peft_factors(tmp_path / "out" / "names", target.device)
+    for site in target.sites:
+        a, b = written[site.path]
+        torch.testing.assert_close(b @ a, updates(found, "names")[site.module, site.layer])
+    assert (tmp_path / "out" / "transfer.json").read_text().count('"module"') == len(found.ratios)
+    assert learner.norm_ratio("names") == found.mean_norm_ratio("names")

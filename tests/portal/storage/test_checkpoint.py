@@ -1,0 +1,224 @@
+"""A checkpoint is whole or passed over, whatever happened to the files or the process."""
+
+import errno
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.storage.atomic import write_bytes_atomic, write_json_atomic
+from portal.storage.checkpoint import load_latest, save_checkpoint
+from portal.storage.paths import file_sha256
+
+FILES = ("tensors.safetensors", "meta.json", "manifest.json")
+
+
+def save(folder: Path, sequence: int) -> Path:
+    tensors = {"value": torch.full((3, 4), float(sequence)), "steps": torch.tensor(sequence)}
+    return save_checkpoint(folder, sequence, tensors, {"step": sequence})
+
+
+def latest_step(folder: Path) -> int | None:
+    checkpoint = load_latest(folder)
+    if checkpoint is None:
+        return None
+    assert checkpoint.meta["step"] == checkpoint.sequence
+    assert checkpoint.tensors["value"].eq(checkpoint.sequence).all()
+    return checkpoint.sequence
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_latest_of_nothing_is_none(tmp_path: Path, exists: bool) -> None:
+    assert load_latest(tmp_path if exists else tmp_path / "nowhere") is None
+
+
+def test_tensors_and_meta_come_back_bit_for_bit_in_their_dtypes(tmp_path: Path) -> None:
+    tensors = {
+        "fp32": torch.randn(3, 5, generator=torch.Generator().manual_seed(0)),
+        "bf16": torch.randn(7).bfloat16(),
+        "fp16": torch.randn(2, 2).half(),
+        "int64": torch.tensor([-(2**62), 3]),
+        "uint8": torch.arange(5, dtype=torch.uint8),
+        "bool": torch.tensor([True, False]),
+        "scalar": torch.tensor(2.5),
+        "empty": torch.empty(0, 3),
+        "special": torch.tensor([float("nan"), float("inf"), -0.0]),
+        "strided": torch.arange(12.0).view(3, 4).T,
+    }
+    meta = {"step": 3, "wall_s": 0.1 + 0.2, "scored": [["sums", 1]], "none": None}
+
+    save_checkpoint(tmp_path, 3, tensors, meta)
+
+    loaded = load_latest(tmp_path)
+    assert loaded is not None
+    assert (loaded.sequence, loaded.meta) == (3, meta)
+    assert loaded.tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        found = loaded.tensors[name]
+        assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape), name
+        assert (
+            found.numpy(force=True).tobytes() == tensor.contiguous().numpy(force=True).tobytes()
+            if (tensor.dtype != torch.bfloat16)
+            else torch.equal(found, tensor)
+        ), name
+
+
+def test_parameters_that_need_gradients_are_saved_by_value(tmp_path: Path) -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    save_checkpoint(tmp_path, 1, {"p": parameter}, {})
+    with torch.no_grad():
+        parameter.zero_()
+
+    loaded = load_latest(tmp_path)
+
+    assert loaded is not None
+    assert loaded.tensors["p"].tolist() == [1, 1]
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
+    for sequence in (1, 2, 9, 10, 11):
+        save(tmp_path, sequence)
+
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [10, 11]
+    assert latest_step(tmp_path) == 11
+
+
+def test_a_sequence_number_written_again_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    save(tmp_path, 5)
+    save_checkpoint(tmp_path, 5, {"value": torch.tensor(1.0)}, {"step": 5, "again": True})
+
+    loaded = load_latest(tmp_path)
+
+    assert loaded is not None
+    assert loaded.meta["again"]
+    assert list(loaded.tensors) == ["value"]
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "torn":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        flipped = bytearray(data)
+        flipped[len(data) // 2] ^= 1
+        path.write_bytes(flipped)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["missing", "empty", "torn", "bit flip"])
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, how: str
+) -> None:
+    save(tmp_path, 1)
+    newest = save(tmp_path, 2)
+    damage(newest / name, how)
+
+    with caplog.at_level(logging.WARNING, logger="portal.storage.checkpoint"):
+        step = latest_step(tmp_path)
+
+    assert step == 1
+    (record,) = caplog.records
+    assert str(newest) in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_single_flipped_bit_goes_unnoticed(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path, 7) / name
+    data = path.read_bytes()
+
+    for position in range(0, len(data), 7):
+        altered = bytearray(data)
+        altered[position] ^= 1 << position % 8
+        path.write_bytes(altered)
+        assert load_latest(tmp_path) is None, f"bit {position % 8} of byte {position}"
+
+
+def test_when_both_checkpoints_are_damaged_none_is_loaded(tmp_path: Path) -> None:
+    for sequence in (1, 2):
+        damage(save(tmp_path, sequence) / "meta.json", "torn")
+
+    assert load_latest(tmp_path) is None
+
+
+def test_files_of_two_checkpoints_do_not_make_one(tmp_path: Path) -> None:
+    old, new = save(tmp_path, 1), save(tmp_path, 2)
+
+    (new / "tensors.safetensors").write_bytes((old / "tensors.safetensors").read_bytes())
+
+    assert latest_step(tmp_path) == 1
+
+
+def test_what_a_killed_writer_left_is_ignored_and_then_cleared(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    left = tmp_path / ".0000000002.4242.tmp"
+    left.mkdir()
+    (left / "tensors.safetensors").write_bytes(b"half")
+
+    assert latest_step(tmp_path) == 1
+    save(tmp_path, 2)
+
+    assert latest_step(tmp_path) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000000001", "0000000002"]
+
+
+@pytest.mark.parametrize("written", range(6))
+def test_a_save_that_fails_at_any_flush_leaves_a_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    save(tmp_path, 1)
+    flush = os.fsync
+    calls = []
+
+    def disk_full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    if written < 5:  # three files, their folder, the folder above
+        with pytest.raises(OSError, match="No space left"):
+            save(tmp_path, 2)
+    else:
+        save(tmp_path, 2)
+    monkeypatch.undo()
+
+    assert latest_step(tmp_path) == (1 if written < 4 else 2)
+    save(tmp_path, 3)
+    assert latest_step(tmp_path) == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deeper" / "value.json"
+    write_json_atomic(path, {"b": 1, "a": [None]})
+    before = path.read_bytes()
+
+    def disk_full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes_atomic(path, b"new")
+
+    assert path.read_bytes() == before
+    assert json.loads(before) == {"a": [None], "b": 1}
+    assert before.endswith(b"\n")
+
+
+def test_a_replaced_file_leaves_no_temporary_name_behind(tmp_path: Path) -> None:
+    write_bytes_atomic(tmp_path / "value", b"old")
+    write_bytes_atomic(tmp_path / "value", b"abc")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["value"]
+    assert file_sha256(tmp_path / "value") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

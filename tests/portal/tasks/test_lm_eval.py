@@ -1,0 +1,207 @@
+"""Conformance with lm-eval 0.4.13: the same strings, log-likelihoods, and accuracies of every document."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from portal.bases.base import Base
+from portal.data.token_rows import encode_example
+from portal.evaluate.loglikelihood import score_rows
+from portal.tasks.example import Example
+from portal.tasks.lm_eval import _load, load_lm_eval_task, to_example
+from portal.tasks.records import split_files
+from tests.support.bases import make_base
+from tests.support.shared import ROWS
+
+pytestmark = pytest.mark.oracle
+needs_rows = pytest.mark.skipif(not ROWS.is_dir(), reason="no real rows beside the checkout (../shared/data)")
+NAMES = {
+    "arc_challenge": "arc_challenge",
+    "arc_easy": "arc_easy",
+    "boolq": "boolq",
+    "cb": "cb",
+    "commonsense_qa": "commonsense_qa",
+    "copa": "copa",
+    "hellaswag": "hellaswag",
+    "openbookqa": "openbookqa",
+    "sciq": "sciq",
+    "sglue_rte": "rte",
+    "truthfulqa_mc1": "truthfulqa",
+    "wic": "wic",
+    "winogrande": "winogrande",
+    "wsc": "wsc",
+}
+"""lm-eval's tasks of the fourteen data sets, and the folders of their rows."""
+DOCUMENTS = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some rows of every split under the names and in the columns that lm-eval reads."""
+    folder = tmp_path_factory.mktemp("rows")
+    for name, place in NAMES.items():
+        (folder / name).mkdir()
+        for split in ("train", "validation", "test"):
+            files = next(
+                found
+                for other in (split, "validation", "test")
+                if (found := split_files(ROWS / place, other))
+            )
+            if split == "train" and name == "truthfulqa_mc1":
+                continue
+            table = pq.read_table(files[0]).slice(0, 40)
+            if name == "boolq":  # lm-eval reads super_glue's copy
+                table = table.append_column("label", table["answer"].cast(pa.int64()))
+            pq.write_table(table, folder / name / f"{split}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["qwen3", "llama", "gemma3"])
+def base(request: pytest.FixtureRequest) -> Base:
+    return make_base(request.param, request.param)
+
+
+def reference(base: Base, requests: list) -> list[float]:
+    """Log-likelihoods of lm-eval's own model class."""
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(
+        pretrained=base.model, tokenizer=base.tokenizer, batch_size=8, max_length=4096, prefix_token_id=0
+    )
+    return [score for score, _ in model.loglikelihood(requests, disable_tqdm=True)]
+
+
+@needs_rows
+@pytest.mark.parametrize("name", NAMES)
+def test_contexts_continuations_scores_and_accuracies_are_those_of_lm_eval(
+    name: str, folder: Path, base: Base
+) -> None:
+    task = _load(name, folder)
+    task.build_all_requests(limit=DOCUMENTS, rank=0, world_size=1)
+    by_doc: dict[int, list] = {}
+    for instance in task.instances:
+        by_doc.setdefault(instance.doc_id, []).append(instance)
+    examples = {example.id: example for example in load_lm_eval_task(name, folder)[0]["test"]}
+    split = "test" if task.has_test_docs() else "validation"
+    theirs = reference(base, [instance for instances in by_doc.values() for instance in instances])
+    cursor = 0
+
+    for doc_id, instances in by_doc.items():
+        example = examples.get(f"{split}-{doc_id:06d}")
+        scores = theirs[cursor : cursor + len(instances)]
+        cursor += len(instances)
+        if example is None or len(example.choices) != len(instances):
+            continue  # equal choices, which lm-eval judges by their place
+        contexts = example.contexts or (example.prompt,) * len(example.choices)
+        assert list(zip(contexts, example.choices, strict=True)) == [i.args for i in instances]
+        (ours,) = score_rows(base, [encode_example(example, "test", base.tokenizer, max_prompt=4096)])
+        assert ours.scores == pytest.approx(scores, abs=1e-4)
+        judged = task.process_results(instances[0].doc, [(score, False) for score in scores])
+        assert judged["acc"] == float(ours.raw_choice == example.gold)
+        if "acc_norm" in judged:
+            assert judged["acc_norm"] == float(ours.norm_choice("lm-eval") == example.gold)
+
+
+@needs_rows
+def test_rows_to_train_on_and_to_choose_on_share_no_document(folder: Path) -> None:
+    splits, _ = load_lm_eval_task("copa", folder)
+
+    ids = [example.id for examples in splits.values() for example in examples]
+    assert {split: len(examples) for split, examples in splits.items()} == {
+        "train": 36,
+        "validation": 4,
+        "test": 40,
+    }
+    assert len(set(ids)) == len(ids)
+
+
+@needs_rows
+def test_a_task_without_rows_to_train_on_has_only_those_to_report(folder: Path) -> None:
+    splits, _ = load_lm_eval_task("truthfulqa_mc1", folder)
+
+    assert (splits["train"], splits["validation"], len(splits["test"])) == ([], [], 40)
+
+
+@needs_rows
+def test_winogrande_scores_one_ending_after_two_contexts(folder: Path) -> None:
+    example = load_lm_eval_task("winogrande", folder)[0]["test"][0]
+
+    assert example.contexts is not None
+    assert len(set(example.contexts)) == 2
+    assert len(set(example.choices)) == 1
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+def test_own_contexts_are_read_but_neither_scored_nor_trained_on(family: str) -> None:
+    base = make_base(family, family)
+    example = Example("t", "e", "Bo saw ", (" and ran.", " and ran."), 1, "e", ("Bo saw Al", "Bo saw Jim"))
+
+    row = encode_example(example, "test", base.tokenizer, max_prompt=100)
+    (scored,) = score_rows(base, [row])
+
+    for index, context in enumerate(example.contexts or ()):
+        ids = base.tokenizer(context + " and ran.").input_ids
+        start = len(base.tokenizer(context).input_ids)
+        with torch.inference_mode():
+            log_probs = base.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        expected = sum(log_probs[place - 1, ids[place]].item() for place in range(start, len(ids)))
+        assert scored.scores[index] == pytest.approx(expected, abs=1e-4)
+    assert row.scored_tokens == (9, 9)
+    assert row.gold_ids[row.gold_start :] == tuple(base.tokenizer(" and ran.").input_ids)[-9:]
+
+
+def test_a_document_whose_right_choice_stands_twice_is_left_out() -> None:
+    pairs = [("Q:", " a"), ("Q:", " b"), ("Q:", " a")]
+
+    assert to_example("t", "e", pairs, 0) == "the right choice stands twice"
+    merged = to_example("t", "e", pairs, 1)
+    assert isinstance(merged, Example)
+    assert (merged.choices, merged.gold) == ((" a", " b"), 1)
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    from portal.data.suite import open_suite
+
+    with pytest.raises(ValueError, match=r"suite 'lm-eval' has no task 'arc_eesy'; did you mean 'arc_easy'"):
+        open_suite("lm-eval", ["arc_eesy"], data=str(tmp_path))
+
+
+def test_all_tasks_at_once_are_refused() -> None:
+    from portal.data.suite import open_suite
+
+    with pytest.raises(ValueError, match=r"suite 'lm-eval' has .* tasks: name those you want"):
+        open_suite("lm-eval", None)
+
+
+def test_a_task_that_generates_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gsm8k").mkdir()
+    for split in ("train", "test"):
+        pq.write_table(
+            pa.table({"question": ["1 + 1?"], "answer": ["#### 2"]}), tmp_path / "gsm8k" / f"{split}.parquet"
+        )
+
+    with pytest.raises(ValueError, match="'gsm8k' is of type 'generate_until'; only multiple_choice tasks"):
+        load_lm_eval_task("gsm8k", tmp_path)
+
+
+@needs_rows
+def test_a_task_with_several_right_answers_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "truthfulqa_mc1", tmp_path / "truthfulqa_mc2")
+    with pytest.raises(ValueError, match=r"'truthfulqa_mc2' is scored by .*only tasks with one right answer"):
+        load_lm_eval_task("truthfulqa_mc2", tmp_path)
+
+
+@needs_rows
+def test_a_row_that_the_tasks_templates_cannot_read_is_named(folder: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(folder / "copa" / "validation.parquet").slice(0, 4).to_pylist()
+    rows[2]["premise"] = None
+    for split in ("train", "validation"):
+        (tmp_path / "copa").mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "copa" / f"{split}.parquet")
+
+    with pytest.raises(ValueError, match="lm-eval task 'copa', split 'validation', row 2: its templates"):
+        load_lm_eval_task("copa", tmp_path)

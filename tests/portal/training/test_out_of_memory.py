@@ -1,0 +1,128 @@
+"""A pack that runs out of memory goes on in smaller forwards, and no step is lost or taken twice."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.bases.base import Base
+from portal.config import TrainConfig
+from portal.forward.length_buckets import bucket_length
+from tests.support.bases import make_run
+from tests.support.packs import make_pack, mixed_runs, run_to_end
+
+
+def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[], None]:
+    """Make every forward of more rows x positions run out of memory; returns what ends that."""
+
+    def refuse(model: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, torch.Tensor]) -> None:
+        if kwargs["input_ids"].numel() > above:
+            raise torch.OutOfMemoryError("no room")
+
+    def refuse_later(layer: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        def fail(gradient: torch.Tensor) -> None:
+            raise torch.OutOfMemoryError("no room")
+
+        if output.shape[:2].numel() > above and output.requires_grad:
+            output.register_hook(fail)
+
+    if in_backward:
+        layer = base.model.get_submodule(base.layer_path)[1].mlp
+        return layer.register_forward_hook(refuse_later).remove
+    return base.model.register_forward_pre_hook(refuse, with_kwargs=True).remove
+
+
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_out_of_memory_halves_the_forward_and_loses_no_step(
+    bases: dict[str, Base], source: Path, in_backward: bool
+) -> None:
+    expected = run_to_end(make_pack(bases, mixed_runs(), source))
+    pack = make_pack(bases, mixed_runs(), source)
+    largest = max(
+        slot.length * len(slot.rows)
+        for learner in pack.learners[:1]
+        for slot in learner.slot_rows("target", 0)
+    )
+    end = refuse_forwards(bases["target"], above=3 * largest, in_backward=in_backward)
+    try:
+        results = run_to_end(pack)
+    finally:
+        end()
+
+    assert not pack.failed
+    assert pack.max_tokens["target"] < 6 * largest
+    for key, rows in expected.items():
+        assert len(results[key]) == len(rows)
+        for ours, theirs in zip(results[key], rows, strict=True):
+            assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=1e-4)
+            assert ours["acc_norm"] == theirs["acc_norm"]
+            assert ours["train_tokens"] == theirs["train_tokens"]
+
+
+def test_running_out_of_memory_changes_no_bit_where_every_slot_fits(
+    bases: dict[str, Base], source: Path
+) -> None:
+    runs = [make_run("portal", "target", seed=seed) for seed in range(3)]
+    expected, pack = make_pack(bases, runs, source), make_pack(bases, runs, source)
+    run_to_end(expected)
+    largest = max(
+        bucket_length(slot.length) * len(slot.rows)
+        for learner in pack.learners
+        for slot in learner.slot_rows("target", 0)
+    )
+    end = refuse_forwards(bases["target"], above=2 * largest, in_backward=True)
+    try:
+        run_to_end(pack)
+    finally:
+        end()
+
+    assert pack.max_tokens["target"] <= 2 * largest
+    for ours, theirs in zip(pack.learners, expected.learners, strict=True):
+        assert all(torch.equal(tensor, theirs.tensors()[name]) for name, tensor in ours.tensors().items())
+
+
+def test_a_slot_that_does_not_fit_alone_leaves_its_step_to_be_taken_again(
+    bases: dict[str, Base], source: Path
+) -> None:
+    reference = TrainConfig(epochs=2, lr=1e-2, engine="peft")
+    runs = [
+        make_run("portal", "target"),
+        make_run("lora", "target", data={"size": None}),  # tasks of unequal length: several optimisers
+        make_run("lora", "target", train=reference),
+        make_run("source", "small", "target"),
+    ]
+    expected, pack = make_pack(bases, runs, source), make_pack(bases, runs, source)
+    for learner, epoch in pack.due():
+        pack.evaluate(learner, epoch)
+    for learner, epoch in expected.due():
+        expected.evaluate(learner, epoch)
+    expected.step()
+    end = refuse_forwards(bases["target"], above=0, in_backward=True)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            pack.step()
+    finally:
+        end()
+    pack.max_tokens["target"] = expected.max_tokens["target"]
+    pack.step()
+
+    for ours, theirs in zip(pack.learners, expected.learners, strict=True):
+        assert (ours.step, ours.train_tokens) == (1, theirs.train_tokens)
+        assert all(torch.equal(tensor, theirs.tensors()[name]) for name, tensor in ours.tensors().items())
+
+
+def test_scoring_that_runs_out_of_memory_goes_on_in_smaller_batches(
+    bases: dict[str, Base], source: Path
+) -> None:
+    run = make_run("portal", "target")
+    expected = make_pack(bases, [run], source)
+    pack = make_pack(bases, [run], source)
+    end = refuse_forwards(bases["target"], above=200, in_backward=False)
+    try:
+        ours = pack.evaluate(pack.learners[0], 0).results
+    finally:
+        end()
+
+    for row, other in zip(ours, expected.evaluate(expected.learners[0], 0).results, strict=True):
+        assert row["log_loss"] == pytest.approx(other["log_loss"], rel=1e-5)

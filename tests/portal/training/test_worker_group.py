@@ -1,0 +1,234 @@
+"""A pack stepped by several processes: the same numbers as by one, whichever process has which rows."""
+
+import copy
+import multiprocessing
+import pickle
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, distributed
+
+from portal.bases.base import Base
+from portal.config import RunConfig, TrainConfig
+from portal.forward.microbatch import SlotRows
+from portal.learners.factory import build_learner
+from portal.learners.hypernet import HypernetLearner
+from portal.training.pack import Pack
+from portal.training.worker_group import Division, OutOfMemoryElsewhere, Team
+from tests.portal.training.test_out_of_memory import refuse_forwards
+from tests.support.bases import make_rows, make_run
+from tests.support.packs import make_pack, mixed_runs, run_to_end
+
+End = tuple[dict[str, list[dict[str, object]]], dict[str, dict[str, Tensor]], dict[str, str]]
+
+
+def outline(base: Base) -> Base:
+    """The base without its weights."""
+    return replace(base, model=copy.deepcopy(base.model).to("meta"))
+
+
+def team_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None, team: Team) -> Pack:
+    names = [ref.name for ref in runs[0].bases]
+    rows = {name: make_rows(bases[name]) for name in names}
+    held = {
+        name: bases[name] if team.holds(place, len(names)) else outline(bases[name])
+        for place, name in enumerate(names)
+    }
+    return Pack(held, rows, [build_learner(run, held, rows, source=source) for run in runs], team=team)
+
+
+def end_of(pack: Pack, results: dict[str, list[dict[str, object]]]) -> End:
+    """Result rows without times, the state of every learner, and which failed."""
+    rows = {key: [{**row, "wall_s": 0.0} for row in own] for key, own in results.items()}
+    return rows, {learner.key: learner.tensors() for learner in pack.learners}, pack.failed
+
+
+def on_team(size: int, work: Callable[[Team], Any]) -> list[Any]:
+    """What `work` returns in each of so many processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+    def member(rank: int, answer: Connection) -> None:
+        torch.set_num_threads(1)
+        distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
+        answer.send_bytes(pickle.dumps(work(Team(rank, size))))
+        distributed.destroy_process_group()
+
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in range(size)]
+    children = [context.Process(target=member, args=(rank, pipes[rank][1])) for rank in range(size)]
+    for child in children:
+        child.start()
+    try:
+        answers = []
+        for receive, _ in pipes:
+            while not receive.poll(0.1):
+                assert all(child.exitcode in (None, 0) for child in children), "a worker died; see its output"
+            answers.append(pickle.loads(receive.recv_bytes()))
+    except BaseException:
+        for child in children:
+            child.kill()
+        raise
+    finally:
+        for child in children:
+            child.join()
+    return answers
+
+
+def assert_same(found: End, expected: End) -> None:
+    assert found[0] == expected[0]
+    assert found[2] == expected[2]
+    for key, tensors in expected[1].items():
+        assert all(torch.equal(found[1][key][name], value) for name, value in tensors.items())
+
+
+def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the_last_bit(
+    bases: dict[str, Base],
+) -> None:
+    torch.set_num_threads(1)
+    runs = [
+        make_run("source", "small", "target", train=TrainConfig(epochs=2, lr=3e-3)),
+        make_run("source", "small", "target", seed=1, train=TrainConfig(epochs=1, lr=1e-2)),
+    ]
+    pack = make_pack(bases, runs, None)
+    expected = end_of(pack, run_to_end(pack))
+
+    def work(team: Team) -> End:
+        pack = team_pack(bases, runs, None, team)
+        return end_of(pack, run_to_end(pack))
+
+    for found in on_team(2, work):
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
+    bases: dict[str, Base], source: Path, size: int
+) -> None:
+    runs = mixed_runs()
+    pack = make_pack(bases, runs, source)
+    scores = [row for results in run_to_end(pack).values() for row in results]
+
+    def work(team: Team) -> tuple[End, list[dict[str, Tensor]]]:
+        pack = team_pack(bases, runs, source, team)
+        first: list[dict[str, Tensor]] = []
+
+        def keep() -> None:
+            if not first:
+                first.extend(copy.deepcopy(learner.tensors()) for learner in pack.learners)
+
+        return end_of(pack, run_to_end(pack, keep)), first
+
+    alone = make_pack(bases, runs, source)
+    for learner, epoch in alone.due():
+        alone.evaluate(learner, epoch)
+    alone.step()
+    answers = on_team(size, work)
+    for found, first in answers:
+        assert_same(found, answers[0][0])
+        for learner, tensors in zip(alone.learners, first, strict=True):
+            for name, value in learner.tensors().items():
+                if name.endswith("exp_avg"):  # a tenth of the step's gradient
+                    assert (tensors[name] - value).norm() <= 1e-6 * value.norm(), (learner.run.method, name)
+        rows = [row for results in found[0].values() for row in results]
+        assert [row["task"] for row in rows] == [row["task"] for row in scores]
+        for ours, theirs in zip(rows, scores, strict=True):
+            assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=2e-3)
+            assert ours["train_tokens"] == theirs["train_tokens"]
+
+
+def test_joint_training_by_three_workers_on_two_bases_is_that_of_one_worker_up_to_rounding(
+    bases: dict[str, Base],
+) -> None:
+    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1, lr=3e-3))]
+    pack = make_pack(bases, runs, None)
+    run_to_end(pack)
+
+    def work(team: Team) -> End:
+        pack = team_pack(bases, runs, None, team)
+        return end_of(pack, run_to_end(pack))
+
+    for _, states, failed in on_team(3, work):
+        assert not failed
+        for name, value in pack.learners[0].tensors().items():
+            assert torch.allclose(states[runs[0].key][name], value, rtol=1e-3, atol=1e-5), name
+
+
+def test_a_run_that_diverges_leaves_every_worker_at_the_same_step(bases: dict[str, Base]) -> None:
+    runs = [make_run("source", "small", "target", seed=seed) for seed in (0, 1)]
+
+    def run(pack: Pack) -> End:
+        bad = pack.learners[0]
+        assert isinstance(bad, HypernetLearner)
+
+        def poison() -> None:
+            if bad.step == 2:
+                bad.converters["target"].input["q"].data.fill_(torch.nan)
+
+        return end_of(pack, run_to_end(pack, poison))
+
+    def work(team: Team) -> End:
+        return run(team_pack(bases, runs, None, team))
+
+    expected = run(make_pack(bases, runs, None))
+    assert list(expected[2]) == [runs[0].key]
+    for found in on_team(2, work):
+        assert found[0][runs[1].key] == expected[0][runs[1].key]
+        assert found[2] == expected[2]
+
+
+def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases: dict[str, Base]) -> None:
+    runs = [make_run("source", "small", "target")]
+
+    def work(team: Team) -> tuple[str, int, int]:
+        pack = team_pack(bases, runs, None, team)
+        for learner, epoch in pack.due():
+            pack.evaluate(learner, epoch)
+        end = refuse_forwards(bases["target"], above=0, in_backward=False)
+        with pytest.raises((torch.OutOfMemoryError, OutOfMemoryElsewhere)) as error:
+            pack.step()
+        end()
+        steps = pack.learners[0].step
+        pack.step()
+        return error.type.__name__, steps, pack.learners[0].step
+
+    assert on_team(2, work) == [("OutOfMemoryElsewhere", 0, 1), ("OutOfMemoryError", 0, 1)]
+
+
+def test_workers_that_score_out_of_memory_tell_the_others_too(bases: dict[str, Base]) -> None:
+    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1))]
+
+    def work(team: Team) -> str:
+        pack = team_pack(bases, runs, None, team)
+        refuse_forwards(bases["target"], above=0, in_backward=False)
+        with pytest.raises((torch.OutOfMemoryError, OutOfMemoryElsewhere)) as error:
+            pack.evaluate(*pack.due()[0])
+        return error.type.__name__
+
+    assert on_team(2, work) == ["OutOfMemoryElsewhere", "OutOfMemoryError"]
+
+
+@given(size=st.integers(2, 7), count=st.integers(1, 5), rows=st.integers(1, 6))
+def test_every_row_has_one_worker_and_every_base_at_least_one(size: int, count: int, rows: int) -> None:
+    slots = [SlotRows(0, slot, tuple(range(rows + slot)), 0.0) for slot in range(3)]  # type: ignore[arg-type]
+    members = [Division(rank, size) for rank in range(size)]
+
+    for place in range(count):
+        shares = [member.share(slots, place, count) for member in members]
+
+        assert any(member.holds(place, count) for member in members)
+        for slot in slots:
+            dealt = [row for share in shares for part in share if part.slot == slot.slot for row in part.rows]
+            assert sorted(dealt) == list(slot.rows)
+        assert all(sum(member.scores(part, place, count) for member in members) == 1 for part in range(6))
+        for member, share in zip(members, shares, strict=True):
+            assert member.holds(place, count) or not share

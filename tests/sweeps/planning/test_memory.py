@@ -1,0 +1,112 @@
+"""Predicted memory against what autograd really keeps, and against counted parameters."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from portal.bases.base import base_sites, load_base
+from portal.bases.sites import MODULE_PATHS
+from portal.config import AdapterConfig, TrainConfig
+from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.losses import slot_losses
+from portal.forward.microbatch import SlotRows
+from portal.learners.factory import build_learner
+from sweeps.planning.memory import decoder_shape, footprint
+from tests.support.bases import make_row, make_rows, make_run, random_factors
+from tests.support.shared import SHARED
+
+BASE = "mini-gemma3"
+WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4)
+CONFIGS = SHARED / "data" / "configs"
+
+
+def kept_by_autograd(slots: int, length: int, *, recomputed: bool = False) -> int:
+    """Bytes that one real training forward saves beside the base's weights."""
+    base = load_base(BASE)
+    own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
+    factors = random_factors(base, WIDE.modules, rank=WIDE.rank, slots=slots, seed=0)
+    factors = {group: (a.requires_grad_(), b.requires_grad_()) for group, (a, b) in factors.items()}
+    own |= {factor.untyped_storage().data_ptr() for pair in factors.values() for factor in pair}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    row = make_row(tuple(3 + index % 90 for index in range(length - 2)), ((4, 5), (6,)))
+    with (
+        saved_tensors_hooks(keep, lambda tensor: tensor),
+        AdapterHooks(base.model, base.sites, recomputed=base.layers if recomputed else ()).active(
+            [Segment(slots, factors, WIDE.scaling)]
+        ),
+    ):
+        loss_S = slot_losses(base, [SlotRows(0, slot, (row,) * 4) for slot in range(slots)])
+    assert loss_S.requires_grad
+    return sum(saved.values())
+
+
+@pytest.mark.parametrize(("slots", "length"), [(2, 64), (6, 64), (3, 128)])
+def test_what_a_forward_keeps_is_predicted_from_shapes(slots: int, length: int) -> None:
+    run = make_run("lora", BASE, adapter=WIDE)
+    predicted = footprint([run], BASE, length=length, on_gpu=False)
+
+    tokens = slots * 4 * length
+    found = kept_by_autograd(slots, length)
+
+    assert predicted.peak(tokens, slots * 4 * 2) - predicted.fixed == pytest.approx(found, rel=0.15)
+
+
+def test_recomputed_activations_take_what_is_predicted_and_much_less() -> None:
+    run = make_run("lora", BASE, adapter=WIDE)
+    kept, recomputed = (
+        footprint([run], BASE, length=64, on_gpu=False, activations=how) for how in ("keep", "recompute")
+    )
+
+    tokens = 4 * 4 * 64
+    whole = kept_by_autograd(4, 64)
+    found = kept_by_autograd(4, 64, recomputed=True) + whole / load_base(BASE).num_layers
+
+    assert recomputed.peak(tokens, 4 * 4 * 2) - recomputed.fixed == pytest.approx(found, rel=0.15)
+    assert recomputed.per_token < 0.5 * kept.per_token
+
+
+@pytest.mark.parametrize("method", ["lora", "hypernet"])
+def test_trained_parameters_are_counted_with_gradient_and_moments(method: str) -> None:
+    base = load_base(BASE)
+    run = make_run(method, BASE, adapter=WIDE, train=TrainConfig(epochs=1))
+    learner = build_learner(run, {BASE: base}, {BASE: make_rows(base)})
+
+    predicted = footprint([run], BASE, length=64, on_gpu=False)
+    two = footprint([run, run], BASE, length=64, on_gpu=False)
+
+    assert predicted.learners >= 16 * learner.num_trained_params
+    assert two.learners == 2 * predicted.learners
+    assert two.per_token == predicted.per_token
+    assert predicted.base == 4 * sum(parameter.numel() for parameter in base.model.parameters())
+
+
+def test_fewer_tokens_fit_a_smaller_budget_and_none_where_the_learners_do_not() -> None:
+    run = make_run("lora", BASE, adapter=WIDE)
+    predicted = footprint([run], BASE, length=64, on_gpu=True)
+
+    tokens = predicted.tokens_that_fit(predicted.fixed + 2**30, answer_share=0.1)
+
+    assert predicted.peak(tokens, tokens // 10) == pytest.approx(predicted.fixed + 2**30, rel=1e-3)
+    assert predicted.tokens_that_fit(predicted.fixed / 2, answer_share=0.1) < 0
+
+
+@pytest.mark.skipif(not CONFIGS.is_dir(), reason="no model configs beside the checkout (../shared/data)")
+def test_a_large_base_is_measured_from_its_config_alone(tmp_path: Path) -> None:
+    shutil.copy(CONFIGS / "Qwen3-8B.config.json", tmp_path / "config.json")
+    run = make_run("portal", str(tmp_path))
+
+    predicted = footprint([run], str(tmp_path), length=64, on_gpu=True)
+
+    assert decoder_shape(str(tmp_path)) == (36, pytest.approx(6.95e9, rel=0.01))
+    assert predicted.base == pytest.approx(2 * 8.19e9, rel=0.01)
+    assert len(base_sites(str(tmp_path))) == 7 * 36
