@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer, Gemma3TextConfig, PretrainedConfig, Qwen3Config
 
 from portal.bases.registry import MINI_FOLDER
-from sweeps.plan import plan_study
 from sweeps.planning.devices import find_device
-from sweeps.study import STUDIES, Study, load_study
+from sweeps.planning.plan import plan_study
+from sweeps.study.expand import STUDIES, Study, load_study
 
 GPUS = (4, 8, 16, 32, 64, 128, 256, 512)
 TARGET = 1.05

@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import peak_bytes
-from sweeps.launch import run_study
-from sweeps.study import load_study
+from sweeps.launch.driver import run_study
+from sweeps.study.expand import load_study
 
 SIZES = (250, 500, 1000, 2000)
 TARGET_S, TARGET_BYTES = 0.1, 2.0**30

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks import pack_scaling, simulation, study_scaling
 from benchmarks.comparison import HEADERS, Comparison, seconds
-from sweeps.forecast import duration
+from sweeps.planning.cost_model import duration
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
 

@@ -71,7 +71,7 @@ def submit(
 ) -> None:
     """Run a study as a job on a Ray cluster; prints the job's id."""
     from cluster import jobs
-    from sweeps.study import load_study
+    from sweeps.study.expand import load_study
 
     if Path(study).is_file():
         load_study(study)  # a mistake is found here, not there

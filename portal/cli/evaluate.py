@@ -146,8 +146,8 @@ def _score_all(
             scored.append(score_adapter(base, folder, rows))
             tell(count)
         return scored
-    from sweeps.ray_session import ray_session
-    from sweeps.score_adapters import score_adapters
+    from sweeps.launch.ray_scoring import score_adapters
+    from sweeps.launch.ray_session import ray_session
 
     if Path(ref.name).is_dir():  # actors work in folders of their own
         ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})

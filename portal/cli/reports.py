@@ -15,7 +15,7 @@ from portal.cli.output import warn
 if TYPE_CHECKING:
     from analysis.report.write import Source
     from portal.storage.paths import Folder
-    from sweeps.roster import Roster
+    from sweeps.study.manifest import Roster
 
 
 def report(
@@ -68,7 +68,7 @@ def write_one(results: "Folder", out: Path) -> Path:
 
 def read_info(results: "Folder") -> dict[str, Any]:
     """What the collected tables do not say of their study."""
-    from sweeps.collection import INFO_FILE
+    from sweeps.results.snapshot import INFO_FILE
 
     path = results / INFO_FILE
     try:
@@ -85,8 +85,8 @@ def read_info(results: "Folder") -> dict[str, Any]:
 def _source(place: "Folder", study: str | None) -> Iterator["Source"]:
     """The tables of the study as it stands, until the block ends."""
     from portal.storage.paths import fetched
-    from sweeps.collection import RESULTS_FOLDER, copy_tables
-    from sweeps.roster import has_roster
+    from sweeps.results.snapshot import RESULTS_FOLDER, copy_tables
+    from sweeps.study.manifest import has_roster
 
     if study is None and not has_roster(place):  # tables that were brought here without their runs
         with fetched(place / RESULTS_FOLDER) as tables:
@@ -110,9 +110,9 @@ def _named(tables: Path, results: "Folder") -> "Source":
 
 def _roster(place: "Folder", study: str | None) -> "Roster":
     """The study of that name, or the one at work, or the one that was collected last, or the only one."""
-    from sweeps.collection import collected_study
-    from sweeps.lease import has_live_driver
-    from sweeps.roster import launched_study, read_roster
+    from sweeps.results.snapshot import collected_study
+    from sweeps.store.lease import has_live_driver
+    from sweeps.study.manifest import launched_study, read_roster
 
     at_work = launched_study(place) if has_live_driver(place) else None
     return read_roster(place, study or at_work or collected_study(place))
@@ -129,8 +129,8 @@ def _write(
 
 def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
     """The report anew whenever something is new, until no driver works on the study any more."""
-    from sweeps.collection import standing_of
-    from sweeps.lease import has_live_driver
+    from sweeps.results.snapshot import standing_of
+    from sweeps.store.lease import has_live_driver
 
     name = _roster(place, study).name
     total = len(_roster(place, name).runs)

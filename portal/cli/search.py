@@ -26,8 +26,8 @@ def search(
 ) -> None:
     """Search a method's settings with Optuna and write the best as a study; the same command goes on."""
     from portal.storage.object_store import is_url
-    from sweeps.search import run_search
-    from sweeps.search_file import SearchPlan
+    from sweeps.search.run_search import run_search
+    from sweeps.search.search_file import SearchPlan
 
     if out is not None and is_url(str(out).replace(":/", "://", 1)):
         raise ValueError(f"{out}: a search keeps Optuna's SQLite storage in its output folder; name a folder")

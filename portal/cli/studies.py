@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from portal.storage.paths import Folder
-    from sweeps.outcome import Outcome
-    from sweeps.study import Study
+    from sweeps.launch.launch_result import Outcome
+    from sweeps.study.expand import Study
 
 sweep = typer.Typer(help="A study: plan it, run it, look at it, collect its tables.", rich_markup_mode=None)
 
@@ -57,8 +57,8 @@ def demo(
     """Run the demo study on the embedded bases, write its report, print its table."""
     from analysis.report.terminal import summary_table
     from portal.cli.reports import read_info, write_one
-    from sweeps.collection import gather
-    from sweeps.study import load_study
+    from sweeps.results.snapshot import gather
+    from sweeps.study.expand import load_study
 
     started = time.monotonic()
     study = load_study("demo")
@@ -85,10 +85,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a study and print what is left to do and what that is predicted to take; nothing is trained."""
-    from sweeps.forecast import duration
-    from sweeps.lanes import choose_executor, lay_out
-    from sweeps.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
+    from sweeps.launch.lane_layout import choose_executor, lay_out
+    from sweeps.planning.cost_model import duration
     from sweeps.planning.devices import find_device
+    from sweeps.planning.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
 
     whole = find_device(device)
     loaded = _load(study)
@@ -165,7 +165,7 @@ def complete(
     trackers: Sequence[str] = (),
 ) -> None:
     """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
-    from sweeps.collection import gather, is_stale
+    from sweeps.results.snapshot import gather, is_stale
 
     outcome = _run(loaded, folder, executor, wait=wait, trackers=trackers)
     if outcome.done and is_stale(loaded.roster, folder):
@@ -183,8 +183,8 @@ def complete(
 @sweep.command()
 def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Count a study's runs: total, done, running, failed, missing."""
-    from sweeps.collect import status as count_runs
-    from sweeps.collection import failed_runs
+    from sweeps.results.snapshot import failed_runs
+    from sweeps.results.tables import status as count_runs
 
     loaded = _load(study)
     folder = find_folder(loaded, out)
@@ -205,7 +205,7 @@ def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
 def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Write results.parquet and predictions.parquet from the finished runs."""
     from portal.results import PREDICTIONS_FILE, RESULTS_FILE
-    from sweeps.collection import gather
+    from sweeps.results.snapshot import gather
 
     loaded = _load(study)
     results = gather(loaded.roster, find_folder(loaded, out))
@@ -223,7 +223,7 @@ def _size(num_bytes: float) -> str:
 
 
 def _load(name: str) -> "Study":
-    from sweeps.study import load_study
+    from sweeps.study.expand import load_study
 
     return load_study(name)
 
@@ -242,7 +242,7 @@ def _run(
     wait: bool = False,
     trackers: Sequence[str] = (),
 ) -> "Outcome":
-    from sweeps.launch import run_study
+    from sweeps.launch.driver import run_study
 
     threads = len(os.sched_getaffinity(0)) if executor == "local" else 1
     return run_study(

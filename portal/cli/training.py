@@ -130,7 +130,7 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, S
     from portal.config import RunConfig
     from portal.data.suite import examples_hash
     from portal.recipes import find_recipe
-    from sweeps.plan import count_rows
+    from sweeps.planning.plan import count_rows
 
     recipe, method = find_recipe(request.recipe), parts["method"]
     given = {} if request.epochs is None else {"epochs": request.epochs}
@@ -171,8 +171,8 @@ def _execute(
 ) -> None:
     """Finish the run in `out`, print its scores, leave its artifact as `out/artifact`; exit 3 if it fails."""
     from portal.results import RESULTS, RESULTS_FILE, read_table
-    from sweeps.local import run_local
-    from sweeps.store import Store
+    from sweeps.launch.local_run import run_local
+    from sweeps.store.run_store import Store
 
     place = out / "artifact"
     if place.exists() and not place.is_symlink():

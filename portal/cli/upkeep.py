@@ -16,7 +16,7 @@ FolderName = Annotated[str, typer.Argument(metavar="DIR", help="The output folde
 @sweep.command()
 def schema() -> None:
     """Print the JSON schema of study files, for editors that complete and check them."""
-    from sweeps.study_file import json_schema
+    from sweeps.study.study_file import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 
@@ -31,9 +31,9 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Forget that runs failed and run the study: they go on from their last good state."""
-    from sweeps.lease import acquire
-    from sweeps.store import Store
-    from sweeps.study import load_study
+    from sweeps.store.lease import acquire
+    from sweeps.store.run_store import Store
+    from sweeps.study.expand import load_study
 
     loaded = load_study(study)
     folder = find_folder(loaded, out)
@@ -55,7 +55,7 @@ def retry(
 def cancel(folder: FolderName) -> None:
     """Stop the driver that works on DIR, wherever it runs; nothing finished is lost."""
     from portal.storage.paths import open_folder
-    from sweeps.lease import request_cancel
+    from sweeps.store.lease import request_cancel
 
     holder = request_cancel(open_folder(folder))
     if holder is None:
@@ -70,7 +70,7 @@ def cancel(folder: FolderName) -> None:
 def fsck(folder: FolderName, as_json: Json = False) -> None:
     """Check every digest in DIR and of the bases its runs were made with; exit 3 when something is wrong."""
     from portal.storage.paths import open_folder
-    from sweeps.fsck import check_folder
+    from sweeps.store.fsck import check_folder
 
     faults, count = check_folder(open_folder(folder))
     if as_json:
@@ -92,7 +92,7 @@ def gc(
 ) -> None:
     """List what DIR no longer needs: optimiser states of finished runs, leftovers of killed processes."""
     from portal.storage.paths import open_folder
-    from sweeps.garbage import delete_garbage, find_garbage
+    from sweeps.store.gc import delete_garbage, find_garbage
 
     place = open_folder(folder)
     if not (place / "runs").is_dir():

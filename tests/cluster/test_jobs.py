@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
-from sweeps.study import Study
+from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+from sweeps.study.expand import Study
 from tests.sweeps.conftest import TINY, Tables, tables_of
-from tests.sweeps.test_launch import COMMAND, assert_same, wait_for
+from tests.sweeps.launch.test_driver import COMMAND, assert_same, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from cluster.render import ClusterSettings, render
-from sweeps.ray_session import RAY_ENVIRONMENT
-from sweeps.study import Study, load_study
+from sweeps.launch.ray_session import RAY_ENVIRONMENT
+from sweeps.study.expand import Study, load_study
 from tests.sweeps.conftest import TINY
-from tests.sweeps.test_launch import wait_for
+from tests.sweeps.launch.test_driver import wait_for
 
 SRUN = """#!/bin/bash
 while [[ "$1" == --* ]]; do shift; done

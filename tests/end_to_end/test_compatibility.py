@@ -18,12 +18,12 @@ from portal.cli import main
 from portal.config import RunConfig
 from portal.evaluate.peft_adapter import check_adapter
 from portal.results import PREDICTIONS, RESULTS, read_table
-from sweeps.collect import collect, status
-from sweeps.fsck import check_folder
-from sweeps.launch import run_study
-from sweeps.roster import read_roster
-from sweeps.store import Store
-from sweeps.study import Study, load_study
+from sweeps.launch.driver import run_study
+from sweeps.results.tables import collect, status
+from sweeps.store.fsck import check_folder
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study, load_study
+from sweeps.study.manifest import read_roster
 from tests.support.rounding import rounding_digest
 from tests.sweeps.conftest import silent
 

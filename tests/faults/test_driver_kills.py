@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.launch import run_study
-from sweeps.study import Study, load_study
+from sweeps.launch.driver import run_study
+from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
 from tests.sweeps.conftest import TINY, silent, tables_of
 

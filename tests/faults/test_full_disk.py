@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from sweeps.launch import run_study
-from sweeps.study import Study
+from sweeps.launch.driver import run_study
+from sweeps.study.expand import Study
 from tests.support.counts import LONG
 from tests.sweeps.conftest import Tables, silent, tables_of
 

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from sweeps.study import load_study
+from sweeps.study.expand import load_study
 from tests.support.counts import LONG
 from tests.sweeps.conftest import TINY
 

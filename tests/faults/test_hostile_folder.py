@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from sweeps.launch import run_study
-from sweeps.store import Store
-from sweeps.study import Study
+from sweeps.launch.driver import run_study
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study
 from tests.sweeps.conftest import Tables, silent
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from sweeps.launch import run_study
-from sweeps.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
-from sweeps.store import Store
-from sweeps.study import Study, load_study
+from sweeps.launch.driver import run_study
+from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
 from tests.sweeps.conftest import TINY, silent, tables_of
-from tests.sweeps.test_launch import COMMAND, assert_same, wait_for
+from tests.sweeps.launch.test_driver import COMMAND, assert_same, wait_for
 
 NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
 

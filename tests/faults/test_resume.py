@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from portal.training.pack import Pack
-from sweeps.launch import run_study
-from sweeps.pack_state import PackState
-from sweeps.store import Store
-from sweeps.study import Study, load_study
+from sweeps.launch.driver import run_study
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study, load_study
+from sweeps.worker.pack_checkpoint import PackState
 from tests.sweeps.conftest import Interruption, Tables, silent, tables_of
 
 ALL_METHODS = """

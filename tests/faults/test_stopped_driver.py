@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import lease
-from sweeps.launch import run_study
-from sweeps.study import Study
+from sweeps.launch.driver import run_study
+from sweeps.store import lease
+from sweeps.study.expand import Study
 from tests.sweeps.conftest import Tables, silent, tables_of
-from tests.sweeps.test_launch import assert_same, wait_for
+from tests.sweeps.launch.test_driver import assert_same, wait_for
 
 
 def launch_elsewhere(study: Study, out: Path) -> None:

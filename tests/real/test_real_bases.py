@@ -12,7 +12,7 @@ from portal.data.sampling import evaluation_rows
 from portal.data.suite import load_suite
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
-from sweeps.study import load_study
+from sweeps.study.expand import load_study
 from tests.real.conftest import BASES
 from tests.support.shared import ROWS
 

@@ -14,12 +14,12 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from portal.results import PREDICTIONS, RESULTS, read_table
-from sweeps.collect import collect
-from sweeps.launch import run_study
-from sweeps.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
-from sweeps.roster import record_roster
-from sweeps.store import Store
-from sweeps.study import Study, load_study
+from sweeps.launch.driver import run_study
+from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+from sweeps.results.tables import collect
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study, load_study
+from sweeps.study.manifest import record_roster
 
 TINY = """
 name: tiny

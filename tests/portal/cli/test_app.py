@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from portal.cli import main
-from sweeps.local import run_local
-from sweeps.store import Store
-from sweeps.study import load_study
+from sweeps.launch.local_run import run_local
+from sweeps.store.run_store import Store
+from sweeps.study.expand import load_study
 from tests.support.bases import TASKS
 from tests.support.command_line import write_study
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from sweeps.lease import acquire
+from sweeps.store.lease import acquire
 from tests.support.bases import character_tokenizer, make_model
 from tests.support.command_line import only_line, write_study
 

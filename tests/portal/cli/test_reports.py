@@ -11,13 +11,13 @@ from rich.console import Console
 
 from portal.cli import main
 from portal.results import RESULTS, read_table
-from sweeps.collect import collect
-from sweeps.collection import gather, is_stale
-from sweeps.lease import acquire
-from sweeps.local import run_local
-from sweeps.roster import read_roster, record_roster
-from sweeps.store import Store
-from sweeps.study import Study, load_study
+from sweeps.launch.local_run import run_local
+from sweeps.results.snapshot import gather, is_stale
+from sweeps.results.tables import collect
+from sweeps.store.lease import acquire
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study, load_study
+from sweeps.study.manifest import read_roster, record_roster
 from tests.support.command_line import only_line, write_study
 
 
@@ -73,7 +73,7 @@ def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
         shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
         return collect(*arguments)
 
-    monkeypatch.setattr("sweeps.collection.collect", collect_late)
+    monkeypatch.setattr("sweeps.results.snapshot.collect", collect_late)
     for number in (1, 3):
         assert is_stale(study.roster, out)
         results = read_table(gather(study.roster, out) / "results.parquet", RESULTS)

@@ -10,7 +10,7 @@ import pytest
 from portal.data import suite as suites
 from portal.data.suite import load_suite, split_hash, split_manifest
 from portal.tasks.example_stream import ExampleFile
-from sweeps.prepare import example_tables
+from sweeps.launch.tokenize import example_tables
 
 
 def rows(count: int) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ import pytest
 from portal.cli.app import main
 from portal.data.suite import load_suite, open_suite
 from portal.tasks.example import SPLITS, Example
-from sweeps.study import load_study
+from sweeps.study.expand import load_study
 
 YAML = """
 task: capitals

@@ -1,0 +1,1 @@
+"""The driver: executors, and the Ray below them."""

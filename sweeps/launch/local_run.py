@@ -1,0 +1,74 @@
+"""Runs in this process, without Ray: what `portal train` and `portal port` do."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from portal.config import Activations, RunConfig
+from portal.data.suite import Suite
+from sweeps.launch.ray_session import termination_interrupts
+from sweeps.launch.tokenize import prepare_rows
+from sweeps.store.lease import acquire
+from sweeps.store.run_store import Store, check_writable, pack_key
+from sweeps.worker.job import LaneJob, PackJob
+from sweeps.worker.lane import run_lane
+from sweeps.worker.lane_log import lane_log
+
+
+def run_local(
+    runs: Sequence[RunConfig],
+    suite: Suite,
+    out: Path,
+    console: Console,
+    *,
+    sources: Mapping[str, Path] | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    activations: Activations = "keep",
+) -> None:
+    """Finish `runs`, which share their bases and their data of `suite`, in `out/runs/<key>`.
+
+    What was interrupted continues. `sources` are artifacts made elsewhere, by the digest that a port's config
+    names. ValueError with the cause when a run fails.
+    """
+    check_writable(out)
+    store = Store(out)
+    left = [run for run in runs if not store.is_done(run.key)]
+    if not left:
+        return
+    data = left[0].data
+    started = time.monotonic()
+    with acquire(out) as lease, termination_interrupts():
+        store.clear_session_files()
+        rows = prepare_rows(
+            suite,
+            data.tasks,
+            [ref.name for ref in left[0].bases],
+            out,
+            max_prompt=data.max_prompt,
+            data_hash=data.data_hash,
+        )
+        for run in left:
+            store.write_run(run)
+        keys = tuple(run.key for run in left)
+        needs = tuple(run.source for run in left if run.source is not None)
+        job = LaneJob(
+            out=str(out),
+            token=lease.token,
+            lane=0,
+            packs=(PackJob(pack_key(keys), 1, keys, needs, tuple(rows)),),
+            rows={base: str(folder) for base, folder in rows.items()},
+            sources={digest: str(folder) for digest, folder in (sources or {}).items()},
+            device=device,
+            threads=threads,
+            activations=activations,
+        )
+        with lane_log(store.log_path(job.lane)):
+            run_lane(job, lambda packs: None)
+    for run in left:
+        failure = store.failure(run.key)
+        if failure is not None:
+            raise ValueError(failure["cause"])
+    console.print(f"{len(left)} run(s) in {time.monotonic() - started:.0f} s")

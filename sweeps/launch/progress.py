@@ -1,0 +1,151 @@
+"""`ProgressLine`: one line a stage while a study runs, live on a terminal, plain lines elsewhere."""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from sweeps.planning.plan import STAGE_NAMES, Plan
+from sweeps.store.run_store import FinishedRuns, Store
+from sweeps.study.expand import stage_of
+
+REFRESH_S = 1.0
+PLAIN_S = 15.0
+"""Seconds between plain lines, unless a stage ends sooner."""
+
+
+@dataclass(frozen=True)
+class StageState:
+    """How far a stage is: runs, the share of its cost that is done, and what is in training now."""
+
+    stage: int
+    done: int
+    total: int
+    share: float
+    steps_per_s: float
+    loss: float | None
+
+    def text(self, eta_s: float | None) -> str:
+        parts = [f"{self.done}/{self.total} runs"]
+        if self.steps_per_s:
+            parts.append(f"{self.steps_per_s:.1f} steps/s")
+        if self.loss is not None:
+            parts.append(f"loss {self.loss:.3f}")
+        if eta_s is not None and self.done < self.total:
+            parts.append(f"ETA {int(eta_s) // 60}:{int(eta_s) % 60:02d}")
+        return "  ".join(parts)
+
+
+def stage_states(plan: Plan, store: Store, finished: FinishedRuns) -> list[StageState]:
+    """Every stage of the study, read from markers and the lanes' progress files."""
+    lanes = store.read_progress()
+    steps: dict[str, list[int]] = {
+        key: value for lane in lanes for key, value in lane.get("runs", {}).items()
+    }
+    states = []
+    for stage in STAGE_NAMES:
+        runs = [run.key for run in plan.study.runs if stage_of(run) == stage]
+        if not runs:
+            continue
+        total = sum(plan.costs[key] for key in runs)
+        ended = {key for key in runs if key in finished}
+        made = sum(plan.costs[key] * (1.0 if key in ended else _share(steps.get(key))) for key in runs)
+        active = [lane for lane in lanes if lane.get("stage") == stage]
+        losses = [lane["loss"] for lane in active if lane["loss"] is not None]
+        states.append(
+            StageState(
+                stage=stage,
+                done=len(ended),
+                total=len(runs),
+                share=made / total,
+                steps_per_s=sum(lane["steps_per_s"] for lane in active),
+                loss=sum(losses) / len(losses) if losses else None,
+            )
+        )
+    return states
+
+
+class ProgressLine:
+    """Shows the stages of `plan` from a thread of its own, between `with` and its end."""
+
+    def __init__(self, plan: Plan, store: Store, console: Console) -> None:
+        self._plan, self._store, self._console = plan, store, console
+        self._finished = FinishedRuns(store, (*plan.done, *plan.failed))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="portal-progress", daemon=True)
+        self._first: dict[
+            int, tuple[float, float]
+        ] = {}  # stage -> (time, share) when it was first seen moving
+
+    def __enter__(self) -> "ProgressLine":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        if self._console.is_terminal:
+            self._follow_live()
+        else:
+            self._follow_plain()
+
+    def _follow_live(self) -> None:
+        columns = (
+            TextColumn("{task.description:>5}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+        )
+        with Progress(
+            *columns,
+            console=self._console,
+            refresh_per_second=4,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as progress:
+            tasks: dict[int, Any] = {}
+            while True:
+                last = self._stop.is_set()
+                for state in stage_states(self._plan, self._store, self._finished):
+                    if state.stage not in tasks:
+                        name = STAGE_NAMES[state.stage]
+                        tasks[state.stage] = progress.add_task(name, total=1.0, text="")
+                    text = state.text(self._eta_s(state))
+                    progress.update(tasks[state.stage], completed=state.share, text=text)
+                if last:
+                    return
+                self._stop.wait(REFRESH_S)
+
+    def _follow_plain(self) -> None:
+        shown: dict[int, tuple[int, float]] = {}
+        while True:
+            last = self._stop.is_set()
+            now = time.monotonic()
+            for state in stage_states(self._plan, self._store, self._finished):
+                done, at = shown.get(state.stage, (-1, 0.0))
+                ended = state.done == state.total and done != state.done
+                moving = state.steps_per_s or state.done > max(done, 0)
+                if ended or (moving and (now - at >= PLAIN_S or last)):
+                    self._console.print(f"{STAGE_NAMES[state.stage]}: {state.text(self._eta_s(state))}")
+                    shown[state.stage] = (state.done, now)
+            if last:
+                return
+            self._stop.wait(REFRESH_S)
+
+    def _eta_s(self, state: StageState) -> float | None:
+        now = time.monotonic()
+        if state.stage not in self._first:
+            if not state.steps_per_s:
+                return None
+            self._first[state.stage] = (now, state.share)
+        since, share = self._first[state.stage]
+        gained = state.share - share
+        return (1.0 - state.share) * (now - since) / gained if gained > 0.01 else None
+
+
+def _share(steps: list[int] | None) -> float:
+    return steps[0] / steps[1] if steps and steps[1] else 0.0

@@ -1,0 +1,220 @@
+"""Lanes as Ray Tune trials: a Ray Train worker group each (`train`), or the trial's own process (`plain`)."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portal.storage.atomic import remove_folder
+from portal.storage.paths import Folder, open_folder
+from portal.training.worker_group import Team
+from sweeps.launch.lane_layout import WORKER_CPUS, Executor
+from sweeps.launch.ray_session import RaySession
+from sweeps.store.lease import read_holder
+from sweeps.store.run_store import Store
+from sweeps.tracking.supervisor import RunFeed
+from sweeps.worker.job import LaneJob
+from sweeps.worker.lane import POLL_S, run_lane
+from sweeps.worker.lane_log import lane_log
+
+TRIAL_CPUS = 0.01
+
+
+WORKER_RETRIES = 1
+
+
+_log = logging.getLogger(__name__)
+
+
+def run_lanes(
+    jobs: Sequence[LaneJob],
+    *,
+    executor: Executor,
+    session: RaySession,
+    scratch: Folder,
+    feed: RunFeed,
+) -> None:
+    """Run all lanes and wait for them, polling `feed`. One that dies frees its pack, or gives it up."""
+    from ray import tune
+
+    storage = str(scratch.resolve())  # trials run in a folder of their own
+    resources = {"CPU": WORKER_CPUS, "GPU": session.gpus_per_worker}
+    has_teams = any(job.workers > 1 for job in jobs)
+    grouped = {job.lane for job in jobs if executor == "train" or has_teams}
+
+    def bundle(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS} if config["lane"] in grouped else resources])
+
+    trainable = tune.with_resources(
+        tune.with_parameters(
+            _run_lane, jobs=tuple(jobs), grouped=grouped, scratch=storage, resources=resources
+        ),
+        bundle,
+    )
+    tuner = tune.Tuner(
+        trainable,
+        param_space={"lane": tune.grid_search([job.lane for job in jobs])},
+        tune_config=tune.TuneConfig(max_concurrent_trials=len(jobs), reuse_actors=not grouped),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=storage,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=[_release_callback(jobs), _feed_callback(feed)],
+        ),
+    )
+    try:
+        results = tuner.fit()
+    finally:
+        remove_folder(scratch)
+    store = Store(open_folder(jobs[0].out))
+    for result in results:
+        if result.error is not None and store.lane_error(result.config["lane"]) is None:
+            store.write_lane_error(result.config["lane"], str(result.error).strip().splitlines()[-1])
+
+
+def _run_lane(
+    config: dict[str, Any],
+    *,
+    jobs: Sequence[LaneJob],
+    grouped: set[int],
+    scratch: str,
+    resources: dict[str, float],
+) -> None:
+    """Tune trial: a lane by a Train worker group, or in the trial's own process."""
+    job = jobs[config["lane"]]
+    teams = [each.lane for each in jobs if each.workers > 1]
+    store = Store(open_folder(job.out))
+    while job.start != "now" and not store.teams_have(job.token, teams, job.start):
+        time.sleep(POLL_S)
+    if job.lane in grouped:
+        _train_lane(job, scratch=scratch, resources=resources)
+    else:
+        _plain_lane(job)
+
+
+def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> None:
+    """One Train worker group for the whole lane, on one node."""
+    from ray import train, tune
+    from ray.train.torch import TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"job": job},
+        scaling_config=train.ScalingConfig(
+            num_workers=job.workers,
+            use_gpu=resources["GPU"] > 0,
+            resources_per_worker=_nonzero(resources),
+            placement_strategy="STRICT_PACK",
+        ),
+        run_config=train.RunConfig(
+            name=f"lane-{job.lane}",
+            storage_path=scratch,
+            failure_config=train.FailureConfig(
+                max_failures=WORKER_RETRIES, controller_failure_limit=WORKER_RETRIES
+            ),
+            logging_config=train.LoggingConfig(log_level="ERROR"),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    trainer.fit()
+    tune.report({"lane": job.lane})
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    from ray import train
+
+    job: LaneJob = config["job"]
+    context = train.get_context()
+    team = Team(context.get_world_rank(), context.get_world_size())
+    with _lane_process(job, rank=team.rank):
+        run_lane(job, lambda packs: train.report({"packs": packs}), team=team)
+
+
+def _plain_lane(job: LaneJob) -> None:
+    """The lane in the trial's own process."""
+    from ray import tune
+
+    with _lane_process(job):
+        run_lane(job, lambda packs: tune.report({"packs": packs}))
+
+
+def _nonzero(resources: dict[str, float]) -> dict[str, float]:
+    return {name: amount for name, amount in resources.items() if amount}
+
+
+@contextmanager
+def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
+    """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
+    store = Store(open_folder(job.out))
+    with lane_log(store.log_path(job.lane, rank)):
+        try:
+            if Path(job.workdir).is_dir():  # where relative paths start: Ray has moved the process elsewhere
+                os.chdir(job.workdir)
+            yield
+        except BaseException as error:
+            _log.exception("lane %d ends early", job.lane)
+            if rank == 0 or store.lane_error(job.lane) is None:  # the others only miss the one that failed
+                store.write_lane_error(job.lane, f"{type(error).__name__}: {error}")
+            raise
+
+
+def _release_callback(jobs: Sequence[LaneJob]) -> Any:
+    from ray import tune
+
+    class ReleaseLostPacks(tune.Callback):
+        """Frees the pack of a lane that died: another lane may try it once, then it is given up."""
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            job = jobs[trial.config["lane"]]
+            release_lane(job)
+            self._note_end(job)
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self._note_end(jobs[trial.config["lane"]])
+
+        def _note_end(self, job: LaneJob) -> None:
+            if job.workers > 1:
+                Store(open_folder(job.out)).note_team(job.token, job.lane, "teams ended")
+
+    return ReleaseLostPacks()
+
+
+def _feed_callback(feed: RunFeed) -> Any:
+    from ray import tune
+
+    class TellTrackers(tune.Callback):
+        """Lets the feed look at the run folders each time that Tune has dealt with an event."""
+
+        def __init__(self, feed: RunFeed | None = None) -> None:
+            self._feed = feed
+
+        def __reduce__(self) -> tuple[Any, ...]:  # Tune writes its callbacks to disk: nothing of the feed is
+            return type(self), ()
+
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            if self._feed is not None:
+                self._feed.poll()
+
+    return TellTrackers(feed)
+
+
+def release_lane(job: LaneJob) -> None:
+    """Free what the dead lane had claimed; a pack lost for the second time is marked as failed."""
+    store, lane = Store(open_folder(job.out)), job.lane
+    if read_holder(store.out).get("token") != job.token:
+        return  # another driver has taken over
+    packs = {pack.key: pack for pack in job.packs}
+    for key in store.claimed_by(job.token, lane):
+        if key not in packs:  # finished in an earlier round
+            continue
+        left = [run for run in packs[key].runs if not store.is_finished(run)]
+        if left and not store.free_claim(job.token, key):
+            error = store.lane_error(lane)
+            cause = "its worker died twice" + (f", the last time of {error}" if error else "")
+            for run in left:
+                store.mark_failed(run, cause, store.log_path(lane), lost=True)

@@ -1,0 +1,88 @@
+"""Many PEFT adapters on one base, scored by a Ray Data job over actors that each hold the base once."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from portal.bases.base import Base, load_base
+from portal.config import BaseRef
+from portal.data.token_rows import Row, rows_to_table, table_to_rows
+from portal.evaluate.loglikelihood import Summary
+from portal.evaluate.peft_adapter import score_adapter
+from sweeps.launch.lane_layout import WORKER_CPUS
+
+
+def score_adapters(
+    folders: Sequence[Path],
+    ref: BaseRef,
+    rows: Mapping[str, Sequence[Row]],
+    *,
+    device: str,
+    workers: int,
+    tell: Callable[[int], None],
+) -> list[dict[str, Summary]]:
+    """Metrics by task for every adapter, in their order; `tell` hears how many are scored.
+
+    On the running Ray. ValueError, naming the adapter, for one that is another base's or damaged.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    DataContext.get_current().enable_progress_bars = False
+    table = rows_to_table([row for own in rows.values() for row in own])
+    items = [{"index": index, "folder": str(folder.resolve())} for index, folder in enumerate(folders)]
+    scored = (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .map_batches(
+            _Scorer,
+            fn_constructor_args=(ref, device, tuple(rows), ray.put(table)),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=workers),
+            num_cpus=WORKER_CPUS,
+            num_gpus=float(device.startswith("cuda")),
+        )
+        .iter_rows()
+    )
+    found: dict[int, dict[str, Summary]] = {}
+    for row in scored:
+        if row["error"]:
+            raise ValueError(row["error"])
+        summaries = json.loads(row["summaries"])
+        found[row["index"]] = {task: Summary(**values) for task, values in summaries.items()}
+        tell(len(found))
+    return [found[index] for index in range(len(folders))]
+
+
+class _Scorer:
+    """An actor: the base, loaded with the first adapter, and the rows of every task."""
+
+    def __init__(self, ref: BaseRef, device: str, tasks: tuple[str, ...], table: Any) -> None:
+        import ray
+
+        self._base: Base | None = None
+        self._ref, self._device = ref, device
+        rows = table_to_rows(ray.get(table))
+        self._rows = {task: [row for row in rows if row.task == task] for task in tasks}
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        summaries, errors = [], []
+        for folder in batch["folder"]:
+            try:
+                found = score_adapter(self._loaded(), Path(str(folder)), self._rows)
+            except (ValueError, OSError) as error:
+                found, message = {}, str(error)
+            else:
+                message = ""
+            summaries.append(json.dumps({task: asdict(summary) for task, summary in found.items()}))
+            errors.append(message)
+        return {"index": list(batch["index"]), "summaries": summaries, "error": errors}
+
+    def _loaded(self) -> Base:
+        if self._base is None:
+            ref = self._ref
+            self._base = load_base(
+                ref.name, device=self._device, revision=ref.revision, precision=ref.precision
+            )
+        return self._base

@@ -1,0 +1,153 @@
+"""`RaySession`: the Ray that a study runs on, our own local one or the cluster that RAY_ADDRESS names."""
+
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from portal.storage.paths import Folder, local_place
+from sweeps.launch.redirect import streams_to
+from sweeps.planning.devices import Device, find_device, local_hardware, smallest_gpu
+
+RAY_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_worker_niceness": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Quick health checks, no noise, an interrupt that surfaces, and workers as urgent as their driver."""
+OBJECT_STORE_BYTES = 300_000_000
+
+
+@dataclass(frozen=True)
+class RaySession:
+    """Where lanes can run: on `nodes` with so many slots each, a slot with its own GPU when there are any.
+
+    `hardware` is the smallest of the GPUs, or the CPU that the lanes share; None where it is not known.
+    """
+
+    nodes: tuple[int, ...]
+    device: str
+    hardware: Device | None
+    gpus_per_worker: float = 0.0
+
+    def shared(self, share: float) -> "RaySession":
+        """The same with so much of a GPU for every lane; a CPU as it is."""
+        if self.device != "cuda" or share == 1.0:
+            return self
+        return replace(
+            self,
+            nodes=tuple(slots * int(1 / share) for slots in self.nodes),  # none is spread over two GPUs
+            hardware=None if self.hardware is None else self.hardware.part(share),
+            gpus_per_worker=share,
+        )
+
+
+@contextmanager
+def ray_session(out: Folder, console: Console) -> Iterator[RaySession]:
+    """A running Ray: the one this process has, the cluster at RAY_ADDRESS, or a private local one.
+
+    Only a Ray started here is stopped at the end. Inside, SIGTERM interrupts like Ctrl-C, and what Ray prints
+    goes to `out/logs/ray.log`.
+    """
+    import ray
+
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield _describe_cluster()
+        return
+    with streams_to(local_place(out) / "logs" / "ray.log", console):
+        try:
+            _start(out)
+            with termination_interrupts():
+                yield _describe_cluster()
+        finally:
+            ray.shutdown()
+            _remove_scratch(out)
+
+
+def _start(out: Folder) -> None:
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        environment = {"env_vars": RAY_ENVIRONMENT}
+        ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+        return
+    _remove_scratch(out)
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=True,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=tempfile.mkdtemp(prefix=_scratch_prefix(out)),
+        )
+    except Exception as error:  # Ray raises the bare class when its start takes over 30 s
+        if type(error) is not Exception:
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"Ray did not start ({reason}); the machine may be too busy: try again; "
+            f"log: {local_place(out) / 'logs'}"
+        ) from error
+
+
+def _scratch_prefix(out: Folder) -> str:
+    """Ray's sockets need a short path; its name tells whose it is, so that a killed driver's can go."""
+    return f"portal-ray-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}-"
+
+
+def _remove_scratch(out: Folder) -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_scratch_prefix(out)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _describe_cluster() -> RaySession:
+    import ray
+
+    resources = ray.cluster_resources()
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    is_remote = bool(os.environ.get("RAY_ADDRESS"))
+    gpus = tuple(int(node["GPU"]) for node in alive if node.get("GPU", 0) >= 1)
+    if gpus:
+        prefix = "accelerator_type:"
+        models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
+        return RaySession(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
+    cpus = tuple(int(node["CPU"]) for node in alive if node.get("CPU", 0) >= 1)
+    if not cpus:
+        raise ValueError("the Ray cluster has no CPU to run on")
+    return RaySession(cpus, "cpu", None if is_remote else find_device("cpu"))
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt; to be set again after ray.init, whose own handler aborts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

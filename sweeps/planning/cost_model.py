@@ -1,0 +1,201 @@
+"""What a pack is predicted to take on a device: memory, operations, hours; packed, and one run at a time.
+
+A step takes the longer of its arithmetic and of its launches; both are models, to be read to one digit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from portal.config import TRANSFERS, Activations, RunConfig
+from portal.evaluate.loglikelihood import MAX_TOKENS
+from portal.forward.length_buckets import bucket_length
+from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
+from portal.learners.base import FLOPS_PER_PARAM_TOKEN
+from portal.training.worker_group import Division
+from sweeps.planning.devices import ATTAINED, Device
+from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint
+from sweeps.planning.workload import Work
+from sweeps.study.study_file import WorkersPerPack
+
+START_S = 30.0
+"""Seconds until a new process can load a base: a Ray Train worker takes 20, then torch is imported."""
+READ_BYTES_PER_S = 1e9
+"""Of a base's weights, from shared storage or a disk."""
+_RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
+_AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How packs are run: that changes what they take, and nothing of what they learn."""
+
+    activations: Activations = "keep"
+    workers_per_pack: WorkersPerPack = 1
+
+    def team_size(self, num_bases: int) -> int:
+        """Workers that step a pack of so many bases together."""
+        return num_bases if self.workers_per_pack == "bases" else self.workers_per_pack
+
+
+PLAIN = Execution()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes at the peak, FLOPs, and hours of one device: as packed, and with every adapter or run alone."""
+
+    memory_bytes: float
+    flops: float
+    hours: float
+    hours_alone: float
+
+
+def forecast(
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, how: Execution = PLAIN
+) -> Forecast:
+    """For the runs of one pack, with the work of each."""
+    limits = forward_tokens(runs, works, device, how)
+    memory = peak_memory(runs, works, device, how, max_tokens=limits)
+    flops = seconds = alone = 0.0
+    for base in dict.fromkeys(ref.name for run in runs for ref in run.bases):
+        on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
+        flops += sum(_flops(base, work) for _, work in on_base)
+        own_runs, own_works = [run for run, _ in on_base], [work for _, work in on_base]
+        seconds += _seconds(own_runs, own_works, base, device, how.activations)
+        alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
+    return Forecast(memory, flops, seconds / 3600, alone / 3600)
+
+
+def load_seconds(run: RunConfig, device: Device) -> float:
+    """To read the weights of the run's bases."""
+    weights = sum(base_bytes(ref.name, ref.precision, on_gpu=device.is_gpu) for ref in run.bases)
+    return weights / READ_BYTES_PER_S
+
+
+def duration(hours: float) -> str:
+    """For people: `41 s`, `5.2 min`, `3.4 h`."""
+    seconds = 3600 * hours
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if hours < 1 else f"{hours:.1f} h"
+
+
+def peak_memory(
+    runs: Sequence[RunConfig],
+    works: Sequence[Work],
+    device: Device,
+    how: Execution = PLAIN,
+    *,
+    max_tokens: Mapping[str, int] | None = None,
+) -> float:
+    """Peak bytes of a pack: every base it needs, all its learners, and its largest forward.
+
+    `max_tokens` limits a training forward by base; without it they are ample, not as large as can be. Scoring
+    is counted with its logits, a transfer with both of its bases.
+    """
+    length, prints = _footprints(runs, works, device, how)
+    rows = sum(work.rows_per_step for work in works)
+    answers = max(work.answer_tokens for work in works) / length
+    scored = MAX_TOKENS * max(work.scored_answer_share for work in works)
+    forward = 0.0
+    for base, each in prints.items():
+        most = _AMPLE_TOKENS if max_tokens is None else max_tokens.get(base, MAX_FORWARD_TOKENS)
+        tokens = min(rows * length, max(most, length))
+        training = each.per_token * tokens + each.per_answer_token * tokens * answers
+        forward = max(forward, training, each.per_answer_token * scored)
+    fixed = _fixed_bytes(prints, how)
+    return max(fixed + forward, fixed + _source_bytes(runs, device))
+
+
+def _source_bytes(runs: Sequence[RunConfig], device: Device) -> float:
+    """Of the bases whose LoRAs are carried over, while that is done."""
+    sources = {run.source_bases[0]: run for run in runs if run.method in TRANSFERS and run.source_bases}
+    return sum(
+        base_bytes(name, run.bases[0].precision, on_gpu=device.is_gpu) for name, run in sources.items()
+    )
+
+
+def forward_tokens(
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, how: Execution = PLAIN
+) -> dict[str, int]:
+    """The most padded tokens of one forward on each base that the device's memory leaves room for."""
+    length, prints = _footprints(runs, works, device, how)
+    answers = max(work.answer_tokens for work in works) / length
+    free = device.budget_bytes - _fixed_bytes(prints, how)
+    return {
+        base: max(1, min(MAX_FORWARD_TOKENS, each.tokens_that_fit(free + each.fixed, answers)))
+        for base, each in prints.items()
+        if each.per_token
+    }
+
+
+def _footprints(
+    runs: Sequence[RunConfig], works: Sequence[Work], device: Device, how: Execution
+) -> tuple[int, dict[str, Footprint]]:
+    """(length of a typical row, footprint by base)."""
+    length = bucket_length(max(1, round(max(work.row_tokens for work in works))))
+    bases = dict.fromkeys(ref.name for run in runs for ref in run.bases)
+    return length, {
+        base: footprint(
+            [run for run in runs if _runs_on(run, base)],
+            base,
+            length=length,
+            on_gpu=device.is_gpu,
+            activations=how.activations,
+        )
+        for base in bases
+    }
+
+
+def _fixed_bytes(prints: Mapping[str, Footprint], how: Execution) -> float:
+    """Of the worker with the most: all learners, and those of the bases that it holds."""
+    count = len(prints)
+    workers = [Division(rank, how.team_size(count)) for rank in range(how.team_size(count))]
+    bases = (
+        sum(each.base for place, each in enumerate(prints.values()) if worker.holds(place, count))
+        for worker in workers
+    )
+    return max(bases) + sum(each.learners for each in prints.values())
+
+
+def _runs_on(run: RunConfig, base: str) -> bool:
+    return base in (ref.name for ref in run.bases)
+
+
+def _flops(base: str, work: Work) -> float:
+    _, params = decoder_shape(base)
+    trained = work.steps * work.rows_per_step * work.row_tokens
+    return params * (FLOPS_PER_PARAM_TOKEN * trained + FLOPS_PER_PARAM_TOKEN / 2 * work.scored_tokens)
+
+
+def _seconds(
+    runs: Sequence[RunConfig],
+    works: Sequence[Work],
+    base: str,
+    device: Device,
+    activations: Activations = "keep",
+) -> float:
+    """The longest learner's steps, each as long as its arithmetic or its launches, then the scoring."""
+    layers, params = decoder_shape(base)
+    steps = max(work.steps for work in works)
+    scoring = params * FLOPS_PER_PARAM_TOKEN / 2 * sum(work.scored_tokens for work in works)
+    rate = ATTAINED * device.flops
+    if steps == 0:
+        return scoring / rate
+    tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
+    modules = max(len(run.adapter.modules) for run in runs if run.adapter is not None)
+    forwards = max(1.0, tokens / MAX_FORWARD_TOKENS)
+    launches = forwards * layers * (LAYER_LAUNCHES + MODULE_LAUNCHES * modules) * device.launch_s
+    passes = FLOPS_PER_PARAM_TOKEN * _RECOMPUTED[activations]
+    arithmetic = passes * params * tokens / rate
+    return steps * max(arithmetic, _RECOMPUTED[activations] * launches) + scoring / rate
+
+
+def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:
+    """In a process of its own; per-task LoRAs one adapter after another."""
+    parts = work.tasks if run.method == "lora" else 1
+    one = replace(
+        work, rows_per_step=work.rows_per_step / parts, tasks=1, scored_tokens=work.scored_tokens / parts
+    )
+    start = START_S + load_seconds(run, device)
+    return start + parts * _seconds([run], [one], base, device)

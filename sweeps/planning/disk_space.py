@@ -1,0 +1,26 @@
+"""How many bytes a run keeps in the output folder, and how many a pack needs there while it trains."""
+
+from collections.abc import Sequence
+
+from portal.config import RunConfig
+from portal.storage.checkpoint import KEEP
+from sweeps.planning.memory import count_params
+from sweeps.planning.workload import Work
+
+_FP32 = 4
+_MOMENTS = 2  # of AdamW, beside each trained number
+_SCORE_BYTES = 16
+"""Of one scored example in one evaluation, compressed; 4 to 25 were measured."""
+
+
+def kept_bytes(run: RunConfig, work: Work) -> float:
+    """A finished run: its artifact and its tables."""
+    params = [count_params(run, ref.name) for ref in run.bases]
+    artifact = _FP32 * sum(each.trained + each.held for each in params)
+    return artifact + _SCORE_BYTES * work.scored_rows * len(run.bases)
+
+
+def checkpoint_bytes(runs: Sequence[RunConfig]) -> float:
+    """The checkpoints of a pack at the moment at which there are most: those kept and one being written."""
+    trained = sum(count_params(run, ref.name).trained for run in runs for ref in run.bases)
+    return (KEEP + 1) * (1 + _MOMENTS) * _FP32 * trained

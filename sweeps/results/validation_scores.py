@@ -1,0 +1,24 @@
+"""Scores of the validation slice while runs train: means by epoch, from finished runs and those at work."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from portal.config import RunConfig
+from sweeps.results.live import live_rows
+from sweeps.store.run_store import Store
+
+
+def validation_values(store: Store, runs: Sequence[RunConfig], metric: str) -> dict[int, float]:
+    """By epoch, the mean of `metric` over tasks, then over runs; epochs that all runs have scored whole."""
+    by_epoch: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        own: dict[int, list[float]] = defaultdict(list)
+        for row in live_rows(store, run.key, ["epoch", "split", metric]):
+            if row["split"] == "validation":
+                own[row["epoch"]].append(row[metric])
+        for epoch, values in own.items():
+            if len(values) == len(run.data.tasks) * len(run.bases):
+                by_epoch[epoch].append(sum(values) / len(values))
+    return {
+        epoch: sum(values) / len(values) for epoch, values in by_epoch.items() if len(values) == len(runs)
+    }

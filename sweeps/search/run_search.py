@@ -1,0 +1,263 @@
+"""Search of a method's settings with Optuna: TPE proposes, ASHA stops what falls behind, packs train.
+
+Trials are studies in one output folder, so what two of them share is trained once, and a search that was
+broken off goes on: Optuna's own storage (SQLite, which optuna-dashboard opens) holds the trials, run folders
+hold what they trained. Test rows have no part in it.
+"""
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+from rich.console import Console
+
+from portal.storage.atomic import write_bytes_atomic
+from sweeps.launch.driver import run_study
+from sweeps.launch.lane_layout import Executor
+from sweeps.launch.ray_session import ray_session
+from sweeps.planning.plan import check_shapes
+from sweeps.results.validation_scores import validation_values
+from sweeps.search.search_file import Range, Scalar, SearchPlan
+from sweeps.store.lease import acquire
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study, expand, stage_of
+
+WATCH_S = 1.0
+BEST = "best.yaml"
+_IDENTITY = "search"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended: `complete`, `pruned` or `fail`; its value at `epoch`, the last one it reached."""
+
+    number: int
+    state: str
+    value: float | None
+    epoch: int | None
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """All trials, the best first, and where the best one's study and Optuna's storage are."""
+
+    trials: tuple[TrialResult, ...]
+    best: Path | None
+    storage: str
+
+
+class _Trial:
+    """A trial in training."""
+
+    def __init__(self, trial: optuna.Trial, plan: SearchPlan, store: Store) -> None:
+        self.trial, self._store, self._metric = trial, store, plan.search.metric
+        self.study = expand(plan.trial(decoded(plan, trial.params)))
+        label = plan.search.method
+        self.judged = [run for run in self.study.runs if self.study.labels[run.key] == label]
+        self.epoch = 0
+        self.value: float | None = None
+        self.pruned = False
+
+    def look(self) -> None:
+        """Report what has been scored since the last time, and decide whether to go on."""
+        for epoch, value in sorted(validation_values(self._store, self.judged, self._metric).items()):
+            if epoch > self.epoch:
+                self.epoch, self.value = epoch, value
+                self.trial.report(value, epoch)
+                self.pruned = self.pruned or self.trial.should_prune()
+
+    @property
+    def finished(self) -> bool:
+        return all(self._store.is_done(run.key) for run in self.judged)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it has neither ended nor failed of itself: its workers were lost, it can go on."""
+        failures = [self._store.failure(run.key) or {"lost": True} for run in self.study.runs]
+        return not self.finished and not self.pruned and all(failure["lost"] for failure in failures)
+
+
+def run_search(
+    plan: SearchPlan, out: Path, *, executor: Executor, console: Console, threads: int = 1
+) -> SearchOutcome:
+    """Bring the search to its number of trials in `out`.
+
+    ValueError when `out` holds another search, or another driver works there.
+    """
+    folder = out / "search"
+    with acquire(folder):
+        storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        search = _open(plan, storage, out)
+        store = Store(out)
+        for key in plan.search.space:
+            if ".adapter." in key:
+                for value in plan.extremes(key):
+                    check_shapes(expand(plan.trial({key: value})))
+        with ray_session(out, console) if executor != "local" else nullcontext():  # one for all batches
+            while batch := _next_batch(search, plan, store):
+                numbers = ", ".join(str(each.trial.number) for each in batch)
+                console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")
+                study = _together([each.study for each in batch])
+                with _watched(batch, store):
+                    run_study(study, out, executor=executor, console=console, threads=threads)
+                for each in batch:
+                    _tell(search, each)
+                if lost := [each for each in batch if each.lost]:
+                    numbers = ", ".join(str(each.trial.number) for each in lost)
+                    console.print(f"trials {numbers} lost their workers; the same command goes on with them")
+                    break
+        return _outcome(search, plan, out, storage)
+
+
+def decoded(plan: SearchPlan, params: dict[str, Any]) -> dict[str, Any]:
+    """Optuna's values as those of the search file: a list of it is one value of ours."""
+    values = {}
+    for key, value in params.items():
+        choices = plan.search.space[key]
+        by_code = {} if isinstance(choices, Range) else {_code(choice): choice for choice in choices}
+        found = by_code.get(value, value)
+        values[key] = list(found) if isinstance(found, tuple) else found
+    return values
+
+
+def _open(plan: SearchPlan, storage: str, out: Path) -> optuna.Study:
+    search, prune = plan.search, plan.search.prune
+    pruner = (
+        optuna.pruners.NopPruner()
+        if prune is None
+        else optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=prune.min_epochs, reduction_factor=prune.factor
+        )
+    )
+    found = optuna.create_study(
+        study_name=plan.name,
+        storage=storage,
+        direction=search.direction,
+        pruner=pruner,
+        load_if_exists=True,
+    )
+    known = found.user_attrs.setdefault(_IDENTITY, plan.identity())
+    if known != plan.identity():
+        raise ValueError(
+            f"{out}: holds trials of {plan.name!r} with other settings; choose another --out or name"
+        )
+    found.set_user_attr(_IDENTITY, plan.identity())
+    return found
+
+
+def _next_batch(search: optuna.Study, plan: SearchPlan, store: Store) -> list[_Trial]:
+    """Trials that a driver left unfinished, and new ones up to as many as run in parallel."""
+    known = search.get_trials(deepcopy=False)
+    left = [optuna.Trial(search, each._trial_id) for each in known if each.state == TrialState.RUNNING]
+    count = min(plan.search.parallel, plan.search.trials - len(known) + len(left))
+    sampler_seed = plan.search.seed * 1_000_003 + len(known)  # a new draw for every batch, the same each time
+    search.sampler = optuna.samplers.TPESampler(seed=sampler_seed, constant_liar=True)
+    space = {key: _distribution(values) for key, values in plan.search.space.items()}
+    trials = left[:count]
+    while len(trials) < count:
+        trials.append(search.ask(space))
+    return [_Trial(trial, plan, store) for trial in trials]
+
+
+def _distribution(values: Range | Sequence[Any]) -> BaseDistribution:
+    if not isinstance(values, Range):
+        return CategoricalDistribution([_code(value) for value in values])
+    if isinstance(values.low, int) and isinstance(values.high, int):
+        return IntDistribution(values.low, values.high, log=values.log, step=int(values.step or 1))
+    return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
+
+
+def _code(value: Any) -> Scalar | None:
+    """The value as Optuna keeps it: lists as JSON."""
+    return value if value is None or isinstance(value, Scalar) else json.dumps(value)
+
+
+def _together(studies: Sequence[Study]) -> Study:
+    """One study of all their runs; what several have is in it once."""
+    runs = {run.key: run for study in studies for run in study.runs}
+    labels = {key: label for study in studies for key, label in study.labels.items()}
+    return replace(studies[0], runs=tuple(sorted(runs.values(), key=stage_of)), labels=labels)
+
+
+@contextmanager
+def _watched(batch: Sequence[_Trial], store: Store) -> Iterator[None]:
+    """Inside, a thread follows the trials and stops the runs that only pruned ones have."""
+    end = threading.Event()
+
+    def follow() -> None:
+        while not end.wait(WATCH_S):
+            for each in batch:
+                each.look()
+            store.request_stop(_only_pruned(batch))
+
+    thread = threading.Thread(target=follow, name="portal-search", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+    for each in batch:
+        each.look()
+
+
+def _only_pruned(batch: Iterable[_Trial]) -> set[str]:
+    """Keys of the runs that no trial needs which goes on."""
+    stopped = {run.key for each in batch if each.pruned for run in each.judged}
+    return stopped - {run.key for each in batch if not each.pruned for run in each.study.runs}
+
+
+def _tell(search: optuna.Study, each: _Trial) -> None:
+    if each.lost:
+        return
+    if each.finished:
+        search.tell(each.trial, each.value)
+    elif each.pruned:
+        search.tell(each.trial, state=TrialState.PRUNED)
+    else:
+        search.tell(each.trial, state=TrialState.FAIL)
+
+
+def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchOutcome:
+    """Complete trials first, then those that got furthest; the best one's study is written."""
+    trials = [
+        TrialResult(
+            trial.number,
+            trial.state.name.lower(),
+            trial.value,
+            max(trial.intermediate_values, default=None),
+            decoded(plan, trial.params),
+        )
+        for trial in search.get_trials(deepcopy=False)
+    ]
+    sign = -1 if plan.search.direction == "maximize" else 1
+
+    def rank(trial: TrialResult) -> tuple[bool, int, float]:
+        return trial.state != "complete", -(trial.epoch or 0), sign * (trial.value or 0.0)
+
+    trials.sort(key=rank)
+    best = None
+    if trials and trials[0].state == "complete":
+        best = out / "search" / BEST
+        content = plan.study(trials[0].settings, f"{plan.name}-best")
+        value = f"{plan.search.metric} {trials[0].value:.4f} on validation rows"
+        text = (
+            f"# Trial {trials[0].number} of {plan.name}: {value}.\n{yaml.safe_dump(content, sort_keys=False)}"
+        )
+        write_bytes_atomic(best, text.encode())
+    return SearchOutcome(tuple(trials), best, storage)

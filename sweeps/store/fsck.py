@@ -1,0 +1,136 @@
+"""`check_folder`: every digest below an output folder, and whether each name is that of its content."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.bases.files import hub_weights_digest, locate
+from portal.config import BaseRef
+from portal.data.token_cache import check_cache
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
+from portal.storage.checkpoint import check_checkpoints
+from portal.storage.paths import Folder, file_sha256, files_below, matching
+from sweeps.store.run_store import DONE, Store, pack_key
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A path that does not hold what it should, why, and what to do about it."""
+
+    path: Folder
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.remedy}"
+
+
+def check_folder(out: Folder) -> tuple[list[Fault], int]:
+    """(faults, number of things checked): runs, packs, token caches, collected tables, frozen bases.
+
+    Nothing is changed. ValueError when `out` is no output folder.
+    """
+    if not (out / "runs").is_dir():
+        raise ValueError(f"{out}: no study was run in this folder")
+    store = Store(out)
+    parts = (
+        *(_check_run(store, path) for path in matching(out, "runs/*")),
+        *(_check_pack(store, path) for path in matching(out, "packs/*")),
+        *(_check_rows(path) for path in matching(out, "rows/*")),
+        _check_tables(out / "results"),
+        *(_check_base(store, ref) for ref in _bases_of(store)),
+    )
+    return [fault for faults in parts for fault in faults], len(parts)
+
+
+def _check_run(store: Store, folder: Folder) -> Iterator[Fault]:
+    again = f"delete {folder} and run the study again"
+    try:
+        store.read_run(folder.name)
+        store.failure(folder.name)
+        digests = store.digests(folder.name)
+    except (ValueError, AssertionError) as error:
+        yield Fault(folder, " ".join(str(error).split()), again)
+        return
+    if digests is None:
+        return  # not finished: nothing is promised yet
+    present = set(files_below(folder)) - {DONE}
+    for name in sorted(present - set(digests)):
+        yield Fault(folder / name, "not written by the run", "delete it")
+    for name, digest in digests.items():
+        if name not in present:
+            yield Fault(folder / name, "missing", again)
+        elif file_sha256(folder / name) != digest:
+            yield Fault(folder / name, "altered since the run finished", again)
+
+
+def _check_pack(store: Store, folder: Folder) -> Iterator[Fault]:
+    again = f"delete {folder}: its unfinished runs start again"
+    try:
+        members = store.recorded_pack(folder.name)
+    except (ValueError, AssertionError) as error:
+        yield Fault(folder, " ".join(str(error).split()), again)
+        return
+    if members is None or pack_key(members) != folder.name:
+        yield Fault(folder, "does not name the runs that its name stands for", again)
+    for path, reason in check_checkpoints(folder / "state"):
+        yield Fault(path, reason, "the checkpoint before it is used instead; delete it")
+    for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
+        for part in matching(folder, f"parts/*/*.{name}"):
+            try:
+                read_table(part, schema)
+            except (ValueError, OSError) as error:
+                yield Fault(part, " ".join(str(error).split()), again)
+
+
+def _check_rows(folder: Folder) -> Iterator[Fault]:
+    try:
+        check_cache(folder)
+    except (ValueError, OSError) as error:
+        yield Fault(folder, " ".join(str(error).split()), "delete it: the rows are prepared again")
+
+
+def _check_tables(folder: Folder) -> Iterator[Fault]:
+    for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
+        if not (folder / name).exists():
+            continue
+        try:
+            read_table(folder / name, schema)
+        except (ValueError, OSError) as error:
+            yield Fault(folder / name, " ".join(str(error).split()), "`portal sweep collect` writes it anew")
+
+
+def _bases_of(store: Store) -> list[BaseRef]:
+    """Bases of all recorded runs that can be read."""
+    refs = {}
+    for path in matching(store.out, "runs/*"):
+        try:
+            run = store.read_run(path.name)
+        except (ValueError, AssertionError):
+            continue
+        refs.update({(ref.name, ref.revision): ref for ref in run.bases})
+    return list(refs.values())
+
+
+def _check_base(store: Store, ref: BaseRef) -> Iterator[Fault]:
+    """A local base against its revision, a hub base's cached copy against the study's record."""
+    try:
+        files = locate(ref.name)
+        if files.is_local:
+            if files.revision() != ref.revision:
+                yield Fault(
+                    Path(files.location),
+                    f"base {ref.name!r} is not the one the runs were made with",
+                    "restore it, or start in another --out",
+                )
+            return
+        recorded = store.recorded_weights(ref)
+        if recorded is not None and hub_weights_digest(ref.name, ref.revision) != recorded:
+            yield Fault(
+                Path(files.location),
+                f"base {ref.name!r}: its copy in the hub's cache is damaged",
+                "delete it, and it is fetched anew",
+            )
+    except (ValueError, OSError, json.JSONDecodeError) as error:
+        yield Fault(Path(ref.name), " ".join(str(error).split()), "the base cannot be checked here")

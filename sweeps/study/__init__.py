@@ -1,0 +1,1 @@
+"""A study file and the runs that it stands for."""

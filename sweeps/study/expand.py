@@ -1,0 +1,321 @@
+"""A study: the runs that a study file (study_file.py) stands for.
+
+Settings that a study leaves out are the paper's. Runs come out resolved: bases pinned to a revision, data
+identified by the hash of its examples, ports bound to the content key of their source run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from portal.config import (
+    MODULES,
+    AdapterConfig,
+    BaseRef,
+    DataConfig,
+    HypernetConfig,
+    Method,
+    RunConfig,
+    TrainConfig,
+    explain,
+    nearest,
+    paper_hidden,
+)
+from portal.data.suite import Suite, examples_hash, open_suite
+from portal.recipes import RECIPES, Recipe
+from portal.storage.strict_yaml import read_yaml
+from portal.tasks.task_file import is_task_file
+from sweeps.study.manifest import Roster
+from sweeps.study.study_file import (
+    MethodSettings,
+    Override,
+    StudyFile,
+    check_names,
+    kind_of,
+    needed_label,
+    transfer_base,
+)
+from sweeps.study.variants import with_variants
+
+STUDIES = Path(__file__).parent / "shipped"
+_LORA_ADAPTER = {"modules": MODULES, "rank": 16, "alpha": 32}
+_Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study and its runs, sources before ports, without duplicates."""
+
+    settings: StudyFile
+    suite: Suite
+    tasks: tuple[str, ...]
+    runs: tuple[RunConfig, ...]
+    labels: dict[str, str]  # the name of every run's method in the study file, by run key
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @cached_property
+    def by_key(self) -> dict[str, RunConfig]:
+        return {run.key: run for run in self.runs}
+
+    @property
+    def roster(self) -> Roster:
+        """What an output folder remembers of the study."""
+        settings = self.settings
+        return Roster(self.name, self.runs, self.labels, settings.gpus_per_worker, settings.workers_per_pack)
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Names of all bases, in order of first use."""
+        return tuple(dict.fromkeys(ref.name for run in self.runs for ref in run.bases))
+
+
+def stage_of(run: RunConfig) -> int:
+    """1 for what needs no other run, 2 for a port or a transfer."""
+    return 1 if run.source is None else 2
+
+
+def shipped_studies() -> tuple[str, ...]:
+    """Names of the studies that come with the package."""
+    return tuple(sorted(path.stem for path in STUDIES.glob("*.yaml")))
+
+
+def load_study(name_or_path: str | Path) -> Study:
+    """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault."""
+    path = _find(str(name_or_path))
+    content = read_yaml(path)
+    try:
+        return expand(_with_own_task_files(StudyFile.model_validate(content), path.parent))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _with_own_task_files(settings: StudyFile, folder: Path) -> StudyFile:
+    """Task files that lie beside the study file are meant by their paths from there."""
+    if settings.tasks is None:
+        return settings
+    tasks = tuple(
+        str(folder / task) if is_task_file(task) and (folder / task).is_file() else task
+        for task in settings.tasks
+    )
+    return settings.model_copy(update={"tasks": tasks})
+
+
+def expand(settings: StudyFile) -> Study:
+    """The runs of a study; reads the suite's examples and the bases' digests."""
+    from portal.bases.files import resolve
+
+    settings = with_variants(settings)
+    check_names(settings)
+    suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)
+    data = DataConfig(
+        suite=suite.name,
+        tasks=tasks,
+        prompt_set=suite.prompt_set,
+        files={task: suite.files[task] for task in tasks if task in suite.files},
+        size=None,
+        eval_size=settings.eval_size,
+        max_prompt=settings.max_prompt,
+        data_hash=examples_hash(suite, tasks),
+    )
+    refs = {
+        name: resolve(name, precision=settings.precision)
+        for name in dict.fromkeys((*settings.sources, *settings.targets))
+    }
+    labelled = list(_Expansion(settings, data, refs).runs())
+    runs: dict[str, RunConfig] = {}
+    labels: dict[str, str] = {}
+    for label, run in _chosen(labelled, settings):
+        runs.setdefault(run.key, run)
+        labels.setdefault(run.key, label)
+    return Study(settings, suite, tasks, tuple(sorted(runs.values(), key=stage_of)), labels)
+
+
+def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[tuple[str, RunConfig]]:
+    """The runs that `include` names, or all, less those of `exclude`; and the sources of what is left.
+
+    ValueError for a filter that no run matches, and when no run is left.
+    """
+    for name, filters in (("include", settings.include), ("exclude", settings.exclude)):
+        for index, each in enumerate(filters):
+            if not any(each.matches(label, run) for label, run in labelled):
+                raise ValueError(f"{name}.{index}: no run of the study has {each}")
+    kept = {
+        run.key: run
+        for label, run in labelled
+        if (not settings.include or any(each.matches(label, run) for each in settings.include))
+        and not any(each.matches(label, run) for each in settings.exclude)
+    }
+    if not kept:
+        raise ValueError("include and exclude leave no run")
+    needed = {run.source for run in kept.values() if run.source is not None}
+    return [(label, run) for label, run in labelled if run.key in kept or run.key in needed]
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    settings: StudyFile
+    data: DataConfig
+    refs: dict[str, BaseRef]
+
+    def runs(self) -> Iterator[tuple[str, RunConfig]]:
+        """Every run with the label it belongs to; one that several labels need comes up several times."""
+        for label, method in self.settings.methods.items():
+            kind = kind_of(label, method)
+            match kind:
+                case "base":
+                    for target in self._targets(method):
+                        yield label, RunConfig(method="base", bases=(self.refs[target],), data=self.data)
+                case "source":
+                    for run in self._source_runs(label):
+                        yield label, run
+                case "zero_lora":
+                    for target in self._targets(method):
+                        adapter = _filled(AdapterConfig, _LORA_ADAPTER, method.adapter)
+                        base = self.refs[target]
+                        yield label, RunConfig(method=kind, bases=(base,), data=self.data, adapter=adapter)
+                case "cross_lora" | "copy_lora" | "random_lora":
+                    yield from self._transfer_runs(label, kind)
+                case _:
+                    for run in self._target_runs(label):
+                        yield label, run
+
+    def _source_runs(self, label: str) -> Iterator[RunConfig]:
+        for seed in self._seeds(self.settings.methods[label]):
+            yield self._source_run(label, seed)
+
+    def _source_run(self, label: str, seed: int) -> RunConfig:
+        method = self.settings.methods[label]
+        adapter = _filled(AdapterConfig, {}, method.adapter)
+        return RunConfig(
+            method="source",
+            bases=tuple(self.refs[name] for name in self.settings.sources),
+            data=self._sized(self._size(method, "source")),
+            adapter=adapter,
+            hypernet=_filled(HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, method.hypernet),
+            train=_filled(TrainConfig, self._recipe.train("source"), method.train),
+            seed=seed,
+            source_bases=self.settings.sources,
+        )
+
+    def _transfer_runs(self, label: str, kind: Method) -> Iterator[tuple[str, RunConfig]]:
+        """A LoRA run on the source base for every seed, and what becomes of it on every other target."""
+        method = self.settings.methods[label]
+        trained = needed_label(self.settings, label)
+        source_base = transfer_base(self.settings, label)
+        size, train = next(self._sizes(trained, source_base))
+        targets = [name for name in self.settings.targets if name != source_base]
+        for seed in self._seeds(method):
+            lora = self._target_run(trained, source_base, size, train, seed)
+            yield trained, lora
+            for target in method.targets or targets:
+                yield (
+                    label,
+                    RunConfig(
+                        method=kind,
+                        bases=(self.refs[target],),
+                        data=lora.data,
+                        adapter=lora.adapter,
+                        seed=seed,
+                        source=lora.key,
+                        source_bases=(source_base,),
+                        transfer=None if kind == "copy_lora" else method.transfer,
+                    ),
+                )
+
+    def _target_runs(self, label: str) -> Iterator[RunConfig]:
+        method = self.settings.methods[label]
+        for target in self._targets(method):
+            for size, train in self._sizes(label, target):
+                for seed in self._seeds(method):
+                    yield self._target_run(label, target, size, train, seed)
+
+    def _target_run(
+        self, label: str, target: str, size: int | None, train: TrainConfig, seed: int
+    ) -> RunConfig:
+        settings = self.settings.methods[label]
+        method = kind_of(label, settings)
+        common = {"bases": (self.refs[target],), "data": self._sized(size), "train": train, "seed": seed}
+        if method == "lora":
+            return RunConfig(
+                method="lora", adapter=_filled(AdapterConfig, _LORA_ADAPTER, settings.adapter), **common
+            )
+        if method == "hypernet":
+            adapter = _filled(AdapterConfig, {}, settings.adapter)
+            return RunConfig(
+                method="hypernet",
+                adapter=adapter,
+                hypernet=_filled(
+                    HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, settings.hypernet
+                ),
+                **common,
+            )
+        source = self._source_run(needed_label(self.settings, label), seed)
+        return RunConfig(
+            method="portal",
+            adapter=source.adapter,
+            hypernet=source.hypernet,
+            source=source.key,
+            source_bases=source.source_bases,
+            **common,
+        )
+
+    def _sizes(self, label: str, target: str) -> Iterator[tuple[int | None, TrainConfig]]:
+        """(size, recipe) of the main run and of the curve's smaller ones."""
+        method = self.settings.methods[label]
+        override = method.overrides.get(target, Override())
+        kind = kind_of(label, method)
+        size = override.size or self._size(method, kind)
+        train = _filled(TrainConfig, self._recipe.train(kind), method.train, override.train)
+        yield size, train
+        curve = method.curve
+        if curve is not None and target in (curve.targets or self._targets(method)):
+            for smaller in curve.sizes:
+                if smaller != size:
+                    yield smaller, _filled(TrainConfig, train.model_dump(), curve.train)
+
+    @property
+    def _recipe(self) -> Recipe:
+        return RECIPES[self.settings.recipe]
+
+    def _size(self, method: MethodSettings, kind: Method) -> int | None:
+        return method.size if "size" in method.model_fields_set else self._recipe.size(kind)
+
+    def _sized(self, size: int | None) -> DataConfig:
+        return self.data.model_copy(update={"size": size})
+
+    def _targets(self, method: MethodSettings) -> tuple[str, ...]:
+        return self.settings.targets if method.targets is None else method.targets
+
+    def _seeds(self, method: MethodSettings) -> tuple[int, ...]:
+        return self.settings.seeds if method.seeds is None else method.seeds
+
+
+def _filled(kind: type[_Config], defaults: dict[str, Any], *given: _Config | None) -> _Config:
+    """`kind` with `defaults`, then with every key that `given` sets, later ones winning."""
+    values = dict(defaults)
+    for config in given:
+        if config is not None:
+            values |= config.model_dump(exclude_unset=True)
+            if "rank" in config.model_fields_set and "alpha" not in config.model_fields_set:
+                values.pop("alpha", None)  # it follows the rank
+    return kind(**values)
+
+
+def _find(name: str) -> Path:
+    if name in shipped_studies():
+        return STUDIES / f"{name}.yaml"
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or "/" in name:
+        raise ValueError(f"{name}: no such study file")
+    raise ValueError(f"unknown study {name!r}{nearest(name, shipped_studies())} (or the path of a YAML file)")

@@ -1,0 +1,127 @@
+"""`Roster`: what an output folder remembers of a study: its runs and what the study calls them.
+
+It lets a report be made, and made again while the study runs, without the study file.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from portal.config import RunConfig
+from portal.storage.atomic import write_json_atomic, write_note
+from portal.storage.paths import Folder, matching
+from sweeps.store.run_store import Store
+from sweeps.study.study_file import WorkersPerPack
+
+_FOLDER, _LAUNCHED = "studies", "launched"
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The runs of a study, sources before ports, and by content key their `labels` in the study file.
+
+    `device_share` is the share of a GPU that a worker holds, `workers_per_pack` as in the study file.
+    """
+
+    name: str
+    runs: tuple[RunConfig, ...]
+    labels: Mapping[str, str]
+    device_share: float
+    workers_per_pack: WorkersPerPack
+
+    def workers(self, run: RunConfig) -> int:
+        """How many workers step the run together."""
+        return len(run.bases) if self.workers_per_pack == "bases" else self.workers_per_pack
+
+    def record(self) -> dict[str, Any]:
+        """What the folder keeps of it; the runs' configs lie in their own folders."""
+        return {
+            "name": self.name,
+            "device_share": self.device_share,
+            "workers_per_pack": self.workers_per_pack,
+            "runs": [[run.key, self.labels[run.key]] for run in self.runs],
+        }
+
+    @cached_property
+    def by_key(self) -> dict[str, RunConfig]:
+        return {run.key: run for run in self.runs}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks of any run, in order of first use."""
+        return tuple(dict.fromkeys(task for run in self.runs for task in run.data.tasks))
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Names of all bases, in order of first use."""
+        return tuple(dict.fromkeys(ref.name for run in self.runs for ref in run.bases))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds of any run, ascending."""
+        return tuple(sorted({run.seed for run in self.runs if run.seed is not None}))
+
+
+def record_roster(out: Folder, roster: Roster) -> None:
+    """Remember the study and its runs in `out`; a study of the same name is replaced."""
+    store = Store(out)
+    for run in roster.runs:
+        store.write_run(run)
+    path = out / _FOLDER / f"{roster.name}.json"
+    if _read(path) != roster.record():
+        write_json_atomic(path, roster.record())
+
+
+def note_launch(out: Folder, roster: Roster) -> None:
+    """Remember which study the folder's driver works on."""
+    write_note(out / _FOLDER / _LAUNCHED, roster.name)
+
+
+def launched_study(out: Folder) -> str | None:
+    """The name of the study that was launched last."""
+    path = out / _FOLDER / _LAUNCHED
+    return path.read_bytes().decode() if path.is_file() else None
+
+
+def has_roster(out: Folder) -> bool:
+    """Whether any study was launched in `out`."""
+    return bool(matching(out / _FOLDER, "*.json"))
+
+
+def read_roster(out: Folder, name: str | None = None) -> Roster:
+    """The study of that name in `out`, or the only one.
+
+    Raises ValueError when there is none, or several and no name to choose by.
+    """
+    names = [path.stem for path in matching(out / _FOLDER, "*.json")]
+    if not names:
+        raise ValueError(f"{out}: no study was launched here; `portal sweep run STUDY --out {out}` does")
+    if name is None and len(names) > 1:
+        raise ValueError(f"{out}: holds the studies {', '.join(names)}; choose one by --study")
+    chosen = name or names[0]
+    path = out / _FOLDER / f"{chosen}.json"
+    record = _read(path)
+    if chosen not in names or record is None:
+        raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
+    store = Store(out)
+    try:
+        labels, share, workers = (
+            dict(record["runs"]),
+            float(record["device_share"]),
+            record["workers_per_pack"],
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
+    return Roster(chosen, tuple(store.read_run(key) for key in labels), labels, share, workers)
+
+
+def _read(path: Folder) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"{path}: not readable JSON; launch the study again to write it anew") from None
+    return record if isinstance(record, dict) else None

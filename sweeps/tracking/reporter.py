@@ -1,0 +1,268 @@
+"""`Teller`: what is evaluated of a study's runs, told to one tracker. Run as a process: see run_feed.py.
+
+The run folders are the truth: the teller reads them, and remembers in the output folder what the tracker has
+been told, so that the next launch tells the rest.
+"""
+
+import hashlib
+import json
+import os
+import re
+import select
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import fsum
+from typing import Any
+
+from portal.config import RunConfig
+from portal.storage.atomic import write_json_atomic
+from portal.storage.paths import Folder, local_place, open_folder
+from sweeps.results.live import evaluated_parts, live_rows
+from sweeps.store.lease import LeaseLost, read_holder
+from sweeps.store.run_store import Store
+from sweeps.study.manifest import Roster, read_roster
+from sweeps.tracking.trackers import Tracker, find_tracker
+
+FOLDER = "trackers"
+POLL_S = 10.0
+TELL, END = "tell", "end"
+FAILED = 1
+"""Exit code of a process that says in its record what its trouble was."""
+_METRICS = ("acc_norm", "acc", "log_loss")
+_COSTS = ("train_tokens", "train_flops", "wall_s")
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_. -]+")
+"""What not all trackers take in a name: a base or a task may be a path."""
+_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL")
+
+
+class Teller:
+    """One tracker and what it has been told.
+
+    The record has, by run key, the run's id there, whether its config is there, the epochs and the state
+    told (`done`, `failed` or null), and `trouble`: what the tracker's process ended with, or null.
+    `permitted` raises when another teller may be at work; it is asked before anything is told or recorded.
+    """
+
+    def __init__(
+        self,
+        out: Folder,
+        roster: Roster,
+        tracker: Tracker,
+        permitted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._roster, self._tracker = Store(out), roster, tracker
+        self._permitted = permitted
+        self._path = record_path(out, roster.name, type(tracker))
+        self._told: dict[str, dict[str, Any]] = read_record(self._path)["runs"]
+        self._open: set[str] = set()
+        self._seen: dict[str, int] = {}  # parts of a run in training that have been read
+
+    def tell(self) -> None:
+        """Tell of all epochs and ends that are new.
+
+        A run that the tracker refuses does not keep the others from it: the first error is raised in the end.
+        """
+        finished = self._store.finished_keys()
+        parts = evaluated_parts(self._store)
+        refusals: list[Exception] = []
+        for run in self._roster.runs:
+            try:
+                if run.key in finished:
+                    self._tell_ended(run)
+                elif parts.get(run.key, 0) != self._seen.get(run.key, 0):
+                    self._tell_epochs(run, state=None)
+                    self._seen[run.key] = parts.get(run.key, 0)
+            except LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below
+                refusals.append(error)
+        if refusals:
+            raise refusals[0]
+
+    def close(self) -> None:
+        self._tracker.close()
+
+    def _tell_ended(self, run: RunConfig) -> None:
+        told = self._told.get(run.key)
+        if told is not None and told["state"] == "done":
+            return
+        failure = self._store.failure(run.key)
+        if failure is not None and failure["lost"]:  # it is tried again
+            self._tell_epochs(run, state=None)
+        elif failure is None or told is None or told["state"] != "failed":
+            self._tell_epochs(run, state="done" if failure is None else "failed")
+
+    def _tell_epochs(self, run: RunConfig, *, state: str | None) -> None:
+        epochs = self._read_epochs(run)
+        told = self._told.get(run.key, {"id": None, "configured": False, "epochs": [], "state": None})
+        fresh = [epoch for epoch in sorted(epochs) if epoch not in told["epochs"]]
+        if not fresh and state == told["state"]:
+            return
+        config = {"label": self._roster.labels[run.key], **flatten(run.model_dump(mode="json"))}
+        with self._remembering(run.key, told):
+            if run.key not in self._open:
+                self._permitted()
+                told["id"] = self._tracker.open(run.key, run.describe(), config, told["id"])
+                self._open.add(run.key)
+            if not told["configured"]:
+                self._permitted()
+                self._tracker.configure(run.key, config)
+                told["configured"] = True
+            for epoch in fresh:
+                self._permitted()
+                self._tracker.log(run.key, epoch, epochs[epoch])
+                told["epochs"].append(epoch)
+            if state is not None:
+                self._permitted()
+                self._tracker.end(run.key, failed=state == "failed")
+                self._open.discard(run.key)
+                told["state"] = state
+
+    def _read_epochs(self, run: RunConfig) -> dict[int, dict[str, float]]:
+        """Metrics by epoch, where all tasks of a split are there.
+
+        Tasks of unlike length end their epochs at unlike steps, so an epoch may come in several parts.
+        """
+        rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for row in live_rows(self._store, run.key):
+            rows[row["epoch"]].append(row)
+        number = len(run.data.tasks) * len(run.bases)
+        return {
+            epoch: epoch_metrics(of_epoch)
+            for epoch, of_epoch in rows.items()
+            if len(of_epoch) == number * len({row["split"] for row in of_epoch})
+        }
+
+    @contextmanager
+    def _remembering(self, key: str, told: dict[str, Any]) -> Iterator[None]:
+        """What was told is recorded however it ends, unless another teller is at work."""
+        try:
+            yield
+        finally:
+            if told["id"] is not None:
+                self._permitted()
+                self._told[key] = told
+                write_json_atomic(self._path, {"runs": self._told, "trouble": None})
+
+
+def epoch_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics of one epoch's result rows: means over tasks and bases, each task, the costs until then.
+
+    `test/acc_norm`, `test_acc_norm/TASK` (`test_acc_norm/BASE/TASK` with several bases), `cost/train_flops`:
+    no name lies below another one, which some stores would not keep.
+    """
+    several = len({row["base"] for row in rows}) > 1
+    metrics: dict[str, float] = {}
+    for split in sorted({row["split"] for row in rows}):
+        of_split = [row for row in rows if row["split"] == split]
+        for metric in _METRICS:
+            metrics[f"{split}/{metric}"] = fsum(row[metric] for row in of_split) / len(of_split)
+            for row in of_split:
+                names = (row["base"], row["task"]) if several else (row["task"],)
+                place = "/".join(_UNUSUAL.sub("-", name).strip("-") for name in names)
+                metrics[f"{split}_{metric}/{place}"] = row[metric]
+    for cost in _COSTS:
+        known = [row[cost] for row in rows if row[cost] is not None]
+        if known:
+            metrics[f"cost/{cost}"] = float(max(known))
+    return metrics
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names; lists as text, unset ones left out."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            flat[f"{prefix}{name}"] = json.dumps(value)
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def record_path(out: Folder, study: str, kind: type[Tracker]) -> Folder:
+    """Where is recorded what the tracker, at the address it has now, has been told of a study in `out`."""
+    address = hashlib.sha256(kind.address().encode()).hexdigest()[:8]
+    return out / FOLDER / f"{kind.name}.{study}.{address}.json"
+
+
+def read_record(path: Folder) -> dict[str, Any]:
+    """`{"runs", "trouble"}`; empty before the first launch."""
+    try:
+        record = json.loads(path.read_bytes())
+        return {"runs": dict(record["runs"]), "trouble": record["trouble"]}
+    except FileNotFoundError:
+        return {"runs": {}, "trouble": None}
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(f"{path}: not readable; delete it, and all runs are logged anew") from None
+
+
+def without_secrets(text: str) -> str:
+    """One line without user names and passwords of addresses, and without what secret variables hold."""
+    line = re.sub(r"//[^/\s]*@", "//", " ".join(text.split()))
+    for name, value in os.environ.items():
+        if _SECRET.search(name.upper()) and len(value) >= 6:
+            line = line.replace(value, f"${name}")
+    return line
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`OUT STUDY TRACKER TOKEN`: tell on every line `tell` and every POLL_S, and once more on `end`.
+
+    It ends when its driver does, or when the lease with that token is another's.
+    """
+    out, study, name, token = arguments
+    folder = open_folder(out)
+    kind = find_tracker(name)
+
+    def check_lease() -> None:
+        if read_holder(folder).get("token") != token:
+            raise LeaseLost(f"{folder}: the driver that started this process is gone")
+
+    try:
+        tracker = kind(study, local_place(folder) / FOLDER)
+        teller = Teller(folder, read_roster(folder, study), tracker, check_lease)
+        for word in _words():
+            check_lease()
+            teller.tell()
+            if word == END:
+                teller.close()
+                break
+        return 0
+    except LeaseLost:
+        return 0
+    except Exception as error:  # noqa: BLE001 - the boundary of the process: its driver says what it was
+        path = record_path(folder, study, kind)
+        trouble = without_secrets(f"{type(error).__name__}: {error}")
+        if read_holder(folder).get("token") == token:  # else the record is another's
+            write_json_atomic(path, {**read_record(path), "trouble": trouble})
+        return FAILED
+
+
+def _words() -> Iterator[str]:
+    """END as soon as the driver has said it, else TELL when it has said anything or POLL_S have passed.
+
+    Ends when the driver is gone.
+    """
+    heard = b""
+    while True:
+        ready, _, _ = select.select([sys.stdin], [], [], POLL_S)
+        if not ready:
+            yield TELL
+            continue
+        said = os.read(sys.stdin.fileno(), 65536)
+        heard += said
+        *words, heard = heard.split(b"\n")
+        if END.encode() in words:
+            yield END
+        elif words:
+            yield TELL
+        if not said:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""`PackState`: the saved state of a pack, one atomic checkpoint of all its learners, and their scores so far.
+
+All learners of a pack are saved at the same step: resumed, they meet the same companions as in an unbroken
+run, which on a GPU has a part in their rounding. Scores of finished epochs are part files, written before the
+checkpoint that counts them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+from torch import Tensor
+
+from portal.learners.base import Learner
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
+from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
+from portal.storage.checkpoint import load_latest, save_checkpoint
+from portal.storage.paths import Folder
+from portal.training.pack import Evaluation
+from sweeps.store.run_store import RUN, Store
+
+
+class PackState:
+    """What is on disk of the pack `key`."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self._folder = store.pack_folder(key)
+        self._sequence = 0
+        self._parts: dict[str, int] = {}
+        self._others: dict[str, tuple[dict[str, Tensor], dict[str, Any], int]] = {}  # whose turn comes later
+
+    def restore(self, learners: list[Learner]) -> dict[str, int]:
+        """Bring the learners to the newest whole checkpoint; those not in it stay as they are.
+
+        Unfinished runs that are saved but not among these stay in every later checkpoint. Returns the most
+        tokens of a forward, by base, at that time.
+        """
+        checkpoint = load_latest(self._folder / "state")
+        if checkpoint is None:
+            return {}
+        self._sequence = checkpoint.sequence
+        by_key = {learner.key: learner for learner in learners}
+        for key, meta in checkpoint.meta["runs"].items():
+            prefix, count = f"{key}/", checkpoint.meta["parts"].get(key, 0)
+            tensors = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in checkpoint.tensors.items()
+                if name.startswith(prefix)
+            }
+            if key in by_key:
+                by_key[key].restore(tensors, meta)
+                self._parts[key] = count
+            elif not self._store.is_finished(key):
+                self._others[key] = tensors, meta, count
+        max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
+        return max_tokens
+
+    def save(
+        self, learners: list[Learner], max_tokens: Mapping[str, int], permitted: Callable[[], None]
+    ) -> None:
+        """One checkpoint of all `learners`, with the scores added until now, if `permitted` in the end."""
+        saved = dict(self._others)
+        for learner in learners:
+            key = learner.key
+            saved[key] = *learner.state(), self._parts.get(key, 0)
+        tensors = {f"{key}/{name}": t for key, (own, _, _) in saved.items() for name, t in own.items()}
+        meta = {
+            "runs": {key: meta for key, (_, meta, _) in saved.items()},
+            "parts": {key: count for key, (_, _, count) in saved.items()},
+            "max_tokens": dict(max_tokens),
+        }
+        self._sequence += 1
+        save_checkpoint(self._folder / "state", self._sequence, tensors, meta, permitted=permitted)
+
+    def add(self, key: str, evaluation: Evaluation) -> None:
+        """Write the scores of one evaluation; they count from the next checkpoint on."""
+        results = pa.Table.from_pylist([{"study": "", **row} for row in evaluation.results], schema=RESULTS)
+        number = self._parts.get(key, 0)
+        write_table(results, self._part(key, number, RESULTS_FILE))
+        write_table(evaluation.predictions, self._part(key, number, PREDICTIONS_FILE))
+        self._parts[key] = number + 1
+
+    def finish(self, learner: Learner, permitted: Callable[[], None]) -> None:
+        """Write the run's tables and its artifact, whose cards cite them; if `permitted` then, its marker."""
+        key = learner.key
+        folder = self._store.run_folder(key)
+        for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
+            parts = [
+                read_table(self._part(key, number, name), schema) for number in range(self._parts.get(key, 0))
+            ]
+            write_table(pa.concat_tables(parts).combine_chunks(), folder / name)
+        remove_leftovers(folder)
+        with new_folder(folder / "artifact", beside=(RUN, RESULTS_FILE)) as artifact:  # which its cards cite
+            learner.save_artifact(artifact)
+        permitted()
+        self._store.mark_done(key)
+
+    def clear(self) -> None:
+        """Drop checkpoints and parts: every run of the pack is finished."""
+        for name in ("state", "parts"):
+            remove_folder(self._folder / name)
+
+    def _part(self, key: str, number: int, name: str) -> Folder:
+        return self._folder / "parts" / key / f"{number:06d}.{name}"

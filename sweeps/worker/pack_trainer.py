@@ -1,0 +1,150 @@
+"""`PackSession`: one pack in training: steps, evaluations, checkpoints, and the end of every run."""
+
+import logging
+import math
+import os
+import time
+
+from portal.learners.base import Learner
+from portal.training.pack import Pack
+from portal.training.worker_group import Team
+from sweeps.store.lease import Fence
+from sweeps.store.run_store import Claim, Store
+from sweeps.worker.build_learners import load_rows
+from sweeps.worker.job import LaneJob, PackJob
+from sweeps.worker.pack_checkpoint import PackState
+
+_log = logging.getLogger(__name__)
+
+
+class Permit:
+    """The right to commit: the driver's lease and the claim on the pack both still hold.
+
+    Who commits nothing, as all but the leader of a team, needs neither.
+    """
+
+    def __init__(self, fence: Fence | None = None, claim: Claim | None = None) -> None:
+        self._checks = [each for each in (fence, claim) if each is not None]
+
+    def check(self) -> None:
+        for each in self._checks:
+            each.check()
+
+
+class PackSession:
+    """One pack in training."""
+
+    def __init__(
+        self,
+        job: LaneJob,
+        pack: PackJob,
+        store: Store,
+        permit: Permit,
+        learners: list[Learner],
+        team: Team,
+    ) -> None:
+        self._job, self._pack, self._store, self._permit = job, pack, store, permit
+        self._team = team
+        self._state = PackState(store, pack.key)
+        max_tokens = dict(pack.max_tokens) | self._state.restore(learners)
+        bases = {name: base for learner in learners for name, base in learner.bases.items()}
+        rows = {name: load_rows(job.rows[name]) for name in bases}
+        self._learners = Pack(
+            bases, rows, learners, max_tokens=max_tokens, activations=job.activations, team=team
+        )
+        self._stopped: set[str] = set()
+        self._present = learners  # without a marker as yet
+        self._saved_at = time.monotonic()
+        self._meter = _Meter(job, pack, store)
+
+    def run(self) -> None:
+        while self._present:
+            evaluated = self._evaluate()
+            if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):
+                self.save()
+            for learner in self._leaving():
+                self._mark(learner)
+            if self._learners.active:
+                steps = self._learners.step()
+                self._report(steps)
+
+    def _report(self, steps: int) -> None:
+        if self._team.leads:
+            self._meter.update(self._present, steps, self._learners.losses)
+
+    def save(self) -> None:
+        """All who are present, at one step: who leaves is marked only after that."""
+        self._permit.check()
+        self._learners.settle()
+        max_tokens = self._team.least(self._learners.max_tokens)
+        if self._team.leads:
+            self._state.save(self._present, max_tokens, self._permit.check)
+        self._saved_at = time.monotonic()
+
+    def _evaluate(self) -> bool:
+        due = self._learners.due()
+        for learner, epoch in due:
+            evaluation = self._learners.evaluate(learner, epoch)
+            if evaluation.results and self._team.leads:
+                self._state.add(learner.key, evaluation)
+            self._report(0)
+        if due:
+            self._stopped = self._team.follow(self._store.stops())
+        return bool(due)
+
+    def _leaving(self) -> list[Learner]:
+        """Those that have ended, well or not, and those that shall not go on."""
+        failed = self._learners.failed
+        return [
+            learner
+            for learner in self._present
+            if learner.done or learner.key in failed or learner.key in self._stopped
+        ]
+
+    def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
+        """An evaluation is worth keeping earlier than steps are."""
+        interval = self._job.checkpoint_s / 4 if evaluated else self._job.checkpoint_s
+        return self._team.follow(time.monotonic() - self._saved_at >= interval)
+
+    def _mark(self, learner: Learner) -> None:
+        self._present.remove(learner)
+        stopped = not learner.done and learner.key not in self._learners.failed
+        if stopped:
+            self._learners.leave(learner)
+        if not self._team.leads:
+            return
+        self._permit.check()
+        key = learner.key
+        if key in self._learners.failed:
+            _log.error("%s", self._learners.failed[key])
+            self._store.mark_failed(key, self._learners.failed[key], self._store.log_path(self._job.lane))
+        elif stopped:
+            cause = f"stopped by a search at epoch {learner.epoch}"
+            self._store.mark_failed(key, cause, self._store.log_path(self._job.lane), lost=True)
+        else:
+            self._state.finish(learner, self._permit.check)
+
+
+class _Meter:
+    """Writes how far a pack is about once a second."""
+
+    def __init__(self, job: LaneJob, pack: PackJob, store: Store) -> None:
+        self._job, self._pack, self._store = job, pack, store
+        self._steps = 0
+        self._started, self._written = time.monotonic(), -math.inf
+
+    def update(self, learners: list[Learner], steps: int, losses: dict[str, float]) -> None:
+        self._steps += steps
+        now = time.monotonic()
+        if now - self._written < 1.0:
+            return
+        progress = {
+            "pack": self._pack.key,
+            "stage": self._pack.stage,
+            "pid": os.getpid(),
+            "runs": {learner.key: [learner.step, learner.num_steps] for learner in learners},
+            "steps_per_s": self._steps / (now - self._started),
+            "loss": sum(losses.values()) / len(losses) if losses else None,
+        }
+        self._written = now
+        self._store.write_progress(self._job.lane, progress)

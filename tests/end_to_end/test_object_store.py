@@ -1,0 +1,253 @@
+"""A study in an S3-compatible store: the same tables, one driver, and it goes on after a kill."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import BotoCoreError
+from safetensors.torch import load
+
+from portal.cli import main
+from portal.results import PREDICTIONS, RESULTS, read_table
+from portal.storage.atomic import write_json_atomic
+from portal.storage.paths import Folder, files_below, matching, open_folder
+from sweeps.launch.driver import run_study
+from sweeps.store import lease
+from sweeps.store.lease import Fence, InUse, LeaseLost, acquire, has_live_driver, read_holder
+from sweeps.store.run_store import ClaimLost, Store
+from sweeps.study.expand import Study
+from tests.sweeps.conftest import Interruption, Tables, silent
+from tests.sweeps.launch.test_driver import COMMAND, wait_for
+
+BUCKET = "portal-tests"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = boto3.client(
+        "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y"
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+            break
+        except BotoCoreError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    yield address
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def url(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place in the store."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+        "AWS_REGION": "us-east-1",
+        "PORTAL_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}"
+
+
+def collected(out: Folder) -> tuple[object, object]:
+    """The collected tables, results without times."""
+    results = read_table(out / "results" / "results.parquet", RESULTS)
+    return results.drop_columns(["wall_s"]), read_table(out / "results" / "predictions.parquet", PREDICTIONS)
+
+
+def weights(out: Folder) -> dict[str, bytes]:
+    """Every trained tensor's bytes."""
+    return {
+        f"{name} {key}": tensor.numpy().tobytes()
+        for name, path in files_below(out / "runs").items()
+        if name.endswith(".safetensors")
+        for key, tensor in load(path.read_bytes()).items()
+    }
+
+
+def test_every_command_works_on_a_store_and_its_tables_are_those_of_a_folder(
+    url: str,
+    study_path: Path,
+    unbroken: tuple[Path, Tables],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    one_core: None,
+) -> None:
+    run = ["sweep", "run", str(study_path), "--out", url, "--executor", "local"]
+
+    assert main(run) == 0
+    assert "9 of 9 runs done, 9 trained now" in capsys.readouterr().out
+    out = open_folder(url)
+    assert collected(out) == (unbroken[1].results, unbroken[1].predictions)
+    assert weights(out) == weights(unbroken[0])
+    assert main(run) == 0
+    assert "nothing was left to train" in capsys.readouterr().out
+    assert main(["sweep", "status", str(study_path), "--out", url]) == 0
+    assert "9 total, 9 done" in capsys.readouterr().out
+    assert main(["sweep", "collect", str(study_path), "--out", url]) == 0
+    assert f"{url}/results/results.parquet" in capsys.readouterr().out
+    assert main(["sweep", "fsck", url]) == 0
+    assert " 0 faults" in capsys.readouterr().out
+    assert main(["sweep", "gc", url]) == 0
+    assert "nothing to delete" in capsys.readouterr().out
+    assert main(["sweep", "cancel", url]) == 0
+    assert "no driver works here" in capsys.readouterr().out
+    assert main(["report", url]) == 2
+    assert "name it by --out" in capsys.readouterr().err
+    assert main(["report", url, "--out", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
+def test_a_bit_that_flips_in_the_store_is_found(
+    url: str, study_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "run", str(study_path), "--out", url, "--executor", "local"]) == 0
+    path = matching(open_folder(url), "runs/*/predictions.parquet")[0]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    assert not isinstance(path, Path)
+    path.write_bytes(bytes(data))
+
+    assert main(["sweep", "fsck", url]) == 3
+    assert f"{path}: altered since the run finished" in capsys.readouterr().err
+    assert main(["sweep", "collect", str(study_path), "--out", url]) == 2
+    assert "altered since the run finished" in capsys.readouterr().err
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_a_driver_killed_on_its_own_ray_is_followed_by_one_that_ends_in_the_same_tables(
+    url: str, study_path: Path, unbroken: tuple[Path, Tables]
+) -> None:
+    out = open_folder(url)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"PORTAL_CHECKPOINT_S": "0.1"}
+    command = [sys.executable, "-c", COMMAND, "sweep", "run", str(study_path), "--out", url]
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: matching(out, "packs/*/state/*/manifest.json"), "a checkpoint")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert finished.returncode == 0, finished.stderr
+    assert collected(out) == (unbroken[1].results, unbroken[1].predictions)
+    assert weights(out) == weights(unbroken[0])
+    assert not matching(out, "packs/*/state")
+
+
+def test_a_second_driver_is_told_who_holds_the_place_and_a_released_one_is_free(url: str) -> None:
+    out = open_folder(url)
+    with acquire(out) as held:
+        with pytest.raises(InUse, match=f"in use by process {os.getpid()}"):
+            acquire(out)
+        Fence(out, held.token).check()
+        assert has_live_driver(out)
+    assert read_holder(out) == {}
+    with pytest.raises(LeaseLost):
+        Fence(out, held.token).check()
+
+
+def contend(url: str, start: float, answer: str) -> None:
+    while time.monotonic() < start:
+        pass
+    try:
+        held = acquire(open_folder(url))
+    except InUse:
+        Path(answer).write_text("refused")
+    else:
+        Path(answer).write_text(held.token)
+        time.sleep(3)
+
+
+@pytest.mark.parametrize(
+    "dead", [pytest.param(False, marks=pytest.mark.chaos), True], ids=["free", "of a dead holder"]
+)
+def test_of_many_that_want_the_lease_at_once_one_gets_it(url: str, dead: bool, tmp_path: Path) -> None:
+    out = open_folder(url)
+    if dead:
+        gone = {"host": "here", "pid": 2**22 + 1, "process_start": 1, "token": "old"}
+        gone |= {"boot_id": lease.boot_id(), "process_space": str(Path("/proc/self/ns/pid").readlink())}
+        write_json_atomic(out / "driver.json", gone)
+    start = time.monotonic() + 3
+    context = multiprocessing.get_context("spawn")
+    answers = [str(tmp_path / f"answer-{number}") for number in range(3)]
+    children = [context.Process(target=contend, args=(url, start, answer)) for answer in answers]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+    won = [text for answer in answers if (text := Path(answer).read_text()) != "refused"]
+    assert len(won) == 1
+    assert read_holder(out)["token"] == won[0]
+
+
+def test_a_pack_in_a_store_belongs_to_one_lane_and_to_its_latest_attempt(url: str) -> None:
+    store, token, pack = Store(open_folder(url)), "2" * 16, "1" * 16
+
+    first = store.claim(token, pack, 0, "a")
+    assert first is not None
+    assert store.claim(token, pack, 1, "b") is None
+    again = store.claim(token, pack, 0, "c")
+
+    assert again is not None
+    again.check()
+    with pytest.raises(ClaimLost):
+        first.check()
+    assert store.claimed_by(token, 0) == [pack]
+    assert store.free_claim(token, pack)
+    assert store.claim(token, pack, 1, "b") is not None
+
+
+def test_a_study_interrupted_in_a_store_resumes_exactly(
+    url: str,
+    tiny_study: Study,
+    unbroken: tuple[Path, Tables],
+    monkeypatch: pytest.MonkeyPatch,
+    one_core: None,
+) -> None:
+    from sweeps.worker.pack_checkpoint import PackState
+
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
+    save, saved, breaks = PackState.save, 0, 0
+
+    def break_off(*arguments: object) -> None:
+        nonlocal saved
+        saved += 1
+        save(*arguments)  # type: ignore[arg-type]
+        if saved % 5 == 0:
+            raise Interruption
+
+    monkeypatch.setattr(PackState, "save", break_off)
+    out, outcome = open_folder(url), None
+    while outcome is None:
+        try:
+            outcome = run_study(tiny_study, out, executor="local", console=silent())
+        except Interruption:
+            breaks += 1
+            assert breaks < 40
+
+    assert breaks >= 3
+    assert outcome.exit_code == 0
+    assert weights(out) == weights(unbroken[0])

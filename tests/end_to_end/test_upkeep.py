@@ -1,0 +1,241 @@
+"""fsck finds every altered bit, gc only what nothing needs, cancel and retry do what they say."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from portal.cli import main
+from portal.data.token_cache import read_cache
+from sweeps.launch.driver import run_study
+from sweeps.launch.launch_result import EXIT_DONE
+from sweeps.store.fsck import check_folder
+from sweeps.store.gc import delete_garbage, find_garbage
+from sweeps.store.lease import acquire, request_cancel
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study
+from tests.sweeps.conftest import Tables, silent, tables_of
+
+
+@pytest.fixture
+def finished(unbroken: tuple[Path, Tables], tmp_path: Path) -> Path:
+    """A copy of a finished study's folder."""
+    return Path(shutil.copytree(unbroken[0], tmp_path / "out"))
+
+
+def test_a_finished_study_has_no_faults(finished: Path) -> None:
+    faults, count = check_folder(finished)
+
+    assert faults == []
+    assert count > 9
+
+
+def test_every_flipped_bit_is_found(finished: Path) -> None:
+    """Of rows, run folders and pack records, 200 places."""
+    draw = random.Random(0)
+    places = [
+        path
+        for folder in ("runs", "rows", "packs")
+        for path in sorted((finished / folder).rglob("*"))
+        if path.is_file() and path.stat().st_size > 0
+    ]
+    assert len({path.suffix for path in places}) >= 3
+    missed = []
+    for _ in range(200):
+        path = draw.choice(places)
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        if not check_folder_of(finished, path):
+            missed.append(path.relative_to(finished))
+        path.write_bytes(whole)
+
+    assert missed == []
+
+
+def check_folder_of(out: Path, path: Path) -> bool:
+    """Whether a fault is found in the run, pack or cache that `path` belongs to."""
+    folder = out / Path(*path.relative_to(out).parts[:2])
+    faults, _ = check_folder(out)
+    return any(fault.path == folder or folder in fault.path.parents for fault in faults)
+
+
+def test_a_stray_file_and_a_missing_one_are_faults(finished: Path) -> None:
+    run = next(iter(sorted((finished / "runs").iterdir())))
+    (run / "notes.txt").write_text("mine")
+    (run / "results.parquet").unlink()
+
+    faults, _ = check_folder(finished)
+
+    assert {(fault.path.name, fault.what) for fault in faults} == {
+        ("notes.txt", "not written by the run"),
+        ("results.parquet", "missing"),
+    }
+
+
+def test_fsck_on_the_command_line_names_the_remedy(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "fsck", str(finished)]) == 0
+    assert "0 faults" in capsys.readouterr().out
+    (run, *_) = sorted((finished / "runs").iterdir())
+    (run / "DONE.json").write_text('{"flies": {}}')
+
+    assert main(["sweep", "fsck", str(finished)]) == 3
+
+    captured = capsys.readouterr()
+    assert "1 faults" in captured.out
+    assert f"delete {run} and run the study again" in captured.err
+    assert main(["sweep", "fsck", str(finished / "runs")]) == 2
+
+
+def test_an_altered_row_cache_is_prepared_again(
+    finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables]
+) -> None:
+    (folder, *_) = sorted((finished / "rows").iterdir())
+    data = bytearray((folder / "rows-00000.parquet").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "rows-00000.parquet").write_bytes(data)
+    with pytest.raises(ValueError, match="does not match"):
+        read_cache(folder)
+    shutil.rmtree(finished / "runs")
+
+    outcome = run_study(tiny_study, finished, executor="local", console=silent())
+
+    assert outcome.exit_code == EXIT_DONE
+    assert tables_of(tiny_study, finished).results.equals(unbroken[1].results)
+
+
+def test_garbage_is_what_finished_runs_and_killed_writers_leave(finished: Path, tiny_study: Study) -> None:
+    assert find_garbage(finished) == []
+    packs = Store(finished).recorded_packs()
+    (done, other) = sorted(packs)[:2]
+    for key in (done, other):
+        state = Store(finished).pack_folder(key) / "state" / "0000000001"
+        state.mkdir(parents=True)
+        (state / "tensors.safetensors").write_bytes(bytes(1000))
+    (Store(finished).run_folder(packs[other][0]) / "DONE.json").unlink()
+    leftover = finished / "rows" / ".rows-00000.parquet.77.tmp"
+    leftover.write_bytes(bytes(10))
+
+    found = find_garbage(finished)
+
+    assert [(each.path, each.num_bytes) for each in found] == [
+        (Store(finished).pack_folder(done) / "state", 1000),
+        (leftover, 10),
+    ]
+    assert leftover.exists()
+    assert delete_garbage(finished) == found
+    assert find_garbage(finished) == []
+    assert (Store(finished).pack_folder(other) / "state" / "0000000001").exists()
+    with acquire(finished), pytest.raises(ValueError, match="in use by process"):
+        delete_garbage(finished)
+
+
+def test_gc_says_what_can_go_and_deletes_it_when_told(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "gc", str(finished)]) == 0
+    assert "nothing to delete" in capsys.readouterr().out
+    leftover = finished / "runs" / ".x.1.tmp"
+    leftover.mkdir()
+    (leftover / "part").write_bytes(bytes(2**20))
+
+    assert main(["sweep", "gc", str(finished)]) == 0
+    assert "1.0 MiB in 1 places can go; --delete deletes it" in capsys.readouterr().out
+    assert main(["sweep", "gc", str(finished), "--delete", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["bytes"] == 2**20
+    assert not leftover.exists()
+
+
+RUN = "import sys; from portal.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def run_command(study: Path, out: Path) -> list[str]:
+    """`portal sweep run` in a process of its own, without Ray."""
+    options = ["sweep", "run", str(study), "--out", str(out), "--executor", "local"]
+    return [sys.executable, "-c", RUN, *options]
+
+
+@pytest.mark.usefixtures("one_core")
+def test_cancel_stops_the_driver_and_a_launch_again_gives_the_same_tables(
+    tiny_study: Study, study_path: Path, unbroken: tuple[Path, Tables], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = run_command(study_path, out)
+    driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("packs/*/pack.json")) and driver.poll() is None:
+        time.sleep(0.05)
+
+    holder = request_cancel(out)
+
+    _, printed = driver.communicate(timeout=30)
+    assert holder is not None
+    assert holder["pid"] == driver.pid
+    assert driver.returncode == 130, printed
+    assert "interrupted; the same command continues where it stopped" in printed
+    assert request_cancel(out) is None
+    assert run_study(tiny_study, out, executor="local", console=silent()).exit_code == EXIT_DONE
+    assert tables_of(tiny_study, out).results.equals(unbroken[1].results)
+
+
+def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
+    tiny_study: Study, study_path: Path, finished: Path
+) -> None:
+    (run, *_) = tiny_study.runs
+    (Store(finished).run_folder(run.key) / "DONE.json").unlink()
+    lease = acquire(finished)
+    command = run_command(study_path, finished)
+    refused = subprocess.run(command, capture_output=True, text=True)
+    waiting = subprocess.Popen(
+        [*command, "--wait"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    time.sleep(8)
+    still_waits = waiting.poll() is None
+    lease.release()
+
+    printed, errors = waiting.communicate(timeout=120)
+
+    assert refused.returncode == 2
+    assert "wait for it (--wait)" in refused.stderr
+    assert still_waits
+    assert waiting.returncode == 0, errors
+    assert f"waiting: {finished}: in use by process" in errors
+    assert "9 of 9 runs done, 1 trained now" in printed
+
+
+def test_retry_takes_failed_runs_up_again(
+    tiny_study: Study, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(finished)
+    first, second = (run.key for run in tiny_study.runs if run.method == "portal")
+    for key in (first, second):
+        shutil.rmtree(store.run_folder(key) / "artifact")
+        (store.run_folder(key) / "DONE.json").unlink()
+        store.mark_failed(key, "a loss was not finite", store.log_path(0))
+    command = ["sweep", "retry", str(study_path), "--out", str(finished), "--executor", "local"]
+
+    assert main(command) == 2
+    assert f"or all of them by --failed; failed: {first}, {second}" in capsys.readouterr().err
+    assert main([*command[:3], "0" * 16, *command[3:]]) == 2
+    assert "has not failed here" in capsys.readouterr().err
+    assert main([*command[:3], first, *command[3:]]) == 3
+    assert store.is_done(first)
+    assert not store.is_done(second)
+    assert main([*command, "--failed"]) == 0
+    assert store.is_done(second)
+
+
+def test_schema_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "schema"]) == 0
+
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["properties"]["methods"]
+    assert schema["additionalProperties"] is False

@@ -1,0 +1,136 @@
+"""The same study through Ray Tune and Ray Train, with workers and drivers killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeps.launch.driver import run_study
+from sweeps.launch.launch_result import Outcome
+from sweeps.store.lease import read_holder
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study
+from tests.sweeps.conftest import TINY, Tables, silent, tables_of
+
+DRIVER = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from sweeps.launch import run_study
+from sweeps.study import load_study
+outcome = run_study(load_study(sys.argv[1]), Path(sys.argv[2]), executor="plain", console=Console())
+sys.exit(outcome.exit_code)
+"""
+COMMAND = "import sys; from portal.cli.app import main; sys.exit(main())"
+PATIENCE_S = 400.0
+SECRET = "hf_notForAnyFileNorLog0123456789"
+
+
+def wait_for(condition, what: str, patience_s: float = PATIENCE_S):
+    """The first true value of `condition()`."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def assert_same(found: Tables, expected: Tables) -> None:
+    assert found.results.equals(expected.results)
+    assert found.predictions.equals(expected.predictions)
+    assert found.weights == expected.weights
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
+    ray_cluster: str,
+    tiny_study: Study,
+    unbroken: tuple[Path, Tables],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    out = Path(tmp_path.name)  # relative, as `make demo` gives it
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(
+        target=lambda: outcomes.append(run_study(tiny_study, out, executor="train", console=silent()))
+    )
+    thread.start()
+    store = Store(tmp_path)
+    progress = wait_for(lambda: [lane for lane in store.read_progress() if "pid" in lane], "a lane at work")
+    os.kill(progress[0]["pid"], signal.SIGKILL)
+    thread.join()
+
+    (outcome,) = outcomes
+    assert (outcome.exit_code, outcome.done) == (0, 9)
+    assert_same(tables_of(tiny_study, tmp_path), unbroken[1])
+    assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.chaos
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_tables(
+    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+) -> None:
+    study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    study_path.write_text(TINY)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"PORTAL_CHECKPOINT_S": "0.1", "HF_TOKEN": SECRET, "WANDB_API_KEY": SECRET}
+    command = [sys.executable, "-c", COMMAND, "sweep", "run", str(study_path), "--out", str(out)]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def checkpoints() -> set[Path]:
+        return set(out.glob("packs/*/state/*"))
+
+    interrupted = start()
+    wait_for(checkpoints, "a checkpoint")
+    interrupted.send_signal(signal.SIGINT)
+    _, message = interrupted.communicate()
+    lease_after_interrupt = read_holder(out)
+    before = checkpoints()
+    killed = start()
+    wait_for(lambda: checkpoints() - before, "another checkpoint")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    finished = start()
+    _, log = finished.communicate()
+
+    assert interrupted.returncode == 130
+    assert message.splitlines()[-1] == "portal: interrupted; the same command continues where it stopped"
+    assert lease_after_interrupt == {}
+    assert finished.returncode == 0, log
+    assert_same(tables_of(tiny_study, out), unbroken[1])
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert (out / "logs" / "ray.log") in written
+    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+    assert SECRET not in log
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_killed_driver_leaves_nothing_that_blocks_the_next_and_the_tables_are_the_same(
+    ray_cluster: str, tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+) -> None:
+    study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    study_path.write_text(TINY)
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster, "PORTAL_CHECKPOINT_S": "0.1"}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(study_path), str(out)], env=environment)
+    wait_for(lambda: list(out.glob("packs/*/state/*")), "a checkpoint")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+    outcome = run_study(tiny_study, out, executor="plain", console=silent())
+
+    assert (outcome.exit_code, outcome.done) == (0, 9)
+    assert_same(tables_of(tiny_study, out), unbroken[1])

@@ -1,0 +1,72 @@
+"""A Ray that does not start is said in one line; other faults are not dressed up as that."""
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from portal.cli import main
+from sweeps.launch.ray_session import RaySession, ray_session
+from sweeps.planning.devices import GPUS, find_device
+from tests.sweeps.conftest import TINY, silent
+
+
+def refuse_to_start(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_rays_bare_exception_becomes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_start(monkeypatch, Exception("the head node timed out\nmore"))
+
+    with pytest.raises(OSError) as caught, ray_session(tmp_path, silent()):
+        pass
+
+    assert str(caught.value).startswith("Ray did not start (the head node timed out); ")
+    assert "\n" not in str(caught.value)
+
+
+def test_any_other_fault_of_rays_start_surfaces_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_start(monkeypatch, AssertionError("ours"))
+
+    with pytest.raises(AssertionError, match="ours"), ray_session(tmp_path, silent()):
+        pass
+
+
+def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> None:
+    whole = RaySession((8, 4), "cuda", GPUS["h100"], 1.0)
+
+    halves, thirds = whole.shared(0.5), whole.shared(0.3)
+
+    assert whole.shared(1.0) == whole
+    assert (halves.nodes, halves.gpus_per_worker) == ((16, 8), 0.5)
+    assert (thirds.nodes, thirds.gpus_per_worker) == ((24, 12), 0.3)
+    assert halves.hardware is not None
+    assert (halves.hardware.memory_bytes, halves.hardware.name) == (
+        GPUS["h100"].memory_bytes / 2,
+        "0.5 of a H100",
+    )
+    cpu = RaySession((2,), "cpu", find_device("cpu"))
+    assert cpu.shared(0.5) == cpu
+
+
+def test_a_plan_for_shared_gpus_has_as_many_workers_and_smaller_packs(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_path.write_text(TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 0.5"))
+    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "h100"]
+
+    assert main([*command, "--count", "2"]) == 0
+    printed = capsys.readouterr().out
+    study_path.write_text(TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 0.5\nworkers_per_pack: 2"))
+    assert main(command) == 2
+
+    assert "predicted for 0.5 of a H100" in printed
+    assert "on 2 devices, 2 workers on each: " in printed
+    assert "workers of one pack need a GPU each" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+"""What a plan predicts: packing saves starts and launches, and never arithmetic."""
+
+from dataclasses import replace
+
+import pytest
+
+from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
+from sweeps.planning.cost_model import duration
+from sweeps.planning.devices import GPUS, MEMORY_SHARE, find_device, smallest_gpu
+from sweeps.planning.plan import plan_study
+from sweeps.study.expand import load_study
+
+
+@pytest.mark.parametrize("name", ["b200", "h200", "h100", "a100", "cpu"])
+def test_packed_is_never_slower_than_one_by_one(name, study_path, tmp_path):
+    plan = plan_study(load_study(study_path), tmp_path, device=find_device(name))
+
+    assert len(plan.forecasts) == len(plan.packs)
+    for each in plan.forecasts:
+        assert 0 < each.hours < each.hours_alone
+        assert 0 < each.memory_bytes < find_device(name).budget_bytes
+    packed, alone = plan.totals()
+    assert packed < alone
+
+
+def test_operations_do_not_depend_on_the_device(study_path, tmp_path):
+    study = load_study(study_path)
+    plans = [plan_study(study, tmp_path, device=gpu) for gpu in GPUS.values()]
+
+    sums = {sum(each.flops for each in plan.forecasts) for plan in plans}
+
+    assert len(sums) == 1
+
+
+def with_memory(study, out, run_bytes_times):
+    """The plan for a CPU whose budget is so many times what the largest run takes."""
+    largest = plan_study(study, out, device=find_device("cpu")).largest_run_bytes
+    device = replace(find_device("cpu"), memory_bytes=run_bytes_times * largest / MEMORY_SHARE)
+    return plan_study(study, out, device=device)
+
+
+def test_packs_are_as_large_as_the_memory_allows(study_path, tmp_path):
+    study = load_study(study_path)
+    ample, scarce = with_memory(study, tmp_path, 100), with_memory(study, tmp_path, 1.01)
+
+    assert max(len(pack.runs) for pack in ample.packs) == 4
+    assert len(scarce.packs) > len(ample.packs)
+    for plan in (ample, scarce):
+        assert sorted(run.key for run in plan.missing) == sorted(study.by_key)
+        for forecast in plan.forecasts:
+            assert forecast.memory_bytes <= plan.device.budget_bytes
+
+
+def test_a_run_that_does_not_fit_whole_gets_smaller_forwards(study_path, tmp_path):
+    study = load_study(study_path)
+    plan = with_memory(study, tmp_path, 0.9)
+
+    limits = [tokens for pack in plan.packs for tokens in plan.forward_tokens(pack).values()]
+
+    assert all(len(pack.runs) == 1 for pack in plan.packs if pack.runs[0].method == "lora")
+    assert 1 <= min(limits) < max(limits) <= MAX_FORWARD_TOKENS
+
+
+def test_lanes_share_a_cpu_and_not_a_gpu():
+    cpu, gpu = find_device("cpu"), find_device("b200")
+
+    assert cpu.shared_by(4).budget_bytes == cpu.budget_bytes / 4
+    assert gpu.shared_by(4) == gpu
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [(["H100", "B200"], "H100"), (["A100"], "A100"), (["H100", "T4"], None), ([], None)]
+)
+def test_the_smallest_gpu_of_a_cluster_decides(names, found):
+    gpu = smallest_gpu(names)
+
+    assert (None if gpu is None else gpu.name) == found
+
+
+def test_an_unknown_device_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="unknown device 'b20'; did you mean 'b200'"):
+        find_device("b20")
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(0.001, "4 s"), (0.5, "30.0 min"), (0.999, "59.9 min"), (7.25, "7.2 h")]
+)
+def test_a_duration_is_short_to_read(hours, text):
+    assert duration(hours) == text

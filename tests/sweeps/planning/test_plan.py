@@ -1,0 +1,128 @@
+import pytest
+
+from portal.cli import main
+from sweeps.launch.lane_layout import WORTH_TRAIN_S, choose_executor
+from sweeps.planning.devices import find_device
+from sweeps.planning.plan import LANE_PACKS, plan_study
+from sweeps.store.run_store import Store
+from sweeps.study.expand import load_study
+from tests.sweeps.conftest import TINY
+
+
+def keys(plan):
+    return [run.key for run in plan.missing]
+
+
+def test_a_plan_holds_every_missing_run_in_exactly_one_pack(study_path, tmp_path):
+    study = load_study(study_path)
+
+    plan = plan_study(study, tmp_path / "out")
+
+    assert sorted(keys(plan)) == sorted(study.by_key)
+    assert all(len({(run.bases, run.adapter) for run in pack.runs}) == 1 for pack in plan.packs)
+    assert plan.packs[0].runs[0].method == "source"
+    assert plan.packs[-1].needs == tuple(run.key for run in plan.packs[0].runs)
+
+
+def test_a_finished_run_leaves_the_plan_and_its_pack_keeps_its_key(study_path, tmp_path):
+    study, store = load_study(study_path), Store(tmp_path)
+    before = plan_study(study, tmp_path)
+    for pack in before.packs:
+        store.record_pack(pack.key, pack.members)
+    finished = before.packs[0].runs[0].key
+    store.run_folder(finished).mkdir(parents=True)
+    store.mark_done(finished)
+
+    after = plan_study(study, tmp_path)
+
+    assert set(keys(before)) - set(keys(after)) == {finished}
+    assert [pack.key for pack in after.packs] == [pack.key for pack in before.packs]
+
+
+def test_a_new_seed_makes_new_packs_and_leaves_recorded_ones_as_they_are(study_path, tmp_path):
+    before = plan_study(load_study(study_path), tmp_path)
+    store = Store(tmp_path)
+    for pack in before.packs:
+        store.record_pack(pack.key, pack.members)
+    study_path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+
+    after = plan_study(load_study(study_path), tmp_path)
+
+    recorded = {pack.key: pack.members for pack in before.packs}
+    assert {pack.key: pack.members for pack in after.packs if pack.key in recorded} == recorded
+    new = [run for pack in after.packs if pack.key not in recorded for run in pack.runs]
+    assert {run.seed for run in new} == {2}
+
+
+def test_packs_are_no_larger_than_the_study_says(study_path, tmp_path):
+    study_path.write_text(TINY.replace("name: tiny", "name: tiny\npack_size: 3"))
+
+    plan = plan_study(load_study(study_path), tmp_path / "out")
+
+    assert sorted(len(pack.runs) for pack in plan.packs) == [1, 2, 2, 2, 2]
+
+
+def test_every_lane_lists_all_packs_and_sources_come_first(study_path, tmp_path):
+    plan = plan_study(load_study(study_path), tmp_path / "out")
+
+    for lane in plan.lanes(2):
+        assert {pack.key for pack in lane} == {pack.key for pack in plan.packs}
+        assert lane[0].runs[0].method == "source"
+        assert lane[-1].runs[0].method == "portal"
+
+
+def test_a_rank_above_a_width_is_refused_before_anything_runs(study_path, tmp_path):
+    study_path.write_text(TINY.replace("rank: 4", "rank: 4000"))
+
+    with pytest.raises(ValueError, match="rank 4000 is above the width"):
+        plan_study(load_study(study_path), tmp_path / "out")
+
+
+def test_a_folder_that_is_a_file_is_refused(study_path, tmp_path):
+    (tmp_path / "out").write_text("")
+
+    with pytest.raises(ValueError, match="cannot be written"):
+        plan_study(load_study(study_path), tmp_path / "out")
+
+
+def test_the_plan_as_json_counts_what_it_lists(study_path, tmp_path):
+    value = plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200")).to_json()
+
+    assert (value["total"], value["done"], value["missing"]) == (9, 0, 9)
+    assert sum(len(pack["runs"]) for pack in value["packs"]) == 9
+
+
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_for_several_lanes_packs_are_small_enough_that_all_have_work(study_path, tmp_path, lanes):
+    study, device = load_study(study_path), find_device("b200")
+    one = plan_study(study, tmp_path / "out", device=device)
+
+    plan = plan_study(study, tmp_path / "out", device=device, lanes=lanes)
+
+    total = sum(pack.cost for pack in plan.packs)
+    assert len(plan.packs) > len(one.packs)
+    most = total / (min(LANE_PACKS) * lanes)
+    assert all(len(pack.runs) == 1 or pack.cost <= most for pack in plan.packs)
+    assert sorted(keys(plan)) == sorted(keys(one))
+
+
+def test_a_plan_for_several_devices_says_how_long_they_take(study_path, tmp_path, capsys):
+    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path / "out"), "--device", "b200"]
+
+    assert main([*command, "--count", "3"]) == 0
+    printed = capsys.readouterr().out
+    schedule = plan_study(
+        load_study(study_path), tmp_path / "out", device=find_device("b200"), lanes=3
+    ).schedule(3)
+    assert "on 3 devices: " in printed
+    assert f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible" in printed
+    assert "executor auto: plain" in printed
+    assert main([*command, "--count", "0"]) == 2
+    assert "--count 0: at least 1" in capsys.readouterr().err
+
+
+def test_auto_takes_train_where_its_start_is_a_small_part():
+    assert choose_executor("auto", WORTH_TRAIN_S - 1) == "plain"
+    assert choose_executor("auto", WORTH_TRAIN_S) == "train"
+    assert choose_executor("auto", None) == "train"
+    assert choose_executor("local", WORTH_TRAIN_S) == "local"

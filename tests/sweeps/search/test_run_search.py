@@ -1,0 +1,259 @@
+"""Search: on validation rows alone, resumable to the same trials, and its best is a study already trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from portal.cli import main
+from portal.learners.base import Learner
+from portal.results import RESULTS, read_table
+from portal.training.pack import Pack
+from sweeps.launch.driver import run_study
+from sweeps.search.run_search import SearchOutcome, run_search
+from sweeps.search.search_file import SearchPlan
+from sweeps.store.run_store import Store
+from sweeps.study.expand import load_study
+from sweeps.worker.pack_checkpoint import PackState
+from tests.sweeps.conftest import Interruption, silent
+
+LORA = """
+name: tune
+suite: mini
+tasks: [fact_qa, counting]
+eval_size: 8
+seeds: [0, 1]
+targets: [mini-qwen3-xs]
+methods:
+  base: {}
+  lora: {size: 8, adapter: {rank: 2}, train: {epochs: 3}}
+search:
+  method: lora
+  trials: 6
+  parallel: 3
+  metric: log_loss
+  prune: null
+  space:
+    lora.train.lr: {low: 1e-4, high: 1e-1, log: true}
+    lora.train.schedule: [constant, linear]
+    lora.adapter.modules: [[q], [q, v]]
+    lora.size: {low: 4, high: 8}
+"""
+PORT = """
+name: tune-port
+suite: mini
+tasks: [fact_qa]
+eval_size: 4
+seeds: [0]
+sources: [mini-qwen3-xs]
+targets: [mini-qwen3-s]
+methods:
+  source:
+    size: 4
+    adapter: {rank: 2}
+    hypernet: {d_latent: 8, d_layer: 4, hidden: 16, d_core: 8}
+    train: {epochs: 1}
+  portal: {size: 4, train: {epochs: 1}}
+search:
+  method: portal
+  trials: 4
+  parallel: 4
+  space:
+    portal.train.lr: [1e-3, 1e-2]
+    source.adapter.rank: [1, 2]
+"""
+
+
+def search(text: str, folder: Path) -> SearchOutcome:
+    path = folder / "search.yaml"
+    path.write_text(text)
+    return run_search(SearchPlan(path), folder / "out", executor="local", console=silent())
+
+
+def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_is_trained(
+    tmp_path: Path,
+) -> None:
+    outcome = search(LORA, tmp_path)
+
+    assert [trial.state for trial in outcome.trials] == ["complete"] * 6
+    values = [trial.value for trial in outcome.trials]
+    assert values == sorted(values)
+    assert outcome.best is not None
+    best = load_study(outcome.best)
+    assert best.name == "tune-best"
+    assert {*best.settings.methods} == {"base", "lora"}
+    loras = [run for run in best.runs if run.method == "lora"]
+    rows = [
+        row
+        for run in loras
+        for row in read_table(
+            Store(tmp_path / "out").run_folder(run.key) / "results.parquet", RESULTS
+        ).to_pylist()
+        if row["split"] == "validation" and row["epoch"] == 3
+    ]
+    assert len(rows) == 4
+    assert sum(row["log_loss"] for row in rows) / 4 == pytest.approx(values[0])
+    again = run_study(best, tmp_path / "out", executor="local", console=silent())
+    assert (again.exit_code, again.trained) == (0, 1)  # the base, which the search had no use for
+    stored = optuna.load_study(study_name="tune", storage=outcome.storage)
+    assert len(stored.trials) == 6
+    assert stored.best_value == values[0]
+
+
+def test_a_search_broken_off_again_and_again_makes_the_same_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+    expected = search(LORA, tmp_path / "whole")
+    step, taken, breaks = Pack.step, 0, 0
+
+    def break_off(pack: Pack) -> int:
+        nonlocal taken
+        taken += 1
+        if taken % 9 == 0:
+            raise Interruption
+        return step(pack)
+
+    monkeypatch.setattr(Pack, "step", break_off)
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
+    found = None
+    while found is None:
+        try:
+            found = search(LORA, tmp_path / "broken")
+        except Interruption:
+            breaks += 1
+            assert breaks < 50
+
+    assert breaks >= 2
+    assert found.trials == expected.trials
+
+
+def test_a_port_is_searched_with_its_source_and_what_trials_share_is_trained_once(tmp_path: Path) -> None:
+    outcome = search(PORT, tmp_path)
+
+    settings = {tuple(trial.settings.items()) for trial in outcome.trials}
+    sources = {trial.settings["source.adapter.rank"] for trial in outcome.trials}
+    trained = [path for path in (tmp_path / "out" / "runs").iterdir() if (path / "DONE.json").is_file()]
+    assert len(trained) == len(settings) + len(sources)
+
+
+def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.search.run_search.WATCH_S", 0.02)
+    text = LORA.replace("epochs: 3", "epochs: 40").replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
+    text = text.replace("trials: 6\n  parallel: 3", "trials: 6\n  parallel: 6")
+
+    outcome = search(text, tmp_path)
+
+    pruned = [trial for trial in outcome.trials if trial.state == "pruned"]
+    complete = [trial for trial in outcome.trials if trial.state == "complete"]
+    assert pruned
+    assert complete
+    assert {trial.epoch for trial in complete} == {40}
+    assert all(trial.epoch is not None and trial.epoch < 40 for trial in pruned)
+    store = Store(tmp_path / "out")
+    keys = [path.name for path in (tmp_path / "out" / "runs").iterdir()]
+    failures = [failure for key in keys if (failure := store.failure(key)) is not None]
+    assert len(pruned) <= len(failures) <= 2 * len(pruned)  # a seed may have ended before
+    assert all("stopped by a search at epoch" in failure["cause"] and failure["lost"] for failure in failures)
+    store.forget_lost(keys)
+    assert not any(store.failure(key) for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("method: lora\n", "method: laro\n", "search.method: no method 'laro'; did you mean 'lora'?"),
+        ("method: lora\n", "method: base\n", "search.method: method 'base' does not train"),
+        (
+            "lora.train.lr:",
+            "lora.train.lrs:",
+            "search.space.lora.train.lrs: no such setting; did you mean 'lr'?",
+        ),
+        ("lora.train.lr:", "base.train.lr:", "'base' has no part in 'lora'"),
+        ("lora.train.lr:", "lora.seeds:", "METHOD.PART.FIELD or METHOD.size, with PART one of"),
+        ("low: 1e-4", "low: 1.0", "low 1.0 is not below high 0.1"),
+        ("low: 1e-4", "low: -1.0", "a logarithmic range is above 0 and has no step"),
+        ("[constant, linear]", "[constant, lineal]", "Input should be 'constant' or 'linear'"),
+        ("low: 4, high: 8", "low: 4.0, high: 8.0", "whole numbers: write its ends as such"),
+        ("low: 4, high: 8", "low: 4, high: 8, step: 0.5", "whole numbers have a whole step, not 0.5"),
+        ("low: 4, high: 8", "low: 4, high: 8, step: -1", "step -1 is not above 0"),
+        ("[[q], [q, v]]", "[[q], [q, w]]", "lora.adapter.modules.1"),
+        ("[constant, linear]", "[constant]", "a list of at least two different values, or a range"),
+        ("low: 4, high: 8", "low: 0, high: 8", "greater than or equal to 1"),
+        ("trials: 6", "trails: 6", "search.trails: unknown key; did you mean 'trials'?"),
+    ],
+)
+def test_a_mistake_in_a_search_file_is_one_line(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "search.yaml"
+    assert old in LORA
+    path.write_text(LORA.replace(old, new))
+
+    assert main(["sweep", "search", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_rank_above_a_width_is_refused_before_any_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(LORA.replace("lora.adapter.modules: [[q], [q, v]]", "lora.adapter.rank: [2, 4096]"))
+
+    assert main(["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]) == 2
+    assert "rank 4096 is above the width" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_method_with_an_empty_part_can_be_searched(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(LORA.replace("train: {epochs: 3}", "train: null"))
+
+    assert SearchPlan(path).trial({"lora.train.lr": 0.5}).methods["lora"].train is not None
+
+
+def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(LORA)
+    command = ["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]
+    finish = PackState.finish
+
+    def lose(state: PackState, learner: Learner, permitted: Callable[[], None]) -> None:
+        store = Store(tmp_path / "out")
+        store.mark_failed(learner.key, "its worker died twice", tmp_path / "log", lost=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PackState, "finish", lose)
+        assert main(command) == 3
+    printed = capsys.readouterr()
+    assert "3 trials; 0 complete, 0 pruned, 0 fail, 3 not ended" in printed.out
+    assert "trials 0, 1, 2 lost their workers" in printed.err
+    assert PackState.finish is finish
+
+    assert main(command) == 0
+    assert "6 trials; 6 complete" in capsys.readouterr().out
+
+
+def test_another_search_of_that_name_is_refused_and_more_trials_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = PORT.replace("trials: 4", "trials: 1")
+    search(small, tmp_path)
+    command = ["sweep", "search", str(tmp_path / "search.yaml"), "--out", str(tmp_path / "out")]
+
+    assert main([*command, "--executor", "local", "--trials", "2"]) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "search.yaml").write_text(small.replace("eval_size: 4", "eval_size: 5"))
+    assert main([*command, "--executor", "local"]) == 2
+
+    assert "search tune-port: 2 trials; 2 complete, 0 pruned, 0 fail" in printed
+    assert f"portal sweep run {tmp_path / 'out' / 'search' / 'best.yaml'} --out {tmp_path / 'out'}" in printed
+    assert "holds trials of 'tune-port' with other settings" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""What a run folder says about the code that trained it."""
+
+import json
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from sweeps.store.provenance import PACKAGES, git_state
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_checkout_has_a_commit_and_says_whether_tracked_files_differ(tmp_path: Path) -> None:
+    package = tmp_path / "sweeps" / "store"
+    package.mkdir(parents=True)
+    file = package / "provenance.py"
+    file.write_text("")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "first")
+
+    clean = git_state(file)
+    (package / "results.txt").write_text("untracked")
+    beside = git_state(file)
+    file.write_text("x = 1")
+    changed = git_state(file)
+
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert clean == beside == {"commit": commit, "modified": False}
+    assert changed == {"commit": commit, "modified": True}
+
+
+def test_a_package_outside_a_checkout_of_its_own_has_no_commit(tmp_path: Path) -> None:
+    file = tmp_path / "environment" / "sweeps" / "store" / "provenance.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    outside = git_state(file)
+    git(tmp_path, "init")
+    (tmp_path / "notes.txt").write_text("another project")
+    git(tmp_path, "add", "notes.txt")
+    git(tmp_path, "commit", "-m", "first")
+
+    assert outside is None
+    assert git_state(file) is None
+
+
+def test_this_checkout_is_seen_wherever_the_file_lies_in_it() -> None:
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        pytest.skip("not in a checkout")
+
+    state = git_state()
+
+    assert state is not None
+    assert state["commit"] == git(root, "rev-parse", "HEAD")
+
+
+def test_a_run_folder_names_config_versions_and_commit(tiny_study: Study, tmp_path: Path) -> None:
+    run = tiny_study.runs[0]
+    Store(tmp_path).write_run(run)
+
+    content = json.loads((tmp_path / "runs" / run.key / "run.json").read_bytes())
+
+    assert content["config"] == run.model_dump(mode="json")
+    assert content["versions"] == {package: version(package) for package in PACKAGES}
+    assert content["git"] == git_state()

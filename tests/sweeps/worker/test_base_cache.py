@@ -1,0 +1,83 @@
+"""The weights of a hub base are recorded when a study first loads them, and compared ever after."""
+
+from pathlib import Path
+
+import pytest
+
+from portal.bases.base import load_base
+from portal.bases.files import folder_digest, hub_weights_digest
+from portal.bases.registry import KNOWN, KnownBase
+from portal.config import BaseRef
+from sweeps.store.run_store import Store
+from sweeps.worker import base_cache as frozen_bases
+from sweeps.worker.base_cache import FrozenBases
+from tests.support.bases import character_tokenizer, make_model
+
+COMMIT = "c" * 40
+REF = BaseRef(name="tiny-hub", revision=COMMIT)
+
+
+@pytest.fixture(params=["5GB", "20kB"], ids=["one file", "shards"])
+def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weight file of a tiny base as the hub's cache keeps it; the hub itself is out of reach."""
+    folder = tmp_path / "hub" / "models--org--tiny" / "snapshots" / COMMIT
+    make_model("qwen3", hidden=24, layers=2, seed=0).save_pretrained(folder, max_shard_size=request.param)
+    character_tokenizer(bos=False).save_pretrained(folder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setitem(KNOWN, "tiny-hub", KnownBase("tiny-hub", "org/tiny", COMMIT, "Apache-2.0", "test"))
+    monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
+    return sorted(folder.glob("*.safetensors"))[-1]
+
+
+def flip_last_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(weights: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    FrozenBases().load(REF, "cpu", store, "first launch")
+    FrozenBases().load(REF, "cpu", store, "second launch")  # the same weights again
+
+    flip_last_bit(weights)
+    bases = FrozenBases()
+
+    with pytest.raises(ValueError, match="base 'tiny-hub': its weights are not those the study began with"):
+        bases.load(REF, "cpu", store, "third launch")
+    assert not bases.names
+
+
+def test_a_base_is_verified_once_a_launch_on_a_node_and_what_another_launch_found_does_not_count(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, verified = Store(tmp_path / "out"), []
+    local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
+    monkeypatch.setattr(
+        frozen_bases,
+        "load_base",
+        lambda *named, **how: verified.append(how.get("verified")) or load_base(*named, **how),
+    )
+
+    for launch in ("first", "second"):
+        for _ in range(3):  # processes of the node
+            FrozenBases().load(local, "cpu", store, launch)
+
+    assert verified == [None, True, True, None, True, True]
+    flip_last_bit(weights)
+    with pytest.raises(ValueError, match="its files have digest"):
+        FrozenBases().load(local, "cpu", store, "third")
+
+
+def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Path) -> None:
+    before = hub_weights_digest("tiny-hub", COMMIT)
+    (weights.parent / "consolidated.safetensors").write_bytes(b"another tool's copy")
+
+    assert hub_weights_digest("tiny-hub", COMMIT) == before
+    flip_last_bit(weights)
+    assert hub_weights_digest("tiny-hub", COMMIT) != before
+
+
+def test_a_local_base_is_identified_by_its_files_already() -> None:
+    assert hub_weights_digest("mini-qwen3-xs", "any") is None

@@ -1,0 +1,236 @@
+"""Interruptions of the worker's own code, without Ray: the study runs in a child process that is killed."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.results import RESULTS, read_table
+from portal.training.pack import Pack
+from sweeps.launch.driver import run_study
+from sweeps.planning.plan import plan_study
+from sweeps.results.tables import collect, status
+from sweeps.store.lease import LeaseLost
+from sweeps.store.run_store import Store
+from sweeps.study.expand import Study, load_study
+from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
+from sweeps.worker.lane import run_lane
+from tests.sweeps.conftest import TINY, Tables, silent, tables_of
+
+
+def launch(study: Study, out: Path) -> None:
+    run_study(study, out, executor="local", console=silent())
+
+
+def launch_and_kill(study: Study, out: Path, *, after_s: float) -> bool:
+    """Start the study in a child and kill -9 it; True when it had ended by itself."""
+    child = multiprocessing.get_context("fork").Process(target=launch, args=(study, out))
+    child.start()
+    child.join(after_s)
+    if child.is_alive():
+        os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    return child.exitcode == 0
+
+
+def test_a_study_killed_again_and_again_ends_with_the_same_tables_and_weights(
+    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
+    moments = random.Random(0)
+    kills = 0
+    delay = 0.5
+    while not launch_and_kill(tiny_study, tmp_path, after_s=moments.uniform(0.2, delay)):
+        kills += 1
+        delay *= 1.15  # a slow machine gets there too
+        assert kills < 100
+
+    _, expected = unbroken
+    found = tables_of(tiny_study, tmp_path)
+    assert kills >= 3
+    assert found.results.equals(expected.results)
+    assert found.predictions.equals(expected.predictions)
+    assert found.weights == expected.weights
+
+
+def test_a_finished_study_is_left_alone(tiny_study: Study, unbroken: tuple[Path, Tables]) -> None:
+    out, _ = unbroken
+    before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
+
+    outcome = run_study(tiny_study, out, executor="local", console=silent())
+
+    assert (outcome.trained, outcome.done, outcome.exit_code) == (0, 9, 0)
+    assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")} == before
+
+
+def test_one_more_seed_trains_only_what_is_new(unbroken: tuple[Path, Tables], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(unbroken[0], out)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+    study = load_study(path)
+    assert status(study.roster, out) == {"total": 13, "done": 9, "running": 0, "failed": 0, "missing": 4}
+
+    outcome = run_study(study, out, executor="local", console=silent())
+
+    assert (outcome.trained, outcome.done, outcome.total) == (4, 13, 13)
+
+
+def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        TINY.replace("seeds: [0, 1]", "seeds: [0]").replace(
+            "portal: {size: 8,", "portal: {size: 8, source: source,"
+        )
+        + """
+  wild: {method: lora, size: 8, train: {epochs: 2, lr: 1e30}}
+  wild-source: {method: source, size: 8, train: {epochs: 2, lr: 1e38, lr_latent: 1e38}, adapter: {rank: 2}}
+  wild-port: {method: portal, size: 8, source: wild-source}
+"""
+    )
+    study = load_study(path)
+
+    outcome = run_study(study, tmp_path / "out", executor="local", console=silent())
+
+    assert outcome.exit_code == 3
+    assert outcome.done == outcome.total - 3
+    causes = {failure.name: failure.cause for failure in outcome.failures}
+    assert len(causes) == 3
+    assert any("step" in cause and "lora" in cause for cause in causes.values())
+    assert any("its source run" in cause for cause in causes.values())
+    assert status(study.roster, tmp_path / "out")["failed"] == 2
+    again = run_study(study, tmp_path / "out", executor="local", console=silent())
+    assert (again.exit_code, again.trained) == (3, 0)
+
+
+def refuse_steps(monkeypatch: pytest.MonkeyPatch, refuses: Callable[[Pack], bool]) -> list[int]:
+    """Make steps of such packs run out of memory; returns how many learners took each step that fits."""
+    taken: list[int] = []
+    step = Pack.step
+
+    def limited(pack: Pack) -> int:
+        if refuses(pack):
+            raise torch.OutOfMemoryError("no room")
+        taken.append(step(pack))
+        return taken[-1]
+
+    monkeypatch.setattr(Pack, "step", limited)
+    return taken
+
+
+@pytest.mark.parametrize("at_step", [0, 3])
+def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
+    tiny_study: Study,
+    unbroken: tuple[Path, Tables],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_step: int,
+) -> None:
+    taken = refuse_steps(
+        monkeypatch, lambda pack: len(pack.active) > 1 and max(each.step for each in pack.active) >= at_step
+    )
+
+    outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
+
+    assert (outcome.exit_code, outcome.done) == (0, 9)
+    assert sum(taken) == 6 * 4 + 2 * 2  # two epochs of two batches each, the small LoRAs of one
+    assert tables_of(tiny_study, tmp_path).results.equals(unbroken[1].results)
+    assert not list((tmp_path / "packs").glob("*/state"))
+
+
+def test_a_run_that_does_not_even_fit_alone_fails_and_the_others_finish(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = next(run.key for run in tiny_study.runs if run.method == "lora" and run.seed == 1)
+    refuse_steps(monkeypatch, lambda pack: large in [learner.run.key for learner in pack.active])
+
+    outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
+
+    assert outcome.done == outcome.total - 1
+    (failure,) = outcome.failures
+    assert failure.run == large
+    assert "does not fit the device's memory: no room" in failure.cause
+
+
+def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        TINY.replace("seeds: [0, 1]", "seeds: [0]")
+        + """
+  cross_lora: {}
+  random_lora: {}
+  zero_lora: {}
+"""
+    )
+    study = load_study(path)
+
+    outcome = run_study(study, tmp_path / "out", executor="local", console=silent())
+
+    assert outcome.exit_code == 0
+    table = read_table(collect(study.roster, tmp_path / "out") / "results.parquet", RESULTS).to_pylist()
+    last = {(row["label"], row["base"], row["task"], row["split"]): row for row in table}
+    for task in study.tasks:
+        base, zero = (last[name, "mini-qwen3-s", task, "test"] for name in ("base", "zero_lora"))
+        assert (zero["acc"], zero["acc_norm"]) == (base["acc"], base["acc_norm"])
+        assert zero["log_loss"] == pytest.approx(base["log_loss"], rel=1e-6)
+        crossed, random_one = (
+            last[name, "mini-qwen3-s", task, "test"] for name in ("cross_lora", "random_lora")
+        )
+        assert crossed["sources"] == ["mini-qwen3-xs"]
+        assert crossed["norm_ratio"] == pytest.approx(random_one["norm_ratio"], rel=1e-3)
+        assert crossed["log_loss"] != base["log_loss"]
+    for method in ("lora", "cross_lora"):
+        run = next(run for run in study.runs if run.method == method and run.bases[0].name == "mini-qwen3-s")
+        card = Store(tmp_path / "out").run_folder(run.key) / "artifact" / "counting" / "README.md"
+        accuracy = last[method, "mini-qwen3-s", "counting", "test"]["acc"]
+        assert f"accuracy {accuracy:.3f}" in card.read_text()
+    again = run_study(study, tmp_path / "out", executor="local", console=silent())
+    assert (again.exit_code, again.trained) == (0, 0)
+
+
+def test_a_worker_without_its_driver_commits_nothing(tiny_study: Study, tmp_path: Path) -> None:
+    plan = plan_study(tiny_study, tmp_path)
+    packs = tuple(PackJob(pack.key, 1, pack.members, (), pack.bases) for pack in plan.packs)
+    job = LaneJob(out=str(tmp_path), token="0" * 16, lane=0, packs=packs, rows={})
+
+    with pytest.raises(LeaseLost):
+        run_lane(job, lambda finished: None)
+
+    assert not any(Store(tmp_path).is_done(key) for key in tiny_study.by_key)
+
+
+def test_a_checkpoint_interval_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("often", "0", "-1", "nan", "inf"):
+        monkeypatch.setenv("PORTAL_CHECKPOINT_S", text)
+        with pytest.raises(ValueError, match=f"PORTAL_CHECKPOINT_S='{text}'"):
+            checkpoint_interval_s()
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "2.5")
+    assert checkpoint_interval_s() == 2.5
+
+
+def test_progress_is_seen_while_a_run_trains(tiny_study: Study, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=launch, args=(tiny_study, tmp_path))
+    child.start()
+    seen = set()
+    while child.is_alive():
+        seen.add(status(tiny_study.roster, tmp_path)["running"])
+        time.sleep(0.02)
+    child.join()
+
+    assert child.exitcode == 0
+    assert status(tiny_study.roster, tmp_path) == {
+        "total": 9,
+        "done": 9,
+        "running": 0,
+        "failed": 0,
+        "missing": 0,
+    }
+    assert max(seen) > 0
