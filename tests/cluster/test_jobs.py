@@ -18,8 +18,7 @@ import pytest
 
 from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import TINY, Tables, tables_of
-from tests.sweeps.launch.test_driver import COMMAND, assert_same, wait_for
+from tests.support.studies import COMMAND, TINY, Tables, assert_same, tables_of, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

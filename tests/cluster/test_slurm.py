@@ -14,8 +14,7 @@ import pytest
 from cluster.render import ClusterSettings, render
 from sweeps.launch.ray_session import RAY_ENVIRONMENT
 from sweeps.study.expand import Study, load_study
-from tests.sweeps.conftest import TINY
-from tests.sweeps.launch.test_driver import wait_for
+from tests.support.studies import TINY, wait_for
 
 SRUN = """#!/bin/bash
 while [[ "$1" == --* ]]; do shift; done

@@ -25,7 +25,7 @@ from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_roster
 from tests.support.rounding import rounding_digest
-from tests.sweeps.conftest import silent
+from tests.support.studies import silent
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FOLDER = FIXTURES / "v0.1.0"

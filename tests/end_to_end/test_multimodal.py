@@ -24,7 +24,7 @@ from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.tasks.example import Example
-from tests.portal.artifacts.test_artifact import write_artifact
+from tests.support.artifacts import write_artifact
 from tests.support.bases import TASKS, character_tokenizer, random_factors
 
 LAYERS = "model.language_model.layers"

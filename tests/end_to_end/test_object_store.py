@@ -24,8 +24,7 @@ from sweeps.store import lease
 from sweeps.store.lease import Fence, InUse, LeaseLost, acquire, has_live_driver, read_holder
 from sweeps.store.run_store import ClaimLost, Store
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import Interruption, Tables, silent
-from tests.sweeps.launch.test_driver import COMMAND, wait_for
+from tests.support.studies import COMMAND, Interruption, Tables, silent, wait_for
 
 BUCKET = "portal-tests"
 

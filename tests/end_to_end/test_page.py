@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from tests.analysis.report.test_html import assert_page_works
+from tests.support.browser import assert_page_works
 
 
 def test_the_page_of_a_trained_study_works_in_a_browser(

@@ -16,8 +16,7 @@ from sweeps.store.run_store import Store, pack_key
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.lane import run_lane
-from tests.sweeps.conftest import TINY, silent, tables_of
-from tests.sweeps.launch.test_driver import assert_same, wait_for
+from tests.support.studies import TINY, assert_same, silent, tables_of, wait_for
 
 ALONE = """
 name: joint

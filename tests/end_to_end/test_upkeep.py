@@ -19,13 +19,7 @@ from sweeps.store.gc import delete_garbage, find_garbage
 from sweeps.store.lease import acquire, request_cancel
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import Tables, silent, tables_of
-
-
-@pytest.fixture
-def finished(unbroken: tuple[Path, Tables], tmp_path: Path) -> Path:
-    """A copy of a finished study's folder."""
-    return Path(shutil.copytree(unbroken[0], tmp_path / "out"))
+from tests.support.studies import Tables, silent, tables_of
 
 
 def test_a_finished_study_has_no_faults(finished: Path) -> None:

@@ -13,7 +13,7 @@ from portal.bases.files import locate
 from portal.data.token_cache import cached_extent, read_cache
 from portal.storage.checkpoint import check_checkpoints, load_latest, save_checkpoint
 from tests.support.counts import LONG
-from tests.sweeps.conftest import Tables
+from tests.support.studies import Tables
 
 BASE = "mini-qwen3-xs"
 

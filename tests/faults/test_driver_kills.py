@@ -11,7 +11,7 @@ import pytest
 from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
-from tests.sweeps.conftest import TINY, silent, tables_of
+from tests.support.studies import TINY, silent, tables_of
 
 KILLS = 25 * LONG
 

@@ -12,7 +12,7 @@ from portal.cli import main
 from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study
 from tests.support.counts import LONG
-from tests.sweeps.conftest import Tables, silent, tables_of
+from tests.support.studies import Tables, silent, tables_of
 
 STEP = 1_500_000 // LONG
 """Bytes by which the disk grows after each time that it was full."""

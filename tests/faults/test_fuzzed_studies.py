@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sweeps.study.expand import load_study
 from tests.support.counts import LONG
-from tests.sweeps.conftest import TINY
+from tests.support.studies import TINY
 
 FILES = 2000 * LONG
 WORDS = (

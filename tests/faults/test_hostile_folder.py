@@ -10,7 +10,7 @@ from portal.cli import main
 from sweeps.launch.driver import run_study
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import Tables, silent
+from tests.support.studies import Tables, silent
 
 
 class Payload:

@@ -18,8 +18,7 @@ from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
-from tests.sweeps.conftest import TINY, silent, tables_of
-from tests.sweeps.launch.test_driver import COMMAND, assert_same, wait_for
+from tests.support.studies import COMMAND, TINY, assert_same, silent, tables_of, wait_for
 
 NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
 

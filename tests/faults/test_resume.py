@@ -12,7 +12,7 @@ from sweeps.launch.driver import run_study
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.pack_checkpoint import PackState
-from tests.sweeps.conftest import Interruption, Tables, silent, tables_of
+from tests.support.studies import Interruption, Tables, silent, tables_of
 
 ALL_METHODS = """
 name: all-methods

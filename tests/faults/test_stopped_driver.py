@@ -10,8 +10,7 @@ import pytest
 from sweeps.launch.driver import run_study
 from sweeps.store import lease
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import Tables, silent, tables_of
-from tests.sweeps.launch.test_driver import assert_same, wait_for
+from tests.support.studies import Tables, assert_same, silent, tables_of, wait_for
 
 
 def launch_elsewhere(study: Study, out: Path) -> None:

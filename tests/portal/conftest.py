@@ -1,12 +1,10 @@
-"""Shared fixtures: one thread, a tiny base of every family, and a small world for the command line."""
+"""A tiny base of every family, and a small world for the command line."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import settings
 
 from portal.bases.base import Base
 from portal.bases.registry import KNOWN, KnownBase
@@ -14,14 +12,6 @@ from portal.cli import main
 from portal.tasks.example import SPLITS
 from tests.support.bases import TASKS, character_tokenizer, make_base, make_examples, make_model, make_run
 from tests.support.packs import make_pack, run_to_end
-
-settings.register_profile("busy machine", deadline=None, database=None)
-settings.load_profile("busy machine")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(params=["qwen3", "llama", "gemma3"])

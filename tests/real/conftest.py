@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from portal.bases.registry import KNOWN
-from tests.support.shared import ROWS
-
-BASES = ("smollm2-135m", "gemma-3-270m")
+from tests.support.shared import BASES, ROWS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,8 +13,7 @@ from portal.data.suite import load_suite
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
 from sweeps.study.expand import load_study
-from tests.real.conftest import BASES
-from tests.support.shared import ROWS
+from tests.support.shared import BASES, ROWS
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

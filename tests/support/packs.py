@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, RunConfig, TrainConfig
@@ -46,3 +48,23 @@ def mixed_runs() -> list[RunConfig]:
         make_run("lora", "target", seed=1, train=TrainConfig(epochs=1, engine="peft", rounds_per_epoch=5)),
         make_run("base", "target"),
     ]
+
+
+def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[], None]:
+    """Make every forward of more rows x positions run out of memory; returns what ends that."""
+
+    def refuse(model: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, torch.Tensor]) -> None:
+        if kwargs["input_ids"].numel() > above:
+            raise torch.OutOfMemoryError("no room")
+
+    def refuse_later(layer: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        def fail(gradient: torch.Tensor) -> None:
+            raise torch.OutOfMemoryError("no room")
+
+        if output.shape[:2].numel() > above and output.requires_grad:
+            output.register_hook(fail)
+
+    if in_backward:
+        layer = base.model.get_submodule(base.layer_path)[1].mlp
+        return layer.register_forward_hook(refuse_later).remove
+    return base.model.register_forward_pre_hook(refuse, with_kwargs=True).remove

@@ -8,3 +8,6 @@ from pathlib import Path
 SHARED = Path(__file__).parents[3] / "shared"
 ROWS = SHARED / "data"
 """Rows of the fourteen tasks as their publishers lay them out, TASK/SPLIT.parquet."""
+
+
+BASES = ("smollm2-135m", "gemma-3-270m")

@@ -14,7 +14,7 @@ from analysis.figures.ranks import draw_ranks
 from analysis.stats.aggregate import Comparison, compare
 from analysis.stats.curves import build_curves
 from analysis.stats.result_table import gather_runs
-from tests.analysis.conftest import StudyBuilder, to_table
+from tests.support.result_tables import StudyBuilder, to_table
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
 """Of the paper's study of data efficiency."""

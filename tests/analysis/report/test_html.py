@@ -1,56 +1,12 @@
 """The page in a real browser: figures are drawn, tables sort, values show, nothing is logged as an error."""
 
-import json
 import re
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
 
 import pytest
 
 from analysis.report.write import Source, write_report
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PROBE = """
-<script>
-window.addEventListener("load", () => {
-  const figures = [...document.querySelectorAll("figure svg")].map((svg) => {
-    const box = svg.getBoundingClientRect();
-    return {width: box.width, height: box.height, drawn: svg.querySelectorAll("path, use").length};
-  });
-  const table = document.querySelector("table");
-  const column = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent === "acc_norm");
-  table.tHead.rows[0].cells[column].querySelector("button").click();
-  const sorted = [...table.tBodies[0].rows].map((row) => row.cells[column].textContent);
-  const svg = document.querySelector("figure svg");
-  svg.scrollIntoView();
-  const point = [...svg.querySelectorAll(".tip")].find((tip) => tip.dataset.tip.startsWith("PorTAL"));
-  const box = point.getBoundingClientRect();
-  const at = {clientX: box.left + box.width / 2, clientY: box.top + box.height / 2, bubbles: true};
-  svg.dispatchEvent(new PointerEvent("pointermove", at));
-  const label = document.getElementById("pointer");
-  const probe = document.createElement("pre");
-  probe.id = "probe";
-  probe.textContent = JSON.stringify({
-    figures, sorted, label: label.hidden ? "" : label.textContent, errors: window.probeErrors,
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-  });
-  document.body.append(probe);
-});
-</script>
-"""
-CATCH = (
-    '<script>window.probeErrors = []; addEventListener("error", (e) => probeErrors.push(e.message));</script>'
-)
-
-
-def find_browser() -> str:
-    for name in BROWSERS:
-        found = shutil.which(name)
-        if found:
-            return found
-    pytest.skip(f"no browser found (looked for {', '.join(BROWSERS)})")
+from tests.support.browser import assert_page_works
 
 
 @pytest.fixture(scope="module")
@@ -63,34 +19,3 @@ def test_the_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> 
     seen = assert_page_works(page, tmp_path / "profile", width)
     assert len(seen["figures"]) == 12
     assert re.fullmatch(r"PorTAL: 0\.\d{3} ± 0\.\d{3}, n = 3", seen["label"])
-
-
-def assert_page_works(page: Path, profile: Path, width: int) -> dict:
-    """What a probe sees: every figure drawn, a table sorted, a value shown, nothing too wide, no error."""
-    text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
-    probed = page.with_name("probed.html")
-    probed.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    seen, console = open_page(probed, profile, width)
-    probed.unlink()
-    assert seen["errors"] == []
-    assert "CONSOLE" not in console
-    assert all(figure["width"] > 250 and figure["height"] > 100 for figure in seen["figures"])
-    assert all(figure["drawn"] > 20 for figure in seen["figures"])
-    assert seen["sorted"] == sorted(seen["sorted"])
-    assert seen["label"]
-    assert seen["overflow"] <= 0
-    return seen
-
-
-def open_page(page: Path, profile: Path, width: int) -> tuple[dict, str]:
-    """What the probe saw in the page, and what the browser wrote to its console."""
-    command = [
-        find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={profile}", "--enable-logging=stderr", f"--window-size={width},1600", "--dump-dom",
-        page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, flags=re.DOTALL)
-    assert found, "the probe did not run"
-    return json.loads(unescape(found.group(1))), done.stderr

@@ -8,7 +8,7 @@ from analysis.report.two_studies import find_pairs
 from analysis.report.write import Source, write_report
 from analysis.stats.findings import find
 from analysis.stats.study_info import StudyInfo
-from tests.analysis.conftest import StudyBuilder
+from tests.support.result_tables import StudyBuilder
 
 NOTHING = StudyInfo.from_dict({})
 

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.report.terminal import summary_table
 from analysis.report.write import Source, write_report
-from tests.analysis.conftest import StudyBuilder
+from tests.support.result_tables import StudyBuilder
 
 INFO = {
     "facts": {"command": "portal demo", "versions": {"torch": "2.9"}},

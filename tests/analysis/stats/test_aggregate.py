@@ -17,7 +17,7 @@ from analysis.stats.aggregate import (
 )
 from analysis.stats.published import PUBLISHED
 from analysis.stats.result_table import Variant, gather_runs
-from tests.analysis.conftest import StudyBuilder, row, to_table
+from tests.support.result_tables import StudyBuilder, row, to_table
 
 
 def published_rows() -> list[dict]:

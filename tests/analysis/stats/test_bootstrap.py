@@ -10,10 +10,10 @@ import pytest
 from analysis.report.sentences import count_seeds, describe_methods
 from analysis.stats.aggregate import compare
 from analysis.stats.answers import Answers, TaskAnswers
-from analysis.stats.bootstrap import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
+from analysis.stats.bootstrap import Bootstrap, bootstrap_accuracy, choose_runs
 from analysis.stats.calibration import draw_errors
-from analysis.stats.result_table import Cell, Cost, Run, Study, Variant, gather_runs
-from tests.analysis.conftest import StudyBuilder
+from analysis.stats.result_table import Cell, Study, Variant, gather_runs
+from tests.support.result_tables import StudyBuilder, chosen_of
 
 FIRST = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
 THIRD = Cell("big", Variant("hypernet", "hypernet", "q,v", 8, None), 8)
@@ -29,15 +29,6 @@ def answers_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskAnswers:
         for key, values in right.items()
     }
     return TaskAnswers(np.arange(num_rows) // cluster_size, answers)
-
-
-def chosen_of(members: dict[Cell, dict[int | None, str]]) -> Chosen:
-    runs = {
-        key: Run(key, cell, seed, Cost(None, None, None, None), "chars")
-        for cell, keys in members.items()
-        for seed, key in keys.items()
-    }
-    return Chosen(runs, {}, members)
 
 
 TWO = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}})

@@ -6,7 +6,7 @@ import pytest
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.calibration import NUM_BINS, bin_answers, calibrate, draw_errors
 from analysis.stats.result_table import Cell, Variant
-from tests.analysis.test_intervals import chosen_of
+from tests.support.result_tables import chosen_of
 
 CELL = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
 

@@ -5,7 +5,7 @@ import pytest
 from analysis.stats.aggregate import compare
 from analysis.stats.curves import CurveSet, build_curves, first_reaching, rolling_mean
 from analysis.stats.result_table import gather_runs
-from tests.analysis.conftest import StudyBuilder, row, to_table
+from tests.support.result_tables import StudyBuilder, row, to_table
 
 SIZES = (8, 16, 32, 64, 128)
 

@@ -4,7 +4,7 @@ import pytest
 
 from analysis.stats.epoch_selection import RULES, SelectionError, select_epochs
 from analysis.stats.result_table import Run, gather_runs
-from tests.analysis.conftest import row, to_table
+from tests.support.result_tables import row, to_table
 
 
 def run_of(method: str, scores: dict[tuple[str, int, str], tuple[float, float]]) -> Run:

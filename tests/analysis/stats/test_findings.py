@@ -13,7 +13,7 @@ from analysis.report.sentences import compare_methods, headline
 from analysis.stats.findings import Findings, find
 from analysis.stats.study_info import StudyInfo
 from portal.results import PREDICTIONS, write_table
-from tests.analysis.conftest import StudyBuilder
+from tests.support.result_tables import StudyBuilder
 
 NOTHING = StudyInfo.from_dict({})
 SIZES = (8, 16, 32)

@@ -21,7 +21,7 @@ from analysis.stats.savings import (
     headline_savings,
     make_rising,
 )
-from tests.analysis.conftest import StudyBuilder, row, to_table
+from tests.support.result_tables import StudyBuilder, row, to_table
 
 SIZES = (10, 100, 1000, 10_000)
 COST = {"portal": 3.0, "lora": 1.0}

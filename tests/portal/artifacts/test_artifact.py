@@ -10,35 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from portal.artifacts.artifact import Artifact, load_artifact, save_artifact
+from portal.artifacts.artifact import Artifact, load_artifact
 from portal.bases.base import Base
-from portal.bases.sites import MODULE_PATHS, group_sites
-from portal.config import AdapterConfig, HypernetConfig
-from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
+from portal.bases.sites import MODULE_PATHS
+from portal.config import AdapterConfig
+from tests.support.artifacts import HYPERNET, write_artifact
 from tests.support.bases import TASKS, make_base, make_uneven_base
 
-HYPERNET = HypernetConfig(d_latent=5, d_layer=3, hidden=6, d_core=4)
 METADATA = {"format": "portallib", "format_version": "1"}
-
-
-def write_artifact(folder: Path, base: Base, adapter: AdapterConfig) -> Factors:
-    """An artifact with every weight random; returns the factors of its tasks."""
-    generator = torch.Generator().manual_seed(0)
-    latents = init_latents(len(TASKS), HYPERNET, generator)
-    core = CoreDecoder(HYPERNET, adapter, generator)
-    groups = group_sites(base.sites, adapter.modules)
-    converter = Converter(
-        HYPERNET, groups, num_layers=base.num_layers, zero_output=False, generator=generator
-    )
-    with torch.no_grad():
-        for parameter in core.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-        factors = converter(core, latents)
-    save_artifact(
-        folder, base=base, tasks=TASKS, adapter=adapter, hypernet=HYPERNET, latents=latents, core=core,
-        converter=converter,
-    )  # fmt: skip
-    return factors
 
 
 @pytest.fixture(scope="module")

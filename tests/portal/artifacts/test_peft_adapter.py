@@ -17,7 +17,7 @@ from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.hypernet import Factors
-from tests.portal.artifacts.test_artifact import write_artifact
+from tests.support.artifacts import write_artifact
 from tests.support.bases import TASKS, make_base, make_uneven_base, random_factors
 
 ALL = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=6)

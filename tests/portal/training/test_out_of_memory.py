@@ -1,6 +1,5 @@
 """A pack that runs out of memory goes on in smaller forwards, and no step is lost or taken twice."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,27 +9,7 @@ from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.forward.length_buckets import bucket_length
 from tests.support.bases import make_run
-from tests.support.packs import make_pack, mixed_runs, run_to_end
-
-
-def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[], None]:
-    """Make every forward of more rows x positions run out of memory; returns what ends that."""
-
-    def refuse(model: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, torch.Tensor]) -> None:
-        if kwargs["input_ids"].numel() > above:
-            raise torch.OutOfMemoryError("no room")
-
-    def refuse_later(layer: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        def fail(gradient: torch.Tensor) -> None:
-            raise torch.OutOfMemoryError("no room")
-
-        if output.shape[:2].numel() > above and output.requires_grad:
-            output.register_hook(fail)
-
-    if in_backward:
-        layer = base.model.get_submodule(base.layer_path)[1].mlp
-        return layer.register_forward_hook(refuse_later).remove
-    return base.model.register_forward_pre_hook(refuse, with_kwargs=True).remove
+from tests.support.packs import make_pack, mixed_runs, refuse_forwards, run_to_end
 
 
 @pytest.mark.parametrize("in_backward", [False, True])

@@ -23,9 +23,8 @@ from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
 from portal.training.pack import Pack
 from portal.training.worker_group import Division, OutOfMemoryElsewhere, Team
-from tests.portal.training.test_out_of_memory import refuse_forwards
 from tests.support.bases import make_rows, make_run
-from tests.support.packs import make_pack, mixed_runs, run_to_end
+from tests.support.packs import make_pack, mixed_runs, refuse_forwards, run_to_end
 
 End = tuple[dict[str, list[dict[str, object]]], dict[str, dict[str, Tensor]], dict[str, str]]
 

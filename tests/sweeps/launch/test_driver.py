@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from sweeps.launch.launch_result import Outcome
 from sweeps.store.lease import read_holder
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import TINY, Tables, silent, tables_of
+from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
 
 DRIVER = """
 import sys
@@ -26,26 +25,7 @@ from sweeps.study import load_study
 outcome = run_study(load_study(sys.argv[1]), Path(sys.argv[2]), executor="plain", console=Console())
 sys.exit(outcome.exit_code)
 """
-COMMAND = "import sys; from portal.cli.app import main; sys.exit(main())"
-PATIENCE_S = 400.0
 SECRET = "hf_notForAnyFileNorLog0123456789"
-
-
-def wait_for(condition, what: str, patience_s: float = PATIENCE_S):
-    """The first true value of `condition()`."""
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def assert_same(found: Tables, expected: Tables) -> None:
-    assert found.results.equals(expected.results)
-    assert found.predictions.equals(expected.predictions)
-    assert found.weights == expected.weights
 
 
 @pytest.mark.ray

@@ -9,7 +9,7 @@ import pytest
 from portal.cli import main
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import Tables
+from tests.support.studies import Tables
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import ray
 from portal.cli import main
 from sweeps.launch.ray_session import RaySession, ray_session
 from sweeps.planning.devices import GPUS, find_device
-from tests.sweeps.conftest import TINY, silent
+from tests.support.studies import TINY, silent
 
 
 def refuse_to_start(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

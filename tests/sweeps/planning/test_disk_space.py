@@ -12,7 +12,7 @@ from sweeps.planning.memory import count_params
 from sweeps.planning.plan import plan_study
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
-from tests.sweeps.conftest import Tables
+from tests.support.studies import Tables
 
 
 def test_an_artifact_holds_as_many_numbers_as_counted(

@@ -6,7 +6,7 @@ from sweeps.planning.devices import find_device
 from sweeps.planning.plan import LANE_PACKS, plan_study
 from sweeps.store.run_store import Store
 from sweeps.study.expand import load_study
-from tests.sweeps.conftest import TINY
+from tests.support.studies import TINY
 
 
 def keys(plan):

@@ -16,7 +16,7 @@ from sweeps.search.search_file import SearchPlan
 from sweeps.store.run_store import Store
 from sweeps.study.expand import load_study
 from sweeps.worker.pack_checkpoint import PackState
-from tests.sweeps.conftest import Interruption, silent
+from tests.support.studies import Interruption, silent
 
 LORA = """
 name: tune

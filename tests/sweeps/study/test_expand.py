@@ -4,7 +4,7 @@ from portal.config import TrainConfig
 from portal.storage.strict_yaml import read_yaml
 from sweeps.study.expand import STUDIES, expand, load_study, shipped_studies
 from sweeps.study.study_file import StudyFile
-from tests.sweeps.conftest import TINY
+from tests.support.studies import TINY
 
 
 def load(tmp_path, text):

@@ -19,7 +19,7 @@ from sweeps.study.expand import Study
 from sweeps.tracking.reporter import record_path
 from sweeps.tracking.supervisor import RunFeed
 from sweeps.tracking.trackers import TRACKERS, TensorBoard
-from tests.sweeps.conftest import silent
+from tests.support.studies import silent
 
 
 def launch(study: Study, out: Path, tracker: str, console: Console | None = None) -> None:

@@ -22,7 +22,7 @@ from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.worker.lane import run_lane
-from tests.sweeps.conftest import TINY, Tables, silent, tables_of
+from tests.support.studies import TINY, Tables, silent, tables_of
 
 
 def launch(study: Study, out: Path) -> None:

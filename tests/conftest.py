@@ -1,75 +1,29 @@
-"""Shared by the sweeps tests: one local Ray cluster, and the smallest real study, done without a break."""
+"""Fixtures of all tests: one thread, no GPU, one local Ray cluster, the smallest real study, done.
+
+A GPU is hidden unless PORTAL_TEST_GPU=1: tests compare to the last bit, which a GPU does not allow.
+"""
 
 import os
+
+if os.environ.get("PORTAL_TEST_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import torch
-from rich.console import Console
-from safetensors.torch import load_file
+from hypothesis import settings
 
-from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.launch.driver import run_study
 from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
-from sweeps.results.tables import collect
-from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_roster
+from tests.support.studies import TINY, Tables, silent, tables_of
 
-TINY = """
-name: tiny
-suite: mini
-tasks: [fact_qa, counting]
-eval_size: 4
-seeds: [0, 1]
-sources: [mini-qwen3-xs]
-targets: [mini-qwen3-s]
-methods:
-  base: {}
-  lora: {size: 8, train: {epochs: 2, lr: 1e-3}, curve: {sizes: [4]}}
-  source:
-    size: 8
-    adapter: {rank: 4, alpha: 8}
-    hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}
-    train: {epochs: 2}
-  portal: {size: 8, train: {epochs: 2}}
-"""
-
-
-class Interruption(BaseException):
-    """Ends a launch on the spot, as a kill does: nothing of ours catches it and nothing is saved."""
-
-
-@dataclass(frozen=True)
-class Tables:
-    """What a study ends in: scores without times, predictions, and the bytes of every trained tensor."""
-
-    results: pa.Table
-    predictions: pa.Table
-    weights: dict[str, bytes]
-
-
-def tables_of(study: Study, out: Path) -> Tables:
-    folder = collect(study.roster, out)
-    results = read_table(folder / "results.parquet", RESULTS)
-    weights = {
-        f"{path.relative_to(out)} {name}": tensor.numpy().tobytes()
-        for key in sorted(study.by_key)
-        for path in sorted(Store(out).run_folder(key).rglob("*.safetensors"))
-        for name, tensor in load_file(path).items()
-    }
-    return Tables(
-        results.drop_columns(["wall_s"]), read_table(folder / "predictions.parquet", PREDICTIONS), weights
-    )
-
-
-def silent() -> Console:
-    return Console(file=Path(os.devnull).open("w"), force_terminal=False)
+settings.register_profile("busy machine", deadline=None, database=None)
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

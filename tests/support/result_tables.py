@@ -1,0 +1,146 @@
+"""A builder of result folders through the real schemas: studies with known numbers."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.stats.bootstrap import Chosen
+from analysis.stats.result_table import Cell, Cost, Run
+from portal.results import PREDICTIONS, RESULTS, write_table
+
+TASKS = ("capital", "pronoun", "yes-no")
+
+
+def row(**values: object) -> dict:
+    """One result row; what is not given has a plain value."""
+    plain = {
+        "run": "r0", "study": "synthetic", "method": "base", "sources": None, "base": "big",
+        "base_revision": "1", "modules": None, "rank": None, "size": None, "seed": None, "task": "capital",
+        "epoch": 0, "split": "test", "prompt_set": "plain", "num_examples": 100, "chance": 0.25,
+        "majority": None, "acc": 0.5,
+        "acc_norm": 0.5, "acc_norm_unit": "chars", "log_loss": 1.0, "gold_tokens": 100, "train_tokens": None,
+        "train_flops": None, "trained_params": None, "wall_s": None, "device": "cpu",
+    }  # fmt: skip
+    assert set(values) <= set(plain) | {"eval_set", "label"}, values
+    line = {**plain, **values}
+    line.setdefault("label", line["method"])
+    line.setdefault("eval_set", hashlib.sha256(f"{line['task']} {line['split']}".encode()).hexdigest())
+    return line
+
+
+def to_table(rows: list[dict]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=RESULTS)
+
+
+@dataclass
+class StudyBuilder:
+    """Result and prediction rows of a study in which each run answers at a known rate.
+
+    Documents come in pairs that share a cluster. A document has a difficulty; a run answers it rightly when
+    its rate is above that, but for some noise of its own, so runs agree as real ones do.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    num_examples: int = 120
+    with_predictions: bool = True
+    rows: list[dict] = field(default_factory=list)
+    predictions: list[dict] = field(default_factory=list)
+
+    def add(
+        self,
+        method: str,
+        *,
+        base: str = "big",
+        seed: int | None = None,
+        size: int | None = None,
+        rates: tuple[float, ...] = (0.6,),
+        **values: object,
+    ) -> str:
+        """Adds a run with one rate for each epoch (from 1 on, or epoch 0 of a base); its key."""
+        text = f"{method} {base} {seed} {size} {rates} {sorted(values.items())}"
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        generator = np.random.default_rng(int(key, 16) % 2**32)
+        first = 0 if method == "base" else 1
+        for epoch, rate in enumerate(rates, start=first):
+            for task in self.tasks:
+                for split in ("validation", "test"):
+                    self._score(key, generator, rate, task, split, epoch, method, base, seed, size, values)
+        return key
+
+    def _score(self, key, generator, rate, task, split, epoch, method, base, seed, size, values) -> None:
+        difficulty = np.random.default_rng(sum(map(ord, task + split))).random(self.num_examples)
+        right = difficulty + generator.normal(0, 0.05, self.num_examples) < rate
+        trains = method != "base"
+        work = epoch * (size or 0)
+        self.rows.append(
+            row(
+                run=key, method=method, base=base, seed=seed, size=size, task=task, epoch=epoch, split=split,
+                modules="q,v" if trains else None, rank=8 if trains else None,
+                sources=["small", "tiny"] if method in ("portal", "source") else None,
+                majority=0.525 if task == "yes-no" else None, num_examples=self.num_examples,
+                acc=float(right.mean()), acc_norm=float(right.mean()),
+                log_loss=2.0 - rate, train_tokens=125 * work if trains else None,
+                train_flops=1.25e8 * work if trains else None, trained_params=5000 if trains else None,
+                wall_s=0.3125 * work if trains else None, **values,
+            )
+        )  # fmt: skip
+        if not self.with_predictions:
+            return
+        for place in range(self.num_examples):
+            gold = place % 4
+            scores = [-9.0, -9.0, -9.0, -9.0]
+            scores[gold if right[place] else (gold + 1) % 4] = -4.0
+            self.predictions.append(
+                {
+                    "run": key, "task": task, "epoch": epoch, "split": split, "example": f"{place:04d}",
+                    "cluster": f"c{place // 2:04d}", "scores": scores, "chars": [5] * 4, "bytes": [5] * 4,
+                    "tokens": [1] * 4, "gold": gold,
+                }
+            )  # fmt: skip
+
+    def results_table(self) -> pa.Table:
+        return to_table(self.rows)
+
+    def predictions_table(self) -> pa.Table:
+        return pa.Table.from_pylist(self.predictions, schema=PREDICTIONS)
+
+    def write(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(self.results_table(), folder / "results.parquet")
+        if self.with_predictions:
+            write_table(self.predictions_table(), folder / "predictions.parquet")
+        return folder
+
+
+def fill_demo(builder: StudyBuilder) -> StudyBuilder:
+    """A study like the demo: two targets, four methods, three seeds; six sizes of two of them on one."""
+    for base, floor, ceiling in (("mini-qwen3-m", 0.38, 0.80), ("mini-gemma3", 0.35, 0.74)):
+        rise = ceiling - floor
+        builder.add("base", base=base, rates=(floor,))
+        for seed in range(3):
+            wobble = 0.01 * (seed - 1)
+            for method, share in (("lora", 1.0), ("hypernet", 0.93), ("portal", 0.9)):
+                best = floor + share * rise + wobble
+                builder.add(method, base=base, seed=seed, size=256, rates=(best - 0.1, best, best - 0.02))
+    for place, size in enumerate((8, 16, 32, 64, 128)):
+        for seed in range(3):
+            wobble = 0.01 * (seed - 1)
+            for method, start in (("lora", 0.40), ("portal", 0.55)):
+                rate = start + (0.78 - start) * (place + 1) / 6 + wobble
+                builder.add(method, base="mini-qwen3-m", seed=seed, size=size, rates=(rate,))
+    for seed in range(3):
+        for base in ("mini-qwen3-xs", "mini-qwen3-s"):
+            builder.add("source", base=base, seed=seed, size=256, rates=(0.6, 0.7))
+    return builder
+
+
+def chosen_of(members: dict[Cell, dict[int | None, str]]) -> Chosen:
+    runs = {
+        key: Run(key, cell, seed, Cost(None, None, None, None), "chars")
+        for cell, keys in members.items()
+        for seed, key in keys.items()
+    }
+    return Chosen(runs, {}, members)
