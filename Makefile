@@ -64,7 +64,7 @@ test: venv
 # Each fault ten times as often as in the suite.
 chaos: venv
 	PORTAL_CHAOS=10 $(BIN)/python -m pytest -v --timeout 7200 -m 'not real and not demo' tests/faults tests/cluster \
-	  tests/sweeps/test_launch.py tests/sweeps/test_object_store.py tests/sweeps/test_teams.py
+	  tests/sweeps/launch tests/end_to_end/test_object_store.py tests/end_to_end/test_teams.py
 
 check: venv
 	$(BIN)/ruff format --check .

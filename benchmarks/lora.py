@@ -98,6 +98,6 @@ def _pack(
 
     def step() -> None:
         pack.step()
-        pack.settle()
+        pack.sync_metrics()
 
     return step

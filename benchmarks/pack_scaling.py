@@ -73,7 +73,7 @@ def measure(name: str, size: int) -> Point:
     for _ in range(2 + _STEPS[name]):
         started = time.perf_counter()
         pack.step()
-        pack.settle()
+        pack.sync_metrics()
         spent.append(time.perf_counter() - started)
     batch = rows.rows(task, "train")
     length = max(len(row.gold_ids) for row in batch)

@@ -64,7 +64,7 @@ def _alternate(base: Base, examples: Sequence[Example], *, checkpointing: bool, 
         base.model.eval()
         started = time.perf_counter()
         pack.step()
-        pack.settle()
+        pack.sync_metrics()
         ours.append(time.perf_counter() - started)
         base.model.train(training)
         ended[0] = time.perf_counter()

@@ -19,7 +19,7 @@ from hypothesis import settings
 from sweeps.launch.driver import run_study
 from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from sweeps.study.expand import Study, load_study
-from sweeps.study.manifest import record_roster
+from sweeps.study.manifest import record_manifest
 from tests.support.studies import TINY, Tables, silent, tables_of
 
 settings.register_profile("busy machine", deadline=None, database=None)
@@ -68,7 +68,7 @@ def unbroken(tiny_study: Study, tmp_path_factory: pytest.TempPathFactory) -> tup
 def finished(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -> Path:
     """A copy of an output folder whose study is done."""
     out = Path(shutil.copytree(unbroken[0], tmp_path / "finished"))
-    record_roster(out, tiny_study.roster)
+    record_manifest(out, tiny_study.manifest)
     return out
 
 

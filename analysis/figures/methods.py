@@ -18,7 +18,7 @@ from analysis.figures.figure import (
     widen,
 )
 from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
-from analysis.stats.aggregate import Comparison, Summary
+from analysis.stats.aggregate import Comparison, MethodSummary
 
 _CHAR_IN, _VALUE_IN = 0.085, 1.2  # a character of a name, and a value with its std, as set by RC
 _LANES = 0.5
@@ -121,7 +121,7 @@ def draw_tasks(comparison: Comparison, slug: str) -> Drawing | None:
     return drawing
 
 
-def _draw_method(axes: Axes, drawing: Drawing, line: Summary, mark: Mark, place: int) -> None:
+def _draw_method(axes: Axes, drawing: Drawing, line: MethodSummary, mark: Mark, place: int) -> None:
     mean, std = line.acc.mean, line.acc.std
     assert mean is not None
     label = state_spread(mean, std)
@@ -142,7 +142,9 @@ def _draw_chance(axes: Axes, drawing: Drawing, chance: float) -> None:
     axes.plot([chance, chance], axes.get_ylim(), ":", color=MUTED, linewidth=1.4, zorder=1, gid=tip)
 
 
-def _draw_task_dot(axes: Axes, drawing: Drawing, line: Summary, mark: Mark, task: str, height: float) -> None:
+def _draw_task_dot(
+    axes: Axes, drawing: Drawing, line: MethodSummary, mark: Mark, task: str, height: float
+) -> None:
     if task not in line.per_task or line.per_task[task].mean is None:
         return
     point = line.per_task[task]
@@ -159,6 +161,6 @@ def _room_for_value(names: Sequence[str]) -> float:
     return 1.04 * _VALUE_IN / (axes_in - _VALUE_IN)
 
 
-def _alt_methods(comparison: Comparison, lines: Sequence[Summary]) -> str:
+def _alt_methods(comparison: Comparison, lines: Sequence[MethodSummary]) -> str:
     values = [f"{line.cell.variant.label} {line.acc.mean:.3f}" for line in lines if line.acc.mean is not None]
     return f"Dot plot of acc_norm on {comparison.base}. {list_points(values)}"

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.figure import METRIC_LABELS, WIDTH_IN, Drawing, list_points, state_spread
 from analysis.figures.style import MUTED, RC, mark_variants
-from analysis.stats.aggregate import Comparison, Summary
+from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.result_table import METHOD_LABELS
 
 MIN_RANKS = 3
@@ -63,9 +63,9 @@ def draw_ranks(comparison: Comparison, slug: str) -> Drawing | None:
     return drawing
 
 
-def _by_modules(comparison: Comparison) -> dict[tuple[str, str], list[Summary]]:
+def _by_modules(comparison: Comparison) -> dict[tuple[str, str], list[MethodSummary]]:
     """Scored main lines by method and modules, one a rank, ascending; the first of those with equal ranks."""
-    found: dict[tuple[str, str], dict[int, Summary]] = {}
+    found: dict[tuple[str, str], dict[int, MethodSummary]] = {}
     for line in comparison.main:
         variant = line.cell.variant
         if line.acc.mean is not None and variant.modules is not None and variant.rank is not None:
@@ -74,12 +74,12 @@ def _by_modules(comparison: Comparison) -> dict[tuple[str, str], list[Summary]]:
     return {key: [lines[rank] for rank in sorted(lines)] for key, lines in found.items()}
 
 
-def _rank(line: Summary) -> int:
+def _rank(line: MethodSummary) -> int:
     assert line.cell.variant.rank is not None
     return line.cell.variant.rank
 
 
-def _alternative(comparison: Comparison, series: Mapping[tuple[str, str], Sequence[Summary]]) -> str:
+def _alternative(comparison: Comparison, series: Mapping[tuple[str, str], Sequence[MethodSummary]]) -> str:
     points = [
         f"{METHOD_LABELS.get(method, method)} {modules} {line.acc.mean:.3f} at rank {_rank(line)}"
         for (method, modules), lines in series.items()

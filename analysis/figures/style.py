@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.stats.result_table import Variant
+from analysis.stats.result_table import MethodKey
 
 INK = "#1b1f24"
 MUTED = "#6b7280"
@@ -68,9 +68,9 @@ RC: dict[str, Any] = {
 """matplotlib settings of every figure; the salt makes the ids of an SVG the same every time."""
 
 
-def mark_variants(variants: Iterable[Variant]) -> dict[Variant, Mark]:
+def mark_variants(variants: Iterable[MethodKey]) -> dict[MethodKey, Mark]:
     """A mark for each variant: the method's own for its first variant, then further ones."""
-    ordered = sorted(set(variants), key=Variant.sort_key)
+    ordered = sorted(set(variants), key=MethodKey.sort_key)
     further = iter(_FURTHER_MARKS * (1 + len(ordered)))
     taken: set[str] = set()
     marks = {}

@@ -1,4 +1,4 @@
-"""`Content`: what a report says, before it is a page or Markdown: tiles, sections, facts, notes."""
+"""`ReportDocument`: what a report says, before it is a page or Markdown: tiles, sections, facts, notes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Part:
+class Block:
     """A part of a section: `lead` sentences, tables in the open, drawings, tables folded away.
 
     `remarks` are sentences that stand under the first drawing.
@@ -36,7 +36,7 @@ class Section:
     """What a report says of one base, or of the study."""
 
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[Block, ...]
     lead: str = ""
 
 
@@ -50,7 +50,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Content:
+class ReportDocument:
     """A whole report. `absent` has a headed list of lines for runs that failed and runs not finished."""
 
     title: str

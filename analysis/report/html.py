@@ -6,11 +6,11 @@ from importlib.resources import files
 
 from analysis.figures.figure import Drawing
 from analysis.figures.svg import colour_rules, to_inline_svg
-from analysis.report.document import Content, Facts, Part, Section, Tile
+from analysis.report.document import Block, Facts, ReportDocument, Section, Tile
 from analysis.tables.table import Table
 
 
-def render_page(content: Content, *, refresh_s: int | None = None) -> str:
+def render_page(content: ReportDocument, *, refresh_s: int | None = None) -> str:
     """The whole page; with `refresh_s` it says that the study goes on, and loads itself anew that often."""
     anchors = {section.title: f"section-{place}" for place, section in enumerate(content.sections)}
     links = [(anchor, title) for title, anchor in anchors.items()]
@@ -64,7 +64,7 @@ def _section(section: Section, anchor: str) -> str:
     )
 
 
-def _part(part: Part) -> str:
+def _part(part: Block) -> str:
     title = f'<h3 class="part">{escape(part.title)}</h3>' if part.title else ""
     lead = _list(part.lead) if part.lead else ""
     figures = [_figure(drawing) for drawing in part.drawings]

@@ -1,4 +1,4 @@
-"""The report of one study: its findings as `Content`."""
+"""The report of one study: its findings as `ReportDocument`."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from analysis.figures.curves import draw_curves
 from analysis.figures.methods import draw_methods, draw_tasks
 from analysis.figures.ranks import draw_ranks
 from analysis.figures.reliability import draw_reliability
-from analysis.report.document import Content, Facts, Part, Section, Tile
+from analysis.report.document import Block, Facts, ReportDocument, Section, Tile
 from analysis.report.sentences import (
     capitalised,
     compare_methods,
@@ -74,12 +74,12 @@ _CURVE_NOTE = (
 )
 
 
-def study_content(title: str, findings: Findings, price: float | None) -> Content:
+def study_document(title: str, findings: Findings, price: float | None) -> ReportDocument:
     """Everything that the report of a study says; `price` is that of a device-hour."""
     slugs = slugs_of([target.base for target in findings.targets])
     tiles = [tile for target in findings.targets for tile in _tiles(target)]
     sections = [_target_section(target, slugs[target.base], findings.info) for target in findings.targets]
-    return Content(
+    return ReportDocument(
         title=title,
         lead=LEAD,
         tiles=tuple(tiles),
@@ -176,7 +176,7 @@ def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
     drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), draw_tasks(comparison, slug))
     differences = comparisons_table(comparison, target.bootstrap, slug)
     parts = [
-        Part(
+        Block(
             tables=(main_table(comparison, info, target.bootstrap, slug),),
             drawings=tuple(filter(None, drawings)),
             remarks=compare_methods(target),
@@ -192,7 +192,7 @@ def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
         parts.append(_curve_part(target, slug, info))
     if target.calibrations:
         parts.append(
-            Part(
+            Block(
                 "Calibration",
                 tables=(calibration_table(target.calibrations, comparison, slug),),
                 drawings=(draw_reliability(target.calibrations, target.base, slug),),
@@ -201,7 +201,7 @@ def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
     return Section(target.base, tuple(parts), headline(target))
 
 
-def _curve_part(target: Target, slug: str, info: StudyInfo) -> Part:
+def _curve_part(target: Target, slug: str, info: StudyInfo) -> Block:
     drawings = [
         drawing
         for axis in AXES
@@ -215,7 +215,7 @@ def _curve_part(target: Target, slug: str, info: StudyInfo) -> Part:
     else:
         lead = [f"What equal accuracy needs is not known: {target.savings.reason}."]
     points = curve_table(target.curves["acc"], target.curves.get("log_loss"), info, slug)
-    return Part(
+    return Block(
         "Data efficiency",
         lead=tuple(lead),
         tables=savings,
@@ -230,7 +230,7 @@ def _study_section(findings: Findings, price: float | None) -> Section:
     tables += [run_cost_table(comparisons, price), study_cost_table(findings.study, price)]
     if findings.sources:
         tables.append(sources_table(findings.sources))
-    return Section("The study", (Part(tables=tuple(tables)),))
+    return Section("The study", (Block(tables=tuple(tables)),))
 
 
 def _with_cause(run: AbsentRun) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.stats.aggregate import Comparison, Summary
+from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import LEVEL, Bootstrap, Interval
 from analysis.stats.findings import Target
 from analysis.stats.lift_intervals import comparable_pairs, lift_interval
@@ -14,7 +14,7 @@ _SAVED = {"size": "data", "train_flops": "computation", "wall_s": "training time
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def describe_difference(first: Summary, second: Summary, bootstrap: Bootstrap) -> str:
+def describe_difference(first: MethodSummary, second: MethodSummary, bootstrap: Bootstrap) -> str:
     """One plain sentence: which of two methods is more accurate, or that they cannot be told apart."""
     interval = bootstrap.difference(first.cell, second.cell)
     seeds = len(bootstrap.shared_seeds(first.cell, second.cell))
@@ -61,7 +61,7 @@ def headline(target: Target) -> str:
     return describe_port(comparison, port, lift)
 
 
-def describe_port(comparison: Comparison, port: Summary | None, lift: Interval | None) -> str:
+def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Interval | None) -> str:
     """One sentence: the lift that the port recovers, with interval and seeds, or why there is none."""
     base, floor, ceiling = comparison.base, comparison.floor, comparison.ceiling
     if port is None:

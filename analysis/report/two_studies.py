@@ -17,10 +17,10 @@ from analysis.figures.figure import (
     widen,
 )
 from analysis.figures.style import RC
-from analysis.report.document import Content, Part, Section
+from analysis.report.document import Block, ReportDocument, Section
 from analysis.report.one_study import LEAD, absent_runs, accuracy_notes, slugs_of, study_facts
 from analysis.report.sentences import state_difference
-from analysis.stats.aggregate import Comparison, Spread, Summary
+from analysis.stats.aggregate import Comparison, MethodSummary, Spread
 from analysis.stats.bootstrap import Bootstrap, Interval
 from analysis.stats.epoch_selection import RULE_TITLES
 from analysis.stats.findings import Findings
@@ -42,7 +42,7 @@ class Pair:
     """
 
     cell: Cell
-    lines: tuple[Summary | None, Summary | None]
+    lines: tuple[MethodSummary | None, MethodSummary | None]
     difference: Interval
     num_seeds: int
 
@@ -56,9 +56,9 @@ class Pair:
         return all(line is not None and line.acc.mean is not None for line in self.lines)
 
 
-def pair_content(
+def pair_document(
     title: str, findings: tuple[Findings, Findings], names: tuple[str, str], price: float | None
-) -> Content:
+) -> ReportDocument:
     """Everything that the report of two studies says; `price` is that of a device-hour.
 
     Raises ValueError when they cannot be compared: unlike evaluation sets, units of acc_norm, or no base and
@@ -87,7 +87,7 @@ def pair_content(
         for name, each in zip(names, findings, strict=True)
         for heading, runs in absent_runs(each.info).items()
     }
-    return Content(
+    return ReportDocument(
         title=title,
         lead=f"{names[0]} and {names[1]} side by side; differences are {names[1]} minus {names[0]}. {LEAD}",
         tiles=(),
@@ -112,11 +112,13 @@ def _comparison(findings: Findings, base: str) -> Comparison:
     return next(target.comparison for target in findings.targets if target.base == base)
 
 
-def _is_scored(line: Summary | None) -> bool:
+def _is_scored(line: MethodSummary | None) -> bool:
     return line is not None and line.acc.mean is not None
 
 
-def _pair(cell: Cell, lines: tuple[Summary | None, Summary | None], bootstrap: Bootstrap | None) -> Pair:
+def _pair(
+    cell: Cell, lines: tuple[MethodSummary | None, MethodSummary | None], bootstrap: Bootstrap | None
+) -> Pair:
     first, second = lines
     tagged = _tag(cell, 0), _tag(cell, 1)
     if first is None or second is None or not _is_scored(first) or not _is_scored(second):
@@ -175,7 +177,7 @@ def _cost_section(findings: Findings, name: str, number: int, price: float | Non
         study_cost_table(findings.study, price),
     )
     named = tuple(replace(table, slug=f"{table.slug}-{number}") for table in tables)
-    return Section(f"What {name} took", (Part(folded=named),))
+    return Section(f"What {name} took", (Block(folded=named),))
 
 
 def _join(both: Sequence[Bootstrap | None]) -> Bootstrap | None:
@@ -197,7 +199,7 @@ def _tag(cell: Cell, place: int) -> Cell:
     return cell._replace(variant=cell.variant._replace(name=f"{cell.variant.name} #{place}"))
 
 
-def _find(comparison: Comparison, cell: Cell) -> Summary | None:
+def _find(comparison: Comparison, cell: Cell) -> MethodSummary | None:
     return next((line for line in comparison.summaries if line.cell == cell), None)
 
 
@@ -212,7 +214,7 @@ def _section(base: str, findings: tuple[Findings, Findings], names: tuple[str, s
         if pair.difference.value is not None
     ]
     drawing = _draw_pairs(base, pairs, names, slug)
-    part = Part(
+    part = Block(
         tables=(_pair_table(comparisons, pairs, names, slug),),
         drawings=() if drawing is None else (drawing,),
         remarks=tuple(sentences),
@@ -273,7 +275,7 @@ def _pair_task_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], s
     return Table(f"{base}: acc_norm by task", f"pair-tasks-{slug}", tuple(columns), tuple(rows))
 
 
-def _task_score(line: Summary | None, task: str) -> Spread | None:
+def _task_score(line: MethodSummary | None, task: str) -> Spread | None:
     return None if line is None else line.per_task.get(task)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.report.document import Content
+from analysis.report.document import ReportDocument
 from analysis.report.html import render_page
-from analysis.report.one_study import study_content
-from analysis.report.two_studies import pair_content
+from analysis.report.one_study import study_document
+from analysis.report.two_studies import pair_document
 from analysis.stats.findings import find
 from analysis.stats.study_info import StudyInfo
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"(tables/)?[A-Za-z0-9.-]+\.(png|svg|pdf|csv)")
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportInput:
     """A study to report: the folder with results.parquet and, for intervals, predictions.parquet.
 
     StudyInfo.from_dict reads `info`; `name` tells it from another one beside it.
@@ -33,7 +33,7 @@ class Source:
 
 
 def write_report(
-    sources: Sequence[Source],
+    sources: Sequence[ReportInput],
     out: Path,
     *,
     title: str,
@@ -47,9 +47,9 @@ def write_report(
     """
     findings = [find(source.results, StudyInfo.from_dict(source.info)) for source in sources]
     if len(findings) == 1:
-        content = study_content(title, findings[0], price)
+        content = study_document(title, findings[0], price)
     elif len(findings) == 2:
-        content = pair_content(title, (findings[0], findings[1]), (sources[0].name, sources[1].name), price)
+        content = pair_document(title, (findings[0], findings[1]), (sources[0].name, sources[1].name), price)
     else:
         raise ValueError(f"a report is of one study or of two, not of {len(findings)}")
     _write_files(content, out)
@@ -58,7 +58,7 @@ def write_report(
     return page
 
 
-def _write_files(content: Content, out: Path) -> None:
+def _write_files(content: ReportDocument, out: Path) -> None:
     """Figures and tables; those of an earlier report here that this one does not have are deleted."""
     folder = out / TABLES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import fsum
 
 from analysis.stats.epoch_selection import REPORTED_SPLIT, SelectionError, selected_scores
-from analysis.stats.result_table import Cell, Cost, Run, Score, Study, cell_order
+from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order
 
 DEFAULT_RULE = "best_on_validation"
 
@@ -40,7 +40,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Summary:
+class MethodSummary:
     """One line of the main table: a cell under one selection rule. Accuracy is acc_norm."""
 
     cell: Cell
@@ -61,24 +61,24 @@ class Comparison:
 
     base: str
     rule: str
-    floor: Summary | None  # the frozen base
-    ceiling: Summary | None  # the per-task LoRA with the most data
+    floor: MethodSummary | None  # the frozen base
+    ceiling: MethodSummary | None  # the per-task LoRA with the most data
     chance: Mapping[str, float]
     majority: Mapping[str, float]  # of the tasks whose questions all have the same answers
-    summaries: tuple[Summary, ...]
+    summaries: tuple[MethodSummary, ...]
     chosen: bool  # whether any run was scored at several epochs, so that the rule chose
 
     @property
-    def main(self) -> tuple[Summary, ...]:
+    def main(self) -> tuple[MethodSummary, ...]:
         """Every variant at its largest calibration size."""
         largest = {summary.cell.variant: summary for summary in self.summaries}
         return tuple(summary for summary in self.summaries if largest[summary.cell.variant] is summary)
 
-    def find(self, method: str) -> Summary | None:
+    def find(self, method: str) -> MethodSummary | None:
         """The first main line of `method`, the one with the fewest modules."""
         return next((summary for summary in self.main if summary.cell.method == method), None)
 
-    def name(self, summary: Summary) -> str:
+    def name(self, summary: MethodSummary) -> str:
         """The method's name, with modules and rank where another main line has the same method."""
         variant = summary.cell.variant
         shared = sum(line.cell.method == variant.method for line in self.main) > 1
@@ -119,7 +119,7 @@ def retention(accuracy: float | None, lora: float | None) -> Quantity:
     return Quantity(accuracy / lora)
 
 
-def compare(study: Study, base: str, rule: str = DEFAULT_RULE) -> Comparison:
+def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison:
     """Every cell on `base` except source runs, under one selection rule, scored on the test split."""
     cells = {
         cell: runs for cell, runs in study.cells.items() if cell.base == base and cell.method != "source"
@@ -140,7 +140,7 @@ def compare(study: Study, base: str, rule: str = DEFAULT_RULE) -> Comparison:
     )
 
 
-def summarise_sources(study: Study, rule: str = DEFAULT_RULE) -> tuple[Summary, ...]:
+def summarise_sources(study: ResultSet, rule: str = DEFAULT_RULE) -> tuple[MethodSummary, ...]:
     """What joint training reached on its own source bases; no lift, that is not a port."""
     return tuple(
         _summarise(cell, runs, rule) for cell, runs in study.cells.items() if cell.method == "source"
@@ -151,18 +151,18 @@ def _by_cell(item: tuple[Cell, object]) -> tuple:
     return cell_order(item[0])
 
 
-def _ceiling(summaries: Sequence[Summary]) -> Summary | None:
+def _ceiling(summaries: Sequence[MethodSummary]) -> MethodSummary | None:
     """The LoRA that lift is measured against: most data, then most modules, then highest rank."""
     loras = [summary for summary in summaries if summary.cell.method == "lora"]
 
-    def breadth(summary: Summary) -> tuple[int, int, int]:
+    def breadth(summary: MethodSummary) -> tuple[int, int, int]:
         variant = summary.cell.variant
         return summary.cell.size or 0, len((variant.modules or "").split(",")), variant.rank or 0
 
     return max(loras, key=breadth, default=None)
 
 
-def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> Summary:
+def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> MethodSummary:
     scored: list[tuple[Run, dict[str, Score]]] = []
     reason = "no finished run"
     for run in runs:
@@ -183,7 +183,7 @@ def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> Summary:
         task: spread([scores[task].acc_norm for _, scores in scored if task in scores]) for task in tasks
     }
     undefined = Quantity(None, reason)
-    return Summary(
+    return MethodSummary(
         cell=cell,
         seeds=tuple(run.seed for run, _ in scored),
         tasks=tasks,
@@ -197,7 +197,9 @@ def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> Summary:
     )
 
 
-def _with_ratios(summary: Summary, floor: Summary | None, ceiling: Summary | None) -> Summary:
+def _with_ratios(
+    summary: MethodSummary, floor: MethodSummary | None, ceiling: MethodSummary | None
+) -> MethodSummary:
     if summary.cell.method == "base":
         lift = Quantity(None, "the frozen base is where lift is measured from")
     elif ceiling is not None and summary.cell == ceiling.cell:
@@ -210,10 +212,10 @@ def _with_ratios(summary: Summary, floor: Summary | None, ceiling: Summary | Non
         lift = kept = Quantity(None, f"scored on other tasks than {unlike[0].cell.variant.label}")
     if ceiling is not None and summary.cell == ceiling.cell:
         kept = Quantity(None, "this LoRA is what retention is measured against")
-    return Summary(**{**vars(summary), "lift": lift, "retention": kept})
+    return MethodSummary(**{**vars(summary), "lift": lift, "retention": kept})
 
 
-def _mean_of(summary: Summary | None) -> float | None:
+def _mean_of(summary: MethodSummary | None) -> float | None:
     return None if summary is None else summary.acc.mean
 
 

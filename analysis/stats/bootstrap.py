@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from analysis.stats.answers import TaskAnswers, gather_answers
 from analysis.stats.epoch_selection import can_select, select_epochs
-from analysis.stats.result_table import Cell, Run, Study
+from analysis.stats.result_table import Cell, ResultSet, Run
 
 NUM_DRAWS = 10_000
 LEVEL = 0.95
@@ -114,7 +114,7 @@ class Bootstrap:
         return draws, points
 
 
-def choose_runs(study: Study, cells: Sequence[Cell], rule: str) -> Chosen:
+def choose_runs(study: ResultSet, cells: Sequence[Cell], rule: str) -> Chosen:
     """The runs of `cells` that have every task, at the epochs of the rule."""
     by_cell = study.cells
     runs = {run.key: run for cell in cells for run in by_cell[cell]}

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 
-from analysis.stats.aggregate import Comparison, Spread, Summary
-from analysis.stats.result_table import Cost, Variant
+from analysis.stats.aggregate import Comparison, MethodSummary, Spread
+from analysis.stats.result_table import Cost, MethodKey
 
 METRICS = ("acc", "log_loss")
 AXES = ("size", "train_flops", "wall_s")
@@ -23,7 +23,7 @@ class Curve:
     `star` is the first size whose rolling value is as good as the per-task LoRA's best rolling value.
     """
 
-    variant: Variant
+    variant: MethodKey
     metric: str
     sizes: tuple[int, ...]
     points: tuple[Spread, ...]
@@ -49,7 +49,7 @@ class CurveSet:
     curves: tuple[Curve, ...]
     floor: float | None
     peak: float | None
-    ceiling: Variant | None
+    ceiling: MethodKey | None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -76,7 +76,7 @@ def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r}: known are {', '.join(METRICS)}")
     assert comparison.rule == "final", "curves are read at the final epoch"
-    by_variant: dict[Variant, list[Summary]] = {}
+    by_variant: dict[MethodKey, list[MethodSummary]] = {}
     for summary in comparison.summaries:
         if summary.cell.size is not None and _metric_of(summary, metric).mean is not None:
             by_variant.setdefault(summary.cell.variant, []).append(summary)
@@ -116,9 +116,9 @@ def first_reaching(
 
 
 def _curve(
-    variant: Variant,
+    variant: MethodKey,
     metric: str,
-    summaries: Sequence[Summary],
+    summaries: Sequence[MethodSummary],
     rolling: tuple[float, ...],
     peak: float | None,
 ) -> Curve:
@@ -131,5 +131,5 @@ def _curve(
     return Curve(variant, metric, sizes, points, rolling, star, costs)
 
 
-def _metric_of(summary: Summary, metric: str) -> Spread:
+def _metric_of(summary: MethodSummary, metric: str) -> Spread:
     return summary.acc if metric == "acc" else summary.log_loss

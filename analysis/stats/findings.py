@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analysis.stats.aggregate import DEFAULT_RULE, Comparison, Summary, compare, summarise_sources
+from analysis.stats.aggregate import DEFAULT_RULE, Comparison, MethodSummary, compare, summarise_sources
 from analysis.stats.bootstrap import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
 from analysis.stats.calibration import Calibration, calibrate
 from analysis.stats.curves import METRICS, CurveSet, build_curves
 from analysis.stats.epoch_selection import REPORTED_SPLIT, RULES
-from analysis.stats.result_table import Cell, Study, load_study
+from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
 from analysis.stats.study_info import StudyInfo
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS_FILE, UNITS, read_table
@@ -36,7 +36,7 @@ class Target:
         return self.rules[DEFAULT_RULE]
 
     @property
-    def port(self) -> Summary | None:
+    def port(self) -> MethodSummary | None:
         """The port that the report leads with."""
         return self.comparison.find("portal")
 
@@ -45,9 +45,9 @@ class Target:
 class Findings:
     """A study's targets, ports first, its source runs and what the caller told about it."""
 
-    study: Study
+    study: ResultSet
     targets: tuple[Target, ...]
-    sources: tuple[Summary, ...]
+    sources: tuple[MethodSummary, ...]
     info: StudyInfo
     predictions: pa.Table | None
 
@@ -64,7 +64,7 @@ def find(results: Path, info: StudyInfo) -> Findings:
 
     Raises ValueError when the result table is missing, unreadable, empty or mixes evaluation sets.
     """
-    study = load_study(results / RESULTS_FILE, info.workers, info.device_share)
+    study = load_results(results / RESULTS_FILE, info.workers, info.device_share)
     if not study.runs:
         raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)
@@ -72,7 +72,7 @@ def find(results: Path, info: StudyInfo) -> Findings:
     return Findings(study, targets, summarise_sources(study), info, predictions)
 
 
-def _find_target(study: Study, base: str, predictions: pa.Table | None) -> Target:
+def _find_target(study: ResultSet, base: str, predictions: pa.Table | None) -> Target:
     rules = {rule: compare(study, base, rule) for rule in RULES}
     curves = {metric: build_curves(rules[CURVE_RULE], metric) for metric in METRICS}
     drawn = {metric: curve for metric, curve in curves.items() if curve is not None}
@@ -94,7 +94,7 @@ def _find_target(study: Study, base: str, predictions: pa.Table | None) -> Targe
     return Target(base, rules, bootstrap, calibrations, drawn, savings)
 
 
-def _choose_curves(study: Study, curves: CurveSet, comparison: Comparison) -> Chosen:
+def _choose_curves(study: ResultSet, curves: CurveSet, comparison: Comparison) -> Chosen:
     cells = [Cell(curves.base, curve.variant, size) for curve in curves.curves for size in curve.sizes]
     floor = [] if comparison.floor is None else [comparison.floor.cell]
     return choose_runs(study, [*floor, *cells], CURVE_RULE)
@@ -104,7 +104,7 @@ def _in_order(calibrations: Sequence[Calibration], cells: Sequence[Cell]) -> tup
     return tuple(sorted(calibrations, key=lambda each: cells.index(each.cell)))
 
 
-def _read_predictions(path: Path, study: Study) -> pa.Table | None:
+def _read_predictions(path: Path, study: ResultSet) -> pa.Table | None:
     """The predictions on reported rows, with the lengths that acc_norm divides by; None without the file."""
     if not path.exists():
         return None

@@ -1,10 +1,12 @@
 """Intervals of a line's accuracy and recovered lift, and which lines can be compared."""
 
-from analysis.stats.aggregate import Comparison, Summary
+from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import Bootstrap, Interval
 
 
-def lift_interval(line: Summary, comparison: Comparison, bootstrap: Bootstrap | None) -> Interval | None:
+def lift_interval(
+    line: MethodSummary, comparison: Comparison, bootstrap: Bootstrap | None
+) -> Interval | None:
     """The interval of a line's lift, or the reason why there is none; None where the lift is undefined.
 
     It is that of the lift in the table only if line and LoRA have the same seeds.
@@ -22,7 +24,9 @@ def lift_interval(line: Summary, comparison: Comparison, bootstrap: Bootstrap | 
     return bootstrap.lift(line.cell, floor.cell, ceiling.cell)
 
 
-def comparable_pairs(comparison: Comparison, bootstrap: Bootstrap) -> list[tuple[Summary, Summary]]:
+def comparable_pairs(
+    comparison: Comparison, bootstrap: Bootstrap
+) -> list[tuple[MethodSummary, MethodSummary]]:
     """Every pair of main lines that the bootstrap covers: the LoRA first, the base last."""
     lines = [line for line in comparison.main if line.cell.method != "base"][::-1]
     lines += [line for line in comparison.main if line.cell.method == "base"]
@@ -30,13 +34,13 @@ def comparable_pairs(comparison: Comparison, bootstrap: Bootstrap) -> list[tuple
     return [pair for pair in pairs if bootstrap.can_compare(pair[0].cell, pair[1].cell)]
 
 
-def accuracy_interval(line: Summary, bootstrap: Bootstrap | None) -> Interval | None:
+def accuracy_interval(line: MethodSummary, bootstrap: Bootstrap | None) -> Interval | None:
     """The interval of a line's accuracy; None without a bootstrap that covers it."""
     if bootstrap is None or not bootstrap.can_compare(line.cell):
         return None
     return bootstrap.estimate(line.cell)
 
 
-def has_no_seed(line: Summary) -> bool:
+def has_no_seed(line: MethodSummary) -> bool:
     """The frozen base and the zero update: nothing in them is drawn."""
     return line.cell.method == "base" or set(line.seeds) == {None}

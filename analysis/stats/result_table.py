@@ -33,7 +33,7 @@ METHOD_LABELS = {
 ALL_MODULES = "q,k,v,o,gate,up,down"
 
 
-class Variant(NamedTuple):
+class MethodKey(NamedTuple):
     """What distinguishes one way of adapting a base from another, data size and seed apart."""
 
     method: str
@@ -70,7 +70,7 @@ class Cell(NamedTuple):
     """One line of the main table: a base, a variant and a calibration size (null for the frozen base)."""
 
     base: str
-    variant: Variant
+    variant: MethodKey
     size: int | None
 
     @property
@@ -129,7 +129,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Study:
+class ResultSet:
     """All runs of a result table. `duplicates` are keys of runs whose place another run fills."""
 
     runs: tuple[Run, ...]
@@ -164,7 +164,7 @@ def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, int, str, int, st
     return cell.base, cell.variant.sort_key(), cell.size or 0
 
 
-def load_study(path: Path, workers: Mapping[str, int], device_share: float) -> Study:
+def load_results(path: Path, workers: Mapping[str, int], device_share: float) -> ResultSet:
     """The runs in the result table at `path`; a ValueError names what is wrong with the file.
 
     `workers` are how many stepped a run together, by run key, where that was not one; on a GPU each held
@@ -179,7 +179,7 @@ def load_study(path: Path, workers: Mapping[str, int], device_share: float) -> S
     return study
 
 
-def gather_runs(table: pa.Table) -> Study:
+def gather_runs(table: pa.Table) -> ResultSet:
     """The runs in a result table.
 
     Two runs in the same place (cell and seed; say, one scored every epoch, one only the last) count once: the
@@ -201,7 +201,7 @@ def gather_runs(table: pa.Table) -> Study:
         kept.setdefault((run.cell, run.seed), run)
     chosen = sorted(kept.values(), key=lambda run: (cell_order(run.cell), run.seed or 0, run.key))
     passed_over = {run.key for run in runs.values()} - {run.key for run in chosen}
-    return Study(
+    return ResultSet(
         runs=tuple(chosen),
         duplicates=tuple(sorted(passed_over)),
         prompt_sets=_distinct(row["prompt_set"] for row in rows),
@@ -231,7 +231,7 @@ def _check_comparable(rows: list[dict]) -> dict[tuple[str, str], str]:
 
 def _cell_of(row: dict) -> Cell:
     sources = tuple(row["sources"]) if row["sources"] is not None else None
-    variant = Variant(row["method"], row["label"], row["modules"], row["rank"], sources)
+    variant = MethodKey(row["method"], row["label"], row["modules"], row["rank"], sources)
     return Cell(row["base"], variant, row["size"])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.stats.bootstrap import LEVEL, Bootstrap, Interval, interval_of
 from analysis.stats.curves import AXES, Curve, CurveSet
-from analysis.stats.result_table import Cell, Variant
+from analysis.stats.result_table import Cell, MethodKey
 
 SHARES = (0.5, 0.75, 0.9, 1.0)
 """Of the way from the frozen base to the per-task LoRA's peak: the accuracies at which needs are compared."""
@@ -59,7 +59,7 @@ class Saving:
     A need is null where the accuracy is not reached.
     """
 
-    variant: Variant
+    variant: MethodKey
     axis: str
     share: float
     accuracy: float
@@ -99,7 +99,7 @@ def find_savings(curves: CurveSet, bootstrap: Bootstrap | None) -> Savings:
 
 def headline_savings(savings: Iterable[Saving]) -> list[Saving]:
     """Of every variant, all axes at the highest share that it reaches, if it can in nearly every draw."""
-    reached: dict[Variant, dict[float, list[Saving]]] = {}
+    reached: dict[MethodKey, dict[float, list[Saving]]] = {}
     for saving in savings:
         if saving.needed is not None:
             reached.setdefault(saving.variant, {}).setdefault(saving.share, []).append(saving)

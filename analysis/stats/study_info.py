@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analysis.stats.result_table import METHOD_LABELS, Cell, Variant
+from analysis.stats.result_table import METHOD_LABELS, Cell, MethodKey
 
 KNOWN_KEYS = ("facts", "failed", "missing", "notes", "workers", "device_share")
 RUN_KEYS = ("run", "method", "label", "sources", "base", "modules", "rank", "size", "seed", "cause", "log")
@@ -26,9 +26,9 @@ class AbsentRun:
     log: str | None = None
 
     @property
-    def variant(self) -> Variant:
+    def variant(self) -> MethodKey:
         method = self.method or "run"
-        return Variant(method, self.label or method, self.modules, self.rank, self.sources)
+        return MethodKey(method, self.label or method, self.modules, self.rank, self.sources)
 
     def is_in(self, cell: Cell) -> bool:
         """Whether the run would be one of the cell's; a run without a label is known by method alone."""

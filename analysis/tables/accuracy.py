@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from analysis.stats.aggregate import Comparison, Quantity, Spread, Summary, recovered_lift
+from analysis.stats.aggregate import Comparison, MethodSummary, Quantity, Spread, recovered_lift
 from analysis.stats.aggregate import retention as retention_of
 from analysis.stats.bootstrap import Bootstrap
 from analysis.stats.epoch_selection import RULE_TITLES
 from analysis.stats.lift_intervals import accuracy_interval, comparable_pairs, has_no_seed, lift_interval
 from analysis.stats.published import PUBLISHED
-from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER, Cell, Variant
+from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER, Cell, MethodKey
 from analysis.stats.study_info import AbsentRun, StudyInfo
 from analysis.tables.columns import (
     COUNT,
@@ -234,7 +234,7 @@ def comparisons_table(comparison: Comparison, bootstrap: Bootstrap | None, slug:
     return Table(title, f"comparisons-{slug}", columns, tuple(rows))
 
 
-def sources_table(summaries: Sequence[Summary]) -> Table:
+def sources_table(summaries: Sequence[MethodSummary]) -> Table:
     """Scores of the joint source runs on their own source bases."""
     rows = tuple(
         (
@@ -260,7 +260,7 @@ def sources_table(summaries: Sequence[Summary]) -> Table:
     return Table("Joint training on its own source bases", "sources", columns, rows)
 
 
-def lift_reasons(comparison: Comparison, lines: Iterable[Summary]) -> list[str]:
+def lift_reasons(comparison: Comparison, lines: Iterable[MethodSummary]) -> list[str]:
     """Why a line that could have a lift has none, and where a lift compares unlike numbers of rows."""
     reasons = []
     for line in lines:
@@ -283,7 +283,7 @@ def name_of(cell: Cell) -> str:
     return f"{cell.variant.label} {settings}" if settings else cell.variant.label
 
 
-def _task_lift(comparison: Comparison, port: Summary, task: str) -> Quantity:
+def _task_lift(comparison: Comparison, port: MethodSummary, task: str) -> Quantity:
     """The port's recovered lift of one task."""
     lines = (port, comparison.floor, comparison.ceiling)
     known = [
@@ -318,7 +318,7 @@ def _published_methods(base: str, shown: Sequence[str]) -> list[str]:
     return [] if published is None else [method for method in published.accuracy if method not in shown]
 
 
-def _missing_sizes(lines: Iterable[Summary], info: StudyInfo) -> list[str]:
+def _missing_sizes(lines: Iterable[MethodSummary], info: StudyInfo) -> list[str]:
     """Planned sizes of a line's variant that are larger than the one it shows."""
     missing: dict[tuple[Cell, int], AbsentRun] = {}
     for line in lines:
@@ -332,7 +332,7 @@ def _missing_sizes(lines: Iterable[Summary], info: StudyInfo) -> list[str]:
     ]
 
 
-def _planned_seeds(line: Summary, info: StudyInfo) -> int:
+def _planned_seeds(line: MethodSummary, info: StudyInfo) -> int:
     """How many seeds the line was to have: those it has, and those that are known to be absent."""
     absent = {run.seed for run in info.absent if run.is_in(line.cell)} - set(line.seeds)
     return line.acc.n + len(absent)
@@ -342,7 +342,7 @@ def _absent_lines(comparison: Comparison, info: StudyInfo) -> list[AbsentRun]:
     """One planned run, of the largest size, for every variant that has no line on this base."""
     shown = {summary.cell.variant for summary in comparison.summaries}
     methods = {variant.method for variant in shown}
-    absent: dict[Variant, AbsentRun] = {}
+    absent: dict[MethodKey, AbsentRun] = {}
     for run in sorted(info.absent, key=lambda run: -(run.size or 0)):
         if run.base == comparison.base and run.method not in (None, "source"):
             known = run.variant in shown or (run.label is None and run.method in methods)

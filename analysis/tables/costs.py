@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from math import fsum
 
 from analysis.stats.aggregate import Comparison
-from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER, Run, Study
+from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER, ResultSet, Run
 from analysis.tables.accuracy import name_of
 from analysis.tables.columns import AMOUNT, COUNT, SCIENTIFIC, SECONDS, WORD, Column, Kind
 from analysis.tables.table import Table
@@ -42,7 +42,7 @@ def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Ta
     return Table("Cost of one run (mean over seeds)", "cost", columns, rows)
 
 
-def study_cost_table(study: Study, price: float | None) -> Table:
+def study_cost_table(study: ResultSet, price: float | None) -> Table:
     """Cost of all runs of every method, and of the study."""
     by_key = {run.key: run for run in study.runs if run.cell.method != "base"}
     methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)

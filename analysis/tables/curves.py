@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.stats.aggregate import Spread
 from analysis.stats.curves import Curve, CurveSet
-from analysis.stats.result_table import Variant
+from analysis.stats.result_table import MethodKey
 from analysis.stats.savings import Ratio, Saving
 from analysis.stats.study_info import StudyInfo
 from analysis.tables.columns import (
@@ -93,7 +93,7 @@ def curve_table(curves: CurveSet, log_loss: CurveSet | None, info: StudyInfo, sl
 
 def savings_table(savings: Sequence[Saving], base: str, slug: str) -> Table:
     """What every variant needs for a share of the LoRA's lift, and how many times less that is."""
-    placed: dict[tuple[Variant, float], dict[str, Saving]] = {}
+    placed: dict[tuple[MethodKey, float], dict[str, Saving]] = {}
     for saving in savings:
         placed.setdefault((saving.variant, saving.share), {})[saving.axis] = saving
     axes = [axis for axis in AXIS_NAMES if any(saving.axis == axis for saving in savings)]

@@ -26,7 +26,7 @@ from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.hypernet import Factors
 from portal.storage.atomic import write_bytes_atomic, write_json_atomic
 
-Layout = Literal["base", "text"]
+KeyLayout = Literal["base", "text"]
 BASE_RECORD = "portal_base.json"
 """Beside an adapter: the base it was made for, and that base's commit or digest; other tools pass over it."""
 CHECK_TOLERANCE = 1e-3
@@ -82,7 +82,7 @@ def read_base_revision(folder: Path) -> str | None:
     return None if record["revision"] is None else str(record["revision"])
 
 
-def export_task(artifact: Artifact, task: str, folder: Path, *, layout: Layout = "base") -> None:
+def export_task(artifact: Artifact, task: str, folder: Path, *, layout: KeyLayout = "base") -> None:
     """Write the PEFT adapter that `artifact` generates for `task`; the base is not loaded.
 
     Keys follow the base's own layout; `layout="text"` writes those of its text-only class for a base whose
@@ -182,7 +182,7 @@ def _probe(base: Base) -> Tensor:
     return torch.randint(0, base.text_config.vocab_size, (2, 16), generator=generator).to(base.device)
 
 
-def _in_layout(path: str, layout: Layout) -> str:
+def _in_layout(path: str, layout: KeyLayout) -> str:
     if layout == "base":
         return path
     head, inner, rest = path.partition("language_model.")

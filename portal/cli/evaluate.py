@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from portal.bases.base import Base
     from portal.config import BaseRef
     from portal.data.token_rows import Row
-    from portal.evaluate.loglikelihood import Summary
+    from portal.evaluate.loglikelihood import TaskMetrics
     from portal.tasks.example import Example
 
 
@@ -122,7 +122,7 @@ def _score_all(
     rows: "dict[str, tuple[Row, ...]]",
     device: str,
     workers: int | None,
-) -> "list[dict[str, Summary]]":
+) -> "list[dict[str, TaskMetrics]]":
     """In this process; or by Ray Data, with several workers or GPUs or on RAY_ADDRESS's cluster."""
     import os
     import tempfile
@@ -159,7 +159,7 @@ def _score_all(
 def _show_all(
     base: str,
     adapters: list[Path],
-    scored: "list[dict[str, Summary]]",
+    scored: "list[dict[str, TaskMetrics]]",
     note: str | None,
     *,
     as_json: bool,
@@ -187,7 +187,7 @@ def _show_all(
         typer.echo(f"{base}: {note}")
 
 
-def _as_json(summaries: "dict[str, Summary]") -> dict[str, Any]:
+def _as_json(summaries: "dict[str, TaskMetrics]") -> dict[str, Any]:
     scores = {
         task: {
             "acc": summary.acc,
@@ -206,7 +206,7 @@ def _as_json(summaries: "dict[str, Summary]") -> dict[str, Any]:
     return {"tasks": scores, "macro": macro, "acc_norm_by_unit": by_unit, "ties": ties}
 
 
-def _print_summaries(summaries: "dict[str, Summary]") -> None:
+def _print_summaries(summaries: "dict[str, TaskMetrics]") -> None:
     """Accuracies by every unit side by side, and their means over tasks."""
     from portal.results import UNITS
 

@@ -11,7 +11,7 @@ from portal.cli.output import comma_list
 
 if TYPE_CHECKING:
     from portal.artifacts.artifact import Artifact
-    from portal.artifacts.peft_adapter import Layout
+    from portal.artifacts.peft_adapter import KeyLayout
     from portal.bases.base import Base
 
 MERGED = "merged"
@@ -84,7 +84,7 @@ def _chosen(source: "Artifact", task: str | None, every: bool) -> tuple[str, ...
     return tasks
 
 
-def _layout(name: str) -> "Layout":
+def _layout(name: str) -> "KeyLayout":
     if name == "base":
         return "base"
     if name == "text":

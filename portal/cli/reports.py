@@ -13,9 +13,9 @@ import typer
 from portal.cli.output import warn
 
 if TYPE_CHECKING:
-    from analysis.report.write import Source
+    from analysis.report.write import ReportInput
     from portal.storage.paths import Folder
-    from sweeps.study.manifest import Roster
+    from sweeps.study.manifest import StudyManifest
 
 
 def report(
@@ -82,44 +82,44 @@ def read_info(results: "Folder") -> dict[str, Any]:
 
 
 @contextmanager
-def _source(place: "Folder", study: str | None) -> Iterator["Source"]:
+def _source(place: "Folder", study: str | None) -> Iterator["ReportInput"]:
     """The tables of the study as it stands, until the block ends."""
     from portal.storage.paths import fetched
     from sweeps.results.snapshot import RESULTS_FOLDER, copy_tables
-    from sweeps.study.manifest import has_roster
+    from sweeps.study.manifest import has_manifest
 
-    if study is None and not has_roster(place):  # tables that were brought here without their runs
+    if study is None and not has_manifest(place):  # tables that were brought here without their runs
         with fetched(place / RESULTS_FOLDER) as tables:
             yield _named(tables, place / RESULTS_FOLDER)
         return
     with TemporaryDirectory(prefix="portal-") as scratch:
-        copy_tables(_roster(place, study), place, Path(scratch))
+        copy_tables(_manifest(place, study), place, Path(scratch))
         try:
             yield _named(Path(scratch), place / RESULTS_FOLDER)
         except ValueError as error:  # by the place that the user knows
             raise ValueError(str(error).replace(scratch, str(place / RESULTS_FOLDER))) from None
 
 
-def _named(tables: Path, results: "Folder") -> "Source":
+def _named(tables: Path, results: "Folder") -> "ReportInput":
     """The tables by the name of their study, or of the folder that they come from."""
-    from analysis.report.write import Source
+    from analysis.report.write import ReportInput
 
     info = read_info(tables)
-    return Source(tables, str(info.get("facts", {}).get("study") or results.parent.resolve().name), info)
+    return ReportInput(tables, str(info.get("facts", {}).get("study") or results.parent.resolve().name), info)
 
 
-def _roster(place: "Folder", study: str | None) -> "Roster":
+def _manifest(place: "Folder", study: str | None) -> "StudyManifest":
     """The study of that name, or the one at work, or the one that was collected last, or the only one."""
     from sweeps.results.snapshot import collected_study
     from sweeps.store.lease import has_live_driver
-    from sweeps.study.manifest import launched_study, read_roster
+    from sweeps.study.manifest import launched_study, read_manifest
 
     at_work = launched_study(place) if has_live_driver(place) else None
-    return read_roster(place, study or at_work or collected_study(place))
+    return read_manifest(place, study or at_work or collected_study(place))
 
 
 def _write(
-    sources: Sequence["Source"], out: Path, price: float | None, *, refresh_s: int | None = None
+    sources: Sequence["ReportInput"], out: Path, price: float | None, *, refresh_s: int | None = None
 ) -> Path:
     from analysis.report.write import write_report
 
@@ -129,11 +129,11 @@ def _write(
 
 def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
     """The report anew whenever something is new, until no driver works on the study any more."""
-    from sweeps.results.snapshot import standing_of
+    from sweeps.results.snapshot import status_of
     from sweeps.store.lease import has_live_driver
 
-    name = _roster(place, study).name
-    total = len(_roster(place, name).runs)
+    name = _manifest(place, study).name
+    total = len(_manifest(place, name).runs)
     shown = None
 
     def write(done: int, refresh_s: int | None) -> None:
@@ -143,7 +143,7 @@ def _watch(place: "Folder", out: Path, study: str | None, price: float | None, e
 
     try:
         while has_live_driver(place):
-            standing = standing_of(_roster(place, name), place)
+            standing = status_of(_manifest(place, name), place)
             if standing.done and standing != shown:
                 write(len(standing.done), every)
             elif shown is None:
@@ -151,7 +151,7 @@ def _watch(place: "Folder", out: Path, study: str | None, price: float | None, e
             shown = standing
             time.sleep(every)
     finally:  # no page is left behind that says it is live
-        standing = standing_of(_roster(place, name), place)
+        standing = status_of(_manifest(place, name), place)
         if standing.done:
             write(len(standing.done), None)
     left = total - len(standing.done)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from portal.storage.paths import Folder
-    from sweeps.launch.launch_result import Outcome
+    from sweeps.launch.launch_result import LaunchResult
     from sweeps.study.expand import Study
 
 sweep = typer.Typer(help="A study: plan it, run it, look at it, collect its tables.", rich_markup_mode=None)
@@ -57,14 +57,14 @@ def demo(
     """Run the demo study on the embedded bases, write its report, print its table."""
     from analysis.report.terminal import summary_table
     from portal.cli.reports import read_info, write_one
-    from sweeps.results.snapshot import gather
+    from sweeps.results.snapshot import collect_snapshot
     from sweeps.study.expand import load_study
 
     started = time.monotonic()
     study = load_study("demo")
     outcome = _run(study, out, executor)
     if outcome.done:
-        results = gather(study.roster, out)
+        results = collect_snapshot(study.manifest, out)
         page = write_one(results, out / "report")
         typer.echo(summary_table(out / "results", info=read_info(results)))
         typer.echo(f"\n{outcome.done} of {outcome.total} runs in {time.monotonic() - started:.0f} s")
@@ -165,11 +165,11 @@ def complete(
     trackers: Sequence[str] = (),
 ) -> None:
     """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
-    from sweeps.results.snapshot import gather, is_stale
+    from sweeps.results.snapshot import collect_snapshot, is_stale
 
     outcome = _run(loaded, folder, executor, wait=wait, trackers=trackers)
-    if outcome.done and is_stale(loaded.roster, folder):
-        gather(loaded.roster, folder)
+    if outcome.done and is_stale(loaded.manifest, folder):
+        collect_snapshot(loaded.manifest, folder)
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
         counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
@@ -188,14 +188,14 @@ def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
 
     loaded = _load(study)
     folder = find_folder(loaded, out)
-    counts = count_runs(loaded.roster, folder)
+    counts = count_runs(loaded.manifest, folder)
     if as_json:
         typer.echo(json.dumps(counts))
         return
     typer.echo(
         f"study {loaded.name} in {folder}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
     )
-    for failure in failed_runs(loaded.roster, folder):
+    for failure in failed_runs(loaded.manifest, folder):
         typer.echo(
             f"  failed: {failure['name']} ({failure['run']}): {failure['cause']}; log: {failure['log']}"
         )
@@ -205,10 +205,10 @@ def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
 def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Write results.parquet and predictions.parquet from the finished runs."""
     from portal.results import PREDICTIONS_FILE, RESULTS_FILE
-    from sweeps.results.snapshot import gather
+    from sweeps.results.snapshot import collect_snapshot
 
     loaded = _load(study)
-    results = gather(loaded.roster, find_folder(loaded, out))
+    results = collect_snapshot(loaded.manifest, find_folder(loaded, out))
     paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
     if as_json:
         typer.echo(json.dumps(paths))
@@ -241,7 +241,7 @@ def _run(
     *,
     wait: bool = False,
     trackers: Sequence[str] = (),
-) -> "Outcome":
+) -> "LaunchResult":
     from sweeps.launch.driver import run_study
 
     threads = len(os.sched_getaffinity(0)) if executor == "local" else 1
@@ -263,7 +263,7 @@ def progress_console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def _finish(outcome: "Outcome") -> None:
+def _finish(outcome: "LaunchResult") -> None:
     """Exit 3, every run without a result listed with its cause and log, unless all are done."""
     if not outcome.failures:
         return

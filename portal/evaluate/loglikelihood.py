@@ -11,7 +11,7 @@ from portal.bases.base import Base
 from portal.data.token_rows import Row
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch_plan import launch_cost
-from portal.forward.shared_prefix import PackedBatch, answer_token_scores, pack_rows, packed_length
+from portal.forward.shared_prefix import SharedPrefixBatch, answer_token_scores, pack_rows, packed_length
 from portal.results import UNITS
 
 MAX_TOKENS = 6144
@@ -51,7 +51,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Summary:
+class TaskMetrics:
     """Metrics of one task: accuracies in 0..1 (normalised ones by unit), log-loss in nats per gold token.
 
     `majority` is the accuracy of the answer that is right most often, None unless all rows offer the same.
@@ -68,12 +68,12 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ScoringBatches:
     """Rows and their packed batches; `order[i]` is the index of the i-th packed row."""
 
     rows: tuple[Row, ...]
     order: tuple[int, ...]
-    batches: tuple[PackedBatch, ...]
+    batches: tuple[SharedPrefixBatch, ...]
 
     @property
     def is_finest(self) -> bool:
@@ -87,10 +87,10 @@ def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS)
     Raises ValueError when the base does not use sdpa attention (a 4-D mask is silently wrong elsewhere) and
     FloatingPointError, naming task and example, for a score that is not finite.
     """
-    return score_layout(base, lay_out(rows, base, max_tokens=max_tokens))
+    return score_batches(base, scoring_batches(rows, base, max_tokens=max_tokens))
 
 
-def lay_out(rows: Sequence[Row], base: Base, *, max_tokens: int = MAX_TOKENS) -> Layout:
+def scoring_batches(rows: Sequence[Row], base: Base, *, max_tokens: int = MAX_TOKENS) -> ScoringBatches:
     """The packed batches of `rows`, like lengths together; they serve as often as adapters change."""
     forward_cost = launch_cost(base, 0).forward / 2  # one way only
     sized = [(index, packed_length(row), 1) for index, row in enumerate(rows)]
@@ -102,10 +102,10 @@ def lay_out(rows: Sequence[Row], base: Base, *, max_tokens: int = MAX_TOKENS) ->
             chunk = group[start : start + most]
             batches.append(pack_rows([rows[index] for index in chunk]))
             order.extend(chunk)
-    return Layout(tuple(rows), tuple(order), tuple(batches))
+    return ScoringBatches(tuple(rows), tuple(order), tuple(batches))
 
 
-def score_layout(base: Base, layout: Layout) -> list[Scored]:
+def score_batches(base: Base, layout: ScoringBatches) -> list[Scored]:
     """`score_rows` for rows that are laid out already."""
     if not layout.rows:
         return []
@@ -121,11 +121,11 @@ def score_layout(base: Base, layout: Layout) -> list[Scored]:
     return scored
 
 
-def summarise(scored: Sequence[Scored]) -> Summary:
+def summarise(scored: Sequence[Scored]) -> TaskMetrics:
     """Accuracy, length-normalised accuracy and log-loss of one task's scored rows (METHOD, "Evaluation")."""
     count = len(scored)
     gold_tokens = sum(item.row.scored_tokens[item.row.gold] for item in scored)
-    return Summary(
+    return TaskMetrics(
         num_examples=count,
         chance=sum(1 / len(item.row.choices) for item in scored) / count,
         majority=majority_rate([item.row for item in scored]),
@@ -147,7 +147,9 @@ def majority_rate(rows: Sequence[Row]) -> float | None:
     return max(golds.values()) / len(rows)
 
 
-def _choice_scores(token_scores: Sequence[float], batches: Sequence[PackedBatch]) -> list[tuple[float, ...]]:
+def _choice_scores(
+    token_scores: Sequence[float], batches: Sequence[SharedPrefixBatch]
+) -> list[tuple[float, ...]]:
     scores = []
     cursor = 0
     for lengths in (lengths for batch in batches for lengths in batch.choice_lengths):

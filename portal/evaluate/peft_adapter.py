@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from portal.artifacts.peft_adapter import peft_adapted, read_base_revision
 from portal.bases.base import Base
 from portal.data.token_rows import Row
-from portal.evaluate.loglikelihood import Summary, score_rows, summarise
+from portal.evaluate.loglikelihood import TaskMetrics, score_rows, summarise
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -26,7 +26,7 @@ def find_adapters(folder: Path) -> list[Path]:
     return found
 
 
-def score_adapter(base: Base, folder: Path, rows: Mapping[str, Sequence[Row]]) -> dict[str, Summary]:
+def score_adapter(base: Base, folder: Path, rows: Mapping[str, Sequence[Row]]) -> dict[str, TaskMetrics]:
     """Metrics by task of `base` with the adapter; ValueError when it is another base's or damaged."""
     check_adapter(base, folder)
     with peft_adapted(base, folder):

@@ -1,4 +1,4 @@
-"""`SlotRows` and `Forward`: the rows that go through a base together, and whose adapters they use."""
+"""`SlotRows` and `MicroBatch`: the rows that go through a base together, and whose adapters they use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class SlotRows:
 
 
 @dataclass(frozen=True)
-class Forward:
+class MicroBatch:
     """Rows that go through a base together, every one padded to `length` tokens."""
 
     length: int

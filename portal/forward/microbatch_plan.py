@@ -12,7 +12,7 @@ from itertools import groupby
 
 from portal.bases.base import Base
 from portal.forward.length_buckets import group_by_length
-from portal.forward.microbatch import Forward, SlotRows
+from portal.forward.microbatch import MicroBatch, SlotRows
 
 MAX_FORWARD_TOKENS = 16384
 """Padded tokens of one training forward where memory allows them: more do not make it any faster."""
@@ -49,13 +49,13 @@ def launch_cost(base: Base, num_modules: int) -> LaunchCost:
     return LaunchCost(plain + segment, segment)
 
 
-def plan_forwards(
+def plan_microbatches(
     slots: Sequence[SlotRows],
     *,
     costs: Sequence[LaunchCost],
     max_tokens: int = MAX_FORWARD_TOKENS,
     together: bool = False,
-) -> list[Forward]:
+) -> list[MicroBatch]:
     """All rows in few forwards of near-equal length, of at most `max_tokens` or of a single row each.
 
     `costs` are those of each owner's own forwards. A slot's rows stay together or part by length, whichever
@@ -70,22 +70,22 @@ def plan_forwards(
 
     for (kind, owner), own in groupby(in_order, key=party):
         cost = costs[owner].halved() if owner is not None else max(costs, key=lambda cost: cost.forward)
-        for forward in plan_party(list(own), cost):
+        for forward in plan_learner(list(own), cost):
             shared[kind, forward.length].extend(forward.slots)
     return [
         part
         for (_, length), parts in sorted(shared.items(), key=lambda item: item[0])
-        for part in divide(Forward(length, tuple(parts)), max_tokens)
+        for part in divide(MicroBatch(length, tuple(parts)), max_tokens)
     ]
 
 
-def plan_party(slots: Sequence[SlotRows], cost: LaunchCost) -> list[Forward]:
+def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
     """The forwards of slots that are planned as one, lengths rising, whatever their tokens."""
     whole, apart = (_cut(units, cost.forward) for units in (slots, _single_rows(slots)))
     return whole if plan_cost(whole, cost) <= plan_cost(apart, cost) else apart
 
 
-def divide(forward: Forward, max_tokens: int) -> list[Forward]:
+def divide(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
     """The forward as it is, or in parts of at most `max_tokens`, as far as rows allow.
 
     Only a slot that is too large by itself is divided between parts.
@@ -101,16 +101,16 @@ def divide(forward: Forward, max_tokens: int) -> list[Forward]:
                 count = 0
             parts[-1].append(piece)
             count += len(piece.rows)
-    return [Forward(forward.length, tuple(part)) for part in parts]
+    return [MicroBatch(forward.length, tuple(part)) for part in parts]
 
 
-def smaller_limit(forward: Forward) -> int:
+def smaller_limit(forward: MicroBatch) -> int:
     """Tokens of a forward after this one did not fit: half of it, but no slot divided that may fit whole."""
     largest = max(len(slot.rows) for slot in forward.slots) * forward.length
     return max(forward.padded_tokens // 2, largest) if len(forward.slots) > 1 else forward.padded_tokens // 2
 
 
-def plan_cost(plan: Sequence[Forward], cost: LaunchCost) -> float:
+def plan_cost(plan: Sequence[MicroBatch], cost: LaunchCost) -> float:
     """Padded tokens, and launches in tokens."""
     total = 0.0
     for forward in plan:
@@ -123,11 +123,11 @@ def _single_rows(slots: Sequence[SlotRows]) -> list[SlotRows]:
     return [slot.part([row]) for slot in slots for row in slot.rows]
 
 
-def _cut(units: Sequence[SlotRows], forward_cost: float) -> list[Forward]:
+def _cut(units: Sequence[SlotRows], forward_cost: float) -> list[MicroBatch]:
     """Units of like length in the same forwards; parts of a slot are joined."""
     sized = [(unit, unit.length, len(unit.rows)) for unit in units]
     groups = group_by_length(sized, forward_cost=forward_cost, max_tokens=MAX_FORWARD_TOKENS)
-    return [Forward(length, tuple(_joined(group))) for length, group in groups]
+    return [MicroBatch(length, tuple(_joined(group))) for length, group in groups]
 
 
 def _joined(units: Sequence[SlotRows]) -> list[SlotRows]:

@@ -22,7 +22,7 @@ _PADDING = -1
 
 
 @dataclass(frozen=True)
-class PackedBatch:
+class SharedPrefixBatch:
     """N packed rows of T positions, and K reads of kept positions, one an answer token."""
 
     ids_NT: Tensor
@@ -39,7 +39,7 @@ def packed_length(row: Row) -> int:
     return len(row.prompt) + sum(len(choice) - 1 for choice in row.choices)
 
 
-def pack_rows(rows: Sequence[Row], *, length: int | None = None) -> PackedBatch:
+def pack_rows(rows: Sequence[Row], *, length: int | None = None) -> SharedPrefixBatch:
     """The rows as one batch, padded to the longest or to `length`."""
     length = length or max(packed_length(row) for row in rows)
     ids, positions, branches = [], [], []
@@ -67,7 +67,7 @@ def pack_rows(rows: Sequence[Row], *, length: int | None = None) -> PackedBatch:
     keep_NT = torch.zeros(len(rows), length, dtype=torch.bool)
     keep_NT[row_K, position_K] = True
     kept_NT = keep_NT.flatten().cumsum(0).view_as(keep_NT) - 1  # index among the kept positions
-    return PackedBatch(
+    return SharedPrefixBatch(
         ids_NT=torch.tensor(ids),
         positions_NT=torch.tensor(positions),
         branch_NT=torch.tensor(branches),
@@ -78,7 +78,7 @@ def pack_rows(rows: Sequence[Row], *, length: int | None = None) -> PackedBatch:
     )
 
 
-def answer_token_scores(base: Base, batch: PackedBatch) -> Tensor:
+def answer_token_scores(base: Base, batch: SharedPrefixBatch) -> Tensor:
     """log P of every answer token, (K,), fp32, choice after choice and row after row.
 
     ValueError when the base does not use sdpa attention: a 4-D mask is silently wrong elsewhere.

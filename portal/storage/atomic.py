@@ -61,17 +61,17 @@ def create_exclusive(path: Folder, data: bytes) -> bool:
 
 
 def write_folder(
-    folder: Folder, contents: Mapping[str, bytes], *, permitted: Callable[[], None] = lambda: None
+    folder: Folder, contents: Mapping[str, bytes], *, check_permit: Callable[[], None] = lambda: None
 ) -> None:
     """Files by name as one folder: on a file system it appears whole; in a store the last file comes last.
 
-    A folder of that name is replaced. `permitted` is called just before the folder or the last file appears;
-    it raises when that must not be.
+    A folder of that name is replaced. `check_permit` is called just before the folder or the last file
+    appears; it raises when that must not be.
     """
     if isinstance(folder, ObjectPath):
         for number, (name, data) in enumerate(contents.items(), start=1):
             if number == len(contents):
-                permitted()
+                check_permit()
             (folder / name).write_bytes(data)
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def write_folder(
         _write_synced(temporary / name, data)
     for inner in {(temporary / name).parent for name in contents} | {temporary}:
         sync(inner)
-    permitted()
+    check_permit()
     if folder.exists():
         remove_folder(folder)
     temporary.rename(folder)

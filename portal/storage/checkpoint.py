@@ -37,15 +37,15 @@ def save_checkpoint(
     tensors: dict[str, torch.Tensor],
     meta: dict[str, Any],
     *,
-    permitted: Callable[[], None] = lambda: None,
+    check_permit: Callable[[], None] = lambda: None,
 ) -> Folder:
     """Write checkpoint `sequence` below `folder` and drop all but the newest two; returns its folder.
 
-    Sequence numbers only grow: a number that exists already is replaced as a whole. `permitted` is asked just
-    before the checkpoint appears, and raises when it must not.
+    Sequence numbers only grow: a number that exists already is replaced as a whole. `check_permit` is called
+    just before the checkpoint appears, and raises when it must not.
     """
     final = folder / f"{sequence:010d}"
-    write_folder(final, _encode(tensors, meta), permitted=permitted)
+    write_folder(final, _encode(tensors, meta), check_permit=check_permit)
     for path in sorted(_checkpoint_folders(folder))[:-KEEP]:
         remove_folder(path)
     remove_leftovers(folder)

@@ -1,4 +1,4 @@
-"""`Trace`: what steps measured on the device, read by the host once in a while and all at once."""
+"""`MetricBuffer`: what steps measured on the device, read by the host once in a while and all at once."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Reading:
         return math.isfinite(self.value)
 
 
-class Trace:
+class MetricBuffer:
     """Readings that are still on the device, in the order in which they were made."""
 
     def __init__(self) -> None:

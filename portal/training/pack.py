@@ -20,26 +20,26 @@ from portal.config import Activations
 from portal.data.sampling import evaluation_rows
 from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory, release_memory
-from portal.evaluate.loglikelihood import MAX_TOKENS, Layout, Scored, lay_out, score_layout
+from portal.evaluate.loglikelihood import MAX_TOKENS, Scored, ScoringBatches, score_batches, scoring_batches
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
-from portal.forward.microbatch import Forward, SlotRows
+from portal.forward.microbatch import MicroBatch, SlotRows
 from portal.forward.microbatch_plan import (
     MAX_FORWARD_TOKENS,
     divide,
     launch_cost,
-    plan_forwards,
+    plan_microbatches,
     smaller_limit,
 )
 from portal.hypernet import Factors
 from portal.learners.base import Learner
 from portal.learners.peft import PeftLearner
 from portal.results import PREDICTIONS
-from portal.training.metric_buffer import Trace
-from portal.training.pack_step import Member, run_forward
+from portal.training.metric_buffer import MetricBuffer
+from portal.training.pack_step import LearnerStep, run_forward
 from portal.training.result_rows import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
-from portal.training.worker_group import Team
+from portal.training.worker_group import WorkerGroup
 
-SETTLE_STEPS = 10
+SYNC_STEPS = 10
 """Steps between two waits for the device: a learner that diverges leaves within as many."""
 _log = logging.getLogger(__name__)
 
@@ -60,17 +60,17 @@ class Pack:
         *,
         max_tokens: Mapping[str, int] | None = None,
         activations: Activations = "keep",
-        team: Team | None = None,
+        team: WorkerGroup | None = None,
     ) -> None:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
         self.losses: dict[str, float] = {}
         self.max_tokens = dict.fromkeys(bases, MAX_FORWARD_TOKENS) | dict(max_tokens or {})
         self._planned_tokens = dict(self.max_tokens)
-        self._bases, self._rows, self._team = bases, rows, team or Team()
+        self._bases, self._rows, self._team = bases, rows, team or WorkerGroup()
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
-        self._layouts: dict[tuple[str, str, str, int], Layout] = {}
+        self._layouts: dict[tuple[str, str, str, int], ScoringBatches] = {}
         self._hooks = {
             name: AdapterHooks(
                 base.model, base.sites, recomputed=base.layers if activations == "recompute" else ()
@@ -78,7 +78,7 @@ class Pack:
             for name, base in bases.items()
             if base.device.type != "meta"
         }
-        self._trace = Trace()
+        self._trace = MetricBuffer()
         self._score_tokens = MAX_TOKENS
         self._spent = 0.0  # seconds since the last settling
         self._tokens: dict[str, int] = {}  # since the last settling, by run
@@ -116,11 +116,11 @@ class Pack:
                     learner.drop_gradients()
             raise
         self._spent += time.perf_counter() - started
-        if any(learner.step % SETTLE_STEPS == 0 or learner.owed() for learner in learners):
-            self.settle()
+        if any(learner.step % SYNC_STEPS == 0 or learner.owed() for learner in learners):
+            self.sync_metrics()
         return len(learners)
 
-    def settle(self) -> None:
+    def sync_metrics(self) -> None:
         """Wait for the device: mean losses since the last time, shares of the time, learners that failed."""
         started = time.perf_counter()
         losses: dict[str, list[float]] = {}
@@ -141,7 +141,7 @@ class Pack:
 
     def leave(self, learner: Learner) -> None:
         """Go on without this learner."""
-        self.settle()
+        self.sync_metrics()
         self.learners.remove(learner)
 
     def evaluate(self, learner: Learner, epoch: int) -> Evaluation:
@@ -150,9 +150,11 @@ class Pack:
         A score that is not finite fails the learner: the evaluation is then empty.
         """
         tasks = [task for task, owed in learner.owed() if owed == epoch]
-        with self._team.together():
+        with self._team.all_or_none():
             own = self._evaluate(learner, epoch, tasks)
-        parts = sorted((part for parts in self._team.gather(own) for part in parts), key=lambda part: part[0])
+        parts = sorted(
+            (part for parts in self._team.all_gather(own) for part in parts), key=lambda part: part[0]
+        )
         causes = [part for _, part in parts if isinstance(part, str)]
         if causes:
             self._fail(learner, causes[0])
@@ -205,26 +207,26 @@ class Pack:
         together = [learner for learner in present if not isinstance(learner, PeftLearner)]
         slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
         members = [
-            Member(learner, base, [slot.slot for slot in slots if slot.owner == owner])
+            LearnerStep(learner, base, [slot.slot for slot in slots if slot.owner == owner])
             for owner, learner in enumerate(together)
         ]
         place, count = list(self._bases).index(base), len(self._bases)
-        with self._team.together():
+        with self._team.all_or_none():
             if self._team.holds(place, count):
                 self._run_forwards(base, self._team.share(slots, place, count), members)
             received = [member.received(self._team) for member in members]
         for tensors in received:
-            self._team.sum(tensors)
-        with self._team.together():
+            self._team.all_reduce_sum(tensors)
+        with self._team.all_or_none():
             for owner, member in enumerate(members):
                 own = [slot for slot in slots if slot.owner == owner]
                 work[member.learner.key].add(base, own, member.backward())
 
-    def _run_forwards(self, base: str, slots: list[SlotRows], members: list[Member]) -> None:
+    def _run_forwards(self, base: str, slots: list[SlotRows], members: list[LearnerStep]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit."""
         costs = [launch_cost(self._bases[base], len(member.adapter.modules)) for member in members]
         together = self._bases[base].device.type != "cpu"
-        waiting = plan_forwards(slots, costs=costs, max_tokens=self.max_tokens[base], together=together)
+        waiting = plan_microbatches(slots, costs=costs, max_tokens=self.max_tokens[base], together=together)
         while waiting:
             forward = waiting[0]
             if self._fits(base, forward, members):
@@ -235,7 +237,7 @@ class Pack:
             release_memory()
             waiting = [part for each in waiting for part in divide(each, self.max_tokens[base])]
 
-    def _fits(self, base: str, forward: Forward, members: list[Member]) -> bool:
+    def _fits(self, base: str, forward: MicroBatch, members: list[LearnerStep]) -> bool:
         """Run a forward; False, with nothing changed, when memory is too small for more than one row."""
         try:
             run_forward(self._bases[base], self._hooks[base], forward, members)
@@ -286,7 +288,7 @@ class Pack:
             layout = self._layout(base, task, split, size)
             try:
                 with self._hooks[base].active(segments):
-                    return score_layout(self._bases[base], layout)
+                    return score_batches(self._bases[base], layout)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or layout.is_finest:
                     raise
@@ -294,11 +296,11 @@ class Pack:
             self._layouts.clear()
             release_memory()
 
-    def _layout(self, base: str, task: str, split: str, size: int) -> Layout:
+    def _layout(self, base: str, task: str, split: str, size: int) -> ScoringBatches:
         key = (base, task, split, size)
         if key not in self._layouts:
             rows = evaluation_rows(self._rows[base].rows(task, split), size)
-            self._layouts[key] = lay_out(rows, self._bases[base], max_tokens=self._score_tokens)
+            self._layouts[key] = scoring_batches(rows, self._bases[base], max_tokens=self._score_tokens)
         return self._layouts[key]
 
 

@@ -15,13 +15,13 @@ from portal.config import AdapterConfig
 from portal.device import to_device
 from portal.forward.adapter_hooks import AdapterHooks, Segment, concatenate_slots, select_slots
 from portal.forward.losses import slot_losses
-from portal.forward.microbatch import Forward, SlotRows
+from portal.forward.microbatch import MicroBatch, SlotRows
 from portal.hypernet import Factors
 from portal.learners.base import Learner
-from portal.training.worker_group import Team
+from portal.training.worker_group import WorkerGroup
 
 
-class Member:
+class LearnerStep:
     """A learner in one step on one base: its factors with their graph, and what came back for them.
 
     `slots` are those that have rows in this step.
@@ -66,7 +66,7 @@ class Member:
             for total, gradient in zip(self._gradients[group], pair, strict=True):
                 total.index_add_(0, index, gradient)
 
-    def received(self, team: Team) -> list[Tensor]:
+    def received(self, team: WorkerGroup) -> list[Tensor]:
         """What a team sums over its workers, in place: the losses of all slots, the factors' gradients."""
         if team.size == 1:
             return []
@@ -98,7 +98,7 @@ class Member:
         return shares.new_zeros(len(self.slots)).index_add(0, to_device(places, shares.device), shares)
 
 
-def run_forward(base: Base, hooks: AdapterHooks, forward: Forward, members: Sequence[Member]) -> None:
+def run_forward(base: Base, hooks: AdapterHooks, forward: MicroBatch, members: Sequence[LearnerStep]) -> None:
     """Forward and backward of these rows; every member receives its own part."""
     laid_out = _lay_out(forward.slots, members)
     segments = [segment for segment, _ in laid_out]
@@ -126,7 +126,7 @@ def run_forward(base: Base, hooks: AdapterHooks, forward: Forward, members: Sequ
 class _Span:
     """Neighbouring slots of one learner in a forward."""
 
-    member: Member
+    member: LearnerStep
     rows: list[SlotRows]
 
     @property
@@ -139,7 +139,7 @@ class _Span:
         return len(self.rows) == self.member.num_slots and all(slot.whole is None for slot in self.rows)
 
 
-def _lay_out(slots: Sequence[SlotRows], members: Sequence[Member]) -> list[tuple[Segment, list[_Span]]]:
+def _lay_out(slots: Sequence[SlotRows], members: Sequence[LearnerStep]) -> list[tuple[Segment, list[_Span]]]:
     """Adapter segments of a forward and whose slots they are, in order.
 
     Learners of one shape are together, and in them slots with equally many rows.

@@ -1,4 +1,6 @@
-"""`Team`: processes that step one pack together. All hold the same learners; each runs its share of the rows.
+"""`WorkerGroup`: processes that step one pack together.
+
+All hold the same learners; each runs its share of the rows.
 
 With as many bases as workers or more, a base has one worker. With fewer, a base's rows are divided among its
 workers. What the shares give for the adapters' factors is summed, so every worker takes the same step.
@@ -21,14 +23,14 @@ class OutOfMemoryElsewhere(MemoryError):  # noqa: N818 - what has happened
     """Another worker of the team ran out of memory in this step."""
 
 
-class Division:
+class Sharding:
     """Which bases and rows are the part of worker `rank` among `size`."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this worker is the one that writes."""
         return self.rank == 0
 
@@ -55,7 +57,7 @@ class Division:
         return [rank for rank in range(self.size) if rank % count == place]
 
 
-class Team(Division):
+class WorkerGroup(Sharding):
     """This process among those that step a pack. A team of one has everything and waits for nobody.
 
     For more, torch.distributed must be initialised; every method that waits is called by all workers.
@@ -65,13 +67,13 @@ class Team(Division):
         super().__init__(rank, size)
         self._talk = distributed.new_group(backend="gloo") if size > 1 else None
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         """In place, over all workers."""
         if self.size > 1:
             for tensor in tensors:
                 distributed.all_reduce(tensor)
 
-    def agree(self, *, failed: bool = False) -> None:
+    def barrier(self, *, failed: bool = False) -> None:
         """Wait for all; OutOfMemoryElsewhere unless every other worker is well. `failed`: this one is not."""
         if self._talk is None:
             return
@@ -81,7 +83,7 @@ class Team(Division):
             raise OutOfMemoryElsewhere("another worker of this pack ran out of memory")
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def all_or_none(self) -> Iterator[None]:
         """All workers come through the block, or none: one that is out of memory there tells the others.
 
         They raise OutOfMemoryElsewhere at its end. Inside, no worker waits for another.
@@ -90,11 +92,11 @@ class Team(Division):
             yield
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                self.agree(failed=True)
+                self.barrier(failed=True)
             raise
-        self.agree()
+        self.barrier()
 
-    def gather(self, value: _Value) -> list[_Value]:
+    def all_gather(self, value: _Value) -> list[_Value]:
         """What all workers have, in their order; pickled, but only between these processes."""
         if self._talk is None:
             return [value]
@@ -102,7 +104,7 @@ class Team(Division):
         distributed.all_gather_object(values, value, group=self._talk)
         return values
 
-    def follow(self, value: _Value) -> _Value:
+    def broadcast(self, value: _Value) -> _Value:
         """The leader's value."""
         if self._talk is None:
             return value
@@ -110,7 +112,7 @@ class Team(Division):
         distributed.broadcast_object_list(box, src=0, group=self._talk)
         return box[0]
 
-    def least(self, limits: Mapping[str, int]) -> dict[str, int]:
+    def all_reduce_min(self, limits: Mapping[str, int]) -> dict[str, int]:
         """By key, the smallest value that any worker has."""
-        everyone = self.gather(dict(limits))
+        everyone = self.all_gather(dict(limits))
         return {key: min(own[key] for own in everyone) for key in limits}

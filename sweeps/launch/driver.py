@@ -13,8 +13,8 @@ from rich.console import Console
 from portal.config import nearest
 from portal.data.token_cache import count_truncated
 from portal.storage.paths import Folder, local_place
-from sweeps.launch.lane_layout import EXECUTORS, Executor, Layout, choose_executor, lay_out
-from sweeps.launch.launch_result import Outcome, outcome_of
+from sweeps.launch.lane_layout import EXECUTORS, Executor, LaneLayout, choose_executor, lay_out
+from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.launch.progress import ProgressLine
 from sweeps.launch.ray_lanes import run_lanes
 from sweeps.launch.ray_session import RaySession, ray_session, termination_interrupts
@@ -24,8 +24,8 @@ from sweeps.planning.plan import Plan, PlannedPack, plan_study
 from sweeps.store.lease import acquire, read_holder
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
-from sweeps.study.manifest import note_launch, record_roster
-from sweeps.tracking.supervisor import BROKEN_OFF_S, RunFeed
+from sweeps.study.manifest import note_launch, record_manifest
+from sweeps.tracking.supervisor import BROKEN_OFF_S, TrackerSupervisor
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.lane import run_lane
 from sweeps.worker.lane_log import lane_log
@@ -43,7 +43,7 @@ def run_study(
     threads: int = 1,
     wait: bool = False,
     trackers: Sequence[str] = (),
-) -> Outcome:
+) -> LaunchResult:
     """Finish what is missing of the study in `out` and say how it ended.
 
     ValueError while another driver works on `out`, unless told to `wait`. KeyboardInterrupt surfaces after
@@ -59,7 +59,7 @@ def run_study(
         )
     plan = plan_study(study, out)
     store = Store(out)
-    feed = RunFeed(out, study.name, trackers, console)
+    feed = TrackerSupervisor(out, study.name, trackers, console)
     cause = "its worker ended before it did"
     if any(run.source not in plan.failed for run in plan.missing):
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
@@ -67,8 +67,8 @@ def run_study(
                 plan = plan_study(study, out)
             store.clear_session_files()
             store.forget_lost(study.by_key)
-            record_roster(out, study.roster)
-            note_launch(out, study.roster)
+            record_manifest(out, study.manifest)
+            note_launch(out, study.manifest)
             feed.start(lease.token)
             patience_s = None
             try:
@@ -88,10 +88,10 @@ def run_study(
                     feed.close(patience_s)
     elif trackers:
         with acquire(out, waiting=console.print if wait else None) as lease:
-            record_roster(out, study.roster)
+            record_manifest(out, study.manifest)
             feed.start(lease.token)
             feed.close()
-    return outcome_of(
+    return launch_result(
         study,
         store,
         done_before=len(plan.done),
@@ -108,7 +108,7 @@ def _run_rounds(
     executor: Executor,
     session: RaySession,
     console: Console,
-    feed: RunFeed,
+    feed: TrackerSupervisor,
 ) -> list[str]:
     """Lanes until nothing is left that can be done, a round more when workers were lost.
 
@@ -138,7 +138,7 @@ def _run_rounds(
 
 def _plan_lanes(
     study: Study, store: Store, nodes: Sequence[int], hardware: Device | None
-) -> tuple[Plan, Layout]:
+) -> tuple[Plan, LaneLayout]:
     """What is left, in packs that fit beside as many lanes as there are slots, packs and memory for.
 
     `nodes` have so many slots each. The packs are recorded: a launch again meets the same ones.
@@ -160,12 +160,14 @@ def _plan_lanes(
     return plan, layout
 
 
-def _run_here(study: Study, store: Store, token: str, console: Console, threads: int, feed: RunFeed) -> None:
+def _run_here(
+    study: Study, store: Store, token: str, console: Console, threads: int, feed: TrackerSupervisor
+) -> None:
     """One lane in this process, on the CPU and without Ray."""
     rows = _prepare(study, store, console)
     plan, _ = _plan_lanes(study, store, (1,), find_device("cpu"))
     with ProgressLine(plan, store, console):
-        (job,) = _lane_jobs(plan, store, token, Layout(0, 1, 1, 0), rows, "cpu")
+        (job,) = _lane_jobs(plan, store, token, LaneLayout(0, 1, 1, 0), rows, "cpu")
         with lane_log(store.log_path(job.lane)):
             run_lane(replace(job, threads=threads), lambda finished: feed.poll())
 
@@ -189,7 +191,7 @@ def _prepare(study: Study, store: Store, console: Console) -> dict[str, Folder]:
 
 
 def _lane_jobs(
-    plan: Plan, store: Store, token: str, layout: Layout, rows: dict[str, Folder], device: str
+    plan: Plan, store: Store, token: str, layout: LaneLayout, rows: dict[str, Folder], device: str
 ) -> list[LaneJob]:
     """One a lane; what they say of a pack is one object for all."""
     packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}

@@ -26,7 +26,7 @@ WORKER_CPUS = 0.9
 
 
 @dataclass(frozen=True)
-class Layout:
+class LaneLayout:
     """How many lanes there are: those with a team of `team_size` workers come first, then single workers.
 
     Beside the teams there is room for `beside` single workers; the others start when all teams have ended.
@@ -60,7 +60,7 @@ class Layout:
         return "teams placed" if lane - self.teams < self.beside else "teams ended"
 
 
-def lay_out(bases: Sequence[int], nodes: Sequence[int], workers_per_pack: WorkersPerPack) -> Layout:
+def lay_out(bases: Sequence[int], nodes: Sequence[int], workers_per_pack: WorkersPerPack) -> LaneLayout:
     """Lanes for packs of so many `bases` each, on nodes that have room for so many workers.
 
     ValueError when a team does not fit a node.
@@ -75,11 +75,11 @@ def lay_out(bases: Sequence[int], nodes: Sequence[int], workers_per_pack: Worker
             f"for {max(nodes, default=0)}"
         )
     if size == 1:
-        return Layout(0, 1, max(1, min(slots, len(bases))), 0)
+        return LaneLayout(0, 1, max(1, min(slots, len(bases))), 0)
     if workers_per_pack != "bases":
-        return Layout(max(1, min(fitting, len(bases))), size, 0, 0)
+        return LaneLayout(max(1, min(fitting, len(bases))), size, 0, 0)
     teams = min(len(joint), fitting)
-    return Layout(teams, size, min(slots, len(bases) - len(joint)), slots - teams * size)
+    return LaneLayout(teams, size, min(slots, len(bases) - len(joint)), slots - teams * size)
 
 
 def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:

@@ -1,4 +1,4 @@
-"""`Outcome`: how a launch ended, computed from our own markers, never from Ray's."""
+"""`LaunchResult`: how a launch ended, computed from our own markers, never from Ray's."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LaunchResult:
     """Counts of a study's runs after a launch, and every run that has no result."""
 
     total: int
@@ -36,13 +36,13 @@ class Outcome:
         return EXIT_FAILED if self.failures else EXIT_DONE
 
 
-def outcome_of(
+def launch_result(
     study: Study, store: Store, *, done_before: int, cause: str, log: Path, wall_s: float
-) -> Outcome:
+) -> LaunchResult:
     """The outcome as it is on disk; `cause` and `log` explain runs that left no marker of their own."""
     failures = [_failure(run, store, cause, log) for run in study.runs if not store.is_done(run.key)]
     done = len(study.runs) - len(failures)
-    return Outcome(len(study.runs), done, done - done_before, tuple(failures), wall_s)
+    return LaunchResult(len(study.runs), done, done - done_before, tuple(failures), wall_s)
 
 
 def _failure(run: RunConfig, store: Store, cause: str, log: Path) -> Failure:

@@ -10,12 +10,12 @@ from typing import Any
 
 from portal.storage.atomic import remove_folder
 from portal.storage.paths import Folder, open_folder
-from portal.training.worker_group import Team
+from portal.training.worker_group import WorkerGroup
 from sweeps.launch.lane_layout import WORKER_CPUS, Executor
 from sweeps.launch.ray_session import RaySession
 from sweeps.store.lease import read_holder
 from sweeps.store.run_store import Store
-from sweeps.tracking.supervisor import RunFeed
+from sweeps.tracking.supervisor import TrackerSupervisor
 from sweeps.worker.job import LaneJob
 from sweeps.worker.lane import POLL_S, run_lane
 from sweeps.worker.lane_log import lane_log
@@ -35,7 +35,7 @@ def run_lanes(
     executor: Executor,
     session: RaySession,
     scratch: Folder,
-    feed: RunFeed,
+    feed: TrackerSupervisor,
 ) -> None:
     """Run all lanes and wait for them, polling `feed`. One that dies frees its pack, or gives it up."""
     from ray import tune
@@ -130,7 +130,7 @@ def _train_worker(config: dict[str, Any]) -> None:
 
     job: LaneJob = config["job"]
     context = train.get_context()
-    team = Team(context.get_world_rank(), context.get_world_size())
+    team = WorkerGroup(context.get_world_rank(), context.get_world_size())
     with _lane_process(job, rank=team.rank):
         run_lane(job, lambda packs: train.report({"packs": packs}), team=team)
 
@@ -184,13 +184,13 @@ def _release_callback(jobs: Sequence[LaneJob]) -> Any:
     return ReleaseLostPacks()
 
 
-def _feed_callback(feed: RunFeed) -> Any:
+def _feed_callback(feed: TrackerSupervisor) -> Any:
     from ray import tune
 
     class TellTrackers(tune.Callback):
         """Lets the feed look at the run folders each time that Tune has dealt with an event."""
 
-        def __init__(self, feed: RunFeed | None = None) -> None:
+        def __init__(self, feed: TrackerSupervisor | None = None) -> None:
             self._feed = feed
 
         def __reduce__(self) -> tuple[Any, ...]:  # Tune writes its callbacks to disk: nothing of the feed is

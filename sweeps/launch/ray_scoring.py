@@ -9,7 +9,7 @@ from typing import Any
 from portal.bases.base import Base, load_base
 from portal.config import BaseRef
 from portal.data.token_rows import Row, rows_to_table, table_to_rows
-from portal.evaluate.loglikelihood import Summary
+from portal.evaluate.loglikelihood import TaskMetrics
 from portal.evaluate.peft_adapter import score_adapter
 from sweeps.launch.lane_layout import WORKER_CPUS
 
@@ -22,7 +22,7 @@ def score_adapters(
     device: str,
     workers: int,
     tell: Callable[[int], None],
-) -> list[dict[str, Summary]]:
+) -> list[dict[str, TaskMetrics]]:
     """Metrics by task for every adapter, in their order; `tell` hears how many are scored.
 
     On the running Ray. ValueError, naming the adapter, for one that is another base's or damaged.
@@ -45,12 +45,12 @@ def score_adapters(
         )
         .iter_rows()
     )
-    found: dict[int, dict[str, Summary]] = {}
+    found: dict[int, dict[str, TaskMetrics]] = {}
     for row in scored:
         if row["error"]:
             raise ValueError(row["error"])
         summaries = json.loads(row["summaries"])
-        found[row["index"]] = {task: Summary(**values) for task, values in summaries.items()}
+        found[row["index"]] = {task: TaskMetrics(**values) for task, values in summaries.items()}
         tell(len(found))
     return [found[index] for index in range(len(folders))]
 

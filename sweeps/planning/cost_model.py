@@ -11,7 +11,7 @@ from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
-from portal.training.worker_group import Division
+from portal.training.worker_group import Sharding
 from sweeps.planning.devices import ATTAINED, Device
 from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint
 from sweeps.planning.workload import Work
@@ -150,7 +150,7 @@ def _footprints(
 def _fixed_bytes(prints: Mapping[str, Footprint], how: Execution) -> float:
     """Of the worker with the most: all learners, and those of the bases that it holds."""
     count = len(prints)
-    workers = [Division(rank, how.team_size(count)) for rank in range(how.team_size(count))]
+    workers = [Sharding(rank, how.team_size(count)) for rank in range(how.team_size(count))]
     bases = (
         sum(each.base for place, each in enumerate(prints.values()) if worker.holds(place, count))
         for worker in workers

@@ -29,8 +29,8 @@ from sweeps.planning.cost_model import (
 from sweeps.planning.devices import Device
 from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
 from sweeps.planning.group_runs import group_packs
-from sweeps.planning.schedule import Schedule, Task, earliest_finish, play
-from sweeps.planning.workload import Estimate, Work
+from sweeps.planning.schedule import Schedule, ScheduledPack, earliest_finish, play
+from sweeps.planning.workload import Work, WorkloadEstimator
 from sweeps.store.run_store import Store, check_writable
 from sweeps.study.expand import Study, stage_of
 
@@ -140,7 +140,7 @@ class Plan:
         """Predicted seconds of so many lanes, or units of cost without a device."""
         return self._orders(count)[0]
 
-    def _orders(self, count: int) -> tuple[float, list[list[Task]]]:
+    def _orders(self, count: int) -> tuple[float, list[list[ScheduledPack]]]:
         """The makespan of the better of the two plans, and the order of each of its lanes."""
         tasks = self._tasks()
         own_bases = [[tasks[pack.key] for pack in lane] for lane in self._by_bases(count)]
@@ -204,7 +204,7 @@ class Plan:
         tasks = self._tasks()
         return play([[tasks[pack.key] for pack in lane] for lane in self.lanes(lanes)], start_s=START_S)
 
-    def _tasks(self) -> dict[str, Task]:
+    def _tasks(self) -> dict[str, ScheduledPack]:
         """The packs by key, in seconds; without a device in units of their cost."""
         if self.device is None:
             lengths = [pack.cost for pack in self.packs]
@@ -216,7 +216,7 @@ class Plan:
             loads = [load_seconds(pack.runs[0], self.device) for pack in self.packs]
         makers = {run.key: pack.key for pack in self.packs for run in pack.runs}
         return {
-            pack.key: Task(
+            pack.key: ScheduledPack(
                 pack.key,
                 length,
                 pack.bases,
@@ -322,7 +322,7 @@ def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes
         for key in study.by_key
         if key not in done and (failure := store.failure(key)) is not None and not failure["lost"]
     )
-    estimate = Estimate(suite, study.tasks, num_rows)
+    estimate = WorkloadEstimator(suite, study.tasks, num_rows)
     works = {run.key: estimate.work(run) for run in study.runs}
     costs = {run.key: estimate.cost(run, works[run.key]) for run in study.runs}
     finished = {*done, *failed}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Task:
+class ScheduledPack:
     """A pack: its seconds, its bases, the packs that it waits for, and seconds to load the bases."""
 
     key: str
@@ -25,7 +25,7 @@ class Schedule:
     busy: tuple[float, ...]
 
 
-def play(lanes: Sequence[Sequence[Task]], *, start_s: float = 0.0) -> Schedule:
+def play(lanes: Sequence[Sequence[ScheduledPack]], *, start_s: float = 0.0) -> Schedule:
     """Every lane takes the first pack of its list that is free and has what it needs, as run_lane does.
 
     After `start_s` seconds a lane is there. It needs time to load other bases than it holds; while it waits
@@ -74,7 +74,7 @@ def play(lanes: Sequence[Sequence[Task]], *, start_s: float = 0.0) -> Schedule:
     return Schedule(makespan, least, tuple(busy))
 
 
-def earliest_finish(tasks: Sequence[Task], count: int) -> list[list[Task]]:
+def earliest_finish(tasks: Sequence[ScheduledPack], count: int) -> list[list[ScheduledPack]]:
     """An order for each of `count` lanes: first what it is to do, then the rest, the longest chain first.
 
     Tasks go, in the order of the chain that hangs on each, to the lane that would end them first (the HEFT
@@ -83,7 +83,7 @@ def earliest_finish(tasks: Sequence[Task], count: int) -> list[list[Task]]:
     chains = _chains(tasks)
     order = sorted(tasks, key=lambda task: (-chains[task.key], task.key))
     lanes: dict[tuple[str, ...], list[tuple[float, int]]] = {(): [(0.0, lane) for lane in range(count)]}
-    own: list[dict[str, Task]] = [{} for _ in range(count)]
+    own: list[dict[str, ScheduledPack]] = [{} for _ in range(count)]
     ended: dict[str, float] = {}
     for task in order:
         ready = max((ended[need] for need in task.needs), default=0.0)
@@ -101,7 +101,7 @@ def earliest_finish(tasks: Sequence[Task], count: int) -> list[list[Task]]:
     return [[*mine.values(), *(task for task in order if task.key not in mine)] for mine in own]
 
 
-def lower_bound(tasks: Sequence[Task], lanes: int) -> float:
+def lower_bound(tasks: Sequence[ScheduledPack], lanes: int) -> float:
     """No schedule on so many lanes is shorter than its share of the work, or than its longest chain of needs.
 
     Each set of bases is loaded once at least, and so is one in every lane that does anything.
@@ -115,12 +115,12 @@ def lower_bound(tasks: Sequence[Task], lanes: int) -> float:
     return max(sum(task.seconds for task in tasks) / lanes + load_s, chain_s)
 
 
-def _chains(tasks: Sequence[Task]) -> dict[str, float]:
+def _chains(tasks: Sequence[ScheduledPack]) -> dict[str, float]:
     """Seconds of every task with the longest chain of tasks that wait for it."""
     after = _followers(tasks)
     chains: dict[str, float] = {}
 
-    def chain(task: Task) -> float:
+    def chain(task: ScheduledPack) -> float:
         if task.key not in chains:
             chains[task.key] = task.seconds + max(map(chain, after.get(task.key, ())), default=0.0)
         return chains[task.key]
@@ -130,16 +130,18 @@ def _chains(tasks: Sequence[Task]) -> dict[str, float]:
     return chains
 
 
-def _followers(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+def _followers(tasks: Iterable[ScheduledPack]) -> dict[str, list[ScheduledPack]]:
     """By key, the tasks that wait for it."""
-    after: dict[str, list[Task]] = {}
+    after: dict[str, list[ScheduledPack]] = {}
     for task in tasks:
         for need in task.needs:
             after.setdefault(need, []).append(task)
     return after
 
 
-def _next(tasks: Sequence[Task], start: list[int], lane: int, left: set[str], ready: set[str]) -> Task | None:
+def _next(
+    tasks: Sequence[ScheduledPack], start: list[int], lane: int, left: set[str], ready: set[str]
+) -> ScheduledPack | None:
     """The lane's first task that is ready; where none is, the first that is left."""
     while start[lane] < len(tasks) and tasks[start[lane]].key not in left:
         start[lane] += 1

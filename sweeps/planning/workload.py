@@ -27,7 +27,7 @@ class Work:
     scored_rows: float
 
 
-class Estimate:
+class WorkloadEstimator:
     """Multiply-adds of a run: weights of the adaptable layers x tokens x passes."""
 
     def __init__(self, suite: Suite, tasks: Sequence[str], num_rows: dict[str, int]) -> None:

@@ -15,7 +15,7 @@ from portal.storage.atomic import only_one, write_json_atomic
 from portal.storage.paths import Folder, files_below, local_place
 from sweeps.results.tables import collect
 from sweeps.store.run_store import Store, check_writable
-from sweeps.study.manifest import Roster, record_roster
+from sweeps.study.manifest import StudyManifest, record_manifest
 
 RESULTS_FOLDER = "results"
 INFO_FILE = "study.json"
@@ -25,7 +25,7 @@ COLLECTED_FILE = "collected.json"
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """What a study consists of, which of its runs are done, and why others failed, at one moment."""
 
     study: str
@@ -34,7 +34,7 @@ class Standing:
     failed: Mapping[str, Mapping[str, str]]  # `cause` and `log` by run key
 
 
-def standing_of(study: Roster, out: Folder) -> Standing:
+def status_of(study: StudyManifest, out: Folder) -> StudyStatus:
     """How the study stands now."""
     store = Store(out)
     done, failed = [], {}
@@ -44,20 +44,20 @@ def standing_of(study: Roster, out: Folder) -> Standing:
         elif (failure := store.failure(run.key)) is not None:
             failed[run.key] = {"cause": failure["cause"], "log": failure["log"]}
     digest = hashlib.sha256(json.dumps(study.record(), sort_keys=True).encode()).hexdigest()
-    return Standing(study.name, digest, tuple(sorted(done)), failed)
+    return StudyStatus(study.name, digest, tuple(sorted(done)), failed)
 
 
-def gather(study: Roster, out: Folder) -> Folder:
+def collect_snapshot(study: StudyManifest, out: Folder) -> Folder:
     """The folder of the freshly collected tables, with what the report needs to know beside them.
 
     All of it is of one moment: what finishes meanwhile is collected the next time.
     """
     check_writable(out)
     with _alone(out):
-        return _gather(study, out, standing_of(study, out))
+        return _gather(study, out, status_of(study, out))
 
 
-def copy_tables(study: Roster, out: Folder, into: Path) -> None:
+def copy_tables(study: StudyManifest, out: Folder, into: Path) -> None:
     """Copies of the tables of the study as it stands, collected now if anything is new.
 
     Nobody collects meanwhile. Where `out` cannot be written its tables are taken as they are.
@@ -66,7 +66,7 @@ def copy_tables(study: Roster, out: Folder, into: Path) -> None:
         _copy(out / RESULTS_FOLDER, into)
         return
     with _alone(out):
-        standing = standing_of(study, out)
+        standing = status_of(study, out)
         if _collected(out) != _as_json(standing):
             _gather(study, out, standing)
         _copy(out / RESULTS_FOLDER, into)
@@ -84,17 +84,17 @@ def _copy(results: Folder, into: Path) -> None:
         (into / name).write_bytes(path.read_bytes())
 
 
-def _gather(study: Roster, out: Folder, standing: Standing) -> Folder:
-    record_roster(out, study)
+def _gather(study: StudyManifest, out: Folder, standing: StudyStatus) -> Folder:
+    record_manifest(out, study)
     results = collect(study, out, set(standing.done))
     write_json_atomic(results / INFO_FILE, describe(study, out, standing))
     write_json_atomic(results / COLLECTED_FILE, _as_json(standing))
     return results
 
 
-def is_stale(study: Roster, out: Folder) -> bool:
+def is_stale(study: StudyManifest, out: Folder) -> bool:
     """Whether the collected tables are of another study, or of another standing than it has now."""
-    return _collected(out) != _as_json(standing_of(study, out))
+    return _collected(out) != _as_json(status_of(study, out))
 
 
 def collected_study(out: Folder) -> str | None:
@@ -102,7 +102,7 @@ def collected_study(out: Folder) -> str | None:
     return (_collected(out) or {"study": None})["study"]
 
 
-def _as_json(standing: Standing) -> dict[str, Any]:
+def _as_json(standing: StudyStatus) -> dict[str, Any]:
     return {**asdict(standing), "done": list(standing.done)}
 
 
@@ -111,15 +111,15 @@ def _collected(out: Folder) -> dict[str, Any] | None:
     return json.loads(path.read_bytes()) if path.is_file() else None
 
 
-def failed_runs(study: Roster, out: Folder) -> list[dict[str, str]]:
+def failed_runs(study: StudyManifest, out: Folder) -> list[dict[str, str]]:
     """Key, name, cause and log of every run that failed."""
-    failed = standing_of(study, out).failed
+    failed = status_of(study, out).failed
     return [
         {"run": run.key, "name": run.describe(), **failed[run.key]} for run in study.runs if run.key in failed
     ]
 
 
-def describe(study: Roster, out: Folder, standing: Standing) -> dict[str, Any]:
+def describe(study: StudyManifest, out: Folder, standing: StudyStatus) -> dict[str, Any]:
     """What analysis.study_info.StudyInfo reads: facts, runs without results, notes, devices a run holds."""
     store = Store(out)
     done = set(standing.done)
@@ -160,12 +160,12 @@ def describe(study: Roster, out: Folder, standing: Standing) -> dict[str, Any]:
     }
 
 
-def _waits_for(run: RunConfig, standing: Standing) -> str | None:
+def _waits_for(run: RunConfig, standing: StudyStatus) -> str | None:
     """Why a run that was never tried has no result."""
     return f"its source run {run.source} failed" if run.source in standing.failed else None
 
 
-def _provenance(standing: Standing, store: Store) -> dict[str, Any]:
+def _provenance(standing: StudyStatus, store: Store) -> dict[str, Any]:
     """Versions of packages and commits of the code that the finished runs were trained with."""
     records = [store.provenance(key) for key in standing.done]
     packages = sorted({package for record in records for package in record["versions"]})

@@ -11,13 +11,13 @@ from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE,
 from portal.storage.paths import Folder
 from sweeps.store.lease import has_live_driver
 from sweeps.store.run_store import Store
-from sweeps.study.manifest import Roster
+from sweeps.study.manifest import StudyManifest
 
 _RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
 _PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
 
 
-def status(study: Roster, out: Folder) -> dict[str, int]:
+def status(study: StudyManifest, out: Folder) -> dict[str, int]:
     """Counts of the study's runs: total, done, running, failed, and missing for the rest."""
     store = Store(out)
     done = {key for key in study.by_key if store.is_done(key)}
@@ -33,7 +33,7 @@ def status(study: Roster, out: Folder) -> dict[str, int]:
     }
 
 
-def collect(study: Roster, out: Folder, done: Collection[str] | None = None) -> Folder:
+def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = None) -> Folder:
     """The folder with the study's result and prediction tables, freshly written from its finished runs.
 
     Those are the runs in `done`, or all that are finished now. Rows are sorted, so that the same runs give

@@ -52,7 +52,7 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
-class SearchOutcome:
+class SearchResult:
     """All trials, the best first, and where the best one's study and Optuna's storage are."""
 
     trials: tuple[TrialResult, ...]
@@ -93,7 +93,7 @@ class _Trial:
 
 def run_search(
     plan: SearchPlan, out: Path, *, executor: Executor, console: Console, threads: int = 1
-) -> SearchOutcome:
+) -> SearchResult:
     """Bring the search to its number of trials in `out`.
 
     ValueError when `out` holds another search, or another driver works there.
@@ -233,7 +233,7 @@ def _tell(search: optuna.Study, each: _Trial) -> None:
         search.tell(each.trial, state=TrialState.FAIL)
 
 
-def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchOutcome:
+def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchResult:
     """Complete trials first, then those that got furthest; the best one's study is written."""
     trials = [
         TrialResult(
@@ -260,4 +260,4 @@ def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) ->
             f"# Trial {trials[0].number} of {plan.name}: {value}.\n{yaml.safe_dump(content, sort_keys=False)}"
         )
         write_bytes_atomic(best, text.encode())
-    return SearchOutcome(tuple(trials), best, storage)
+    return SearchResult(tuple(trials), best, storage)

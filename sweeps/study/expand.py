@@ -29,7 +29,7 @@ from portal.data.suite import Suite, examples_hash, open_suite
 from portal.recipes import RECIPES, Recipe
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
-from sweeps.study.manifest import Roster
+from sweeps.study.manifest import StudyManifest
 from sweeps.study.study_file import (
     MethodSettings,
     Override,
@@ -65,10 +65,12 @@ class Study:
         return {run.key: run for run in self.runs}
 
     @property
-    def roster(self) -> Roster:
+    def manifest(self) -> StudyManifest:
         """What an output folder remembers of the study."""
         settings = self.settings
-        return Roster(self.name, self.runs, self.labels, settings.gpus_per_worker, settings.workers_per_pack)
+        return StudyManifest(
+            self.name, self.runs, self.labels, settings.gpus_per_worker, settings.workers_per_pack
+        )
 
     @property
     def bases(self) -> tuple[str, ...]:

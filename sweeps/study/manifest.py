@@ -1,4 +1,4 @@
-"""`Roster`: what an output folder remembers of a study: its runs and what the study calls them.
+"""`StudyManifest`: what an output folder remembers of a study: its runs and what the study calls them.
 
 It lets a report be made, and made again while the study runs, without the study file.
 """
@@ -19,7 +19,7 @@ _FOLDER, _LAUNCHED = "studies", "launched"
 
 
 @dataclass(frozen=True)
-class Roster:
+class StudyManifest:
     """The runs of a study, sources before ports, and by content key their `labels` in the study file.
 
     `device_share` is the share of a GPU that a worker holds, `workers_per_pack` as in the study file.
@@ -64,19 +64,19 @@ class Roster:
         return tuple(sorted({run.seed for run in self.runs if run.seed is not None}))
 
 
-def record_roster(out: Folder, roster: Roster) -> None:
+def record_manifest(out: Folder, manifest: StudyManifest) -> None:
     """Remember the study and its runs in `out`; a study of the same name is replaced."""
     store = Store(out)
-    for run in roster.runs:
+    for run in manifest.runs:
         store.write_run(run)
-    path = out / _FOLDER / f"{roster.name}.json"
-    if _read(path) != roster.record():
-        write_json_atomic(path, roster.record())
+    path = out / _FOLDER / f"{manifest.name}.json"
+    if _read(path) != manifest.record():
+        write_json_atomic(path, manifest.record())
 
 
-def note_launch(out: Folder, roster: Roster) -> None:
+def note_launch(out: Folder, manifest: StudyManifest) -> None:
     """Remember which study the folder's driver works on."""
-    write_note(out / _FOLDER / _LAUNCHED, roster.name)
+    write_note(out / _FOLDER / _LAUNCHED, manifest.name)
 
 
 def launched_study(out: Folder) -> str | None:
@@ -85,12 +85,12 @@ def launched_study(out: Folder) -> str | None:
     return path.read_bytes().decode() if path.is_file() else None
 
 
-def has_roster(out: Folder) -> bool:
+def has_manifest(out: Folder) -> bool:
     """Whether any study was launched in `out`."""
     return bool(matching(out / _FOLDER, "*.json"))
 
 
-def read_roster(out: Folder, name: str | None = None) -> Roster:
+def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
     """The study of that name in `out`, or the only one.
 
     Raises ValueError when there is none, or several and no name to choose by.
@@ -114,7 +114,7 @@ def read_roster(out: Folder, name: str | None = None) -> Roster:
         )
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
-    return Roster(chosen, tuple(store.read_run(key) for key in labels), labels, share, workers)
+    return StudyManifest(chosen, tuple(store.read_run(key) for key in labels), labels, share, workers)
 
 
 def _read(path: Folder) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
-"""`Teller`: what is evaluated of a study's runs, told to one tracker. Run as a process: see run_feed.py.
+"""`Reporter`: reports the evaluations of a study's runs to one tracker, in a process of its own (supervisor.py).
 
-The run folders are the truth: the teller reads them, and remembers in the output folder what the tracker has
+The run folders are the truth: the reporter reads them, and remembers in the output folder what the tracker has
 been told, so that the next launch tells the rest.
 """
 
@@ -22,12 +22,12 @@ from portal.storage.paths import Folder, local_place, open_folder
 from sweeps.results.live import evaluated_parts, live_rows
 from sweeps.store.lease import LeaseLost, read_holder
 from sweeps.store.run_store import Store
-from sweeps.study.manifest import Roster, read_roster
+from sweeps.study.manifest import StudyManifest, read_manifest
 from sweeps.tracking.trackers import Tracker, find_tracker
 
 FOLDER = "trackers"
 POLL_S = 10.0
-TELL, END = "tell", "end"
+SYNC, FINISH = "sync", "finish"
 FAILED = 1
 """Exit code of a process that says in its record what its trouble was."""
 _METRICS = ("acc_norm", "acc", "log_loss")
@@ -37,24 +37,24 @@ _UNUSUAL = re.compile(r"[^A-Za-z0-9_. -]+")
 _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL")
 
 
-class Teller:
+class Reporter:
     """One tracker and what it has been told.
 
     The record has, by run key, the run's id there, whether its config is there, the epochs and the state
     told (`done`, `failed` or null), and `trouble`: what the tracker's process ended with, or null.
-    `permitted` raises when another teller may be at work; it is asked before anything is told or recorded.
+    `check_permit` raises when another reporter may be at work; it is asked before anything is told or recorded.
     """
 
     def __init__(
         self,
         out: Folder,
-        roster: Roster,
+        manifest: StudyManifest,
         tracker: Tracker,
-        permitted: Callable[[], None] = lambda: None,
+        check_permit: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._roster, self._tracker = Store(out), roster, tracker
-        self._permitted = permitted
-        self._path = record_path(out, roster.name, type(tracker))
+        self._store, self._manifest, self._tracker = Store(out), manifest, tracker
+        self._permitted = check_permit
+        self._path = record_path(out, manifest.name, type(tracker))
         self._told: dict[str, dict[str, Any]] = read_record(self._path)["runs"]
         self._open: set[str] = set()
         self._seen: dict[str, int] = {}  # parts of a run in training that have been read
@@ -67,7 +67,7 @@ class Teller:
         finished = self._store.finished_keys()
         parts = evaluated_parts(self._store)
         refusals: list[Exception] = []
-        for run in self._roster.runs:
+        for run in self._manifest.runs:
             try:
                 if run.key in finished:
                     self._tell_ended(run)
@@ -100,7 +100,7 @@ class Teller:
         fresh = [epoch for epoch in sorted(epochs) if epoch not in told["epochs"]]
         if not fresh and state == told["state"]:
             return
-        config = {"label": self._roster.labels[run.key], **flatten(run.model_dump(mode="json"))}
+        config = {"label": self._manifest.labels[run.key], **flatten(run.model_dump(mode="json"))}
         with self._remembering(run.key, told):
             if run.key not in self._open:
                 self._permitted()
@@ -137,7 +137,7 @@ class Teller:
 
     @contextmanager
     def _remembering(self, key: str, told: dict[str, Any]) -> Iterator[None]:
-        """What was told is recorded however it ends, unless another teller is at work."""
+        """What was told is recorded however it ends, unless another reporter is at work."""
         try:
             yield
         finally:
@@ -210,7 +210,7 @@ def without_secrets(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`OUT STUDY TRACKER TOKEN`: tell on every line `tell` and every POLL_S, and once more on `end`.
+    """`OUT STUDY TRACKER TOKEN`: report on every line `sync` and every POLL_S, and once more on `finish`.
 
     It ends when its driver does, or when the lease with that token is another's.
     """
@@ -224,11 +224,11 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         tracker = kind(study, local_place(folder) / FOLDER)
-        teller = Teller(folder, read_roster(folder, study), tracker, check_lease)
+        teller = Reporter(folder, read_manifest(folder, study), tracker, check_lease)
         for word in _words():
             check_lease()
             teller.tell()
-            if word == END:
+            if word == FINISH:
                 teller.close()
                 break
         return 0
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _words() -> Iterator[str]:
-    """END as soon as the driver has said it, else TELL when it has said anything or POLL_S have passed.
+    """FINISH as soon as the driver has said it, else SYNC when it has said anything or POLL_S have passed.
 
     Ends when the driver is gone.
     """
@@ -251,15 +251,15 @@ def _words() -> Iterator[str]:
     while True:
         ready, _, _ = select.select([sys.stdin], [], [], POLL_S)
         if not ready:
-            yield TELL
+            yield SYNC
             continue
         said = os.read(sys.stdin.fileno(), 65536)
         heard += said
         *words, heard = heard.split(b"\n")
-        if END.encode() in words:
-            yield END
+        if FINISH.encode() in words:
+            yield FINISH
         elif words:
-            yield TELL
+            yield SYNC
         if not said:
             return
 

@@ -1,8 +1,8 @@
-"""`RunFeed`: trackers that are told of a study's runs while they train, each by a process of its own.
+"""`TrackerSupervisor`: starts, wakes and ends the processes that report a study's runs to trackers.
 
-A tracker may hang, crash, print, or ask for a password: all of that happens in its process (teller.py), which
-reads the run folders like anybody else. The driver starts it, wakes it, and waits a while for it in the end;
-nothing of a tracker raises here once the launch has begun.
+A tracker may hang, crash, print, or ask for a password: all of that happens in its process (reporter.py),
+which reads the run folders like anybody else. The driver starts it, wakes it, and waits a while for it in the
+end; nothing of a tracker raises here once the launch has begun.
 """
 
 import os
@@ -15,7 +15,7 @@ from contextlib import suppress
 from rich.console import Console
 
 from portal.storage.paths import Folder
-from sweeps.tracking.reporter import END, FAILED, POLL_S, TELL, read_record, record_path
+from sweeps.tracking.reporter import FAILED, FINISH, POLL_S, SYNC, read_record, record_path
 from sweeps.tracking.trackers import Tracker, find_tracker
 
 CLOSE_S = 60.0
@@ -27,7 +27,7 @@ _SILENT_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 600.0
 
 
-class RunFeed:
+class TrackerSupervisor:
     """The trackers of one launch.
 
     ValueError for a tracker that is unknown or cannot work, or whose record in the folder is not readable.
@@ -36,37 +36,37 @@ class RunFeed:
     def __init__(self, out: Folder, study: str, names: Sequence[str], console: Console) -> None:
         self._console = console
         kinds = [find_tracker(name) for name in dict.fromkeys(names)]
-        self._tellers = [_TellerProcess(out, study, kind) for kind in kinds]
+        self._reporters = [_ReporterProcess(out, study, kind) for kind in kinds]
         self._woken = 0.0
 
     def start(self, token: str) -> None:
         """Begin to tell, under the lease of that token; the study is remembered in the folder by now."""
-        for teller in self._tellers:
-            teller.start(token)
+        for reporter in self._reporters:
+            reporter.start(token)
 
     def poll(self) -> None:
         """Wake those that sleep, if the last time is POLL_S ago; a process that has ended is started anew."""
-        if self._tellers and time.monotonic() - self._woken >= POLL_S:
+        if self._reporters and time.monotonic() - self._woken >= POLL_S:
             self._woken = time.monotonic()
-            for teller in self._tellers:
-                teller.wake()
+            for reporter in self._reporters:
+                reporter.wake()
 
     def close(self, patience_s: float | None = None) -> None:
         """Let all tell the rest; those that could not, or show no progress for so long, are named."""
         patience_s = CLOSE_S if patience_s is None else patience_s
-        for teller in self._tellers:
-            teller.finish()
-        for teller in self._tellers:
-            trouble = teller.wait(patience_s, self._console)
+        for reporter in self._reporters:
+            reporter.finish()
+        for reporter in self._reporters:
+            trouble = reporter.wait(patience_s, self._console)
             if trouble is not None:
                 self._console.print(
-                    f"tracker {teller.name}: not all of the study is logged ({trouble}); the same command "
+                    f"tracker {reporter.name}: not all of the study is logged ({trouble}); the same command "
                     "logs the rest",
                     markup=False,
                 )
 
 
-class _TellerProcess:
+class _ReporterProcess:
     """The process that tells one tracker; ended by an error it is started again, ever later."""
 
     def __init__(self, out: Folder, study: str, kind: type[Tracker]) -> None:
@@ -100,7 +100,7 @@ class _TellerProcess:
 
     def wake(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._say(TELL)
+            self._say(SYNC)
         elif self._token is not None and time.monotonic() >= self._due:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             self.start(self._token)
@@ -110,7 +110,7 @@ class _TellerProcess:
         if self._token is not None:
             if self._process is None or self._process.poll() is not None:
                 self.start(self._token)
-            self._say(END)
+            self._say(FINISH)
 
     def wait(self, patience_s: float, console: Console) -> str | None:
         """What kept it from telling everything; None when nothing did, or it was never started."""

@@ -1,4 +1,4 @@
-"""`FrozenBases`: the bases that a process has loaded, fetched and verified once a node."""
+"""`BaseCache`: the bases that a process has loaded, fetched and verified once a node."""
 
 import hashlib
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from sweeps.store.lease import boot_id
 from sweeps.store.run_store import Store
 
 
-class FrozenBases:
+class BaseCache:
     """Bases by reference and device; a process has one of these, and its packs share what is in it."""
 
     def __init__(self) -> None:

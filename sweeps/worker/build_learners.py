@@ -15,12 +15,12 @@ from portal.learners.factory import build_learner
 from portal.learners.hypernet import artifact_subfolder
 from portal.learners.transfer import TrainedLoras, transfer_loras
 from portal.storage.paths import Folder, fetched, local_place, open_folder
-from portal.training.worker_group import Team
+from portal.training.worker_group import WorkerGroup
 from sweeps.store.run_store import Store
-from sweeps.worker.base_cache import FrozenBases
+from sweeps.worker.base_cache import BaseCache
 from sweeps.worker.job import LaneJob
 
-BASES = FrozenBases()
+BASES = BaseCache()
 """Of this process."""
 _log = logging.getLogger(__name__)
 _rows: dict[str, RowTable] = {}
@@ -33,16 +33,16 @@ def load_rows(folder: str) -> RowTable:
     return _rows[folder]
 
 
-def held_bases(run: RunConfig, team: Team) -> list[BaseRef]:
+def held_bases(run: RunConfig, team: WorkerGroup) -> list[BaseRef]:
     """The run's bases whose rows this worker runs."""
     return [ref for place, ref in enumerate(run.bases) if team.holds(place, len(run.bases))]
 
 
-def build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team: Team) -> list[Learner]:
+def build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team: WorkerGroup) -> list[Learner]:
     """Learners of these runs; one that cannot be built, by any worker of the team, is marked as failed."""
     learners: list[Learner] = []
     causes: dict[str, str] = {}
-    with team.together():
+    with team.all_or_none():
         for run in runs:
             if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
                 continue  # its source failed: the driver says so
@@ -51,15 +51,15 @@ def build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team: 
             except ValueError as error:
                 _log.exception("run %s cannot start", run.key)
                 causes[run.key] = f"run {run.key} ({run.describe()}): {error}"
-    for own in team.gather(causes):
+    for own in team.all_gather(causes):
         causes = own | causes
-    if team.leads:
+    if team.is_leader:
         for key, cause in causes.items():
             store.mark_failed(key, cause, store.log_path(job.lane))
     return [learner for learner in learners if learner.key not in causes]
 
 
-def _build_with_bases(run: RunConfig, job: LaneJob, store: Store, team: Team) -> Learner:
+def _build_with_bases(run: RunConfig, job: LaneJob, store: Store, team: WorkerGroup) -> Learner:
     held = held_bases(run, team)
     bases = {
         ref.name: BASES.load(ref, job.device, store, job.token)

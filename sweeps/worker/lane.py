@@ -13,28 +13,28 @@ import torch
 
 from portal.device import is_out_of_memory, release_memory
 from portal.storage.paths import open_folder
-from portal.training.worker_group import Team
+from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.run_store import FinishedRuns, Store
 from sweeps.worker.build_learners import BASES, build_learners, held_bases
 from sweeps.worker.job import LaneJob, PackJob
-from sweeps.worker.pack_checkpoint import PackState
-from sweeps.worker.pack_trainer import PackSession, Permit
+from sweeps.worker.pack_checkpoint import PackCheckpoint
+from sweeps.worker.pack_trainer import CommitGuard, PackTrainer
 
 POLL_S = 0.5
 _WAIT, _END = "wait", "end"  # what the leader of a team says beside a pack's key
 _log = logging.getLogger(__name__)
 
 
-def run_lane(job: LaneJob, report: Callable[[int], None], *, team: Team | None = None) -> None:
+def run_lane(job: LaneJob, report: Callable[[int], None], *, team: WorkerGroup | None = None) -> None:
     """Work until no pack is left to take; `report` gets the number of packs finished so far.
 
     In a `team` the first worker takes the packs and writes; the others step what it names. Raises LeaseLost
     or ClaimLost, with nothing committed after that, when the driver or the claim is gone.
     """
     torch.set_num_threads(job.threads)
-    team = team or Team()
-    if not team.leads:
+    team = team or WorkerGroup()
+    if not team.is_leader:
         _follow(job, report, team)
         return
     store, attempt = Store(open_folder(job.out)), secrets.token_hex(8)
@@ -57,53 +57,53 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, team: Team | None =
             claim = store.claim(job.token, pack.key, job.lane, attempt)
             if claim is not None and pack.key not in taken:
                 taken.add(pack.key)
-                team.follow(pack.key)
-                run_pack(job, pack, store, Permit(fence, claim), team)
+                team.broadcast(pack.key)
+                run_pack(job, pack, store, CommitGuard(fence, claim), team)
                 finished += 1
                 report(finished)
                 break
         else:
             store.write_progress(job.lane, {})
             if not waiting or (job.teams and store.teams_have(job.token, job.teams, "teams ended")):
-                team.follow(_END)  # what others may still need is for another round
+                team.broadcast(_END)  # what others may still need is for another round
                 return
-            team.follow(_WAIT)
+            team.broadcast(_WAIT)
             if waiting[0].key not in awaited:
                 awaited.add(waiting[0].key)
                 _load_ahead(job, waiting, store)
             time.sleep(POLL_S)
 
 
-def _follow(job: LaneJob, report: Callable[[int], None], team: Team) -> None:
+def _follow(job: LaneJob, report: Callable[[int], None], team: WorkerGroup) -> None:
     """Step with the leader of the team the packs that it takes."""
     store, packs = Store(open_folder(job.out)), {pack.key: pack for pack in job.packs}
     finished = 0
-    while (word := team.follow(_WAIT)) != _END:
+    while (word := team.broadcast(_WAIT)) != _END:
         if word != _WAIT:
-            run_pack(job, packs[word], store, Permit(), team)
+            run_pack(job, packs[word], store, CommitGuard(), team)
             finished += 1
             report(finished)
 
 
-def run_pack(job: LaneJob, pack: PackJob, store: Store, permit: Permit, team: Team) -> None:
+def run_pack(job: LaneJob, pack: PackJob, store: Store, permit: CommitGuard, team: WorkerGroup) -> None:
     """Bring every run of the pack to its end, from its latest checkpoint on.
 
     Runs that do not fit the device's memory together go on in halves, one after the other.
     """
     groups = [pack.runs]
     while groups:
-        keys = team.follow(tuple(key for key in groups.pop(0) if not store.is_finished(key)))
+        keys = team.broadcast(tuple(key for key in groups.pop(0) if not store.is_finished(key)))
         _log.info("pack %s: %d runs", pack.key, len(keys))
         if not _run_together(job, pack, keys, store, permit, team):
             release_memory()
             half = -(-len(keys) // 2)
             groups = [keys[:half], keys[half:], *groups]
-    if team.leads and all(store.is_finished(key) for key in pack.runs):
-        PackState(store, pack.key).clear()
+    if team.is_leader and all(store.is_finished(key) for key in pack.runs):
+        PackCheckpoint(store, pack.key).clear()
 
 
 def _run_together(
-    job: LaneJob, pack: PackJob, keys: tuple[str, ...], store: Store, permit: Permit, team: Team
+    job: LaneJob, pack: PackJob, keys: tuple[str, ...], store: Store, permit: CommitGuard, team: WorkerGroup
 ) -> bool:
     """Bring these runs to their end; False, with their state saved, when memory is too small for all of them.
 
@@ -117,8 +117,8 @@ def _run_together(
         learners = build_learners(job, runs, store, team)
         BASES.keep(needed, job.device)  # a transfer's source has served
         if learners:
-            with team.together():
-                session = PackSession(job, pack, store, permit, learners, team)
+            with team.all_or_none():
+                session = PackTrainer(job, pack, store, permit, learners, team)
             session.run()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -129,7 +129,7 @@ def _run_together(
         if len(keys) > 1:
             return False
         permit.check()
-        if not team.leads:
+        if not team.is_leader:
             return True
         cause = f"run {keys[0]} ({store.read_run(keys[0]).describe()}) does not fit the device's memory"
         store.mark_failed(keys[0], f"{cause}: {error}", store.log_path(job.lane))

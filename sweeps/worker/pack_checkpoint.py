@@ -1,4 +1,4 @@
-"""`PackState`: the saved state of a pack, one atomic checkpoint of all its learners, and their scores so far.
+"""`PackCheckpoint`: the saved state of a pack: all its learners at one step, and their scores so far.
 
 All learners of a pack are saved at the same step: resumed, they meet the same companions as in an unbroken
 run, which on a GPU has a part in their rounding. Scores of finished epochs are part files, written before the
@@ -20,7 +20,7 @@ from portal.training.pack import Evaluation
 from sweeps.store.run_store import RUN, Store
 
 
-class PackState:
+class PackCheckpoint:
     """What is on disk of the pack `key`."""
 
     def __init__(self, store: Store, key: str) -> None:
@@ -57,9 +57,9 @@ class PackState:
         return max_tokens
 
     def save(
-        self, learners: list[Learner], max_tokens: Mapping[str, int], permitted: Callable[[], None]
+        self, learners: list[Learner], max_tokens: Mapping[str, int], check_permit: Callable[[], None]
     ) -> None:
-        """One checkpoint of all `learners`, with the scores added until now, if `permitted` in the end."""
+        """One checkpoint of all `learners`, with the scores added until now, if `check_permit` in the end."""
         saved = dict(self._others)
         for learner in learners:
             key = learner.key
@@ -71,7 +71,7 @@ class PackState:
             "max_tokens": dict(max_tokens),
         }
         self._sequence += 1
-        save_checkpoint(self._folder / "state", self._sequence, tensors, meta, permitted=permitted)
+        save_checkpoint(self._folder / "state", self._sequence, tensors, meta, check_permit=check_permit)
 
     def add(self, key: str, evaluation: Evaluation) -> None:
         """Write the scores of one evaluation; they count from the next checkpoint on."""
@@ -81,8 +81,11 @@ class PackState:
         write_table(evaluation.predictions, self._part(key, number, PREDICTIONS_FILE))
         self._parts[key] = number + 1
 
-    def finish(self, learner: Learner, permitted: Callable[[], None]) -> None:
-        """Write the run's tables and its artifact, whose cards cite them; if `permitted` then, its marker."""
+    def finish(self, learner: Learner, check_permit: Callable[[], None]) -> None:
+        """Write the run's tables, then its artifact, whose cards cite them, then its marker.
+
+        `check_permit` is called just before the marker, and raises when this worker may not commit.
+        """
         key = learner.key
         folder = self._store.run_folder(key)
         for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
@@ -93,7 +96,7 @@ class PackState:
         remove_leftovers(folder)
         with new_folder(folder / "artifact", beside=(RUN, RESULTS_FILE)) as artifact:  # which its cards cite
             learner.save_artifact(artifact)
-        permitted()
+        check_permit()
         self._store.mark_done(key)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""`PackSession`: one pack in training: steps, evaluations, checkpoints, and the end of every run."""
+"""`PackTrainer`: one pack in training: steps, evaluations, checkpoints, and the end of every run."""
 
 import logging
 import math
@@ -7,17 +7,17 @@ import time
 
 from portal.learners.base import Learner
 from portal.training.pack import Pack
-from portal.training.worker_group import Team
+from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.run_store import Claim, Store
 from sweeps.worker.build_learners import load_rows
 from sweeps.worker.job import LaneJob, PackJob
-from sweeps.worker.pack_checkpoint import PackState
+from sweeps.worker.pack_checkpoint import PackCheckpoint
 
 _log = logging.getLogger(__name__)
 
 
-class Permit:
+class CommitGuard:
     """The right to commit: the driver's lease and the claim on the pack both still hold.
 
     Who commits nothing, as all but the leader of a team, needs neither.
@@ -31,7 +31,7 @@ class Permit:
             each.check()
 
 
-class PackSession:
+class PackTrainer:
     """One pack in training."""
 
     def __init__(
@@ -39,13 +39,13 @@ class PackSession:
         job: LaneJob,
         pack: PackJob,
         store: Store,
-        permit: Permit,
+        permit: CommitGuard,
         learners: list[Learner],
-        team: Team,
+        team: WorkerGroup,
     ) -> None:
         self._job, self._pack, self._store, self._permit = job, pack, store, permit
         self._team = team
-        self._state = PackState(store, pack.key)
+        self._state = PackCheckpoint(store, pack.key)
         max_tokens = dict(pack.max_tokens) | self._state.restore(learners)
         bases = {name: base for learner in learners for name, base in learner.bases.items()}
         rows = {name: load_rows(job.rows[name]) for name in bases}
@@ -69,15 +69,15 @@ class PackSession:
                 self._report(steps)
 
     def _report(self, steps: int) -> None:
-        if self._team.leads:
+        if self._team.is_leader:
             self._meter.update(self._present, steps, self._learners.losses)
 
     def save(self) -> None:
         """All who are present, at one step: who leaves is marked only after that."""
         self._permit.check()
-        self._learners.settle()
-        max_tokens = self._team.least(self._learners.max_tokens)
-        if self._team.leads:
+        self._learners.sync_metrics()
+        max_tokens = self._team.all_reduce_min(self._learners.max_tokens)
+        if self._team.is_leader:
             self._state.save(self._present, max_tokens, self._permit.check)
         self._saved_at = time.monotonic()
 
@@ -85,11 +85,11 @@ class PackSession:
         due = self._learners.due()
         for learner, epoch in due:
             evaluation = self._learners.evaluate(learner, epoch)
-            if evaluation.results and self._team.leads:
+            if evaluation.results and self._team.is_leader:
                 self._state.add(learner.key, evaluation)
             self._report(0)
         if due:
-            self._stopped = self._team.follow(self._store.stops())
+            self._stopped = self._team.broadcast(self._store.stops())
         return bool(due)
 
     def _leaving(self) -> list[Learner]:
@@ -104,14 +104,14 @@ class PackSession:
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
         """An evaluation is worth keeping earlier than steps are."""
         interval = self._job.checkpoint_s / 4 if evaluated else self._job.checkpoint_s
-        return self._team.follow(time.monotonic() - self._saved_at >= interval)
+        return self._team.broadcast(time.monotonic() - self._saved_at >= interval)
 
     def _mark(self, learner: Learner) -> None:
         self._present.remove(learner)
         stopped = not learner.done and learner.key not in self._learners.failed
         if stopped:
             self._learners.leave(learner)
-        if not self._team.leads:
+        if not self._team.is_leader:
             return
         self._permit.check()
         key = learner.key

@@ -23,7 +23,7 @@ from sweeps.results.tables import collect, status
 from sweeps.store.fsck import check_folder
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
-from sweeps.study.manifest import read_roster
+from sweeps.study.manifest import read_manifest
 from tests.support.rounding import rounding_digest
 from tests.support.studies import silent
 
@@ -63,7 +63,7 @@ def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path
     rounding = rounding_digest(MINI_FOLDER / "mini-qwen3-s")
     if rounding != (FOLDER / "expected" / "rounding.txt").read_text().strip():
         pytest.skip("this processor rounds otherwise than the one that the fixture was made on")
-    folder = collect(study.roster, out)
+    folder = collect(study.manifest, out)
     for name, schema in (("results.parquet", RESULTS), ("predictions.parquet", PREDICTIONS)):
         found, expected = read_table(folder / name, schema), read_table(FOLDER / "expected" / name, schema)
         assert without_times(found).equals(without_times(expected))
@@ -71,7 +71,13 @@ def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path
 
 
 def test_its_runs_are_counted_and_it_has_no_fault(out: Path) -> None:
-    assert status(read_roster(out), out) == {"total": 13, "done": 11, "running": 0, "failed": 0, "missing": 2}
+    assert status(read_manifest(out), out) == {
+        "total": 13,
+        "done": 11,
+        "running": 0,
+        "failed": 0,
+        "missing": 2,
+    }
     assert check_folder(out)[0] == []
 
 

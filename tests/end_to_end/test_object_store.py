@@ -226,10 +226,10 @@ def test_a_study_interrupted_in_a_store_resumes_exactly(
     monkeypatch: pytest.MonkeyPatch,
     one_core: None,
 ) -> None:
-    from sweeps.worker.pack_checkpoint import PackState
+    from sweeps.worker.pack_checkpoint import PackCheckpoint
 
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
-    save, saved, breaks = PackState.save, 0, 0
+    save, saved, breaks = PackCheckpoint.save, 0, 0
 
     def break_off(*arguments: object) -> None:
         nonlocal saved
@@ -238,7 +238,7 @@ def test_a_study_interrupted_in_a_store_resumes_exactly(
         if saved % 5 == 0:
             raise Interruption
 
-    monkeypatch.setattr(PackState, "save", break_off)
+    monkeypatch.setattr(PackCheckpoint, "save", break_off)
     out, outcome = open_folder(url), None
     while outcome is None:
         try:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sweeps.launch.driver import run_study
-from sweeps.launch.lane_layout import Layout, lay_out
-from sweeps.launch.launch_result import Outcome
+from sweeps.launch.lane_layout import LaneLayout, lay_out
+from sweeps.launch.launch_result import LaunchResult
 from sweeps.planning.plan import plan_study
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import Store, pack_key
@@ -38,7 +38,7 @@ JOINT = TINY.replace("sources: [mini-qwen3-xs]", "sources: [mini-qwen3-xs, mini-
 def test_a_team_for_each_joint_pack_and_single_workers_for_the_others() -> None:
     layout = lay_out([2, 2, 1, 1, 1, 1, 1], [4, 4], "bases")
 
-    assert layout == Layout(teams=2, team_size=2, singles=5, beside=4)
+    assert layout == LaneLayout(teams=2, team_size=2, singles=5, beside=4)
     assert [layout.workers(lane) for lane in range(layout.count)] == [2, 2, 1, 1, 1, 1, 1]
     assert [layout.takes(lane, 2) for lane in range(layout.count)] == [True] * 2 + [False] * 5
     assert [layout.takes(lane, 1) for lane in range(layout.count)] == [False] * 2 + [True] * 5
@@ -50,14 +50,14 @@ def test_a_team_for_each_joint_pack_and_single_workers_for_the_others() -> None:
 def test_where_a_team_takes_all_the_room_single_workers_come_after_it() -> None:
     layout = lay_out([2, 2, 1, 1], [2], "bases")
 
-    assert layout == Layout(teams=1, team_size=2, singles=2, beside=0)
+    assert layout == LaneLayout(teams=1, team_size=2, singles=2, beside=0)
     assert [layout.start(lane) for lane in range(3)] == ["now", "teams ended", "teams ended"]
 
 
 def test_teams_of_a_given_size_take_all_packs() -> None:
     layout = lay_out([2, 1, 1], [5], 2)
 
-    assert layout == Layout(teams=2, team_size=2, singles=0, beside=0)
+    assert layout == LaneLayout(teams=2, team_size=2, singles=0, beside=0)
     assert layout.takes(0, 1)
     assert layout.takes(1, 2)
 
@@ -72,7 +72,7 @@ def test_a_team_is_on_one_node() -> None:
 def test_without_teams_every_lane_has_one_worker_and_all_packs(bases: list[int], workers: int | str) -> None:
     layout = lay_out(bases, [1, 1], workers)  # type: ignore[arg-type]
 
-    assert layout == Layout(teams=0, team_size=1, singles=2, beside=0)
+    assert layout == LaneLayout(teams=0, team_size=1, singles=2, beside=0)
     assert all(layout.takes(lane, count) for lane in range(2) for count in bases)
     assert all(layout.start(lane) == "now" for lane in range(2))
 
@@ -127,7 +127,7 @@ def test_joint_training_by_a_worker_a_base_survives_a_kill_and_is_that_of_one_wo
     alone = load_study(study_path)
     assert run_study(alone, tmp_path / "alone", executor="local", console=silent()).exit_code == 0
     study_path.write_text(ALONE.replace("name: joint", "name: joint\nworkers_per_pack: bases"))
-    study, outcomes = load_study(study_path), list[Outcome]()
+    study, outcomes = load_study(study_path), list[LaunchResult]()
     thread = threading.Thread(
         target=lambda: outcomes.append(
             run_study(study, tmp_path / "team", executor="plain", console=silent())

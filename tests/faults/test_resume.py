@@ -11,7 +11,7 @@ from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
-from sweeps.worker.pack_checkpoint import PackState
+from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.studies import Interruption, Tables, silent, tables_of
 
 ALL_METHODS = """
@@ -65,11 +65,11 @@ LABELS = (
 )
 PLACES = [
     (Pack, "step"),
-    (Pack, "settle"),
+    (Pack, "sync_metrics"),
     (Pack, "evaluate"),
-    (PackState, "add"),
-    (PackState, "save"),
-    (PackState, "finish"),
+    (PackCheckpoint, "add"),
+    (PackCheckpoint, "save"),
+    (PackCheckpoint, "finish"),
     (Store, "mark_done"),
 ]
 STEPS = (3, 5, 8)

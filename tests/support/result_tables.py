@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.stats.bootstrap import Chosen
+from analysis.stats.published import PUBLISHED
 from analysis.stats.result_table import Cell, Cost, Run
 from portal.results import PREDICTIONS, RESULTS, write_table
 
@@ -144,3 +145,21 @@ def chosen_of(members: dict[Cell, dict[int | None, str]]) -> Chosen:
         for seed, key in keys.items()
     }
     return Chosen(runs, {}, members)
+
+
+def published_rows() -> list[dict]:
+    """Result rows of two tasks and three seeds with METHOD's published means and sample stds."""
+    rows = []
+    for base, published in PUBLISHED.items():
+        for method, accuracy in published.accuracy.items():
+            mean, std = accuracy.known, accuracy.std or 0.0
+            for seed, offset in [(None, 0.0)] if method == "base" else [(0, -std), (1, 0.0), (2, std)]:
+                for task, shift in (("easy", 0.1), ("hard", -0.1)):
+                    rows.append(
+                        row(
+                            run=f"{base} {method} {seed}", base=base, method=method, seed=seed, task=task,
+                            size=None if method == "base" else 2000, acc_norm=mean + offset + shift,
+                            epoch=0 if method == "base" else 5,
+                        )
+                    )  # fmt: skip
+    return rows

@@ -48,7 +48,7 @@ class Tables:
 
 
 def tables_of(study: Study, out: Path) -> Tables:
-    folder = collect(study.roster, out)
+    folder = collect(study.manifest, out)
     results = read_table(folder / "results.parquet", RESULTS)
     weights = {
         f"{path.relative_to(out)} {name}": tensor.numpy().tobytes()

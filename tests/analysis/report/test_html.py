@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report.write import Source, write_report
+from analysis.report.write import ReportInput, write_report
 from tests.support.browser import assert_page_works
 
 
 @pytest.fixture(scope="module")
 def page(demo_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report([Source(demo_results, "demo", {})], tmp_path_factory.mktemp("page"), title="Demo")
+    return write_report(
+        [ReportInput(demo_results, "demo", {})], tmp_path_factory.mktemp("page"), title="Demo"
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 390])

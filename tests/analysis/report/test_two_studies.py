@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report.two_studies import find_pairs
-from analysis.report.write import Source, write_report
+from analysis.report.write import ReportInput, write_report
 from analysis.stats.findings import find
 from analysis.stats.study_info import StudyInfo
 from tests.support.result_tables import StudyBuilder
@@ -24,7 +24,7 @@ def study(port: float, *, seeds: int = 3, base: float = 0.3) -> StudyBuilder:
 
 def write_pair(folder: Path, first: StudyBuilder, second: StudyBuilder) -> Path:
     sources = [
-        Source(builder.write(folder / name), name, {"facts": {"study": name}})
+        ReportInput(builder.write(folder / name), name, {"facts": {"study": name}})
         for name, builder in (("before", first), ("after", second))
     ]
     return write_report(sources, folder / "report", title="before and after")
@@ -104,7 +104,7 @@ def test_nothing_in_common_is_refused(tmp_path: Path) -> None:
 
 def test_studies_of_one_name_are_numbered(tmp_path: Path) -> None:
     sources = [
-        Source(builder.write(tmp_path / str(place)), "demo", {})
+        ReportInput(builder.write(tmp_path / str(place)), "demo", {})
         for place, builder in enumerate((study(0.6), study(0.7)))
     ]
     page = write_report(sources, tmp_path / "report", title="demo and demo").read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_studies_of_one_name_are_numbered(tmp_path: Path) -> None:
 
 
 def test_three_studies_are_no_report(tmp_path: Path) -> None:
-    source = Source(study(0.6).write(tmp_path / "a"), "a", {})
+    source = ReportInput(study(0.6).write(tmp_path / "a"), "a", {})
     with pytest.raises(ValueError, match="of one study or of two, not of 3"):
         write_report([source] * 3, tmp_path / "report", title="x")
 

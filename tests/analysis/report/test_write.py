@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report.terminal import summary_table
-from analysis.report.write import Source, write_report
+from analysis.report.write import ReportInput, write_report
 from tests.support.result_tables import StudyBuilder
 
 INFO = {
@@ -55,7 +55,7 @@ class Balance(HTMLParser):
 @pytest.fixture(scope="module")
 def report(demo_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(
-        [Source(demo_results, "demo", INFO)], tmp_path_factory.mktemp("report") / "out", title="Demo <1>"
+        [ReportInput(demo_results, "demo", INFO)], tmp_path_factory.mktemp("report") / "out", title="Demo <1>"
     )
 
 
@@ -129,7 +129,7 @@ def test_the_tables_name_the_headline(report: Path) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(report: Path, demo_results: Path, tmp_path: Path) -> None:
-    write_report([Source(demo_results, "demo", INFO)], tmp_path, title="Demo <1>")
+    write_report([ReportInput(demo_results, "demo", INFO)], tmp_path, title="Demo <1>")
     paths = [path for path in report.parent.rglob("*") if path.is_file()]
     assert len(paths) > 50
     for path in paths:
@@ -142,7 +142,7 @@ def test_a_study_with_only_a_base_and_a_port_reports_what_is_there(tmp_path: Pat
     builder.add("base")
     builder.add("portal", seed=0, size=8, rates=(0.5, 0.7))
     page = write_report(
-        [Source(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Partial"
+        [ReportInput(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Partial"
     )
     text = page.read_text(encoding="utf-8")
     assert "recovered lift is undefined (no per-task LoRA on this base)" in text
@@ -154,7 +154,7 @@ def test_a_study_with_only_source_runs_reports_them(tmp_path: Path) -> None:
     builder = StudyBuilder()
     builder.add("source", base="small", seed=0, size=8, rates=(0.5,))
     page = write_report(
-        [Source(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Sources"
+        [ReportInput(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Sources"
     )
     assert "Joint training on its own source bases" in page.read_text(encoding="utf-8")
 
@@ -162,13 +162,13 @@ def test_a_study_with_only_source_runs_reports_them(tmp_path: Path) -> None:
 def test_an_empty_result_table_is_a_one_line_mistake(tmp_path: Path) -> None:
     results = StudyBuilder().write(tmp_path / "results")
     with pytest.raises(ValueError, match="no finished run yet"):
-        write_report([Source(results, "study", {})], tmp_path / "out", title="Nothing")
+        write_report([ReportInput(results, "study", {})], tmp_path / "out", title="Nothing")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_results_is_a_one_line_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"results\.parquet"):
-        write_report([Source(tmp_path, "study", {})], tmp_path / "out", title="Nothing")
+        write_report([ReportInput(tmp_path, "study", {})], tmp_path / "out", title="Nothing")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_folder_without_results_is_a_one_line_mistake(tmp_path: Path) -> None:
 )
 def test_unknown_info_is_refused(info: dict, demo_results: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="report info"):
-        write_report([Source(demo_results, "demo", info)], tmp_path / "out", title="x")
+        write_report([ReportInput(demo_results, "demo", info)], tmp_path / "out", title="x")
 
 
 def test_bases_with_names_that_collide_as_files_keep_their_own_figures(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_bases_with_names_that_collide_as_files_keep_their_own_figures(tmp_path:
     for base in ("Org/Model", "org-model"):
         builder.add("base", base=base)
     page = write_report(
-        [Source(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Names"
+        [ReportInput(builder.write(tmp_path / "results"), "study", {})], tmp_path / "out", title="Names"
     )
     assert {path.name for path in page.parent.glob("methods-*.svg")} == {
         "methods-org-model.svg",

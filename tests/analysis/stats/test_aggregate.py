@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analysis.stats.aggregate import (
     Comparison,
-    Summary,
+    MethodSummary,
     compare,
     recovered_lift,
     retention,
@@ -16,29 +16,11 @@ from analysis.stats.aggregate import (
     summarise_sources,
 )
 from analysis.stats.published import PUBLISHED
-from analysis.stats.result_table import Variant, gather_runs
-from tests.support.result_tables import StudyBuilder, row, to_table
+from analysis.stats.result_table import MethodKey, gather_runs
+from tests.support.result_tables import StudyBuilder, published_rows, row, to_table
 
 
-def published_rows() -> list[dict]:
-    """Result rows of two tasks and three seeds with METHOD's published means and sample stds."""
-    rows = []
-    for base, published in PUBLISHED.items():
-        for method, accuracy in published.accuracy.items():
-            mean, std = accuracy.known, accuracy.std or 0.0
-            for seed, offset in [(None, 0.0)] if method == "base" else [(0, -std), (1, 0.0), (2, std)]:
-                for task, shift in (("easy", 0.1), ("hard", -0.1)):
-                    rows.append(
-                        row(
-                            run=f"{base} {method} {seed}", base=base, method=method, seed=seed, task=task,
-                            size=None if method == "base" else 2000, acc_norm=mean + offset + shift,
-                            epoch=0 if method == "base" else 5,
-                        )
-                    )  # fmt: skip
-    return rows
-
-
-def line(comparison: Comparison, method: str) -> Summary:
+def line(comparison: Comparison, method: str) -> MethodSummary:
     found = comparison.find(method)
     assert found is not None
     return found
@@ -196,6 +178,6 @@ def test_source_runs_stand_apart_from_the_comparison() -> None:
 
 def test_a_method_under_its_plain_name_comes_before_its_variants() -> None:
     names = ["anchor", "lora", "zz"]
-    variants = [Variant("lora", name, "q,v", 8, None) for name in names]
+    variants = [MethodKey("lora", name, "q,v", 8, None) for name in names]
 
-    assert [variant.name for variant in sorted(variants, key=Variant.sort_key)] == ["lora", "anchor", "zz"]
+    assert [variant.name for variant in sorted(variants, key=MethodKey.sort_key)] == ["lora", "anchor", "zz"]

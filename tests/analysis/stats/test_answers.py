@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.stats.answers import Answers, gather_answers
-from analysis.stats.result_table import Cell, Cost, Run, Variant
+from analysis.stats.result_table import Cell, Cost, MethodKey, Run
 from portal.results import PREDICTIONS
 
-CELL = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
+CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
 
 
 def line(place: int, scores: list[float], gold: int, **values: object) -> dict:

@@ -12,12 +12,12 @@ from analysis.stats.aggregate import compare
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.bootstrap import Bootstrap, bootstrap_accuracy, choose_runs
 from analysis.stats.calibration import draw_errors
-from analysis.stats.result_table import Cell, Study, Variant, gather_runs
+from analysis.stats.result_table import Cell, MethodKey, ResultSet, gather_runs
 from tests.support.result_tables import StudyBuilder, chosen_of
 
-FIRST = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
-THIRD = Cell("big", Variant("hypernet", "hypernet", "q,v", 8, None), 8)
-SECOND = Cell("big", Variant("lora", "lora", "q,v", 8, None), 8)
+FIRST = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
+THIRD = Cell("big", MethodKey("hypernet", "hypernet", "q,v", 8, None), 8)
+SECOND = Cell("big", MethodKey("lora", "lora", "q,v", 8, None), 8)
 
 
 def answers_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskAnswers:
@@ -39,7 +39,7 @@ def bootstrap_of(answers: dict[str, TaskAnswers], *, num_draws: int = 1000) -> B
 
 
 def bootstrap_cells(
-    study: Study, predictions: pa.Table, cells: list[Cell], *, rule: str, num_draws: int = 10_000
+    study: ResultSet, predictions: pa.Table, cells: list[Cell], *, rule: str, num_draws: int = 10_000
 ) -> Bootstrap:
     chosen = choose_runs(study, cells, rule)
     return bootstrap_accuracy(chosen, chosen.answers(predictions), num_draws=num_draws)
@@ -125,7 +125,7 @@ def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBu
 
 def test_lift_has_no_interval_when_the_lora_hardly_rises() -> None:
     right = {"p": np.arange(100) < 50, "l": np.arange(100) < 51, "b": np.arange(100) < 50}
-    base = Cell("big", Variant("base", "base", None, None, None), None)
+    base = Cell("big", MethodKey("base", "base", None, None, None), None)
     chosen = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}, base: {None: "b"}})
     bootstrap = bootstrap_accuracy(chosen, {"a": answers_of(right, 1)}, num_draws=500)
     interval = bootstrap.lift(FIRST, base, SECOND)

@@ -5,10 +5,10 @@ import pytest
 
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.calibration import NUM_BINS, bin_answers, calibrate, draw_errors
-from analysis.stats.result_table import Cell, Variant
+from analysis.stats.result_table import Cell, MethodKey
 from tests.support.result_tables import chosen_of
 
-CELL = Cell("big", Variant("portal", "portal", "q,v", 8, None), 8)
+CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
 
 
 def answers_of(confidence: np.ndarray, correct: np.ndarray) -> Answers:

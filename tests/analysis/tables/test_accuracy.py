@@ -10,8 +10,7 @@ from analysis.tables.accuracy import main_table, overview_table, per_task_table,
 from analysis.tables.columns import COUNT, DASH, PERCENT, SPREAD, WORD, Column, format_amount
 from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.table import Table
-from tests.analysis.test_aggregate import published_rows
-from tests.support.result_tables import TASKS, StudyBuilder, to_table
+from tests.support.result_tables import TASKS, StudyBuilder, published_rows, to_table
 
 NOTHING = StudyInfo.from_dict({})
 

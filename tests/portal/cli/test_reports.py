@@ -12,12 +12,12 @@ from rich.console import Console
 from portal.cli import main
 from portal.results import RESULTS, read_table
 from sweeps.launch.local_run import run_local
-from sweeps.results.snapshot import gather, is_stale
+from sweeps.results.snapshot import collect_snapshot, is_stale
 from sweeps.results.tables import collect
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
-from sweeps.study.manifest import read_roster, record_roster
+from sweeps.study.manifest import read_manifest, record_manifest
 from tests.support.command_line import only_line, write_study
 
 
@@ -28,7 +28,7 @@ def study(world: Path, tmp_path: Path) -> Study:
 
 def finish(study: Study, out: Path, *methods: str) -> None:
     """Train the study's runs of these methods, as a launch that was then interrupted."""
-    record_roster(out, study.roster)
+    record_manifest(out, study.manifest)
     run_local([run for run in study.runs if run.method in methods], study.suite, out, Console(quiet=True))
 
 
@@ -75,10 +75,10 @@ def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
 
     monkeypatch.setattr("sweeps.results.snapshot.collect", collect_late)
     for number in (1, 3):
-        assert is_stale(study.roster, out)
-        results = read_table(gather(study.roster, out) / "results.parquet", RESULTS)
+        assert is_stale(study.manifest, out)
+        results = read_table(collect_snapshot(study.manifest, out) / "results.parquet", RESULTS)
         assert len(set(results["run"].to_pylist())) == number
-    assert not is_stale(study.roster, out)
+    assert not is_stale(study.manifest, out)
 
 
 def test_figures_and_tables_of_an_earlier_report_do_not_stay(study: Study, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_of_several_studies_in_a_folder_the_last_collected_is_meant_or_the_named
     finish(study, out, "base")
     path = tmp_path / "other.yaml"
     path.write_text((tmp_path / "study.yaml").read_text().replace("name: small", "name: other"))
-    record_roster(out, load_study(path).roster)
+    record_manifest(out, load_study(path).manifest)
 
     assert main(["report", str(out)]) == 2
     assert "holds the studies other, small; choose one by --study" in only_line(capsys)
@@ -161,12 +161,12 @@ def test_of_several_studies_in_a_folder_the_last_collected_is_meant_or_the_named
 
 
 def test_a_roster_comes_back_as_it_was(study: Study, tmp_path: Path) -> None:
-    record_roster(tmp_path, study.roster)
-    assert read_roster(tmp_path) == study.roster
+    record_manifest(tmp_path, study.manifest)
+    assert read_manifest(tmp_path) == study.manifest
     record = tmp_path / "studies" / "small.json"
     record.write_text("{}")
     with pytest.raises(ValueError, match=r"small\.json: not a study's record"):
-        read_roster(tmp_path)
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

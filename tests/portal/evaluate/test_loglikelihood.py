@@ -12,10 +12,10 @@ from portal.data.token_rows import Row
 from portal.evaluate.loglikelihood import (
     MAX_TOKENS,
     Scored,
-    Summary,
-    lay_out,
-    score_layout,
+    TaskMetrics,
+    score_batches,
     score_rows,
+    scoring_batches,
     summarise,
 )
 from portal.forward.adapter_hooks import AdapterHooks, Segment
@@ -145,16 +145,16 @@ def test_scoring_leaves_no_graph_and_the_base_as_it_was(any_base: Base) -> None:
 
 
 def test_rows_laid_out_once_are_scored_by_whatever_adapters_are_active(any_base: Base) -> None:
-    layout = lay_out(NAMED_ROWS, any_base, max_tokens=100)
+    layout = scoring_batches(NAMED_ROWS, any_base, max_tokens=100)
     segment = Segment(1, random_factors(any_base, ("q", "v"), rank=2, slots=1, seed=0), 1.0)
 
-    plain = score_layout(any_base, layout)
+    plain = score_batches(any_base, layout)
     with AdapterHooks(any_base.model, any_base.sites).active([segment]):
-        adapted = score_layout(any_base, layout)
+        adapted = score_batches(any_base, layout)
         expected = [score_one_by_one(any_base, row) for row in NAMED_ROWS]
 
     assert len(layout.batches) > 1
-    assert score_layout(any_base, layout) == plain
+    assert score_batches(any_base, layout) == plain
     for item, scores in zip(adapted, expected, strict=True):
         assert item.scores == pytest.approx(scores, abs=1e-4)
     assert adapted != plain
@@ -188,7 +188,7 @@ def test_a_summary_is_what_one_works_out_by_hand() -> None:
         scored(-1.0, -1.0, -9.0, -9.5, gold=2, chars=(1, 1, 1, 1)),  # both wrong; gold of 3 tokens
     ]
 
-    assert summarise(rows) == Summary(
+    assert summarise(rows) == TaskMetrics(
         num_examples=3,
         chance=pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3),
         majority=None,

@@ -15,15 +15,15 @@ from portal.data.token_rows import Row
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.forward.length_buckets import bucket_length
 from portal.forward.losses import slot_losses
-from portal.forward.microbatch import Forward, SlotRows
+from portal.forward.microbatch import MicroBatch, SlotRows
 from portal.forward.microbatch_plan import (
     MAX_FORWARD_TOKENS,
     LaunchCost,
     divide,
     launch_cost,
     plan_cost,
-    plan_forwards,
-    plan_party,
+    plan_learner,
+    plan_microbatches,
     smaller_limit,
 )
 from tests.support.bases import make_base, make_row, make_rows, random_factors
@@ -212,7 +212,7 @@ LIMITS = st.sampled_from([1, 500, 4096, MAX_FORWARD_TOKENS])
 def test_a_plan_covers_every_row_once_within_the_token_limit(
     slots: list[SlotRows], limit: int, together: bool
 ) -> None:
-    forwards = plan_forwards(slots, costs=COSTS, max_tokens=limit, together=together)
+    forwards = plan_microbatches(slots, costs=COSTS, max_tokens=limit, together=together)
 
     def rows_of(parts: Iterable[SlotRows]) -> list[tuple[int, str]]:
         return sorted((part.slot, row.id) for part in parts for row in part.rows)
@@ -230,13 +230,13 @@ def test_a_plan_covers_every_row_once_within_the_token_limit(
 
 @given(slots=SLOTS, limit=LIMITS)
 def test_a_learners_rows_are_padded_and_summed_as_without_company(slots: list[SlotRows], limit: int) -> None:
-    in_company = plan_forwards(slots, costs=COSTS, max_tokens=limit)
+    in_company = plan_microbatches(slots, costs=COSTS, max_tokens=limit)
 
     for owner in range(len(COSTS)):
         own = [slot for slot in slots if slot.owner == owner]
-        limited = plan_forwards(own, costs=COSTS, max_tokens=limit)
+        limited = plan_microbatches(own, costs=COSTS, max_tokens=limit)
         assert all(part in parts_of(in_company, owner) for part in parts_of(limited, owner))
-        alone = parts_of(plan_forwards(own, costs=COSTS), owner)
+        alone = parts_of(plan_microbatches(own, costs=COSTS), owner)
         if all(len(slot.rows) * length <= limit for length, slot in alone):
             assert parts_of(in_company, owner) == alone  # a limit that every slot fits changes nothing
 
@@ -244,22 +244,22 @@ def test_a_learners_rows_are_padded_and_summed_as_without_company(slots: list[Sl
 def test_on_a_gpu_rows_of_all_learners_are_planned_as_one() -> None:
     slots = [SlotRows(owner, owner, rows_of_length(20 + 4 * owner, 4)) for owner in range(4)]
 
-    assert len(plan_forwards(slots, costs=[COST] * 4)) == 4
-    (forward,) = plan_forwards(slots, costs=[COST] * 4, together=True)
+    assert len(plan_microbatches(slots, costs=[COST] * 4)) == 4
+    (forward,) = plan_microbatches(slots, costs=[COST] * 4, together=True)
     assert (forward.length, forward.num_present) == (32, 16)
 
 
 def test_after_a_forward_that_did_not_fit_no_slot_is_divided_that_may_fit_whole() -> None:
     three, one = (SlotRows(0, index, rows_of_length(20, count)) for index, count in enumerate((3, 1)))
 
-    limit = smaller_limit(Forward(20, (three, one)))
+    limit = smaller_limit(MicroBatch(20, (three, one)))
 
-    assert [part.slots for part in divide(Forward(20, (three, one)), limit)] == [(three,), (one,)]
-    assert smaller_limit(Forward(20, (three,))) == 30
-    assert smaller_limit(Forward(20, (one,) * 8)) == 80
+    assert [part.slots for part in divide(MicroBatch(20, (three, one)), limit)] == [(three,), (one,)]
+    assert smaller_limit(MicroBatch(20, (three,))) == 30
+    assert smaller_limit(MicroBatch(20, (one,) * 8)) == 80
 
 
-def parts_of(plan: list[Forward], owner: int) -> list[tuple[int, SlotRows]]:
+def parts_of(plan: list[MicroBatch], owner: int) -> list[tuple[int, SlotRows]]:
     """A learner's parts by slot, in the order in which they run, with their padded lengths."""
     parts = [(each.length, slot) for each in plan for slot in each.slots if slot.owner == owner]
     return sorted(parts, key=lambda part: part[1].slot)
@@ -271,15 +271,15 @@ def test_a_plan_costs_no_more_than_the_plain_ones(slots: list[SlotRows]) -> None
     each_slot = [forward_of([slot]) for slot in slots]
     each_row = [forward_of([slot.part([row])]) for slot in slots for row in slot.rows]
 
-    plan = plan_party(slots, COST)
+    plan = plan_learner(slots, COST)
 
     segments = 3 * COST.segment * len(plan)  # the cut does not see the products of unequal slots
     for plain in ([forward_of(slots)], each_slot, each_row):
         assert plan_cost(plan, COST) <= plan_cost(plain, COST) + segments
 
 
-def forward_of(slots: list[SlotRows]) -> Forward:
-    return Forward(bucket_length(max(slot.length for slot in slots)), tuple(slots))
+def forward_of(slots: list[SlotRows]) -> MicroBatch:
+    return MicroBatch(bucket_length(max(slot.length for slot in slots)), tuple(slots))
 
 
 def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
@@ -290,7 +290,7 @@ def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
         SlotRows(1, 0, long[1:]),
     ]
 
-    first, second = plan_forwards(slots, costs=COSTS)
+    first, second = plan_microbatches(slots, costs=COSTS)
 
     assert [(part.owner, part.slot, part.rows) for part in first.slots] == [(0, 0, short), (0, 1, short)]
     found = [(part.owner, part.slot, part.rows) for part in second.slots]
@@ -301,8 +301,8 @@ def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
 def test_where_launches_cost_more_than_padding_slots_stay_whole() -> None:
     slots = [SlotRows(0, index, (*rows_of_length(20, 2), *rows_of_length(60, 2))) for index in range(3)]
 
-    assert plan_party(slots, LaunchCost(10_000, 0)) == [Forward(60, tuple(slots))]
-    assert len(plan_party(slots, LaunchCost(1, 0))) == 2
+    assert plan_learner(slots, LaunchCost(10_000, 0)) == [MicroBatch(60, tuple(slots))]
+    assert len(plan_learner(slots, LaunchCost(1, 0))) == 2
 
 
 def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
@@ -311,19 +311,19 @@ def test_unequal_rows_of_the_slots_of_a_forward_cost_segments() -> None:
         for index in range(1, 4)
     ]
 
-    assert len(plan_party(slots, LaunchCost(1, 1))) == 2
-    assert plan_party(slots, LaunchCost(1, 1000)) == [Forward(60, tuple(slots))]
+    assert len(plan_learner(slots, LaunchCost(1, 1))) == 2
+    assert plan_learner(slots, LaunchCost(1, 1000)) == [MicroBatch(60, tuple(slots))]
 
 
 def test_a_forward_is_divided_between_slots_and_within_one_only_where_it_has_to() -> None:
     slots = tuple(SlotRows(0, index, rows_of_length(20, count)) for index, count in enumerate((2, 2, 5)))
 
-    parts = divide(Forward(20, slots), 4 * 20)
+    parts = divide(MicroBatch(20, slots), 4 * 20)
 
     assert [[len(slot.rows) for slot in part.slots] for part in parts] == [[2, 2], [4], [1]]
     assert parts[0].slots == slots[:2]
     assert {part.length for part in parts} == {20}
-    assert divide(Forward(20, slots), 1)[0].num_present == 1
+    assert divide(MicroBatch(20, slots), 1)[0].num_present == 1
 
 
 def test_more_adapted_modules_make_a_forward_dearer() -> None:
@@ -338,5 +338,5 @@ def test_more_adapted_modules_make_a_forward_dearer() -> None:
 def test_a_plan_does_not_depend_on_the_order_of_the_slots() -> None:
     slots = [SlotRows(index % 3, index, rows_of_length(10 + 37 * index % 300, 2)) for index in range(12)]
 
-    assert plan_forwards(slots[::-1], costs=COSTS) == plan_forwards(slots, costs=COSTS)
-    assert plan_forwards([], costs=[]) == []
+    assert plan_microbatches(slots[::-1], costs=COSTS) == plan_microbatches(slots, costs=COSTS)
+    assert plan_microbatches([], costs=[]) == []

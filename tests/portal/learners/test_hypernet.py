@@ -41,7 +41,7 @@ def advance(pack: Pack, steps: int) -> list[dict[str, float]]:
         for learner, epoch in pack.due():
             pack.evaluate(learner, epoch)
         pack.step()
-        pack.settle()
+        pack.sync_metrics()
         losses.append(pack.losses)
     return losses
 

@@ -92,7 +92,7 @@ def test_twenty_steps_follow_pefts_own_training(family: str) -> None:
 
     for _ in range(STEPS):
         pack.step()
-        pack.settle()
+        pack.sync_metrics()
         ours.append(pack.losses[learner.run.key])
 
     theirs = [sum(peers[task][step] for task in TASKS) / len(TASKS) for step in range(STEPS)]

@@ -32,7 +32,7 @@ def trained(base: Base, engine: str, **changes: float | str) -> tuple[Pack, Lear
             pack.evaluate(owner, epoch)
         if learner.step < learner.num_steps:
             pack.step()
-            pack.settle()
+            pack.sync_metrics()
             losses.append(pack.losses[run.key])
     return pack, learner, losses
 

@@ -12,7 +12,7 @@ from portal.data.token_rows import RowTable
 from portal.learners.base import Learner
 from portal.results import PREDICTIONS, RESULTS
 from portal.storage.checkpoint import load_latest, save_checkpoint
-from portal.training.pack import SETTLE_STEPS, Pack
+from portal.training.pack import SYNC_STEPS, Pack
 from tests.support.bases import make_row, make_rows, make_run
 from tests.support.packs import make_pack, mixed_runs, run_to_end
 
@@ -117,7 +117,7 @@ def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where
     runs = [make_run("portal", "target", seed=seed, train=train) for seed in (0, 1)]
     pack = make_pack(bases, runs, source)
     good, bad = pack.learners
-    while bad.step < SETTLE_STEPS + 3:
+    while bad.step < SYNC_STEPS + 3:
         pack.step()
     kept = {name: tensor.clone() for name, tensor in bad.tensors().items() if not name.startswith("ema/")}
     bad.converters["target"].input["q"].data.fill_(torch.inf)
@@ -126,13 +126,13 @@ def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where
     while bad in pack.active:
         pack.step()
 
-    assert good.step == 2 * SETTLE_STEPS
-    assert bad.step == SETTLE_STEPS + 3
-    assert f"step {SETTLE_STEPS + 3}: the loss of task" in pack.failed[bad.run.key]
+    assert good.step == 2 * SYNC_STEPS
+    assert bad.step == SYNC_STEPS + 3
+    assert f"step {SYNC_STEPS + 3}: the loss of task" in pack.failed[bad.run.key]
     assert all(torch.equal(bad.tensors()[name], tensor) for name, tensor in kept.items())
     assert set(pack.losses) == {good.run.key, bad.run.key}
     pack.step()
-    assert good.step == 2 * SETTLE_STEPS + 1
+    assert good.step == 2 * SYNC_STEPS + 1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_step_reads_nothing_back_from_the_device(
     with FakeTensorMode(allow_non_fake_inputs=True):  # tensors without values: reading one is an error
         pack.step()
         with pytest.raises(DataDependentOutputException):
-            pack.settle()
+            pack.sync_metrics()
 
     assert learner.step == 1
 

@@ -22,7 +22,7 @@ from portal.forward.microbatch import SlotRows
 from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
 from portal.training.pack import Pack
-from portal.training.worker_group import Division, OutOfMemoryElsewhere, Team
+from portal.training.worker_group import OutOfMemoryElsewhere, Sharding, WorkerGroup
 from tests.support.bases import make_rows, make_run
 from tests.support.packs import make_pack, mixed_runs, refuse_forwards, run_to_end
 
@@ -34,7 +34,7 @@ def outline(base: Base) -> Base:
     return replace(base, model=copy.deepcopy(base.model).to("meta"))
 
 
-def team_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None, team: Team) -> Pack:
+def team_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None, team: WorkerGroup) -> Pack:
     names = [ref.name for ref in runs[0].bases]
     rows = {name: make_rows(bases[name]) for name in names}
     held = {
@@ -50,7 +50,7 @@ def end_of(pack: Pack, results: dict[str, list[dict[str, object]]]) -> End:
     return rows, {learner.key: learner.tensors() for learner in pack.learners}, pack.failed
 
 
-def on_team(size: int, work: Callable[[Team], Any]) -> list[Any]:
+def on_team(size: int, work: Callable[[WorkerGroup], Any]) -> list[Any]:
     """What `work` returns in each of so many processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -59,7 +59,7 @@ def on_team(size: int, work: Callable[[Team], Any]) -> list[Any]:
     def member(rank: int, answer: Connection) -> None:
         torch.set_num_threads(1)
         distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
-        answer.send_bytes(pickle.dumps(work(Team(rank, size))))
+        answer.send_bytes(pickle.dumps(work(WorkerGroup(rank, size))))
         distributed.destroy_process_group()
 
     context = multiprocessing.get_context("fork")
@@ -101,7 +101,7 @@ def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the
     pack = make_pack(bases, runs, None)
     expected = end_of(pack, run_to_end(pack))
 
-    def work(team: Team) -> End:
+    def work(team: WorkerGroup) -> End:
         pack = team_pack(bases, runs, None, team)
         return end_of(pack, run_to_end(pack))
 
@@ -117,7 +117,7 @@ def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
     pack = make_pack(bases, runs, source)
     scores = [row for results in run_to_end(pack).values() for row in results]
 
-    def work(team: Team) -> tuple[End, list[dict[str, Tensor]]]:
+    def work(team: WorkerGroup) -> tuple[End, list[dict[str, Tensor]]]:
         pack = team_pack(bases, runs, source, team)
         first: list[dict[str, Tensor]] = []
 
@@ -152,7 +152,7 @@ def test_joint_training_by_three_workers_on_two_bases_is_that_of_one_worker_up_t
     pack = make_pack(bases, runs, None)
     run_to_end(pack)
 
-    def work(team: Team) -> End:
+    def work(team: WorkerGroup) -> End:
         pack = team_pack(bases, runs, None, team)
         return end_of(pack, run_to_end(pack))
 
@@ -175,7 +175,7 @@ def test_a_run_that_diverges_leaves_every_worker_at_the_same_step(bases: dict[st
 
         return end_of(pack, run_to_end(pack, poison))
 
-    def work(team: Team) -> End:
+    def work(team: WorkerGroup) -> End:
         return run(team_pack(bases, runs, None, team))
 
     expected = run(make_pack(bases, runs, None))
@@ -188,7 +188,7 @@ def test_a_run_that_diverges_leaves_every_worker_at_the_same_step(bases: dict[st
 def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases: dict[str, Base]) -> None:
     runs = [make_run("source", "small", "target")]
 
-    def work(team: Team) -> tuple[str, int, int]:
+    def work(team: WorkerGroup) -> tuple[str, int, int]:
         pack = team_pack(bases, runs, None, team)
         for learner, epoch in pack.due():
             pack.evaluate(learner, epoch)
@@ -206,7 +206,7 @@ def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases
 def test_workers_that_score_out_of_memory_tell_the_others_too(bases: dict[str, Base]) -> None:
     runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1))]
 
-    def work(team: Team) -> str:
+    def work(team: WorkerGroup) -> str:
         pack = team_pack(bases, runs, None, team)
         refuse_forwards(bases["target"], above=0, in_backward=False)
         with pytest.raises((torch.OutOfMemoryError, OutOfMemoryElsewhere)) as error:
@@ -219,7 +219,7 @@ def test_workers_that_score_out_of_memory_tell_the_others_too(bases: dict[str, B
 @given(size=st.integers(2, 7), count=st.integers(1, 5), rows=st.integers(1, 6))
 def test_every_row_has_one_worker_and_every_base_at_least_one(size: int, count: int, rows: int) -> None:
     slots = [SlotRows(0, slot, tuple(range(rows + slot)), 0.0) for slot in range(3)]  # type: ignore[arg-type]
-    members = [Division(rank, size) for rank in range(size)]
+    members = [Sharding(rank, size) for rank in range(size)]
 
     for place in range(count):
         shares = [member.share(slots, place, count) for member in members]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.launch.driver import run_study
-from sweeps.launch.launch_result import Outcome
+from sweeps.launch.launch_result import LaunchResult
 from sweeps.store.lease import read_holder
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
@@ -39,7 +39,7 @@ def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
 ) -> None:
     monkeypatch.chdir(tmp_path.parent)
     out = Path(tmp_path.name)  # relative, as `make demo` gives it
-    outcomes: list[Outcome] = []
+    outcomes: list[LaunchResult] = []
     thread = threading.Thread(
         target=lambda: outcomes.append(run_study(tiny_study, out, executor="train", console=silent()))
     )

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.planning.schedule import Schedule, Task, earliest_finish, lower_bound, play
+from sweeps.planning.schedule import Schedule, ScheduledPack, earliest_finish, lower_bound, play
 
 
-def task(key: str, seconds: float, *needs: str, base: str = "b", load_s: float = 0.0) -> Task:
-    return Task(key, seconds, (base,), needs, load_s)
+def task(key: str, seconds: float, *needs: str, base: str = "b", load_s: float = 0.0) -> ScheduledPack:
+    return ScheduledPack(key, seconds, (base,), needs, load_s)
 
 
 def test_a_port_starts_when_its_source_has_ended_and_others_fill_the_gap() -> None:

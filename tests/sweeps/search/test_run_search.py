@@ -11,11 +11,11 @@ from portal.learners.base import Learner
 from portal.results import RESULTS, read_table
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
-from sweeps.search.run_search import SearchOutcome, run_search
+from sweeps.search.run_search import SearchResult, run_search
 from sweeps.search.search_file import SearchPlan
 from sweeps.store.run_store import Store
 from sweeps.study.expand import load_study
-from sweeps.worker.pack_checkpoint import PackState
+from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.studies import Interruption, silent
 
 LORA = """
@@ -65,7 +65,7 @@ search:
 """
 
 
-def search(text: str, folder: Path) -> SearchOutcome:
+def search(text: str, folder: Path) -> SearchResult:
     path = folder / "search.yaml"
     path.write_text(text)
     return run_search(SearchPlan(path), folder / "out", executor="local", console=silent())
@@ -224,19 +224,19 @@ def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
     path = tmp_path / "search.yaml"
     path.write_text(LORA)
     command = ["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]
-    finish = PackState.finish
+    finish = PackCheckpoint.finish
 
-    def lose(state: PackState, learner: Learner, permitted: Callable[[], None]) -> None:
+    def lose(state: PackCheckpoint, learner: Learner, check_permit: Callable[[], None]) -> None:
         store = Store(tmp_path / "out")
         store.mark_failed(learner.key, "its worker died twice", tmp_path / "log", lost=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PackState, "finish", lose)
+        patch.setattr(PackCheckpoint, "finish", lose)
         assert main(command) == 3
     printed = capsys.readouterr()
     assert "3 trials; 0 complete, 0 pruned, 0 fail, 3 not ended" in printed.out
     assert "trials 0, 1, 2 lost their workers" in printed.err
-    assert PackState.finish is finish
+    assert PackCheckpoint.finish is finish
 
     assert main(command) == 0
     assert "6 trials; 6 complete" in capsys.readouterr().out

@@ -13,7 +13,7 @@ KEY, PACK, TOKEN = "0" * 16, "1" * 16, "2" * 16
 HOLD = """
 import sys, time
 from pathlib import Path
-from sweeps.lease import acquire
+from sweeps.store.lease import acquire
 lease = acquire(Path(sys.argv[1]))
 print(lease.token, flush=True)
 time.sleep(60)

@@ -11,7 +11,7 @@ from portal.results import RESULTS, read_table, write_table
 from sweeps.store.lease import LeaseLost, acquire
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
-from sweeps.tracking.reporter import Teller, epoch_metrics, without_secrets
+from sweeps.tracking.reporter import Reporter, epoch_metrics, without_secrets
 from sweeps.tracking.trackers import Tracker
 
 
@@ -66,11 +66,11 @@ def test_every_epoch_and_end_is_told_once_by_whichever_process(finished: Path, t
     recorder = Recorder()
     recorder.break_at = 4
     with pytest.raises(ConnectionError):
-        Teller(finished, tiny_study.roster, recorder).tell()
+        Reporter(finished, tiny_study.manifest, recorder).tell()
     told_first = len(recorder.logged)
     recorder.break_at = None
     for _ in range(2):
-        Teller(finished, tiny_study.roster, recorder).tell()
+        Reporter(finished, tiny_study.manifest, recorder).tell()
     assert 0 < told_first < len(expected(tiny_study))
     assert sorted(recorder.logged) == expected(tiny_study)
     assert sorted(recorder.ends) == sorted((run.key, False) for run in tiny_study.runs)
@@ -78,7 +78,7 @@ def test_every_epoch_and_end_is_told_once_by_whichever_process(finished: Path, t
 
 def test_metrics_are_task_means_each_task_and_costs(finished: Path, tiny_study: Study) -> None:
     recorder = Recorder()
-    Teller(finished, tiny_study.roster, recorder).tell()
+    Reporter(finished, tiny_study.manifest, recorder).tell()
     port = next(run for run in tiny_study.runs if run.method == "portal")
     metrics = recorder.metrics[port.key, 2]
     tasks = [metrics[f"test_acc_norm/{task}"] for task in tiny_study.tasks]
@@ -94,7 +94,7 @@ def test_an_epoch_that_comes_in_parts_is_told_when_it_is_whole(finished: Path, t
     (folder / "DONE.json").unlink()
     parts = finished / "packs" / ("0" * 16) / "parts" / lora.key
     recorder = Recorder()
-    teller = Teller(finished, tiny_study.roster, recorder)
+    teller = Reporter(finished, tiny_study.manifest, recorder)
 
     def add(number: int, task: str) -> list[int]:
         rows = table.filter((pc.field("epoch") == 1) & (pc.field("task") == task))
@@ -115,10 +115,10 @@ def test_a_run_that_failed_and_was_tried_again_is_told_anew(finished: Path, tiny
     store.mark_failed(key, "loss is nan", store.log_path(0))
     recorder = Recorder()
     for _ in range(2):
-        Teller(finished, tiny_study.roster, recorder).tell()
+        Reporter(finished, tiny_study.manifest, recorder).tell()
     store.forget_failed([key])
     marker.write_bytes(content)
-    Teller(finished, tiny_study.roster, recorder).tell()
+    Reporter(finished, tiny_study.manifest, recorder).tell()
     assert [failed for of, failed in recorder.ends if of == key] == [True, False]
 
 
@@ -158,7 +158,7 @@ def test_runs_that_the_tracker_refuses_keep_no_other_from_it(finished: Path, tin
     recorder = Recorder()
     recorder.refused = {run.key for run in tiny_study.runs if run.method != "portal"}
     with pytest.raises(ValueError, match="refused"):
-        Teller(finished, tiny_study.roster, recorder).tell()
+        Reporter(finished, tiny_study.manifest, recorder).tell()
     assert {key for key, _ in recorder.ends} == set(tiny_study.by_key) - recorder.refused
 
 
@@ -172,7 +172,7 @@ def test_nothing_is_told_or_recorded_any_more_when_another_teller_may_be_at_work
             raise LeaseLost("gone")
 
     with pytest.raises(LeaseLost):
-        Teller(finished, tiny_study.roster, recorder, check_lease).tell()
+        Reporter(finished, tiny_study.manifest, recorder, check_lease).tell()
     assert len(recorder.logged) == 3
 
 

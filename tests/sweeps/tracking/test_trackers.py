@@ -17,7 +17,7 @@ from sweeps.launch.driver import run_study
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
 from sweeps.tracking.reporter import record_path
-from sweeps.tracking.supervisor import RunFeed
+from sweeps.tracking.supervisor import TrackerSupervisor
 from sweeps.tracking.trackers import TRACKERS, TensorBoard
 from tests.support.studies import silent
 
@@ -80,7 +80,7 @@ def test_a_process_that_has_ended_is_started_again_and_one_that_hangs_is_never_w
         started.append(begin(["sleep", "60"] if len(started) else ["false"], **options))
         return started[-1]
 
-    feed = RunFeed(finished, tiny_study.name, ["tensorboard"], silent())
+    feed = TrackerSupervisor(finished, tiny_study.name, ["tensorboard"], silent())
     monkeypatch.setattr(subprocess, "Popen", popen)
     feed.start("0" * 16)
     started[0].wait()
@@ -183,8 +183,8 @@ def test_tune_wakes_trackers_while_lanes_work(
     tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[int] = []
-    poll = RunFeed.poll
-    monkeypatch.setattr(RunFeed, "poll", lambda feed: (woken.append(1), poll(feed)))
+    poll = TrackerSupervisor.poll
+    monkeypatch.setattr(TrackerSupervisor, "poll", lambda feed: (woken.append(1), poll(feed)))
     run_study(tiny_study, tmp_path, executor="plain", console=silent(), trackers=["tensorboard"])
     assert len(woken) > 3
     for run in tiny_study.runs:

@@ -76,7 +76,7 @@ def test_one_more_seed_trains_only_what_is_new(unbroken: tuple[Path, Tables], tm
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
     study = load_study(path)
-    assert status(study.roster, out) == {"total": 13, "done": 9, "running": 0, "failed": 0, "missing": 4}
+    assert status(study.manifest, out) == {"total": 13, "done": 9, "running": 0, "failed": 0, "missing": 4}
 
     outcome = run_study(study, out, executor="local", console=silent())
 
@@ -105,7 +105,7 @@ def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -
     assert len(causes) == 3
     assert any("step" in cause and "lora" in cause for cause in causes.values())
     assert any("its source run" in cause for cause in causes.values())
-    assert status(study.roster, tmp_path / "out")["failed"] == 2
+    assert status(study.manifest, tmp_path / "out")["failed"] == 2
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
     assert (again.exit_code, again.trained) == (3, 0)
 
@@ -174,7 +174,7 @@ def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
     outcome = run_study(study, tmp_path / "out", executor="local", console=silent())
 
     assert outcome.exit_code == 0
-    table = read_table(collect(study.roster, tmp_path / "out") / "results.parquet", RESULTS).to_pylist()
+    table = read_table(collect(study.manifest, tmp_path / "out") / "results.parquet", RESULTS).to_pylist()
     last = {(row["label"], row["base"], row["task"], row["split"]): row for row in table}
     for task in study.tasks:
         base, zero = (last[name, "mini-qwen3-s", task, "test"] for name in ("base", "zero_lora"))
@@ -221,12 +221,12 @@ def test_progress_is_seen_while_a_run_trains(tiny_study: Study, tmp_path: Path) 
     child.start()
     seen = set()
     while child.is_alive():
-        seen.add(status(tiny_study.roster, tmp_path)["running"])
+        seen.add(status(tiny_study.manifest, tmp_path)["running"])
         time.sleep(0.02)
     child.join()
 
     assert child.exitcode == 0
-    assert status(tiny_study.roster, tmp_path) == {
+    assert status(tiny_study.manifest, tmp_path) == {
         "total": 9,
         "done": 9,
         "running": 0,
