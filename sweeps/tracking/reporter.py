@@ -1,7 +1,7 @@
-"""`Reporter`: reports the evaluations of a study's runs to one tracker, in a process of its own (supervisor.py).
+"""`Reporter`: reports the evaluations of a study's runs to one tracker, as a process of its own.
 
-The run folders are the truth: the reporter reads them, and remembers in the output folder what the tracker has
-been told, so that the next launch tells the rest.
+The run folders are the truth: the reporter reads them, and remembers in the output folder what the tracker
+has been told, so that the next launch reports the rest. supervisor.py starts and wakes it.
 """
 
 import hashlib
@@ -42,7 +42,8 @@ class Reporter:
 
     The record has, by run key, the run's id there, whether its config is there, the epochs and the state
     told (`done`, `failed` or null), and `trouble`: what the tracker's process ended with, or null.
-    `check_permit` raises when another reporter may be at work; it is asked before anything is told or recorded.
+    `check_permit` raises when another reporter may be at work; it is called before anything is reported or
+    recorded.
     """
 
     def __init__(
