@@ -6,13 +6,12 @@ example). Units: `wall_s` seconds of training until this epoch ended, `train_flo
 token. A value that has no meaning for a row is null, never 0.
 """
 
-import io
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from portal.storage.atomic import write_bytes_atomic
+from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
 
 SCHEMA_VERSION = 4
@@ -88,9 +87,7 @@ PREDICTIONS = pa.schema(
 
 def write_table(table: pa.Table, path: Folder) -> None:
     """Write `table` whole: under a temporary name, then renamed; or as one object."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_bytes_atomic(path, buffer.getvalue())
+    write_bytes_atomic(path, encode_table(table))
 
 
 def read_table(
@@ -98,7 +95,7 @@ def read_table(
     schema: pa.Schema,
     *,
     columns: Sequence[str] | None = None,
-    filters: Sequence[tuple[str, str, str]] | None = None,
+    filters: Filters | None = None,
 ) -> pa.Table:
     """The table at `path`, checked against `schema`; some `columns` of the rows that pass `filters`.
 
@@ -106,8 +103,8 @@ def read_table(
     """
     try:
         content = path.read_bytes()
-        _check_schema(path, pq.read_schema(io.BytesIO(content)), schema)
-        return pq.read_table(io.BytesIO(content), columns=columns, filters=filters)
+        _check_schema(path, decode_schema(content), schema)
+        return decode_table(content, columns=columns, filters=filters)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such result table; `portal sweep collect` writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
