@@ -12,9 +12,9 @@ from portal.cli.sweep.run import finish, launch
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")] = Path(
-        "portal-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Output folder; the same command continues in it.")
+    ] = Path("portal-demo"),
     executor: ExecutorOption = "auto",
 ) -> None:
     """Run the demo study on the embedded bases: about seven minutes on two cores, without a download.

@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 def report(
     folders: Annotated[
         list[str],
-        typer.Argument(
-            metavar="DIR [DIR]", help="Output folder of a study, or its URL; two of them are compared."
-        ),
+        typer.Argument(metavar="DIR", help="Output folder of a study, or its URL; two of them are compared."),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: DIR/report.")] = None,
-    study: Annotated[str | None, typer.Option(help="Study to report when DIR holds several.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the report. Default: DIR/report.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Study to report when DIR holds several.")
+    ] = None,
     price: PriceOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Rebuild the report while the study runs, until it ends.")
     ] = False,
-    every: Annotated[int, typer.Option(help="Seconds between looks with --watch.", min=1)] = 30,
+    every: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Seconds between looks with --watch.", min=1)
+    ] = 30,
 ) -> None:
     """Write tables, figures and one page from the finished runs of a study, or of two side by side."""
     from portal.storage.paths import open_folder
