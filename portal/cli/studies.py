@@ -173,10 +173,10 @@ def complete(
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
         counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
+        counts |= {"tried": outcome.tried, "failed": outcome.failed}
         typer.echo(json.dumps({**counts, "failures": failures, "wall_s": round(outcome.wall_s, 3)}))
     else:
-        trained = f"{outcome.trained} trained now" if outcome.trained else "nothing was left to train"
-        typer.echo(f"study {loaded.name}: {outcome.done} of {outcome.total} runs done, {trained}")
+        typer.echo(f"study {loaded.name}: {outcome.done} of {outcome.total} runs done, {outcome.summary}")
     _finish(outcome)
 
 

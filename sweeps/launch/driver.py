@@ -61,10 +61,11 @@ def run_study(
     store = Store(out)
     feed = TrackerSupervisor(out, study.name, trackers, console)
     cause = "its worker ended before it did"
-    if any(run.source not in plan.failed for run in plan.missing):
+    tried = _can_be_tried(plan)
+    if tried:
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
             if wait:
-                plan = plan_study(study, out)
+                tried = _can_be_tried(plan_study(study, out))
             store.clear_session_files()
             store.forget_lost(study.by_key)
             record_manifest(out, study.manifest)
@@ -94,11 +95,16 @@ def run_study(
     return launch_result(
         study,
         store,
-        done_before=len(plan.done),
+        tried=tried,
         cause=f"{cause}; launch the study again",
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+def _can_be_tried(plan: Plan) -> list[str]:
+    """Keys of the runs that are left, but for those whose source has failed."""
+    return [run.key for run in plan.missing if run.source not in plan.failed]
 
 
 def _run_rounds(
