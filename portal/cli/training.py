@@ -130,7 +130,7 @@ def _run_config(request: _Request, parts: dict[str, Any]) -> "tuple[RunConfig, S
     from portal.config import RunConfig
     from portal.data.suite import examples_hash
     from portal.recipes import find_recipe
-    from sweeps.planning.plan import count_rows
+    from sweeps.planning.study_rows import count_rows
 
     recipe, method = find_recipe(request.recipe), parts["method"]
     given = {} if request.epochs is None else {"epochs": request.epochs}
