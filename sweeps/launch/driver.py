@@ -13,11 +13,12 @@ from rich.console import Console
 from portal.config import nearest
 from portal.data.token_cache import count_truncated
 from portal.storage.paths import Folder, local_place
+from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.lane_layout import EXECUTORS, Executor, LaneLayout, choose_executor, lay_out
 from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.launch.progress import ProgressLine
 from sweeps.launch.ray_lanes import run_lanes
-from sweeps.launch.ray_session import RaySession, ray_session, termination_interrupts
+from sweeps.launch.ray_session import RaySession, ray_session
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.devices import Device, find_device
 from sweeps.planning.plan import Plan, PlannedPack, plan_study
