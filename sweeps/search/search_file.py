@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from portal.config import AdapterConfig, Frozen, HypernetConfig, TrainConfig, explain, nearest
 from portal.storage.strict_yaml import read_yaml
+from portal.tasks.task_file import is_task_file
 from sweeps.study.study_file import PARTS, StudyFile, check_names, kind_of, needed_label
 
 Scalar = bool | int | float | str
@@ -127,7 +128,8 @@ class SearchPlan:
         return content
 
     def _with(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        content = copy.deepcopy(self._content)
+        """The file's content without the search, with these values, and with whole paths of its own files."""
+        content = _from_anywhere(copy.deepcopy(self._content), self.path.parent)
         del content["search"]
         for key, value in values.items():
             label, *path = key.split(".")
@@ -187,3 +189,23 @@ class SearchPlan:
         except ValueError as error:
             return "integer" in str(error)
         return False
+
+
+def _from_anywhere(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The content of a study file in `folder`, with whole paths of task files and of the folder of rows.
+
+    Paths of suites and bases stay as they are: they are part of a run's identity.
+    """
+    if isinstance(content.get("tasks"), list):
+        content["tasks"] = [_whole_path(task, folder) for task in content["tasks"]]
+    if content.get("data") is not None:
+        content["data"] = str(Path(content["data"]).absolute())
+    return content
+
+
+def _whole_path(task: str, folder: Path) -> str:
+    """A task file's path as `load_study` means it: from the study file's folder, else from where we are."""
+    if not is_task_file(task):
+        return task
+    beside = folder / task
+    return str((beside if beside.is_file() else Path(task)).absolute())
