@@ -89,6 +89,7 @@ def plan(
     from sweeps.planning.cost_model import duration
     from sweeps.planning.devices import find_device
     from sweeps.planning.plan import PLAN_HEADERS, STAGE_HEADERS, plan_study
+    from sweeps.planning.study_rows import LONGEST, check_row_lengths, size_warnings
 
     whole = find_device(device)
     loaded = _load(study)
@@ -96,6 +97,7 @@ def plan(
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     where, workers = whole.part(share), count * int(1 / share)
     planned = plan_study(loaded, find_folder(loaded, out), device=where, lanes=workers)
+    is_tokenised = check_row_lengths(loaded, find_folder(loaded, out))
     bases = [len(pack.bases) for pack in planned.packs]
     layout = lay_out(bases, (workers,), planned.how.workers_per_pack)
     if as_json:
@@ -129,8 +131,15 @@ def plan(
                 f"cost at {price:g} a device-hour: {price * share * hours:.2f} for the work, "
                 f"{price * held:.2f} with the devices held from start to end"
             )
+        if not is_tokenised:
+            typer.echo(
+                f"row lengths: the {LONGEST} longest texts per task fit their bases; the rest is checked "
+                "when the study runs"
+            )
         chosen = choose_executor("auto", planned.lane_seconds(workers))
         typer.echo(f"executor auto: {chosen}")
+        for line in size_warnings(loaded):
+            warn(line)
         over = [
             pack.key
             for pack, each in zip(planned.packs, planned.forecasts, strict=True)
@@ -185,9 +194,11 @@ def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Count a study's runs: total, done, running, failed, missing."""
     from sweeps.results.snapshot import failed_runs
     from sweeps.results.tables import status as count_runs
+    from sweeps.store.run_store import check_exists
 
     loaded = _load(study)
     folder = find_folder(loaded, out)
+    check_exists(folder)
     counts = count_runs(loaded.manifest, folder)
     if as_json:
         typer.echo(json.dumps(counts))
@@ -206,9 +217,12 @@ def collect(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Write results.parquet and predictions.parquet from the finished runs."""
     from portal.results import PREDICTIONS_FILE, RESULTS_FILE
     from sweeps.results.snapshot import collect_snapshot
+    from sweeps.store.run_store import check_exists
 
     loaded = _load(study)
-    results = collect_snapshot(loaded.manifest, find_folder(loaded, out))
+    folder = find_folder(loaded, out)
+    check_exists(folder)
+    results = collect_snapshot(loaded.manifest, folder)
     paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
     if as_json:
         typer.echo(json.dumps(paths))

@@ -325,6 +325,12 @@ def check_writable(out: Folder) -> None:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
 
 
+def check_exists(out: Folder) -> None:
+    """ValueError when there is no folder `out`: nothing was ever launched there."""
+    if not out.is_dir():
+        raise ValueError(f"{out}: no such folder; check --out, or `portal sweep run` makes it")
+
+
 def _checked(key: str) -> str:
     assert _KEY.fullmatch(key), f"{key!r} is no content key"
     return key
