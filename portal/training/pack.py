@@ -32,7 +32,6 @@ from portal.forward.microbatch_plan import (
 )
 from portal.hypernet import Factors
 from portal.learners.base import Learner
-from portal.learners.peft import PeftLearner
 from portal.results import PREDICTIONS
 from portal.training.metric_buffer import MetricBuffer
 from portal.training.pack_step import LearnerStep, run_forward
@@ -200,11 +199,14 @@ class Pack:
         present = [
             learner for learner in learners if base in learner.bases and learner.key not in self.failed
         ]
+        together = []
         for learner in present:
-            if isinstance(learner, PeftLearner):  # it brings its own forwards
-                slots = learner.slot_rows(base, 0)
-                work[learner.key].add(base, slots, learner.run_round(slots))
-        together = [learner for learner in present if not isinstance(learner, PeftLearner)]
+            own_slots = learner.slot_rows(base, 0)
+            loss_S = learner.run_own_forwards(own_slots)
+            if loss_S is None:
+                together.append(learner)
+            else:
+                work[learner.key].add(base, own_slots, loss_S)
         slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
         members = [
             LearnerStep(learner, base, [slot.slot for slot in slots if slot.owner == owner])
