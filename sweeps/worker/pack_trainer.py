@@ -85,7 +85,6 @@ class PackTrainer:
         due = self._learners.due()
         for learner, epoch in due:
             evaluation = self._learners.evaluate(learner, epoch)
-            learner.judge(epoch, evaluation.results)
             if evaluation.results and self._team.is_leader:
                 self._state.add(learner.key, evaluation)
             self._report(0)

@@ -66,7 +66,6 @@ def run_and_judge(pack: Pack) -> tuple[Learner, dict[int, dict[str, torch.Tensor
     while pack.active:
         for _, epoch in pack.due():
             found = pack.evaluate(learner, epoch).results
-            learner.judge(epoch, found)
             rows += found
             seen[epoch] = {name: t.clone() for name, t in learner.artifact_tensors(TASKS).items()}
         if learner.step < learner.num_steps:
@@ -104,7 +103,7 @@ def test_what_is_kept_is_saved_and_restored(bases: dict[str, Base], source: Path
     (first,) = pack.learners
     while pack.active and first.step < first.num_steps // 2:
         for _, epoch in pack.due():
-            first.judge(epoch, pack.evaluate(first, epoch).results)
+            pack.evaluate(first, epoch)
         pack.step()
     tensors, meta = first.state()
     again = make_pack(bases, [run], source)
