@@ -11,7 +11,7 @@ import torch
 
 from portal.bases.base import base_sites, check_precision, load_tokenizer
 from portal.bases.sites import check_rank
-from portal.config import TRANSFERS, RunConfig
+from portal.config import RunConfig
 from portal.learners.transfer import check_transfer
 from portal.storage.paths import Folder
 from sweeps.planning.cost_model import (
@@ -338,7 +338,7 @@ def check_shapes(study: Study) -> None:
             continue
         for ref in run.bases:
             check_rank(sites[ref.name], run.adapter.modules, run.adapter.rank)
-        if run.method in TRANSFERS and run.source_bases is not None:
+        if run.spec.is_transfer and run.source_bases is not None:
             check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
 
 
@@ -349,4 +349,4 @@ def _planned_device() -> str:
 
 def _urgency(pack: PlannedPack) -> int:
     """Sources first, since ports wait for them; ports last."""
-    return 0 if pack.runs[0].method == "source" else pack.stage
+    return 0 if pack.runs[0].spec.runs_on == "sources" else pack.stage

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from portal.config import AdapterConfig, Frozen, HypernetConfig, TrainConfig, explain, nearest
+from portal.methods import find_method
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
-from sweeps.study.study_file import PARTS, StudyFile, check_names, kind_of, needed_label
+from sweeps.study.study_file import StudyFile, check_names, kind_of, needed_label
 
 Scalar = bool | int | float | str
 _FIELDS: dict[str, type[Frozen]] = {
@@ -153,9 +154,9 @@ class SearchPlan:
                 f"{self.path}: search.method: no method {label!r}{nearest(label, settings.methods)}"
             )
         kind = kind_of(label, settings.methods[label])
-        if "train" not in PARTS[kind]:
+        if not find_method(kind).trains:
             raise ValueError(f"{self.path}: search.method: method {kind!r} does not train")
-        return (label, needed_label(settings, label)) if kind == "portal" else (label,)
+        return (label, needed_label(settings, label)) if find_method(kind).parents else (label,)
 
     def _check_key(self, key: str, settings: SearchFile) -> None:
         where = f"{self.path}: search.space.{key}"
@@ -164,7 +165,7 @@ class SearchPlan:
             raise ValueError(
                 f"{where}: {label!r} has no part in {self.search.method!r}{nearest(label, self._chain)}"
             )
-        parts = PARTS[kind_of(label, settings.methods[label])] & {*_FIELDS, "size"}
+        parts = find_method(kind_of(label, settings.methods[label])).settings & {*_FIELDS, "size"}
         if not path or path[0] not in parts:
             raise ValueError(f"{where}: METHOD.PART.FIELD or METHOD.size, with PART one of {sorted(parts)}")
         if path[0] != "size":
