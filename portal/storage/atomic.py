@@ -121,6 +121,14 @@ def new_folder(folder: Folder, *, beside: Sequence[str] = ()) -> Iterator[Path]:
         place.rmdir()
 
 
+def replace_link(place: Path, target: Path) -> None:
+    """Make `place` a symbolic link to `target`, relative to its folder; an older link is replaced whole."""
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, place.parent))
+    temporary.replace(place)
+
+
 def remove_folder(folder: Folder) -> None:
     """All of it. On a file system its name goes first, so that it never stands for part of what was there."""
     if isinstance(folder, ObjectPath):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM
 
-from portal.bases.base import base_config
+from portal.bases.base import outline_config
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
 from portal.config import Activations, AdapterConfig, Precision, RunConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment
@@ -121,7 +121,9 @@ def _groups(base: str, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
 
 def _meta_model(base: str, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(base_config(base), dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(
+            outline_config(base), dtype=dtype, attn_implementation="sdpa"
+        )
     return model.requires_grad_(False).eval()
 
 

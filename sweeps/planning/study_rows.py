@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Sequence
 
 from portal.bases.base import base_config, load_tokenizer
+from portal.bases.files import locate
 from portal.data.suite import Suite
 from portal.data.token_cache import cached_extent
 from portal.data.token_rows import Extent, encode_example, extent_of
@@ -62,31 +63,52 @@ def _method_size(settings: StudyFile, label: str) -> int | None:
     return RECIPES[settings.recipe].size(kind_of(label, method))
 
 
-def check_row_lengths(study: Study, out: Folder) -> bool:
-    """Whether the study's rows are tokenised in `out`, and so all of them are known to fit their bases.
+def check_row_lengths(
+    study: Study, out: Folder, bases: Sequence[str], *, is_offline: bool = False
+) -> tuple[str, ...]:
+    """Check that the bases can read the study's rows; returns those that only a sample was checked for.
 
-    Where they are not, the `LONGEST` texts per task are tokenised here; the rest is checked when the study
-    runs. ValueError for a base that cannot read a row.
+    Rows that are tokenised in `out` are all known. Elsewhere the `LONGEST` texts per task are tokenised, and
+    the rest is checked when the study runs. Offline, only bases on this machine are checked. ValueError for a
+    base that cannot read a row.
     """
-    longest = [
-        (example, split) for task in study.tasks for example, split in _longest_texts(study.suite, task)
-    ]
-    measured: dict[Folder, Extent] = {}
-    is_whole = True
-    for base in study.bases:
-        data = study.runs[0].data
+    data = study.runs[0].data
+    sampled: dict[Folder, Extent] = {}
+    only_sampled = []
+    for base in bases:
+        if is_offline and not locate(base).is_local:
+            continue
         identity = cache_identity(
             study.suite, study.tasks, base, max_prompt=data.max_prompt, data_hash=data.data_hash
         )
         folder = cache_folder_of(identity, out)
-        if folder not in measured:
-            try:
-                measured[folder] = cached_extent(folder)
-            except ValueError:  # there is none as yet, or `run` makes it anew
-                is_whole = False
-                measured[folder] = _extent(longest, base, data.max_prompt)
-        measured[folder].check(base, base_config(base).get_text_config())
-    return is_whole
+        extent = _known_extent(folder)
+        if extent is None:
+            only_sampled.append(base)
+            if folder not in sampled:
+                sampled[folder] = _sampled_extent(study, base, data.max_prompt)
+            extent = sampled[folder]
+        extent.check(base, base_config(base).get_text_config())
+    return tuple(only_sampled)
+
+
+def _known_extent(folder: Folder) -> Extent | None:
+    """The extent of a token cache; None where there is none, or the next launch makes it anew."""
+    try:
+        return cached_extent(folder)
+    except ValueError:
+        return None
+
+
+def _sampled_extent(study: Study, base: str, max_prompt: int) -> Extent:
+    tokenizer = load_tokenizer(base)
+    return extent_of(
+        [
+            encode_example(example, split, tokenizer, max_prompt=max_prompt)
+            for task in study.tasks
+            for example, split in _longest_texts(study.suite, task)
+        ]
+    )
 
 
 def _longest_texts(suite: Suite, task: str) -> list[tuple[Example, str]]:
@@ -97,10 +119,3 @@ def _longest_texts(suite: Suite, task: str) -> list[tuple[Example, str]]:
 def _num_chars(example: Example) -> int:
     contexts = example.contexts or (example.prompt,)
     return max(map(len, contexts)) + max(map(len, example.choices))
-
-
-def _extent(texts: Sequence[tuple[Example, str]], base: str, max_prompt: int) -> Extent:
-    tokenizer = load_tokenizer(base)
-    return extent_of(
-        [encode_example(example, split, tokenizer, max_prompt=max_prompt) for example, split in texts]
-    )

@@ -21,7 +21,6 @@ from portal.config import (
     RunConfig,
     TrainConfig,
     explain,
-    nearest,
     paper_hidden,
 )
 from portal.data.suite import Suite, examples_hash, open_suite
@@ -29,6 +28,7 @@ from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
+from sweeps.study.catalogue import find_study
 from sweeps.study.manifest import StudyManifest
 from sweeps.study.study_file import (
     MethodSettings,
@@ -41,7 +41,6 @@ from sweeps.study.study_file import (
 )
 from sweeps.study.variants import with_variants
 
-STUDIES = Path(__file__).parent / "shipped"
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -82,14 +81,9 @@ def stage_of(run: RunConfig) -> int:
     return stage_of_method(run.method)
 
 
-def shipped_studies() -> tuple[str, ...]:
-    """Names of the studies that come with the package."""
-    return tuple(sorted(path.stem for path in STUDIES.glob("*.yaml")))
-
-
 def load_study(name_or_path: str | Path) -> Study:
     """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault."""
-    path = _find(str(name_or_path))
+    path = find_study(str(name_or_path))
     content = read_yaml(path)
     try:
         return expand(_with_own_task_files(StudyFile.model_validate(content), path.parent))
@@ -294,14 +288,3 @@ def _filled(kind: type[_Config], defaults: dict[str, Any], *given: _Config | Non
             if "rank" in config.model_fields_set and "alpha" not in config.model_fields_set:
                 values.pop("alpha", None)  # it follows the rank
     return kind(**values)
-
-
-def _find(name: str) -> Path:
-    if name in shipped_studies():
-        return STUDIES / f"{name}.yaml"
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.suffix in (".yaml", ".yml") or "/" in name:
-        raise ValueError(f"{name}: no such study file")
-    raise ValueError(f"unknown study {name!r}{nearest(name, shipped_studies())} (or the path of a YAML file)")

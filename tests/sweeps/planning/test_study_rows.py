@@ -66,14 +66,14 @@ def test_lengths_come_from_the_token_cache_where_there_is_one(
 ) -> None:
     study, out = load_study(study_path), tmp_path / "out"
     command = ["sweep", "plan", str(study_path), "--out", str(out)]
-    assert not check_row_lengths(study, out)
+    assert check_row_lengths(study, out, study.bases) == study.bases
     assert main(command) == 0
-    assert "the 8 longest texts per task fit their bases" in capsys.readouterr().out
+    assert "the longest texts per task fit mini-qwen3-xs, mini-qwen3-s;" in capsys.readouterr().out
     data = study.runs[0].data
     prepare_rows(
         study.suite, study.tasks, study.bases, out, max_prompt=data.max_prompt, data_hash=data.data_hash
     )
 
-    assert check_row_lengths(study, out)
+    assert check_row_lengths(study, out, study.bases) == ()
     assert main(command) == 0
     assert "longest texts" not in capsys.readouterr().out
