@@ -1,4 +1,4 @@
-"""`Recipe`: what a study's settings stand for where they say nothing (METHOD, "Recipes")."""
+"""`Recipe`: the defaults of the settings that a study leaves out (docs/method.md, "Recipes")."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
