@@ -1,4 +1,7 @@
-"""`Recipe`: the defaults of the settings that a study leaves out (docs/method.md, "Recipes")."""
+"""`Recipe`: the defaults of the settings that a study leaves out.
+
+The learning rate's schedule is in docs/method.md, "Recipes".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
