@@ -84,7 +84,7 @@ class AdapterConfig(Frozen):
 
 
 class HypernetConfig(Frozen):
-    """Widths of the hypernetwork (METHOD: d_z, d_e, H, d_c)."""
+    """Widths of the hypernetwork: d_z, d_e, H and d_c of docs/method.md, "Notation"."""
 
     d_latent: int = Field(default=256, ge=1)
     d_layer: int = Field(default=32, ge=1)

@@ -1,4 +1,7 @@
-"""`Recipe`: what a study's settings stand for where they say nothing (METHOD, "Recipes")."""
+"""`Recipe`: the defaults of the settings that a study leaves out.
+
+The learning rate's schedule is in docs/method.md, "Recipes".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
