@@ -11,10 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("portal", "sweeps", "analysis", "cluster")
 FLOORS: dict[str, tuple[str, ...]] = {
-    "portal.config": (),
+    "portal.methods": (),
+    "portal.config": ("portal.methods",),
     "portal.device": (),
     "portal.storage": (),
-    "portal.recipes": ("portal.config",),
+    "portal.recipes": ("portal.config", "portal.methods"),
     "portal.results": ("portal.storage",),
     "portal.bases": ("portal.config", "portal.storage"),
     "portal.tasks": ("portal.config", "portal.storage"),

@@ -12,7 +12,7 @@ RULE_TITLES = {
     "symmetric": "best epoch on validation rows, one epoch for all tasks, LoRA too",
 }
 PER_TASK_METHODS = ("lora", "cross_lora")
-"""Methods with one adapter a task: their epoch may be chosen task by task (METHOD, "Evaluation")."""
+"""Methods with one adapter per task: epochs may be chosen task by task (docs/method.md, "Evaluation")."""
 REPORTED_SPLIT = "test"
 SELECTION_SPLIT = "validation"
 

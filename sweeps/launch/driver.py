@@ -13,11 +13,12 @@ from rich.console import Console
 from portal.config import nearest
 from portal.data.token_cache import count_truncated
 from portal.storage.paths import Folder, local_place
+from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.lane_layout import EXECUTORS, Executor, LaneLayout, choose_executor, lay_out
 from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.launch.progress import ProgressLine
 from sweeps.launch.ray_lanes import run_lanes
-from sweeps.launch.ray_session import RaySession, ray_session, termination_interrupts
+from sweeps.launch.ray_session import RaySession, ray_session
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.devices import Device, find_device
 from sweeps.planning.plan import Plan, PlannedPack, check_tokenizers, plan_study
@@ -62,10 +63,11 @@ def run_study(
     store = Store(out)
     feed = TrackerSupervisor(out, study.name, trackers, console)
     cause = "its worker ended before it did"
-    if any(run.source not in plan.failed for run in plan.missing):
+    tried = _can_be_tried(plan)
+    if tried:
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
             if wait:
-                plan = plan_study(study, out)
+                tried = _can_be_tried(plan_study(study, out))
             store.clear_session_files()
             store.forget_lost(study.by_key)
             record_manifest(out, study.manifest)
@@ -95,11 +97,16 @@ def run_study(
     return launch_result(
         study,
         store,
-        done_before=len(plan.done),
+        tried=tried,
         cause=f"{cause}; launch the study again",
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+def _can_be_tried(plan: Plan) -> list[str]:
+    """Keys of the runs that are left, but for those whose source has failed."""
+    return [run.key for run in plan.missing if run.source not in plan.failed]
 
 
 def _run_rounds(

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from portal.config import Activations, RunConfig
 from portal.data.suite import Suite
+from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.progress import ProgressLine
-from sweeps.launch.ray_session import termination_interrupts
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import Store, check_writable, pack_key

@@ -19,7 +19,7 @@ from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from sweeps.launch.local_run import run_local
-from sweeps.planning.plan import count_rows
+from sweeps.planning.study_rows import count_rows
 from sweeps.store.run_store import Store
 
 ARTIFACT = "artifact"

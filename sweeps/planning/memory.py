@@ -146,7 +146,7 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
     shared = core_num_params(run.hypernet, run.adapter) + slots * run.hypernet.d_latent
-    return ParamCount(converter, shared) if run.method == "portal" else ParamCount(converter + shared, 0)
+    return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 
 
 def _slot_params(run: RunConfig, base: str) -> int:
@@ -159,7 +159,8 @@ def _slot_params(run: RunConfig, base: str) -> int:
 def _learner_bytes(run: RunConfig, base: str) -> float:
     """Parameters, optimiser state, and the factors of all tasks with the graph that makes them."""
     params, slots = count_params(run, base), len(run.data.tasks)
-    own = params.trained * _TRAINED + params.held * _FP32
+    kept = run.train is not None and run.train.keep == "best_validation"
+    own = params.trained * (_TRAINED + kept * _FP32) + params.held * _FP32
     if run.adapter is None or run.train is None:
         return own
     factors = slots * _slot_params(run, base) * _FACTORS

@@ -12,11 +12,9 @@ import torch
 from portal.bases.base import base_sites, check_precision, load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
 from portal.bases.sites import check_rank
-from portal.config import TRANSFERS, RunConfig
-from portal.data.suite import Suite
+from portal.config import RunConfig
 from portal.learners.transfer import check_transfer
 from portal.storage.paths import Folder
-from portal.tasks.example import SPLITS
 from sweeps.planning.cost_model import (
     START_S,
     Execution,
@@ -31,6 +29,7 @@ from sweeps.planning.devices import Device
 from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
 from sweeps.planning.group_runs import group_packs
 from sweeps.planning.schedule import Schedule, ScheduledPack, earliest_finish, play
+from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
 from sweeps.store.run_store import Store, check_writable
 from sweeps.study.expand import Study, stage_of
@@ -366,7 +365,7 @@ def check_shapes(study: Study) -> None:
             continue
         for ref in run.bases:
             check_rank(sites[ref.name], run.adapter.modules, run.adapter.rank)
-        if run.method in TRANSFERS and run.source_bases is not None:
+        if run.spec.is_transfer and run.source_bases is not None:
             check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
 
 
@@ -377,13 +376,4 @@ def _planned_device() -> str:
 
 def _urgency(pack: PlannedPack) -> int:
     """Sources first, since ports wait for them; ports last."""
-    return 0 if pack.runs[0].method == "source" else pack.stage
-
-
-def count_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
-    """Training rows a task; ValueError for a task without rows in one of its splits."""
-    for task in tasks:
-        for split in SPLITS:
-            if not suite.examples(task, split):
-                raise ValueError(f"suite {suite.name!r}: task {task!r} has no rows in split {split!r}")
-    return {task: len(suite.examples(task, "train")) for task in tasks}
+    return 0 if pack.runs[0].spec.runs_on == "sources" else pack.stage

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from portal.config import (
-    MODULES,
     AdapterConfig,
     BaseRef,
     DataConfig,
@@ -25,6 +24,7 @@ from portal.config import (
     paper_hidden,
 )
 from portal.data.suite import Suite, examples_hash, open_suite
+from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
@@ -41,7 +41,6 @@ from sweeps.study.study_file import (
 )
 from sweeps.study.variants import with_variants
 
-_LORA_ADAPTER = {"modules": MODULES, "rank": 16, "alpha": 32}
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -78,8 +77,8 @@ class Study:
 
 
 def stage_of(run: RunConfig) -> int:
-    """1 for what needs no other run, 2 for a port or a transfer."""
-    return 1 if run.source is None else 2
+    """1 for what needs no other run, else the longest path over the methods that come first."""
+    return stage_of_method(run.method)
 
 
 def load_study(name_or_path: str | Path) -> Study:
@@ -165,103 +164,85 @@ class _Expansion:
     def runs(self) -> Iterator[tuple[str, RunConfig]]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""
         for label, method in self.settings.methods.items():
-            kind = kind_of(label, method)
-            match kind:
-                case "base":
-                    for target in self._targets(method):
-                        yield label, RunConfig(method="base", bases=(self.refs[target],), data=self.data)
-                case "source":
-                    for run in self._source_runs(label):
-                        yield label, run
-                case "zero_lora":
-                    for target in self._targets(method):
-                        adapter = _filled(AdapterConfig, _LORA_ADAPTER, method.adapter)
-                        base = self.refs[target]
-                        yield label, RunConfig(method=kind, bases=(base,), data=self.data, adapter=adapter)
-                case "cross_lora" | "copy_lora" | "random_lora":
-                    yield from self._transfer_runs(label, kind)
-                case _:
-                    for run in self._target_runs(label):
-                        yield label, run
-
-    def _source_runs(self, label: str) -> Iterator[RunConfig]:
-        for seed in self._seeds(self.settings.methods[label]):
-            yield self._source_run(label, seed)
+            spec = self._spec(label)
+            if spec.runs_on == "sources":
+                for seed in self._seeds(method):
+                    yield label, self._source_run(label, seed)
+            elif "source_base" in spec.settings:
+                yield from self._transfer_runs(label)
+            elif "seed" in spec.parts:
+                for target in self._targets(method):
+                    for size, train in self._sizes(label, target):
+                        for seed in self._seeds(method):
+                            yield label, self._target_run(label, target, size, train, seed)
+            else:
+                for target in self._targets(method):
+                    yield label, self._run(label, (target,), self.data)
 
     def _source_run(self, label: str, seed: int) -> RunConfig:
-        method = self.settings.methods[label]
-        adapter = _filled(AdapterConfig, {}, method.adapter)
-        return RunConfig(
-            method="source",
-            bases=tuple(self.refs[name] for name in self.settings.sources),
-            data=self._sized(self._size(method, "source")),
-            adapter=adapter,
-            hypernet=_filled(HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, method.hypernet),
-            train=_filled(TrainConfig, self._recipe.train("source"), method.train),
-            seed=seed,
-            source_bases=self.settings.sources,
-        )
-
-    def _transfer_runs(self, label: str, kind: Method) -> Iterator[tuple[str, RunConfig]]:
-        """A LoRA run on the source base for every seed, and what becomes of it on every other target."""
-        method = self.settings.methods[label]
-        trained = needed_label(self.settings, label)
-        source_base = transfer_base(self.settings, label)
-        size, train = next(self._sizes(trained, source_base))
-        targets = [name for name in self.settings.targets if name != source_base]
-        for seed in self._seeds(method):
-            lora = self._target_run(trained, source_base, size, train, seed)
-            yield trained, lora
-            for target in method.targets or targets:
-                yield (
-                    label,
-                    RunConfig(
-                        method=kind,
-                        bases=(self.refs[target],),
-                        data=lora.data,
-                        adapter=lora.adapter,
-                        seed=seed,
-                        source=lora.key,
-                        source_bases=(source_base,),
-                        transfer=None if kind == "copy_lora" else method.transfer,
-                    ),
-                )
-
-    def _target_runs(self, label: str) -> Iterator[RunConfig]:
-        method = self.settings.methods[label]
-        for target in self._targets(method):
-            for size, train in self._sizes(label, target):
-                for seed in self._seeds(method):
-                    yield self._target_run(label, target, size, train, seed)
+        """Joint training on all sources."""
+        method, sources = self.settings.methods[label], self.settings.sources
+        train = _filled(TrainConfig, self._recipe.train(self._spec(label).name), method.train)
+        size = self._size(method, self._spec(label).name)
+        return self._run(label, sources, self._sized(size), train=train, seed=seed, source_bases=sources)
 
     def _target_run(
         self, label: str, target: str, size: int | None, train: TrainConfig, seed: int
     ) -> RunConfig:
-        settings = self.settings.methods[label]
-        method = kind_of(label, settings)
-        common = {"bases": (self.refs[target],), "data": self._sized(size), "train": train, "seed": seed}
-        if method == "lora":
-            return RunConfig(
-                method="lora", adapter=_filled(AdapterConfig, _LORA_ADAPTER, settings.adapter), **common
-            )
-        if method == "hypernet":
-            adapter = _filled(AdapterConfig, {}, settings.adapter)
-            return RunConfig(
-                method="hypernet",
-                adapter=adapter,
-                hypernet=_filled(
-                    HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, settings.hypernet
-                ),
-                **common,
-            )
-        source = self._source_run(needed_label(self.settings, label), seed)
+        """Training on one target, from the parent's run of the same seed where the method has a parent."""
+        data = self._sized(size)
+        if not self._spec(label).parents:
+            return self._run(label, (target,), data, train=train, seed=seed)
+        parent = self._source_run(needed_label(self.settings, label), seed)
+        return self._run(label, (target,), data, train=train, seed=seed, parent=parent)
+
+    def _transfer_runs(self, label: str) -> Iterator[tuple[str, RunConfig]]:
+        """A LoRA run on the source base for every seed, and what becomes of it on every other target."""
+        method, spec = self.settings.methods[label], self._spec(label)
+        trained = needed_label(self.settings, label)
+        source_base = transfer_base(self.settings, label)
+        size, train = next(self._sizes(trained, source_base))
+        targets = method.targets or [name for name in self.settings.targets if name != source_base]
+        mode = method.transfer if "transfer" in spec.parts else None
+        for seed in self._seeds(method):
+            lora = self._target_run(trained, source_base, size, train, seed)
+            yield trained, lora
+            for target in targets:
+                run = self._run(
+                    label, (target,), lora.data, seed=seed, parent=lora, source_bases=(source_base,),
+                    transfer=mode,
+                )  # fmt: skip
+                yield label, run
+
+    def _run(
+        self,
+        label: str,
+        bases: tuple[str, ...],
+        data: DataConfig,
+        *,
+        parent: RunConfig | None = None,
+        source_bases: tuple[str, ...] | None = None,
+        **parts: Any,
+    ) -> RunConfig:
+        """A run of the label's method, with the shapes of its parent where it has one."""
+        method, spec = self.settings.methods[label], self._spec(label)
+        adapter = hypernet = None
+        if parent is not None:
+            adapter, hypernet = parent.adapter, parent.hypernet if "hypernet" in spec.parts else None
+        elif "adapter" in spec.parts:
+            adapter = _filled(AdapterConfig, dict(spec.adapter), method.adapter)
+            if "hypernet" in spec.parts:
+                width = {"hidden": paper_hidden(adapter.modules)}
+                hypernet = _filled(HypernetConfig, width, method.hypernet)
         return RunConfig(
-            method="portal",
-            adapter=source.adapter,
-            hypernet=source.hypernet,
-            source=source.key,
-            source_bases=source.source_bases,
-            **common,
+            method=spec.name,
+            bases=tuple(self.refs[name] for name in bases),
+            data=data,
+            adapter=adapter,
+            hypernet=hypernet,
+            source=None if parent is None else parent.key,
+            source_bases=source_bases or (None if parent is None else parent.source_bases),
+            **parts,
         )
 
     def _sizes(self, label: str, target: str) -> Iterator[tuple[int | None, TrainConfig]]:
@@ -277,6 +258,9 @@ class _Expansion:
             for smaller in curve.sizes:
                 if smaller != size:
                     yield smaller, _filled(TrainConfig, train.model_dump(), curve.train)
+
+    def _spec(self, label: str) -> MethodSpec:
+        return find_method(kind_of(label, self.settings.methods[label]))
 
     @property
     def _recipe(self) -> Recipe:

@@ -33,6 +33,7 @@ def plan(
     from sweeps.planning.devices import find_device
     from sweeps.planning.plan import plan_study, unchecked_tokenizers
     from sweeps.planning.run_table import run_records
+    from sweeps.planning.study_rows import check_row_lengths, size_warnings
     from sweeps.study.expand import load_study
 
     whole = find_device(device)
@@ -40,8 +41,10 @@ def plan(
     check_at_least_one(count=count)
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     workers = count * int(1 / share)
-    planned = plan_study(loaded, find_folder(loaded, out), device=whole.part(share), lanes=workers)
+    folder = find_folder(loaded, out)
+    planned = plan_study(loaded, folder, device=whole.part(share), lanes=workers)
     unchecked = unchecked_tokenizers(planned)
+    sampled = check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
     if as_json:
         typer.echo(
             json.dumps(
@@ -58,6 +61,12 @@ def plan(
         if price is not None:
             _print_cost(planned, price, share, count * makespan_s / 3600)
         _warn_of_memory(planned)
+    if sampled:
+        typer.echo(
+            f"row lengths: the longest texts per task fit {', '.join(sampled)}; all are checked when it runs"
+        )
+    for line in size_warnings(loaded):
+        warn(line)
     if unchecked:
         warn(
             f"not checked, no network: the tokenizers of {', '.join(unchecked)}; a run needs and checks them"

@@ -62,11 +62,10 @@ def complete(
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
         counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
+        counts |= {"tried": outcome.tried, "failed": outcome.failed}
         typer.echo(json.dumps({**counts, "failures": failures, "wall_s": round(outcome.wall_s, 3)}))
     else:
-        idle = not outcome.trained and not outcome.failures
-        trained = "nothing was left to train" if idle else f"{outcome.trained} trained now"
-        typer.echo(f"study {loaded.name}: {outcome.done} of {outcome.total} runs done, {trained}")
+        typer.echo(f"study {loaded.name}: {outcome.done} of {outcome.total} runs done, {outcome.summary}")
     finish(outcome)
 
 

@@ -12,10 +12,12 @@ def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = Fa
     """Count a study's runs by state: total, done, running, failed, missing."""
     from sweeps.results.snapshot import failed_runs
     from sweeps.results.tables import status as count_runs
+    from sweeps.store.run_store import check_exists
     from sweeps.study.expand import load_study
 
     loaded = load_study(study)
     folder = find_folder(loaded, out)
+    check_exists(folder)
     counts = count_runs(loaded.manifest, folder)
     if as_json:
         typer.echo(json.dumps(counts))
@@ -33,10 +35,13 @@ def collect(study: StudyArgument, out: OutOption = None, as_json: JsonOption = F
     """Write results.parquet and predictions.parquet from the runs that are finished."""
     from portal.results import PREDICTIONS_FILE, RESULTS_FILE
     from sweeps.results.snapshot import collect_snapshot
+    from sweeps.store.run_store import check_exists
     from sweeps.study.expand import load_study
 
     loaded = load_study(study)
-    results = collect_snapshot(loaded.manifest, find_folder(loaded, out))
+    folder = find_folder(loaded, out)
+    check_exists(folder)
+    results = collect_snapshot(loaded.manifest, folder)
     paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
     if as_json:
         typer.echo(json.dumps(paths))

@@ -112,7 +112,7 @@ def test_what_lies_on_the_cluster_stays_there(study: Path) -> None:
 def test_a_mistake_is_found_before_anything_travels(study: Path, old: str, new: str, message: str) -> None:
     study.write_text(STUDY_TEXT.replace(old, new))
 
-    with pytest.raises(ValueError, match="routed.yaml") as raised:
+    with pytest.raises(ValueError, match=r"routed\.yaml") as raised:
         bundle_study(study)
 
     assert message in str(raised.value)
