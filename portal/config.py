@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
@@ -274,8 +275,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"]) or model.__name__
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        words = re.findall(r"'([^']*)'", first["ctx"]["expected"])  # 'keep' or 'recompute'
+        return f"{where}: unknown {_noun(first['loc'])} {first['input']!r}{nearest(first['input'], words)}"
     value = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _noun(path: tuple[int | str, ...]) -> str:
+    """What the value at the path is: the field's name, in the singular for an entry of a list."""
+    field = next(part for part in reversed(path) if isinstance(part, str))
+    return field if field == path[-1] else field.removesuffix("s")
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterable[str]:

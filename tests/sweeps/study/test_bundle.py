@@ -106,7 +106,7 @@ def test_what_lies_on_the_cluster_stays_there(study: Path) -> None:
         ("own/routing", "own/rooting", "no such task file"),
         ("lora:", "loar:", "unknown method 'loar'; did you mean 'lora'?"),
         ("size: 8", "size: 0", "methods.lora.size"),
-        ("name: routed", "nam: routed", "nam: unknown key; did you mean 'name'?"),
+        ("seeds:", "seedz:", "seedz: unknown key; did you mean 'seeds'?"),
     ],
 )
 def test_a_mistake_is_found_before_anything_travels(study: Path, old: str, new: str, message: str) -> None:
