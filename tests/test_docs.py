@@ -96,14 +96,14 @@ def test_the_settings_that_the_page_of_the_method_names_exist() -> None:
     assert [f"{part}.{name}" for part, name in named if name not in PARTS[part].model_fields] == []
 
 
-def test_every_formula_of_the_method_stands_beside_a_link_to_its_code() -> None:
+def test_every_formula_of_the_method_has_a_link_to_its_code_in_the_sentence_before_or_after() -> None:
     text = re.split(
         r"^ *```math$.*?^ *```$", METHOD.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
     )
 
     unlinked = []
     for before, after in pairwise(text):
-        beside = before.strip().split("\n\n")[-1], after.strip().split("\n\n")[0]
+        beside = sentences(before)[-1], sentences(after)[0]
         if not any(re.search(r"\]\(\.\./(portal|analysis)/[\w/]+\.py\)", each) for each in beside):
             unlinked.append(beside)
 
@@ -194,6 +194,11 @@ def test_a_picture_has_a_title_a_description_and_dark_colours(picture: Path) -> 
     assert parts["title"].strip()
     assert parts["desc"].strip()
     assert "prefers-color-scheme: dark" in parts["style"]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a page's text."""
+    return re.split(r"(?<=[.:])\s+(?=[A-Z])", text.strip())
 
 
 def place_of(room: str) -> Path:
