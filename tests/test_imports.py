@@ -24,7 +24,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
     "portal.forward": ("portal.config", "portal.device", "portal.bases", "portal.data", "portal.hypernet"),
     "portal.artifacts": (
-        "portal.config", "portal.storage", "portal.results", "portal.bases", "portal.tasks",
+        "portal.config", "portal.methods", "portal.storage", "portal.results", "portal.bases", "portal.tasks",
         "portal.hypernet", "portal.forward",
     ),
     "portal.learners": (
