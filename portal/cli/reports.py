@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portal.cli.options import PriceOption
 from portal.cli.output import warn
 
 if TYPE_CHECKING:
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 def report(
     folders: Annotated[
         list[str],
-        typer.Argument(metavar="DIR [DIR]", help="The output folder of a study, or its URL; two to compare."),
+        typer.Argument(
+            metavar="DIR [DIR]", help="Output folder of a study, or its URL; two of them are compared."
+        ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Where the report goes; default: DIR/report.")] = None,
-    study: Annotated[
-        str | None, typer.Option(help="Which study of a folder that several were launched in.")
-    ] = None,
-    price: Annotated[float | None, typer.Option(help="Of one device for an hour, in your currency.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: DIR/report.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study to report when DIR holds several.")] = None,
+    price: PriceOption = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Make it anew while the study runs, until it ends.")
+        bool, typer.Option("--watch", help="Rebuild the report while the study runs, until it ends.")
     ] = False,
     every: Annotated[int, typer.Option(help="Seconds between looks with --watch.", min=1)] = 30,
 ) -> None:
-    """Write tables, figures and one page from what is finished of a study; or of two, side by side."""
+    """Write tables, figures and one page from the finished runs of a study, or of two side by side."""
     from portal.storage.paths import open_folder
 
     if len(folders) > 2:

@@ -34,7 +34,7 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "base_revision": learner.bases[base].revision,
         "modules": ",".join(run.adapter.modules) if run.adapter else None,
         "rank": run.adapter.rank if run.adapter else None,
-        "size": learner.size if trains else None,
+        "size": learner.data.size if trains else None,
         "seed": run.seed,
         "task": scored[0].row.task,
         "epoch": epoch,

@@ -93,10 +93,11 @@ def test_a_finished_port_is_not_trained_again(world: Path, capsys: pytest.Captur
     assert "artifact" in capsys.readouterr().out
 
 
-def test_status_of_a_study_that_never_ran_is_all_missing(
+def test_status_in_a_folder_where_the_study_never_ran_is_all_missing(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = write_study(world, tmp_path)
+    (tmp_path / "out").mkdir()
 
     assert main(["sweep", "status", study, "--out", str(tmp_path / "out"), "--json"]) == 0
 

@@ -83,6 +83,8 @@ MISTAKES = {
     "gguf": (["eval", "--base", "{t}/none.gguf"], "none.gguf", "no such GGUF file"),
     "study": (["sweep", "plan", "demmo", "--out", "{t}/o"], "'demmo'", "demo"),
     "study file": (["sweep", "plan", "{t}/none.yaml", "--out", "{t}/o"], "none.yaml", "no such"),
+    "status without a folder": (["sweep", "status", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),
+    "collect without a folder": (["sweep", "collect", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),
     "report": (["report", "{t}"], "{t}", "collect"),
 }
 

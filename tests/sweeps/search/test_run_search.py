@@ -1,5 +1,6 @@
 """Search: on validation rows alone, resumable to the same trials, and its best is a study already trained."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,3 +258,23 @@ def test_another_search_of_that_name_is_refused_and_more_trials_are_not(
     assert "search tune-port: 2 trials; 2 complete, 0 pruned, 0 fail" in printed
     assert f"portal sweep run {tmp_path / 'out' / 'search' / 'best.yaml'} --out {tmp_path / 'out'}" in printed
     assert "holds trials of 'tune-port' with other settings" in capsys.readouterr().err
+
+
+def test_the_best_study_finds_the_searchs_task_file_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    rows = [{"prompt": f"{n} + 1 =", "choices": [f" {n + 1}", f" {n + 2}"], "gold": 0} for n in range(40)]
+    (tmp_path / "study" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    text = LORA.replace("[fact_qa, counting]", "[sums.jsonl]").replace("trials: 6", "trials: 1")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    found = search(text, tmp_path / "study")
+
+    assert found.best is not None
+    monkeypatch.chdir(tmp_path)
+    best = load_study(found.best)
+    assert best.tasks == ("sums",)
+    store = Store(tmp_path / "study" / "out")
+    assert all(store.is_done(run.key) for run in best.runs if run.method == "lora")

@@ -1,0 +1,50 @@
+"""`portal sweep status|collect`: how far a study is, and its tables."""
+
+import json
+
+import typer
+
+from portal.cli.options import JsonOption, OutOption, StudyArgument
+from portal.cli.sweep.run import find_folder
+
+
+def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
+    """Count a study's runs by state: total, done, running, failed, missing."""
+    from sweeps.results.snapshot import failed_runs
+    from sweeps.results.tables import status as count_runs
+    from sweeps.store.run_store import check_exists
+    from sweeps.study.expand import load_study
+
+    loaded = load_study(study)
+    folder = find_folder(loaded, out)
+    check_exists(folder)
+    counts = count_runs(loaded.manifest, folder)
+    if as_json:
+        typer.echo(json.dumps(counts))
+        return
+    typer.echo(
+        f"study {loaded.name} in {folder}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
+    )
+    for failure in failed_runs(loaded.manifest, folder):
+        typer.echo(
+            f"  failed: {failure['name']} ({failure['run']}): {failure['cause']}; log: {failure['log']}"
+        )
+
+
+def collect(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
+    """Write results.parquet and predictions.parquet from the runs that are finished."""
+    from portal.results import PREDICTIONS_FILE, RESULTS_FILE
+    from sweeps.results.snapshot import collect_snapshot
+    from sweeps.store.run_store import check_exists
+    from sweeps.study.expand import load_study
+
+    loaded = load_study(study)
+    folder = find_folder(loaded, out)
+    check_exists(folder)
+    results = collect_snapshot(loaded.manifest, folder)
+    paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
+    if as_json:
+        typer.echo(json.dumps(paths))
+        return
+    for path in paths.values():
+        typer.echo(path)
