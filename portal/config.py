@@ -121,7 +121,7 @@ class TrainConfig(Frozen):
     `rounds_per_epoch` steps; there are `epochs` of them, or more until `min_steps` steps are taken.
     `evaluate_every` makes evaluations rarer where epochs are short: only at ends of epochs that reach another
     multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
-    step, or those of the evaluation that validation rows prefer (portal/training/best_epoch.py).
+    step, or those of the evaluation that validation rows prefer (portal/learners/kept.py).
     `task_gradients` and `choice_loss` are a refit's: every task's gradient scaled to the mean norm, and the
     weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft` trains a LoRA
     with peft itself, one task after another: the reference.
