@@ -56,7 +56,7 @@ def demo(
 ) -> None:
     """Run the demo study on the embedded bases, write its report, print its table."""
     from analysis.report.terminal import summary_table
-    from portal.cli.reports import read_info, write_one
+    from portal.cli.reports import write_one
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.study.expand import load_study
 
@@ -66,7 +66,7 @@ def demo(
     if outcome.done:
         results = collect_snapshot(study.manifest, out)
         page = write_one(results, out / "report")
-        typer.echo(summary_table(out / "results", info=read_info(results)))
+        typer.echo(summary_table(out / "results"))
         typer.echo(f"\n{outcome.done} of {outcome.total} runs in {time.monotonic() - started:.0f} s")
         typer.echo(f"report: {page}")
     _finish(outcome)
@@ -183,22 +183,20 @@ def complete(
 @sweep.command()
 def status(study: StudyName, out: Out = None, as_json: Json = False) -> None:
     """Count a study's runs: total, done, running, failed, missing."""
-    from sweeps.results.snapshot import failed_runs
-    from sweeps.results.tables import status as count_runs
+    from sweeps.store.run_store import Store
+    from sweeps.store.study_status import StudyStatus
 
     loaded = _load(study)
     folder = find_folder(loaded, out)
-    counts = count_runs(loaded.manifest, folder)
+    status = StudyStatus.read(Store(folder), loaded.runs)
     if as_json:
-        typer.echo(json.dumps(counts))
+        typer.echo(json.dumps(status.counts))
         return
-    typer.echo(
-        f"study {loaded.name} in {folder}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
-    )
-    for failure in failed_runs(loaded.manifest, folder):
-        typer.echo(
-            f"  failed: {failure['name']} ({failure['run']}): {failure['cause']}; log: {failure['log']}"
-        )
+    counts = ", ".join(f"{count} {name}" for name, count in status.counts.items())
+    typer.echo(f"study {loaded.name} in {folder}: {counts}")
+    for key, failure in status.failed.items():
+        name = loaded.by_key[key].describe()
+        typer.echo(f"  failed: {name} ({key}): {failure.cause}; log: {failure.log}")
 
 
 @sweep.command()
