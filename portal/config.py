@@ -101,8 +101,8 @@ def paper_hidden(modules: Iterable[str]) -> int:
 class DataConfig(Frozen):
     """Which rows are trained on and scored.
 
-    `size` caps the training rows a task (a nested prefix of one seeded permutation); `eval_size` caps the
-    scored rows a task and split. `data_hash` is the sha256 of all rendered rows, filled in by the plan.
+    `size` caps the training rows per task (a nested prefix of one seeded permutation); `eval_size` caps the
+    scored rows per task and split. `data_hash` is the sha256 of all rendered rows, filled in by the plan.
     """
 
     suite: str  # "mini", or the folder that holds the tasks
@@ -122,7 +122,7 @@ class TrainConfig(Frozen):
     `rounds_per_epoch` steps; there are `epochs` of them, or more until `min_steps` steps are taken.
     `evaluate_every` makes evaluations rarer where epochs are short: only at ends of epochs that reach another
     multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
-    step, or those of the evaluation that validation rows prefer (portal/training/best_epoch.py).
+    step, or those of the evaluation that validation rows prefer (portal/learners/kept.py).
     `task_gradients` and `choice_loss` are a refit's: every task's gradient scaled to the mean norm, and the
     weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft` trains a LoRA
     with peft itself, one task after another: the reference.
@@ -157,14 +157,14 @@ class TrainConfig(Frozen):
 
 
 Precision = Literal["default", "8bit", "4bit"]
-"""Of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes, on a GPU only."""
+"""Precision of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes (GPU only)."""
 
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 Activations = Literal["keep", "recompute"]
-"""Of a base's layers in training: kept for the backward, or computed again in it (half a step more)."""
+"""Activations of a base in training: kept for the backward, or recomputed in it (1.5 times the time)."""
 ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
 
 
@@ -211,7 +211,7 @@ class RunConfig(Frozen):
 
     @property
     def spec(self) -> MethodSpec:
-        """What portal.methods says of the run's method."""
+        """The spec of the run's method (portal/methods.py)."""
         return find_method(self.method)
 
     @property
@@ -257,7 +257,7 @@ def _special_options(train: TrainConfig | None) -> set[str]:
 
 
 def _identity(value: Any) -> Any:
-    """What of a config is hashed, as plain values."""
+    """The hashed part of a config, as plain values."""
     if isinstance(value, BaseModel):
         return {
             name: _identity(getattr(value, name))

@@ -15,7 +15,7 @@ RecipeName = Literal["paper", "portallib-0.2"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Seeds, rows a task, and training settings of joint training and of a refit."""
+    """Seeds, rows per task, and training settings of joint training and of a refit."""
 
     seeds: tuple[int, ...]
     source_size: int

@@ -34,7 +34,7 @@ ALL_MODULES = "q,k,v,o,gate,up,down"
 
 
 class MethodKey(NamedTuple):
-    """What distinguishes one way of adapting a base from another, data size and seed apart."""
+    """One way of adapting a base: all that tells it from others but the data size and the seed."""
 
     method: str
     name: str  # the method's label in the study file; the method itself unless it was given another
@@ -44,7 +44,7 @@ class MethodKey(NamedTuple):
 
     @property
     def settings(self) -> str:
-        """Modules and rank for people: `all r16`, `q,v r8`; empty for the frozen base."""
+        """Modules and rank as people read them: `all r16`, `q,v r8`; empty for the frozen base."""
         if self.modules is None:
             return ""
         modules = "all" if self.modules == ALL_MODULES else self.modules
@@ -52,22 +52,31 @@ class MethodKey(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The method's name for people: METHOD_LABELS, and the study's own name for it where it has one."""
+        """The method's name as people read it, with the study's own name for it where it has one."""
         method = METHOD_LABELS.get(self.method, self.method)
-        return method if self.name == self.method else f"{method} ({self.name})"
+        return method if self.is_plain else f"{method} ({self.name})"
+
+    @property
+    def full_name(self) -> str:
+        """Label and settings: `PorTAL q,v r8`."""
+        return f"{self.label} {self.settings}" if self.settings else self.label
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the study file gives it no other name than the method's."""
+        return self.name == self.method
 
     def sort_key(self) -> tuple[int, str, bool, int, str, int, str, tuple[str, ...]]:
         """Methods in METHOD_ORDER, unknown ones before the LoRA; the plain name first, then by shape."""
         known = self.method in METHOD_ORDER
         place = METHOD_ORDER.index(self.method) if known else len(METHOD_ORDER) - 2
         modules = self.modules or ""
-        named = self.name != self.method
         shape = modules.count(","), modules, self.rank or 0
-        return place, self.method, named, *shape, self.name, self.sources or ()
+        return place, self.method, not self.is_plain, *shape, self.name, self.sources or ()
 
 
 class Cell(NamedTuple):
-    """One line of the main table: a base, a variant and a calibration size (null for the frozen base)."""
+    """One row of the main table: a base, a variant and a calibration size (null for the frozen base)."""
 
     base: str
     variant: MethodKey
@@ -91,7 +100,7 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a whole run took; null for the frozen base. It held `devices` devices for `wall_s` seconds."""
+    """The training of one run; null for the frozen base. It held `devices` devices for `wall_s` seconds."""
 
     trained_params: int | None
     train_tokens: int | None
@@ -130,7 +139,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """All runs of a result table. `duplicates` are keys of runs whose place another run fills."""
+    """All runs of a result table. `duplicates` are keys of runs whose cell and seed another run has."""
 
     runs: tuple[Run, ...]
     duplicates: tuple[str, ...]
@@ -142,7 +151,7 @@ class ResultSet:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Bases that carry a run which is not a source run; bases that something was ported to come first."""
+        """Bases of all runs but source runs; bases that a run was ported to come first."""
         ported = {run.cell.base for run in self.runs if run.cell.method == "portal"}
         bases = {run.cell.base for run in self.runs if run.cell.method != "source"}
         return tuple(sorted(bases, key=lambda base: (base not in ported, base)))
@@ -167,8 +176,8 @@ def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, int, str, int, st
 def load_results(path: Path, workers: Mapping[str, int], device_share: float) -> ResultSet:
     """The runs in the result table at `path`; a ValueError names what is wrong with the file.
 
-    `workers` are how many stepped a run together, by run key, where that was not one; on a GPU each held
-    `device_share` of it.
+    `workers` is the number of workers that stepped a run together, by run key, where that was not one; on a
+    GPU each held `device_share` of it.
     """
     table = read_table(path, RESULTS)
     study = gather_runs(table)
@@ -182,8 +191,9 @@ def load_results(path: Path, workers: Mapping[str, int], device_share: float) ->
 def gather_runs(table: pa.Table) -> ResultSet:
     """The runs in a result table.
 
-    Two runs in the same place (cell and seed; say, one scored every epoch, one only the last) count once: the
-    one with more scored epochs, then the smaller key. ValueError when a task was scored on unlike rows.
+    Of two runs with one cell and seed (say, one scored after every epoch, one after the last only) the one
+    with more scored epochs counts, then the one with the smaller key. ValueError when a task was scored on
+    unlike rows.
     """
     rows = table.to_pylist()
     eval_sets = _check_comparable(rows)
@@ -240,7 +250,7 @@ def _cost_of(row: dict) -> Cost:
 
 
 def _larger_cost(first: Cost, second: Cost) -> Cost:
-    """Counters grow while a run trains, so its totals are the largest values seen."""
+    """The larger of each counter: counters grow while a run trains, so its totals are the largest values."""
 
     def larger(a: float | None, b: float | None) -> float | None:
         return b if a is None else a if b is None else max(a, b)
