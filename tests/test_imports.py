@@ -52,11 +52,12 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.search": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.launch",
     ),
-    "analysis.stats": ("portal.results",),
-    "analysis.tables": ("portal.results", "analysis.stats"),
-    "analysis.figures": ("portal.storage", "analysis.stats"),
+    "analysis.stats": ("portal.methods", "portal.results"),
+    "analysis.tables": ("portal.methods", "portal.results", "analysis.stats"),
+    "analysis.figures": ("portal.methods", "portal.storage", "analysis.stats"),
     "analysis.report": (
-        "portal.storage", "portal.results", "analysis.stats", "analysis.tables", "analysis.figures",
+        "portal.methods", "portal.storage", "portal.results", "analysis.stats", "analysis.tables",
+        "analysis.figures",
     ),
     "cluster": (),
 }  # fmt: skip
