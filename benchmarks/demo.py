@@ -12,7 +12,7 @@ import pyarrow as pa
 from benchmarks.comparison import Comparison
 from benchmarks.measure import ratio, take_turns
 from portal.results import RESULTS, read_table
-from sweeps.study.expand import STUDIES
+from sweeps.study.catalogue import STUDIES
 
 TURNS = int(os.environ.get("PORTAL_BENCH_DEMO_TURNS", "1"))
 """A turn takes 22 minutes on two cores."""

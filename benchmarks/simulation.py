@@ -21,7 +21,8 @@ from transformers import AutoTokenizer, Gemma3TextConfig, PretrainedConfig, Qwen
 from portal.bases.registry import MINI_FOLDER
 from sweeps.planning.devices import find_device
 from sweeps.planning.plan import plan_study
-from sweeps.study.expand import STUDIES, Study, load_study
+from sweeps.study.catalogue import STUDIES
+from sweeps.study.expand import Study, load_study
 
 GPUS = (4, 8, 16, 32, 64, 128, 256, 512)
 TARGET = 1.05

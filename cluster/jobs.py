@@ -4,11 +4,11 @@ Ray's client sends the token that RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/
 secret is put into a job's runtime environment, which the dashboard shows.
 """
 
+import os
 import shlex
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,38 @@ from typing import Any
 POLL_S = 1.0
 STOP_S = 120.0
 """How long a stopped driver may take to leave its folder in order."""
+_OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's client takes them before its own argument
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 def submit(
-    address: str, study: str, *, out: str, executor: str, name: str, trackers: Sequence[str] = ()
+    address: str,
+    study: str,
+    *,
+    files: Mapping[str, bytes],
+    out: str,
+    executor: str,
+    name: str,
+    trackers: Sequence[str] = (),
 ) -> str:
-    """Start `portal sweep run` on the cluster; the job's id. A study file travels with the job.
+    """Start `portal sweep run STUDY` on the cluster at `address`, in a folder with `files`; the job's id.
 
-    ValueError when the cluster does not answer or does not know the token.
+    ValueError for an output folder that no other node would see, and when the cluster does not answer or does
+    not know the token.
     """
+    if not out.startswith("/") and "://" not in out:
+        raise ValueError(
+            f"--out {out}: a relative path lies in the job's own temporary folder; name an absolute path on "
+            "the cluster's shared storage, or a URL like s3://bucket/folder"
+        )
+    command = ["portal", "sweep", "run", study, "--out", out, "--executor", executor, "--wait"]
+    command += [word for tracker in trackers for word in ("--tracker", tracker)]
     with _client(address) as client, tempfile.TemporaryDirectory(prefix="portal-job-") as folder:
-        environment = {}
-        if Path(study).is_file():
-            shutil.copy(study, Path(folder) / "study.yaml")
-            environment, study = {"working_dir": folder}, "study.yaml"
-        command = ["portal", "sweep", "run", study, "--out", out, "--executor", executor, "--wait"]
-        command += [word for tracker in trackers for word in ("--tracker", tracker)]
+        for place, content in files.items():
+            path = Path(folder, place)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        environment = {"working_dir": folder} if files else {}
         return str(
             client.submit_job(
                 entrypoint=shlex.join(command), runtime_env=environment, metadata={"portal": name}
@@ -70,7 +85,7 @@ def stop(address: str, job: str) -> str:
 
 
 def wait_for_nodes(address: str, nodes: int, *, timeout_s: float, say: Callable[[str], None]) -> None:
-    """Return when so many nodes have joined the cluster; ValueError after `timeout_s`."""
+    """Return when `nodes` nodes have joined the cluster; ValueError after `timeout_s` seconds."""
     import ray
 
     ray.init(address, log_to_driver=False, logging_level="ERROR")
@@ -92,12 +107,14 @@ def wait_for_nodes(address: str, nodes: int, *, timeout_s: float, say: Callable[
 
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
-    """Ray's job client, whose errors become ValueErrors of one line."""
+    """Ray's job client for `address` and no other cluster; its errors become ValueErrors of one line."""
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     try:
-        yield JobSubmissionClient(address)
+        with _unset(*_OVERRIDING):
+            client = JobSubmissionClient(address)
+        yield client
     except AuthenticationError:
         raise ValueError(
             f"{address}: it asks for a token that is not the one of RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or "
@@ -106,3 +123,13 @@ def _client(address: str) -> Iterator[Any]:
     except (ConnectionError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{address}: {reason}") from None
+
+
+@contextmanager
+def _unset(*variables: str) -> Iterator[None]:
+    """The environment without these variables while the block lasts."""
+    before = {name: os.environ.pop(name) for name in variables if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)

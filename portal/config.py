@@ -3,30 +3,43 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from portal.methods import ALL_MODULES, METHODS, MethodSpec, find_method
 
 CONFIG_VERSION = 1
 """Part of every content key: raise it when the same config would train to other numbers."""
+MODULES = ALL_MODULES
 
-MODULES = ("q", "k", "v", "o", "gate", "up", "down")
-Method = Literal[
-    "base",
-    "lora",
-    "hypernet",
-    "source",
-    "portal",
-    "cross_lora",
-    "copy_lora",
-    "random_lora",
-    "zero_lora",
+
+class _Added:
+    """Marks a field that came after version 1: the hashed JSON leaves it out while it holds its default."""
+
+
+ADDED = _Added()
+
+
+def _known_method(name: str) -> str:
+    return find_method(name).name
+
+
+Method = Annotated[
+    str, AfterValidator(_known_method), WithJsonSchema({"enum": list(METHODS), "type": "string"})
 ]
-METHODS: tuple[Method, ...] = get_args(Method)
-TRANSFERS: tuple[Method, ...] = ("cross_lora", "copy_lora", "random_lora", "zero_lora")
-"""Adapters that are not trained on the target: Cross-LoRA and its controls."""
+"""The name of a method of portal.methods."""
 TransferMode = Literal["coordinate", "project"]
 """How Cross-LoRA carries factors over (cross_lora.py); `project` needs equal widths."""
 Module = Literal["q", "k", "v", "o", "gate", "up", "down"]
@@ -72,7 +85,7 @@ class AdapterConfig(Frozen):
 
 
 class HypernetConfig(Frozen):
-    """Widths of the hypernetwork (METHOD: d_z, d_e, H, d_c)."""
+    """Widths of the hypernetwork: d_z, d_e, H and d_c of docs/method.md, "Notation"."""
 
     d_latent: int = Field(default=256, ge=1)
     d_layer: int = Field(default=32, ge=1)
@@ -88,8 +101,8 @@ def paper_hidden(modules: Iterable[str]) -> int:
 class DataConfig(Frozen):
     """Which rows are trained on and scored.
 
-    `size` caps the training rows a task (a nested prefix of one seeded permutation); `eval_size` caps the
-    scored rows a task and split. `data_hash` is the sha256 of all rendered rows, filled in by the plan.
+    `size` caps the training rows per task (a nested prefix of one seeded permutation); `eval_size` caps the
+    scored rows per task and split. `data_hash` is the sha256 of all rendered rows, filled in by the plan.
     """
 
     suite: str  # "mini", or the folder that holds the tasks
@@ -107,6 +120,9 @@ class TrainConfig(Frozen):
 
     An epoch is one pass over the rows (of the longest task, in joint training and refits) or
     `rounds_per_epoch` steps; there are `epochs` of them, or more until `min_steps` steps are taken.
+    `evaluate_every` makes evaluations rarer where epochs are short: only at ends of epochs that reach another
+    multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
+    step, or those of the evaluation that validation rows prefer (portal/learners/kept.py).
     `task_gradients` and `choice_loss` are a refit's: every task's gradient scaled to the mean norm, and the
     weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft` trains a LoRA
     with peft itself, one task after another: the reference.
@@ -125,20 +141,30 @@ class TrainConfig(Frozen):
     schedule: Literal["constant", "linear"] = "constant"
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     evaluate: Literal["every_epoch", "last_epoch"] = "every_epoch"
+    evaluate_every: Annotated[int | None, ADDED] = Field(default=None, ge=1)
+    keep: Annotated[Literal["last", "best_validation"], ADDED] = "last"
     task_gradients: Literal["sum", "norm_equalized"] = "sum"
     choice_loss: float = Field(default=0.0, ge=0)
     engine: Literal["pack", "peft"] = "pack"
 
+    @model_validator(mode="after")
+    def _evaluations_fit_together(self) -> "TrainConfig":
+        if self.evaluate == "last_epoch" and self.evaluate_every is not None:
+            raise ValueError("evaluate_every is for evaluate 'every_epoch', not for 'last_epoch'")
+        if self.evaluate == "last_epoch" and self.keep == "best_validation":
+            raise ValueError("keep 'best_validation' chooses among evaluations; 'last_epoch' makes only one")
+        return self
+
 
 Precision = Literal["default", "8bit", "4bit"]
-"""Of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes, on a GPU only."""
+"""Precision of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes (GPU only)."""
 
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 Activations = Literal["keep", "recompute"]
-"""Of a base's layers in training: kept for the backward, or computed again in it (half a step more)."""
+"""Activations of a base in training: kept for the backward, or recomputed in it (1.5 times the time)."""
 ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
 
 
@@ -153,16 +179,8 @@ class BaseRef(Frozen):
 class RunConfig(Frozen):
     """Everything that decides a run's numbers; `key` is its identity.
 
-    method       bases        adapter  hypernet  train  seed  source                            transfer
-    base         one          -        -         -      -     -                                 -
-    lora         one          yes      -         yes    yes   -                                 -
-    hypernet     one          yes      yes       yes    yes   -                                 -
-    source       one or more  yes      yes       yes    yes   -                                 -
-    portal       one          yes      yes       yes    yes   source run, or artifact's digest  -
-    cross_lora   one          yes      -         -      yes   LoRA run                          yes
-    copy_lora    one          yes      -         -      yes   LoRA run                          -
-    random_lora  one          yes      -         -      yes   LoRA run                          yes
-    zero_lora    one          yes      -         -      -     -                                 -
+    Which of the optional parts a run has follows from its method's spec (portal/methods.py). `source` is the
+    key of the run that it starts from, or the digest of an artifact that was made elsewhere.
     """
 
     version: int = CONFIG_VERSION
@@ -179,28 +197,27 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _parts_fit_the_method(self) -> "RunConfig":
-        trains = self.method not in ("base", *TRANSFERS)
-        expected = {
-            "adapter": self.method != "base",
-            "train": trains,
-            "seed": trains or self.method in ("cross_lora", "copy_lora", "random_lora"),
-            "hypernet": self.method in ("hypernet", "source", "portal"),
-            "source": self.method in ("portal", "cross_lora", "copy_lora", "random_lora"),
-            "transfer": self.method in ("cross_lora", "random_lora"),
-        }
-        for part, wanted in expected.items():
-            if (getattr(self, part) is not None) != wanted:
-                raise ValueError(f"method {self.method!r} {'needs' if wanted else 'takes no'} {part!r}")
-        train = self.train
-        if train is not None and self.method != "portal" and train.task_gradients != "sum":
-            raise ValueError(f"train.task_gradients is for method 'portal', not for {self.method!r}")
-        if train is not None and self.method != "portal" and train.choice_loss:
-            raise ValueError(f"train.choice_loss is for method 'portal', not for {self.method!r}")
-        if train is not None and self.method != "lora" and train.engine != "pack":
-            raise ValueError(f"train.engine is for method 'lora', not for {self.method!r}")
-        if len(self.bases) > 1 and self.method != "source":
+        spec = self.spec
+        wanted = {**{part: part in spec.parts for part in _PARTS}, "source": bool(spec.parents)}
+        for part, needed in wanted.items():
+            if (getattr(self, part) is not None) != needed:
+                raise ValueError(f"method {self.method!r} {'needs' if needed else 'takes no'} {part!r}")
+        for option in sorted(_special_options(self.train) - spec.train_options):
+            takers = " or ".join(repr(each.name) for each in METHODS.values() if option in each.train_options)
+            raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
+        if len(self.bases) > 1 and spec.runs_on != "sources":
             raise ValueError(f"method {self.method!r} runs on one base, got {len(self.bases)}")
         return self
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The spec of the run's method (portal/methods.py)."""
+        return find_method(self.method)
+
+    @property
+    def parent_keys(self) -> tuple[str, ...]:
+        """Keys of the runs that must be finished before this one starts."""
+        return () if self.source is None else (self.source,)
 
     @cached_property
     def key(self) -> str:
@@ -214,16 +231,42 @@ class RunConfig(Frozen):
         return copy
 
     def canonical_json(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The JSON that is hashed: every field, but those added later while they hold their defaults."""
+        return json.dumps(_identity(self), sort_keys=True, separators=(",", ":"))
 
     def describe(self) -> str:
         """A short name for people: method, bases, size, seed. Nothing parses it back."""
         parts = [self.method, "+".join(base.name for base in self.bases)]
-        if self.data.size is not None and self.method not in ("base", "zero_lora"):
+        if self.data.size is not None and (self.spec.trains or self.spec.parents):
             parts.append(f"n{self.data.size}")
         if self.seed is not None:
             parts.append(f"s{self.seed}")
         return " ".join(parts)
+
+
+_PARTS = ("adapter", "train", "seed", "hypernet", "transfer")
+_SPECIAL_OPTIONS = ("choice_loss", "engine", "task_gradients")
+
+
+def _special_options(train: TrainConfig | None) -> set[str]:
+    """Fields that only some methods take and that do not hold their defaults."""
+    if train is None:
+        return set()
+    fields = TrainConfig.model_fields
+    return {name for name in _SPECIAL_OPTIONS if getattr(train, name) != fields[name].default}
+
+
+def _identity(value: Any) -> Any:
+    """The hashed part of a config, as plain values."""
+    if isinstance(value, BaseModel):
+        return {
+            name: _identity(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if not (ADDED in field.metadata and getattr(value, name) == field.get_default())
+        }
+    if isinstance(value, tuple):
+        return [_identity(each) for each in value]
+    return value
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -232,8 +275,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"]) or model.__name__
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        words = re.findall(r"'([^']*)'", first["ctx"]["expected"])  # 'keep' or 'recompute'
+        return f"{where}: unknown {_noun(first['loc'])} {first['input']!r}{nearest(first['input'], words)}"
     value = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _noun(path: tuple[int | str, ...]) -> str:
+    """What the value at the path is: the field's name, in the singular for an entry of a list."""
+    field = next(part for part in reversed(path) if isinstance(part, str))
+    return field if field == path[-1] else field.removesuffix("s")
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterable[str]:

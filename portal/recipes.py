@@ -1,17 +1,21 @@
-"""`Recipe`: what a study's settings stand for where they say nothing (METHOD, "Recipes")."""
+"""`Recipe`: the defaults of the settings that a study leaves out.
+
+The learning rate's schedule is in docs/method.md, "Recipes".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from portal.config import Method, nearest
+from portal.methods import find_method
 
 RecipeName = Literal["paper", "portallib-0.2"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Seeds, rows a task, and training settings of joint training and of a refit."""
+    """Seeds, rows per task, and training settings of joint training and of a refit."""
 
     seeds: tuple[int, ...]
     source_size: int
@@ -20,19 +24,19 @@ class Recipe:
     refit: Mapping[str, Any] = field(default_factory=dict)
 
     def size(self, method: Method) -> int:
-        """Rows a task, at most."""
-        return self.refit_size if method == "portal" else self.source_size
+        """Rows per task, at most."""
+        return self.refit_size if find_method(method).recipe == "refit" else self.source_size
 
     def train(self, method: Method) -> dict[str, Any]:
         """Keys of a TrainConfig; the rest are its defaults, the paper's."""
-        match method:
-            case "source" | "hypernet":
+        match find_method(method).recipe:
+            case "joint":
                 return dict(self.source)
-            case "portal":
+            case "refit":
                 return dict(self.refit)
             case "lora":
                 return {"lr": 1e-4}
-            case _:
+            case None:
                 return {}
 
 

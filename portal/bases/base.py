@@ -25,7 +25,8 @@ from transformers import (
 from transformers import logging as transformers_logging
 
 from portal.bases.files import BaseFiles, hub_error, locate
-from portal.bases.sites import Site, find_layer_path, find_sites
+from portal.bases.registry import known_geometry
+from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
 
 
@@ -70,11 +71,13 @@ class Base:
         return sum(p.numel() for p in self.model.get_submodule(self.layer_path).parameters())
 
 
-def base_config(name: str) -> PretrainedConfig:
-    """The transformers config of a base; no weights are read."""
+def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
+    """The transformers config of a base; no weights are read. `local_files_only`: the hub is not asked."""
     files = locate(name)
     try:
-        return AutoConfig.from_pretrained(files.location, revision=files.commit)
+        return AutoConfig.from_pretrained(
+            files.location, revision=files.commit, local_files_only=local_files_only
+        )
     except (OSError, ValueError) as error:
         raise hub_error("base", name, files.location, error) from None
 
@@ -130,24 +133,44 @@ def _base(files: BaseFiles, revision: str, model: Any) -> Base:
 
 
 def base_sites(name: str) -> tuple[Site, ...]:
-    """The adaptable sites of a base from its config alone: the model is built without weights."""
+    """The adaptable sites of a base: from its published sizes where they are known, else from its config."""
+    geometry = known_geometry(name)
+    if geometry is not None:
+        return published_sites(geometry)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(base_config(name))
     return find_sites(model, find_layer_path(model))
 
 
-def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+def outline_config(name: str) -> PretrainedConfig:
+    """A config with the shapes of a base: from its published sizes where they are known, else `base_config`.
+
+    It serves for predictions only: what has no part in a shape, rotary angles for one, is left at defaults.
+    """
+    geometry = known_geometry(name)
+    if geometry is None:
+        return base_config(name)
+    return AutoConfig.for_model(geometry.family, **geometry.config)
+
+
+def load_tokenizer(
+    name: str, *, revision: str | None = None, local_files_only: bool = False
+) -> PreTrainedTokenizerBase:
     """The base's tokenizer, of the hub commit `revision` or else the pinned one.
 
-    ValueError when it cannot belong to the base: tokens beyond the base's vocabulary, another BOS, or none in
-    front where the tokenizer's settings or the family ask for one.
+    `local_files_only`: the hub is not asked, only its cache on this machine is read. ValueError when the
+    tokenizer cannot belong to the base: tokens beyond the base's vocabulary, another BOS, or none in front
+    where the tokenizer's settings or the family ask for one.
     """
     files = locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(files.location, revision=revision or files.commit)
+        tokenizer = AutoTokenizer.from_pretrained(
+            files.location, revision=revision or files.commit, local_files_only=local_files_only
+        )
     except (OSError, ValueError) as error:
         raise hub_error("base", name, files.location, error) from None
-    _check_tokenizer(name, tokenizer, base_config(name).get_text_config())
+    config = base_config(name, local_files_only=local_files_only)
+    _check_tokenizer(name, tokenizer, config.get_text_config())
     return tokenizer
 
 

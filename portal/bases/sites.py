@@ -5,6 +5,8 @@ from itertools import groupby
 
 from torch import nn
 
+from portal.bases.geometry import Geometry
+
 MODULE_PATHS = {
     "q": "self_attn.q_proj",
     "k": "self_attn.k_proj",
@@ -77,6 +79,15 @@ def find_sites(model: nn.Module, layer_path: str) -> tuple[Site, ...]:
     if not sites:
         raise ValueError(f"{type(model).__name__} has none of the projections {', '.join(MODULE_PATHS)}")
     return tuple(sites)
+
+
+def published_sites(geometry: Geometry) -> tuple[Site, ...]:
+    """The sites that `find_sites` finds in a model of this geometry, without the model."""
+    return tuple(
+        Site(layer, module, f"{geometry.layer_path}.{layer}.{path}", *geometry.widths[module])
+        for layer in range(geometry.layers)
+        for module, path in MODULE_PATHS.items()
+    )
 
 
 def group_sites(sites: tuple[Site, ...], modules: tuple[str, ...]) -> tuple[SiteGroup, ...]:

@@ -1,4 +1,7 @@
-"""The `portal` command: the part of portal that may import the other packages, inside functions."""
+"""The composition root of the `portal` command: parse, call one function, print.
+
+It stands above the four packages, imports them inside functions, and nobody but `portal.__main__` imports it.
+"""
 
 from portal.cli.app import main
 

@@ -1,7 +1,4 @@
-"""`main`: parses the command line, and is the one boundary where an error becomes a line and an exit code.
-
-Exit codes: 0 all done, 2 the user's mistake, 3 some runs failed, 130 interrupted.
-"""
+"""`main`: the `portal` command, and the one boundary where an error becomes a line and an exit code."""
 
 import os
 import sys
@@ -11,44 +8,42 @@ from typing import Annotated
 
 import typer
 
-from portal.cli import catalogue, clusters, doctor, evaluate, export, reports, search, studies, training
+from portal.cli import catalogue, clusters, demo, doctor, evaluate, export, reports, training
+from portal.cli.exit_codes import DONE, FAILED, INTERRUPTED, MISTAKE
+from portal.cli.sweep import sweep
 
-EXIT_MISTAKE = 2
-EXIT_FAILED = 3
-EXIT_INTERRUPTED = 130
+_START, _METHOD, _STUDIES, _CATALOGUE = "Start here", "One base or artifact", "Studies", "What there is"
 
 app = typer.Typer(
     name="portal",
     help="Learn a task once, port it to every new language model.",
-    add_completion=False,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(studies.demo)
-app.add_typer(search.sweep, name="sweep")
-app.add_typer(clusters.cluster, name="cluster")
-app.command()(reports.report)
-app.command()(training.train)
-app.command()(training.port)
-app.command()(export.export)
-app.command(name="eval")(evaluate.evaluate)
-app.command()(catalogue.params)
-app.command()(catalogue.bases)
-app.command()(catalogue.tasks)
-app.command()(doctor.doctor)
+app.command(rich_help_panel=_START)(demo.demo)
+app.command(rich_help_panel=_START)(doctor.doctor)
+app.command(rich_help_panel=_METHOD)(training.train)
+app.command(rich_help_panel=_METHOD)(training.port)
+app.command(name="eval", rich_help_panel=_METHOD)(evaluate.evaluate)
+app.command(rich_help_panel=_METHOD)(export.export)
+app.add_typer(sweep, name="sweep", rich_help_panel=_STUDIES)
+app.command(rich_help_panel=_STUDIES)(reports.report)
+app.add_typer(clusters.cluster, name="cluster", rich_help_panel=_STUDIES)
+app.command(rich_help_panel=_CATALOGUE)(catalogue.bases)
+app.command(rich_help_panel=_CATALOGUE)(catalogue.tasks)
+app.command(rich_help_panel=_CATALOGUE)(catalogue.params)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from portal import __version__
 
         typer.echo(__version__)
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        typer.echo(context.get_help(), nl=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,21 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, prog_name="portal", standalone_mode=False)
     except typer.TyperException as error:
-        return _report(_usage(error), EXIT_MISTAKE)
+        return _report(_usage(error), MISTAKE)
     except (KeyboardInterrupt, typer.Abort):
-        return _report("interrupted; the same command continues where it stopped", EXIT_INTERRUPTED)
+        return _interrupted()
     except FloatingPointError as error:
-        return _report(_line(error), EXIT_FAILED)
+        return _report(_line(error), FAILED)
     except BrokenPipeError:
         sys.stdout = None  # the reader is gone: nothing more can be flushed to it
-        return 0
+        return DONE
     except OSError as error:
-        return _report(_describe(error), EXIT_MISTAKE)
+        return _report(_describe(error), MISTAKE)
     except ValueError as error:
-        return _report(_line(error), EXIT_MISTAKE)
-    if code == EXIT_INTERRUPTED:
-        return _report("interrupted; the same command continues where it stopped", EXIT_INTERRUPTED)
-    return code or 0
+        return _report(_line(error), MISTAKE)
+    return _interrupted() if code == INTERRUPTED else code or DONE
+
+
+def _interrupted() -> int:
+    return _report("interrupted; the same command continues where it stopped", INTERRUPTED)
 
 
 def _report(message: str, code: int) -> int:
@@ -103,7 +100,7 @@ def _line(error: BaseException) -> str:
 
 
 def _describe(error: OSError) -> str:
-    """path: reason, and what would do for the reasons a user can mend."""
+    """The path, the reason, and what would do for the reasons that a user can mend."""
     if error.strerror is None:
         return _line(error)
     advice = {

@@ -5,60 +5,63 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portal.cli import completion
+from portal.cli.completion import one_of
 from portal.cli.options import (
+    ADAPTER,
     DataOption,
+    JsonOption,
     MaxPromptOption,
+    ModulesOption,
     SuiteOption,
     TasksOption,
     check_at_least_one,
+    chosen_modules,
     chosen_tasks,
 )
-from portal.cli.output import comma_list, print_table, validated
+from portal.cli.output import print_table, validated
 
 if TYPE_CHECKING:
-    from portal.bases.sites import Site
     from portal.data.suite import Suite
 
 PAPER_BASES = ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b")
-_GEOMETRY = {
-    # hidden, layers, q width, k and v width, feed-forward width
-    "qwen3-0.6b": (1024, 28, 2048, 1024, 3072),
-    "qwen3-1.7b": (2048, 28, 2048, 1024, 6144),
-    "qwen3-4b": (2560, 36, 4096, 1024, 9728),
-    "qwen3-8b": (4096, 36, 4096, 1024, 12288),
-    "gemma-3-270m": (640, 18, 1024, 256, 2048),
-    "gemma-3-1b": (1152, 26, 1024, 256, 6912),
-    "gemma-3-4b": (2560, 34, 2048, 1024, 10240),
-    "smollm2-135m": (576, 30, 576, 192, 1536),
-    "smollm2-360m": (960, 32, 960, 320, 2560),
-    "llama-3.2-1b": (2048, 16, 2048, 512, 8192),
-    "mistral-7b": (4096, 32, 4096, 1024, 14336),
-}
 
 
 def params(
     base: Annotated[
         list[str] | None,
-        typer.Option("--base", help="Only this base, may be repeated; default: the paper's four."),
+        typer.Option(
+            "--base",
+            metavar="BASE",
+            help="Base to count for. Repeatable. Default: the paper's four.",
+            autocompletion=one_of(completion.bases),
+        ),
     ] = None,
-    modules: Annotated[str, typer.Option(help="Adapted projections, or 'all'.")] = "q,v",
-    rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters.")] = 8,
+    modules: ModulesOption = "q,v",
+    rank: Annotated[
+        int, typer.Option(rich_help_panel=ADAPTER, help="LoRA rank of the generated adapters.")
+    ] = 8,
     hidden: Annotated[
-        int | None, typer.Option(help="Trunk width; default: the paper's, 512 for q,v and 1024 for more.")
+        int | None,
+        typer.Option(
+            rich_help_panel=ADAPTER,
+            help="Width of the trunk. Default: the paper's, 512 for q,v and 1024 for more modules.",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Count parameters: the shared core, and the converter that a port refits, for each base."""
+    """Count parameters: of the shared core, and of the converter that a port refits for each base."""
+    from portal.bases.base import base_sites
     from portal.bases.sites import check_rank, group_sites
-    from portal.config import MODULES, AdapterConfig, HypernetConfig, paper_hidden
+    from portal.config import AdapterConfig, HypernetConfig, paper_hidden
     from portal.hypernet import converter_num_params, core_num_params
 
-    names = MODULES if modules == "all" else comma_list(modules, known=MODULES, what="module")
+    names = chosen_modules(modules)
     adapter = validated(AdapterConfig, {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)})
     hypernet = validated(HypernetConfig, {"hidden": paper_hidden(names) if hidden is None else hidden})
     counts = {}
     for name in base or PAPER_BASES:
-        sites = known_sites(name)
+        sites = base_sites(name)
         check_rank(sites, adapter.modules, adapter.rank)
         num_layers = 1 + max(site.layer for site in sites)
         counts[name] = converter_num_params(hypernet, group_sites(sites, adapter.modules), num_layers)
@@ -69,17 +72,15 @@ def params(
     typer.echo(
         f"modules {','.join(names)}, rank {rank}, trunk {hypernet.hidden}, core width {hypernet.d_core}"
     )
-    typer.echo(f"core decoder (shared by all bases): {core:,}; task latent: {hypernet.d_latent} a task")
+    typer.echo(f"core decoder (shared by all bases): {core:,}; latent per task: {hypernet.d_latent}")
     print_table(
         ["base", "converter (refit in a port)", "core / converter"],
         [[name, f"{count:,}", f"{core / count:.2f}"] for name, count in counts.items()],
     )
 
 
-def bases(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the bases with short names; any other is named by its hub id or its folder."""
+def bases(as_json: JsonOption = False) -> None:
+    """List the bases with short names. Any other base is named by its hub id, model folder or GGUF file."""
     from portal.bases.registry import KNOWN
 
     if as_json:
@@ -101,7 +102,10 @@ def tasks(
     data: DataOption = None,
     only: TasksOption = None,
     base: Annotated[
-        str | None, typer.Option(help="Also tokenise for this base: count misaligned and truncated rows.")
+        str | None,
+        typer.Option(
+            metavar="BASE", help="Also tokenise for this base: count misaligned and truncated rows."
+        ),
     ] = None,
     max_prompt: MaxPromptOption = 768,
     as_json: Annotated[
@@ -189,27 +193,3 @@ def _tokenised(
                 else:
                     counts[task]["truncated"] += row.truncated > 0
     return counts
-
-
-def known_sites(name: str) -> "tuple[Site, ...]":
-    """The adaptable sites of a base: from the published geometry where known, else from the base's config."""
-    from portal.bases.base import base_sites
-    from portal.bases.sites import Site
-
-    if name not in _GEOMETRY:
-        return base_sites(name)
-    width, layers, q, kv, feed = _GEOMETRY[name]
-    shapes = {
-        "q": (width, q),
-        "k": (width, kv),
-        "v": (width, kv),
-        "o": (q, width),
-        "gate": (width, feed),
-        "up": (width, feed),
-        "down": (feed, width),
-    }
-    return tuple(
-        Site(layer, module, f"{layer}.{module}", d_in, d_out)
-        for layer in range(layers)
-        for module, (d_in, d_out) in shapes.items()
-    )

@@ -7,88 +7,125 @@ from typing import Annotated
 
 import typer
 
-from portal.cli.output import warn
-from portal.cli.studies import ExecutorName, Trackers
+from portal.cli import completion
+from portal.cli.completion import one_of
+from portal.cli.exit_codes import FAILED
+from portal.cli.options import ExecutorOption, StudyArgument, TrackersOption, chosen_executor
+from portal.cli.output import check_known, warn
 
-EXIT_FAILED = 3
+_FILES, _JOBS = "Start a cluster", "Jobs on a running cluster"
 
 cluster = typer.Typer(
-    help="Clusters: write their files, submit a study to one, read its log, stop it.", rich_markup_mode=None
+    help="Write files for clusters; submit studies to one as jobs, read their logs, stop them."
 )
 
-Address = Annotated[
+AddressOption = Annotated[
     str,
-    typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The dashboard, as http://HOST:8265."),
+    typer.Option(
+        "--address",
+        metavar="URL",
+        envvar="RAY_API_SERVER_ADDRESS",
+        help="Address of Ray's dashboard, as http://HOST:8265.",
+    ),
 ]
-Job = Annotated[str, typer.Argument(metavar="JOB", help="The id that `submit` printed.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id that `portal cluster submit` printed.")]
 
 
-@cluster.command()
+@cluster.command(rich_help_panel=_FILES)
 def template(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help="rayjob, raycluster, slurm, skypilot, ray-launcher, dockerfile."),
+        typer.Argument(
+            metavar="KIND",
+            help="Kind of file: rayjob, raycluster, slurm, skypilot, ray-launcher or dockerfile.",
+            autocompletion=one_of(completion.cluster_files),
+        ),
     ],
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="study, image, nodes, gpus, cpus, memory, claim, out, data, ...",
+            help="Setting of the file: study, image, nodes, gpus, cpus, memory, gpu_product, accelerator, "
+            "claim, out or data. Repeatable.",
         ),
     ] = None,
 ) -> None:
     """Print a cluster file, to be read, kept and edited."""
     from cluster.render import KINDS, ClusterSettings, render
-    from portal.config import nearest
+    from sweeps.study.catalogue import find_study
 
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}{nearest(kind, KINDS)}")
+    check_known(kind, tuple(KINDS), what="kind")
+    chosen = ClusterSettings(**_values(settings or []))  # type: ignore[arg-type]
+    if not chosen.study.endswith((".yaml", ".yml")):
+        find_study(chosen.study)
+    typer.echo(render(kind, chosen), nl=False)
+
+
+def _values(settings: list[str]) -> dict[str, str | int]:
+    """What `--set` gives, by name; ValueError for an unknown name, and for a number that is none."""
+    from cluster.render import ClusterSettings
+
     known = {field.name: field.type for field in fields(ClusterSettings)}
     values: dict[str, str | int] = {}
-    for each in settings or []:
+    for each in settings:
         name, equals, value = each.partition("=")
-        if name not in known:
-            raise ValueError(f"--set {each}: unknown name{nearest(name, known)}")
+        check_known(name, tuple(known), what="setting")
         if not equals:
             raise ValueError(f"--set {each}: give a value as {name}=VALUE")
         if known[name] is int and not value.isdigit():
             raise ValueError(f"--set {each}: not a number")
         values[name] = int(value) if known[name] is int else value
-    typer.echo(render(kind, ClusterSettings(**values)), nl=False)  # type: ignore[arg-type]
+    return values
 
 
-@cluster.command()
+@cluster.command(rich_help_panel=_JOBS)
 def submit(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A shipped study, or a YAML file, which is sent along.")
+    study: StudyArgument,
+    address: AddressOption,
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|URL",
+            help="Output folder on the cluster's shared storage, or a URL like s3://bucket/folder.",
+        ),
     ],
-    address: Address,
-    out: Annotated[str, typer.Option(help="Output folder on the cluster's shared storage.")],
-    executor: Annotated[ExecutorName, typer.Option(help="As of `portal sweep run`.")] = "auto",
-    tracker: Trackers = None,
+    executor: ExecutorOption = "auto",
+    tracker: TrackersOption = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the job's log until it ends.")] = False,
 ) -> None:
-    """Run a study as a job on a Ray cluster; prints the job's id."""
-    from cluster import jobs
-    from sweeps.study.expand import load_study
+    """Run a study as a job on a Ray cluster; prints the job's id.
 
-    if Path(study).is_file():
-        load_study(study)  # a mistake is found here, not there
-    name, trackers = Path(study).stem, tracker or ()
-    job = jobs.submit(address, study, out=out, executor=executor, name=name, trackers=trackers)
+    A study file travels with the job, and so do its task files and their rows, up to 50 MB. With --follow
+    the exit code is 3 unless all runs are done.
+    """
+    from cluster import jobs
+    from sweeps.study.bundle import STUDY, bundle_study
+    from sweeps.study.catalogue import find_study, shipped_studies
+
+    path = find_study(study)
+    files = {} if study in shipped_studies() else bundle_study(path)
+    job = jobs.submit(
+        address,
+        STUDY if files else study,
+        files=files,
+        out=out,
+        executor=chosen_executor(executor),
+        name=Path(study).stem,
+        trackers=tracker or (),
+    )
     typer.echo(job)
     if follow:
         _end(job, jobs.logs(address, job, follow=True, write=_write))
 
 
-@cluster.command()
+@cluster.command(rich_help_panel=_JOBS)
 def logs(
-    job: Job,
-    address: Address,
-    follow: Annotated[bool, typer.Option("--follow", help="Until the job ends.")] = False,
+    job: JobArgument,
+    address: AddressOption,
+    follow: Annotated[bool, typer.Option("--follow", help="Print new lines until the job ends.")] = False,
 ) -> None:
-    """Print a job's log; with --follow exit 3 unless all runs are done."""
+    """Print a job's log. With --follow the exit code is 3 unless all runs are done."""
     from cluster import jobs
 
     state = jobs.logs(address, job, follow=follow, write=_write)
@@ -96,21 +133,21 @@ def logs(
         _end(job, state)
 
 
-@cluster.command()
-def stop(job: Job, address: Address) -> None:
-    """Stop a job; nothing finished is lost, and submitting the study again continues it."""
+@cluster.command(rich_help_panel=_JOBS)
+def stop(job: JobArgument, address: AddressOption) -> None:
+    """Stop a job. Nothing finished is lost: submitting the study again continues it."""
     from cluster import jobs
 
     typer.echo(f"{job}: {jobs.stop(address, job).lower()}")
 
 
-@cluster.command()
+@cluster.command(rich_help_panel=_FILES)
 def wait(
-    address: Annotated[str, typer.Option(help="The cluster, as HOST:PORT.")],
-    nodes: Annotated[int, typer.Option(help="How many nodes it shall have.")],
-    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 600.0,
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Address of Ray's head node.")],
+    nodes: Annotated[int, typer.Option(help="Number of nodes to wait for.")],
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest wait.")] = 600.0,
 ) -> None:
-    """Wait until all nodes have joined a Ray cluster."""
+    """Wait until nodes have joined a Ray cluster; exit code 2 if they do not in time."""
     from cluster.jobs import wait_for_nodes
 
     wait_for_nodes(address, nodes, timeout_s=timeout, say=typer.echo)
@@ -124,4 +161,4 @@ def _write(text: str) -> None:
 def _end(job: str, state: str) -> None:
     if state != "SUCCEEDED":
         warn(f"job {job}: {state.lower()}")
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(FAILED)

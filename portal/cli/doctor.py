@@ -13,6 +13,8 @@ from typing import Literal
 
 import typer
 
+from portal.cli.exit_codes import MISTAKE
+
 Level = Literal["ok", "warn", "fail"]
 _GIB = 2**30
 _RAY_SERIES = "2.60."
@@ -31,7 +33,10 @@ class Finding:
 
 
 def doctor() -> None:
-    """Check this machine; exit 2 when something would stop a study."""
+    """Check this machine: versions, memory, disk, Ray's token, embedded bases.
+
+    Exit code 2 when something would stop a study; each line that is not ok says what to do.
+    """
     failed = False
     for check in _CHECKS:
         for finding in check():
@@ -39,7 +44,7 @@ def doctor() -> None:
             advice = f": {finding.advice}" if finding.advice else ""
             typer.echo(f"{finding.level:<4}  {finding.what}{advice}")
     if failed:
-        raise typer.Exit(2)
+        raise typer.Exit(MISTAKE)
 
 
 def _check_versions() -> Iterator[Finding]:

@@ -1,17 +1,22 @@
-"""`portal eval`: scores a base on multiple-choice tasks, alone or with an adapter."""
+"""`portal eval`: scores a base on multiple-choice tasks, alone or with adapters."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portal.cli import completion
 from portal.cli.artifacts import find_artifact
+from portal.cli.completion import one_of
 from portal.cli.options import (
+    DATA,
+    MACHINE,
+    BaseOption,
     DataOption,
     DeviceOption,
+    JsonOption,
     MaxPromptOption,
     PrecisionOption,
     SuiteOption,
@@ -21,51 +26,67 @@ from portal.cli.options import (
     chosen_precision,
     chosen_tasks,
 )
-from portal.cli.output import comma_list, print_table, warn
-
-_SHOWN_TASKS = 6  # more make lines too long
+from portal.cli.output import check_known, progress_console, warn
+from portal.cli.scores import print_adapters, print_tasks
 
 if TYPE_CHECKING:
     from portal.artifacts.artifact import Artifact
     from portal.bases.base import Base
-    from portal.config import BaseRef
+    from portal.data.suite import Suite
     from portal.data.token_rows import Row
     from portal.evaluate.loglikelihood import TaskMetrics
-    from portal.tasks.example import Example
 
 
 def evaluate(
-    base: Annotated[str, typer.Option(help="Short name, folder or hub id.")],
-    artifact: Annotated[str | None, typer.Option(help="Score with the adapters of this artifact.")] = None,
+    base: BaseOption,
+    artifact: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARTIFACT",
+            help="Artifact whose adapters to score with: a folder, an output of train or port, a hub id.",
+        ),
+    ] = None,
     adapter: Annotated[
         list[Path] | None,
-        typer.Option(help="Score with this PEFT adapter, or each right below this folder; repeatable."),
+        typer.Option(
+            metavar="DIR", help="PEFT adapter to score with, or folder of such adapters. Repeatable."
+        ),
     ] = None,
     tasks: TasksOption = None,
     suite: SuiteOption = None,
     data: DataOption = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="train|validation|test",
+            rich_help_panel=DATA,
+            help="Split to score.",
+            autocompletion=one_of(completion.splits),
+        ),
+    ] = "test",
     limit: Annotated[
-        int | None, typer.Option(help="At most so many rows a task (a fixed seeded sample).")
+        int | None,
+        typer.Option(
+            rich_help_panel=DATA, help="Most rows to score per task, a fixed seeded sample. Default: all."
+        ),
     ] = None,
     max_prompt: MaxPromptOption = 768,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes for several adapters; default: one a GPU, here or on the cluster."),
+        typer.Option(
+            rich_help_panel=MACHINE,
+            help="Processes that share several adapters. Default: one per GPU, here or on RAY_ADDRESS.",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Score a base on multiple-choice tasks, alone or with an adapter."""
-    from portal.artifacts.artifact import load_artifact
-    from portal.bases.base import base_config, load_base, load_tokenizer
+    """Score a base on multiple-choice tasks, alone or with adapters."""
+    from portal.bases.base import load_base
     from portal.bases.files import resolve
     from portal.bases.registry import weights_note
-    from portal.data.token_rows import extent_of
-    from portal.evaluate.loglikelihood import score_rows, summarise
     from portal.evaluate.peft_adapter import find_adapters, score_adapter
-    from portal.tasks.example import SPLITS
 
     if artifact is not None and adapter is not None:
         raise ValueError("--artifact and --adapter exclude each other: give one of them")
@@ -73,167 +94,81 @@ def evaluate(
     weights = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
-    comma_list(split, known=SPLITS, what="split")
-    source = None if artifact is None else load_artifact(find_artifact(artifact, base=base))
-    wanted = ",".join(source.config.tasks) if tasks is None and source is not None else tasks
-    examples, chosen = chosen_tasks(wanted, suite, data)
-    if source is not None:
-        for task in chosen:
-            source.task_index(task)
-    tokenizer = load_tokenizer(base)
-    rows = {
-        task: _rows(examples.examples(task, split), split, tokenizer, max_prompt, limit) for task in chosen
-    }
+    source, examples, chosen = _artifact_and_tasks(artifact, base, tasks, suite, data)
+    rows = _read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
+    if len(adapters) > 1:
+        from sweeps.launch.ray_scoring import score_with_workers
+
+        ref, console = resolve(base, precision=weights), progress_console()
+        scored = score_with_workers(adapters, ref, rows, device=where, workers=workers, console=console)
+        by_adapter = {str(folder): each for folder, each in zip(adapters, scored, strict=True)}
+        print_adapters(base, by_adapter, weights_note(base), as_json=as_json)
+        return
+    loaded = load_base(base, device=where, precision=weights)
+    summaries = score_adapter(loaded, adapters[0], rows) if adapters else _score(loaded, source, rows)
+    print_tasks(base, summaries, weights_note(base), as_json=as_json)
+
+
+def _artifact_and_tasks(
+    location: str | None, base: str, tasks: str | None, suite: str | None, data: str | None
+) -> "tuple[Artifact | None, Suite, tuple[str, ...]]":
+    """The artifact, if one is named, the suite, and the chosen tasks: by default those of the artifact."""
+    from portal.artifacts.artifact import load_artifact
+
+    if location is None:
+        return (None, *chosen_tasks(tasks, suite, data))
+    source = load_artifact(find_artifact(location, base=base))
+    opened, chosen = chosen_tasks(tasks or ",".join(source.config.tasks), suite, data)
     for task in chosen:
-        if not rows[task]:
+        source.task_index(task)
+    return source, opened, chosen
+
+
+def _read_rows(
+    suite: "Suite", tasks: tuple[str, ...], split: str, base: str, *, max_prompt: int, limit: int | None
+) -> "dict[str, tuple[Row, ...]]":
+    """The token rows to score, by task; warns of prompts that are cut.
+
+    ValueError for a task without rows in the split, and for rows that the base cannot read.
+    """
+    from portal.bases.base import base_config, load_tokenizer
+    from portal.data.sampling import evaluation_rows
+    from portal.data.token_rows import encode_example, extent_of
+    from portal.tasks.example import SPLITS
+
+    check_known(split, SPLITS, what="split")
+    tokenizer = load_tokenizer(base)
+    rows = {}
+    for task in tasks:
+        encoded = [
+            encode_example(example, split, tokenizer, max_prompt=max_prompt)
+            for example in suite.examples(task, split)
+        ]
+        if not encoded:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
+        encoded.sort(key=lambda row: row.id)
+        rows[task] = evaluation_rows(encoded, limit or len(encoded))
         cut = sum(row.truncated > 0 for row in rows[task])
         if cut:
             warn(f"task {task!r}: {cut} of {len(rows[task])} prompts are cut to {max_prompt} tokens")
-    every = [row for task in chosen for row in rows[task]]
+    every = [row for own in rows.values() for row in own]
     extent_of(every).check(base, base_config(base).get_text_config())
-    note = weights_note(base)
-    if len(adapters) > 1:
-        ref = resolve(base, precision=weights)
-        scored = _score_all(adapters, ref, rows, where, workers)
-        _show_all(base, adapters, scored, note, as_json=as_json)
-        return
-    loaded = load_base(base, device=where, precision=weights)
-    if adapters:
-        summaries = score_adapter(loaded, adapters[0], rows)
-    else:
-        if source is not None:
-            _check_belongs(source, loaded)
-        summaries = {}
-        for task in chosen:
-            with _injected(loaded, source, task):
-                summaries[task] = summarise(score_rows(loaded, rows[task]))
-    if as_json:
-        typer.echo(json.dumps({"base": base, "weights": note, **_as_json(summaries)}))
-        return
-    _print_summaries(summaries)
-    if note is not None:
-        typer.echo(f"{base}: {note}")
+    return rows
 
 
-def _score_all(
-    adapters: list[Path],
-    ref: "BaseRef",
-    rows: "dict[str, tuple[Row, ...]]",
-    device: str,
-    workers: int | None,
-) -> "list[dict[str, TaskMetrics]]":
-    """In this process; or by Ray Data, with several workers or GPUs or on RAY_ADDRESS's cluster."""
-    import os
-    import tempfile
+def _score(
+    base: "Base", source: "Artifact | None", rows: "Mapping[str, Sequence[Row]]"
+) -> "dict[str, TaskMetrics]":
+    """Metrics by task of the base, with the artifact's adapters where there is one."""
+    from portal.evaluate.loglikelihood import score_rows, summarise
 
-    import torch
-
-    from portal.bases.base import load_base
-    from portal.cli.studies import progress_console
-    from portal.evaluate.peft_adapter import score_adapter
-
-    console = progress_console()
-
-    def tell(count: int) -> None:
-        console.print(f"{count} of {len(adapters)} adapters scored")
-
-    gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
-    if (workers or max(1, gpus)) == 1 and not os.environ.get("RAY_ADDRESS"):
-        base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
-        scored = []
-        for count, folder in enumerate(adapters, start=1):
-            scored.append(score_adapter(base, folder, rows))
-            tell(count)
-        return scored
-    from sweeps.launch.ray_scoring import score_adapters
-    from sweeps.launch.ray_session import ray_session
-
-    if Path(ref.name).is_dir():  # actors work in folders of their own
-        ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
-    with tempfile.TemporaryDirectory(prefix="portal-") as scratch, ray_session(Path(scratch), console) as ray:
-        count = workers or min(len(adapters), sum(ray.nodes))
-        return score_adapters(adapters, ref, rows, device=ray.device, workers=count, tell=tell)
-
-
-def _show_all(
-    base: str,
-    adapters: list[Path],
-    scored: "list[dict[str, TaskMetrics]]",
-    note: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    """A line an adapter: acc_norm of its tasks, if they are few, and means over all."""
-    values = {str(folder): _as_json(each) for folder, each in zip(adapters, scored, strict=True)}
-    if as_json:
-        typer.echo(json.dumps({"base": base, "weights": note, "adapters": values}))
-        return
-    tasks, metrics = list(scored[0]), ("acc", "acc_norm", "log_loss")
-    shown = tasks if 1 < len(tasks) <= _SHOWN_TASKS else []
-    lines = [
-        [
-            name,
-            *(f"{value['tasks'][task]['acc_norm']:.4f}" for task in shown),
-            *(f"{value['macro'][metric]:.4f}" for metric in metrics),
-        ]
-        for name, value in values.items()
-    ]
-    means = metrics if len(tasks) == 1 else [f"mean {metric}" for metric in metrics]
-    print_table(["adapter", *shown, *means], lines)
-    if shown:
-        typer.echo("tasks: acc_norm")
-    if note is not None:
-        typer.echo(f"{base}: {note}")
-
-
-def _as_json(summaries: "dict[str, TaskMetrics]") -> dict[str, Any]:
-    scores = {
-        task: {
-            "acc": summary.acc,
-            "acc_norm": summary.acc_norm["chars"],
-            "log_loss": summary.log_loss,
-            "num_examples": summary.num_examples,
-        }
-        for task, summary in summaries.items()
-    }
-    macro = {
-        metric: sum(scores[task][metric] for task in scores) / len(scores)
-        for metric in ("acc", "acc_norm", "log_loss")
-    }
-    by_unit = {task: summary.acc_norm for task, summary in summaries.items()}
-    ties = {task: summary.ties for task, summary in summaries.items()}
-    return {"tasks": scores, "macro": macro, "acc_norm_by_unit": by_unit, "ties": ties}
-
-
-def _print_summaries(summaries: "dict[str, TaskMetrics]") -> None:
-    """Accuracies by every unit side by side, and their means over tasks."""
-    from portal.results import UNITS
-
-    numbers = {
-        task: [summary.acc, *(summary.acc_norm[unit] for unit in UNITS), summary.log_loss]
-        for task, summary in summaries.items()
-    }
-    means = [sum(column) / len(numbers) for column in zip(*numbers.values(), strict=True)]
-    lines = [
-        [task, *(f"{number:.4f}" for number in numbers[task]), str(summary.ties), str(summary.num_examples)]
-        for task, summary in summaries.items()
-    ]
-    lines.append(["mean over tasks", *(f"{mean:.4f}" for mean in means), "", ""])
-    print_table(["task", "acc", *(f"by {unit}" for unit in UNITS), "log_loss", "ties", "rows"], lines)
-
-
-def _rows(
-    examples: "Sequence[Example]", split: str, tokenizer: Any, max_prompt: int, limit: int | None
-) -> "tuple[Row, ...]":
-    from portal.data.sampling import evaluation_rows
-    from portal.data.token_rows import encode_example
-
-    rows = [encode_example(example, split, tokenizer, max_prompt=max_prompt) for example in examples]
-    if not rows:
-        return ()
-    rows.sort(key=lambda row: row.id)
-    return evaluation_rows(rows, limit or len(rows))
+    if source is not None:
+        _check_belongs(source, base)
+    summaries = {}
+    for task, own in rows.items():
+        with _injected(base, source, task):
+            summaries[task] = summarise(score_rows(base, own))
+    return summaries
 
 
 def _check_belongs(source: "Artifact", base: "Base") -> None:

@@ -18,28 +18,49 @@ MERGED = "merged"
 
 
 def export(
-    artifact: Annotated[str, typer.Argument(help="Folder or hub id of an artifact.")],
-    out: Annotated[
-        Path, typer.Option(help="Folder of the new adapter; with several tasks, of a folder for each.")
+    artifact: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="Artifact to export from: a folder, an output of train or port, or a hub id.",
+        ),
     ],
-    task: Annotated[str | None, typer.Option(help="Which of its tasks, comma-separated.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every task of the artifact.")] = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder of the new adapter; with several tasks, the parent of one per task."
+        ),
+    ],
+    task: Annotated[
+        str | None, typer.Option(metavar="TASKS", help="Tasks of the artifact to export, comma-separated.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Export every task of the artifact.")] = False,
     layout: Annotated[
         str,
-        typer.Option(help="Keys for the base as it is served (base), or for its text-only class (text)."),
+        typer.Option(
+            metavar="base|text",
+            help="Layout of the keys: base, as the base is served, or text, as its text-only class has them.",
+        ),
     ] = "base",
     check: Annotated[
-        bool, typer.Option("--check", help="Load base and adapter through peft; compare logits.")
+        bool,
+        typer.Option(
+            "--check", help="Load base and adapter through peft, and compare their logits with ours."
+        ),
     ] = False,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Also write the base with the adapter in its weights to merged/.")
+        bool, typer.Option("--merge", help="Also write the base with the adapter in its weights, to merged/.")
     ] = False,
     push: Annotated[
-        str | None, typer.Option(help="Also upload to this hub repository (org/name); needs a token.")
+        str | None,
+        typer.Option(metavar="ORG/NAME", help="Hub repository to upload to; needs a token in HF_TOKEN."),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new hub repository private.")] = False,
 ) -> None:
-    """Write tasks' adapters in PEFT format; the base is loaded only to --check or to --merge."""
+    """Write adapters of an artifact's tasks in PEFT format.
+
+    The base is loaded for --check and --merge only.
+    """
     from portal.artifacts.artifact import load_artifact
     from portal.artifacts.peft_adapter import export_task
 

@@ -1,44 +1,155 @@
-"""Options that several commands share, and what the chosen ones mean."""
+"""Options and arguments that several commands share, and what the chosen values mean."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portal.cli.output import comma_list
+from portal.cli import completion
+from portal.cli.completion import one_of, some_of
+from portal.cli.output import check_known, comma_list
 
 if TYPE_CHECKING:
     from portal.config import Activations, Precision
     from portal.data.suite import Suite
+    from sweeps.launch.lane_layout import Executor
 
+DATA, ADAPTER, TRAINING, MACHINE = "Tasks and rows", "Adapter", "Training", "Device and memory"
+"""Panels of options in a command's help."""
+BaseOption = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="BASE",
+        help="Base model: a short name of `portal bases`, a hub id, a model folder or a GGUF file.",
+        autocompletion=one_of(completion.bases),
+    ),
+]
 TasksOption = Annotated[
     str | None,
-    typer.Option("--tasks", help="Comma-separated names or task files (.yaml, .jsonl); default: all."),
+    typer.Option(
+        "--tasks",
+        rich_help_panel=DATA,
+        metavar="TASKS",
+        help="Tasks, or task files (.yaml, .jsonl), comma-separated. Default: all tasks of the suite.",
+        autocompletion=some_of(completion.tasks),
+    ),
 ]
 SuiteOption = Annotated[
     str | None,
     typer.Option(
-        "--suite", help="mini, portal14, lm-eval or a folder; default: the one that has the tasks, or mini."
+        "--suite",
+        rich_help_panel=DATA,
+        metavar="SUITE",
+        help="Suite of tasks: mini, portal14, lm-eval or a folder. Default: the one with the tasks, or mini.",
+        autocompletion=one_of(completion.suites),
     ),
 ]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", help="Folder of TASK/SPLIT.parquet or .jsonl: rows as published, or finished prompts."
+        "--data",
+        rich_help_panel=DATA,
+        metavar="DIR",
+        help="Folder of TASK/SPLIT.parquet or .jsonl, with rows as published or as finished prompts.",
     ),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu or cuda; default: cuda where there is one.")
+    str | None,
+    typer.Option(
+        "--device",
+        rich_help_panel=MACHINE,
+        metavar="cpu|cuda",
+        help="Device to compute on. Default: cuda where there is one.",
+        autocompletion=one_of(completion.devices),
+    ),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="Of the frozen base: default, or on a GPU 8bit or 4bit.")
+    str,
+    typer.Option(
+        "--precision",
+        rich_help_panel=MACHINE,
+        metavar="default|8bit|4bit",
+        help="Precision of the frozen base: default (bf16 on GPU, fp32 on CPU), 8bit or 4bit (GPU only).",
+        autocompletion=one_of(completion.precisions),
+    ),
 ]
 ActivationsOption = Annotated[
     str,
-    typer.Option("--activations", help="Of the base in training: keep, or recompute for less memory."),
+    typer.Option(
+        "--activations",
+        rich_help_panel=MACHINE,
+        metavar="keep|recompute",
+        help="Activation checkpointing: keep, or recompute (less memory, about 1.5 times the time per step).",
+        autocompletion=one_of(completion.activations),
+    ),
 ]
 MaxPromptOption = Annotated[
     int,
-    typer.Option("--max-prompt", help="Longest prompt in tokens; longer ones lose their left end."),
+    typer.Option(
+        "--max-prompt",
+        rich_help_panel=DATA,
+        metavar="TOKENS",
+        help="Longest prompt in tokens; longer ones lose their left end.",
+    ),
+]
+ModulesOption = Annotated[
+    str,
+    typer.Option(
+        "--modules",
+        rich_help_panel=ADAPTER,
+        metavar="MODULES",
+        help="Adapted projections, comma-separated: q, k, v, o, gate, up, down; or all.",
+        autocompletion=some_of(completion.modules),
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+StudyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="Name of a shipped study, or path of a study file (YAML).",
+        autocompletion=one_of(completion.studies),
+    ),
+]
+FolderArgument = Annotated[
+    str, typer.Argument(metavar="DIR", help="Output folder of a study, or its URL in an object store.")
+]
+OutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        metavar="DIR|URL",
+        help="Output folder, or a URL like s3://bucket/folder. Default: portal-NAME, by the study's name.",
+    ),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="auto|train|plain|local",
+        help="Executor of the packs. train: Ray Train worker groups. plain: Ray Tune actors, which start "
+        "faster. auto: train or plain, by the predicted time. local: this process, one pack after another, "
+        "without Ray.",
+        autocompletion=one_of(completion.executors),
+    ),
+]
+TrackersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        metavar="TRACKER",
+        help="Tracker that every run is logged to, epoch by epoch: tensorboard, mlflow, wandb or trackio. "
+        "Runs that finished before are logged too. Repeatable.",
+        autocompletion=one_of(completion.trackers),
+    ),
+]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--price",
+        metavar="PRICE",
+        help="Price of one device-hour, in any currency; adds costs to the output.",
+    ),
 ]
 
 
@@ -50,24 +161,35 @@ def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tup
     return open_suite(suite, names, data=data)
 
 
+def chosen_modules(names: str) -> tuple[str, ...]:
+    """The projections in `names`, or all seven; ValueError for an unknown one."""
+    from portal.config import MODULES
+
+    return MODULES if names == "all" else comma_list(names, known=MODULES, what="module")
+
+
 def chosen_precision(name: str, device: str) -> "Precision":
     """`name` checked, also against the device and what is installed."""
     from portal.bases.base import check_precision
-    from portal.config import PRECISIONS, nearest
+    from portal.config import PRECISIONS
 
-    if name not in PRECISIONS:
-        raise ValueError(f"unknown precision {name!r}{nearest(name, PRECISIONS)}")
-    check_precision(name, device)
-    return name
+    precision = check_known(name, PRECISIONS, what="precision")
+    check_precision(precision, device)
+    return precision
 
 
 def chosen_activations(name: str) -> "Activations":
     """`name` checked."""
-    from portal.config import ACTIVATIONS, nearest
+    from portal.config import ACTIVATIONS
 
-    if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activations {name!r}{nearest(name, ACTIVATIONS)}")
-    return name
+    return check_known(name, ACTIVATIONS, what="activations")
+
+
+def chosen_executor(name: str) -> "Executor":
+    """`name` checked."""
+    from sweeps.launch.lane_layout import EXECUTORS
+
+    return check_known(name, EXECUTORS, what="executor")
 
 
 def check_at_least_one(**options: int | None) -> None:
@@ -82,6 +204,9 @@ def chosen_device(name: str | None) -> str:
     import torch
 
     available = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    if name is not None and name.split(":")[0] not in available:
-        raise ValueError(f"device {name!r} is not available here; available: {', '.join(available)}")
-    return name or available[-1]
+    if name is None:
+        return available[-1]
+    kind = check_known(name.split(":")[0], ("cpu", "cuda"), what="device")
+    if kind not in available:
+        raise ValueError(f"device {name!r}: torch finds no GPU on this machine; leave --device out")
+    return name

@@ -1,14 +1,18 @@
 """What a command prints, and how it reads lists and configs from its options."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
 
 from portal.config import explain, nearest
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Model = TypeVar("Model", bound=BaseModel)
+Name = TypeVar("Name", bound=str)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -26,6 +30,13 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
+def progress_console() -> "Console":
+    """Where progress goes: stderr, so that stdout holds results alone."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
 def warn(message: str) -> None:
     """Print to stderr, in the voice of the command."""
     typer.echo(f"portal: {message}", err=True)
@@ -38,11 +49,19 @@ def comma_list(text: str, *, known: Iterable[str] | None = None, what: str) -> t
     for name in names:
         if not name:
             raise ValueError(f"an empty {what} name in {text!r}")
-        if known is not None and name not in known:
-            raise ValueError(f"unknown {what} {name!r}{nearest(name, known)}")
+        if known is not None:
+            check_known(name, known, what=what)
     if len(set(names)) != len(names):
         raise ValueError(f"a {what} is named twice in {text!r}")
     return names
+
+
+def check_known(name: str, known: Sequence[Name], *, what: str) -> Name:
+    """The one of `known` that `name` is; ValueError with the nearest of them when it is none."""
+    for each in known:
+        if each == name:
+            return each
+    raise ValueError(f"unknown {what} {name!r}{nearest(name, known)}")
 
 
 def validated(model: type[Model], values: dict[str, Any]) -> Model:

@@ -1,8 +1,9 @@
-"""`Learner`: what takes steps. It owns its parameters, optimiser, data order, counters and evaluations."""
+"""`Learner`: one run in training. It owns its parameters, optimiser, counters and evaluations."""
 
 import zlib
 from abc import ABC, abstractmethod
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,30 @@ import torch
 from torch import Tensor
 
 from portal.bases.base import Base
-from portal.config import RunConfig, TrainConfig
-from portal.data.sampling import batch_rows, calibration_rows, num_batches
+from portal.config import AdapterConfig, BaseRef, RunConfig, TrainConfig
 from portal.data.token_rows import RowTable
 from portal.forward.microbatch import SlotRows
 from portal.hypernet import Factors
+from portal.learners.data_order import DataOrder
+from portal.learners.kept import KeptEpochs
+from portal.learners.schedule import TrainingSchedule
 
 FLOPS_PER_PARAM_TOKEN = 4
 """Forward (2) and the activations' gradient (2); frozen weights take no gradient of their own."""
+_KEPT = "kept/"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from: the folder of its parent's artifact, which lies on this machine.
+
+    A transfer needs more: the parent's `base`, a way to load it, and a folder that caches singular vectors.
+    """
+
+    folder: Path
+    base: BaseRef | None = None
+    load_base: Callable[[BaseRef], Base] | None = None
+    cache: Path | None = None
 
 
 class Learner(ABC):
@@ -42,20 +59,27 @@ class Learner(ABC):
         self.device = next(base.device for base in self.bases.values() if base.device.type != "meta")
         self.broken = torch.zeros((), device=self.device)
         self.scored: set[tuple[str, int]] = set()
-        self._calibration = {
-            (base, task): calibration_rows(rows[base].rows(task, "train"), run.data.size, run.seed or 0)
-            for base in self.bases
-            for task in self.tasks
-        }
+        self.data = DataOrder(run, rows)
+        self.schedule = TrainingSchedule(run.train, self.data.batches, joint=not run.spec.per_task)
+        keeps_best = run.train is not None and run.train.keep == "best_validation"
+        self.kept = KeptEpochs(self.tasks, per_task=run.spec.per_task) if keeps_best else None
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+    ) -> "Learner":
+        """A fresh learner; `start` is what a method with a parent starts from, None for others."""
 
     @property
-    def size(self) -> int:
-        """Calibration rows a task as the run asks for; where it asks for all, those of the largest task."""
-        return self.run.data.size or max(len(rows) for rows in self._calibration.values())
+    def adapter(self) -> AdapterConfig:
+        """The shape of the adapters; only the frozen base has none."""
+        assert self.run.adapter is not None, f"method {self.run.method!r} has no adapter"
+        return self.run.adapter
 
     @property
     def train(self) -> TrainConfig:
-        assert self.run.train is not None, "only method 'base' has no training recipe"
+        assert self.run.train is not None, f"method {self.run.method!r} does not train"
         return self.run.train
 
     @property
@@ -67,26 +91,14 @@ class Learner(ABC):
         """Mean of ||dW|| / ||dW_source|| over a transferred adapter's matrices; null for other methods."""
         return None
 
-    @abstractmethod
-    def rounds_per_epoch(self, task: str) -> int:
-        """Steps after which `task` has finished one more epoch."""
-
-    @cached_property
+    @property
     def num_steps(self) -> int:
-        return max(self.task_steps(task) for task in self.tasks)
-
-    def task_steps(self, task: str) -> int:
-        """Steps in which `task` trains."""
-        return self.num_epochs(task) * self.rounds_per_epoch(task)
-
-    def num_epochs(self, task: str) -> int:
-        """The recipe's epochs, or as many as `min_steps` takes."""
-        return max(self.train.epochs, -(-self.train.min_steps // self.rounds_per_epoch(task)))
+        return self.schedule.num_steps
 
     @property
     def epoch(self) -> int:
         """Finished epochs of the longest task."""
-        return self.step // max(self.rounds_per_epoch(task) for task in self.tasks)
+        return self.schedule.epoch(self.step)
 
     @property
     def done(self) -> bool:
@@ -95,47 +107,29 @@ class Learner(ABC):
 
     def owed(self) -> list[tuple[str, int]]:
         """(task, epoch) pairs whose evaluation is due at this step, before the next one is taken."""
-        due = []
-        for task in self.tasks:
-            epoch, into = divmod(min(self.step, self.task_steps(task)), self.rounds_per_epoch(task))
-            last = epoch == self.num_epochs(task)
-            wanted = last or (self.train.evaluate == "every_epoch" and into == 0)
-            if wanted and (task, epoch) not in self.scored:
-                due.append((task, epoch))
-        return due
-
-    def slot_rows(self, base: str, owner: int) -> list[SlotRows]:
-        """This step's batches on `base`, one a task that still trains."""
-        stream = list(self.bases).index(base)
+        due = ((task, self.schedule.evaluation_due(task, self.step)) for task in self.tasks)
         return [
-            SlotRows(
-                owner,
-                slot,
-                batch_rows(
-                    self._calibration[base, task],
-                    batch_size=self.train.batch_size,
-                    seed=self.run.seed or 0,
-                    stream=stream,
-                    step=self.step,
-                ),
-                self.train.choice_loss,
-            )
-            for slot, task in enumerate(self.tasks)
-            if self.step < self.task_steps(task)
+            (task, epoch) for task, epoch in due if epoch is not None and (task, epoch) not in self.scored
         ]
 
-    @cached_property
-    def _batches_in_pass(self) -> dict[str, int]:
-        """Batches in one pass over each task's calibration rows."""
-        base = next(iter(self.bases))
-        return {t: num_batches(len(self._calibration[base, t]), self.train.batch_size) for t in self.tasks}
+    def slot_rows(self, base: str, owner: int) -> list[SlotRows]:
+        """This step's batches on `base`, one for each task that still trains."""
+        return [
+            SlotRows(owner, slot, self.data.batch(base, task, self.step), self.train.choice_loss)
+            for slot, task in enumerate(self.tasks)
+            if self.step < self.schedule.task_steps(task)
+        ]
+
+    def run_own_forwards(self, slots: list[SlotRows]) -> Tensor | None:
+        """Losses of these slots, (S,), by forwards of the learner's own; None: it shares the pack's."""
+        return None
 
     @abstractmethod
     def factors(self, base: str) -> Factors:
         """Adapter factors of all tasks on `base`, with the graph that leads to the parameters."""
 
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor | None:
-        """What the losses of these slots count in the sum that is differentiated, (S,); None: all count 1."""
+        """Weights of these slots' losses in the sum that is differentiated, (S,); None: all are 1."""
         return None
 
     @abstractmethod
@@ -147,7 +141,7 @@ class Learner(ABC):
         """Clip and step, unless a loss of this step or a gradient is not finite; the norms before, (M,)."""
 
     def norm_names(self, count: int) -> list[str]:
-        """What the norms that `update` returns are."""
+        """Names of the norms that `update` returns, for the message where one is not finite."""
         return ["the gradient's norm"] * count
 
     @abstractmethod
@@ -168,8 +162,32 @@ class Learner(ABC):
         """The inverse of `tensors`."""
 
     @abstractmethod
+    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
+        """The trained tensors that the artifact of these tasks is made of, by name; not copies."""
+
+    @abstractmethod
     def save_artifact(self, folder: Path) -> None:
         """Write what the run is for: a portable artifact or PEFT adapters."""
+
+    def judge(self, epoch: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep copies of the parameters where these result rows of an evaluation are the best so far.
+
+        Without `keep: best_validation` nothing is kept.
+        """
+        if self.kept is not None and (tasks := self.kept.better_tasks(epoch, rows)):
+            tensors = self.artifact_tensors(tasks)
+            self.kept.tensors |= {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def restore_kept(self) -> dict[str, int]:
+        """Bring back the parameters that the run leaves; by task, the epoch that they are of.
+
+        No step is taken after that.
+        """
+        if self.kept is None:
+            return {task: self.schedule.num_epochs(task) for task in self.tasks}
+        for name, tensor in self.artifact_tensors(self.kept.epochs).items():
+            tensor.data.copy_(self.kept.tensors[name])
+        return self.kept.epochs
 
     def count(self, base: str, num_tokens: int) -> None:
         """Book `num_tokens` run through `base`."""
@@ -178,23 +196,29 @@ class Learner(ABC):
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(tensors, JSON value) from which `restore` continues: on a CPU bit for bit."""
-        meta = {
+        meta: dict[str, Any] = {
             "step": self.step,
             "train_tokens": self.train_tokens,
             "train_flops": self.train_flops,
             "wall_s": self.wall_s,
             "scored": sorted(self.scored),
         }
-        return self.tensors(), meta
+        if self.kept is None:
+            return self.tensors(), meta
+        kept = {f"{_KEPT}{name}": tensor for name, tensor in self.kept.tensors.items()}
+        return self.tensors() | kept, {**meta, "kept": self.kept.state()}
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Continue from a saved state of the same run."""
-        self.restore_tensors(tensors)
+        kept = {name.removeprefix(_KEPT): t for name, t in tensors.items() if name.startswith(_KEPT)}
+        self.restore_tensors({name: t for name, t in tensors.items() if not name.startswith(_KEPT)})
         self.step = meta["step"]
         self.train_tokens = meta["train_tokens"]
         self.train_flops = meta["train_flops"]
         self.wall_s = meta["wall_s"]
         self.scored = {(task, epoch) for task, epoch in meta["scored"]}
+        if self.kept is not None:
+            self.kept.restore(meta["kept"], {name: t.to(self.device) for name, t in kept.items()})
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:

@@ -1,46 +1,30 @@
 """From a run's config to the learner that trains it."""
 
-from pathlib import Path
+from importlib import import_module
 
-from portal.artifacts.artifact import load_artifact
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
-from portal.learners.base import Learner
-from portal.learners.fixed import FixedLearner
-from portal.learners.hypernet import HypernetLearner
-from portal.learners.lora import LoraLearner
-from portal.learners.peft import PeftLearner
-from portal.learners.transfer import Transferred
+from portal.learners.base import Learner, Start
+
+_ENGINES = {"peft": "portal.learners.peft:PeftLearner"}
+"""By `train.engine`, what trains in place of the method's own learner."""
 
 
 def build_learner(
-    run: RunConfig,
-    bases: dict[str, Base],
-    rows: dict[str, RowTable],
-    *,
-    source: Path | None = None,
-    transferred: Transferred | None = None,
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], *, start: Start | None = None
 ) -> Learner:
-    """A fresh learner for `run`.
+    """A fresh learner for `run`; ValueError where its method has a parent and `start` is missing."""
+    if run.spec.parents and start is None:
+        raise ValueError(
+            f"run {run.describe()}: it starts from a run of {run.spec.parents[0]!r}, none is given"
+        )
+    return learner_class(run).build(run, bases, rows, start)
 
-    `source` is the folder of the artifact a port starts from, `transferred` what the adapters of a method
-    without training are.
-    """
-    match run.method:
-        case "base":
-            return FixedLearner(run, bases, rows, transferred=None)
-        case "lora":
-            assert run.train is not None
-            engine = LoraLearner if run.train.engine == "pack" else PeftLearner
-            return engine(run, bases, rows)
-        case "source" | "hypernet":
-            return HypernetLearner(run, bases, rows, source=None)
-        case "portal":
-            if source is None:
-                raise ValueError(f"run {run.describe()}: a port needs the artifact of its source run")
-            return HypernetLearner(run, bases, rows, source=load_artifact(source))
-        case "cross_lora" | "copy_lora" | "random_lora" | "zero_lora":
-            if transferred is None:
-                raise ValueError(f"run {run.describe()}: a transfer needs adapters to start from")
-            return FixedLearner(run, bases, rows, transferred=transferred)
+
+def learner_class(run: RunConfig) -> type[Learner]:
+    """The class that the method's spec names, or the one of another engine."""
+    engine = run.train.engine if run.train is not None else "pack"
+    module, _, name = _ENGINES.get(engine, run.spec.learner).partition(":")
+    found: type[Learner] = getattr(import_module(module), name)
+    return found

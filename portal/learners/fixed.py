@@ -1,5 +1,6 @@
 """Learners that take no step: the frozen base, and adapters that come ready-made (Cross-LoRA, controls)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +12,23 @@ from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.hypernet import Factors
-from portal.learners.base import Learner
-from portal.learners.transfer import Transferred
+from portal.learners.base import Learner, Start
+from portal.learners.transfer import Transferred, transfer_loras
 from portal.storage.atomic import write_json_atomic
 
 TRANSFER_RECORD = "transfer.json"
 
 
 class FixedLearner(Learner):
-    """Scored once, at epoch 0; `transferred` is None for the frozen base, which has no adapters."""
+    """Takes no step and is scored once, at epoch 0."""
 
-    def __init__(
-        self,
-        run: RunConfig,
-        bases: dict[str, Base],
-        rows: dict[str, RowTable],
-        *,
-        transferred: Transferred | None,
-    ) -> None:
+    def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         super().__init__(run, bases, rows)
-        self._transferred = transferred
         (self._base,) = self.bases.values()
 
     @property
     def num_trained_params(self) -> int:
         return 0
-
-    def rounds_per_epoch(self, task: str) -> int:
-        return 1
-
-    def task_steps(self, task: str) -> int:
-        return 0
-
-    def owed(self) -> list[tuple[str, int]]:
-        return [(task, 0) for task in self.tasks if (task, 0) not in self.scored]
-
-    def norm_ratio(self, task: str) -> float | None:
-        return None if self._transferred is None else self._transferred.mean_norm_ratio(task)
-
-    def factors(self, base: str) -> Factors:
-        return {} if self._transferred is None else self._transferred.factors
 
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         raise AssertionError("fixed adapters take no step")
@@ -67,17 +45,55 @@ class FixedLearner(Learner):
     def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         assert not tensors, "fixed adapters have no state"
 
+    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
+        return {}
+
+
+class FrozenBase(FixedLearner):
+    """The base as it is, without adapters: it leaves no artifact."""
+
+    @classmethod
+    def build(
+        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+    ) -> "FrozenBase":
+        return cls(run, bases, rows)
+
+    def factors(self, base: str) -> Factors:
+        return {}
+
     def save_artifact(self, folder: Path) -> None:
-        """One PEFT adapter a task and the transfer's norm ratios; nothing for the frozen base."""
-        if self._transferred is None:
-            return
-        assert self.run.adapter is not None
+        """Writes nothing."""
+
+
+class TransferredLoras(FixedLearner):
+    """Adapters carried over from another base, or one of the controls beside them."""
+
+    def __init__(
+        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], transferred: Transferred
+    ) -> None:
+        super().__init__(run, bases, rows)
+        self._transferred = transferred
+
+    @classmethod
+    def build(
+        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+    ) -> "TransferredLoras":
+        return cls(run, bases, rows, transfer_loras(run, bases[run.bases[0].name], start))
+
+    def norm_ratio(self, task: str) -> float | None:
+        return self._transferred.mean_norm_ratio(task)
+
+    def factors(self, base: str) -> Factors:
+        return self._transferred.factors
+
+    def save_artifact(self, folder: Path) -> None:
+        """One PEFT adapter per task, and the transfer's norm ratios."""
         record = record_for(folder, self.run)
         for task in self.tasks:
             save_peft_adapter(
                 folder / task,
                 base=self._base,
-                adapter=self.run.adapter,
+                adapter=self.adapter,
                 factors=self._transferred.of_task(task),
                 task=task,
                 record=record,

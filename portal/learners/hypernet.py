@@ -4,20 +4,21 @@ They differ only in what trains: latents, core and converters in joint training 
 training with one base), the converter alone in a refit.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.artifact import Artifact, save_artifact
+from portal.artifacts.artifact import Artifact, load_artifact, save_artifact
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
-from portal.config import AdapterConfig, HypernetConfig, RunConfig
+from portal.config import HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable
 from portal.device import to_device
 from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
-from portal.learners.base import Learner, named_generator
+from portal.learners.base import Learner, Start, named_generator
 from portal.learners.loss_balance import LossEMA, balance_gradients
 from portal.learners.optimiser import Optimiser, clip_global_norm
 
@@ -43,10 +44,11 @@ class HypernetLearner(Learner):
         self._latent_gradients: list[Tensor] = []
         self._optimiser = Optimiser(self._parameter_groups(), self.train, self.num_steps)
 
-    @property
-    def adapter(self) -> AdapterConfig:
-        assert self.run.adapter is not None
-        return self.run.adapter
+    @classmethod
+    def build(
+        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+    ) -> "HypernetLearner":
+        return cls(run, bases, rows, source=None if start is None else load_artifact(start.folder))
 
     @property
     def hypernet(self) -> HypernetConfig:
@@ -56,10 +58,6 @@ class HypernetLearner(Learner):
     @property
     def num_trained_params(self) -> int:
         return sum(parameter.numel() for parameter in self._trained())
-
-    def rounds_per_epoch(self, task: str) -> int:
-        """The longest task's batches: shorter tasks are reshuffled and recycled."""
-        return self.train.rounds_per_epoch or max(self._batches_in_pass.values())
 
     def factors(self, base: str) -> Factors:
         return self.converters[base](self.core, self.latents)
@@ -132,11 +130,16 @@ class HypernetLearner(Learner):
             self._ema[base].value_T.copy_(tensors[f"ema/{base}"])
         self._optimiser.restore(_below(tensors, "optimiser/"))
 
+    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
+        """Everything that trains: tasks share it."""
+        parameters = [parameter.data for parameter in self._trained()]
+        return {str(index): parameter for index, parameter in enumerate(parameters)}
+
     def save_artifact(self, folder: Path) -> None:
         """`folder` itself for one base; a subfolder for every base of joint training."""
         for name, base in self.bases.items():
             save_artifact(
-                folder / artifact_subfolder(name) if self.run.method == "source" else folder,
+                folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder,
                 base=base,
                 tasks=self.tasks,
                 adapter=self.adapter,

@@ -1,4 +1,4 @@
-"""Per-task LoRA: one independent adapter a task, all of them stepped together.
+"""Per-task LoRA: one independent adapter per task, all of them stepped together.
 
 Tasks with equally many steps share stacked parameters, slot dimension first, so that one optimiser call
 serves them; AdamW is elementwise and every slot is clipped by its own norm, so each adapter trains as if it
@@ -6,6 +6,7 @@ were alone.
 """
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +17,27 @@ from portal.artifacts.model_card import record_for
 from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
-from portal.config import AdapterConfig, RunConfig
+from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.forward.adapter_hooks import concatenate_slots
 from portal.hypernet import Factors
-from portal.learners.base import Learner, named_generator
+from portal.learners.base import Learner, Start, named_generator
 from portal.learners.optimiser import Optimiser
 
 
 class TaskLoras(Learner):
-    """What every way of training per-task LoRAs shares: one base, one adapter a task, its own epochs."""
+    """Common part of all ways to train per-task LoRAs: one base, one adapter and own epochs per task."""
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         super().__init__(run, bases, rows)
         (self._base,) = self.bases.values()
         self._groups = group_sites(self._base.sites, self.adapter.modules)
 
-    @property
-    def adapter(self) -> AdapterConfig:
-        assert self.run.adapter is not None
-        return self.run.adapter
-
-    def rounds_per_epoch(self, task: str) -> int:
-        """The task's own batches; no task waits for another."""
-        return self.train.rounds_per_epoch or self._batches_in_pass[task]
+    @classmethod
+    def build(
+        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+    ) -> "TaskLoras":
+        return cls(run, bases, rows)
 
     def norm_names(self, count: int) -> list[str]:
         return [f"the gradient's norm of task {task!r}" for task in self.tasks[:count]]
@@ -51,7 +49,7 @@ class TaskLoras(Learner):
         return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in factors.items()}
 
     def save_artifact(self, folder: Path) -> None:
-        """One PEFT adapter a task, in `folder/<task>`."""
+        """Write one PEFT adapter per task, in `folder/<task>`."""
         record = record_for(folder, self.run)
         with torch.no_grad():
             for task in self.tasks:
@@ -70,10 +68,10 @@ class LoraLearner(TaskLoras):
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         super().__init__(run, bases, rows)
-        self.tasks = tuple(sorted(self.tasks, key=lambda task: -self.task_steps(task)))
+        self.tasks = tuple(sorted(self.tasks, key=lambda task: -self.schedule.task_steps(task)))
         by_steps: dict[int, list[str]] = {}
         for task in self.tasks:
-            by_steps.setdefault(self.task_steps(task), []).append(task)
+            by_steps.setdefault(self.schedule.task_steps(task), []).append(task)
         self._stacks = [
             _Stack(run, self._groups, tasks, steps, self._base.device) for steps, tasks in by_steps.items()
         ]
@@ -88,6 +86,17 @@ class LoraLearner(TaskLoras):
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
+
+    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
+        """The slots of these tasks in the stacked factors."""
+        wanted = set(tasks)
+        return {
+            f"{task}/{index}": parameter.data[slot]
+            for stack in self._stacks
+            for slot, task in enumerate(stack.tasks)
+            if task in wanted
+            for index, parameter in enumerate(stack.parameters)
+        }
 
     def update(self, loss_K: Tensor) -> Tensor:
         training = [stack for stack in self._stacks if self.step < stack.num_steps]
@@ -138,7 +147,7 @@ class _Stack:
         assert run.adapter is not None
         assert run.train is not None
         assert run.seed is not None
-        self.num_steps = num_steps
+        self.tasks, self.num_steps = tasks, num_steps
         generators = [lora_generator(run.seed, task) for task in tasks]
         self.factors: Factors = {}
         self.parameters: list[nn.Parameter] = []

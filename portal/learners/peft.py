@@ -5,7 +5,7 @@ transformers' own, on a copy of the base. Evaluation and export are everyone's.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class PeftLearner(TaskLoras):
         self._parameters = {task: self._start(task, run.seed) for task in self.tasks}
         self._round: list[str] = []
         self._optimisers = {
-            task: Optimiser([(parameters, self.train.lr)], self.train, self.task_steps(task))
+            task: Optimiser([(parameters, self.train.lr)], self.train, self.schedule.task_steps(task))
             for task, parameters in self._parameters.items()
         }
 
@@ -53,8 +53,8 @@ class PeftLearner(TaskLoras):
     def num_trained_params(self) -> int:
         return sum(p.numel() for parameters in self._parameters.values() for p in parameters)
 
-    def run_round(self, slots: list[SlotRows]) -> Tensor:
-        """Forward and backward of every task in `slots`; the mean NLL of each, (S,). `update` steps them."""
+    def run_own_forwards(self, slots: list[SlotRows]) -> Tensor:
+        """The mean NLL of every task in `slots`, (S,), by peft's forwards; `update` steps them."""
         self._round = [self.tasks[slot.slot] for slot in slots]
         losses = []
         for slot, task in zip(slots, self._round, strict=True):
@@ -86,6 +86,13 @@ class PeftLearner(TaskLoras):
         for task in self._round:
             self._optimisers[task].step(self.step, skip=self.broken)
         return norm_S
+
+    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
+        return {
+            f"{task}/{index}": parameter.data
+            for task in tasks
+            for index, parameter in enumerate(self._parameters[task])
+        }
 
     def drop_gradients(self) -> None:
         for parameters in self._parameters.values():

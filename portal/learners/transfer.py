@@ -20,23 +20,11 @@ from portal.bases.base import Base, base_sites
 from portal.bases.sites import Site, SiteGroup, group_sites
 from portal.config import BaseRef, RunConfig
 from portal.hypernet import Factors
-from portal.learners.base import named_generator
+from portal.learners.base import Start, named_generator
 from portal.learners.cross_lora import RANK_LIMIT, Basis, source_layer, transfer, update_norm, weight_basis
 from portal.storage.atomic import write_bytes_atomic
 
 Pair = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class TrainedLoras:
-    """What a transfer starts from: the folder of a LoRA run's adapters, one a task, and the base below them.
-
-    `bases` is a folder for singular vectors, shared by all transfers.
-    """
-
-    folder: Path
-    base: BaseRef
-    bases: Path
 
 
 @dataclass(frozen=True)
@@ -73,20 +61,20 @@ class Transferred:
         return {"norm_ratios": [vars(ratio) for ratio in self.ratios]}
 
 
-def transfer_loras(
-    run: RunConfig, target: Base, trained: TrainedLoras | None, load_base: Callable[[BaseRef], Base]
-) -> Transferred:
+def transfer_loras(run: RunConfig, target: Base, start: Start | None) -> Transferred:
     """The adapters of `run`, a method of this file's list, on `target`, on its device in fp32.
 
-    `load_base` is asked for the source base where its singular vectors are not yet on disk. ValueError where
-    the widths do not allow the method.
+    `start` holds the LoRAs to carry over, one adapter per task; None for updates of zero. The source base is
+    loaded where its singular vectors are not yet on disk. ValueError where the widths do not allow the
+    method.
     """
     assert run.adapter is not None
-    if trained is None:
+    if start is None:
         return Transferred(run.data.tasks, _zeros(run, target), ())
-    matrices = {matrix.site: matrix for matrix in _matrices(run, target.sites, trained.base)}
-    loras = {task: read_peft_factors(trained.folder / task, target.device) for task in run.data.tasks}
-    carry = _method(run, target, trained, load_base)
+    assert start.base is not None, "a transfer needs the base of its LoRAs"
+    matrices = {matrix.site: matrix for matrix in _matrices(run, target.sites, start.base)}
+    loras = {task: read_peft_factors(start.folder / task, target.device) for task in run.data.tasks}
+    carry = _method(run, target, start)
     ratios: list[NormRatio] = []
     pairs: dict[Site, list[Pair]] = {}
     for site, matrix in matrices.items():
@@ -149,16 +137,17 @@ def _pair_sites(
             yield _Matrix(site, source)
 
 
-def _method(
-    run: RunConfig, target: Base, trained: TrainedLoras, load_base: Callable[[BaseRef], Base]
-) -> Callable[[str, _Matrix, Pair], Pair]:
-    """What becomes of one task's factors of one matrix."""
+def _method(run: RunConfig, target: Base, start: Start) -> Callable[[str, _Matrix, Pair], Pair]:
+    """The function that carries one task's factors of one matrix over."""
     if run.method == "copy_lora":
         return lambda task, matrix, original: original
-    mode = run.transfer
+    mode, load, base, cache = run.transfer, start.load_base, start.base, start.cache
     assert mode is not None
-    source_bases = _BasisCache(trained.base.revision, trained.bases, lambda: load_base(trained.base))
-    target_bases = _BasisCache(target.revision, trained.bases, lambda: target)
+    assert load is not None
+    assert base is not None
+    assert cache is not None
+    source_bases = _BasisCache(base.revision, cache, lambda: load(base))
+    target_bases = _BasisCache(target.revision, cache, lambda: target)
 
     def carry(task: str, matrix: _Matrix, original: Pair) -> Pair:
         source = source_bases.of(matrix.source, target.device)
@@ -167,6 +156,7 @@ def _method(
 
     if run.method == "cross_lora":
         return carry
+    assert run.method == "random_lora", f"{run.method!r} is no transfer of this file"
     assert run.seed is not None
     generators = {task: named_generator(run.seed, f"random lora {task}") for task in run.data.tasks}
 

@@ -2,46 +2,32 @@
 
 In a step every active learner takes one optimiser step. Row blocks of all learners run through a base in a
 few length-bucketed forwards; parameters are disjoint, so every learner gets exactly its own gradient. A
-learner whose loss or gradient is not finite leaves with its parameters as they were; the others go on. A
-forward that runs out of memory is halved and taken again.
+learner whose loss or gradient is not finite leaves with its parameters as they were; the others go on.
 """
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from portal.bases.base import Base
 from portal.config import Activations
-from portal.data.sampling import evaluation_rows
 from portal.data.token_rows import RowTable
-from portal.device import is_out_of_memory, release_memory
-from portal.evaluate.loglikelihood import MAX_TOKENS, Scored, ScoringBatches, score_batches, scoring_batches
-from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
-from portal.forward.microbatch import MicroBatch, SlotRows
-from portal.forward.microbatch_plan import (
-    MAX_FORWARD_TOKENS,
-    divide,
-    launch_cost,
-    plan_microbatches,
-    smaller_limit,
-)
-from portal.hypernet import Factors
+from portal.device import is_out_of_memory
+from portal.forward.microbatch import SlotRows
 from portal.learners.base import Learner
-from portal.learners.peft import PeftLearner
 from portal.results import PREDICTIONS
+from portal.training.evaluator import Evaluator
+from portal.training.forwards import ForwardRunner
 from portal.training.metric_buffer import MetricBuffer
-from portal.training.pack_step import LearnerStep, run_forward
-from portal.training.result_rows import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
+from portal.training.pack_step import LearnerStep
+from portal.training.result_rows import Evaluation
 from portal.training.worker_group import WorkerGroup
 
 SYNC_STEPS = 10
 """Steps between two waits for the device: a learner that diverges leaves within as many."""
-_log = logging.getLogger(__name__)
 
 
 class Pack:
@@ -65,23 +51,19 @@ class Pack:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
         self.losses: dict[str, float] = {}
-        self.max_tokens = dict.fromkeys(bases, MAX_FORWARD_TOKENS) | dict(max_tokens or {})
-        self._planned_tokens = dict(self.max_tokens)
-        self._bases, self._rows, self._team = bases, rows, team or WorkerGroup()
+        self._bases, self._team = bases, team or WorkerGroup()
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
-        self._layouts: dict[tuple[str, str, str, int], ScoringBatches] = {}
-        self._hooks = {
-            name: AdapterHooks(
-                base.model, base.sites, recomputed=base.layers if activations == "recompute" else ()
-            )
-            for name, base in bases.items()
-            if base.device.type != "meta"
-        }
-        self._trace = MetricBuffer()
-        self._score_tokens = MAX_TOKENS
-        self._spent = 0.0  # seconds since the last settling
-        self._tokens: dict[str, int] = {}  # since the last settling, by run
+        self._forwards = ForwardRunner(bases, max_tokens=max_tokens or {}, activations=activations)
+        self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._team)
+        self._metrics = MetricBuffer()
+        self._spent = 0.0  # seconds since the last look at the device
+        self._tokens: dict[str, int] = {}  # since then, by run
+
+    @property
+    def max_tokens(self) -> dict[str, int]:
+        """Padded tokens of one forward, by base, as memory allows them now."""
+        return self._forwards.max_tokens
 
     @property
     def active(self) -> list[Learner]:
@@ -97,7 +79,7 @@ class Pack:
         ]
 
     def step(self) -> int:
-        """One step of every active learner; how many took one.
+        """Take one step of every active learner; how many took one.
 
         Raises what is_out_of_memory knows when a single row does not fit; no learner has half a step then.
         """
@@ -111,7 +93,7 @@ class Pack:
             self._update_all(learners, work)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                self.max_tokens = dict(self._planned_tokens)  # smaller forwards were no remedy
+                self._forwards.forget_limits()
                 for learner in learners:
                     learner.drop_gradients()
             raise
@@ -125,7 +107,7 @@ class Pack:
         started = time.perf_counter()
         losses: dict[str, list[float]] = {}
         by_key = {learner.key: learner for learner in self.learners}
-        for reading in self._trace.read():
+        for reading in self._metrics.read():
             if not reading.is_finite and reading.run not in self.failed:
                 by_key[reading.run].step = reading.step
                 self._fail(by_key[reading.run], f"{reading.what} is {reading.value}")
@@ -145,66 +127,22 @@ class Pack:
         self.learners.remove(learner)
 
     def evaluate(self, learner: Learner, epoch: int) -> Evaluation:
-        """Scores of the tasks that owe `epoch` now, on every base and split; marks them as scored.
+        """Score the tasks that owe `epoch` now, on every base and split; the learner judges the scores.
 
         A score that is not finite fails the learner: the evaluation is then empty.
         """
         tasks = [task for task, owed in learner.owed() if owed == epoch]
-        with self._team.all_or_none():
-            own = self._evaluate(learner, epoch, tasks)
-        parts = sorted(
-            (part for parts in self._team.all_gather(own) for part in parts), key=lambda part: part[0]
-        )
-        causes = [part for _, part in parts if isinstance(part, str)]
-        if causes:
-            self._fail(learner, causes[0])
+        found = self._evaluator.evaluate(learner, epoch, tasks)
+        if isinstance(found, str):
+            self._fail(learner, found)
             return Evaluation([], PREDICTIONS.empty_table())
-        found = [part for _, part in parts if isinstance(part, Evaluation)]
         learner.scored.update((task, epoch) for task in tasks)
-        return Evaluation(
-            [row for part in found for row in part.results],
-            pa.concat_tables([PREDICTIONS.empty_table(), *(part.predictions for part in found)]),
-        )
-
-    def _evaluate(
-        self, learner: Learner, epoch: int, tasks: list[str]
-    ) -> list[tuple[tuple[int, int], Evaluation | str]]:
-        """This worker's part, by the places of base and task: scores, or why they are not finite."""
-        parts: list[tuple[tuple[int, int], Evaluation | str]] = []
-        for base in learner.bases:
-            place, count = list(self._bases).index(base), len(self._bases)
-            own = [index for index in range(len(tasks)) if self._team.scores(index, place, count)]
-            if not own:
-                continue
-            with torch.no_grad():
-                factors = learner.factors(base)
-            for index in own:
-                try:
-                    scored = {
-                        split: self._score(learner, base, factors, tasks[index], split)
-                        for split in EVALUATED_SPLITS
-                    }
-                except FloatingPointError as error:
-                    return [*parts, ((place, index), str(error))]
-                rows = [result_row(learner, base, epoch, split, each) for split, each in scored.items()]
-                predictions = [
-                    row
-                    for split, each in scored.items()
-                    for row in prediction_rows(learner, epoch, split, each)
-                ]
-                table = pa.Table.from_pylist(predictions, schema=PREDICTIONS)
-                parts.append(((place, index), Evaluation(rows, table)))
-        return parts
+        learner.judge(epoch, found.results)
+        return found
 
     def _run_base(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> None:
-        present = [
-            learner for learner in learners if base in learner.bases and learner.key not in self.failed
-        ]
-        for learner in present:
-            if isinstance(learner, PeftLearner):  # it brings its own forwards
-                slots = learner.slot_rows(base, 0)
-                work[learner.key].add(base, slots, learner.run_round(slots))
-        together = [learner for learner in present if not isinstance(learner, PeftLearner)]
+        """Forwards and backwards of all learners' rows on one base, down to the learners' parameters."""
+        together = self._sharing(base, learners, work)
         slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
         members = [
             LearnerStep(learner, base, [slot.slot for slot in slots if slot.owner == owner])
@@ -213,7 +151,7 @@ class Pack:
         place, count = list(self._bases).index(base), len(self._bases)
         with self._team.all_or_none():
             if self._team.holds(place, count):
-                self._run_forwards(base, self._team.share(slots, place, count), members)
+                self._forwards.run(base, self._team.share(slots, place, count), members)
             received = [member.received(self._team) for member in members]
         for tensors in received:
             self._team.all_reduce_sum(tensors)
@@ -222,30 +160,19 @@ class Pack:
                 own = [slot for slot in slots if slot.owner == owner]
                 work[member.learner.key].add(base, own, member.backward())
 
-    def _run_forwards(self, base: str, slots: list[SlotRows], members: list[LearnerStep]) -> None:
-        """All slots through the base, in smaller forwards from the first one on that does not fit."""
-        costs = [launch_cost(self._bases[base], len(member.adapter.modules)) for member in members]
-        together = self._bases[base].device.type != "cpu"
-        waiting = plan_microbatches(slots, costs=costs, max_tokens=self.max_tokens[base], together=together)
-        while waiting:
-            forward = waiting[0]
-            if self._fits(base, forward, members):
-                waiting.pop(0)
+    def _sharing(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> list[Learner]:
+        """Those that share the pack's forwards on `base`; the others run their own here."""
+        sharing = []
+        for learner in learners:
+            if base not in learner.bases or learner.key in self.failed:
                 continue
-            self.max_tokens[base] = smaller_limit(forward)
-            _log.warning("base %s: out of memory, %d tokens a forward now", base, self.max_tokens[base])
-            release_memory()
-            waiting = [part for each in waiting for part in divide(each, self.max_tokens[base])]
-
-    def _fits(self, base: str, forward: MicroBatch, members: list[LearnerStep]) -> bool:
-        """Run a forward; False, with nothing changed, when memory is too small for more than one row."""
-        try:
-            run_forward(self._bases[base], self._hooks[base], forward, members)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or forward.num_present == 1:
-                raise
-            return False
-        return True
+            slots = learner.slot_rows(base, 0)
+            loss_S = learner.run_own_forwards(slots)
+            if loss_S is None:
+                sharing.append(learner)
+            else:
+                work[learner.key].add(base, slots, loss_S)
+        return sharing
 
     def _update_all(self, learners: list[Learner], work: dict[str, "_Work"]) -> None:
         try:
@@ -266,8 +193,8 @@ class Pack:
             for base, slots in work.slots.items()
             for slot in slots
         ]
-        self._trace.add(learner.key, learner.step, names, loss_K, is_loss=True)
-        self._trace.add(learner.key, learner.step, learner.norm_names(len(norms)), norms, is_loss=False)
+        self._metrics.add(learner.key, learner.step, names, loss_K, is_loss=True)
+        self._metrics.add(learner.key, learner.step, learner.norm_names(len(norms)), norms, is_loss=False)
         learner.step += 1
         for base, slots in work.slots.items():
             num_tokens = sum(slot.num_tokens for slot in slots)
@@ -277,31 +204,6 @@ class Pack:
     def _fail(self, learner: Learner, cause: str) -> None:
         where = f"run {learner.key} ({learner.run.describe()}), step {learner.step}"
         self.failed.setdefault(learner.key, f"{where}: {cause}")
-
-    def _score(self, learner: Learner, base: str, factors: Factors, task: str, split: str) -> list[Scored]:
-        segments = []
-        if learner.run.adapter is not None:
-            own = select_slots(factors, [learner.tasks.index(task)])
-            segments = [Segment(1, own, learner.run.adapter.scaling)]
-        size = learner.run.data.eval_size
-        while True:
-            layout = self._layout(base, task, split, size)
-            try:
-                with self._hooks[base].active(segments):
-                    return score_batches(self._bases[base], layout)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or layout.is_finest:
-                    raise
-            self._score_tokens //= 2
-            self._layouts.clear()
-            release_memory()
-
-    def _layout(self, base: str, task: str, split: str, size: int) -> ScoringBatches:
-        key = (base, task, split, size)
-        if key not in self._layouts:
-            rows = evaluation_rows(self._rows[base].rows(task, split), size)
-            self._layouts[key] = scoring_batches(rows, self._bases[base], max_tokens=self._score_tokens)
-        return self._layouts[key]
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from rich.console import Console
 from portal.config import nearest
 from portal.data.token_cache import count_truncated
 from portal.storage.paths import Folder, local_place
+from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.lane_layout import EXECUTORS, Executor, LaneLayout, choose_executor, lay_out
 from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.launch.progress import ProgressLine
 from sweeps.launch.ray_lanes import run_lanes
-from sweeps.launch.ray_session import RaySession, ray_session, termination_interrupts
+from sweeps.launch.ray_session import RaySession, ray_session
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.devices import Device, find_device
-from sweeps.planning.plan import Plan, PlannedPack, plan_study
+from sweeps.planning.plan import Plan, PlannedPack, check_tokenizers, plan_study
 from sweeps.store.lease import acquire, read_holder
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study
@@ -58,13 +59,15 @@ def run_study(
             "executor 'local' is a single worker; workers_per_pack needs Ray's (auto, train or plain)"
         )
     plan = plan_study(study, out)
+    check_tokenizers(plan)
     store = Store(out)
     feed = TrackerSupervisor(out, study.name, trackers, console)
     cause = "its worker ended before it did"
-    if any(run.source not in plan.failed for run in plan.missing):
+    tried = _can_be_tried(plan)
+    if tried:
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
             if wait:
-                plan = plan_study(study, out)
+                tried = _can_be_tried(plan_study(study, out))
             store.clear_session_files()
             store.forget_lost(study.by_key)
             record_manifest(out, study.manifest)
@@ -94,11 +97,16 @@ def run_study(
     return launch_result(
         study,
         store,
-        done_before=len(plan.done),
+        tried=tried,
         cause=f"{cause}; launch the study again",
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+def _can_be_tried(plan: Plan) -> list[str]:
+    """Keys of the runs that are left, but for those whose source has failed."""
+    return [run.key for run in plan.missing if run.source not in plan.failed]
 
 
 def _run_rounds(
@@ -118,7 +126,7 @@ def _run_rounds(
     errors: list[str] = []
     plan, layout = _plan_lanes(study, store, session.nodes, session.hardware)
     executor = choose_executor(executor, plan.lane_seconds(layout.count))
-    with ProgressLine(plan, store, console):
+    with _progress(plan, store, console):
         idle = 0
         while idle < MAX_IDLE_ROUNDS and any(_can_run(pack, store) for pack in plan.packs):
             before = [store.pack_progress(pack.key) for pack in plan.packs]
@@ -166,10 +174,14 @@ def _run_here(
     """One lane in this process, on the CPU and without Ray."""
     rows = _prepare(study, store, console)
     plan, _ = _plan_lanes(study, store, (1,), find_device("cpu"))
-    with ProgressLine(plan, store, console):
+    with _progress(plan, store, console):
         (job,) = _lane_jobs(plan, store, token, LaneLayout(0, 1, 1, 0), rows, "cpu")
         with lane_log(store.log_path(job.lane)):
             run_lane(replace(job, threads=threads), lambda finished: feed.poll())
+
+
+def _progress(plan: Plan, store: Store, console: Console) -> ProgressLine:
+    return ProgressLine(plan.study.runs, plan.costs, store, console, finished=(*plan.done, *plan.failed))
 
 
 def _prepare(study: Study, store: Store, console: Console) -> dict[str, Folder]:

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from sweeps.study.study_file import WorkersPerPack
 from sweeps.worker.job import Start
 
 Executor = Literal["auto", "train", "plain", "local"]
-
-
-EXECUTORS = ("auto", "train", "plain", "local")
+EXECUTORS: tuple[Executor, ...] = get_args(Executor)
 
 
 TRAIN_START_S = 20.0

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from portal.config import Activations, RunConfig
 from portal.data.suite import Suite
-from sweeps.launch.ray_session import termination_interrupts
+from sweeps.launch.interrupts import termination_interrupts
+from sweeps.launch.progress import ProgressLine
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import Store, check_writable, pack_key
+from sweeps.study.expand import stage_of
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.lane import run_lane
 from sweeps.worker.lane_log import lane_log
@@ -58,14 +60,15 @@ def run_local(
             out=str(out),
             token=lease.token,
             lane=0,
-            packs=(PackJob(pack_key(keys), 1, keys, needs, tuple(rows)),),
+            packs=(PackJob(pack_key(keys), stage_of(left[0]), keys, needs, tuple(rows)),),
             rows={base: str(folder) for base, folder in rows.items()},
             sources={digest: str(folder) for digest, folder in (sources or {}).items()},
             device=device,
             threads=threads,
             activations=activations,
         )
-        with lane_log(store.log_path(job.lane)):
+        progress = ProgressLine(left, dict.fromkeys(keys, 1.0), store, console)
+        with progress, lane_log(store.log_path(job.lane)):
             run_lane(job, lambda packs: None)
     for run in left:
         failure = store.failure(run.key)

@@ -2,13 +2,15 @@
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sweeps.planning.plan import STAGE_NAMES, Plan
+from portal.config import RunConfig
+from sweeps.planning.plan import STAGE_NAMES
 from sweeps.store.run_store import FinishedRuns, Store
 from sweeps.study.expand import stage_of
 
@@ -39,27 +41,29 @@ class StageState:
         return "  ".join(parts)
 
 
-def stage_states(plan: Plan, store: Store, finished: FinishedRuns) -> list[StageState]:
-    """Every stage of the study, read from markers and the lanes' progress files."""
+def stage_states(
+    runs: Sequence[RunConfig], costs: Mapping[str, float], store: Store, finished: FinishedRuns
+) -> list[StageState]:
+    """Every stage of the runs, read from markers and the lanes' progress files."""
     lanes = store.read_progress()
     steps: dict[str, list[int]] = {
         key: value for lane in lanes for key, value in lane.get("runs", {}).items()
     }
     states = []
     for stage in STAGE_NAMES:
-        runs = [run.key for run in plan.study.runs if stage_of(run) == stage]
-        if not runs:
+        keys = [run.key for run in runs if stage_of(run) == stage]
+        if not keys:
             continue
-        total = sum(plan.costs[key] for key in runs)
-        ended = {key for key in runs if key in finished}
-        made = sum(plan.costs[key] * (1.0 if key in ended else _share(steps.get(key))) for key in runs)
+        total = sum(costs[key] for key in keys)
+        ended = {key for key in keys if key in finished}
+        made = sum(costs[key] * (1.0 if key in ended else _share(steps.get(key))) for key in keys)
         active = [lane for lane in lanes if lane.get("stage") == stage]
         losses = [lane["loss"] for lane in active if lane["loss"] is not None]
         states.append(
             StageState(
                 stage=stage,
                 done=len(ended),
-                total=len(runs),
+                total=len(keys),
                 share=made / total,
                 steps_per_s=sum(lane["steps_per_s"] for lane in active),
                 loss=sum(losses) / len(losses) if losses else None,
@@ -69,11 +73,22 @@ def stage_states(plan: Plan, store: Store, finished: FinishedRuns) -> list[Stage
 
 
 class ProgressLine:
-    """Shows the stages of `plan` from a thread of its own, between `with` and its end."""
+    """Shows the stages of `runs` from a thread of its own, between `with` and its end.
 
-    def __init__(self, plan: Plan, store: Store, console: Console) -> None:
-        self._plan, self._store, self._console = plan, store, console
-        self._finished = FinishedRuns(store, (*plan.done, *plan.failed))
+    `costs` are theirs by key, in any unit; `finished` are keys of runs that have ended already.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[RunConfig],
+        costs: Mapping[str, float],
+        store: Store,
+        console: Console,
+        *,
+        finished: Sequence[str] = (),
+    ) -> None:
+        self._runs, self._costs, self._store, self._console = runs, costs, store, console
+        self._finished = FinishedRuns(store, finished)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="portal-progress", daemon=True)
         self._first: dict[
@@ -110,7 +125,7 @@ class ProgressLine:
             tasks: dict[int, Any] = {}
             while True:
                 last = self._stop.is_set()
-                for state in stage_states(self._plan, self._store, self._finished):
+                for state in self._states():
                     if state.stage not in tasks:
                         name = STAGE_NAMES[state.stage]
                         tasks[state.stage] = progress.add_task(name, total=1.0, text="")
@@ -125,7 +140,7 @@ class ProgressLine:
         while True:
             last = self._stop.is_set()
             now = time.monotonic()
-            for state in stage_states(self._plan, self._store, self._finished):
+            for state in self._states():
                 done, at = shown.get(state.stage, (-1, 0.0))
                 ended = state.done == state.total and done != state.done
                 moving = state.steps_per_s or state.done > max(done, 0)
@@ -135,6 +150,9 @@ class ProgressLine:
             if last:
                 return
             self._stop.wait(REFRESH_S)
+
+    def _states(self) -> list[StageState]:
+        return stage_states(self._runs, self._costs, self._store, self._finished)
 
     def _eta_s(self, state: StageState) -> float | None:
         now = time.monotonic()

@@ -1,10 +1,15 @@
-"""Many PEFT adapters on one base, scored by a Ray Data job over actors that each hold the base once."""
+"""Many PEFT adapters on one base: scored here, or by a Ray Data job whose actors each hold the base once."""
 
 import json
+import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
+from rich.console import Console
 
 from portal.bases.base import Base, load_base
 from portal.config import BaseRef
@@ -12,6 +17,50 @@ from portal.data.token_rows import Row, rows_to_table, table_to_rows
 from portal.evaluate.loglikelihood import TaskMetrics
 from portal.evaluate.peft_adapter import score_adapter
 from sweeps.launch.lane_layout import WORKER_CPUS
+from sweeps.launch.ray_session import ray_session
+
+
+def score_with_workers(
+    folders: Sequence[Path],
+    ref: BaseRef,
+    rows: Mapping[str, Sequence[Row]],
+    *,
+    device: str,
+    workers: int | None,
+    console: Console,
+) -> list[dict[str, TaskMetrics]]:
+    """Metrics by task for every adapter, in their order; how many are scored is printed to the console.
+
+    One worker is this process, on `device`. Several are actors on the cluster of RAY_ADDRESS, or on a local
+    Ray; None stands for one per GPU there.
+    """
+
+    def tell(count: int) -> None:
+        console.print(f"{count} of {len(folders)} adapters scored")
+
+    gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
+    if (workers or max(1, gpus)) == 1 and not os.environ.get("RAY_ADDRESS"):
+        return _score_here(folders, ref, rows, device, tell)
+    if Path(ref.name).is_dir():  # actors work in folders of their own
+        ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
+    with tempfile.TemporaryDirectory(prefix="portal-") as scratch, ray_session(Path(scratch), console) as ray:
+        count = workers or min(len(folders), sum(ray.nodes))
+        return score_adapters(folders, ref, rows, device=ray.device, workers=count, tell=tell)
+
+
+def _score_here(
+    folders: Sequence[Path],
+    ref: BaseRef,
+    rows: Mapping[str, Sequence[Row]],
+    device: str,
+    tell: Callable[[int], None],
+) -> list[dict[str, TaskMetrics]]:
+    base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
+    scored = []
+    for count, folder in enumerate(folders, start=1):
+        scored.append(score_adapter(base, folder, rows))
+        tell(count)
+    return scored
 
 
 def score_adapters(

@@ -3,18 +3,16 @@
 import hashlib
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from portal.storage.paths import Folder, local_place
+from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to
 from sweeps.planning.devices import Device, find_device, local_hardware, smallest_gpu
 
@@ -134,20 +132,3 @@ def _describe_cluster() -> RaySession:
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
     return RaySession(cpus, "cpu", None if is_remote else find_device("cpu"))
-
-
-@contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt; to be set again after ray.init, whose own handler aborts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

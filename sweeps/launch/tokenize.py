@@ -1,19 +1,18 @@
 """Rows rendered and tokenised once per tokenizer, before any run starts, and shared by all of them."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from portal.bases.base import base_config, load_tokenizer, tokenizer_digest
+from portal.bases.base import base_config, load_tokenizer
 from portal.data.suite import Suite, split_manifest
-from portal.data.token_cache import CACHE_FORMAT, SHARD_ROWS, cached_extent, check_cache, write_cache
+from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, write_cache
 from portal.data.token_rows import ROW_SCHEMA, encode_example, rows_to_table
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example
+from sweeps.store.token_caches import cache_folder_of, cache_identity
 
 RAY_DATA_ROWS = 20_000
 """From so many rows on, Ray Data earns the seconds that its start costs (it is slower below)."""
@@ -43,16 +42,8 @@ def prepare_rows(
     folders: dict[str, Folder] = {}
     splits: dict[str, Any] = {}
     for base in bases:
-        identity = {
-            "format": CACHE_FORMAT,
-            "suite": suite.name,
-            "prompt_set": suite.prompt_set,
-            "tasks": list(tasks),
-            "data_hash": data_hash,
-            "tokenizer": tokenizer_digest(base),
-            "max_prompt": max_prompt,
-        }
-        folders[base] = out / "rows" / _identity_key(identity)
+        identity = cache_identity(suite, tasks, base, max_prompt=max_prompt, data_hash=data_hash)
+        folders[base] = cache_folder_of(identity, out)
         if not _is_whole(folders[base]):
             splits = splits or split_manifest(suite, tasks)
             tables = (_encode(examples, base, max_prompt) for examples in example_tables(suite, tasks))
@@ -136,10 +127,6 @@ def example_tables(suite: Suite, tasks: Sequence[str], *, size: int = SHARD_ROWS
     )
     while batch := list(islice(records, size)):
         yield pa.Table.from_pylist(batch, schema=_EXAMPLES)
-
-
-def _identity_key(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _is_whole(folder: Folder) -> bool:

@@ -6,7 +6,7 @@ A step takes the longer of its arithmetic and of its launches; both are models, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from portal.config import TRANSFERS, Activations, RunConfig
+from portal.config import Activations, RunConfig
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
@@ -109,7 +109,7 @@ def peak_memory(
 
 def _source_bytes(runs: Sequence[RunConfig], device: Device) -> float:
     """Of the bases whose LoRAs are carried over, while that is done."""
-    sources = {run.source_bases[0]: run for run in runs if run.method in TRANSFERS and run.source_bases}
+    sources = {run.source_bases[0]: run for run in runs if run.spec.is_transfer and run.source_bases}
     return sum(
         base_bytes(name, run.bases[0].precision, on_gpu=device.is_gpu) for name, run in sources.items()
     )
@@ -193,7 +193,7 @@ def _seconds(
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:
     """In a process of its own; per-task LoRAs one adapter after another."""
-    parts = work.tasks if run.method == "lora" else 1
+    parts = work.tasks if run.spec.per_task else 1
     one = replace(
         work, rows_per_step=work.rows_per_step / parts, tasks=1, scored_tokens=work.scored_tokens / parts
     )

@@ -22,5 +22,14 @@ def kept_bytes(run: RunConfig, work: Work) -> float:
 
 def checkpoint_bytes(runs: Sequence[RunConfig]) -> float:
     """The checkpoints of a pack at the moment at which there are most: those kept and one being written."""
-    trained = sum(count_params(run, ref.name).trained for run in runs for ref in run.bases)
-    return (KEEP + 1) * (1 + _MOMENTS) * _FP32 * trained
+    copies = sum(
+        count_params(run, ref.name).trained * (1 + _MOMENTS + _keeps_best(run))
+        for run in runs
+        for ref in run.bases
+    )
+    return (KEEP + 1) * _FP32 * copies
+
+
+def _keeps_best(run: RunConfig) -> bool:
+    """Whether its checkpoints hold the parameters of its best evaluation, too."""
+    return run.train is not None and run.train.keep == "best_validation"

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM
 
-from portal.bases.base import base_config
+from portal.bases.base import outline_config
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
 from portal.config import Activations, AdapterConfig, Precision, RunConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment
@@ -121,7 +121,9 @@ def _groups(base: str, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
 
 def _meta_model(base: str, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(base_config(base), dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(
+            outline_config(base), dtype=dtype, attn_implementation="sdpa"
+        )
     return model.requires_grad_(False).eval()
 
 
@@ -144,7 +146,7 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
     shared = core_num_params(run.hypernet, run.adapter) + slots * run.hypernet.d_latent
-    return ParamCount(converter, shared) if run.method == "portal" else ParamCount(converter + shared, 0)
+    return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 
 
 def _slot_params(run: RunConfig, base: str) -> int:
@@ -157,7 +159,8 @@ def _slot_params(run: RunConfig, base: str) -> int:
 def _learner_bytes(run: RunConfig, base: str) -> float:
     """Parameters, optimiser state, and the factors of all tasks with the graph that makes them."""
     params, slots = count_params(run, base), len(run.data.tasks)
-    own = params.trained * _TRAINED + params.held * _FP32
+    kept = run.train is not None and run.train.keep == "best_validation"
+    own = params.trained * (_TRAINED + kept * _FP32) + params.held * _FP32
     if run.adapter is None or run.train is None:
         return own
     factors = slots * _slot_params(run, base) * _FACTORS

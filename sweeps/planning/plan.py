@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from portal.bases.base import base_sites, check_precision, load_tokenizer
+from portal.bases.files import hub_answers, is_cached, locate
 from portal.bases.sites import check_rank
-from portal.config import TRANSFERS, RunConfig
-from portal.data.suite import Suite
+from portal.config import RunConfig
 from portal.learners.transfer import check_transfer
 from portal.storage.paths import Folder
-from portal.tasks.example import SPLITS
 from sweeps.planning.cost_model import (
     START_S,
     Execution,
@@ -30,6 +29,7 @@ from sweeps.planning.devices import Device
 from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
 from sweeps.planning.group_runs import group_packs
 from sweeps.planning.schedule import Schedule, ScheduledPack, earliest_finish, play
+from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
 from sweeps.store.run_store import Store, check_writable
 from sweeps.study.expand import Study, stage_of
@@ -126,6 +126,11 @@ class Plan:
     @cached_property
     def missing(self) -> tuple[RunConfig, ...]:
         return tuple(run for pack in self.packs for run in pack.runs)
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Names of the bases of runs that are left, in order of first use."""
+        return tuple(dict.fromkeys(name for pack in self.packs for name in pack.bases))
 
     def lanes(self, count: int) -> list[list[PlannedPack]]:
         """`count` lanes, each with all packs in the order in which it prefers them.
@@ -305,8 +310,9 @@ PLAN_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", 
 
 
 def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes: int = 1) -> Plan:
-    """What is missing of the study in `out`; ValueError for anything that would make a run fail later.
+    """What is missing of the study in `out`; ValueError for what would make a run fail later.
 
+    Tokenizers are left to `check_tokenizers`: the hub has to be asked for them, and for nothing else here.
     Without a device only the study's `pack_size` limits a pack. For several `lanes` packs are small enough
     that all of them have work.
     """
@@ -325,10 +331,30 @@ def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes
     estimate = WorkloadEstimator(suite, study.tasks, num_rows)
     works = {run.key: estimate.work(run) for run in study.runs}
     costs = {run.key: estimate.cost(run, works[run.key]) for run in study.runs}
-    finished = {*done, *failed}
-    for name in dict.fromkeys(ref.name for run in study.runs if run.key not in finished for ref in run.bases):
-        load_tokenizer(name)  # one of another base is refused
     return Plan(study, out, device, done, failed, (), costs, works).on(device, lanes)
+
+
+def check_tokenizers(plan: Plan) -> None:
+    """Load the tokenizer of each base of a run that is left; ValueError for one of another base."""
+    for name in plan.bases:
+        load_tokenizer(name)
+
+
+def unchecked_tokenizers(plan: Plan) -> tuple[str, ...]:
+    """Check what of the tokenizers this machine has; returns the bases whose files only the hub has.
+
+    That is where the hub does not answer, and all are checked elsewhere. ValueError as of `check_tokenizers`.
+    """
+    if all(locate(name).is_local for name in plan.bases) or hub_answers():
+        check_tokenizers(plan)
+        return ()
+    unchecked = []
+    for name in plan.bases:
+        if locate(name).is_local or is_cached(name):
+            load_tokenizer(name, local_files_only=True)
+        else:
+            unchecked.append(name)
+    return tuple(unchecked)
 
 
 def check_shapes(study: Study) -> None:
@@ -339,7 +365,7 @@ def check_shapes(study: Study) -> None:
             continue
         for ref in run.bases:
             check_rank(sites[ref.name], run.adapter.modules, run.adapter.rank)
-        if run.method in TRANSFERS and run.source_bases is not None:
+        if run.spec.is_transfer and run.source_bases is not None:
             check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
 
 
@@ -350,13 +376,4 @@ def _planned_device() -> str:
 
 def _urgency(pack: PlannedPack) -> int:
     """Sources first, since ports wait for them; ports last."""
-    return 0 if pack.runs[0].method == "source" else pack.stage
-
-
-def count_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
-    """Training rows a task; ValueError for a task without rows in one of its splits."""
-    for task in tasks:
-        for split in SPLITS:
-            if not suite.examples(task, split):
-                raise ValueError(f"suite {suite.name!r}: task {task!r} has no rows in split {split!r}")
-    return {task: len(suite.examples(task, "train")) for task in tasks}
+    return 0 if pack.runs[0].spec.runs_on == "sources" else pack.stage

@@ -7,6 +7,7 @@ from portal.bases.base import base_sites
 from portal.config import RunConfig
 from portal.data.sampling import num_batches
 from portal.data.suite import Suite
+from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import SPLITS
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
@@ -51,12 +52,11 @@ class WorkloadEstimator:
         scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
         if train is None:
             return self._work(run, 0, 0.0, scored)
-        sizes = [min(data.size or count, count) for count in self._num_rows.values()]
-        batches = [num_batches(size, train.batch_size) for size in sizes]
-        if run.hypernet is not None:
-            batches = [max(batches)] * len(batches)  # shorter tasks are recycled
-        steps = [max(train.epochs * (train.rounds_per_epoch or each), train.min_steps) for each in batches]
-        passes = train.epochs + 1 if train.evaluate == "every_epoch" else 1
+        sizes = {task: min(data.size or count, count) for task, count in self._num_rows.items()}
+        batches = {task: num_batches(size, train.batch_size) for task, size in sizes.items()}
+        schedule = TrainingSchedule(train, batches, joint=not run.spec.per_task)
+        steps = [schedule.task_steps(task) for task in batches]
+        passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
         rows_per_step = train.batch_size * sum(steps) / max(steps)
         return self._work(run, max(steps), rows_per_step, passes * scored)
 

@@ -9,8 +9,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from portal.config import AdapterConfig, Frozen, HypernetConfig, TrainConfig, explain, nearest
+from portal.methods import find_method
 from portal.storage.strict_yaml import read_yaml
-from sweeps.study.study_file import PARTS, StudyFile, check_names, kind_of, needed_label
+from portal.tasks.task_file import is_task_file
+from sweeps.study.study_file import StudyFile, check_names, kind_of, needed_label
 
 Scalar = bool | int | float | str
 _FIELDS: dict[str, type[Frozen]] = {
@@ -127,7 +129,8 @@ class SearchPlan:
         return content
 
     def _with(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        content = copy.deepcopy(self._content)
+        """The file's content without the search, with these values, and with whole paths of its own files."""
+        content = _from_anywhere(copy.deepcopy(self._content), self.path.parent)
         del content["search"]
         for key, value in values.items():
             label, *path = key.split(".")
@@ -151,9 +154,9 @@ class SearchPlan:
                 f"{self.path}: search.method: no method {label!r}{nearest(label, settings.methods)}"
             )
         kind = kind_of(label, settings.methods[label])
-        if "train" not in PARTS[kind]:
+        if not find_method(kind).trains:
             raise ValueError(f"{self.path}: search.method: method {kind!r} does not train")
-        return (label, needed_label(settings, label)) if kind == "portal" else (label,)
+        return (label, needed_label(settings, label)) if find_method(kind).parents else (label,)
 
     def _check_key(self, key: str, settings: SearchFile) -> None:
         where = f"{self.path}: search.space.{key}"
@@ -162,7 +165,7 @@ class SearchPlan:
             raise ValueError(
                 f"{where}: {label!r} has no part in {self.search.method!r}{nearest(label, self._chain)}"
             )
-        parts = PARTS[kind_of(label, settings.methods[label])] & {*_FIELDS, "size"}
+        parts = find_method(kind_of(label, settings.methods[label])).settings & {*_FIELDS, "size"}
         if not path or path[0] not in parts:
             raise ValueError(f"{where}: METHOD.PART.FIELD or METHOD.size, with PART one of {sorted(parts)}")
         if path[0] != "size":
@@ -187,3 +190,23 @@ class SearchPlan:
         except ValueError as error:
             return "integer" in str(error)
         return False
+
+
+def _from_anywhere(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The content of a study file in `folder`, with whole paths of task files and of the folder of rows.
+
+    Paths of suites and bases stay as they are: they are part of a run's identity.
+    """
+    if isinstance(content.get("tasks"), list):
+        content["tasks"] = [_whole_path(task, folder) for task in content["tasks"]]
+    if content.get("data") is not None:
+        content["data"] = str(Path(content["data"]).absolute())
+    return content
+
+
+def _whole_path(task: str, folder: Path) -> str:
+    """A task file's path as `load_study` means it: from the study file's folder, else from where we are."""
+    if not is_task_file(task):
+        return task
+    beside = folder / task
+    return str((beside if beside.is_file() else Path(task)).absolute())

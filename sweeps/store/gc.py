@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from portal.storage.atomic import remove_folder
 from portal.storage.paths import Folder
-from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store
+from sweeps.store.lease import TAKEOVERS, acquire, has_live_driver
+from sweeps.store.run_store import SESSION_FOLDERS, Store
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,25 @@ class Garbage:
 
 
 def find_garbage(out: Folder) -> list[Garbage]:
-    """Everything below `out` that nothing will read again, largest first; nothing is deleted."""
-    found = {path: why for path, why in _candidates(out) if path.exists()}
+    """List everything below `out` that nothing will read again, largest first; nothing is deleted.
+
+    While a driver works there, its claims and its half-written files are not garbage.
+    """
+    return _find(out, is_in_use=has_live_driver(out))
+
+
+def _find(out: Folder, *, is_in_use: bool) -> list[Garbage]:
+    candidates = _of_finished_runs(out) if is_in_use else chain(_of_finished_runs(out), _of_dead_drivers(out))
+    found = {path: why for path, why in candidates if path.exists()}
     outer = [path for path in found if not any(parent in found for parent in path.parents)]
     garbage = [Garbage(path, _size(path), found[path]) for path in outer]
     return sorted(garbage, key=lambda each: (-each.num_bytes, each.path))
 
 
 def delete_garbage(out: Folder) -> list[Garbage]:
-    """Delete it, as the only driver of the folder; ValueError while another one works there."""
+    """Delete the garbage as the only driver of the folder; ValueError while another one works there."""
     with acquire(out):
-        garbage = find_garbage(out)
+        garbage = _find(out, is_in_use=False)
         for each in garbage:
             if each.path.is_file():
                 each.path.unlink()
@@ -38,13 +47,16 @@ def delete_garbage(out: Folder) -> list[Garbage]:
     return garbage
 
 
-def _candidates(out: Folder) -> Iterator[tuple[Folder, str]]:
+def _of_finished_runs(out: Folder) -> Iterator[tuple[Folder, str]]:
     store = Store(out)
     for key, members in store.recorded_packs().items():
         if all(store.is_done(member) for member in members):
             for name in ("state", "parts"):
                 yield store.pack_folder(key) / name, "optimiser states and scores of finished runs"
-    for name in ("claims", "progress", "scratch"):
+
+
+def _of_dead_drivers(out: Folder) -> Iterator[tuple[Folder, str]]:
+    for name in (*SESSION_FOLDERS, TAKEOVERS):
         yield out / name, "of a driver that is gone"
     for path in out.rglob(".*.tmp"):
         yield path, "half written by a process that was killed"

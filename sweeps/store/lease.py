@@ -28,8 +28,8 @@ REMOTE_WATCH_S = 4.0
 """How long a second driver watches the beat of a holder on another host before it calls it dead."""
 SILENCE_S = 30.0
 """A worker that sees no beat for so long takes its driver for dead."""
-
-
+TAKEOVERS = "takeovers"
+"""Folder of the tickets by which a dead holder's lease is taken over in an object store (see `_take`)."""
 CANCEL_S = 60.0
 """How long `request_cancel` waits for a driver to stop."""
 
@@ -132,10 +132,10 @@ def _take(out: Folder, current: dict[str, Any], mine: dict[str, Any]) -> None:
         if not current and create_exclusive(place, content):
             return
         if current:
-            tickets = matching(out / "takeovers" / current["token"], "*")
+            tickets = matching(out / TAKEOVERS / current["token"], "*")
             if tickets:  # whoever has one is about to take the lease, unless it has died over that, too
                 time.sleep(REMOTE_WATCH_S)
-            place = out / "takeovers" / current["token"] / f"{len(tickets):06d}"
+            place = out / TAKEOVERS / current["token"] / f"{len(tickets):06d}"
         if not current or read_holder(out) != current or not create_exclusive(place, content):
             raise InUse(f"{out}: another driver has just begun; wait for it (--wait)")
     write_json_atomic(_lease_path(out), mine)

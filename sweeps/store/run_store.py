@@ -33,6 +33,8 @@ from sweeps.store.provenance import provenance
 
 LISTING_S = 10.0
 _KEY = re.compile(r"[0-9a-f]{16}")
+SESSION_FOLDERS = ("claims", "progress", "scratch", "stops")
+"""Folders of the driver that works now: nothing in them outlives it."""
 DONE, RUN, _FAILED, _PACK = "DONE.json", "run.json", "FAILED.json", "pack.json"
 
 
@@ -237,8 +239,8 @@ class Store:
         return f"{finished} {saved[-1] if saved else 0}"
 
     def clear_session_files(self) -> None:
-        """Drop claims, progress and Ray's state of earlier drivers."""
-        for name in ("claims", "progress", "scratch", "stops"):
+        """Drop what earlier drivers have left: claims, progress, stops and Ray's own state."""
+        for name in SESSION_FOLDERS:
             remove_folder(self.out / name)
 
     def note_team(self, token: str, lane: int, state: str) -> None:
@@ -321,6 +323,12 @@ def check_writable(out: Folder) -> None:
         probe.unlink()
     except OSError as error:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def check_exists(out: Folder) -> None:
+    """ValueError when there is no folder `out`: nothing was ever launched there."""
+    if not out.is_dir():
+        raise ValueError(f"{out}: no such folder; check --out, or `portal sweep run` makes it")
 
 
 def _checked(key: str) -> str:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from portal.config import (
-    MODULES,
     AdapterConfig,
     BaseRef,
     DataConfig,
@@ -22,13 +21,14 @@ from portal.config import (
     RunConfig,
     TrainConfig,
     explain,
-    nearest,
     paper_hidden,
 )
 from portal.data.suite import Suite, examples_hash, open_suite
+from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
+from sweeps.study.catalogue import find_study
 from sweeps.study.manifest import StudyManifest
 from sweeps.study.study_file import (
     MethodSettings,
@@ -41,8 +41,6 @@ from sweeps.study.study_file import (
 )
 from sweeps.study.variants import with_variants
 
-STUDIES = Path(__file__).parent / "shipped"
-_LORA_ADAPTER = {"modules": MODULES, "rank": 16, "alpha": 32}
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -79,18 +77,13 @@ class Study:
 
 
 def stage_of(run: RunConfig) -> int:
-    """1 for what needs no other run, 2 for a port or a transfer."""
-    return 1 if run.source is None else 2
-
-
-def shipped_studies() -> tuple[str, ...]:
-    """Names of the studies that come with the package."""
-    return tuple(sorted(path.stem for path in STUDIES.glob("*.yaml")))
+    """1 for what needs no other run, else the longest path over the methods that come first."""
+    return stage_of_method(run.method)
 
 
 def load_study(name_or_path: str | Path) -> Study:
     """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault."""
-    path = _find(str(name_or_path))
+    path = find_study(str(name_or_path))
     content = read_yaml(path)
     try:
         return expand(_with_own_task_files(StudyFile.model_validate(content), path.parent))
@@ -158,8 +151,14 @@ def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[
     }
     if not kept:
         raise ValueError("include and exclude leave no run")
-    needed = {run.source for run in kept.values() if run.source is not None}
-    return [(label, run) for label, run in labelled if run.key in kept or run.key in needed]
+    by_key = {run.key: run for _, run in labelled}
+    waiting = list(kept.values())
+    while waiting:
+        for key in waiting.pop().parent_keys:
+            if key not in kept:
+                kept[key] = by_key[key]
+                waiting.append(by_key[key])
+    return [(label, run) for label, run in labelled if run.key in kept]
 
 
 @dataclass(frozen=True)
@@ -171,103 +170,96 @@ class _Expansion:
     def runs(self) -> Iterator[tuple[str, RunConfig]]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""
         for label, method in self.settings.methods.items():
-            kind = kind_of(label, method)
-            match kind:
-                case "base":
-                    for target in self._targets(method):
-                        yield label, RunConfig(method="base", bases=(self.refs[target],), data=self.data)
-                case "source":
-                    for run in self._source_runs(label):
-                        yield label, run
-                case "zero_lora":
-                    for target in self._targets(method):
-                        adapter = _filled(AdapterConfig, _LORA_ADAPTER, method.adapter)
-                        base = self.refs[target]
-                        yield label, RunConfig(method=kind, bases=(base,), data=self.data, adapter=adapter)
-                case "cross_lora" | "copy_lora" | "random_lora":
-                    yield from self._transfer_runs(label, kind)
-                case _:
-                    for run in self._target_runs(label):
-                        yield label, run
-
-    def _source_runs(self, label: str) -> Iterator[RunConfig]:
-        for seed in self._seeds(self.settings.methods[label]):
-            yield self._source_run(label, seed)
+            spec = self._spec(label)
+            if spec.runs_on == "sources":
+                for seed in self._seeds(method):
+                    yield label, self._source_run(label, seed)
+            elif "source_base" in spec.settings:
+                yield from self._transfer_runs(label)
+            elif "seed" in spec.parts:
+                yield from self._target_runs(label)
+            else:
+                for target in self._targets(method):
+                    yield label, self._run(label, (target,), self.data)
 
     def _source_run(self, label: str, seed: int) -> RunConfig:
-        method = self.settings.methods[label]
-        adapter = _filled(AdapterConfig, {}, method.adapter)
-        return RunConfig(
-            method="source",
-            bases=tuple(self.refs[name] for name in self.settings.sources),
-            data=self._sized(self._size(method, "source")),
-            adapter=adapter,
-            hypernet=_filled(HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, method.hypernet),
-            train=_filled(TrainConfig, self._recipe.train("source"), method.train),
-            seed=seed,
-            source_bases=self.settings.sources,
-        )
+        """Joint training on all sources."""
+        method, sources = self.settings.methods[label], self.settings.sources
+        train = _filled(TrainConfig, self._recipe.train(self._spec(label).name), method.train)
+        size = self._size(method, self._spec(label).name)
+        return self._run(label, sources, self._sized(size), train=train, seed=seed, source_bases=sources)
 
-    def _transfer_runs(self, label: str, kind: Method) -> Iterator[tuple[str, RunConfig]]:
-        """A LoRA run on the source base for every seed, and what becomes of it on every other target."""
-        method = self.settings.methods[label]
-        trained = needed_label(self.settings, label)
-        source_base = transfer_base(self.settings, label)
-        size, train = next(self._sizes(trained, source_base))
-        targets = [name for name in self.settings.targets if name != source_base]
-        for seed in self._seeds(method):
-            lora = self._target_run(trained, source_base, size, train, seed)
-            yield trained, lora
-            for target in method.targets or targets:
-                yield (
-                    label,
-                    RunConfig(
-                        method=kind,
-                        bases=(self.refs[target],),
-                        data=lora.data,
-                        adapter=lora.adapter,
-                        seed=seed,
-                        source=lora.key,
-                        source_bases=(source_base,),
-                        transfer=None if kind == "copy_lora" else method.transfer,
-                    ),
-                )
-
-    def _target_runs(self, label: str) -> Iterator[RunConfig]:
+    def _target_runs(self, label: str) -> Iterator[tuple[str, RunConfig]]:
+        """Training on every target, at every size and seed, and the runs that these start from."""
         method = self.settings.methods[label]
         for target in self._targets(method):
             for size, train in self._sizes(label, target):
                 for seed in self._seeds(method):
-                    yield self._target_run(label, target, size, train, seed)
+                    if self._spec(label).parents:
+                        yield needed_label(self.settings, label), self._parent_run(label, target, seed)
+                    yield label, self._target_run(label, target, size, train, seed)
 
     def _target_run(
         self, label: str, target: str, size: int | None, train: TrainConfig, seed: int
     ) -> RunConfig:
-        settings = self.settings.methods[label]
-        method = kind_of(label, settings)
-        common = {"bases": (self.refs[target],), "data": self._sized(size), "train": train, "seed": seed}
-        if method == "lora":
-            return RunConfig(
-                method="lora", adapter=_filled(AdapterConfig, _LORA_ADAPTER, settings.adapter), **common
-            )
-        if method == "hypernet":
-            adapter = _filled(AdapterConfig, {}, settings.adapter)
-            return RunConfig(
-                method="hypernet",
-                adapter=adapter,
-                hypernet=_filled(
-                    HypernetConfig, {"hidden": paper_hidden(adapter.modules)}, settings.hypernet
-                ),
-                **common,
-            )
-        source = self._source_run(needed_label(self.settings, label), seed)
+        """Training on one target, from the parent's run of the same seed where the method has a parent."""
+        parent = self._parent_run(label, target, seed) if self._spec(label).parents else None
+        return self._run(label, (target,), self._sized(size), train=train, seed=seed, parent=parent)
+
+    def _parent_run(self, label: str, target: str, seed: int) -> RunConfig:
+        """What training on `target` starts from: the run of that seed on all sources, or on the target."""
+        parent = needed_label(self.settings, label)
+        if self._spec(parent).runs_on == "sources":
+            return self._source_run(parent, seed)
+        return self._target_run(parent, target, *next(self._sizes(parent, target)), seed)
+
+    def _transfer_runs(self, label: str) -> Iterator[tuple[str, RunConfig]]:
+        """A LoRA run on the source base for every seed, and what becomes of it on every other target."""
+        method, spec = self.settings.methods[label], self._spec(label)
+        trained = needed_label(self.settings, label)
+        source_base = transfer_base(self.settings, label)
+        size, train = next(self._sizes(trained, source_base))
+        targets = method.targets or [name for name in self.settings.targets if name != source_base]
+        mode = method.transfer if "transfer" in spec.parts else None
+        for seed in self._seeds(method):
+            lora = self._target_run(trained, source_base, size, train, seed)
+            yield trained, lora
+            for target in targets:
+                run = self._run(
+                    label, (target,), lora.data, seed=seed, parent=lora, source_bases=(source_base,),
+                    transfer=mode,
+                )  # fmt: skip
+                yield label, run
+
+    def _run(
+        self,
+        label: str,
+        bases: tuple[str, ...],
+        data: DataConfig,
+        *,
+        parent: RunConfig | None = None,
+        source_bases: tuple[str, ...] | None = None,
+        **parts: Any,
+    ) -> RunConfig:
+        """A run of the label's method, with the shapes of its parent where it has one."""
+        method, spec = self.settings.methods[label], self._spec(label)
+        adapter = hypernet = None
+        if parent is not None:
+            adapter, hypernet = parent.adapter, parent.hypernet if "hypernet" in spec.parts else None
+        elif "adapter" in spec.parts:
+            adapter = _filled(AdapterConfig, dict(spec.adapter), method.adapter)
+            if "hypernet" in spec.parts:
+                width = {"hidden": paper_hidden(adapter.modules)}
+                hypernet = _filled(HypernetConfig, width, method.hypernet)
         return RunConfig(
-            method="portal",
-            adapter=source.adapter,
-            hypernet=source.hypernet,
-            source=source.key,
-            source_bases=source.source_bases,
-            **common,
+            method=spec.name,
+            bases=tuple(self.refs[name] for name in bases),
+            data=data,
+            adapter=adapter,
+            hypernet=hypernet,
+            source=None if parent is None else parent.key,
+            source_bases=source_bases or (None if parent is None else parent.source_bases),
+            **parts,
         )
 
     def _sizes(self, label: str, target: str) -> Iterator[tuple[int | None, TrainConfig]]:
@@ -283,6 +275,9 @@ class _Expansion:
             for smaller in curve.sizes:
                 if smaller != size:
                     yield smaller, _filled(TrainConfig, train.model_dump(), curve.train)
+
+    def _spec(self, label: str) -> MethodSpec:
+        return find_method(kind_of(label, self.settings.methods[label]))
 
     @property
     def _recipe(self) -> Recipe:
@@ -310,14 +305,3 @@ def _filled(kind: type[_Config], defaults: dict[str, Any], *given: _Config | Non
             if "rank" in config.model_fields_set and "alpha" not in config.model_fields_set:
                 values.pop("alpha", None)  # it follows the rank
     return kind(**values)
-
-
-def _find(name: str) -> Path:
-    if name in shipped_studies():
-        return STUDIES / f"{name}.yaml"
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.suffix in (".yaml", ".yml") or "/" in name:
-        raise ValueError(f"{name}: no such study file")
-    raise ValueError(f"unknown study {name!r}{nearest(name, shipped_studies())} (or the path of a YAML file)")

@@ -1,13 +1,11 @@
 """`StudyFile`: what a study file (YAML) may say, and the checks of its names. No base or row is read."""
 
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from portal.config import (
-    METHODS,
-    TRANSFERS,
     Activations,
     AdapterConfig,
     Frozen,
@@ -19,24 +17,12 @@ from portal.config import (
     TransferMode,
     nearest,
 )
+from portal.methods import METHODS, find_method
 from portal.recipes import RECIPES, RecipeName
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-PARTS = {
-    "base": {"targets"},
-    "lora": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train"},
-    "hypernet": {"targets", "seeds", "size", "curve", "overrides", "adapter", "train", "hypernet"},
-    "source": {"seeds", "size", "adapter", "train", "hypernet"},
-    "portal": {"targets", "seeds", "size", "curve", "overrides", "train", "source"},
-    "cross_lora": {"targets", "seeds", "source", "source_base", "transfer"},
-    "copy_lora": {"targets", "seeds", "source", "source_base"},
-    "random_lora": {"targets", "seeds", "source", "source_base", "transfer"},
-    "zero_lora": {"targets", "adapter"},
-}
-"""Which settings a method takes; a port and a transfer have their adapter from their source."""
 WorkersPerPack = Annotated[int, Field(ge=1)] | Literal["bases"]
-"""Workers of a lane, which step a pack together: a number, or one for each base of joint training."""
-TRAINED = ("lora", "hypernet", "source", "portal")
+"""Number of workers of a lane, which step a pack together, or one for each base of joint training."""
 
 
 class Override(Frozen):
@@ -208,13 +194,13 @@ def json_schema() -> dict[str, Any]:
 
 def kind_of(label: str, method: MethodSettings) -> Method:
     """The method behind a label; whether there is one of that name, `check_names` says."""
-    return cast(Method, method.method or label)
+    return method.method or label
 
 
 def needed_label(settings: StudyFile, label: str) -> str:
-    """The label of the method that `label` starts from: a source for a port, a LoRA for a transfer."""
+    """The label of the entry that `label` starts from: one of the method that is its method's parent."""
     kind = kind_of(label, settings.methods[label])
-    wanted = "source" if kind == "portal" else "lora"
+    (wanted,) = find_method(kind).parents
     found = [name for name, method in settings.methods.items() if kind_of(name, method) == wanted]
     named = settings.methods[label].source
     if named is not None and named not in found:
@@ -241,44 +227,51 @@ def transfer_base(settings: StudyFile, label: str) -> str:
 
 def check_names(settings: StudyFile) -> None:
     """ValueError for a method, base or setting that the study names but cannot have."""
-    for label, method in settings.methods.items():
-        where = f"methods.{label}"
-        kind = kind_of(label, method)
-        if kind not in METHODS:
-            raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
-        for part in sorted(method.model_fields_set - {"method"} - PARTS[kind]):
-            raise ValueError(
-                f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(PARTS[kind])}"
-            )
-        if kind == "source" and not settings.sources:
-            raise ValueError(
-                f"{where}: the study names no sources; list the bases to train on under 'sources'"
-            )
-        if kind != "source" and not settings.targets:
-            raise ValueError(f"{where}: the study names no targets; list the bases to run on under 'targets'")
-        curve_targets = (method.curve.targets or ()) if method.curve else ()
-        for target in (*(method.targets or ()), *method.overrides, *curve_targets):
-            if target not in settings.targets:
-                raise ValueError(
-                    f"{where}: {target!r} is not a target of the study{nearest(target, settings.targets)}"
-                )
-        if kind == "portal":
-            source = settings.methods[needed_label(settings, label)]
-            seeds = source.seeds or settings.seeds
-            for seed in method.seeds or settings.seeds:
-                if seed not in seeds:
-                    raise ValueError(
-                        f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}"
-                    )
-        if kind in TRANSFERS and kind != "zero_lora":
-            needed_label(settings, label)
-            transfer_base(settings, label)
-            if kind != "copy_lora" and settings.precision != "default":
-                raise ValueError(
-                    f"{where}: it reads singular vectors of the bases' weights, which precision "
-                    f"{settings.precision!r} does not keep; leave 'precision' out"
-                )
+    for label in settings.methods:
+        _check_entry(settings, label)
     for field in ("sources", "targets"):
         names = getattr(settings, field)
         if len(set(names)) != len(names):
             raise ValueError(f"{field}: a base is named twice in {list(names)}")
+
+
+def _check_entry(settings: StudyFile, label: str) -> None:
+    method, where = settings.methods[label], f"methods.{label}"
+    kind = kind_of(label, method)
+    if kind not in METHODS:
+        raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
+    spec = find_method(kind)
+    for part in sorted(method.model_fields_set - {"method"} - spec.settings):
+        raise ValueError(
+            f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(spec.settings)}"
+        )
+    if spec.runs_on == "sources" and not settings.sources:
+        raise ValueError(f"{where}: the study names no sources; list the bases to train on under 'sources'")
+    if spec.runs_on == "targets" and not settings.targets:
+        raise ValueError(f"{where}: the study names no targets; list the bases to run on under 'targets'")
+    curve_targets = (method.curve.targets or ()) if method.curve else ()
+    for target in (*(method.targets or ()), *method.overrides, *curve_targets):
+        if target not in settings.targets:
+            raise ValueError(
+                f"{where}: {target!r} is not a target of the study{nearest(target, settings.targets)}"
+            )
+    if spec.parents:
+        _check_parent(settings, label)
+
+
+def _check_parent(settings: StudyFile, label: str) -> None:
+    """ValueError unless the entry that `label` starts from is there, with the seeds and weights it needs."""
+    method, where = settings.methods[label], f"methods.{label}"
+    parent = settings.methods[needed_label(settings, label)]
+    if "source_base" not in find_method(kind_of(label, method)).settings:
+        seeds = parent.seeds or settings.seeds
+        for seed in method.seeds or settings.seeds:
+            if seed not in seeds:
+                raise ValueError(f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}")
+        return
+    transfer_base(settings, label)
+    if "transfer" in find_method(kind_of(label, method)).parts and settings.precision != "default":
+        raise ValueError(
+            f"{where}: it reads singular vectors of the bases' weights, which precision "
+            f"{settings.precision!r} does not keep; leave 'precision' out"
+        )

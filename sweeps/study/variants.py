@@ -3,7 +3,8 @@
 from typing import Any
 
 from portal.config import Frozen, nearest
-from sweeps.study.study_file import PARTS, TRAINED, MethodSettings, StudyFile, Variant, kind_of, needed_label
+from portal.methods import find_method
+from sweeps.study.study_file import MethodSettings, StudyFile, Variant, kind_of, needed_label
 
 
 def with_variants(settings: StudyFile) -> StudyFile:
@@ -14,7 +15,9 @@ def with_variants(settings: StudyFile) -> StudyFile:
     """
     if not settings.variants:
         return settings
-    trained = [label for label, method in settings.methods.items() if kind_of(label, method) in TRAINED]
+    trained = [
+        label for label, method in settings.methods.items() if find_method(kind_of(label, method)).trains
+    ]
     varied: dict[str, list[str]] = {}
     for name, variant in settings.variants.items():
         for label in variant.methods or trained:
@@ -30,7 +33,7 @@ def with_variants(settings: StudyFile) -> StudyFile:
             continue
         for name in varied[label]:
             own = _varied(label, method, settings.variants[name])
-            if kind_of(label, method) == "portal":
+            if find_method(kind_of(label, method)).parents:
                 source = needed_label(settings, label)
                 own = own.model_copy(
                     update={"source": _label(source, name) if name in varied.get(source, ()) else source}
@@ -43,7 +46,7 @@ def _varied(label: str, method: MethodSettings, variant: Variant) -> MethodSetti
     kind = kind_of(label, method)
     changes: dict[str, Any] = {"method": kind}
     for part in ("size", "adapter", "hypernet", "train"):
-        if part in variant.model_fields_set and part in PARTS[kind]:
+        if part in variant.model_fields_set and part in find_method(kind).settings:
             changes[part] = _merged(getattr(method, part), getattr(variant, part))
     return MethodSettings.model_validate({**method.model_dump(exclude_unset=True), **changes})
 

@@ -2,18 +2,16 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from portal.artifacts.artifact import CONFIG, WEIGHTS
 from portal.bases.base import Base, outline_base
-from portal.config import TRANSFERS, BaseRef, RunConfig
+from portal.config import BaseRef, RunConfig
 from portal.data.token_cache import read_cache
 from portal.data.token_rows import RowTable
-from portal.learners.base import Learner
+from portal.learners.base import Learner, Start
 from portal.learners.factory import build_learner
 from portal.learners.hypernet import artifact_subfolder
-from portal.learners.transfer import TrainedLoras, transfer_loras
 from portal.storage.paths import Folder, fetched, local_place, open_folder
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.run_store import Store
@@ -74,33 +72,30 @@ def _build_with_bases(run: RunConfig, job: LaneJob, store: Store, team: WorkerGr
 def _build_learner(
     run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], job: LaneJob, store: Store
 ) -> Learner:
-    source = _source_folder(run, job, store)
-    with fetched(source) if source is not None else nullcontext() as folder:
-        if run.method not in TRANSFERS:
-            return build_learner(run, bases, rows, source=folder)
-        trained = None
-        if folder is not None and run.source is not None:
-            (base,) = store.read_run(run.source).bases
-            trained = TrainedLoras(folder, base, local_place(store.out) / "cache" / "bases")
-        transferred = transfer_loras(
-            run,
-            bases[run.bases[0].name],
-            trained,
-            lambda ref: BASES.load(ref, job.device, store, job.token),
-        )
-    return build_learner(run, bases, rows, transferred=transferred)
-
-
-def _source_folder(run: RunConfig, job: LaneJob, store: Store) -> Folder | None:
-    """The verified artifact that a port or a transfer starts from; None for what starts from nothing."""
     if run.source is None:
-        return None
+        return build_learner(run, bases, rows)
+    with fetched(_parent_artifact(run, job, store)) as folder:
+        start = Start(
+            folder,
+            base=None if run.source in job.sources else store.read_run(run.source).bases[0],
+            load_base=lambda ref: BASES.load(ref, job.device, store, job.token),
+            cache=local_place(store.out) / "cache" / "bases",
+        )
+        return build_learner(run, bases, rows, start=start)
+
+
+def _parent_artifact(run: RunConfig, job: LaneJob, store: Store) -> Folder:
+    """The verified artifact that the run starts from: one made elsewhere, or that of its parent run."""
+    assert run.source is not None
     if run.source in job.sources:
         return Path(job.sources[run.source])
-    assert run.source_bases is not None
-    if run.method in TRANSFERS:
-        place, names = "artifact", [f"{task}/adapter_model.safetensors" for task in run.data.tasks]
+    parent = store.read_run(run.source)
+    place = "artifact"
+    if parent.spec.artifact == "adapters":
+        names = [f"{task}/adapter_model.safetensors" for task in run.data.tasks]
     else:
-        place, names = f"artifact/{artifact_subfolder(run.source_bases[0])}", [CONFIG, WEIGHTS]
+        names = [CONFIG, WEIGHTS]
+        if parent.spec.runs_on == "sources":
+            place = f"artifact/{artifact_subfolder(parent.bases[0].name)}"
     store.verify(run.source, [f"{place}/{name}" for name in names])
     return store.run_folder(run.source) / place

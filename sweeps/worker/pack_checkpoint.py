@@ -95,6 +95,7 @@ class PackCheckpoint:
             write_table(pa.concat_tables(parts).combine_chunks(), folder / name)
         remove_leftovers(folder)
         with new_folder(folder / "artifact", beside=(RUN, RESULTS_FILE)) as artifact:  # which its cards cite
+            learner.restore_kept()
             learner.save_artifact(artifact)
         check_permit()
         self._store.mark_done(key)

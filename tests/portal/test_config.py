@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from portal.config import METHODS, AdapterConfig, HypernetConfig, RunConfig, TrainConfig, explain, nearest
+from portal.config import AdapterConfig, HypernetConfig, RunConfig, TrainConfig, explain, nearest
+from portal.methods import METHODS
 from tests.support.bases import make_run
 
 CHANGES: dict[tuple[str | int, ...], Any] = {
@@ -49,6 +50,8 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "schedule"): "linear",
     ("train", "warmup_ratio"): 0.1,
     ("train", "evaluate"): "last_epoch",
+    ("train", "evaluate_every"): 20,
+    ("train", "keep"): "best_validation",
     ("seed",): 1,
     ("source",): "1" * 16,
     ("source_bases",): ["other"],
@@ -65,7 +68,7 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> set[tuple[str | int,
 
 
 def changed(run: RunConfig, path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
-    raw = json.loads(run.canonical_json())
+    raw = run.model_dump(mode="json")
     parent = raw
     for part in path[:-1]:
         parent = parent[part]
@@ -81,7 +84,7 @@ def explanation(raw: dict[str, Any]) -> str:
 
 def test_the_changes_below_touch_every_field_of_a_run() -> None:
     run = make_run("portal", "tiny", data={"files": {"sums": "not stated"}})
-    assert set(CHANGES) == leaves(json.loads(run.canonical_json()))
+    assert set(CHANGES) == leaves(run.model_dump(mode="json"))
 
 
 @pytest.mark.parametrize("path", CHANGES, ids=lambda path: ".".join(map(str, path)))
@@ -99,6 +102,31 @@ def test_the_key_of_a_run_is_pinned() -> None:
     run = make_run("source", "one", "two")
 
     assert run.key == "9b1ef399fc327a6c"
+
+
+def test_a_field_that_came_later_is_in_the_key_only_where_it_leaves_its_default() -> None:
+    run = make_run("portal", "tiny")
+    assert run.train is not None
+    rarer = run.model_copy(update={"train": run.train.model_copy(update={"evaluate_every": 20})})
+
+    assert json.loads(rarer.canonical_json())["train"].pop("evaluate_every") == 20
+    assert not {"evaluate_every", "keep"} & set(json.loads(run.canonical_json())["train"])
+    assert RunConfig.model_validate_json(run.canonical_json()) == run
+
+
+def test_to_keep_the_best_epoch_there_must_be_several_evaluations() -> None:
+    raw = changed(make_run("portal", "tiny"), ("train", "keep"), "best_validation")
+    raw["train"]["evaluate"] = "last_epoch"
+
+    assert explanation(raw) == (
+        "train: keep 'best_validation' chooses among evaluations; 'last_epoch' makes only one"
+    )
+
+
+def test_an_unknown_method_is_refused_with_the_nearest_one() -> None:
+    message = explanation(changed(make_run("portal", "tiny"), ("method",), "portl"))
+
+    assert message == "method: unknown method 'portl'; did you mean 'portal'?"
 
 
 def test_a_config_read_back_from_its_json_is_equal_and_has_the_same_key() -> None:
@@ -156,6 +184,22 @@ def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_valu
     assert message.startswith(".".join(map(str, path)))
     assert "\n" not in message
     assert repr(value[-1] if value == ["q", "qkv"] else value) in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("train", "schedule"), "lineal", "unknown schedule 'lineal'; did you mean 'linear'?"),
+        (("transfer",), "sideways", "unknown transfer 'sideways'; known: coordinate, project"),
+        (("bases", 0, "precision"), "8bits", "unknown precision '8bits'; did you mean '8bit'?"),
+    ],
+)
+def test_an_unknown_word_is_explained_with_the_nearest_one(
+    path: tuple[str | int, ...], value: str, message: str
+) -> None:
+    explained = explanation(changed(make_run("portal", "tiny"), path, value))
+
+    assert explained == f"{'.'.join(map(str, path))}: {message}"
 
 
 def test_a_missing_key_is_named() -> None:

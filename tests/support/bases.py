@@ -19,7 +19,6 @@ from transformers import (
 from portal.bases.base import Base
 from portal.bases.sites import find_sites, group_sites
 from portal.config import (
-    TRANSFERS,
     AdapterConfig,
     BaseRef,
     DataConfig,
@@ -29,6 +28,7 @@ from portal.config import (
 )
 from portal.data.token_rows import Row, RowTable, encode_example
 from portal.hypernet import Factors
+from portal.methods import find_method
 from portal.tasks.example import SPLITS, Example
 
 TASKS = ("colours", "sums", "names")
@@ -122,9 +122,8 @@ def make_rows(base: Base, *, count: int = 11) -> RowTable:
 
 
 def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
-    trains = method not in ("base", *TRANSFERS)
-    transfers = method in ("cross_lora", "copy_lora", "random_lora")
-    generates = method in ("hypernet", "source", "portal")
+    parts_of = find_method(method).parts
+    starts = bool(find_method(method).parents)
     data = {
         "suite": "test",
         "tasks": TASKS,
@@ -135,12 +134,14 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
     }
     parts = {
         "data": DataConfig(**(data | changes.pop("data", {}))),
-        "adapter": AdapterConfig(modules=("q", "v"), rank=4, alpha=8) if method != "base" else None,
-        "hypernet": HypernetConfig(d_latent=10, d_layer=6, hidden=16, d_core=12) if generates else None,
-        "train": TrainConfig(epochs=2, lr=1e-2) if trains else None,
-        "seed": 0 if trains or transfers else None,
-        "source": "0" * 16 if transfers or method == "portal" else None,
-        "transfer": "coordinate" if method in ("cross_lora", "random_lora") else None,
+        "adapter": AdapterConfig(modules=("q", "v"), rank=4, alpha=8) if "adapter" in parts_of else None,
+        "hypernet": HypernetConfig(d_latent=10, d_layer=6, hidden=16, d_core=12)
+        if "hypernet" in parts_of
+        else None,
+        "train": TrainConfig(epochs=2, lr=1e-2) if "train" in parts_of else None,
+        "seed": 0 if "seed" in parts_of else None,
+        "source": "0" * 16 if starts else None,
+        "transfer": "coordinate" if "transfer" in parts_of else None,
     }
     refs = tuple(BaseRef(name=name, revision=f"digest-{name}") for name in bases)
     return RunConfig(method=method, bases=refs, **(parts | changes))

@@ -8,6 +8,7 @@ import torch
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, RunConfig, TrainConfig
+from portal.learners.base import Start
 from portal.learners.factory import build_learner
 from portal.training.pack import Pack
 from tests.support.bases import make_rows, make_run
@@ -19,8 +20,13 @@ WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=6, alpha=12)
 def make_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None) -> Pack:
     names = sorted({ref.name for run in runs for ref in run.bases})
     rows = {name: make_rows(bases[name]) for name in names}
-    learners = [build_learner(run, bases, rows, source=source) for run in runs]
+    learners = [build_learner(run, bases, rows, start=start_of(run, source)) for run in runs]
     return Pack({name: bases[name] for name in names}, rows, learners)
+
+
+def start_of(run: RunConfig, source: Path | None) -> Start | None:
+    """What the run starts from: the artifact in `source`, for methods that have a parent."""
+    return Start(source) if source is not None and run.spec.parents else None
 
 
 def run_to_end(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from portal.bases.gguf.conversion import cache_folder
+from portal.storage.paths import cache_folder
 
 _CHUNK_BYTES = 1 << 22
 

@@ -24,6 +24,19 @@ MISTAKES = {
         "at least 1",
     ),
     "device": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--device", "tpu"], "'tpu'", "cpu"),
+    "device without a GPU": (
+        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--device", "cuda"],
+        "'cuda'",
+        "leave --device out",
+    ),
+    "executor": (["sweep", "run", "demo", "--executor", "lokal", "--out", "{t}/o"], "'lokal'", "'local'"),
+    "tracker": (
+        ["sweep", "run", "demo", "--executor", "local", "--tracker", "wand", "--out", "{t}/o"],
+        "'wand'",
+        "'wandb'",
+    ),
+    "predicted device": (["sweep", "plan", "demo", "--device", "b20", "--out", "{t}/o"], "'b20'", "'b200'"),
+    "folder without a model": (["eval", "--base", "{w}/data"], "holds no model", "portal bases"),
     "suite": (["tasks", "--data", "minni"], "'minni'", "mini"),
     "module": (["params", "--modules", "q,gates"], "'gates'", "gate"),
     "rank": (["params", "--base", "tiny-qwen3", "--rank", "25"], "rank 25", "24"),
@@ -83,6 +96,8 @@ MISTAKES = {
     "gguf": (["eval", "--base", "{t}/none.gguf"], "none.gguf", "no such GGUF file"),
     "study": (["sweep", "plan", "demmo", "--out", "{t}/o"], "'demmo'", "demo"),
     "study file": (["sweep", "plan", "{t}/none.yaml", "--out", "{t}/o"], "none.yaml", "no such"),
+    "status without a folder": (["sweep", "status", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),
+    "collect without a folder": (["sweep", "collect", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),
     "report": (["report", "{t}"], "{t}", "collect"),
 }
 
@@ -107,6 +122,8 @@ def test_a_mistake_is_one_line_that_names_it_and_what_would_do(
         ("seeds:", "seedz:", "seedz", "seeds"),
         ("  lora:", "  loar:", "loar", "lora"),
         ("size: 4", "size: 0", "0", "1"),
+        ("seeds:", "precision: 8bits\nseeds:", "unknown precision '8bits'", "did you mean '8bit'?"),
+        ("modules: [q]", "modules: [q, w]", "unknown module 'w'", "known: down, gate"),
         ("tasks: [sums]", "tasks: [summs]", "summs", "sums"),
         ("rank: 2", "rank: 99", "rank 99", "24"),
         ("name: small", "name: [", "study.yaml", "line"),

@@ -17,6 +17,7 @@ from portal.learners.hypernet import HypernetLearner
 from portal.learners.loss_balance import balance_gradients
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
+from tests.support.packs import start_of
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def bases() -> dict[str, Base]:
 def make_pack(bases: dict[str, Base], *runs: object, source: Path | None = None) -> Pack:
     rows = {name: make_rows(base) for name, base in bases.items()}
     names = {ref.name for run in runs for ref in run.bases}
-    learners = [build_learner(run, bases, rows, source=source) for run in runs]
+    learners = [build_learner(run, bases, rows, start=start_of(run, source)) for run in runs]
     return Pack({n: bases[n] for n in sorted(names)}, {n: rows[n] for n in names}, learners)
 
 

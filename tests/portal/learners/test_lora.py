@@ -156,13 +156,13 @@ def test_a_task_with_fewer_rows_stops_after_its_own_epochs() -> None:
             (r["task"], r["epoch"]) for due, epoch in pack.due() for r in pack.evaluate(due, epoch).results
         ]
         if learner.step < learner.num_steps:
-            if learner.step == learner.task_steps("sums"):
+            if learner.step == learner.schedule.task_steps("sums"):
                 finished = [
                     factor.clone() for pair in learner.task_factors("sums").values() for factor in pair
                 ]
             pack.step()
 
-    assert learner.task_steps("sums") == 2 < learner.num_steps == 6
+    assert learner.schedule.task_steps("sums") == 2 < learner.num_steps == 6
     assert finished is not None
     after = [factor for pair in learner.task_factors("sums").values() for factor in pair]
     assert all(torch.equal(before, now) for before, now in zip(finished, after, strict=True))

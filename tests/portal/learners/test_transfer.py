@@ -1,5 +1,6 @@
 """Transferred LoRAs on tiny bases: what every method gives, what is recorded, what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, BaseRef, RunConfig
 from portal.learners import transfer as lora_transfer
+from portal.learners.base import Start
 from portal.learners.cross_lora import update_norm
-from portal.learners.fixed import FixedLearner
-from portal.learners.transfer import TrainedLoras, Transferred, check_transfer, transfer_loras
+from portal.learners.fixed import TransferredLoras
+from portal.learners.transfer import Transferred, check_transfer, transfer_loras
 from tests.support.bases import TASKS, make_base, make_rows, make_run, random_factors
 
 ALL = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=8)
@@ -36,16 +38,16 @@ def _tiny_sites(source: Base, target: Base, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def trained(source: Base, tmp_path: Path) -> TrainedLoras:
+def trained(source: Base, tmp_path: Path) -> Start:
     for seed, task in enumerate(TASKS):
         factors = random_factors(source, ALL.modules, rank=ALL.rank, slots=1, seed=seed)
         save_peft_adapter(tmp_path / "loras" / task, base=source, adapter=ALL, factors=factors, task=task)
     ref = BaseRef(name="source", revision=source.revision)
-    return TrainedLoras(tmp_path / "loras", ref, tmp_path / "bases")
+    return Start(tmp_path / "loras", ref, lambda ref: source, tmp_path / "bases")
 
 
-def transferred(run: RunConfig, target: Base, trained: TrainedLoras | None, source: Base) -> Transferred:
-    return transfer_loras(run, target, trained, lambda ref: source)
+def transferred(run: RunConfig, target: Base, trained: Start | None) -> Transferred:
+    return transfer_loras(run, target, trained)
 
 
 def updates(found: Transferred, task: str) -> dict[tuple[str, int], torch.Tensor]:
@@ -56,10 +58,10 @@ def updates(found: Transferred, task: str) -> dict[tuple[str, int], torch.Tensor
     }
 
 
-def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: TrainedLoras) -> None:
+def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: Start) -> None:
     run = make_run("copy_lora", "source", adapter=ALL)
 
-    found = transferred(run, source, trained, source)
+    found = transferred(run, source, trained)
 
     for task in TASKS:
         written = read_peft_factors(trained.folder / task, source.device)
@@ -71,11 +73,11 @@ def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: Tr
 
 @pytest.mark.parametrize("mode", ["coordinate", "project"])
 def test_crossing_to_the_same_base_returns_what_lies_in_its_weights_span(
-    source: Base, trained: TrainedLoras, mode: str
+    source: Base, trained: Start, mode: str
 ) -> None:
     run = make_run("cross_lora", "source", adapter=ALL, transfer=mode)
 
-    found = transferred(run, source, trained, source)
+    found = transferred(run, source, trained)
 
     for site in source.sites:
         weight = source.model.get_submodule(site.path).weight
@@ -86,11 +88,11 @@ def test_crossing_to_the_same_base_returns_what_lies_in_its_weights_span(
 
 
 def test_every_matrix_of_the_target_has_an_update_and_a_recorded_ratio(
-    source: Base, target: Base, trained: TrainedLoras
+    source: Base, target: Base, trained: Start
 ) -> None:
     run = make_run("cross_lora", "target", adapter=ALL)
 
-    found = transferred(run, target, trained, source)
+    found = transferred(run, target, trained)
 
     assert set(updates(found, "names")) == {(site.module, site.layer) for site in target.sites}
     assert len(found.ratios) == len(TASKS) * len(target.sites)
@@ -103,12 +105,12 @@ def test_every_matrix_of_the_target_has_an_update_and_a_recorded_ratio(
 
 
 def test_random_updates_have_the_norms_of_the_transfer_and_another_direction(
-    source: Base, target: Base, trained: TrainedLoras
+    source: Base, target: Base, trained: Start
 ) -> None:
-    crossed = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained, source)
-    first = transferred(make_run("random_lora", "target", adapter=ALL), target, trained, source)
-    again = transferred(make_run("random_lora", "target", adapter=ALL), target, trained, source)
-    other = transferred(make_run("random_lora", "target", adapter=ALL, seed=1), target, trained, source)
+    crossed = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained)
+    first = transferred(make_run("random_lora", "target", adapter=ALL), target, trained)
+    again = transferred(make_run("random_lora", "target", adapter=ALL), target, trained)
+    other = transferred(make_run("random_lora", "target", adapter=ALL, seed=1), target, trained)
 
     for place, update in updates(crossed, "colours").items():
         drawn = updates(first, "colours")[place]
@@ -120,14 +122,14 @@ def test_random_updates_have_the_norms_of_the_transfer_and_another_direction(
         assert not torch.equal(drawn, updates(other, "colours")[place])
 
 
-def test_singular_vectors_on_disk_are_used_again(source: Base, target: Base, trained: TrainedLoras) -> None:
+def test_singular_vectors_on_disk_are_used_again(source: Base, target: Base, trained: Start) -> None:
     run = make_run("cross_lora", "target", adapter=ALL)
-    first = transferred(run, target, trained, source)
+    first = transferred(run, target, trained)
 
     def refuse(ref: BaseRef) -> Base:
         raise AssertionError("the source base is loaded though its singular vectors are on disk")
 
-    again = transfer_loras(run, target, trained, refuse)
+    again = transfer_loras(run, target, replace(trained, load_base=refuse))
 
     for group, (a, b) in first.factors.items():
         assert torch.equal(a, again.factors[group][0])
@@ -137,18 +139,18 @@ def test_singular_vectors_on_disk_are_used_again(source: Base, target: Base, tra
 def test_zero_updates_are_zero_and_have_no_ratio(source: Base, target: Base) -> None:
     run = make_run("zero_lora", "target", adapter=ALL)
 
-    found = transferred(run, target, None, source)
+    found = transferred(run, target, None)
 
     assert all(not update.any() for update in updates(found, "sums").values())
     assert found.mean_norm_ratio("sums") is None
 
 
-def test_an_untrained_lora_has_no_ratio(source: Base, target: Base, trained: TrainedLoras) -> None:
+def test_an_untrained_lora_has_no_ratio(source: Base, target: Base, trained: Start) -> None:
     factors = random_factors(source, ALL.modules, rank=ALL.rank, slots=1, seed=0)
     still = {group: (a, torch.zeros_like(b)) for group, (a, b) in factors.items()}
     save_peft_adapter(trained.folder / "sums", base=source, adapter=ALL, factors=still, task="sums")
 
-    found = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained, source)
+    found = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained)
 
     assert found.mean_norm_ratio("sums") is None
     assert found.mean_norm_ratio("names") is not None
@@ -179,11 +181,11 @@ def test_bases_without_a_common_projection_are_refused(source: Base, target: Bas
 
 
 def test_the_learner_writes_adapters_that_read_back_and_the_ratios(
-    source: Base, target: Base, trained: TrainedLoras, tmp_path: Path
+    source: Base, target: Base, trained: Start, tmp_path: Path
 ) -> None:
     run = make_run("cross_lora", "target", adapter=ALL)
-    found = transferred(run, target, trained, source)
-    learner = FixedLearner(run, {"target": target}, {"target": make_rows(target)}, transferred=found)
+    found = transferred(run, target, trained)
+    learner = TransferredLoras(run, {"target": target}, {"target": make_rows(target)}, found)
 
     learner.save_artifact(tmp_path / "out")
 

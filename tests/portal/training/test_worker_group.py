@@ -24,7 +24,7 @@ from portal.learners.hypernet import HypernetLearner
 from portal.training.pack import Pack
 from portal.training.worker_group import OutOfMemoryElsewhere, Sharding, WorkerGroup
 from tests.support.bases import make_rows, make_run
-from tests.support.packs import make_pack, mixed_runs, refuse_forwards, run_to_end
+from tests.support.packs import make_pack, mixed_runs, refuse_forwards, run_to_end, start_of
 
 End = tuple[dict[str, list[dict[str, object]]], dict[str, dict[str, Tensor]], dict[str, str]]
 
@@ -41,7 +41,9 @@ def team_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None
         name: bases[name] if team.holds(place, len(names)) else outline(bases[name])
         for place, name in enumerate(names)
     }
-    return Pack(held, rows, [build_learner(run, held, rows, source=source) for run in runs], team=team)
+    return Pack(
+        held, rows, [build_learner(run, held, rows, start=start_of(run, source)) for run in runs], team=team
+    )
 
 
 def end_of(pack: Pack, results: dict[str, list[dict[str, object]]]) -> End:

@@ -61,4 +61,4 @@ def test_the_plan_says_what_it_costs(
     printed = capsys.readouterr().out
 
     assert "in the output folder: " in printed
-    assert "cost at 4 a device-hour: " in printed
+    assert "cost at 4 per device-hour: " in printed

@@ -1,5 +1,6 @@
 """Search: on validation rows alone, resumable to the same trials, and its best is a study already trained."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,7 +178,11 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
         ("lora.train.lr:", "lora.seeds:", "METHOD.PART.FIELD or METHOD.size, with PART one of"),
         ("low: 1e-4", "low: 1.0", "low 1.0 is not below high 0.1"),
         ("low: 1e-4", "low: -1.0", "a logarithmic range is above 0 and has no step"),
-        ("[constant, linear]", "[constant, lineal]", "Input should be 'constant' or 'linear'"),
+        (
+            "[constant, linear]",
+            "[constant, lineal]",
+            "schedule: unknown schedule 'lineal'; did you mean 'linear'?",
+        ),
         ("low: 4, high: 8", "low: 4.0, high: 8.0", "whole numbers: write its ends as such"),
         ("low: 4, high: 8", "low: 4, high: 8, step: 0.5", "whole numbers have a whole step, not 0.5"),
         ("low: 4, high: 8", "low: 4, high: 8, step: -1", "step -1 is not above 0"),
@@ -257,3 +262,23 @@ def test_another_search_of_that_name_is_refused_and_more_trials_are_not(
     assert "search tune-port: 2 trials; 2 complete, 0 pruned, 0 fail" in printed
     assert f"portal sweep run {tmp_path / 'out' / 'search' / 'best.yaml'} --out {tmp_path / 'out'}" in printed
     assert "holds trials of 'tune-port' with other settings" in capsys.readouterr().err
+
+
+def test_the_best_study_finds_the_searchs_task_file_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    rows = [{"prompt": f"{n} + 1 =", "choices": [f" {n + 1}", f" {n + 2}"], "gold": 0} for n in range(40)]
+    (tmp_path / "study" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    text = LORA.replace("[fact_qa, counting]", "[sums.jsonl]").replace("trials: 6", "trials: 1")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    found = search(text, tmp_path / "study")
+
+    assert found.best is not None
+    monkeypatch.chdir(tmp_path)
+    best = load_study(found.best)
+    assert best.tasks == ("sums",)
+    store = Store(tmp_path / "study" / "out")
+    assert all(store.is_done(run.key) for run in best.runs if run.method == "lora")

@@ -2,7 +2,8 @@ import pytest
 
 from portal.config import TrainConfig
 from portal.storage.strict_yaml import read_yaml
-from sweeps.study.expand import STUDIES, expand, load_study, shipped_studies
+from sweeps.study.catalogue import STUDIES, shipped_studies
+from sweeps.study.expand import expand, load_study
 from sweeps.study.study_file import StudyFile
 from tests.support.studies import TINY
 

@@ -8,7 +8,8 @@ import pytest
 
 from portal.config import AdapterConfig
 from portal.storage.strict_yaml import read_yaml
-from sweeps.study.expand import STUDIES, Study, load_study, shipped_studies
+from sweeps.study.catalogue import STUDIES, shipped_studies
+from sweeps.study.expand import Study, load_study
 from sweeps.study.study_file import StudyFile, json_schema
 
 STUDY = """

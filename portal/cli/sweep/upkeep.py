@@ -1,36 +1,25 @@
-"""What keeps an output folder in order: `portal sweep schema|retry|cancel|fsck|gc`."""
+"""`portal sweep retry|cancel|fsck|gc`: what keeps an output folder in order."""
 
 import json
 from typing import Annotated
 
 import typer
 
+from portal.cli.exit_codes import FAILED
+from portal.cli.options import ExecutorOption, FolderArgument, JsonOption, OutOption, StudyArgument
 from portal.cli.output import print_table, warn
-from portal.cli.studies import Executor, Json, Out, StudyName, complete, find_folder, sweep
-
-EXIT_FAULTS = 3
-
-FolderName = Annotated[str, typer.Argument(metavar="DIR", help="The output folder of a study, or its URL.")]
+from portal.cli.sweep.run import complete, find_folder
 
 
-@sweep.command()
-def schema() -> None:
-    """Print the JSON schema of study files, for editors that complete and check them."""
-    from sweeps.study.study_file import json_schema
-
-    typer.echo(json.dumps(json_schema(), indent=2))
-
-
-@sweep.command()
 def retry(
-    study: StudyName,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Keys of failed runs.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All failed runs of the study.")] = False,
-    out: Out = None,
-    executor: Executor = "auto",
-    as_json: Json = False,
+    study: StudyArgument,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Keys of failed runs.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Retry all failed runs of the study.")] = False,
+    out: OutOption = None,
+    executor: ExecutorOption = "auto",
+    as_json: JsonOption = False,
 ) -> None:
-    """Forget that runs failed and run the study: they go on from their last good state."""
+    """Clear failures and run the study again; runs resume from their last checkpoint."""
     from sweeps.store.lease import acquire
     from sweeps.store.run_store import Store
     from sweeps.study.expand import load_study
@@ -51,9 +40,8 @@ def retry(
     complete(loaded, folder, executor, as_json=as_json)
 
 
-@sweep.command()
-def cancel(folder: FolderName) -> None:
-    """Stop the driver that works on DIR, wherever it runs; nothing finished is lost."""
+def cancel(folder: FolderArgument) -> None:
+    """Stop the driver that works on a folder, on whichever host it runs; nothing finished is lost."""
     from portal.storage.paths import open_folder
     from sweeps.store.lease import request_cancel
 
@@ -66,9 +54,11 @@ def cancel(folder: FolderName) -> None:
         )
 
 
-@sweep.command()
-def fsck(folder: FolderName, as_json: Json = False) -> None:
-    """Check every digest in DIR and of the bases its runs were made with; exit 3 when something is wrong."""
+def fsck(folder: FolderArgument, as_json: JsonOption = False) -> None:
+    """Check every digest in a folder, and of the bases that its runs were made with.
+
+    Exit code 3 when something is wrong; each fault is printed with its remedy.
+    """
     from portal.storage.paths import open_folder
     from sweeps.store.fsck import check_folder
 
@@ -81,16 +71,15 @@ def fsck(folder: FolderName, as_json: Json = False) -> None:
             warn(str(fault))
         typer.echo(f"{folder}: {count} runs, packs, caches, tables and bases checked, {len(faults)} faults")
     if faults:
-        raise typer.Exit(EXIT_FAULTS)
+        raise typer.Exit(FAILED)
 
 
-@sweep.command()
 def gc(
-    folder: FolderName,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only listed.")] = False,
-    as_json: Json = False,
+    folder: FolderArgument,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List what DIR no longer needs: optimiser states of finished runs, leftovers of killed processes."""
+    """List what a folder no longer needs: optimiser states of finished runs, leftovers of killed drivers."""
     from portal.storage.paths import open_folder
     from sweeps.store.gc import delete_garbage, find_garbage
 
@@ -103,15 +92,13 @@ def gc(
         listed = [{"path": str(each.path), "bytes": each.num_bytes, "why": each.why} for each in garbage]
         typer.echo(json.dumps({"deleted": delete, "bytes": total, "garbage": listed}))
         return
-    if garbage:
-        lines = [
-            (str(each.path).removeprefix(f"{place}/"), f"{each.num_bytes / 2**20:.1f}", each.why)
-            for each in garbage
-        ]
-        print_table(("path", "MiB", "why"), lines)
+    if not garbage:
+        typer.echo(f"{folder}: nothing to delete")
+        return
+    lines = [
+        (str(each.path).removeprefix(f"{place}/"), f"{each.num_bytes / 2**20:.1f}", each.why)
+        for each in garbage
+    ]
+    print_table(("path", "MiB", "why"), lines)
     done = "deleted" if delete else "can go; --delete deletes it"
-    typer.echo(
-        f"{folder}: {total / 2**20:.1f} MiB in {len(garbage)} places {done}"
-        if garbage
-        else f"{folder}: nothing to delete"
-    )
+    typer.echo(f"{folder}: {total / 2**20:.1f} MiB in {len(garbage)} places {done}")

@@ -1,0 +1,84 @@
+"""How scores are printed: by task for one adapter, by adapter for many, and as JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from portal.cli.output import print_table
+
+if TYPE_CHECKING:
+    from portal.evaluate.loglikelihood import TaskMetrics
+
+_SHOWN_TASKS = 6  # more make lines too long
+_METRICS = ("acc", "acc_norm", "log_loss")
+
+
+def print_tasks(
+    base: str, summaries: "Mapping[str, TaskMetrics]", note: str | None, *, as_json: bool
+) -> None:
+    """Print accuracies by every unit side by side, and their means over tasks; or JSON."""
+    from portal.results import UNITS
+
+    if as_json:
+        typer.echo(json.dumps({"base": base, "weights": note, **_as_json(summaries)}))
+        return
+    numbers = {
+        task: [summary.acc, *(summary.acc_norm[unit] for unit in UNITS), summary.log_loss]
+        for task, summary in summaries.items()
+    }
+    means = [sum(column) / len(numbers) for column in zip(*numbers.values(), strict=True)]
+    lines = [
+        [task, *(f"{number:.4f}" for number in numbers[task]), str(summary.ties), str(summary.num_examples)]
+        for task, summary in summaries.items()
+    ]
+    lines.append(["mean over tasks", *(f"{mean:.4f}" for mean in means), "", ""])
+    print_table(["task", "acc", *(f"by {unit}" for unit in UNITS), "log_loss", "ties", "rows"], lines)
+    _print_note(base, note)
+
+
+def print_adapters(
+    base: str, scored: "Mapping[str, Mapping[str, TaskMetrics]]", note: str | None, *, as_json: bool
+) -> None:
+    """Print a line per adapter: acc_norm of its tasks, if they are few, and means over all; or JSON."""
+    values = {name: _as_json(each) for name, each in scored.items()}
+    if as_json:
+        typer.echo(json.dumps({"base": base, "weights": note, "adapters": values}))
+        return
+    tasks = list(next(iter(scored.values())))
+    shown = tasks if 1 < len(tasks) <= _SHOWN_TASKS else []
+    lines = [
+        [
+            name,
+            *(f"{value['tasks'][task]['acc_norm']:.4f}" for task in shown),
+            *(f"{value['macro'][metric]:.4f}" for metric in _METRICS),
+        ]
+        for name, value in values.items()
+    ]
+    means = _METRICS if len(tasks) == 1 else [f"mean {metric}" for metric in _METRICS]
+    print_table(["adapter", *shown, *means], lines)
+    if shown:
+        typer.echo("tasks: acc_norm")
+    _print_note(base, note)
+
+
+def _as_json(summaries: "Mapping[str, TaskMetrics]") -> dict[str, Any]:
+    scores = {
+        task: {
+            "acc": summary.acc,
+            "acc_norm": summary.acc_norm["chars"],
+            "log_loss": summary.log_loss,
+            "num_examples": summary.num_examples,
+        }
+        for task, summary in summaries.items()
+    }
+    macro = {metric: sum(scores[task][metric] for task in scores) / len(scores) for metric in _METRICS}
+    by_unit = {task: summary.acc_norm for task, summary in summaries.items()}
+    ties = {task: summary.ties for task, summary in summaries.items()}
+    return {"tasks": scores, "macro": macro, "acc_norm_by_unit": by_unit, "ties": ties}
+
+
+def _print_note(base: str, note: str | None) -> None:
+    if note is not None:
+        typer.echo(f"{base}: {note}")

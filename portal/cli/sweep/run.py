@@ -1,0 +1,108 @@
+"""`portal sweep run`: a launch of a study, and how it ended."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portal.cli.exit_codes import FAILED
+from portal.cli.options import (
+    ExecutorOption,
+    JsonOption,
+    OutOption,
+    StudyArgument,
+    TrackersOption,
+    chosen_executor,
+)
+from portal.cli.output import progress_console, warn
+
+if TYPE_CHECKING:
+    from portal.storage.paths import Folder
+    from sweeps.launch.launch_result import LaunchResult
+    from sweeps.study.expand import Study
+
+
+def run(
+    study: StudyArgument,
+    out: OutOption = None,
+    executor: ExecutorOption = "auto",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait while another driver works on the output folder.")
+    ] = False,
+    tracker: TrackersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and score the runs of a study that are missing, then collect its tables.
+
+    The same command again continues where it stopped. Exit code 3 unless all runs are done.
+    """
+    from sweeps.study.expand import load_study
+
+    loaded = load_study(study)
+    complete(loaded, find_folder(loaded, out), executor, as_json=as_json, wait=wait, trackers=tracker or ())
+
+
+def complete(
+    loaded: "Study",
+    folder: "Folder",
+    executor: str,
+    *,
+    as_json: bool,
+    wait: bool = False,
+    trackers: Sequence[str] = (),
+) -> None:
+    """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
+    from sweeps.results.snapshot import collect_snapshot, is_stale
+
+    outcome = launch(loaded, folder, executor, wait=wait, trackers=trackers)
+    if outcome.done and is_stale(loaded.manifest, folder):
+        collect_snapshot(loaded.manifest, folder)
+    if as_json:
+        failures = [vars(failure) for failure in outcome.failures]
+        counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
+        counts |= {"tried": outcome.tried, "failed": outcome.failed}
+        typer.echo(json.dumps({**counts, "failures": failures, "wall_s": round(outcome.wall_s, 3)}))
+    else:
+        typer.echo(f"study {loaded.name}: {outcome.done} of {outcome.total} runs done, {outcome.summary}")
+    finish(outcome)
+
+
+def find_folder(study: "Study", out: str | None) -> "Folder":
+    """The output folder that `--out` names, or the study's own."""
+    from portal.storage.paths import open_folder
+
+    return open_folder(out or f"portal-{study.name}")
+
+
+def launch(
+    study: "Study", out: "Folder", executor: str, *, wait: bool = False, trackers: Sequence[str] = ()
+) -> "LaunchResult":
+    """Finish what is missing of the study, with its progress on stderr."""
+    from sweeps.launch.driver import run_study
+
+    return run_study(
+        study,
+        out,
+        executor=chosen_executor(executor),
+        console=progress_console(),
+        threads=threads_for(executor),
+        wait=wait,
+        trackers=trackers,
+    )
+
+
+def threads_for(executor: str) -> int:
+    """Threads of torch: all cores for the command's own process, one for each worker on Ray."""
+    return len(os.sched_getaffinity(0)) if executor == "local" else 1
+
+
+def finish(outcome: "LaunchResult") -> None:
+    """Exit 3, every run without a result listed with its cause and log, unless all are done."""
+    if not outcome.failures:
+        return
+    warn(f"{len(outcome.failures)} of {outcome.total} runs have no result:")
+    for failure in outcome.failures:
+        warn(f"  {failure.name} ({failure.run}): {failure.cause}; log: {failure.log}")
+    raise typer.Exit(FAILED)

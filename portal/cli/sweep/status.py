@@ -1,0 +1,46 @@
+"""`portal sweep status|collect`: how far a study is, and its tables."""
+
+import json
+
+import typer
+
+from portal.cli.options import JsonOption, OutOption, StudyArgument
+from portal.cli.sweep.run import find_folder
+
+
+def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
+    """Count a study's runs by state: total, done, running, failed, missing."""
+    from sweeps.store.run_store import Store, check_exists
+    from sweeps.store.study_status import StudyStatus
+    from sweeps.study.expand import load_study
+
+    loaded = load_study(study)
+    folder = find_folder(loaded, out)
+    check_exists(folder)
+    found = StudyStatus.read(Store(folder), loaded.runs)
+    if as_json:
+        typer.echo(json.dumps(found.counts))
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in found.counts.items())
+    typer.echo(f"study {loaded.name} in {folder}: {counts}")
+    for key, failure in found.failed.items():
+        typer.echo(f"  failed: {loaded.by_key[key].describe()} ({key}): {failure.cause}; log: {failure.log}")
+
+
+def collect(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
+    """Write results.parquet and predictions.parquet from the runs that are finished."""
+    from portal.results import PREDICTIONS_FILE, RESULTS_FILE
+    from sweeps.results.snapshot import collect_snapshot
+    from sweeps.store.run_store import check_exists
+    from sweeps.study.expand import load_study
+
+    loaded = load_study(study)
+    folder = find_folder(loaded, out)
+    check_exists(folder)
+    results = collect_snapshot(loaded.manifest, folder)
+    paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}
+    if as_json:
+        typer.echo(json.dumps(paths))
+        return
+    for path in paths.values():
+        typer.echo(path)

@@ -1,0 +1,51 @@
+"""`DataOrder`: the calibration rows of a run, and which of them each of its steps takes."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from portal.config import RunConfig
+from portal.data.sampling import batch_rows, calibration_rows, num_batches
+from portal.data.token_rows import Row, RowTable
+
+
+class DataOrder:
+    """A pure function of the run's config and rows: which rows are trained on at step k.
+
+    `rows` are by base name; the bases' tokenizers differ, their rows are those of the same examples.
+    """
+
+    def __init__(self, run: RunConfig, rows: Mapping[str, RowTable]) -> None:
+        self._run = run
+        self._bases = [ref.name for ref in run.bases]
+        self._rows = {
+            (base, task): calibration_rows(rows[base].rows(task, "train"), run.data.size, run.seed or 0)
+            for base in self._bases
+            for task in run.data.tasks
+        }
+
+    @property
+    def size(self) -> int:
+        """Calibration rows per task as the run asks for; where it asks for all, those of the largest task."""
+        return self._run.data.size or max(len(rows) for rows in self._rows.values())
+
+    @cached_property
+    def batches(self) -> dict[str, int]:
+        """Batches in one pass over each task's calibration rows."""
+        base = self._bases[0]
+        return {
+            task: num_batches(len(self._rows[base, task]), self._batch_size) for task in self._run.data.tasks
+        }
+
+    def batch(self, base: str, task: str, step: int) -> tuple[Row, ...]:
+        """The rows of `task` on `base` at this step; each base sees an order of its own."""
+        return batch_rows(
+            self._rows[base, task],
+            batch_size=self._batch_size,
+            seed=self._run.seed or 0,
+            stream=self._bases.index(base),
+            step=step,
+        )
+
+    @property
+    def _batch_size(self) -> int:
+        return self._run.train.batch_size if self._run.train is not None else 1

@@ -1,0 +1,65 @@
+"""`KeptEpochs`: which evaluation of a run its artifact is of, chosen on validation rows while it trains."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import fsum
+from typing import Any
+
+from torch import Tensor
+
+SELECTION_SPLIT = "validation"
+
+
+class KeptEpochs:
+    """The best evaluation so far, and copies of the tensors that the artifact would be made of.
+
+    The highest mean acc_norm over the rows of the validation split wins, ties go to the lower log-loss, then
+    to the earlier epoch; epoch 0, before any training, is no candidate. Tasks that are trained together are
+    judged together, by their mean over tasks and bases; with `per_task` each is judged alone. Rows of tasks
+    that the run is not trained on never vote. analysis/stats/epoch_selection.py makes the same choice from
+    the tables.
+    """
+
+    def __init__(self, tasks: Sequence[str], *, per_task: bool) -> None:
+        self._groups = [(task,) for task in tasks] if per_task else [tuple(tasks)]
+        self._scores: dict[
+            str, tuple[int, float, float]
+        ] = {}  # first task of a group -> epoch, acc_norm, loss
+        self.tensors: dict[str, Tensor] = {}
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """The kept epoch of every task that has one."""
+        return {
+            task: self._scores[group[0]][0]
+            for group in self._groups
+            if group[0] in self._scores
+            for task in group
+        }
+
+    def better_tasks(self, epoch: int, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """The tasks for which this evaluation is the best so far; its scores are remembered.
+
+        `rows` are the result rows of one evaluation, of any splits.
+        """
+        judged = [row for row in rows if row["split"] == SELECTION_SPLIT]
+        better: list[str] = []
+        for group in self._groups:
+            own = [row for row in judged if row["task"] in group]
+            if epoch == 0 or {row["task"] for row in own} != set(group):
+                continue
+            accuracy = fsum(row["acc_norm"] for row in own) / len(own)
+            log_loss = fsum(row["log_loss"] for row in own) / len(own)
+            best = self._scores.get(group[0])
+            if best is None or (accuracy, -log_loss) > (best[1], -best[2]):
+                self._scores[group[0]] = epoch, accuracy, log_loss
+                better.extend(group)
+        return tuple(better)
+
+    def state(self) -> dict[str, Any]:
+        """The scores as a JSON value; `tensors` are saved beside it."""
+        return {task: list(score) for task, score in self._scores.items()}
+
+    def restore(self, state: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self._scores = {task: (epoch, acc, loss) for task, (epoch, acc, loss) in state.items()}
+        self.tensors = tensors

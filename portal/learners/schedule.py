@@ -1,0 +1,72 @@
+"""`TrainingSchedule`: how many steps a run takes, where its epochs end, and what is evaluated when.
+
+Pure numbers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from portal.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainingSchedule:
+    """The steps and evaluations of a run; without `train` there are no steps and one evaluation, at epoch 0.
+
+    `batches` are those of one pass over each task's rows. In `joint` training all tasks step together: an
+    epoch is a pass over the longest task, shorter ones are recycled. Otherwise each task has epochs of its
+    own.
+    """
+
+    train: TrainConfig | None
+    batches: Mapping[str, int]
+    joint: bool
+
+    def rounds_per_epoch(self, task: str) -> int:
+        """Steps after which `task` has finished one more epoch."""
+        own = max(self.batches.values()) if self.joint else self.batches[task]
+        return (self.train.rounds_per_epoch if self.train else None) or own
+
+    def num_epochs(self, task: str) -> int:
+        """The recipe's epochs, or as many as `min_steps` takes."""
+        if self.train is None:
+            return 0
+        return max(self.train.epochs, -(-self.train.min_steps // self.rounds_per_epoch(task)))
+
+    def task_steps(self, task: str) -> int:
+        """Steps in which `task` trains."""
+        return self.num_epochs(task) * self.rounds_per_epoch(task)
+
+    @cached_property
+    def num_steps(self) -> int:
+        """Steps of the task that trains longest."""
+        return max(self.task_steps(task) for task in self.batches)
+
+    def epoch(self, step: int) -> int:
+        """Epochs that the longest task has finished after so many steps."""
+        return step // max(self.rounds_per_epoch(task) for task in self.batches)
+
+    def evaluation_due(self, task: str, step: int) -> int | None:
+        """The epoch of `task` that is to be evaluated after so many steps, before the next; None: none is."""
+        rounds = self.rounds_per_epoch(task)
+        epoch, into = divmod(min(step, self.task_steps(task)), rounds)
+        if epoch == self.num_epochs(task):
+            return epoch
+        return epoch if into == 0 and self._is_evaluated(epoch, rounds) else None
+
+    def num_evaluations(self, task: str) -> int:
+        """How many epochs of `task` are evaluated, epoch 0 among them."""
+        rounds, last = self.rounds_per_epoch(task), self.num_epochs(task)
+        if self.train is None or self.train.evaluate == "last_epoch":
+            return 1
+        if self.train.evaluate_every is None:
+            return last + 1
+        return sum(self._is_evaluated(epoch, rounds) for epoch in range(last)) + 1
+
+    def _is_evaluated(self, epoch: int, rounds: int) -> bool:
+        """Whether an epoch before the last is: with `evaluate_every` where it reaches another multiple."""
+        if self.train is None or self.train.evaluate == "last_epoch":
+            return False
+        every = self.train.evaluate_every
+        return every is None or epoch == 0 or epoch * rounds // every > (epoch - 1) * rounds // every

@@ -1,0 +1,234 @@
+"""`MethodSpec`: what every part of the project must know of a method, in one table.
+
+Configs, study files, plans, learners, cards and analysis derive from it. To add a method, add its spec here
+and write its learner; nothing else names it. This module imports nothing of ours.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ALL_MODULES = ("q", "k", "v", "o", "gate", "up", "down")
+LORA_ADAPTER: Mapping[str, Any] = {"modules": ALL_MODULES, "rank": 16, "alpha": 32}
+"""The adapter of a per-task LoRA where a study names none."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method: what its runs are made of, what they start from, and how people are told of it.
+
+    `parts` are the optional parts of a RunConfig that it has: adapter, hypernet, train, seed, transfer.
+    `parents` are the methods whose finished runs it starts from; a run's stage is the longest path over them.
+    `settings` are the keys that a study file may give it. `learner` is the class that trains it, as
+    `module:Class`, a subclass of portal.learners.base.Learner. `train_options` are fields of TrainConfig that
+    only some methods take. `made_by` completes "made by" in a model card; {sources} stands for the source
+    bases.
+    """
+
+    name: str
+    label: str
+    learner: str
+    made_by: str
+    parts: frozenset[str] = frozenset()
+    settings: frozenset[str] = frozenset()
+    parents: tuple[str, ...] = ()
+    runs_on: Literal["targets", "sources"] = "targets"  # each target alone, or all sources together
+    artifact: Literal["portable", "adapters"] | None = None  # what a finished run leaves
+    recipe: Literal["joint", "refit", "lora"] | None = None  # which settings of a recipe it follows
+    adapter: Mapping[str, Any] = field(default_factory=dict)  # defaults where it has an adapter of its own
+    train_options: frozenset[str] = frozenset()
+    frozen_core: bool = False  # whether latents and core are held and only a converter trains
+    per_task: bool = False  # one adapter per task: epochs may be chosen task by task
+    order: int = 0  # place in tables; equal ones go by name
+    article: bool = False  # "the per-task LoRA", but "PorTAL"
+    mark: tuple[str, str] | None = None  # colour and marker in figures; None: one of the further ones
+
+    @property
+    def trains(self) -> bool:
+        """Whether its runs take optimiser steps."""
+        return "train" in self.parts
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether its adapters come ready-made: Cross-LoRA and its controls."""
+        return "adapter" in self.parts and not self.trains
+
+    @property
+    def inherits_adapter(self) -> bool:
+        """Whether its adapter's shape is that of its parent."""
+        return bool(self.parents)
+
+
+_TARGET_TRAINING = frozenset({"targets", "seeds", "size", "curve", "overrides", "train"})
+_TRANSFER = frozenset({"targets", "seeds", "source", "source_base"})
+
+METHODS: dict[str, MethodSpec] = {}
+"""Every method by its name. `register` adds one."""
+
+
+def register(spec: MethodSpec) -> MethodSpec:
+    """Enter a method; ValueError for a name that is taken or a parent that is not known."""
+    if spec.name in METHODS:
+        raise ValueError(f"method {spec.name!r} is registered already")
+    for parent in spec.parents:
+        find_method(parent)
+    METHODS[spec.name] = spec
+    return spec
+
+
+def find_method(name: str) -> MethodSpec:
+    """The spec of that name; ValueError with the nearest name for an unknown one."""
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}{_nearest(name, METHODS)}")
+    return METHODS[name]
+
+
+def stage_of_method(name: str) -> int:
+    """1 for a method that needs no other run, else one more than the highest stage of its parents."""
+    return 1 + max((stage_of_method(parent) for parent in find_method(name).parents), default=0)
+
+
+def trained_methods() -> tuple[str, ...]:
+    """Names of the methods whose runs take optimiser steps."""
+    return tuple(spec.name for spec in METHODS.values() if spec.trains)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+
+
+BASE = register(
+    MethodSpec(
+        name="base",
+        label="frozen base",
+        learner="portal.learners.fixed:FrozenBase",
+        made_by="the base as it is",
+        settings=frozenset({"targets"}),
+        order=0,
+        article=True,
+        mark=("#6b7280", "D"),
+    )
+)
+"""Recovered lift is measured from this method."""
+LORA = register(
+    MethodSpec(
+        name="lora",
+        label="per-task LoRA",
+        learner="portal.learners.lora:LoraLearner",
+        made_by="trained for this task alone",
+        parts=frozenset({"adapter", "train", "seed"}),
+        settings=_TARGET_TRAINING | {"adapter"},
+        artifact="adapters",
+        recipe="lora",
+        adapter=LORA_ADAPTER,
+        train_options=frozenset({"engine"}),
+        per_task=True,
+        order=70,
+        article=True,
+        mark=("#d55e00", "s"),
+    )
+)
+"""Recovered lift is measured against this method."""
+HYPERNET = register(
+    MethodSpec(
+        name="hypernet",
+        label="LoRA hypernet",
+        learner="portal.learners.hypernet:HypernetLearner",
+        made_by="latents, core and converter trained on this base",
+        parts=frozenset({"adapter", "hypernet", "train", "seed"}),
+        settings=_TARGET_TRAINING | {"adapter", "hypernet"},
+        artifact="portable",
+        recipe="joint",
+        order=50,
+        article=True,
+        mark=("#009e73", "^"),
+    )
+)
+SOURCE = register(
+    MethodSpec(
+        name="source",
+        label="joint source",
+        learner="portal.learners.hypernet:HypernetLearner",
+        made_by="joint training of latents, core and converters",
+        parts=frozenset({"adapter", "hypernet", "train", "seed"}),
+        settings=frozenset({"seeds", "size", "adapter", "train", "hypernet"}),
+        runs_on="sources",
+        artifact="portable",
+        recipe="joint",
+        order=-10,
+    )
+)
+PORTAL = register(
+    MethodSpec(
+        name="portal",
+        label="PorTAL",
+        learner="portal.learners.hypernet:HypernetLearner",
+        made_by="converter refitted from a source on {sources}",
+        parts=frozenset({"adapter", "hypernet", "train", "seed"}),
+        settings=_TARGET_TRAINING | {"source"},
+        parents=("source",),
+        artifact="portable",
+        recipe="refit",
+        train_options=frozenset({"task_gradients", "choice_loss"}),
+        frozen_core=True,
+        order=60,
+        mark=("#0072b2", "o"),
+    )
+)
+CROSS_LORA = register(
+    MethodSpec(
+        name="cross_lora",
+        label="Cross-LoRA",
+        learner="portal.learners.fixed:TransferredLoras",
+        made_by="Cross-LoRA from {sources}, without data of this base",
+        parts=frozenset({"adapter", "seed", "transfer"}),
+        settings=_TRANSFER | {"transfer"},
+        parents=("lora",),
+        artifact="adapters",
+        per_task=True,
+        order=40,
+        mark=("#882255", "v"),
+    )
+)
+COPY_LORA = register(
+    MethodSpec(
+        name="copy_lora",
+        label="direct copy",
+        learner="portal.learners.fixed:TransferredLoras",
+        made_by="a control: the factors trained on {sources}, as they are",
+        parts=frozenset({"adapter", "seed"}),
+        settings=_TRANSFER,
+        parents=("lora",),
+        artifact="adapters",
+        order=30,
+    )
+)
+RANDOM_LORA = register(
+    MethodSpec(
+        name="random_lora",
+        label="random, norm-matched",
+        learner="portal.learners.fixed:TransferredLoras",
+        made_by="a control: random factors as large as Cross-LoRA's from {sources}",
+        parts=frozenset({"adapter", "seed", "transfer"}),
+        settings=_TRANSFER | {"transfer"},
+        parents=("lora",),
+        artifact="adapters",
+        order=20,
+    )
+)
+ZERO_LORA = register(
+    MethodSpec(
+        name="zero_lora",
+        label="zero update",
+        learner="portal.learners.fixed:TransferredLoras",
+        made_by="a control: an update of zero",
+        parts=frozenset({"adapter"}),
+        settings=frozenset({"targets", "adapter"}),
+        artifact="adapters",
+        adapter=LORA_ADAPTER,
+        order=10,
+    )
+)

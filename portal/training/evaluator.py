@@ -1,0 +1,108 @@
+"""`Evaluator`: scores of a pack's learners on validation and test rows.
+
+The batches of a (base, task, split) are laid out once and serve every learner and epoch; scoring that runs
+out of memory goes on with half as many tokens per forward.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import torch
+
+from portal.bases.base import Base
+from portal.data.sampling import evaluation_rows
+from portal.data.token_rows import RowTable
+from portal.device import is_out_of_memory, release_memory
+from portal.evaluate.loglikelihood import MAX_TOKENS, Scored, ScoringBatches, score_batches, scoring_batches
+from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
+from portal.hypernet import Factors
+from portal.learners.base import Learner
+from portal.results import PREDICTIONS
+from portal.training.result_rows import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
+from portal.training.worker_group import WorkerGroup
+
+_Part = tuple[tuple[int, int], Evaluation | str]
+"""By the places of base and task: scores, or why they are not finite."""
+
+
+class Evaluator:
+    """Scores learners; in a `team` every worker scores a part, and all of them have the whole in the end."""
+
+    def __init__(
+        self,
+        bases: Mapping[str, Base],
+        rows: Mapping[str, RowTable],
+        hooks: Mapping[str, AdapterHooks],
+        team: WorkerGroup,
+    ) -> None:
+        self._bases, self._rows, self._hooks, self._team = bases, rows, hooks, team
+        self._batches: dict[tuple[str, str, str, int], ScoringBatches] = {}
+        self._max_tokens = MAX_TOKENS
+
+    def evaluate(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> Evaluation | str:
+        """The learner's scores of these tasks on every base and split, or why one of them is not finite."""
+        with self._team.all_or_none():
+            own = self._evaluate_share(learner, epoch, tasks)
+        gathered = [part for parts in self._team.all_gather(own) for part in parts]
+        parts = [found for _, found in sorted(gathered, key=lambda part: part[0])]
+        causes = [part for part in parts if isinstance(part, str)]
+        if causes:
+            return causes[0]
+        found = [part for part in parts if isinstance(part, Evaluation)]
+        return Evaluation(
+            [row for part in found for row in part.results],
+            pa.concat_tables([PREDICTIONS.empty_table(), *(part.predictions for part in found)]),
+        )
+
+    def _evaluate_share(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> list[_Part]:
+        """This worker's share of the scores, up to the first one that is not finite."""
+        parts: list[_Part] = []
+        for base in learner.bases:
+            place, count = list(self._bases).index(base), len(self._bases)
+            own = [index for index in range(len(tasks)) if self._team.scores(index, place, count)]
+            if not own:
+                continue
+            with torch.no_grad():
+                factors = learner.factors(base)
+            for index in own:
+                try:
+                    evaluation = self._evaluate_task(learner, base, factors, epoch, tasks[index])
+                except FloatingPointError as error:
+                    return [*parts, ((place, index), str(error))]
+                parts.append(((place, index), evaluation))
+        return parts
+
+    def _evaluate_task(
+        self, learner: Learner, base: str, factors: Factors, epoch: int, task: str
+    ) -> Evaluation:
+        results, predictions = [], []
+        for split in EVALUATED_SPLITS:
+            scored = self._score(learner, base, factors, task, split)
+            results.append(result_row(learner, base, epoch, split, scored))
+            predictions += prediction_rows(learner, epoch, split, scored)
+        return Evaluation(results, pa.Table.from_pylist(predictions, schema=PREDICTIONS))
+
+    def _score(self, learner: Learner, base: str, factors: Factors, task: str, split: str) -> list[Scored]:
+        segments = []
+        if learner.run.adapter is not None:
+            own = select_slots(factors, [learner.tasks.index(task)])
+            segments = [Segment(1, own, learner.adapter.scaling)]
+        size = learner.run.data.eval_size
+        while True:
+            batches = self._laid_out(base, task, split, size)
+            try:
+                with self._hooks[base].active(segments):
+                    return score_batches(self._bases[base], batches)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or batches.is_finest:
+                    raise
+            self._max_tokens //= 2
+            self._batches.clear()
+            release_memory()
+
+    def _laid_out(self, base: str, task: str, split: str, size: int) -> ScoringBatches:
+        key = (base, task, split, size)
+        if key not in self._batches:
+            rows = evaluation_rows(self._rows[base].rows(task, split), size)
+            self._batches[key] = scoring_batches(rows, self._bases[base], max_tokens=self._max_tokens)
+        return self._batches[key]

@@ -1,0 +1,158 @@
+"""`SingleRun`: one run without a study file, joint training on bases or an artifact's port to a new one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from portal.artifacts.artifact import WEIGHTS, load_artifact
+from portal.bases.base import base_sites
+from portal.bases.files import resolve
+from portal.bases.sites import check_rank
+from portal.config import Activations, Method, Precision, RunConfig, explain, paper_hidden
+from portal.data.suite import Suite, examples_hash
+from portal.recipes import find_recipe
+from portal.results import RESULTS, RESULTS_FILE, read_table
+from portal.storage.atomic import replace_link
+from portal.storage.paths import file_sha256
+from sweeps.launch.local_run import run_local
+from sweeps.planning.study_rows import count_rows
+from sweeps.store.run_store import Store
+
+ARTIFACT = "artifact"
+"""The name of the link in the output folder, and of the folder of the run that it points to."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What joint training and a port are both asked for; what is None is the recipe's."""
+
+    suite: Suite
+    tasks: tuple[str, ...]
+    recipe: str = "paper"
+    examples: int | None = None
+    epochs: int | None = None
+    seed: int = 0
+    precision: Precision = "default"
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """A run's whole, checked config, its suite, and by digest the artifacts that it starts from."""
+
+    config: RunConfig
+    suite: Suite
+    sources: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def frozen_bases(self) -> tuple[RunConfig, ...]:
+        """Runs that score each frozen base on the same rows."""
+        data = self.config.data.model_copy(update={"size": None})
+        return tuple(RunConfig(method="base", bases=(ref,), data=data) for ref in self.config.bases)
+
+
+def source_run(bases: Sequence[str], request: Request, *, modules: tuple[str, ...], rank: int) -> SingleRun:
+    """Joint training of latents, core and converters on `bases`; ValueError for what would make it fail."""
+    parts = {
+        "adapter": {"modules": modules, "rank": rank, "alpha": max(1, 2 * rank)},
+        "hypernet": {"hidden": paper_hidden(modules)},
+    }
+    return SingleRun(_config("source", bases, request, parts), request.suite)
+
+
+def port_run(artifact: str | Path, base: str, request: Request) -> SingleRun:
+    """The artifact's refit on another base; ValueError for what would make it fail."""
+    source = load_artifact(artifact)
+    for task in request.tasks:
+        source.task_index(task)
+    digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
+    parts = {
+        "adapter": source.config.adapter.model_dump(),
+        "hypernet": source.config.hypernet.model_dump(),
+        "source": digest,
+        "source_bases": (source.config.base_model_name_or_path,),
+    }
+    return SingleRun(_config("portal", (base,), request, parts), request.suite, {digest: source.folder})
+
+
+def _config(method: Method, bases: Sequence[str], request: Request, parts: Mapping[str, Any]) -> RunConfig:
+    """The whole config: bases pinned, data hashed, the rank inside every width."""
+    recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
+    given = {} if request.epochs is None else {"epochs": request.epochs}
+    count_rows(suite, tasks)
+    values = {
+        **parts,
+        "method": method,
+        "bases": [resolve(base, precision=request.precision).model_dump() for base in bases],
+        "seed": request.seed,
+        "train": recipe.train(method) | given | {"evaluate": "last_epoch"},
+        "data": {
+            "suite": suite.name,
+            "tasks": tasks,
+            "prompt_set": suite.prompt_set,
+            "files": {task: suite.files[task] for task in tasks if task in suite.files},
+            "size": recipe.size(method) if request.examples is None else request.examples,
+            "data_hash": examples_hash(suite, tasks),
+        },
+    }
+    try:
+        run = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(explain(error, RunConfig)) from None
+    assert run.adapter is not None
+    for base in bases:
+        check_rank(base_sites(base), run.adapter.modules, run.adapter.rank)
+    return run
+
+
+def check_place(out: Path) -> None:
+    """ValueError when `out/artifact` is something else than the link of an earlier run."""
+    place = out / ARTIFACT
+    if place.exists() and not place.is_symlink():
+        raise ValueError(f"{place}: not a link of an earlier run; choose another --out")
+
+
+def finish_run(
+    single: SingleRun,
+    out: Path,
+    console: Console,
+    *,
+    device: str,
+    threads: int,
+    activations: Activations = "keep",
+) -> Path:
+    """Finish the run in `out` and link its artifact as `out/artifact`, which is returned.
+
+    What was interrupted continues. ValueError with the cause when the run fails.
+    """
+    check_place(out)
+    run_local(
+        [single.config],
+        single.suite,
+        out,
+        console,
+        sources=single.sources,
+        device=device,
+        threads=threads,
+        activations=activations,
+    )
+    place, artifact = out / ARTIFACT, Store(out).run_folder(single.config.key) / ARTIFACT
+    assert isinstance(artifact, Path)
+    replace_link(place, artifact)
+    return place
+
+
+def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device: str, threads: int) -> None:
+    """Score each frozen base on the rows of the run, as runs of their own in `out`, each only once."""
+    for run in single.frozen_bases:
+        run_local([run], single.suite, out, console, device=device, threads=threads)
+
+
+def last_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
+    """Result rows of a finished run on test rows at its last epoch, one per base and task."""
+    rows = read_table(Store(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
+    last = max(row["epoch"] for row in rows)
+    return [row for row in rows if (row["epoch"], row["split"]) == (last, "test")]

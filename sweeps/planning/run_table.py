@@ -1,0 +1,42 @@
+"""Every run of a planned study, one by one: what it is, and how it stands."""
+
+from typing import Any
+
+from sweeps.planning.plan import Plan
+
+RUN_HEADERS = ("label", "base", "size", "seed", "state", "key")
+
+
+def run_records(plan: Plan) -> list[dict[str, Any]]:
+    """One record per run, in the study's order: label, method, bases, size, seed, state and key.
+
+    `size` is the most training rows per task; null for all rows, and for a run that trains on none.
+    """
+    states = dict.fromkeys(plan.done, "done") | dict.fromkeys(plan.failed, "failed")
+    return [
+        {
+            "run": run.key,
+            "label": plan.study.labels[run.key],
+            "method": run.method,
+            "bases": [ref.name for ref in run.bases],
+            "size": None if run.train is None else run.data.size,
+            "seed": run.seed,
+            "state": states.get(run.key, "missing"),
+        }
+        for run in plan.study.runs
+    ]
+
+
+def run_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """Lines for a table with RUN_HEADERS."""
+    return [
+        (
+            record["label"],
+            "+".join(record["bases"]),
+            "-" if record["size"] is None else str(record["size"]),
+            "-" if record["seed"] is None else str(record["seed"]),
+            record["state"],
+            record["run"],
+        )
+        for record in run_records(plan)
+    ]

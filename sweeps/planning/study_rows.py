@@ -1,0 +1,121 @@
+"""A study's rows: how many there are, how many are asked for, and whether its bases can read the longest."""
+
+import heapq
+from collections.abc import Sequence
+
+from portal.bases.base import base_config, load_tokenizer
+from portal.bases.files import locate
+from portal.data.suite import Suite
+from portal.data.token_cache import cached_extent
+from portal.data.token_rows import Extent, encode_example, extent_of
+from portal.recipes import RECIPES
+from portal.storage.paths import Folder
+from portal.tasks.example import SPLITS, Example
+from sweeps.store.token_caches import cache_folder_of, cache_identity
+from sweeps.study.expand import Study
+from sweeps.study.study_file import StudyFile, kind_of
+
+LONGEST = 8
+"""Texts per task that are tokenised to check a base's context before the rows are."""
+
+
+def count_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
+    """Training rows per task; ValueError for a task without rows in one of its splits."""
+    for task in tasks:
+        for split in SPLITS:
+            if not suite.examples(task, split):
+                raise ValueError(f"suite {suite.name!r}: task {task!r} has no rows in split {split!r}")
+    return {task: len(suite.examples(task, "train")) for task in tasks}
+
+
+def size_warnings(study: Study) -> list[str]:
+    """Name the curves whose sizes are above their method's, and the tasks that have fewer rows than asked.
+
+    A size that the study file does not name is the recipe's cap, which asks for nothing.
+    """
+    asked = {label: sizes for label in study.settings.methods if (sizes := _asked(study.settings, label))}
+    lines = []
+    for label, method in study.settings.methods.items():
+        size = _method_size(study.settings, label)
+        above = [each for each in method.curve.sizes if size and each > size] if method.curve else []
+        if above:
+            listed = ", ".join(map(str, above))
+            lines.append(f"methods.{label}.curve: sizes {listed} are above the method's size {size}")
+    for task, count in count_rows(study.suite, study.tasks).items():
+        short = [f"{label} {max(sizes)}" for label, sizes in asked.items() if max(sizes) > count]
+        if short:
+            lines.append(f"task {task!r}: {count} training rows are there; asked for: {', '.join(short)}")
+    return lines
+
+
+def _asked(settings: StudyFile, label: str) -> list[int]:
+    """The numbers of rows per task that the study file names for a method."""
+    method = settings.methods[label]
+    curve = method.curve.sizes if method.curve else ()
+    named = (method.size, *(override.size for override in method.overrides.values()), *curve)
+    return [size for size in named if size is not None]
+
+
+def _method_size(settings: StudyFile, label: str) -> int | None:
+    method = settings.methods[label]
+    if "size" in method.model_fields_set:
+        return method.size
+    return RECIPES[settings.recipe].size(kind_of(label, method))
+
+
+def check_row_lengths(
+    study: Study, out: Folder, bases: Sequence[str], *, is_offline: bool = False
+) -> tuple[str, ...]:
+    """Check that the bases can read the study's rows; returns those that only a sample was checked for.
+
+    Rows that are tokenised in `out` are all known. Elsewhere the `LONGEST` texts per task are tokenised, and
+    the rest is checked when the study runs. Offline, only bases on this machine are checked. ValueError for a
+    base that cannot read a row.
+    """
+    data = study.runs[0].data
+    sampled: dict[Folder, Extent] = {}
+    only_sampled = []
+    for base in bases:
+        if is_offline and not locate(base).is_local:
+            continue
+        identity = cache_identity(
+            study.suite, study.tasks, base, max_prompt=data.max_prompt, data_hash=data.data_hash
+        )
+        folder = cache_folder_of(identity, out)
+        extent = _known_extent(folder)
+        if extent is None:
+            only_sampled.append(base)
+            if folder not in sampled:
+                sampled[folder] = _sampled_extent(study, base, data.max_prompt)
+            extent = sampled[folder]
+        extent.check(base, base_config(base).get_text_config())
+    return tuple(only_sampled)
+
+
+def _known_extent(folder: Folder) -> Extent | None:
+    """The extent of a token cache; None where there is none, or the next launch makes it anew."""
+    try:
+        return cached_extent(folder)
+    except ValueError:
+        return None
+
+
+def _sampled_extent(study: Study, base: str, max_prompt: int) -> Extent:
+    tokenizer = load_tokenizer(base)
+    return extent_of(
+        [
+            encode_example(example, split, tokenizer, max_prompt=max_prompt)
+            for task in study.tasks
+            for example, split in _longest_texts(study.suite, task)
+        ]
+    )
+
+
+def _longest_texts(suite: Suite, task: str) -> list[tuple[Example, str]]:
+    texts = ((example, split) for split in SPLITS for example in suite.examples(task, split))
+    return heapq.nlargest(LONGEST, texts, key=lambda text: _num_chars(text[0]))
+
+
+def _num_chars(example: Example) -> int:
+    contexts = example.contexts or (example.prompt,)
+    return max(map(len, contexts)) + max(map(len, example.choices))

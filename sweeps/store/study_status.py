@@ -1,0 +1,99 @@
+"""`StudyStatus`: which runs of a study are done, in training, failed or missing, read once from a folder."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from portal.config import RunConfig
+from sweeps.store.lease import has_live_driver
+from sweeps.store.run_store import Store
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run has no result, and the log to read. `lost`: its worker died; the next launch tries again."""
+
+    cause: str
+    log: str
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """The keys of a study's runs, each in one of four groups, in the order of the study.
+
+    `running` are those that a live driver reports as in training; `missing` are all others without a marker.
+    """
+
+    done: tuple[str, ...]
+    running: tuple[str, ...]
+    failed: Mapping[str, RunFailure]
+    missing: tuple[str, ...]
+
+    @classmethod
+    def read(cls, store: Store, runs: Iterable[RunConfig]) -> "StudyStatus":
+        """The status now. Markers are listed once, and each marker of these runs is read once."""
+        keys = [run.key for run in runs]
+        marked = store.finished_keys()
+        done = [key for key in keys if key in marked and store.is_done(key)]
+        left = set(keys) - set(done)
+        failed = {
+            key: failure
+            for key in keys
+            if key in left and key in marked and (failure := _read_failure(store, key)) is not None
+        }
+        left -= set(failed)
+        training = left & _keys_in_training(store)
+        return cls(
+            done=tuple(done),
+            running=tuple(key for key in keys if key in training),
+            failed=failed,
+            missing=tuple(key for key in keys if key in left - training),
+        )
+
+    @property
+    def total(self) -> int:
+        """How many runs the study has."""
+        return len(self.done) + len(self.running) + len(self.failed) + len(self.missing)
+
+    @property
+    def failed_for_good(self) -> tuple[str, ...]:
+        """Keys of the failed runs that the next launch does not try again."""
+        return tuple(key for key, failure in self.failed.items() if not failure.lost)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many runs there are, and how many of each group."""
+        return {
+            "total": self.total,
+            "done": len(self.done),
+            "running": len(self.running),
+            "failed": len(self.failed),
+            "missing": len(self.missing),
+        }
+
+    def why_absent(self, run: RunConfig) -> RunFailure | None:
+        """Why the run has no result: its own failure or its source run's; None where neither failed."""
+        own, source = self.failed.get(run.key), self.failed.get(run.source or "")
+        if own is not None or source is None:
+            return own
+        return RunFailure(f"its source run {run.source} failed", source.log)
+
+
+def _read_failure(store: Store, key: str) -> RunFailure | None:
+    record = store.failure(key)
+    if record is None:
+        return None
+    try:
+        return RunFailure(record["cause"], record["log"], record["lost"])
+    except KeyError as error:
+        folder = store.run_folder(key)
+        raise ValueError(
+            f"{folder}: its failure's marker lacks {error}; delete the folder and run again"
+        ) from None
+
+
+def _keys_in_training(store: Store) -> set[str]:
+    """Keys of the runs that a live driver's lanes report as in training."""
+    if not has_live_driver(store.out):
+        return set()
+    return {key for record in store.read_progress() for key in record.get("runs", {})}

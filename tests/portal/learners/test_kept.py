@@ -1,0 +1,148 @@
+"""A run that keeps its best evaluation leaves those parameters, chosen on validation rows alone."""
+
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from portal.bases.base import Base
+from portal.config import RunConfig, TrainConfig
+from portal.learners.base import Learner
+from portal.learners.kept import KeptEpochs
+from portal.training.pack import Pack
+from tests.support.bases import TASKS, make_run
+from tests.support.packs import make_pack
+
+BEST = TrainConfig(epochs=6, lr=3e-2, keep="best_validation")
+
+
+def row(
+    task: str, acc_norm: float, log_loss: float, *, split: str = "validation", base: str = "b"
+) -> dict[str, Any]:
+    return {"task": task, "split": split, "base": base, "acc_norm": acc_norm, "log_loss": log_loss}
+
+
+def test_tasks_that_train_together_are_judged_by_their_mean() -> None:
+    kept = KeptEpochs(["a", "b"], per_task=False)
+
+    assert kept.better_tasks(1, [row("a", 0.9, 1.0), row("b", 0.1, 1.0)]) == ("a", "b")
+    assert kept.better_tasks(2, [row("a", 0.6, 1.0), row("b", 0.6, 1.0)]) == ("a", "b")
+    assert kept.better_tasks(3, [row("a", 1.0, 1.0), row("b", 0.1, 1.0)]) == ()
+    assert kept.epochs == {"a": 2, "b": 2}
+
+
+def test_tasks_with_adapters_of_their_own_are_judged_one_by_one() -> None:
+    kept = KeptEpochs(["a", "b"], per_task=True)
+
+    kept.better_tasks(1, [row("a", 0.9, 1.0), row("b", 0.1, 1.0)])
+    assert kept.better_tasks(2, [row("a", 0.6, 1.0), row("b", 0.6, 1.0)]) == ("b",)
+    assert kept.epochs == {"a": 1, "b": 2}
+
+
+def test_equal_accuracy_is_decided_by_log_loss_then_by_the_earlier_epoch() -> None:
+    kept = KeptEpochs(["a"], per_task=False)
+
+    kept.better_tasks(1, [row("a", 0.5, 2.0)])
+    assert kept.better_tasks(2, [row("a", 0.5, 1.0)]) == ("a",)
+    assert kept.better_tasks(3, [row("a", 0.5, 1.0)]) == ()
+
+
+def test_test_rows_epoch_0_and_tasks_that_are_not_trained_on_have_no_vote() -> None:
+    kept = KeptEpochs(["a"], per_task=False)
+
+    assert kept.better_tasks(0, [row("a", 1.0, 0.1)]) == ()
+    assert kept.better_tasks(1, [row("a", 1.0, 0.1, split="test")]) == ()
+    assert kept.better_tasks(2, [row("a", 0.5, 1.0), row("other", 0.0, 9.0)]) == ("a",)
+    assert kept.better_tasks(3, [row("a", 0.4, 1.0), row("other", 1.0, 0.0)]) == ()
+
+
+def run_and_judge(pack: Pack) -> tuple[Learner, dict[int, dict[str, torch.Tensor]], list[dict[str, Any]]]:
+    """The one learner at its end, the factors' values after every evaluation, and all result rows."""
+    (learner,) = pack.learners
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+    rows: list[dict[str, Any]] = []
+    while pack.active:
+        for _, epoch in pack.due():
+            found = pack.evaluate(learner, epoch).results
+            rows += found
+            seen[epoch] = {name: t.clone() for name, t in learner.artifact_tensors(TASKS).items()}
+        if learner.step < learner.num_steps:
+            pack.step()
+    return learner, seen, rows
+
+
+RUNS = {
+    "lora": make_run("lora", "target", train=BEST),
+    "peft": make_run("lora", "target", train=BEST.model_copy(update={"engine": "peft"})),
+    "hypernet": make_run("hypernet", "target", train=BEST),
+    "portal": make_run("portal", "target", train=BEST),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_ends_with_the_parameters_of_its_best_evaluation(
+    bases: dict[str, Base], source: Path, name: str
+) -> None:
+    learner, seen, rows = run_and_judge(make_pack(bases, [RUNS[name]], source))
+
+    kept = learner.restore_kept()
+
+    assert kept == expected_epochs(RUNS[name], rows)
+    assert len({*kept.values()} - {6}) > 0, "nothing was chosen: the last epoch is best for every task"
+    for task, epoch in kept.items():
+        for key, tensor in learner.artifact_tensors([task]).items():
+            assert torch.equal(tensor, seen[epoch][key])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_kept_is_saved_and_restored(bases: dict[str, Base], source: Path, name: str) -> None:
+    run = RUNS[name]
+    pack = make_pack(bases, [run], source)
+    (first,) = pack.learners
+    while pack.active and first.step < first.num_steps // 2:
+        for _, epoch in pack.due():
+            pack.evaluate(first, epoch)
+        pack.step()
+    tensors, meta = first.state()
+    again = make_pack(bases, [run], source)
+    again.learners[0].restore({key: t.clone() for key, t in tensors.items()}, meta)
+
+    ended, _, _ = run_and_judge(pack)
+    resumed, _, _ = run_and_judge(again)
+
+    assert resumed.restore_kept() == ended.restore_kept()
+    for key, tensor in ended.artifact_tensors(TASKS).items():
+        assert torch.equal(tensor, resumed.artifact_tensors(TASKS)[key])
+
+
+def test_a_run_that_keeps_its_last_step_has_the_same_state_as_before(
+    bases: dict[str, Base], source: Path
+) -> None:
+    (learner,) = make_pack(bases, [make_run("portal", "target")], source).learners
+
+    tensors, meta = learner.state()
+
+    assert not [key for key in tensors if key.startswith("kept")]
+    assert sorted(meta) == ["scored", "step", "train_flops", "train_tokens", "wall_s"]
+
+
+def expected_epochs(run: RunConfig, rows: list[dict[str, Any]]) -> dict[str, int]:
+    """The choice, made here from the rows of all evaluations."""
+    chosen = {}
+    for group in [(task,) for task in TASKS] if run.method == "lora" else [TASKS]:
+        by_epoch: dict[int, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["task"] in group and row["split"] == "validation" and row["epoch"] > 0:
+                by_epoch.setdefault(row["epoch"], []).append(row)
+        ranks = {
+            epoch: (-mean([row["acc_norm"] for row in own]), mean([row["log_loss"] for row in own]), epoch)
+            for epoch, own in by_epoch.items()
+        }
+        chosen |= dict.fromkeys(group, min(ranks, key=ranks.__getitem__))
+    return chosen
+
+
+def mean(values: list[float]) -> float:
+    return fsum(values) / len(values)

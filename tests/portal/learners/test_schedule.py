@@ -1,0 +1,80 @@
+"""Steps, epochs and evaluations follow from the recipe and the number of batches alone."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.config import TrainConfig
+from portal.learners.schedule import TrainingSchedule
+
+RECIPES = st.builds(
+    TrainConfig,
+    epochs=st.integers(1, 6),
+    rounds_per_epoch=st.none() | st.integers(1, 7),
+    min_steps=st.integers(0, 40),
+    evaluate_every=st.none() | st.integers(1, 30),
+)
+BATCHES = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(1, 9), min_size=1)
+
+
+def evaluations(schedule: TrainingSchedule, task: str) -> list[tuple[int, int]]:
+    """(step, epoch) of every evaluation of the task, in order."""
+    due = [(step, schedule.evaluation_due(task, step)) for step in range(schedule.task_steps(task) + 1)]
+    return [(step, epoch) for step, epoch in due if epoch is not None]
+
+
+@given(RECIPES, BATCHES, st.booleans())
+def test_every_task_is_evaluated_first_and_last_and_as_often_as_is_counted(
+    train: TrainConfig, batches: dict[str, int], joint: bool
+) -> None:
+    schedule = TrainingSchedule(train, batches, joint)
+
+    for task in batches:
+        found = evaluations(schedule, task)
+        assert found[0] == (0, 0)
+        assert found[-1] == (schedule.task_steps(task), schedule.num_epochs(task))
+        assert len(found) == schedule.num_evaluations(task)
+        assert all(step == epoch * schedule.rounds_per_epoch(task) for step, epoch in found)
+        assert schedule.task_steps(task) >= train.min_steps
+
+
+@given(RECIPES, BATCHES, st.booleans())
+def test_evaluations_are_as_far_apart_as_is_asked_give_or_take_an_epoch(
+    train: TrainConfig, batches: dict[str, int], joint: bool
+) -> None:
+    schedule = TrainingSchedule(train, batches, joint)
+    every = train.evaluate_every or 1
+
+    for task in batches:
+        steps = [step for step, _ in evaluations(schedule, task)]
+        rounds = schedule.rounds_per_epoch(task)
+        multiples = [step // every for step in steps[:-1]]
+        assert multiples == sorted(set(multiples)), "two evaluations within the same multiple"
+        assert all(later - earlier < every + rounds for earlier, later in pairwise(steps))
+
+
+def test_one_row_per_task_and_240_steps_are_evaluated_five_times_when_asked_for_every_60_steps() -> None:
+    every_step = TrainConfig(epochs=5, min_steps=240)
+    rarer = every_step.model_copy(update={"evaluate_every": 60})
+
+    assert TrainingSchedule(every_step, {"a": 1}, joint=True).num_evaluations("a") == 241
+    assert [step for step, _ in evaluations(TrainingSchedule(rarer, {"a": 1}, joint=True), "a")] == [
+        0, 60, 120, 180, 240,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("joint", "steps"), [(True, {"a": 10, "b": 10}), (False, {"a": 10, "b": 4})])
+def test_in_joint_training_shorter_tasks_are_recycled(joint: bool, steps: dict[str, int]) -> None:
+    schedule = TrainingSchedule(TrainConfig(epochs=2), {"a": 5, "b": 2}, joint)
+
+    assert {task: schedule.task_steps(task) for task in "ab"} == steps
+
+
+def test_without_a_recipe_there_are_no_steps_and_one_evaluation() -> None:
+    schedule = TrainingSchedule(None, {"a": 3}, joint=True)
+
+    assert schedule.num_steps == 0
+    assert schedule.evaluation_due("a", 0) == 0
+    assert schedule.num_evaluations("a") == 1

@@ -1,0 +1,48 @@
+"""Every device has rates, so that nothing is ever planned on one that does nothing."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from sweeps.planning.cost_model import forecast
+from sweeps.planning.devices import GPUS, Device, describe_gpu, measure_rates
+from sweeps.planning.plan import plan_study
+from sweeps.study.expand import Study
+
+MEASURE = partial(measure_rates, torch.device("cpu"), width=128, launches=50)
+
+
+def test_measured_rates_are_those_of_a_device_that_works() -> None:
+    flops, launch_s = MEASURE()
+
+    assert 1e6 < flops < 1e15
+    assert 1e-8 < launch_s < 1e-2
+
+
+@pytest.mark.parametrize("field", ["memory_bytes", "flops", "launch_s"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_device_without_memory_or_rates_is_refused(field: str, value: float) -> None:
+    rates = {"memory_bytes": 1e9, "flops": 1e12, "launch_s": 1e-6, field: value}
+
+    with pytest.raises(ValueError, match=f"device L40S: {field} is .*; it must be above 0"):
+        Device("L40S", **rates)
+
+
+def test_a_gpu_that_is_not_in_the_table_is_measured_and_planned_for(tiny_study: Study, tmp_path) -> None:
+    device = describe_gpu("NVIDIA L40S", 48 * 2**30, MEASURE)
+
+    plan = plan_study(tiny_study, tmp_path, device=device, lanes=2)
+
+    assert plan.lane_seconds(2) > 0
+    assert forecast(plan.packs[0].runs, [plan.works[run.key] for run in plan.packs[0].runs], device).hours > 0
+
+
+def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:
+    def measure() -> tuple[float, float]:
+        raise AssertionError("the rates are known")
+
+    found = describe_gpu("NVIDIA H100 80GB HBM3", 79 * 2**30, measure)
+
+    assert (found.flops, found.launch_s) == (GPUS["h100"].flops, GPUS["h100"].launch_s)
+    assert found.memory_bytes == 79 * 2**30
