@@ -13,7 +13,7 @@ PACKAGES = ("portal", "sweeps", "analysis", "cluster")
 FLOORS: dict[str, tuple[str, ...]] = {
     "portal.config": (),
     "portal.device": (),
-    "portal.storage": (),
+    "portal.storage": ("portal.config",),
     "portal.recipes": ("portal.config",),
     "portal.results": ("portal.storage",),
     "portal.bases": ("portal.config", "portal.storage"),

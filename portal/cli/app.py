@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from portal.cli import catalogue, clusters, doctor, evaluate, export, reports, search, studies, training
+from portal.config import one_line
 
 EXIT_MISTAKE = 2
 EXIT_FAILED = 3
@@ -68,14 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report("interrupted; the same command continues where it stopped", EXIT_INTERRUPTED)
     except FloatingPointError as error:
-        return _report(_line(error), EXIT_FAILED)
+        return _report(one_line(error), EXIT_FAILED)
     except BrokenPipeError:
         sys.stdout = None  # the reader is gone: nothing more can be flushed to it
         return 0
     except OSError as error:
         return _report(_describe(error), EXIT_MISTAKE)
     except ValueError as error:
-        return _report(_line(error), EXIT_MISTAKE)
+        return _report(one_line(error), EXIT_MISTAKE)
     if code == EXIT_INTERRUPTED:
         return _report("interrupted; the same command continues where it stopped", EXIT_INTERRUPTED)
     return code or 0
@@ -97,15 +98,10 @@ def _usage(error: typer.TyperException) -> str:
     return f"{error.format_message()} (see `{command} --help`)"
 
 
-def _line(error: BaseException) -> str:
-    """The error's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _describe(error: OSError) -> str:
     """path: reason, and what would do for the reasons a user can mend."""
     if error.strerror is None:
-        return _line(error)
+        return one_line(error)
     advice = {
         "PermissionError": "; choose a place you can write to with --out",
         "FileNotFoundError": "; check the spelling",

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from portal.config import one_line
 from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, Lint, carve
 from portal.tasks.example import Example, shared_start
 from portal.tasks.records import split_files
@@ -112,8 +113,8 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
         raise ValueError(f"lm-eval task {name!r}: its rows have no {error} (a split or a column)") from None
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"lm-eval task {name!r}: cannot be read ({_first_line(error)}); without the hub, name a folder "
-            "of its rows with --data"
+            f"lm-eval task {name!r}: cannot be read ({one_line(error, most=300)}); without the hub, "
+            "name a folder of its rows with --data"
         ) from None
     if task.OUTPUT_TYPE != _OUTPUT:
         raise ValueError(
@@ -160,7 +161,7 @@ def _rendered(where: str, task: "ConfigurableTask", doc: dict[str, Any]) -> tupl
         requests = task.construct_requests(doc, context)[: len(choices)]
         gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     except (TemplateError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
-        reason = f"no column {error}" if isinstance(error, KeyError) else _first_line(error)
+        reason = f"no column {error}" if isinstance(error, KeyError) else one_line(error, most=300)
         raise ValueError(f"{where}: its templates cannot read the row: {reason}") from None
     pairs = [(str(request.args[0]), str(request.args[1])) for request in requests]
     return pairs, _gold_index(where, gold, choices)
@@ -174,7 +175,3 @@ def _gold_index(where: str, gold: Any, choices: Sequence[str]) -> int:
     if not 0 <= gold < len(choices):
         raise ValueError(f"{where}: its answer {gold} is outside 0..{len(choices) - 1}")
     return gold
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

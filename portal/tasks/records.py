@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from portal.config import one_line
+
 Record = dict[str, Any]
 _BATCH_ROWS = 1024
 
@@ -105,14 +107,10 @@ def hub_records(repo: str, config: str | None, revision: str | None, split: str)
         if "gated" in str(error):
             raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
         hint = "" if os.environ.get("HF_TOKEN") else "; if it is private or gated, set HF_TOKEN"
-        raise ValueError(f"{where}: not found on the hub ({_first_line(error)}){hint}") from None
+        raise ValueError(f"{where}: not found on the hub ({one_line(error, most=300)}){hint}") from None
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(
-            f"{where}, split {split!r}: cannot be read ({_first_line(error)}); without the hub, name a "
-            "folder of its rows with --data or PORTAL_DATA"
+            f"{where}, split {split!r}: cannot be read ({one_line(error, most=300)}); "
+            "without the hub, name a folder of its rows with --data or PORTAL_DATA"
         ) from None
     return rows.to_list()
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
