@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portal.config import one_line
-from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, Lint, carve
+from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, carve
 from portal.tasks.example import Example, shared_start
+from portal.tasks.lint import Lint
 from portal.tasks.records import split_files
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Ex
     if task.has_test_docs() and task.has_validation_docs():
         validation = _examples(name, task, "validation", lint)
     elif train:
-        train, validation = carve(train, share=VALIDATION_SHARE, most=VALIDATION_ROWS)
+        train, validation = carve(name, train, share=VALIDATION_SHARE, most=VALIDATION_ROWS, lint=lint)
     else:
         validation = []
     return {"train": train, "validation": validation, "test": test}, lint
@@ -139,12 +140,12 @@ def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> li
         pairs, gold = _rendered(where, task, doc)
         example = to_example(name, f"{split}-{index:06d}", pairs, gold)
         if isinstance(example, str):
-            lint.dropped[split, example] = lint.dropped.get((split, example), 0) + 1
+            lint.drop(split, example, index)
             continue
         lint.merged[split] = lint.merged.get(split, 0) + (len(example.choices) != len(pairs))
         examples.append(example)
     if not examples:
-        raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row")
+        raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row{lint.why_few()}")
     return examples
 
 
