@@ -9,17 +9,19 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from portal.config import nearest
-from portal.tasks.builder import Builder, Lint, shuffle_choices
+from portal.tasks.builder import shuffle_choices
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
+from portal.tasks.lint import Lint
 from portal.tasks.portal14 import BUILDERS
-from portal.tasks.records import Record, folder_records, hub_records, split_files
-from portal.tasks.task_file import is_task_file, load_task_file
+from portal.tasks.records import Record, folder_records, hub_records, refuse_other_formats, split_files
+from portal.tasks.row_source import unread_files
+from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
 SUITES = ("mini", "portal14", "lm-eval")
 DATA_VARIABLE = "PORTAL_DATA"
@@ -55,8 +57,10 @@ class Suite:
     load: Callable[[str], _Loaded]
     licences: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # tasks that joined from task files: their licences
+    paths: dict[str, Path] = field(default_factory=dict)  # the same tasks: their files
     present: tuple[str, ...] = ()  # what "all" means where a folder has only some of the tasks
     names_required: bool = False  # too many tasks for "all" to mean something
+    unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
 
     def examples(self, task: str, split: str) -> Sequence[Example]:
@@ -69,6 +73,7 @@ class Suite:
     def lint(self, task: str) -> Lint:
         """What is wrong or doubtful in the task's rows; reads every split."""
         lint = self._loaded(task)[1]
+        lint.unread = self.unread(task)
         lint.compare({split: self.examples(task, split) for split in SPLITS})
         return lint
 
@@ -85,7 +90,11 @@ class Suite:
 
     def _check(self, task: str) -> None:
         if task not in self.tasks:
-            raise ValueError(f"suite {self.name!r} has no task {task!r}{nearest(task, self.tasks)}")
+            check_is_no_file(task)
+            raise ValueError(
+                f"suite {self.name!r} has no task {task!r} (if it comes from a task file, name that file: "
+                f"--tasks {task}.jsonl){nearest(task, self.tasks)}"
+            )
 
     def _loaded(self, task: str) -> _Loaded:
         self._check(task)
@@ -109,9 +118,9 @@ def open_suite(
     chosen = []
     for task in tasks:
         if is_task_file(task):
-            builder, read = load_task_file(Path(task))
-            suite = _with_task_file(suite, builder, read)
-            task = builder.task
+            own = load_task_file(Path(task))
+            suite = _with_task_file(suite, own)
+            task = own.builder.task
         chosen.append(task)
     return suite, suite.choose(chosen)
 
@@ -227,24 +236,20 @@ def _portal14(task: str, folder: str | None) -> _Loaded:
     return builder.examples(read)
 
 
-def _with_task_file(suite: Suite, builder: Builder, read: Callable[[str], Sequence[Record]]) -> Suite:
-    if builder.task in suite.tasks:
-        raise ValueError(
-            f"suite {suite.name!r} has a task {builder.task!r} already; name the file's otherwise"
-        )
-
-    def load(task: str) -> _Loaded:
-        return builder.examples(read) if task == builder.task else suite.load(task)
-
-    return Suite(
-        suite.name,
-        suite.prompt_set,
-        (*suite.tasks, builder.task),
-        load,
-        {**suite.licences, builder.task: builder.licence},
-        {**suite.files, builder.task: builder.licence},
-        (*suite.present, builder.task) if suite.present else (),
-        suite.names_required,
+def _with_task_file(suite: Suite, own: FileTask) -> Suite:
+    name = own.builder.task
+    if name in suite.tasks:
+        raise ValueError(f"suite {suite.name!r} has a task {name!r} already; name the file's otherwise")
+    return replace(
+        suite,
+        tasks=(*suite.tasks, name),
+        load=lambda task: own.load() if task == name else suite.load(task),
+        unread=lambda task: own.unread() if task == name else suite.unread(task),
+        licences={**suite.licences, name: own.builder.licence},
+        files={**suite.files, name: own.builder.licence},
+        paths={**suite.paths, name: own.path},
+        present=(*suite.present, name) if suite.present else (),
+        _read={},
     )
 
 
@@ -253,12 +258,15 @@ def _folder_suite(folder: Path, name: str) -> Suite:
         raise ValueError(f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders)")
     tasks = tuple(sorted(path.name for path in folder.iterdir() if split_files(path, "train")))
     if not tasks:
+        for path in sorted(folder.iterdir()):
+            refuse_other_formats(path, "train")
         raise ValueError(f"{folder}: no TASK/train.jsonl or TASK/train.parquet in this folder")
     return Suite(
         str(folder),
         "verbatim",
         tasks,
         lambda task: (_Splits(lambda split: _read_split(folder, task, split)), Lint()),
+        unread=lambda task: unread_files(folder / task, SPLITS),
     )
 
 
