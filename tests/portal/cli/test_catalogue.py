@@ -48,7 +48,7 @@ def test_rows_that_no_split_reads_are_told(tmp_path: Path, capsys: pytest.Captur
     assert main(["tasks", "--tasks", str(task)]) == 0
 
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"plus_one: 7 rows of split 'test' of {tmp_path / 'rows.jsonl'}: no split reads them"
+    assert last == f"plus_one: no split reads the rows of split 'test' of {tmp_path / 'rows.jsonl'}: 7"
 
 
 def test_choices_without_white_space_are_told_with_what_it_does_to_their_tokens(
@@ -62,5 +62,5 @@ def test_choices_without_white_space_are_told_with_what_it_does_to_their_tokens(
 
     told = [line for line in capsys.readouterr().out.splitlines() if "white space" in line]
     assert len(told) == 1
-    assert told[0].startswith("without: 36 rows have a choice that does not start with white space, so it is")
-    assert "different tokens" in told[0]
+    assert told[0].startswith("without: rows with a choice that does not start with white space: 36; ")
+    assert "its tokens continue the prompt's last word" in told[0]
