@@ -1,4 +1,4 @@
-"""`Row`: an example in token ids, and the Parquet cache of a task set's rows for one tokenizer."""
+"""`Row`: an example in token ids; and tables of rows, in memory and in Arrow."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ class Row:
 
     @property
     def gold_start(self) -> int:
-        """Where in `gold_ids` the tokens begin that are trained on."""
+        """Index in `gold_ids` of the first token that is trained on."""
         return len(self.prompt) + self.unscored[self.gold]
 
     @cached_property
@@ -141,7 +141,7 @@ class Extent:
             )
 
     def _remedy(self, context: int) -> str:
-        """What makes every row fit into `context` tokens: prompts can be cut, choices never are."""
+        """Advice that makes every row fit into `context` tokens; prompts can be cut, choices never are."""
         if self.longest_choice is None:
             return "lower max_prompt, or shorten the choice if it alone is too long: only prompts are cut"
         room = context - self.longest_choice

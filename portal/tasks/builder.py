@@ -1,4 +1,4 @@
-"""`Builder`: how the records of one data set become examples, and what is found wrong with them."""
+"""`Builder`: makes the examples of a task from the records of one data set."""
 
 import hashlib
 import math
@@ -14,7 +14,7 @@ from portal.tasks.records import Record, column_of
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VALIDATION_SHARE, VALIDATION_ROWS = 0.1, 500
 TEST_SHARE, TEST_ROWS = 0.2, 1000
-"""Slices that are carved where a data set has none: so much of the rows, and no more than so many."""
+"""A split that a data set lacks is carved from its rows: this share of them, and at most this number."""
 
 
 Clustering = Callable[[Sequence[Record]], Sequence[str | None]]
@@ -23,7 +23,7 @@ Clustering = Callable[[Sequence[Record]], Sequence[str | None]]
 
 @dataclass(frozen=True)
 class Draft:
-    """A record turned to text: choices with their leading space, in the publisher's order."""
+    """A record as text: choices have their leading space and are in the publisher's order."""
 
     prompt: str
     choices: tuple[str, ...]
@@ -71,7 +71,7 @@ class Builder:
         return tuple(dict.fromkeys(name for name in (self.train, self.validation, self.test) if name))
 
     def examples(self, read: Callable[[str], Sequence[Record]]) -> tuple[dict[str, list[Example]], Lint]:
-        """Train, validation and test examples of what `read(split)` returns, and what was wrong with them.
+        """Make train, validation and test examples of the records that `read(split)` returns; and the Lint.
 
         Carved slices keep clusters whole; the rows from `test_from` on are cut by their place. Raises
         ValueError, naming task, split and row, for a missing column or a malformed value.
@@ -158,7 +158,7 @@ def check_task_name(name: str) -> None:
 
 
 def shuffle_choices(example: Example) -> Example:
-    """The example with its choices in an order drawn from its task and id: no position tells the gold."""
+    """Order the choices by a draw from task and id, so that the position does not tell the gold choice."""
     seed = hashlib.sha256(f"{example.task}\n{example.id}".encode()).digest()
     order = list(range(len(example.choices)))
     random.Random(seed).shuffle(order)
@@ -169,8 +169,9 @@ def shuffle_choices(example: Example) -> Example:
 def carve(
     task: str, examples: Sequence[Example], *, share: float, most: int, lint: Lint
 ) -> tuple[list[Example], list[Example]]:
-    """(rest, slice): whole clusters, drawn by a hash of their names, until the slice has its share of rows.
+    """Hold out whole clusters, drawn by a hash of their names, until they have `share` of the rows.
 
+    Returns the rest and the rows held out.
     At least one cluster is carved and one stays; `most` rows are enough. ValueError, with the dropped rows
     of `lint`, when the rows are fewer than two clusters.
     """
@@ -179,8 +180,8 @@ def carve(
     for example in examples:
         sizes[example.cluster] = sizes.get(example.cluster, 0) + 1
     if len(sizes) < 2:
-        one = len(examples) > 1
-        left = f"all {len(examples)} rows share one cluster" if one else "fewer than two rows are left"
+        shared = f"all {len(examples)} rows share one cluster"
+        left = shared if len(examples) > 1 else "fewer than two rows are left"
         raise ValueError(
             f"task {task!r}: {left}: none can be held out; give more rows, or rows of their own for "
             f"validation and test{lint.why_few()}"
@@ -199,7 +200,7 @@ def carve(
 
 
 def clusters_by(*columns: str) -> Callable[[Sequence[Record]], list[str]]:
-    """Rows with the same text in `columns` share a cluster, whatever their case and spacing."""
+    """Put rows with the same text in `columns` into one cluster, whatever their case and spacing."""
 
     def assign(records: Sequence[Record]) -> list[str]:
         return [
@@ -219,7 +220,7 @@ def _digest(*parts: str) -> str:
 
 
 def _merge_equal_choices(draft: Draft) -> Draft:
-    """Equal choices made one: to choose either is to choose that text."""
+    """Merge equal choices, as to choose either is to choose the same text."""
     kept = tuple(dict.fromkeys(draft.choices))
     return (
         draft

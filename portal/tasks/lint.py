@@ -34,7 +34,11 @@ class Lint:
         earlier_texts = {text for each in before for text in each.texts}
         self.repeated = sum(text in earlier_texts for text in test.texts)
         self.shared_clusters = len(
-            {cluster for each in before for cluster in test.named & each.all | test.all & each.named}
+            {
+                cluster
+                for each in before
+                for cluster in test.named & each.clusters | test.clusters & each.named
+            }
         )
         self.unspaced = sum(each.unspaced for each in seen.values())
 
@@ -63,11 +67,10 @@ class Lint:
 
     def remarks(self) -> list[str]:
         """What a user should know of the rows: dropped, unread, and without white space; one line each."""
-        unread = [f"{count} rows of {place}: no split reads them" for place, count in self.unread.items()]
+        unread = [f"no split reads the rows of {place}: {count}" for place, count in self.unread.items()]
         spaceless = (
-            f"{self.unspaced} rows have a choice that does not start with white space, so it is tokenised as "
-            'the end of the prompt\'s last word ("yes" and " yes" are different tokens); task files put a '
-            "space in front"
+            f"rows with a choice that does not start with white space: {self.unspaced}; its tokens continue "
+            'the prompt\'s last word ("yes" and " yes" differ in tokens); a task file puts a space in front'
         )
         return [*self.reasons(), *unread, *([spaceless] if self.unspaced else [])]
 
@@ -92,21 +95,23 @@ class _Seen:
     """One pass over a split: the texts of its rows, and its clusters."""
 
     texts: list[tuple[str, tuple[str, ...]]]
-    all: set[str]
-    named: set[str]  # clusters of a row that is not its cluster's name-giver
+    clusters: set[str]
+    named: set[str]  # clusters that a row names by something else than its own id
     unspaced: int
 
     @classmethod
     def of(cls, examples: Sequence[Example], unclustered: set[str]) -> "_Seen":
-        """`unclustered` rows have no cluster. A row whose cluster is its own id names none by itself: ids are
-        often numbered anew in each split.
+        """Look at all `examples`. Those with an id in `unclustered` count in no cluster.
+
+        An example whose cluster is its own id may be alone in it: ids are often numbered anew in each split,
+        so that the same id in two splits does not yet make a shared cluster.
         """
         seen = cls([], set(), set(), 0)
         for example in examples:
             seen.texts.append(text_of(example))
             seen.unspaced += _is_unspaced(example)
             if example.id not in unclustered:
-                seen.all.add(example.cluster)
+                seen.clusters.add(example.cluster)
                 if example.cluster != example.id:
                     seen.named.add(example.cluster)
         return seen

@@ -31,7 +31,7 @@ def task_names() -> tuple[str, ...]:
 
 
 def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Example]], Lint]:
-    """Examples by split and what was wrong with the rows.
+    """Load the examples by split, and the Lint of their rows.
 
     With a `folder`, rows come from `folder/NAME/SPLIT.parquet` instead of the hub. The validation slice is
     lm-eval's validation split where it reports on a test split, else carved from the training rows. A task
@@ -150,7 +150,7 @@ def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> li
 
 
 def _rendered(where: str, task: "ConfigurableTask", doc: dict[str, Any]) -> tuple[list[tuple[str, str]], int]:
-    """(context, continuation) of every choice, and which is right.
+    """Render a document: (context, continuation) of every choice, and the index of the right one.
 
     ValueError for a row that the task's own templates cannot read.
     """

@@ -32,7 +32,7 @@ def split_files(folder: Path, split: str) -> list[Path]:
 
 
 def read_records(path: Path) -> list[Record]:
-    """All rows of a Parquet or JSONL file; ValueError when it cannot be read as what its name says."""
+    """Read all rows of a Parquet or JSONL file; ValueError when it is not in the format of its suffix."""
     check_suffix(path)
     try:
         if path.suffix == ".parquet":
@@ -48,7 +48,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def stream_records(path: Path) -> Iterator[Record]:
-    """The rows of a Parquet or JSONL file, some at a time; ValueError like `read_records`."""
+    """Read the rows of a Parquet or JSONL file some at a time; ValueError like `read_records`."""
     check_suffix(path)
     try:
         if path.suffix == ".parquet":
@@ -68,7 +68,7 @@ def stream_records(path: Path) -> Iterator[Record]:
 
 
 def count_records(path: Path) -> int:
-    """How many rows a Parquet or JSONL file has; ValueError like `read_records`."""
+    """Count the rows of a Parquet or JSONL file; ValueError like `read_records`."""
     if path.suffix != ".parquet":
         return sum(1 for _ in stream_records(path))
     try:
@@ -160,7 +160,7 @@ def hub_splits(repo: str, config: str | None, revision: str | None) -> dict[str,
 
 @contextmanager
 def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
-    """What `datasets` raises becomes a ValueError of one line with a remedy."""
+    """Turn the errors of `datasets` into ValueErrors of one line with a remedy."""
     import datasets
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 

@@ -1,6 +1,7 @@
 """Where the rows of a task file are: in one file, in a folder with files per split, or on the hub."""
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,11 +49,8 @@ class FileRows:
         return split in self.names
 
     def unread(self, used: Collection[str]) -> dict[str, int]:
-        counts = dict.fromkeys(sorted(self.names - set(used)), 0)
-        for record in self._records if counts else ():
-            if record["split"] in counts:
-                counts[record["split"]] += 1
-        return {f"split {split!r} of {self.path}": count for split, count in counts.items()}
+        counts = Counter(record.get("split") for record in self._records)
+        return {f"split {split!r} of {self.path}": counts[split] for split in sorted(self.names - set(used))}
 
     def has_column(self, name: str) -> bool:
         """Whether some row has the column."""

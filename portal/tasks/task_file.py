@@ -153,8 +153,8 @@ def _split_names(rows: RowSource, given: SplitNames | None) -> SplitNames:
     unread = rows.unread(SPLITS)
     if unread:
         raise ValueError(
-            f"{next(iter(unread))}: unknown split; known: {', '.join(SPLITS)}; name the splits to read under "
-            "'splits', as in `splits: {train: train, test: dev}`"
+            f"{next(iter(unread))}: its rows would be left out, as only train, validation and test are read "
+            "(Parquet before JSONL); name the splits to read, as in `splits: {train: train, test: dev}`"
         )
     return SplitNames(
         validation="validation" if rows.has("validation") else None,

@@ -85,4 +85,4 @@ def test_choices_without_white_space_are_told_with_what_it_does_to_their_tokens(
     told = [line for line in capsys.readouterr().out.splitlines() if "white space" in line]
     assert len(told) == 1
     assert told[0].startswith("without: rows with a choice that does not start with white space: 36; ")
-    assert "its tokens continue the last word of the prompt" in told[0]
+    assert "its tokens continue the prompt's last word" in told[0]
