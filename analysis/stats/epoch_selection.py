@@ -1,4 +1,4 @@
-"""Which epoch of a run is reported: selection rules, applied to scores that are already in the table."""
+"""Selection rules: which epoch of a run is reported, chosen from scores that are already in the table."""
 
 from collections.abc import Mapping
 from math import fsum
@@ -13,7 +13,7 @@ RULE_TITLES = {
     "symmetric": "best epoch on validation rows, one epoch for all tasks, LoRA too",
 }
 PER_TASK_METHODS = ("lora", "cross_lora")
-"""Methods with one adapter per task: their epoch may be chosen task by task (docs/method.md#evaluation)."""
+"""Methods with one adapter per task: epochs may be chosen task by task (docs/method.md, "Evaluation")."""
 REPORTED_SPLIT = "test"
 SELECTION_SPLIT = "validation"
 
