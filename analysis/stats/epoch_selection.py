@@ -1,4 +1,4 @@
-"""Which epoch of a run is reported: selection rules, applied to scores that are already in the table."""
+"""Selection rules: which epoch of a run is reported, chosen from scores that are already in the table."""
 
 from collections.abc import Mapping
 from math import fsum

@@ -104,7 +104,7 @@ def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
 
 
 def _stamp(study: StudyManifest, status: StudyStatus) -> dict[str, Any]:
-    """What the tables and the record depend on: the study's manifest, and which runs are done or failed."""
+    """All that tables and record depend on: the study's manifest, and which runs are done or failed."""
     manifest = json.dumps(study.record(), sort_keys=True).encode()
     return {
         "study": study.name,
