@@ -5,7 +5,6 @@ processes map, and only the rows that are asked for become Python objects.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -14,10 +13,10 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from portal.data.token_rows import ROW_SCHEMA, Extent, Row, RowTable, table_to_rows
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
+from portal.storage.parquet import decode_table, encode_table
 from portal.storage.paths import Folder, cache_folder, file_sha256
 
 CACHE_FORMAT = 3
@@ -130,9 +129,7 @@ def write_cache(
     shards: list[dict[str, Any]] = []
     max_token = longest = longest_choice = num_truncated = 0
     for number, table in enumerate(tables):
-        buffer = io.BytesIO()
-        pq.write_table(table.sort_by(_ORDER), buffer, compression="zstd")
-        data, name = buffer.getvalue(), f"rows-{number:05d}.parquet"
+        data, name = encode_table(table.sort_by(_ORDER)), f"rows-{number:05d}.parquet"
         write_bytes_atomic(folder / name, data)
         shards.append({"name": name, "num_rows": table.num_rows, "sha256": hashlib.sha256(data).hexdigest()})
         extent = _extent_of(table)
@@ -196,7 +193,7 @@ def _mapped(folder: Folder, manifest: dict[str, Any]) -> pa.Table:
 
 
 def _shard(folder: Folder, shard: dict[str, Any]) -> pa.Table:
-    return pq.read_table(io.BytesIO(_shard_bytes(folder, shard))).cast(ROW_SCHEMA)
+    return decode_table(_shard_bytes(folder, shard)).cast(ROW_SCHEMA)
 
 
 def _shard_bytes(folder: Folder, shard: dict[str, Any]) -> bytes:
