@@ -1,4 +1,4 @@
-"""What a benchmark ran on: processor, cores, memory, versions."""
+"""The machine of a benchmark: processor, cores, memory, versions."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a learner costs as its pack grows: a step's time and peak memory, each size in a fresh process."""
+"""Cost of a learner as its pack grows: a step's time and peak memory, each size in a fresh process."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def pack_scaling() -> list[Point]:
 
 
 def slope_bytes(points: list[Point]) -> float:
-    """Least-squares bytes a learner."""
+    """Bytes per learner, by least squares."""
     slope, _ = np.polyfit([point.size for point in points], [point.peak_bytes for point in points], 1)
     return float(slope)
 

@@ -1,5 +1,6 @@
 """The tables of all benchmarks as Markdown, with the machine and the date."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ from benchmarks.comparison import HEADERS, Comparison, seconds
 from sweeps.planning.cost_model import duration
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
+_COLUMNS = 110
+"""Columns of a line of prose; the rows of a table are as long as they are."""
 
 
 def render(records: Sequence[Mapping[str, Any]]) -> str:
@@ -28,7 +31,7 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
         lines += ["", *_studies(studies)]
     if simulated := [simulation.Point(**point) for point in points.get("simulation", [])]:
         lines += ["", *_simulated(simulated)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(part for line in lines for part in _wrapped(line)) + "\n"
 
 
 def publish(document: str, table: str) -> str:
@@ -36,6 +39,16 @@ def publish(document: str, table: str) -> str:
     before, rest = document.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of prose as lines of at most `_COLUMNS`, an item of a list with its indent."""
+    if line.startswith("|") or not line:
+        return [line]
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.wrap(
+        line, _COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _caption(machine: Mapping[str, str]) -> str:
@@ -61,10 +74,10 @@ def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:
         )
         for point in points
     ]
-    headers = ("learners", "a step", "a learner's share", "peak memory beside the base", "predicted")
+    headers = ("learners", "step", "step per learner", "peak memory beside the base", "predicted")
     slope = pack_scaling.slope_bytes(list(points)) / 2**20
     return [
-        f"A pack on {base} as it grows (LoRA r8 on q and v, one task, 4 rows): {slope:.2f} MiB a learner.",
+        f"A pack on {base} as it grows (LoRA r8 on q and v, one task, 4 rows): {slope:.2f} MiB per learner.",
         "",
         *_table(headers, rows),
     ]
@@ -85,7 +98,7 @@ def _studies(points: Sequence[study_scaling.Point]) -> list[str]:
     return [
         "A study of runs of one step each, two lanes on a local Ray: another run adds "
         f"{seconds(wall_s)} of wall time, {seconds(driver_s)} of the driver's CPU time among it "
-        f"(target: under {seconds(study_scaling.TARGET_S)} a run, the driver under 1 GiB: {_met(met)}).",
+        f"(target: under {seconds(study_scaling.TARGET_S)} per run, the driver under 1 GiB: {_met(met)}).",
         "",
         *_table(("runs", "wall time", "the driver's CPU time", "the driver's peak memory"), rows),
     ]

@@ -1,3 +1,74 @@
-"""PorTAL: learn a task once, carry it to every new base model by refitting a thin converter."""
+"""PorTAL: learn a task once, carry it to every new base model by refitting a thin converter.
+
+The names below are the public API of the method on one machine; docs/api.md shows them at work. They are
+loaded when they are first used: importing `portal` loads neither torch nor Ray.
+"""
+
+from typing import TYPE_CHECKING
+
+from portal.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from portal.artifacts.artifact import Artifact
+    from portal.bases.base import Base, load_base
+    from portal.bases.registry import list_bases
+    from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
+    from portal.data.suite import Suite, open_suite
+    from portal.data.token_rows import Row
+    from portal.data.tokenize import tokenize
+    from portal.evaluate.loglikelihood import Scored, TaskMetrics, score_rows, summarise
+    from portal.methods import MethodSpec, find_method, register
+    from portal.tasks.example import Example
 
 __version__ = "0.1.0"
+__all__ = [
+    "AdapterConfig",
+    "Artifact",
+    "Base",
+    "BaseRef",
+    "DataConfig",
+    "Example",
+    "HypernetConfig",
+    "MethodSpec",
+    "Row",
+    "RunConfig",
+    "Scored",
+    "Suite",
+    "TaskMetrics",
+    "TrainConfig",
+    "find_method",
+    "list_bases",
+    "load_base",
+    "open_suite",
+    "register",
+    "score_rows",
+    "summarise",
+    "tokenize",
+]
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "Artifact": "portal.artifacts.artifact",
+        "Base": "portal.bases.base",
+        "load_base": "portal.bases.base",
+        "list_bases": "portal.bases.registry",
+        "AdapterConfig": "portal.config",
+        "BaseRef": "portal.config",
+        "DataConfig": "portal.config",
+        "HypernetConfig": "portal.config",
+        "RunConfig": "portal.config",
+        "TrainConfig": "portal.config",
+        "Suite": "portal.data.suite",
+        "open_suite": "portal.data.suite",
+        "Row": "portal.data.token_rows",
+        "tokenize": "portal.data.tokenize",
+        "Scored": "portal.evaluate.loglikelihood",
+        "TaskMetrics": "portal.evaluate.loglikelihood",
+        "score_rows": "portal.evaluate.loglikelihood",
+        "summarise": "portal.evaluate.loglikelihood",
+        "MethodSpec": "portal.methods",
+        "find_method": "portal.methods",
+        "register": "portal.methods",
+        "Example": "portal.tasks.example",
+    },
+)

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
@@ -84,7 +85,7 @@ class AdapterConfig(Frozen):
 
 
 class HypernetConfig(Frozen):
-    """Widths of the hypernetwork (METHOD: d_z, d_e, H, d_c)."""
+    """Widths of the hypernetwork: d_z, d_e, H and d_c of docs/method.md, "Notation"."""
 
     d_latent: int = Field(default=256, ge=1)
     d_layer: int = Field(default=32, ge=1)
@@ -100,8 +101,8 @@ def paper_hidden(modules: Iterable[str]) -> int:
 class DataConfig(Frozen):
     """Which rows are trained on and scored.
 
-    `size` caps the training rows a task (a nested prefix of one seeded permutation); `eval_size` caps the
-    scored rows a task and split. `data_hash` is the sha256 of all rendered rows, filled in by the plan.
+    `size` caps the training rows per task (a nested prefix of one seeded permutation); `eval_size` caps the
+    scored rows per task and split. `data_hash` is the sha256 of all rendered rows, filled in by the plan.
     """
 
     suite: str  # "mini", or the folder that holds the tasks
@@ -121,7 +122,7 @@ class TrainConfig(Frozen):
     `rounds_per_epoch` steps; there are `epochs` of them, or more until `min_steps` steps are taken.
     `evaluate_every` makes evaluations rarer where epochs are short: only at ends of epochs that reach another
     multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
-    step, or those of the evaluation that validation rows prefer (portal/training/best_epoch.py).
+    step, or those of the evaluation that validation rows prefer (portal/learners/kept.py).
     `task_gradients` and `choice_loss` are a refit's: every task's gradient scaled to the mean norm, and the
     weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft` trains a LoRA
     with peft itself, one task after another: the reference.
@@ -156,14 +157,14 @@ class TrainConfig(Frozen):
 
 
 Precision = Literal["default", "8bit", "4bit"]
-"""Of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes, on a GPU only."""
+"""Precision of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes (GPU only)."""
 
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 Activations = Literal["keep", "recompute"]
-"""Of a base's layers in training: kept for the backward, or computed again in it (half a step more)."""
+"""Activations of a base in training: kept for the backward, or recomputed in it (1.5 times the time)."""
 ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
 
 
@@ -210,7 +211,7 @@ class RunConfig(Frozen):
 
     @property
     def spec(self) -> MethodSpec:
-        """What portal.methods says of the run's method."""
+        """The spec of the run's method (portal/methods.py)."""
         return find_method(self.method)
 
     @property
@@ -256,7 +257,7 @@ def _special_options(train: TrainConfig | None) -> set[str]:
 
 
 def _identity(value: Any) -> Any:
-    """What of a config is hashed, as plain values."""
+    """The hashed part of a config, as plain values."""
     if isinstance(value, BaseModel):
         return {
             name: _identity(getattr(value, name))
@@ -274,8 +275,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"]) or model.__name__
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        words = re.findall(r"'([^']*)'", first["ctx"]["expected"])  # 'keep' or 'recompute'
+        return f"{where}: unknown {_noun(first['loc'])} {first['input']!r}{nearest(first['input'], words)}"
     value = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _noun(path: tuple[int | str, ...]) -> str:
+    """What the value at the path is: the field's name, in the singular for an entry of a list."""
+    field = next(part for part in reversed(path) if isinstance(part, str))
+    return field if field == path[-1] else field.removesuffix("s")
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterable[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 _PLAIN = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-"""What torch says in a plain RuntimeError: on a CPU, of a library's workspace, of page-locked memory."""
+"""Messages of plain RuntimeErrors for lack of memory: on a CPU, for a library's workspace, page-locked."""
 
 
 def to_device(

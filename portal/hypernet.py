@@ -96,7 +96,10 @@ class Converter(nn.Module):
         )
 
     def forward(self, core: CoreDecoder, z_TZ: Tensor) -> Factors:
-        """Factors of all tasks and layers: A = A_hat P_in, B = P_out B_hat (METHOD, "Hypernetwork")."""
+        """Factors of all tasks and layers: A = A_hat P_in, B = P_out B_hat.
+
+        The formulas are in docs/method.md, "Hypernetwork".
+        """
         h_TLH = core.trunk(z_TZ, self.layer_embeddings.weight)
         factors: Factors = {}
         for group in self.groups:

@@ -112,7 +112,7 @@ BASE = register(
         mark=("#6b7280", "D"),
     )
 )
-"""What recovered lift is measured from."""
+"""Recovered lift is measured from this method."""
 LORA = register(
     MethodSpec(
         name="lora",
@@ -131,7 +131,7 @@ LORA = register(
         mark=("#d55e00", "s"),
     )
 )
-"""What recovered lift is measured against."""
+"""Recovered lift is measured against this method."""
 HYPERNET = register(
     MethodSpec(
         name="hypernet",

@@ -1,4 +1,7 @@
-"""`Recipe`: what a study's settings stand for where they say nothing (METHOD, "Recipes")."""
+"""`Recipe`: the defaults of the settings that a study leaves out.
+
+The learning rate's schedule is in docs/method.md, "Recipes".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +15,7 @@ RecipeName = Literal["paper", "portallib-0.2"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Seeds, rows a task, and training settings of joint training and of a refit."""
+    """Seeds, rows per task, and training settings of joint training and of a refit."""
 
     seeds: tuple[int, ...]
     source_size: int

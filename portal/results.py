@@ -1,28 +1,38 @@
-"""The one contract with analysis: schemas of the result table and the prediction table, and their files.
+"""The one contract with analysis: the tables of results and predictions, and the record of their study.
 
-Result table: one line per (run, task, epoch, split). Prediction table: one line per (run, task, epoch, split,
+Result table: one row per (run, task, epoch, split). Prediction table: one row per (run, task, epoch, split,
 example). Units: `wall_s` seconds of training until this epoch ended, `train_flops` floating-point operations,
 `train_tokens` tokens pushed through the base while training (padding not counted), log-losses in nats per
 token. A value that has no meaning for a row is null, never 0.
+
+The version of a table is that of its file. Older files are upgraded as they are read, and never rewritten.
 """
 
 import io
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, ValidationError
 
+from portal.config import Frozen, RunConfig, explain
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.paths import Folder
 
 SCHEMA_VERSION = 4
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
-"""Of a run's folder, and of a study's collected tables."""
+"""In a run's folder, and beside each other where a study's tables are collected."""
+STUDY_FILE = "study.json"
+"""The `StudyInfo` beside a study's collected tables."""
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
 """What a choice's log-likelihood is divided by for acc_norm, and the column of predictions that holds it."""
 TASK_FILE = "task file"
 """The prompt set of a task that a user's file renders, whatever suite it stands beside."""
-_METADATA = {b"portal_schema_version": str(SCHEMA_VERSION).encode()}
+_VERSION_KEY = b"portal_schema_version"
+_METADATA = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
 
 RESULTS = pa.schema(
     [
@@ -35,7 +45,7 @@ RESULTS = pa.schema(
         ("base_revision", pa.string()),
         ("modules", pa.string()),  # "q,v"; null for method base
         ("rank", pa.int32()),  # null for method base
-        ("size", pa.int32()),  # calibration rows a task (cap), null where it has no meaning
+        ("size", pa.int32()),  # calibration rows per task (cap), null where it has no meaning
         ("seed", pa.int32()),  # null where it has no meaning
         ("task", pa.string()),
         ("epoch", pa.int32()),  # 0: before any training
@@ -44,10 +54,7 @@ RESULTS = pa.schema(
         ("eval_set", pa.string()),  # sha256 over the scored rows of this task and split
         ("num_examples", pa.int32()),
         ("chance", pa.float64()),  # mean of 1 / number of choices
-        (
-            "majority",
-            pa.float64(),
-        ),  # share of the answer that is right most often; null: choices differ by row
+        ("majority", pa.float64()),  # share of the most frequent answer; null where choices differ by row
         ("acc", pa.float64()),
         ("acc_norm", pa.float64()),
         ("acc_norm_unit", pa.string()),  # of UNITS: what acc_norm divides by
@@ -86,6 +93,33 @@ PREDICTIONS = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class AddedColumn:
+    """A column that came after schema version 1, and its value in the rows of older files.
+
+    That is the value of the column `copies` where one is named, else `default`.
+    """
+
+    since: int
+    default: Any = None
+    copies: str | None = None
+
+
+ADDED_COLUMNS = {
+    "acc_norm_bytes": AddedColumn(since=2),
+    "acc_norm_tokens": AddedColumn(since=2),
+    "acc_norm_lm_eval": AddedColumn(since=2),
+    "ties": AddedColumn(since=2),
+    "lm_eval_chars": AddedColumn(since=2),
+    "label": AddedColumn(since=3, copies="method"),  # a run's own table has no other label today either
+    "norm_ratio": AddedColumn(since=3),
+    "majority": AddedColumn(since=4),
+}
+"""All other columns exist since version 1, and none was renamed. Two have changed their meaning: `size` of a
+run on all rows is null in version 1 and the rows of its largest task since 2; `prompt_set` of a user's task
+file is that of the suite beside it until version 2 and TASK_FILE since 3."""
+
+
 def write_table(table: pa.Table, path: Folder) -> None:
     """Write `table` whole: under a temporary name, then renamed; or as one object."""
     buffer = io.BytesIO()
@@ -100,27 +134,136 @@ def read_table(
     columns: Sequence[str] | None = None,
     filters: Sequence[tuple[str, str, str]] | None = None,
 ) -> pa.Table:
-    """The table at `path`, checked against `schema`; some `columns` of the rows that pass `filters`.
+    """The table at `path` as `schema` has it today; some `columns` of the rows that pass `filters`.
 
-    Raises ValueError when the file is missing, is not Parquet, or was written by another schema version.
+    Columns that an older file lacks have the values that ADDED_COLUMNS states; `filters` are on columns of
+    version 1. Raises ValueError when the file is missing, is not Parquet, has a newer schema version, or has
+    other columns than its version.
     """
     try:
         content = path.read_bytes()
-        _check_schema(path, pq.read_schema(io.BytesIO(content)), schema)
-        return pq.read_table(io.BytesIO(content), columns=columns, filters=filters)
+        stored = pq.read_schema(io.BytesIO(content))
+        _check_schema(path, stored, schema)
+        is_whole = set(columns or schema.names) <= set(stored.names)
+        table = pq.read_table(io.BytesIO(content), columns=columns if is_whole else None, filters=filters)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such result table; `portal sweep collect` writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: not a readable Parquet file ({error})") from None
+    if is_whole:
+        return table.replace_schema_metadata(schema.metadata)
+    upgraded = pa.table([_column(table, field) for field in schema], schema=schema)
+    return upgraded if columns is None else upgraded.select(columns)
+
+
+def run_columns(run: RunConfig, label: str) -> dict[str, Any]:
+    """The columns of RESULTS that a run's config decides, by name. `label` is the study's name for it.
+
+    `base` joins the names of all its bases, and `size` is null where the run asks for all rows: a row of
+    RESULTS has its own base instead, and the number of rows that there were.
+    """
+    return {
+        "run": run.key,
+        "method": run.method,
+        "label": label,
+        "sources": list(run.source_bases) if run.source_bases else None,
+        "base": "+".join(ref.name for ref in run.bases),
+        "modules": ",".join(run.adapter.modules) if run.adapter else None,
+        "rank": run.adapter.rank if run.adapter else None,
+        "size": run.data.size if run.train else None,
+        "seed": run.seed,
+    }
+
+
+class AbsentRun(Frozen):
+    """A planned run without results: its `run_columns`, and why it has none. Null is what is not known."""
+
+    run: str | None = None
+    method: str | None = None
+    label: str | None = None
+    sources: tuple[str, ...] | None = None
+    base: str | None = None
+    modules: str | None = None
+    rank: int | None = None
+    size: int | None = None
+    seed: int | None = None
+    cause: str | None = None
+    log: str | None = None
+
+
+class StudyInfo(Frozen):
+    """What a report says of a study that its tables do not: STUDY_FILE, written by sweeps, read by analysis.
+
+    `facts` to show are texts, lists or mappings of texts by name. `workers` are how many workers step a run
+    together, by run key, where that is not one; each holds `device_share` of a GPU. What a file lacks has the
+    default, so that older files read; what it has beyond these is refused by name.
+    """
+
+    facts: dict[str, Any] = Field(default_factory=dict)
+    failed: tuple[AbsentRun, ...] = ()
+    missing: tuple[AbsentRun, ...] = ()
+    notes: tuple[str, ...] = ()
+    workers: dict[str, int] = Field(default_factory=dict)
+    device_share: float = Field(default=1.0, gt=0, le=1)
+
+    @property
+    def absent(self) -> tuple[AbsentRun, ...]:
+        """All runs without results."""
+        return (*self.failed, *self.missing)
+
+    @classmethod
+    def from_json(cls, record: object) -> "StudyInfo":
+        """The record as `to_json` makes it. Raises ValueError of one line for any other key or value."""
+        try:
+            return cls.model_validate(record)
+        except ValidationError as error:
+            raise ValueError(explain(error, cls)) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that JSON can hold."""
+        return self.model_dump(mode="json")
+
+
+def read_study_info(folder: Folder) -> StudyInfo:
+    """The record beside the tables in `folder`; an empty one where nobody wrote any."""
+    path = folder / STUDY_FILE
+    try:
+        return StudyInfo.from_json(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return StudyInfo()
+    except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError are some
+        raise ValueError(
+            f"{path}: not a study's record ({error}); `portal sweep collect` writes it anew"
+        ) from None
 
 
 def _check_schema(path: Folder, stored: pa.Schema, schema: pa.Schema) -> None:
-    version = (stored.metadata or {}).get(b"portal_schema_version")
-    if version != schema.metadata[b"portal_schema_version"]:
-        found = version.decode() if version else "none"
+    """ValueError unless the file has the columns that `schema` had in the version that the file states."""
+    found = (stored.metadata or {}).get(_VERSION_KEY, b"none").decode()
+    if not found.isdigit():
+        raise ValueError(f"{path}: schema version {found}; not a table that portal wrote")
+    version = int(found)
+    if version > SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: schema version {found}, this version of portal reads {SCHEMA_VERSION}; report the "
-            "study with the version that made it, or run it again"
+            f"{path}: schema version {version}, this version reads up to {SCHEMA_VERSION}; "
+            "update portal-sweeps"
         )
-    if not stored.equals(schema):
-        raise ValueError(f"{path}: columns differ from schema version {SCHEMA_VERSION}")
+    expected = pa.schema([field for field in schema if _since(field.name) <= version])
+    if not stored.equals(expected):
+        unlike = sorted(set(stored.names) ^ set(expected.names))[:3]
+        what = ", ".join(unlike) or "their order or types"
+        raise ValueError(f"{path}: columns differ from schema version {version} ({what})")
+
+
+def _since(column: str) -> int:
+    return ADDED_COLUMNS[column].since if column in ADDED_COLUMNS else 1
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    """A column of a table that may be older than `field`."""
+    if field.name in table.column_names:
+        return table[field.name]
+    added = ADDED_COLUMNS[field.name]
+    if added.copies is not None:
+        return table[added.copies]
+    return pa.repeat(pa.scalar(added.default, field.type), table.num_rows)

@@ -1,6 +1,7 @@
 """Imports run one way (the table FLOORS), and analysis needs neither torch nor Ray."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("portal", "sweeps", "analysis", "cluster")
 FLOORS: dict[str, tuple[str, ...]] = {
+    "portal.lazy": (),
     "portal.methods": (),
     "portal.config": ("portal.methods",),
     "portal.device": (),
     "portal.storage": (),
     "portal.recipes": ("portal.config", "portal.methods"),
-    "portal.results": ("portal.storage",),
+    "portal.results": ("portal.config", "portal.storage"),  # rows and records hold columns of a run's config
     "portal.bases": ("portal.config", "portal.storage"),
     "portal.tasks": ("portal.config", "portal.storage"),
     "portal.mini": ("portal.config", "portal.tasks"),
@@ -24,7 +26,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
     "portal.forward": ("portal.config", "portal.device", "portal.bases", "portal.data", "portal.hypernet"),
     "portal.artifacts": (
-        "portal.config", "portal.storage", "portal.results", "portal.bases", "portal.tasks",
+        "portal.config", "portal.methods", "portal.storage", "portal.results", "portal.bases", "portal.tasks",
         "portal.hypernet", "portal.forward",
     ),
     "portal.learners": (
@@ -50,10 +52,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.search": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.launch",
     ),
-    "analysis.stats": ("portal.results",),
-    "analysis.tables": ("analysis.stats",),
-    "analysis.figures": ("analysis.stats",),
-    "analysis.report": ("analysis.stats", "analysis.tables", "analysis.figures"),
+    "analysis.stats": ("portal.methods", "portal.results"),
+    "analysis.tables": ("portal.methods", "portal.results", "analysis.stats"),
+    "analysis.figures": ("portal.methods", "portal.storage", "analysis.stats"),
+    "analysis.report": (
+        "portal.methods", "portal.storage", "portal.results", "analysis.stats", "analysis.tables",
+        "analysis.figures",
+    ),
     "cluster": (),
 }  # fmt: skip
 """What each package may import of ours besides itself. The command line is above them all."""
@@ -180,7 +185,10 @@ def test_the_command_line_imports_other_packages_only_inside_functions() -> None
 @pytest.mark.parametrize(
     ("statement", "unwanted"),
     [
-        ("import analysis.report.write", ("torch", "ray", "transformers")),
+        ("import portal; dir(portal)", ("torch", "ray", "transformers", "pyarrow")),
+        ("import analysis", ("torch", "ray", "matplotlib", "pyarrow")),
+        ("from analysis import load_findings, summary_table", ("torch", "ray", "transformers", "matplotlib")),
+        ("from analysis import write_report", ("torch", "ray", "transformers", "pandas", "sweeps")),
         ("import portal.cli", ("torch", "ray", "transformers", "pyarrow")),
         ("import portal.config, portal.hypernet, portal.data.suite", ("ray",)),
         ("import sweeps.launch.driver, sweeps.search.run_search", ("ray", "peft")),
@@ -216,3 +224,21 @@ def without_functions(tree: ast.Module) -> ast.Module:
         node for node in kept if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     ]
     return ast.Module(body=kept, type_ignores=[])
+
+
+@pytest.mark.parametrize("package", ["portal"])
+def test_every_public_name_is_found_and_seen_by_a_type_checker(package: str) -> None:
+    module = importlib.import_module(package)
+    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    typed = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.If)
+        for each in node.body
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+    }
+
+    assert typed == set(module.__all__)
+    assert all(getattr(module, name).__doc__ for name in module.__all__)
+    assert set(module.__all__) <= set(dir(module))

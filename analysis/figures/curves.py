@@ -1,4 +1,4 @@
-"""Figures of data efficiency: a metric against rows a task, training operations or training time."""
+"""Figures of data efficiency: a metric against rows per task, training operations or training time."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figures.figure import METRIC_LABELS, WIDTH_IN, Drawing, list_points, state_spread
-from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
+from analysis.figures.figure import METRIC_LABELS, WIDTH_IN, Drawing, draw_level, list_points, state_spread
+from analysis.figures.style import INK, RC, Mark, mark_variants
 from analysis.stats.curves import Curve, CurveSet
 
 _TIGHT_LOG_STEP = 0.11
@@ -39,7 +39,7 @@ _UNITS = {
         (1.0, "training of a run (s)"),
     ),
 }
-"""By axis, units from the largest; the one in use is the first that some point reaches."""
+"""By axis, units from the largest; the first that some point reaches is used."""
 _COST_NOTE = " A run's own training: the joint training that a port starts from is not part of it."
 
 
@@ -52,37 +52,28 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
     if curves is None:
         return None
     marks = mark_variants(curve.variant for curve in curves.curves)
-    measure = "Accuracy" if curves.metric == "acc" else "Log-loss"
     scale, label = _unit(axis, max(max(_along(curve, axis)) for curve in curves.curves))
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, 3.9), layout="constrained")
         drawing = Drawing(
             f"{_FILE_NAMES[axis]}-{curves.metric.replace('_', '-')}-{slug}",
-            f"{measure} on {curves.base} against {_AGAINST[axis]}, final epoch. Lines: mean over "
-            "three neighbouring sizes. Open markers and bands: mean and standard deviation over seeds. "
-            f"Stars: first size to reach the per-task LoRA's peak.{'' if axis == 'size' else _COST_NOTE}"
-            f"{_left_out(whole, curves)}",
-            _alternative(curves, axis, measure),
+            f"{_caption(curves, axis)}{_left_out(whole, curves)}",
+            _alternative(curves, axis),
             figure,
         )
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        handles: list[Artist] = []
-        names = []
         for curve in curves.curves:
             places = [place / scale for place in _along(curve, axis)]
             _draw_curve(axes, drawing, curve, places, marks[curve.variant])
-            handles.append(_handle(marks[curve.variant]))
-            names.append(marks[curve.variant].name)
-        for value, style, name in (
-            (curves.floor, "--", "frozen base"),
+        handles: list[Artist] = [_handle(marks[curve.variant]) for curve in curves.curves]
+        names = [marks[curve.variant].name for curve in curves.curves]
+        for value, linestyle, name in (
+            (curves.frozen_base, "--", "frozen base"),
             (curves.peak, ":", "per-task LoRA's peak"),
         ):
             if value is not None:
-                tip = drawing.tip(f"{name}: {value:.3f}")
-                handles.append(
-                    axes.axhline(value, color=MUTED, linestyle=style, linewidth=1.4, zorder=1, gid=tip)
-                )
+                handles.append(draw_level(axes, drawing, value, name, linestyle=linestyle, zorder=1))
                 names.append(name)
         ticks = [float(size) for size in curves.sizes] if axis == "size" else _round_ticks(*axes.get_xlim())
         _label_ticks(axes, ticks)
@@ -93,8 +84,22 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
     return drawing
 
 
+def _subject(curves: CurveSet, axis: str) -> str:
+    """`Accuracy on big against the training time of a run`."""
+    measure = "Accuracy" if curves.metric == "acc" else "Log-loss"
+    return f"{measure} on {curves.base} against {_AGAINST[axis]}"
+
+
+def _caption(curves: CurveSet, axis: str) -> str:
+    return (
+        f"{_subject(curves, axis)}, final epoch. Lines: mean over three neighbouring sizes. Open markers and "
+        "bands: mean and standard deviation over seeds. Stars: first size to reach the per-task LoRA's peak."
+        f"{'' if axis == 'size' else _COST_NOTE}"
+    )
+
+
 def _left_out(whole: CurveSet, drawn: CurveSet) -> str:
-    """Which curves are not in the figure, and why."""
+    """The curves that are not in the figure, by name, and why."""
     names = [curve.variant.label for curve in whole.curves if curve not in drawn.curves]
     return f" Not drawn, for want of their cost: {', '.join(names)}." if names else ""
 
@@ -135,7 +140,7 @@ def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[flo
 
 
 def _handle(mark: Mark) -> Line2D:
-    """A line with the open marker of its raw means: colour alone tells no curves apart."""
+    """A line with the open marker of its raw means: colour alone does not tell curves apart."""
     return Line2D([], [], color=mark.colour, marker=mark.marker, markersize=6, markerfacecolor="none")
 
 
@@ -163,10 +168,10 @@ def _label_ticks(axes: Axes, ticks: Sequence[float]) -> None:
             label.set(rotation=60, horizontalalignment="right", rotation_mode="anchor")
 
 
-def _alternative(curves: CurveSet, axis: str, measure: str) -> str:
+def _alternative(curves: CurveSet, axis: str) -> str:
     ends = [
         f"{curve.variant.label} from {curve.points[0].mean:.3f} at {curve.sizes[0]} rows "
         f"to {curve.points[-1].mean:.3f} at {curve.sizes[-1]}"
         for curve in curves.curves
     ]
-    return f"{measure} on {curves.base} against {_AGAINST[axis]}. {list_points(ends)}"
+    return f"{_subject(curves, axis)}. {list_points(ends)}"

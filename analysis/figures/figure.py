@@ -1,20 +1,22 @@
-"""`Drawing`: a figure with its caption, a text alternative and the values that a pointer shows."""
+"""`Drawing`: a figure with its caption, a text alternative and the values shown under the pointer."""
 
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.style import RC, Mark
+from analysis.figures.style import MUTED, RC, Mark
+from portal.storage.atomic import write_bytes_atomic
 
 WIDTH_IN = 4.6
 NAME_CHARS = 22
-"""A longer name of a method stands on two lines."""
+"""Characters of a method's name on one line of a figure; a longer name takes two lines."""
 METRIC_LABELS = {
     "acc": "acc_norm on test rows, task mean",
     "log_loss": "log-loss (nats per token), task mean",
@@ -24,12 +26,12 @@ _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-"""What matplotlib would write of the day and of itself."""
+"""Fields that matplotlib would fill with the day and its version: the same data give the same bytes."""
 
 
 @dataclass
 class Drawing:
-    """A figure with its file name, a caption, a text alternative and, by SVG id, what a pointer shows."""
+    """A figure with its file name, caption, text alternative and, by SVG id, the texts under the pointer."""
 
     name: str
     caption: str
@@ -47,30 +49,50 @@ class Drawing:
         """Writes NAME.png, NAME.svg and NAME.pdf under `folder`, whole, the same bytes for the same data."""
         paths = []
         for suffix, metadata in _METADATA.items():
-            path = folder / f"{self.name}.{suffix}"
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            path, buffer = folder / f"{self.name}.{suffix}", io.BytesIO()
             with matplotlib.rc_context(RC):
-                self.figure.savefig(temporary, format=suffix, dpi=180, facecolor="white", metadata=metadata)
-            temporary.replace(path)
+                self.figure.savefig(buffer, format=suffix, dpi=180, facecolor="white", metadata=metadata)
+            write_bytes_atomic(path, buffer.getvalue())
             paths.append(path)
         return paths
 
 
 def legend_handle(axes: Axes, mark: Mark, *, linestyle: str) -> Line2D:
-    """What stands for a mark in a legend."""
+    """The mark as an entry of a legend."""
     (handle,) = axes.plot([], [], mark.marker, color=mark.colour, markersize=7.5, linestyle=linestyle)
     return handle
 
 
+def label_rows(
+    axes: Axes, names: Sequence[str], x_label: str, *, headroom: float, grid: Literal["x", "both"] = "x"
+) -> None:
+    """Name the rows of a dot plot from below and its x axis; `headroom` is cut off above the last row + 1."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(names) - headroom)
+    axes.set_xlabel(x_label)
+    axes.grid(axis=grid)
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_level(
+    axes: Axes, drawing: Drawing, value: float, name: str, *, linestyle: str, zorder: float
+) -> Line2D:
+    """A grey horizontal line at `value`, with its number under the pointer; its handle for a legend."""
+    tip = drawing.tip(f"{name}: {value:.3f}")
+    return axes.axhline(
+        value, color=MUTED, linestyle=linestyle, linewidth=1.4, zorder=zorder, label=name, gid=tip
+    )
+
+
 def widen(axes: Axes, left: float, right: float) -> None:
-    """Room beside the data for markers and the text at their right, in shares of the data's span."""
+    """Make room beside the data for markers and text at their right, in shares of the data's span."""
     low, high = axes.dataLim.intervalx
     span = max(high - low, 0.02)
     axes.set_xlim(low - left * span, high + right * span)
 
 
 def state_spread(mean: float | None, std: float | None) -> str:
-    """`0.792 ± 0.004`, for a pointer."""
+    """`0.792 ± 0.004`, as shown under the pointer."""
     assert mean is not None
     return f"{mean:.3f}" if std is None else f"{mean:.3f} \u00b1 {std:.3f}"
 

@@ -1,4 +1,4 @@
-"""Figures of a base's main lines: methods, and methods by task."""
+"""Figures of accuracy on a base: by method, and by task and method."""
 
 from collections.abc import Sequence
 from textwrap import fill
@@ -12,6 +12,7 @@ from analysis.figures.figure import (
     NAME_CHARS,
     WIDTH_IN,
     Drawing,
+    label_rows,
     legend_handle,
     list_points,
     state_spread,
@@ -26,37 +27,29 @@ _LANES = 0.5
 
 
 def draw_methods(comparison: Comparison, slug: str) -> Drawing | None:
-    """Every main line as a dot with its seed std, single seeds as ticks, base and chance as lines.
+    """Every headline summary as a dot with its seed std, seeds as ticks, base and chance as lines.
 
-    None where no line has a score.
+    None where no summary has a score.
     """
-    lines = [line for line in comparison.main if line.acc.mean is not None]
-    if not lines:
+    summaries = [summary for summary in comparison.headline_summaries if summary.acc.mean is not None]
+    if not summaries:
         return None
-    marks = mark_variants(line.cell.variant for line in lines)
+    marks = mark_variants(summary.cell.variant for summary in summaries)
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(WIDTH_IN, 1.15 + 0.42 * len(lines)), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 1.15 + 0.42 * len(summaries)), layout="constrained")
         drawing = Drawing(
             f"methods-{slug}",
             f"Accuracy on {comparison.base} by method: mean and sample std over seeds, seeds as "
             "ticks. Dashed: the frozen base; dotted: chance.",
-            _alt_methods(comparison, lines),
+            _alt_methods(comparison, summaries),
             figure,
         )
         axes = figure.add_subplot()
-        for place, line in enumerate(lines):
-            _draw_method(axes, drawing, line, marks[line.cell.variant], place)
-        names = [fill(marks[line.cell.variant].name, NAME_CHARS) for line in lines]
-        axes.set_yticks(range(len(lines)), names)
-        axes.set_ylim(-0.6, len(lines) - 0.2)
-        axes.set_xlabel(METRIC_LABELS["acc"])
-        axes.grid(axis="x")
-        axes.tick_params(axis="y", length=0)
-        if comparison.floor is not None and comparison.floor.acc.mean is not None:
-            axes.axvline(comparison.floor.acc.mean, color=MUTED, linestyle="--", linewidth=1.2, zorder=1)
-        if comparison.chance:
-            chance = sum(comparison.chance.values()) / len(comparison.chance)
-            _draw_chance(axes, drawing, chance)
+        for place, summary in enumerate(summaries):
+            _draw_method(axes, drawing, summary, marks[summary.cell.variant], place)
+        names = [fill(marks[summary.cell.variant].name, NAME_CHARS) for summary in summaries]
+        label_rows(axes, names, METRIC_LABELS["acc"], headroom=0.2)
+        _draw_references(axes, drawing, comparison)
         widen(axes, 0.04, _room_for_value(names))
         limits = axes.get_xlim()
         axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])  # beyond is room for values only
@@ -65,68 +58,45 @@ def draw_methods(comparison: Comparison, slug: str) -> Drawing | None:
 
 
 def draw_tasks(comparison: Comparison, slug: str) -> Drawing | None:
-    """Every task as a row, every main line as a marker on it, chance as a grey tick; None without a score."""
-    lines = [line for line in comparison.main if line.per_task]
-    if not lines:
+    """One row per task: headline summaries as markers, chance as a grey tick; None without a score."""
+    summaries = [summary for summary in comparison.headline_summaries if summary.per_task]
+    if not summaries:
         return None
-    tasks = sorted({task for line in lines for task in line.per_task}, reverse=True)
-    marks = mark_variants(line.cell.variant for line in lines)
+    tasks = sorted({task for summary in summaries for task in summary.per_task}, reverse=True)
+    marks = mark_variants(summary.cell.variant for summary in summaries)
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, 1.3 + 0.38 * len(tasks)), layout="constrained")
         drawing = Drawing(
             f"tasks-{slug}",
             f"Accuracy on {comparison.base} by task; grey ticks are chance, grey crosses the "
             "rate of the answer that is right most often.",
-            f"Dot plot of acc_norm on {comparison.base}: {len(tasks)} tasks, {len(lines)} methods. "
+            f"Dot plot of acc_norm on {comparison.base}: {len(tasks)} tasks, {len(summaries)} methods. "
             "The table of the same name holds the numbers.",
             figure,
         )
         axes = figure.add_subplot()
         for row, task in enumerate(tasks):
-            if task in comparison.chance:
-                tip = drawing.tip(f"{task}, chance: {comparison.chance[task]:.3f}")
-                axes.plot(
-                    comparison.chance[task],
-                    row,
-                    "|",
-                    color=MUTED,
-                    markersize=13,
-                    markeredgewidth=1.6,
-                    gid=tip,
-                )
-            if task in comparison.majority:
-                tip = drawing.tip(f"{task}, majority answer: {comparison.majority[task]:.3f}")
-                axes.plot(
-                    comparison.majority[task],
-                    row,
-                    "x",
-                    color=MUTED,
-                    markersize=7,
-                    markeredgewidth=1.6,
-                    gid=tip,
-                )
-            for lane, line in enumerate(lines):
+            _draw_task_rates(axes, drawing, comparison, task, row)
+            for lane, summary in enumerate(summaries):
                 # Lanes keep methods with equal scores from covering each other.
-                height = row + _LANES * (lane / max(len(lines) - 1, 1) - 0.5)
-                _draw_task_dot(axes, drawing, line, marks[line.cell.variant], task, height)
-        handles = [legend_handle(axes, marks[line.cell.variant], linestyle="none") for line in lines]
-        axes.set_yticks(range(len(tasks)), tasks)
-        axes.set_ylim(-0.6, len(tasks) - 0.4)
-        axes.set_xlabel("acc_norm on test rows, mean over seeds")
-        axes.grid(axis="both")
-        axes.tick_params(axis="y", length=0)
+                height = row + _LANES * (lane / max(len(summaries) - 1, 1) - 0.5)
+                _draw_task_dot(axes, drawing, summary, marks[summary.cell.variant], task, height)
+        handles = [legend_handle(axes, marks[each.cell.variant], linestyle="none") for each in summaries]
+        label_rows(axes, tasks, "acc_norm on test rows, mean over seeds", headroom=0.4, grid="both")
         widen(axes, 0.02, 0.02)
-        names = [marks[line.cell.variant].name for line in lines]
+        names = [marks[summary.cell.variant].name for summary in summaries]
         figure.legend(handles, names, loc="outside upper left", ncols=2)
     return drawing
 
 
-def _draw_method(axes: Axes, drawing: Drawing, line: MethodSummary, mark: Mark, place: int) -> None:
-    mean, std = line.acc.mean, line.acc.std
+def _draw_method(axes: Axes, drawing: Drawing, summary: MethodSummary, mark: Mark, place: int) -> None:
+    mean, std = summary.acc.mean, summary.acc.std
     assert mean is not None
     label = state_spread(mean, std)
-    tip = drawing.tip(f"{mark.name}: {label}" + (f", n = {line.acc.n}" if line.seeds != (None,) else ""))
-    for value in line.acc.values if line.acc.n > 1 else ():
+    tip = drawing.tip(
+        f"{mark.name}: {label}" + (f", n = {summary.acc.n}" if summary.seeds != (None,) else "")
+    )
+    for value in summary.acc.values if summary.acc.n > 1 else ():
         axes.plot(value, place - 0.27, "|", color=mark.colour, markersize=7, markeredgewidth=1.4)
     if std is not None:
         axes.plot([mean - std, mean + std], [place, place], color=mark.colour, linewidth=2.2)
@@ -137,17 +107,34 @@ def _draw_method(axes: Axes, drawing: Drawing, line: MethodSummary, mark: Mark, 
     )
 
 
-def _draw_chance(axes: Axes, drawing: Drawing, chance: float) -> None:
-    tip = drawing.tip(f"chance {chance:.3f}")
-    axes.plot([chance, chance], axes.get_ylim(), ":", color=MUTED, linewidth=1.4, zorder=1, gid=tip)
+def _draw_references(axes: Axes, drawing: Drawing, comparison: Comparison) -> None:
+    """The frozen base and chance as vertical lines."""
+    base = comparison.frozen_base
+    if base is not None and base.acc.mean is not None:
+        axes.axvline(base.acc.mean, color=MUTED, linestyle="--", linewidth=1.2, zorder=1)
+    if comparison.chance:
+        chance = sum(comparison.chance.values()) / len(comparison.chance)
+        tip = drawing.tip(f"chance {chance:.3f}")
+        axes.plot([chance, chance], axes.get_ylim(), ":", color=MUTED, linewidth=1.4, zorder=1, gid=tip)
+
+
+def _draw_task_rates(axes: Axes, drawing: Drawing, comparison: Comparison, task: str, row: int) -> None:
+    """Chance and the majority answer's rate of one task, where they are known."""
+    for rates, name, marker, size in (
+        (comparison.chance, "chance", "|", 13),
+        (comparison.majority, "majority answer", "x", 7),
+    ):
+        if task in rates:
+            tip = drawing.tip(f"{task}, {name}: {rates[task]:.3f}")
+            axes.plot(rates[task], row, marker, color=MUTED, markersize=size, markeredgewidth=1.6, gid=tip)
 
 
 def _draw_task_dot(
-    axes: Axes, drawing: Drawing, line: MethodSummary, mark: Mark, task: str, height: float
+    axes: Axes, drawing: Drawing, summary: MethodSummary, mark: Mark, task: str, height: float
 ) -> None:
-    if task not in line.per_task or line.per_task[task].mean is None:
+    if task not in summary.per_task or summary.per_task[task].mean is None:
         return
-    point = line.per_task[task]
+    point = summary.per_task[task]
     tip = drawing.tip(f"{task}, {mark.name}: {state_spread(point.mean, point.std)}")
     axes.plot(
         point.known, height, mark.marker, color=mark.colour, markersize=6.5, gid=tip,
@@ -161,6 +148,10 @@ def _room_for_value(names: Sequence[str]) -> float:
     return 1.04 * _VALUE_IN / (axes_in - _VALUE_IN)
 
 
-def _alt_methods(comparison: Comparison, lines: Sequence[MethodSummary]) -> str:
-    values = [f"{line.cell.variant.label} {line.acc.mean:.3f}" for line in lines if line.acc.mean is not None]
+def _alt_methods(comparison: Comparison, summaries: Sequence[MethodSummary]) -> str:
+    values = [
+        f"{summary.cell.variant.label} {summary.acc.mean:.3f}"
+        for summary in summaries
+        if summary.acc.mean is not None
+    ]
     return f"Dot plot of acc_norm on {comparison.base}. {list_points(values)}"

@@ -1,6 +1,5 @@
-"""The reliability plot: how often answers are right, against the probability that a method gives them."""
+"""The reliability plot: the share of right answers against the probability that a method gives them."""
 
-from collections.abc import Sequence
 from math import ceil
 from textwrap import fill
 
@@ -12,16 +11,18 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from analysis.figures.figure import NAME_CHARS, WIDTH_IN, Drawing, list_points
 from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
 from analysis.stats.calibration import Calibration
+from analysis.stats.findings import Target
 
 _COLUMNS = 3
 _HEIGHT_PER_WIDTH = 1.2
-"""Of a panel with its title and ticks."""
+"""Height of a panel with its title and ticks, in widths of it."""
 _LARGEST_DOT = 70.0
-"""Area of the dot of the fullest bin, in square points."""
+"""Area of the fullest bin's dot, in square points."""
 
 
-def draw_reliability(calibrations: Sequence[Calibration], base: str, slug: str) -> Drawing:
-    """A panel a method: a dot a bin, its area the bin's share of the answers, against the diagonal."""
+def draw_reliability(target: Target) -> Drawing:
+    """One panel per variant: a dot per bin, its area the bin's share of the answers, against the diagonal."""
+    calibrations = target.calibrations
     marks = mark_variants(each.cell.variant for each in calibrations)
     columns = 2 if len(calibrations) == 4 else min(_COLUMNS, len(calibrations))  # no row of a single panel
     rows = ceil(len(calibrations) / columns)
@@ -29,11 +30,12 @@ def draw_reliability(calibrations: Sequence[Calibration], base: str, slug: str) 
         height = 0.5 + (WIDTH_IN - 0.6) / columns * _HEIGHT_PER_WIDTH * rows
         figure = Figure(figsize=(WIDTH_IN, height), layout=ConstrainedLayoutEngine(w_pad=0.09))
         drawing = Drawing(
-            f"reliability-{slug}",
-            f"Reliability on {base}: the share of right answers against the probability that the method "
-            "gives them among the choices, in fifteen bins; a dot's area is its bin's share of the answers. "
-            "On the dashed line probabilities can be taken at their word; below it the method is too sure.",
-            f"Reliability plot on {base}. "
+            f"reliability-{target.slug}",
+            f"Reliability on {target.base}: the share of right answers against the probability that the "
+            "method gives them among the choices, in fifteen bins; a dot's area is its bin's share of the "
+            "answers. On the dashed line probabilities can be taken at their word; below it the method is "
+            "too sure.",
+            f"Reliability plot on {target.base}. "
             + list_points(
                 [
                     f"{marks[each.cell.variant].name} expected calibration error {each.ece.mean:.3f}"

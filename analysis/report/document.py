@@ -1,4 +1,4 @@
-"""`ReportDocument`: what a report says, before it is a page or Markdown: tiles, sections, facts, notes."""
+"""`ReportDocument`: a report's content before it is a page or Markdown: tiles, sections, facts, notes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,16 +33,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """What a report says of one base, or of the study."""
+    """The blocks on one base, or on the whole study."""
 
     title: str
-    parts: tuple[Block, ...]
+    blocks: tuple[Block, ...]
     lead: str = ""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What was run in one study: name -> text, a list or a mapping of texts; hashes of evaluation sets."""
+    """What was run in one study: texts, lists or mappings of texts by name, and evaluation sets' hashes."""
 
     title: str
     facts: Mapping[str, object]
@@ -63,28 +63,30 @@ class ReportDocument:
 
     @property
     def drawings(self) -> Iterator[Drawing]:
-        return (drawing for section in self.sections for part in section.parts for drawing in part.drawings)
+        return (
+            drawing for section in self.sections for block in section.blocks for drawing in block.drawings
+        )
 
     @property
     def tables(self) -> Iterator[Table]:
         return (
             table
             for section in self.sections
-            for part in section.parts
-            for table in (*part.tables, *part.folded)
+            for block in section.blocks
+            for table in (*block.tables, *block.folded)
         )
 
     def to_markdown(self) -> str:
-        """All of it but the drawings."""
+        """The whole document but its drawings."""
         lines = [f"# {self.title}\n", f"{self.lead}\n"]
         lines += [f"- {tile.title}: {tile.number}. {tile.text}\n" for tile in self.tiles]
         for section in self.sections:
             lines.append(f"\n## {section.title}\n")
             lines.append(f"{section.lead}\n" if section.lead else "")
-            for part in section.parts:
-                lines.append("".join(f"- {sentence}\n" for sentence in part.lead))
-                lines += [table.to_markdown() for table in (*part.tables, *part.folded)]
-                lines.append("".join(f"- {sentence}\n" for sentence in part.remarks))
+            for block in section.blocks:
+                lines.append("".join(f"- {sentence}\n" for sentence in block.lead))
+                lines += [table.to_markdown() for table in (*block.tables, *block.folded)]
+                lines.append("".join(f"- {sentence}\n" for sentence in block.remarks))
         for heading, runs in self.absent.items():
             lines.append(f"## {heading}\n\n" + "".join(f"- {run}\n" for run in runs))
         lines.append("## Notes\n\n" + "".join(f"- {note}\n" for note in self.notes))

@@ -11,7 +11,7 @@ from analysis.tables.table import Table
 
 
 def render_page(content: ReportDocument, *, refresh_s: int | None = None) -> str:
-    """The whole page; with `refresh_s` it says that the study goes on, and loads itself anew that often."""
+    """The whole page; with `refresh_s` it says that the study is running, and reloads so often."""
     anchors = {section.title: f"section-{place}" for place, section in enumerate(content.sections)}
     links = [(anchor, title) for title, anchor in anchors.items()]
     links += [("ran", "What was run"), ("absent", "Failed or missing"), ("notes", "Notes")]
@@ -60,22 +60,22 @@ def _section(section: Section, anchor: str) -> str:
     lead = f"<p>{escape(section.lead)}</p>" if section.lead else ""
     return (
         f'<section id="{anchor}"><h2>{escape(section.title)}</h2>{lead}'
-        f"{''.join(map(_part, section.parts))}</section>\n"
+        f"{''.join(map(_block, section.blocks))}</section>\n"
     )
 
 
-def _part(part: Block) -> str:
-    title = f'<h3 class="part">{escape(part.title)}</h3>' if part.title else ""
-    lead = _list(part.lead) if part.lead else ""
-    figures = [_figure(drawing) for drawing in part.drawings]
-    if part.remarks:
-        remarks = f'<div class="card"><h3>What can be told apart</h3>{_list(part.remarks)}</div>'
+def _block(block: Block) -> str:
+    title = f'<h3 class="part">{escape(block.title)}</h3>' if block.title else ""
+    lead = _list(block.lead) if block.lead else ""
+    figures = [_figure(drawing) for drawing in block.drawings]
+    if block.remarks:
+        remarks = f'<div class="card"><h3>What can be told apart</h3>{_list(block.remarks)}</div>'
         first, *others = figures
         stacks = ([first, remarks], others) if others else ([first], [remarks])
         figures = [f'<div class="stack">{"".join(stack)}</div>' for stack in stacks]
     pair = f'<div class="pair">{"".join(figures)}</div>' if figures else ""
-    tables = "".join(map(_table_card, part.tables))
-    return f"{title}{lead}{tables}{pair}{''.join(map(_folded_table, part.folded))}"
+    tables = "".join(map(_table_card, block.tables))
+    return f"{title}{lead}{tables}{pair}{''.join(map(_folded_table, block.folded))}"
 
 
 def _figure(drawing: Drawing) -> str:

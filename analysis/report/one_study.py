@@ -1,13 +1,11 @@
 """The report of one study: its findings as `ReportDocument`."""
 
-import re
-from collections.abc import Sequence
-
 from analysis.figures.curves import draw_curves
 from analysis.figures.methods import draw_methods, draw_tasks
 from analysis.figures.ranks import draw_ranks
 from analysis.figures.reliability import draw_reliability
 from analysis.report.document import Block, Facts, ReportDocument, Section, Tile
+from analysis.report.options import ReportOptions
 from analysis.report.sentences import (
     capitalised,
     compare_methods,
@@ -17,25 +15,20 @@ from analysis.report.sentences import (
     state_lift_interval,
     state_times,
 )
+from analysis.stats.absent_runs import describe_absent
 from analysis.stats.bootstrap import LEVEL, NUM_DRAWS
 from analysis.stats.curves import AXES
 from analysis.stats.findings import Findings, Target
 from analysis.stats.lift_intervals import lift_interval
 from analysis.stats.savings import headline_savings
-from analysis.stats.study_info import AbsentRun, StudyInfo
-from analysis.tables.accuracy import (
-    comparisons_table,
-    main_table,
-    overview_table,
-    per_task_table,
-    rules_table,
-    sources_table,
-    variants_table,
-)
+from analysis.tables.accuracy import main_table, per_task_table, sources_table
 from analysis.tables.calibration import calibration_table
 from analysis.tables.columns import DASH, format_number, format_percent
 from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.curves import curve_table, savings_table
+from analysis.tables.overview import overview_table
+from analysis.tables.variants import comparisons_table, rules_table, variants_table
+from portal.results import AbsentRun, StudyInfo
 
 LEAD = (
     "Recovered lift: the share of the rise from the frozen base to a LoRA for each task that a method "
@@ -63,6 +56,11 @@ _CALIBRATION_NOTE = (
     "normalised by length. ECE pools the answers of all tasks in fifteen bins of equal width. It lies above "
     "the truth by the noise of its bins; its interval reaches down as far as that noise may."
 )
+_CHOICE_NOTE = (
+    "Where a method has several variants and none alone bears its plain name, one stands for it in the "
+    "headline, in the table of all bases and in the sentences: the one with the highest accuracy on "
+    "validation rows at the reported epoch. No test row takes part in that choice."
+)
 _COST_NOTE = (
     "Training s are a run's share of its pack's time on one worker, by tokens: runs that are trained "
     "together share forwards. Device-hours count all devices that a run holds. Scoring is not part of it."
@@ -74,16 +72,15 @@ _CURVE_NOTE = (
 )
 
 
-def study_document(title: str, findings: Findings, price: float | None) -> ReportDocument:
-    """Everything that the report of a study says; `price` is that of a device-hour."""
-    slugs = slugs_of([target.base for target in findings.targets])
+def study_document(findings: Findings, options: ReportOptions) -> ReportDocument:
+    """The whole report of one study."""
     tiles = [tile for target in findings.targets for tile in _tiles(target)]
-    sections = [_target_section(target, slugs[target.base], findings.info) for target in findings.targets]
+    sections = [_target_section(target) for target in findings.targets]
     return ReportDocument(
-        title=title,
+        title=options.title,
         lead=LEAD,
         tiles=tuple(tiles),
-        sections=(*sections, _study_section(findings, price)),
+        sections=(*sections, _study_section(findings, options)),
         facts=(study_facts(findings),),
         absent=absent_runs(findings.info),
         notes=tuple(study_notes(findings)),
@@ -91,7 +88,7 @@ def study_document(title: str, findings: Findings, price: float | None) -> Repor
 
 
 def study_facts(findings: Findings, title: str = "What was run") -> Facts:
-    """What the result table and the caller say of a study."""
+    """What was run, as the result table and the study's record say."""
     study = findings.study
     facts: dict[str, object] = {
         "study": ", ".join(study.names) or DASH,
@@ -107,6 +104,8 @@ def study_facts(findings: Findings, title: str = "What was run") -> Facts:
 def study_notes(findings: Findings) -> list[str]:
     """What a reader must know to read the numbers of a study's report."""
     notes = [*accuracy_notes(findings), _COST_NOTE]
+    if any(_has_choice(target) for target in findings.targets):
+        notes.append(_CHOICE_NOTE)
     if any(target.calibrations for target in findings.targets):
         notes.append(_CALIBRATION_NOTE)
     if any(target.curves for target in findings.targets):
@@ -139,27 +138,25 @@ def absent_runs(info: StudyInfo) -> dict[str, tuple[str, ...]]:
     return {heading: tuple(map(_with_cause, runs)) for heading, runs in groups.items() if runs}
 
 
-def slugs_of(bases: Sequence[str]) -> dict[str, str]:
-    """File name parts for `bases`: lower case, no separators, numbered where two would be equal."""
-    slugs: dict[str, str] = {}
-    for base in bases:
-        plain = re.sub(r"[^a-z0-9.]+", "-", base.lower()).strip("-.") or "base"
-        taken = sum(slug == plain or slug.startswith(f"{plain}--") for slug in slugs.values())
-        slugs[base] = f"{plain}--{taken + 1}" if taken else plain
-    return slugs
+def _has_choice(target: Target) -> bool:
+    """Whether a method's representative was chosen among several candidates."""
+    comparison = target.comparison
+    methods = {summary.cell.method for summary in comparison.headline_summaries}
+    return any(len(comparison.candidates(method)) > 1 for method in methods)
 
 
 def _tiles(target: Target) -> list[Tile]:
+    """The port's recovered lift, and how much less data it needs than the LoRA."""
     comparison, port = target.comparison, target.port
-    floor, ceiling = comparison.floor, comparison.ceiling
+    frozen_base, lora = comparison.frozen_base, comparison.reference_lora
     title = f"recovered lift on {target.base}"
-    if port is None or port.lift.value is None or floor is None or ceiling is None:
+    if port is None or port.lift.value is None or frozen_base is None or lora is None:
         return [Tile(DASH, title, headline(target))]
     interval = lift_interval(port, comparison, target.bootstrap)
     text = capitalised(
         f"{count_seeds(port.acc.n)}{state_lift_interval(interval)}. acc_norm: base "
-        f"{format_number(floor.acc.mean)}, {comparison.name(port)} {format_number(port.acc.mean)}, "
-        f"per-task LoRA {format_number(ceiling.acc.mean)}."
+        f"{format_number(frozen_base.acc.mean)}, {comparison.name(port)} {format_number(port.acc.mean)}, "
+        f"per-task LoRA {format_number(lora.acc.mean)}."
     )
     tiles = [Tile(format_percent(port.lift), title, text)]
     own = [saving for saving in headline_savings(target.savings.found) if saving.variant == port.cell.variant]
@@ -170,69 +167,66 @@ def _tiles(target: Target) -> list[Tile]:
     return tiles
 
 
-def _target_section(target: Target, slug: str, info: StudyInfo) -> Section:
-    comparison = target.comparison
-    variants = variants_table(comparison, target.bootstrap, slug)
-    drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), draw_tasks(comparison, slug))
-    differences = comparisons_table(comparison, target.bootstrap, slug)
-    parts = [
-        Block(
-            tables=(main_table(comparison, info, target.bootstrap, slug),),
-            drawings=tuple(filter(None, drawings)),
-            remarks=compare_methods(target),
-            folded=(
-                per_task_table(comparison, slug),
-                rules_table(target.rules, slug),
-                *([] if variants is None else [variants]),
-                *([] if differences is None else [differences]),
-            ),
-        )
-    ]
+def _target_section(target: Target) -> Section:
+    """What was found on one base: accuracy, data efficiency, calibration."""
+    blocks = [_accuracy_block(target)]
     if "acc" in target.curves:
-        parts.append(_curve_part(target, slug, info))
+        blocks.append(_curve_block(target))
     if target.calibrations:
-        parts.append(
-            Block(
-                "Calibration",
-                tables=(calibration_table(target.calibrations, comparison, slug),),
-                drawings=(draw_reliability(target.calibrations, target.base, slug),),
-            )
-        )
-    return Section(target.base, tuple(parts), headline(target))
+        tables, drawings = (calibration_table(target),), (draw_reliability(target),)
+        blocks.append(Block("Calibration", tables=tables, drawings=drawings))
+    return Section(target.base, tuple(blocks), headline(target))
 
 
-def _curve_part(target: Target, slug: str, info: StudyInfo) -> Block:
+def _accuracy_block(target: Target) -> Block:
+    comparison, slug = target.comparison, target.slug
+    drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), draw_tasks(comparison, slug))
+    folded = (
+        per_task_table(target),
+        rules_table(target),
+        variants_table(target),
+        comparisons_table(target),
+    )
+    return Block(
+        tables=(main_table(target),),
+        drawings=tuple(filter(None, drawings)),
+        remarks=compare_methods(target),
+        folded=tuple(filter(None, folded)),
+    )
+
+
+def _curve_block(target: Target) -> Block:
     drawings = [
         drawing
         for axis in AXES
         for curves in target.curves.values()
-        if (drawing := draw_curves(curves, axis, slug)) is not None
+        if (drawing := draw_curves(curves, axis, target.slug)) is not None
     ]
     found = target.savings.found
-    savings = (savings_table(found, target.base, slug),) if found else ()
     if target.savings.reason is None:
         lead = describe_savings(headline_savings(found))
     else:
         lead = [f"What equal accuracy needs is not known: {target.savings.reason}."]
-    points = curve_table(target.curves["acc"], target.curves.get("log_loss"), info, slug)
     return Block(
         "Data efficiency",
         lead=tuple(lead),
-        tables=savings,
+        tables=(savings_table(target),) if found else (),
         drawings=tuple(drawings),
-        folded=(points,),
+        folded=(curve_table(target),),
     )
 
 
-def _study_section(findings: Findings, price: float | None) -> Section:
+def _study_section(findings: Findings, options: ReportOptions) -> Section:
+    """All bases in one table, the costs, the source runs."""
     comparisons = [target.comparison for target in findings.targets]
     tables = [overview_table(comparisons)] if comparisons else []
-    tables += [run_cost_table(comparisons, price), study_cost_table(findings.study, price)]
+    tables += [run_cost_table(comparisons, options.price), study_cost_table(findings.study, options.price)]
     if findings.sources:
         tables.append(sources_table(findings.sources))
     return Section("The study", (Block(tables=tuple(tables)),))
 
 
 def _with_cause(run: AbsentRun) -> str:
+    """One line on a run without results."""
     cause = f": {run.cause}" if run.cause else ""
-    return f"{run.describe()}{cause}" + (f" (log: {run.log})" if run.log else "")
+    return f"{describe_absent(run)}{cause}" + (f" (log: {run.log})" if run.log else "")

@@ -1,4 +1,4 @@
-"""Plain sentences on what a study found: which methods can be told apart, what a port recovers and saves."""
+"""Plain sentences on a study's findings: which methods can be told apart, what a port recovers and saves."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from analysis.stats.lift_intervals import comparable_pairs, lift_interval
 from analysis.stats.result_table import Cell
 from analysis.stats.savings import Ratio, Saving
 from analysis.tables.columns import format_amount, format_percent, format_percent_range, format_points
+from portal.methods import find_method
 
 _SAVED = {"size": "data", "train_flops": "computation", "wall_s": "training time"}
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -22,9 +23,9 @@ def describe_difference(first: MethodSummary, second: MethodSummary, bootstrap: 
 
 
 def state_difference(first: str, second: str, interval: Interval, num_seeds: int) -> str:
-    """What the interval of `first` minus `second` says."""
+    """One sentence on the interval of `first` minus `second`."""
     assert interval.value is not None
-    at = f" at {count_seeds(num_seeds)}" if num_seeds else ""  # nothing is drawn in the base
+    at = f" at {count_seeds(num_seeds)}" if num_seeds else ""  # the frozen base has no seeds
     numbers = f"difference {format_points(interval.value)} points, {state_interval(interval)}"
     if not interval.excludes_zero:
         return capitalised(f"{first} and {second} are not distinguishable{at} ({numbers}).")
@@ -40,12 +41,13 @@ def state_interval(interval: Interval) -> str:
 
 
 def describe_methods(comparison: Comparison, bootstrap: Bootstrap) -> list[str]:
-    """A sentence for every two methods, each by its first variant."""
-    first_lines = {line.cell.method: line for line in reversed(comparison.main)}
+    """A sentence for every two methods, each by its representative."""
+    methods = {summary.cell.method for summary in comparison.headline_summaries}
+    shown = {each.cell for method in methods if (each := comparison.representative(method)) is not None}
     return [
         describe_difference(first, second, bootstrap)
         for first, second in comparable_pairs(comparison, bootstrap)
-        if first is first_lines[first.cell.method] and second is first_lines[second.cell.method]
+        if {first.cell, second.cell} <= shown
     ]
 
 
@@ -63,18 +65,30 @@ def headline(target: Target) -> str:
 
 def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Interval | None) -> str:
     """One sentence: the lift that the port recovers, with interval and seeds, or why there is none."""
-    base, floor, ceiling = comparison.base, comparison.floor, comparison.ceiling
+    base, frozen, lora = comparison.base, comparison.frozen_base, comparison.reference_lora
     if port is None:
         return f"{base}: no port on this base has results."
     if port.lift.value is None:
         return f"{base}: recovered lift is undefined ({port.lift.reason})."
-    assert floor is not None
-    assert ceiling is not None
+    assert frozen is not None
+    assert lora is not None
     return (
-        f"On {base}, {comparison.name(port)} recovers {format_percent(port.lift)} of the per-task LoRA's "
-        f"lift ({count_seeds(port.acc.n)}{state_lift_interval(lift)}): accuracy {floor.acc.mean:.3f} frozen, "
-        f"{port.acc.mean:.3f} ported, {ceiling.acc.mean:.3f} with a LoRA for each task."
+        f"On {base}, {comparison.name(port)}{state_choice(comparison, port)} recovers "
+        f"{format_percent(port.lift)} of the per-task LoRA's lift "
+        f"({count_seeds(port.acc.n)}{state_lift_interval(lift)}): accuracy {frozen.acc.mean:.3f} frozen, "
+        f"{port.acc.mean:.3f} ported, {lora.acc.mean:.3f} with a LoRA for each task."
     )
+
+
+def state_choice(comparison: Comparison, summary: MethodSummary) -> str:
+    """How the summary was chosen to stand for its method; nothing where it is the only candidate."""
+    number = len(comparison.candidates(summary.cell.method))
+    if number == 1:
+        return ""
+    word = count_words(number)
+    if summary.validation_acc.mean is None:
+        return f", the first of {word} variants (none has scores on validation rows),"
+    return f", of {word} variants the most accurate on validation rows,"
 
 
 def state_lift_interval(lift: Interval | None) -> str:
@@ -94,7 +108,7 @@ def describe_savings(savings: Sequence[Saving]) -> list[str]:
         own = [saving for saving in savings if saving.variant == variant]
         known = [saving for saving in own if saving.ratio.value is not None]
         level = f"{100 * own[0].share:.0f} % of the per-task LoRA's lift (acc_norm {own[0].accuracy:.3f})"
-        name = f"{variant.label} {variant.settings}"
+        name = variant.full_name
         if not known:
             reason = own[0].ratio.interval.reason
             sentences.append(f"{name} reaches {level}; what it saves is not known: {reason}.")
@@ -122,16 +136,13 @@ def distinct_names(first: Cell, second: Cell) -> tuple[str, str]:
     """Names for two cells, with modules and rank only where the method alone does not tell them apart."""
     if first.method != second.method:
         return with_article(first), with_article(second)
-    return (
-        f"{first.variant.label} {first.variant.settings}",
-        f"{second.variant.label} {second.variant.settings}",
-    )
+    return first.variant.full_name, second.variant.full_name
 
 
 def with_article(cell: Cell) -> str:
     """`the per-task LoRA`, `PorTAL`."""
-    named = ("base", "lora", "hypernet")
-    return f"the {cell.variant.label}" if cell.method in named else cell.variant.label
+    label = cell.variant.label
+    return f"the {label}" if find_method(cell.method).article else label
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -141,12 +152,16 @@ def join_words(words: Sequence[str]) -> str:
 
 def count_seeds(number: int) -> str:
     """`one seed`, `three seeds`."""
-    word = _NUMBER_WORDS[number] if number < len(_NUMBER_WORDS) else str(number)
-    return f"{word} seed{'' if number == 1 else 's'}"
+    return f"{count_words(number)} seed{'' if number == 1 else 's'}"
+
+
+def count_words(number: int) -> str:
+    """`one`, `three`, `12`: words up to ten."""
+    return _NUMBER_WORDS[number] if number < len(_NUMBER_WORDS) else str(number)
 
 
 def _compared(saving: Saving) -> str:
-    """What is compared, and the interval of the ratio, turned over as the ratio is."""
+    """The two needs and the interval of their ratio, inverted where the ratio is."""
     assert saving.needed is not None
     facts = []
     if saving.axis == "size":

@@ -1,25 +1,22 @@
 """The summary that a terminal shows when a study ends."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.report.sentences import headline
-from analysis.stats.findings import Target, find
-from analysis.stats.study_info import StudyInfo
+from analysis.stats.findings import Target, load_findings
 from analysis.tables.accuracy import main_table
 
 _COLUMNS = ("method", "size", "acc_norm", "seeds", "recovered lift", "lift: 95 %", "log-loss")
 
 
-def summary_table(results: Path, *, info: Mapping[str, object] | None = None) -> str:
+def summary_table(results: Path) -> str:
     """The main table of every target base as plain text, each with its headline; no trailing newline.
 
-    Raises ValueError as `write_report` does.
+    `results` is the folder of a study's collected tables. Raises ValueError as `write_report` does.
     """
-    findings = find(results, StudyInfo.from_dict(info or {}))
-    return "\n\n".join(_target_text(target, findings.info) for target in findings.targets)
+    return "\n\n".join(_target_text(target) for target in load_findings(results).targets)
 
 
-def _target_text(target: Target, info: StudyInfo) -> str:
-    table = main_table(target.comparison, info, target.bootstrap, target.base).select(*_COLUMNS)
+def _target_text(target: Target) -> str:
+    table = main_table(target).select(*_COLUMNS)
     return f"{table.title}\n{table.to_text()}\n{headline(target)}"

@@ -1,18 +1,19 @@
 """`write_report`: a folder with one page, the tables as text and the figures as files."""
 
 import json
-import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.report.document import ReportDocument
 from analysis.report.html import render_page
 from analysis.report.one_study import study_document
+from analysis.report.options import ReportOptions
 from analysis.report.two_studies import pair_document
-from analysis.stats.findings import find
-from analysis.stats.study_info import StudyInfo
+from analysis.stats.findings import Findings, load_findings
+from portal.results import StudyInfo
+from portal.storage.atomic import write_bytes_atomic
 
 TABLES_FOLDER = "tables"
 FILES = "files.json"
@@ -22,67 +23,66 @@ _NAME = re.compile(r"(tables/)?[A-Za-z0-9.-]+\.(png|svg|pdf|csv)")
 
 @dataclass(frozen=True)
 class ReportInput:
-    """A study to report: the folder with results.parquet and, for intervals, predictions.parquet.
+    """A study to report.
 
-    StudyInfo.from_dict reads `info`; `name` tells it from another one beside it.
+    results  folder with results.parquet and, for intervals, predictions.parquet
+    name     name of the study; by default what its record says, else the name of the folder around `results`
+    info     the study's record; by default the one in `results`
     """
 
     results: Path
-    name: str
-    info: Mapping[str, object]
+    name: str = ""
+    info: StudyInfo | None = None
 
 
-def write_report(
-    sources: Sequence[ReportInput],
-    out: Path,
-    *,
-    title: str,
-    price: float | None = None,
-    refresh_s: int | None = None,
-) -> Path:
-    """Writes index.html, tables.md, tables.tex, tables/*.csv and every figure into `out`; the page's path.
+def write_report(studies: Sequence[ReportInput], out: Path, options: ReportOptions = ReportOptions()) -> Path:
+    """Write index.html, tables.md, tables.tex, tables/*.csv and every figure into `out`; the page's path.
 
-    One study, or two side by side. `price` is that of a device-hour. The page is written last; with
-    `refresh_s` it loads itself anew. Raises ValueError when tables are missing, unreadable or not comparable.
+    One study, or two side by side. The page is written last. Raises ValueError when tables are missing,
+    unreadable or not comparable.
     """
-    findings = [find(source.results, StudyInfo.from_dict(source.info)) for source in sources]
+    if len(studies) not in (1, 2):
+        raise ValueError(f"a report is of one study or of two, not of {len(studies)}")
+    findings = [load_findings(study.results, study.info) for study in studies]
+    names = [_name_of(study, found) for study, found in zip(studies, findings, strict=True)]
+    options = replace(options, title=options.title or f"PorTAL: {' and '.join(dict.fromkeys(names))}")
     if len(findings) == 1:
-        content = study_document(title, findings[0], price)
-    elif len(findings) == 2:
-        content = pair_document(title, (findings[0], findings[1]), (sources[0].name, sources[1].name), price)
+        document = study_document(findings[0], options)
     else:
-        raise ValueError(f"a report is of one study or of two, not of {len(findings)}")
-    _write_files(content, out)
+        document = pair_document((findings[0], findings[1]), (names[0], names[1]), options)
+    _write_files(document, out)
     page = out / "index.html"
-    _write_whole(page, render_page(content, refresh_s=refresh_s))
+    _write_text(page, render_page(document, refresh_s=options.refresh_s))
     return page
 
 
-def _write_files(content: ReportDocument, out: Path) -> None:
+def _name_of(study: ReportInput, findings: Findings) -> str:
+    return study.name or str(findings.info.facts.get("study") or study.results.resolve().parent.name)
+
+
+def _write_files(document: ReportDocument, out: Path) -> None:
     """Figures and tables; those of an earlier report here that this one does not have are deleted."""
     folder = out / TABLES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    written = [path for drawing in content.drawings for path in drawing.save(out)]
-    for table in content.tables:
+    written = [path for drawing in document.drawings for path in drawing.save(out)]
+    for table in document.tables:
         path = folder / f"{table.slug}.csv"
-        _write_whole(path, table.to_csv())
+        _write_text(path, table.to_csv())
         written.append(path)
     names = sorted(str(path.relative_to(out)) for path in written)
     for name in set(_listed(out)) - set(names):
         (out / name).unlink(missing_ok=True)
-    _write_whole(out / FILES, json.dumps(names, indent=1))
-    _write_whole(out / "tables.md", content.to_markdown())
-    _write_whole(out / "tables.tex", "\n".join(table.to_latex() for table in content.tables))
+    _write_text(out / FILES, json.dumps(names, indent=1))
+    _write_text(out / "tables.md", document.to_markdown())
+    _write_text(out / "tables.tex", "\n".join(table.to_latex() for table in document.tables))
 
 
 def _listed(out: Path) -> list[str]:
-    """What the last report here wrote; names that are none of ours are passed over."""
+    """The files of the last report here; names that no report of ours has are passed over."""
     path = out / FILES
     names = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]
 
 
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def _write_text(path: Path, text: str) -> None:
+    write_bytes_atomic(path, text.encode())

@@ -1,52 +1,34 @@
-"""Cells to numbers: task means within a seed, mean and std over seeds, recovered lift and retention."""
+"""`Comparison`: the cells of a base as numbers: task means within a seed, mean and std over seeds, lift."""
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 
-from analysis.stats.epoch_selection import REPORTED_SPLIT, SelectionError, selected_scores
+from analysis.stats.epoch_selection import (
+    REPORTED_SPLIT,
+    SELECTION_SPLIT,
+    SelectionError,
+    scores_at,
+    select_epochs,
+)
+from analysis.stats.quantities import Quantity, Spread, recovered_lift, retention, spread
 from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order
 
 DEFAULT_RULE = "best_on_validation"
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A number, or null with the reason why it is undefined."""
-
-    value: float | None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and sample std (ddof 1; null below two seeds) over `n` seeds; a null mean has a reason.
-
-    `values` holds one value a seed.
-    """
-
-    mean: float | None
-    std: float | None
-    n: int
-    reason: str | None = None
-    values: tuple[float, ...] = ()
-
-    @property
-    def known(self) -> float:
-        """The mean of a spread that has one."""
-        assert self.mean is not None, self.reason
-        return self.mean
-
-
-@dataclass(frozen=True)
 class MethodSummary:
-    """One line of the main table: a cell under one selection rule. Accuracy is acc_norm."""
+    """A cell under one selection rule. Accuracy is acc_norm.
+
+    Scores are on test rows at the reported epochs; `validation_acc`, to choose by, is on validation rows.
+    """
 
     cell: Cell
     seeds: tuple[int | None, ...]
     tasks: tuple[str, ...]
     acc: Spread
+    validation_acc: Spread
     raw_acc: Spread
     log_loss: Spread
     lift: Quantity
@@ -57,66 +39,53 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All summaries on one base under one rule, with what lift is measured from and against."""
+    """All summaries on one base under one rule. Lift is measured from `frozen_base` to `reference_lora`."""
 
     base: str
     rule: str
-    floor: MethodSummary | None  # the frozen base
-    ceiling: MethodSummary | None  # the per-task LoRA with the most data
+    frozen_base: MethodSummary | None
+    reference_lora: MethodSummary | None  # the per-task LoRA with the most data
     chance: Mapping[str, float]
     majority: Mapping[str, float]  # of the tasks whose questions all have the same answers
     summaries: tuple[MethodSummary, ...]
     chosen: bool  # whether any run was scored at several epochs, so that the rule chose
 
     @property
-    def main(self) -> tuple[MethodSummary, ...]:
-        """Every variant at its largest calibration size."""
+    def headline_summaries(self) -> tuple[MethodSummary, ...]:
+        """Every variant at its largest calibration size: the rows of the main table."""
         largest = {summary.cell.variant: summary for summary in self.summaries}
         return tuple(summary for summary in self.summaries if largest[summary.cell.variant] is summary)
 
-    def find(self, method: str) -> MethodSummary | None:
-        """The first main line of `method`, the one with the fewest modules."""
-        return next((summary for summary in self.main if summary.cell.method == method), None)
+    def variants(self, method: str) -> tuple[MethodSummary, ...]:
+        """The headline summaries of `method`, the plain one first, then by number of modules and rank."""
+        return tuple(summary for summary in self.headline_summaries if summary.cell.method == method)
+
+    def candidates(self, method: str) -> tuple[MethodSummary, ...]:
+        """The summaries among which one is chosen to stand for `method`.
+
+        Of the frozen base and the per-task LoRA that is the one that lift is measured from or against. Of
+        other methods, those under the method's own name, or all variants where none has it.
+        """
+        if method in ("base", "lora"):
+            only = self.frozen_base if method == "base" else self.reference_lora
+            return () if only is None else (only,)
+        variants = self.variants(method)
+        return tuple(summary for summary in variants if summary.cell.variant.is_plain) or variants
+
+    def representative(self, method: str) -> MethodSummary | None:
+        """The summary that stands for `method` where there is room for one; None without results.
+
+        Of several candidates it is the one with the highest accuracy on validation rows at the reported
+        epoch, so that no test row decides; where none was scored on validation rows, the first.
+        """
+        candidates = self.candidates(method)
+        judged = [each for each in candidates if each.validation_acc.mean is not None]
+        return max(judged or candidates[:1], key=lambda each: each.validation_acc.mean or 0.0, default=None)
 
     def name(self, summary: MethodSummary) -> str:
-        """The method's name, with modules and rank where another main line has the same method."""
+        """The method's name, with modules and rank where the method has other variants."""
         variant = summary.cell.variant
-        shared = sum(line.cell.method == variant.method for line in self.main) > 1
-        return f"{variant.label} {variant.settings}" if shared else variant.label
-
-
-def spread(values: Sequence[float], *, reason: str = "no finished run") -> Spread:
-    """Mean and sample std of one value a seed, independent of their order."""
-    if not values:
-        return Spread(None, None, 0, reason)
-    mean = fsum(values) / len(values)
-    return Spread(
-        mean, statistics.stdev(values) if len(values) > 1 else None, len(values), None, tuple(values)
-    )
-
-
-def recovered_lift(accuracy: float | None, base: float | None, lora: float | None) -> Quantity:
-    """(accuracy - base) / (lora - base), macro means; undefined unless the LoRA rises above the base."""
-    if accuracy is None:
-        return Quantity(None, "no score of its own")
-    if base is None:
-        return Quantity(None, "no score of the frozen base")
-    if lora is None:
-        return Quantity(None, "no per-task LoRA on this base")
-    if lora <= base:
-        return Quantity(None, "the per-task LoRA does not rise above the base")
-    return Quantity((accuracy - base) / (lora - base))
-
-
-def retention(accuracy: float | None, lora: float | None) -> Quantity:
-    """accuracy / lora, macro means."""
-    if accuracy is None:
-        return Quantity(None, "no score of its own")
-    if lora is None:
-        return Quantity(None, "no per-task LoRA on this base")
-    if lora <= 0:
-        return Quantity(None, "the per-task LoRA's accuracy is not positive")
-    return Quantity(accuracy / lora)
+        return variant.full_name if len(self.variants(variant.method)) > 1 else variant.label
 
 
 def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison:
@@ -126,22 +95,22 @@ def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison
     }
     scores = [_reported_scores(run) for runs in cells.values() for run in runs]
     plain = [_summarise(cell, runs, rule) for cell, runs in sorted(cells.items(), key=_by_cell)]
-    floor = next((summary for summary in plain if summary.cell.method == "base"), None)
-    ceiling = _ceiling(plain)
+    frozen_base = next((summary for summary in plain if summary.cell.method == "base"), None)
+    lora = _reference_lora(plain)
     return Comparison(
         base=base,
         rule=rule,
-        floor=floor,
-        ceiling=ceiling,
+        frozen_base=frozen_base,
+        reference_lora=lora,
         chance=_reported(scores, "chance"),
         majority=_reported(scores, "majority"),
-        summaries=tuple(_with_ratios(summary, floor, ceiling) for summary in plain),
+        summaries=tuple(_with_ratios(summary, frozen_base, lora) for summary in plain),
         chosen=any(_has_choice(run) for runs in cells.values() for run in runs),
     )
 
 
 def summarise_sources(study: ResultSet, rule: str = DEFAULT_RULE) -> tuple[MethodSummary, ...]:
-    """What joint training reached on its own source bases; no lift, that is not a port."""
+    """Scores of joint training on its own source bases, without a lift: those are not ports."""
     return tuple(
         _summarise(cell, runs, rule) for cell, runs in study.cells.items() if cell.method == "source"
     )
@@ -151,7 +120,7 @@ def _by_cell(item: tuple[Cell, object]) -> tuple:
     return cell_order(item[0])
 
 
-def _ceiling(summaries: Sequence[MethodSummary]) -> MethodSummary | None:
+def _reference_lora(summaries: Sequence[MethodSummary]) -> MethodSummary | None:
     """The LoRA that lift is measured against: most data, then most modules, then highest rank."""
     loras = [summary for summary in summaries if summary.cell.method == "lora"]
 
@@ -163,56 +132,75 @@ def _ceiling(summaries: Sequence[MethodSummary]) -> MethodSummary | None:
 
 
 def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> MethodSummary:
-    scored: list[tuple[Run, dict[str, Score]]] = []
+    chosen: list[tuple[Run, dict[str, int]]] = []
     reason = "no finished run"
     for run in runs:
         try:
-            scored.append((run, selected_scores(run, rule)))
+            chosen.append((run, select_epochs(run, rule)))
         except SelectionError as error:
             reason = str(error)
-    tasks = tuple(sorted({task for _, scores in scored for task in scores}))
-    short = [(run, task) for run, scores in scored for task in tasks if task not in scores]
-    if short:
-        reason = f"run {short[0][0].key} lacks task {short[0][1]!r}, so its task mean is not comparable"
-
-    def over_seeds(value: Callable[[Score], float]) -> Spread:
-        means = [fsum(map(value, scores.values())) / len(scores) for _, scores in scored]
-        return spread([] if short else means, reason=reason)
-
-    per_task = {
-        task: spread([scores[task].acc_norm for _, scores in scored if task in scores]) for task in tasks
-    }
+    scored = [scores_at(run, epochs, REPORTED_SPLIT) for run, epochs in chosen]
+    tasks = tuple(sorted({task for scores in scored for task in scores}))
+    reason = _lacking(chosen, scored, tasks) or reason
     undefined = Quantity(None, reason)
+    judged = [scores_at(run, epochs, SELECTION_SPLIT) for run, epochs in chosen]
     return MethodSummary(
         cell=cell,
-        seeds=tuple(run.seed for run, _ in scored),
+        seeds=tuple(run.seed for run, _ in chosen),
         tasks=tasks,
-        acc=over_seeds(lambda score: score.acc_norm),
-        raw_acc=over_seeds(lambda score: score.acc),
-        log_loss=over_seeds(lambda score: score.log_loss),
+        acc=_task_means(scored, tasks, lambda score: score.acc_norm, reason),
+        validation_acc=_task_means(judged, tasks, lambda score: score.acc_norm, "no validation rows"),
+        raw_acc=_task_means(scored, tasks, lambda score: score.acc, reason),
+        log_loss=_task_means(scored, tasks, lambda score: score.log_loss, reason),
         lift=undefined,
         retention=undefined,
-        per_task=per_task,
+        per_task={
+            task: spread([scores[task].acc_norm for scores in scored if task in scores]) for task in tasks
+        },
         cost=_mean_cost([run.cost for run in runs]),
     )
 
 
+def _lacking(
+    chosen: Sequence[tuple[Run, object]], scored: Sequence[Mapping[str, Score]], tasks: Sequence[str]
+) -> str | None:
+    """Why the runs have no common task mean: the first that lacks a task which another has."""
+    for (run, _), scores in zip(chosen, scored, strict=True):
+        for task in tasks:
+            if task not in scores:
+                return f"run {run.key} lacks task {task!r}, so its task mean is not comparable"
+    return None
+
+
+def _task_means(
+    scored: Sequence[Mapping[str, Score]],
+    tasks: Sequence[str],
+    value: Callable[[Score], float],
+    reason: str,
+) -> Spread:
+    """Task means of a value within each seed, over seeds; undefined where a seed lacks one of the tasks."""
+    if any(task not in scores for scores in scored for task in tasks):
+        return Spread(None, None, 0, reason)
+    return spread([fsum(map(value, scores.values())) / len(scores) for scores in scored], reason=reason)
+
+
 def _with_ratios(
-    summary: MethodSummary, floor: MethodSummary | None, ceiling: MethodSummary | None
+    summary: MethodSummary, frozen_base: MethodSummary | None, lora: MethodSummary | None
 ) -> MethodSummary:
+    """The summary with its lift and its retention, or the reasons why they are undefined."""
     if summary.cell.method == "base":
         lift = Quantity(None, "the frozen base is where lift is measured from")
-    elif ceiling is not None and summary.cell == ceiling.cell:
+    elif lora is not None and summary.cell == lora.cell:
         lift = Quantity(None, "this LoRA is what lift is measured against")
     else:
-        lift = recovered_lift(summary.acc.mean, _mean_of(floor), _mean_of(ceiling))
-    kept = retention(summary.acc.mean, _mean_of(ceiling))
-    unlike = [other for other in (floor, ceiling) if other is not None and other.tasks != summary.tasks]
+        lift = recovered_lift(summary.acc.mean, _mean_of(frozen_base), _mean_of(lora))
+    kept = retention(summary.acc.mean, _mean_of(lora))
+    unlike = [other for other in (frozen_base, lora) if other is not None and other.tasks != summary.tasks]
     if unlike and lift.value is not None:
         lift = kept = Quantity(None, f"scored on other tasks than {unlike[0].cell.variant.label}")
-    if ceiling is not None and summary.cell == ceiling.cell:
+    if lora is not None and summary.cell == lora.cell:
         kept = Quantity(None, "this LoRA is what retention is measured against")
-    return MethodSummary(**{**vars(summary), "lift": lift, "retention": kept})
+    return replace(summary, lift=lift, retention=kept)
 
 
 def _mean_of(summary: MethodSummary | None) -> float | None:
@@ -239,13 +227,13 @@ def _has_choice(run: Run) -> bool:
 
 
 def _reported_scores(run: Run) -> dict[str, Score]:
-    """Scores on the reported rows, of any epoch."""
+    """Scores on the reported rows by task, at any epoch."""
     return {
         task: score for tasks in run.scores.get(REPORTED_SPLIT, {}).values() for task, score in tasks.items()
     }
 
 
 def _reported(scores: Iterable[Mapping[str, Score]], name: str) -> dict[str, float]:
-    """What does not depend on the run, by task, where it is known."""
+    """A field of Score that is the same for every run, by task, where it is known."""
     found = {task: getattr(score, name) for tasks in scores for task, score in tasks.items()}
     return {task: value for task, value in sorted(found.items()) if value is not None}

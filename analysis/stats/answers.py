@@ -1,4 +1,4 @@
-"""`TaskAnswers`: what every run answered to one task's reported rows, read from the prediction table.
+"""`TaskAnswers`: every run's answers to one task's reported rows, read from the prediction table.
 
 Shapes: N rows of a task, C clusters of rows, M rows of the whole table, K choices of all its rows.
 """

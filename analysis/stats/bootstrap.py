@@ -38,7 +38,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The runs of some cells at the epochs that a rule chose; those it cannot judge are left out.
+    """The runs of some cells at the epochs that a rule chose, without the runs that it cannot judge.
 
     `members[cell][seed]` is a key of `runs` and `epochs`. The frozen base has the one seed None.
     """
@@ -48,7 +48,7 @@ class Chosen:
     members: Mapping[Cell, Mapping[int | None, str]]
 
     def answers(self, predictions: pa.Table) -> dict[str, TaskAnswers]:
-        """What they answered, by task; ValueError when predictions are missing or on unlike examples."""
+        """The runs' answers by task; ValueError when predictions are missing or on unlike examples."""
         return gather_answers(predictions, self.runs, self.epochs)
 
 

@@ -10,9 +10,9 @@ from math import fsum
 
 import numpy as np
 
-from analysis.stats.aggregate import Spread, spread
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.bootstrap import NUM_DRAWS, Bootstrap, Chosen, Interval, draw_clusters
+from analysis.stats.quantities import Spread, spread
 from analysis.stats.result_table import Cell
 
 NUM_BINS = 15
@@ -32,8 +32,8 @@ class Bin:
 class Calibration:
     """The calibration of one cell.
 
-    `nll` (nats a question, of the gold choice among the choices) and `brier` (0 to 2) are task means within a
-    seed. `ece`, the expected calibration error, pools all tasks' answers of a seed: sum over bins of their
+    `nll` (nats per question, of the gold choice among the choices) and `brier` (0 to 2) are task means within
+    a seed. `ece`, the expected calibration error, pools all tasks' answers of a seed: sum over bins of their
     share times |accuracy - mean confidence|. `bins` pool tasks and seeds.
     """
 
@@ -48,12 +48,12 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ErrorDraws:
-    """The ECE of runs in draws of the clusters, read from below and from above.
+    """The ECE of runs in draws of the clusters, for the upper and for the lower limit of its interval.
 
-    A draw's noise counts as error, so its ECE lies above the undrawn one, which lies above the truth. `above`
-    draws are moved down by the first difference. `below` are the undrawn value minus the distance between the
-    drawn and the undrawn gaps of all bins, summed: by the triangle inequality the truth is not lower. The
-    interval between both held a known error in 93 % of trials or more, also an error of 0.
+    Sampling noise biases ECE upwards, and resampling adds that bias once more. `above`, for the upper limit:
+    the draws, shifted down by the estimated bias. `below`, for the lower limit: the estimate minus the
+    absolute changes of all bins' gaps in a draw, summed, which by the triangle inequality is a valid lower
+    limit. The interval between both held a known error in 93 % of trials or more, also an error of 0.
     """
 
     above: Bootstrap
@@ -131,7 +131,7 @@ def _calibrate_cell(
     cell: Cell, keys: Sequence[str], answers: Mapping[str, TaskAnswers], errors: ErrorDraws
 ) -> Calibration:
     def over_seeds(name: str) -> Spread:
-        """Task means of a field of Answers, one a run."""
+        """Task means of a field of Answers, one per run."""
         return spread(
             [
                 fsum(float(getattr(given.answers[key], name).mean()) for given in answers.values())

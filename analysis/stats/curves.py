@@ -1,15 +1,16 @@
-"""Data-efficiency curves: accuracy and log-loss of a variant against rows a task, operations and time."""
+"""Data-efficiency curves: accuracy and log-loss of a variant against rows per task, operations and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 
-from analysis.stats.aggregate import Comparison, MethodSummary, Spread
+from analysis.stats.aggregate import Comparison, MethodSummary
+from analysis.stats.quantities import Spread
 from analysis.stats.result_table import Cost, MethodKey
 
 METRICS = ("acc", "log_loss")
 AXES = ("size", "train_flops", "wall_s")
-"""Calibration rows a task, and the mean cost of a run of that size: floating-point operations, seconds."""
+"""Calibration rows per task, and the mean cost of a run of that size: floating-point operations, seconds."""
 MIN_SIZES = 3
 """Fewer sizes than this are points, not a curve."""
 WINDOW = 3
@@ -17,7 +18,7 @@ WINDOW = 3
 
 @dataclass(frozen=True)
 class Curve:
-    """One variant over ascending `sizes`, with the `costs` of a run of each.
+    """One variant over ascending `sizes`, with the `costs` of one run of each size.
 
     `points` are raw means with seed std, `rolling` the smoothed means.
     `star` is the first size whose rolling value is as good as the per-task LoRA's best rolling value.
@@ -42,14 +43,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveSet:
-    """The curves of one base and metric, the frozen base's value (null if unknown) and the LoRA's peak."""
+    """The curves of one base and metric, the frozen base's value and the LoRA's peak; null where unknown."""
 
     base: str
     metric: str
     curves: tuple[Curve, ...]
-    floor: float | None
+    frozen_base: float | None
     peak: float | None
-    ceiling: MethodKey | None
+    reference_lora: MethodKey | None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -57,9 +58,9 @@ class CurveSet:
         return tuple(sorted({size for curve in self.curves for size in curve.sizes}))
 
     @property
-    def reference(self) -> Curve | None:
-        """The per-task LoRA's own curve."""
-        return next((curve for curve in self.curves if curve.variant == self.ceiling), None)
+    def reference_curve(self) -> Curve | None:
+        """The curve of the per-task LoRA that lift is measured against."""
+        return next((curve for curve in self.curves if curve.variant == self.reference_lora), None)
 
     def on_axis(self, axis: str) -> "CurveSet | None":
         """The curves that can be drawn along one of AXES; None without any."""
@@ -87,15 +88,16 @@ def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
     }
     if not smoothed:
         return None
-    ceiling = comparison.ceiling.cell.variant if comparison.ceiling is not None else None
+    lora = comparison.reference_lora.cell.variant if comparison.reference_lora is not None else None
     peak = None
-    if ceiling is not None and ceiling in smoothed:
-        peak = max(smoothed[ceiling]) if metric == "acc" else min(smoothed[ceiling])
+    if lora is not None and lora in smoothed:
+        peak = max(smoothed[lora]) if metric == "acc" else min(smoothed[lora])
     curves = tuple(
         _curve(variant, metric, by_variant[variant], rolling, peak) for variant, rolling in smoothed.items()
     )
-    floor = _metric_of(comparison.floor, metric).mean if comparison.floor is not None else None
-    return CurveSet(comparison.base, metric, curves, floor, peak, ceiling)
+    base = comparison.frozen_base
+    value = _metric_of(base, metric).mean if base is not None else None
+    return CurveSet(comparison.base, metric, curves, value, peak, lora)
 
 
 def rolling_mean(values: Sequence[float], *, window: int = WINDOW) -> tuple[float, ...]:

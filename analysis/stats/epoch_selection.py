@@ -1,8 +1,10 @@
 """Which epoch of a run is reported: selection rules, applied to scores that are already in the table."""
 
+from collections.abc import Mapping
 from math import fsum
 
 from analysis.stats.result_table import Run, Score
+from portal.methods import find_method
 
 RULES = ("best_on_validation", "final", "paper", "symmetric")
 RULE_TITLES = {
@@ -11,37 +13,33 @@ RULE_TITLES = {
     "paper": "best epoch on the reported rows (optimistic)",
     "symmetric": "best epoch on validation rows, one epoch for all tasks, LoRA too",
 }
-PER_TASK_METHODS = ("lora", "cross_lora")
-"""Methods with one adapter a task: their epoch may be chosen task by task (METHOD, "Evaluation")."""
 REPORTED_SPLIT = "test"
 SELECTION_SPLIT = "validation"
 
 
 class SelectionError(ValueError):
-    """The rule cannot choose: the message says what is missing."""
+    """The rule cannot choose; the message says which rows are missing."""
 
 
-def select_epochs(run: Run, rule: str, *, split: str = REPORTED_SPLIT) -> dict[str, int]:
+def select_epochs(run: Run, rule: str) -> dict[str, int]:
     """The reported epoch of every task of `run`.
 
     `final`: the last one. Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
-    on the validation split, or for `paper` on `split` itself. The choice is by task mean for methods that
-    train all tasks together and by task for those that do not; `symmetric` always goes by task mean. Epoch 0
-    (no training) is a candidate only where nothing else was scored.
+    on the validation split, or for `paper` on the reported split itself. The choice is by task mean for
+    methods that train all tasks together and by task for those that do not; `symmetric` always goes by task
+    mean. Epoch 0 (no training) is a candidate only where nothing else was scored.
 
     Raises SelectionError when rows are missing.
     """
     if rule not in RULES:
         raise ValueError(f"selection rule {rule!r}: known are {', '.join(RULES)}")
-    reported = run.scores.get(split, {})
-    candidates = _candidates(reported, run.tasks, split)
+    candidates = _candidates(run)
     if rule == "final":
         return {task: epochs[-1] for task, epochs in candidates.items()}
     if all(len(epochs) == 1 for epochs in candidates.values()):
         return {task: epochs[0] for task, epochs in candidates.items()}
-    judged_split = split if rule == "paper" else SELECTION_SPLIT
-    judged = run.scores.get(judged_split, {})
-    if run.cell.method in PER_TASK_METHODS and rule != "symmetric":
+    judged = run.scores.get(REPORTED_SPLIT if rule == "paper" else SELECTION_SPLIT, {})
+    if find_method(run.cell.method).per_task and rule != "symmetric":
         return {task: _best_epoch(judged, (task,), epochs) for task, epochs in candidates.items()}
     shared = sorted(set.intersection(*(set(epochs) for epochs in candidates.values())))
     epoch = _best_epoch(judged, tuple(candidates), shared)
@@ -57,26 +55,26 @@ def can_select(run: Run, rule: str) -> bool:
     return True
 
 
-def selected_scores(run: Run, rule: str, *, split: str = REPORTED_SPLIT) -> dict[str, Score]:
-    """The reported score of every task of `run` under `rule`."""
-    return {
-        task: run.scores[split][epoch][task] for task, epoch in select_epochs(run, rule, split=split).items()
-    }
+def scores_at(run: Run, epochs: Mapping[str, int], split: str) -> dict[str, Score]:
+    """The scores on `split` at each task's epoch, for the tasks that were scored there."""
+    scores = run.scores.get(split, {})
+    return {task: scores[epoch][task] for task, epoch in epochs.items() if task in scores.get(epoch, {})}
 
 
-def _candidates(
-    reported: dict[int, dict[str, Score]], tasks: tuple[str, ...], split: str
-) -> dict[str, list[int]]:
+def _candidates(run: Run) -> dict[str, list[int]]:
+    """The epochs at which each task has reported rows, without epoch 0 where there are others."""
+    reported = run.scores.get(REPORTED_SPLIT, {})
     candidates = {}
-    for task in tasks:
+    for task in run.tasks:
         epochs = sorted(epoch for epoch, scores in reported.items() if task in scores)
         if not epochs:
-            raise SelectionError(f"no {split} rows of task {task!r}")
+            raise SelectionError(f"no {REPORTED_SPLIT} rows of task {task!r}")
         candidates[task] = [epoch for epoch in epochs if epoch > 0] or epochs
     return candidates
 
 
 def _best_epoch(judged: dict[int, dict[str, Score]], tasks: tuple[str, ...], candidates: list[int]) -> int:
+    """The epoch with the highest mean acc_norm over `tasks`, among those with scores of all of them."""
     complete = [epoch for epoch in candidates if epoch in judged and set(tasks) <= set(judged[epoch])]
     if not complete:
         raise SelectionError(f"no {SELECTION_SPLIT} rows to choose an epoch on")

@@ -1,5 +1,6 @@
-"""`Findings`: everything a report says about a study, computed once from its result folder."""
+"""`Findings`: all numbers of a study's report, computed once from its result folder."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,37 +14,50 @@ from analysis.stats.curves import METRICS, CurveSet, build_curves
 from analysis.stats.epoch_selection import REPORTED_SPLIT, RULES
 from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
-from analysis.stats.study_info import StudyInfo
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS_FILE, UNITS, read_table
+from portal.results import (
+    PREDICTIONS,
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    UNITS,
+    AbsentRun,
+    StudyInfo,
+    read_study_info,
+    read_table,
+)
 
 CURVE_RULE = "final"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target base: comparisons by selection rule, a bootstrap if predictions exist, curves by metric."""
+    """A target base: comparisons by selection rule, a bootstrap if predictions exist, curves by metric.
+
+    `slug` is the base's part in file names. `absent` are the planned runs on the base without results.
+    """
 
     base: str
+    slug: str
     rules: Mapping[str, Comparison]
     bootstrap: Bootstrap | None
     calibrations: tuple[Calibration, ...]
     curves: Mapping[str, CurveSet]
     savings: Savings
+    absent: tuple[AbsentRun, ...]
 
     @property
     def comparison(self) -> Comparison:
-        """The one the report leads with."""
+        """The comparison that the report leads with."""
         return self.rules[DEFAULT_RULE]
 
     @property
     def port(self) -> MethodSummary | None:
         """The port that the report leads with."""
-        return self.comparison.find("portal")
+        return self.comparison.representative("portal")
 
 
 @dataclass(frozen=True)
 class Findings:
-    """A study's targets, ports first, its source runs and what the caller told about it."""
+    """A study's targets, ports first, its source runs and its record."""
 
     study: ResultSet
     targets: tuple[Target, ...]
@@ -59,49 +73,89 @@ class Findings:
         return bootstrap_accuracy(chosen, chosen.answers(self.predictions)) if chosen.runs else None
 
 
-def find(results: Path, info: StudyInfo) -> Findings:
-    """The findings in the folder `results`. Without predictions there are no intervals.
+def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
+    """The findings in the folder `results` of a study's collected tables.
 
+    `info` is by default the study's record beside the tables. Without predictions there are no intervals.
     Raises ValueError when the result table is missing, unreadable, empty or mixes evaluation sets.
     """
-    study = load_results(results / RESULTS_FILE, info.workers, info.device_share)
+    known = read_study_info(results) if info is None else info
+    study = load_results(results / RESULTS_FILE, known.workers, known.device_share)
     if not study.runs:
         raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)
-    targets = tuple(_find_target(study, base, predictions) for base in study.targets)
-    return Findings(study, targets, summarise_sources(study), info, predictions)
+    slugs = slugs_of(study.targets)
+    targets = tuple(
+        find_target(study, base, slug=slugs[base], absent=known.absent, predictions=predictions)
+        for base in study.targets
+    )
+    return Findings(study, targets, summarise_sources(study), known, predictions)
 
 
-def _find_target(study: ResultSet, base: str, predictions: pa.Table | None) -> Target:
+def find_target(
+    study: ResultSet,
+    base: str,
+    *,
+    slug: str,
+    absent: Sequence[AbsentRun] = (),
+    predictions: pa.Table | None = None,
+) -> Target:
+    """The findings on one base; of the `absent` runs, those on it."""
     rules = {rule: compare(study, base, rule) for rule in RULES}
-    curves = {metric: build_curves(rules[CURVE_RULE], metric) for metric in METRICS}
-    drawn = {metric: curve for metric, curve in curves.items() if curve is not None}
-    bootstrap: Bootstrap | None = None
-    calibrations: tuple[Calibration, ...] = ()
-    main = [line.cell for line in rules[DEFAULT_RULE].main if line.acc.mean is not None]
-    if predictions is not None and main:
-        chosen = choose_runs(study, main, DEFAULT_RULE)
-        answers = chosen.answers(predictions)
-        bootstrap = bootstrap_accuracy(chosen, answers)
-        calibrations = _in_order(calibrate(chosen, answers), main)
-    savings = Savings()
-    if "acc" in drawn:
-        of_curves = None
-        if predictions is not None:
-            chosen = _choose_curves(study, drawn["acc"], rules[CURVE_RULE])
-            of_curves = bootstrap_accuracy(chosen, chosen.answers(predictions))
-        savings = find_savings(drawn["acc"], of_curves)
-    return Target(base, rules, bootstrap, calibrations, drawn, savings)
+    found = {metric: build_curves(rules[CURVE_RULE], metric) for metric in METRICS}
+    curves = {metric: curve for metric, curve in found.items() if curve is not None}
+    bootstrap, calibrations = _judge_headlines(study, rules[DEFAULT_RULE], predictions)
+    return Target(
+        base=base,
+        slug=slug,
+        rules=rules,
+        bootstrap=bootstrap,
+        calibrations=calibrations,
+        curves=curves,
+        savings=_find_savings(study, curves.get("acc"), rules[CURVE_RULE], predictions),
+        absent=tuple(run for run in absent if run.base == base),
+    )
+
+
+def slugs_of(bases: Sequence[str]) -> dict[str, str]:
+    """File name parts for `bases`: lower case, no separators, numbered where two would be equal."""
+    slugs: dict[str, str] = {}
+    for base in bases:
+        plain = re.sub(r"[^a-z0-9.]+", "-", base.lower()).strip("-.") or "base"
+        taken = sum(slug == plain or slug.startswith(f"{plain}--") for slug in slugs.values())
+        slugs[base] = f"{plain}--{taken + 1}" if taken else plain
+    return slugs
+
+
+def _judge_headlines(
+    study: ResultSet, comparison: Comparison, predictions: pa.Table | None
+) -> tuple[Bootstrap | None, tuple[Calibration, ...]]:
+    """Bootstrap and calibration of the headline summaries; none without predictions or a score."""
+    cells = [summary.cell for summary in comparison.headline_summaries if summary.acc.mean is not None]
+    if predictions is None or not cells:
+        return None, ()
+    chosen = choose_runs(study, cells, comparison.rule)
+    answers = chosen.answers(predictions)
+    calibrations = sorted(calibrate(chosen, answers), key=lambda each: cells.index(each.cell))
+    return bootstrap_accuracy(chosen, answers), tuple(calibrations)
+
+
+def _find_savings(
+    study: ResultSet, curves: CurveSet | None, comparison: Comparison, predictions: pa.Table | None
+) -> Savings:
+    """The savings along the curves of accuracy, with intervals if there are predictions."""
+    if curves is None:
+        return Savings()
+    if predictions is None:
+        return find_savings(curves, None)
+    chosen = _choose_curves(study, curves, comparison)
+    return find_savings(curves, bootstrap_accuracy(chosen, chosen.answers(predictions)))
 
 
 def _choose_curves(study: ResultSet, curves: CurveSet, comparison: Comparison) -> Chosen:
     cells = [Cell(curves.base, curve.variant, size) for curve in curves.curves for size in curve.sizes]
-    floor = [] if comparison.floor is None else [comparison.floor.cell]
-    return choose_runs(study, [*floor, *cells], CURVE_RULE)
-
-
-def _in_order(calibrations: Sequence[Calibration], cells: Sequence[Cell]) -> tuple[Calibration, ...]:
-    return tuple(sorted(calibrations, key=lambda each: cells.index(each.cell)))
+    base = [] if comparison.frozen_base is None else [comparison.frozen_base.cell]
+    return choose_runs(study, [*base, *cells], CURVE_RULE)
 
 
 def _read_predictions(path: Path, study: ResultSet) -> pa.Table | None:

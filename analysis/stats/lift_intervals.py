@@ -1,46 +1,46 @@
-"""Intervals of a line's accuracy and recovered lift, and which lines can be compared."""
+"""Intervals of a summary's accuracy and recovered lift, and which summaries can be compared."""
 
 from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import Bootstrap, Interval
 
 
 def lift_interval(
-    line: MethodSummary, comparison: Comparison, bootstrap: Bootstrap | None
+    summary: MethodSummary, comparison: Comparison, bootstrap: Bootstrap | None
 ) -> Interval | None:
-    """The interval of a line's lift, or the reason why there is none; None where the lift is undefined.
+    """The interval of a summary's lift, or the reason why there is none; None where the lift is undefined.
 
-    It is that of the lift in the table only if line and LoRA have the same seeds.
+    Draws are over shared seeds, so the interval belongs to the lift only if summary and LoRA have the same.
     """
-    floor, ceiling = comparison.floor, comparison.ceiling
-    if bootstrap is None or line.lift.value is None or floor is None or ceiling is None:
+    base, lora = comparison.frozen_base, comparison.reference_lora
+    if bootstrap is None or summary.lift.value is None or base is None or lora is None:
         return None
-    lines = (line, floor, ceiling)
-    if not bootstrap.can_compare(*(each.cell for each in lines)):
+    compared = (summary, base, lora)
+    if not bootstrap.can_compare(*(each.cell for each in compared)):
         return Interval(None, None, None, reason="it shares no seed with the per-task LoRA")
-    seeded = [set(each.seeds) for each in lines if not has_no_seed(each)]
-    covered = all(set(bootstrap.members[each.cell]) == set(each.seeds) for each in lines)
+    seeded = [set(each.seeds) for each in compared if not has_no_seed(each)]
+    covered = all(set(bootstrap.members[each.cell]) == set(each.seeds) for each in compared)
     if not covered or any(seeds != seeded[0] for seeds in seeded):
         return Interval(None, None, None, reason="its seeds are not those of the per-task LoRA")
-    return bootstrap.lift(line.cell, floor.cell, ceiling.cell)
+    return bootstrap.lift(summary.cell, base.cell, lora.cell)
 
 
 def comparable_pairs(
     comparison: Comparison, bootstrap: Bootstrap
 ) -> list[tuple[MethodSummary, MethodSummary]]:
-    """Every pair of main lines that the bootstrap covers: the LoRA first, the base last."""
-    lines = [line for line in comparison.main if line.cell.method != "base"][::-1]
-    lines += [line for line in comparison.main if line.cell.method == "base"]
-    pairs = [(first, second) for place, first in enumerate(lines) for second in lines[place + 1 :]]
+    """Every pair of headline summaries that the bootstrap covers: the LoRA first, the base last."""
+    ordered = [each for each in comparison.headline_summaries if each.cell.method != "base"][::-1]
+    ordered += comparison.variants("base")
+    pairs = [(first, second) for place, first in enumerate(ordered) for second in ordered[place + 1 :]]
     return [pair for pair in pairs if bootstrap.can_compare(pair[0].cell, pair[1].cell)]
 
 
-def accuracy_interval(line: MethodSummary, bootstrap: Bootstrap | None) -> Interval | None:
-    """The interval of a line's accuracy; None without a bootstrap that covers it."""
-    if bootstrap is None or not bootstrap.can_compare(line.cell):
+def accuracy_interval(summary: MethodSummary, bootstrap: Bootstrap | None) -> Interval | None:
+    """The interval of a summary's accuracy; None without a bootstrap that covers it."""
+    if bootstrap is None or not bootstrap.can_compare(summary.cell):
         return None
-    return bootstrap.estimate(line.cell)
+    return bootstrap.estimate(summary.cell)
 
 
-def has_no_seed(line: MethodSummary) -> bool:
-    """The frozen base and the zero update: nothing in them is drawn."""
-    return line.cell.method == "base" or set(line.seeds) == {None}
+def has_no_seed(summary: MethodSummary) -> bool:
+    """Whether nothing in the method is drawn at random: the frozen base and the zero update."""
+    return summary.cell.method == "base" or set(summary.seeds) == {None}

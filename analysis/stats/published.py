@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.stats.aggregate import Spread
+from analysis.stats.quantities import Spread
 
 
 @dataclass(frozen=True)
@@ -42,4 +42,4 @@ PUBLISHED = {
         {"base": _frozen(0.595), "lora": _three(0.778, 0.004), "portal": _three(0.767, 0.004)},
     ),
 }
-"""By the names that the bases have here."""
+"""The paper's bases, by their names here."""

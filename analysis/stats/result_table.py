@@ -7,34 +7,14 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from portal.methods import find_method
 from portal.results import RESULTS, read_table
 
-METHOD_ORDER = (
-    "base",
-    "zero_lora",
-    "random_lora",
-    "copy_lora",
-    "cross_lora",
-    "hypernet",
-    "portal",
-    "lora",
-)
-METHOD_LABELS = {
-    "base": "frozen base",
-    "lora": "per-task LoRA",
-    "hypernet": "LoRA hypernet",
-    "portal": "PorTAL",
-    "cross_lora": "Cross-LoRA",
-    "copy_lora": "direct copy",
-    "random_lora": "random, norm-matched",
-    "zero_lora": "zero update",
-    "source": "joint source",
-}
 ALL_MODULES = "q,k,v,o,gate,up,down"
 
 
 class MethodKey(NamedTuple):
-    """What distinguishes one way of adapting a base from another, data size and seed apart."""
+    """One way of adapting a base: all that tells it from others but the data size and the seed."""
 
     method: str
     name: str  # the method's label in the study file; the method itself unless it was given another
@@ -44,7 +24,7 @@ class MethodKey(NamedTuple):
 
     @property
     def settings(self) -> str:
-        """Modules and rank for people: `all r16`, `q,v r8`; empty for the frozen base."""
+        """Modules and rank as people read them: `all r16`, `q,v r8`; empty for the frozen base."""
         if self.modules is None:
             return ""
         modules = "all" if self.modules == ALL_MODULES else self.modules
@@ -52,22 +32,36 @@ class MethodKey(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The method's name for people: METHOD_LABELS, and the study's own name for it where it has one."""
-        method = METHOD_LABELS.get(self.method, self.method)
-        return method if self.name == self.method else f"{method} ({self.name})"
+        """The method's name as people read it, with the study's own name for it where it has one."""
+        method = find_method(self.method).label
+        return method if self.is_plain else f"{method} ({self.name})"
+
+    @property
+    def full_name(self) -> str:
+        """Label and settings: `PorTAL q,v r8`."""
+        return f"{self.label} {self.settings}" if self.settings else self.label
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the study file gives it no other name than the method's."""
+        return self.name == self.method
 
     def sort_key(self) -> tuple[int, str, bool, int, str, int, str, tuple[str, ...]]:
-        """Methods in METHOD_ORDER, unknown ones before the LoRA; the plain name first, then by shape."""
-        known = self.method in METHOD_ORDER
-        place = METHOD_ORDER.index(self.method) if known else len(METHOD_ORDER) - 2
+        """Methods in their order; the plain name first, then by shape."""
         modules = self.modules or ""
-        named = self.name != self.method
         shape = modules.count(","), modules, self.rank or 0
-        return place, self.method, named, *shape, self.name, self.sources or ()
+        return (
+            find_method(self.method).order,
+            self.method,
+            not self.is_plain,
+            *shape,
+            self.name,
+            self.sources or (),
+        )
 
 
 class Cell(NamedTuple):
-    """One line of the main table: a base, a variant and a calibration size (null for the frozen base)."""
+    """One row of the main table: a base, a variant and a calibration size (null for the frozen base)."""
 
     base: str
     variant: MethodKey
@@ -91,7 +85,7 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a whole run took; null for the frozen base. It held `devices` devices for `wall_s` seconds."""
+    """The training of one run; null for the frozen base. It held `devices` devices for `wall_s` seconds."""
 
     trained_params: int | None
     train_tokens: int | None
@@ -130,7 +124,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """All runs of a result table. `duplicates` are keys of runs whose place another run fills."""
+    """All runs of a result table. `duplicates` are keys of runs whose cell and seed another run has."""
 
     runs: tuple[Run, ...]
     duplicates: tuple[str, ...]
@@ -142,7 +136,7 @@ class ResultSet:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Bases that carry a run which is not a source run; bases that something was ported to come first."""
+        """Bases of all runs but source runs; bases that a run was ported to come first."""
         ported = {run.cell.base for run in self.runs if run.cell.method == "portal"}
         bases = {run.cell.base for run in self.runs if run.cell.method != "source"}
         return tuple(sorted(bases, key=lambda base: (base not in ported, base)))
@@ -167,8 +161,8 @@ def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, int, str, int, st
 def load_results(path: Path, workers: Mapping[str, int], device_share: float) -> ResultSet:
     """The runs in the result table at `path`; a ValueError names what is wrong with the file.
 
-    `workers` are how many stepped a run together, by run key, where that was not one; on a GPU each held
-    `device_share` of it.
+    `workers` is the number of workers that stepped a run together, by run key, where that was not one; on a
+    GPU each held `device_share` of it.
     """
     table = read_table(path, RESULTS)
     study = gather_runs(table)
@@ -182,10 +176,13 @@ def load_results(path: Path, workers: Mapping[str, int], device_share: float) ->
 def gather_runs(table: pa.Table) -> ResultSet:
     """The runs in a result table.
 
-    Two runs in the same place (cell and seed; say, one scored every epoch, one only the last) count once: the
-    one with more scored epochs, then the smaller key. ValueError when a task was scored on unlike rows.
+    Of two runs with one cell and seed (say, one scored after every epoch, one after the last only) the one
+    with more scored epochs counts, then the one with the smaller key. ValueError when a task was scored on
+    unlike rows, or for a method that is not registered.
     """
     rows = table.to_pylist()
+    for method in _distinct(row["method"] for row in rows):
+        find_method(method)
     eval_sets = _check_comparable(rows)
     runs: dict[tuple[str, str], Run] = {}
     for row in rows:
@@ -240,7 +237,7 @@ def _cost_of(row: dict) -> Cost:
 
 
 def _larger_cost(first: Cost, second: Cost) -> Cost:
-    """Counters grow while a run trains, so its totals are the largest values seen."""
+    """The larger of each counter: counters grow while a run trains, so its totals are the largest values."""
 
     def larger(a: float | None, b: float | None) -> float | None:
         return b if a is None else a if b is None else max(a, b)

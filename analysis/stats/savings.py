@@ -16,14 +16,14 @@ from analysis.stats.curves import AXES, Curve, CurveSet
 from analysis.stats.result_table import Cell, MethodKey
 
 SHARES = (0.5, 0.75, 0.9, 1.0)
-"""Of the way from the frozen base to the per-task LoRA's peak: the accuracies at which needs are compared."""
+"""Shares of the way from the frozen base to the per-task LoRA's peak at which needs are compared."""
 _LEAST_LIFT = 1e-9
 """A peak that is no higher than this above the base is rounding."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """What the LoRA needs over what the method needs, with its interval.
+    """The LoRA's need divided by the method's, with its interval.
 
     `bound` is "≥" or "≤" where a curve begins above the accuracy, so that its need is at most its smallest. A
     draw in which the method does not reach the accuracy counts as 0; `missed` is the share of such draws.
@@ -83,11 +83,11 @@ def find_savings(curves: CurveSet, bootstrap: Bootstrap | None) -> Savings:
     not clearly positive; and no intervals without a bootstrap, or where the sizes do not have the same seeds.
     """
     assert curves.metric == "acc"
-    reference = curves.reference
-    if reference is None or curves.floor is None:
+    reference = curves.reference_curve
+    if reference is None or curves.frozen_base is None:
         return Savings(reason="there is no curve of the per-task LoRA, or no frozen base")
     drawn = _draw_curves(curves, reference, reference, bootstrap)
-    rises = _rising(reference).max() - curves.floor >= _LEAST_LIFT
+    rises = _rising(reference).max() - curves.frozen_base >= _LEAST_LIFT
     if not rises or (drawn is not None and drawn.share_risen < 1 - (1 - LEVEL) / 2):
         return Savings(reason="the per-task LoRA's rise over the base is not clearly positive")
     found: list[Saving] = []
@@ -98,7 +98,10 @@ def find_savings(curves: CurveSet, bootstrap: Bootstrap | None) -> Savings:
 
 
 def headline_savings(savings: Iterable[Saving]) -> list[Saving]:
-    """Of every variant, all axes at the highest share that it reaches, if it can in nearly every draw."""
+    """The savings of every variant on all axes at one share: the highest that nearly all its draws reach.
+
+    Where nearly all draws reach none, the highest that its means reach.
+    """
     reached: dict[MethodKey, dict[float, list[Saving]]] = {}
     for saving in savings:
         if saving.needed is not None:
@@ -130,7 +133,7 @@ def find_need(places: np.ndarray, value_DP: np.ndarray, level_D: np.ndarray) -> 
 
 
 def _savings_of(curves: CurveSet, curve: Curve, reference: Curve, drawn: "_Drawn | None") -> list[Saving]:
-    """Of one variant, by share and axis."""
+    """The savings of one variant, by share and axis."""
     return [
         _saving(curves, curve, reference, axis, share, drawn)
         for share in SHARES
@@ -142,16 +145,16 @@ def _savings_of(curves: CurveSet, curve: Curve, reference: Curve, drawn: "_Drawn
 def _saving(
     curves: CurveSet, curve: Curve, reference: Curve, axis: str, share: float, drawn: "_Drawn | None"
 ) -> Saving:
-    assert curves.floor is not None
+    assert curves.frozen_base is not None
     places, lora_places = _places(curve, axis), _places(reference, axis)
     values, lora_values = _rising(curve), _rising(reference)
-    level = _level(np.array([curves.floor]), lora_values, share)
+    level = _level(np.array([curves.frozen_base]), lora_values, share)
     need = float(find_need(places, values, level)[0])
     lora_need = float(find_need(lora_places, lora_values, level)[0])
     early, lora_early = bool(values[0, 0] >= level[0]), bool(lora_values[0, 0] >= level[0])
     ratio = _ratio(lora_need / need, early=early, lora_early=lora_early)
     if drawn is not None and ratio.value is not None:
-        level_D = _level(drawn.floor_D, drawn.lora_DP, share)
+        level_D = _level(drawn.base_D, drawn.lora_DP, share)
         ratio_D = find_need(lora_places, drawn.lora_DP, level_D) / find_need(places, drawn.own_DP, level_D)
         ratio = replace(
             ratio,
@@ -172,7 +175,7 @@ def _saving(
 
 
 def _ratio(value: float, *, early: bool, lora_early: bool) -> Ratio:
-    """Without an interval."""
+    """The ratio without an interval, and the reason why it has none."""
     if early and lora_early:
         return Ratio(Interval(None, None, None, reason="both reach it with their smallest size"))
     if value == 0:
@@ -187,7 +190,7 @@ class _Drawn:
     """Base and curves in the draws in which the LoRA rises over the base, and the share of such draws."""
 
     share_risen: float
-    floor_D: np.ndarray
+    base_D: np.ndarray
     lora_DP: np.ndarray
     own_DP: np.ndarray
 
@@ -214,10 +217,10 @@ def _draw_curves(
     ):
         return None
     draws, _ = bootstrap.paired(*cells)
-    floor_D, value_DP = draws[0], np.stack(draws[1:], axis=1)
+    base_D, value_DP = draws[0], np.stack(draws[1:], axis=1)
     lora_DP, own_DP = make_rising(value_DP[:, : len(lora)]), make_rising(value_DP[:, len(lora) :])
-    risen = lora_DP.max(axis=1) > floor_D
-    return _Drawn(float(risen.mean()), floor_D[risen], lora_DP[risen], own_DP[risen])
+    risen = lora_DP.max(axis=1) > base_D
+    return _Drawn(float(risen.mean()), base_D[risen], lora_DP[risen], own_DP[risen])
 
 
 def _places(curve: Curve, axis: str) -> np.ndarray:
@@ -229,10 +232,10 @@ def _places(curve: Curve, axis: str) -> np.ndarray:
     return np.exp(make_rising(np.log([places]))[0])
 
 
-def _level(floor_D: np.ndarray, lora_DP: np.ndarray, share: float) -> np.ndarray:
-    """(D,) accuracies at a share of the LoRA's lift; at most its peak, whatever rounding does."""
+def _level(base_D: np.ndarray, lora_DP: np.ndarray, share: float) -> np.ndarray:
+    """(D,) accuracies at a share of the LoRA's lift; at most its peak, in spite of rounding."""
     peak_D = lora_DP.max(axis=1)
-    return np.minimum(floor_D + share * (peak_D - floor_D), peak_D)
+    return np.minimum(base_D + share * (peak_D - base_D), peak_D)
 
 
 def make_rising(value_DP: np.ndarray) -> np.ndarray:

@@ -1,20 +1,16 @@
 """The table of calibration: how far each method's probabilities can be trusted."""
 
-from collections.abc import Sequence
-
-from analysis.stats.aggregate import Comparison
-from analysis.stats.calibration import Calibration
-from analysis.tables.accuracy import name_of
+from analysis.stats.findings import Target
 from analysis.tables.columns import NUMBER_RANGE, SPREAD, WORD, Column
 from analysis.tables.table import Table
 
 
-def calibration_table(calibrations: Sequence[Calibration], comparison: Comparison, slug: str) -> Table:
-    """One line a method; the log-loss is that of the whole vocabulary, the others are among the choices."""
-    log_losses = {line.cell: line.log_loss for line in comparison.main}
+def calibration_table(target: Target) -> Table:
+    """One row per variant. The log-loss is over the whole vocabulary, all else among the choices."""
+    log_losses = {summary.cell: summary.log_loss for summary in target.comparison.headline_summaries}
     rows = tuple(
         (
-            name_of(each.cell),
+            each.cell.variant.full_name,
             each.acc,
             log_losses[each.cell],
             each.nll,
@@ -22,7 +18,7 @@ def calibration_table(calibrations: Sequence[Calibration], comparison: Compariso
             each.ece,
             each.ece_interval,
         )
-        for each in calibrations
+        for each in target.calibrations
     )
     columns = (
         Column("method", WORD),
@@ -33,6 +29,5 @@ def calibration_table(calibrations: Sequence[Calibration], comparison: Compariso
         Column("ECE", SPREAD),
         Column("ECE: 95 %", NUMBER_RANGE),
     )
-    return Table(
-        f"{comparison.base}: calibration of the choices' probabilities", f"calibration-{slug}", columns, rows
-    )
+    title = f"{target.base}: calibration of the choices' probabilities"
+    return Table(title, f"calibration-{target.slug}", columns, rows)

@@ -1,4 +1,4 @@
-"""`Column`: a column of a table: how its values read, and the plain numbers they are for a machine.
+"""`Column`: a named column of a table, with the text of its values for people and their numbers for CSV.
 
 A value that does not exist is None; it reads as a dash, and as an empty field of a CSV.
 """
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.stats.aggregate import Quantity, Spread
 from analysis.stats.bootstrap import Interval
+from analysis.stats.quantities import Quantity, Spread
 
 DASH = "\u2014"
 """Stands for a number that does not exist; the reason is listed under the table."""
@@ -17,7 +17,7 @@ _MINUS = "\u2212"
 
 @dataclass(frozen=True)
 class Kind:
-    """`text` shows a value to people; `fields` are its numbers, one for each of `suffixes`."""
+    """A kind of value: `text` shows it to people; `fields` are its numbers, one for each of `suffixes`."""
 
     text: Callable[[Any], str]
     fields: Callable[[Any], tuple[object, ...]] = lambda value: (value,)
@@ -27,7 +27,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Column:
-    """A named column; its values are what its kind takes."""
+    """A named column of values of one kind."""
 
     name: str
     kind: Kind
@@ -37,7 +37,7 @@ class Column:
         return DASH if value is None else self.kind.text(value)
 
     def header(self) -> tuple[str, ...]:
-        """Names of the CSV columns that it becomes."""
+        """Names of its CSV columns, one per suffix of the kind."""
         return tuple(f"{self.name}{suffix}" for suffix in self.kind.suffixes)
 
     def fields(self, value: object) -> tuple[str, ...]:

@@ -1,33 +1,33 @@
-"""What a study's training took: of one run of every main line, and of all runs together."""
+"""Tables of cost: of the training of one run, by variant, and of all runs of a study."""
 
 from collections.abc import Iterable, Sequence
 from math import fsum
 
 from analysis.stats.aggregate import Comparison
-from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER, ResultSet, Run
-from analysis.tables.accuracy import name_of
+from analysis.stats.result_table import ResultSet, Run
 from analysis.tables.columns import AMOUNT, COUNT, SCIENTIFIC, SECONDS, WORD, Column, Kind
 from analysis.tables.table import Table
+from portal.methods import find_method
 
 MONEY = Kind(lambda value: f"{value:,.2f}" if value >= 1 else f"{value:.3g}")
 
 
 def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Table:
-    """Mean cost of one run of every main line; `price` is that of a device-hour, in the reader's currency."""
+    """Mean cost of one run of every variant at its largest size; `price` is that of a device-hour."""
     rows = tuple(
         (
             comparison.base,
-            name_of(line.cell),
-            line.cell.size,
-            line.cost.trained_params,
-            line.cost.train_tokens,
-            line.cost.train_flops,
-            line.cost.wall_s,
-            *_charges(line.cost.device_hours, price),
+            summary.cell.variant.full_name,
+            summary.cell.size,
+            summary.cost.trained_params,
+            summary.cost.train_tokens,
+            summary.cost.train_flops,
+            summary.cost.wall_s,
+            *_charges(summary.cost.device_hours, price),
         )
         for comparison in comparisons
-        for line in comparison.main
-        if line.cell.method != "base"
+        for summary in comparison.headline_summaries
+        if summary.cell.method != "base"
     )
     columns = (
         Column("base", WORD),
@@ -43,12 +43,12 @@ def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Ta
 
 
 def study_cost_table(study: ResultSet, price: float | None) -> Table:
-    """Cost of all runs of every method, and of the study."""
+    """Cost of all runs of every method, and of the study; each run counts once, on however many bases."""
     by_key = {run.key: run for run in study.runs if run.cell.method != "base"}
     methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)
     rows = [
         _total(
-            METHOD_LABELS.get(method, method),
+            find_method(method).label,
             [run for run in by_key.values() if run.cell.method == method],
             price,
         )
@@ -97,5 +97,4 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _method_order(method: str) -> tuple[int, str]:
-    place = METHOD_ORDER.index(method) if method in METHOD_ORDER else -1
-    return place, method
+    return find_method(method).order, method

@@ -11,7 +11,7 @@ from analysis.tables.columns import DASH, Column
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` hold one value a column, None where there is none; `reasons` explain those.
+    """A titled table. `rows` hold one value per column, None where there is none; `reasons` say why.
 
     `slug` names the table's file. Columns of words come first.
     """

@@ -8,6 +8,7 @@ from typing import Any
 
 from portal.bases.registry import KNOWN, weights_note
 from portal.config import AdapterConfig, RunConfig
+from portal.methods import find_method
 from portal.results import RESULTS, RESULTS_FILE, read_table
 
 NOT_RECORDED = "not recorded"
@@ -89,16 +90,7 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
     config = record.config
     data = config["data"]
     source = ", ".join(config.get("source_bases") or ["?"])
-    made = {
-        "portal": f"converter refitted from a source on {source}",
-        "hypernet": "latents, core and converter trained on this base",
-        "source": "joint training of latents, core and converters",
-        "lora": "trained for this task alone",
-        "cross_lora": f"Cross-LoRA from {source}, without data of this base",
-        "copy_lora": f"a control: the factors trained on {source}, as they are",
-        "random_lora": f"a control: random factors as large as Cross-LoRA's from {source}",
-        "zero_lora": "a control: an update of zero",
-    }[config["method"]]
+    made = find_method(config["method"]).made_by.format(sources=source)
     size = "all rows" if data["size"] is None else f"at most {data['size']} rows"
     facts = [
         ("made by", made),

@@ -158,3 +158,8 @@ KNOWN = {
         ),
     )
 }
+
+
+def list_bases() -> tuple[KnownBase, ...]:
+    """Every base with a short name; any other is named by its hub id, folder or GGUF file."""
+    return tuple(KNOWN.values())

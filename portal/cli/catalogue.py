@@ -8,6 +8,7 @@ import typer
 from portal.cli import completion
 from portal.cli.completion import one_of
 from portal.cli.options import (
+    ADAPTER,
     DataOption,
     JsonOption,
     MaxPromptOption,
@@ -31,15 +32,21 @@ def params(
         list[str] | None,
         typer.Option(
             "--base",
+            metavar="BASE",
             help="Base to count for. Repeatable. Default: the paper's four.",
             autocompletion=one_of(completion.bases),
         ),
     ] = None,
     modules: ModulesOption = "q,v",
-    rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters.")] = 8,
+    rank: Annotated[
+        int, typer.Option(rich_help_panel=ADAPTER, help="LoRA rank of the generated adapters.")
+    ] = 8,
     hidden: Annotated[
         int | None,
-        typer.Option(help="Width of the trunk. Default: the paper's, 512 for q,v and 1024 for more modules."),
+        typer.Option(
+            rich_help_panel=ADAPTER,
+            help="Width of the trunk. Default: the paper's, 512 for q,v and 1024 for more modules.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,7 +102,10 @@ def tasks(
     data: DataOption = None,
     only: TasksOption = None,
     base: Annotated[
-        str | None, typer.Option(help="Also tokenise for this base: count misaligned and truncated rows.")
+        str | None,
+        typer.Option(
+            metavar="BASE", help="Also tokenise for this base: count misaligned and truncated rows."
+        ),
     ] = None,
     max_prompt: MaxPromptOption = 768,
     as_json: Annotated[

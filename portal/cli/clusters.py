@@ -22,7 +22,10 @@ cluster = typer.Typer(
 AddressOption = Annotated[
     str,
     typer.Option(
-        "--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of Ray's dashboard, as http://HOST:8265."
+        "--address",
+        metavar="URL",
+        envvar="RAY_API_SERVER_ADDRESS",
+        help="Address of Ray's dashboard, as http://HOST:8265.",
     ),
 ]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id that `portal cluster submit` printed.")]
@@ -82,7 +85,10 @@ def submit(
     address: AddressOption,
     out: Annotated[
         str,
-        typer.Option(help="Output folder on the cluster's shared storage, or a URL like s3://bucket/folder."),
+        typer.Option(
+            metavar="DIR|URL",
+            help="Output folder on the cluster's shared storage, or a URL like s3://bucket/folder.",
+        ),
     ],
     executor: ExecutorOption = "auto",
     tracker: TrackersOption = None,
@@ -137,11 +143,11 @@ def stop(job: JobArgument, address: AddressOption) -> None:
 
 @cluster.command(rich_help_panel=_FILES)
 def wait(
-    address: Annotated[str, typer.Option(help="Address of Ray's head node, as HOST:PORT.")],
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Address of Ray's head node.")],
     nodes: Annotated[int, typer.Option(help="Number of nodes to wait for.")],
-    timeout: Annotated[float, typer.Option(help="Longest wait in seconds.")] = 600.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest wait.")] = 600.0,
 ) -> None:
-    """Wait until nodes have joined a Ray cluster; exit code 2 when they have not in time."""
+    """Wait until nodes have joined a Ray cluster; exit code 2 if they do not in time."""
     from cluster.jobs import wait_for_nodes
 
     wait_for_nodes(address, nodes, timeout_s=timeout, say=typer.echo)

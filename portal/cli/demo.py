@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from portal.cli.options import ExecutorOption
-from portal.cli.reports import read_info, write_one
+from portal.cli.reports import write_one
 from portal.cli.sweep.run import finish, launch
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Output folder; the same command continues in it.")] = Path(
-        "portal-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Output folder; the same command continues in it.")
+    ] = Path("portal-demo"),
     executor: ExecutorOption = "auto",
 ) -> None:
     """Run the demo study on the embedded bases: about seven minutes on two cores, without a download.
@@ -31,7 +31,7 @@ def demo(
     if outcome.done:
         results = collect_snapshot(study.manifest, out)
         page = write_one(results, out / "report")
-        typer.echo(summary_table(out / "results", info=read_info(results)))
+        typer.echo(summary_table(out / "results"))
         typer.echo(f"\n{outcome.done} of {outcome.total} runs in {time.monotonic() - started:.0f} s")
         typer.echo(f"report: {page}")
     finish(outcome)

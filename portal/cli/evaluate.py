@@ -11,6 +11,8 @@ from portal.cli import completion
 from portal.cli.artifacts import find_artifact
 from portal.cli.completion import one_of
 from portal.cli.options import (
+    DATA,
+    MACHINE,
     BaseOption,
     DataOption,
     DeviceOption,
@@ -40,12 +42,15 @@ def evaluate(
     artifact: Annotated[
         str | None,
         typer.Option(
-            help="Artifact whose adapters to score with: a folder, an output of train or port, a hub id."
+            metavar="ARTIFACT",
+            help="Artifact whose adapters to score with: a folder, an output of train or port, a hub id.",
         ),
     ] = None,
     adapter: Annotated[
         list[Path] | None,
-        typer.Option(help="PEFT adapter to score with, or folder of such adapters. Repeatable."),
+        typer.Option(
+            metavar="DIR", help="PEFT adapter to score with, or folder of such adapters. Repeatable."
+        ),
     ] = None,
     tasks: TasksOption = None,
     suite: SuiteOption = None,
@@ -53,11 +58,17 @@ def evaluate(
     split: Annotated[
         str,
         typer.Option(
-            help="Split to score: train, validation or test.", autocompletion=one_of(completion.splits)
+            metavar="train|validation|test",
+            rich_help_panel=DATA,
+            help="Split to score.",
+            autocompletion=one_of(completion.splits),
         ),
     ] = "test",
     limit: Annotated[
-        int | None, typer.Option(help="Most rows to score per task, a fixed seeded sample. Default: all.")
+        int | None,
+        typer.Option(
+            rich_help_panel=DATA, help="Most rows to score per task, a fixed seeded sample. Default: all."
+        ),
     ] = None,
     max_prompt: MaxPromptOption = 768,
     device: DeviceOption = None,
@@ -65,7 +76,8 @@ def evaluate(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes that share several adapters. Default: one per GPU, here or on RAY_ADDRESS."
+            rich_help_panel=MACHINE,
+            help="Processes that share several adapters. Default: one per GPU, here or on RAY_ADDRESS.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -19,13 +19,20 @@ MERGED = "merged"
 
 def export(
     artifact: Annotated[
-        str, typer.Argument(help="Artifact: a folder, an output of train or port, or a hub id.")
+        str,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="Artifact to export from: a folder, an output of train or port, or a hub id.",
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder of the new adapter; with several tasks, the parent of one per task.")
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder of the new adapter; with several tasks, the parent of one per task."
+        ),
     ],
     task: Annotated[
-        str | None, typer.Option(help="Tasks of the artifact to export, comma-separated.")
+        str | None, typer.Option(metavar="TASKS", help="Tasks of the artifact to export, comma-separated.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Export every task of the artifact.")] = False,
     layout: Annotated[

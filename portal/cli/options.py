@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from portal.data.suite import Suite
     from sweeps.launch.executors import ExecutorName
 
+DATA, ADAPTER, TRAINING, MACHINE = "Tasks and rows", "Adapter", "Training", "Device and memory"
+"""Panels of options in a command's help."""
 BaseOption = Annotated[
     str,
     typer.Option(
         "--base",
+        metavar="BASE",
         help="Base model: a short name of `portal bases`, a hub id, a model folder or a GGUF file.",
         autocompletion=one_of(completion.bases),
     ),
@@ -25,6 +28,8 @@ TasksOption = Annotated[
     str | None,
     typer.Option(
         "--tasks",
+        rich_help_panel=DATA,
+        metavar="TASKS",
         help="Tasks, or task files (.yaml, .jsonl), comma-separated. Default: all tasks of the suite.",
         autocompletion=some_of(completion.tasks),
     ),
@@ -33,6 +38,8 @@ SuiteOption = Annotated[
     str | None,
     typer.Option(
         "--suite",
+        rich_help_panel=DATA,
+        metavar="SUITE",
         help="Suite of tasks: mini, portal14, lm-eval or a folder. Default: the one with the tasks, or mini.",
         autocompletion=one_of(completion.suites),
     ),
@@ -41,6 +48,8 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
+        rich_help_panel=DATA,
+        metavar="DIR",
         help="Folder of TASK/SPLIT.parquet or .jsonl, with rows as published or as finished prompts.",
     ),
 ]
@@ -48,7 +57,9 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="Device to compute on: cpu or cuda. Default: cuda where there is one.",
+        rich_help_panel=MACHINE,
+        metavar="cpu|cuda",
+        help="Device to compute on. Default: cuda where there is one.",
         autocompletion=one_of(completion.devices),
     ),
 ]
@@ -56,6 +67,8 @@ PrecisionOption = Annotated[
     str,
     typer.Option(
         "--precision",
+        rich_help_panel=MACHINE,
+        metavar="default|8bit|4bit",
         help="Precision of the frozen base: default (bf16 on GPU, fp32 on CPU), 8bit or 4bit (GPU only).",
         autocompletion=one_of(completion.precisions),
     ),
@@ -64,18 +77,27 @@ ActivationsOption = Annotated[
     str,
     typer.Option(
         "--activations",
+        rich_help_panel=MACHINE,
+        metavar="keep|recompute",
         help="Activation checkpointing: keep, or recompute (less memory, about 1.5 times the time per step).",
         autocompletion=one_of(completion.activations),
     ),
 ]
 MaxPromptOption = Annotated[
     int,
-    typer.Option("--max-prompt", help="Longest prompt in tokens; longer ones lose their left end."),
+    typer.Option(
+        "--max-prompt",
+        rich_help_panel=DATA,
+        metavar="TOKENS",
+        help="Longest prompt in tokens; longer ones lose their left end.",
+    ),
 ]
 ModulesOption = Annotated[
     str,
     typer.Option(
         "--modules",
+        rich_help_panel=ADAPTER,
+        metavar="MODULES",
         help="Adapted projections, comma-separated: q, k, v, o, gate, up, down; or all.",
         autocompletion=some_of(completion.modules),
     ),
@@ -96,6 +118,7 @@ OutOption = Annotated[
     str | None,
     typer.Option(
         "--out",
+        metavar="DIR|URL",
         help="Output folder, or a URL like s3://bucket/folder. Default: portal-NAME, by the study's name.",
     ),
 ]
@@ -114,6 +137,7 @@ TrackersOption = Annotated[
     list[str] | None,
     typer.Option(
         "--tracker",
+        metavar="TRACKER",
         help="Tracker that every run is logged to, epoch by epoch: tensorboard, mlflow, wandb or trackio. "
         "Runs that finished before are logged too. Repeatable.",
         autocompletion=one_of(completion.trackers),
@@ -121,7 +145,11 @@ TrackersOption = Annotated[
 ]
 PriceOption = Annotated[
     float | None,
-    typer.Option("--price", help="Price of one device-hour, in any currency; adds costs to the output."),
+    typer.Option(
+        "--price",
+        metavar="PRICE",
+        help="Price of one device-hour, in any currency; adds costs to the output.",
+    ),
 ]
 
 

@@ -1,12 +1,11 @@
 """`portal report`: tables, figures and a page from the runs of a study, or of two side by side."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,23 +15,28 @@ from portal.cli.output import warn
 if TYPE_CHECKING:
     from analysis.report.write import ReportInput
     from portal.storage.paths import Folder
+    from sweeps.store.study_status import StudyStatus
     from sweeps.study.manifest import StudyManifest
 
 
 def report(
     folders: Annotated[
         list[str],
-        typer.Argument(
-            metavar="DIR [DIR]", help="Output folder of a study, or its URL; two of them are compared."
-        ),
+        typer.Argument(metavar="DIR", help="Output folder of a study, or its URL; two of them are compared."),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: DIR/report.")] = None,
-    study: Annotated[str | None, typer.Option(help="Study to report when DIR holds several.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the report. Default: DIR/report.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Study to report when DIR holds several.")
+    ] = None,
     price: PriceOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Rebuild the report while the study runs, until it ends.")
     ] = False,
-    every: Annotated[int, typer.Option(help="Seconds between looks with --watch.", min=1)] = 30,
+    every: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Seconds between looks with --watch.", min=1)
+    ] = 30,
 ) -> None:
     """Write tables, figures and one page from the finished runs of a study, or of two side by side."""
     from portal.storage.paths import open_folder
@@ -67,34 +71,31 @@ def write_one(results: "Folder", out: Path) -> Path:
         return _write([_named(tables, results)], out, None)
 
 
-def read_info(results: "Folder") -> dict[str, Any]:
-    """What the collected tables do not say of their study."""
-    from sweeps.results.snapshot import INFO_FILE
-
-    path = results / INFO_FILE
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: not readable as JSON ({error}); `portal sweep collect` writes it anew"
-        ) from None
-
-
 @contextmanager
 def _source(place: "Folder", study: str | None) -> Iterator["ReportInput"]:
     """The tables of the study as it stands, until the block ends."""
     from portal.storage.paths import fetched
-    from sweeps.results.snapshot import RESULTS_FOLDER, copy_tables
+    from sweeps.results.tables import RESULTS_FOLDER
     from sweeps.study.manifest import has_manifest
 
     if study is None and not has_manifest(place):  # tables that were brought here without their runs
         with fetched(place / RESULTS_FOLDER) as tables:
             yield _named(tables, place / RESULTS_FOLDER)
         return
+    with _collected(place, _manifest(place, study)) as source:
+        yield source
+
+
+@contextmanager
+def _collected(
+    place: "Folder", manifest: "StudyManifest", status: "StudyStatus | None" = None
+) -> Iterator["ReportInput"]:
+    """Copies of the study's tables as of `status`, or of this moment, until the block ends."""
+    from sweeps.results.snapshot import copy_tables
+    from sweeps.results.tables import RESULTS_FOLDER
+
     with TemporaryDirectory(prefix="portal-") as scratch:
-        copy_tables(_manifest(place, study), place, Path(scratch))
+        copy_tables(manifest, place, Path(scratch), status)
         try:
             yield _named(Path(scratch), place / RESULTS_FOLDER)
         except ValueError as error:  # by the place that the user knows
@@ -104,9 +105,10 @@ def _source(place: "Folder", study: str | None) -> Iterator["ReportInput"]:
 def _named(tables: Path, results: "Folder") -> "ReportInput":
     """The tables by the name of their study, or of the folder that they come from."""
     from analysis.report.write import ReportInput
+    from portal.results import read_study_info
 
-    info = read_info(tables)
-    return ReportInput(tables, str(info.get("facts", {}).get("study") or results.parent.resolve().name), info)
+    info = read_study_info(tables)
+    return ReportInput(tables, str(info.facts.get("study") or results.parent.resolve().name), info)
 
 
 def _manifest(place: "Folder", study: str | None) -> "StudyManifest":
@@ -122,39 +124,41 @@ def _manifest(place: "Folder", study: str | None) -> "StudyManifest":
 def _write(
     sources: Sequence["ReportInput"], out: Path, price: float | None, *, refresh_s: int | None = None
 ) -> Path:
-    from analysis.report.write import write_report
+    from analysis.report.write import ReportOptions, write_report
 
-    names = " and ".join(dict.fromkeys(source.name for source in sources))
-    return write_report(sources, out, title=f"PorTAL: {names}", price=price, refresh_s=refresh_s)
+    return write_report(sources, out, ReportOptions(price=price, refresh_s=refresh_s))
 
 
 def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
-    """The report anew whenever something is new, until no driver works on the study any more."""
-    from sweeps.results.snapshot import status_of
+    """The report anew whenever runs have finished, until no driver works on the study any more."""
     from sweeps.store.lease import has_live_driver
+    from sweeps.store.run_store import Store
+    from sweeps.store.study_status import StudyStatus
 
-    name = _manifest(place, study).name
-    total = len(_manifest(place, name).runs)
+    manifest = _manifest(place, study)
     shown = None
 
-    def write(done: int, refresh_s: int | None) -> None:
-        with _source(place, name) as source:
+    def look() -> "StudyStatus":
+        return StudyStatus.read(Store(place), manifest.runs)
+
+    def write(status: "StudyStatus", refresh_s: int | None) -> None:
+        with _collected(place, manifest, status) as source:
             page = _write([source], out, price, refresh_s=refresh_s)
-        typer.echo(f"{done} of {total} runs: {page}")
+        typer.echo(f"{len(status.done)} of {status.total} runs: {page}")
 
     try:
         while has_live_driver(place):
-            standing = status_of(_manifest(place, name), place)
-            if standing.done and standing != shown:
-                write(len(standing.done), every)
+            status = look()
+            if status.done and (status.done, status.failed) != shown:
+                write(status, every)
             elif shown is None:
-                typer.echo(f"0 of {total} runs, nothing to report yet")
-            shown = standing
+                typer.echo(f"0 of {status.total} runs, nothing to report yet")
+            shown = status.done, status.failed
             time.sleep(every)
     finally:  # no page is left behind that says it is live
-        standing = status_of(_manifest(place, name), place)
-        if standing.done:
-            write(len(standing.done), None)
-    left = total - len(standing.done)
+        status = look()
+        if status.done:
+            write(status, None)
+    left = status.total - len(status.done)
     if left:
         warn(f"no driver works on this study; {left} of its runs have no result")

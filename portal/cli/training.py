@@ -11,6 +11,8 @@ from portal.cli.artifacts import list_artifacts
 from portal.cli.completion import one_of, some_of
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import (
+    ADAPTER,
+    TRAINING,
     ActivationsOption,
     DataOption,
     DeviceOption,
@@ -33,24 +35,37 @@ ExamplesOption = Annotated[
     int | None,
     typer.Option(
         "--examples",
+        rich_help_panel=TRAINING,
         help="Most training rows per task; fewer are a prefix of more. Default: the recipe's.",
     ),
 ]
 EpochsOption = Annotated[
-    int | None, typer.Option("--epochs", help="Passes over the longest task. Default: the recipe's.")
+    int | None,
+    typer.Option(
+        "--epochs", rich_help_panel=TRAINING, help="Passes over the longest task. Default: the recipe's."
+    ),
 ]
 RecipeOption = Annotated[
     str,
     typer.Option(
         "--recipe",
-        help="Recipe for all settings not given here: paper or portallib-0.2.",
+        rich_help_panel=TRAINING,
+        metavar="paper|portallib-0.2",
+        help="Recipe for all settings that are not given here.",
         autocompletion=one_of(completion.recipes),
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", help="Seed of initial values, of the subset of rows and of their order.")
+    int,
+    typer.Option(
+        "--seed",
+        rich_help_panel=TRAINING,
+        help="Seed of initial values, of the subset of rows and of their order.",
+    ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="Output folder; the same command continues in it.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Output folder; the same command continues in it.")
+]
 NoBaseOption = Annotated[
     bool,
     typer.Option("--no-base", help="Skip scoring the frozen base on the same rows, for comparison."),
@@ -61,7 +76,9 @@ def train(
     source: Annotated[
         str,
         typer.Option(
-            help="Bases to train on jointly, comma-separated.", autocompletion=some_of(completion.bases)
+            metavar="BASES",
+            help="Bases to train on jointly, comma-separated.",
+            autocompletion=some_of(completion.bases),
         ),
     ],
     out: OutOption,
@@ -73,7 +90,12 @@ def train(
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
     modules: ModulesOption = "q,v",
-    rank: Annotated[int, typer.Option(help="LoRA rank of the generated adapters; alpha is twice that.")] = 8,
+    rank: Annotated[
+        int,
+        typer.Option(
+            rich_help_panel=ADAPTER, help="LoRA rank of the generated adapters; alpha is twice that."
+        ),
+    ] = 8,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
@@ -97,11 +119,15 @@ def train(
 def port(
     artifact: Annotated[
         str,
-        typer.Argument(help="Artifact to start from: a folder, an output of train or port, or a hub id."),
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="Artifact to start from: a folder, an output of train or port, or a hub id.",
+        ),
     ],
     to: Annotated[
         str,
         typer.Option(
+            metavar="BASE",
             help="Base to port to: a short name, a hub id, a model folder or a GGUF file.",
             autocompletion=one_of(completion.bases),
         ),

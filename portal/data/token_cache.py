@@ -54,7 +54,7 @@ class MappedRows(Sequence[Row]):
 
     @cached_property
     def task(self) -> str:
-        """Of all of them."""
+        """The task that all of the rows belong to."""
         return self[0].task
 
     def take(self, order: Sequence[int] | Places) -> tuple[Row, ...]:
@@ -209,7 +209,7 @@ def _shard_bytes(folder: Folder, shard: dict[str, Any]) -> bytes:
 
 
 def _extent_of(table: pa.Table) -> Extent:
-    """Of a table with at least one row, without making rows of it."""
+    """The extent of a table with at least one row, without making rows of it."""
     choices = table["choices"].combine_chunks()
     counts = pc.list_value_length(choices).to_numpy()
     lengths = pc.list_value_length(choices.flatten()).to_numpy()

@@ -122,7 +122,10 @@ def score_batches(base: Base, layout: ScoringBatches) -> list[Scored]:
 
 
 def summarise(scored: Sequence[Scored]) -> TaskMetrics:
-    """Accuracy, length-normalised accuracy and log-loss of one task's scored rows (METHOD, "Evaluation")."""
+    """Accuracy, length-normalised accuracy and log-loss of one task's scored rows.
+
+    The formulas are in docs/method.md, "Evaluation".
+    """
     count = len(scored)
     gold_tokens = sum(item.row.scored_tokens[item.row.gold] for item in scored)
     return TaskMetrics(

@@ -37,12 +37,12 @@ class SlotRows:
 
     @property
     def num_gold_tokens(self) -> int:
-        """Of the whole slot."""
+        """Tokens of the gold answers of the whole slot."""
         return sum(row.scored_tokens[row.gold] for row in self.whole or self.rows)
 
     @property
     def num_rows(self) -> int:
-        """Of the whole slot."""
+        """Rows of the whole slot."""
         return len(self.whole or self.rows)
 
     def row_length(self, row: Row) -> int:

@@ -1,8 +1,9 @@
-"""Which rows of a step share a forward: least padding plus launches, within a limit of tokens.
+"""Which rows of a step share a micro-batch: least padding plus launches, within a limit of tokens.
 
-On a CPU a learner's rows part by length as they would without company, and parts of one padded length share
-forwards: who else is there changes neither a row's padding nor the order in which a learner's gradients are
-summed. On a GPU, whose kernels round by the size of a forward anyhow, all rows are planned together.
+Pure planning: no tensor is made here. On a CPU each learner's rows are bucketed by length on their own;
+buckets of equal padded length are then merged into one micro-batch. So the other learners in the pack affect
+neither padding nor summation order, and a packed run equals the same run alone, bit for bit. On a GPU, where
+kernels round by the size of a forward anyhow, all rows are planned together.
 """
 
 from collections import defaultdict
@@ -17,7 +18,7 @@ from portal.forward.microbatch import MicroBatch, SlotRows
 MAX_FORWARD_TOKENS = 16384
 """Padded tokens of one training forward where memory allows them: more do not make it any faster."""
 LAYER_LAUNCHES, MODULE_LAUNCHES = 127, 15
-"""Operations a layer, both ways, without adapters and for each adapted module (counted on eager torch)."""
+"""Operations per layer, forward and backward: without adapters, and for each adapted module (eager torch)."""
 _CPU_FORWARD_TOKENS = 96.0  # 40 to 170 were measured on bases of 0.4 to 106 M parameters
 _GPU_LAUNCH_S = 8e-6
 _GPU_FLOPS = 5e14  # half of an H100's peak
@@ -25,7 +26,7 @@ _GPU_FLOPS = 5e14  # half of an H100's peak
 
 @dataclass(frozen=True)
 class LaunchCost:
-    """In tokens whose arithmetic takes as long: of a forward both ways, and of another segment in it.
+    """Launch overhead, in tokens of equal run time: of one forward and backward, and of each further segment.
 
     Slots with unequally many rows are in segments of their own, with their own products at adapted linears.
     """
@@ -34,12 +35,12 @@ class LaunchCost:
     segment: float
 
     def halved(self) -> "LaunchCost":
-        """For a learner that plans by itself: company shares its forwards, and their launches."""
+        """Half the overhead: where learners are bucketed separately, others share the same forward."""
         return LaunchCost(self.forward / 2, self.segment)
 
 
 def launch_cost(base: Base, num_modules: int) -> LaunchCost:
-    """Of a forward of `base` with so many adapted modules a layer."""
+    """The launch overhead of a forward of `base` with so many adapted modules per layer."""
     if base.device.type == "cuda":
         token_s = 4 * base.num_decoder_params / _GPU_FLOPS
         plain = base.num_layers * LAYER_LAUNCHES * _GPU_LAUNCH_S / token_s
@@ -56,19 +57,19 @@ def plan_microbatches(
     max_tokens: int = MAX_FORWARD_TOKENS,
     together: bool = False,
 ) -> list[MicroBatch]:
-    """All rows in few forwards of near-equal length, of at most `max_tokens` or of a single row each.
+    """All rows in few micro-batches of near-equal length, of at most `max_tokens` or of a single row each.
 
-    `costs` are those of each owner's own forwards. A slot's rows stay together or part by length, whichever
-    is cheaper for its owner's slots, or, when planned `together`, for all. Rows with all their choices do not
-    share a forward with rows that have the gold one alone.
+    `costs` are the launch costs of each owner's forwards. A slot's rows stay together or are bucketed by
+    length, whichever is cheaper for its owner's slots, or, when planned `together`, for all. Rows that carry
+    all their choices do not share a micro-batch with rows that carry the gold one alone.
     """
     shared: dict[tuple[bool, int], list[SlotRows]] = defaultdict(list)
     in_order = sorted(slots, key=lambda slot: (slot.choice_weight > 0, slot.owner, slot.slot))
 
-    def party(slot: SlotRows) -> tuple[bool, int | None]:
+    def learner_of(slot: SlotRows) -> tuple[bool, int | None]:
         return slot.choice_weight > 0, None if together else slot.owner
 
-    for (kind, owner), own in groupby(in_order, key=party):
+    for (kind, owner), own in groupby(in_order, key=learner_of):
         cost = costs[owner].halved() if owner is not None else max(costs, key=lambda cost: cost.forward)
         for forward in plan_learner(list(own), cost):
             shared[kind, forward.length].extend(forward.slots)
@@ -80,13 +81,13 @@ def plan_microbatches(
 
 
 def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
-    """The forwards of slots that are planned as one, lengths rising, whatever their tokens."""
-    whole, apart = (_cut(units, cost.forward) for units in (slots, _single_rows(slots)))
+    """The micro-batches of slots that are planned as one, lengths rising, whatever their number of tokens."""
+    whole, apart = (_bucket(parts, cost.forward) for parts in (slots, _single_rows(slots)))
     return whole if plan_cost(whole, cost) <= plan_cost(apart, cost) else apart
 
 
 def divide(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
-    """The forward as it is, or in parts of at most `max_tokens`, as far as rows allow.
+    """The micro-batch as it is, or in parts of at most `max_tokens`, as far as rows allow.
 
     Only a slot that is too large by itself is divided between parts.
     """
@@ -105,13 +106,13 @@ def divide(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
 
 
 def smaller_limit(forward: MicroBatch) -> int:
-    """Tokens of a forward after this one did not fit: half of it, but no slot divided that may fit whole."""
+    """The limit after this forward did not fit: half its tokens; no slot is divided that may fit whole."""
     largest = max(len(slot.rows) for slot in forward.slots) * forward.length
     return max(forward.padded_tokens // 2, largest) if len(forward.slots) > 1 else forward.padded_tokens // 2
 
 
 def plan_cost(plan: Sequence[MicroBatch], cost: LaunchCost) -> float:
-    """Padded tokens, and launches in tokens."""
+    """The cost of a plan: padded tokens, plus launches expressed in tokens."""
     total = 0.0
     for forward in plan:
         segments = len({len(slot.rows) for slot in forward.slots})
@@ -123,20 +124,20 @@ def _single_rows(slots: Sequence[SlotRows]) -> list[SlotRows]:
     return [slot.part([row]) for slot in slots for row in slot.rows]
 
 
-def _cut(units: Sequence[SlotRows], forward_cost: float) -> list[MicroBatch]:
-    """Units of like length in the same forwards; parts of a slot are joined."""
-    sized = [(unit, unit.length, len(unit.rows)) for unit in units]
+def _bucket(parts: Sequence[SlotRows], forward_cost: float) -> list[MicroBatch]:
+    """Parts of like length in the same micro-batches; parts of one slot are joined."""
+    sized = [(part, part.length, len(part.rows)) for part in parts]
     groups = group_by_length(sized, forward_cost=forward_cost, max_tokens=MAX_FORWARD_TOKENS)
     return [MicroBatch(length, tuple(_joined(group))) for length, group in groups]
 
 
-def _joined(units: Sequence[SlotRows]) -> list[SlotRows]:
+def _joined(parts: Sequence[SlotRows]) -> list[SlotRows]:
     joined = []
 
-    def place(unit: SlotRows) -> tuple[int, int]:
-        return unit.owner, unit.slot
+    def place(part: SlotRows) -> tuple[int, int]:
+        return part.owner, part.slot
 
-    for _, group in groupby(sorted(units, key=place), key=place):
-        parts = list(group)
-        joined.append(parts[0].part([row for part in parts for row in part.rows]))
+    for _, group in groupby(sorted(parts, key=place), key=place):
+        own = list(group)
+        joined.append(own[0].part([row for part in own for row in part.rows]))
     return joined

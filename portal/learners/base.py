@@ -129,7 +129,7 @@ class Learner(ABC):
         """Adapter factors of all tasks on `base`, with the graph that leads to the parameters."""
 
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor | None:
-        """What the losses of these slots count in the sum that is differentiated, (S,); None: all count 1."""
+        """Weights of these slots' losses in the sum that is differentiated, (S,); None: all are 1."""
         return None
 
     @abstractmethod
@@ -141,7 +141,7 @@ class Learner(ABC):
         """Clip and step, unless a loss of this step or a gradient is not finite; the norms before, (M,)."""
 
     def norm_names(self, count: int) -> list[str]:
-        """What the norms that `update` returns are."""
+        """Names of the norms that `update` returns, for the message where one is not finite."""
         return ["the gradient's norm"] * count
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Cross-LoRA: a trained LoRA carried to another base through the singular vectors of both bases' weights.
 
-No data and no refit (METHOD, "Baselines and controls"). Shape letters: r LoRA rank, R kept singular vectors,
-I input width, O output width; lower-case s and t in names: source and target base.
+No data and no refit (docs/method.md, "Baselines and controls"). Shape letters: r LoRA rank, R kept singular
+vectors, I input width, O output width; lower-case s and t in names: source and target base.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Per-task LoRA: one independent adapter a task, all of them stepped together.
+"""Per-task LoRA: one independent adapter per task, all of them stepped together.
 
 Tasks with equally many steps share stacked parameters, slot dimension first, so that one optimiser call
 serves them; AdamW is elementwise and every slot is clipped by its own norm, so each adapter trains as if it
@@ -26,7 +26,7 @@ from portal.learners.optimiser import Optimiser
 
 
 class TaskLoras(Learner):
-    """What every way of training per-task LoRAs shares: one base, one adapter a task, its own epochs."""
+    """Common part of all ways to train per-task LoRAs: one base, one adapter and own epochs per task."""
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         super().__init__(run, bases, rows)
@@ -49,7 +49,7 @@ class TaskLoras(Learner):
         return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in factors.items()}
 
     def save_artifact(self, folder: Path) -> None:
-        """One PEFT adapter a task, in `folder/<task>`."""
+        """Write one PEFT adapter per task, in `folder/<task>`."""
         record = record_for(folder, self.run)
         with torch.no_grad():
             for task in self.tasks:

@@ -38,7 +38,7 @@ class LossEMA:
 
 
 def balance_gradients(gradients: list[Tensor]) -> Tensor:
-    """sum_b g_b / (|g_b| + 1e-8) * mean_b |g_b|, Frobenius norms (METHOD, "Source training", 3).
+    """sum_b g_b / (|g_b| + 1e-8) * mean_b |g_b|, Frobenius norms (docs/method.md, "Source training").
 
     The gradients are those of the whole latent table, one per base. With one base, or while all are zero, it
     is their plain sum.

@@ -138,7 +138,7 @@ def _pair_sites(
 
 
 def _method(run: RunConfig, target: Base, start: Start) -> Callable[[str, _Matrix, Pair], Pair]:
-    """What becomes of one task's factors of one matrix."""
+    """The function that carries one task's factors of one matrix over."""
     if run.method == "copy_lora":
         return lambda task, matrix, original: original
     mode, load, base, cache = run.transfer, start.load_base, start.base, start.cache

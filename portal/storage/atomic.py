@@ -130,7 +130,10 @@ def replace_link(place: Path, target: Path) -> None:
 
 
 def remove_folder(folder: Folder) -> None:
-    """All of it. On a file system its name goes first, so that it never stands for part of what was there."""
+    """Delete the folder.
+
+    It is renamed first, so a crash never leaves a half-deleted folder under its name.
+    """
     if isinstance(folder, ObjectPath):
         folder.remove()
         return
@@ -143,7 +146,7 @@ def remove_folder(folder: Folder) -> None:
 
 
 def remove_leftovers(folder: Folder) -> None:
-    """What killed writers have left half written in this folder."""
+    """Delete the half-written files that killed writers left in this folder."""
     if isinstance(folder, Path):
         for path in folder.glob(".*.tmp"):
             if path.is_dir():

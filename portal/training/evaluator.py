@@ -55,7 +55,7 @@ class Evaluator:
         )
 
     def _evaluate_share(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> list[_Part]:
-        """What this worker scores, up to the first score that is not finite."""
+        """This worker's share of the scores, up to the first one that is not finite."""
         parts: list[_Part] = []
         for base in learner.bases:
             place, count = list(self._bases).index(base), len(self._bases)

@@ -67,7 +67,7 @@ class LearnerStep:
                 total.index_add_(0, index, gradient)
 
     def received(self, team: WorkerGroup) -> list[Tensor]:
-        """What a team sums over its workers, in place: the losses of all slots, the factors' gradients."""
+        """Tensors that a team sums over its workers, in place: losses of all slots, gradients of factors."""
         if team.size == 1:
             return []
         self.make_room()

@@ -8,7 +8,7 @@ import pyarrow as pa
 from portal.data.token_rows import eval_set_hash
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
-from portal.results import TASK_FILE
+from portal.results import TASK_FILE, run_columns
 
 EVALUATED_SPLITS = ("validation", "test")
 
@@ -22,20 +22,17 @@ class Evaluation:
 
 
 def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list[Scored]) -> dict[str, Any]:
-    """A row of results.RESULTS without `study`: the metrics of one task, base, split and epoch."""
+    """A row of results.RESULTS without `study`: the metrics of one task, base, split and epoch.
+
+    `label` is the method: only a study knows another, and a run may be in several studies.
+    """
     run, summary = learner.run, summarise(scored)
     trains = run.train is not None
     return {
-        "run": learner.key,
-        "method": run.method,
-        "label": run.method,
-        "sources": list(run.source_bases) if run.source_bases else None,
+        **run_columns(run, run.method),
         "base": base,
         "base_revision": learner.bases[base].revision,
-        "modules": ",".join(run.adapter.modules) if run.adapter else None,
-        "rank": run.adapter.rank if run.adapter else None,
         "size": learner.data.size if trains else None,
-        "seed": run.seed,
         "task": scored[0].row.task,
         "epoch": epoch,
         "split": split,

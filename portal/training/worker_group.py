@@ -58,7 +58,7 @@ class Sharding:
 
 
 class WorkerGroup(Sharding):
-    """This process among those that step a pack. A team of one has everything and waits for nobody.
+    """This process among those that step a pack; a group of one holds everything and waits for nobody.
 
     For more, torch.distributed must be initialised; every method that waits is called by all workers.
     """
@@ -97,7 +97,7 @@ class WorkerGroup(Sharding):
         self.barrier()
 
     def all_gather(self, value: _Value) -> list[_Value]:
-        """What all workers have, in their order; pickled, but only between these processes."""
+        """The values of all workers, in the order of their ranks; pickled between these processes only."""
         if self._talk is None:
             return [value]
         values: list[Any] = [None] * self.size

@@ -1,4 +1,4 @@
-"""Result rows of runs while they train: those of a finished run, or of its evaluations so far."""
+"""Result rows of a run while it trains: of all its evaluations once it is finished, else of those so far."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ from sweeps.store.run_store import Store
 
 
 def live_rows(store: Store, key: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows, evaluation by evaluation; none any more where the run finishes while they are read."""
+    """The rows, evaluation by evaluation; they end early where the run finishes while they are read."""
     for path in _tables(store, key):
         try:
             table = read_table(path, RESULTS, columns=columns)
         except ValueError:
             if path.is_file():
                 raise
-            return  # its own table is there next time
+            return  # the parts are gone: the run's own table is there next time
         yield from table.to_pylist()
 
 

@@ -1,4 +1,4 @@
-"""Scores of the validation slice while runs train: means by epoch, from finished runs and those at work."""
+"""Scores on validation rows while runs train: means by epoch, over finished runs and runs in training."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from sweeps.store.run_store import Store
 
 
 def validation_values(store: Store, runs: Sequence[RunConfig], metric: str) -> dict[int, float]:
-    """By epoch, the mean of `metric` over tasks, then over runs; epochs that all runs have scored whole."""
+    """By epoch, the mean of `metric` over tasks, then over runs, where every run has scored every task."""
     by_epoch: dict[int, list[float]] = defaultdict(list)
     for run in runs:
         own: dict[int, list[float]] = defaultdict(list)

@@ -151,8 +151,14 @@ def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[
     }
     if not kept:
         raise ValueError("include and exclude leave no run")
-    needed = {run.source for run in kept.values() if run.source is not None}
-    return [(label, run) for label, run in labelled if run.key in kept or run.key in needed]
+    by_key = {run.key: run for _, run in labelled}
+    waiting = list(kept.values())
+    while waiting:
+        for key in waiting.pop().parent_keys:
+            if key not in kept:
+                kept[key] = by_key[key]
+                waiting.append(by_key[key])
+    return [(label, run) for label, run in labelled if run.key in kept]
 
 
 @dataclass(frozen=True)
@@ -171,10 +177,7 @@ class _Expansion:
             elif "source_base" in spec.settings:
                 yield from self._transfer_runs(label)
             elif "seed" in spec.parts:
-                for target in self._targets(method):
-                    for size, train in self._sizes(label, target):
-                        for seed in self._seeds(method):
-                            yield label, self._target_run(label, target, size, train, seed)
+                yield from self._target_runs(label)
             else:
                 for target in self._targets(method):
                     yield label, self._run(label, (target,), self.data)
@@ -186,15 +189,29 @@ class _Expansion:
         size = self._size(method, self._spec(label).name)
         return self._run(label, sources, self._sized(size), train=train, seed=seed, source_bases=sources)
 
+    def _target_runs(self, label: str) -> Iterator[tuple[str, RunConfig]]:
+        """Training on every target, at every size and seed, and the runs that these start from."""
+        method = self.settings.methods[label]
+        for target in self._targets(method):
+            for size, train in self._sizes(label, target):
+                for seed in self._seeds(method):
+                    if self._spec(label).parents:
+                        yield needed_label(self.settings, label), self._parent_run(label, target, seed)
+                    yield label, self._target_run(label, target, size, train, seed)
+
     def _target_run(
         self, label: str, target: str, size: int | None, train: TrainConfig, seed: int
     ) -> RunConfig:
         """Training on one target, from the parent's run of the same seed where the method has a parent."""
-        data = self._sized(size)
-        if not self._spec(label).parents:
-            return self._run(label, (target,), data, train=train, seed=seed)
-        parent = self._source_run(needed_label(self.settings, label), seed)
-        return self._run(label, (target,), data, train=train, seed=seed, parent=parent)
+        parent = self._parent_run(label, target, seed) if self._spec(label).parents else None
+        return self._run(label, (target,), self._sized(size), train=train, seed=seed, parent=parent)
+
+    def _parent_run(self, label: str, target: str, seed: int) -> RunConfig:
+        """What training on `target` starts from: the run of that seed on all sources, or on the target."""
+        parent = needed_label(self.settings, label)
+        if self._spec(parent).runs_on == "sources":
+            return self._source_run(parent, seed)
+        return self._target_run(parent, target, *next(self._sizes(parent, target)), seed)
 
     def _transfer_runs(self, label: str) -> Iterator[tuple[str, RunConfig]]:
         """A LoRA run on the source base for every seed, and what becomes of it on every other target."""

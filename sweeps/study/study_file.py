@@ -22,7 +22,7 @@ from portal.recipes import RECIPES, RecipeName
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 WorkersPerPack = Annotated[int, Field(ge=1)] | Literal["bases"]
-"""Workers of a lane, which step a pack together: a number, or one for each base of joint training."""
+"""Number of workers of a lane, which step a pack together, or one for each base of joint training."""
 
 
 class Override(Frozen):

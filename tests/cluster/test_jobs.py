@@ -1,5 +1,6 @@
 """Studies as jobs on a real Ray cluster that asks for its token."""
 
+import json
 import os
 import secrets
 import shutil
@@ -48,6 +49,7 @@ def guarded() -> Iterator[Guarded]:
     token, folder = secrets.token_hex(32), Path(tempfile.mkdtemp(prefix="pr-"))
     port, dashboard_port = free_port(), free_port()
     environment = {
+        "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9",  # --address comes before it
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         **RAY_ENVIRONMENT,
         "RAY_AUTH_MODE": "token",
@@ -135,13 +137,32 @@ def test_a_stopped_job_continues_when_it_is_submitted_again(
     assert "9 trained now" not in log.stdout
 
 
-def test_a_job_whose_study_is_a_mistake_fails_with_its_line(guarded: Guarded, tmp_path: Path) -> None:
-    job = guarded.submit("demoo", tmp_path / "out").stdout.strip()
+def test_task_files_travel_with_the_study_that_names_them(guarded: Guarded, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    rows = [
+        {"prompt": f"{n}?", "choices": ["left", "right"], "gold": n % 2, "split": split}
+        for n, split in enumerate(["train", "validation", "test"] * 4)
+    ]
+    (tmp_path / "own" / "routing.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    study = tmp_path / "own.yaml"
+    study.write_text(
+        "name: own\ntasks: [own/routing.jsonl]\ntargets: [mini-qwen3-xs]\nseeds: [0]\nmethods: {base: {}}\n"
+    )
+    options = ("--address", guarded.dashboard, "--out", str(tmp_path / "out"), "--executor", "plain")
+
+    done = guarded.portal("submit", str(study), *options, "--follow")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "study own: 1 of 1 runs done" in done.stdout
+
+
+def test_a_job_that_cannot_write_fails_with_its_line(guarded: Guarded) -> None:
+    job = guarded.submit("demo", Path("/proc/portal")).stdout.strip()
 
     log = guarded.portal("logs", job, "--address", guarded.dashboard, "--follow")
 
     assert log.returncode == 3
-    assert "unknown study 'demoo'; did you mean 'demo'?" in log.stdout
+    assert "portal: /proc/portal" in log.stdout
     assert log.stderr == f"portal: job {job}: failed\n"
 
 

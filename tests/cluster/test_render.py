@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_the_validation_sees_a_misspelt_field_anywhere(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["rayjob", "raycluster", "skypilot", "ray-launcher"])
 def test_yaml_files_hold_the_settings_and_no_open_places(kind: str) -> None:
-    settings = ClusterSettings(image="registry/portal:1", nodes=3, study="cross-family", out="/data/out")
+    settings = ClusterSettings(image="registry/portal:1", nodes=3, study="cross-family", out="/shared/out")
 
     text = render(kind, settings)
 
@@ -83,7 +84,7 @@ def test_yaml_files_hold_the_settings_and_no_open_places(kind: str) -> None:
     assert "registry/portal:1" in text
     assert "$study" not in text
     if kind in ("rayjob", "skypilot"):
-        assert "portal sweep run cross-family --out /data/out --wait" in text
+        assert "portal sweep run cross-family --out /shared/out --wait" in text
 
 
 @pytest.mark.parametrize("kind", ["slurm", "skypilot"])
@@ -94,6 +95,45 @@ def test_shell_parts_are_valid_bash(kind: str) -> None:
     checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
 
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("study", "job"),
+    [
+        ("data-efficiency", "data-efficiency"),
+        ("/shared/my.yaml", "my"),
+        ("/shared/My__Study.2.yml", "my-study-2"),
+        ("/shared/" + "long-" * 20 + ".yaml", ("long-" * 8).strip("-")),
+        ("/shared/__.yaml", "study"),
+    ],
+)
+def test_a_jobs_name_is_one_that_kubernetes_and_slurm_take(study: str, job: str) -> None:
+    settings = ClusterSettings(study=study)
+
+    names = {kind: yaml.safe_load(render(kind, settings)) for kind in ("rayjob", "skypilot")}
+    script = render("slurm", settings).splitlines()
+
+    assert names["rayjob"]["metadata"]["name"] == names["skypilot"]["name"] == f"portal-{job}"
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", f"portal-{job}")
+    assert len(f"portal-{job}") <= 47  # KubeRay's limit for a RayJob
+    assert f"#SBATCH --job-name=portal-{job}" in script
+    assert f"#SBATCH --output=portal-{job}-%j.log" in script
+    assert f"portal sweep run {study} " in "\n".join(script)
+
+
+def test_skypilot_mounts_a_volume_and_never_a_bucket() -> None:
+    mounted = yaml.safe_load(render("skypilot", ClusterSettings(claim="studies")))
+    stored = yaml.safe_load(render("skypilot", ClusterSettings(out="s3://bucket/folder")))
+    own = yaml.safe_load(render("skypilot", ClusterSettings(out="s3://bucket/folder", data="/opt/rows")))
+
+    assert mounted["volumes"] == {"/shared": "studies"}
+    assert mounted["envs"]["PORTAL_DATA"] == "/shared/data"
+    for value in (mounted, stored, own):
+        assert "file_mounts" not in value
+    assert "volumes" not in stored
+    assert "PORTAL_DATA" not in stored["envs"]
+    assert own["envs"]["PORTAL_DATA"] == "/opt/rows"
+    assert "--out s3://bucket/folder --wait" in stored["run"]
 
 
 def test_no_file_holds_a_secret_or_opens_a_port() -> None:
@@ -120,10 +160,23 @@ def test_the_command_line_prints_a_file_with_the_settings(capsys: pytest.Capture
     ("arguments", "message"),
     [
         (["slrum"], "unknown kind 'slrum'; did you mean 'slurm'?"),
-        (["slurm", "--set", "node=2"], "--set node=2: unknown name; did you mean 'nodes'?"),
+        (["slurm", "--set", "node=2"], "unknown setting 'node'; did you mean 'nodes'?"),
         (["slurm", "--set", "nodes"], "--set nodes: give a value as nodes=VALUE"),
         (["slurm", "--set", "nodes=two"], "--set nodes=two: not a number"),
         (["slurm", "--set", "nodes=0"], "nodes 0: at least 1"),
+        (
+            ["slurm", "--set", "study=demmo"],
+            "unknown study 'demmo'; did you mean 'demo'? (or the path of a YAML file)",
+        ),
+        (["slurm", "--set", "out=here"], "out here: name an absolute path on shared storage, or a URL"),
+        (
+            ["rayjob", "--set", "out=/data/out"],
+            "out /data/out: not below /shared, where the claim is mounted, and no URL",
+        ),
+        (
+            ["skypilot", "--set", "study=my.yaml"],
+            "study my.yaml: name a study file by its absolute path in the container, as /shared/my.yaml",
+        ),
     ],
 )
 def test_mistakes_are_one_line(

@@ -47,10 +47,16 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def start(script: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(script: Path, environment: dict[str, str], folder: Path | None = None) -> subprocess.Popen[bytes]:
+    """The script as a job of its own process group, in `folder` or here."""
     with script.with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
-            ["bash", str(script)], env=environment, stdout=log, stderr=log, start_new_session=True
+            ["bash", str(script)],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
 
@@ -90,3 +96,46 @@ def test_a_job_near_its_time_limit_is_requeued_and_continues(slurm: dict[str, st
     assert (
         f"{len(study.runs)} of {len(study.runs)} runs done, {len(study.runs) - done} trained now" in printed
     )
+
+
+HEAD_IS_SILENT = """#!/bin/bash
+if [ "$1" = start ]; then sleep 60; fi
+exit 1
+"""
+HEAD_ENDS = """#!/bin/bash
+exit 1
+"""
+
+
+@pytest.mark.parametrize("ray", [HEAD_IS_SILENT, HEAD_ENDS], ids=["silent", "ended"])
+def test_a_head_that_does_not_start_ends_the_job_and_leaves_no_token(
+    ray: str, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "bin" / "ray").write_text(ray)
+    (tmp_path / "bin" / "ray").chmod(0o755)
+    text = render("slurm", ClusterSettings(study="demo", nodes=1, out=str(tmp_path / "out")))
+    assert "SECONDS + 300" in text
+    script = tmp_path / "job.sh"
+    script.write_text(text.replace("SECONDS + 300", "SECONDS + 1"))
+
+    job = start(script, slurm)
+    printed = end(job, script, slurm)
+
+    assert job.returncode == 1
+    assert "portal: Ray's head did not start on 127.0.0.1" in printed
+    assert not list(tmp_path.glob(".ray-token-*"))
+
+
+def test_an_output_folder_in_an_object_store_is_not_made_as_a_folder(
+    slurm: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "bin" / "ray").write_text(HEAD_ENDS)
+    (tmp_path / "bin" / "ray").chmod(0o755)
+    script = tmp_path / "job.sh"
+    script.write_text(render("slurm", ClusterSettings(study="demo", nodes=1, out="s3://bucket/folder")))
+
+    job = start(script, slurm, tmp_path)
+    end(job, script, slurm)
+
+    assert not (tmp_path / "s3:").exists()
+    assert "PORTAL_DATA" not in script.read_text()

@@ -19,9 +19,10 @@ from portal.config import RunConfig
 from portal.evaluate.peft_adapter import check_adapter
 from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.launch.driver import run_study
-from sweeps.results.tables import collect, status
+from sweeps.results.tables import collect
 from sweeps.store.fsck import check_folder
 from sweeps.store.run_store import Store
+from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_manifest
 from tests.support.rounding import rounding_digest
@@ -71,7 +72,7 @@ def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path
 
 
 def test_its_runs_are_counted_and_it_has_no_fault(out: Path) -> None:
-    assert status(read_manifest(out), out) == {
+    assert StudyStatus.read(Store(out), read_manifest(out).runs).counts == {
         "total": 13,
         "done": 11,
         "running": 0,

@@ -186,6 +186,22 @@ def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_valu
     assert repr(value[-1] if value == ["q", "qkv"] else value) in message
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("train", "schedule"), "lineal", "unknown schedule 'lineal'; did you mean 'linear'?"),
+        (("transfer",), "sideways", "unknown transfer 'sideways'; known: coordinate, project"),
+        (("bases", 0, "precision"), "8bits", "unknown precision '8bits'; did you mean '8bit'?"),
+    ],
+)
+def test_an_unknown_word_is_explained_with_the_nearest_one(
+    path: tuple[str | int, ...], value: str, message: str
+) -> None:
+    explained = explanation(changed(make_run("portal", "tiny"), path, value))
+
+    assert explained == f"{'.'.join(map(str, path))}: {message}"
+
+
 def test_a_missing_key_is_named() -> None:
     raw = json.loads(make_run("portal", "tiny").canonical_json())
     del raw["data"]["prompt_set"]

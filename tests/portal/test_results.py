@@ -1,5 +1,6 @@
-"""The result files: their columns, their version, and refusal of anything else."""
+"""The tables of results and a study's record: columns, versions old and new, refusal of anything else."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portal.results import PREDICTIONS, RESULTS, SCHEMA_VERSION, read_table, write_table
+from portal.results import (
+    ADDED_COLUMNS,
+    PREDICTIONS,
+    RESULTS,
+    SCHEMA_VERSION,
+    STUDY_FILE,
+    AbsentRun,
+    StudyInfo,
+    read_study_info,
+    read_table,
+    run_columns,
+    write_table,
+)
+from tests.support.bases import make_run
+from tests.support.result_tables import as_of_version
 
 
 def results(count: int = 2) -> pa.Table:
     row: dict[str, Any] = dict.fromkeys(RESULTS.names)
-    row |= {"run": "0" * 16, "method": "portal", "sources": ["a", "b"], "epoch": 1, "acc": 0.5, "rank": None}
+    row |= {"run": "0" * 16, "method": "portal", "label": "all", "sources": ["a", "b"], "acc": 0.5}
     return pa.Table.from_pylist([row | {"epoch": epoch} for epoch in range(count)], schema=RESULTS)
 
 
@@ -78,25 +93,148 @@ def test_a_damaged_footer_is_refused(tmp_path: Path) -> None:
         read_table(path, RESULTS)
 
 
-@pytest.mark.parametrize(("metadata", "found"), [(None, "none"), ({b"portal_schema_version": b"999"}, "999")])
-def test_a_table_of_another_schema_version_is_refused(
-    tmp_path: Path, metadata: dict[bytes, bytes] | None, found: str
+@pytest.mark.parametrize("metadata", [None, {b"portal_schema_version": b"new"}])
+def test_a_table_without_a_schema_version_is_not_ours(
+    tmp_path: Path, metadata: dict[bytes, bytes] | None
 ) -> None:
     path = tmp_path / "results.parquet"
     pq.write_table(results().replace_schema_metadata(metadata), path)
 
-    with pytest.raises(
-        ValueError, match=f"schema version {found}, this version of portal reads {SCHEMA_VERSION}"
-    ):
+    with pytest.raises(ValueError, match=r"schema version (none|new); not a table that portal wrote"):
+        read_table(path, RESULTS)
+
+
+def test_a_table_of_a_newer_schema_version_is_refused_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    newer = results().append_column("kind", pa.array(["choice", "choice"]))
+    pq.write_table(newer.replace_schema_metadata({b"portal_schema_version": b"999"}), path)
+
+    message = f"schema version 999, this version reads up to {SCHEMA_VERSION}; update portal-sweeps"
+    with pytest.raises(ValueError, match=message):
+        read_table(path, RESULTS)
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path, version: int) -> None:
+    for table, schema in ((results(), RESULTS), (predictions(), PREDICTIONS)):
+        path = tmp_path / "table.parquet"
+        pq.write_table(as_of_version(table, version), path)
+
+        read = read_table(path, schema)
+        assert read.schema.equals(schema)
+        assert read.schema.metadata == schema.metadata
+        for name in schema.names:
+            added = ADDED_COLUMNS.get(name)
+            if added is None or added.since <= version:
+                assert read[name].equals(table[name]), name
+            elif name == "label":
+                assert read[name].to_pylist() == table["method"].to_pylist()
+            else:
+                assert read[name].null_count == table.num_rows, name
+
+
+def test_some_columns_of_some_rows_of_an_older_table_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(as_of_version(predictions(), 1), path)
+
+    columns = ["lm_eval_chars", "gold"]
+    read = read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", "test")])
+    assert read.to_pylist() == [{"lm_eval_chars": None, "gold": 1}]
+    assert read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", "x")]).num_rows == 0
+
+
+def test_tables_of_different_versions_are_put_together(tmp_path: Path) -> None:
+    write_table(results(), tmp_path / "new.parquet")
+    pq.write_table(as_of_version(results(), 1), tmp_path / "old.parquet")
+
+    both = pa.concat_tables([read_table(tmp_path / f"{age}.parquet", RESULTS) for age in ("old", "new")])
+    assert both["label"].to_pylist() == ["portal", "portal", "all", "all"]
+    assert both.schema.metadata == RESULTS.metadata
+
+
+def test_an_older_table_with_a_column_of_a_newer_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    old = results().replace_schema_metadata({b"portal_schema_version": b"3"})
+    pq.write_table(old, path)
+
+    with pytest.raises(ValueError, match=r"columns differ from schema version 3 \(majority\)"):
         read_table(path, RESULTS)
 
 
 def test_a_table_with_other_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
-    for other in (results().drop_columns("seed"), results().append_column("more", pa.array([1, 2]))):
+    more = results().append_column("more", pa.array([1, 2]))
+    for other, name in ((results().drop_columns("seed"), "seed"), (more, "more")):
         write_table(other, path)
-        with pytest.raises(ValueError, match="columns differ from schema version"):
+        with pytest.raises(ValueError, match=rf"columns differ from schema version 4 \({name}\)"):
             read_table(path, RESULTS)
+    pq.write_table(results().set_column(0, "run", pa.array([1, 2])), path)
+    with pytest.raises(ValueError, match=r"columns differ from schema version 4 \(their order or types\)"):
+        read_table(path, RESULTS)
     write_table(predictions(), path)
     with pytest.raises(ValueError, match="columns differ from schema version"):
         read_table(path, RESULTS)
+
+
+def test_the_columns_of_a_run_are_columns_of_a_result() -> None:
+    source, base = make_run("source", "a", "b"), make_run("base", "a")
+
+    columns = run_columns(source, "wide")
+    assert set(columns) <= set(RESULTS.names)
+    assert columns["run"] == source.key
+    assert (columns["label"], columns["base"], columns["modules"]) == ("wide", "a+b", "q,v")
+    assert {
+        name: value for name, value in run_columns(base, "base").items() if value is None
+    } == dict.fromkeys(("sources", "modules", "rank", "size", "seed"))
+
+
+def test_a_studys_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    absent = AbsentRun(
+        **run_columns(make_run("portal", "a"), "portal"), cause="loss is nan", log="lane-0.log"
+    )
+    info = StudyInfo(
+        facts={"study": "mine", "bases": {"a": "1"}},
+        failed=(absent,),
+        notes=("A note.",),
+        workers={"k": 2},
+        device_share=0.5,
+    )
+    (tmp_path / STUDY_FILE).write_text(json.dumps(info.to_json()))
+
+    assert read_study_info(tmp_path) == info
+    assert info.absent == (absent,)
+
+
+def test_a_record_of_an_older_version_reads_with_defaults(tmp_path: Path) -> None:
+    (tmp_path / STUDY_FILE).write_text('{"facts": {"study": "old"}, "missing": [{"method": "lora"}]}')
+
+    info = read_study_info(tmp_path)
+    assert (info.facts, info.workers, info.device_share) == ({"study": "old"}, {}, 1.0)
+    assert info.missing == (AbsentRun(method="lora"),)
+
+
+def test_where_nobody_wrote_a_record_it_is_empty(tmp_path: Path) -> None:
+    assert read_study_info(tmp_path) == StudyInfo()
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ('{"fact": {}}', "fact: unknown key; did you mean 'facts'?"),
+        ('{"failed": [{"cuase": "x"}]}', "failed.0.cuase: unknown key; did you mean 'cause'?"),
+        ('{"failed": "all"}', "failed: Input should be a valid tuple"),
+        ('{"missing": ["x"]}', "missing.0: Input should be a valid dictionary"),
+        ('{"facts": []}', "facts: Input should be a valid dictionary"),
+        ('{"device_share": 0}', "device_share: Input should be greater than 0"),
+        ("[]", "StudyInfo: Input should be a valid dictionary"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_what_is_no_record_is_refused_by_file_and_key(tmp_path: Path, record: str, message: str) -> None:
+    path = tmp_path / STUDY_FILE
+    path.write_text(record)
+
+    with pytest.raises(ValueError, match=f"{path}: not a study's record") as refused:
+        read_study_info(tmp_path)
+    assert message in str(refused.value)
+    assert "`portal sweep collect` writes it anew" in str(refused.value)

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.stats.bootstrap import Chosen
+from analysis.stats.findings import Target, find_target
 from analysis.stats.published import PUBLISHED
-from analysis.stats.result_table import Cell, Cost, Run
-from portal.results import PREDICTIONS, RESULTS, write_table
+from analysis.stats.result_table import Cell, Cost, Run, gather_runs
+from portal.results import ADDED_COLUMNS, PREDICTIONS, RESULTS, AbsentRun, write_table
 
 TASKS = ("capital", "pronoun", "yes-no")
 
@@ -34,6 +35,21 @@ def row(**values: object) -> dict:
 
 def to_table(rows: list[dict]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RESULTS)
+
+
+def as_of_version(table: pa.Table, version: int) -> pa.Table:
+    """The table as that schema version wrote it."""
+    later = [
+        name for name in table.column_names if name in ADDED_COLUMNS and ADDED_COLUMNS[name].since > version
+    ]
+    return table.drop_columns(later).replace_schema_metadata(
+        {b"portal_schema_version": str(version).encode()}
+    )
+
+
+def target_of(rows: list[dict], base: str = "big", *absent: AbsentRun) -> Target:
+    """The findings on one base of a study without predictions; its files are named after the base."""
+    return find_target(gather_runs(to_table(rows)), base, slug=base, absent=absent)
 
 
 @dataclass
@@ -138,6 +154,30 @@ def fill_demo(builder: StudyBuilder) -> StudyBuilder:
     return builder
 
 
+def study_with_port(rate: float, *, seeds: int = 3, base: float = 0.3) -> StudyBuilder:
+    """A study of one base, a LoRA that answers at rate 0.8, and a port."""
+    builder = StudyBuilder()
+    builder.add("base", rates=(base,))
+    for seed in range(seeds):
+        builder.add("lora", seed=seed, size=64, rates=(0.8,))
+        builder.add("portal", seed=seed, size=64, rates=(rate,))
+    return builder
+
+
+def study_of_ranks(rates: dict[int, float], **rates_by_name: float) -> StudyBuilder:
+    """A study of ports whose variants are named after their rank, and of ports by other names at rank 8."""
+    builder = StudyBuilder(with_predictions=False)
+    builder.add("base", rates=(0.3,))
+    builder.add("lora", seed=0, size=8, rates=(0.8,))
+    named = [(f"r{rank}", rank, rate) for rank, rate in rates.items()]
+    named += [(name, 8, rate) for name, rate in rates_by_name.items()]
+    for name, rank, rate in named:
+        start = len(builder.rows)
+        builder.add("portal", seed=0, size=8, rates=(rate,), label=name)
+        builder.rows[start:] = [{**line, "rank": rank} for line in builder.rows[start:]]
+    return builder
+
+
 def chosen_of(members: dict[Cell, dict[int | None, str]]) -> Chosen:
     runs = {
         key: Run(key, cell, seed, Cost(None, None, None, None), "chars")
@@ -148,7 +188,7 @@ def chosen_of(members: dict[Cell, dict[int | None, str]]) -> Chosen:
 
 
 def published_rows() -> list[dict]:
-    """Result rows of two tasks and three seeds with METHOD's published means and sample stds."""
+    """Result rows of two tasks and three seeds with the paper's published means and sample stds."""
     rows = []
     for base, published in PUBLISHED.items():
         for method, accuracy in published.accuracy.items():

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.results.tables import collect
 from sweeps.store.run_store import Store
+from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 
 TINY = """
@@ -59,6 +60,11 @@ def tables_of(study: Study, out: Path) -> Tables:
     return Tables(
         results.drop_columns(["wall_s"]), read_table(folder / "predictions.parquet", PREDICTIONS), weights
     )
+
+
+def counts_of(study: Study, out: Path) -> dict[str, int]:
+    """How many runs of the study in `out` are done, running, failed and missing."""
+    return StudyStatus.read(Store(out), study.runs).counts
 
 
 def silent() -> Console:

@@ -22,7 +22,8 @@ SHOWN = 10
 def search(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Study file with a `search` section.")],
     out: Annotated[
-        Path | None, typer.Option(help="Output folder; no URL. Default: portal-NAME, by the study's name.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Output folder; no URL. Default: portal-NAME, by the study's name."),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(help="Number of trials in all, instead of the file's.")

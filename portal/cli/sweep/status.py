@@ -10,25 +10,21 @@ from portal.cli.sweep.run import find_folder
 
 def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
     """Count a study's runs by state: total, done, running, failed, missing."""
-    from sweeps.results.snapshot import failed_runs
-    from sweeps.results.tables import status as count_runs
-    from sweeps.store.run_store import check_exists
+    from sweeps.store.run_store import Store, check_exists
+    from sweeps.store.study_status import StudyStatus
     from sweeps.study.expand import load_study
 
     loaded = load_study(study)
     folder = find_folder(loaded, out)
     check_exists(folder)
-    counts = count_runs(loaded.manifest, folder)
+    found = StudyStatus.read(Store(folder), loaded.runs)
     if as_json:
-        typer.echo(json.dumps(counts))
+        typer.echo(json.dumps(found.counts))
         return
-    typer.echo(
-        f"study {loaded.name} in {folder}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
-    )
-    for failure in failed_runs(loaded.manifest, folder):
-        typer.echo(
-            f"  failed: {failure['name']} ({failure['run']}): {failure['cause']}; log: {failure['log']}"
-        )
+    counts = ", ".join(f"{count} {name}" for name, count in found.counts.items())
+    typer.echo(f"study {loaded.name} in {folder}: {counts}")
+    for key, failure in found.failed.items():
+        typer.echo(f"  failed: {loaded.by_key[key].describe()} ({key}): {failure.cause}; log: {failure.log}")
 
 
 def collect(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:

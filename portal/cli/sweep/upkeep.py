@@ -13,7 +13,7 @@ from portal.cli.sweep.run import complete, find_folder
 
 def retry(
     study: StudyArgument,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Keys of failed runs.")] = None,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Keys of failed runs.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Retry all failed runs of the study.")] = False,
     out: OutOption = None,
     executor: ExecutorOption = "auto",

@@ -14,21 +14,14 @@ from analysis.figures.ranks import draw_ranks
 from analysis.stats.aggregate import Comparison, compare
 from analysis.stats.curves import build_curves
 from analysis.stats.result_table import gather_runs
-from tests.support.result_tables import StudyBuilder, to_table
+from tests.support.result_tables import StudyBuilder, study_of_ranks, target_of, to_table
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
-"""Of the paper's study of data efficiency."""
+"""Rows per task of the paper's study of data efficiency."""
 
 
 def with_ranks(ranks: tuple[int, ...]) -> Comparison:
-    builder = StudyBuilder(with_predictions=False)
-    builder.add("base", rates=(0.3,))
-    builder.add("lora", seed=0, size=8, rates=(0.8,))
-    for rank in ranks:
-        start = len(builder.rows)
-        builder.add("portal", seed=0, size=8, rates=(0.5 + rank / 100,), label=f"r{rank}")
-        builder.rows[start:] = [{**line, "rank": rank} for line in builder.rows[start:]]
-    return compare(gather_runs(builder.results_table()), "big")
+    return target_of(study_of_ranks({rank: 0.5 + rank / 100 for rank in ranks}).rows).comparison
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,7 @@ from tests.support.browser import assert_page_works
 
 @pytest.fixture(scope="module")
 def page(demo_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(
-        [ReportInput(demo_results, "demo", {})], tmp_path_factory.mktemp("page"), title="Demo"
-    )
+    return write_report([ReportInput(demo_results, "demo")], tmp_path_factory.mktemp("page"))
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -4,34 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report.two_studies import find_pairs
 from analysis.report.write import ReportInput, write_report
-from analysis.stats.findings import find
-from analysis.stats.study_info import StudyInfo
-from tests.support.result_tables import StudyBuilder
-
-NOTHING = StudyInfo.from_dict({})
-
-
-def study(port: float, *, seeds: int = 3, base: float = 0.3) -> StudyBuilder:
-    builder = StudyBuilder()
-    builder.add("base", rates=(base,))
-    for seed in range(seeds):
-        builder.add("lora", seed=seed, size=64, rates=(0.8,))
-        builder.add("portal", seed=seed, size=64, rates=(port,))
-    return builder
+from portal.results import StudyInfo
+from tests.support.result_tables import StudyBuilder, study_with_port
 
 
 def write_pair(folder: Path, first: StudyBuilder, second: StudyBuilder) -> Path:
     sources = [
-        ReportInput(builder.write(folder / name), name, {"facts": {"study": name}})
+        ReportInput(builder.write(folder / name), name, StudyInfo(facts={"study": name}))
         for name, builder in (("before", first), ("after", second))
     ]
-    return write_report(sources, folder / "report", title="before and after")
+    return write_report(sources, folder / "report")
 
 
 def test_the_page_says_what_changed_and_what_did_not(tmp_path: Path) -> None:
-    page = write_pair(tmp_path, study(0.6), study(0.75)).read_text(encoding="utf-8")
+    page = write_pair(tmp_path, study_with_port(0.6), study_with_port(0.75)).read_text(encoding="utf-8")
     assert "PorTAL q,v r8, 64 rows in after is more accurate than in before at three seeds" in page
     assert "frozen base: both studies have the same answers." in page
     assert "<h3>before</h3>" in page
@@ -39,33 +26,19 @@ def test_the_page_says_what_changed_and_what_did_not(tmp_path: Path) -> None:
     assert "differences are after minus before" in page
 
 
-def test_differences_are_those_of_the_two_tables_and_paired(tmp_path: Path) -> None:
-    first, second = (
-        find(builder.write(tmp_path / name), NOTHING)
-        for name, builder in (("a", study(0.6)), ("b", study(0.75)))
-    )
-    pairs = {pair.cell.method: pair for pair in find_pairs((first, second), "big")}
-    port, lora = pairs["portal"], pairs["lora"]
-    means = [line.acc.known for line in port.lines if line is not None]
-    assert port.difference.value == pytest.approx(means[1] - means[0])
-    assert port.difference.excludes_zero
-    assert port.num_seeds == 3
-    assert (lora.difference.value, lora.difference.low, lora.difference.high) == (0, 0, 0)
-
-
 def test_what_one_study_lacks_is_a_dash_with_a_reason(tmp_path: Path) -> None:
-    second = study(0.75)
+    second = study_with_port(0.75)
     for seed in range(3):
         second.add("hypernet", seed=seed, size=64, rates=(0.7,))
     second.add("base", base="other")
-    write_pair(tmp_path, study(0.6), second)
+    write_pair(tmp_path, study_with_port(0.6), second)
     text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
     assert "LoRA hypernet q,v r8, 64 rows: no result in before" in text
     assert "other is in after only." in text
 
 
 def test_studies_without_a_seed_in_common_have_no_interval(tmp_path: Path) -> None:
-    first = study(0.6, seeds=1)
+    first = study_with_port(0.6, seeds=1)
     second = StudyBuilder()
     second.add("base", rates=(0.3,))
     second.add("portal", seed=7, size=64, rates=(0.7,))
@@ -75,65 +48,46 @@ def test_studies_without_a_seed_in_common_have_no_interval(tmp_path: Path) -> No
 
 
 def test_unlike_evaluation_sets_are_refused(tmp_path: Path) -> None:
-    second = study(0.75)
+    second = study_with_port(0.75)
     for line in second.rows:
         line["eval_set"] = "f" * 64
     with pytest.raises(ValueError, match="before and after were scored on unlike evaluation sets"):
-        write_pair(tmp_path, study(0.6), second)
+        write_pair(tmp_path, study_with_port(0.6), second)
     assert not (tmp_path / "report").exists()
-
-
-def test_unlike_units_are_refused(tmp_path: Path) -> None:
-    second = study(0.75)
-    for line in second.rows:
-        line["acc_norm_unit"] = "bytes"
-    with pytest.raises(ValueError, match="divides by chars in before and by bytes in after"):
-        write_pair(tmp_path, study(0.6), second)
-
-
-def test_nothing_in_common_is_refused(tmp_path: Path) -> None:
-    other = StudyBuilder()
-    other.add("base", base="other")
-    with pytest.raises(ValueError, match="no base in common"):
-        write_pair(tmp_path / "bases", study(0.6), other)
-    tasks = StudyBuilder(tasks=("else",))
-    tasks.add("base")
-    with pytest.raises(ValueError, match="no task in common"):
-        write_pair(tmp_path / "tasks", study(0.6), tasks)
 
 
 def test_studies_of_one_name_are_numbered(tmp_path: Path) -> None:
     sources = [
-        ReportInput(builder.write(tmp_path / str(place)), "demo", {})
-        for place, builder in enumerate((study(0.6), study(0.7)))
+        ReportInput(builder.write(tmp_path / str(place)), "demo")
+        for place, builder in enumerate((study_with_port(0.6), study_with_port(0.7)))
     ]
-    page = write_report(sources, tmp_path / "report", title="demo and demo").read_text(encoding="utf-8")
+    page = write_report(sources, tmp_path / "report").read_text(encoding="utf-8")
     assert "demo (1)" in page
     assert "demo (2)" in page
 
 
 def test_three_studies_are_no_report(tmp_path: Path) -> None:
-    source = ReportInput(study(0.6).write(tmp_path / "a"), "a", {})
+    source = ReportInput(study_with_port(0.6).write(tmp_path / "a"))
     with pytest.raises(ValueError, match="of one study or of two, not of 3"):
-        write_report([source] * 3, tmp_path / "report", title="x")
+        write_report([source] * 3, tmp_path / "report")
 
 
 def test_unlike_tasks_have_no_difference_and_unlike_prompts_are_named(tmp_path: Path) -> None:
-    second = study(0.75)
+    second = study_with_port(0.75)
     second.rows = [line for line in second.rows if line["task"] != "pronoun"]
     for line in second.rows:
         line["prompt_set"] = "other"
-    write_pair(tmp_path, study(0.6), second)
+    write_pair(tmp_path, study_with_port(0.6), second)
     text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
     assert "PorTAL q,v r8, 64 rows: no difference, for the studies have other tasks" in text
     assert "Prompts differ: plain in before, other in after." in text
 
 
 def test_a_size_that_is_the_largest_of_one_study_only_is_compared_where_both_have_it(tmp_path: Path) -> None:
-    second = study(0.75)
+    second = study_with_port(0.75)
     for seed in range(3):
         second.add("portal", seed=seed, size=128, rates=(0.78,))
-    write_pair(tmp_path, study(0.6), second)
+    write_pair(tmp_path, study_with_port(0.6), second)
     text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
     assert "PorTAL q,v r8, 64 rows in after is more accurate than in before at three seeds" in text
     assert "PorTAL q,v r8, 128 rows: no result in before" in text

@@ -6,22 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.aggregate import (
-    Comparison,
-    MethodSummary,
-    compare,
-    recovered_lift,
-    retention,
-    spread,
-    summarise_sources,
-)
+from analysis.stats.aggregate import Comparison, MethodSummary, compare, summarise_sources
 from analysis.stats.published import PUBLISHED
 from analysis.stats.result_table import MethodKey, gather_runs
-from tests.support.result_tables import StudyBuilder, published_rows, row, to_table
+from tests.support.result_tables import StudyBuilder, published_rows, row, study_of_ranks, target_of, to_table
 
 
 def line(comparison: Comparison, method: str) -> MethodSummary:
-    found = comparison.find(method)
+    found = comparison.representative(method)
     assert found is not None
     return found
 
@@ -58,29 +50,6 @@ def test_mean_and_sample_std_are_over_seeds_of_the_task_mean() -> None:
     assert acc.n == 3
 
 
-def test_one_seed_has_no_std() -> None:
-    assert spread([0.5]).std is None
-
-
-def test_lift_is_undefined_with_a_reason_when_the_lora_does_not_rise() -> None:
-    lift = recovered_lift(0.7, 0.6, 0.6)
-    assert lift.value is None
-    assert "does not rise" in (lift.reason or "")
-
-
-@pytest.mark.parametrize(("accuracy", "base", "lora"), [(None, 0.5, 0.6), (0.5, None, 0.6), (0.5, 0.4, None)])
-def test_lift_is_undefined_with_a_reason_when_a_number_is_missing(
-    accuracy: float | None, base: float | None, lora: float | None
-) -> None:
-    lift = recovered_lift(accuracy, base, lora)
-    assert lift.value is None
-    assert lift.reason
-
-
-def test_retention_is_undefined_without_a_lora() -> None:
-    assert retention(0.5, None).value is None
-
-
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(len(published_rows()))))
 def test_the_order_of_rows_changes_nothing(order: list[int]) -> None:
@@ -111,7 +80,7 @@ def test_renaming_seeds_and_tasks_changes_no_mean(seeds: list[int], tasks: list[
             compare(gather_runs(to_table(rows)), base),
             compare(gather_runs(to_table(renamed)), base),
         )
-        for old, new in zip(before.main, after.main, strict=True):
+        for old, new in zip(before.headline_summaries, after.headline_summaries, strict=True):
             assert math.isclose(old.acc.known, new.acc.known, rel_tol=1e-12)
             assert old.acc.std == pytest.approx(new.acc.std)
             assert old.lift.value == pytest.approx(new.lift.value)
@@ -181,3 +150,67 @@ def test_a_method_under_its_plain_name_comes_before_its_variants() -> None:
     variants = [MethodKey("lora", name, "q,v", 8, None) for name in names]
 
     assert [variant.name for variant in sorted(variants, key=MethodKey.sort_key)] == ["lora", "anchor", "zz"]
+
+
+def port_of(rows: list[dict]) -> MethodSummary:
+    return line(target_of(rows).comparison, "portal")
+
+
+def test_the_plain_method_stands_for_its_variants_however_they_score() -> None:
+    builder = study_of_ranks({2: 0.4, 16: 0.7}, portal=0.5)
+
+    assert port_of(builder.rows).cell.variant.name == "portal"
+
+
+def test_of_variants_alone_validation_rows_choose_the_one_that_stands_for_them() -> None:
+    builder = study_of_ranks({2: 0.4, 8: 0.7, 16: 0.6})
+
+    assert port_of(builder.rows).cell.variant.name == "r8"
+
+
+def test_no_test_row_takes_part_in_the_choice_among_variants() -> None:
+    builder = study_of_ranks({2: 0.4, 8: 0.7, 16: 0.6})
+    best_on_test = [
+        {**each, "acc_norm": 0.99} if (each["label"], each["split"]) == ("r2", "test") else each
+        for each in builder.rows
+    ]
+
+    assert port_of(best_on_test).acc.mean == pytest.approx(0.7, abs=0.1)
+    assert port_of(best_on_test).cell.variant.name == "r8"
+
+
+def test_the_choice_among_variants_reads_the_reported_epoch() -> None:
+    builder = study_of_ranks({2: 0.4, 8: 0.7})
+    later = [
+        {**each, "epoch": 2, "acc_norm": 0.9 if each["split"] == "validation" else each["acc_norm"]}
+        for each in builder.rows
+        if each["label"] == "r2"
+    ]
+
+    assert port_of(builder.rows + later).cell.variant.name == "r2"
+    final = target_of(builder.rows + later).rules["final"].representative("portal")
+    assert final is not None
+    assert final.validation_acc.mean == pytest.approx(0.9)
+
+
+def test_variants_without_validation_rows_are_stood_for_by_the_first() -> None:
+    builder = study_of_ranks({2: 0.4, 8: 0.7})
+    rows = [each for each in builder.rows if each["split"] == "test"]
+
+    assert port_of(rows).cell.variant.name == "r2"
+    assert port_of(rows).validation_acc.reason == "no validation rows"
+
+
+def test_the_base_and_the_lora_are_stood_for_by_what_lift_is_measured_with() -> None:
+    builder = study_of_ranks({8: 0.7})
+    wide = [
+        {**each, "run": "wide", "rank": 16, "label": "wide"}
+        for each in builder.rows
+        if each["method"] == "lora"
+    ]
+    comparison = target_of(builder.rows + wide).comparison
+
+    assert comparison.representative("lora") is comparison.reference_lora
+    assert line(comparison, "lora").cell.variant.rank == 16
+    assert comparison.representative("base") is comparison.frozen_base
+    assert comparison.representative("hypernet") is None

@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
 def test_a_run_more_changes_no_other_interval(demo_builder: StudyBuilder) -> None:
     table = demo_builder.results_table()
     study = gather_runs(table)
-    cells = [line.cell for line in compare(study, "mini-gemma3").main]
+    cells = [line.cell for line in compare(study, "mini-gemma3").headline_summaries]
     some = [cell for cell in cells if cell.method != "hypernet"]
     predictions = demo_builder.predictions_table()
     full = bootstrap_cells(study, predictions, cells, rule="best_on_validation", num_draws=200)
@@ -98,18 +98,18 @@ def test_a_run_more_changes_no_other_interval(demo_builder: StudyBuilder) -> Non
 def test_points_equal_the_main_table(demo_builder: StudyBuilder) -> None:
     study = gather_runs(demo_builder.results_table())
     comparison = compare(study, "mini-qwen3-m")
-    cells = [line.cell for line in comparison.main]
+    cells = [line.cell for line in comparison.headline_summaries]
     bootstrap = bootstrap_cells(
         study, demo_builder.predictions_table(), cells, rule=comparison.rule, num_draws=100
     )
-    for line in comparison.main:
+    for line in comparison.headline_summaries:
         assert bootstrap.estimate(line.cell).value == pytest.approx(line.acc.mean, abs=1e-12)
 
 
 def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBuilder) -> None:
     study = gather_runs(demo_builder.results_table())
     comparison = compare(study, "mini-gemma3")
-    base, port, lora = (comparison.find(method) for method in ("base", "portal", "lora"))
+    base, port, lora = (comparison.representative(method) for method in ("base", "portal", "lora"))
     assert base is not None
     assert port is not None
     assert lora is not None
@@ -141,7 +141,7 @@ def test_sentences_say_what_can_and_cannot_be_told_apart() -> None:
         builder.add("portal", seed=seed, size=8, rates=(0.7,))
     study = gather_runs(builder.results_table())
     comparison = compare(study, "big")
-    cells = [line.cell for line in comparison.main]
+    cells = [line.cell for line in comparison.headline_summaries]
     bootstrap = bootstrap_cells(study, builder.predictions_table(), cells, rule=comparison.rule)
     sentences = describe_methods(comparison, bootstrap)
     assert sentences[0].startswith("The per-task LoRA and PorTAL are not distinguishable at three seeds")
@@ -150,7 +150,7 @@ def test_sentences_say_what_can_and_cannot_be_told_apart() -> None:
 
 def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) -> None:
     study = gather_runs(demo_builder.results_table())
-    lines = compare(study, "mini-gemma3").main
+    lines = compare(study, "mini-gemma3").headline_summaries
     predictions = demo_builder.predictions_table()
     dropped = predictions.filter(pc.not_equal(predictions["example"], "0003"))
     mixed = pa.concat_tables(

@@ -47,10 +47,10 @@ def test_a_method_that_never_reaches_the_peak_has_no_star() -> None:
     assert first_reaching(SIZES, (0.1,) * 5, 0.5, higher_is_better=True) is None
 
 
-def test_the_frozen_base_is_the_floor_of_its_curves() -> None:
+def test_curves_have_the_value_of_the_frozen_base() -> None:
     curves = curves_of({"lora": (0.2, 0.3, 0.4)})
     assert curves is not None
-    assert curves.floor == pytest.approx(0.2)
+    assert curves.frozen_base == pytest.approx(0.2)
 
 
 def test_two_sizes_are_no_curve() -> None:

@@ -10,12 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.report.sentences import compare_methods, headline
-from analysis.stats.findings import Findings, find
-from analysis.stats.study_info import StudyInfo
+from analysis.stats.findings import Findings, load_findings
 from portal.results import PREDICTIONS, write_table
 from tests.support.result_tables import StudyBuilder
 
-NOTHING = StudyInfo.from_dict({})
 SIZES = (8, 16, 32)
 
 
@@ -41,7 +39,7 @@ def findings_of(rows: list[dict], predictions: list[dict], folder: Path) -> Find
     builder = replace(BUILDER, rows=rows, predictions=predictions)
     write_table(builder.results_table(), folder / "results.parquet")
     write_table(pa.Table.from_pylist(predictions, schema=PREDICTIONS), folder / "predictions.parquet")
-    return find(folder, NOTHING)
+    return load_findings(folder)
 
 
 def numbers(findings: Findings) -> list:
@@ -93,7 +91,9 @@ def test_renaming_seeds_and_tasks_changes_no_mean_and_no_saving(
     predictions = [{**line, "task": names[line["task"]]} for line in BUILDER.predictions]
     renamed = findings_of(rows, predictions, tmp_path)
     for before, after in zip(plain.targets, renamed.targets, strict=True):
-        for old, new in zip(before.comparison.main, after.comparison.main, strict=True):
+        for old, new in zip(
+            before.comparison.headline_summaries, after.comparison.headline_summaries, strict=True
+        ):
             assert new.acc.mean == pytest.approx(old.acc.mean)
             assert new.acc.std == pytest.approx(old.acc.std)
             assert new.lift.value == pytest.approx(old.lift.value)
@@ -127,6 +127,8 @@ def test_a_missing_run_changes_only_its_own_cells(key: str, plain: Findings, tmp
                 assert (curve == curves[curve.variant]) == (curve.variant.method != "portal")
         kept = [each for each in after.calibrations if each.cell.method != "portal"]
         assert [each for each in before.calibrations if each.cell.method != "portal"] == kept
-        untouched = [line.cell for line in after.comparison.main if line.cell.method != "portal"]
+        untouched = [
+            line.cell for line in after.comparison.headline_summaries if line.cell.method != "portal"
+        ]
         for cell in untouched:
             assert before.bootstrap.estimate(cell) == after.bootstrap.estimate(cell)

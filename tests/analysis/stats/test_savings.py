@@ -128,9 +128,9 @@ def sized_study(lora: float, *, num_examples: int = 300, lead: float = 0.12) -> 
     comparison = compare(study, "big", "final")
     curves = build_curves(comparison, "acc")
     assert curves is not None
-    assert comparison.floor is not None
+    assert comparison.frozen_base is not None
     cells = [Cell("big", curve.variant, size) for curve in curves.curves for size in curve.sizes]
-    chosen = choose_runs(study, [comparison.floor.cell, *cells], "final")
+    chosen = choose_runs(study, [comparison.frozen_base.cell, *cells], "final")
     bootstrap = bootstrap_accuracy(chosen, chosen.answers(builder.predictions_table()), num_draws=2000)
     return builder, (curves, bootstrap)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from portal.bases.files import hub_answers, locate, resolve
+
 
 class _Refusals(BaseHTTPRequestHandler):
     """401 and 403 as the hub words them, by repository."""
@@ -80,3 +82,46 @@ def test_a_refusal_is_one_line_that_names_the_repository_and_the_remedy(
     assert "Traceback" not in ended.stderr
     for message in messages:
         assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "messages"),
+    [
+        ({}, ["holds no model (no config.json)", "`portal bases`", "a GGUF file", "'org/model'"]),
+        ({"config.json": '{"format_version": 1}'}, ["holds no model (a config.json of something else)"]),
+        ({"b.gguf": "", "a.gguf": ""}, ["holds no model", "name its GGUF file: ", "a.gguf"]),
+        ({"adapter_config.json": "{}", "config.json": "{}"}, ["holds a PEFT adapter"]),
+    ],
+    ids=["empty", "an artifact", "GGUF files", "an adapter"],
+)
+def test_a_folder_that_is_no_model_is_told_by_what_it_holds(
+    files: dict[str, str], messages: list[str], tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    with pytest.raises(ValueError, match="base") as raised:
+        locate(str(tmp_path))
+
+    assert str(tmp_path) in str(raised.value)
+    for message in messages:
+        assert message in str(raised.value)
+
+
+def test_a_hub_that_cannot_be_reached_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    assert not hub_answers()
+    assert resolve("qwen3-4b").revision.startswith("1cfa9a7")
+    with pytest.raises(ValueError, match="base 'org/model': cannot be read from 'org/model': "):
+        resolve("org/model")
+
+
+def test_a_hub_that_answers_is_there_whatever_it_says(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    assert hub_answers()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert not hub_answers()

@@ -123,6 +123,7 @@ def test_a_watched_report_follows_the_driver_and_is_final_when_it_ends(
         watching.start()
         wait_for(page.is_file)
         assert 'data-refresh-s="1"' in page.read_text(encoding="utf-8")
+        (out / "studies" / "small.json").write_text("{}")  # it has been read, and is not read again
         shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
         wait_for(lambda: "No failed or missing run" in page.read_text(encoding="utf-8"))
         assert watching.is_alive()

@@ -178,7 +178,11 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
         ("lora.train.lr:", "lora.seeds:", "METHOD.PART.FIELD or METHOD.size, with PART one of"),
         ("low: 1e-4", "low: 1.0", "low 1.0 is not below high 0.1"),
         ("low: 1e-4", "low: -1.0", "a logarithmic range is above 0 and has no step"),
-        ("[constant, linear]", "[constant, lineal]", "Input should be 'constant' or 'linear'"),
+        (
+            "[constant, linear]",
+            "[constant, lineal]",
+            "schedule: unknown schedule 'lineal'; did you mean 'linear'?",
+        ),
         ("low: 4, high: 8", "low: 4.0, high: 8.0", "whole numbers: write its ends as such"),
         ("low: 4, high: 8", "low: 4, high: 8, step: 0.5", "whole numbers have a whole step, not 0.5"),
         ("low: 4, high: 8", "low: 4, high: 8, step: -1", "step -1 is not above 0"),

@@ -16,13 +16,13 @@ from portal.results import RESULTS, read_table
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.planning.plan import plan_study
-from sweeps.results.tables import collect, status
+from sweeps.results.tables import collect
 from sweeps.store.lease import LeaseLost
 from sweeps.store.run_store import Store
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.worker.lane import run_lane
-from tests.support.studies import TINY, Tables, silent, tables_of
+from tests.support.studies import TINY, Tables, counts_of, silent, tables_of
 
 
 def launch(study: Study, out: Path) -> None:
@@ -76,7 +76,7 @@ def test_one_more_seed_trains_only_what_is_new(unbroken: tuple[Path, Tables], tm
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
     study = load_study(path)
-    assert status(study.manifest, out) == {"total": 13, "done": 9, "running": 0, "failed": 0, "missing": 4}
+    assert counts_of(study, out) == {"total": 13, "done": 9, "running": 0, "failed": 0, "missing": 4}
 
     outcome = run_study(study, out, executor="local", console=silent())
 
@@ -105,7 +105,7 @@ def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -
     assert len(causes) == 3
     assert any("step" in cause and "lora" in cause for cause in causes.values())
     assert any("its source run" in cause for cause in causes.values())
-    assert status(study.manifest, tmp_path / "out")["failed"] == 2
+    assert counts_of(study, tmp_path / "out")["failed"] == 2
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
     assert (again.exit_code, again.trained) == (3, 0)
 
@@ -221,12 +221,12 @@ def test_progress_is_seen_while_a_run_trains(tiny_study: Study, tmp_path: Path) 
     child.start()
     seen = set()
     while child.is_alive():
-        seen.add(status(tiny_study.manifest, tmp_path)["running"])
+        seen.add(counts_of(tiny_study, tmp_path)["running"])
         time.sleep(0.02)
     child.join()
 
     assert child.exitcode == 0
-    assert status(tiny_study.manifest, tmp_path) == {
+    assert counts_of(tiny_study, tmp_path) == {
         "total": 9,
         "done": 9,
         "running": 0,

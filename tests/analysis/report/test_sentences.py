@@ -1,0 +1,26 @@
+"""Sentences name the variant that they are about, and how it was chosen."""
+
+from analysis.report.sentences import headline
+from tests.support.result_tables import study_of_ranks, target_of
+
+
+def test_the_headline_says_of_how_many_variants_its_own_was_chosen_and_by_what() -> None:
+    text = headline(target_of(study_of_ranks({2: 0.4, 8: 0.7}).rows))
+
+    assert text.startswith(
+        "On big, PorTAL (r8) q,v r8, of two variants the most accurate on validation rows, recovers "
+    )
+
+
+def test_the_headline_says_that_nothing_chose_where_no_variant_has_validation_rows() -> None:
+    builder = study_of_ranks({2: 0.4, 8: 0.7})
+    text = headline(target_of([line for line in builder.rows if line["split"] == "test"]))
+
+    assert "PorTAL (r2) q,v r2, the first of two variants (none has scores on validation rows), rec" in text
+
+
+def test_the_headline_of_a_plain_method_names_its_settings_beside_variants_alone() -> None:
+    assert headline(target_of(study_of_ranks({2: 0.7}, portal=0.5).rows)).startswith(
+        "On big, PorTAL q,v r8 recovers "
+    )
+    assert headline(target_of(study_of_ranks({}, portal=0.5).rows)).startswith("On big, PorTAL recovers ")

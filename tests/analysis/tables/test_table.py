@@ -1,0 +1,30 @@
+"""A table as Markdown, LaTeX and CSV: what must be escaped is, and CSV has plain numbers."""
+
+from analysis.stats.quantities import Quantity, Spread
+from analysis.tables.columns import COUNT, PERCENT, SPREAD, WORD, Column
+from analysis.tables.table import Table
+
+
+def test_markdown_latex_and_csv_escape_what_they_must() -> None:
+    table = Table("T", "t", (Column("a|b", WORD), Column("n_1", COUNT)), (("x & y~^\\", 5),), ("50 %",))
+    assert "| a\\|b | n_1 |" in table.to_markdown()
+    assert "x \\& y\\textasciitilde{}\\textasciicircum{}\\textbackslash{} & 5 \\\\" in table.to_latex()
+    assert table.to_csv() == "a|b,n_1\nx & y~^\\,5\n"
+
+
+def test_csv_holds_plain_numbers_in_full_precision_and_empty_fields() -> None:
+    columns = (Column("m", WORD), Column("acc", SPREAD), Column("lift", PERCENT))
+    rows = (
+        ("a", Spread(1 / 3, 0.25, 3), Quantity(0.5)),
+        ("b", Spread(0.5, None, 1), Quantity(None, "why")),
+        ("c", None, None),
+    )
+    assert Table("T", "t", columns, rows).to_csv() == (
+        "m,acc,acc std,acc n,lift\na,0.3333333333333333,0.25,3,0.5\nb,0.5,,1,\nc,,,,\n"
+    )
+
+
+def test_a_reason_of_several_lines_is_folded_into_one() -> None:
+    table = Table("T", "t", (Column("n", COUNT),), ((1,),), ("loss is\nnan",))
+    assert "% loss is nan\n" in table.to_latex()
+    assert "- loss is nan\n" in table.to_markdown()

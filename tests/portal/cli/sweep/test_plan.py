@@ -1,0 +1,84 @@
+"""`portal sweep plan`: what is left of a study, run by run, also where there is no network."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from portal.cli import main
+from sweeps.study.expand import load_study
+from tests.support.command_line import only_line, write_study
+
+
+def test_plan_prints_every_missing_run(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(world, tmp_path)
+
+    assert main(["sweep", "plan", study, "--out", str(tmp_path / "out"), "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["missing"] == 3
+
+
+def test_every_run_is_listed_with_label_base_size_seed_state_and_key(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(world, tmp_path), str(tmp_path / "out")
+    keys = {(run.method, run.seed): run.key for run in load_study(study).runs}
+
+    assert main(["sweep", "plan", study, "--out", out, "--runs"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:5]]
+    assert main(["sweep", "plan", study, "--out", out, "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)["runs"]
+
+    assert lines == [
+        ["label", "base", "size", "seed", "state", "key"],
+        ["base", "tiny-qwen3", "-", "-", "missing", keys["base", None]],
+        ["lora", "tiny-qwen3", "4", "0", "missing", keys["lora", 0]],
+        ["lora", "tiny-qwen3", "4", "1", "missing", keys["lora", 1]],
+    ]
+    assert records[1] == {
+        "run": keys["lora", 0],
+        "label": "lora",
+        "method": "lora",
+        "bases": ["tiny-qwen3"],
+        "size": 4,
+        "seed": 0,
+        "state": "missing",
+    }
+
+
+def test_a_study_of_known_bases_is_planned_without_a_network(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    study = Path(write_study(world, tmp_path))
+    study.write_text(study.read_text().replace("[tiny-qwen3]", "[tiny-qwen3, qwen3-4b, gemma-3-4b]"))
+    command = ["sweep", "plan", str(study), "--out", str(tmp_path / "out"), "--device", "b200"]
+
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert main([*command, "--json"]) == 0
+
+    assert "not checked, no network: the tokenizers of qwen3-4b, gemma-3-4b" in captured.err
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["tokenizers_not_checked"] == ["qwen3-4b", "gemma-3-4b"]
+    assert {base for pack in planned["packs"] for base in pack["bases"]} == {
+        "tiny-qwen3",
+        "qwen3-4b",
+        "gemma-3-4b",
+    }
+
+
+def test_a_run_still_refuses_what_a_plan_could_not_check(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    study = Path(write_study(world, tmp_path))
+    study.write_text(study.read_text().replace("[tiny-qwen3]", "[qwen3-4b]"))
+
+    assert main(["sweep", "run", str(study), "--out", str(tmp_path / "out"), "--executor", "local"]) == 2
+
+    assert "base 'qwen3-4b': cannot be read from 'Qwen/Qwen3-4B'" in only_line(capsys)
+    assert not list((tmp_path / "out").glob("runs/*/DONE.json"))

@@ -1,0 +1,75 @@
+"""`portal sweep run`: finished runs are kept, new ones collected, failures listed with their causes."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from portal.cli import main
+from sweeps.launch.local_run import run_local
+from sweeps.store.run_store import Store
+from sweeps.study.expand import load_study
+from tests.support.command_line import write_study
+
+
+def test_a_finished_study_is_not_run_again_and_ends_in_tables_and_a_report(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(world, tmp_path), tmp_path / "out"
+    loaded = load_study(study)
+    runs = loaded.runs
+    for method in ("base", "lora"):
+        run_local([run for run in runs if run.method == method], loaded.suite, out, Console(quiet=True))
+
+    assert main(["sweep", "run", study, "--out", str(out), "--json"]) == 0
+    ended = json.loads(capsys.readouterr().out)
+    assert main(["report", str(out)]) == 0
+
+    assert (ended["total"], ended["done"], ended["trained"]) == (3, 3, 0)
+    assert pq.read_table(out / "results" / "results.parquet").num_rows > 0
+    assert (out / "results" / "predictions.parquet").is_file()
+    page = out / "report" / "index.html"
+    assert str(page) in capsys.readouterr().out
+    assert "PorTAL: small" in page.read_text()
+    assert (out / "report" / "tables.md").is_file()
+
+
+def test_tables_of_fewer_runs_than_are_done_are_collected_anew(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(world, tmp_path), tmp_path / "out"
+    loaded = load_study(study)
+    runs = loaded.runs
+    run_local([run for run in runs if run.method == "base"], loaded.suite, out, Console(quiet=True))
+    assert main(["sweep", "collect", study, "--out", str(out)]) == 0
+    run_local([run for run in runs if run.method == "lora"], loaded.suite, out, Console(quiet=True))
+    results = out / "results" / "results.parquet"
+    before = set(pq.read_table(results)["run"].to_pylist())
+
+    assert main(["sweep", "run", study, "--out", str(out)]) == 0
+    after = set(pq.read_table(results)["run"].to_pylist())
+    written = results.stat().st_mtime_ns
+    assert main(["sweep", "run", study, "--out", str(out)]) == 0
+
+    assert len(before) == 1
+    assert after == {run.key for run in runs}
+    assert results.stat().st_mtime_ns == written
+
+
+def test_runs_that_failed_are_listed_with_cause_and_log(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(world, tmp_path), tmp_path / "out"
+    store = Store(out)
+    for run in load_study(study).runs:
+        store.mark_failed(run.key, "the loss of task 'sums' is nan", store.log_path(0))
+
+    code = main(["sweep", "run", study, "--out", str(out)])
+
+    assert code == 3
+    printed = capsys.readouterr().err
+    assert "3 of 3 runs" in printed
+    assert printed.count("the loss of task 'sums' is nan") == 3
+    assert printed.count("lane-0.log") == 3

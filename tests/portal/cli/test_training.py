@@ -1,0 +1,90 @@
+"""`portal train` and `portal port`: one run each, its scores beside those of the frozen base."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from portal.artifacts.artifact import WEIGHTS
+from portal.cli import main
+from sweeps.store.run_store import Store
+
+
+def port_command(world: Path, out: Path, *options: str) -> list[str]:
+    """The command that made `world / "ported"`, into another folder."""
+    command = ["port", str(world / "source"), "--to", "tiny-gemma3", "--out", str(out), *options]
+    return [*command, "--data", str(world / "data"), "--examples", "8", "--epochs", "1", "--seed", "3"]
+
+
+def runs_by_method(out: Path) -> dict[str, str]:
+    """Keys of the runs in an output folder, by their methods."""
+    store = Store(out)
+    return {store.read_run(path.name).method: path.name for path in (out / "runs").iterdir()}
+
+
+def test_a_finished_port_is_neither_trained_nor_scored_again(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    markers = sorted((world / "ported" / "runs").glob("*/DONE.json"))
+    before = [marker.stat().st_mtime_ns for marker in markers]
+
+    assert main(port_command(world, world / "ported")) == 0
+
+    assert len(markers) == 2
+    assert [marker.stat().st_mtime_ns for marker in markers] == before
+    assert "artifact: " in capsys.readouterr().out
+
+
+def test_the_frozen_base_is_scored_beside_the_adapter_on_the_same_rows(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(port_command(world, world / "ported")) == 0
+    header, frozen, adapter, _ = capsys.readouterr().out.splitlines()
+    assert main(["eval", "--base", "tiny-gemma3", "--data", str(world / "data"), "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)["macro"]
+
+    assert header.split() == ["base", "scored", "tasks", "chance", "acc", "acc_norm", "log_loss"]
+    expected = [f"{alone[metric]:.4f}" for metric in ("acc", "acc_norm", "log_loss")]
+    assert frozen.split()[:4] == ["tiny-gemma3", "frozen", "base", "3"]
+    assert frozen.split()[-3:] == expected
+    assert adapter.split()[:3] == ["tiny-gemma3", "adapter", "3"]
+    assert adapter.split()[-1] != frozen.split()[-1]
+
+
+def test_a_port_says_how_far_it_is_and_is_the_same_without_the_base(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(port_command(world, tmp_path / "out", "--no-base")) == 0
+
+    captured = capsys.readouterr()
+    assert "port: 1/1 runs" in captured.err
+    assert "frozen base" not in captured.out
+    assert list(runs_by_method(tmp_path / "out")) == ["portal"]
+    key = runs_by_method(tmp_path / "out")["portal"]
+    assert key == runs_by_method(world / "ported")["portal"]
+    with_base, without = (
+        load_file(out / "artifact" / WEIGHTS) for out in (world / "ported", tmp_path / "out")
+    )
+    assert all(torch.equal(with_base[name], without[name]) for name in with_base.keys() | without.keys())
+
+
+def test_joint_training_scores_every_base_of_its_own(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = ["train", "--source", "tiny-qwen3,tiny-llama", "--out", str(world / "source"), "--rank", "2"]
+
+    assert main([*source, "--data", str(world / "data"), "--examples", "8", "--epochs", "1"]) == 0
+
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:5]]
+    assert lines == [[base, what] for base in ("tiny-qwen3", "tiny-llama") for what in ("frozen", "adapter")]
+
+
+def test_an_output_folder_with_an_artifact_of_ones_own_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "artifact").mkdir(parents=True)
+
+    assert main(port_command(world, tmp_path / "out")) == 2
+
+    assert "not a link of an earlier run; choose another --out" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "runs").exists()

@@ -1,0 +1,97 @@
+"""Lines, headings and links of Markdown pages, and the names that a module defines."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+CODE = ("portal", "sweeps", "analysis", "cluster", "benchmarks", "tests")
+LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+CODE_SPAN = re.compile(r"(`+)(?:(?!\1).)+\1(?!`)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """Every Markdown file of the repository."""
+    folders = [ROOT / name for name in (*CODE, "docs")]
+    return sorted([*ROOT.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))])
+
+
+def name_of(path: Path) -> str:
+    """A file's path from the root of the repository."""
+    return str(path.relative_to(ROOT))
+
+
+def lines_outside_code(page: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines of a page without fenced blocks and front matter."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    fence = "---" if lines and lines[0] == "---" else ""
+    for number, line in enumerate(lines, start=1):
+        mark = re.match(r"\s*(`{3,}|~{3,})", line)
+        if fence:
+            if number > 1 and line.strip() == fence:
+                fence = ""
+        elif mark:
+            fence = mark.group(1)
+        else:
+            yield number, line
+
+
+def text_outside_code(page: Path) -> str:
+    """A page without fenced blocks and front matter."""
+    return "\n".join(line for _, line in lines_outside_code(page))
+
+
+def headings(page: Path) -> list[str]:
+    """The titles of a page's sections, in order."""
+    lines = (line for _, line in lines_outside_code(page))
+    return [match.group(1) for line in lines if (match := re.match(r"#{1,6} +(.+?) *$", line))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page in links."""
+    found: set[str] = set()
+    for title in headings(page):
+        slug = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        number = 0
+        while (anchor := f"{slug}-{number}" if number else slug) in found:
+            number += 1
+        found.add(anchor)
+    return found
+
+
+def relative_links(page: Path) -> Iterator[tuple[str, str]]:
+    """(text, target) of every link of a page that does not leave the repository."""
+    text = text_outside_code(page)
+    spans = [match.span() for match in CODE_SPAN.finditer(text)]
+    for link in LINK.finditer(text):
+        quoted = any(start < link.start() and link.end() < end for start, end in spans)
+        if not quoted and not re.match(r"[a-z]+:", link.group(2)):
+            yield " ".join(link.group(1).split()), link.group(2)
+
+
+def docstrings(path: Path) -> Iterator[str]:
+    """Every string of a module that stands as a statement, on one line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield " ".join(str(node.value.value).split())
+
+
+def symbols(path: Path) -> set[str]:
+    """Dotted names of a module's functions, classes, their members and its constants."""
+    return set(_symbols(ast.parse(path.read_text(encoding="utf-8")).body, ""))
+
+
+def _symbols(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield f"{prefix}{node.name}"
+        if isinstance(node, ast.ClassDef):
+            yield from _symbols(node.body, f"{prefix}{node.name}.")
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        yield from (f"{prefix}{target.id}" for target in targets if isinstance(target, ast.Name))

@@ -1,0 +1,105 @@
+"""A study's tables and record are of one moment, and are made again only when something is new."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, read_study_info, read_table
+from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
+from sweeps.store.run_store import Store
+from sweeps.store.study_status import StudyStatus
+from sweeps.study.manifest import StudyManifest
+from tests.sweeps.results.conftest import FIXTURE
+
+
+def status_of(manifest: StudyManifest, out: Path) -> StudyStatus:
+    return StudyStatus.read(Store(out), manifest.runs)
+
+
+def num_runs(folder: Path) -> int:
+    return len(set(read_table(folder / RESULTS_FILE, RESULTS)["run"].to_pylist()))
+
+
+def test_the_record_is_the_one_that_earlier_versions_wrote(out: Path, manifest: StudyManifest) -> None:
+    written = json.loads((FIXTURE / "out" / "results" / STUDY_FILE).read_text())
+
+    assert describe(manifest, out, status_of(manifest, out)).to_json() == written
+
+
+def test_what_sweeps_writes_is_what_analysis_reads(out: Path, manifest: StudyManifest) -> None:
+    folder = collect_snapshot(manifest, out)
+
+    assert read_study_info(folder) == describe(manifest, out, status_of(manifest, out))
+
+
+def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
+    out: Path, manifest: StudyManifest
+) -> None:
+    port = next(run for run in manifest.runs if run.method == "portal")
+    assert port.source is not None
+    (Store(out).run_folder(port.source) / "DONE.json").unlink()
+    Store(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
+
+    info = describe(manifest, out, status_of(manifest, out))
+    (failed,) = info.failed
+    assert (failed.run, failed.cause, failed.log) == (
+        port.source, "the loss is nan", str(out / "logs" / "lane-0.log"),
+    )  # fmt: skip
+    missing = {run.run: run for run in info.missing}
+    assert missing[port.key].cause == f"its source run {port.source} failed"
+    assert missing[port.key].log is None
+    assert info.facts["runs"] == "13 total, 10 done, 1 failed, 2 missing"
+
+
+def test_tables_are_stale_until_they_are_collected_and_when_a_run_fails(
+    out: Path, manifest: StudyManifest
+) -> None:
+    collect_snapshot(manifest, out)
+    assert not is_stale(manifest, out)
+
+    missing = status_of(manifest, out).missing[0]
+    Store(out).mark_failed(missing, "the loss is nan", out / "log")
+    assert is_stale(manifest, out)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"study": 3}'])
+def test_a_stamp_of_another_form_leads_to_a_fresh_collection(
+    out: Path, manifest: StudyManifest, tmp_path: Path, content: str | None
+) -> None:
+    stamp = out / "results" / "collected.json"
+    if content is None:
+        assert collected_study(out) == "compatibility"  # the form of an earlier version
+    else:
+        stamp.write_text(content)
+        assert collected_study(out) is None
+    (out / "results" / RESULTS_FILE).unlink()
+    assert is_stale(manifest, out)
+
+    (tmp_path / "copy").mkdir()
+    copy_tables(manifest, out, tmp_path / "copy")
+    assert num_runs(tmp_path / "copy") == 11
+    assert not is_stale(manifest, out)
+    assert collected_study(out) == "compatibility"
+
+
+def test_copies_are_of_the_moment_that_is_asked_for(
+    out: Path, manifest: StudyManifest, tmp_path: Path
+) -> None:
+    now = status_of(manifest, out)
+    earlier = StudyStatus(now.done[:3], (), {}, (*now.done[3:], *now.missing))
+
+    for status, number in ((earlier, 3), (None, 11)):
+        folder = tmp_path / f"copy-{number}"
+        folder.mkdir()
+        copy_tables(manifest, out, folder, status)
+        assert num_runs(folder) == number
+
+
+def test_fresh_tables_are_copied_as_they_are(out: Path, manifest: StudyManifest, tmp_path: Path) -> None:
+    collect_snapshot(manifest, out)
+    before = (out / "results" / RESULTS_FILE).stat().st_mtime_ns
+
+    (tmp_path / "copy").mkdir()
+    copy_tables(manifest, out, tmp_path / "copy")
+    assert (out / "results" / RESULTS_FILE).stat().st_mtime_ns == before
