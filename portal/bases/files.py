@@ -85,7 +85,7 @@ def _check_holds_model(folder: Path) -> None:
             f"base {str(folder)!r}: the folder holds a PEFT adapter; its base is what is wanted here"
         )
     path = folder / "config.json"
-    if path.is_file() and "model_type" in path.read_text(errors="replace"):
+    if path.is_file() and _may_be_a_models(path):
         return
     found = "a config.json of something else" if path.is_file() else "no config.json"
     guesses = sorted(each.name for each in folder.glob("*.gguf"))
@@ -94,6 +94,14 @@ def _check_holds_model(folder: Path) -> None:
         f"base {str(folder)!r}: the folder holds no model ({found}){hint}. A base is a short name of "
         f"`portal bases`, {OTHER_BASES}"
     )
+
+
+def _may_be_a_models(config: Path) -> bool:
+    """Whether the config names a kind of model, or cannot be read: who loads it says why."""
+    try:
+        return "model_type" in json.loads(config.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
+        return True
 
 
 def resolve(name: str, *, precision: Precision = "default") -> BaseRef:

@@ -1,10 +1,13 @@
 """`portal sweep plan`: what a study still has to do, and what that is predicted to take."""
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portal.cli import completion
+from portal.cli.completion import one_of
 from portal.cli.options import JsonOption, OutOption, PriceOption, StudyArgument, check_at_least_one
 from portal.cli.output import print_table, warn
 from portal.cli.sweep.run import find_folder
@@ -19,7 +22,9 @@ def plan(
     device: Annotated[
         str | None,
         typer.Option(
-            metavar="b200|h200|h100|a100|cpu", help="Device to predict for. Default: what this machine has."
+            metavar="b200|h200|h100|a100|cpu",
+            help="Device to predict for. Default: what this machine has.",
+            autocompletion=one_of(completion.planned_devices),
         ),
     ] = None,
     count: Annotated[int, typer.Option(help="Number of such devices.")] = 1,
@@ -56,11 +61,16 @@ def plan(
         _print_runs(planned)
     if planned.packs:
         _print_predictions(planned, count, workers, price=price, share=share)
+    _print_checks(sampled, size_warnings(loaded), unchecked)
+
+
+def _print_checks(sampled: Sequence[str], warnings: Iterable[str], unchecked: Sequence[str]) -> None:
+    """What is checked in part, what is doubtful, and what could not be checked."""
     if sampled:
         typer.echo(
             f"row lengths: the longest texts per task fit {', '.join(sampled)}; all are checked when it runs"
         )
-    for line in size_warnings(loaded):
+    for line in warnings:
         warn(line)
     if unchecked:
         warn(
