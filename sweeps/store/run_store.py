@@ -8,6 +8,7 @@ stops/               runs that the present driver wants to end early
 progress/, logs/     for people
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -238,6 +239,11 @@ class Store:
         saved = [path.name for path in matching(self.pack_folder(pack) / "state", "[0-9]*")]
         return f"{finished} {saved[-1] if saved else 0}"
 
+    def newest_checkpoints(self) -> dict[str, str]:
+        """The name of every unfinished pack's newest checkpoint, by pack key."""
+        states = matching(self.out, "packs/*/state/[0-9]*")
+        return {path.parent.parent.name: path.name for path in states}
+
     def clear_session_files(self) -> None:
         """Drop what earlier drivers have left: claims, progress, stops and Ray's own state."""
         for name in SESSION_FOLDERS:
@@ -323,6 +329,18 @@ def check_writable(out: Folder) -> None:
         probe.unlink()
     except OSError as error:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def check_usable(out: Folder) -> None:
+    """ValueError when `out` cannot become an output folder; unlike `check_writable` it writes nothing."""
+    if isinstance(out, ObjectPath):
+        return
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    error = None if there.is_dir() else errno.ENOTDIR
+    if error is None and not os.access(there, os.W_OK | os.X_OK):
+        error = errno.EACCES
+    if error is not None:
+        raise ValueError(f"{out}: cannot be written ({os.strerror(error)}); choose another --out")
 
 
 def check_exists(out: Folder) -> None:
