@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A user's mistake (ValueError, OSError, a wrong command line) is one line on stderr, without a traceback;
     PORTAL_TRACEBACK=1 shows the traceback too.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not spin on cores of others
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; the failure itself is told
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers|peft"

@@ -129,6 +129,10 @@ class Store:
         content = _read_json(self.run_folder(key) / RUN) or {}
         return {"versions": content.get("versions", {}), "git": content.get("git")}
 
+    def threads(self, key: str) -> int | None:
+        """The CPU threads of the process that finished the run; None where the marker does not say."""
+        return (_read_json(self.run_folder(key) / DONE) or {}).get("threads")
+
     def check_weights(self, base: BaseRef, digest: str) -> None:
         """Record the digest of a base's weights, or compare it with the record: ValueError if they differ."""
         path, recorded = self._weights_record(base), self.recorded_weights(base)
@@ -149,13 +153,17 @@ class Store:
         name = hashlib.sha256(f"{base.name} {base.revision}".encode()).hexdigest()[:16]
         return self.out / "bases" / f"{name}.json"
 
-    def mark_done(self, key: str) -> None:
-        """Write the marker, last of all: from now on the run is finished."""
+    def mark_done(self, key: str, *, threads: int) -> None:
+        """Write the marker, last of all: from now on the run is finished.
+
+        It names every file with its digest, and the CPU threads of the process that finished the run: another
+        number of threads adds in another order, so on a CPU results differ.
+        """
         folder = self.run_folder(key)
         files = {name: path for name, path in files_below(folder).items() if name not in (DONE, _FAILED)}
         digests = {name: file_sha256(path) for name, path in files.items()}
         (folder / _FAILED).unlink(missing_ok=True)
-        write_json_atomic(folder / DONE, {"files": digests})
+        write_json_atomic(folder / DONE, {"files": digests, "threads": threads})
 
     def mark_failed(self, key: str, cause: str, log: Path, *, lost: bool = False) -> None:
         """Record why the run ended. `lost`: its worker died, the next launch tries again."""
