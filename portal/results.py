@@ -27,7 +27,7 @@ RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 STUDY_FILE = "study.json"
 """The `StudyInfo` beside a study's collected tables."""
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
-"""What a choice's log-likelihood is divided by for acc_norm, and the column of predictions that holds it."""
+"""Units of acc_norm's denominator, a choice's length, each with the column of predictions that has it."""
 TASK_FILE = "task file"
 """The prompt set of a task that a user's file renders, whatever suite it stands beside."""
 _VERSION_KEY = b"portal_schema_version"
@@ -189,7 +189,7 @@ class AbsentRun(Frozen):
 
 
 class StudyInfo(Frozen):
-    """What a report says of a study that its tables do not: STUDY_FILE, written by sweeps, read by analysis.
+    """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
     `facts` to show are texts, lists or mappings of texts by name. `workers` are how many workers step a run
     together, by run key, where that is not one; each holds `device_share` of a GPU. What a file lacks has the

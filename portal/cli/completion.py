@@ -94,9 +94,14 @@ def devices() -> Iterable[str]:
     return ("cpu", "cuda")
 
 
+def planned_devices() -> Iterable[str]:
+    """Devices that a plan can predict for; their table itself loads torch."""
+    return ("b200", "h200", "h100", "a100", "cpu")
+
+
 def executors() -> Iterable[str]:
     """Executors of a study."""
-    from sweeps.launch.lane_layout import EXECUTORS
+    from sweeps.launch.executors import EXECUTORS
 
     return EXECUTORS
 

@@ -37,49 +37,63 @@ if TYPE_CHECKING:
     from portal.evaluate.loglikelihood import TaskMetrics
 
 
+ArtifactOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifact",
+        metavar="ARTIFACT",
+        help="Artifact whose adapters to score with: a folder, an output of train or port, a hub id.",
+    ),
+]
+AdaptersOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--adapter",
+        metavar="DIR",
+        help="PEFT adapter to score with, or folder of such adapters. Repeatable.",
+    ),
+]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="train|validation|test",
+        rich_help_panel=DATA,
+        help="Split to score.",
+        autocompletion=one_of(completion.splits),
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        rich_help_panel=DATA,
+        help="Most rows to score per task, a fixed seeded sample. Default: all.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        rich_help_panel=MACHINE,
+        help="Processes that share several adapters. Default: one per GPU, here or on RAY_ADDRESS.",
+    ),
+]
+
+
 def evaluate(
     base: BaseOption,
-    artifact: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ARTIFACT",
-            help="Artifact whose adapters to score with: a folder, an output of train or port, a hub id.",
-        ),
-    ] = None,
-    adapter: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="PEFT adapter to score with, or folder of such adapters. Repeatable."
-        ),
-    ] = None,
+    artifact: ArtifactOption = None,
+    adapter: AdaptersOption = None,
     tasks: TasksOption = None,
     suite: SuiteOption = None,
     data: DataOption = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            metavar="train|validation|test",
-            rich_help_panel=DATA,
-            help="Split to score.",
-            autocompletion=one_of(completion.splits),
-        ),
-    ] = "test",
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=DATA, help="Most rows to score per task, a fixed seeded sample. Default: all."
-        ),
-    ] = None,
+    split: SplitOption = "test",
+    limit: LimitOption = None,
     max_prompt: MaxPromptOption = 768,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=MACHINE,
-            help="Processes that share several adapters. Default: one per GPU, here or on RAY_ADDRESS.",
-        ),
-    ] = None,
+    workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a base on multiple-choice tasks, alone or with adapters."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
@@ -98,7 +99,7 @@ class PackCheckpoint:
         with new_folder(folder / "artifact") as artifact:
             learner.save_artifact(artifact, record)
         check_permit()
-        self._store.mark_done(key)
+        self._store.mark_done(key, threads=torch.get_num_threads())
 
     def clear(self) -> None:
         """Drop checkpoints and parts: every run of the pack is finished."""

@@ -191,7 +191,8 @@ def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
     waiting = subprocess.Popen(
         [*command, "--wait"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    time.sleep(8)
+    assert waiting.stderr is not None
+    announced = waiting.stderr.readline()
     still_waits = waiting.poll() is None
     lease.release()
 
@@ -201,7 +202,7 @@ def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
     assert "wait for it (--wait)" in refused.stderr
     assert still_waits
     assert waiting.returncode == 0, errors
-    assert f"waiting: {finished}: in use by process" in errors
+    assert f"waiting: {finished}: in use by process" in announced
     assert "9 of 9 runs done, 1 trained now" in printed
 
 

@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 
-from portal.cli.completion import one_of, some_of
+from portal.cli.completion import one_of, planned_devices, some_of
+from sweeps.planning.devices import GPUS
 
 LINES = {
     "portal sweep run pap": "paper",
@@ -20,6 +21,7 @@ LINES = {
     "portal sweep run demo --executor lo": "local",
     "portal sweep run demo --tracker tens": "tensorboard",
     "portal cluster template sl": "slurm",
+    "portal sweep plan demo --device h2": "h200",
     "portal swe": "sweep",
 }
 SCRIPT = """
@@ -58,3 +60,7 @@ def test_a_list_is_completed_by_names_that_are_not_in_it() -> None:
     assert complete("fact") == ["fact_qa", "fact_two"]
     assert complete("fact_qa,fact") == ["fact_qa,fact_two"]
     assert one_of(lambda: ("cpu", "cuda"))("cu") == ["cuda"]
+
+
+def test_the_devices_of_a_plan_are_those_of_its_table() -> None:
+    assert list(planned_devices()) == [*GPUS, "cpu"]

@@ -1,12 +1,12 @@
 """Help is written for strangers: whole sentences on every option, every command in a panel."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 import typer
 
-from portal.cli import main
+from portal.cli import completion, main
 from portal.cli.app import app
 
 
@@ -59,3 +59,32 @@ def test_help_is_printed_as_written(
     printed = capsys.readouterr().out
     for parameter in COMMANDS[path].params:
         assert parameter.help in printed
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("executor", completion.executors),
+        ("precision", completion.precisions),
+        ("activations", completion.activations),
+        ("recipe", completion.recipes),
+        ("split", completion.splits),
+    ],
+)
+def test_the_alternatives_in_help_are_those_that_there_are(
+    option: str, names: Callable[[], Iterable[str]]
+) -> None:
+    shown = {
+        parameter.metavar
+        for command in COMMANDS.values()
+        for parameter in command.params
+        if parameter.name == option
+    }
+
+    assert {frozenset(metavar.split("|")) for metavar in shown} == {frozenset(names())}
+
+
+def test_the_devices_in_help_are_those_that_a_plan_knows() -> None:
+    (device,) = [each for each in COMMANDS["portal sweep plan"].params if each.name == "device"]
+
+    assert device.metavar == "|".join(completion.planned_devices())

@@ -1,10 +1,15 @@
 """`portal sweep plan`: what is left of a study, run by run, also where there is no network."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from portal.bases.registry import KNOWN, MINI_FOLDER
 from portal.cli import main
 from sweeps.study.expand import load_study
 from tests.support.command_line import only_line, write_study
@@ -82,3 +87,20 @@ def test_a_run_still_refuses_what_a_plan_could_not_check(
 
     assert "base 'qwen3-4b': cannot be read from 'Qwen/Qwen3-4B'" in only_line(capsys)
     assert not list((tmp_path / "out").glob("runs/*/DONE.json"))
+
+
+def test_a_tokenizer_in_the_hubs_cache_is_checked_without_a_network(tmp_path: Path) -> None:
+    known = KNOWN["qwen3-4b"]
+    cached = tmp_path / "home" / "hub" / f"models--{known.location.replace('/', '--')}" / "snapshots"
+    (cached / str(known.revision)).mkdir(parents=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        shutil.copy(MINI_FOLDER / "mini-qwen3-xs" / name, cached / str(known.revision) / name)
+    study = tmp_path / "study.yaml"
+    study.write_text("name: s\ntasks: [counting]\ntargets: [qwen3-4b]\nseeds: [0]\nmethods: {base: {}}\n")
+    command = [sys.executable, "-m", "portal", "sweep", "plan", str(study), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+
+    ended = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["tokenizers_not_checked"] == []
