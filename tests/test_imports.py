@@ -226,7 +226,7 @@ def without_functions(tree: ast.Module) -> ast.Module:
     return ast.Module(body=kept, type_ignores=[])
 
 
-@pytest.mark.parametrize("package", ["portal"])
+@pytest.mark.parametrize("package", ["portal", "sweeps", "analysis"])
 def test_every_public_name_is_found_and_seen_by_a_type_checker(package: str) -> None:
     module = importlib.import_module(package)
     tree = ast.parse((ROOT / package / "__init__.py").read_text())
