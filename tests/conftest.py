@@ -17,7 +17,6 @@ import torch
 from hypothesis import settings
 
 from sweeps.launch.driver import run_study
-from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from tests.support.studies import TINY, Tables, silent, tables_of
@@ -76,6 +75,8 @@ def finished(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -
 def ray_cluster() -> Iterator[str]:
     """The one local cluster of the test session; its address."""
     import ray
+
+    from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 
     os.environ.update(RAY_ENVIRONMENT)
     folder = tempfile.mkdtemp(prefix="pr-")

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from analysis.figures.figure import METRIC_LABELS, WIDTH_IN, Drawing, draw_level, list_points, state_spread
 from analysis.figures.style import RC, Mark, mark_variants
 from analysis.stats.aggregate import Comparison, MethodSummary
-from analysis.stats.result_table import METHOD_LABELS
+from portal.methods import find_method
 
 MIN_RANKS = 3
 """Fewer ranks than this are points, not a curve."""
@@ -34,7 +34,7 @@ def draw_ranks(comparison: Comparison, slug: str) -> Drawing | None:
         axes = figure.add_subplot()
         axes.set_xscale("log", base=2)
         for (method, modules), line in series.items():
-            name = f"{METHOD_LABELS.get(method, method)} {modules}"
+            name = f"{find_method(method).label} {modules}"
             _draw_line(axes, drawing, line, marks[line[0].cell.variant], name)
         for summary, linestyle, name in (
             (comparison.frozen_base, "--", "frozen base"),
@@ -86,7 +86,7 @@ def _rank(summary: MethodSummary) -> int:
 
 def _alternative(comparison: Comparison, series: Mapping[tuple[str, str], Sequence[MethodSummary]]) -> str:
     points = [
-        f"{METHOD_LABELS.get(method, method)} {modules} {each.acc.mean:.3f} at rank {_rank(each)}"
+        f"{find_method(method).label} {modules} {each.acc.mean:.3f} at rank {_rank(each)}"
         for (method, modules), line in series.items()
         for each in line
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.stats.result_table import MethodKey
+from portal.methods import find_method
 
 INK = "#1b1f24"
 MUTED = "#6b7280"
@@ -25,20 +26,13 @@ DARK_VALUES = {
 
 @dataclass(frozen=True)
 class Mark:
-    """How one variant is drawn everywhere."""
+    """Colour, marker and name of a variant in every figure."""
 
     colour: str
     marker: str
     name: str
 
 
-_METHOD_MARKS = {
-    "base": (MUTED, "D"),
-    "portal": ("#0072b2", "o"),
-    "lora": ("#d55e00", "s"),
-    "hypernet": ("#009e73", "^"),
-    "cross_lora": ("#882255", "v"),
-}
 _FURTHER_MARKS = (("#332288", "P"), ("#7a6a00", "X"), ("#882255", "p"), ("#009e73", "<"), ("#0072b2", ">"))
 
 RC: dict[str, Any] = {
@@ -75,8 +69,8 @@ def mark_variants(variants: Iterable[MethodKey]) -> dict[MethodKey, Mark]:
     taken: set[str] = set()
     marks = {}
     for variant in ordered:
-        first = variant.method in _METHOD_MARKS and variant.method not in taken
-        colour, marker = _METHOD_MARKS[variant.method] if first else next(further)
+        own = find_method(variant.method).mark if variant.method not in taken else None
+        colour, marker = own or next(further)
         taken.add(variant.method)
         siblings = [other for other in ordered if other.method == variant.method]
         name = f"{variant.label} {variant.settings}" if len(siblings) > 1 else variant.label

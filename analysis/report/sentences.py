@@ -9,6 +9,7 @@ from analysis.stats.lift_intervals import comparable_pairs, lift_interval
 from analysis.stats.result_table import Cell
 from analysis.stats.savings import Ratio, Saving
 from analysis.tables.columns import format_amount, format_percent, format_percent_range, format_points
+from portal.methods import find_method
 
 _SAVED = {"size": "data", "train_flops": "computation", "wall_s": "training time"}
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -80,7 +81,7 @@ def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Inte
 
 
 def state_choice(comparison: Comparison, summary: MethodSummary) -> str:
-    """How the summary was chosen to stand for its method; nothing where it is the only candidate."""
+    """A clause on the choice of the summary to stand for its method; empty if it is the only candidate."""
     number = len(comparison.candidates(summary.cell.method))
     if number == 1:
         return ""
@@ -140,8 +141,8 @@ def distinct_names(first: Cell, second: Cell) -> tuple[str, str]:
 
 def with_article(cell: Cell) -> str:
     """`the per-task LoRA`, `PorTAL`."""
-    named = ("base", "lora", "hypernet")
-    return f"the {cell.variant.label}" if cell.method in named else cell.variant.label
+    label = cell.variant.label
+    return f"the {label}" if find_method(cell.method).article else label
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ def is_in(run: AbsentRun, cell: Cell) -> bool:
 
 def describe_absent(run: AbsentRun) -> str:
     """`PorTAL on mini-gemma3, size 250, seed 1`, as far as it is known."""
-    label = method_key(run).label
+    label = method_key(run).label if run.method else run.label or "run"
     text = f"{label} on {run.base}" if run.base else label
     if run.size is not None:
         text += f", size {run.size}"

@@ -1,9 +1,10 @@
-"""Which epoch of a run is reported: selection rules, applied to scores that are already in the table."""
+"""Selection rules: which epoch of a run is reported, chosen from scores that are already in the table."""
 
 from collections.abc import Mapping
 from math import fsum
 
 from analysis.stats.result_table import Run, Score
+from portal.methods import find_method
 
 RULES = ("best_on_validation", "final", "paper", "symmetric")
 RULE_TITLES = {
@@ -12,8 +13,6 @@ RULE_TITLES = {
     "paper": "best epoch on the reported rows (optimistic)",
     "symmetric": "best epoch on validation rows, one epoch for all tasks, LoRA too",
 }
-PER_TASK_METHODS = ("lora", "cross_lora")
-"""Methods with one adapter per task: epochs may be chosen task by task (docs/method.md, "Evaluation")."""
 REPORTED_SPLIT = "test"
 SELECTION_SPLIT = "validation"
 
@@ -27,8 +26,9 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
 
     `final`: the last one. Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
     on the validation split, or for `paper` on the reported split itself. The choice is by task mean for
-    methods that train all tasks together and by task for those that do not; `symmetric` always goes by task
-    mean. Epoch 0 (no training) is a candidate only where nothing else was scored.
+    methods that train all tasks together and by task for those that do not (docs/method.md, "Evaluation");
+    `symmetric` always goes by task mean. Epoch 0 (no training) is a candidate only where nothing else was
+    scored.
 
     Raises SelectionError when rows are missing.
     """
@@ -40,7 +40,7 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     if all(len(epochs) == 1 for epochs in candidates.values()):
         return {task: epochs[0] for task, epochs in candidates.items()}
     judged = run.scores.get(REPORTED_SPLIT if rule == "paper" else SELECTION_SPLIT, {})
-    if run.cell.method in PER_TASK_METHODS and rule != "symmetric":
+    if find_method(run.cell.method).per_task and rule != "symmetric":
         return {task: _best_epoch(judged, (task,), epochs) for task, epochs in candidates.items()}
     shared = sorted(set.intersection(*(set(epochs) for epochs in candidates.values())))
     epoch = _best_epoch(judged, tuple(candidates), shared)

@@ -7,29 +7,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from portal.methods import find_method
 from portal.results import RESULTS, read_table
 
-METHOD_ORDER = (
-    "base",
-    "zero_lora",
-    "random_lora",
-    "copy_lora",
-    "cross_lora",
-    "hypernet",
-    "portal",
-    "lora",
-)
-METHOD_LABELS = {
-    "base": "frozen base",
-    "lora": "per-task LoRA",
-    "hypernet": "LoRA hypernet",
-    "portal": "PorTAL",
-    "cross_lora": "Cross-LoRA",
-    "copy_lora": "direct copy",
-    "random_lora": "random, norm-matched",
-    "zero_lora": "zero update",
-    "source": "joint source",
-}
 ALL_MODULES = "q,k,v,o,gate,up,down"
 
 
@@ -53,7 +33,7 @@ class MethodKey(NamedTuple):
     @property
     def label(self) -> str:
         """The method's name as people read it, with the study's own name for it where it has one."""
-        method = METHOD_LABELS.get(self.method, self.method)
+        method = find_method(self.method).label
         return method if self.is_plain else f"{method} ({self.name})"
 
     @property
@@ -67,12 +47,17 @@ class MethodKey(NamedTuple):
         return self.name == self.method
 
     def sort_key(self) -> tuple[int, str, bool, int, str, int, str, tuple[str, ...]]:
-        """Methods in METHOD_ORDER, unknown ones before the LoRA; the plain name first, then by shape."""
-        known = self.method in METHOD_ORDER
-        place = METHOD_ORDER.index(self.method) if known else len(METHOD_ORDER) - 2
+        """Methods in their order; the plain name first, then by shape."""
         modules = self.modules or ""
         shape = modules.count(","), modules, self.rank or 0
-        return place, self.method, not self.is_plain, *shape, self.name, self.sources or ()
+        return (
+            find_method(self.method).order,
+            self.method,
+            not self.is_plain,
+            *shape,
+            self.name,
+            self.sources or (),
+        )
 
 
 class Cell(NamedTuple):
@@ -133,7 +118,7 @@ class Run:
 
     @property
     def num_epochs(self) -> int:
-        """How many epochs were scored on any split."""
+        """Number of epochs that were scored on any split."""
         return len({epoch for epochs in self.scores.values() for epoch in epochs})
 
 
@@ -193,9 +178,11 @@ def gather_runs(table: pa.Table) -> ResultSet:
 
     Of two runs with one cell and seed (say, one scored after every epoch, one after the last only) the one
     with more scored epochs counts, then the one with the smaller key. ValueError when a task was scored on
-    unlike rows.
+    unlike rows, or for a method that is not registered.
     """
     rows = table.to_pylist()
+    for method in _distinct(row["method"] for row in rows):
+        find_method(method)
     eval_sets = _check_comparable(rows)
     runs: dict[tuple[str, str], Run] = {}
     for row in rows:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from math import fsum
 
 from analysis.stats.aggregate import Comparison
-from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER, ResultSet, Run
+from analysis.stats.result_table import ResultSet, Run
 from analysis.tables.columns import AMOUNT, COUNT, SCIENTIFIC, SECONDS, WORD, Column, Kind
 from analysis.tables.table import Table
+from portal.methods import find_method
 
 MONEY = Kind(lambda value: f"{value:,.2f}" if value >= 1 else f"{value:.3g}")
 
@@ -47,7 +48,7 @@ def study_cost_table(study: ResultSet, price: float | None) -> Table:
     methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)
     rows = [
         _total(
-            METHOD_LABELS.get(method, method),
+            find_method(method).label,
             [run for run in by_key.values() if run.cell.method == method],
             price,
         )
@@ -96,5 +97,4 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _method_order(method: str) -> tuple[int, str]:
-    place = METHOD_ORDER.index(method) if method in METHOD_ORDER else -1
-    return place, method
+    return find_method(method).order, method

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from analysis.stats.aggregate import Comparison, MethodSummary
+from analysis.stats.lift import recovered_lift, retention
 from analysis.stats.published import PUBLISHED
-from analysis.stats.quantities import Spread, recovered_lift, retention
-from analysis.stats.result_table import METHOD_LABELS, METHOD_ORDER
+from analysis.stats.quantities import Spread
 from analysis.tables.columns import PERCENT, SPREAD, WORD, Column
 from analysis.tables.reasons import lift_reasons
 from analysis.tables.table import Table
+from portal.methods import find_method
 
 
 def overview_table(comparisons: Sequence[Comparison]) -> Table:
@@ -29,7 +30,7 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
             rows.append((name, *_published_fields(methods, published.accuracy)))
     columns = [Column("base", WORD)]
     for method in methods:
-        label = METHOD_LABELS[method]
+        label = find_method(method).label
         columns.append(Column(label, SPREAD))
         if method not in ("base", "lora"):
             columns += [Column(f"{label}: lift", PERCENT), Column(f"{label}: retention", PERCENT)]
@@ -40,11 +41,8 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
 def _methods_of(comparisons: Sequence[Comparison]) -> list[str]:
     """All methods with results, and those that the paper published for one of the bases, in order."""
     published = [PUBLISHED[each.base].accuracy for each in comparisons if each.base in PUBLISHED]
-    return [
-        method
-        for method in METHOD_ORDER
-        if any(each.variants(method) for each in comparisons) or any(method in each for each in published)
-    ]
+    methods = {summary.cell.method for each in comparisons for summary in each.summaries}
+    return sorted(methods.union(*published), key=lambda name: (find_method(name).order, name))
 
 
 def _fields(shown: Mapping[str, MethodSummary | None]) -> list[object]:

@@ -101,7 +101,7 @@ def planned_devices() -> Iterable[str]:
 
 def executors() -> Iterable[str]:
     """Executors of a study."""
-    from sweeps.launch.lane_layout import EXECUTORS
+    from sweeps.launch.executors import EXECUTORS
 
     return EXECUTORS
 

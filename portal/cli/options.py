@@ -11,7 +11,7 @@ from portal.cli.output import check_known, comma_list
 if TYPE_CHECKING:
     from portal.config import Activations, Precision
     from portal.data.suite import Suite
-    from sweeps.launch.lane_layout import Executor
+    from sweeps.launch.executors import ExecutorName
 
 DATA, ADAPTER, TRAINING, MACHINE = "Tasks and rows", "Adapter", "Training", "Device and memory"
 """Panels of options in a command's help."""
@@ -185,11 +185,11 @@ def chosen_activations(name: str) -> "Activations":
     return check_known(name, ACTIVATIONS, what="activations")
 
 
-def chosen_executor(name: str) -> "Executor":
+def chosen_executor(name: str) -> "ExecutorName":
     """`name` checked."""
-    from sweeps.launch.lane_layout import EXECUTORS
+    from sweeps.launch.executors import EXECUTORS
 
-    return check_known(name, EXECUTORS, what="executor")
+    return check_known(name, tuple(EXECUTORS), what="executor")
 
 
 def check_at_least_one(**options: int | None) -> None:

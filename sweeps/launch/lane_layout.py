@@ -1,23 +1,10 @@
-"""How many lanes there are, of how many workers, and which executor suits them. No Ray."""
+"""`LaneLayout`: how many lanes there are, and of how many workers each is. No Ray."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from sweeps.study.study_file import WorkersPerPack
 from sweeps.worker.job import Start
-
-Executor = Literal["auto", "train", "plain", "local"]
-EXECUTORS: tuple[Executor, ...] = get_args(Executor)
-
-
-TRAIN_START_S = 20.0
-"""Seconds that a Train worker group takes to start and stop on two cores; a Tune actor takes four."""
-
-
-WORTH_TRAIN_S = 20 * TRAIN_START_S
-"""A lane of so many seconds is the shortest for which a worker group costs a twentieth at most."""
-
 
 WORKER_CPUS = 0.9
 """Below 1, so that as many workers as CPUs fit beside their trials."""
@@ -78,10 +65,3 @@ def lay_out(bases: Sequence[int], nodes: Sequence[int], workers_per_pack: Worker
         return LaneLayout(max(1, min(fitting, len(bases))), size, 0, 0)
     teams = min(len(joint), fitting)
     return LaneLayout(teams, size, min(slots, len(bases) - len(joint)), slots - teams * size)
-
-
-def choose_executor(wanted: Executor, lane_s: float | None) -> Executor:
-    """`wanted`, or for `auto` what suits lanes of so many predicted seconds (None: unknown)."""
-    if wanted != "auto":
-        return wanted
-    return "plain" if lane_s is not None and lane_s < WORTH_TRAIN_S else "train"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.config import RunConfig
-from sweeps.store.run_store import Store
+from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 
 EXIT_DONE, EXIT_FAILED = 0, 3
@@ -52,30 +52,27 @@ class LaunchResult:
 
 
 def launch_result(
-    study: Study, store: Store, *, tried: Collection[str], cause: str, log: Path, wall_s: float
+    study: Study, status: StudyStatus, *, tried: Collection[str], cause: str, log: Path, wall_s: float
 ) -> LaunchResult:
-    """The launch's result as it is on disk, where `tried` are the keys of the runs it set out to train.
+    """The launch's result by the status after it, where `tried` are the keys of the runs it set out to train.
 
     `cause` and `log` explain runs that left no marker of their own.
     """
-    failures = [_failure(run, study, store, cause, log) for run in study.runs if not store.is_done(run.key)]
-    absent = {failure.run for failure in failures}
+    done = set(status.done)
+    failures = [_failure(run, status, cause, log) for run in study.runs if run.key not in done]
     return LaunchResult(
         total=len(study.runs),
-        done=len(study.runs) - len(failures),
+        done=len(done),
         tried=len(tried),
-        trained=sum(key not in absent for key in tried),
-        failed=sum(key in absent and store.failure(key) is not None for key in tried),
+        trained=sum(key in done for key in tried),
+        failed=sum(key in status.failed for key in tried),
         failures=tuple(failures),
         wall_s=wall_s,
     )
 
 
-def _failure(run: RunConfig, study: Study, store: Store, cause: str, log: Path) -> Failure:
-    own = store.failure(run.key)
-    if own is not None:
-        return Failure(run.key, run.describe(), own["cause"], own["log"])
-    source = store.failure(run.source) if run.source in study.by_key else None
-    if source is not None:
-        return Failure(run.key, run.describe(), f"its source run {run.source} failed", source["log"])
+def _failure(run: RunConfig, status: StudyStatus, cause: str, log: Path) -> Failure:
+    known = status.why_absent(run)
+    if known is not None:
+        return Failure(run.key, run.describe(), known.cause, known.log)
     return Failure(run.key, run.describe(), cause, str(log))

@@ -3,47 +3,39 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ray import train, tune
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
 from portal.storage.atomic import remove_folder
-from portal.storage.paths import Folder, open_folder
 from portal.training.worker_group import WorkerGroup
-from sweeps.launch.lane_layout import WORKER_CPUS, Executor
-from sweeps.launch.ray_session import RaySession
+from sweeps.launch.executors import LaneRound
+from sweeps.launch.lane_layout import WORKER_CPUS
 from sweeps.store.lease import read_holder
-from sweeps.store.run_store import Store
-from sweeps.tracking.supervisor import TrackerSupervisor
 from sweeps.worker.job import LaneJob
 from sweeps.worker.lane import POLL_S, run_lane
 from sweeps.worker.lane_log import lane_log
 
 TRIAL_CPUS = 0.01
-
-
 WORKER_RETRIES = 1
-
-
 _log = logging.getLogger(__name__)
 
 
-def run_lanes(
-    jobs: Sequence[LaneJob],
-    *,
-    executor: Executor,
-    session: RaySession,
-    scratch: Folder,
-    feed: TrackerSupervisor,
-) -> None:
-    """Run all lanes and wait for them, polling `feed`. One that dies frees its pack, or gives it up."""
-    from ray import tune
+def run_lanes(lanes: LaneRound, *, with_train: bool) -> None:
+    """Run all lanes and wait for them, polling. One that dies frees its pack, or gives it up.
 
+    A lane of several workers always has a Train worker group, and then the others have one too.
+    """
+    jobs, scratch = lanes.jobs, lanes.scratch
     storage = str(scratch.resolve())  # trials run in a folder of their own
-    resources = {"CPU": WORKER_CPUS, "GPU": session.gpus_per_worker}
+    resources = {"CPU": WORKER_CPUS, "GPU": lanes.resources.gpus_per_worker}
     has_teams = any(job.workers > 1 for job in jobs)
-    grouped = {job.lane for job in jobs if executor == "train" or has_teams}
+    grouped = {job.lane for job in jobs if with_train or has_teams}
 
     def bundle(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS} if config["lane"] in grouped else resources])
@@ -63,14 +55,14 @@ def run_lanes(
             storage_path=storage,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_release_callback(jobs), _feed_callback(feed)],
+            callbacks=[ReleaseLostPacks(jobs), PollTrackers(lanes.poll)],
         ),
     )
     try:
         results = tuner.fit()
     finally:
         remove_folder(scratch)
-    store = Store(open_folder(jobs[0].out))
+    store = jobs[0].store
     for result in results:
         if result.error is not None and store.lane_error(result.config["lane"]) is None:
             store.write_lane_error(result.config["lane"], str(result.error).strip().splitlines()[-1])
@@ -87,7 +79,7 @@ def _run_lane(
     """Tune trial: a lane by a Train worker group, or in the trial's own process."""
     job = jobs[config["lane"]]
     teams = [each.lane for each in jobs if each.workers > 1]
-    store = Store(open_folder(job.out))
+    store = job.store
     while job.start != "now" and not store.teams_have(job.token, teams, job.start):
         time.sleep(POLL_S)
     if job.lane in grouped:
@@ -98,10 +90,6 @@ def _run_lane(
 
 def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> None:
     """One Train worker group for the whole lane, on one node."""
-    from ray import train, tune
-    from ray.train.torch import TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
-
     trainer = TorchTrainer(
         _train_worker,
         train_loop_config={"job": job},
@@ -126,19 +114,15 @@ def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> N
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    from ray import train
-
     job: LaneJob = config["job"]
     context = train.get_context()
-    team = WorkerGroup(context.get_world_rank(), context.get_world_size())
-    with _lane_process(job, rank=team.rank):
-        run_lane(job, lambda packs: train.report({"packs": packs}), team=team)
+    group = WorkerGroup(context.get_world_rank(), context.get_world_size())
+    with _lane_process(job, rank=group.rank):
+        run_lane(job, lambda packs: train.report({"packs": packs}), group=group)
 
 
 def _plain_lane(job: LaneJob) -> None:
     """The lane in the trial's own process."""
-    from ray import tune
-
     with _lane_process(job):
         run_lane(job, lambda packs: tune.report({"packs": packs}))
 
@@ -150,7 +134,7 @@ def _nonzero(resources: dict[str, float]) -> dict[str, float]:
 @contextmanager
 def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
     """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
-    store = Store(open_folder(job.out))
+    store = job.store
     with lane_log(store.log_path(job.lane, rank)):
         try:
             if Path(job.workdir).is_dir():  # where relative paths start: Ray has moved the process elsewhere
@@ -163,49 +147,42 @@ def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
             raise
 
 
-def _release_callback(jobs: Sequence[LaneJob]) -> Any:
-    from ray import tune
+class ReleaseLostPacks(tune.Callback):
+    """Frees the pack of a lane that died: another lane may try it once, then it is given up."""
 
-    class ReleaseLostPacks(tune.Callback):
-        """Frees the pack of a lane that died: another lane may try it once, then it is given up."""
+    def __init__(self, jobs: Sequence[LaneJob]) -> None:
+        self._jobs = jobs
 
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            job = jobs[trial.config["lane"]]
-            release_lane(job)
-            self._note_end(job)
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        job = self._jobs[trial.config["lane"]]
+        release_lane(job)
+        self._note_end(job)
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self._note_end(jobs[trial.config["lane"]])
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._note_end(self._jobs[trial.config["lane"]])
 
-        def _note_end(self, job: LaneJob) -> None:
-            if job.workers > 1:
-                Store(open_folder(job.out)).note_team(job.token, job.lane, "teams ended")
-
-    return ReleaseLostPacks()
+    def _note_end(self, job: LaneJob) -> None:
+        if job.workers > 1:
+            job.store.note_team(job.token, job.lane, "teams ended")
 
 
-def _feed_callback(feed: TrackerSupervisor) -> Any:
-    from ray import tune
+class PollTrackers(tune.Callback):
+    """Lets the trackers look at the run folders each time that Tune has dealt with an event."""
 
-    class TellTrackers(tune.Callback):
-        """Lets the feed look at the run folders each time that Tune has dealt with an event."""
+    def __init__(self, poll: Callable[[], None] | None = None) -> None:
+        self._poll = poll
 
-        def __init__(self, feed: TrackerSupervisor | None = None) -> None:
-            self._feed = feed
+    def __reduce__(self) -> tuple[Any, ...]:  # Tune writes its callbacks to disk: nothing of trackers is
+        return type(self), ()
 
-        def __reduce__(self) -> tuple[Any, ...]:  # Tune writes its callbacks to disk: nothing of the feed is
-            return type(self), ()
-
-        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            if self._feed is not None:
-                self._feed.poll()
-
-    return TellTrackers(feed)
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._poll is not None:
+            self._poll()
 
 
 def release_lane(job: LaneJob) -> None:
     """Free what the dead lane had claimed; a pack lost for the second time is marked as failed."""
-    store, lane = Store(open_folder(job.out)), job.lane
+    store, lane = job.store, job.lane
     if read_holder(store.out).get("token") != job.token:
         return  # another driver has taken over
     packs = {pack.key: pack for pack in job.packs}

@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
+from ray.data import ActorPoolStrategy, DataContext
 from rich.console import Console
 
 from portal.bases.base import Base, load_base
@@ -43,9 +45,12 @@ def score_with_workers(
         return _score_here(folders, ref, rows, device, tell)
     if Path(ref.name).is_dir():  # actors work in folders of their own
         ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
-    with tempfile.TemporaryDirectory(prefix="portal-") as scratch, ray_session(Path(scratch), console) as ray:
-        count = workers or min(len(folders), sum(ray.nodes))
-        return score_adapters(folders, ref, rows, device=ray.device, workers=count, tell=tell)
+    with (
+        tempfile.TemporaryDirectory(prefix="portal-") as scratch,
+        ray_session(Path(scratch), console) as found,
+    ):
+        count = workers or min(len(folders), sum(found.nodes))
+        return score_adapters(folders, ref, rows, device=found.device, workers=count, tell=tell)
 
 
 def _score_here(
@@ -76,9 +81,6 @@ def score_adapters(
 
     On the running Ray. ValueError, naming the adapter, for one that is another base's or damaged.
     """
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
-
     DataContext.get_current().enable_progress_bars = False
     table = rows_to_table([row for own in rows.values() for row in own])
     items = [{"index": index, "folder": str(folder.resolve())} for index, folder in enumerate(folders)]
@@ -108,8 +110,6 @@ class _Scorer:
     """An actor: the base, loaded with the first adapter, and the rows of every task."""
 
     def __init__(self, ref: BaseRef, device: str, tasks: tuple[str, ...], table: Any) -> None:
-        import ray
-
         self._base: Base | None = None
         self._ref, self._device = ref, device
         rows = table_to_rows(ray.get(table))

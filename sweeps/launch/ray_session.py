@@ -1,4 +1,4 @@
-"""`RaySession`: the Ray that a study runs on, our own local one or the cluster that RAY_ADDRESS names."""
+"""`ray_session`: the Ray that a study runs on, our own local one or the cluster that RAY_ADDRESS names."""
 
 import hashlib
 import os
@@ -6,15 +6,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+import ray
 from rich.console import Console
 
+from portal.config import one_line
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to
-from sweeps.planning.devices import Device, find_device, local_hardware, smallest_gpu
+from sweeps.launch.resources import Resources
+from sweeps.planning.devices import find_device, local_hardware, smallest_gpu
 
 RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -31,39 +33,13 @@ RAY_ENVIRONMENT = {
 OBJECT_STORE_BYTES = 300_000_000
 
 
-@dataclass(frozen=True)
-class RaySession:
-    """Where lanes can run: on `nodes` with so many slots each, a slot with its own GPU when there are any.
-
-    `hardware` is the smallest of the GPUs, or the CPU that the lanes share; None where it is not known.
-    """
-
-    nodes: tuple[int, ...]
-    device: str
-    hardware: Device | None
-    gpus_per_worker: float = 0.0
-
-    def shared(self, share: float) -> "RaySession":
-        """The same with so much of a GPU for every lane; a CPU as it is."""
-        if self.device != "cuda" or share == 1.0:
-            return self
-        return replace(
-            self,
-            nodes=tuple(slots * int(1 / share) for slots in self.nodes),  # none is spread over two GPUs
-            hardware=None if self.hardware is None else self.hardware.part(share),
-            gpus_per_worker=share,
-        )
-
-
 @contextmanager
-def ray_session(out: Folder, console: Console) -> Iterator[RaySession]:
-    """A running Ray: the one this process has, the cluster at RAY_ADDRESS, or a private local one.
+def ray_session(out: Folder, console: Console) -> Iterator[Resources]:
+    """What a running Ray has: the one of this process, the cluster at RAY_ADDRESS, or a private local one.
 
     Only a Ray started here is stopped at the end. Inside, SIGTERM interrupts like Ctrl-C, and what Ray prints
     goes to `out/logs/ray.log`.
     """
-    import ray
-
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if ray.is_initialized():
@@ -80,8 +56,6 @@ def ray_session(out: Folder, console: Console) -> Iterator[RaySession]:
 
 
 def _start(out: Folder) -> None:
-    import ray
-
     address = os.environ.get("RAY_ADDRESS")
     if address:
         environment = {"env_vars": RAY_ENVIRONMENT}
@@ -100,7 +74,7 @@ def _start(out: Folder) -> None:
     except Exception as error:  # Ray raises the bare class when its start takes over 30 s
         if type(error) is not Exception:
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, most=300)
         raise OSError(
             f"Ray did not start ({reason}); the machine may be too busy: try again; "
             f"log: {local_place(out) / 'logs'}"
@@ -117,9 +91,7 @@ def _remove_scratch(out: Folder) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _describe_cluster() -> RaySession:
-    import ray
-
+def _describe_cluster() -> Resources:
     resources = ray.cluster_resources()
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     is_remote = bool(os.environ.get("RAY_ADDRESS"))
@@ -127,8 +99,8 @@ def _describe_cluster() -> RaySession:
     if gpus:
         prefix = "accelerator_type:"
         models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
-        return RaySession(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
+        return Resources(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
     cpus = tuple(int(node["CPU"]) for node in alive if node.get("CPU", 0) >= 1)
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
-    return RaySession(cpus, "cpu", None if is_remote else find_device("cpu"))
+    return Resources(cpus, "cpu", None if is_remote else find_device("cpu"))

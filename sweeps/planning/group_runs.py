@@ -1,35 +1,46 @@
-"""Which runs share a pack: alike in stage, bases and adapter shape, and within a device's memory."""
+"""`RunGroups`: which runs may share a pack, and the packs that they make within a limit."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from portal.config import RunConfig
 from sweeps.store.run_store import pack_key
 from sweeps.study.expand import Study, stage_of
 
+KeyedRuns = tuple[str, tuple[RunConfig, ...]]
+"""The key of a pack, and its runs."""
 
-def group_packs(
-    study: Study, recorded: Mapping[str, Sequence[str]], fits: Callable[[Sequence[RunConfig]], bool]
-) -> list[tuple[str, tuple[RunConfig, ...]]]:
-    """(key, runs) of all packs: recorded ones as they were, the rest by stage, bases and adapter shape.
 
-    A new pack has at most the study's `pack_size` runs, and fewer where more would not fit.
-    """
+@dataclass(frozen=True)
+class RunGroups:
+    """A study's runs: `recorded` packs, which stay as they are, and groups of runs that may share packs."""
+
+    recorded: tuple[KeyedRuns, ...]
+    groups: tuple[tuple[RunConfig, ...], ...]
+    pack_size: int
+
+    def packs(self, fits: Callable[[Sequence[RunConfig]], bool]) -> list[KeyedRuns]:
+        """All packs; a new one has at most `pack_size` runs, and fewer where more would not fit."""
+        split = (runs for group in self.groups for runs in _split(group, self.pack_size, fits))
+        return [*self.recorded, *((pack_key([run.key for run in runs]), runs) for runs in split)]
+
+
+def group_runs(study: Study, recorded: Mapping[str, Sequence[str]]) -> RunGroups:
+    """The study's runs, those that no recorded pack has by stage, bases and adapter shape."""
     free = dict(study.by_key)
-    packs = []
+    kept = []
     for key, members in recorded.items():
         runs = tuple(free.pop(member) for member in members if member in free)
         if runs:
-            packs.append((key, runs))
+            kept.append((key, runs))
     groups: dict[tuple[Any, ...], list[RunConfig]] = {}
     for run in free.values():
         trains = run.train is not None
         groups.setdefault((stage_of(run), trains, run.bases, run.adapter, run.data.tasks), []).append(run)
     for group in groups.values():
         group.sort(key=lambda run: (run.method, -(run.data.size or 0), run.seed or 0, run.key))
-        for runs in _split(group, study.settings.pack_size, fits):
-            packs.append((pack_key([run.key for run in runs]), runs))
-    return packs
+    return RunGroups(tuple(kept), tuple(map(tuple, groups.values())), study.settings.pack_size)
 
 
 def _split(
@@ -37,8 +48,6 @@ def _split(
 ) -> list[tuple[RunConfig, ...]]:
     """As few packs as are small enough; every one gets its share of the long runs."""
     count = -(-len(group) // pack_size)
-    while True:
-        packs = [tuple(group[first::count]) for first in range(count)]
-        if count == len(group) or all(fits(runs) for runs in packs):
-            return packs
+    while count < len(group) and not all(fits(group[first::count]) for first in range(count)):
         count += 1
+    return [tuple(group[first::count]) for first in range(count)]

@@ -12,7 +12,8 @@ def run_records(plan: Plan) -> list[dict[str, Any]]:
 
     `size` is the most training rows per task; null for all rows, and for a run that trains on none.
     """
-    states = dict.fromkeys(plan.done, "done") | dict.fromkeys(plan.failed, "failed")
+    status = plan.status
+    states = dict.fromkeys(status.done, "done") | dict.fromkeys(status.failed_for_good, "failed")
     return [
         {
             "run": run.key,

@@ -1,6 +1,7 @@
 """How long lanes take for a plan's packs: the workers' own rule, played through on predicted times."""
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ def play(lanes: Sequence[Sequence[ScheduledPack]], *, start_s: float = 0.0) -> S
     left = {task.key for task in tasks.values()}  # not taken by any lane
     ended: set[str] = set()
     ready = {task.key for task in tasks.values() if not task.needs}
+    awaited = Counter(task.bases for task in tasks.values() if task.needs)  # by packs that are not ready
     start = [0] * len(lanes)  # everything before is taken
     held: list[tuple[str, ...]] = [()] * len(lanes)
     busy = [0.0] * len(lanes)
@@ -48,7 +50,6 @@ def play(lanes: Sequence[Sequence[ScheduledPack]], *, start_s: float = 0.0) -> S
     now = makespan = start_s
     while len(ended) < len(tasks):
         waiting = []
-        awaited = {tasks[key].bases for key in left - ready}
         for lane in idle:
             found = _next(lanes[lane], start, lane, left, ready)
             if found is not None and found.key in ready:
@@ -58,7 +59,7 @@ def play(lanes: Sequence[Sequence[ScheduledPack]], *, start_s: float = 0.0) -> S
                 held[lane] = found.bases
                 busy[lane] += seconds
                 heapq.heappush(running, (now + seconds, lane, found.key))
-            elif found is not None and held[lane] not in awaited:
+            elif found is not None and not awaited[held[lane]]:
                 held[lane] = found.bases
                 busy[lane] += found.load_s
                 heapq.heappush(running, (now + found.load_s, lane, None))
@@ -68,7 +69,9 @@ def play(lanes: Sequence[Sequence[ScheduledPack]], *, start_s: float = 0.0) -> S
         if key is not None:
             ended.add(key)
             makespan = now
-            ready |= {task.key for task in after.get(key, ()) if ended.issuperset(task.needs)}
+            freed = [task for task in after.get(key, ()) if ended.issuperset(task.needs)]
+            ready.update(task.key for task in freed)
+            awaited.subtract(task.bases for task in freed)
         idle = [*waiting, lane]
     least = start_s + lower_bound(list(tasks.values()), len(lanes))
     return Schedule(makespan, least, tuple(busy))

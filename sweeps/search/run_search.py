@@ -8,7 +8,7 @@ hold what they trained. Test rows have no part in it.
 import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,8 @@ from rich.console import Console
 
 from portal.storage.atomic import write_bytes_atomic
 from sweeps.launch.driver import run_study
-from sweeps.launch.lane_layout import Executor
-from sweeps.launch.ray_session import ray_session
-from sweeps.planning.plan import check_shapes
+from sweeps.launch.executors import ExecutorName, find_executor
+from sweeps.planning.checks import check_shapes
 from sweeps.results.validation_scores import validation_values
 from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
@@ -92,7 +91,7 @@ class _Trial:
 
 
 def run_search(
-    plan: SearchPlan, out: Path, *, executor: Executor, console: Console, threads: int = 1
+    plan: SearchPlan, out: Path, *, executor: ExecutorName, console: Console, threads: int = 1
 ) -> SearchResult:
     """Bring the search to its number of trials in `out`.
 
@@ -108,7 +107,7 @@ def run_search(
             if ".adapter." in key:
                 for value in plan.extremes(key):
                     check_shapes(expand(plan.trial({key: value})))
-        with ray_session(out, console) if executor != "local" else nullcontext():  # one for all batches
+        with find_executor(executor).open(out, console):  # one for all batches
             while batch := _next_batch(search, plan, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")

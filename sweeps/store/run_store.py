@@ -8,6 +8,7 @@ stops/               runs that the present driver wants to end early
 progress/, logs/     for people
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -128,6 +129,10 @@ class Store:
         content = _read_json(self.run_folder(key) / RUN) or {}
         return {"versions": content.get("versions", {}), "git": content.get("git")}
 
+    def threads(self, key: str) -> int | None:
+        """The CPU threads of the process that finished the run; None where the marker does not say."""
+        return (_read_json(self.run_folder(key) / DONE) or {}).get("threads")
+
     def check_weights(self, base: BaseRef, digest: str) -> None:
         """Record the digest of a base's weights, or compare it with the record: ValueError if they differ."""
         path, recorded = self._weights_record(base), self.recorded_weights(base)
@@ -148,13 +153,17 @@ class Store:
         name = hashlib.sha256(f"{base.name} {base.revision}".encode()).hexdigest()[:16]
         return self.out / "bases" / f"{name}.json"
 
-    def mark_done(self, key: str) -> None:
-        """Write the marker, last of all: from now on the run is finished."""
+    def mark_done(self, key: str, *, threads: int) -> None:
+        """Write the marker, last of all: from now on the run is finished.
+
+        It names every file with its digest, and the CPU threads of the process that finished the run: another
+        number of threads adds in another order, so on a CPU results differ.
+        """
         folder = self.run_folder(key)
         files = {name: path for name, path in files_below(folder).items() if name not in (DONE, _FAILED)}
         digests = {name: file_sha256(path) for name, path in files.items()}
         (folder / _FAILED).unlink(missing_ok=True)
-        write_json_atomic(folder / DONE, {"files": digests})
+        write_json_atomic(folder / DONE, {"files": digests, "threads": threads})
 
     def mark_failed(self, key: str, cause: str, log: Path, *, lost: bool = False) -> None:
         """Record why the run ended. `lost`: its worker died, the next launch tries again."""
@@ -237,6 +246,11 @@ class Store:
         finished = sum(self.is_finished(key) for key in self.recorded_pack(pack) or ())
         saved = [path.name for path in matching(self.pack_folder(pack) / "state", "[0-9]*")]
         return f"{finished} {saved[-1] if saved else 0}"
+
+    def newest_checkpoints(self) -> dict[str, str]:
+        """The name of every unfinished pack's newest checkpoint, by pack key."""
+        states = matching(self.out, "packs/*/state/[0-9]*")
+        return {path.parent.parent.name: path.name for path in states}
 
     def clear_session_files(self) -> None:
         """Drop what earlier drivers have left: claims, progress, stops and Ray's own state."""
@@ -323,6 +337,18 @@ def check_writable(out: Folder) -> None:
         probe.unlink()
     except OSError as error:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def check_usable(out: Folder) -> None:
+    """ValueError when `out` cannot become an output folder; unlike `check_writable` it writes nothing."""
+    if isinstance(out, ObjectPath):
+        return
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    error = None if there.is_dir() else errno.ENOTDIR
+    if error is None and not os.access(there, os.W_OK | os.X_OK):
+        error = errno.EACCES
+    if error is not None:
+        raise ValueError(f"{out}: cannot be written ({os.strerror(error)}); choose another --out")
 
 
 def check_exists(out: Folder) -> None:

@@ -1,7 +1,7 @@
 """`StudyStatus`: which runs of a study are done, in training, failed or missing, read once from a folder."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from portal.config import RunConfig
 from sweeps.store.lease import has_live_driver
@@ -43,16 +43,24 @@ class StudyStatus:
         }
         left -= set(failed)
         training = left & _keys_in_training(store)
+        left -= training
         return cls(
             done=tuple(done),
             running=tuple(key for key in keys if key in training),
             failed=failed,
-            missing=tuple(key for key in keys if key in left - training),
+            missing=tuple(key for key in keys if key in left),
         )
+
+    def refreshed(self, store: Store, runs: Sequence[RunConfig]) -> "StudyStatus":
+        """The status of the same runs now; those that were done are not looked up again."""
+        done = set(self.done)
+        now = StudyStatus.read(store, [run for run in runs if run.key not in done])
+        done.update(now.done)
+        return replace(now, done=tuple(run.key for run in runs if run.key in done))
 
     @property
     def total(self) -> int:
-        """How many runs the study has."""
+        """Number of runs of the study."""
         return len(self.done) + len(self.running) + len(self.failed) + len(self.missing)
 
     @property
@@ -62,7 +70,7 @@ class StudyStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many runs there are, and how many of each group."""
+        """Numbers of all runs and of those in each group."""
         return {
             "total": self.total,
             "done": len(self.done),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from portal.config import Activations
+from portal.storage.paths import open_folder
+from sweeps.store.run_store import Store
 
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
@@ -58,3 +60,8 @@ class LaneJob:
     activations: Activations = "keep"
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
     checkpoint_s: float = field(default_factory=checkpoint_interval_s)
+
+    @property
+    def store(self) -> Store:
+        """What is in the study's output folder."""
+        return Store(open_folder(self.out))

@@ -1,4 +1,4 @@
-"""The worker: a lane's packs, one after another, through portal's calls. No Ray is imported here.
+"""`LaneWorker`: a lane's packs, one after another, through portal's calls. No Ray is imported here.
 
 The same code runs in a Ray Train worker, in a Tune actor and in the user's own process. A lane takes the
 first pack in its list that is free and whose sources are finished; when its own are done it helps the others.
@@ -12,144 +12,154 @@ from collections.abc import Callable, Sequence
 import torch
 
 from portal.device import is_out_of_memory, release_memory
-from portal.storage.paths import open_folder
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
-from sweeps.store.run_store import FinishedRuns, Store
+from sweeps.store.run_store import Claim, FinishedRuns
 from sweeps.worker.build_learners import BASES, build_learners, held_bases
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from sweeps.worker.pack_trainer import CommitGuard, PackTrainer
 
 POLL_S = 0.5
-_WAIT, _END = "wait", "end"  # what the leader of a team says beside a pack's key
+_WAIT, _END = "wait", "end"  # what the leader of a worker group says beside a pack's key
 _log = logging.getLogger(__name__)
 
 
-def run_lane(job: LaneJob, report: Callable[[int], None], *, team: WorkerGroup | None = None) -> None:
+def run_lane(job: LaneJob, report: Callable[[int], None], *, group: WorkerGroup | None = None) -> None:
     """Work until no pack is left to take; `report` gets the number of packs finished so far.
 
-    In a `team` the first worker takes the packs and writes; the others step what it names. Raises LeaseLost
+    In a worker group the leader takes the packs and writes; the others step what it names. Raises LeaseLost
     or ClaimLost, with nothing committed after that, when the driver or the claim is gone.
     """
     torch.set_num_threads(job.threads)
-    team = team or WorkerGroup()
-    if not team.is_leader:
-        _follow(job, report, team)
-        return
-    store, attempt = Store(open_folder(job.out)), secrets.token_hex(8)
-    fence = Fence(store.out, job.token)
-    if job.workers > 1:
-        store.note_team(job.token, job.lane, "teams placed")
-    done = FinishedRuns(store, job.sources)
-    left = list(job.packs)
-    taken: set[str] = set()
-    awaited: set[str] = set()
-    finished = 0
-    while True:
-        fence.check()
-        waiting: list[PackJob] = []
-        left = [pack for pack in left if not all(key in done for key in pack.runs)]
-        for pack in left:
-            if not all(key in done for key in pack.needs):
-                waiting.append(pack)
-                continue
-            claim = store.claim(job.token, pack.key, job.lane, attempt)
-            if claim is not None and pack.key not in taken:
-                taken.add(pack.key)
-                team.broadcast(pack.key)
-                run_pack(job, pack, store, CommitGuard(fence, claim), team)
-                finished += 1
-                report(finished)
-                break
-        else:
-            store.write_progress(job.lane, {})
-            if not waiting or (job.teams and store.teams_have(job.token, job.teams, "teams ended")):
-                team.broadcast(_END)  # what others may still need is for another round
-                return
-            team.broadcast(_WAIT)
-            if waiting[0].key not in awaited:
-                awaited.add(waiting[0].key)
-                _load_ahead(job, waiting, store)
-            time.sleep(POLL_S)
+    worker = LaneWorker(job, report, group or WorkerGroup())
+    if worker.group.is_leader:
+        worker.lead()
+    else:
+        worker.follow()
 
 
-def _follow(job: LaneJob, report: Callable[[int], None], team: WorkerGroup) -> None:
-    """Step with the leader of the team the packs that it takes."""
-    store, packs = Store(open_folder(job.out)), {pack.key: pack for pack in job.packs}
-    finished = 0
-    while (word := team.broadcast(_WAIT)) != _END:
-        if word != _WAIT:
-            run_pack(job, packs[word], store, CommitGuard(), team)
-            finished += 1
-            report(finished)
+class LaneWorker:
+    """One of the workers of a lane."""
 
+    def __init__(self, job: LaneJob, report: Callable[[int], None], group: WorkerGroup) -> None:
+        self.job, self.group, self.store = job, group, job.store
+        self._report, self._finished = report, 0
 
-def run_pack(job: LaneJob, pack: PackJob, store: Store, permit: CommitGuard, team: WorkerGroup) -> None:
-    """Bring every run of the pack to its end, from its latest checkpoint on.
+    def lead(self) -> None:
+        """Take packs until none is left, waiting for those whose sources others train."""
+        fence, attempt = Fence(self.store.out, self.job.token), secrets.token_hex(8)
+        if self.job.workers > 1:
+            self.store.note_team(self.job.token, self.job.lane, "teams placed")
+        done = FinishedRuns(self.store, self.job.sources)
+        left, taken, awaited = list(self.job.packs), set[str](), set[str]()
+        while True:
+            fence.check()
+            left = [pack for pack in left if not all(key in done for key in pack.runs)]
+            waiting: list[PackJob] = []
+            for pack in left:
+                if not all(key in done for key in pack.needs):
+                    waiting.append(pack)
+                    continue
+                claim = self.store.claim(self.job.token, pack.key, self.job.lane, attempt)
+                if claim is not None and pack.key not in taken:
+                    taken.add(pack.key)
+                    self._take(pack, fence, claim)
+                    break
+            else:
+                if not self._waits_for(waiting):
+                    self.group.broadcast(_END)  # what others may still need is for another round
+                    return
+                self.group.broadcast(_WAIT)
+                if waiting[0].key not in awaited:
+                    awaited.add(waiting[0].key)
+                    self._load_ahead(waiting)
+                time.sleep(POLL_S)
 
-    Runs that do not fit the device's memory together go on in halves, one after the other.
-    """
-    groups = [pack.runs]
-    while groups:
-        keys = team.broadcast(tuple(key for key in groups.pop(0) if not store.is_finished(key)))
-        _log.info("pack %s: %d runs", pack.key, len(keys))
-        if not _run_together(job, pack, keys, store, permit, team):
-            release_memory()
-            half = -(-len(keys) // 2)
-            groups = [keys[:half], keys[half:], *groups]
-    if team.is_leader and all(store.is_finished(key) for key in pack.runs):
-        PackCheckpoint(store, pack.key).clear()
+    def follow(self) -> None:
+        """Step with the leader of the group the packs that it takes."""
+        packs = {pack.key: pack for pack in self.job.packs}
+        while (word := self.group.broadcast(_WAIT)) != _END:
+            if word != _WAIT:
+                self._run_pack(packs[word], CommitGuard())
 
+    def _take(self, pack: PackJob, fence: Fence, claim: Claim) -> None:
+        self.group.broadcast(pack.key)
+        self._run_pack(pack, CommitGuard(fence, claim))
 
-def _run_together(
-    job: LaneJob, pack: PackJob, keys: tuple[str, ...], store: Store, permit: CommitGuard, team: WorkerGroup
-) -> bool:
-    """Bring these runs to their end; False, with their state saved, when memory is too small for all of them.
+    def _waits_for(self, waiting: Sequence[PackJob]) -> bool:
+        """Whether a pack that cannot start yet may still start in this round."""
+        job = self.job
+        self.store.write_progress(job.lane, {})
+        teams_are_gone = job.teams and self.store.teams_have(job.token, job.teams, "teams ended")
+        return bool(waiting) and not teams_are_gone
 
-    A run that does not fit alone is marked as failed.
-    """
-    session = None
-    try:
-        runs = [store.read_run(key) for key in keys]
-        needed = {ref for run in runs for ref in held_bases(run, team)}
-        BASES.keep(needed, job.device)
-        learners = build_learners(job, runs, store, team)
-        BASES.keep(needed, job.device)  # a transfer's source has served
-        if learners:
-            with team.all_or_none():
-                session = PackTrainer(job, pack, store, permit, learners, team)
-            session.run()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        _log.warning("pack %s: %d run(s) do not fit into memory: %s", pack.key, len(keys), error)
-        if session is not None:
-            session.save()
-        if len(keys) > 1:
-            return False
-        permit.check()
-        if not team.is_leader:
-            return True
-        cause = f"run {keys[0]} ({store.read_run(keys[0]).describe()}) does not fit the device's memory"
-        store.mark_failed(keys[0], f"{cause}: {error}", store.log_path(job.lane))
-    return True
+    def _run_pack(self, pack: PackJob, guard: CommitGuard) -> None:
+        """Bring every run of the pack to its end, from its latest checkpoint on.
 
+        Runs that do not fit the device's memory together go on in halves, one after the other.
+        """
+        groups = [pack.runs]
+        while groups:
+            left = tuple(key for key in groups.pop(0) if not self.store.is_finished(key))
+            keys = self.group.broadcast(left)
+            _log.info("pack %s: %d runs", pack.key, len(keys))
+            if not self._run_together(pack, keys, guard):
+                release_memory()
+                half = -(-len(keys) // 2)
+                groups = [keys[:half], keys[half:], *groups]
+        if self.group.is_leader and all(self.store.is_finished(key) for key in pack.runs):
+            PackCheckpoint(self.store, pack.key).clear()
+        self._finished += 1
+        self._report(self._finished)
 
-def _load_ahead(job: LaneJob, waiting: Sequence[PackJob], store: Store) -> None:
-    """The bases of the first pack that waits, unless those that are loaded are another's.
+    def _run_together(self, pack: PackJob, keys: tuple[str, ...], guard: CommitGuard) -> bool:
+        """Bring these runs to their end; False, with their state saved, when memory is too small for all.
 
-    A base that cannot be loaded is left to the pack, whose runs fail of it.
-    """
-    if any(set(pack.bases) == BASES.names for pack in waiting):
-        return
-    refs = store.read_run(waiting[0].runs[0]).bases
-    BASES.keep(refs, job.device)
-    for ref in refs:
+        A run that does not fit alone is marked as failed.
+        """
+        trainer = None
         try:
-            BASES.load(ref, job.device, store, job.token)
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            runs = [self.store.read_run(key) for key in keys]
+            needed = {ref for run in runs for ref in held_bases(run, self.group)}
+            BASES.keep(needed, self.job.device)
+            learners = build_learners(self.job, runs, self.store, self.group)
+            BASES.keep(needed, self.job.device)  # a transfer's source has served
+            if learners:
+                with self.group.all_or_none():
+                    trainer = PackTrainer(self.job, pack, self.store, guard, learners, self.group)
+                trainer.run()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            _log.warning("base %s cannot be loaded ahead: %s", ref.name, error)
-            release_memory()
+            _log.warning("pack %s: %d run(s) do not fit into memory: %s", pack.key, len(keys), error)
+            if trainer is not None:
+                trainer.save()
+            if len(keys) > 1:
+                return False
+            guard.check()
+            if self.group.is_leader:
+                self._mark_too_large(keys[0], error)
+        return True
+
+    def _mark_too_large(self, key: str, error: BaseException) -> None:
+        cause = f"run {key} ({self.store.read_run(key).describe()}) does not fit the device's memory"
+        self.store.mark_failed(key, f"{cause}: {error}", self.store.log_path(self.job.lane))
+
+    def _load_ahead(self, waiting: Sequence[PackJob]) -> None:
+        """Load the bases of the first pack that waits, unless those that are loaded are another's.
+
+        A base that cannot be loaded is left to the pack, whose runs fail of it.
+        """
+        if any(set(pack.bases) == BASES.names for pack in waiting):
+            return
+        refs = self.store.read_run(waiting[0].runs[0]).bases
+        BASES.keep(refs, self.job.device)
+        for ref in refs:
+            try:
+                BASES.load(ref, self.job.device, self.store, self.job.token)
+            except (ValueError, OSError, RuntimeError, MemoryError) as error:
+                if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                    raise
+                _log.warning("base %s cannot be loaded ahead: %s", ref.name, error)
+                release_memory()

@@ -35,8 +35,10 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Check a study, and predict the time, memory and disk of what is left to do. Nothing is trained."""
+    from sweeps.planning.checks import unchecked_tokenizers
     from sweeps.planning.devices import find_device
-    from sweeps.planning.plan import plan_study, unchecked_tokenizers
+    from sweeps.planning.plan import plan_study
+    from sweeps.planning.plan_table import state_line, to_json
     from sweeps.planning.run_table import run_records
     from sweeps.planning.study_rows import check_row_lengths, size_warnings
     from sweeps.study.expand import load_study
@@ -48,21 +50,17 @@ def plan(
     workers = count * int(1 / share)
     folder = find_folder(loaded, out)
     planned = plan_study(loaded, folder, device=whole.part(share), lanes=workers)
-    unchecked = unchecked_tokenizers(planned)
+    unchecked = unchecked_tokenizers(planned.bases)
     sampled = check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
     if as_json:
-        more = {"runs": run_records(planned), "tokenizers_not_checked": unchecked}
-        typer.echo(json.dumps(planned.to_json() | more))
+        listed = {"runs": run_records(planned), "tokenizers_not_checked": unchecked}
+        typer.echo(json.dumps({**to_json(planned), **listed}))
         return
-    _print_state(planned)
+    typer.echo(state_line(planned))
     if runs:
         _print_runs(planned)
     if planned.packs:
-        _print_packs(planned)
-        makespan_s = _print_time(planned, count, workers)
-        if price is not None:
-            _print_cost(planned, price, share, count * makespan_s / 3600)
-        _warn_of_memory(planned)
+        _print_predictions(planned, count, workers, price=price, share=share)
     _print_checks(sampled, size_warnings(loaded), unchecked)
 
 
@@ -80,13 +78,6 @@ def _print_checks(sampled: Sequence[str], warnings: Iterable[str], unchecked: Se
         )
 
 
-def _print_state(planned: "Plan") -> None:
-    study = planned.study
-    counts = {"done": planned.done, "failed": planned.failed, "missing": planned.missing}
-    summary = ", ".join(f"{len(runs)} {name}" for name, runs in counts.items())
-    typer.echo(f"study {study.name}: {len(study.runs)} runs, {len(study.tasks)} tasks; {summary}")
-
-
 def _print_runs(planned: "Plan") -> None:
     """Every run of the study, finished or not."""
     from sweeps.planning.run_table import RUN_HEADERS, run_rows
@@ -95,61 +86,33 @@ def _print_runs(planned: "Plan") -> None:
     typer.echo("")
 
 
-def _print_packs(planned: "Plan") -> None:
-    """Every pack and every stage with its predictions."""
-    from sweeps.planning.plan import PLAN_HEADERS, STAGE_HEADERS
+def _print_predictions(
+    planned: "Plan", count: int, workers: int, *, price: float | None, share: float
+) -> None:
+    """Every pack and every stage; device time, time from start to end, disk, executor, cost and warnings."""
+    from sweeps.launch.executors import suited_executor
+    from sweeps.launch.lane_layout import lay_out
+    from sweeps.planning.plan_table import (
+        PACK_HEADERS,
+        STAGE_HEADERS,
+        cost_line,
+        memory_warning,
+        pack_rows,
+        stage_rows,
+        time_lines,
+    )
 
-    print_table(PLAN_HEADERS, planned.rows())
+    print_table(PACK_HEADERS, pack_rows(planned))
     typer.echo("")
-    print_table(STAGE_HEADERS, planned.stage_rows())
-
-
-def _print_time(planned: "Plan", count: int, workers: int) -> float:
-    """Print device time, time from start to end, disk and executor; returns the seconds from start to end."""
-    from sweeps.launch.lane_layout import choose_executor, lay_out
-    from sweeps.planning.cost_model import duration
-
-    assert planned.device is not None
-    packed, alone = (duration(hours) for hours in planned.totals())
-    typer.echo(
-        f"predicted for {planned.device.name}, one device: {packed} as packed, {alone} unpacked "
-        "(every run in a process of its own, every task's LoRA after another)"
-    )
+    print_table(STAGE_HEADERS, stage_rows(planned))
     bases = [len(pack.bases) for pack in planned.packs]
-    layout = lay_out(bases, (workers,), planned.how.workers_per_pack)
+    layout = lay_out(bases, (workers,), planned.checked.how.workers_per_pack)
     schedule = planned.schedule(workers if layout.singles else layout.count)
-    if workers > 1:
-        shared = f", {workers // count} workers on each" if workers > count else ""
-        typer.echo(
-            f"on {count} devices{shared}: {duration(schedule.makespan / 3600)} from start to end, "
-            f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
-        )
-    kept, needed = planned.bytes_written(workers)
-    typer.echo(f"in the output folder: {_size(kept)} in the end, and up to {_size(needed)} while it runs")
-    typer.echo(f"executor auto: {choose_executor('auto', planned.lane_seconds(workers))}")
-    return schedule.makespan
-
-
-def _print_cost(planned: "Plan", price: float, share: float, held_hours: float) -> None:
-    work = share * planned.totals()[0]
-    typer.echo(
-        f"cost at {price:g} per device-hour: {price * work:.2f} for the work, "
-        f"{price * held_hours:.2f} with the devices held from start to end"
-    )
-
-
-def _warn_of_memory(planned: "Plan") -> None:
-    """Name the packs that may not fit the device."""
-    assert planned.device is not None
-    over = [
-        pack.key
-        for pack, each in zip(planned.packs, planned.forecasts, strict=True)
-        if each.memory_bytes > planned.device.budget_bytes
-    ]
-    if over:
-        warn(f"{len(over)} pack(s) may not fit {planned.device.name}: {', '.join(over)}")
-
-
-def _size(num_bytes: float) -> str:
-    """For people: `17 MB`, `2.3 GB`."""
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+    for line in time_lines(planned, schedule, devices=count, workers=workers):
+        typer.echo(line)
+    typer.echo(f"executor auto: {suited_executor(planned.lane_seconds(workers))}")
+    if price is not None:
+        typer.echo(cost_line(planned, price, share=share, held_hours=count * schedule.makespan / 3600))
+    warning = memory_warning(planned)
+    if warning is not None:
+        warn(warning)

@@ -8,6 +8,7 @@ from portal.cli import main
 from portal.config import RunConfig
 from sweeps.launch.launch_result import launch_result
 from sweeps.store.run_store import Store
+from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from tests.support.studies import TINY
 
@@ -37,12 +38,13 @@ def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, t
     store = Store(tmp_path)
     done, failed, lost, failed_before = (run.key for run in tiny_study.runs[:4])
     store.run_folder(done).mkdir(parents=True)
-    store.mark_done(done)
+    store.mark_done(done, threads=1)
     for key in (failed, failed_before):
         store.mark_failed(key, "diverged", tmp_path / "log")
 
+    status = StudyStatus.read(store, tiny_study.runs)
     found = launch_result(
-        tiny_study, store, tried=[done, failed, lost], cause="gone", log=tmp_path / "log", wall_s=1.0
+        tiny_study, status, tried=[done, failed, lost], cause="gone", log=tmp_path / "log", wall_s=1.0
     )
 
     assert (found.total, found.done, found.tried, found.trained, found.failed) == (9, 1, 3, 1, 1)
@@ -58,10 +60,10 @@ def test_a_port_without_a_result_names_its_source_run_only_where_the_study_has_t
     store.mark_failed(port.source, "diverged", tmp_path / "log")
     elsewhere = Study(tiny_study.settings, tiny_study.suite, tiny_study.tasks, (port,), {})
 
-    causes = [
-        next(failure.cause for failure in result.failures if failure.run == port.key)
-        for study in (tiny_study, elsewhere)
-        for result in [launch_result(study, store, tried=[], cause="gone", log=tmp_path, wall_s=1.0)]
-    ]
+    def cause_of_port(study: Study) -> str:
+        status = StudyStatus.read(store, study.runs)
+        found = launch_result(study, status, tried=[], cause="gone", log=tmp_path, wall_s=1.0)
+        return next(failure.cause for failure in found.failures if failure.run == port.key)
 
-    assert causes == [f"its source run {port.source} failed", "gone"]
+    assert cause_of_port(tiny_study) == f"its source run {port.source} failed"
+    assert cause_of_port(elsewhere) == "gone"

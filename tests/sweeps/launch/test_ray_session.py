@@ -6,7 +6,8 @@ import pytest
 import ray
 
 from portal.cli import main
-from sweeps.launch.ray_session import RaySession, ray_session
+from sweeps.launch.ray_session import ray_session
+from sweeps.launch.resources import Resources
 from sweeps.planning.devices import GPUS, find_device
 from tests.support.studies import TINY, silent
 
@@ -40,7 +41,7 @@ def test_any_other_fault_of_rays_start_surfaces_as_it_is(
 
 
 def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> None:
-    whole = RaySession((8, 4), "cuda", GPUS["h100"], 1.0)
+    whole = Resources((8, 4), "cuda", GPUS["h100"], 1.0)
 
     halves, thirds = whole.shared(0.5), whole.shared(0.3)
 
@@ -52,7 +53,7 @@ def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> N
         GPUS["h100"].memory_bytes / 2,
         "0.5 of a H100",
     )
-    cpu = RaySession((2,), "cpu", find_device("cpu"))
+    cpu = Resources((2,), "cpu", find_device("cpu"))
     assert cpu.shared(0.5) == cpu
 
 

@@ -9,7 +9,8 @@ import pytest
 from portal.bases.registry import KNOWN
 from portal.data.suite import load_suite, split_manifest
 from portal.data.token_cache import read_cache
-from sweeps.launch.tokenize import encode_by_ray, encode_table, example_tables, prepare_rows
+from sweeps.launch.ray_tokenize import encode_by_ray
+from sweeps.launch.tokenize import encode_table, example_tables, prepare_rows
 
 TASKS = ("counting", "fact_qa")
 QWENS, GEMMA = ("mini-qwen3-xs", "mini-qwen3-m"), "mini-gemma3"
@@ -72,7 +73,7 @@ def test_ray_data_makes_the_same_rows_as_a_plain_loop(ray_cluster: str) -> None:
     (examples,) = example_tables(load_suite("mini"), TASKS)
 
     by_ray = encode_by_ray(examples, GEMMA, 64)
-    plain = encode_table(examples, base=GEMMA, max_prompt=64)
+    plain = encode_table(examples, GEMMA, 64)
 
     key = [("task", "ascending"), ("split", "ascending"), ("id", "ascending")]
     assert by_ray.sort_by(key).equals(plain.sort_by(key))

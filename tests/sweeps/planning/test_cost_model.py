@@ -8,6 +8,7 @@ from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
 from sweeps.planning.cost_model import duration
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, find_device, smallest_gpu
 from sweeps.planning.plan import plan_study
+from sweeps.planning.plan_table import device_hours
 from sweeps.study.expand import load_study
 
 
@@ -19,7 +20,7 @@ def test_packed_is_never_slower_than_one_by_one(name, study_path, tmp_path):
     for each in plan.forecasts:
         assert 0 < each.hours < each.hours_alone
         assert 0 < each.memory_bytes < find_device(name).budget_bytes
-    packed, alone = plan.totals()
+    packed, alone = device_hours(plan)
     assert packed < alone
 
 

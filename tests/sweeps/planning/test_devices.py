@@ -5,7 +5,6 @@ from functools import partial
 import pytest
 import torch
 
-from sweeps.planning.cost_model import forecast
 from sweeps.planning.devices import GPUS, Device, describe_gpu, measure_rates
 from sweeps.planning.plan import plan_study
 from sweeps.study.expand import Study
@@ -35,7 +34,7 @@ def test_a_gpu_that_is_not_in_the_table_is_measured_and_planned_for(tiny_study: 
     plan = plan_study(tiny_study, tmp_path, device=device, lanes=2)
 
     assert plan.lane_seconds(2) > 0
-    assert forecast(plan.packs[0].runs, [plan.works[run.key] for run in plan.packs[0].runs], device).hours > 0
+    assert all(each.hours > 0 for each in plan.forecasts)
 
 
 def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:

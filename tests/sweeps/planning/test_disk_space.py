@@ -27,7 +27,7 @@ def test_an_artifact_holds_as_many_numbers_as_counted(
 
         assert stored == sum(each.trained + each.held for each in counts)
         size = sum(path.stat().st_size for path in store.run_folder(run.key).rglob("*") if path.is_file())
-        assert 4 * stored <= kept_bytes(run, plan.works[run.key]) <= size
+        assert 4 * stored <= kept_bytes(run, plan.checked.works[run.key]) <= size
 
 
 def test_a_checkpoint_holds_three_numbers_for_each_that_trains(tiny_study: Study) -> None:
@@ -47,7 +47,9 @@ def test_scored_rows_are_counted_by_evaluation(tiny_study: Study, tmp_path: Path
         for split in ("validation", "test")
     )
 
-    scored = {run.method: plan.works[run.key].scored_rows for run in tiny_study.runs if run.method != "lora"}
+    scored = {
+        run.method: plan.checked.works[run.key].scored_rows for run in tiny_study.runs if run.method != "lora"
+    }
 
     assert scored == {"base": rows, "source": 3 * rows, "portal": 3 * rows}
 

@@ -1,9 +1,9 @@
 import pytest
 
 from portal.cli import main
-from sweeps.launch.lane_layout import WORTH_TRAIN_S, choose_executor
 from sweeps.planning.devices import find_device
 from sweeps.planning.plan import LANE_PACKS, plan_study
+from sweeps.planning.plan_table import to_json
 from sweeps.store.run_store import Store
 from sweeps.study.expand import load_study
 from tests.support.studies import TINY
@@ -31,7 +31,7 @@ def test_a_finished_run_leaves_the_plan_and_its_pack_keeps_its_key(study_path, t
         store.record_pack(pack.key, pack.members)
     finished = before.packs[0].runs[0].key
     store.run_folder(finished).mkdir(parents=True)
-    store.mark_done(finished)
+    store.mark_done(finished, threads=1)
 
     after = plan_study(study, tmp_path)
 
@@ -78,6 +78,14 @@ def test_a_rank_above_a_width_is_refused_before_anything_runs(study_path, tmp_pa
         plan_study(load_study(study_path), tmp_path / "out")
 
 
+def test_a_plan_writes_nothing(study_path, tmp_path):
+    before = set(tmp_path.rglob("*"))
+
+    plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200"), lanes=2)
+
+    assert set(tmp_path.rglob("*")) == before
+
+
 def test_a_folder_that_is_a_file_is_refused(study_path, tmp_path):
     (tmp_path / "out").write_text("")
 
@@ -86,7 +94,7 @@ def test_a_folder_that_is_a_file_is_refused(study_path, tmp_path):
 
 
 def test_the_plan_as_json_counts_what_it_lists(study_path, tmp_path):
-    value = plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200")).to_json()
+    value = to_json(plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200")))
 
     assert (value["total"], value["done"], value["missing"]) == (9, 0, 9)
     assert sum(len(pack["runs"]) for pack in value["packs"]) == 9
@@ -119,10 +127,3 @@ def test_a_plan_for_several_devices_says_how_long_they_take(study_path, tmp_path
     assert "executor auto: plain" in printed
     assert main([*command, "--count", "0"]) == 2
     assert "--count 0: at least 1" in capsys.readouterr().err
-
-
-def test_auto_takes_train_where_its_start_is_a_small_part():
-    assert choose_executor("auto", WORTH_TRAIN_S - 1) == "plain"
-    assert choose_executor("auto", WORTH_TRAIN_S) == "train"
-    assert choose_executor("auto", None) == "train"
-    assert choose_executor("local", WORTH_TRAIN_S) == "local"

@@ -100,8 +100,9 @@ def test_a_run_is_done_only_with_every_file_that_its_marker_names(tmp_path):
     folder = store.run_folder(KEY)
     folder.mkdir(parents=True)
     (folder / "results.parquet").write_bytes(b"rows")
-    store.mark_done(KEY)
+    store.mark_done(KEY, threads=2)
     assert store.is_done(KEY)
+    assert store.threads(KEY) == 2
     store.verify(KEY, ["results.parquet"])
 
     (folder / "results.parquet").write_bytes(b"rowz")

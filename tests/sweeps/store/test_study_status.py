@@ -18,7 +18,7 @@ def runs() -> list[RunConfig]:
 
 def finish(store: Store, run: RunConfig) -> None:
     store.write_run(run)
-    store.mark_done(run.key)
+    store.mark_done(run.key, threads=1)
 
 
 def test_every_run_is_in_one_group_in_the_order_of_the_study(tmp_path: Path, runs: list[RunConfig]) -> None:
@@ -91,3 +91,15 @@ def test_a_failure_marker_without_a_cause_is_refused_by_its_folder(
 
     with pytest.raises(ValueError, match=rf"{runs[0].key}: its failure's marker lacks 'cause'"):
         StudyStatus.read(store, runs)
+
+
+def test_a_refreshed_status_is_that_of_now(tmp_path: Path, runs: list[RunConfig]) -> None:
+    store, (first, second, third) = Store(tmp_path), runs[:3]
+    finish(store, second)
+    before = StudyStatus.read(store, runs)
+    finish(store, first)
+    store.mark_failed(third.key, "diverged", tmp_path / "log")
+
+    assert before.done == (second.key,)
+    assert before.refreshed(store, runs) == StudyStatus.read(store, runs)
+    assert before.refreshed(store, runs).done == (first.key, second.key)

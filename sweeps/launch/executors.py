@@ -1,0 +1,147 @@
+"""`Executor`: what lanes run on. One class per way, and the one table of their names.
+
+To add a way to run, write its class here and enter it in EXECUTORS. Neither torch nor Ray is imported before
+something runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from portal.config import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Console
+
+    from portal.storage.paths import Folder
+    from sweeps.launch.resources import Resources
+    from sweeps.study.study_file import StudyFile
+    from sweeps.worker.job import LaneJob
+
+ExecutorName = Literal["auto", "train", "plain", "local"]
+TRAIN_START_S = 20.0
+"""Seconds that a Train worker group takes to start and stop on two cores; a Tune actor takes four."""
+WORTH_TRAIN_S = 20 * TRAIN_START_S
+"""A lane of so many seconds is the shortest for which a worker group costs a twentieth at most."""
+
+
+@dataclass(frozen=True)
+class LaneRound:
+    """Lanes that run at the same time, until all have ended.
+
+    `lane_s` are the predicted seconds of a lane, None where they are unknown. `poll` is called now and then
+    in the driver. `scratch` is the folder for what an executor keeps of its own; it is deleted in the end.
+    """
+
+    jobs: Sequence["LaneJob"]
+    resources: "Resources"
+    scratch: "Folder"
+    lane_s: float | None
+    poll: Callable[[], None]
+
+
+class Executor(Protocol):
+    """A way to run lanes."""
+
+    def check(self, settings: "StudyFile") -> None:
+        """ValueError for a study that cannot run this way."""
+
+    def open(self, out: "Folder", console: "Console") -> AbstractContextManager["Resources"]:
+        """What there is to run on, for as long as the block lasts; `out` is the study's folder."""
+
+    def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
+        """The examples in the tokens of the base, within the block of `open`."""
+
+    def run(self, lanes: LaneRound) -> None:
+        """Run the lanes and wait for all of them. One that dies frees its pack, or gives it up."""
+
+
+class Local:
+    """One lane in this process, on the CPU and without Ray."""
+
+    def check(self, settings: "StudyFile") -> None:
+        if settings.workers_per_pack != 1:
+            raise ValueError(
+                "executor 'local' is a single worker; workers_per_pack needs Ray's (auto, train or plain)"
+            )
+
+    @contextmanager
+    def open(self, out: "Folder", console: "Console") -> Iterator["Resources"]:
+        from sweeps.launch.resources import Resources
+        from sweeps.planning.devices import find_device
+
+        yield Resources((1,), "cpu", find_device("cpu"))
+
+    def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
+        from sweeps.launch.tokenize import encode_table
+
+        return encode_table(examples, base, max_prompt)
+
+    def run(self, lanes: LaneRound) -> None:
+        from sweeps.worker.lane import run_lane
+        from sweeps.worker.lane_log import lane_log
+
+        for job in lanes.jobs:
+            with lane_log(job.store.log_path(job.lane)):
+                run_lane(job, lambda finished: lanes.poll())
+
+
+class RayTune:
+    """Lanes as Ray Tune trials, each in the trial's own process: quick to start."""
+
+    def check(self, settings: "StudyFile") -> None:
+        """Every study can run this way."""
+
+    def open(self, out: "Folder", console: "Console") -> AbstractContextManager["Resources"]:
+        from sweeps.launch.ray_session import ray_session
+
+        return ray_session(out, console)
+
+    def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
+        from sweeps.launch.ray_tokenize import encode
+
+        return encode(examples, base, max_prompt)
+
+    def run(self, lanes: LaneRound) -> None:
+        from sweeps.launch.ray_lanes import run_lanes
+
+        run_lanes(lanes, with_train=False)
+
+
+class RayTrain(RayTune):
+    """Lanes as Ray Train worker groups, each below a Tune trial: slow to start, restarted where one dies."""
+
+    def run(self, lanes: LaneRound) -> None:
+        from sweeps.launch.ray_lanes import run_lanes
+
+        run_lanes(lanes, with_train=True)
+
+
+class Auto(RayTune):
+    """Whichever of the two on Ray suits the predicted length of the lanes."""
+
+    def run(self, lanes: LaneRound) -> None:
+        EXECUTORS[suited_executor(lanes.lane_s)].run(lanes)
+
+
+EXECUTORS: Mapping[ExecutorName, Executor] = {
+    "auto": Auto(),
+    "train": RayTrain(),
+    "plain": RayTune(),
+    "local": Local(),
+}
+
+
+def find_executor(name: str) -> Executor:
+    """The executor of that name; ValueError for an unknown one."""
+    for known, executor in EXECUTORS.items():
+        if known == name:
+            return executor
+    raise ValueError(f"unknown executor {name!r}{nearest(name, EXECUTORS)}")
+
+
+def suited_executor(lane_s: float | None) -> ExecutorName:
+    """The name of the executor for lanes of so many predicted seconds; None: they are unknown."""
+    return "plain" if lane_s is not None and lane_s < WORTH_TRAIN_S else "train"

@@ -1,0 +1,172 @@
+"""`Launch`: the rounds of lanes in which a driver brings a study to its end."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from portal.data.token_cache import count_truncated
+from portal.storage.paths import Folder
+from sweeps.launch.executors import Executor, LaneRound
+from sweeps.launch.lane_layout import LaneLayout, lay_out
+from sweeps.launch.progress import ProgressLine
+from sweeps.launch.resources import Resources
+from sweeps.launch.tokenize import prepare_rows
+from sweeps.planning.checks import CheckedStudy
+from sweeps.planning.devices import Device
+from sweeps.planning.pack_forecaster import PackForecaster
+from sweeps.planning.plan import Plan, plan_packs
+from sweeps.planning.planned_pack import PlannedPack
+from sweeps.store.run_store import Store
+from sweeps.store.study_status import StudyStatus
+from sweeps.study.expand import Study
+from sweeps.tracking.supervisor import TrackerSupervisor
+from sweeps.worker.job import LaneJob, PackJob
+
+MAX_IDLE_ROUNDS = 3
+"""Rounds of lanes, one after another, that save nothing new: workers may die, but not without end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A driver's work on a checked study: what it runs on, under which lease, and who hears of it."""
+
+    checked: CheckedStudy
+    store: Store
+    token: str  # of the driver's lease
+    executor: Executor
+    resources: Resources
+    console: Console
+    trackers: TrackerSupervisor
+    threads: int = 1
+    _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
+    _forecasters: dict[Device, PackForecaster] = field(default_factory=dict, init=False)
+
+    @property
+    def study(self) -> Study:
+        return self.checked.study
+
+    def run(self, status: StudyStatus) -> list[str]:
+        """Run lanes until nothing is left that can be done, a round more when workers were lost.
+
+        `status` is the study's now. Returns what ended lanes of the last round early.
+        """
+        self._recorded.update(self.store.recorded_packs())
+        rows = self._prepare_rows()
+        plan, layout = self._plan(status)
+        lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
+        with self._progress(status):
+            while idle < MAX_IDLE_ROUNDS and _can_go_on(plan):
+                before = self._saved(plan.status)
+                self._record(plan.packs)
+                self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
+                errors = [error for lane in range(layout.count) if (error := self.store.lane_error(lane))]
+                status = plan.status.refreshed(self.store, self.study.runs)
+                idle = idle + 1 if self._saved(status) == before else 0
+                plan, layout = self._plan(status)
+        return list(dict.fromkeys(errors))
+
+    def _plan(self, status: StudyStatus) -> tuple[Plan, LaneLayout]:
+        """What is left, in packs that fit beside as many lanes as there are slots, packs and memory for."""
+        nodes, hardware = self.resources.nodes, self.resources.hardware
+        plan = self._packed(status, hardware)
+        layout = self._lay_out(plan, nodes)
+        if hardware is None or hardware.is_gpu:  # it is not shared: fewer workers would not help
+            return plan, layout
+        fitting = layout.num_workers
+        while fitting > 1 and plan.largest_run_bytes > hardware.shared_by(fitting).budget_bytes:
+            fitting -= 1
+        plan = self._packed(status, hardware.shared_by(fitting))
+        return plan, self._lay_out(plan, (min(fitting, sum(nodes)),))  # only this machine's memory is known
+
+    def _packed(self, status: StudyStatus, device: Device | None) -> Plan:
+        """The study's packs for this device; its predictions are kept for further rounds."""
+        if device is not None and device not in self._forecasters:
+            self._forecasters[device] = PackForecaster(self.checked, device)
+        forecaster = None if device is None else self._forecasters[device]
+        return plan_packs(self.checked, status, self._recorded, forecaster, lanes=sum(self.resources.nodes))
+
+    def _lay_out(self, plan: Plan, nodes: Sequence[int]) -> LaneLayout:
+        workers = self.study.settings.workers_per_pack
+        return lay_out([len(pack.bases) for pack in plan.packs], nodes, workers)
+
+    def _record(self, packs: Sequence[PlannedPack]) -> None:
+        """Write down who is in each pack: a launch again meets the same ones."""
+        for pack in packs:
+            if pack.key not in self._recorded:
+                self.store.record_pack(pack.key, pack.members)
+                self._recorded[pack.key] = pack.members
+
+    def _saved(self, status: StudyStatus) -> tuple[object, ...]:
+        """What is saved of the study: its finished runs and the packs' newest checkpoints."""
+        return status.done, tuple(status.failed), self.store.newest_checkpoints()
+
+    def _run_round(self, jobs: Sequence[LaneJob], lane_s: float | None) -> None:
+        self.executor.run(
+            LaneRound(
+                jobs=jobs,
+                resources=self.resources,
+                scratch=self.store.out / "scratch" / self.token,
+                lane_s=lane_s,
+                poll=self.trackers.poll,
+            )
+        )
+        self.store.forget_teams(self.token)
+
+    def _progress(self, status: StudyStatus) -> ProgressLine:
+        finished = (*status.done, *status.failed_for_good)
+        return ProgressLine(self.study.runs, self.checked.costs, self.store, self.console, finished=finished)
+
+    def _prepare_rows(self) -> dict[str, Folder]:
+        """The token caches by base; says how long they took, and how many prompts were cut."""
+        started, study = time.monotonic(), self.study
+        rows = prepare_rows(
+            study.suite,
+            study.tasks,
+            study.bases,
+            self.store.out,
+            max_prompt=study.settings.max_prompt,
+            data_hash=study.runs[0].data.data_hash,
+            encode=self.executor.encode,
+        )
+        spent = time.monotonic() - started
+        self.console.print(
+            f"prepare: rows of {len(study.tasks)} tasks for {len(rows)} bases in {spent:.1f} s"
+        )
+        for base, folder in rows.items():
+            if cut := count_truncated(folder):
+                limit = study.settings.max_prompt
+                self.console.print(f"prepare: {cut} prompts for {base} are cut to {limit} tokens")
+        return rows
+
+    def _lane_jobs(self, plan: Plan, layout: LaneLayout, rows: dict[str, Folder]) -> list[LaneJob]:
+        """One job per lane; what they say of a pack is one object for all."""
+        packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
+        return [
+            LaneJob(
+                out=str(self.store.out.resolve()),
+                token=self.token,
+                lane=lane,
+                packs=tuple(packs[pack.key] for pack in order if layout.takes(lane, len(pack.bases))),
+                rows={base: str(folder.resolve()) for base, folder in rows.items()},
+                device=self.resources.device,
+                threads=self.threads,
+                activations=self.study.settings.activations,
+                workers=layout.workers(lane),
+                teams=tuple(range(layout.teams)) if lane >= layout.teams else (),
+                start=layout.start(lane),
+            )
+            for lane, order in enumerate(plan.lanes(layout.count))
+        ]
+
+
+def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
+    keys = tuple(run.key for run in pack.runs)
+    return PackJob(pack.key, pack.stage, keys, pack.needs, pack.bases, plan.forward_tokens(pack))
+
+
+def _can_go_on(plan: Plan) -> bool:
+    """Whether a run that is left has not failed in this launch, and does not wait for one that has."""
+    failed = plan.status.failed
+    return any(run.key not in failed and run.source not in failed for run in plan.missing)

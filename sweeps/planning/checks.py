@@ -1,0 +1,118 @@
+"""`check_study`: what would make a run fail later is refused once per launch, before anything starts."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from portal.bases.base import base_sites, check_precision, load_tokenizer
+from portal.bases.files import hub_answers, is_cached, locate
+from portal.bases.sites import Site, check_rank
+from portal.config import RunConfig
+from sweeps.planning.cost_model import Execution
+from sweeps.planning.study_rows import count_rows
+from sweeps.planning.workload import Work, WorkloadEstimator
+from sweeps.study.expand import Study
+
+
+@dataclass(frozen=True)
+class CheckedStudy:
+    """A study whose runs can be trained, and by run key what each of them costs.
+
+    `works` are counts, `costs` multiply-adds of the frozen base. Runs of one kind differ in nothing that any
+    prediction depends on, seeds for one: what holds for a pack holds for every pack of the same `kinds`.
+    """
+
+    study: Study
+    works: Mapping[str, Work]
+    costs: Mapping[str, float]
+    kinds: Mapping[str, int]
+
+    @property
+    def how(self) -> Execution:
+        """How the study wants its packs run."""
+        settings = self.study.settings
+        return Execution(settings.activations, settings.workers_per_pack)
+
+
+def check_study(study: Study) -> CheckedStudy:
+    """The study with what its runs cost; ValueError for what would make a run fail later.
+
+    Tokenizers are left to `check_tokenizers`: the hub has to be asked for them, and for nothing else here. So
+    is the output folder, of which nothing is read.
+    """
+    check_precision(study.settings.precision, _planned_device())
+    num_rows = count_rows(study.suite, study.tasks)
+    check_shapes(study)
+    estimator = WorkloadEstimator(study.suite, study.tasks, num_rows)
+    numbers: dict[tuple[object, ...], int] = {}
+    works: list[Work] = []
+    costs: list[float] = []
+    kinds: dict[str, int] = {}
+    for run in study.runs:
+        kind = kinds[run.key] = numbers.setdefault(_identity(run), len(numbers))
+        if kind == len(works):
+            works.append(estimator.work(run))
+            costs.append(estimator.cost(run, works[kind]))
+    return CheckedStudy(
+        study,
+        {key: works[kind] for key, kind in kinds.items()},
+        {key: costs[kind] for key, kind in kinds.items()},
+        kinds,
+    )
+
+
+def _identity(run: RunConfig) -> tuple[object, ...]:
+    """All of the run that predictions depend on; the runs of a study share the rest of their data."""
+    data = run.data
+    parts = (run.adapter, run.hypernet, run.train)
+    return (run.method, run.bases, *parts, run.source_bases, data.tasks, data.size, data.eval_size)
+
+
+def check_shapes(study: Study) -> None:
+    """ValueError where an adapter does not fit its base, or a transfer not its two bases."""
+    sites = {name: base_sites(name) for name in study.bases}
+    for run in {(run.method, run.bases, run.adapter, run.source_bases): run for run in study.runs}.values():
+        if run.adapter is None:
+            continue
+        for ref in run.bases:
+            check_rank(sites[ref.name], run.adapter.modules, run.adapter.rank)
+        if run.spec.is_transfer and run.source_bases is not None:
+            _check_transfer(run, sites)
+
+
+def _check_transfer(run: RunConfig, sites: Mapping[str, tuple[Site, ...]]) -> None:
+    from portal.learners.transfer import check_transfer  # it loads peft, which few studies need this early
+
+    assert run.source_bases is not None
+    check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
+
+
+def check_tokenizers(bases: Iterable[str]) -> None:
+    """Load the tokenizer of each base; ValueError for one that belongs to another base."""
+    for name in bases:
+        load_tokenizer(name)
+
+
+def unchecked_tokenizers(bases: Iterable[str]) -> tuple[str, ...]:
+    """Check what of the tokenizers this machine has; returns the bases whose files only the hub has.
+
+    That is where the hub does not answer, and all are checked elsewhere. ValueError as of `check_tokenizers`.
+    """
+    names = tuple(bases)
+    if all(locate(name).is_local for name in names) or hub_answers():
+        check_tokenizers(names)
+        return ()
+    unchecked = []
+    for name in names:
+        if locate(name).is_local or is_cached(name):
+            load_tokenizer(name, local_files_only=True)
+        else:
+            unchecked.append(name)
+    return tuple(unchecked)
+
+
+def _planned_device() -> str:
+    """Where runs will be: on a GPU when this machine has one, or a cluster is named that may have."""
+    return "cuda" if torch.cuda.is_available() or os.environ.get("RAY_ADDRESS") else "cpu"

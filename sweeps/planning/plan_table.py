@@ -1,0 +1,142 @@
+"""A plan for people and programs: packs and stages as tables, totals as sentences, all of it as JSON."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sweeps.planning.cost_model import START_S, Forecast, duration
+from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
+from sweeps.planning.plan import STAGE_NAMES, Plan
+from sweeps.planning.planned_pack import PlannedPack
+from sweeps.planning.schedule import Schedule
+
+STAGE_HEADERS = ("stage", "packs", "memory", "FLOPs", "device time", "unpacked")
+PACK_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
+
+
+def pack_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """Lines for a table with PACK_HEADERS."""
+    return [
+        (
+            STAGE_NAMES[pack.stage],
+            pack.label,
+            str(len(pack.runs)),
+            f"{predicted.memory_bytes / 2**30:.1f} GiB",
+            f"{predicted.flops:.1e}",
+            duration(predicted.hours),
+            duration(predicted.hours_alone),
+            pack.key,
+        )
+        for pack, predicted in _predicted(plan)
+    ]
+
+
+def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """Lines for a table with STAGE_HEADERS: what each stage takes of one device."""
+    rows: list[tuple[str, ...]] = []
+    for stage, name in STAGE_NAMES.items():
+        own = [each for pack, each in _predicted(plan) if pack.stage == stage]
+        if own:
+            rows.append(
+                (
+                    name,
+                    str(len(own)),
+                    f"{max(each.memory_bytes for each in own) / 2**30:.1f} GiB",
+                    f"{sum(each.flops for each in own):.1e}",
+                    duration(sum(each.hours for each in own)),
+                    duration(sum(each.hours_alone for each in own)),
+                )
+            )
+    return rows
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """A value for `plan --json`."""
+    return {
+        "study": plan.study.name,
+        "total": len(plan.study.runs),
+        "done": len(plan.status.done),
+        "failed": len(plan.status.failed_for_good),
+        "missing": len(plan.missing),
+        "packs": [
+            {
+                "pack": pack.key,
+                "stage": pack.stage,
+                "bases": list(pack.bases),
+                "methods": sorted({run.method for run in pack.runs}),
+                "runs": [run.key for run in pack.runs],
+                "needs": list(pack.needs),
+                "flops": predicted.flops,
+                "memory_bytes": predicted.memory_bytes,
+                "hours": predicted.hours,
+                "hours_alone": predicted.hours_alone,
+            }
+            for pack, predicted in _predicted(plan)
+        ],
+        "bytes_kept": bytes_written(plan, 1)[0],
+        "device": {"name": plan.device.name, "memory_bytes": plan.device.memory_bytes},
+    }
+
+
+def device_hours(plan: Plan) -> tuple[float, float]:
+    """Device-hours as packed, each base loaded once, and with every run in a process of its own."""
+    assert plan.forecaster is not None, "a plan without a device predicts nothing"
+    loads = {pack.bases: plan.forecaster.load_seconds(pack.runs[0]) for pack in plan.packs}
+    packed = (START_S + sum(loads.values())) / 3600 + sum(each.hours for each in plan.forecasts)
+    return packed, sum(each.hours_alone for each in plan.forecasts)
+
+
+def bytes_written(plan: Plan, lanes: int) -> tuple[float, float]:
+    """Bytes that what is left keeps in the output folder, and the most that it needs beside them."""
+    kept = sum(kept_bytes(run, plan.checked.works[run.key]) for run in plan.missing)
+    states = sorted((checkpoint_bytes(pack.runs) for pack in plan.packs), reverse=True)
+    return kept, sum(states[:lanes])
+
+
+def state_line(plan: Plan) -> str:
+    """What the study is and how it stands."""
+    study, status = plan.study, plan.status
+    counts = {"done": status.done, "failed": status.failed_for_good, "missing": plan.missing}
+    summary = ", ".join(f"{len(runs)} {name}" for name, runs in counts.items())
+    return f"study {study.name}: {len(study.runs)} runs, {len(study.tasks)} tasks; {summary}"
+
+
+def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) -> list[str]:
+    """Device time, time from start to end on so many devices with so many workers, and disk space."""
+    packed, alone = map(duration, device_hours(plan))
+    lines = [
+        f"predicted for {plan.device.name}, one device: {packed} as packed, {alone} unpacked "
+        "(every run in a process of its own, every task's LoRA after another)"
+    ]
+    if workers > 1:
+        shared = f", {workers // devices} workers on each" if workers > devices else ""
+        lines.append(
+            f"on {devices} devices{shared}: {duration(schedule.makespan / 3600)} from start to end, "
+            f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
+        )
+    kept, needed = map(_size, bytes_written(plan, workers))
+    lines.append(f"in the output folder: {kept} in the end, and up to {needed} while it runs")
+    return lines
+
+
+def cost_line(plan: Plan, price: float, *, share: float, held_hours: float) -> str:
+    """The price of the work, and of devices that are held for so many hours; a worker has `share` of one."""
+    work = share * device_hours(plan)[0]
+    return (
+        f"cost at {price:g} per device-hour: {price * work:.2f} for the work, "
+        f"{price * held_hours:.2f} with the devices held from start to end"
+    )
+
+
+def memory_warning(plan: Plan) -> str | None:
+    """Names the packs that may not fit the device; None when all do."""
+    over = [pack.key for pack, each in _predicted(plan) if each.memory_bytes > plan.device.budget_bytes]
+    return f"{len(over)} pack(s) may not fit {plan.device.name}: {', '.join(over)}" if over else None
+
+
+def _predicted(plan: Plan) -> Iterable[tuple[PlannedPack, Forecast]]:
+    return zip(plan.packs, plan.forecasts, strict=True)
+
+
+def _size(num_bytes: float) -> str:
+    """For people: `17 MB`, `2.3 GB`."""
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
