@@ -55,6 +55,7 @@ def run_local(
         for run in left:
             store.write_run(run)
         keys = tuple(run.key for run in left)
+        store.record_pack(pack_key(keys), keys)
         needs = tuple(run.source for run in left if run.source is not None)
         job = LaneJob(
             out=str(out),

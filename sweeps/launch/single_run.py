@@ -155,7 +155,9 @@ def finish_run(
 def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device: str, threads: int) -> None:
     """Score each frozen base on the rows of the run, as runs of their own in `out`, each only once."""
     for run in single.frozen_bases:
-        run_local([run], single.suite, out, console, device=device, threads=threads)
+        if not Store(out).is_done(run.key):
+            console.print(f"scoring the frozen base {run.bases[0].name} on the same rows")
+            run_local([run], single.suite, out, Console(quiet=True), device=device, threads=threads)
 
 
 def last_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
