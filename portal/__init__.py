@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from portal.artifacts.artifact import Artifact, load_artifact
-    from portal.artifacts.peft_adapter import export_task
+    from portal.artifacts.artifact import Artifact
     from portal.bases.base import Base, load_base
     from portal.bases.registry import list_bases
     from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from portal.data.token_rows import Row
     from portal.data.tokenize import tokenize
     from portal.evaluate.loglikelihood import Scored, TaskMetrics, score_rows, summarise
-    from portal.forward.adapter_hooks import adapted
     from portal.methods import MethodSpec, find_method, register
     from portal.tasks.example import Example
 
@@ -38,11 +36,8 @@ __all__ = [
     "Suite",
     "TaskMetrics",
     "TrainConfig",
-    "adapted",
-    "export_task",
     "find_method",
     "list_bases",
-    "load_artifact",
     "load_base",
     "open_suite",
     "register",
@@ -55,8 +50,6 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
         __name__,
         {
             "Artifact": "portal.artifacts.artifact",
-            "load_artifact": "portal.artifacts.artifact",
-            "export_task": "portal.artifacts.peft_adapter",
             "Base": "portal.bases.base",
             "load_base": "portal.bases.base",
             "list_bases": "portal.bases.registry",
@@ -74,7 +67,6 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "TaskMetrics": "portal.evaluate.loglikelihood",
             "score_rows": "portal.evaluate.loglikelihood",
             "summarise": "portal.evaluate.loglikelihood",
-            "adapted": "portal.forward.adapter_hooks",
             "MethodSpec": "portal.methods",
             "find_method": "portal.methods",
             "register": "portal.methods",

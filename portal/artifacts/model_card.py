@@ -1,48 +1,14 @@
 """The model card of an exported adapter: what it is, how it was made, what it scored, whose terms apply."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from portal.artifacts.run_record import RunRecord
 from portal.bases.registry import KNOWN, weights_note
-from portal.config import AdapterConfig, RunConfig
+from portal.config import AdapterConfig
 from portal.methods import find_method
-from portal.results import RESULTS, RESULTS_FILE, read_table
 
 NOT_RECORDED = "not recorded"
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What the run that made an artifact left beside it."""
-
-    config: dict[str, Any]
-    results: tuple[dict[str, Any], ...]
-
-    def scores(self, task: str) -> dict[str, Any] | None:
-        """The row of the result table for `task` on test rows at the last epoch."""
-        rows = [row for row in self.results if (row["task"], row["split"]) == (task, "test")]
-        return max(rows, key=lambda row: row["epoch"], default=None)
-
-
-def read_run_record(artifact: Path) -> RunRecord | None:
-    """The record of the run folder that holds `artifact`; None for an artifact from elsewhere."""
-    folder = next((parent for parent in artifact.resolve().parents if (parent / "run.json").is_file()), None)
-    if folder is None or not (folder / RESULTS_FILE).is_file():
-        return None
-    config = json.loads((folder / "run.json").read_bytes())["config"]
-    try:
-        results = read_table(folder / RESULTS_FILE, RESULTS).to_pylist()
-    except ValueError:
-        results = []  # written by another version: the card says that scores are not recorded
-    return RunRecord(config, tuple(results))
-
-
-def record_for(artifact: Path, run: RunConfig) -> RunRecord:
-    """What is known of `run` while it writes `artifact`: its config, and its scores if they are written."""
-    return read_run_record(artifact) or RunRecord(run.model_dump(mode="json"), ())
 
 
 def adapter_card(
@@ -107,7 +73,7 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
     return [*facts, ("scores", f"{measured} ({scores['num_examples']} test rows, epoch {scores['epoch']})")]
 
 
-def _origin(task: str, data: dict[str, Any]) -> str:
+def _origin(task: str, data: Mapping[str, Any]) -> str:
     if task in data.get("files", {}):
         return "from a task file"
     return f"suite `{data['suite']}`, prompts `{data['prompt_set']}`"

@@ -1,7 +1,7 @@
 """`portal eval`: scores a base on multiple-choice tasks, alone or with adapters."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,11 +127,11 @@ def _artifact_and_tasks(
     location: str | None, base: str, tasks: str | None, suite: str | None, data: str | None
 ) -> "tuple[Artifact | None, Suite, tuple[str, ...]]":
     """The artifact, if one is named, the suite, and the chosen tasks: by default those of the artifact."""
-    from portal.artifacts.artifact import load_artifact
+    from portal.artifacts.artifact import Artifact
 
     if location is None:
         return (None, *chosen_tasks(tasks, suite, data))
-    source = load_artifact(find_artifact(location, base=base))
+    source = Artifact.load(find_artifact(location, base=base))
     opened, chosen = chosen_tasks(tasks or ",".join(source.config.tasks), suite, data)
     for task in chosen:
         source.task_index(task)
@@ -176,36 +176,8 @@ def _score(
     """Metrics by task of the base, with the artifact's adapters where there is one."""
     from portal.evaluate.loglikelihood import score_rows, summarise
 
-    if source is not None:
-        _check_belongs(source, base)
     summaries = {}
     for task, own in rows.items():
-        with _injected(base, source, task):
+        with nullcontext() if source is None else source.applied(base, task):
             summaries[task] = summarise(score_rows(base, own))
     return summaries
-
-
-def _check_belongs(source: "Artifact", base: "Base") -> None:
-    """ValueError unless the artifact's converter was made for a base of these widths and these weights."""
-    from portal.bases.sites import group_sites
-
-    config = source.config
-    widths = [(g.module, g.d_in, g.d_out, g.layers) for g in group_sites(base.sites, config.adapter.modules)]
-    same_widths = sorted(widths) == sorted((g.module, g.d_in, g.d_out, g.layers) for g in config.groups)
-    other_weights = config.base_model_revision is not None and config.base_model_revision != base.revision
-    if not same_widths or other_weights:
-        raise ValueError(
-            f"{source.folder}: belongs to base {config.base_model_name_or_path!r}, not to {base.name!r}; "
-            f"`portal port {source.folder} --to {base.name} --out DIR` makes one that does"
-        )
-
-
-@contextmanager
-def _injected(base: "Base", source: "Artifact | None", task: str) -> Iterator[None]:
-    from portal.forward.adapter_hooks import adapted
-
-    if source is None:
-        yield
-        return
-    with adapted(base, source.factors((task,)), source.config.adapter.scaling):
-        yield

@@ -11,8 +11,8 @@ from portal.cli.output import comma_list
 from portal.config import one_line
 
 if TYPE_CHECKING:
-    from portal.artifacts.artifact import Artifact
-    from portal.artifacts.peft_adapter import KeyLayout
+    from portal.artifacts.adapter_record import AdapterRecord
+    from portal.artifacts.artifact import Artifact, KeyLayout
     from portal.bases.base import Base
 
 MERGED = "merged"
@@ -62,20 +62,19 @@ def export(
 
     The base is loaded for --check and --merge only.
     """
-    from portal.artifacts.artifact import load_artifact
-    from portal.artifacts.peft_adapter import export_task
+    from portal.artifacts.artifact import Artifact
 
-    source = load_artifact(find_artifact(artifact))
+    source = Artifact.load(find_artifact(artifact))
     tasks = _chosen(source, task, every)
     kind = _layout(layout)
     if check and kind == "text":
         raise ValueError("--check loads the base as it is served; it cannot check --layout text")
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
-    for folder in folders.values():
-        claim_folder(folder)
+    for name, folder in folders.items():
+        claim_folder(folder, source.adapter_record(name))
     base = _base_of(source) if check or merge else None
     for name, folder in folders.items():
-        export_task(source, name, folder, layout=kind)
+        source.export_peft(name, folder, layout=kind)
         if check and base is not None:
             _check(source, base, name, folder)
         if merge and base is not None:
@@ -86,10 +85,11 @@ def export(
         typer.echo(f"pushed: {_push(push, out, only, private=private)}")
 
 
-def claim_folder(folder: Path) -> None:
-    """Make the output folder; OSError when it cannot be written, ValueError when it holds other files."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "adapter_config.json").is_file():
-        raise ValueError(f"{folder}: holds other files; choose an empty folder with --out")
+def claim_folder(folder: Path, adapter: "AdapterRecord") -> None:
+    """Make the adapter's folder; OSError when it cannot be written, ValueError when it holds more."""
+    from portal.artifacts.adapter_record import check_place
+
+    check_place(folder, adapter)
     shutil.rmtree(folder / MERGED, ignore_errors=True)  # of an earlier export: no longer this adapter's
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".portal-write-test"
@@ -123,7 +123,7 @@ def _base_of(source: "Artifact") -> "Base":
 
 
 def _check(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
-    from portal.artifacts.peft_adapter import check_export
+    from portal.artifacts.adapted_base import check_export
 
     difference = check_export(folder, base, source.factors((task,)), source.config.adapter.scaling)
     typer.echo(
@@ -132,7 +132,7 @@ def _check(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
 
 
 def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
-    from portal.artifacts.peft_adapter import merge_task
+    from portal.artifacts.adapted_base import merge_task
 
     merged = folder / MERGED
     difference = merge_task(base, source.factors((task,)), source.config.adapter.scaling, merged)

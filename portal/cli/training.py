@@ -149,13 +149,13 @@ def port(
 
     Leaves the new artifact as OUT/artifact, and prints its test scores. Tasks are the artifact's by default.
     """
-    from portal.artifacts.artifact import load_artifact
+    from portal.artifacts.artifact import Artifact
     from sweeps.launch.single_run import TrainRequest, port_run
 
     where = chosen_device(device)
     weights = chosen_precision(precision, where)
     location = next(iter(list_artifacts(artifact).values()))
-    wanted = tasks or ",".join(load_artifact(location).config.tasks)
+    wanted = tasks or ",".join(Artifact.load(location).config.tasks)
     opened, chosen = chosen_tasks(wanted, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights)
     _execute(port_run(location, to, request), out, where, activations, with_base=not no_base)

@@ -6,22 +6,27 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from portal.artifacts.peft_adapter import peft_adapted, read_base_revision
+from portal.artifacts.adapted_base import peft_adapted
+from portal.artifacts.adapter_record import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    check_adapter_files,
+    read_adapter_record,
+)
 from portal.bases.base import Base
 from portal.data.token_rows import Row
 from portal.evaluate.loglikelihood import TaskMetrics, score_rows, summarise
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
 
 def find_adapters(folder: Path) -> list[Path]:
     """The folder itself if it is an adapter, else those right below it; ValueError when there are none."""
-    if (folder / CONFIG).is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+    found = sorted(path.parent for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
     if not found:
         raise ValueError(
-            f"{folder}: no {CONFIG} in it or right below; not a PEFT adapter (`portal export` writes one)"
+            f"{folder}: no {ADAPTER_CONFIG} in it or right below; not a PEFT adapter "
+            "(`portal export` writes one)"
         )
     return found
 
@@ -34,19 +39,24 @@ def score_adapter(base: Base, folder: Path, rows: Mapping[str, Sequence[Row]]) -
 
 
 def check_adapter(base: Base, folder: Path) -> None:
-    """ValueError unless the folder holds a plain LoRA adapter, each tensor of a projection of `base`."""
-    for name in (CONFIG, WEIGHTS):
+    """ValueError unless the folder holds a plain LoRA adapter, each tensor of a projection of `base`.
+
+    An adapter whose record or run says that it was another when it was written is refused, too.
+    """
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name}; not a PEFT adapter (`portal export` writes one)")
-    rank = _adapter_rank(folder / CONFIG)
-    path = folder / WEIGHTS
+    rank = _adapter_rank(folder / ADAPTER_CONFIG)
+    path = folder / ADAPTER_WEIGHTS
     widths = {site.path: (site.d_in, site.d_out) for site in base.sites}
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged weights ({error})") from None
-    made_for = read_base_revision(folder)
+    record = read_adapter_record(folder)
+    check_adapter_files(folder, record)
+    made_for = None if record is None else record.revision
     if made_for is not None and made_for != base.revision:
         raise ValueError(
             f"{folder}: made for a base of revision {made_for[:12]}, {base.name!r} is {base.revision[:12]}"

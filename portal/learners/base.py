@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import AdapterConfig, BaseRef, RunConfig, TrainConfig
 from portal.data.token_rows import RowTable
@@ -19,6 +20,7 @@ from portal.hypernet import Factors
 from portal.learners.data_order import DataOrder
 from portal.learners.kept import KeptEpochs
 from portal.learners.schedule import TrainingSchedule
+from portal.storage.checkpoint import below
 
 FLOPS_PER_PARAM_TOKEN = 4
 """Forward (2) and the activations' gradient (2); frozen weights take no gradient of their own."""
@@ -166,8 +168,8 @@ class Learner(ABC):
         """The trained tensors that the artifact of these tasks is made of, by name; not copies."""
 
     @abstractmethod
-    def save_artifact(self, folder: Path) -> None:
-        """Write what the run is for: a portable artifact or PEFT adapters."""
+    def save_artifact(self, folder: Path, record: RunRecord) -> None:
+        """Write what the run is for, a portable artifact or PEFT adapters; `record` is what they cite."""
 
     def judge(self, epoch: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keep copies of the parameters where these result rows of an evaluation are the best so far.
@@ -210,7 +212,7 @@ class Learner(ABC):
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Continue from a saved state of the same run."""
-        kept = {name.removeprefix(_KEPT): t for name, t in tensors.items() if name.startswith(_KEPT)}
+        kept = below(tensors, _KEPT)
         self.restore_tensors({name: t for name, t in tensors.items() if not name.startswith(_KEPT)})
         self.step = meta["step"]
         self.train_tokens = meta["train_tokens"]

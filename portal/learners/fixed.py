@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from portal.artifacts.model_card import record_for
 from portal.artifacts.peft_adapter import save_peft_adapter
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
@@ -61,7 +61,7 @@ class FrozenBase(FixedLearner):
     def factors(self, base: str) -> Factors:
         return {}
 
-    def save_artifact(self, folder: Path) -> None:
+    def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Writes nothing."""
 
 
@@ -86,9 +86,8 @@ class TransferredLoras(FixedLearner):
     def factors(self, base: str) -> Factors:
         return self._transferred.factors
 
-    def save_artifact(self, folder: Path) -> None:
+    def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """One PEFT adapter per task, and the transfer's norm ratios."""
-        record = record_for(folder, self.run)
         for task in self.tasks:
             save_peft_adapter(
                 folder / task,

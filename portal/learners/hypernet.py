@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.artifact import Artifact, load_artifact, save_artifact
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig
@@ -21,6 +23,7 @@ from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.loss_balance import LossEMA, balance_gradients
 from portal.learners.optimiser import Optimiser, clip_global_norm
+from portal.storage.checkpoint import below
 
 
 class HypernetLearner(Learner):
@@ -32,6 +35,7 @@ class HypernetLearner(Learner):
         super().__init__(run, bases, rows)
         assert run.seed is not None
         self._refit = source is not None
+        self._source = None if source is None else source.as_source()
         if source is None:
             self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
@@ -48,7 +52,7 @@ class HypernetLearner(Learner):
     def build(
         cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
     ) -> "HypernetLearner":
-        return cls(run, bases, rows, source=None if start is None else load_artifact(start.folder))
+        return cls(run, bases, rows, source=None if start is None else Artifact.load(start.folder))
 
     @property
     def hypernet(self) -> HypernetConfig:
@@ -124,30 +128,32 @@ class HypernetLearner(Learner):
     def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         if not self._refit:
             self.latents.data.copy_(tensors["task_latents"])
-            self.core.load_state_dict(_below(tensors, "core."))
+            self.core.load_state_dict(below(tensors, "core."))
         for base, converter in self.converters.items():
-            converter.load_state_dict(_below(tensors, f"converter/{base}/"))
+            converter.load_state_dict(below(tensors, f"converter/{base}/"))
             self._ema[base].value_T.copy_(tensors[f"ema/{base}"])
-        self._optimiser.restore(_below(tensors, "optimiser/"))
+        self._optimiser.restore(below(tensors, "optimiser/"))
 
     def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
         """Everything that trains: tasks share it."""
         parameters = [parameter.data for parameter in self._trained()]
         return {str(index): parameter for index, parameter in enumerate(parameters)}
 
-    def save_artifact(self, folder: Path) -> None:
-        """`folder` itself for one base; a subfolder for every base of joint training."""
+    def save_artifact(self, folder: Path, record: RunRecord) -> None:
+        """Write into `folder` itself for one base, into a subfolder for every base of joint training."""
         for name, base in self.bases.items():
-            save_artifact(
-                folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder,
-                base=base,
-                tasks=self.tasks,
-                adapter=self.adapter,
-                hypernet=self.hypernet,
-                latents=self.latents.data,
-                core=self.core,
-                converter=self.converters[name],
+            trained = TrainedHypernet(
+                self.tasks,
+                self.adapter,
+                self.hypernet,
+                self.latents.data,
+                self.core,
+                self.converters[name],
+                calibrated=self.tasks,
+                source=self._source,
             )
+            place = folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder
+            save_artifact(place, base=base, trained=trained, record=record)
 
     def _fresh_converter(self, base: Base) -> Converter:
         assert self.run.seed is not None
@@ -182,7 +188,3 @@ class HypernetLearner(Learner):
 def artifact_subfolder(base: str) -> str:
     """Where a source run's artifact keeps the converter of `base`; a base may be a path or a hub id."""
     return base.strip("/").replace("/", "--")
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

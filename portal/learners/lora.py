@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.model_card import record_for
 from portal.artifacts.peft_adapter import save_peft_adapter
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import RunConfig
@@ -23,6 +23,7 @@ from portal.forward.adapter_hooks import concatenate_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.optimiser import Optimiser
+from portal.storage.checkpoint import below
 
 
 class TaskLoras(Learner):
@@ -48,9 +49,8 @@ class TaskLoras(Learner):
         factors = self.factors(self._base.name)
         return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in factors.items()}
 
-    def save_artifact(self, folder: Path) -> None:
+    def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write one PEFT adapter per task, in `folder/<task>`."""
-        record = record_for(folder, self.run)
         with torch.no_grad():
             for task in self.tasks:
                 save_peft_adapter(
@@ -126,11 +126,7 @@ class LoraLearner(TaskLoras):
         for number, stack in enumerate(self._stacks):
             for index, parameter in enumerate(stack.parameters):
                 parameter.data.copy_(tensors[f"{number}/parameter/{index}"])
-            prefix = f"{number}/optimiser/"
-            state = {
-                name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
-            }
-            stack.optimiser.restore(state)
+            stack.optimiser.restore(below(tensors, f"{number}/optimiser/"))
 
 
 class _Stack:

@@ -19,6 +19,7 @@ from portal.forward.microbatch import SlotRows
 from portal.hypernet import Factors
 from portal.learners.lora import TaskLoras, init_a, lora_generator
 from portal.learners.optimiser import Optimiser, clip_global_norm
+from portal.storage.checkpoint import below
 
 IGNORED = -100
 """The label that transformers leaves out of the loss."""
@@ -112,9 +113,7 @@ class PeftLearner(TaskLoras):
         for task in self.tasks:
             for index, parameter in enumerate(self._parameters[task]):
                 parameter.data.copy_(tensors[f"{task}/parameter/{index}"])
-            prefix = f"{task}/optimiser/"
-            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            self._optimisers[task].restore(state)
+            self._optimisers[task].restore(below(tensors, f"{task}/optimiser/"))
 
     def _start(self, task: str, seed: int) -> list[nn.Parameter]:
         """The task's parameters, at the values that the packed learner starts from."""

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,12 @@ def write_bytes_atomic(path: Folder, data: bytes) -> None:
 
 def write_json_atomic(path: Folder, value: Any) -> None:
     """Write `value` as indented JSON, whole."""
-    write_bytes_atomic(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+    write_bytes_atomic(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON with sorted keys."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def write_note(path: Folder, text: str) -> None:
@@ -91,16 +96,13 @@ def write_folder(
 
 
 @contextmanager
-def new_folder(folder: Folder, *, beside: Sequence[str] = ()) -> Iterator[Path]:
+def new_folder(folder: Folder) -> Iterator[Path]:
     """An empty folder of this machine, which becomes `folder` as a whole when the block ends.
 
-    An older one is replaced; where nothing is written, there is none. The files `beside` it in its parent are
-    beside the one in the block, too.
+    An older one is replaced; where nothing is written, there is none.
     """
     if isinstance(folder, ObjectPath):
         with tempfile.TemporaryDirectory(prefix="portal-") as scratch:
-            for name in beside:
-                Path(scratch, name).write_bytes((folder.parent / name).read_bytes())
             place = Path(scratch, folder.name)
             place.mkdir()
             yield place

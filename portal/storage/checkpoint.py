@@ -7,7 +7,7 @@ and renamed; a reader believes it only when every file matches the manifest. No 
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,11 @@ def check_checkpoints(folder: Folder) -> list[tuple[Folder, str]]:
         except (ValueError, OSError) as error:
             faults.append((path, one_line(error)))
     return faults
+
+
+def below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _encode(tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> dict[str, bytes]:

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from portal.artifacts.artifact import WEIGHTS, load_artifact
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.artifact_files import WEIGHTS
 from portal.bases.base import base_sites
 from portal.bases.files import resolve
 from portal.bases.sites import check_rank
@@ -68,7 +69,7 @@ def source_run(
 
 def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
     """The artifact's refit on another base; ValueError for what would make it fail."""
-    source = load_artifact(artifact)
+    source = Artifact.load(artifact)
     for task in request.tasks:
         source.task_index(task)
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key

@@ -11,7 +11,8 @@ from portal.data.token_cache import check_cache
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching
-from sweeps.store.run_store import DONE, Store, pack_key
+from portal.storage.run_folder import DONE
+from sweeps.store.run_store import Store, pack_key
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def _check_pack(store: Store, folder: Folder) -> Iterator[Fault]:
     except (ValueError, AssertionError) as error:
         yield Fault(folder, one_line(error), again)
         return
+    if members is None:  # older versions of `portal train` and `portal port` did not record their one run
+        members = next((key for key in _single_runs(store) if pack_key(key) == folder.name), None)
     if members is None or pack_key(members) != folder.name:
         yield Fault(folder, "does not name the runs that its name stands for", again)
     for path, reason in check_checkpoints(folder / "state"):
@@ -82,6 +85,10 @@ def _check_pack(store: Store, folder: Folder) -> Iterator[Fault]:
                 read_table(part, schema)
             except (ValueError, OSError) as error:
                 yield Fault(part, one_line(error), again)
+
+
+def _single_runs(store: Store) -> Iterator[tuple[str, ...]]:
+    return ((path.name,) for path in matching(store.out, "runs/*"))
 
 
 def _check_rows(folder: Folder) -> Iterator[Fault]:

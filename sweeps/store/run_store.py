@@ -30,13 +30,14 @@ from portal.storage.atomic import (
 )
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, file_sha256, files_below, local_place, matching
+from portal.storage.run_folder import DONE, RUN, read_marker, write_marker
 from sweeps.store.provenance import provenance
 
 LISTING_S = 10.0
 _KEY = re.compile(r"[0-9a-f]{16}")
 SESSION_FOLDERS = ("claims", "progress", "scratch", "stops")
 """Folders of the driver that works now: nothing in them outlives it."""
-DONE, RUN, _FAILED, _PACK = "DONE.json", "run.json", "FAILED.json", "pack.json"
+_FAILED, _PACK = "FAILED.json", "pack.json"
 
 
 class ClaimLost(RuntimeError):  # noqa: N818 - the established name of the event
@@ -84,14 +85,7 @@ class Store:
 
     def digests(self, key: str) -> dict[str, str] | None:
         """sha256 of every file of a finished run, by path below its folder; None while it is not finished."""
-        path = self.run_folder(key) / DONE
-        marker = _read_json(path)
-        if marker is None:
-            return None
-        digests = marker.get("files")
-        if not isinstance(digests, dict):
-            raise ValueError(f"{path}: not a run's marker; delete the folder {path.parent} and run again")
-        return digests
+        return read_marker(self.run_folder(key))
 
     def failure(self, key: str) -> dict[str, Any] | None:
         """What made the run fail, or None."""
@@ -163,7 +157,7 @@ class Store:
         files = {name: path for name, path in files_below(folder).items() if name not in (DONE, _FAILED)}
         digests = {name: file_sha256(path) for name, path in files.items()}
         (folder / _FAILED).unlink(missing_ok=True)
-        write_json_atomic(folder / DONE, {"files": digests, "threads": threads})
+        write_marker(folder, digests, threads=threads)
 
     def mark_failed(self, key: str, cause: str, log: Path, *, lost: bool = False) -> None:
         """Record why the run ended. `lost`: its worker died, the next launch tries again."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from portal.artifacts.artifact import CONFIG, WEIGHTS
+from portal.artifacts.artifact_files import CONFIG, WEIGHTS
 from portal.bases.base import Base, outline_base
 from portal.config import BaseRef, RunConfig
 from portal.data.token_cache import read_cache

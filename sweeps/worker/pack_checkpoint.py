@@ -12,13 +12,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from portal.artifacts.run_record import RunRecord
 from portal.learners.base import Learner
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
 from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
-from portal.storage.checkpoint import load_latest, save_checkpoint
+from portal.storage.checkpoint import below, load_latest, save_checkpoint
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
-from sweeps.store.run_store import RUN, Store
+from sweeps.store.run_store import Store
 
 
 class PackCheckpoint:
@@ -43,12 +44,7 @@ class PackCheckpoint:
         self._sequence = checkpoint.sequence
         by_key = {learner.key: learner for learner in learners}
         for key, meta in checkpoint.meta["runs"].items():
-            prefix, count = f"{key}/", checkpoint.meta["parts"].get(key, 0)
-            tensors = {
-                name.removeprefix(prefix): tensor
-                for name, tensor in checkpoint.tensors.items()
-                if name.startswith(prefix)
-            }
+            tensors, count = below(checkpoint.tensors, f"{key}/"), checkpoint.meta["parts"].get(key, 0)
             if key in by_key:
                 by_key[key].restore(tensors, meta)
                 self._parts[key] = count
@@ -83,21 +79,25 @@ class PackCheckpoint:
         self._parts[key] = number + 1
 
     def finish(self, learner: Learner, check_permit: Callable[[], None]) -> None:
-        """Write the run's tables, then its artifact, whose cards cite them, then its marker.
+        """Write the run's tables, then its artifact, whose cards cite their scores, then its marker.
 
         `check_permit` is called just before the marker, and raises when this worker may not commit.
         """
         key = learner.key
         folder = self._store.run_folder(key)
-        for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
-            parts = [
-                read_table(self._part(key, number, name), schema) for number in range(self._parts.get(key, 0))
-            ]
-            write_table(pa.concat_tables(parts).combine_chunks(), folder / name)
+        results = self._joined(key, RESULTS_FILE, RESULTS)
+        write_table(results, folder / RESULTS_FILE)
+        write_table(self._joined(key, PREDICTIONS_FILE, PREDICTIONS), folder / PREDICTIONS_FILE)
         remove_leftovers(folder)
-        with new_folder(folder / "artifact", beside=(RUN, RESULTS_FILE)) as artifact:  # which its cards cite
-            learner.restore_kept()
-            learner.save_artifact(artifact)
+        record = RunRecord(
+            key,
+            learner.run.model_dump(mode="json"),
+            results.to_pylist(),
+            versions=self._store.provenance(key)["versions"],
+            epochs=learner.restore_kept(),
+        )
+        with new_folder(folder / "artifact") as artifact:
+            learner.save_artifact(artifact, record)
         check_permit()
         self._store.mark_done(key, threads=torch.get_num_threads())
 
@@ -105,6 +105,11 @@ class PackCheckpoint:
         """Drop checkpoints and parts: every run of the pack is finished."""
         for name in ("state", "parts"):
             remove_folder(self._folder / name)
+
+    def _joined(self, key: str, name: str, schema: pa.Schema) -> pa.Table:
+        """All scores of the run so far, of one of the two tables."""
+        parts = [read_table(self._part(key, each, name), schema) for each in range(self._parts.get(key, 0))]
+        return pa.concat_tables(parts).combine_chunks()
 
     def _part(self, key: str, number: int, name: str) -> Folder:
         return self._folder / "parts" / key / f"{number:06d}.{name}"

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from portal.artifacts.artifact import load_artifact
-from portal.artifacts.peft_adapter import export_task
+from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.bases.registry import MINI_FOLDER
 from portal.cli import main
@@ -98,9 +97,9 @@ def test_tables_without_their_runs_are_reported(tmp_path: Path) -> None:
 
 
 def test_its_artifact_exports_the_same_adapter(tmp_path: Path) -> None:
-    artifact = load_artifact(FOLDER / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs")
+    artifact = Artifact.load(FOLDER / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs")
 
-    export_task(artifact, "counting", tmp_path / "adapter")
+    artifact.export_peft("counting", tmp_path / "adapter")
 
     name = "adapter_model.safetensors"
     found, expected = load_file(tmp_path / "adapter" / name), load_file(FOLDER / "adapter" / name)

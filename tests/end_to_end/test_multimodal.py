@@ -14,8 +14,9 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from portal.artifacts.artifact import load_artifact
-from portal.artifacts.peft_adapter import check_export, export_task, save_peft_adapter
+from portal.artifacts.adapted_base import check_export
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.bases.base import Base, base_sites, load_base
 from portal.config import AdapterConfig
 from portal.data.token_rows import encode_example
@@ -144,10 +145,10 @@ def test_the_exported_adapter_works_on_the_wrapper_and_spares_the_vision_tower(
 def test_the_text_layout_binds_to_the_text_only_class(base: Base, tmp_path: Path) -> None:
     """In that class the same adapter gives the same logits, with other keys."""
     write_artifact(tmp_path / "artifact", base, ADAPTER)
-    artifact = load_artifact(tmp_path / "artifact")
+    artifact = Artifact.load(tmp_path / "artifact")
     task = TASKS[0]
     factors = artifact.factors((task,))
-    export_task(artifact, task, tmp_path / "adapter", layout="text")
+    artifact.export_peft(task, tmp_path / "adapter", layout="text")
     text_only = Gemma3ForCausalLM(base.text_config).eval()
     text_only.model.load_state_dict(base.model.model.language_model.state_dict())
     text_only.lm_head.load_state_dict(base.model.lm_head.state_dict())

@@ -18,7 +18,8 @@ from portallib.training import (
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from portal.artifacts.artifact import load_artifact
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, TrainConfig
@@ -168,13 +169,14 @@ def test_refit_rounds_give_portallibs_gradients(
     bases: dict[str, Base], name: str, options: dict[str, str | float], tmp_path: Path
 ) -> None:
     other = next(base for key, base in bases.items() if key != name)
-    source_learner({other.name: other}, ("q", "v")).save_artifact(tmp_path)
+    origin = source_learner({other.name: other}, ("q", "v"))
+    origin.save_artifact(tmp_path, RunRecord.of(origin.run))
     peer_source = portallib.PortalModel.from_pretrained(str(tmp_path / other.name))
     train = TrainConfig(epochs=len(TOLERANCES), lr=1e-2, clip_norm=1e9, evaluate="last_epoch", **options)
     run = make_run("portal", name, data={"size": BATCH}, train=train)
     target = {name: bases[name]}
     rows = {name: row_table(bases[name])}
-    learner = HypernetLearner(run, target, rows, source=load_artifact(tmp_path / other.name))
+    learner = HypernetLearner(run, target, rows, source=Artifact.load(tmp_path / other.name))
     refitter = PortalAdapterRefitter(
         peer_source,
         peer_base(bases[name]),
@@ -290,11 +292,11 @@ def test_an_artifact_of_ours_loads_in_portallib_and_generates_the_same(
     bases: dict[str, Base], name: str, tmp_path: Path
 ) -> None:
     learner = source_learner(bases, tuple(MODULE_PATHS))
-    learner.save_artifact(tmp_path)
+    learner.save_artifact(tmp_path, RunRecord.of(learner.run))
 
     peer = portallib.PortalModel.from_pretrained(str(tmp_path / name))
 
-    ours = load_artifact(tmp_path / name).factors(TASKS)
+    ours = Artifact.load(tmp_path / name).factors(TASKS)
     for slot, task in enumerate(TASKS):
         theirs = peer.generate(task)
         for group, (a, b) in ours.items():
@@ -312,7 +314,7 @@ def test_an_artifact_of_portallib_loads_here_and_refits(bases: dict[str, Base], 
     torch.nn.init.normal_(peer.core.B["q"].weight)
     peer.save_pretrained(tmp_path)
 
-    artifact = load_artifact(tmp_path)
+    artifact = Artifact.load(tmp_path)
     run = make_run("portal", "gemma", data={"size": BATCH})
     rows = {"gemma": row_table(bases["gemma"])}
     port = HypernetLearner(run, {"gemma": bases["gemma"]}, rows, source=artifact)

@@ -9,7 +9,7 @@ from portallib.config import PortalConfig
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from portal.artifacts.artifact import load_artifact
+from portal.artifacts.artifact import Artifact
 from portal.bases.registry import KNOWN
 from portal.cli.app import main
 from tests.support.bases import TASKS
@@ -62,7 +62,7 @@ def test_it_is_a_source_by_its_hub_id(world: Path, tmp_path: Path) -> None:
 
     assert main([*command, "--epochs", "1", "--out", str(tmp_path / "ported")]) == 0
 
-    source, ported = load_artifact(HUB_ID), load_artifact(tmp_path / "ported" / "artifact")
+    source, ported = Artifact.load(HUB_ID), Artifact.load(tmp_path / "ported" / "artifact")
     assert source.config.n_layers == 36
     assert torch.equal(source.tensors["task_latents"], ported.tensors["task_latents"])
     for name, tensor in source.tensors.items():

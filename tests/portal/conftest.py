@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from tests.support.bases import make_base, make_run
 from tests.support.packs import make_pack, run_to_end
@@ -27,5 +28,5 @@ def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> 
     pack = make_pack(bases, [make_run("source", "small")], None)
     run_to_end(pack)
     folder = tmp_path_factory.mktemp("source")
-    pack.learners[0].save_artifact(folder)
+    pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
     return folder / "small"

@@ -1,17 +1,22 @@
-"""An artifact of a tiny base with random weights."""
+"""An artifact of a tiny base with random weights, and edits of its files."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
-from portal.artifacts.artifact import save_artifact
+from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, HypernetConfig
 from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
-from tests.support.bases import TASKS
+from tests.support.bases import TASKS, make_run
 
 HYPERNET = HypernetConfig(d_latent=5, d_layer=3, hidden=6, d_core=4)
+METADATA = {"format": "portallib", "format_version": "1"}
 
 
 def write_artifact(folder: Path, base: Base, adapter: AdapterConfig) -> Factors:
@@ -27,8 +32,20 @@ def write_artifact(folder: Path, base: Base, adapter: AdapterConfig) -> Factors:
         for parameter in core.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         factors = converter(core, latents)
-    save_artifact(
-        folder, base=base, tasks=TASKS, adapter=adapter, hypernet=HYPERNET, latents=latents, core=core,
-        converter=converter,
-    )  # fmt: skip
+    trained = TrainedHypernet(TASKS, adapter, HYPERNET, latents, core, converter, calibrated=TASKS)
+    run = make_run("hypernet", base.name, adapter=adapter, hypernet=HYPERNET)
+    save_artifact(folder, base=base, trained=trained, record=RunRecord.of(run))
     return factors
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    """Edit keys of an artifact's config.json."""
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | changes))
+
+
+def change_tensors(folder: Path, metadata: dict[str, str] = METADATA, **changes: torch.Tensor | None) -> None:
+    """Replace or, by None, drop tensors of an artifact's weights."""
+    tensors = load_file(folder / "model.safetensors") | changes
+    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(kept, folder / "model.safetensors", metadata=metadata)

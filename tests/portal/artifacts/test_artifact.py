@@ -1,23 +1,20 @@
-"""Artifacts come back as they were saved; anything damaged or foreign is one line of refusal."""
+"""Artifacts come back as they were saved, generate their adapters, and belong to one base."""
 
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from portal.artifacts.artifact import Artifact, load_artifact
+from portal.artifacts.artifact import Artifact
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
 from tests.support.artifacts import HYPERNET, write_artifact
 from tests.support.bases import TASKS, make_base, make_uneven_base
-
-METADATA = {"format": "portallib", "format_version": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +31,6 @@ def artifact(saved: Path, tmp_path: Path) -> Path:
     return tmp_path / "artifact"
 
 
-def refusal(folder: Path) -> str:
-    with pytest.raises(ValueError) as caught:
-        load_artifact(folder)
-    assert "\n" not in str(caught.value)
-    assert str(folder) in str(caught.value)
-    return str(caught.value)
-
-
-def change_config(folder: Path, **changes: Any) -> None:
-    raw = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(raw | changes))
-
-
-def change_tensors(folder: Path, metadata: dict[str, str] = METADATA, **changes: torch.Tensor | None) -> None:
-    tensors = load_file(folder / "model.safetensors") | changes
-    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    save_file(kept, folder / "model.safetensors", metadata=metadata)
-
-
 @pytest.mark.parametrize("modules", [("v", "q"), tuple(MODULE_PATHS)])
 def test_a_saved_artifact_generates_the_same_factors_bit_for_bit(
     any_base: Base, modules: tuple[str, ...], tmp_path: Path
@@ -60,7 +38,7 @@ def test_a_saved_artifact_generates_the_same_factors_bit_for_bit(
     adapter = AdapterConfig(modules=modules, rank=3, alpha=5)
     factors = write_artifact(tmp_path, any_base, adapter)
 
-    loaded = load_artifact(tmp_path)
+    loaded = Artifact.load(tmp_path)
 
     assert loaded.config.tasks == TASKS
     assert set(loaded.config.adapter.modules) == set(modules)
@@ -78,7 +56,7 @@ def test_layers_of_unequal_widths_keep_their_groups(tmp_path: Path) -> None:
     base = make_uneven_base("tiny")
     factors = write_artifact(tmp_path, base, AdapterConfig(modules=("gate", "down", "q"), rank=2))
 
-    loaded = load_artifact(tmp_path)
+    loaded = Artifact.load(tmp_path)
 
     names = {(group.module, group.layers): (group.input, group.output) for group in loaded.config.groups}
     assert names == {
@@ -95,7 +73,7 @@ def test_layers_of_unequal_widths_keep_their_groups(tmp_path: Path) -> None:
 
 def test_every_projection_target_is_written_with_its_path_in_the_base(artifact: Path) -> None:
     base = make_base("tiny", "qwen3")
-    config = load_artifact(artifact).config
+    config = Artifact.load(artifact).config
 
     for site in base.sites:
         if site.module in ("q", "v"):
@@ -130,7 +108,7 @@ def test_an_artifact_is_its_three_files_with_the_formats_metadata_and_names(arti
 
 @pytest.mark.parametrize("chosen", [("names",), ("sums", "colours"), TASKS])
 def test_the_latents_of_the_named_tasks_come_in_their_order(artifact: Path, chosen: tuple[str, ...]) -> None:
-    loaded = load_artifact(artifact)
+    loaded = Artifact.load(artifact)
 
     latents, _ = loaded.frozen_core(chosen, loaded.config.adapter, loaded.config.hypernet)
 
@@ -139,7 +117,7 @@ def test_the_latents_of_the_named_tasks_come_in_their_order(artifact: Path, chos
 
 
 def test_an_unknown_task_is_refused_with_the_nearest_name(artifact: Path) -> None:
-    loaded = load_artifact(artifact)
+    loaded = Artifact.load(artifact)
 
     for ask in (loaded.task_index, lambda task: loaded.factors((task,))):
         with pytest.raises(ValueError, match="the artifact has no task 'colors'; did you mean 'colours'"):
@@ -159,7 +137,7 @@ def test_an_unknown_task_is_refused_with_the_nearest_name(artifact: Path) -> Non
 def test_a_core_of_other_shapes_than_the_run_wants_is_refused(
     artifact: Path, adapter: dict[str, Any], hypernet: dict[str, int], message: str
 ) -> None:
-    loaded = load_artifact(artifact)
+    loaded = Artifact.load(artifact)
 
     with pytest.raises(ValueError, match=message):
         loaded.frozen_core(
@@ -168,156 +146,6 @@ def test_a_core_of_other_shapes_than_the_run_wants_is_refused(
 
 
 def test_the_order_in_which_a_run_names_the_modules_does_not_matter(artifact: Path) -> None:
-    loaded = load_artifact(artifact)
+    loaded = Artifact.load(artifact)
 
     loaded.frozen_core(TASKS, AdapterConfig(modules=("v", "q"), rank=2, alpha=6), HYPERNET)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_file_is_refused_by_name(artifact: Path, name: str) -> None:
-    (artifact / name).unlink()
-
-    assert name in refusal(artifact)
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such artifact folder"):
-        load_artifact(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.4, 0.9, 0.9999])
-def test_a_file_that_was_cut_short_is_refused(artifact: Path, name: str, kept: float) -> None:
-    data = (artifact / name).read_bytes()
-    (artifact / name).write_bytes(data[: int(kept * len(data.rstrip()))])
-
-    refusal(artifact)
-
-
-def attempt(folder: Path) -> tuple[Artifact | None, str]:
-    """The artifact, or the message that refuses it."""
-    try:
-        return load_artifact(folder), ""
-    except ValueError as error:
-        return None, str(error)
-
-
-def same(one: Artifact, other: Artifact) -> bool:
-    return one.tensors.keys() >= other.tensors.keys() and all(
-        torch.equal(one.tensors[name], tensor) for name, tensor in other.tensors.items()
-    )
-
-
-def test_a_flipped_bit_in_the_weights_header_is_refused_or_harmless(artifact: Path, saved: Path) -> None:
-    intact = load_artifact(saved)
-    data = (saved / "model.safetensors").read_bytes()
-    header = 8 + int.from_bytes(data[:8], "little")
-    refused = 0
-
-    for position in range(0, header, 5):
-        altered = bytearray(data)
-        altered[position] ^= 1 << position % 7
-        (artifact / "model.safetensors").write_bytes(altered)
-        loaded, message = attempt(artifact)
-        assert "\n" not in message
-        assert loaded is None or same(loaded, intact), f"byte {position} altered a tensor unnoticed"
-        refused += loaded is None
-
-    assert refused > 0.8 * header / 5
-
-
-def test_a_flipped_bit_in_the_config_is_refused_or_still_a_config(artifact: Path, saved: Path) -> None:
-    data = (saved / "config.json").read_bytes()
-    refused = 0
-
-    for position in range(0, len(data), 11):
-        altered = bytearray(data)
-        altered[position] ^= 1 << position % 7
-        (artifact / "config.json").write_bytes(altered)
-        loaded, message = attempt(artifact)
-        assert "\n" not in message
-        refused += loaded is None
-
-    assert refused > 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"format_version": 2}, "format_version"),
-        ({"library_name": "peft"}, "library_name"),
-        ({"architecture": "other"}, "architecture"),
-        ({"tasks": []}, "tasks"),
-        ({"n_layers": 2}, "projection target in layer 2 of 2"),
-        ({"projection_targets": []}, "projection_targets"),
-        ({"rank": 0}, "rank: .* (got 0)"),
-    ],
-)
-def test_a_config_of_another_format_is_refused(artifact: Path, changes: dict[str, Any], message: str) -> None:
-    change_config(artifact, **changes)
-
-    text = refusal(artifact)
-    assert "not a portable artifact" in text
-    assert message.split(": .* ")[0] in text
-
-
-@pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}"])
-def test_a_config_that_is_no_config_is_refused(artifact: Path, content: str) -> None:
-    (artifact / "config.json").write_text(content)
-
-    assert "not a portable artifact" in refusal(artifact)
-
-
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_weights_of_another_format_are_refused(artifact: Path, metadata: dict[str, str] | None) -> None:
-    save_file(load_file(artifact / "model.safetensors"), artifact / "model.safetensors", metadata=metadata)
-
-    assert "not a portable artifact" in refusal(artifact)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"rank": 3},
-        {"d_z": 6},
-        {"d_layer": 4},
-        {"hidden": 7},
-        {"d_core": 5},
-        {"tasks": ["one", "two"]},
-        {"n_layers": 4},
-    ],
-    ids=str,
-)
-def test_tensors_that_do_not_fit_the_config_are_refused(artifact: Path, changes: dict[str, Any]) -> None:
-    change_config(artifact, **changes)
-
-    assert " is expected" in refusal(artifact)
-
-
-@pytest.mark.parametrize("name", ["task_latents", "core.film.weight", "alignment.output.v"])
-def test_a_missing_misshapen_or_infinite_tensor_is_refused_by_name(artifact: Path, name: str) -> None:
-    tensor = load_file(artifact / "model.safetensors")[name]
-
-    change_tensors(artifact, **{name: None})
-    assert f"tensor {name} is missing" in refusal(artifact)
-    change_tensors(artifact, **{name: tensor[1:].clone()})
-    assert f"tensor {name} has shape" in refusal(artifact)
-    broken = tensor.clone()
-    broken.view(-1)[-1] = math.inf
-    change_tensors(artifact, **{name: broken})
-    assert f"tensor {name} has values that are not finite" in refusal(artifact)
-    change_tensors(artifact, **{name: tensor})
-    load_artifact(artifact)
-
-
-@pytest.mark.parametrize("name", ["core.A.k.weight", "alignment.input.k"])
-def test_a_tensor_the_config_has_no_place_for_is_refused(artifact: Path, name: str) -> None:
-    change_tensors(artifact, **{name: torch.zeros(2)})
-
-    assert f"tensor {name} has no place" in refusal(artifact)
-
-
-def test_keys_that_hub_tools_add_to_the_config_are_left_alone(artifact: Path) -> None:
-    change_config(artifact, _commit_hash="abc")
-
-    assert load_artifact(artifact).config.tasks == TASKS

@@ -10,8 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from portal.artifacts.artifact import load_artifact
-from portal.artifacts.peft_adapter import check_export, export_task, save_peft_adapter
+from portal.artifacts.adapted_base import check_export
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
@@ -173,7 +174,7 @@ def test_a_task_is_exported_from_an_artifact_without_loading_the_base(
     factors = write_artifact(tmp_path / "artifact", any_base, AdapterConfig(rank=2, alpha=400))
     own = select_slots(factors, [TASKS.index(task)])
 
-    export_task(load_artifact(tmp_path / "artifact"), task, tmp_path / "adapter")
+    Artifact.load(tmp_path / "artifact").export_peft(task, tmp_path / "adapter")
 
     assert check_export(tmp_path / "adapter", any_base, own, 200.0) < 1e-4
     assert f"task `{task}`" in (tmp_path / "adapter" / "README.md").read_text()

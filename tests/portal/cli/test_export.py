@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 from safetensors import safe_open
 
-from portal.artifacts.artifact import load_artifact
+from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.cli.app import main
 from portal.forward.adapter_hooks import AdapterHooks, Segment
@@ -57,7 +57,7 @@ def test_the_card_of_an_artifact_from_elsewhere_says_what_is_not_known(world: Pa
 def test_merged_weights_give_the_adapters_logits_as_a_base_of_their_own(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "a"
     assert main(["export", str(world / "ported"), "--task", "sums", "--merge", "--out", str(out)]) == 0
-    source = load_artifact(world / "ported" / "artifact")
+    source = Artifact.load(world / "ported" / "artifact")
     base = load_base("tiny-gemma3")
     ids = torch.arange(3, 30)[None]
     segment = Segment(1, source.factors(("sums",)), source.config.adapter.scaling)

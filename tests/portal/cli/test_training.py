@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from portal.artifacts.artifact import WEIGHTS
+from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
 from sweeps.store.run_store import Store
 

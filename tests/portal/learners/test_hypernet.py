@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from portal.artifacts.artifact import load_artifact
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
@@ -71,7 +72,7 @@ def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> 
     pack = make_pack(bases, make_run("source", "small", "wide"))
     advance(pack, 4)
     folder = tmp_path_factory.mktemp("source")
-    pack.learners[0].save_artifact(folder)
+    pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
     return folder / "small"
 
 
@@ -115,7 +116,7 @@ def test_a_refit_leaves_core_and_latents_bit_equal_and_moves_the_whole_converter
 
     advance(pack, 3)
 
-    artifact = load_artifact(source)
+    artifact = Artifact.load(source)
     assert torch.equal(learner.latents, artifact.tensors["task_latents"])
     for name, value in learner.core.state_dict().items():
         assert torch.equal(value, artifact.tensors[f"core.{name}"]), name
@@ -152,9 +153,9 @@ def test_a_saved_artifact_scores_as_the_learner_did(
 ) -> None:
     pack = make_pack(bases, make_run("portal", "other"), source=source)
     advance(pack, 4)
-    pack.learners[0].save_artifact(tmp_path)
+    pack.learners[0].save_artifact(tmp_path, RunRecord.of(pack.learners[0].run))
 
-    artifact = load_artifact(tmp_path)
+    artifact = Artifact.load(tmp_path)
 
     for group, pair in artifact.factors(TASKS).items():
         for ours, saved in zip(pack.learners[0].factors("other")[group], pair, strict=True):

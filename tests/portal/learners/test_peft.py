@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from portal.artifacts.peft_adapter import read_peft_factors
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, TrainConfig
@@ -57,7 +58,7 @@ def test_both_engines_train_the_same_adapters(family: str, tmp_path: Path) -> No
                 assert (own - peers).norm() / peers.norm() < 2e-5
     assert base.model.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.model.state_dict().items())
-    reference.save_artifact(tmp_path)
+    reference.save_artifact(tmp_path, RunRecord.of(reference.run))
     written = read_peft_factors(tmp_path / "sums", base.device)
     assert len(written) == len(base.sites)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from portal.artifacts.peft_adapter import read_peft_factors, save_peft_adapter
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, BaseRef, RunConfig
@@ -187,7 +188,7 @@ def test_the_learner_writes_adapters_that_read_back_and_the_ratios(
     found = transferred(run, target, trained)
     learner = TransferredLoras(run, {"target": target}, {"target": make_rows(target)}, found)
 
-    learner.save_artifact(tmp_path / "out")
+    learner.save_artifact(tmp_path / "out", RunRecord.of(run))
 
     written = read_peft_factors(tmp_path / "out" / "names", target.device)
     for site in target.sites:

@@ -1,0 +1,133 @@
+"""A base under an adapter, as peft reads it or with its weights merged, held against the injected factors."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
+from torch import Tensor
+
+from portal.artifacts.adapter_record import ADAPTER_WEIGHTS
+from portal.bases.base import Base, base_config
+from portal.forward.adapter_hooks import adapted
+from portal.hypernet import Factors
+
+CHECK_TOLERANCE = 1e-3
+"""Largest accepted difference of logits between the exported adapter and the injected factors, fp32."""
+
+
+@contextmanager
+def peft_adapted(base: Base, folder: Path) -> Iterator[PeftModel]:
+    """The base under peft's reading of `folder`; the base gets its own linears back in any case.
+
+    ValueError where peft does not bind every factor in the folder, which it leaves unsaid.
+    """
+    linears = {site.path: base.model.get_submodule(site.path) for site in base.sites}
+    expected = len(load_file(folder / ADAPTER_WEIGHTS)) // 2
+    try:
+        model = PeftModel.from_pretrained(base.model, str(folder))
+        matched = sum(isinstance(module, LoraLayer) for module in model.modules())
+        if matched != expected:
+            raise ValueError(
+                f"{folder}: peft adapts {matched} projections of {base.name!r}, the adapter has {expected}"
+            )
+        yield model
+    finally:
+        for path, linear in linears.items():
+            base.model.set_submodule(path, linear)
+        if hasattr(base.model, "peft_config"):
+            del base.model.peft_config  # peft's note that the model is adapted, which it is no longer
+
+
+def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> float:
+    """Largest logit difference between peft's reading of `folder` and the injected factors, on random tokens.
+
+    Raises ValueError when it exceeds `CHECK_TOLERANCE`, or when the adapter leaves the base's logits as they
+    are. The base is unchanged afterwards.
+    """
+    ids = _probe(base)
+    injected = _injected_logits(base, ids, factors, scaling)
+    with torch.inference_mode():
+        plain = base.model(input_ids=ids, use_cache=False).logits
+    with torch.inference_mode(), peft_adapted(base, folder) as model:
+        reloaded = model(input_ids=ids, use_cache=False).logits
+    difference = (reloaded - injected).abs().max().item()
+    if not difference <= CHECK_TOLERANCE:
+        raise ValueError(f"{folder}: peft's logits differ from the injected adapter's by {difference:.2e}")
+    if torch.equal(injected, plain) or torch.equal(reloaded, plain):
+        raise ValueError(f"{folder}: the adapter changes nothing in base {base.name!r}")
+    return difference
+
+
+def merge_task(base: Base, factors: Factors, scaling: float, folder: Path) -> float:
+    """Write the base with one task's adapter added to its weights, W + scaling B A, and its tokenizer.
+
+    Weights are saved in the precision of the base's checkpoint. Returns the largest logit difference from the
+    injected adapter before that rounding; ValueError when it exceeds `CHECK_TOLERANCE`. The base in memory is
+    as before afterwards.
+    """
+    ids = _probe(base)
+    injected = _injected_logits(base, ids, factors, scaling)
+    with _merged(base, factors, scaling):
+        with torch.inference_mode():
+            difference = (base.model(input_ids=ids, use_cache=False).logits - injected).abs().max().item()
+        if not difference <= CHECK_TOLERANCE:
+            raise ValueError(
+                f"{folder}: merged logits differ from the injected adapter's by {difference:.2e}"
+            )
+        _save_model(base, folder)
+    base.tokenizer.save_pretrained(folder)
+    return difference
+
+
+@contextmanager
+def _merged(base: Base, factors: Factors, scaling: float) -> Iterator[None]:
+    """The factors are added to the base's weights in the block."""
+    paths = {(site.module, site.layer): site.path for site in base.sites}
+    originals = {}
+    with torch.no_grad():
+        for group, (a, b) in factors.items():
+            for index, layer in enumerate(group.layers):
+                weight = base.model.get_submodule(paths[group.module, layer]).weight
+                originals[weight] = weight.detach().clone()
+                update = scaling * (b[0, index].float() @ a[0, index].float())
+                weight += update.to(weight.device, weight.dtype)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, original in originals.items():
+                weight.copy_(original)
+
+
+def _injected_logits(base: Base, ids: Tensor, factors: Factors, scaling: float) -> Tensor:
+    with torch.inference_mode(), adapted(base, factors, scaling):
+        logits: Tensor = base.model(input_ids=ids, use_cache=False).logits
+    return logits
+
+
+def _save_model(base: Base, folder: Path) -> None:
+    """Weights, shared ones once, and config, in the precision that the base's own config names."""
+    dtype = base_config(base.name).dtype or torch.float32
+    state: dict[str, Tensor] = {}
+    seen = set()
+    for name, tensor in base.model.state_dict().items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            state[name] = (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_torch_state_dict(state, folder)
+    config = copy.deepcopy(base.model.config)
+    config.dtype = dtype
+    config.save_pretrained(folder)
+
+
+def _probe(base: Base) -> Tensor:
+    """Random token ids, (2, 16), the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, base.text_config.vocab_size, (2, 16), generator=generator).to(base.device)

@@ -1,0 +1,130 @@
+"""`ArtifactConfig`: `config.json` of an artifact, in the reference library's format 1 or this project's 2.
+
+An artifact has format 1, which portallib loads, unless it needs more; portallib refuses format 2 by name.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict, Field, model_validator
+
+from portal.bases.sites import MODULE_PATHS, SiteGroup
+from portal.config import AdapterConfig, Frozen, HypernetConfig, Module
+from portal.hypernet import Converter, CoreDecoder
+from portal.tasks.builder import check_task_name
+
+NEWEST_FORMAT = 2
+
+
+class ProjectionTarget(Frozen):
+    """One adapted linear of the artifact's base, as the format spells it."""
+
+    layer_index: int = Field(ge=0)
+    module_name: Module
+    module_path: str
+    in_features: int = Field(ge=1)
+    out_features: int = Field(ge=1)
+    input_group: str
+    output_group: str
+
+
+class ArtifactConfig(Frozen):
+    """`config.json` of an artifact. Unknown keys of format 1 are left alone: hub tools add their own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    base_model_name_or_path: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    n_layers: int = Field(ge=1)
+    projection_targets: tuple[ProjectionTarget, ...] = Field(min_length=1)
+    rank: int = Field(default=8, ge=1)
+    alpha: int = Field(default=16, ge=1)
+    d_z: int = Field(default=256, ge=1)
+    d_layer: int = Field(default=32, ge=1)
+    hidden: int = Field(default=512, ge=1)
+    d_core: int = Field(default=1024, ge=1)
+    layer_path: str = "model.layers"
+    task_type: Literal["CAUSAL_LM"] = "CAUSAL_LM"
+    architecture: Literal["canonical"] = "canonical"
+    base_model_revision: str | None = None
+    format_version: Literal[1, 2] = 1
+    library_name: Literal["portallib"] = "portallib"
+
+    @model_validator(mode="after")
+    def _targets_lie_inside(self) -> "ArtifactConfig":
+        for task in self.tasks:
+            check_task_name(task)
+        for target in self.projection_targets:
+            if target.layer_index >= self.n_layers:
+                raise ValueError(f"projection target in layer {target.layer_index} of {self.n_layers}")
+        return self
+
+    @property
+    def adapter(self) -> AdapterConfig:
+        modules = tuple(dict.fromkeys(target.module_name for target in self.projection_targets))
+        return AdapterConfig(modules=modules, rank=self.rank, alpha=self.alpha)
+
+    @property
+    def hypernet(self) -> HypernetConfig:
+        return HypernetConfig(d_latent=self.d_z, d_layer=self.d_layer, hidden=self.hidden, d_core=self.d_core)
+
+    @property
+    def groups(self) -> tuple[SiteGroup, ...]:
+        """The projection targets by shared widths, modules in their order of appearance."""
+        layers: dict[tuple[str, int, int, str, str], list[int]] = {}
+        for module in self.adapter.modules:
+            for target in self.projection_targets:
+                if target.module_name == module:
+                    widths = target.in_features, target.out_features
+                    key = (module, *widths, target.input_group, target.output_group)
+                    layers.setdefault(key, []).append(target.layer_index)
+        return tuple(SiteGroup(*key, layers=tuple(sorted(indices))) for key, indices in layers.items())
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shapes of all tensors of format 1, by name."""
+        core = CoreDecoder(self.hypernet, self.adapter, torch.Generator())
+        return {
+            "task_latents": torch.Size((len(self.tasks), self.d_z)),
+            **{f"core.{name}": value.shape for name, value in core.state_dict().items()},
+            **{f"alignment.{name}": value.shape for name, value in self.converter().state_dict().items()},
+        }
+
+    def converter(self) -> Converter:
+        """A converter of the artifact's shapes, to load its weights into."""
+        return Converter(
+            self.hypernet,
+            self.groups,
+            num_layers=self.n_layers,
+            zero_output=True,
+            generator=torch.Generator(),
+        )
+
+    def path(self, module: str, layer: int) -> str:
+        """The dotted path of an adapted linear in the base."""
+        for target in self.projection_targets:
+            if (target.module_name, target.layer_index) == (module, layer):
+                return f"{self.layer_path}.{layer}.{target.module_path}"
+        raise KeyError((module, layer))
+
+
+def needed_format(config: ArtifactConfig, tensors: Iterable[str]) -> Literal[1, 2]:
+    """1 where the shared format has a place for every one of these tensors, by name; else 2."""
+    return 1 if set(tensors) <= set(config.shapes) else 2
+
+
+def projection_targets(groups: tuple[SiteGroup, ...]) -> Iterator[ProjectionTarget]:
+    """The adapted linears of these groups, by layer, then in the groups' order of modules."""
+    order = {group.module: index for index, group in reversed(list(enumerate(groups)))}
+    pairs = [(layer, order[group.module], group) for group in groups for layer in group.layers]
+    for layer, _, group in sorted(pairs, key=lambda pair: pair[:2]):
+        yield ProjectionTarget(
+            layer_index=layer,
+            module_name=group.module,
+            module_path=MODULE_PATHS[group.module],
+            in_features=group.d_in,
+            out_features=group.d_out,
+            input_group=group.input,
+            output_group=group.output,
+        )

@@ -1,0 +1,114 @@
+"""`save_artifact`: writes what a hypernetwork run has trained for one base as a portable artifact."""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from portal.artifacts.artifact_config import ArtifactConfig, needed_format, projection_targets
+from portal.artifacts.artifact_files import CARD, CONFIG, WEIGHTS
+from portal.artifacts.portal_record import (
+    RECORD,
+    PortalRecord,
+    SourceRecord,
+    TaskRecord,
+    core_sha256,
+    tensor_sha256,
+)
+from portal.artifacts.run_record import RunRecord
+from portal.bases.base import Base
+from portal.bases.sites import group_sites
+from portal.config import AdapterConfig, HypernetConfig
+from portal.hypernet import Converter, CoreDecoder
+from portal.storage.atomic import json_bytes, write_bytes_atomic
+
+
+@dataclass(frozen=True)
+class TrainedHypernet:
+    """Latents (T, d_z) of `tasks`, the core, and the converter of one base.
+
+    `calibrated` are the tasks on whose rows the converter was trained; `source` is the artifact that latents
+    and core were taken from, None where they were trained, too.
+    """
+
+    tasks: tuple[str, ...]
+    adapter: AdapterConfig
+    hypernet: HypernetConfig
+    latents: Tensor
+    core: CoreDecoder
+    converter: Converter
+    calibrated: Collection[str]
+    source: SourceRecord | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters by the format's names, on the CPU."""
+        tensors = {"task_latents": self.latents}
+        tensors |= {f"core.{name}": value for name, value in self.core.state_dict().items()}
+        tensors |= {f"alignment.{name}": value for name, value in self.converter.state_dict().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record: RunRecord) -> None:
+    """Write the artifact of `base` into `folder`, the config last."""
+    tensors = trained.tensors()
+    config = _config(base, trained, tensors)
+    metadata = {"format": "portallib", "format_version": str(config.format_version)}
+    contents = {
+        WEIGHTS: save(tensors, metadata=metadata),
+        CARD: _card(config).encode(),
+        CONFIG: json_bytes(config.model_dump(mode="json")),
+    }
+    own = PortalRecord(
+        files={name: hashlib.sha256(contents[name]).hexdigest() for name in (CONFIG, WEIGHTS)},
+        core_sha256=core_sha256(tensors),
+        tasks={
+            task: TaskRecord(
+                latent_sha256=tensor_sha256(latent),
+                calibrated=task in trained.calibrated,
+                epoch=record.epochs.get(task),
+            )
+            for task, latent in zip(trained.tasks, tensors["task_latents"], strict=True)
+        },
+        lineage=record.lineage(base, trained.source),
+    )
+    contents = {RECORD: json_bytes(own.model_dump(mode="json")), **contents}
+    for name, data in contents.items():
+        write_bytes_atomic(folder / name, data)
+
+
+def _config(base: Base, trained: TrainedHypernet, tensors: Collection[str]) -> ArtifactConfig:
+    """The config of the artifact, in format 1 unless its tensors need another."""
+    adapter, hypernet = trained.adapter, trained.hypernet
+    config = ArtifactConfig(
+        base_model_name_or_path=base.public_name,
+        base_model_revision=base.revision,
+        tasks=trained.tasks,
+        n_layers=base.num_layers,
+        projection_targets=tuple(projection_targets(group_sites(base.sites, adapter.modules))),
+        rank=adapter.rank,
+        alpha=adapter.alpha,
+        d_z=hypernet.d_latent,
+        d_layer=hypernet.d_layer,
+        hidden=hypernet.hidden,
+        d_core=hypernet.d_core,
+        layer_path=base.layer_path,
+    )
+    return config.model_copy(update={"format_version": needed_format(config, tensors)})
+
+
+def _card(config: ArtifactConfig) -> str:
+    tasks = "\n".join(f"- `{task}`" for task in config.tasks)
+    modules = ", ".join(config.adapter.modules)
+    return (
+        f"---\nbase_model: {config.base_model_name_or_path}\nlibrary_name: portallib\n"
+        "tags:\n- lora\n- portal\n---\n\n"
+        f"# PorTAL artifact for {config.base_model_name_or_path}\n\n"
+        f"Task latents, core decoder and this base's converter (revision `{config.base_model_revision}`). "
+        f"It generates rank-{config.rank} LoRA adapters (alpha {config.alpha}) for {modules}.\n\n"
+        f"## Tasks\n\n{tasks}\n\n"
+        "## Use\n\n`portal export FOLDER --task TASK --out DIR` writes a PEFT adapter; "
+        "`portal port FOLDER --to BASE --out DIR` carries the tasks to another base.\n"
+    )
