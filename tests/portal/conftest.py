@@ -1,17 +1,12 @@
-"""A tiny base of every family, and a small world for the command line."""
+"""A tiny base of every family, an artifact trained on one, and a pack of unlike runs at its end."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from portal.bases.base import Base
-from portal.bases.registry import KNOWN, KnownBase
-from portal.cli import main
-from portal.tasks.example import SPLITS
-from tests.support.bases import TASKS, character_tokenizer, make_base, make_examples, make_model, make_run
-from tests.support.packs import make_pack, run_to_end
+from tests.support.bases import make_base, make_run
+from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
 
 
 @pytest.fixture(params=["qwen3", "llama", "gemma3"])
@@ -19,7 +14,7 @@ def any_base(request: pytest.FixtureRequest) -> Base:
     return make_base(f"tiny-{request.param}", request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bases() -> dict[str, Base]:
     return {
         "small": make_base("small", "qwen3", hidden=24, layers=3, seed=1),
@@ -27,7 +22,7 @@ def bases() -> dict[str, Base]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
     pack = make_pack(bases, [make_run("source", "small")], None)
     run_to_end(pack)
@@ -36,32 +31,8 @@ def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder / "small"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with tasks, bases of three families, a source trained on two and its port to the third."""
-    folder = tmp_path_factory.mktemp("world")
-    for task in TASKS:
-        (folder / "data" / task).mkdir(parents=True)
-        for split in SPLITS:
-            records = [
-                {"id": e.id, "prompt": e.prompt, "choices": e.choices, "gold": e.gold, "cluster": e.cluster}
-                for e in make_examples(task, split, 8)
-            ]
-            lines = "\n".join(json.dumps(record) for record in records)
-            (folder / "data" / task / f"{split}.jsonl").write_text(lines)
-    known = {}
-    for family in ("qwen3", "llama", "gemma3"):
-        make_model(family, hidden=24, layers=2, seed=0).save_pretrained(folder / family)
-        character_tokenizer(bos=family == "gemma3").save_pretrained(folder / family)
-        known[f"tiny-{family}"] = KnownBase(
-            f"tiny-{family}", str(folder / family), None, "Apache-2.0", "test"
-        )
-    arguments = ["--data", str(folder / "data"), "--examples", "8", "--epochs", "1"]
-    source = ["train", "--source", "tiny-qwen3,tiny-llama", "--out", str(folder / "source"), "--rank", "2"]
-    ported = ["port", str(folder / "source"), "--to", "tiny-gemma3", "--out", str(folder / "ported")]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, base in known.items():
-            patch.setitem(KNOWN, name, base)
-        assert main([*source, *arguments]) == 0
-        assert main([*ported, *arguments, "--seed", "3"]) == 0
-        yield folder
+@pytest.fixture(scope="session")
+def mixed_end(bases: dict[str, Base], source: Path) -> FinishedPack:
+    """The pack of `mixed_runs`, stepped to its end in one go; read only."""
+    pack = make_pack(bases, mixed_runs(), source)
+    return FinishedPack(pack, run_to_end(pack))
