@@ -1,16 +1,19 @@
 """A study's tables and record are of one moment, and are made again only when something is new."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, read_study_info, read_table
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
+from sweeps.results.tables import collect
 from sweeps.store.run_store import Store
 from sweeps.store.study_status import StudyStatus
+from sweeps.study.expand import Study
 from sweeps.study.manifest import StudyManifest
-from tests.sweeps.results.conftest import FIXTURE
+from tests.support.earlier_version import EARLIER_VERSION
 
 
 def status_of(manifest: StudyManifest, out: Path) -> StudyStatus:
@@ -22,7 +25,7 @@ def num_runs(folder: Path) -> int:
 
 
 def test_the_record_is_the_one_that_earlier_versions_wrote(out: Path, manifest: StudyManifest) -> None:
-    written = json.loads((FIXTURE / "out" / "results" / STUDY_FILE).read_text())
+    written = json.loads((EARLIER_VERSION / "out" / "results" / STUDY_FILE).read_text())
 
     assert describe(manifest, out, status_of(manifest, out)).to_json() == written
 
@@ -112,3 +115,24 @@ def test_fresh_tables_are_copied_as_they_are(out: Path, manifest: StudyManifest,
     (tmp_path / "copy").mkdir()
     copy_tables(manifest, out, tmp_path / "copy")
     assert (out / "results" / RESULTS_FILE).stat().st_mtime_ns == before
+
+
+def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
+    finished: Path, tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [run.key for run in tiny_study.runs if run.method == "lora"]
+    place = Store(finished).run_folder
+    for key in late:
+        place(key).rename(tmp_path / key)
+
+    def collect_late(*arguments: object) -> object:
+        for key in late:
+            shutil.copytree(tmp_path / key, place(key), dirs_exist_ok=True)
+        return collect(*arguments)
+
+    monkeypatch.setattr("sweeps.results.snapshot.collect", collect_late)
+    for number in (9 - len(late), 9):
+        assert is_stale(tiny_study.manifest, finished)
+        results = read_table(collect_snapshot(tiny_study.manifest, finished) / "results.parquet", RESULTS)
+        assert len(set(results["run"].to_pylist())) == number
+    assert not is_stale(tiny_study.manifest, finished)
