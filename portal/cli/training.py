@@ -164,14 +164,14 @@ def port(
 def _execute(single: "SingleRun", out: Path, device: str, activations: str, *, with_base: bool) -> None:
     """Finish the run in `out`, leave its artifact there and print its scores; exit 3 if it fails."""
     from sweeps.launch.single_run import finish_run, last_scores, score_frozen_bases
-    from sweeps.store.run_store import Store
+    from sweeps.store.run_store import RunStore
 
     run, console, threads = single.config, progress_console(), len(os.sched_getaffinity(0))
     checkpointing = chosen_activations(activations)
     try:
         place = finish_run(single, out, console, device=device, threads=threads, activations=checkpointing)
     except ValueError:
-        failure = Store(out).failure(run.key)
+        failure = RunStore(out).failure(run.key)
         if failure is None:
             raise
         warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")

@@ -17,7 +17,9 @@ from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.planning.checks import check_study, check_tokenizers
 from sweeps.store.lease import acquire, read_holder
-from sweeps.store.run_store import Store, check_writable
+from sweeps.store.output_folder import check_writable
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import clear_session_files
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import note_launch, record_manifest
@@ -41,7 +43,7 @@ def run_study(
     on that cluster. `threads` are torch's in each lane.
     """
     started = time.monotonic()
-    chosen, console, store = find_executor(executor), console or Console(quiet=True), Store(out)
+    chosen, console, store = find_executor(executor), console or Console(quiet=True), RunStore(out)
     chosen.check(study.settings)
     check_writable(out)
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
@@ -54,14 +56,14 @@ def run_study(
                 status = status.refreshed(store, study.runs)
                 tried = trainable(study, status)
             record_manifest(out, study.manifest)
-            with _session(store, lease.token, supervisor):
+            with _session(out, lease.token, supervisor):
                 if tried:
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
                     with chosen.open(out, console) as found:
                         launch = Launch(
                             checked=checked,
-                            store=store,
+                            out=out,
                             token=lease.token,
                             executor=chosen,
                             resources=found.shared(study.settings.gpus_per_worker),
@@ -96,15 +98,15 @@ def _bases_left(study: Study, status: StudyStatus) -> list[str]:
 
 
 @contextmanager
-def _session(store: Store, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
+def _session(out: Folder, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
     """The files and the reporters that a driver has for itself, while it holds the lease of that token."""
-    store.clear_session_files()
+    clear_session_files(out)
     supervisor.start(token)
     patience_s: float | None = BROKEN_OFF_S
     try:
         yield
         patience_s = None
     finally:
-        if read_holder(store.out).get("token") == token:  # else they are another driver's
-            store.clear_session_files()
+        if read_holder(out).get("token") == token:  # else they are another driver's
+            clear_session_files(out)
             supervisor.close(patience_s)

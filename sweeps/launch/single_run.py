@@ -20,7 +20,7 @@ from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from sweeps.launch.local_run import run_local
 from sweeps.planning.study_rows import count_rows
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 
 ARTIFACT = "artifact"
 """The name of the link in the output folder, and of the folder of the run that it points to."""
@@ -139,7 +139,7 @@ def finish_run(
         threads=threads,
         activations=activations,
     )
-    place, artifact = out / ARTIFACT, Store(out).run_folder(single.config.key) / ARTIFACT
+    place, artifact = out / ARTIFACT, RunStore(out).run_folder(single.config.key) / ARTIFACT
     assert isinstance(artifact, Path)
     replace_link(place, artifact)
     return place
@@ -153,6 +153,6 @@ def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device
 
 def last_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
     """Result rows of a finished run on test rows at its last epoch, one per base and task."""
-    rows = read_table(Store(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
+    rows = read_table(RunStore(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
     last = max(row["epoch"] for row in rows)
     return [row for row in rows if (row["epoch"], row["split"]) == (last, "test")]

@@ -31,7 +31,8 @@ from sweeps.planning.checks import check_shapes
 from sweeps.results.validation_scores import validation_values
 from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import request_stop
 from sweeps.study.expand import Study, expand, stage_of
 
 WATCH_S = 1.0
@@ -62,7 +63,7 @@ class SearchResult:
 class _Trial:
     """A trial in training."""
 
-    def __init__(self, trial: optuna.Trial, plan: SearchPlan, store: Store) -> None:
+    def __init__(self, trial: optuna.Trial, plan: SearchPlan, store: RunStore) -> None:
         self.trial, self._store, self._metric = trial, store, plan.search.metric
         self.study = expand(plan.trial(decoded(plan, trial.params)))
         label = plan.search.method
@@ -102,7 +103,7 @@ def run_search(
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
-        store = Store(out)
+        store = RunStore(out)
         for key in plan.search.space:
             if ".adapter." in key:
                 for value in plan.extremes(key):
@@ -159,7 +160,7 @@ def _open(plan: SearchPlan, storage: str, out: Path) -> optuna.Study:
     return found
 
 
-def _next_batch(search: optuna.Study, plan: SearchPlan, store: Store) -> list[_Trial]:
+def _next_batch(search: optuna.Study, plan: SearchPlan, store: RunStore) -> list[_Trial]:
     """Trials that a driver left unfinished, and new ones up to as many as run in parallel."""
     known = search.get_trials(deepcopy=False)
     left = [optuna.Trial(search, each._trial_id) for each in known if each.state == TrialState.RUNNING]
@@ -194,7 +195,7 @@ def _together(studies: Sequence[Study]) -> Study:
 
 
 @contextmanager
-def _watched(batch: Sequence[_Trial], store: Store) -> Iterator[None]:
+def _watched(batch: Sequence[_Trial], store: RunStore) -> Iterator[None]:
     """Inside, a thread follows the trials and stops the runs that only pruned ones have."""
     end = threading.Event()
 
@@ -202,7 +203,7 @@ def _watched(batch: Sequence[_Trial], store: Store) -> Iterator[None]:
         while not end.wait(WATCH_S):
             for each in batch:
                 each.look()
-            store.request_stop(_only_pruned(batch))
+            request_stop(store.out, _only_pruned(batch))
 
     thread = threading.Thread(target=follow, name="portal-search", daemon=True)
     thread.start()

@@ -21,7 +21,7 @@ from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder, local_place, open_folder
 from sweeps.results.live import evaluated_parts, live_rows
 from sweeps.store.lease import LeaseLost, read_holder
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.manifest import StudyManifest, read_manifest
 from sweeps.tracking.trackers import Tracker, find_tracker
 
@@ -53,7 +53,7 @@ class Reporter:
         tracker: Tracker,
         check_permit: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._manifest, self._tracker = Store(out), manifest, tracker
+        self._store, self._manifest, self._tracker = RunStore(out), manifest, tracker
         self._permitted = check_permit
         self._path = record_path(out, manifest.name, type(tracker))
         self._told: dict[str, dict[str, Any]] = read_record(self._path)["runs"]

@@ -17,15 +17,16 @@ from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
 from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
-from sweeps.store.run_store import RUN, Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RUN, RunStore
 
 
 class PackCheckpoint:
-    """What is on disk of the pack `key`."""
+    """The saved state of the pack `key`, and the run folders that its runs end in."""
 
-    def __init__(self, store: Store, key: str) -> None:
-        self._store = store
-        self._folder = store.pack_folder(key)
+    def __init__(self, run_store: RunStore, pack_store: PackStore, key: str) -> None:
+        self._run_store = run_store
+        self._folder = pack_store.pack_folder(key)
         self._sequence = 0
         self._parts: dict[str, int] = {}
         self._others: dict[str, tuple[dict[str, Tensor], dict[str, Any], int]] = {}  # whose turn comes later
@@ -51,7 +52,7 @@ class PackCheckpoint:
             if key in by_key:
                 by_key[key].restore(tensors, meta)
                 self._parts[key] = count
-            elif not self._store.is_finished(key):
+            elif not self._run_store.is_finished(key):
                 self._others[key] = tensors, meta, count
         max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
         return max_tokens
@@ -59,7 +60,11 @@ class PackCheckpoint:
     def save(
         self, learners: list[Learner], max_tokens: Mapping[str, int], check_permit: Callable[[], None]
     ) -> None:
-        """One checkpoint of all `learners`, with the scores added until now, if `check_permit` in the end."""
+        """Write one checkpoint of all `learners` and the scores so far.
+
+        `check_permit` is called just before it becomes visible, and raises if this worker lost its lease or
+        its claim.
+        """
         saved = dict(self._others)
         for learner in learners:
             key = learner.key
@@ -87,7 +92,7 @@ class PackCheckpoint:
         `check_permit` is called just before the marker, and raises when this worker may not commit.
         """
         key = learner.key
-        folder = self._store.run_folder(key)
+        folder = self._run_store.run_folder(key)
         for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
             parts = [
                 read_table(self._part(key, number, name), schema) for number in range(self._parts.get(key, 0))
@@ -98,7 +103,7 @@ class PackCheckpoint:
             learner.restore_kept()
             learner.save_artifact(artifact)
         check_permit()
-        self._store.mark_done(key)
+        self._run_store.mark_done(key)
 
     def clear(self) -> None:
         """Drop checkpoints and parts: every run of the pack is finished."""

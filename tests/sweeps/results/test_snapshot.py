@@ -7,14 +7,14 @@ import pytest
 
 from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, read_study_info, read_table
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.manifest import StudyManifest
 from tests.sweeps.results.conftest import FIXTURE
 
 
 def status_of(manifest: StudyManifest, out: Path) -> StudyStatus:
-    return StudyStatus.read(Store(out), manifest.runs)
+    return StudyStatus.read(RunStore(out), manifest.runs)
 
 
 def num_runs(folder: Path) -> int:
@@ -38,8 +38,8 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
 ) -> None:
     port = next(run for run in manifest.runs if run.method == "portal")
     assert port.source is not None
-    (Store(out).run_folder(port.source) / "DONE.json").unlink()
-    Store(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
+    (RunStore(out).run_folder(port.source) / "DONE.json").unlink()
+    RunStore(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
 
     info = describe(manifest, out, status_of(manifest, out))
     (failed,) = info.failed
@@ -59,7 +59,7 @@ def test_tables_are_stale_until_they_are_collected_and_when_a_run_fails(
     assert not is_stale(manifest, out)
 
     missing = status_of(manifest, out).missing[0]
-    Store(out).mark_failed(missing, "the loss is nan", out / "log")
+    RunStore(out).mark_failed(missing, "the loss is nan", out / "log")
     assert is_stale(manifest, out)
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from portal.results import RESULTS, read_table, write_table
 from sweeps.store.lease import LeaseLost, acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.tracking.reporter import Reporter, epoch_metrics, without_secrets
 from sweeps.tracking.trackers import Tracker
+from sweeps.worker.lane_log import log_path
 
 
 class Recorder(Tracker):
@@ -89,7 +90,7 @@ def test_metrics_are_task_means_each_task_and_costs(finished: Path, tiny_study: 
 
 def test_an_epoch_that_comes_in_parts_is_told_when_it_is_whole(finished: Path, tiny_study: Study) -> None:
     lora = next(run for run in tiny_study.runs if run.method == "lora")
-    folder = Store(finished).run_folder(lora.key)
+    folder = RunStore(finished).run_folder(lora.key)
     table = read_table(folder / "results.parquet", RESULTS)
     (folder / "DONE.json").unlink()
     parts = finished / "packs" / ("0" * 16) / "parts" / lora.key
@@ -108,11 +109,11 @@ def test_an_epoch_that_comes_in_parts_is_told_when_it_is_whole(finished: Path, t
 
 
 def test_a_run_that_failed_and_was_tried_again_is_told_anew(finished: Path, tiny_study: Study) -> None:
-    store, key = Store(finished), tiny_study.runs[0].key
+    store, key = RunStore(finished), tiny_study.runs[0].key
     marker = store.run_folder(key) / "DONE.json"
     content = marker.read_bytes()
     marker.unlink()
-    store.mark_failed(key, "loss is nan", store.log_path(0))
+    store.mark_failed(key, "loss is nan", log_path(store.out, 0))
     recorder = Recorder()
     for _ in range(2):
         Reporter(finished, tiny_study.manifest, recorder).tell()
