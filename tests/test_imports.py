@@ -16,7 +16,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.methods": (),
     "portal.config": ("portal.methods",),
     "portal.device": (),
-    "portal.storage": (),
+    "portal.storage": ("portal.config",),  # the names of what is known by its content
     "portal.recipes": ("portal.config", "portal.methods"),
     "portal.results": ("portal.config", "portal.storage"),  # rows and records hold columns of a run's config
     "portal.bases": ("portal.config", "portal.storage"),

@@ -4,9 +4,8 @@ from collections.abc import Collection
 
 from portal.bases.base import Base, load_base
 from portal.bases.files import hub_weights_digest
-from portal.config import BaseRef
+from portal.config import BaseRef, content_key
 from portal.storage.atomic import only_one, write_bytes_atomic
-from portal.storage.content_key import content_key
 from portal.storage.paths import cache_folder
 from sweeps.store.base_records import BaseRecords
 from sweeps.store.lease import boot_id

@@ -18,7 +18,8 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.tracking.reporter import record_path
 from sweeps.tracking.supervisor import TrackerSupervisor
-from sweeps.tracking.trackers import TRACKERS, TensorBoard
+from sweeps.tracking.tensorboard import TensorBoard
+from sweeps.tracking.trackers import TRACKERS
 from tests.support.studies import silent
 
 
