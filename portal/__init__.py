@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from portal.artifacts.artifact import Artifact
+    from portal.artifacts.artifact import Artifact, load_artifact
+    from portal.artifacts.peft_adapter import export_task
     from portal.bases.base import Base, load_base
     from portal.bases.registry import list_bases
     from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from portal.data.token_rows import Row
     from portal.data.tokenize import tokenize
     from portal.evaluate.loglikelihood import Scored, TaskMetrics, score_rows, summarise
+    from portal.forward.adapter_hooks import adapted
     from portal.methods import MethodSpec, find_method, register
     from portal.tasks.example import Example
 
@@ -36,8 +38,11 @@ __all__ = [
     "Suite",
     "TaskMetrics",
     "TrainConfig",
+    "adapted",
+    "export_task",
     "find_method",
     "list_bases",
+    "load_artifact",
     "load_base",
     "open_suite",
     "register",
@@ -45,30 +50,34 @@ __all__ = [
     "summarise",
     "tokenize",
 ]
-__getattr__, __dir__ = lazy_attributes(
-    __name__,
-    {
-        "Artifact": "portal.artifacts.artifact",
-        "Base": "portal.bases.base",
-        "load_base": "portal.bases.base",
-        "list_bases": "portal.bases.registry",
-        "AdapterConfig": "portal.config",
-        "BaseRef": "portal.config",
-        "DataConfig": "portal.config",
-        "HypernetConfig": "portal.config",
-        "RunConfig": "portal.config",
-        "TrainConfig": "portal.config",
-        "Suite": "portal.data.suite",
-        "open_suite": "portal.data.suite",
-        "Row": "portal.data.token_rows",
-        "tokenize": "portal.data.tokenize",
-        "Scored": "portal.evaluate.loglikelihood",
-        "TaskMetrics": "portal.evaluate.loglikelihood",
-        "score_rows": "portal.evaluate.loglikelihood",
-        "summarise": "portal.evaluate.loglikelihood",
-        "MethodSpec": "portal.methods",
-        "find_method": "portal.methods",
-        "register": "portal.methods",
-        "Example": "portal.tasks.example",
-    },
-)
+if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
+    __getattr__, __dir__ = lazy_attributes(
+        __name__,
+        {
+            "Artifact": "portal.artifacts.artifact",
+            "load_artifact": "portal.artifacts.artifact",
+            "export_task": "portal.artifacts.peft_adapter",
+            "Base": "portal.bases.base",
+            "load_base": "portal.bases.base",
+            "list_bases": "portal.bases.registry",
+            "AdapterConfig": "portal.config",
+            "BaseRef": "portal.config",
+            "DataConfig": "portal.config",
+            "HypernetConfig": "portal.config",
+            "RunConfig": "portal.config",
+            "TrainConfig": "portal.config",
+            "Suite": "portal.data.suite",
+            "open_suite": "portal.data.suite",
+            "Row": "portal.data.token_rows",
+            "tokenize": "portal.data.tokenize",
+            "Scored": "portal.evaluate.loglikelihood",
+            "TaskMetrics": "portal.evaluate.loglikelihood",
+            "score_rows": "portal.evaluate.loglikelihood",
+            "summarise": "portal.evaluate.loglikelihood",
+            "adapted": "portal.forward.adapter_hooks",
+            "MethodSpec": "portal.methods",
+            "find_method": "portal.methods",
+            "register": "portal.methods",
+            "Example": "portal.tasks.example",
+        },
+    )

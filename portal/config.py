@@ -57,6 +57,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
 
 
+def one_line(error: BaseException, *, most: int | None = None) -> str:
+    """The message without line breaks, or the name of the error's class where it is empty.
+
+    `most`: errors of other libraries can be pages long, so the message is cut to so many characters.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
+
+
 class Frozen(BaseModel):
     """A validated value: unknown keys are refused, nothing changes after construction."""
 

@@ -8,18 +8,17 @@ token. A value that has no meaning for a row is null, never 0.
 The version of a table is that of its file. Older files are upgraded as they are read, and never rewritten.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from portal.config import Frozen, RunConfig, explain
 from portal.storage.atomic import write_bytes_atomic
+from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
 
 SCHEMA_VERSION = 4
@@ -28,7 +27,7 @@ RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 STUDY_FILE = "study.json"
 """The `StudyInfo` beside a study's collected tables."""
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
-"""What a choice's log-likelihood is divided by for acc_norm, and the column of predictions that holds it."""
+"""Units of acc_norm's denominator, a choice's length, each with the column of predictions that has it."""
 TASK_FILE = "task file"
 """The prompt set of a task that a user's file renders, whatever suite it stands beside."""
 _VERSION_KEY = b"portal_schema_version"
@@ -122,9 +121,7 @@ file is that of the suite beside it until version 2 and TASK_FILE since 3."""
 
 def write_table(table: pa.Table, path: Folder) -> None:
     """Write `table` whole: under a temporary name, then renamed; or as one object."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_bytes_atomic(path, buffer.getvalue())
+    write_bytes_atomic(path, encode_table(table))
 
 
 def read_table(
@@ -132,7 +129,7 @@ def read_table(
     schema: pa.Schema,
     *,
     columns: Sequence[str] | None = None,
-    filters: Sequence[tuple[str, str, str]] | None = None,
+    filters: Filters | None = None,
 ) -> pa.Table:
     """The table at `path` as `schema` has it today; some `columns` of the rows that pass `filters`.
 
@@ -142,10 +139,10 @@ def read_table(
     """
     try:
         content = path.read_bytes()
-        stored = pq.read_schema(io.BytesIO(content))
+        stored = decode_schema(content)
         _check_schema(path, stored, schema)
         is_whole = set(columns or schema.names) <= set(stored.names)
-        table = pq.read_table(io.BytesIO(content), columns=columns if is_whole else None, filters=filters)
+        table = decode_table(content, columns=columns if is_whole else None, filters=filters)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such result table; `portal sweep collect` writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -192,7 +189,7 @@ class AbsentRun(Frozen):
 
 
 class StudyInfo(Frozen):
-    """What a report says of a study that its tables do not: STUDY_FILE, written by sweeps, read by analysis.
+    """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
     `facts` to show are texts, lists or mappings of texts by name. `workers` are how many workers step a run
     together, by run key, where that is not one; each holds `device_share` of a GPU. What a file lacks has the

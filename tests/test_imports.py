@@ -16,7 +16,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.methods": (),
     "portal.config": ("portal.methods",),
     "portal.device": (),
-    "portal.storage": ("portal.config",),  # the names of what is known by its content
+    "portal.storage": ("portal.config",),
     "portal.recipes": ("portal.config", "portal.methods"),
     "portal.results": ("portal.config", "portal.storage"),  # rows and records hold columns of a run's config
     "portal.bases": ("portal.config", "portal.storage"),
@@ -226,7 +226,7 @@ def without_functions(tree: ast.Module) -> ast.Module:
     return ast.Module(body=kept, type_ignores=[])
 
 
-@pytest.mark.parametrize("package", ["portal"])
+@pytest.mark.parametrize("package", ["portal", "sweeps", "analysis"])
 def test_every_public_name_is_found_and_seen_by_a_type_checker(package: str) -> None:
     module = importlib.import_module(package)
     tree = ast.parse((ROOT / package / "__init__.py").read_text())

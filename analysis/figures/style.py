@@ -26,7 +26,7 @@ DARK_VALUES = {
 
 @dataclass(frozen=True)
 class Mark:
-    """How one variant is drawn everywhere."""
+    """Colour, marker and name of a variant in every figure."""
 
     colour: str
     marker: str

@@ -42,7 +42,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was run in one study: texts, lists or mappings of texts by name, and evaluation sets' hashes."""
+    """Facts on one study: texts, lists or mappings of texts by name, and the hashes of evaluation sets."""
 
     title: str
     facts: Mapping[str, object]

@@ -88,7 +88,7 @@ def study_document(findings: Findings, options: ReportOptions) -> ReportDocument
 
 
 def study_facts(findings: Findings, title: str = "What was run") -> Facts:
-    """What was run, as the result table and the study's record say."""
+    """Facts on what was run, from the result table and the study's record."""
     study = findings.study
     facts: dict[str, object] = {
         "study": ", ".join(study.names) or DASH,
@@ -102,7 +102,7 @@ def study_facts(findings: Findings, title: str = "What was run") -> Facts:
 
 
 def study_notes(findings: Findings) -> list[str]:
-    """What a reader must know to read the numbers of a study's report."""
+    """Notes for reading the numbers of a study's report."""
     notes = [*accuracy_notes(findings), _COST_NOTE]
     if any(_has_choice(target) for target in findings.targets):
         notes.append(_CHOICE_NOTE)
@@ -120,7 +120,7 @@ def study_notes(findings: Findings) -> list[str]:
 
 
 def accuracy_notes(findings: Findings) -> list[str]:
-    """What a reader must know to read accuracies and their intervals."""
+    """Notes for reading accuracies and their intervals."""
     notes = [*findings.info.notes, *_ACCURACY_NOTES]
     for unit in sorted({run.acc_norm_unit for run in findings.study.runs}):
         notes.append(f"acc_norm divides a choice's log-likelihood by its length in {_LENGTHS[unit]}.")
@@ -168,7 +168,7 @@ def _tiles(target: Target) -> list[Tile]:
 
 
 def _target_section(target: Target) -> Section:
-    """What was found on one base: accuracy, data efficiency, calibration."""
+    """The findings on one base: accuracy, data efficiency, calibration."""
     blocks = [_accuracy_block(target)]
     if "acc" in target.curves:
         blocks.append(_curve_block(target))

@@ -81,7 +81,7 @@ def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Inte
 
 
 def state_choice(comparison: Comparison, summary: MethodSummary) -> str:
-    """How the summary was chosen to stand for its method; nothing where it is the only candidate."""
+    """A clause on the choice of the summary to stand for its method; empty if it is the only candidate."""
     number = len(comparison.candidates(summary.cell.method))
     if number == 1:
         return ""

@@ -11,7 +11,8 @@ from analysis.stats.epoch_selection import (
     scores_at,
     select_epochs,
 )
-from analysis.stats.quantities import Quantity, Spread, recovered_lift, retention, spread
+from analysis.stats.lift import recovered_lift, retention
+from analysis.stats.quantities import Quantity, Spread, spread
 from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order
 
 DEFAULT_RULE = "best_on_validation"

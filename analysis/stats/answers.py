@@ -107,7 +107,7 @@ def _codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
 
 
 def _starts(rows: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
-    """Where the rows of every (run, task) begin and end."""
+    """First row and end of every (run, task)."""
     if rows.num_rows == 0:
         return {}
     keys, run_M = _codes(rows["run"])

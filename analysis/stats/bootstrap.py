@@ -159,7 +159,7 @@ class ClusterDraws:
         return sums[:, :-1].astype(np.float64), sums[:, -1].astype(np.float64)
 
     def _weights(self, num_clusters: int) -> Iterator[np.ndarray]:
-        """How often each cluster is drawn, some draws at a time."""
+        """(d, C) numbers of times that each cluster is drawn, for some draws at a time."""
         generator = np.random.default_rng(self.seed)
         for start in range(0, self.num_draws, _DRAWS_AT_ONCE):
             count = min(_DRAWS_AT_ONCE, self.num_draws - start)

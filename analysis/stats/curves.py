@@ -33,7 +33,7 @@ class Curve:
     costs: tuple[Cost, ...]
 
     def along(self, axis: str) -> tuple[float, ...] | None:
-        """Where the points stand on one of AXES; None when a cost is unknown."""
+        """Places of the points on one of AXES; None when a cost is unknown."""
         if axis == "size":
             return tuple(map(float, self.sizes))
         costs = [getattr(cost, axis) for cost in self.costs]

@@ -1,4 +1,4 @@
-"""Which epoch of a run is reported: selection rules, applied to scores that are already in the table."""
+"""Selection rules: which epoch of a run is reported, chosen from scores that are already in the table."""
 
 from collections.abc import Mapping
 from math import fsum
@@ -26,8 +26,9 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
 
     `final`: the last one. Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
     on the validation split, or for `paper` on the reported split itself. The choice is by task mean for
-    methods that train all tasks together and by task for those that do not; `symmetric` always goes by task
-    mean. Epoch 0 (no training) is a candidate only where nothing else was scored.
+    methods that train all tasks together and by task for those that do not (docs/method.md, "Evaluation");
+    `symmetric` always goes by task mean. Epoch 0 (no training) is a candidate only where nothing else was
+    scored.
 
     Raises SelectionError when rows are missing.
     """

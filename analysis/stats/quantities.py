@@ -1,4 +1,4 @@
-"""`Quantity` and `Spread`: numbers that may be undefined, with the reason; recovered lift and retention."""
+"""`Quantity` and `Spread`: numbers that may be undefined, with the reason; means and stds over seeds."""
 
 import statistics
 from collections.abc import Sequence
@@ -42,27 +42,3 @@ def spread(values: Sequence[float], *, reason: str = "no finished run") -> Sprea
     return Spread(
         mean, statistics.stdev(values) if len(values) > 1 else None, len(values), None, tuple(values)
     )
-
-
-def recovered_lift(accuracy: float | None, base: float | None, lora: float | None) -> Quantity:
-    """(accuracy - base) / (lora - base), macro means; undefined unless the LoRA rises above the base."""
-    if accuracy is None:
-        return Quantity(None, "no score of its own")
-    if base is None:
-        return Quantity(None, "no score of the frozen base")
-    if lora is None:
-        return Quantity(None, "no per-task LoRA on this base")
-    if lora <= base:
-        return Quantity(None, "the per-task LoRA does not rise above the base")
-    return Quantity((accuracy - base) / (lora - base))
-
-
-def retention(accuracy: float | None, lora: float | None) -> Quantity:
-    """accuracy / lora, macro means."""
-    if accuracy is None:
-        return Quantity(None, "no score of its own")
-    if lora is None:
-        return Quantity(None, "no per-task LoRA on this base")
-    if lora <= 0:
-        return Quantity(None, "the per-task LoRA's accuracy is not positive")
-    return Quantity(accuracy / lora)

@@ -118,7 +118,7 @@ class Run:
 
     @property
     def num_epochs(self) -> int:
-        """How many epochs were scored on any split."""
+        """Number of epochs that were scored on any split."""
         return len({epoch for epochs in self.scores.values() for epoch in epochs})
 
 

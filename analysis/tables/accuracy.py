@@ -7,9 +7,10 @@ from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import Interval
 from analysis.stats.epoch_selection import RULE_TITLES
 from analysis.stats.findings import Target
+from analysis.stats.lift import recovered_lift
 from analysis.stats.lift_intervals import accuracy_interval, has_no_seed, lift_interval
 from analysis.stats.published import PUBLISHED
-from analysis.stats.quantities import Quantity, recovered_lift
+from analysis.stats.quantities import Quantity
 from analysis.stats.result_table import MethodKey
 from analysis.tables.columns import (
     COUNT,
@@ -176,7 +177,7 @@ def _task_mean_row(
 
 
 def _count_planned_seeds(summary: MethodSummary, absent: Sequence[AbsentRun]) -> int:
-    """How many seeds were planned: those with results, and those that are known to be absent."""
+    """Number of planned seeds: those with results, and those that are known to be absent."""
     lacking = {run.seed for run in absent if is_in(run, summary.cell)} - set(summary.seeds)
     return summary.acc.n + len(lacking)
 

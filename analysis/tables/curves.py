@@ -80,7 +80,7 @@ def curve_table(target: Target) -> Table:
 
 
 def savings_table(target: Target) -> Table:
-    """What every variant needs for a share of the LoRA's lift, and how many times less that is."""
+    """Rows, operations and time that every variant needs for a share of the LoRA's lift, and the LoRA's."""
     placed: dict[tuple[MethodKey, float], dict[str, Saving]] = {}
     for saving in target.savings.found:
         placed.setdefault((saving.variant, saving.share), {})[saving.axis] = saving

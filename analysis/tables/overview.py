@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from analysis.stats.aggregate import Comparison, MethodSummary
+from analysis.stats.lift import recovered_lift, retention
 from analysis.stats.published import PUBLISHED
-from analysis.stats.quantities import Spread, recovered_lift, retention
+from analysis.stats.quantities import Spread
 from analysis.tables.columns import PERCENT, SPREAD, WORD, Column
 from analysis.tables.reasons import lift_reasons
 from analysis.tables.table import Table

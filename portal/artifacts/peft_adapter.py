@@ -22,7 +22,7 @@ from portal.artifacts.model_card import RunRecord, adapter_card, read_run_record
 from portal.bases.base import Base, base_config
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
-from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.adapter_hooks import adapted
 from portal.hypernet import Factors
 from portal.storage.atomic import write_bytes_atomic, write_json_atomic
 
@@ -113,7 +113,7 @@ def merge_task(base: Base, factors: Factors, scaling: float, folder: Path) -> fl
     """
     ids = _probe(base)
     paths = {(site.module, site.layer): site.path for site in base.sites}
-    with torch.inference_mode(), AdapterHooks(base.model, base.sites).active([Segment(1, factors, scaling)]):
+    with torch.inference_mode(), adapted(base, factors, scaling):
         injected = base.model(input_ids=ids, use_cache=False).logits
     originals = {}
     with torch.no_grad():
@@ -148,7 +148,7 @@ def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> 
     ids = _probe(base)
     with torch.inference_mode():
         plain = base.model(input_ids=ids, use_cache=False).logits
-        with AdapterHooks(base.model, base.sites).active([Segment(1, factors, scaling)]):
+        with adapted(base, factors, scaling):
             injected = base.model(input_ids=ids, use_cache=False).logits
     with torch.inference_mode(), peft_adapted(base, folder) as model:
         reloaded = model(input_ids=ids, use_cache=False).logits

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portal.bases.gguf.conversion import converted, verify
 from portal.bases.registry import KNOWN
-from portal.config import BaseRef, Precision, nearest
+from portal.config import BaseRef, Precision, nearest, one_line
 from portal.storage.paths import file_sha256
 
 OTHER_BASES = "a folder as transformers saves models, a GGUF file, or a hub id like 'org/model'"
@@ -87,7 +87,7 @@ def _check_holds_model(folder: Path) -> None:
     path = folder / "config.json"
     if path.is_file() and _may_be_a_models(path):
         return
-    found = "a config.json of something else" if path.is_file() else "no config.json"
+    found = "its config.json is not a model's" if path.is_file() else "no config.json"
     guesses = sorted(each.name for each in folder.glob("*.gguf"))
     hint = f"; name its GGUF file: {folder / guesses[0]}" if guesses else ""
     raise ValueError(
@@ -153,7 +153,7 @@ def hub_error(kind: str, name: str, location: str, error: BaseException) -> Valu
     if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
         hint = f"; if it is private, {token[5:]}" if token else ""
         return ValueError(f"{kind} {name!r}: the hub has no repository {location}{hint}")
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    reason = one_line(error, most=300)
     return ValueError(f"{kind} {name!r}: cannot be read from {location!r}: {reason}")
 
 

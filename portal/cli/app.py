@@ -11,6 +11,7 @@ import typer
 from portal.cli import catalogue, clusters, demo, doctor, evaluate, export, reports, training
 from portal.cli.exit_codes import DONE, FAILED, INTERRUPTED, MISTAKE
 from portal.cli.sweep import sweep
+from portal.config import one_line
 
 _START, _METHOD, _STUDIES, _CATALOGUE = "Start here", "One base or artifact", "Studies", "What there is"
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A user's mistake (ValueError, OSError, a wrong command line) is one line on stderr, without a traceback;
     PORTAL_TRACEBACK=1 shows the traceback too.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not spin on cores of others
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; the failure itself is told
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers|peft"
@@ -63,14 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except FloatingPointError as error:
-        return _report(_line(error), FAILED)
+        return _report(one_line(error), FAILED)
     except BrokenPipeError:
         sys.stdout = None  # the reader is gone: nothing more can be flushed to it
         return DONE
     except OSError as error:
         return _report(_describe(error), MISTAKE)
     except ValueError as error:
-        return _report(_line(error), MISTAKE)
+        return _report(one_line(error), MISTAKE)
     return _interrupted() if code == INTERRUPTED else code or DONE
 
 
@@ -94,15 +96,10 @@ def _usage(error: typer.TyperException) -> str:
     return f"{error.format_message()} (see `{command} --help`)"
 
 
-def _line(error: BaseException) -> str:
-    """The error's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _describe(error: OSError) -> str:
     """The path, the reason, and what would do for the reasons that a user can mend."""
     if error.strerror is None:
-        return _line(error)
+        return one_line(error)
     advice = {
         "PermissionError": "; choose a place you can write to with --out",
         "FileNotFoundError": "; check the spelling",

@@ -113,29 +113,15 @@ def tasks(
     ] = False,
 ) -> None:
     """List the tasks of a suite with their numbers of rows, and what is doubtful in them."""
-    from portal.data.suite import split_manifest
     from portal.tasks.example import SPLITS
 
     check_at_least_one(max_prompt=max_prompt)
     opened, chosen = chosen_tasks(only, suite, data)
     if not as_json:
-        typer.echo(f"suite {opened.name}, prompt set {opened.prompt_set}")
+        _print_sources(opened, chosen)
     tokenised = {} if base is None else _tokenised(opened, chosen, base, max_prompt)
     if as_json:
-        listed: dict[str, Any] = {
-            "suite": opened.name,
-            "prompt_set": opened.prompt_set,
-            "tasks": {
-                task: {split: len(opened.examples(task, split)) for split in SPLITS} for task in chosen
-            },
-            "sha256": {
-                task: {split: entry["sha256"] for split, entry in splits.items()}
-                for task, splits in split_manifest(opened, chosen).items()
-            },
-            "licences": {task: opened.licences.get(task) for task in chosen},
-            "lint": {task: opened.lint(task).to_json() | tokenised.get(task, {}) for task in chosen},
-        }
-        typer.echo(json.dumps(listed))
+        typer.echo(json.dumps(_tasks_as_json(opened, chosen, tokenised)))
         return
     headers = [
         "task",
@@ -161,8 +147,40 @@ def tasks(
         ],
     )
     for task in chosen:
-        for reason in opened.lint(task).reasons():
-            typer.echo(f"{task}: {reason}")
+        for remark in opened.lint(task).remarks():
+            typer.echo(f"{task}: {remark}")
+
+
+def _print_sources(suite: "Suite", tasks: tuple[str, ...]) -> None:
+    """Say where each task comes from: the suite, or else its file."""
+    if not set(tasks) <= set(suite.paths):
+        typer.echo(f"suite {suite.name}, prompt set {suite.prompt_set}")
+    for task in tasks:
+        if task in suite.paths:
+            typer.echo(f"{task}: task file {suite.paths[task]}")
+
+
+def _tasks_as_json(
+    suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    from portal.data.suite import split_manifest
+
+    manifest = split_manifest(suite, tasks)
+    return {
+        "suite": suite.name,
+        "prompt_set": suite.prompt_set,
+        "files": {task: str(suite.paths[task]) for task in tasks if task in suite.paths},
+        "tasks": {
+            task: {split: entry["rows"] for split, entry in splits.items()}
+            for task, splits in manifest.items()
+        },
+        "sha256": {
+            task: {split: entry["sha256"] for split, entry in splits.items()}
+            for task, splits in manifest.items()
+        },
+        "licences": {task: suite.licences.get(task) for task in tasks},
+        "lint": {task: suite.lint(task).to_json() | tokenised.get(task, {}) for task in tasks},
+    }
 
 
 def _num_choices(suite: "Suite", task: str) -> str:

@@ -202,12 +202,10 @@ def _check_belongs(source: "Artifact", base: "Base") -> None:
 
 @contextmanager
 def _injected(base: "Base", source: "Artifact | None", task: str) -> Iterator[None]:
-    from portal.forward.adapter_hooks import AdapterHooks, Segment
+    from portal.forward.adapter_hooks import adapted
 
     if source is None:
         yield
         return
-    segment = Segment(1, source.factors((task,)), source.config.adapter.scaling)
-    factors = {group: (a.to(base.device), b.to(base.device)) for group, (a, b) in segment.factors.items()}
-    with AdapterHooks(base.model, base.sites).active([Segment(1, factors, segment.scaling)]):
+    with adapted(base, source.factors((task,)), source.config.adapter.scaling):
         yield

@@ -8,6 +8,7 @@ import typer
 
 from portal.cli.artifacts import find_artifact
 from portal.cli.output import comma_list
+from portal.config import one_line
 
 if TYPE_CHECKING:
     from portal.artifacts.artifact import Artifact
@@ -156,7 +157,7 @@ def _push(repository: str, folder: Path, only: list[str], *, private: bool) -> s
             )
         )
     except (HfHubHTTPError, OfflineModeIsEnabled, HFValidationError, OSError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = one_line(error, most=300)
         raise ValueError(
             f"--push {repository}: {reason}; a token with write access goes into HF_TOKEN. "
             f"The adapters are in {folder}"

@@ -104,13 +104,13 @@ def train(
 
     Leaves an artifact for each base, OUT/artifact/BASE, and prints its test scores.
     """
-    from sweeps.launch.single_run import Request, source_run
+    from sweeps.launch.single_run import TrainRequest, source_run
 
     where, names = chosen_device(device), chosen_modules(modules)
     bases = comma_list(source, what="base")
     weights = chosen_precision(precision, where)
     opened, chosen = chosen_tasks(tasks, suite, data)
-    request = Request(opened, chosen, recipe, examples, epochs, seed, weights)
+    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights)
     single = source_run(bases, request, modules=names, rank=rank)
     _execute(single, out, where, activations, with_base=not no_base)
 
@@ -149,14 +149,14 @@ def port(
     Leaves the new artifact as OUT/artifact, and prints its test scores. Tasks are the artifact's by default.
     """
     from portal.artifacts.artifact import load_artifact
-    from sweeps.launch.single_run import Request, port_run
+    from sweeps.launch.single_run import TrainRequest, port_run
 
     where = chosen_device(device)
     weights = chosen_precision(precision, where)
     location = next(iter(list_artifacts(artifact).values()))
     wanted = tasks or ",".join(load_artifact(location).config.tasks)
     opened, chosen = chosen_tasks(wanted, suite, data)
-    request = Request(opened, chosen, recipe, examples, epochs, seed, weights)
+    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights)
     _execute(port_run(location, to, request), out, where, activations, with_base=not no_base)
 
 

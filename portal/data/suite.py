@@ -9,25 +9,23 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from portal.config import nearest
-from portal.tasks.builder import Builder, Lint, shuffle_choices
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
+from portal.tasks.lint import Lint
 from portal.tasks.portal14 import BUILDERS
+from portal.tasks.prompt_folder import prompt_tasks, read_prompts
 from portal.tasks.records import Record, folder_records, hub_records, split_files
-from portal.tasks.task_file import is_task_file, load_task_file
+from portal.tasks.row_source import unread_files
+from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
 SUITES = ("mini", "portal14", "lm-eval")
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
-
-
-STREAM_BYTES = 10_000_000
-"""Files of a split in a folder of prompts that are larger are streamed."""
 
 
 class _Splits(dict[str, Sequence[Example]]):
@@ -55,20 +53,23 @@ class Suite:
     load: Callable[[str], _Loaded]
     licences: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # tasks that joined from task files: their licences
+    paths: dict[str, Path] = field(default_factory=dict)  # the same tasks: their files
     present: tuple[str, ...] = ()  # what "all" means where a folder has only some of the tasks
     names_required: bool = False  # too many tasks for "all" to mean something
+    unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
 
     def examples(self, task: str, split: str) -> Sequence[Example]:
         """All examples of `task` in `split` (train, validation or test); ValueError for an unknown task.
 
-        A split of more than `STREAM_BYTES` in a folder of prompts is an ExampleFile: to be read in order.
+        A large split in a folder of prompts is an ExampleFile: to be read in order.
         """
         return self._loaded(task)[0][split]
 
     def lint(self, task: str) -> Lint:
         """What is wrong or doubtful in the task's rows; reads every split."""
         lint = self._loaded(task)[1]
+        lint.unread = self.unread(task)
         lint.compare({split: self.examples(task, split) for split in SPLITS})
         return lint
 
@@ -85,7 +86,11 @@ class Suite:
 
     def _check(self, task: str) -> None:
         if task not in self.tasks:
-            raise ValueError(f"suite {self.name!r} has no task {task!r}{nearest(task, self.tasks)}")
+            check_is_no_file(task)
+            raise ValueError(
+                f"suite {self.name!r} has no task {task!r} (if it comes from a task file, name that file: "
+                f"--tasks {task}.jsonl){nearest(task, self.tasks)}"
+            )
 
     def _loaded(self, task: str) -> _Loaded:
         self._check(task)
@@ -109,9 +114,9 @@ def open_suite(
     chosen = []
     for task in tasks:
         if is_task_file(task):
-            builder, read = load_task_file(Path(task))
-            suite = _with_task_file(suite, builder, read)
-            task = builder.task
+            own = load_task_file(Path(task))
+            suite = _with_task_file(suite, own)
+            task = own.builder.task
         chosen.append(task)
     return suite, suite.choose(chosen)
 
@@ -164,7 +169,7 @@ def _rows_folder(data: str | None) -> str | None:
 
 
 def split_hash(suite: Suite, task: str, split: str) -> str:
-    """Hex sha256 over all examples of a split, in the order of their ids, or of an ExampleFile its own."""
+    """Hex sha256 over all examples of a split, in the order of their ids; an ExampleFile has its own hash."""
     examples = suite.examples(task, split)
     if isinstance(examples, ExampleFile):
         return examples.sha256
@@ -175,7 +180,7 @@ def split_hash(suite: Suite, task: str, split: str) -> str:
 
 
 def split_manifest(suite: Suite, tasks: Iterable[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """For every task and split the number of rows and their hash."""
+    """The number of rows and their hash, per task and split."""
     return {
         task: {
             split: {"rows": len(suite.examples(task, split)), "sha256": split_hash(suite, task, split)}
@@ -192,7 +197,7 @@ def examples_hash(suite: Suite, tasks: Iterable[str]) -> str:
 
 
 def _suite_of(names: Sequence[str], data: str | None) -> str:
-    """The suite that was meant: the one in the folder `data`, or the one that has the named tasks."""
+    """Name the suite where a user does not: that in the folder `data`, or the one with the named tasks."""
     if data is not None:
         tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
         return "portal14" if tasks else data
@@ -205,7 +210,7 @@ def _has_rows(folder: Path, task: str) -> bool:
 
 
 def _has_publishers_rows(folder: Path, task: str) -> bool:
-    """Whether the task's rows are as its publisher lays them out, not already prompts."""
+    """Whether the folder has the task's rows in the publisher's columns, not as finished prompts."""
     builder = BUILDERS[task]
     return any(
         "prompt" not in record
@@ -227,68 +232,30 @@ def _portal14(task: str, folder: str | None) -> _Loaded:
     return builder.examples(read)
 
 
-def _with_task_file(suite: Suite, builder: Builder, read: Callable[[str], Sequence[Record]]) -> Suite:
-    if builder.task in suite.tasks:
-        raise ValueError(
-            f"suite {suite.name!r} has a task {builder.task!r} already; name the file's otherwise"
-        )
-
-    def load(task: str) -> _Loaded:
-        return builder.examples(read) if task == builder.task else suite.load(task)
-
-    return Suite(
-        suite.name,
-        suite.prompt_set,
-        (*suite.tasks, builder.task),
-        load,
-        {**suite.licences, builder.task: builder.licence},
-        {**suite.files, builder.task: builder.licence},
-        (*suite.present, builder.task) if suite.present else (),
-        suite.names_required,
+def _with_task_file(suite: Suite, own: FileTask) -> Suite:
+    name = own.builder.task
+    if name in suite.tasks:
+        raise ValueError(f"suite {suite.name!r} has a task {name!r} already; name the file's otherwise")
+    return replace(
+        suite,
+        tasks=(*suite.tasks, name),
+        load=lambda task: own.load() if task == name else suite.load(task),
+        unread=lambda task: own.unread() if task == name else suite.unread(task),
+        licences={**suite.licences, name: own.builder.licence},
+        files={**suite.files, name: own.builder.licence},
+        paths={**suite.paths, name: own.path},
+        present=(*suite.present, name) if suite.present else (),
+        _read={},
     )
 
 
 def _folder_suite(folder: Path, name: str) -> Suite:
     if not folder.is_dir():
         raise ValueError(f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders)")
-    tasks = tuple(sorted(path.name for path in folder.iterdir() if split_files(path, "train")))
-    if not tasks:
-        raise ValueError(f"{folder}: no TASK/train.jsonl or TASK/train.parquet in this folder")
     return Suite(
         str(folder),
         "verbatim",
-        tasks,
-        lambda task: (_Splits(lambda split: _read_split(folder, task, split)), Lint()),
+        prompt_tasks(folder),
+        lambda task: (_Splits(lambda split: read_prompts(folder, task, split)), Lint()),
+        unread=lambda task: unread_files(folder / task, SPLITS),
     )
-
-
-def _read_split(folder: Path, task: str, split: str) -> Sequence[Example]:
-    where = folder / task
-    files = split_files(where, split)
-    if sum(path.stat().st_size for path in files) > STREAM_BYTES:
-        return ExampleFile(files, lambda place, index, record: _example(place, task, index, record))
-    records = folder_records(where, split)
-    examples = [_example(f"{files[0]}, row {i}", task, i, record) for i, record in enumerate(records)]
-    if len({example.id for example in examples}) != len(examples):
-        raise ValueError(f"{files[0]}: two rows have the same id")
-    return examples
-
-
-def _example(where: str, task: str, index: int, record: Record) -> Example:
-    for name, kind in (("prompt", str), ("choices", list), ("gold", int)):
-        if not isinstance(record.get(name), kind) or isinstance(record.get(name), bool):
-            raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, got {record.get(name)!r}")
-    if not all(isinstance(choice, str) for choice in record["choices"]):
-        raise ValueError(f"{where}: every choice must be text, got {record['choices']!r}")
-    name = _text_or(record.get("id"), f"{index:07d}")
-    cluster = _text_or(record.get("cluster"), name)
-    try:
-        example = Example(task, name, record["prompt"], tuple(record["choices"]), record["gold"], cluster)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    return shuffle_choices(example)
-
-
-def _text_or(value: Any, default: str) -> str:
-    """`value` as text; `default` where a row leaves the optional column out or null."""
-    return default if value is None else str(value)

@@ -5,7 +5,6 @@ processes map, and only the rows that are asked for become Python objects.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -14,10 +13,10 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from portal.data.token_rows import ROW_SCHEMA, Extent, Row, RowTable, table_to_rows
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
+from portal.storage.parquet import decode_table, encode_table
 from portal.storage.paths import Folder, cache_folder, file_sha256
 
 CACHE_FORMAT = 3
@@ -128,15 +127,14 @@ def write_cache(
     memory. ValueError when there are no rows.
     """
     shards: list[dict[str, Any]] = []
-    max_token = longest = num_truncated = 0
+    max_token = longest = longest_choice = num_truncated = 0
     for number, table in enumerate(tables):
-        buffer = io.BytesIO()
-        pq.write_table(table.sort_by(_ORDER), buffer, compression="zstd")
-        data, name = buffer.getvalue(), f"rows-{number:05d}.parquet"
+        data, name = encode_table(table.sort_by(_ORDER)), f"rows-{number:05d}.parquet"
         write_bytes_atomic(folder / name, data)
         shards.append({"name": name, "num_rows": table.num_rows, "sha256": hashlib.sha256(data).hexdigest()})
         extent = _extent_of(table)
         max_token, longest = max(max_token, extent.max_token), max(longest, extent.longest)
+        longest_choice = max(longest_choice, extent.longest_choice or 0)
         num_truncated += pc.sum(pc.greater(table["truncated"], 0)).as_py()
     if not shards:
         raise ValueError(f"{folder}: there are no rows to cache")
@@ -147,6 +145,7 @@ def write_cache(
         "num_truncated": num_truncated,
         "max_token": max_token,
         "longest": longest,
+        "longest_choice": longest_choice,
         "shards": shards,
     }
     write_json_atomic(folder / _MANIFEST, {**manifest, "manifest_sha256": _digest_of(manifest)})
@@ -175,7 +174,7 @@ def count_truncated(folder: Folder) -> int:
 def cached_extent(folder: Folder) -> Extent:
     """The extent of a written cache's rows."""
     manifest = _manifest_of(folder)
-    return Extent(manifest["max_token"], manifest["longest"])
+    return Extent(manifest["max_token"], manifest["longest"], manifest.get("longest_choice"))
 
 
 def _mapped(folder: Folder, manifest: dict[str, Any]) -> pa.Table:
@@ -194,7 +193,7 @@ def _mapped(folder: Folder, manifest: dict[str, Any]) -> pa.Table:
 
 
 def _shard(folder: Folder, shard: dict[str, Any]) -> pa.Table:
-    return pq.read_table(io.BytesIO(_shard_bytes(folder, shard))).cast(ROW_SCHEMA)
+    return decode_table(_shard_bytes(folder, shard)).cast(ROW_SCHEMA)
 
 
 def _shard_bytes(folder: Folder, shard: dict[str, Any]) -> bytes:
@@ -217,7 +216,9 @@ def _extent_of(table: pa.Table) -> Extent:
     prompts = pc.list_value_length(table["prompt"].combine_chunks()).to_numpy()
     tokens = [pc.max(pc.list_flatten(table["prompt"])), pc.max(choices.flatten().flatten())]
     return Extent(
-        max(token.as_py() for token in tokens), int((prompts + np.maximum.reduceat(lengths, starts)).max())
+        max(token.as_py() for token in tokens),
+        int((prompts + np.maximum.reduceat(lengths, starts)).max()),
+        int(lengths.max()),
     )
 
 

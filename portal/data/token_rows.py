@@ -1,4 +1,4 @@
-"""`Row`: an example in token ids, and the Parquet cache of a task set's rows for one tokenizer."""
+"""`Row`: an example in token ids; and tables of rows, in memory and in Arrow."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ class Row:
 
     @property
     def gold_start(self) -> int:
-        """Where in `gold_ids` the tokens begin that are trained on."""
+        """Index in `gold_ids` of the first token that is trained on."""
         return len(self.prompt) + self.unscored[self.gold]
 
     @cached_property
@@ -120,10 +120,11 @@ def encode_example(
 
 @dataclass(frozen=True)
 class Extent:
-    """The highest token id of any prompt or choice, and the most tokens of a prompt with one choice."""
+    """The highest token id of any prompt or choice, and the greatest lengths in tokens."""
 
     max_token: int
-    longest: int
+    longest: int  # of a prompt with one of its choices
+    longest_choice: int | None  # None in caches that did not record it
 
     def check(self, base: str, config: PretrainedConfig) -> None:
         """ValueError when a base with this text config has no such token or no room for such a length."""
@@ -136,8 +137,23 @@ class Extent:
         if context is not None and self.longest > context:
             raise ValueError(
                 f"base {base!r} reads at most {context} tokens, the longest prompt with its choice has "
-                f"{self.longest}; lower max_prompt"
+                f"{self.longest}; {self._remedy(context)}"
             )
+
+    def _remedy(self, context: int) -> str:
+        """Advice that makes every row fit into `context` tokens; prompts can be cut, choices never are."""
+        if self.longest_choice is None:
+            return "lower max_prompt, or shorten the choice if it alone is too long: only prompts are cut"
+        room = context - self.longest_choice
+        if room < 1:
+            return (
+                f"a choice is too long, it alone has {self.longest_choice}: shorten it or leave its row out "
+                "(choices are never cut)"
+            )
+        return (
+            f"the prompt is too long: lower max_prompt to at most {room} (--max-prompt of `portal eval`, "
+            "`max_prompt` of a study)"
+        )
 
 
 def extent_of(rows: Sequence[Row]) -> Extent:
@@ -145,6 +161,7 @@ def extent_of(rows: Sequence[Row]) -> Extent:
     return Extent(
         max(max(*row.prompt, *(token for choice in row.choices for token in choice)) for row in rows),
         max(len(row.prompt) + max(len(choice) for choice in row.choices) for row in rows),
+        max(len(choice) for row in rows for choice in row.choices),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from portal.config import one_line
 from portal.storage.atomic import remove_folder, remove_leftovers, write_folder
 from portal.storage.paths import Folder
 
@@ -69,7 +70,7 @@ def check_checkpoints(folder: Folder) -> list[tuple[Folder, str]]:
         try:
             _read(path)
         except (ValueError, OSError) as error:
-            faults.append((path, str(error)))
+            faults.append((path, one_line(error)))
     return faults
 
 

@@ -18,6 +18,8 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from portal.config import one_line
+
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
@@ -64,7 +66,7 @@ class ObjectPath:
         try:
             return cls(from_url(url, client_options=client, retry_config=retries), url)
         except (BaseError, ValueError) as error:
-            raise ValueError(f"{url}: {_first_line(error)}") from None
+            raise ValueError(f"{url}: {one_line(error, most=300)}") from None
 
     def brief(self) -> "ObjectPath":
         """The same place, for requests that are soon outdated: they fail within seconds."""
@@ -238,12 +240,8 @@ class ObjectPath:
         except FileNotFoundError:
             raise FileNotFoundError(2, "no such object", str(self)) from None
         except BaseError as error:
-            raise OSError(5, _first_line(error), str(self)) from None
+            raise OSError(5, one_line(error, most=300), str(self)) from None
 
 
 def _reopened(root: str, key: str) -> ObjectPath:
     return ObjectPath.open(root) / key
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,25 +1,29 @@
-"""`Builder`: how the records of one data set become examples, and what is found wrong with them."""
+"""`Builder`: makes the examples of a task from the records of one data set."""
 
 import hashlib
 import math
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from portal.tasks.example import Example
+from portal.tasks.lint import Lint, text_of
 from portal.tasks.records import Record, column_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VALIDATION_SHARE, VALIDATION_ROWS = 0.1, 500
 TEST_SHARE, TEST_ROWS = 0.2, 1000
-"""Slices that are carved where a data set has none: so much of the rows, and no more than so many."""
+"""A split that a data set lacks is carved from its rows: this share of them, and at most this number."""
+
+
+Clustering = Callable[[Sequence[Record]], Sequence[str | None]]
+"""A name per row for the cluster it is in; None for a row that is in none."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A record turned to text: choices with their leading space, in the publisher's order."""
+    """A record as text: choices have their leading space and are in the publisher's order."""
 
     prompt: str
     choices: tuple[str, ...]
@@ -31,55 +35,6 @@ class Dropped:
     """A record that cannot be a question, and why. It is counted, never passed over in silence."""
 
     reason: str
-
-
-@dataclass
-class Lint:
-    """What reading a task found: rows dropped, and doubtful rows that stay. Counts are by split."""
-
-    dropped: dict[tuple[str, str], int] = field(default_factory=dict)  # by (publisher's split, reason)
-    merged: dict[str, int] = field(default_factory=dict)  # rows with equal choices, made one
-    duplicates: dict[str, int] = field(default_factory=dict)  # rows whose text the split has already
-    shared_clusters: int = 0  # clusters of reported rows that training rows have too
-    repeated: int = 0  # test rows whose text training or validation rows have too
-
-    def compare(self, splits: Mapping[str, Sequence[Example]]) -> None:
-        """Count repeated texts in each split, and the clusters that test shares with what precedes it."""
-        clusters = {name: {example.cluster for example in examples} for name, examples in splits.items()}
-        texts = {name: [_text_of(example) for example in examples] for name, examples in splits.items()}
-        self.duplicates = {name: len(every) - len(set(every)) for name, every in texts.items()}
-        before = {*texts["train"], *texts["validation"]}
-        self.repeated = sum(text in before for text in texts["test"])
-        self.shared_clusters = len(clusters["test"] & (clusters["train"] | clusters["validation"]))
-
-    def counts(self) -> tuple[int, int, int, int, int]:
-        """Rows dropped, rows that repeat another of their split, test rows that repeat one of another split,
-        rows with equal choices, and clusters that test rows share.
-        """
-        return (
-            sum(self.dropped.values()),
-            sum(self.duplicates.values()),
-            self.repeated,
-            sum(self.merged.values()),
-            self.shared_clusters,
-        )
-
-    def reasons(self) -> list[str]:
-        """Why rows were dropped, a line for each split and reason."""
-        return [f"{count} of split {split}: {why}" for (split, why), count in sorted(self.dropped.items())]
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return {
-            "dropped": [
-                {"split": split, "reason": why, "rows": count}
-                for (split, why), count in sorted(self.dropped.items())
-            ],
-            "equal_choices": self.merged,
-            "duplicates": self.duplicates,
-            "repeated_in_test": self.repeated,
-            "shared_clusters": self.shared_clusters,
-        }
 
 
 @dataclass(frozen=True)
@@ -104,7 +59,7 @@ class Builder:
     licence: str
     columns: tuple[str, ...]
     draft: Callable[[Record], Draft | Dropped]
-    cluster: Callable[[Sequence[Record]], list[str]] | None = None  # None: rows of the same text are one
+    cluster: Clustering | None = None  # None: rows of the same text are one cluster
     train: str = "train"
     validation: str | None = None
     test: str | None = "validation"
@@ -116,7 +71,7 @@ class Builder:
         return tuple(dict.fromkeys(name for name in (self.train, self.validation, self.test) if name))
 
     def examples(self, read: Callable[[str], Sequence[Record]]) -> tuple[dict[str, list[Example]], Lint]:
-        """Train, validation and test examples of what `read(split)` returns, and what was wrong with them.
+        """Make train, validation and test examples of the records that `read(split)` returns; and the Lint.
 
         Carved slices keep clusters whole; the rows from `test_from` on are cut by their place. Raises
         ValueError, naming task, split and row, for a missing column or a malformed value.
@@ -130,11 +85,13 @@ class Builder:
             first = math.floor(len(rest) * self.test_from)
             rest, test = rest[:first], rest[first:]
         else:
-            rest, test = carve(rest, share=TEST_SHARE, most=TEST_ROWS)
+            rest, test = carve(self.task, rest, share=TEST_SHARE, most=TEST_ROWS, lint=lint)
         if self.validation is not None:
             train, validation = rest, converted[self.validation]
         else:
-            train, validation = carve(rest, share=VALIDATION_SHARE, most=VALIDATION_ROWS)
+            train, validation = carve(
+                self.task, rest, share=VALIDATION_SHARE, most=VALIDATION_ROWS, lint=lint
+            )
         return {"train": train, "validation": validation, "test": test}, lint
 
     def _convert(self, split: str, records: Sequence[Record], lint: Lint) -> list[Example]:
@@ -150,21 +107,21 @@ class Builder:
                 lint.merged[split] = lint.merged.get(split, 0) + (whole != draft)
                 draft = _fault_of(whole) or whole
             if isinstance(draft, Dropped):
-                lint.dropped[split, draft.reason] = lint.dropped.get((split, draft.reason), 0) + 1
+                lint.drop(split, draft.reason, index)
                 continue
             example = Example(self.task, name, draft.prompt, draft.choices, draft.gold, "")
-            cluster = _digest(*map(str, _text_of(example)))[:12] if clusters is None else clusters[index]
-            example = replace(example, cluster=cluster)
-            examples.append(shuffle_choices(example))
+            cluster = _digest(*map(str, text_of(example)))[:12] if clusters is None else clusters[index]
+            if cluster is None:
+                lint.unclustered.add(name)
+                cluster = str(index)
+            examples.append(shuffle_choices(replace(example, cluster=cluster)))
         if not examples:
-            why = "; ".join(f"{n}: {reason}" for (of, reason), n in lint.dropped.items() if of == split)
             raise ValueError(
-                f"task {self.task!r}, split {split!r}: no usable row among {len(records)}"
-                + (f" ({why})" if why else "")
+                f"task {self.task!r}, split {split!r}: no usable row among {len(records)}{lint.why_few()}"
             )
         return examples
 
-    def _clusters(self, split: str, records: Sequence[Record]) -> list[str] | None:
+    def _clusters(self, split: str, records: Sequence[Record]) -> Sequence[str | None] | None:
         if self.cluster is None:
             return None
         try:
@@ -200,13 +157,8 @@ def check_task_name(name: str) -> None:
         )
 
 
-def _text_of(example: Example) -> tuple[str, tuple[str, ...]]:
-    """What makes two rows the same question."""
-    return example.prompt, tuple(sorted(example.choices))
-
-
 def shuffle_choices(example: Example) -> Example:
-    """The example with its choices in an order drawn from its task and id: no position tells the gold."""
+    """Order the choices by a draw from task and id, so that the position does not tell the gold choice."""
     seed = hashlib.sha256(f"{example.task}\n{example.id}".encode()).digest()
     order = list(range(len(example.choices)))
     random.Random(seed).shuffle(order)
@@ -214,19 +166,26 @@ def shuffle_choices(example: Example) -> Example:
     return replace(example, choices=choices, gold=order.index(example.gold))
 
 
-def carve(examples: Sequence[Example], *, share: float, most: int) -> tuple[list[Example], list[Example]]:
-    """(rest, slice): whole clusters, drawn by a hash of their names, until the slice has its share of rows.
+def carve(
+    task: str, examples: Sequence[Example], *, share: float, most: int, lint: Lint
+) -> tuple[list[Example], list[Example]]:
+    """Hold out whole clusters, drawn by a hash of their names, until they have `share` of the rows.
 
-    At least one cluster is carved and one stays; `most` rows are enough. ValueError when all rows are one
-    cluster.
+    Returns the rest and the rows held out.
+    At least one cluster is carved and one stays; `most` rows are enough. ValueError, with the dropped rows
+    of `lint`, when the rows are fewer than two clusters.
     """
-    task = examples[0].task
     wanted = min(math.ceil(len(examples) * share), most)
     sizes: dict[str, int] = {}
     for example in examples:
         sizes[example.cluster] = sizes.get(example.cluster, 0) + 1
     if len(sizes) < 2:
-        raise ValueError(f"task {task!r}: all {len(examples)} rows share one cluster: none can be held out")
+        shared = f"all {len(examples)} rows share one cluster"
+        left = shared if len(examples) > 1 else "fewer than two rows are left"
+        raise ValueError(
+            f"task {task!r}: {left}: none can be held out; give more rows, or rows of their own for "
+            f"validation and test{lint.why_few()}"
+        )
     smallest_first = min(sizes.values())
     chosen: set[str] = set()
     count = 0
@@ -241,7 +200,7 @@ def carve(examples: Sequence[Example], *, share: float, most: int) -> tuple[list
 
 
 def clusters_by(*columns: str) -> Callable[[Sequence[Record]], list[str]]:
-    """Rows with the same text in `columns` share a cluster, whatever their case and spacing."""
+    """Put rows with the same text in `columns` into one cluster, whatever their case and spacing."""
 
     def assign(records: Sequence[Record]) -> list[str]:
         return [
@@ -261,7 +220,7 @@ def _digest(*parts: str) -> str:
 
 
 def _merge_equal_choices(draft: Draft) -> Draft:
-    """Equal choices made one: to choose either is to choose that text."""
+    """Merge equal choices, as to choose either is to choose the same text."""
     kept = tuple(dict.fromkeys(draft.choices))
     return (
         draft

@@ -17,7 +17,7 @@ _DIGEST_BYTES = 16
 
 
 class ExampleFile(Sequence[Example]):
-    """The examples of `files`, in their order; `make` turns a row (its place, its index, the row) into one.
+    """The examples of `files`, in their order. `make(place, index, row)` makes an example of a row.
 
     All rows are read once at the start and checked, which gives their number and `sha256`: a hash over the
     sorted digests of the examples. ValueError for a row that is no example, and for an id that comes twice.
@@ -49,7 +49,7 @@ class ExampleFile(Sequence[Example]):
     @overload
     def __getitem__(self, place: slice) -> list[Example]: ...
     def __getitem__(self, place: int | slice) -> Example | list[Example]:
-        """Reads all rows before it."""
+        """Read the examples at `place`; all rows before them are read too."""
         if isinstance(place, slice):
             return list(islice(self, *place.indices(self._count)))
         if not -self._count <= place < self._count:

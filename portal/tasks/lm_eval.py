@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, Lint, carve
+from portal.config import one_line
+from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, carve
 from portal.tasks.example import Example, shared_start
+from portal.tasks.lint import Lint
 from portal.tasks.records import split_files
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def task_names() -> tuple[str, ...]:
 
 
 def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Example]], Lint]:
-    """Examples by split and what was wrong with the rows.
+    """Load the examples by split, and the Lint of their rows.
 
     With a `folder`, rows come from `folder/NAME/SPLIT.parquet` instead of the hub. The validation slice is
     lm-eval's validation split where it reports on a test split, else carved from the training rows. A task
@@ -43,7 +45,7 @@ def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Ex
     if task.has_test_docs() and task.has_validation_docs():
         validation = _examples(name, task, "validation", lint)
     elif train:
-        train, validation = carve(train, share=VALIDATION_SHARE, most=VALIDATION_ROWS)
+        train, validation = carve(name, train, share=VALIDATION_SHARE, most=VALIDATION_ROWS, lint=lint)
     else:
         validation = []
     return {"train": train, "validation": validation, "test": test}, lint
@@ -112,8 +114,8 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
         raise ValueError(f"lm-eval task {name!r}: its rows have no {error} (a split or a column)") from None
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"lm-eval task {name!r}: cannot be read ({_first_line(error)}); without the hub, name a folder "
-            "of its rows with --data"
+            f"lm-eval task {name!r}: cannot be read ({one_line(error, most=300)}); without the hub, "
+            "name a folder of its rows with --data"
         ) from None
     if task.OUTPUT_TYPE != _OUTPUT:
         raise ValueError(
@@ -138,17 +140,17 @@ def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> li
         pairs, gold = _rendered(where, task, doc)
         example = to_example(name, f"{split}-{index:06d}", pairs, gold)
         if isinstance(example, str):
-            lint.dropped[split, example] = lint.dropped.get((split, example), 0) + 1
+            lint.drop(split, example, index)
             continue
         lint.merged[split] = lint.merged.get(split, 0) + (len(example.choices) != len(pairs))
         examples.append(example)
     if not examples:
-        raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row")
+        raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row{lint.why_few()}")
     return examples
 
 
 def _rendered(where: str, task: "ConfigurableTask", doc: dict[str, Any]) -> tuple[list[tuple[str, str]], int]:
-    """(context, continuation) of every choice, and which is right.
+    """Render a document: (context, continuation) of every choice, and the index of the right one.
 
     ValueError for a row that the task's own templates cannot read.
     """
@@ -160,7 +162,7 @@ def _rendered(where: str, task: "ConfigurableTask", doc: dict[str, Any]) -> tupl
         requests = task.construct_requests(doc, context)[: len(choices)]
         gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     except (TemplateError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
-        reason = f"no column {error}" if isinstance(error, KeyError) else _first_line(error)
+        reason = f"no column {error}" if isinstance(error, KeyError) else one_line(error, most=300)
         raise ValueError(f"{where}: its templates cannot read the row: {reason}") from None
     pairs = [(str(request.args[0]), str(request.args[1])) for request in requests]
     return pairs, _gold_index(where, gold, choices)
@@ -174,7 +176,3 @@ def _gold_index(where: str, gold: Any, choices: Sequence[str]) -> int:
     if not 0 <= gold < len(choices):
         raise ValueError(f"{where}: its answer {gold} is outside 0..{len(choices) - 1}")
     return gold
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -53,7 +53,7 @@ def _labelled(
 
 
 def _keyed(column: str) -> Callable[[Record], Draft | Dropped]:
-    """Answers in `choices.text`, the gold one named by its key in `choices.label`: letters or digits."""
+    """A task with answers in `choices.text` and their keys, letters or digits, in `choices.label`."""
 
     def draft(record: Record) -> Draft | Dropped:
         key = record["answerKey"]
@@ -131,7 +131,7 @@ def _hellaswag(record: Record) -> Draft | Dropped:
 
 
 def _clean_hellaswag(text: str) -> str:
-    """Without the markup of its WikiHow articles."""
+    """Remove the markup of WikiHow articles from a text of HellaSwag."""
     without = re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". "))
     return " ".join(without.split())
 

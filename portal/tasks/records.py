@@ -5,14 +5,21 @@ A folder holds `TASK/SPLIT.parquet`, `TASK/SPLIT.jsonl` or shards `TASK/SPLIT-*.
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from portal.config import one_line
+
 Record = dict[str, Any]
+ROW_SUFFIXES = (".parquet", ".jsonl")
+OTHER_SUFFIXES = (".csv", ".tsv", ".json", ".arrow", ".feather")
+"""Formats of rows that are not read: a user who names such a file is told how to convert it."""
 _BATCH_ROWS = 1024
 
 
@@ -25,7 +32,8 @@ def split_files(folder: Path, split: str) -> list[Path]:
 
 
 def read_records(path: Path) -> list[Record]:
-    """All rows of a Parquet or JSONL file; ValueError when it cannot be read as what its name says."""
+    """Read all rows of a Parquet or JSONL file; ValueError when it is not in the format of its suffix."""
+    check_suffix(path)
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path).to_pylist()
@@ -40,7 +48,8 @@ def read_records(path: Path) -> list[Record]:
 
 
 def stream_records(path: Path) -> Iterator[Record]:
-    """The rows of a Parquet or JSONL file, some at a time; ValueError like `read_records`."""
+    """Read the rows of a Parquet or JSONL file some at a time; ValueError like `read_records`."""
+    check_suffix(path)
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
@@ -58,6 +67,44 @@ def stream_records(path: Path) -> Iterator[Record]:
         raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
 
 
+def count_records(path: Path) -> int:
+    """Count the rows of a Parquet or JSONL file; ValueError like `read_records`."""
+    if path.suffix != ".parquet":
+        return sum(1 for _ in stream_records(path))
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: not readable as parquet ({error})") from None
+
+
+def check_suffix(path: Path) -> None:
+    """ValueError, with a way to convert the file, unless its name says that it is Parquet or JSONL."""
+    if path.suffix not in ROW_SUFFIXES:
+        named = f"{path.suffix} files" if path.suffix else "files without a suffix"
+        raise ValueError(
+            f"{path}: rows are read from .parquet and .jsonl files, not from {named}; {how_to_convert(path)}"
+        )
+
+
+def refuse_other_formats(folder: Path, split: str) -> None:
+    """ValueError when the folder has the rows of a split in a format that is not read."""
+    for path in sorted(folder.glob(f"{split}.*")):
+        if path.suffix not in ROW_SUFFIXES and {*path.suffixes} & {*ROW_SUFFIXES, *OTHER_SUFFIXES}:
+            check_suffix(path)
+
+
+def how_to_convert(path: Path) -> str:
+    """Advice for a file of rows in another format."""
+    if path.suffix == ".csv":
+        target = path.with_suffix(".parquet")
+        read, write = json.dumps(str(path)), json.dumps(str(target))
+        code = f"from pyarrow import csv, parquet; parquet.write_table(csv.read_csv({read}), {write})"
+        return f"convert it with: python -c {shlex.quote(code)}"
+    if path.suffix == ".json":
+        return "write one JSON object per line into a .jsonl file, or rename it if it is so already"
+    return "write its rows to one of them"
+
+
 def _parsed(number: int, line: str) -> Any:
     try:
         return json.loads(line)
@@ -69,6 +116,7 @@ def folder_records(folder: Path, split: str) -> list[Record]:
     """The rows of a split in a task's folder; ValueError when there is no file for it or no row in it."""
     files = split_files(folder, split)
     if not files:
+        refuse_other_formats(folder, split)
         raise ValueError(f"{folder}: no {split}.parquet, {split}-*.parquet or {split}.jsonl")
     records = [record for path in files for record in read_records(path)]
     if not records:
@@ -89,30 +137,46 @@ def column_of(record: Record, name: str) -> Any:
 def hub_records(repo: str, config: str | None, revision: str | None, split: str) -> list[Record]:
     """The rows of a split of a hub data set at a pinned revision; no code of the repository is run.
 
-    ValueError, saying what would do, when the hub cannot be reached, the repository is gated or absent, or
-    there is no such split.
+    ValueError, with a remedy, when the hub cannot be reached, the repository is gated or absent, or there is
+    no such split.
     """
+    import datasets
+
+    with _hub_errors(repo, config, f", split {split!r}"):
+        return datasets.load_dataset(repo, config, split=split, revision=revision).to_list()
+
+
+def hub_splits(repo: str, config: str | None, revision: str | None) -> dict[str, int]:
+    """The number of rows of every split of a hub data set; ValueError like `hub_records`.
+
+    It fetches nothing that `hub_records` does not: the library always prepares all splits.
+    """
+    import datasets
+
+    with _hub_errors(repo, config, ""):
+        splits = datasets.load_dataset(repo, config, revision=revision)
+        return {str(name): len(rows) for name, rows in splits.items()}
+
+
+@contextmanager
+def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
+    """Turn the errors of `datasets` into ValueErrors of one line with a remedy."""
     import datasets
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     datasets.disable_progress_bars()
     where = f"data set {repo!r}" + (f" ({config})" if config else "")
     try:
-        rows = datasets.load_dataset(repo, config, split=split, revision=revision)
+        yield
     except GatedRepoError:
         raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
     except (RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
         if "gated" in str(error):
             raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
         hint = "" if os.environ.get("HF_TOKEN") else "; if it is private or gated, set HF_TOKEN"
-        raise ValueError(f"{where}: not found on the hub ({_first_line(error)}){hint}") from None
+        raise ValueError(f"{where}: not found on the hub ({one_line(error, most=300)}){hint}") from None
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(
-            f"{where}, split {split!r}: cannot be read ({_first_line(error)}); without the hub, name a "
-            "folder of its rows with --data or PORTAL_DATA"
+            f"{where}{split}: cannot be read ({one_line(error, most=300)}); "
+            "without the hub, name a folder of its rows with --data or PORTAL_DATA"
         ) from None
-    return rows.to_list()
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

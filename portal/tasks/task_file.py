@@ -4,8 +4,9 @@ task: capitals                     # default: the file's name
 data: rows                         # folder of SPLIT.parquet or SPLIT.jsonl, or one file; rows of one file
                                    # that names its splits say theirs in a column `split`
 hub: {repo: org/name, config: main, revision: COMMIT}       # instead of data
-splits: {train: train, validation: dev, test: validation}   # the publisher's; without test or validation
-                                   # a slice is carved
+splits: {train: train, validation: dev, test: validation}   # the publisher's names; default: those of train,
+                                   # validation and test that are there. A validation or test split that is
+                                   # not named is carved from the training rows
 prompt: "Question: {question}\\nAnswer:"
 choices: ["{a}", "{b}"]            # templates, or the name of a column that holds a list
 keys: options.label                # optional: the column with the choices' keys
@@ -15,7 +16,8 @@ licence: MIT
 """
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,10 @@ from pydantic import Field, ValidationError, model_validator
 from portal.config import Frozen, explain
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.builder import Builder, Draft, Dropped, HubSource, check_task_name, clusters_by
-from portal.tasks.records import Record, column_of, folder_records, hub_records, read_records
+from portal.tasks.example import SPLITS, Example
+from portal.tasks.lint import Lint
+from portal.tasks.records import OTHER_SUFFIXES, ROW_SUFFIXES, Record, column_of, how_to_convert
+from portal.tasks.row_source import FileRows, FolderRows, HubRows, RowSource
 
 SUFFIXES = (".yaml", ".yml", ".jsonl")
 
@@ -51,7 +56,7 @@ class TaskFile(Frozen):
     task: str | None = None
     data: str | None = None
     hub: HubFile | None = None
-    splits: SplitNames = SplitNames()
+    splits: SplitNames | None = None  # None: the names are those of ours that the rows have
     prompt: str
     choices: str | tuple[str, ...]
     keys: str | None = None
@@ -68,30 +73,54 @@ class TaskFile(Frozen):
         return self
 
 
+@dataclass(frozen=True)
+class FileTask:
+    """The task that a file describes."""
+
+    path: Path
+    builder: Builder
+    rows: RowSource
+
+    def load(self) -> tuple[Mapping[str, Sequence[Example]], Lint]:
+        """Its examples by split, and what was found wrong with the rows."""
+        return self.builder.examples(self.rows.read)
+
+    def unread(self) -> dict[str, int]:
+        """How many rows of its source no split reads, by the split or file that holds them."""
+        return self.rows.unread(self.builder.splits)
+
+
 def is_task_file(name: str) -> bool:
     """Whether `name` is the path of a task file by its suffix."""
     return name.endswith(SUFFIXES)
 
 
-def load_task_file(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
-    """The task in the file and how the rows of a split are read; ValueError for whatever is wrong with it."""
+def check_is_no_file(name: str) -> None:
+    """ValueError, with what to do, when a task is named by a file that is not a task file."""
+    path = Path(name)
+    if path.suffix in (*ROW_SUFFIXES, *OTHER_SUFFIXES) or path.is_file():
+        convert = "" if path.suffix in ROW_SUFFIXES else f"; {how_to_convert(path)}"
+        raise ValueError(
+            f"{name}: a task file ends in {', '.join(SUFFIXES)}; for the columns of other rows, write a YAML "
+            f"task file whose `data` is a {' or '.join(ROW_SUFFIXES)} file{convert}"
+        )
+
+
+def load_task_file(path: Path) -> FileTask:
+    """The task in the file; ValueError for whatever is wrong with it."""
     if not path.is_file():
         raise ValueError(f"{path}: no such task file")
     return _plain_rows(path) if path.suffix == ".jsonl" else _templates(path)
 
 
-def _plain_rows(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
+def _plain_rows(path: Path) -> FileTask:
     """A JSONL file of prompt, choices, gold, and perhaps cluster and split."""
-    records = read_records(path)
-    if not records:
-        raise ValueError(f"{path}: no rows")
-    named = _named_splits(path, records)
-    unknown = sorted(named - {"train", "validation", "test"})
+    check_task_name(path.stem)
+    rows = FileRows(path)
+    unknown = sorted(rows.names - set(SPLITS))
     if unknown:
-        raise ValueError(f"{path}: unknown split {unknown[0]!r}; known: train, validation, test")
-
-    def read(split: str) -> list[Record]:
-        return [record for record in records if record.get("split", "train") == split]
+        raise ValueError(f"{path}: unknown split {unknown[0]!r}; known: {', '.join(SPLITS)}")
+    splits = _split_names(rows, None)
 
     def draft(record: Record) -> Draft | Dropped:
         prompt, choices, gold = record["prompt"], record["choices"], record["gold"]
@@ -101,37 +130,43 @@ def _plain_rows(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]
             return Dropped("no label")
         return Draft(prompt, _spaced(choices), _gold_index(gold, choices, None))
 
-    check_task_name(path.stem)
-
     builder = Builder(
         path.stem,
         None,
         "not stated",
         ("prompt", "choices", "gold"),
         draft,
-        _clusters_of_column if any("cluster" in record for record in records) else None,
-        validation="validation" if "validation" in named else None,
-        test="test" if "test" in named else None,
+        _clusters_of_column if rows.has_column("cluster") else None,
+        validation=splits.validation,
+        test=splits.test,
     )
-    return builder, read
+    return FileTask(path, builder, rows)
 
 
-def _named_splits(path: Path, records: Sequence[Record]) -> set[str]:
-    """The splits that rows of one file name; empty where none does. ValueError when only some do."""
-    values = [record["split"] for record in records if record.get("split") is not None]
-    if values and len(values) < len(records):
-        raise ValueError(f"{path}: some rows name a split and some do not")
-    for value in values:
-        if not isinstance(value, str):
-            raise ValueError(f"{path}: a split must be text, got {value!r}")
-    return set(values)
+def _split_names(rows: RowSource, given: SplitNames | None) -> SplitNames:
+    """The publisher's names of our splits: those given, else our own names where there are rows for them.
+
+    ValueError for rows that would be left out although nobody asked for that.
+    """
+    if given is not None:
+        return given
+    unread = rows.unread(SPLITS)
+    if unread:
+        raise ValueError(
+            f"{next(iter(unread))}: its rows would be left out, as only train, validation and test are read "
+            "(Parquet before JSONL); name the splits to read, as in `splits: {train: train, test: dev}`"
+        )
+    return SplitNames(
+        validation="validation" if rows.has("validation") else None,
+        test="test" if rows.has("test") else None,
+    )
 
 
-def _clusters_of_column(records: Sequence[Record]) -> list[str]:
-    return [str(record.get("cluster", index)) for index, record in enumerate(records)]
+def _clusters_of_column(records: Sequence[Record]) -> list[str | None]:
+    return [str(record["cluster"]) if "cluster" in record else None for record in records]
 
 
-def _templates(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
+def _templates(path: Path) -> FileTask:
     try:
         file = TaskFile.model_validate(read_yaml(path))
     except ValidationError as error:
@@ -143,42 +178,33 @@ def _templates(path: Path) -> tuple[Builder, Callable[[str], Sequence[Record]]]:
     named = [*fields, file.gold, *file.cluster]
     named += [file.choices] if isinstance(file.choices, str) else []
     named += [file.keys] if file.keys is not None else []
-    hub = None if file.hub is None else HubSource(file.hub.repo, file.hub.config, file.hub.revision)
+    rows = _rows_of(file, path.parent)
+    splits = _split_names(rows, file.splits)
+    if isinstance(rows, FileRows) and not rows.names and (splits.validation or splits.test):
+        raise ValueError(
+            f"{rows.path}: 'splits' asks for several, but its rows have no column 'split'; leave 'splits' "
+            "out (slices are then carved), or give a folder with a file for each"
+        )
     builder = Builder(
         file.task or path.stem,
-        hub,
+        rows.hub if isinstance(rows, HubRows) else None,
         file.licence,
         tuple(sorted({name.partition(".")[0] for name in named})),
         lambda record: _draft(file, record),
         clusters_by(*file.cluster) if file.cluster else None,
-        train=file.splits.train,
-        validation=file.splits.validation,
-        test=file.splits.test,
+        train=splits.train,
+        validation=splits.validation,
+        test=splits.test,
     )
-    return builder, _reader(file, path.parent)
+    return FileTask(path, builder, rows)
 
 
-def _reader(file: TaskFile, folder: Path) -> Callable[[str], Sequence[Record]]:
+def _rows_of(file: TaskFile, folder: Path) -> RowSource:
     if file.hub is not None:
-        hub = file.hub
-        return lambda split: hub_records(hub.repo, hub.config, hub.revision, split)
+        return HubRows(HubSource(file.hub.repo, file.hub.config, file.hub.revision))
     assert file.data is not None
     place = folder / file.data
-    if place.is_file():
-        return lambda split: _of_one_file(place, file.splits, split)
-    return lambda split: folder_records(place, split)
-
-
-def _of_one_file(path: Path, splits: SplitNames, split: str) -> list[Record]:
-    """The rows of a split in one file; ValueError when splits are asked for that its rows do not name."""
-    records = read_records(path)
-    named = _named_splits(path, records)
-    if not named and (splits.validation is not None or splits.test is not None):
-        raise ValueError(
-            f"{path}: 'splits' asks for several, but its rows have no column 'split'; leave 'splits' out "
-            "(slices are then carved), or give a folder with a file for each"
-        )
-    return [record for record in records if not named or record["split"] == split]
+    return FileRows(place) if place.is_file() else FolderRows(place)
 
 
 def _draft(file: TaskFile, record: Record) -> Draft | Dropped:

@@ -13,7 +13,7 @@ from sweeps.launch.progress import ProgressLine
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.store.lease import acquire
 from sweeps.store.output_folder import check_writable
-from sweeps.store.pack_store import pack_key
+from sweeps.store.pack_store import PackStore, pack_key
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import clear_session_files
 from sweeps.study.expand import stage_of
@@ -58,6 +58,7 @@ def run_local(
         for run in left:
             store.write_run(run)
         keys = tuple(run.key for run in left)
+        PackStore(out).record_pack(pack_key(keys), keys)
         needs = tuple(run.source for run in left if run.source is not None)
         job = LaneJob(
             out=str(out),

@@ -1,5 +1,6 @@
 """`ProgressLine`: one line a stage while a study runs, live on a terminal, plain lines elsewhere."""
 
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ class StageState:
 
     def text(self, eta_s: float | None) -> str:
         parts = [f"{self.done}/{self.total} runs"]
+        if 0 < self.share < 1:
+            parts.append(f"{math.floor(100 * self.share)} %")
         if self.steps_per_s:
             parts.append(f"{self.steps_per_s:.1f} steps/s")
         if self.loss is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
-from portal.config import content_key
+from portal.config import content_key, one_line
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to
@@ -73,7 +73,7 @@ def _start(out: Folder) -> None:
     except Exception as error:  # Ray raises the bare class when its start takes over 30 s
         if type(error) is not Exception:
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, most=300)
         raise OSError(
             f"Ray did not start ({reason}); the machine may be too busy: try again; "
             f"log: {local_place(out) / 'logs'}"

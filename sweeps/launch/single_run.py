@@ -14,6 +14,7 @@ from portal.bases.files import resolve
 from portal.bases.sites import check_rank
 from portal.config import Activations, Method, Precision, RunConfig, explain, paper_hidden
 from portal.data.suite import Suite, examples_hash
+from portal.methods import ALL_MODULES
 from portal.recipes import find_recipe
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.atomic import replace_link
@@ -27,7 +28,7 @@ ARTIFACT = "artifact"
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainRequest:
     """What joint training and a port are both asked for; what is None is the recipe's."""
 
     suite: Suite
@@ -54,7 +55,9 @@ class SingleRun:
         return tuple(RunConfig(method="base", bases=(ref,), data=data) for ref in self.config.bases)
 
 
-def source_run(bases: Sequence[str], request: Request, *, modules: tuple[str, ...], rank: int) -> SingleRun:
+def source_run(
+    bases: Sequence[str], request: TrainRequest, *, modules: tuple[str, ...] = ALL_MODULES, rank: int = 16
+) -> SingleRun:
     """Joint training of latents, core and converters on `bases`; ValueError for what would make it fail."""
     parts = {
         "adapter": {"modules": modules, "rank": rank, "alpha": max(1, 2 * rank)},
@@ -63,7 +66,7 @@ def source_run(bases: Sequence[str], request: Request, *, modules: tuple[str, ..
     return SingleRun(_config("source", bases, request, parts), request.suite)
 
 
-def port_run(artifact: str | Path, base: str, request: Request) -> SingleRun:
+def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
     """The artifact's refit on another base; ValueError for what would make it fail."""
     source = load_artifact(artifact)
     for task in request.tasks:
@@ -78,7 +81,9 @@ def port_run(artifact: str | Path, base: str, request: Request) -> SingleRun:
     return SingleRun(_config("portal", (base,), request, parts), request.suite, {digest: source.folder})
 
 
-def _config(method: Method, bases: Sequence[str], request: Request, parts: Mapping[str, Any]) -> RunConfig:
+def _config(
+    method: Method, bases: Sequence[str], request: TrainRequest, parts: Mapping[str, Any]
+) -> RunConfig:
     """The whole config: bases pinned, data hashed, the rank inside every width."""
     recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
     given = {} if request.epochs is None else {"epochs": request.epochs}
@@ -118,13 +123,15 @@ def check_place(out: Path) -> None:
 def finish_run(
     single: SingleRun,
     out: Path,
-    console: Console,
+    console: Console | None = None,
     *,
-    device: str,
-    threads: int,
+    device: str = "cpu",
+    threads: int = 1,
     activations: Activations = "keep",
 ) -> Path:
     """Finish the run in `out` and link its artifact as `out/artifact`, which is returned.
+
+    Without a console it works in silence.
 
     What was interrupted continues. ValueError with the cause when the run fails.
     """
@@ -133,7 +140,7 @@ def finish_run(
         [single.config],
         single.suite,
         out,
-        console,
+        console or Console(quiet=True),
         sources=single.sources,
         device=device,
         threads=threads,
@@ -148,7 +155,9 @@ def finish_run(
 def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device: str, threads: int) -> None:
     """Score each frozen base on the rows of the run, as runs of their own in `out`, each only once."""
     for run in single.frozen_bases:
-        run_local([run], single.suite, out, console, device=device, threads=threads)
+        if not RunStore(out).is_done(run.key):
+            console.print(f"scoring the frozen base {run.bases[0].name} on the same rows")
+            run_local([run], single.suite, out, Console(quiet=True), device=device, threads=threads)
 
 
 def last_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ def live_rows(store: RunStore, key: str, columns: Sequence[str] | None = None) -
 
 
 def evaluated_parts(store: RunStore) -> dict[str, int]:
-    """How many evaluations there are of each run that is not finished, by key."""
+    """Number of evaluations of each run that is not finished, by key."""
     return Counter(path.parent.name for path in matching(store.out, f"packs/*/parts/*/*.{RESULTS_FILE}"))
 
 

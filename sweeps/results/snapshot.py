@@ -105,7 +105,7 @@ def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
 
 
 def _stamp(study: StudyManifest, status: StudyStatus) -> dict[str, Any]:
-    """What the tables and the record depend on: the study's manifest, and which runs are done or failed."""
+    """All that tables and record depend on: the study's manifest, and which runs are done or failed."""
     manifest = json.dumps(study.record(), sort_keys=True).encode()
     return {
         "study": study.name,
@@ -135,15 +135,17 @@ def _absent_run(run: RunConfig, label: str, status: StudyStatus) -> AbsentRun:
 
 
 def _provenance(status: StudyStatus, store: RunStore) -> dict[str, Any]:
-    """Versions of packages and commits of the code that the finished runs were trained with."""
+    """Versions of packages, commits of the code and CPU threads that the finished runs were trained with."""
     records = [store.provenance(key) for key in sorted(status.done)]
     packages = sorted({package for record in records for package in record["versions"]})
+    threads = sorted({count for key in status.done if (count := store.threads(key)) is not None})
     return {
         "versions": {
             package: ", ".join(sorted({record["versions"].get(package, "unknown") for record in records}))
             for package in packages
         },
         "commit": ", ".join(sorted({_commit(record["git"]) for record in records})),
+        **({"CPU threads": ", ".join(map(str, threads))} if threads else {}),
     }
 
 

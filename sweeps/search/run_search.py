@@ -92,13 +92,18 @@ class _Trial:
 
 
 def run_search(
-    plan: SearchPlan, out: Path, *, executor: ExecutorName, console: Console, threads: int = 1
+    plan: SearchPlan,
+    out: Path,
+    *,
+    executor: ExecutorName = "auto",
+    console: Console | None = None,
+    threads: int = 1,
 ) -> SearchResult:
-    """Bring the search to its number of trials in `out`.
+    """Bring the search to its number of trials in `out`; without a console, in silence.
 
     ValueError when `out` holds another search, or another driver works there.
     """
-    folder = out / "search"
+    folder, console = out / "search", console or Console(quiet=True)
     with acquire(folder):
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)

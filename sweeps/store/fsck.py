@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.bases.files import hub_weights_digest, locate
-from portal.config import BaseRef
+from portal.config import BaseRef, one_line
 from portal.data.token_cache import check_cache
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
 from portal.storage.checkpoint import check_checkpoints
@@ -53,7 +53,7 @@ def _check_run(store: RunStore, folder: Folder) -> Iterator[Fault]:
         store.failure(folder.name)
         digests = store.digests(folder.name)
     except (ValueError, AssertionError) as error:
-        yield Fault(folder, " ".join(str(error).split()), again)
+        yield Fault(folder, one_line(error), again)
         return
     if digests is None:
         return  # not finished: nothing is promised yet
@@ -72,7 +72,7 @@ def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
     try:
         members = store.recorded_pack(folder.name)
     except (ValueError, AssertionError) as error:
-        yield Fault(folder, " ".join(str(error).split()), again)
+        yield Fault(folder, one_line(error), again)
         return
     if members is None or pack_key(members) != folder.name:
         yield Fault(folder, "does not name the runs that its name stands for", again)
@@ -83,14 +83,14 @@ def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
             try:
                 read_table(part, schema)
             except (ValueError, OSError) as error:
-                yield Fault(part, " ".join(str(error).split()), again)
+                yield Fault(part, one_line(error), again)
 
 
 def _check_rows(folder: Folder) -> Iterator[Fault]:
     try:
         check_cache(folder)
     except (ValueError, OSError) as error:
-        yield Fault(folder, " ".join(str(error).split()), "delete it: the rows are prepared again")
+        yield Fault(folder, one_line(error), "delete it: the rows are prepared again")
 
 
 def _check_tables(folder: Folder) -> Iterator[Fault]:
@@ -100,7 +100,7 @@ def _check_tables(folder: Folder) -> Iterator[Fault]:
         try:
             read_table(folder / name, schema)
         except (ValueError, OSError) as error:
-            yield Fault(folder / name, " ".join(str(error).split()), "`portal sweep collect` writes it anew")
+            yield Fault(folder / name, one_line(error), "`portal sweep collect` writes it anew")
 
 
 def _bases_of(store: RunStore) -> list[BaseRef]:
@@ -135,4 +135,4 @@ def _check_base(records: BaseRecords, ref: BaseRef) -> Iterator[Fault]:
                 "delete it, and it is fetched anew",
             )
     except (ValueError, OSError, json.JSONDecodeError) as error:
-        yield Fault(Path(ref.name), " ".join(str(error).split()), "the base cannot be checked here")
+        yield Fault(Path(ref.name), one_line(error), "the base cannot be checked here")

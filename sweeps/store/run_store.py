@@ -84,13 +84,21 @@ class RunStore:
         content = read_record(self.run_folder(key) / RUN) or {}
         return {"versions": content.get("versions", {}), "git": content.get("git")}
 
-    def mark_done(self, key: str) -> None:
-        """Write the marker, last of all: from now on the run is finished."""
+    def threads(self, key: str) -> int | None:
+        """The CPU threads of the process that finished the run; None where the marker does not say."""
+        return (read_record(self.run_folder(key) / DONE) or {}).get("threads")
+
+    def mark_done(self, key: str, *, threads: int) -> None:
+        """Write the marker, last of all: from now on the run is finished.
+
+        It names every file with its digest, and the CPU threads of the process that finished the run: another
+        number of threads adds in another order, so on a CPU results differ.
+        """
         folder = self.run_folder(key)
         files = {name: path for name, path in files_below(folder).items() if name not in (DONE, _FAILED)}
         digests = {name: file_sha256(path) for name, path in files.items()}
         (folder / _FAILED).unlink(missing_ok=True)
-        write_json_atomic(folder / DONE, {"files": digests})
+        write_json_atomic(folder / DONE, {"files": digests, "threads": threads})
 
     def mark_failed(self, key: str, cause: str, log: Path, *, lost: bool = False) -> None:
         """Record why the run ended. `lost`: its worker died, the next launch tries again."""

@@ -61,7 +61,7 @@ class StudyStatus:
 
     @property
     def total(self) -> int:
-        """How many runs the study has."""
+        """Number of runs of the study."""
         return len(self.done) + len(self.running) + len(self.failed) + len(self.missing)
 
     @property
@@ -71,7 +71,7 @@ class StudyStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many runs there are, and how many of each group."""
+        """Numbers of all runs and of those in each group."""
         return {
             "total": self.total,
             "done": len(self.done),

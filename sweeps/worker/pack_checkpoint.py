@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from portal.learners.base import Learner
@@ -103,7 +104,7 @@ class PackCheckpoint:
             learner.restore_kept()
             learner.save_artifact(artifact)
         check_permit()
-        self._run_store.mark_done(key)
+        self._run_store.mark_done(key, threads=torch.get_num_threads())
 
     def clear(self) -> None:
         """Drop checkpoints and parts: every run of the pack is finished."""

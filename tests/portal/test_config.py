@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from portal.config import AdapterConfig, HypernetConfig, RunConfig, TrainConfig, explain, nearest
+from portal.config import AdapterConfig, HypernetConfig, RunConfig, TrainConfig, explain, nearest, one_line
 from portal.methods import METHODS
 from tests.support.bases import make_run
 
@@ -278,3 +278,9 @@ def test_a_copy_of_a_run_has_a_key_of_its_own():
 
     assert run.model_copy(update={"data": run.data.model_copy(update={"eval_size": 7})}).key != key
     assert run.model_copy().key == run.key == key
+
+
+def test_a_message_is_one_line_and_an_empty_one_is_the_name_of_its_class() -> None:
+    assert one_line(ValueError("no\n  such\tfile\n")) == "no such file"
+    assert one_line(TimeoutError()) == "TimeoutError"
+    assert one_line(ValueError("x" * 50), most=10) == "xxxxxxx..."

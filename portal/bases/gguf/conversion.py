@@ -13,6 +13,7 @@ from typing import Any
 
 from portal.bases.gguf.reader import GgufFile
 from portal.bases.gguf.tokenizer import build_tokenizer
+from portal.config import one_line
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import cache_folder, file_sha256
 
@@ -79,7 +80,7 @@ def _load(path: Path) -> Any:
             path.parent, gguf_file=path.name, dtype=torch.float32, output_loading_info=True
         )
     except (ValueError, KeyError, RuntimeError, ImportError) as error:  # what transformers' reader raises
-        raise ValueError(f"{path}: cannot be converted ({' '.join(str(error).split())})") from None
+        raise ValueError(f"{path}: cannot be converted ({one_line(error)})") from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading[kind]:
             raise ValueError(

@@ -1,28 +1,18 @@
-"""Spreads and ratios are undefined, with a reason, where a number is missing."""
+"""Spreads over seeds: a std needs two seeds, and no value is a reason."""
 
-import pytest
-
-from analysis.stats.quantities import recovered_lift, retention, spread
+from analysis.stats.quantities import Spread, spread
 
 
 def test_one_seed_has_no_std() -> None:
     assert spread([0.5]).std is None
 
 
-def test_lift_is_undefined_with_a_reason_when_the_lora_does_not_rise() -> None:
-    lift = recovered_lift(0.7, 0.6, 0.6)
-    assert lift.value is None
-    assert "does not rise" in (lift.reason or "")
+def test_without_a_value_there_is_a_reason_instead_of_a_mean() -> None:
+    assert spread([], reason="no finished run") == Spread(None, None, 0, "no finished run")
 
 
-@pytest.mark.parametrize(("accuracy", "base", "lora"), [(None, 0.5, 0.6), (0.5, None, 0.6), (0.5, 0.4, None)])
-def test_lift_is_undefined_with_a_reason_when_a_number_is_missing(
-    accuracy: float | None, base: float | None, lora: float | None
-) -> None:
-    lift = recovered_lift(accuracy, base, lora)
-    assert lift.value is None
-    assert lift.reason
+def test_the_order_of_the_seeds_changes_nothing() -> None:
+    values = [0.1, 0.7, 0.3]
 
-
-def test_retention_is_undefined_without_a_lora() -> None:
-    assert retention(0.5, None).value is None
+    assert spread(values).mean == spread(values[::-1]).mean
+    assert spread(values).std == spread(values[::-1]).std

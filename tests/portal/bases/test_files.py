@@ -88,7 +88,7 @@ def test_a_refusal_is_one_line_that_names_the_repository_and_the_remedy(
     ("files", "messages"),
     [
         ({}, ["holds no model (no config.json)", "`portal bases`", "a GGUF file", "'org/model'"]),
-        ({"config.json": '{"format_version": 1}'}, ["holds no model (a config.json of something else)"]),
+        ({"config.json": '{"format_version": 1}'}, ["holds no model (its config.json is not a model's)"]),
         ({"b.gguf": "", "a.gguf": ""}, ["holds no model", "name its GGUF file: ", "a.gguf"]),
         ({"adapter_config.json": "{}", "config.json": "{}"}, ["holds a PEFT adapter"]),
     ],

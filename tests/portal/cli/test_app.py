@@ -1,6 +1,9 @@
 """The `portal` command itself: version, help, and exit codes in one place."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,23 @@ def test_the_version_and_the_help_exit_with_0(capsys: pytest.CaptureFixture[str]
     assert main([]) == 0
 
     assert "sweep" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_waiting_threads_give_their_core_to_others_before_torch_is_loaded(
+    given: dict[str, str], expected: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    code = (
+        "import os, sys; from portal.cli import main; code = main(['--version']); "
+        "print(code, 'torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == f"0 False {expected}"
 
 
 def test_exit_codes_are_written_in_one_file() -> None:

@@ -28,3 +28,61 @@ def test_tasks_counts_the_rows_of_a_folder(world: Path, capsys: pytest.CaptureFi
 
     counts = json.loads(capsys.readouterr().out)["tasks"]
     assert counts == {task: {"train": 8, "validation": 8, "test": 8} for task in TASKS}
+
+
+def write_rows(path: Path, *, count: int = 12, lead: str = " ", split: str | None = None) -> Path:
+    rows = [
+        {"prompt": f"{n} + 1 =", "choices": [f"{lead}{n}", f"{lead}{n + 1}"], "gold": 1}
+        | ({} if split is None else {"split": split})
+        for n in range(count)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    return path
+
+
+def test_the_suite_is_named_only_for_tasks_that_are_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "plus_one.jsonl")
+
+    assert main(["tasks", "--tasks", str(path)]) == 0
+    alone = capsys.readouterr().out
+    assert main(["tasks", "--tasks", f"fact_qa,{path}"]) == 0
+    beside = capsys.readouterr().out
+    assert main(["tasks", "--tasks", f"fact_qa,{path}", "--json"]) == 0
+
+    assert alone.startswith(f"plus_one: task file {path}\n")
+    assert "suite mini" not in alone
+    assert beside.startswith(f"suite mini, prompt set mini\nplus_one: task file {path}\n")
+    assert json.loads(capsys.readouterr().out)["files"] == {"plus_one": str(path)}
+
+
+def test_rows_that_no_split_reads_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, count in {"train": 12, "test": 7}.items():
+        write_rows(tmp_path / "rows.jsonl", count=count, split=split)
+    task = tmp_path / "plus_one.yaml"
+    task.write_text(
+        "data: rows.jsonl\nsplits: {train: train}\nprompt: '{prompt}'\nchoices: choices\ngold: gold\n"
+    )
+
+    assert main(["tasks", "--tasks", str(task)]) == 0
+
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"plus_one: no split reads the rows of split 'test' of {tmp_path / 'rows.jsonl'}: 7"
+
+
+def test_choices_without_white_space_are_told_with_what_it_does_to_their_tokens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "validation", "test"):
+        write_rows(tmp_path / "with" / f"{split}.jsonl")
+        write_rows(tmp_path / "without" / f"{split}.jsonl", lead="")
+
+    assert main(["tasks", "--data", str(tmp_path)]) == 0
+
+    told = [line for line in capsys.readouterr().out.splitlines() if "white space" in line]
+    assert len(told) == 1
+    assert told[0].startswith("without: rows with a choice that does not start with white space: 36; ")
+    assert "its tokens continue the prompt's last word" in told[0]

@@ -17,6 +17,16 @@ MISTAKES = {
     "option": (["eval", "--bass", "x"], "--bass", "--base"),
     "base": (["eval", "--base", "mini-qwen4-m"], "'mini-qwen4-m'", "mini-qwen3-m"),
     "task": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--tasks", "summs"], "'summs'", "sums"),
+    "artifact of a task file, scored": (
+        ["eval", "--base", "tiny-gemma3", "--artifact", "{w}/ported"],
+        "'colours'",
+        "--tasks colours.jsonl",
+    ),
+    "artifact of a task file, ported": (
+        ["port", "{w}/source", "--to", "tiny-gemma3", "--out", "{t}/o"],
+        "'colours'",
+        "--tasks colours.jsonl",
+    ),
     "split": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--split", "tset"], "'tset'", "test"),
     "limit": (
         ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--limit", "0"],

@@ -10,7 +10,7 @@ import pytest
 
 from portal.data.suite import examples_hash, load_suite
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"prompt": "1 + 1 =", "choices": [" 2", " 3"], "gold": 0, "id": "b", "cluster": "easy"},
     {
         "prompt": "two\u2028lines\x85?",
@@ -131,9 +131,9 @@ def test_an_unknown_suite_or_task_is_refused_with_the_nearest_name(tmp_path: Pat
 
     with pytest.raises(ValueError, match="unknown suite 'mimi'; did you mean 'mini'"):
         load_suite("mimi")
-    with pytest.raises(ValueError, match="has no task 'sum'; did you mean 'sums'"):
+    with pytest.raises(ValueError, match=r"has no task 'sum' .*; did you mean 'sums'"):
         suite.examples("sum", "train")
-    with pytest.raises(ValueError, match="has no task 'sum'; did you mean 'sums'"):
+    with pytest.raises(ValueError, match=r"has no task 'sum' .*; did you mean 'sums'"):
         suite.choose(["sum"])
 
 
@@ -142,6 +142,44 @@ def test_a_folder_without_tasks_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"no TASK/train.jsonl or TASK/train.parquet"):
         load_suite(str(tmp_path))
+
+
+def test_a_folder_whose_rows_are_in_another_format_is_refused_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums" / "train.csv").write_text("prompt,choices,gold\n")
+
+    with pytest.raises(ValueError, match=r"train.csv: rows are read from .* convert it with: python"):
+        load_suite(str(tmp_path))
+
+
+def test_an_unknown_task_may_be_one_of_a_file_that_is_to_be_named(tmp_path: Path) -> None:
+    suite = load_suite(str(make_suite(tmp_path, ROWS)))
+
+    with pytest.raises(
+        ValueError, match=r"no task 'rows' \(if it comes from a task file.*--tasks rows.jsonl"
+    ):
+        suite.choose(["rows"])
+
+
+def test_rows_without_a_cluster_share_none_and_those_that_no_split_reads_are_counted(tmp_path: Path) -> None:
+    bare = [{key: row[key] for key in ("prompt", "choices", "gold")} for row in ROWS]
+    suite = load_suite(str(make_suite(tmp_path, bare)))
+    write_jsonl(tmp_path / "sums" / "dev.jsonl", bare)
+
+    lint = suite.lint("sums")
+
+    assert (lint.shared_clusters, lint.repeated) == (0, 2)
+    assert lint.unread == {str(tmp_path / "sums" / "dev.jsonl"): 2}
+    assert load_suite(str(make_suite(tmp_path / "named", ROWS))).lint("sums").shared_clusters == 2
+
+
+def test_rows_whose_choices_do_not_start_with_white_space_are_counted(tmp_path: Path) -> None:
+    stripped = [row | {"choices": [choice.strip() for choice in row["choices"]]} for row in ROWS]
+
+    counts = [load_suite(str(make_suite(tmp_path / "with", ROWS))).lint("sums").unspaced]
+    counts.append(load_suite(str(make_suite(tmp_path / "without", stripped))).lint("sums").unspaced)
+
+    assert counts == [0, 6]
 
 
 def test_tasks_are_chosen_by_name_once_each_or_all(tmp_path: Path) -> None:

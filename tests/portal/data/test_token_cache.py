@@ -1,6 +1,8 @@
 """The token cache gives back what was written or says that it cannot; a large one is mapped, not read."""
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,17 @@ def test_a_cache_that_was_cut_short_is_refused(cache: Path) -> None:
 
     with pytest.raises(ValueError, match="does not match the digest"):
         read_cache(cache)
+
+
+def test_a_cache_that_did_not_record_its_longest_choice_is_still_read(cache: Path) -> None:
+    manifest = json.loads((cache / "manifest.json").read_bytes())
+    whole = cached_extent(cache)
+    del manifest["longest_choice"], manifest["manifest_sha256"]
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (cache / "manifest.json").write_text(json.dumps({**manifest, "manifest_sha256": digest}))
+
+    assert cached_extent(cache) == replace(whole, longest_choice=None) != whole
+    assert len(read_cache(cache).all()) == manifest["num_rows"]
 
 
 def test_a_cache_of_nothing_is_refused(tmp_path: Path) -> None:

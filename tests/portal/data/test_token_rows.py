@@ -11,10 +11,12 @@ from transformers import PreTrainedTokenizerFast
 
 from portal.data.token_rows import (
     ROW_SCHEMA,
+    Extent,
     Row,
     RowTable,
     encode_example,
     eval_set_hash,
+    extent_of,
     rows_to_table,
     table_to_rows,
 )
@@ -207,3 +209,38 @@ def test_the_evaluation_set_hash_changes_with_gold_and_with_the_rows() -> None:
 def test_the_schema_has_a_column_for_every_field_of_a_row() -> None:
     assert ROW_SCHEMA.names == list(Row.__dataclass_fields__)
     assert ROW_SCHEMA.field("choices").type == pa.list_(pa.list_(pa.int32()))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choice", "remedy"),
+    [
+        (60, 5, "the prompt is too long: lower max_prompt to at most 44"),
+        (60, 5000, "a choice is too long, it alone has 5001: shorten it or leave its row out"),
+    ],
+)
+def test_rows_over_the_context_of_a_base_are_refused_by_what_is_too_long(
+    prompt: int, choice: int, remedy: str
+) -> None:
+    config = make_base("tiny", "qwen3").text_config
+    config.max_position_embeddings = 50
+    long = example("x" * prompt, " " + "y" * choice, " n")
+    rows = [encode_example(long, "test", CHARACTERS[False], max_prompt=1000)]
+
+    with pytest.raises(ValueError, match=rf"reads at most 50 tokens.*{remedy}"):
+        extent_of(rows).check("tiny", config)
+
+
+def test_rows_fit_when_prompts_are_cut_as_the_refusal_says() -> None:
+    config = make_base("tiny", "qwen3").text_config
+    config.max_position_embeddings = 50
+    long = example("x" * 60, " yyyyy", " n")
+
+    extent_of([encode_example(long, "test", CHARACTERS[False], max_prompt=44)]).check("tiny", config)
+
+
+def test_an_extent_of_a_cache_without_the_longest_choice_names_both_remedies() -> None:
+    config = make_base("tiny", "qwen3").text_config
+    config.max_position_embeddings = 50
+
+    with pytest.raises(ValueError, match="lower max_prompt, or shorten the choice"):
+        Extent(max_token=3, longest=51, longest_choice=None).check("tiny", config)

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portal.data import suite as suites
 from portal.data.suite import load_suite, split_hash, split_manifest
+from portal.tasks import prompt_folder
 from portal.tasks.example_stream import ExampleFile
 from sweeps.launch.tokenize import example_tables
 
@@ -40,7 +40,7 @@ def write(folder: Path, kind: str, records: list[dict[str, object]]) -> Path:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as large."""
-    monkeypatch.setattr(suites, "STREAM_BYTES", 0)
+    monkeypatch.setattr(prompt_folder, "STREAM_BYTES", 0)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -49,7 +49,7 @@ def test_a_streamed_split_is_the_one_that_is_read(
 ) -> None:
     folder = str(write(tmp_path, kind, rows(20)))
     read = load_suite(folder).examples("task", "train")
-    monkeypatch.setattr(suites, "STREAM_BYTES", 0)
+    monkeypatch.setattr(prompt_folder, "STREAM_BYTES", 0)
     suite = load_suite(folder)
     found = suite.examples("task", "train")
 

@@ -1,5 +1,6 @@
 """A user's task without code: JSONL rows, and YAML templates over the columns of a data set."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -150,6 +151,11 @@ def test_gold_can_be_a_key_in_a_column_of_keys(tmp_path: Path) -> None:
         ("data: rows\n", "", "give one of 'data' and 'hub'"),
         ("licence:", "license:", "license: unknown key; did you mean 'licence'"),
         ("test: held_out", "test: held-out", "rows: no held-out.parquet"),
+        (
+            "data: rows",
+            "data: rows.csv",
+            "rows.csv: rows are read from .parquet and .jsonl files, not from .csv",
+        ),
         ("gold: answer", "gold: a", None),
     ],
 )
@@ -157,6 +163,7 @@ def test_a_fault_of_a_task_file_is_one_line_that_names_it(
     old: str, new: str, message: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_capitals(tmp_path, YAML.replace(old, new))
+    (tmp_path / "rows.csv").write_text("a,b,answer\nx,y,x\n")
 
     code = main(["tasks", "--tasks", path])
 
@@ -194,6 +201,17 @@ def test_a_name_that_the_suite_has_is_refused(tmp_path: Path) -> None:
         open_suite(None, [path])
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("own.csv", "convert it with: python"), ("own.parquet", "a YAML task file whose `data` is a .parquet")],
+)
+def test_a_file_of_rows_is_no_task_file(name: str, remedy: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("prompt,gold\nx,0\n")
+
+    with pytest.raises(ValueError, match=rf"{name}: a task file ends in .yaml, .yml, .jsonl; .*{remedy}"):
+        open_suite(None, [str(tmp_path / name)])
+
+
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such task file"):
         open_suite(None, [str(tmp_path / "mine.yaml")])
@@ -216,10 +234,81 @@ def test_splits_that_one_data_file_does_not_name_are_refused(tmp_path: Path) -> 
     write_jsonl(tmp_path / "all.jsonl", capitals(0, 40))
     path = tmp_path / "capitals.yaml"
     path.write_text(YAML.replace("data: rows", "data: all.jsonl"))
-    suite, _ = open_suite(None, [str(path)])
 
     with pytest.raises(ValueError, match="its rows have no column 'split'; leave 'splits' out"):
-        suite.examples("capitals", "test")
+        open_suite(None, [str(path)])
+
+
+def write_three_splits(folder: Path, form: str, splits: str = "", **counts: int) -> str:
+    """A task over rows of these splits, in one file or in a folder with a file each."""
+    rows = {split: capitals(1000 * place, count) for place, (split, count) in enumerate(counts.items())}
+    if form == "file":
+        write_jsonl(folder / "all.jsonl", [row | {"split": split} for split in rows for row in rows[split]])
+    for split in rows if form == "folder" else ():
+        write_jsonl(folder / "all" / f"{split}.jsonl", rows[split])
+    data = "all.jsonl" if form == "file" else "all"
+    yaml = YAML.replace("data: rows", f"data: {data}")
+    (folder / "capitals.yaml").write_text(yaml.replace("splits: {train: train, test: held_out}\n", splits))
+    return str(folder / "capitals.yaml")
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [
+        ({"train": 60, "validation": 13, "test": 17}, {"train": 60, "validation": 13, "test": 17}),
+        ({"train": 60, "validation": 13}, {"train": 48, "validation": 13, "test": 12}),
+        ({"train": 60, "test": 17}, {"train": 54, "validation": 6, "test": 17}),
+    ],
+)
+def test_without_names_of_splits_those_that_the_rows_have_are_used_and_others_carved(
+    form: str, given: dict[str, int], counts: dict[str, int], tmp_path: Path
+) -> None:
+    suite, _ = open_suite(None, [write_three_splits(tmp_path, form, **given)])
+
+    assert {split: len(suite.examples("capitals", split)) for split in SPLITS} == counts
+    lands = [{e.prompt.split("Land ")[1] for e in suite.examples("capitals", split)} for split in SPLITS]
+    assert all(not one & other for one, other in itertools.combinations(lands, 2))
+    assert suite.lint("capitals").unread == {}
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_rows_of_splits_that_nobody_named_are_refused_and_counted_where_some_were_named(
+    form: str, tmp_path: Path
+) -> None:
+    counts = {"train": 30, "dev": 7, "test": 5}
+
+    with pytest.raises(ValueError, match=r"dev.*: its rows would be left out.* name the splits to read"):
+        open_suite(None, [write_three_splits(tmp_path, form, **counts)])
+    suite, _ = open_suite(None, [write_three_splits(tmp_path, form, "splits: {train: train}\n", **counts)])
+
+    assert list(suite.lint("capitals").unread.values()) == [7, 5]
+    assert [len(suite.examples("capitals", split)) for split in SPLITS] == [21, 3, 6]
+
+
+def test_too_few_rows_of_a_plain_file_are_explained_by_the_dropped_one(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"prompt": "1?", "choices": ["a", "b"], "gold": 0},
+        {"prompt": "2?", "choices": ["a"], "gold": 0},
+    ]
+    path = write_jsonl(tmp_path / "two.jsonl", rows)
+
+    with pytest.raises(ValueError, match=r"1 of split train: only one choice \(first: row 1\)"):
+        open_suite(None, [str(path)])[0].examples("two", "train")
+
+
+def test_rows_that_leave_the_cluster_out_share_none_with_another_split(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"prompt": f"{n}?", "choices": ["a", "b"], "gold": 0, "split": split}
+        for n, split in enumerate(["train"] * 6 + ["validation"] * 3 + ["test"] * 4)
+    ]
+    rows[0]["cluster"] = rows[-1]["cluster"] = "both"
+    path = write_jsonl(tmp_path / "mine.jsonl", rows)
+
+    suite, _ = open_suite(None, [str(path)])
+
+    assert suite.lint("mine").shared_clusters == 1
+    assert [example.cluster for example in suite.examples("mine", "test")] == ["0", "1", "2", "both"]
 
 
 def test_a_choices_column_must_hold_lists(tmp_path: Path) -> None:
@@ -235,7 +324,9 @@ def test_a_row_with_a_null_in_a_template_is_dropped_and_counted(tmp_path: Path) 
 
     suite, _ = open_suite(None, [path])
 
-    assert suite.lint("capitals").reasons() == ["1 of split train: a column of a template is null"]
+    assert suite.lint("capitals").reasons() == [
+        "1 of split train: a column of a template is null (first: row 40)"
+    ]
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", ".hidden", ""])

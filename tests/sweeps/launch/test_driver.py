@@ -20,8 +20,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from sweeps.launch import run_study
-from sweeps.study import load_study
+from sweeps import load_study, run_study
 outcome = run_study(load_study(sys.argv[1]), Path(sys.argv[2]), executor="plain", console=Console())
 sys.exit(outcome.exit_code)
 """

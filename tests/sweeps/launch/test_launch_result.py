@@ -38,7 +38,7 @@ def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, t
     store = RunStore(tmp_path)
     done, failed, lost, failed_before = (run.key for run in tiny_study.runs[:4])
     store.run_folder(done).mkdir(parents=True)
-    store.mark_done(done)
+    store.mark_done(done, threads=1)
     for key in (failed, failed_before):
         store.mark_failed(key, "diverged", tmp_path / "log")
 

@@ -32,7 +32,7 @@ def test_a_finished_run_leaves_the_plan_and_its_pack_keeps_its_key(study_path, t
         PackStore(tmp_path).record_pack(pack.key, pack.members)
     finished = before.packs[0].runs[0].key
     store.run_folder(finished).mkdir(parents=True)
-    store.mark_done(finished)
+    store.mark_done(finished, threads=1)
 
     after = plan_study(study, tmp_path)
 

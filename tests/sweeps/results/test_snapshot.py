@@ -52,6 +52,15 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
     assert info.facts["runs"] == "13 total, 10 done, 1 failed, 2 missing"
 
 
+def test_the_record_says_on_how_many_threads_runs_were_trained(out: Path, manifest: StudyManifest) -> None:
+    store, key = RunStore(out), status_of(manifest, out).done[0]
+    store.mark_done(key, threads=7)
+
+    threads = describe(manifest, out, status_of(manifest, out)).facts["CPU threads"]
+
+    assert "7" in threads.split(", ")
+
+
 def test_tables_are_stale_until_they_are_collected_and_when_a_run_fails(
     out: Path, manifest: StudyManifest
 ) -> None:

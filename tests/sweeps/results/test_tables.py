@@ -25,7 +25,7 @@ def write_again(out: Path, key: str, version: int) -> None:
     for name in (RESULTS_FILE, PREDICTIONS_FILE):
         path = store.run_folder(key) / name
         pq.write_table(as_of_version(pq.read_table(path), version), path)
-    store.mark_done(key)
+    store.mark_done(key, threads=1)
 
 
 def rows_of(table: pa.Table, key: str) -> pa.Table:

@@ -14,8 +14,9 @@ def test_a_run_is_done_only_with_every_file_that_its_marker_names(tmp_path: Path
     folder = tmp_path / "runs" / KEY
     folder.mkdir(parents=True)
     (folder / "results.parquet").write_bytes(b"rows")
-    store.mark_done(KEY)
+    store.mark_done(KEY, threads=2)
     assert store.is_done(KEY)
+    assert store.threads(KEY) == 2
     store.verify(KEY, ["results.parquet"])
 
     (folder / "results.parquet").write_bytes(b"rowz")
@@ -32,7 +33,7 @@ def test_a_failure_is_forgotten_by_key_and_by_a_marker_of_success(tmp_path: Path
     assert store.finished_keys() == {KEY, OTHER}
 
     store.forget_failed([KEY])
-    store.mark_done(OTHER)
+    store.mark_done(OTHER, threads=1)
 
     assert store.failure(KEY) is None
     assert store.failure(OTHER) is None

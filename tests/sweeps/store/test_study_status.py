@@ -19,7 +19,7 @@ def runs() -> list[RunConfig]:
 
 def finish(store: RunStore, run: RunConfig) -> None:
     store.write_run(run)
-    store.mark_done(run.key)
+    store.mark_done(run.key, threads=1)
 
 
 def test_every_run_is_in_one_group_in_the_order_of_the_study(tmp_path: Path, runs: list[RunConfig]) -> None:
