@@ -49,12 +49,12 @@ def run_study(
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
     check_tokenizers(_bases_left(study, status))
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
-    tried, errors = trainable(study, status), list[str]()
+    tried, errors = status.trainable(study.runs), list[str]()
     if tried or trackers:
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
             if wait:  # another driver has worked here meanwhile
                 status = status.refreshed(store, study.runs)
-                tried = trainable(study, status)
+                tried = status.trainable(study.runs)
             record_manifest(out, study.manifest)
             with _session(out, lease.token, supervisor):
                 if tried:
@@ -81,13 +81,6 @@ def run_study(
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
-
-
-def trainable(study: Study, status: StudyStatus) -> list[str]:
-    """Keys of the runs that a launch can train: those that are left, but for those whose source failed."""
-    finished = {*status.done, *status.failed_for_good}
-    failed = set(status.failed_for_good)
-    return [run.key for run in study.runs if run.key not in finished and run.source not in failed]
 
 
 def _bases_left(study: Study, status: StudyStatus) -> list[str]:

@@ -71,7 +71,7 @@ class Launch:
         plan, layout = self._plan(status)
         lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
         with self._progress(status):
-            while idle < MAX_IDLE_ROUNDS and _can_go_on(plan):
+            while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
                 before = self._saved(plan.status)
                 self._record(plan.packs)
                 self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
@@ -180,9 +180,3 @@ class Launch:
 def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
     keys = tuple(run.key for run in pack.runs)
     return PackJob(pack.key, pack.stage, keys, pack.needs, pack.bases, plan.forward_tokens(pack))
-
-
-def _can_go_on(plan: Plan) -> bool:
-    """Whether a run that is left has not failed in this launch, and does not wait for one that has."""
-    failed = plan.status.failed
-    return any(run.key not in failed and run.source not in failed for run in plan.missing)

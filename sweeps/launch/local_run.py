@@ -59,7 +59,7 @@ def run_local(
             store.write_run(run)
         keys = tuple(run.key for run in left)
         PackStore(out).record_pack(pack_key(keys), keys)
-        needs = tuple(run.source for run in left if run.source is not None)
+        needs = tuple(key for run in left for key in run.parent_keys)
         job = LaneJob(
             out=str(out),
             token=lease.token,

@@ -33,6 +33,7 @@ from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import request_stop
+from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand, stage_of
 
 WATCH_S = 1.0
@@ -63,9 +64,9 @@ class SearchResult:
 class _Trial:
     """A trial in training."""
 
-    def __init__(self, trial: optuna.Trial, plan: SearchPlan, store: RunStore) -> None:
+    def __init__(self, trial: optuna.Trial, plan: SearchPlan, context: StudyContext, store: RunStore) -> None:
         self.trial, self._store, self._metric = trial, store, plan.search.metric
-        self.study = expand(plan.trial(decoded(plan, trial.params)))
+        self.study = expand(plan.trial(decoded(plan, trial.params)), context)
         label = plan.search.method
         self.judged = [run for run in self.study.runs if self.study.labels[run.key] == label]
         self.epoch = 0
@@ -108,13 +109,10 @@ def run_search(
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
-        store = RunStore(out)
-        for key in plan.search.space:
-            if ".adapter." in key:
-                for value in plan.extremes(key):
-                    check_shapes(expand(plan.trial({key: value})))
+        store, context = RunStore(out), StudyContext.open(plan.trial({}))
+        _check_adapters(plan, context)
         with find_executor(executor).open(out, console):  # one for all batches
-            while batch := _next_batch(search, plan, store):
+            while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")
                 study = _together([each.study for each in batch])
@@ -127,6 +125,14 @@ def run_search(
                     console.print(f"trials {numbers} lost their workers; the same command goes on with them")
                     break
         return _outcome(search, plan, out, storage)
+
+
+def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:
+    """ValueError for an adapter at an end of its range, or in its list, that does not fit its base."""
+    for key in plan.search.space:
+        if ".adapter." in key:
+            for value in plan.extremes(key):
+                check_shapes(expand(plan.trial({key: value}), context))
 
 
 def decoded(plan: SearchPlan, params: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +171,9 @@ def _open(plan: SearchPlan, storage: str, out: Path) -> optuna.Study:
     return found
 
 
-def _next_batch(search: optuna.Study, plan: SearchPlan, store: RunStore) -> list[_Trial]:
+def _next_batch(
+    search: optuna.Study, plan: SearchPlan, context: StudyContext, store: RunStore
+) -> list[_Trial]:
     """Trials that a driver left unfinished, and new ones up to as many as run in parallel."""
     known = search.get_trials(deepcopy=False)
     left = [optuna.Trial(search, each._trial_id) for each in known if each.state == TrialState.RUNNING]
@@ -176,7 +184,7 @@ def _next_batch(search: optuna.Study, plan: SearchPlan, store: RunStore) -> list
     trials = left[:count]
     while len(trials) < count:
         trials.append(search.ask(space))
-    return [_Trial(trial, plan, store) for trial in trials]
+    return [_Trial(trial, plan, context, store) for trial in trials]
 
 
 def _distribution(values: Range | Sequence[Any]) -> BaseDistribution:

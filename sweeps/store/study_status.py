@@ -80,12 +80,31 @@ class StudyStatus:
             "missing": len(self.missing),
         }
 
+    def trainable(self, runs: Iterable[RunConfig], *, lost_too: bool = True) -> tuple[str, ...]:
+        """Keys of the runs that are left and that no failure stops, their own or a parent's.
+
+        The `runs` are in the order of the study, parents first. A run whose worker was lost is left for the
+        next launch, but not for the one that lost it (`lost_too` false).
+        """
+        stopped = set(self.failed_for_good if lost_too else self.failed)
+        done, found = set(self.done), []
+        for run in runs:
+            if run.key in done:
+                continue
+            if run.key in stopped or not stopped.isdisjoint(run.parent_keys):
+                stopped.add(run.key)
+            else:
+                found.append(run.key)
+        return tuple(found)
+
     def why_absent(self, run: RunConfig) -> RunFailure | None:
-        """Why the run has no result: its own failure or its source run's; None where neither failed."""
-        own, source = self.failed.get(run.key), self.failed.get(run.source or "")
-        if own is not None or source is None:
-            return own
-        return RunFailure(f"its source run {run.source} failed", source.log)
+        """Why the run has no result: its own failure or a parent's; None where neither failed."""
+        if run.key in self.failed:
+            return self.failed[run.key]
+        failed = [key for key in run.parent_keys if key in self.failed]
+        return (
+            RunFailure(f"its source run {failed[0]} failed", self.failed[failed[0]].log) if failed else None
+        )
 
 
 def _read_failure(store: RunStore, key: str) -> RunFailure | None:

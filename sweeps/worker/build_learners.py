@@ -48,8 +48,8 @@ def build_learners(job: LaneJob, runs: Sequence[RunConfig], group: WorkerGroup) 
     causes: dict[str, str] = {}
     with group.all_or_none():
         for run in runs:
-            if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
-                continue  # its source failed: the driver says so
+            if any(key not in job.sources and not store.is_done(key) for key in run.parent_keys):
+                continue  # a parent failed: the driver says so
             try:
                 learners.append(_build_with_bases(run, job, group))
             except ValueError as error:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from sweeps.launch.driver import run_study, trainable
+from sweeps.launch.driver import run_study
 from sweeps.planning.plan import plan_study
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
@@ -43,7 +43,7 @@ def test_a_run_whose_source_has_failed_cannot_be_trained(tiny_study: Study, tmp_
     assert port.source is not None
     store.mark_failed(port.source, "diverged", tmp_path / "log")
 
-    found = trainable(tiny_study, StudyStatus.read(store, tiny_study.runs))
+    found = StudyStatus.read(store, tiny_study.runs).trainable(tiny_study.runs)
 
     assert set(tiny_study.by_key) - set(found) == {port.source, port.key}
 

@@ -104,3 +104,19 @@ def test_a_refreshed_status_is_that_of_now(tmp_path: Path, runs: list[RunConfig]
     assert before.done == (second.key,)
     assert before.refreshed(store, runs) == StudyStatus.read(store, runs)
     assert before.refreshed(store, runs).done == (first.key, second.key)
+
+
+def test_a_failure_stops_what_starts_from_the_run_and_a_lost_worker_only_the_launch_that_lost_it(
+    tmp_path: Path, runs: list[RunConfig]
+) -> None:
+    store, (done, failed, lost, other) = RunStore(tmp_path), runs[:4]
+    child = make_run("portal", "a").model_copy(update={"source": failed.key})
+    finish(store, done)
+    store.mark_failed(failed.key, "diverged", tmp_path / "log")
+    store.mark_failed(lost.key, "its worker died", tmp_path / "log", lost=True)
+    all_runs = [*runs[:4], child]
+
+    status = StudyStatus.read(store, all_runs)
+
+    assert status.trainable(all_runs) == (lost.key, other.key)
+    assert status.trainable(all_runs, lost_too=False) == (other.key,)
