@@ -22,16 +22,22 @@ if TYPE_CHECKING:
     from sweeps.planning.devices import Device, find_device
     from sweeps.planning.plan import Plan, plan_study
     from sweeps.results.snapshot import collect_snapshot
-    from sweeps.store.run_store import Store
-    from sweeps.store.study_status import StudyStatus
+    from sweeps.results.status import read_status
+    from sweeps.search.run_search import SearchResult, run_search
+    from sweeps.search.search_file import SearchPlan
+    from sweeps.store.run_store import RunStore
+    from sweeps.store.study_status import RunFailure, StudyStatus
     from sweeps.study.expand import Study, load_study
 
 __all__ = [
     "Device",
     "LaunchResult",
     "Plan",
+    "RunFailure",
+    "RunStore",
+    "SearchPlan",
+    "SearchResult",
     "SingleRun",
-    "Store",
     "Study",
     "StudyStatus",
     "TrainRequest",
@@ -42,6 +48,8 @@ __all__ = [
     "load_study",
     "plan_study",
     "port_run",
+    "read_status",
+    "run_search",
     "run_study",
     "source_run",
 ]
@@ -62,7 +70,12 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "Plan": "sweeps.planning.plan",
             "plan_study": "sweeps.planning.plan",
             "collect_snapshot": "sweeps.results.snapshot",
-            "Store": "sweeps.store.run_store",
+            "read_status": "sweeps.results.status",
+            "SearchResult": "sweeps.search.run_search",
+            "run_search": "sweeps.search.run_search",
+            "SearchPlan": "sweeps.search.search_file",
+            "RunStore": "sweeps.store.run_store",
+            "RunFailure": "sweeps.store.study_status",
             "StudyStatus": "sweeps.store.study_status",
             "Study": "sweeps.study.expand",
             "load_study": "sweeps.study.expand",

@@ -17,6 +17,7 @@ WITHOUT_MODULE = {
     "analysis/figures/test_figures.py": "one figure each; what they share is tested once for all of them",
     "cluster/test_slurm.py": "the job script that a template becomes, run by bash",
     "cluster/test_submit.py": "submitting a study, from the command to the cluster's server",
+    "sweeps/test_api.py": "the public names of the package",
     "portal/cli/test_help.py": "the help of every command",
     "portal/cli/test_mistakes.py": "one line for a mistake, whatever the command",
     "portal/mini/test_bases.py": "the files of the embedded bases",

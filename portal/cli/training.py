@@ -1,6 +1,5 @@
 """`portal train` makes an artifact, `portal port` carries it to a new base: one run each, no study file."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,15 +162,16 @@ def port(
 
 def _execute(single: "SingleRun", out: Path, device: str, activations: str, *, with_base: bool) -> None:
     """Finish the run in `out`, leave its artifact there and print its scores; exit 3 if it fails."""
+    from portal.device import usable_cores
     from sweeps.launch.single_run import finish_run, last_scores, score_frozen_bases
-    from sweeps.store.run_store import Store
+    from sweeps.store.run_store import RunStore
 
-    run, console, threads = single.config, progress_console(), len(os.sched_getaffinity(0))
+    run, console, threads = single.config, progress_console(), usable_cores()
     checkpointing = chosen_activations(activations)
     try:
         place = finish_run(single, out, console, device=device, threads=threads, activations=checkpointing)
     except ValueError:
-        failure = Store(out).failure(run.key)
+        failure = RunStore(out).failure(run.key)
         if failure is None:
             raise
         warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")

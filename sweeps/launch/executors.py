@@ -84,7 +84,7 @@ class Local:
         from sweeps.worker.lane_log import lane_log
 
         for job in lanes.jobs:
-            with lane_log(job.store.log_path(job.lane)):
+            with lane_log(job.log_path()):
                 run_lane(job, lambda finished: lanes.poll())
 
 

@@ -22,7 +22,7 @@ from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from sweeps.launch.local_run import run_local
 from sweeps.planning.study_rows import count_rows
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 
 ARTIFACT = "artifact"
 """The name of the link in the output folder, and of the folder of the run that it points to."""
@@ -147,7 +147,7 @@ def finish_run(
         threads=threads,
         activations=activations,
     )
-    place, artifact = out / ARTIFACT, Store(out).run_folder(single.config.key) / ARTIFACT
+    place, artifact = out / ARTIFACT, RunStore(out).run_folder(single.config.key) / ARTIFACT
     assert isinstance(artifact, Path)
     replace_link(place, artifact)
     return place
@@ -156,13 +156,13 @@ def finish_run(
 def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device: str, threads: int) -> None:
     """Score each frozen base on the rows of the run, as runs of their own in `out`, each only once."""
     for run in single.frozen_bases:
-        if not Store(out).is_done(run.key):
+        if not RunStore(out).is_done(run.key):
             console.print(f"scoring the frozen base {run.bases[0].name} on the same rows")
             run_local([run], single.suite, out, Console(quiet=True), device=device, threads=threads)
 
 
 def last_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
     """Result rows of a finished run on test rows at its last epoch, one per base and task."""
-    rows = read_table(Store(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
+    rows = read_table(RunStore(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
     last = max(row["epoch"] for row in rows)
     return [row for row in rows if (row["epoch"], row["split"]) == (last, "test")]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from portal.config import nearest
-from portal.device import release_memory
+from portal.device import release_memory, usable_cores
 
 MEMORY_SHARE = 0.9
 """Of a device's memory that a plan gives away: the rest is for fragments, workspaces and the driver."""
@@ -143,7 +143,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _own_cpu() -> Device:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
     if limit != "max":  # a container's

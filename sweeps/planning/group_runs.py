@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal.config import RunConfig
-from sweeps.store.run_store import pack_key
+from sweeps.store.pack_store import pack_key
 from sweeps.study.expand import Study, stage_of
 
 KeyedRuns = tuple[str, tuple[RunConfig, ...]]

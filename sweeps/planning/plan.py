@@ -15,7 +15,9 @@ from sweeps.planning.lane_orders import LaneOrders, order_lanes
 from sweeps.planning.pack_forecaster import PackForecaster
 from sweeps.planning.planned_pack import PlannedPack
 from sweeps.planning.schedule import Schedule, ScheduledPack, play
-from sweeps.store.run_store import Store, check_usable
+from sweeps.store.output_folder import check_usable
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, stage_of
 
@@ -137,10 +139,10 @@ def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes
     that all of them have work.
     """
     check_usable(out)
-    checked, store = check_study(study), Store(out)
+    checked = check_study(study)
     forecaster = None if device is None else PackForecaster(checked, device)
-    status = StudyStatus.read(store, study.runs)
-    return plan_packs(checked, status, store.recorded_packs(), forecaster, lanes=lanes)
+    status = StudyStatus.read(RunStore(out), study.runs)
+    return plan_packs(checked, status, PackStore(out).recorded_packs(), forecaster, lanes=lanes)
 
 
 def plan_packs(

@@ -31,7 +31,9 @@ from sweeps.planning.checks import check_shapes
 from sweeps.results.validation_scores import validation_values
 from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import request_stop
+from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand, stage_of
 
 WATCH_S = 1.0
@@ -62,9 +64,9 @@ class SearchResult:
 class _Trial:
     """A trial in training."""
 
-    def __init__(self, trial: optuna.Trial, plan: SearchPlan, store: Store) -> None:
+    def __init__(self, trial: optuna.Trial, plan: SearchPlan, context: StudyContext, store: RunStore) -> None:
         self.trial, self._store, self._metric = trial, store, plan.search.metric
-        self.study = expand(plan.trial(decoded(plan, trial.params)))
+        self.study = expand(plan.trial(decoded(plan, trial.params)), context)
         label = plan.search.method
         self.judged = [run for run in self.study.runs if self.study.labels[run.key] == label]
         self.epoch = 0
@@ -91,24 +93,26 @@ class _Trial:
 
 
 def run_search(
-    plan: SearchPlan, out: Path, *, executor: ExecutorName, console: Console, threads: int = 1
+    plan: SearchPlan,
+    out: Path,
+    *,
+    executor: ExecutorName = "auto",
+    console: Console | None = None,
+    threads: int = 1,
 ) -> SearchResult:
-    """Bring the search to its number of trials in `out`.
+    """Bring the search to its number of trials in `out`; without a console, in silence.
 
     ValueError when `out` holds another search, or another driver works there.
     """
-    folder = out / "search"
+    folder, console = out / "search", console or Console(quiet=True)
     with acquire(folder):
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
-        store = Store(out)
-        for key in plan.search.space:
-            if ".adapter." in key:
-                for value in plan.extremes(key):
-                    check_shapes(expand(plan.trial({key: value})))
+        store, context = RunStore(out), StudyContext.open(plan.trial({}))
+        _check_adapters(plan, context)
         with find_executor(executor).open(out, console):  # one for all batches
-            while batch := _next_batch(search, plan, store):
+            while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")
                 study = _together([each.study for each in batch])
@@ -121,6 +125,14 @@ def run_search(
                     console.print(f"trials {numbers} lost their workers; the same command goes on with them")
                     break
         return _outcome(search, plan, out, storage)
+
+
+def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:
+    """ValueError for an adapter at an end of its range, or in its list, that does not fit its base."""
+    for key in plan.search.space:
+        if ".adapter." in key:
+            for value in plan.extremes(key):
+                check_shapes(expand(plan.trial({key: value}), context))
 
 
 def decoded(plan: SearchPlan, params: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +171,9 @@ def _open(plan: SearchPlan, storage: str, out: Path) -> optuna.Study:
     return found
 
 
-def _next_batch(search: optuna.Study, plan: SearchPlan, store: Store) -> list[_Trial]:
+def _next_batch(
+    search: optuna.Study, plan: SearchPlan, context: StudyContext, store: RunStore
+) -> list[_Trial]:
     """Trials that a driver left unfinished, and new ones up to as many as run in parallel."""
     known = search.get_trials(deepcopy=False)
     left = [optuna.Trial(search, each._trial_id) for each in known if each.state == TrialState.RUNNING]
@@ -170,7 +184,7 @@ def _next_batch(search: optuna.Study, plan: SearchPlan, store: Store) -> list[_T
     trials = left[:count]
     while len(trials) < count:
         trials.append(search.ask(space))
-    return [_Trial(trial, plan, store) for trial in trials]
+    return [_Trial(trial, plan, context, store) for trial in trials]
 
 
 def _distribution(values: Range | Sequence[Any]) -> BaseDistribution:
@@ -194,7 +208,7 @@ def _together(studies: Sequence[Study]) -> Study:
 
 
 @contextmanager
-def _watched(batch: Sequence[_Trial], store: Store) -> Iterator[None]:
+def _watched(batch: Sequence[_Trial], store: RunStore) -> Iterator[None]:
     """Inside, a thread follows the trials and stops the runs that only pruned ones have."""
     end = threading.Event()
 
@@ -202,7 +216,7 @@ def _watched(batch: Sequence[_Trial], store: Store) -> Iterator[None]:
         while not end.wait(WATCH_S):
             for each in batch:
                 each.look()
-            store.request_stop(_only_pruned(batch))
+            request_stop(store.out, _only_pruned(batch))
 
     thread = threading.Thread(target=follow, name="portal-search", daemon=True)
     thread.start()

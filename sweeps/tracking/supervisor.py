@@ -2,7 +2,7 @@
 
 A tracker may hang, crash, print, or ask for a password: all of that happens in its process (reporter.py),
 which reads the run folders like anybody else. The driver starts it, wakes it, and waits a while for it in the
-end; nothing of a tracker raises here once the launch has begun.
+end; no error of a tracker is raised here once the launch has begun.
 """
 
 import os
@@ -16,7 +16,8 @@ from rich.console import Console
 
 from portal.storage.paths import Folder
 from sweeps.tracking.reporter import FAILED, FINISH, POLL_S, SYNC, read_record, record_path
-from sweeps.tracking.trackers import Tracker, find_tracker
+from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.trackers import find_tracker
 
 CLOSE_S = 60.0
 """How long the end of a launch waits for a tracker that has nothing new to show."""
@@ -40,7 +41,7 @@ class TrackerSupervisor:
         self._woken = 0.0
 
     def start(self, token: str) -> None:
-        """Begin to tell, under the lease of that token; the study is remembered in the folder by now."""
+        """Start the reporters, under the lease of that token; the folder has the study's manifest by now."""
         for reporter in self._reporters:
             reporter.start(token)
 
@@ -52,7 +53,7 @@ class TrackerSupervisor:
                 reporter.wake()
 
     def close(self, patience_s: float | None = None) -> None:
-        """Let all tell the rest; those that could not, or show no progress for so long, are named."""
+        """Let all reporters finish; those that could not, or show no progress for so long, are named."""
         patience_s = CLOSE_S if patience_s is None else patience_s
         for reporter in self._reporters:
             reporter.finish()
@@ -67,7 +68,7 @@ class TrackerSupervisor:
 
 
 class _ReporterProcess:
-    """The process that tells one tracker; ended by an error it is started again, ever later."""
+    """The process that reports to one tracker; ended by an error it is started again, ever later."""
 
     def __init__(self, out: Folder, study: str, kind: type[Tracker]) -> None:
         self.name = kind.name
@@ -113,11 +114,11 @@ class _ReporterProcess:
             self._say(FINISH)
 
     def wait(self, patience_s: float, console: Console) -> str | None:
-        """What kept it from telling everything; None when nothing did, or it was never started."""
+        """What kept it from reporting everything; None when nothing did, or it was never started."""
         if self._process is None:
             return self._trouble
         try:
-            code = self._wait_while_it_tells(patience_s, console)
+            code = self._wait_while_it_reports(patience_s, console)
         finally:
             if self._process.poll() is None:
                 self._process.kill()
@@ -134,7 +135,7 @@ class _ReporterProcess:
         except (ValueError, OSError) as error:
             return str(error)
 
-    def _wait_while_it_tells(self, patience_s: float, console: Console) -> int | None:
+    def _wait_while_it_reports(self, patience_s: float, console: Console) -> int | None:
         """Its exit code; None when its record has not changed for so long."""
         assert self._process is not None
         started = changed = time.monotonic()

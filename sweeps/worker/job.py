@@ -4,11 +4,16 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from portal.config import Activations
-from portal.storage.paths import open_folder
-from sweeps.store.run_store import Store
+from portal.storage.paths import Folder, open_folder
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session
+from sweeps.worker.lane_log import log_path
 
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
@@ -61,7 +66,24 @@ class LaneJob:
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
     checkpoint_s: float = field(default_factory=checkpoint_interval_s)
 
+    @cached_property
+    def folder(self) -> Folder:
+        """The study's output folder."""
+        return open_folder(self.out)
+
     @property
-    def store(self) -> Store:
-        """What is in the study's output folder."""
-        return Store(open_folder(self.out))
+    def run_store(self) -> RunStore:
+        return RunStore(self.folder)
+
+    @property
+    def pack_store(self) -> PackStore:
+        return PackStore(self.folder)
+
+    @property
+    def session(self) -> Session:
+        """What the lanes of the driver tell each other."""
+        return Session(self.folder, self.token)
+
+    def log_path(self, rank: int = 0) -> Path:
+        """The log file of the lane's worker of that rank."""
+        return log_path(self.folder, self.lane, rank)

@@ -20,7 +20,7 @@ from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.launch.driver import run_study
 from sweeps.results.tables import collect
 from sweeps.store.fsck import check_folder
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_manifest
@@ -73,7 +73,7 @@ def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path
 
 
 def test_its_runs_are_counted_and_it_has_no_fault(out: Path) -> None:
-    assert StudyStatus.read(Store(out), read_manifest(out).runs).counts == {
+    assert StudyStatus.read(RunStore(out), read_manifest(out).runs).counts == {
         "total": 13,
         "done": 11,
         "running": 0,
@@ -130,6 +130,6 @@ def weights(out: Path, study: Study) -> dict[str, str]:
     return {
         f"{path.relative_to(out)} {name}": hashlib.sha256(tensor.numpy().tobytes()).hexdigest()[:16]
         for key in sorted(study.by_key)
-        for path in sorted(Store(out).run_folder(key).rglob("*.safetensors"))
+        for path in sorted(RunStore(out).run_folder(key).rglob("*.safetensors"))
         for name, tensor in sorted(load_file(path).items())
     }

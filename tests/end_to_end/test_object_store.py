@@ -22,7 +22,7 @@ from portal.storage.paths import Folder, files_below, matching, open_folder
 from sweeps.launch.driver import run_study
 from sweeps.store import lease
 from sweeps.store.lease import Fence, InUse, LeaseLost, acquire, has_live_driver, read_holder
-from sweeps.store.run_store import ClaimLost, Store
+from sweeps.store.session import ClaimLost, Session
 from sweeps.study.expand import Study
 from tests.support.contender import REFUSED, contend
 from tests.support.studies import COMMAND, Interruption, Tables, silent, wait_for
@@ -194,20 +194,20 @@ def test_of_many_that_want_the_lease_at_once_one_gets_it(url: str, dead: bool, t
 
 
 def test_a_pack_in_a_store_belongs_to_one_lane_and_to_its_latest_attempt(url: str) -> None:
-    store, token, pack = Store(open_folder(url)), "2" * 16, "1" * 16
+    session, pack = Session(open_folder(url), "2" * 16), "1" * 16
 
-    first = store.claim(token, pack, 0, "a")
+    first = session.claim(pack, 0, "a")
     assert first is not None
-    assert store.claim(token, pack, 1, "b") is None
-    again = store.claim(token, pack, 0, "c")
+    assert session.claim(pack, 1, "b") is None
+    again = session.claim(pack, 0, "c")
 
     assert again is not None
     again.check()
     with pytest.raises(ClaimLost):
         first.check()
-    assert store.claimed_by(token, 0) == [pack]
-    assert store.free_claim(token, pack)
-    assert store.claim(token, pack, 1, "b") is not None
+    assert session.claimed_by(0) == [pack]
+    assert session.free_claim(pack, "0 0")
+    assert session.claim(pack, 1, "b") is not None
 
 
 def test_a_study_interrupted_in_a_store_resumes_exactly(

@@ -15,8 +15,10 @@ from sweeps.launch.driver import run_study
 from sweeps.launch.launch_result import EXIT_DONE
 from sweeps.store.gc import delete_garbage, find_garbage
 from sweeps.store.lease import acquire, request_cancel
-from sweeps.store.run_store import Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
+from sweeps.worker.lane_log import log_path
 from tests.support.studies import Tables, silent, tables_of
 
 
@@ -55,26 +57,26 @@ def test_an_altered_row_cache_is_prepared_again(
 
 def test_garbage_is_what_finished_runs_and_killed_writers_leave(finished: Path, tiny_study: Study) -> None:
     assert find_garbage(finished) == []
-    packs = Store(finished).recorded_packs()
+    packs = PackStore(finished).recorded_packs()
     (done, other) = sorted(packs)[:2]
     for key in (done, other):
-        state = Store(finished).pack_folder(key) / "state" / "0000000001"
+        state = PackStore(finished).pack_folder(key) / "state" / "0000000001"
         state.mkdir(parents=True)
         (state / "tensors.safetensors").write_bytes(bytes(1000))
-    (Store(finished).run_folder(packs[other][0]) / "DONE.json").unlink()
+    (RunStore(finished).run_folder(packs[other][0]) / "DONE.json").unlink()
     leftover = finished / "rows" / ".rows-00000.parquet.77.tmp"
     leftover.write_bytes(bytes(10))
 
     found = find_garbage(finished)
 
     assert [(each.path, each.num_bytes) for each in found] == [
-        (Store(finished).pack_folder(done) / "state", 1000),
+        (PackStore(finished).pack_folder(done) / "state", 1000),
         (leftover, 10),
     ]
     assert leftover.exists()
     assert delete_garbage(finished) == found
     assert find_garbage(finished) == []
-    assert (Store(finished).pack_folder(other) / "state" / "0000000001").exists()
+    assert (PackStore(finished).pack_folder(other) / "state" / "0000000001").exists()
     with acquire(finished), pytest.raises(ValueError, match="in use by process"):
         delete_garbage(finished)
 
@@ -131,7 +133,7 @@ def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
     tiny_study: Study, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run, *_) = tiny_study.runs
-    (Store(finished).run_folder(run.key) / "DONE.json").unlink()
+    (RunStore(finished).run_folder(run.key) / "DONE.json").unlink()
     command = run_command(study_path, finished)
     with acquire(finished):
         refused = main(command[3:])
@@ -156,12 +158,12 @@ def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
 def test_retry_takes_failed_runs_up_again(
     tiny_study: Study, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(finished)
+    store = RunStore(finished)
     first, second = (run.key for run in tiny_study.runs if run.method == "portal")
     for key in (first, second):
         shutil.rmtree(store.run_folder(key) / "artifact")
         (store.run_folder(key) / "DONE.json").unlink()
-        store.mark_failed(key, "a loss was not finite", store.log_path(0))
+        store.mark_failed(key, "a loss was not finite", log_path(finished, 0))
     command = ["sweep", "retry", str(study_path), "--out", str(finished), "--executor", "local"]
 
     assert main(command) == 2

@@ -12,9 +12,10 @@ from rich.console import Console
 from portal.cli import main
 from sweeps.launch.local_run import run_local
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
+from sweeps.worker.lane_log import log_path
 from tests.support.command_line import only_line, write_study
 
 
@@ -49,9 +50,9 @@ def test_a_run_that_failed_since_the_last_report_is_in_the_next_with_its_cause(
     out = tmp_path / "out"
     finish(study, out, "base")
     assert main(["report", str(out)]) == 0
-    store = Store(out)
+    store = RunStore(out)
     lora = next(run.key for run in study.runs if run.method == "lora")
-    store.mark_failed(lora, "the loss of task 'sums' is nan", store.log_path(0))
+    store.mark_failed(lora, "the loss of task 'sums' is nan", log_path(store.out, 0))
     assert main(["report", str(out)]) == 0
     page = (out / "report" / "index.html").read_text(encoding="utf-8")
     assert "<h3>Failed</h3>" in page

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 
 
 def port_command(world: Path, out: Path, *options: str) -> list[str]:
@@ -20,7 +20,7 @@ def port_command(world: Path, out: Path, *options: str) -> list[str]:
 
 def runs_by_method(out: Path) -> dict[str, str]:
     """Keys of the runs in an output folder, by their methods."""
-    store = Store(out)
+    store = RunStore(out)
     return {store.read_run(path.name).method: path.name for path in (out / "runs").iterdir()}
 
 

@@ -12,7 +12,7 @@ import pytest
 from sweeps.launch.driver import run_study
 from sweeps.launch.launch_result import LaunchResult
 from sweeps.store.lease import read_holder
-from sweeps.store.run_store import Store
+from sweeps.store.session import read_progress
 from sweeps.study.expand import Study
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
 
@@ -43,8 +43,7 @@ def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
         target=lambda: outcomes.append(run_study(tiny_study, out, executor="train", console=silent()))
     )
     thread.start()
-    store = Store(tmp_path)
-    progress = wait_for(lambda: [lane for lane in store.read_progress() if "pid" in lane], "a lane at work")
+    progress = wait_for(lambda: [lane for lane in read_progress(tmp_path) if "pid" in lane], "a lane at work")
     os.kill(progress[0]["pid"], signal.SIGKILL)
     thread.join()
 

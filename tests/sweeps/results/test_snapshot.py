@@ -9,7 +9,7 @@ import pytest
 from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, read_study_info, read_table
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
 from sweeps.results.tables import collect
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import StudyManifest
@@ -17,7 +17,7 @@ from tests.support.earlier_version import EARLIER_VERSION
 
 
 def status_of(manifest: StudyManifest, out: Path) -> StudyStatus:
-    return StudyStatus.read(Store(out), manifest.runs)
+    return StudyStatus.read(RunStore(out), manifest.runs)
 
 
 def num_runs(folder: Path) -> int:
@@ -41,8 +41,8 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
 ) -> None:
     port = next(run for run in manifest.runs if run.method == "portal")
     assert port.source is not None
-    (Store(out).run_folder(port.source) / "DONE.json").unlink()
-    Store(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
+    (RunStore(out).run_folder(port.source) / "DONE.json").unlink()
+    RunStore(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
 
     info = describe(manifest, out, status_of(manifest, out))
     (failed,) = info.failed
@@ -56,8 +56,8 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
 
 
 def test_the_record_says_on_how_many_threads_runs_were_trained(out: Path, manifest: StudyManifest) -> None:
-    store, key = Store(out), status_of(manifest, out).done[0]
-    store.mark_done(key, threads=7)
+    store, key = RunStore(out), status_of(manifest, out).done[0]
+    store.note_threads(key, 7)
 
     threads = describe(manifest, out, status_of(manifest, out)).facts["CPU threads"]
 
@@ -71,7 +71,7 @@ def test_tables_are_stale_until_they_are_collected_and_when_a_run_fails(
     assert not is_stale(manifest, out)
 
     missing = status_of(manifest, out).missing[0]
-    Store(out).mark_failed(missing, "the loss is nan", out / "log")
+    RunStore(out).mark_failed(missing, "the loss is nan", out / "log")
     assert is_stale(manifest, out)
 
 
@@ -121,7 +121,7 @@ def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
     finished: Path, tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = [run.key for run in tiny_study.runs if run.method == "lora"]
-    place = Store(finished).run_folder
+    place = RunStore(finished).run_folder
     for key in late:
         place(key).rename(tmp_path / key)
 

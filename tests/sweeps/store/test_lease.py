@@ -1,9 +1,10 @@
-"""One driver holds a folder; a dead one is followed by another, and its workers commit nothing more."""
+"""A folder has one driver; workers of a driver that is gone are fenced out."""
 
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,12 +20,13 @@ time.sleep(60)
 """
 
 
-def hold_in_another_process(out):
+def hold_in_another_process(out: Path) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     return process, process.stdout.readline().strip()
 
 
-def test_a_second_driver_is_told_who_holds_the_folder(tmp_path):
+def test_a_second_driver_is_told_who_holds_the_folder(tmp_path: Path) -> None:
     process, _ = hold_in_another_process(tmp_path)
     try:
         started = time.monotonic()
@@ -37,7 +39,7 @@ def test_a_second_driver_is_told_who_holds_the_folder(tmp_path):
         process.wait()
 
 
-def test_a_dead_holders_lease_is_taken_over_and_its_workers_are_fenced_out(tmp_path):
+def test_a_dead_holders_lease_is_taken_over_and_its_workers_are_fenced_out(tmp_path: Path) -> None:
     process, token = hold_in_another_process(tmp_path)
     fence = Fence(tmp_path, token)
     fence.check()
@@ -55,7 +57,7 @@ def test_a_dead_holders_lease_is_taken_over_and_its_workers_are_fenced_out(tmp_p
     assert read_holder(tmp_path) == {}
 
 
-def test_a_holder_on_another_host_is_alive_while_its_beat_moves(tmp_path):
+def test_a_holder_on_another_host_is_alive_while_its_beat_moves(tmp_path: Path) -> None:
     with acquire(tmp_path) as lease:
         path = tmp_path / "driver.json"
         elsewhere = {

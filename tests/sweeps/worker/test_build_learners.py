@@ -7,7 +7,7 @@ import pytest
 from portal.storage.paths import Folder
 from portal.training.worker_group import WorkerGroup
 from sweeps.launch.tokenize import prepare_rows
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.worker.build_learners import build_learners
 from sweeps.worker.job import LaneJob
@@ -33,10 +33,8 @@ def job(finished: Path, tiny_study: Study) -> LaneJob:
     )
 
 
-def test_every_run_of_a_study_gets_its_learner_in_order(
-    job: LaneJob, finished: Path, tiny_study: Study
-) -> None:
-    learners = build_learners(job, tiny_study.runs, Store(finished), WorkerGroup())
+def test_every_run_of_a_study_gets_its_learner_in_order(job: LaneJob, tiny_study: Study) -> None:
+    learners = build_learners(job, tiny_study.runs, WorkerGroup())
 
     assert [learner.run for learner in learners] == list(tiny_study.runs)
 
@@ -44,13 +42,13 @@ def test_every_run_of_a_study_gets_its_learner_in_order(
 def test_a_run_whose_source_was_altered_fails_with_the_cause_and_the_others_are_built(
     job: LaneJob, finished: Path, tiny_study: Study
 ) -> None:
-    store = Store(finished)
+    store = RunStore(finished)
     port = next(run for run in tiny_study.runs if run.method == "portal")
     assert port.source is not None
     (weights,) = store.run_folder(port.source).glob("artifact/*/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
 
-    learners = build_learners(job, tiny_study.runs, store, WorkerGroup())
+    learners = build_learners(job, tiny_study.runs, WorkerGroup())
 
     left = [run.key for run in tiny_study.runs if run.source != port.source]
     assert [learner.key for learner in learners] == left
@@ -63,12 +61,12 @@ def test_a_run_whose_source_was_altered_fails_with_the_cause_and_the_others_are_
 def test_a_run_whose_source_is_not_done_is_left_out_unmarked(
     job: LaneJob, finished: Path, tiny_study: Study
 ) -> None:
-    store = Store(finished)
+    store = RunStore(finished)
     port = next(run for run in tiny_study.runs if run.method == "portal")
     assert port.source is not None
     (store.run_folder(port.source) / "DONE.json").unlink()
 
-    learners = build_learners(job, [port], store, WorkerGroup())
+    learners = build_learners(job, [port], WorkerGroup())
 
     assert learners == []
     assert store.failure(port.key) is None

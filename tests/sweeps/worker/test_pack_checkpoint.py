@@ -11,7 +11,9 @@ from portal.results import PREDICTIONS, RESULTS, read_table
 from portal.storage.checkpoint import load_latest
 from portal.training.pack import Pack
 from sweeps.store.lease import LeaseLost
-from sweeps.store.run_store import Store, pack_key
+from sweeps.store.pack_store import PackStore, pack_key
+from sweeps.store.run_store import RunStore
+from sweeps.worker.lane_log import log_path
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.bases import make_base, make_run
 from tests.support.packs import make_pack
@@ -26,11 +28,15 @@ def base() -> Base:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path)
+def store(tmp_path: Path) -> RunStore:
+    store = RunStore(tmp_path)
     for run in RUNS:
         store.write_run(run)
     return store
+
+
+def checkpoint_of(store: RunStore) -> PackCheckpoint:
+    return PackCheckpoint(store, PackStore(store.out), KEY)
 
 
 def new_pack(base: Base, runs: list[RunConfig] = RUNS) -> Pack:
@@ -56,11 +62,11 @@ def refuse() -> None:
     raise LeaseLost("the folder has another driver")
 
 
-def test_learners_come_back_as_they_were_saved(base: Base, store: Store) -> None:
+def test_learners_come_back_as_they_were_saved(base: Base, store: RunStore) -> None:
     pack, fresh = stepped_pack(base), new_pack(base)
-    PackCheckpoint(store, KEY).save(pack.learners, {"target": 128}, allow)
+    checkpoint_of(store).save(pack.learners, {"target": 128}, allow)
 
-    limits = PackCheckpoint(store, KEY).restore(fresh.learners)
+    limits = checkpoint_of(store).restore(fresh.learners)
 
     assert limits == {"target": 128}
     for ours, theirs in zip(fresh.learners, pack.learners, strict=True):
@@ -69,52 +75,56 @@ def test_learners_come_back_as_they_were_saved(base: Base, store: Store) -> None
 
 
 def test_a_run_whose_turn_is_later_stays_in_every_checkpoint_until_it_is_finished(
-    base: Base, store: Store
+    base: Base, store: RunStore
 ) -> None:
     pack = stepped_pack(base)
-    PackCheckpoint(store, KEY).save(pack.learners, {}, allow)
-    state = PackCheckpoint(store, KEY)
+    checkpoint_of(store).save(pack.learners, {}, allow)
+    state = checkpoint_of(store)
     first = new_pack(base, RUNS[:1])
     state.restore(first.learners)
     state.save(first.learners, {}, allow)
 
     second = new_pack(base, RUNS[1:])
-    PackCheckpoint(store, KEY).restore(second.learners)
-    store.mark_failed(RUNS[1].key, "diverged", store.log_path(0))
-    last = PackCheckpoint(store, KEY)
+    checkpoint_of(store).restore(second.learners)
+    store.mark_failed(RUNS[1].key, "diverged", log_path(store.out, 0))
+    last = checkpoint_of(store)
     last.restore(first.learners)
     last.save(first.learners, {}, allow)
 
     assert second.learners[0].step == 2
-    kept = load_latest(store.pack_folder(KEY) / "state")
+    kept = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
     assert kept is not None
     assert set(kept.meta["runs"]) == {RUNS[0].key}
 
 
 def test_scores_count_from_the_next_checkpoint_on_and_those_after_it_are_made_again(
-    base: Base, store: Store
+    base: Base, store: RunStore
 ) -> None:
     pack = new_pack(base)
     (learner, epoch), _ = pack.due()
     evaluation = pack.evaluate(learner, epoch)
-    state = PackCheckpoint(store, KEY)
+    state = checkpoint_of(store)
     state.add(learner.key, evaluation)
     state.save(pack.learners, {}, allow)
     state.add(learner.key, evaluation)
 
-    resumed = PackCheckpoint(store, KEY)
+    resumed = checkpoint_of(store)
     resumed.restore(new_pack(base).learners)
     resumed.add(learner.key, evaluation)
 
-    parts = sorted(path.name for path in (store.pack_folder(KEY) / "parts" / learner.key).iterdir())
+    parts = sorted(
+        path.name for path in (PackStore(store.out).pack_folder(KEY) / "parts" / learner.key).iterdir()
+    )
     assert parts == [
         f"00000{part}.{table}.parquet" for part in (0, 1) for table in ("predictions", "results")
     ]
 
 
-def test_a_worker_that_may_not_commit_leaves_neither_checkpoint_nor_marker(base: Base, store: Store) -> None:
+def test_a_worker_that_may_not_commit_leaves_neither_checkpoint_nor_marker(
+    base: Base, store: RunStore
+) -> None:
     pack = stepped_pack(base)
-    state = PackCheckpoint(store, KEY)
+    state = checkpoint_of(store)
     state.save(pack.learners, {}, allow)
     state.add(pack.learners[0].key, new_pack(base).evaluate(pack.learners[0], 0))
 
@@ -123,18 +133,18 @@ def test_a_worker_that_may_not_commit_leaves_neither_checkpoint_nor_marker(base:
     with pytest.raises(LeaseLost):
         state.finish(pack.learners[0], refuse)
 
-    latest = load_latest(store.pack_folder(KEY) / "state")
+    latest = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
     assert latest is not None
     assert latest.sequence == 1
     assert not store.is_done(pack.learners[0].key)
 
 
 def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
-    base: Base, store: Store
+    base: Base, store: RunStore
 ) -> None:
     pack = new_pack(base, RUNS[:1])
     (learner,) = pack.learners
-    state, rows = PackCheckpoint(store, KEY), 0
+    state, rows = checkpoint_of(store), 0
     while pack.active:
         for _, epoch in pack.due():
             evaluation = pack.evaluate(learner, epoch)
@@ -148,7 +158,8 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
 
     folder = store.run_folder(learner.key)
     assert store.is_done(learner.key)
+    assert store.threads(learner.key) == torch.get_num_threads()
     assert read_table(folder / "results.parquet", RESULTS).num_rows == rows == 3 * 2 * 3
     assert read_table(folder / "predictions.parquet", PREDICTIONS).num_rows > 0
     assert sorted(path.name for path in (folder / "artifact").iterdir()) == ["colours", "names", "sums"]
-    assert not any((store.pack_folder(KEY) / name).exists() for name in ("state", "parts"))
+    assert not any((PackStore(store.out).pack_folder(KEY) / name).exists() for name in ("state", "parts"))
