@@ -92,7 +92,7 @@ def _bases_left(study: Study, status: StudyStatus) -> list[str]:
 
 @contextmanager
 def _session(out: Folder, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
-    """The files and the reporters that a driver has for itself, while it holds the lease of that token."""
+    """Hold the files and the reporters that a driver has for itself, under the lease of that token."""
     clear_session_files(out)
     supervisor.start(token)
     patience_s: float | None = BROKEN_OFF_S

@@ -27,12 +27,12 @@ from sweeps.tracking.supervisor import TrackerSupervisor
 from sweeps.worker.job import LaneJob, PackJob
 
 MAX_IDLE_ROUNDS = 3
-"""Rounds of lanes, one after another, that save nothing new: workers may die, but not without end."""
+"""Most rounds of lanes in a row that save nothing new: workers may die, but not without end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """A driver's work on a checked study: what it runs on, under which lease, and who hears of it."""
+    """A driver's work on a checked study, under the lease of its token."""
 
     checked: CheckedStudy
     out: Folder
@@ -64,7 +64,7 @@ class Launch:
     def run(self, status: StudyStatus) -> list[str]:
         """Run lanes until nothing is left that can be done, a round more when workers were lost.
 
-        `status` is the study's now. Returns what ended lanes of the last round early.
+        `status` is the study's status now. Returns the errors that ended lanes of the last round early.
         """
         self._recorded.update(self.pack_store.recorded_packs())
         rows = self._prepare_rows()
@@ -82,7 +82,7 @@ class Launch:
         return list(dict.fromkeys(errors))
 
     def _plan(self, status: StudyStatus) -> tuple[Plan, LaneLayout]:
-        """What is left, in packs that fit beside as many lanes as there are slots, packs and memory for."""
+        """The packs that are left, and as many lanes as there are slots, packs and memory for."""
         nodes, hardware = self.resources.nodes, self.resources.hardware
         plan = self._packed(status, hardware)
         layout = self._lay_out(plan, nodes)
@@ -157,7 +157,7 @@ class Launch:
         return rows
 
     def _lane_jobs(self, plan: Plan, layout: LaneLayout, rows: dict[str, Folder]) -> list[LaneJob]:
-        """One job per lane; what they say of a pack is one object for all."""
+        """One job per lane; all jobs share one object per pack."""
         packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
         return [
             LaneJob(

@@ -1,4 +1,4 @@
-"""Runs in this process, without Ray: what `portal train` and `portal port` do."""
+"""Runs in this process, without Ray and without a study: what `portal train` and `portal port` do."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`ProgressLine`: one line a stage while a study runs, live on a terminal, plain lines elsewhere."""
+"""`ProgressLine`: one line per stage while a study runs, live on a terminal, plain lines elsewhere."""
 
 import math
 import threading

@@ -132,7 +132,7 @@ def _nonzero(resources: dict[str, float]) -> dict[str, float]:
 
 @contextmanager
 def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
-    """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
+    """Work in the driver's folder, with a log file for records and for the error that ends the lane."""
     with lane_log(job.log_path(rank)):
         try:
             if Path(job.workdir).is_dir():  # where relative paths start: Ray has moved the process elsewhere
@@ -167,7 +167,7 @@ class ReleaseLostPacks(tune.Callback):
 
 
 class PollTrackers(tune.Callback):
-    """Lets the trackers look at the run folders each time that Tune has dealt with an event."""
+    """Wakes the reporters to trackers each time that Tune has dealt with an event."""
 
     def __init__(self, poll: Callable[[], None] | None = None) -> None:
         self._poll = poll
@@ -197,6 +197,6 @@ def release_lane(job: LaneJob) -> None:
 
 
 def _saved(job: LaneJob, pack: str) -> str:
-    """What is saved of a pack: its finished runs and its newest checkpoint. It differs after progress."""
+    """A text that differs after progress: the pack's number of finished runs and its newest checkpoint."""
     members = job.pack_store.recorded_pack(pack) or ()
     return f"{sum(map(job.run_store.is_finished, members))} {job.pack_store.newest_checkpoint(pack)}"

@@ -81,7 +81,10 @@ def _start(out: Folder) -> None:
 
 
 def _scratch_prefix(out: Folder) -> str:
-    """Ray's sockets need a short path; its name tells whose it is, so that a killed driver's can go."""
+    """Name prefix of Ray's scratch folder, whose path must be short for its sockets.
+
+    It hashes the output folder, so that the next launch can delete what a killed driver left.
+    """
     return f"portal-ray-{content_key(str(out.resolve()))[:8]}-"
 
 

@@ -30,7 +30,7 @@ ARTIFACT = "artifact"
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What joint training and a port are both asked for; what is None is the recipe's."""
+    """Settings that joint training and a port share; those that are None are the recipe's."""
 
     suite: Suite
     tasks: tuple[str, ...]
@@ -132,9 +132,8 @@ def finish_run(
 ) -> Path:
     """Finish the run in `out` and link its artifact as `out/artifact`, which is returned.
 
-    Without a console it works in silence.
-
-    What was interrupted continues. ValueError with the cause when the run fails.
+    An interrupted run continues. Without a console it works in silence. ValueError with the cause when the
+    run fails.
     """
     check_place(out)
     run_local(

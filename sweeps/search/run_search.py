@@ -74,7 +74,7 @@ class _Trial:
         self.pruned = False
 
     def look(self) -> None:
-        """Report what has been scored since the last time, and decide whether to go on."""
+        """Report the scores that are new to Optuna, and ask it whether the trial goes on."""
         for epoch, value in sorted(validation_values(self._store, self.judged, self._metric).items()):
             if epoch > self.epoch:
                 self.epoch, self.value = epoch, value
@@ -87,7 +87,7 @@ class _Trial:
 
     @property
     def lost(self) -> bool:
-        """Whether it has neither ended nor failed of itself: its workers were lost, it can go on."""
+        """Whether its workers were lost: it has neither ended nor failed of itself, and can go on."""
         failures = [self._store.failure(run.key) or {"lost": True} for run in self.study.runs]
         return not self.finished and not self.pruned and all(failure["lost"] for failure in failures)
 
@@ -136,7 +136,7 @@ def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:
 
 
 def decoded(plan: SearchPlan, params: dict[str, Any]) -> dict[str, Any]:
-    """Optuna's values as those of the search file: a list of it is one value of ours."""
+    """Convert Optuna's parameters to study values; Optuna cannot store lists, so they are kept as JSON."""
     values = {}
     for key, value in params.items():
         choices = plan.search.space[key]
@@ -174,7 +174,7 @@ def _open(plan: SearchPlan, storage: str, out: Path) -> optuna.Study:
 def _next_batch(
     search: optuna.Study, plan: SearchPlan, context: StudyContext, store: RunStore
 ) -> list[_Trial]:
-    """Trials that a driver left unfinished, and new ones up to as many as run in parallel."""
+    """The next trials: those that a driver left unfinished, and new ones up to as many as run in parallel."""
     known = search.get_trials(deepcopy=False)
     left = [optuna.Trial(search, each._trial_id) for each in known if each.state == TrialState.RUNNING]
     count = min(plan.search.parallel, plan.search.trials - len(known) + len(left))
@@ -196,12 +196,12 @@ def _distribution(values: Range | Sequence[Any]) -> BaseDistribution:
 
 
 def _code(value: Any) -> Scalar | None:
-    """The value as Optuna keeps it: lists as JSON."""
+    """The value as Optuna stores it: a list as JSON."""
     return value if value is None or isinstance(value, Scalar) else json.dumps(value)
 
 
 def _together(studies: Sequence[Study]) -> Study:
-    """One study of all their runs; what several have is in it once."""
+    """One study of the runs of all these studies, each run once."""
     runs = {run.key: run for study in studies for run in study.runs}
     labels = {key: label for study in studies for key, label in study.labels.items()}
     return replace(studies[0], runs=tuple(sorted(runs.values(), key=stage_of)), labels=labels)
@@ -209,7 +209,7 @@ def _together(studies: Sequence[Study]) -> Study:
 
 @contextmanager
 def _watched(batch: Sequence[_Trial], store: RunStore) -> Iterator[None]:
-    """Inside, a thread follows the trials and stops the runs that only pruned ones have."""
+    """Follow the trials from a thread during the block, and stop runs that only pruned trials have."""
     end = threading.Event()
 
     def follow() -> None:
@@ -230,7 +230,7 @@ def _watched(batch: Sequence[_Trial], store: RunStore) -> Iterator[None]:
 
 
 def _only_pruned(batch: Iterable[_Trial]) -> set[str]:
-    """Keys of the runs that no trial needs which goes on."""
+    """Keys of runs used only by pruned trials."""
     stopped = {run.key for each in batch if each.pruned for run in each.judged}
     return stopped - {run.key for each in batch if not each.pruned for run in each.study.runs}
 
@@ -247,7 +247,7 @@ def _tell(search: optuna.Study, each: _Trial) -> None:
 
 
 def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchResult:
-    """Complete trials first, then those that got furthest; the best one's study is written."""
+    """List the trials, complete ones first, then those that got furthest; write the best one's study."""
     trials = [
         TrialResult(
             trial.number,

@@ -1,4 +1,4 @@
-"""What an output folder no longer needs: state of finished runs, leftovers of writers that were killed."""
+"""Garbage of an output folder: state of finished runs, leftovers of processes that were killed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -29,11 +29,11 @@ FOLDER = "trackers"
 POLL_S = 10.0
 SYNC, FINISH = "sync", "finish"
 FAILED = 1
-"""Exit code of a process that says in its record what its trouble was."""
+"""Exit code of a process that has written its trouble into its record."""
 _METRICS = ("acc_norm", "acc", "log_loss")
 _COSTS = ("train_tokens", "train_flops", "wall_s")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_. -]+")
-"""What not all trackers take in a name: a base or a task may be a path."""
+"""Characters that not all trackers take in a name: a base or a task may be a path."""
 _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL")
 
 
@@ -191,7 +191,7 @@ def record_path(out: Folder, study: str, kind: type[Tracker]) -> Folder:
 
 
 def read_record(path: Folder) -> dict[str, Any]:
-    """`{"runs", "trouble"}`; empty before the first launch."""
+    """The record, `{"runs", "trouble"}`; empty before the first launch."""
     try:
         record = json.loads(path.read_bytes())
         return {"runs": dict(record["runs"]), "trouble": record["trouble"]}

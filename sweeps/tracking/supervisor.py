@@ -22,7 +22,7 @@ from sweeps.tracking.trackers import find_tracker
 CLOSE_S = 60.0
 """How long the end of a launch waits for a tracker that has nothing new to show."""
 BROKEN_OFF_S = 5.0
-"""The same where the launch was broken off."""
+"""How long the end of a launch that was broken off waits for such a tracker."""
 _LONGEST_CLOSE_S = 1800.0
 _SILENT_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 600.0
@@ -46,7 +46,7 @@ class TrackerSupervisor:
             reporter.start(token)
 
     def poll(self) -> None:
-        """Wake those that sleep, if the last time is POLL_S ago; a process that has ended is started anew."""
+        """Wake the reporters, at most every POLL_S; one whose process has ended is started anew."""
         if self._reporters and time.monotonic() - self._woken >= POLL_S:
             self._woken = time.monotonic()
             for reporter in self._reporters:
@@ -107,14 +107,14 @@ class _ReporterProcess:
             self.start(self._token)
 
     def finish(self) -> None:
-        """Ask for all that is left."""
+        """Ask the reporter to report the rest and end."""
         if self._token is not None:
             if self._process is None or self._process.poll() is not None:
                 self.start(self._token)
             self._say(FINISH)
 
     def wait(self, patience_s: float, console: Console) -> str | None:
-        """What kept it from reporting everything; None when nothing did, or it was never started."""
+        """The reason why not all was reported; None when all was, or it was never started."""
         if self._process is None:
             return self._trouble
         try:
@@ -136,7 +136,7 @@ class _ReporterProcess:
             return str(error)
 
     def _wait_while_it_reports(self, patience_s: float, console: Console) -> int | None:
-        """Its exit code; None when its record has not changed for so long."""
+        """The exit code of its process; None when its record has not changed for so long."""
         assert self._process is not None
         started = changed = time.monotonic()
         seen, said = self._state(), False
@@ -159,7 +159,7 @@ class _ReporterProcess:
             return b""
 
     def _say(self, word: str) -> None:
-        """Never waits: a pipe that is full belongs to a tracker that hangs."""
+        """Write a word into its pipe without waiting: a full pipe belongs to a tracker that hangs."""
         if self._process is None:
             return
         assert self._process.stdin is not None

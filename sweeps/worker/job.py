@@ -1,4 +1,4 @@
-"""`LaneJob`: what a lane is asked to do, in plain values that travel to its workers."""
+"""`LaneJob`: the work of a lane, in plain values that travel to its workers."""
 
 import math
 import os
@@ -37,7 +37,10 @@ Start = Literal["now", "teams placed", "teams ended"]
 
 @dataclass(frozen=True)
 class PackJob:
-    """A pack as a worker needs it: `bases` by name, and in `needs` the source runs to wait for."""
+    """A pack as a worker needs it: `bases` by name, and in `needs` the runs to wait for.
+
+    Runs travel as keys: each worker reads their configs from the output folder, which is the truth.
+    """
 
     key: str
     stage: int
@@ -49,7 +52,7 @@ class PackJob:
 
 @dataclass(frozen=True)
 class LaneJob:
-    """What one lane is asked to do: plain values only."""
+    """The work of one lane, in plain values only."""
 
     out: str
     token: str  # of the driver's lease

@@ -41,7 +41,7 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, group: WorkerGroup 
 
 
 class LaneWorker:
-    """One of the workers of a lane."""
+    """A worker of a lane: its leader, which takes packs, or another of its worker group."""
 
     def __init__(self, job: LaneJob, report: Callable[[int], None], group: WorkerGroup) -> None:
         self.job, self.group = job, group

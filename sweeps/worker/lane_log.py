@@ -16,7 +16,7 @@ def log_path(out: Folder, lane: int, rank: int = 0) -> Path:
 
 @contextmanager
 def lane_log(path: Path) -> Iterator[None]:
-    """Records of our packages, from INFO on, are appended to the file, and go nowhere else."""
+    """Append log records of our packages, from INFO on, to the file, and send them nowhere else."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))

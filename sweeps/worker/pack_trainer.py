@@ -32,7 +32,7 @@ class CommitGuard:
 
 
 class PackTrainer:
-    """One pack in training."""
+    """A pack in training, from its newest checkpoint to the markers of all its runs."""
 
     def __init__(
         self,
