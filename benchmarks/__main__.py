@@ -3,7 +3,6 @@
 import argparse
 import datetime
 import json
-import os
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from benchmarks import (
 from benchmarks.comparison import Comparison
 from benchmarks.machine import describe_machine
 from benchmarks.table import publish, render
+from portal.device import usable_cores
 
 COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
     "round-smollm2": training_round.smollm2,
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _run(name: str, out: Path) -> None:
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(usable_cores())
     record: dict[str, Any] = {
         "name": name,
         "machine": describe_machine(),

@@ -5,6 +5,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from portal.device import usable_cores
+
 PACKAGES = ("torch", "transformers", "peft", "portallib", "lm_eval")
 
 
@@ -13,7 +15,7 @@ def describe_machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(usable_cores()),
         "memory": f"{memory:.0f} GiB",
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},

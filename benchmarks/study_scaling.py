@@ -1,4 +1,4 @@
-"""What a study costs its driver as it grows: runs of one step each, every size in a fresh process."""
+"""Cost of a study for its driver as it grows: runs of one step each, every size in a fresh process."""
 
 import json
 import os
@@ -46,7 +46,7 @@ class Point:
 
 
 def study_scaling() -> list[Point]:
-    """Every size, launched by a process of its own on a local Ray."""
+    """Measure every size, launched by a process of its own on a local Ray."""
     points = []
     for size in SIZES:
         command = [sys.executable, "-m", "benchmarks.study_scaling", str(size)]
@@ -64,7 +64,7 @@ def growth(points: list[Point]) -> tuple[float, float]:
 
 
 def measure(size: int) -> Point:
-    """In this process, which should be fresh: its peak memory is part of the answer."""
+    """Measure a size in this process, which should be fresh: its peak memory is part of the answer."""
     with tempfile.TemporaryDirectory(prefix="portal-bench-") as scratch:
         path = Path(scratch) / "study.yaml"
         path.write_text(_STUDY.format(seeds=list(range(size))))

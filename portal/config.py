@@ -45,6 +45,11 @@ TransferMode = Literal["coordinate", "project"]
 Module = Literal["q", "k", "v", "o", "gate", "up", "down"]
 
 
+def content_key(text: str) -> str:
+    """16 hex digits of the text's sha256: the name of what is known by its content."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The tail of an error message: `; did you mean 'x'?`, or all of `known` when none is close."""
     names = sorted(known)
@@ -231,7 +236,7 @@ class RunConfig(Frozen):
     @cached_property
     def key(self) -> str:
         """16 hex digits of the sha256 of the canonical JSON."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:16]
+        return content_key(self.canonical_json())
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "RunConfig":
         """A copy has a key of its own."""

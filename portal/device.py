@@ -1,6 +1,7 @@
 """Devices: how tensors get there, how torch says that the memory is full, and what gives some of it back."""
 
 import gc
+import os
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,11 @@ def to_device(
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: those of its machine, container or affinity mask."""
+    return len(os.sched_getaffinity(0))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

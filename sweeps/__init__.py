@@ -1,1 +1,83 @@
-"""Which runs there are and how they get done; Ray lives here."""
+"""Which runs there are and how they get done; Ray lives here.
+
+The names below are its public API; docs/api.md shows them at work. They are loaded when they are first used:
+Ray only where a study runs on it.
+"""
+
+from typing import TYPE_CHECKING
+
+from portal.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from sweeps.launch.driver import run_study
+    from sweeps.launch.launch_result import LaunchResult
+    from sweeps.launch.single_run import (
+        SingleRun,
+        TrainRequest,
+        finish_run,
+        last_scores,
+        port_run,
+        source_run,
+    )
+    from sweeps.planning.devices import Device, find_device
+    from sweeps.planning.plan import Plan, plan_study
+    from sweeps.results.snapshot import collect_snapshot
+    from sweeps.results.status import read_status
+    from sweeps.search.run_search import SearchResult, run_search
+    from sweeps.search.search_file import SearchPlan
+    from sweeps.store.run_store import RunStore
+    from sweeps.store.study_status import RunFailure, StudyStatus
+    from sweeps.study.expand import Study, load_study
+
+__all__ = [
+    "Device",
+    "LaunchResult",
+    "Plan",
+    "RunFailure",
+    "RunStore",
+    "SearchPlan",
+    "SearchResult",
+    "SingleRun",
+    "Study",
+    "StudyStatus",
+    "TrainRequest",
+    "collect_snapshot",
+    "find_device",
+    "finish_run",
+    "last_scores",
+    "load_study",
+    "plan_study",
+    "port_run",
+    "read_status",
+    "run_search",
+    "run_study",
+    "source_run",
+]
+if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
+    __getattr__, __dir__ = lazy_attributes(
+        __name__,
+        {
+            "run_study": "sweeps.launch.driver",
+            "LaunchResult": "sweeps.launch.launch_result",
+            "SingleRun": "sweeps.launch.single_run",
+            "TrainRequest": "sweeps.launch.single_run",
+            "finish_run": "sweeps.launch.single_run",
+            "last_scores": "sweeps.launch.single_run",
+            "port_run": "sweeps.launch.single_run",
+            "source_run": "sweeps.launch.single_run",
+            "Device": "sweeps.planning.devices",
+            "find_device": "sweeps.planning.devices",
+            "Plan": "sweeps.planning.plan",
+            "plan_study": "sweeps.planning.plan",
+            "collect_snapshot": "sweeps.results.snapshot",
+            "read_status": "sweeps.results.status",
+            "SearchResult": "sweeps.search.run_search",
+            "run_search": "sweeps.search.run_search",
+            "SearchPlan": "sweeps.search.search_file",
+            "RunStore": "sweeps.store.run_store",
+            "RunFailure": "sweeps.store.study_status",
+            "StudyStatus": "sweeps.store.study_status",
+            "Study": "sweeps.study.expand",
+            "load_study": "sweeps.study.expand",
+        },
+    )

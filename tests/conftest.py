@@ -1,12 +1,12 @@
-"""Fixtures of all tests: one thread, no GPU, one local Ray cluster, the smallest real study, done.
-
-A GPU is hidden unless PORTAL_TEST_GPU=1: tests compare to the last bit, which a GPU does not allow.
-"""
+"""Fixtures of all tests: one thread, no GPU, one local Ray cluster, the smallest real study, done."""
 
 import os
 
-if os.environ.get("PORTAL_TEST_GPU") != "1":
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported
+from tests.support.environment import reason_without_gpu, variables_for_tests, worker_number
+
+os.environ.update(variables_for_tests(os.environ))  # before torch is imported
+os.environ.pop("RAY_ADDRESS", None)  # the tests join no cluster that they did not start
+os.environ.pop("RAY_API_SERVER_ADDRESS", None)
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from tests.support.studies import TINY, Tables, silent, tables_of
+from tests.support.world import name_bases, write_world
 
 settings.register_profile("busy machine", deadline=None, database=None)
 settings.load_profile("busy machine")
@@ -30,11 +31,18 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if reason := reason_without_gpu():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
 @pytest.fixture
 def one_core() -> Iterator[None]:
-    """The executor `local` has a thread a core; the unbroken study had one thread."""
+    """Pin the test to one core: `local` has a thread per core, and the unbroken study had one thread."""
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
+    os.sched_setaffinity(0, {sorted(cores)[worker_number() % len(cores)]})
     yield
     os.sched_setaffinity(0, cores)
 
@@ -69,6 +77,21 @@ def finished(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -
     out = Path(shutil.copytree(unbroken[0], tmp_path / "finished"))
     record_manifest(out, tiny_study.manifest)
     return out
+
+
+@pytest.fixture(scope="session")
+def trained_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tasks, bases of three families, a source trained on two and its port to the third."""
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder)
+    return folder
+
+
+@pytest.fixture
+def world(trained_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The trained world, its bases known by the names tiny-qwen3, tiny-llama and tiny-gemma3; read only."""
+    name_bases(trained_world, monkeypatch)
+    return trained_world
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ class SelectionError(ValueError):
 
 
 def select_epochs(run: Run, rule: str) -> dict[str, int]:
-    """The reported epoch of every task of `run`.
+    """The reported epoch of every task of `run` (docs/method.md, "Evaluation").
 
     `final`: the last one. Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
     on the validation split, or for `paper` on the reported split itself. The choice is by task mean for

@@ -1,4 +1,7 @@
-"""Recovered lift and retention: a method's accuracy against the frozen base's and the per-task LoRA's."""
+"""Recovered lift and retention: a method's accuracy against the frozen base's and the per-task LoRA's.
+
+The formulas are those of docs/method.md, "Evaluation".
+"""
 
 from analysis.stats.quantities import Quantity
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from portal.artifacts.adapter_record import ADAPTER_WEIGHTS
 from portal.bases.base import Base, base_config
-from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.adapter_hooks import adapted
 from portal.hypernet import Factors
 
 CHECK_TOLERANCE = 1e-3
@@ -106,8 +106,7 @@ def _merged(base: Base, factors: Factors, scaling: float) -> Iterator[None]:
 
 
 def _injected_logits(base: Base, ids: Tensor, factors: Factors, scaling: float) -> Tensor:
-    segment = Segment(1, factors, scaling)
-    with torch.inference_mode(), AdapterHooks(base.model, base.sites).active([segment]):
+    with torch.inference_mode(), adapted(base, factors, scaling):
         logits: Tensor = base.model(input_ids=ids, use_cache=False).logits
     return logits
 

@@ -30,7 +30,7 @@ from portal.artifacts.run_record import RunRecord, read_run_record
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import AdapterConfig, HypernetConfig, nearest
-from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.adapter_hooks import adapted
 from portal.hypernet import CoreDecoder, Factors
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
@@ -101,11 +101,7 @@ class Artifact:
     def applied(self, base: Base, task: str) -> Iterator[None]:
         """Every forward of `base` in the block has the adapter of `task`; ValueError for another base."""
         self.check_base(base)
-        factors = {
-            group: (a.to(base.device), b.to(base.device)) for group, (a, b) in self.factors((task,)).items()
-        }
-        segment = Segment(1, factors, self.config.adapter.scaling)
-        with AdapterHooks(base.model, base.sites).active([segment]):
+        with adapted(base, self.factors((task,)), self.config.adapter.scaling):
             yield
 
     def check_base(self, base: Base) -> None:

@@ -87,7 +87,7 @@ def _check_holds_model(folder: Path) -> None:
     path = folder / "config.json"
     if path.is_file() and _may_be_a_models(path):
         return
-    found = "a config.json of something else" if path.is_file() else "no config.json"
+    found = "its config.json is not a model's" if path.is_file() else "no config.json"
     guesses = sorted(each.name for each in folder.glob("*.gguf"))
     hint = f"; name its GGUF file: {folder / guesses[0]}" if guesses else ""
     raise ValueError(

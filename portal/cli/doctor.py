@@ -65,7 +65,9 @@ def _check_versions() -> Iterator[Finding]:
 def _check_machine() -> Iterator[Finding]:
     import torch
 
-    cores = len(os.sched_getaffinity(0))
+    from portal.device import usable_cores
+
+    cores = usable_cores()
     yield Finding(
         "ok" if cores >= 2 else "warn", f"{cores} CPU cores", "" if cores >= 2 else "studies want two or more"
     )

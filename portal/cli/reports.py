@@ -132,14 +132,14 @@ def _write(
 def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
     """The report anew whenever runs have finished, until no driver works on the study any more."""
     from sweeps.store.lease import has_live_driver
-    from sweeps.store.run_store import Store
+    from sweeps.store.run_store import RunStore
     from sweeps.store.study_status import StudyStatus
 
     manifest = _manifest(place, study)
     shown = None
 
     def look() -> "StudyStatus":
-        return StudyStatus.read(Store(place), manifest.runs)
+        return StudyStatus.read(RunStore(place), manifest.runs)
 
     def write(status: "StudyStatus", refresh_s: int | None) -> None:
         with _collected(place, manifest, status) as source:

@@ -1,6 +1,5 @@
 """`portal train` makes an artifact, `portal port` carries it to a new base: one run each, no study file."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,13 +104,13 @@ def train(
 
     Leaves an artifact for each base, OUT/artifact/BASE, and prints its test scores.
     """
-    from sweeps.launch.single_run import Request, source_run
+    from sweeps.launch.single_run import TrainRequest, source_run
 
     where, names = chosen_device(device), chosen_modules(modules)
     bases = comma_list(source, what="base")
     weights = chosen_precision(precision, where)
     opened, chosen = chosen_tasks(tasks, suite, data)
-    request = Request(opened, chosen, recipe, examples, epochs, seed, weights)
+    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights)
     single = source_run(bases, request, modules=names, rank=rank)
     _execute(single, out, where, activations, with_base=not no_base)
 
@@ -150,28 +149,29 @@ def port(
     Leaves the new artifact as OUT/artifact, and prints its test scores. Tasks are the artifact's by default.
     """
     from portal.artifacts.artifact import Artifact
-    from sweeps.launch.single_run import Request, port_run
+    from sweeps.launch.single_run import TrainRequest, port_run
 
     where = chosen_device(device)
     weights = chosen_precision(precision, where)
     location = next(iter(list_artifacts(artifact).values()))
     wanted = tasks or ",".join(Artifact.load(location).config.tasks)
     opened, chosen = chosen_tasks(wanted, suite, data)
-    request = Request(opened, chosen, recipe, examples, epochs, seed, weights)
+    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights)
     _execute(port_run(location, to, request), out, where, activations, with_base=not no_base)
 
 
 def _execute(single: "SingleRun", out: Path, device: str, activations: str, *, with_base: bool) -> None:
     """Finish the run in `out`, leave its artifact there and print its scores; exit 3 if it fails."""
+    from portal.device import usable_cores
     from sweeps.launch.single_run import finish_run, last_scores, score_frozen_bases
-    from sweeps.store.run_store import Store
+    from sweeps.store.run_store import RunStore
 
-    run, console, threads = single.config, progress_console(), len(os.sched_getaffinity(0))
+    run, console, threads = single.config, progress_console(), usable_cores()
     checkpointing = chosen_activations(activations)
     try:
         place = finish_run(single, out, console, device=device, threads=threads, activations=checkpointing)
     except ValueError:
-        failure = Store(out).failure(run.key)
+        failure = RunStore(out).failure(run.key)
         if failure is None:
             raise
         warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")

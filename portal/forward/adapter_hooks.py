@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from portal.bases.base import Base
 from portal.bases.sites import Site, SiteGroup
 from portal.device import to_device
 from portal.hypernet import Factors
@@ -150,6 +151,18 @@ class _Delta:
         if done < num_rows:
             pieces.append(output[done:])
         return torch.cat(pieces)
+
+
+@contextmanager
+def adapted(base: Base, factors: Factors, scaling: float) -> Iterator[None]:
+    """Add one task's update, `scaling` B A, to every forward of the base in the block.
+
+    `factors` are those of one slot, as `Artifact.factors` gives them for one task; they are moved to the
+    base's device.
+    """
+    placed = {group: (a.to(base.device), b.to(base.device)) for group, (a, b) in factors.items()}
+    with AdapterHooks(base.model, base.sites).active([Segment(1, placed, scaling)]):
+        yield
 
 
 def select_slots(factors: Factors, slots: Sequence[int]) -> Factors:

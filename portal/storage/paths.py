@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from portal.config import content_key
 from portal.storage.object_store import ObjectPath, is_url
 
 Folder = Path | ObjectPath
@@ -34,7 +35,7 @@ def local_place(folder: Folder) -> Path:
     """Where this machine keeps what only it needs, logs and locks: the folder itself, if it is local."""
     if isinstance(folder, Path):
         return folder
-    return cache_folder() / "stores" / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return cache_folder() / "stores" / content_key(str(folder))
 
 
 def folder_contents(folder: Folder) -> dict[str, bytes]:

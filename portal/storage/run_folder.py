@@ -13,9 +13,9 @@ from portal.storage.paths import Folder
 RUN, DONE = "run.json", "DONE.json"
 
 
-def write_marker(folder: Folder, digests: Mapping[str, str], *, threads: int) -> None:
-    """Declare the run in `folder` finished: its files by sha256, the CPU threads that it ran with."""
-    write_json_atomic(folder / DONE, {"files": dict(digests), "threads": threads})
+def write_marker(folder: Folder, digests: Mapping[str, str]) -> None:
+    """Declare the run in `folder` finished, with its files by sha256."""
+    write_json_atomic(folder / DONE, {"files": dict(digests)})
 
 
 def read_marker(folder: Folder) -> dict[str, str] | None:

@@ -17,7 +17,9 @@ from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.planning.checks import check_study, check_tokenizers
 from sweeps.store.lease import acquire, read_holder
-from sweeps.store.run_store import Store, check_writable
+from sweeps.store.output_folder import check_writable
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import clear_session_files
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import note_launch, record_manifest
@@ -41,27 +43,27 @@ def run_study(
     on that cluster. `threads` are torch's in each lane.
     """
     started = time.monotonic()
-    chosen, console, store = find_executor(executor), console or Console(quiet=True), Store(out)
+    chosen, console, store = find_executor(executor), console or Console(quiet=True), RunStore(out)
     chosen.check(study.settings)
     check_writable(out)
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
     check_tokenizers(_bases_left(study, status))
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
-    tried, errors = trainable(study, status), list[str]()
+    tried, errors = status.trainable(study.runs), list[str]()
     if tried or trackers:
         with acquire(out, waiting=console.print if wait else None) as lease, termination_interrupts():
             if wait:  # another driver has worked here meanwhile
                 status = status.refreshed(store, study.runs)
-                tried = trainable(study, status)
+                tried = status.trainable(study.runs)
             record_manifest(out, study.manifest)
-            with _session(store, lease.token, supervisor):
+            with _session(out, lease.token, supervisor):
                 if tried:
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
                     with chosen.open(out, console) as found:
                         launch = Launch(
                             checked=checked,
-                            store=store,
+                            out=out,
                             token=lease.token,
                             executor=chosen,
                             resources=found.shared(study.settings.gpus_per_worker),
@@ -81,13 +83,6 @@ def run_study(
     )
 
 
-def trainable(study: Study, status: StudyStatus) -> list[str]:
-    """Keys of the runs that a launch can train: those that are left, but for those whose source failed."""
-    finished = {*status.done, *status.failed_for_good}
-    failed = set(status.failed_for_good)
-    return [run.key for run in study.runs if run.key not in finished and run.source not in failed]
-
-
 def _bases_left(study: Study, status: StudyStatus) -> list[str]:
     """Names of the bases of runs that are not finished, in order of first use."""
     finished = {*status.done, *status.failed_for_good}
@@ -96,15 +91,15 @@ def _bases_left(study: Study, status: StudyStatus) -> list[str]:
 
 
 @contextmanager
-def _session(store: Store, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
-    """The files and the reporters that a driver has for itself, while it holds the lease of that token."""
-    store.clear_session_files()
+def _session(out: Folder, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
+    """Hold the files and the reporters that a driver has for itself, under the lease of that token."""
+    clear_session_files(out)
     supervisor.start(token)
     patience_s: float | None = BROKEN_OFF_S
     try:
         yield
         patience_s = None
     finally:
-        if read_holder(store.out).get("token") == token:  # else they are another driver's
-            store.clear_session_files()
+        if read_holder(out).get("token") == token:  # else they are another driver's
+            clear_session_files(out)
             supervisor.close(patience_s)

@@ -49,7 +49,7 @@ class Executor(Protocol):
         """ValueError for a study that cannot run this way."""
 
     def open(self, out: "Folder", console: "Console") -> AbstractContextManager["Resources"]:
-        """What there is to run on, for as long as the block lasts; `out` is the study's folder."""
+        """Open what there is to run on for a study in `out`, for as long as the block lasts."""
 
     def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
         """The examples in the tokens of the base, within the block of `open`."""
@@ -84,7 +84,7 @@ class Local:
         from sweeps.worker.lane_log import lane_log
 
         for job in lanes.jobs:
-            with lane_log(job.store.log_path(job.lane)):
+            with lane_log(job.log_path()):
                 run_lane(job, lambda finished: lanes.poll())
 
 
@@ -120,7 +120,7 @@ class RayTrain(RayTune):
 
 
 class Auto(RayTune):
-    """Whichever of the two on Ray suits the predicted length of the lanes."""
+    """The one of the two on Ray that suits the predicted length of the lanes."""
 
     def run(self, lanes: LaneRound) -> None:
         EXECUTORS[suited_executor(lanes.lane_s)].run(lanes)

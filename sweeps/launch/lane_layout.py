@@ -7,7 +7,7 @@ from sweeps.study.study_file import WorkersPerPack
 from sweeps.worker.job import Start
 
 WORKER_CPUS = 0.9
-"""Below 1, so that as many workers as CPUs fit beside their trials."""
+"""CPUs that Ray reserves per worker: below 1, so that as many workers as CPUs fit beside their trials."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LaneLayout:
 
     @property
     def num_workers(self) -> int:
-        """At a time."""
+        """The most workers that run at a time."""
         return max(self.teams * self.team_size + min(self.beside, self.singles), self.singles)
 
     def workers(self, lane: int) -> int:
@@ -46,7 +46,7 @@ class LaneLayout:
 
 
 def lay_out(bases: Sequence[int], nodes: Sequence[int], workers_per_pack: WorkersPerPack) -> LaneLayout:
-    """Lanes for packs of so many `bases` each, on nodes that have room for so many workers.
+    """Lay out lanes for packs of so many `bases` each, on nodes with room for so many workers.
 
     ValueError when a team does not fit a node.
     """

@@ -18,22 +18,24 @@ from sweeps.planning.devices import Device
 from sweeps.planning.pack_forecaster import PackForecaster
 from sweeps.planning.plan import Plan, plan_packs
 from sweeps.planning.planned_pack import PlannedPack
-from sweeps.store.run_store import Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.tracking.supervisor import TrackerSupervisor
 from sweeps.worker.job import LaneJob, PackJob
 
 MAX_IDLE_ROUNDS = 3
-"""Rounds of lanes, one after another, that save nothing new: workers may die, but not without end."""
+"""Most rounds of lanes in a row that save nothing new: workers may die, but not without end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """A driver's work on a checked study: what it runs on, under which lease, and who hears of it."""
+    """A driver's work on a checked study, under the lease of its token."""
 
     checked: CheckedStudy
-    store: Store
+    out: Folder
     token: str  # of the driver's lease
     executor: Executor
     resources: Resources
@@ -47,28 +49,40 @@ class Launch:
     def study(self) -> Study:
         return self.checked.study
 
+    @property
+    def run_store(self) -> RunStore:
+        return RunStore(self.out)
+
+    @property
+    def pack_store(self) -> PackStore:
+        return PackStore(self.out)
+
+    @property
+    def session(self) -> Session:
+        return Session(self.out, self.token)
+
     def run(self, status: StudyStatus) -> list[str]:
         """Run lanes until nothing is left that can be done, a round more when workers were lost.
 
-        `status` is the study's now. Returns what ended lanes of the last round early.
+        `status` is the study's status now. Returns the errors that ended lanes of the last round early.
         """
-        self._recorded.update(self.store.recorded_packs())
+        self._recorded.update(self.pack_store.recorded_packs())
         rows = self._prepare_rows()
         plan, layout = self._plan(status)
         lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
         with self._progress(status):
-            while idle < MAX_IDLE_ROUNDS and _can_go_on(plan):
+            while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
                 before = self._saved(plan.status)
                 self._record(plan.packs)
                 self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
-                errors = [error for lane in range(layout.count) if (error := self.store.lane_error(lane))]
-                status = plan.status.refreshed(self.store, self.study.runs)
+                errors = [error for lane in range(layout.count) if (error := self.session.lane_error(lane))]
+                status = plan.status.refreshed(self.run_store, self.study.runs)
                 idle = idle + 1 if self._saved(status) == before else 0
                 plan, layout = self._plan(status)
         return list(dict.fromkeys(errors))
 
     def _plan(self, status: StudyStatus) -> tuple[Plan, LaneLayout]:
-        """What is left, in packs that fit beside as many lanes as there are slots, packs and memory for."""
+        """The packs that are left, and as many lanes as there are slots, packs and memory for."""
         nodes, hardware = self.resources.nodes, self.resources.hardware
         plan = self._packed(status, hardware)
         layout = self._lay_out(plan, nodes)
@@ -95,28 +109,30 @@ class Launch:
         """Write down who is in each pack: a launch again meets the same ones."""
         for pack in packs:
             if pack.key not in self._recorded:
-                self.store.record_pack(pack.key, pack.members)
+                self.pack_store.record_pack(pack.key, pack.members)
                 self._recorded[pack.key] = pack.members
 
     def _saved(self, status: StudyStatus) -> tuple[object, ...]:
         """What is saved of the study: its finished runs and the packs' newest checkpoints."""
-        return status.done, tuple(status.failed), self.store.newest_checkpoints()
+        return status.done, tuple(status.failed), self.pack_store.newest_checkpoints()
 
     def _run_round(self, jobs: Sequence[LaneJob], lane_s: float | None) -> None:
         self.executor.run(
             LaneRound(
                 jobs=jobs,
                 resources=self.resources,
-                scratch=self.store.out / "scratch" / self.token,
+                scratch=self.out / "scratch" / self.token,
                 lane_s=lane_s,
                 poll=self.trackers.poll,
             )
         )
-        self.store.forget_teams(self.token)
+        self.session.forget_teams()
 
     def _progress(self, status: StudyStatus) -> ProgressLine:
         finished = (*status.done, *status.failed_for_good)
-        return ProgressLine(self.study.runs, self.checked.costs, self.store, self.console, finished=finished)
+        return ProgressLine(
+            self.study.runs, self.checked.costs, self.run_store, self.console, finished=finished
+        )
 
     def _prepare_rows(self) -> dict[str, Folder]:
         """The token caches by base; says how long they took, and how many prompts were cut."""
@@ -125,7 +141,7 @@ class Launch:
             study.suite,
             study.tasks,
             study.bases,
-            self.store.out,
+            self.out,
             max_prompt=study.settings.max_prompt,
             data_hash=study.runs[0].data.data_hash,
             encode=self.executor.encode,
@@ -141,11 +157,11 @@ class Launch:
         return rows
 
     def _lane_jobs(self, plan: Plan, layout: LaneLayout, rows: dict[str, Folder]) -> list[LaneJob]:
-        """One job per lane; what they say of a pack is one object for all."""
+        """One job per lane; all jobs share one object per pack."""
         packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
         return [
             LaneJob(
-                out=str(self.store.out.resolve()),
+                out=str(self.out.resolve()),
                 token=self.token,
                 lane=lane,
                 packs=tuple(packs[pack.key] for pack in order if layout.takes(lane, len(pack.bases))),
@@ -164,9 +180,3 @@ class Launch:
 def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
     keys = tuple(run.key for run in pack.runs)
     return PackJob(pack.key, pack.stage, keys, pack.needs, pack.bases, plan.forward_tokens(pack))
-
-
-def _can_go_on(plan: Plan) -> bool:
-    """Whether a run that is left has not failed in this launch, and does not wait for one that has."""
-    failed = plan.status.failed
-    return any(run.key not in failed and run.source not in failed for run in plan.missing)

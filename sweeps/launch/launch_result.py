@@ -23,7 +23,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class LaunchResult:
-    """Counts of a study's runs after a launch, and every run that has no result.
+    """Counts of a study's runs after a launch, and each run that has no result.
 
     `tried` counts the runs that this launch set out to train; of those it finished `trained`, and `failed`
     ended in a failure of their own.

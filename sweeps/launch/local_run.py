@@ -1,4 +1,4 @@
-"""Runs in this process, without Ray: what `portal train` and `portal port` do."""
+"""Runs in this process, without Ray and without a study: what `portal train` and `portal port` do."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,10 @@ from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.progress import ProgressLine
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store, check_writable, pack_key
+from sweeps.store.output_folder import check_writable
+from sweeps.store.pack_store import PackStore, pack_key
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import clear_session_files
 from sweeps.study.expand import stage_of
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.lane import run_lane
@@ -36,14 +39,14 @@ def run_local(
     names. ValueError with the cause when a run fails.
     """
     check_writable(out)
-    store = Store(out)
+    store = RunStore(out)
     left = [run for run in runs if not store.is_done(run.key)]
     if not left:
         return
     data = left[0].data
     started = time.monotonic()
     with acquire(out) as lease, termination_interrupts():
-        store.clear_session_files()
+        clear_session_files(out)
         rows = prepare_rows(
             suite,
             data.tasks,
@@ -55,8 +58,8 @@ def run_local(
         for run in left:
             store.write_run(run)
         keys = tuple(run.key for run in left)
-        store.record_pack(pack_key(keys), keys)
-        needs = tuple(run.source for run in left if run.source is not None)
+        PackStore(out).record_pack(pack_key(keys), keys)
+        needs = tuple(key for run in left for key in run.parent_keys)
         job = LaneJob(
             out=str(out),
             token=lease.token,
@@ -69,7 +72,7 @@ def run_local(
             activations=activations,
         )
         progress = ProgressLine(left, dict.fromkeys(keys, 1.0), store, console)
-        with progress, lane_log(store.log_path(job.lane)):
+        with progress, lane_log(job.log_path()):
             run_lane(job, lambda packs: None)
     for run in left:
         failure = store.failure(run.key)

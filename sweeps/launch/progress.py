@@ -1,5 +1,6 @@
-"""`ProgressLine`: one line a stage while a study runs, live on a terminal, plain lines elsewhere."""
+"""`ProgressLine`: one line per stage while a study runs, live on a terminal, plain lines elsewhere."""
 
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from portal.config import RunConfig
 from sweeps.planning.plan import STAGE_NAMES
-from sweeps.store.run_store import FinishedRuns, Store
+from sweeps.store.run_store import FinishedRuns, RunStore
+from sweeps.store.session import read_progress
 from sweeps.study.expand import stage_of
 
 REFRESH_S = 1.0
@@ -32,6 +34,8 @@ class StageState:
 
     def text(self, eta_s: float | None) -> str:
         parts = [f"{self.done}/{self.total} runs"]
+        if 0 < self.share < 1:
+            parts.append(f"{math.floor(100 * self.share)} %")
         if self.steps_per_s:
             parts.append(f"{self.steps_per_s:.1f} steps/s")
         if self.loss is not None:
@@ -42,10 +46,10 @@ class StageState:
 
 
 def stage_states(
-    runs: Sequence[RunConfig], costs: Mapping[str, float], store: Store, finished: FinishedRuns
+    runs: Sequence[RunConfig], costs: Mapping[str, float], store: RunStore, finished: FinishedRuns
 ) -> list[StageState]:
     """Every stage of the runs, read from markers and the lanes' progress files."""
-    lanes = store.read_progress()
+    lanes = read_progress(store.out)
     steps: dict[str, list[int]] = {
         key: value for lane in lanes for key, value in lane.get("runs", {}).items()
     }
@@ -82,7 +86,7 @@ class ProgressLine:
         self,
         runs: Sequence[RunConfig],
         costs: Mapping[str, float],
-        store: Store,
+        store: RunStore,
         console: Console,
         *,
         finished: Sequence[str] = (),

@@ -62,10 +62,10 @@ def run_lanes(lanes: LaneRound, *, with_train: bool) -> None:
         results = tuner.fit()
     finally:
         remove_folder(scratch)
-    store = jobs[0].store
+    session = jobs[0].session
     for result in results:
-        if result.error is not None and store.lane_error(result.config["lane"]) is None:
-            store.write_lane_error(result.config["lane"], str(result.error).strip().splitlines()[-1])
+        if result.error is not None and session.lane_error(result.config["lane"]) is None:
+            session.write_lane_error(result.config["lane"], str(result.error).strip().splitlines()[-1])
 
 
 def _run_lane(
@@ -79,8 +79,7 @@ def _run_lane(
     """Tune trial: a lane by a Train worker group, or in the trial's own process."""
     job = jobs[config["lane"]]
     teams = [each.lane for each in jobs if each.workers > 1]
-    store = job.store
-    while job.start != "now" and not store.teams_have(job.token, teams, job.start):
+    while job.start != "now" and not job.session.teams_have(teams, job.start):
         time.sleep(POLL_S)
     if job.lane in grouped:
         _train_lane(job, scratch=scratch, resources=resources)
@@ -133,17 +132,18 @@ def _nonzero(resources: dict[str, float]) -> dict[str, float]:
 
 @contextmanager
 def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
-    """The driver's working folder, and a log file for records and for the traceback of what ends the lane."""
-    store = job.store
-    with lane_log(store.log_path(job.lane, rank)):
+    """Work in the driver's folder, with a log file for records and for the error that ends the lane."""
+    with lane_log(job.log_path(rank)):
         try:
             if Path(job.workdir).is_dir():  # where relative paths start: Ray has moved the process elsewhere
                 os.chdir(job.workdir)
             yield
         except BaseException as error:
             _log.exception("lane %d ends early", job.lane)
-            if rank == 0 or store.lane_error(job.lane) is None:  # the others only miss the one that failed
-                store.write_lane_error(job.lane, f"{type(error).__name__}: {error}")
+            if (
+                rank == 0 or job.session.lane_error(job.lane) is None
+            ):  # the others only miss the one that failed
+                job.session.write_lane_error(job.lane, f"{type(error).__name__}: {error}")
             raise
 
 
@@ -163,11 +163,11 @@ class ReleaseLostPacks(tune.Callback):
 
     def _note_end(self, job: LaneJob) -> None:
         if job.workers > 1:
-            job.store.note_team(job.token, job.lane, "teams ended")
+            job.session.note_team(job.lane, "teams ended")
 
 
 class PollTrackers(tune.Callback):
-    """Lets the trackers look at the run folders each time that Tune has dealt with an event."""
+    """Wakes the reporters to trackers each time that Tune has dealt with an event."""
 
     def __init__(self, poll: Callable[[], None] | None = None) -> None:
         self._poll = poll
@@ -182,16 +182,21 @@ class PollTrackers(tune.Callback):
 
 def release_lane(job: LaneJob) -> None:
     """Free what the dead lane had claimed; a pack lost for the second time is marked as failed."""
-    store, lane = job.store, job.lane
-    if read_holder(store.out).get("token") != job.token:
+    if read_holder(job.folder).get("token") != job.token:
         return  # another driver has taken over
-    packs = {pack.key: pack for pack in job.packs}
-    for key in store.claimed_by(job.token, lane):
+    store, session, packs = job.run_store, job.session, {pack.key: pack for pack in job.packs}
+    for key in session.claimed_by(job.lane):
         if key not in packs:  # finished in an earlier round
             continue
         left = [run for run in packs[key].runs if not store.is_finished(run)]
-        if left and not store.free_claim(job.token, key):
-            error = store.lane_error(lane)
+        if left and not session.free_claim(key, _saved(job, key)):
+            error = session.lane_error(job.lane)
             cause = "its worker died twice" + (f", the last time of {error}" if error else "")
             for run in left:
-                store.mark_failed(run, cause, store.log_path(lane), lost=True)
+                store.mark_failed(run, cause, job.log_path(), lost=True)
+
+
+def _saved(job: LaneJob, pack: str) -> str:
+    """A text that differs after progress: the pack's number of finished runs and its newest checkpoint."""
+    members = job.pack_store.recorded_pack(pack) or ()
+    return f"{sum(map(job.run_store.is_finished, members))} {job.pack_store.newest_checkpoint(pack)}"

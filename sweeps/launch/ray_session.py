@@ -1,6 +1,5 @@
 """`ray_session`: the Ray that a study runs on, our own local one or the cluster that RAY_ADDRESS names."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
-from portal.config import one_line
+from portal.config import content_key, one_line
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to
@@ -82,8 +81,11 @@ def _start(out: Folder) -> None:
 
 
 def _scratch_prefix(out: Folder) -> str:
-    """Ray's sockets need a short path; its name tells whose it is, so that a killed driver's can go."""
-    return f"portal-ray-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}-"
+    """Name prefix of Ray's scratch folder, whose path must be short for its sockets.
+
+    It hashes the output folder, so that the next launch can delete what a killed driver left.
+    """
+    return f"portal-ray-{content_key(str(out.resolve()))[:8]}-"
 
 
 def _remove_scratch(out: Folder) -> None:

@@ -42,7 +42,7 @@ def streams_to(log: Path, console: Console) -> Iterator[None]:
 
 
 def _number_of(file: object) -> int | None:
-    """The descriptor behind a stream, None for one without."""
+    """The descriptor behind a stream; None where there is none."""
     try:
         return file.fileno()  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):

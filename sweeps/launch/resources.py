@@ -18,7 +18,7 @@ class Resources:
     gpus_per_worker: float = 0.0
 
     def shared(self, share: float) -> "Resources":
-        """The same with so much of a GPU for every lane; a CPU as it is."""
+        """The resources when each lane gets this share of a GPU; those on a CPU stay as they are."""
         if self.device != "cuda" or share == 1.0:
             return self
         return replace(

@@ -15,21 +15,22 @@ from portal.bases.files import resolve
 from portal.bases.sites import check_rank
 from portal.config import Activations, Method, Precision, RunConfig, explain, paper_hidden
 from portal.data.suite import Suite, examples_hash
+from portal.methods import ALL_MODULES
 from portal.recipes import find_recipe
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from sweeps.launch.local_run import run_local
 from sweeps.planning.study_rows import count_rows
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 
 ARTIFACT = "artifact"
 """The name of the link in the output folder, and of the folder of the run that it points to."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What joint training and a port are both asked for; what is None is the recipe's."""
+class TrainRequest:
+    """Settings that joint training and a port share; those that are None are the recipe's."""
 
     suite: Suite
     tasks: tuple[str, ...]
@@ -55,7 +56,9 @@ class SingleRun:
         return tuple(RunConfig(method="base", bases=(ref,), data=data) for ref in self.config.bases)
 
 
-def source_run(bases: Sequence[str], request: Request, *, modules: tuple[str, ...], rank: int) -> SingleRun:
+def source_run(
+    bases: Sequence[str], request: TrainRequest, *, modules: tuple[str, ...] = ALL_MODULES, rank: int = 16
+) -> SingleRun:
     """Joint training of latents, core and converters on `bases`; ValueError for what would make it fail."""
     parts = {
         "adapter": {"modules": modules, "rank": rank, "alpha": max(1, 2 * rank)},
@@ -64,7 +67,7 @@ def source_run(bases: Sequence[str], request: Request, *, modules: tuple[str, ..
     return SingleRun(_config("source", bases, request, parts), request.suite)
 
 
-def port_run(artifact: str | Path, base: str, request: Request) -> SingleRun:
+def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
     """The artifact's refit on another base; ValueError for what would make it fail."""
     source = Artifact.load(artifact)
     for task in request.tasks:
@@ -79,7 +82,9 @@ def port_run(artifact: str | Path, base: str, request: Request) -> SingleRun:
     return SingleRun(_config("portal", (base,), request, parts), request.suite, {digest: source.folder})
 
 
-def _config(method: Method, bases: Sequence[str], request: Request, parts: Mapping[str, Any]) -> RunConfig:
+def _config(
+    method: Method, bases: Sequence[str], request: TrainRequest, parts: Mapping[str, Any]
+) -> RunConfig:
     """The whole config: bases pinned, data hashed, the rank inside every width."""
     recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
     given = {} if request.epochs is None else {"epochs": request.epochs}
@@ -119,28 +124,29 @@ def check_place(out: Path) -> None:
 def finish_run(
     single: SingleRun,
     out: Path,
-    console: Console,
+    console: Console | None = None,
     *,
-    device: str,
-    threads: int,
+    device: str = "cpu",
+    threads: int = 1,
     activations: Activations = "keep",
 ) -> Path:
     """Finish the run in `out` and link its artifact as `out/artifact`, which is returned.
 
-    What was interrupted continues. ValueError with the cause when the run fails.
+    An interrupted run continues. Without a console it works in silence. ValueError with the cause when the
+    run fails.
     """
     check_place(out)
     run_local(
         [single.config],
         single.suite,
         out,
-        console,
+        console or Console(quiet=True),
         sources=single.sources,
         device=device,
         threads=threads,
         activations=activations,
     )
-    place, artifact = out / ARTIFACT, Store(out).run_folder(single.config.key) / ARTIFACT
+    place, artifact = out / ARTIFACT, RunStore(out).run_folder(single.config.key) / ARTIFACT
     assert isinstance(artifact, Path)
     replace_link(place, artifact)
     return place
@@ -149,11 +155,13 @@ def finish_run(
 def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device: str, threads: int) -> None:
     """Score each frozen base on the rows of the run, as runs of their own in `out`, each only once."""
     for run in single.frozen_bases:
-        run_local([run], single.suite, out, console, device=device, threads=threads)
+        if not RunStore(out).is_done(run.key):
+            console.print(f"scoring the frozen base {run.bases[0].name} on the same rows")
+            run_local([run], single.suite, out, Console(quiet=True), device=device, threads=threads)
 
 
 def last_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
     """Result rows of a finished run on test rows at its last epoch, one per base and task."""
-    rows = read_table(Store(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
+    rows = read_table(RunStore(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
     last = max(row["epoch"] for row in rows)
     return [row for row in rows if (row["epoch"], row["split"]) == (last, "test")]

@@ -20,14 +20,14 @@ from sweeps.study.study_file import WorkersPerPack
 START_S = 30.0
 """Seconds until a new process can load a base: a Ray Train worker takes 20, then torch is imported."""
 READ_BYTES_PER_S = 1e9
-"""Of a base's weights, from shared storage or a disk."""
+"""Rate at which a base's weights are read, from shared storage or a disk."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How packs are run: that changes what they take, and nothing of what they learn."""
+    """How packs are run, which changes their memory and time, and no number that they learn."""
 
     activations: Activations = "keep"
     workers_per_pack: WorkersPerPack = 1
@@ -53,7 +53,7 @@ class Forecast:
 def forecast(
     runs: Sequence[RunConfig], works: Sequence[Work], device: Device, how: Execution = PLAIN
 ) -> Forecast:
-    """For the runs of one pack, with the work of each."""
+    """Predict the pack of these runs, given the work of each."""
     limits = forward_tokens(runs, works, device, how)
     memory = peak_memory(runs, works, device, how, max_tokens=limits)
     flops = seconds = alone = 0.0
@@ -67,13 +67,13 @@ def forecast(
 
 
 def load_seconds(run: RunConfig, device: Device) -> float:
-    """To read the weights of the run's bases."""
+    """Seconds to read the weights of the run's bases."""
     weights = sum(base_bytes(ref.name, ref.precision, on_gpu=device.is_gpu) for ref in run.bases)
     return weights / READ_BYTES_PER_S
 
 
 def duration(hours: float) -> str:
-    """For people: `41 s`, `5.2 min`, `3.4 h`."""
+    """Hours as people read them: `41 s`, `5.2 min`, `3.4 h`."""
     seconds = 3600 * hours
     if seconds < 60:
         return f"{seconds:.0f} s"
@@ -108,7 +108,7 @@ def peak_memory(
 
 
 def _source_bytes(runs: Sequence[RunConfig], device: Device) -> float:
-    """Of the bases whose LoRAs are carried over, while that is done."""
+    """Bytes of the bases whose LoRAs are carried over, while that is done."""
     sources = {run.source_bases[0]: run for run in runs if run.spec.is_transfer and run.source_bases}
     return sum(
         base_bytes(name, run.bases[0].precision, on_gpu=device.is_gpu) for name, run in sources.items()
@@ -148,7 +148,7 @@ def _footprints(
 
 
 def _fixed_bytes(prints: Mapping[str, Footprint], how: Execution) -> float:
-    """Of the worker with the most: all learners, and those of the bases that it holds."""
+    """Bytes independent of batch size on the fullest worker: all learners, plus the bases that it holds."""
     count = len(prints)
     workers = [Sharding(rank, how.team_size(count)) for rank in range(how.team_size(count))]
     bases = (
@@ -175,7 +175,7 @@ def _seconds(
     device: Device,
     activations: Activations = "keep",
 ) -> float:
-    """The longest learner's steps, each as long as its arithmetic or its launches, then the scoring."""
+    """Seconds of the longest learner's steps (each its arithmetic or its launches) and of the scoring."""
     layers, params = decoder_shape(base)
     steps = max(work.steps for work in works)
     scoring = params * FLOPS_PER_PARAM_TOKEN / 2 * sum(work.scored_tokens for work in works)
@@ -192,7 +192,7 @@ def _seconds(
 
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:
-    """In a process of its own; per-task LoRAs one adapter after another."""
+    """Seconds of a run in a process of its own; its per-task LoRAs one after another."""
     parts = work.tasks if run.spec.per_task else 1
     one = replace(
         work, rows_per_step=work.rows_per_step / parts, tasks=1, scored_tokens=work.scored_tokens / parts

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from portal.config import nearest
-from portal.device import release_memory
+from portal.device import release_memory, usable_cores
 
 MEMORY_SHARE = 0.9
-"""Of a device's memory that a plan gives away: the rest is for fragments, workspaces and the driver."""
+"""Share of a device's memory that a plan gives away; the rest is for fragments, workspaces, the driver."""
 ATTAINED = 0.5
 """Share of the peak rate that large matrix products reach."""
 _CPU_CORE_FLOPS = 7e10  # fp32: half of it was attained by training a 270 M base on a virtual machine's core
@@ -48,7 +48,7 @@ class Device:
         return MEMORY_SHARE * self.memory_bytes
 
     def part(self, share: float) -> "Device":
-        """What one of several processes on a GPU has of it, which all get the same share; a CPU as it is."""
+        """One process's equal share of a GPU, in memory and rate; a CPU is returned as it is."""
         if share == 1.0 or not self.is_gpu:
             return self
         return replace(
@@ -59,7 +59,7 @@ class Device:
         )
 
     def shared_by(self, count: int) -> "Device":
-        """What one of `count` processes has of a CPU's memory; a GPU is never shared."""
+        """One process's share of a CPU whose memory `count` processes divide; a GPU is returned as it is."""
         return self if self.is_gpu else replace(self, memory_bytes=self.memory_bytes / count)
 
 
@@ -83,14 +83,14 @@ def find_device(name: str | None) -> Device:
 
 
 def smallest_gpu(names: Iterable[str]) -> Device | None:
-    """The one with the least memory among GPUs by their model names; None where one is not known here."""
+    """The GPU with the least memory, of those with these model names; None where a name is unknown."""
     known = [GPUS.get(name.lower()) for name in names]
     found = [gpu for gpu in known if gpu is not None]
     return min(found, key=lambda gpu: gpu.memory_bytes) if found and len(found) == len(known) else None
 
 
 def local_hardware() -> Device:
-    """What this machine trains on, with its real memory; rates that the table lacks are measured."""
+    """The device that this machine trains on, with its real memory; rates not in the table are measured."""
     if not torch.cuda.is_available():
         return _own_cpu()
     found = torch.cuda.get_device_properties(0)
@@ -143,7 +143,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _own_cpu() -> Device:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
     if limit != "max":  # a container's

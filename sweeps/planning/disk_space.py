@@ -10,18 +10,18 @@ from sweeps.planning.workload import Work
 _FP32 = 4
 _MOMENTS = 2  # of AdamW, beside each trained number
 _SCORE_BYTES = 16
-"""Of one scored example in one evaluation, compressed; 4 to 25 were measured."""
+"""Compressed bytes per scored example and evaluation; 4 to 25 were measured."""
 
 
 def kept_bytes(run: RunConfig, work: Work) -> float:
-    """A finished run: its artifact and its tables."""
+    """Bytes of a finished run: its artifact and its tables."""
     params = [count_params(run, ref.name) for ref in run.bases]
     artifact = _FP32 * sum(each.trained + each.held for each in params)
     return artifact + _SCORE_BYTES * work.scored_rows * len(run.bases)
 
 
 def checkpoint_bytes(runs: Sequence[RunConfig]) -> float:
-    """The checkpoints of a pack at the moment at which there are most: those kept and one being written."""
+    """Bytes of a pack's checkpoints when there are most of them: those kept and one being written."""
     copies = sum(
         count_params(run, ref.name).trained * (1 + _MOMENTS + _keeps_best(run))
         for run in runs

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal.config import RunConfig
-from sweeps.store.run_store import pack_key
+from sweeps.store.pack_store import pack_key
 from sweeps.study.expand import Study, stage_of
 
 KeyedRuns = tuple[str, tuple[RunConfig, ...]]
@@ -21,13 +21,13 @@ class RunGroups:
     pack_size: int
 
     def packs(self, fits: Callable[[Sequence[RunConfig]], bool]) -> list[KeyedRuns]:
-        """All packs; a new one has at most `pack_size` runs, and fewer where more would not fit."""
+        """All packs. A new one has at most `pack_size` runs, and fewer where more would not fit."""
         split = (runs for group in self.groups for runs in _split(group, self.pack_size, fits))
         return [*self.recorded, *((pack_key([run.key for run in runs]), runs) for runs in split)]
 
 
 def group_runs(study: Study, recorded: Mapping[str, Sequence[str]]) -> RunGroups:
-    """The study's runs, those that no recorded pack has by stage, bases and adapter shape."""
+    """Group the study's runs; those that are in no recorded pack by stage, bases and adapter shape."""
     free = dict(study.by_key)
     kept = []
     for key, members in recorded.items():
@@ -46,7 +46,7 @@ def group_runs(study: Study, recorded: Mapping[str, Sequence[str]]) -> RunGroups
 def _split(
     group: Sequence[RunConfig], pack_size: int, fits: Callable[[Sequence[RunConfig]], bool]
 ) -> list[tuple[RunConfig, ...]]:
-    """As few packs as are small enough; every one gets its share of the long runs."""
+    """Split a group into as few packs as are small enough; each gets its share of the long runs."""
     count = -(-len(group) // pack_size)
     while count < len(group) and not all(fits(group[first::count]) for first in range(count)):
         count += 1

@@ -44,7 +44,7 @@ class Footprint:
         return self.base + self.learners
 
     def peak(self, tokens: int, answer_tokens: int) -> float:
-        """With a forward of that many padded tokens, of which that many are predicted answers."""
+        """Bytes during a forward of so many padded tokens, of which so many are predicted answers."""
         return self.fixed + self.per_token * tokens + self.per_answer_token * answer_tokens
 
     def tokens_that_fit(self, budget: float, answer_share: float) -> int:
@@ -60,7 +60,7 @@ def footprint(
     on_gpu: bool,
     activations: Activations = "keep",
 ) -> Footprint:
-    """What a pack of `runs` takes on `base` with rows of `length` tokens."""
+    """Bytes that a pack of `runs` takes on `base` with rows of `length` tokens."""
     runs = list(runs)
     copies = sum(run.train is not None and run.train.engine == "peft" for run in runs)
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
@@ -75,7 +75,7 @@ def footprint(
 
 
 def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
-    """What a base's weights take, from its config."""
+    """Bytes of a base's weights, from its config."""
     itself = _measure_base(base)
     if not on_gpu:
         return float(_FP32 * itself.num_params)
@@ -136,7 +136,7 @@ class ParamCount:
 
 
 def count_params(run: RunConfig, base: str) -> ParamCount:
-    """Of the run's learner on `base`; in joint training latents and core are counted with every base."""
+    """Count the run's numbers on `base`; joint training counts latents and core with each base."""
     if run.adapter is None:
         return ParamCount(0, 0)
     slots = len(run.data.tasks)
@@ -150,14 +150,14 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
 
 
 def _slot_params(run: RunConfig, base: str) -> int:
-    """Of one task's adapter."""
+    """Numbers of one task's adapter."""
     assert run.adapter is not None
     groups = _groups(base, run.adapter)
     return sum(len(group.layers) * run.adapter.rank * (group.d_in + group.d_out) for group in groups)
 
 
 def _learner_bytes(run: RunConfig, base: str) -> float:
-    """Parameters, optimiser state, and the factors of all tasks with the graph that makes them."""
+    """Bytes of parameters, optimiser state, and all tasks' factors with the graph that makes them."""
     params, slots = count_params(run, base), len(run.data.tasks)
     kept = run.train is not None and run.train.keep == "best_validation"
     own = params.trained * (_TRAINED + kept * _FP32) + params.held * _FP32
@@ -176,7 +176,7 @@ def _learner_bytes(run: RunConfig, base: str) -> float:
 def _bytes_per_token(
     base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
 ) -> float:
-    """What a token of a forward takes until its backward; recomputed, one layer at a time is there whole."""
+    """Bytes per token of a forward until its backward; recomputed, one layer at a time is kept whole."""
     kept = _saved_bytes_per_token(base, adapter, length, on_gpu, "keep")
     if activations == "keep":
         return kept
@@ -188,7 +188,7 @@ def _bytes_per_token(
 def _saved_bytes_per_token(
     base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
 ) -> float:
-    """What autograd keeps in a row of `length` tokens; logits and parameters left out.
+    """Bytes that autograd keeps per token in rows of `length` tokens, without logits and parameters.
 
     The length is odd, so that no width of the base is taken for it.
     """

@@ -38,7 +38,7 @@ class PackForecaster:
         )
 
     def forecast(self, runs: Sequence[RunConfig]) -> Forecast:
-        """Memory, operations and hours."""
+        """Memory, operations and hours of a pack of these runs."""
         return self._once(
             self._forecasts, runs, lambda works: forecast(runs, works, self.device, self._checked.how)
         )
@@ -50,7 +50,7 @@ class PackForecaster:
         )
 
     def load_seconds(self, run: RunConfig) -> float:
-        """To read the weights of the run's bases."""
+        """Seconds to read the weights of the run's bases."""
         return load_seconds(run, self.device)
 
     def _once(

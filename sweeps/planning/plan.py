@@ -15,7 +15,9 @@ from sweeps.planning.lane_orders import LaneOrders, order_lanes
 from sweeps.planning.pack_forecaster import PackForecaster
 from sweeps.planning.planned_pack import PlannedPack
 from sweeps.planning.schedule import Schedule, ScheduledPack, play
-from sweeps.store.run_store import Store, check_usable
+from sweeps.store.output_folder import check_usable
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, stage_of
 
@@ -61,7 +63,7 @@ class Plan:
 
     @cached_property
     def forecasts(self) -> list[Forecast]:
-        """What every pack is predicted to take on the plan's device."""
+        """The prediction for each pack on the plan's device."""
         return [self._predicting.forecast(pack.runs) for pack in self.packs]
 
     @property
@@ -83,7 +85,7 @@ class Plan:
         return self._orders(count).makespan
 
     def schedule(self, count: int) -> Schedule:
-        """What is left, played through on so many lanes, from their processes' start on."""
+        """The packs that are left, played through on so many lanes from the start of their processes."""
         assert self.forecaster is not None, "a plan without a device predicts nothing"
         return play(self._orders(count).lanes, start_s=START_S)
 
@@ -108,7 +110,7 @@ class Plan:
         return {}
 
     def _scheduled(self) -> dict[str, ScheduledPack]:
-        """The packs by key, in seconds; without a device in units of their cost."""
+        """The packs by key, with their lengths in seconds; without a device in units of their cost."""
         if self.forecaster is None:
             lengths = [pack.cost for pack in self.packs]
             loads = [_LOAD_SHARE * sum(lengths) / max(1, len(lengths))] * len(lengths)
@@ -131,16 +133,16 @@ class Plan:
 
 
 def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes: int = 1) -> Plan:
-    """What is missing of the study in `out`; ValueError for what would make a run fail later (see checks).
+    """The plan for what is missing of the study in `out`; ValueError for what would make a run fail later.
 
     Without a device only the study's `pack_size` limits a pack. For several `lanes` packs are small enough
     that all of them have work.
     """
     check_usable(out)
-    checked, store = check_study(study), Store(out)
+    checked = check_study(study)
     forecaster = None if device is None else PackForecaster(checked, device)
-    status = StudyStatus.read(store, study.runs)
-    return plan_packs(checked, status, store.recorded_packs(), forecaster, lanes=lanes)
+    status = StudyStatus.read(RunStore(out), study.runs)
+    return plan_packs(checked, status, PackStore(out).recorded_packs(), forecaster, lanes=lanes)
 
 
 def plan_packs(
@@ -151,7 +153,7 @@ def plan_packs(
     *,
     lanes: int = 1,
 ) -> Plan:
-    """What is left of a study by its status, in packs; `recorded` ones, by key, stay as they are."""
+    """The plan for what is left of a study by its status; `recorded` packs, by key, stay as they are."""
     finished = {*status.done, *status.failed_for_good}
     limits = [math.inf]
     if lanes > 1:
@@ -172,7 +174,7 @@ def _packs(
     forecaster: PackForecaster | None,
     most_cost: float,
 ) -> tuple[PlannedPack, ...]:
-    """What is left, in packs of at most so much cost that fit the device's memory."""
+    """The packs that are left, each of at most so much cost and within the device's memory."""
     costs = checked.costs
 
     def fits(runs: Sequence[RunConfig]) -> bool:

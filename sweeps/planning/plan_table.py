@@ -86,14 +86,14 @@ def device_hours(plan: Plan) -> tuple[float, float]:
 
 
 def bytes_written(plan: Plan, lanes: int) -> tuple[float, float]:
-    """Bytes that what is left keeps in the output folder, and the most that it needs beside them."""
+    """Bytes that the runs left will keep in the output folder, and the most that they need beside them."""
     kept = sum(kept_bytes(run, plan.checked.works[run.key]) for run in plan.missing)
     states = sorted((checkpoint_bytes(pack.runs) for pack in plan.packs), reverse=True)
     return kept, sum(states[:lanes])
 
 
 def state_line(plan: Plan) -> str:
-    """What the study is and how it stands."""
+    """The sentence on what the study is and how far it is."""
     study, status = plan.study, plan.status
     counts = {"done": status.done, "failed": status.failed_for_good, "missing": plan.missing}
     summary = ", ".join(f"{len(runs)} {name}" for name, runs in counts.items())
@@ -101,7 +101,7 @@ def state_line(plan: Plan) -> str:
 
 
 def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) -> list[str]:
-    """Device time, time from start to end on so many devices with so many workers, and disk space."""
+    """Sentences on device time, on time from start to end with so many devices and workers, on disk space."""
     packed, alone = map(duration, device_hours(plan))
     lines = [
         f"predicted for {plan.device.name}, one device: {packed} as packed, {alone} unpacked "
@@ -119,7 +119,10 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
 
 
 def cost_line(plan: Plan, price: float, *, share: float, held_hours: float) -> str:
-    """The price of the work, and of devices that are held for so many hours; a worker has `share` of one."""
+    """The sentence on the price of the work, and of devices that are held for so many hours.
+
+    A worker has `share` of a device.
+    """
     work = share * device_hours(plan)[0]
     return (
         f"cost at {price:g} per device-hour: {price * work:.2f} for the work, "
@@ -128,7 +131,7 @@ def cost_line(plan: Plan, price: float, *, share: float, held_hours: float) -> s
 
 
 def memory_warning(plan: Plan) -> str | None:
-    """Names the packs that may not fit the device; None when all do."""
+    """The warning that names packs which may not fit the device; None when all do."""
     over = [pack.key for pack, each in _predicted(plan) if each.memory_bytes > plan.device.budget_bytes]
     return f"{len(over)} pack(s) may not fit {plan.device.name}: {', '.join(over)}" if over else None
 
@@ -138,5 +141,5 @@ def _predicted(plan: Plan) -> Iterable[tuple[PlannedPack, Forecast]]:
 
 
 def _size(num_bytes: float) -> str:
-    """For people: `17 MB`, `2.3 GB`."""
+    """Bytes as people read them: `17 MB`, `2.3 GB`."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"

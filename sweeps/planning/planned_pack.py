@@ -21,8 +21,8 @@ class PlannedPack:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the source runs that must be finished first."""
-        return tuple(dict.fromkeys(run.source for run in self.runs if run.source is not None))
+        """Keys of the runs that must be finished first."""
+        return tuple(dict.fromkeys(key for run in self.runs for key in run.parent_keys))
 
     @property
     def urgency(self) -> int:

@@ -1,4 +1,4 @@
-"""Every run of a planned study, one by one: what it is, and how it stands."""
+"""Every run of a planned study, one by one: what it is, and whether it is done."""
 
 from typing import Any
 

@@ -27,11 +27,12 @@ class Schedule:
 
 
 def play(lanes: Sequence[Sequence[ScheduledPack]], *, start_s: float = 0.0) -> Schedule:
-    """Every lane takes the first pack of its list that is free and has what it needs, as run_lane does.
+    """Play the lanes through: each takes the first pack of its list that is free and has what it needs.
 
-    After `start_s` seconds a lane is there. It needs time to load other bases than it holds; while it waits
-    it loads those of the first pack it waits for, unless it holds another's. All lanes list the same packs,
-    in orders of their own. ValueError when a pack waits for one that is in no list.
+    Lanes begin after `start_s` seconds. Switching to a pack on other bases costs their load time. A waiting
+    lane preloads the bases of the first pack it waits for, unless the bases it holds are needed by another
+    waiting pack. All lanes list the same packs, in orders of their own, as workers do (`run_lane`).
+    ValueError when a pack waits for one that is in no list.
     """
     tasks = {task.key: task for task in lanes[0]}
     for task in tasks.values():

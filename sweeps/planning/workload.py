@@ -73,7 +73,7 @@ class WorkloadEstimator:
         )
 
     def cost(self, run: RunConfig, work: Work) -> float:
-        """In multiply-adds of the frozen base, for the order of packs."""
+        """Multiply-adds of the frozen base in a run; the order of packs depends on them."""
         trained = work.steps * work.rows_per_step * work.row_tokens
         tokens = _TRAIN_COST * trained + _SCORE_COST * work.scored_tokens
         return tokens * sum(self._num_weights(ref.name) for ref in run.bases)

@@ -6,10 +6,10 @@ from typing import Any
 
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, matching
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 
 
-def live_rows(store: Store, key: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+def live_rows(store: RunStore, key: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows, evaluation by evaluation; they end early where the run finishes while they are read."""
     for path in _tables(store, key):
         try:
@@ -21,12 +21,12 @@ def live_rows(store: Store, key: str, columns: Sequence[str] | None = None) -> I
         yield from table.to_pylist()
 
 
-def evaluated_parts(store: Store) -> dict[str, int]:
+def evaluated_parts(store: RunStore) -> dict[str, int]:
     """Number of evaluations of each run that is not finished, by key."""
     return Counter(path.parent.name for path in matching(store.out, f"packs/*/parts/*/*.{RESULTS_FILE}"))
 
 
-def _tables(store: Store, key: str) -> list[Folder]:
+def _tables(store: RunStore, key: str) -> list[Folder]:
     """The run's table, or while it trains those of its evaluations so far."""
     if store.is_done(key):
         return [store.run_folder(key) / RESULTS_FILE]

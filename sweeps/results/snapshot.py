@@ -13,7 +13,8 @@ from portal.results import STUDY_FILE, AbsentRun, StudyInfo, run_columns
 from portal.storage.atomic import only_one, write_json_atomic
 from portal.storage.paths import Folder, files_below, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
-from sweeps.store.run_store import Store, check_writable
+from sweeps.store.output_folder import check_writable
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.manifest import StudyManifest, record_manifest
 
@@ -28,7 +29,7 @@ def collect_snapshot(study: StudyManifest, out: Folder) -> Folder:
     """
     check_writable(out)
     with _alone(out):
-        return _gather(study, out, StudyStatus.read(Store(out), study.runs))
+        return _gather(study, out, StudyStatus.read(RunStore(out), study.runs))
 
 
 def copy_tables(study: StudyManifest, out: Folder, into: Path, status: StudyStatus | None = None) -> None:
@@ -40,7 +41,7 @@ def copy_tables(study: StudyManifest, out: Folder, into: Path, status: StudyStat
         _copy(out / RESULTS_FOLDER, into)
         return
     with _alone(out):
-        now = status or StudyStatus.read(Store(out), study.runs)
+        now = status or StudyStatus.read(RunStore(out), study.runs)
         if _read_stamp(out) != _stamp(study, now):
             _gather(study, out, now)
         _copy(out / RESULTS_FOLDER, into)
@@ -48,7 +49,7 @@ def copy_tables(study: StudyManifest, out: Folder, into: Path, status: StudyStat
 
 def is_stale(study: StudyManifest, out: Folder) -> bool:
     """Whether the collected tables are of another study, or of another moment that matters to them."""
-    return _read_stamp(out) != _stamp(study, StudyStatus.read(Store(out), study.runs))
+    return _read_stamp(out) != _stamp(study, StudyStatus.read(RunStore(out), study.runs))
 
 
 def collected_study(out: Folder) -> str | None:
@@ -59,7 +60,7 @@ def collected_study(out: Folder) -> str | None:
 
 def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInfo:
     """The study's record: facts, runs without results and why, notes on bases, devices that runs hold."""
-    store = Store(out)
+    store = RunStore(out)
     done = set(status.done)
     absent = [_absent_run(run, study.labels[run.key], status) for run in study.runs if run.key not in done]
     counts = {"total": status.total, "done": len(done), "failed": len(status.failed)}
@@ -133,7 +134,7 @@ def _absent_run(run: RunConfig, label: str, status: StudyStatus) -> AbsentRun:
     )
 
 
-def _provenance(status: StudyStatus, store: Store) -> dict[str, Any]:
+def _provenance(status: StudyStatus, store: RunStore) -> dict[str, Any]:
     """Versions of packages, commits of the code and CPU threads that the finished runs were trained with."""
     records = [store.provenance(key) for key in sorted(status.done)]
     packages = sorted({package for record in records for package in record["versions"]})

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from portal.config import RunConfig
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
 from portal.storage.paths import Folder
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.manifest import StudyManifest
 
@@ -23,7 +23,7 @@ def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = No
     Those are the runs with keys in `done`; by default, all that are done now. Rows are sorted, so that the
     same runs give the same tables in whatever order they were trained.
     """
-    store = Store(out)
+    store = RunStore(out)
     keys = StudyStatus.read(store, study.runs).done if done is None else done
     finished = [run for run in study.runs if run.key in keys]
     if not finished:
@@ -42,7 +42,7 @@ def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = No
     return folder
 
 
-def _gather(store: Store, runs: list[RunConfig], name: str, schema: pa.Schema) -> pa.Table:
+def _gather(store: RunStore, runs: list[RunConfig], name: str, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([read_table(store.run_folder(run.key) / name, schema) for run in runs])
 
 

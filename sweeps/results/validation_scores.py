@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from portal.config import RunConfig
 from sweeps.results.live import live_rows
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 
 
-def validation_values(store: Store, runs: Sequence[RunConfig], metric: str) -> dict[int, float]:
+def validation_values(store: RunStore, runs: Sequence[RunConfig], metric: str) -> dict[int, float]:
     """By epoch, the mean of `metric` over tasks, then over runs, where every run has scored every task."""
     by_epoch: dict[int, list[float]] = defaultdict(list)
     for run in runs:

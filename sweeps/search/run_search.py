@@ -31,7 +31,9 @@ from sweeps.planning.checks import check_shapes
 from sweeps.results.validation_scores import validation_values
 from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import request_stop
+from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand, stage_of
 
 WATCH_S = 1.0
@@ -62,9 +64,9 @@ class SearchResult:
 class _Trial:
     """A trial in training."""
 
-    def __init__(self, trial: optuna.Trial, plan: SearchPlan, store: Store) -> None:
+    def __init__(self, trial: optuna.Trial, plan: SearchPlan, context: StudyContext, store: RunStore) -> None:
         self.trial, self._store, self._metric = trial, store, plan.search.metric
-        self.study = expand(plan.trial(decoded(plan, trial.params)))
+        self.study = expand(plan.trial(decoded(plan, trial.params)), context)
         label = plan.search.method
         self.judged = [run for run in self.study.runs if self.study.labels[run.key] == label]
         self.epoch = 0
@@ -72,7 +74,7 @@ class _Trial:
         self.pruned = False
 
     def look(self) -> None:
-        """Report what has been scored since the last time, and decide whether to go on."""
+        """Report the scores that are new to Optuna, and ask it whether the trial goes on."""
         for epoch, value in sorted(validation_values(self._store, self.judged, self._metric).items()):
             if epoch > self.epoch:
                 self.epoch, self.value = epoch, value
@@ -85,30 +87,32 @@ class _Trial:
 
     @property
     def lost(self) -> bool:
-        """Whether it has neither ended nor failed of itself: its workers were lost, it can go on."""
+        """Whether its workers were lost: it has neither ended nor failed of itself, and can go on."""
         failures = [self._store.failure(run.key) or {"lost": True} for run in self.study.runs]
         return not self.finished and not self.pruned and all(failure["lost"] for failure in failures)
 
 
 def run_search(
-    plan: SearchPlan, out: Path, *, executor: ExecutorName, console: Console, threads: int = 1
+    plan: SearchPlan,
+    out: Path,
+    *,
+    executor: ExecutorName = "auto",
+    console: Console | None = None,
+    threads: int = 1,
 ) -> SearchResult:
-    """Bring the search to its number of trials in `out`.
+    """Bring the search to its number of trials in `out`; without a console, in silence.
 
     ValueError when `out` holds another search, or another driver works there.
     """
-    folder = out / "search"
+    folder, console = out / "search", console or Console(quiet=True)
     with acquire(folder):
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
-        store = Store(out)
-        for key in plan.search.space:
-            if ".adapter." in key:
-                for value in plan.extremes(key):
-                    check_shapes(expand(plan.trial({key: value})))
+        store, context = RunStore(out), StudyContext.open(plan.trial({}))
+        _check_adapters(plan, context)
         with find_executor(executor).open(out, console):  # one for all batches
-            while batch := _next_batch(search, plan, store):
+            while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")
                 study = _together([each.study for each in batch])
@@ -123,8 +127,16 @@ def run_search(
         return _outcome(search, plan, out, storage)
 
 
+def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:
+    """ValueError for an adapter at an end of its range, or in its list, that does not fit its base."""
+    for key in plan.search.space:
+        if ".adapter." in key:
+            for value in plan.extremes(key):
+                check_shapes(expand(plan.trial({key: value}), context))
+
+
 def decoded(plan: SearchPlan, params: dict[str, Any]) -> dict[str, Any]:
-    """Optuna's values as those of the search file: a list of it is one value of ours."""
+    """Convert Optuna's parameters to study values; Optuna cannot store lists, so they are kept as JSON."""
     values = {}
     for key, value in params.items():
         choices = plan.search.space[key]
@@ -159,8 +171,10 @@ def _open(plan: SearchPlan, storage: str, out: Path) -> optuna.Study:
     return found
 
 
-def _next_batch(search: optuna.Study, plan: SearchPlan, store: Store) -> list[_Trial]:
-    """Trials that a driver left unfinished, and new ones up to as many as run in parallel."""
+def _next_batch(
+    search: optuna.Study, plan: SearchPlan, context: StudyContext, store: RunStore
+) -> list[_Trial]:
+    """The next trials: those that a driver left unfinished, and new ones up to as many as run in parallel."""
     known = search.get_trials(deepcopy=False)
     left = [optuna.Trial(search, each._trial_id) for each in known if each.state == TrialState.RUNNING]
     count = min(plan.search.parallel, plan.search.trials - len(known) + len(left))
@@ -170,7 +184,7 @@ def _next_batch(search: optuna.Study, plan: SearchPlan, store: Store) -> list[_T
     trials = left[:count]
     while len(trials) < count:
         trials.append(search.ask(space))
-    return [_Trial(trial, plan, store) for trial in trials]
+    return [_Trial(trial, plan, context, store) for trial in trials]
 
 
 def _distribution(values: Range | Sequence[Any]) -> BaseDistribution:
@@ -182,27 +196,27 @@ def _distribution(values: Range | Sequence[Any]) -> BaseDistribution:
 
 
 def _code(value: Any) -> Scalar | None:
-    """The value as Optuna keeps it: lists as JSON."""
+    """The value as Optuna stores it: a list as JSON."""
     return value if value is None or isinstance(value, Scalar) else json.dumps(value)
 
 
 def _together(studies: Sequence[Study]) -> Study:
-    """One study of all their runs; what several have is in it once."""
+    """One study of the runs of all these studies, each run once."""
     runs = {run.key: run for study in studies for run in study.runs}
     labels = {key: label for study in studies for key, label in study.labels.items()}
     return replace(studies[0], runs=tuple(sorted(runs.values(), key=stage_of)), labels=labels)
 
 
 @contextmanager
-def _watched(batch: Sequence[_Trial], store: Store) -> Iterator[None]:
-    """Inside, a thread follows the trials and stops the runs that only pruned ones have."""
+def _watched(batch: Sequence[_Trial], store: RunStore) -> Iterator[None]:
+    """Follow the trials from a thread during the block, and stop runs that only pruned trials have."""
     end = threading.Event()
 
     def follow() -> None:
         while not end.wait(WATCH_S):
             for each in batch:
                 each.look()
-            store.request_stop(_only_pruned(batch))
+            request_stop(store.out, _only_pruned(batch))
 
     thread = threading.Thread(target=follow, name="portal-search", daemon=True)
     thread.start()
@@ -216,7 +230,7 @@ def _watched(batch: Sequence[_Trial], store: Store) -> Iterator[None]:
 
 
 def _only_pruned(batch: Iterable[_Trial]) -> set[str]:
-    """Keys of the runs that no trial needs which goes on."""
+    """Keys of runs used only by pruned trials."""
     stopped = {run.key for each in batch if each.pruned for run in each.judged}
     return stopped - {run.key for each in batch if not each.pruned for run in each.study.runs}
 
@@ -233,7 +247,7 @@ def _tell(search: optuna.Study, each: _Trial) -> None:
 
 
 def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchResult:
-    """Complete trials first, then those that got furthest; the best one's study is written."""
+    """List the trials, complete ones first, then those that got furthest; write the best one's study."""
     trials = [
         TrialResult(
             trial.number,

@@ -1,4 +1,4 @@
-"""`SearchFile`: a study file with a `search` section, which says what of one of its methods is searched."""
+"""`SearchFile`: a study file with a `search` section, which names the settings of a method to search."""
 
 import copy
 import json
@@ -55,7 +55,7 @@ class Pruning(Frozen):
 
 
 class Search(Frozen):
-    """What is searched. `space` maps `METHOD.PART.FIELD` or `METHOD.size` to a range or a list of values.
+    """The settings to search. `space` maps `METHOD.PART.FIELD` or `METHOD.size` to a range or a list.
 
     A trial's value is the mean of `metric` on the validation slice at the last epoch, over tasks, targets and
     seeds of `method`.
@@ -110,7 +110,7 @@ class SearchPlan:
             self._check_key(key, settings)
 
     def identity(self) -> str:
-        """What the trials are about, as JSON: all of the file but how many there are."""
+        """The identity of the trials, as JSON: the whole file but their number."""
         content = copy.deepcopy(self._content)
         for free in ("trials", "parallel"):
             content["search"].pop(free, None)

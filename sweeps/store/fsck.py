@@ -12,7 +12,9 @@ from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE,
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching
 from portal.storage.run_folder import DONE
-from sweeps.store.run_store import Store, pack_key
+from sweeps.store.base_records import BaseRecords
+from sweeps.store.pack_store import PackStore, pack_key
+from sweeps.store.run_store import RunStore
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,18 @@ def check_folder(out: Folder) -> tuple[list[Fault], int]:
     """
     if not (out / "runs").is_dir():
         raise ValueError(f"{out}: no study was run in this folder")
-    store = Store(out)
+    store, packs = RunStore(out), PackStore(out)
     parts = (
         *(_check_run(store, path) for path in matching(out, "runs/*")),
-        *(_check_pack(store, path) for path in matching(out, "packs/*")),
+        *(_check_pack(packs, path) for path in matching(out, "packs/*")),
         *(_check_rows(path) for path in matching(out, "rows/*")),
         _check_tables(out / "results"),
-        *(_check_base(store, ref) for ref in _bases_of(store)),
+        *(_check_base(BaseRecords(out), ref) for ref in _bases_of(store)),
     )
     return [fault for faults in parts for fault in faults], len(parts)
 
 
-def _check_run(store: Store, folder: Folder) -> Iterator[Fault]:
+def _check_run(store: RunStore, folder: Folder) -> Iterator[Fault]:
     again = f"delete {folder} and run the study again"
     try:
         store.read_run(folder.name)
@@ -66,7 +68,7 @@ def _check_run(store: Store, folder: Folder) -> Iterator[Fault]:
             yield Fault(folder / name, "altered since the run finished", again)
 
 
-def _check_pack(store: Store, folder: Folder) -> Iterator[Fault]:
+def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
     again = f"delete {folder}: its unfinished runs start again"
     try:
         members = store.recorded_pack(folder.name)
@@ -87,7 +89,7 @@ def _check_pack(store: Store, folder: Folder) -> Iterator[Fault]:
                 yield Fault(part, one_line(error), again)
 
 
-def _single_runs(store: Store) -> Iterator[tuple[str, ...]]:
+def _single_runs(store: PackStore) -> Iterator[tuple[str, ...]]:
     return ((path.name,) for path in matching(store.out, "runs/*"))
 
 
@@ -108,7 +110,7 @@ def _check_tables(folder: Folder) -> Iterator[Fault]:
             yield Fault(folder / name, one_line(error), "`portal sweep collect` writes it anew")
 
 
-def _bases_of(store: Store) -> list[BaseRef]:
+def _bases_of(store: RunStore) -> list[BaseRef]:
     """Bases of all recorded runs that can be read."""
     refs = {}
     for path in matching(store.out, "runs/*"):
@@ -120,7 +122,7 @@ def _bases_of(store: Store) -> list[BaseRef]:
     return list(refs.values())
 
 
-def _check_base(store: Store, ref: BaseRef) -> Iterator[Fault]:
+def _check_base(records: BaseRecords, ref: BaseRef) -> Iterator[Fault]:
     """A local base against its revision, a hub base's cached copy against the study's record."""
     try:
         files = locate(ref.name)
@@ -132,7 +134,7 @@ def _check_base(store: Store, ref: BaseRef) -> Iterator[Fault]:
                     "restore it, or start in another --out",
                 )
             return
-        recorded = store.recorded_weights(ref)
+        recorded = records.recorded(ref)
         if recorded is not None and hub_weights_digest(ref.name, ref.revision) != recorded:
             yield Fault(
                 Path(files.location),

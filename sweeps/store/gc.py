@@ -1,4 +1,4 @@
-"""What an output folder no longer needs: state of finished runs, leftovers of writers that were killed."""
+"""Garbage of an output folder: state of finished runs, leftovers of processes that were killed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from itertools import chain
 from portal.storage.atomic import remove_folder
 from portal.storage.paths import Folder
 from sweeps.store.lease import TAKEOVERS, acquire, has_live_driver
-from sweeps.store.run_store import SESSION_FOLDERS, Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import SESSION_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ def delete_garbage(out: Folder) -> list[Garbage]:
 
 
 def _of_finished_runs(out: Folder) -> Iterator[tuple[Folder, str]]:
-    store = Store(out)
-    for key, members in store.recorded_packs().items():
+    store, packs = RunStore(out), PackStore(out)
+    for key, members in packs.recorded_packs().items():
         if all(store.is_done(member) for member in members):
             for name in ("state", "parts"):
-                yield store.pack_folder(key) / name, "optimiser states and scores of finished runs"
+                yield packs.pack_folder(key) / name, "optimiser states and scores of finished runs"
 
 
 def _of_dead_drivers(out: Folder) -> Iterator[tuple[Folder, str]]:

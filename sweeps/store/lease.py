@@ -84,9 +84,9 @@ class Lease:
 
 
 def acquire(out: Folder, *, waiting: Callable[[str], None] | None = None) -> Lease:
-    """The lease of `out`. InUse, naming the holder, within 5 s while another driver is alive.
+    """Take the lease of `out`; InUse, naming the holder, within 5 s while another driver is alive.
 
-    With `waiting` it is called once with what is waited for, and the lease comes when it is free.
+    With `waiting`, wait until the lease is free instead; `waiting` is called once, with what is waited for.
     """
     told = False
     while True:
@@ -188,7 +188,7 @@ class Fence:
         self._since = time.monotonic()
 
     def check(self) -> None:
-        """Raises LeaseLost when the lease is not ours any more or its driver is dead."""
+        """LeaseLost when the lease is no longer ours or its driver is dead."""
         holder = read_holder(self._out)
         if holder.get("token") != self._token:
             raise LeaseLost(f"{self._out}: the driver that started this worker is gone")
@@ -212,7 +212,7 @@ def _cancel_path(out: Folder) -> Folder:
 
 
 def _cancelled(out: Folder) -> str | None:
-    """The token of the lease that shall end."""
+    """The token of the lease that is asked to end."""
     try:
         return json.loads(_cancel_path(out).read_bytes())["token"]
     except FileNotFoundError:
@@ -276,5 +276,5 @@ def _process_space() -> str:
 
 
 def boot_id() -> str:
-    """Of this machine, until it starts again."""
+    """Identity of this machine's run, from one start to the next."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,4 +1,4 @@
-"""What code trained a run: package versions, and the commit of the checkout that it came from."""
+"""The code that trained a run: package versions, and the commit of the checkout that it came from."""
 
 import subprocess
 from functools import cache

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from portal.config import RunConfig
 from sweeps.store.lease import has_live_driver
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import read_progress
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class StudyStatus:
     missing: tuple[str, ...]
 
     @classmethod
-    def read(cls, store: Store, runs: Iterable[RunConfig]) -> "StudyStatus":
+    def read(cls, store: RunStore, runs: Iterable[RunConfig]) -> "StudyStatus":
         """The status now. Markers are listed once, and each marker of these runs is read once."""
         keys = [run.key for run in runs]
         marked = store.finished_keys()
@@ -51,7 +52,7 @@ class StudyStatus:
             missing=tuple(key for key in keys if key in left),
         )
 
-    def refreshed(self, store: Store, runs: Sequence[RunConfig]) -> "StudyStatus":
+    def refreshed(self, store: RunStore, runs: Sequence[RunConfig]) -> "StudyStatus":
         """The status of the same runs now; those that were done are not looked up again."""
         done = set(self.done)
         now = StudyStatus.read(store, [run for run in runs if run.key not in done])
@@ -79,15 +80,34 @@ class StudyStatus:
             "missing": len(self.missing),
         }
 
+    def trainable(self, runs: Iterable[RunConfig], *, lost_too: bool = True) -> tuple[str, ...]:
+        """Keys of the runs that are left and that no failure stops, their own or a parent's.
+
+        The `runs` are in the order of the study, parents first. A run whose worker was lost is left for the
+        next launch, but not for the one that lost it (`lost_too` false).
+        """
+        stopped = set(self.failed_for_good if lost_too else self.failed)
+        done, found = set(self.done), []
+        for run in runs:
+            if run.key in done:
+                continue
+            if run.key in stopped or not stopped.isdisjoint(run.parent_keys):
+                stopped.add(run.key)
+            else:
+                found.append(run.key)
+        return tuple(found)
+
     def why_absent(self, run: RunConfig) -> RunFailure | None:
-        """Why the run has no result: its own failure or its source run's; None where neither failed."""
-        own, source = self.failed.get(run.key), self.failed.get(run.source or "")
-        if own is not None or source is None:
-            return own
-        return RunFailure(f"its source run {run.source} failed", source.log)
+        """Why the run has no result: its own failure or a parent's; None where neither failed."""
+        if run.key in self.failed:
+            return self.failed[run.key]
+        failed = [key for key in run.parent_keys if key in self.failed]
+        return (
+            RunFailure(f"its source run {failed[0]} failed", self.failed[failed[0]].log) if failed else None
+        )
 
 
-def _read_failure(store: Store, key: str) -> RunFailure | None:
+def _read_failure(store: RunStore, key: str) -> RunFailure | None:
     record = store.failure(key)
     if record is None:
         return None
@@ -100,8 +120,8 @@ def _read_failure(store: Store, key: str) -> RunFailure | None:
         ) from None
 
 
-def _keys_in_training(store: Store) -> set[str]:
+def _keys_in_training(store: RunStore) -> set[str]:
     """Keys of the runs that a live driver's lanes report as in training."""
     if not has_live_driver(store.out):
         return set()
-    return {key for record in store.read_progress() for key in record.get("runs", {})}
+    return {key for record in read_progress(store.out) for key in record.get("runs", {})}

@@ -1,10 +1,10 @@
 """Where an output folder keeps the rows of a task set in the tokens of one tokenizer."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
 from portal.bases.base import tokenizer_digest
+from portal.config import content_key
 from portal.data.suite import Suite
 from portal.data.token_cache import CACHE_FORMAT
 from portal.storage.paths import Folder
@@ -27,4 +27,4 @@ def cache_identity(
 
 def cache_folder_of(identity: Mapping[str, object], out: Folder) -> Folder:
     """The folder of the cache with this identity; bases that tokenise alike share one."""
-    return out / "rows" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return out / "rows" / content_key(json.dumps(identity, sort_keys=True))

@@ -4,7 +4,7 @@ Settings that a study leaves out are the paper's. Runs come out resolved: bases 
 identified by the hash of its examples, ports bound to the content key of their source run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +23,13 @@ from portal.config import (
     explain,
     paper_hidden,
 )
-from portal.data.suite import Suite, examples_hash, open_suite
+from portal.data.suite import Suite
 from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
 from sweeps.study.catalogue import find_study
+from sweeps.study.context import StudyContext
 from sweeps.study.manifest import StudyManifest
 from sweeps.study.study_file import (
     MethodSettings,
@@ -86,7 +87,8 @@ def load_study(name_or_path: str | Path) -> Study:
     path = find_study(str(name_or_path))
     content = read_yaml(path)
     try:
-        return expand(_with_own_task_files(StudyFile.model_validate(content), path.parent))
+        settings = _with_own_task_files(StudyFile.model_validate(content), path.parent)
+        return expand(settings, StudyContext.open(settings))
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
     except ValueError as error:
@@ -104,34 +106,18 @@ def _with_own_task_files(settings: StudyFile, folder: Path) -> StudyFile:
     return settings.model_copy(update={"tasks": tasks})
 
 
-def expand(settings: StudyFile) -> Study:
-    """The runs of a study; reads the suite's examples and the bases' digests."""
-    from portal.bases.files import resolve
-
+def expand(settings: StudyFile, context: StudyContext) -> Study:
+    """The runs of a study whose context is open; nothing is read. ValueError for what it cannot have."""
     settings = with_variants(settings)
     check_names(settings)
-    suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)
-    data = DataConfig(
-        suite=suite.name,
-        tasks=tasks,
-        prompt_set=suite.prompt_set,
-        files={task: suite.files[task] for task in tasks if task in suite.files},
-        size=None,
-        eval_size=settings.eval_size,
-        max_prompt=settings.max_prompt,
-        data_hash=examples_hash(suite, tasks),
-    )
-    refs = {
-        name: resolve(name, precision=settings.precision)
-        for name in dict.fromkeys((*settings.sources, *settings.targets))
-    }
-    labelled = list(_Expansion(settings, data, refs).runs())
+    labelled = list(_Expansion(settings, context.data(settings), context.refs).runs())
     runs: dict[str, RunConfig] = {}
     labels: dict[str, str] = {}
     for label, run in _chosen(labelled, settings):
         runs.setdefault(run.key, run)
         labels.setdefault(run.key, label)
-    return Study(settings, suite, tasks, tuple(sorted(runs.values(), key=stage_of)), labels)
+    ordered = tuple(sorted(runs.values(), key=stage_of))
+    return Study(settings, context.suite, context.tasks, ordered, labels)
 
 
 def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[tuple[str, RunConfig]]:
@@ -165,7 +151,7 @@ def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[
 class _Expansion:
     settings: StudyFile
     data: DataConfig
-    refs: dict[str, BaseRef]
+    refs: Mapping[str, BaseRef]
 
     def runs(self) -> Iterator[tuple[str, RunConfig]]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""

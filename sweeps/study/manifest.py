@@ -12,7 +12,7 @@ from typing import Any
 from portal.config import RunConfig
 from portal.storage.atomic import write_json_atomic, write_note
 from portal.storage.paths import Folder, matching
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.study_file import WorkersPerPack
 
 _FOLDER, _LAUNCHED = "studies", "launched"
@@ -66,7 +66,7 @@ class StudyManifest:
 
 def record_manifest(out: Folder, manifest: StudyManifest) -> None:
     """Remember the study and its runs in `out`; a study of the same name is replaced."""
-    store = Store(out)
+    store = RunStore(out)
     for run in manifest.runs:
         store.write_run(run)
     path = out / _FOLDER / f"{manifest.name}.json"
@@ -105,7 +105,7 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
     record = _read(path)
     if chosen not in names or record is None:
         raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
-    store = Store(out)
+    store = RunStore(out)
     try:
         labels, share, workers = (
             dict(record["runs"]),

@@ -1,10 +1,9 @@
 """`Reporter`: reports the evaluations of a study's runs to one tracker, as a process of its own.
 
 The run folders are the truth: the reporter reads them, and remembers in the output folder what the tracker
-has been told, so that the next launch reports the rest. supervisor.py starts and wakes it.
+has heard, so that the next launch reports the rest. supervisor.py starts and wakes it.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -16,32 +15,33 @@ from contextlib import contextmanager
 from math import fsum
 from typing import Any
 
-from portal.config import RunConfig
+from portal.config import RunConfig, content_key
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder, local_place, open_folder
 from sweeps.results.live import evaluated_parts, live_rows
 from sweeps.store.lease import LeaseLost, read_holder
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.manifest import StudyManifest, read_manifest
-from sweeps.tracking.trackers import Tracker, find_tracker
+from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.trackers import find_tracker
 
 FOLDER = "trackers"
 POLL_S = 10.0
 SYNC, FINISH = "sync", "finish"
 FAILED = 1
-"""Exit code of a process that says in its record what its trouble was."""
+"""Exit code of a process that has written its trouble into its record."""
 _METRICS = ("acc_norm", "acc", "log_loss")
 _COSTS = ("train_tokens", "train_flops", "wall_s")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_. -]+")
-"""What not all trackers take in a name: a base or a task may be a path."""
+"""Characters that not all trackers take in a name: a base or a task may be a path."""
 _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL")
 
 
 class Reporter:
-    """One tracker and what it has been told.
+    """Reports to one tracker, and remembers what it has reported.
 
     The record has, by run key, the run's id there, whether its config is there, the epochs and the state
-    told (`done`, `failed` or null), and `trouble`: what the tracker's process ended with, or null.
+    reported (`done`, `failed` or null), and `trouble`: what the tracker's process ended with, or null.
     `check_permit` raises when another reporter may be at work; it is called before anything is reported or
     recorded.
     """
@@ -53,17 +53,17 @@ class Reporter:
         tracker: Tracker,
         check_permit: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._manifest, self._tracker = Store(out), manifest, tracker
-        self._permitted = check_permit
+        self._store, self._manifest, self._tracker = RunStore(out), manifest, tracker
+        self._check_permit = check_permit
         self._path = record_path(out, manifest.name, type(tracker))
-        self._told: dict[str, dict[str, Any]] = read_record(self._path)["runs"]
+        self._reported: dict[str, dict[str, Any]] = read_record(self._path)["runs"]
         self._open: set[str] = set()
         self._seen: dict[str, int] = {}  # parts of a run in training that have been read
 
-    def tell(self) -> None:
-        """Tell of all epochs and ends that are new.
+    def report(self) -> None:
+        """Report all epochs and ends that are new.
 
-        A run that the tracker refuses does not keep the others from it: the first error is raised in the end.
+        A run that the tracker refuses does not hold up the others: the first error is raised in the end.
         """
         finished = self._store.finished_keys()
         parts = evaluated_parts(self._store)
@@ -71,9 +71,9 @@ class Reporter:
         for run in self._manifest.runs:
             try:
                 if run.key in finished:
-                    self._tell_ended(run)
+                    self._report_ended(run)
                 elif parts.get(run.key, 0) != self._seen.get(run.key, 0):
-                    self._tell_epochs(run, state=None)
+                    self._report_epochs(run, state=None)
                     self._seen[run.key] = parts.get(run.key, 0)
             except LeaseLost:
                 raise
@@ -85,41 +85,41 @@ class Reporter:
     def close(self) -> None:
         self._tracker.close()
 
-    def _tell_ended(self, run: RunConfig) -> None:
-        told = self._told.get(run.key)
-        if told is not None and told["state"] == "done":
+    def _report_ended(self, run: RunConfig) -> None:
+        record = self._reported.get(run.key)
+        if record is not None and record["state"] == "done":
             return
         failure = self._store.failure(run.key)
         if failure is not None and failure["lost"]:  # it is tried again
-            self._tell_epochs(run, state=None)
-        elif failure is None or told is None or told["state"] != "failed":
-            self._tell_epochs(run, state="done" if failure is None else "failed")
+            self._report_epochs(run, state=None)
+        elif failure is None or record is None or record["state"] != "failed":
+            self._report_epochs(run, state="done" if failure is None else "failed")
 
-    def _tell_epochs(self, run: RunConfig, *, state: str | None) -> None:
+    def _report_epochs(self, run: RunConfig, *, state: str | None) -> None:
         epochs = self._read_epochs(run)
-        told = self._told.get(run.key, {"id": None, "configured": False, "epochs": [], "state": None})
-        fresh = [epoch for epoch in sorted(epochs) if epoch not in told["epochs"]]
-        if not fresh and state == told["state"]:
+        record = self._reported.get(run.key, {"id": None, "configured": False, "epochs": [], "state": None})
+        fresh = [epoch for epoch in sorted(epochs) if epoch not in record["epochs"]]
+        if not fresh and state == record["state"]:
             return
         config = {"label": self._manifest.labels[run.key], **flatten(run.model_dump(mode="json"))}
-        with self._remembering(run.key, told):
+        with self._recording(run.key, record):
             if run.key not in self._open:
-                self._permitted()
-                told["id"] = self._tracker.open(run.key, run.describe(), config, told["id"])
+                self._check_permit()
+                record["id"] = self._tracker.open(run.key, run.describe(), config, record["id"])
                 self._open.add(run.key)
-            if not told["configured"]:
-                self._permitted()
+            if not record["configured"]:
+                self._check_permit()
                 self._tracker.configure(run.key, config)
-                told["configured"] = True
+                record["configured"] = True
             for epoch in fresh:
-                self._permitted()
+                self._check_permit()
                 self._tracker.log(run.key, epoch, epochs[epoch])
-                told["epochs"].append(epoch)
+                record["epochs"].append(epoch)
             if state is not None:
-                self._permitted()
+                self._check_permit()
                 self._tracker.end(run.key, failed=state == "failed")
                 self._open.discard(run.key)
-                told["state"] = state
+                record["state"] = state
 
     def _read_epochs(self, run: RunConfig) -> dict[int, dict[str, float]]:
         """Metrics by epoch, where all tasks of a split are there.
@@ -137,15 +137,15 @@ class Reporter:
         }
 
     @contextmanager
-    def _remembering(self, key: str, told: dict[str, Any]) -> Iterator[None]:
-        """What was told is recorded however it ends, unless another reporter is at work."""
+    def _recording(self, key: str, record: dict[str, Any]) -> Iterator[None]:
+        """Record what the block has reported, however it ends, unless another reporter is at work."""
         try:
             yield
         finally:
-            if told["id"] is not None:
-                self._permitted()
-                self._told[key] = told
-                write_json_atomic(self._path, {"runs": self._told, "trouble": None})
+            if record["id"] is not None:
+                self._check_permit()
+                self._reported[key] = record
+                write_json_atomic(self._path, {"runs": self._reported, "trouble": None})
 
 
 def epoch_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -185,13 +185,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def record_path(out: Folder, study: str, kind: type[Tracker]) -> Folder:
-    """Where is recorded what the tracker, at the address it has now, has been told of a study in `out`."""
-    address = hashlib.sha256(kind.address().encode()).hexdigest()[:8]
+    """The record of what a tracker, at the address it has now, has heard of a study in `out`."""
+    address = content_key(kind.address())[:8]
     return out / FOLDER / f"{kind.name}.{study}.{address}.json"
 
 
 def read_record(path: Folder) -> dict[str, Any]:
-    """`{"runs", "trouble"}`; empty before the first launch."""
+    """The record, `{"runs", "trouble"}`; empty before the first launch."""
     try:
         record = json.loads(path.read_bytes())
         return {"runs": dict(record["runs"]), "trouble": record["trouble"]}
@@ -225,12 +225,12 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         tracker = kind(study, local_place(folder) / FOLDER)
-        teller = Reporter(folder, read_manifest(folder, study), tracker, check_lease)
+        reporter = Reporter(folder, read_manifest(folder, study), tracker, check_lease)
         for word in _words():
             check_lease()
-            teller.tell()
+            reporter.report()
             if word == FINISH:
-                teller.close()
+                reporter.close()
                 break
         return 0
     except LeaseLost:

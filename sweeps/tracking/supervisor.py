@@ -2,7 +2,7 @@
 
 A tracker may hang, crash, print, or ask for a password: all of that happens in its process (reporter.py),
 which reads the run folders like anybody else. The driver starts it, wakes it, and waits a while for it in the
-end; nothing of a tracker raises here once the launch has begun.
+end; no error of a tracker is raised here once the launch has begun.
 """
 
 import os
@@ -16,12 +16,13 @@ from rich.console import Console
 
 from portal.storage.paths import Folder
 from sweeps.tracking.reporter import FAILED, FINISH, POLL_S, SYNC, read_record, record_path
-from sweeps.tracking.trackers import Tracker, find_tracker
+from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.trackers import find_tracker
 
 CLOSE_S = 60.0
 """How long the end of a launch waits for a tracker that has nothing new to show."""
 BROKEN_OFF_S = 5.0
-"""The same where the launch was broken off."""
+"""How long the end of a launch that was broken off waits for such a tracker."""
 _LONGEST_CLOSE_S = 1800.0
 _SILENT_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 600.0
@@ -40,19 +41,19 @@ class TrackerSupervisor:
         self._woken = 0.0
 
     def start(self, token: str) -> None:
-        """Begin to tell, under the lease of that token; the study is remembered in the folder by now."""
+        """Start the reporters, under the lease of that token; the folder has the study's manifest by now."""
         for reporter in self._reporters:
             reporter.start(token)
 
     def poll(self) -> None:
-        """Wake those that sleep, if the last time is POLL_S ago; a process that has ended is started anew."""
+        """Wake the reporters, at most every POLL_S; one whose process has ended is started anew."""
         if self._reporters and time.monotonic() - self._woken >= POLL_S:
             self._woken = time.monotonic()
             for reporter in self._reporters:
                 reporter.wake()
 
     def close(self, patience_s: float | None = None) -> None:
-        """Let all tell the rest; those that could not, or show no progress for so long, are named."""
+        """Let all reporters finish; those that could not, or show no progress for so long, are named."""
         patience_s = CLOSE_S if patience_s is None else patience_s
         for reporter in self._reporters:
             reporter.finish()
@@ -67,7 +68,7 @@ class TrackerSupervisor:
 
 
 class _ReporterProcess:
-    """The process that tells one tracker; ended by an error it is started again, ever later."""
+    """The process that reports to one tracker; ended by an error it is started again, ever later."""
 
     def __init__(self, out: Folder, study: str, kind: type[Tracker]) -> None:
         self.name = kind.name
@@ -106,18 +107,18 @@ class _ReporterProcess:
             self.start(self._token)
 
     def finish(self) -> None:
-        """Ask for all that is left."""
+        """Ask the reporter to report the rest and end."""
         if self._token is not None:
             if self._process is None or self._process.poll() is not None:
                 self.start(self._token)
             self._say(FINISH)
 
     def wait(self, patience_s: float, console: Console) -> str | None:
-        """What kept it from telling everything; None when nothing did, or it was never started."""
+        """The reason why not all was reported; None when all was, or it was never started."""
         if self._process is None:
             return self._trouble
         try:
-            code = self._wait_while_it_tells(patience_s, console)
+            code = self._wait_while_it_reports(patience_s, console)
         finally:
             if self._process.poll() is None:
                 self._process.kill()
@@ -134,8 +135,8 @@ class _ReporterProcess:
         except (ValueError, OSError) as error:
             return str(error)
 
-    def _wait_while_it_tells(self, patience_s: float, console: Console) -> int | None:
-        """Its exit code; None when its record has not changed for so long."""
+    def _wait_while_it_reports(self, patience_s: float, console: Console) -> int | None:
+        """The exit code of its process; None when its record has not changed for so long."""
         assert self._process is not None
         started = changed = time.monotonic()
         seen, said = self._state(), False
@@ -158,7 +159,7 @@ class _ReporterProcess:
             return b""
 
     def _say(self, word: str) -> None:
-        """Never waits: a pipe that is full belongs to a tracker that hangs."""
+        """Write a word into its pipe without waiting: a full pipe belongs to a tracker that hangs."""
         if self._process is None:
             return
         assert self._process.stdin is not None

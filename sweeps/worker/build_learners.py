@@ -1,4 +1,4 @@
-"""From the runs of a pack to learners: their bases, rows and sources, each loaded once a process."""
+"""From the runs of a pack to learners: their bases, rows and sources, each loaded once per process."""
 
 import logging
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from portal.learners.factory import build_learner
 from portal.learners.hypernet import artifact_subfolder
 from portal.storage.paths import Folder, fetched, local_place, open_folder
 from portal.training.worker_group import WorkerGroup
-from sweeps.store.run_store import Store
+from sweeps.store.base_records import BaseRecords
 from sweeps.worker.base_cache import BaseCache
 from sweeps.worker.job import LaneJob
 
 BASES = BaseCache()
-"""Of this process."""
+"""The bases of this process."""
 _log = logging.getLogger(__name__)
 _rows: dict[str, RowTable] = {}
 
@@ -31,64 +31,69 @@ def load_rows(folder: str) -> RowTable:
     return _rows[folder]
 
 
-def held_bases(run: RunConfig, team: WorkerGroup) -> list[BaseRef]:
+def load_base(ref: BaseRef, job: LaneJob) -> Base:
+    """The base on the job's device, loaded once per process; ValueError when its weights are others."""
+    return BASES.load(ref, job.device, BaseRecords(job.folder), job.token)
+
+
+def held_bases(run: RunConfig, group: WorkerGroup) -> list[BaseRef]:
     """The run's bases whose rows this worker runs."""
-    return [ref for place, ref in enumerate(run.bases) if team.holds(place, len(run.bases))]
+    return [ref for place, ref in enumerate(run.bases) if group.holds(place, len(run.bases))]
 
 
-def build_learners(job: LaneJob, runs: Sequence[RunConfig], store: Store, team: WorkerGroup) -> list[Learner]:
-    """Learners of these runs; one that cannot be built, by any worker of the team, is marked as failed."""
+def build_learners(job: LaneJob, runs: Sequence[RunConfig], group: WorkerGroup) -> list[Learner]:
+    """Learners of these runs; one that cannot be built, by any worker of the group, is marked as failed."""
+    store = job.run_store
     learners: list[Learner] = []
     causes: dict[str, str] = {}
-    with team.all_or_none():
+    with group.all_or_none():
         for run in runs:
-            if run.source is not None and run.source not in job.sources and not store.is_done(run.source):
-                continue  # its source failed: the driver says so
+            if any(key not in job.sources and not store.is_done(key) for key in run.parent_keys):
+                continue  # a parent failed: the driver says so
             try:
-                learners.append(_build_with_bases(run, job, store, team))
+                learners.append(_build_with_bases(run, job, group))
             except ValueError as error:
                 _log.exception("run %s cannot start", run.key)
                 causes[run.key] = f"run {run.key} ({run.describe()}): {error}"
-    for own in team.all_gather(causes):
+    for own in group.all_gather(causes):
         causes = own | causes
-    if team.is_leader:
+    if group.is_leader:
         for key, cause in causes.items():
-            store.mark_failed(key, cause, store.log_path(job.lane))
+            store.mark_failed(key, cause, job.log_path())
     return [learner for learner in learners if learner.key not in causes]
 
 
-def _build_with_bases(run: RunConfig, job: LaneJob, store: Store, team: WorkerGroup) -> Learner:
-    held = held_bases(run, team)
+def _build_with_bases(run: RunConfig, job: LaneJob, group: WorkerGroup) -> Learner:
+    held = held_bases(run, group)
     bases = {
-        ref.name: BASES.load(ref, job.device, store, job.token)
-        if ref in held
-        else outline_base(ref.name, revision=ref.revision)
+        ref.name: load_base(ref, job) if ref in held else outline_base(ref.name, revision=ref.revision)
         for ref in run.bases
     }
     rows = {name: load_rows(job.rows[name]) for name in bases}
-    return _build_learner(run, bases, rows, job, store)
+    return _build_learner(run, bases, rows, job)
 
 
 def _build_learner(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], job: LaneJob, store: Store
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], job: LaneJob
 ) -> Learner:
     if run.source is None:
         return build_learner(run, bases, rows)
-    with fetched(_parent_artifact(run, job, store)) as folder:
+    with fetched(_parent_artifact(run, job)) as folder:
         start = Start(
             folder,
-            base=None if run.source in job.sources else store.read_run(run.source).bases[0],
-            load_base=lambda ref: BASES.load(ref, job.device, store, job.token),
-            cache=local_place(store.out) / "cache" / "bases",
+            base=None if run.source in job.sources else job.run_store.read_run(run.source).bases[0],
+            load_base=lambda ref: load_base(ref, job),
+            cache=local_place(job.folder) / "cache" / "bases",
         )
         return build_learner(run, bases, rows, start=start)
 
 
-def _parent_artifact(run: RunConfig, job: LaneJob, store: Store) -> Folder:
+def _parent_artifact(run: RunConfig, job: LaneJob) -> Folder:
     """The verified artifact that the run starts from: one made elsewhere, or that of its parent run."""
     assert run.source is not None
     if run.source in job.sources:
         return Path(job.sources[run.source])
+    store = job.run_store
     parent = store.read_run(run.source)
     place = "artifact"
     if parent.spec.artifact == "adapters":

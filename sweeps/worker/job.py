@@ -1,14 +1,19 @@
-"""`LaneJob`: what a lane is asked to do, in plain values that travel to its workers."""
+"""`LaneJob`: the work of a lane, in plain values that travel to its workers."""
 
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from portal.config import Activations
-from portal.storage.paths import open_folder
-from sweeps.store.run_store import Store
+from portal.storage.paths import Folder, open_folder
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session
+from sweeps.worker.lane_log import log_path
 
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
@@ -32,7 +37,10 @@ Start = Literal["now", "teams placed", "teams ended"]
 
 @dataclass(frozen=True)
 class PackJob:
-    """A pack as a worker needs it: `bases` by name, and in `needs` the source runs to wait for."""
+    """A pack as a worker needs it: `bases` by name, and in `needs` the runs to wait for.
+
+    Runs travel as keys: each worker reads their configs from the output folder, which is the truth.
+    """
 
     key: str
     stage: int
@@ -44,7 +52,7 @@ class PackJob:
 
 @dataclass(frozen=True)
 class LaneJob:
-    """What one lane is asked to do: plain values only."""
+    """The work of one lane, in plain values only."""
 
     out: str
     token: str  # of the driver's lease
@@ -61,7 +69,24 @@ class LaneJob:
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
     checkpoint_s: float = field(default_factory=checkpoint_interval_s)
 
+    @cached_property
+    def folder(self) -> Folder:
+        """The study's output folder."""
+        return open_folder(self.out)
+
     @property
-    def store(self) -> Store:
-        """What is in the study's output folder."""
-        return Store(open_folder(self.out))
+    def run_store(self) -> RunStore:
+        return RunStore(self.folder)
+
+    @property
+    def pack_store(self) -> PackStore:
+        return PackStore(self.folder)
+
+    @property
+    def session(self) -> Session:
+        """What the lanes of the driver tell each other."""
+        return Session(self.folder, self.token)
+
+    def log_path(self, rank: int = 0) -> Path:
+        """The log file of the lane's worker of that rank."""
+        return log_path(self.folder, self.lane, rank)

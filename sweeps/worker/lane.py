@@ -14,8 +14,9 @@ import torch
 from portal.device import is_out_of_memory, release_memory
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
-from sweeps.store.run_store import Claim, FinishedRuns
-from sweeps.worker.build_learners import BASES, build_learners, held_bases
+from sweeps.store.run_store import FinishedRuns
+from sweeps.store.session import Claim
+from sweeps.worker.build_learners import BASES, build_learners, held_bases, load_base
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from sweeps.worker.pack_trainer import CommitGuard, PackTrainer
@@ -40,18 +41,19 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, group: WorkerGroup 
 
 
 class LaneWorker:
-    """One of the workers of a lane."""
+    """A worker of a lane: its leader, which takes packs, or another of its worker group."""
 
     def __init__(self, job: LaneJob, report: Callable[[int], None], group: WorkerGroup) -> None:
-        self.job, self.group, self.store = job, group, job.store
+        self.job, self.group = job, group
+        self.run_store, self.session = job.run_store, job.session
         self._report, self._finished = report, 0
 
     def lead(self) -> None:
         """Take packs until none is left, waiting for those whose sources others train."""
-        fence, attempt = Fence(self.store.out, self.job.token), secrets.token_hex(8)
+        fence, attempt = Fence(self.job.folder, self.job.token), secrets.token_hex(8)
         if self.job.workers > 1:
-            self.store.note_team(self.job.token, self.job.lane, "teams placed")
-        done = FinishedRuns(self.store, self.job.sources)
+            self.session.note_team(self.job.lane, "teams placed")
+        done = FinishedRuns(self.run_store, self.job.sources)
         left, taken, awaited = list(self.job.packs), set[str](), set[str]()
         while True:
             fence.check()
@@ -61,7 +63,7 @@ class LaneWorker:
                 if not all(key in done for key in pack.needs):
                     waiting.append(pack)
                     continue
-                claim = self.store.claim(self.job.token, pack.key, self.job.lane, attempt)
+                claim = self.session.claim(pack.key, self.job.lane, attempt)
                 if claim is not None and pack.key not in taken:
                     taken.add(pack.key)
                     self._take(pack, fence, claim)
@@ -90,8 +92,8 @@ class LaneWorker:
     def _waits_for(self, waiting: Sequence[PackJob]) -> bool:
         """Whether a pack that cannot start yet may still start in this round."""
         job = self.job
-        self.store.write_progress(job.lane, {})
-        teams_are_gone = job.teams and self.store.teams_have(job.token, job.teams, "teams ended")
+        self.session.write_progress(job.lane, {})
+        teams_are_gone = job.teams and self.session.teams_have(job.teams, "teams ended")
         return bool(waiting) and not teams_are_gone
 
     def _run_pack(self, pack: PackJob, guard: CommitGuard) -> None:
@@ -101,15 +103,15 @@ class LaneWorker:
         """
         groups = [pack.runs]
         while groups:
-            left = tuple(key for key in groups.pop(0) if not self.store.is_finished(key))
+            left = tuple(key for key in groups.pop(0) if not self.run_store.is_finished(key))
             keys = self.group.broadcast(left)
             _log.info("pack %s: %d runs", pack.key, len(keys))
             if not self._run_together(pack, keys, guard):
                 release_memory()
                 half = -(-len(keys) // 2)
                 groups = [keys[:half], keys[half:], *groups]
-        if self.group.is_leader and all(self.store.is_finished(key) for key in pack.runs):
-            PackCheckpoint(self.store, pack.key).clear()
+        if self.group.is_leader and all(self.run_store.is_finished(key) for key in pack.runs):
+            PackCheckpoint(self.run_store, self.job.pack_store, pack.key).clear()
         self._finished += 1
         self._report(self._finished)
 
@@ -120,14 +122,14 @@ class LaneWorker:
         """
         trainer = None
         try:
-            runs = [self.store.read_run(key) for key in keys]
+            runs = [self.run_store.read_run(key) for key in keys]
             needed = {ref for run in runs for ref in held_bases(run, self.group)}
             BASES.keep(needed, self.job.device)
-            learners = build_learners(self.job, runs, self.store, self.group)
+            learners = build_learners(self.job, runs, self.group)
             BASES.keep(needed, self.job.device)  # a transfer's source has served
             if learners:
                 with self.group.all_or_none():
-                    trainer = PackTrainer(self.job, pack, self.store, guard, learners, self.group)
+                    trainer = PackTrainer(self.job, pack, guard, learners, self.group)
                 trainer.run()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -143,8 +145,8 @@ class LaneWorker:
         return True
 
     def _mark_too_large(self, key: str, error: BaseException) -> None:
-        cause = f"run {key} ({self.store.read_run(key).describe()}) does not fit the device's memory"
-        self.store.mark_failed(key, f"{cause}: {error}", self.store.log_path(self.job.lane))
+        cause = f"run {key} ({self.run_store.read_run(key).describe()}) does not fit the device's memory"
+        self.run_store.mark_failed(key, f"{cause}: {error}", self.job.log_path())
 
     def _load_ahead(self, waiting: Sequence[PackJob]) -> None:
         """Load the bases of the first pack that waits, unless those that are loaded are another's.
@@ -153,11 +155,11 @@ class LaneWorker:
         """
         if any(set(pack.bases) == BASES.names for pack in waiting):
             return
-        refs = self.store.read_run(waiting[0].runs[0]).bases
+        refs = self.run_store.read_run(waiting[0].runs[0]).bases
         BASES.keep(refs, self.job.device)
         for ref in refs:
             try:
-                BASES.load(ref, self.job.device, self.store, self.job.token)
+                load_base(ref, self.job)
             except (ValueError, OSError, RuntimeError, MemoryError) as error:
                 if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                     raise

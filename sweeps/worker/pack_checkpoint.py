@@ -19,15 +19,16 @@ from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
 from portal.storage.checkpoint import below, load_latest, save_checkpoint
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
-from sweeps.store.run_store import Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
 
 
 class PackCheckpoint:
-    """What is on disk of the pack `key`."""
+    """The saved state of the pack `key`, and the run folders that its runs end in."""
 
-    def __init__(self, store: Store, key: str) -> None:
-        self._store = store
-        self._folder = store.pack_folder(key)
+    def __init__(self, run_store: RunStore, pack_store: PackStore, key: str) -> None:
+        self._run_store = run_store
+        self._folder = pack_store.pack_folder(key)
         self._sequence = 0
         self._parts: dict[str, int] = {}
         self._others: dict[str, tuple[dict[str, Tensor], dict[str, Any], int]] = {}  # whose turn comes later
@@ -48,7 +49,7 @@ class PackCheckpoint:
             if key in by_key:
                 by_key[key].restore(tensors, meta)
                 self._parts[key] = count
-            elif not self._store.is_finished(key):
+            elif not self._run_store.is_finished(key):
                 self._others[key] = tensors, meta, count
         max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
         return max_tokens
@@ -56,7 +57,11 @@ class PackCheckpoint:
     def save(
         self, learners: list[Learner], max_tokens: Mapping[str, int], check_permit: Callable[[], None]
     ) -> None:
-        """One checkpoint of all `learners`, with the scores added until now, if `check_permit` in the end."""
+        """Write one checkpoint of all `learners` and the scores so far.
+
+        `check_permit` is called just before it becomes visible, and raises if this worker lost its lease or
+        its claim.
+        """
         saved = dict(self._others)
         for learner in learners:
             key = learner.key
@@ -84,7 +89,7 @@ class PackCheckpoint:
         `check_permit` is called just before the marker, and raises when this worker may not commit.
         """
         key = learner.key
-        folder = self._store.run_folder(key)
+        folder = self._run_store.run_folder(key)
         results = self._joined(key, RESULTS_FILE, RESULTS)
         write_table(results, folder / RESULTS_FILE)
         write_table(self._joined(key, PREDICTIONS_FILE, PREDICTIONS), folder / PREDICTIONS_FILE)
@@ -93,13 +98,14 @@ class PackCheckpoint:
             key,
             learner.run.model_dump(mode="json"),
             results.to_pylist(),
-            versions=self._store.provenance(key)["versions"],
+            versions=self._run_store.provenance(key)["versions"],
             epochs=learner.restore_kept(),
         )
         with new_folder(folder / "artifact") as artifact:
             learner.save_artifact(artifact, record)
+        self._run_store.note_threads(key, torch.get_num_threads())
         check_permit()
-        self._store.mark_done(key, threads=torch.get_num_threads())
+        self._run_store.mark_done(key)
 
     def clear(self) -> None:
         """Drop checkpoints and parts: every run of the pack is finished."""

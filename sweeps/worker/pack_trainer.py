@@ -9,7 +9,7 @@ from portal.learners.base import Learner
 from portal.training.pack import Pack
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
-from sweeps.store.run_store import Claim, Store
+from sweeps.store.session import Claim
 from sweeps.worker.build_learners import load_rows
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 class CommitGuard:
     """The right to commit: the driver's lease and the claim on the pack both still hold.
 
-    Who commits nothing, as all but the leader of a team, needs neither.
+    Workers that are not the leader of their group never write, so they hold neither.
     """
 
     def __init__(self, fence: Fence | None = None, claim: Claim | None = None) -> None:
@@ -32,32 +32,32 @@ class CommitGuard:
 
 
 class PackTrainer:
-    """One pack in training."""
+    """A pack in training, from its newest checkpoint to the markers of all its runs."""
 
     def __init__(
         self,
         job: LaneJob,
         pack: PackJob,
-        store: Store,
-        permit: CommitGuard,
+        guard: CommitGuard,
         learners: list[Learner],
-        team: WorkerGroup,
+        group: WorkerGroup,
     ) -> None:
-        self._job, self._pack, self._store, self._permit = job, pack, store, permit
-        self._team = team
-        self._state = PackCheckpoint(store, pack.key)
+        self._job, self._guard, self._group = job, guard, group
+        self._run_store, self._session = job.run_store, job.session
+        self._state = PackCheckpoint(job.run_store, job.pack_store, pack.key)
         max_tokens = dict(pack.max_tokens) | self._state.restore(learners)
         bases = {name: base for learner in learners for name, base in learner.bases.items()}
         rows = {name: load_rows(job.rows[name]) for name in bases}
         self._learners = Pack(
-            bases, rows, learners, max_tokens=max_tokens, activations=job.activations, team=team
+            bases, rows, learners, max_tokens=max_tokens, activations=job.activations, team=group
         )
         self._stopped: set[str] = set()
         self._present = learners  # without a marker as yet
         self._saved_at = time.monotonic()
-        self._meter = _Meter(job, pack, store)
+        self._meter = _Meter(job, pack)
 
     def run(self) -> None:
+        """Bring every run of the pack to its end."""
         while self._present:
             evaluated = self._evaluate()
             if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):
@@ -69,31 +69,34 @@ class PackTrainer:
                 self._report(steps)
 
     def _report(self, steps: int) -> None:
-        if self._team.is_leader:
+        if self._group.is_leader:
             self._meter.update(self._present, steps, self._learners.losses)
 
     def save(self) -> None:
-        """All who are present, at one step: who leaves is marked only after that."""
-        self._permit.check()
+        """Checkpoint every learner still in the pack at the same step.
+
+        Runs that end are marked done or failed only after this checkpoint exists.
+        """
+        self._guard.check()
         self._learners.sync_metrics()
-        max_tokens = self._team.all_reduce_min(self._learners.max_tokens)
-        if self._team.is_leader:
-            self._state.save(self._present, max_tokens, self._permit.check)
+        max_tokens = self._group.all_reduce_min(self._learners.max_tokens)
+        if self._group.is_leader:
+            self._state.save(self._present, max_tokens, self._guard.check)
         self._saved_at = time.monotonic()
 
     def _evaluate(self) -> bool:
         due = self._learners.due()
         for learner, epoch in due:
             evaluation = self._learners.evaluate(learner, epoch)
-            if evaluation.results and self._team.is_leader:
+            if evaluation.results and self._group.is_leader:
                 self._state.add(learner.key, evaluation)
             self._report(0)
         if due:
-            self._stopped = self._team.broadcast(self._store.stops())
+            self._stopped = self._group.broadcast(self._session.stops())
         return bool(due)
 
     def _leaving(self) -> list[Learner]:
-        """Those that have ended, well or not, and those that shall not go on."""
+        """Learners that have ended, well or not, and those that a search stops."""
         failed = self._learners.failed
         return [
             learner
@@ -102,34 +105,34 @@ class PackTrainer:
         ]
 
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
-        """An evaluation is worth keeping earlier than steps are."""
+        """Whether a checkpoint is due, for all workers alike; sooner where an evaluation is to be kept."""
         interval = self._job.checkpoint_s / 4 if evaluated else self._job.checkpoint_s
-        return self._team.broadcast(time.monotonic() - self._saved_at >= interval)
+        return self._group.broadcast(time.monotonic() - self._saved_at >= interval)
 
     def _mark(self, learner: Learner) -> None:
         self._present.remove(learner)
         stopped = not learner.done and learner.key not in self._learners.failed
         if stopped:
             self._learners.leave(learner)
-        if not self._team.is_leader:
+        if not self._group.is_leader:
             return
-        self._permit.check()
+        self._guard.check()
         key = learner.key
         if key in self._learners.failed:
             _log.error("%s", self._learners.failed[key])
-            self._store.mark_failed(key, self._learners.failed[key], self._store.log_path(self._job.lane))
+            self._run_store.mark_failed(key, self._learners.failed[key], self._job.log_path())
         elif stopped:
             cause = f"stopped by a search at epoch {learner.epoch}"
-            self._store.mark_failed(key, cause, self._store.log_path(self._job.lane), lost=True)
+            self._run_store.mark_failed(key, cause, self._job.log_path(), lost=True)
         else:
-            self._state.finish(learner, self._permit.check)
+            self._state.finish(learner, self._guard.check)
 
 
 class _Meter:
-    """Writes how far a pack is about once a second."""
+    """Writes how far a pack is, about once a second."""
 
-    def __init__(self, job: LaneJob, pack: PackJob, store: Store) -> None:
-        self._job, self._pack, self._store = job, pack, store
+    def __init__(self, job: LaneJob, pack: PackJob) -> None:
+        self._lane, self._pack, self._session = job.lane, pack, job.session
         self._steps = 0
         self._started, self._written = time.monotonic(), -math.inf
 
@@ -147,4 +150,4 @@ class _Meter:
             "loss": sum(losses.values()) / len(losses) if losses else None,
         }
         self._written = now
-        self._store.write_progress(self._job.lane, progress)
+        self._session.write_progress(self._lane, progress)

@@ -20,27 +20,26 @@ from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.launch.driver import run_study
 from sweeps.results.tables import collect
 from sweeps.store.fsck import check_folder
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_manifest
+from tests.support.earlier_version import EARLIER_VERSION, FIXTURES
 from tests.support.rounding import rounding_digest
 from tests.support.studies import silent
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-FOLDER = FIXTURES / "v0.1.0"
 PINNED = {name: json.loads((FIXTURES / "keys" / f"{name}.json").read_text()) for name in ("demo", "real-cpu")}
 SOURCE = "dee880c96ae2ab97"
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(FOLDER / "out", tmp_path / "out"))
+    return Path(shutil.copytree(EARLIER_VERSION / "out", tmp_path / "out"))
 
 
 @pytest.fixture
 def study() -> Study:
-    return load_study(FOLDER / "study.yaml")
+    return load_study(EARLIER_VERSION / "study.yaml")
 
 
 @pytest.mark.parametrize("name", PINNED)
@@ -61,17 +60,20 @@ def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path
 
     assert (outcome.exit_code, outcome.done, outcome.trained) == (0, 13, 2)
     rounding = rounding_digest(MINI_FOLDER / "mini-qwen3-s")
-    if rounding != (FOLDER / "expected" / "rounding.txt").read_text().strip():
+    if rounding != (EARLIER_VERSION / "expected" / "rounding.txt").read_text().strip():
         pytest.skip("this processor rounds otherwise than the one that the fixture was made on")
     folder = collect(study.manifest, out)
     for name, schema in (("results.parquet", RESULTS), ("predictions.parquet", PREDICTIONS)):
-        found, expected = read_table(folder / name, schema), read_table(FOLDER / "expected" / name, schema)
+        found, expected = (
+            read_table(folder / name, schema),
+            read_table(EARLIER_VERSION / "expected" / name, schema),
+        )
         assert without_times(found).equals(without_times(expected))
-    assert weights(out, study) == json.loads((FOLDER / "expected" / "weights.json").read_text())
+    assert weights(out, study) == json.loads((EARLIER_VERSION / "expected" / "weights.json").read_text())
 
 
 def test_its_runs_are_counted_and_it_has_no_fault(out: Path) -> None:
-    assert StudyStatus.read(Store(out), read_manifest(out).runs).counts == {
+    assert StudyStatus.read(RunStore(out), read_manifest(out).runs).counts == {
         "total": 13,
         "done": 11,
         "running": 0,
@@ -90,30 +92,30 @@ def test_it_is_reported(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tables_without_their_runs_are_reported(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER / "out" / "results", tmp_path / "results")
+    shutil.copytree(EARLIER_VERSION / "out" / "results", tmp_path / "results")
 
     assert main(["report", str(tmp_path)]) == 0
     assert (tmp_path / "report" / "index.html").is_file()
 
 
 def test_its_artifact_exports_the_same_adapter(tmp_path: Path) -> None:
-    artifact = Artifact.load(FOLDER / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs")
+    artifact = Artifact.load(EARLIER_VERSION / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs")
 
     artifact.export_peft("counting", tmp_path / "adapter")
 
     name = "adapter_model.safetensors"
-    found, expected = load_file(tmp_path / "adapter" / name), load_file(FOLDER / "adapter" / name)
+    found, expected = load_file(tmp_path / "adapter" / name), load_file(EARLIER_VERSION / "adapter" / name)
     assert found.keys() == expected.keys()
     for key, tensor in expected.items():
         torch.testing.assert_close(found[key], tensor, rtol=0, atol=1e-6)
 
 
 def test_its_adapter_belongs_to_its_base() -> None:
-    check_adapter(load_base("mini-qwen3-xs"), FOLDER / "adapter")
+    check_adapter(load_base("mini-qwen3-xs"), EARLIER_VERSION / "adapter")
 
 
 def test_its_artifact_is_ported(tmp_path: Path) -> None:
-    artifact = FOLDER / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs"
+    artifact = EARLIER_VERSION / "out" / "runs" / SOURCE / "artifact" / "mini-qwen3-xs"
     command = ["port", str(artifact), "--to", "mini-qwen3-s", "--examples", "4", "--epochs", "1"]
 
     assert main([*command, "--tasks", "counting", "--out", str(tmp_path / "ported")]) == 0
@@ -128,6 +130,6 @@ def weights(out: Path, study: Study) -> dict[str, str]:
     return {
         f"{path.relative_to(out)} {name}": hashlib.sha256(tensor.numpy().tobytes()).hexdigest()[:16]
         for key in sorted(study.by_key)
-        for path in sorted(Store(out).run_folder(key).rglob("*.safetensors"))
+        for path in sorted(RunStore(out).run_folder(key).rglob("*.safetensors"))
         for name, tensor in sorted(load_file(path).items())
     }

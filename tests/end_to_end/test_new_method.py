@@ -14,7 +14,7 @@ from portal.learners.base import Learner
 from portal.methods import METHODS, find_method, register, stage_of_method
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from tests.support.studies import Interruption, silent, tables_of
 from tests.support.toy_method import SPEC, registered
@@ -99,7 +99,7 @@ def test_it_is_trained_resumed_described_and_reported(
     found, expected = tables_of(study, broken), tables_of(study, whole)
     assert found.results.equals(expected.results)
     assert found.weights == expected.weights
-    card = Store(broken).run_folder(warm(study).key) / "artifact" / "counting" / "README.md"
+    card = RunStore(broken).run_folder(warm(study).key) / "artifact" / "counting" / "README.md"
     assert SPEC.made_by in card.read_text()
     assert main(["report", str(broken)]) == 0
     page = (broken / "report" / "index.html").read_text()

@@ -17,13 +17,14 @@ from safetensors.torch import load
 
 from portal.cli import main
 from portal.results import PREDICTIONS, RESULTS, read_table
-from portal.storage.atomic import write_json_atomic
+from portal.storage.atomic import write_bytes_atomic, write_json_atomic
 from portal.storage.paths import Folder, files_below, matching, open_folder
 from sweeps.launch.driver import run_study
 from sweeps.store import lease
 from sweeps.store.lease import Fence, InUse, LeaseLost, acquire, has_live_driver, read_holder
-from sweeps.store.run_store import ClaimLost, Store
+from sweeps.store.session import ClaimLost, Session
 from sweeps.study.expand import Study
+from tests.support.contender import REFUSED, contend
 from tests.support.studies import COMMAND, Interruption, Tables, silent, wait_for
 
 BUCKET = "portal-tests"
@@ -118,9 +119,11 @@ def test_every_command_works_on_a_store_and_its_tables_are_those_of_a_folder(
 
 
 def test_a_bit_that_flips_in_the_store_is_found(
-    url: str, study_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["sweep", "run", str(study_path), "--out", url, "--executor", "local"]) == 0
+    for name, file in files_below(finished).items():
+        write_bytes_atomic(open_folder(url) / name, file.read_bytes())
+    assert main(["sweep", "fsck", url]) == 0
     path = matching(open_folder(url), "runs/*/predictions.parquet")[0]
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
@@ -167,56 +170,44 @@ def test_a_second_driver_is_told_who_holds_the_place_and_a_released_one_is_free(
         Fence(out, held.token).check()
 
 
-def contend(url: str, start: float, answer: str) -> None:
-    while time.monotonic() < start:
-        pass
-    try:
-        held = acquire(open_folder(url))
-    except InUse:
-        Path(answer).write_text("refused")
-    else:
-        Path(answer).write_text(held.token)
-        time.sleep(3)
-
-
-@pytest.mark.parametrize(
-    "dead", [pytest.param(False, marks=pytest.mark.chaos), True], ids=["free", "of a dead holder"]
-)
+@pytest.mark.parametrize("dead", [False, True], ids=["free", "of a dead holder"])
 def test_of_many_that_want_the_lease_at_once_one_gets_it(url: str, dead: bool, tmp_path: Path) -> None:
     out = open_folder(url)
     if dead:
         gone = {"host": "here", "pid": 2**22 + 1, "process_start": 1, "token": "old"}
         gone |= {"boot_id": lease.boot_id(), "process_space": str(Path("/proc/self/ns/pid").readlink())}
         write_json_atomic(out / "driver.json", gone)
-    start = time.monotonic() + 3
     context = multiprocessing.get_context("spawn")
-    answers = [str(tmp_path / f"answer-{number}") for number in range(3)]
-    children = [context.Process(target=contend, args=(url, start, answer)) for answer in answers]
+    answers = [tmp_path / f"answer-{number}" for number in range(3)]
+    together = context.Barrier(len(answers))
+    children = [
+        context.Process(target=contend, args=(url, together, answers, place)) for place in range(len(answers))
+    ]
     for child in children:
         child.start()
     for child in children:
         child.join()
 
-    won = [text for answer in answers if (text := Path(answer).read_text()) != "refused"]
+    won = [text for answer in answers if (text := answer.read_text()) != REFUSED]
     assert len(won) == 1
     assert read_holder(out)["token"] == won[0]
 
 
 def test_a_pack_in_a_store_belongs_to_one_lane_and_to_its_latest_attempt(url: str) -> None:
-    store, token, pack = Store(open_folder(url)), "2" * 16, "1" * 16
+    session, pack = Session(open_folder(url), "2" * 16), "1" * 16
 
-    first = store.claim(token, pack, 0, "a")
+    first = session.claim(pack, 0, "a")
     assert first is not None
-    assert store.claim(token, pack, 1, "b") is None
-    again = store.claim(token, pack, 0, "c")
+    assert session.claim(pack, 1, "b") is None
+    again = session.claim(pack, 0, "c")
 
     assert again is not None
     again.check()
     with pytest.raises(ClaimLost):
         first.check()
-    assert store.claimed_by(token, 0) == [pack]
-    assert store.free_claim(token, pack)
-    assert store.claim(token, pack, 1, "b") is not None
+    assert session.claimed_by(0) == [pack]
+    assert session.free_claim(pack, "0 0")
+    assert session.claim(pack, 1, "b") is not None
 
 
 def test_a_study_interrupted_in_a_store_resumes_exactly(

@@ -12,10 +12,13 @@ from sweeps.launch.lane_layout import LaneLayout, lay_out
 from sweeps.launch.launch_result import LaunchResult
 from sweeps.planning.plan import plan_study
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store, pack_key
+from sweeps.store.pack_store import pack_key
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session, read_progress
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.lane import run_lane
+from sweeps.worker.lane_log import log_path
 from tests.support.studies import TINY, assert_same, silent, tables_of, wait_for
 
 ALONE = """
@@ -78,22 +81,23 @@ def test_without_teams_every_lane_has_one_worker_and_all_packs(bases: list[int],
 
 
 def test_single_workers_do_not_wait_for_a_team_that_is_gone(tiny_study: Study, tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     port = next(run for run in tiny_study.runs if run.method == "portal")
     pack = PackJob(pack_key([port.key]), 2, (port.key,), (port.source or "",), ())
     with acquire(tmp_path) as held:
         job = LaneJob(out=str(tmp_path), token=held.token, lane=1, packs=(pack,), rows={}, teams=(0,))
         store.write_run(port)
-        store.note_team(held.token, 0, "teams placed")
+        session = Session(tmp_path, held.token)
+        session.note_team(0, "teams placed")
         lane = threading.Thread(target=run_lane, args=(job, lambda finished: None))
         lane.start()
         lane.join(2)
         assert lane.is_alive()
-        store.note_team(held.token, 0, "teams ended")
+        session.note_team(0, "teams ended")
         lane.join(30)
         assert not lane.is_alive()
-        store.forget_teams(held.token)
-        assert not store.teams_have(held.token, [0], "teams ended")
+        session.forget_teams()
+        assert not session.teams_have([0], "teams ended")
 
 
 def test_the_executor_local_refuses_teams(study_path: Path, tmp_path: Path) -> None:
@@ -134,11 +138,11 @@ def test_joint_training_by_a_worker_a_base_survives_a_kill_and_is_that_of_one_wo
         )
     )
     thread.start()
-    store = Store(tmp_path / "team")
-    progress = wait_for(lambda: [lane for lane in store.read_progress() if "pid" in lane], "a lane at work")
+    out = tmp_path / "team"
+    progress = wait_for(lambda: [lane for lane in read_progress(out) if "pid" in lane], "a lane at work")
     os.kill(progress[0]["pid"], signal.SIGKILL)
     thread.join()
 
     assert [outcome.exit_code for outcome in outcomes] == [0]
-    assert store.log_path(0, rank=1).is_file()
+    assert log_path(out, 0, rank=1).is_file()
     assert_same(tables_of(study, tmp_path / "team"), tables_of(alone, tmp_path / "alone"))

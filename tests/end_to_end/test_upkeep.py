@@ -1,7 +1,6 @@
-"""fsck finds every altered bit, gc only what nothing needs, cancel and retry do what they say."""
+"""fsck names the remedy, gc deletes only what nothing needs, cancel and retry do what they say."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -14,63 +13,13 @@ from portal.cli import main
 from portal.data.token_cache import read_cache
 from sweeps.launch.driver import run_study
 from sweeps.launch.launch_result import EXIT_DONE
-from sweeps.store.fsck import check_folder
 from sweeps.store.gc import delete_garbage, find_garbage
 from sweeps.store.lease import acquire, request_cancel
-from sweeps.store.run_store import Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
+from sweeps.worker.lane_log import log_path
 from tests.support.studies import Tables, silent, tables_of
-
-
-def test_a_finished_study_has_no_faults(finished: Path) -> None:
-    faults, count = check_folder(finished)
-
-    assert faults == []
-    assert count > 9
-
-
-def test_every_flipped_bit_is_found(finished: Path) -> None:
-    """Of rows, run folders and pack records, 200 places."""
-    draw = random.Random(0)
-    places = [
-        path
-        for folder in ("runs", "rows", "packs")
-        for path in sorted((finished / folder).rglob("*"))
-        if path.is_file() and path.stat().st_size > 0
-    ]
-    assert len({path.suffix for path in places}) >= 3
-    missed = []
-    for _ in range(200):
-        path = draw.choice(places)
-        whole = path.read_bytes()
-        flipped = bytearray(whole)
-        flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
-        path.write_bytes(flipped)
-        if not check_folder_of(finished, path):
-            missed.append(path.relative_to(finished))
-        path.write_bytes(whole)
-
-    assert missed == []
-
-
-def check_folder_of(out: Path, path: Path) -> bool:
-    """Whether a fault is found in the run, pack or cache that `path` belongs to."""
-    folder = out / Path(*path.relative_to(out).parts[:2])
-    faults, _ = check_folder(out)
-    return any(fault.path == folder or folder in fault.path.parents for fault in faults)
-
-
-def test_a_stray_file_and_a_missing_one_are_faults(finished: Path) -> None:
-    run = next(iter(sorted((finished / "runs").iterdir())))
-    (run / "notes.txt").write_text("mine")
-    (run / "results.parquet").unlink()
-
-    faults, _ = check_folder(finished)
-
-    assert {(fault.path.name, fault.what) for fault in faults} == {
-        ("notes.txt", "not written by the run"),
-        ("results.parquet", "missing"),
-    }
 
 
 def test_fsck_on_the_command_line_names_the_remedy(
@@ -108,26 +57,26 @@ def test_an_altered_row_cache_is_prepared_again(
 
 def test_garbage_is_what_finished_runs_and_killed_writers_leave(finished: Path, tiny_study: Study) -> None:
     assert find_garbage(finished) == []
-    packs = Store(finished).recorded_packs()
+    packs = PackStore(finished).recorded_packs()
     (done, other) = sorted(packs)[:2]
     for key in (done, other):
-        state = Store(finished).pack_folder(key) / "state" / "0000000001"
+        state = PackStore(finished).pack_folder(key) / "state" / "0000000001"
         state.mkdir(parents=True)
         (state / "tensors.safetensors").write_bytes(bytes(1000))
-    (Store(finished).run_folder(packs[other][0]) / "DONE.json").unlink()
+    (RunStore(finished).run_folder(packs[other][0]) / "DONE.json").unlink()
     leftover = finished / "rows" / ".rows-00000.parquet.77.tmp"
     leftover.write_bytes(bytes(10))
 
     found = find_garbage(finished)
 
     assert [(each.path, each.num_bytes) for each in found] == [
-        (Store(finished).pack_folder(done) / "state", 1000),
+        (PackStore(finished).pack_folder(done) / "state", 1000),
         (leftover, 10),
     ]
     assert leftover.exists()
     assert delete_garbage(finished) == found
     assert find_garbage(finished) == []
-    assert (Store(finished).pack_folder(other) / "state" / "0000000001").exists()
+    assert (PackStore(finished).pack_folder(other) / "state" / "0000000001").exists()
     with acquire(finished), pytest.raises(ValueError, match="in use by process"):
         delete_garbage(finished)
 
@@ -181,40 +130,40 @@ def test_cancel_stops_the_driver_and_a_launch_again_gives_the_same_tables(
 
 
 def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
-    tiny_study: Study, study_path: Path, finished: Path
+    tiny_study: Study, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run, *_) = tiny_study.runs
-    (Store(finished).run_folder(run.key) / "DONE.json").unlink()
-    lease = acquire(finished)
+    (RunStore(finished).run_folder(run.key) / "DONE.json").unlink()
     command = run_command(study_path, finished)
-    refused = subprocess.run(command, capture_output=True, text=True)
-    waiting = subprocess.Popen(
-        [*command, "--wait"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert waiting.stderr is not None
-    announced = waiting.stderr.readline()
-    still_waits = waiting.poll() is None
-    lease.release()
+    with acquire(finished):
+        refused = main(command[3:])
+        waiting = subprocess.Popen(
+            [*command, "--wait"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+        time.sleep(1)
+        still_waits = waiting.poll() is None
 
     printed, errors = waiting.communicate(timeout=120)
 
-    assert refused.returncode == 2
-    assert "wait for it (--wait)" in refused.stderr
+    assert refused == 2
+    assert "wait for it (--wait)" in capsys.readouterr().err
+    assert said.startswith(f"waiting: {finished}: in use by process")
     assert still_waits
     assert waiting.returncode == 0, errors
-    assert f"waiting: {finished}: in use by process" in announced
     assert "9 of 9 runs done, 1 trained now" in printed
 
 
 def test_retry_takes_failed_runs_up_again(
     tiny_study: Study, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(finished)
+    store = RunStore(finished)
     first, second = (run.key for run in tiny_study.runs if run.method == "portal")
     for key in (first, second):
         shutil.rmtree(store.run_folder(key) / "artifact")
         (store.run_folder(key) / "DONE.json").unlink()
-        store.mark_failed(key, "a loss was not finite", store.log_path(0))
+        store.mark_failed(key, "a loss was not finite", log_path(finished, 0))
     command = ["sweep", "retry", str(study_path), "--out", str(finished), "--executor", "local"]
 
     assert main(command) == 2

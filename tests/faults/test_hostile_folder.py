@@ -8,7 +8,7 @@ import pytest
 
 from portal.cli import main
 from sweeps.launch.driver import run_study
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from tests.support.studies import Tables, silent
 
@@ -57,11 +57,11 @@ def test_no_command_runs_code_from_a_run_folder(
     main(["sweep", "gc", str(out), "--delete"])
     main(["report", str(out)])
     (key, *_) = [run.key for run in tiny_study.runs if run.method == "portal"]
-    (Store(out).run_folder(key) / "DONE.json").unlink()
+    (RunStore(out).run_folder(key) / "DONE.json").unlink()
     run_study(tiny_study, out, executor="local", console=silent())
 
     assert not trace.exists()
-    assert Store(out).is_done(key)
+    assert RunStore(out).is_done(key)
 
 
 def test_names_in_a_folder_do_not_lead_out_of_it(hostile: tuple[Path, Path], study_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from sweeps.launch.driver import run_study
 from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import read_progress
 from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
 from tests.support.studies import COMMAND, TINY, assert_same, silent, tables_of, wait_for
@@ -67,8 +68,8 @@ def start(study: Path, out: Path, address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def lanes_at_work(store: Store) -> list[int]:
-    return [lane["pid"] for lane in store.read_progress() if "pid" in lane]
+def lanes_at_work(store: RunStore) -> list[int]:
+    return [lane["pid"] for lane in read_progress(store.out) if "pid" in lane]
 
 
 @pytest.mark.ray
@@ -77,7 +78,7 @@ def test_a_study_on_three_nodes_loses_one_gets_another_and_ends_as_on_one(
     cluster: Any, study_path: Path, tmp_path: Path
 ) -> None:
     study, out = load_study(study_path), tmp_path / "out"
-    store = Store(out)
+    store = RunStore(out)
     driver = start(study_path, out, cluster.address)
     wait_for(lambda: len(lanes_at_work(store)) == 3 or driver.poll() is not None, "three lanes at work")
     wait_for(lambda: list(out.glob("packs/*/state/*")), "a checkpoint")
@@ -91,7 +92,7 @@ def test_a_study_on_three_nodes_loses_one_gets_another_and_ends_as_on_one(
     assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
 
 
-def kill_worker(cluster: Any, store: Store) -> int:
+def kill_worker(cluster: Any, store: RunStore) -> int:
     """kill -9 of a lane's process; how many there were."""
     for pid in lanes_at_work(store):
         with suppress(ProcessLookupError):
@@ -100,7 +101,7 @@ def kill_worker(cluster: Any, store: Store) -> int:
     return 0
 
 
-def replace_node(cluster: Any, store: Store) -> int:
+def replace_node(cluster: Any, store: RunStore) -> int:
     """kill -9 of a raylet with all that runs below it, and a new node."""
     lost = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
     cluster.remove_node(lost, allow_graceful=False)
@@ -116,7 +117,7 @@ def replace_node(cluster: Any, store: Store) -> int:
     ids=["workers every 3 s", "a worker or a node every 20 s"],
 )
 def test_what_is_killed_again_and_again_costs_time_only(
-    faults: list[Callable[[Any, Store], int]],
+    faults: list[Callable[[Any, RunStore], int]],
     every_s: float,
     epochs: int,
     cluster: Any,
@@ -126,7 +127,7 @@ def test_what_is_killed_again_and_again_costs_time_only(
     train = f"epochs: {epochs}" + (", evaluate: last_epoch" if epochs > 100 else "")
     study_path.write_text(TINY.replace("epochs: 2", train))
     study, out = load_study(study_path), tmp_path / "out"
-    store, killed, turn, launches = Store(out), [0] * len(faults), 0, 0
+    store, killed, turn, launches = RunStore(out), [0] * len(faults), 0, 0
     driver, due = None, time.monotonic() + every_s
     while driver is None or driver.returncode != 0:
         launches += 1

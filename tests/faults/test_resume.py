@@ -9,7 +9,8 @@ import pytest
 
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
-from sweeps.store.run_store import Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.studies import Interruption, Tables, silent, tables_of
@@ -70,7 +71,7 @@ PLACES = [
     (PackCheckpoint, "add"),
     (PackCheckpoint, "save"),
     (PackCheckpoint, "finish"),
-    (Store, "mark_done"),
+    (RunStore, "mark_done"),
 ]
 STEPS = (3, 5, 8)
 """Steps, counted over all launches, after which a run that trains is interrupted too."""
@@ -126,10 +127,10 @@ def test_interrupted_at_every_point_a_method_ends_with_the_same_tensors_and_scor
     finished: tuple[Study, Path, Tables], label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, whole, expected = finished
-    out, store = tmp_path / "out", Store(tmp_path / "out")
+    out, store = tmp_path / "out", RunStore(tmp_path / "out")
     shutil.copytree(whole, out)
     own = {key for key, name in study.labels.items() if name == label}
-    again = {key: members for key, members in store.recorded_packs().items() if own & {*members}}
+    again = {key: members for key, members in PackStore(out).recorded_packs().items() if own & {*members}}
     redone = [key for members in again.values() for key in members]
     for key in redone:
         shutil.rmtree(store.run_folder(key))

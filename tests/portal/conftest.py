@@ -1,4 +1,4 @@
-"""A tiny base of every family, and a source trained on one."""
+"""A tiny base of every family, an artifact trained on one, and a pack of unlike runs at its end."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from tests.support.bases import make_base, make_run
-from tests.support.packs import make_pack, run_to_end
+from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
 
 
 @pytest.fixture(params=["qwen3", "llama", "gemma3"])
@@ -15,7 +15,7 @@ def any_base(request: pytest.FixtureRequest) -> Base:
     return make_base(f"tiny-{request.param}", request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bases() -> dict[str, Base]:
     return {
         "small": make_base("small", "qwen3", hidden=24, layers=3, seed=1),
@@ -23,10 +23,17 @@ def bases() -> dict[str, Base]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
     pack = make_pack(bases, [make_run("source", "small")], None)
     run_to_end(pack)
     folder = tmp_path_factory.mktemp("source")
     pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
     return folder / "small"
+
+
+@pytest.fixture(scope="session")
+def mixed_end(bases: dict[str, Base], source: Path) -> FinishedPack:
+    """The pack of `mixed_runs`, stepped to its end in one go; read only."""
+    pack = make_pack(bases, mixed_runs(), source)
+    return FinishedPack(pack, run_to_end(pack))

@@ -13,9 +13,8 @@ from portal.data.suite import load_suite
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
 from sweeps.study.expand import load_study
+from tests.support.earlier_version import FIXTURES
 from tests.support.shared import BASES, ROWS
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 TASKS = ("arc_easy", "copa", "sciq")
 LIMIT = 100

@@ -1,6 +1,7 @@
 """Packs of unlike learners on tiny bases, and how to run them to their end."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +16,14 @@ from tests.support.bases import make_rows, make_run
 
 CHOICES = TrainConfig(epochs=2, lr=3e-3, choice_loss=2.0, task_gradients="norm_equalized", min_steps=8)
 WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=6, alpha=12)
+
+
+@dataclass(frozen=True)
+class FinishedPack:
+    """A pack whose runs are at their end, and their result rows by run key."""
+
+    pack: Pack
+    results: dict[str, list[dict[str, object]]]
 
 
 def make_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None) -> Pack:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.results.tables import collect
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 
@@ -54,7 +54,7 @@ def tables_of(study: Study, out: Path) -> Tables:
     weights = {
         f"{path.relative_to(out)} {name}": tensor.numpy().tobytes()
         for key in sorted(study.by_key)
-        for path in sorted(Store(out).run_folder(key).rglob("*.safetensors"))
+        for path in sorted(RunStore(out).run_folder(key).rglob("*.safetensors"))
         for name, tensor in load_file(path).items()
     }
     return Tables(
@@ -64,7 +64,7 @@ def tables_of(study: Study, out: Path) -> Tables:
 
 def counts_of(study: Study, out: Path) -> dict[str, int]:
     """How many runs of the study in `out` are done, running, failed and missing."""
-    return StudyStatus.read(Store(out), study.runs).counts
+    return StudyStatus.read(RunStore(out), study.runs).counts
 
 
 def silent() -> Console:

@@ -1,7 +1,6 @@
 """`portal sweep run`: a launch of a study, and how it ended."""
 
 import json
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,7 +94,9 @@ def launch(
 
 def threads_for(executor: str) -> int:
     """Threads of torch: all cores for the command's own process, one for each worker on Ray."""
-    return len(os.sched_getaffinity(0)) if executor == "local" else 1
+    from portal.device import usable_cores
+
+    return usable_cores() if executor == "local" else 1
 
 
 def finish(outcome: "LaunchResult") -> None:

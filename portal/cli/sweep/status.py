@@ -10,14 +10,12 @@ from portal.cli.sweep.run import find_folder
 
 def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
     """Count a study's runs by state: total, done, running, failed, missing."""
-    from sweeps.store.run_store import Store, check_exists
-    from sweeps.store.study_status import StudyStatus
+    from sweeps.results.status import read_status
     from sweeps.study.expand import load_study
 
     loaded = load_study(study)
     folder = find_folder(loaded, out)
-    check_exists(folder)
-    found = StudyStatus.read(Store(folder), loaded.runs)
+    found = read_status(loaded, folder)
     if as_json:
         typer.echo(json.dumps(found.counts))
         return
@@ -31,7 +29,7 @@ def collect(study: StudyArgument, out: OutOption = None, as_json: JsonOption = F
     """Write results.parquet and predictions.parquet from the runs that are finished."""
     from portal.results import PREDICTIONS_FILE, RESULTS_FILE
     from sweeps.results.snapshot import collect_snapshot
-    from sweeps.store.run_store import check_exists
+    from sweeps.store.output_folder import check_exists
     from sweeps.study.expand import load_study
 
     loaded = load_study(study)

@@ -21,12 +21,12 @@ def retry(
 ) -> None:
     """Clear failures and run the study again; runs resume from their last checkpoint."""
     from sweeps.store.lease import acquire
-    from sweeps.store.run_store import Store
+    from sweeps.store.run_store import RunStore
     from sweeps.study.expand import load_study
 
     loaded = load_study(study)
     folder = find_folder(loaded, out)
-    store = Store(folder)
+    store = RunStore(folder)
     known = [run.key for run in loaded.runs if store.failure(run.key) is not None]
     if not runs and not failed:
         raise ValueError(

@@ -1,5 +1,6 @@
 """A hub that refuses: one line says what is wrong and which variable helps. A local server plays the hub."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,46 +41,67 @@ def hub() -> Iterator[str]:
     thread.join()
 
 
-@pytest.mark.parametrize(
-    ("command", "messages"),
-    [
-        (
-            ["eval", "--base", "org/gated-model", "--tasks", "fact_qa"],
-            ["org/gated-model is gated", "set HF_TOKEN"],
-        ),
-        (
-            ["eval", "--base", "org/absent-model", "--tasks", "fact_qa"],
-            ["the hub has no repository org/absent-model", "set HF_TOKEN"],
-        ),
-        (["tasks", "--tasks", "copa"], ["data set 'aps/super_glue' (copa)", "HF_TOKEN"]),
-        (
-            ["export", "org/gated-artifact", "--all", "--out", "{t}"],
-            ["artifact 'org/gated-artifact'", "is gated", "set HF_TOKEN"],
-        ),
-    ],
-    ids=["gated base", "absent base", "absent data set", "gated artifact"],
-)
-def test_a_refusal_is_one_line_that_names_the_repository_and_the_remedy(
-    command: list[str], messages: list[str], hub: str, tmp_path: Path
-) -> None:
+COMMANDS = {
+    "gated base": ["eval", "--base", "org/gated-model", "--tasks", "fact_qa"],
+    "absent base": ["eval", "--base", "org/absent-model", "--tasks", "fact_qa"],
+    "absent data set": ["tasks", "--tasks", "copa"],
+    "gated artifact": ["export", "org/gated-artifact", "--all", "--out", "{t}"],
+}
+PROGRAM = """
+import contextlib, io, json, sys
+from portal.cli import main
+ends = []
+for command in json.load(sys.stdin):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(command)
+    ends.append((code, said.getvalue()))
+print(json.dumps(ends))
+"""
+
+
+@pytest.fixture(scope="module")
+def refusals(hub: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """The exit code and stderr of each command, all in one process, whose libraries read HF_ENDPOINT once."""
+    folder = tmp_path_factory.mktemp("home")
     environment = {
         name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "PORTAL_DATA")
     }
-    environment |= {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "home"), "no_proxy": "127.0.0.1"}
+    environment |= {"HF_ENDPOINT": hub, "HF_HOME": str(folder), "no_proxy": "127.0.0.1"}
+    commands = [[part.format(t=folder) for part in command] for command in COMMANDS.values()]
 
     ended = subprocess.run(
-        [sys.executable, "-m", "portal", *(part.format(t=tmp_path) for part in command)],
+        [sys.executable, "-c", PROGRAM],
         env=environment,
-        capture_output=True,
+        input=json.dumps(commands),
+        stdout=subprocess.PIPE,
         text=True,
         timeout=120,
-        check=False,
+        check=True,
     )
 
-    assert ended.returncode == 2, ended.stderr
-    lines = [line for line in ended.stderr.splitlines() if line.startswith("portal: ")]
-    assert len(lines) == 1, ended.stderr
-    assert "Traceback" not in ended.stderr
+    ends = json.loads(ended.stdout.splitlines()[-1])
+    return {name: (code, said) for name, (code, said) in zip(COMMANDS, ends, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("name", "messages"),
+    [
+        ("gated base", ["org/gated-model is gated", "set HF_TOKEN"]),
+        ("absent base", ["the hub has no repository org/absent-model", "set HF_TOKEN"]),
+        ("absent data set", ["data set 'aps/super_glue' (copa)", "HF_TOKEN"]),
+        ("gated artifact", ["artifact 'org/gated-artifact'", "is gated", "set HF_TOKEN"]),
+    ],
+    ids=str,
+)
+def test_a_refusal_is_one_line_that_names_the_repository_and_the_remedy(
+    name: str, messages: list[str], refusals: dict[str, tuple[int, str]]
+) -> None:
+    code, said = refusals[name]
+
+    assert code == 2, said
+    lines = [line for line in said.splitlines() if line.startswith("portal: ")]
+    assert len(lines) == 1, said
+    assert "Traceback" not in said
     for message in messages:
         assert message in lines[0]
 
@@ -88,7 +110,7 @@ def test_a_refusal_is_one_line_that_names_the_repository_and_the_remedy(
     ("files", "messages"),
     [
         ({}, ["holds no model (no config.json)", "`portal bases`", "a GGUF file", "'org/model'"]),
-        ({"config.json": '{"format_version": 1}'}, ["holds no model (a config.json of something else)"]),
+        ({"config.json": '{"format_version": 1}'}, ["holds no model (its config.json is not a model's)"]),
         ({"b.gguf": "", "a.gguf": ""}, ["holds no model", "name its GGUF file: ", "a.gguf"]),
         ({"adapter_config.json": "{}", "config.json": "{}"}, ["holds a PEFT adapter"]),
     ],

@@ -10,14 +10,12 @@ import pytest
 from rich.console import Console
 
 from portal.cli import main
-from portal.results import RESULTS, read_table
 from sweeps.launch.local_run import run_local
-from sweeps.results.snapshot import collect_snapshot, is_stale
-from sweeps.results.tables import collect
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
-from sweeps.study.manifest import read_manifest, record_manifest
+from sweeps.study.manifest import record_manifest
+from sweeps.worker.lane_log import log_path
 from tests.support.command_line import only_line, write_study
 
 
@@ -52,33 +50,14 @@ def test_a_run_that_failed_since_the_last_report_is_in_the_next_with_its_cause(
     out = tmp_path / "out"
     finish(study, out, "base")
     assert main(["report", str(out)]) == 0
-    store = Store(out)
+    store = RunStore(out)
     lora = next(run.key for run in study.runs if run.method == "lora")
-    store.mark_failed(lora, "the loss of task 'sums' is nan", store.log_path(0))
+    store.mark_failed(lora, "the loss of task 'sums' is nan", log_path(store.out, 0))
     assert main(["report", str(out)]) == 0
     page = (out / "report" / "index.html").read_text(encoding="utf-8")
     assert "<h3>Failed</h3>" in page
     assert "the loss of task &#x27;sums&#x27; is nan" in page
     assert "3 total, 1 done, 1 failed, 1 missing" in page
-
-
-def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    finish(study, out, "base")
-    finish(study, tmp_path / "elsewhere", "lora")
-
-    def collect_late(*arguments: object) -> object:
-        shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
-        return collect(*arguments)
-
-    monkeypatch.setattr("sweeps.results.snapshot.collect", collect_late)
-    for number in (1, 3):
-        assert is_stale(study.manifest, out)
-        results = read_table(collect_snapshot(study.manifest, out) / "results.parquet", RESULTS)
-        assert len(set(results["run"].to_pylist())) == number
-    assert not is_stale(study.manifest, out)
 
 
 def test_figures_and_tables_of_an_earlier_report_do_not_stay(study: Study, tmp_path: Path) -> None:
@@ -159,15 +138,6 @@ def test_of_several_studies_in_a_folder_the_last_collected_is_meant_or_the_named
     capsys.readouterr()
     assert main(["report", str(out), "--study", "third"]) == 2
     assert "no study 'third' was launched here, but other, small" in only_line(capsys)
-
-
-def test_a_roster_comes_back_as_it_was(study: Study, tmp_path: Path) -> None:
-    record_manifest(tmp_path, study.manifest)
-    assert read_manifest(tmp_path) == study.manifest
-    record = tmp_path / "studies" / "small.json"
-    record.write_text("{}")
-    with pytest.raises(ValueError, match=r"small\.json: not a study's record"):
-        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

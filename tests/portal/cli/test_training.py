@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 
 
 def port_command(world: Path, out: Path, *options: str) -> list[str]:
@@ -20,7 +20,7 @@ def port_command(world: Path, out: Path, *options: str) -> list[str]:
 
 def runs_by_method(out: Path) -> dict[str, str]:
     """Keys of the runs in an output folder, by their methods."""
-    store = Store(out)
+    store = RunStore(out)
     return {store.read_run(path.name).method: path.name for path in (out / "runs").iterdir()}
 
 
@@ -60,7 +60,7 @@ def test_a_port_says_how_far_it_is_and_is_the_same_without_the_base(
 
     captured = capsys.readouterr()
     assert "port: 1/1 runs" in captured.err
-    assert "frozen base" not in captured.out
+    assert "frozen base" not in captured.out + captured.err
     assert list(runs_by_method(tmp_path / "out")) == ["portal"]
     key = runs_by_method(tmp_path / "out")["portal"]
     assert key == runs_by_method(world / "ported")["portal"]
@@ -68,6 +68,11 @@ def test_a_port_says_how_far_it_is_and_is_the_same_without_the_base(
         load_file(out / "artifact" / WEIGHTS) for out in (world / "ported", tmp_path / "out")
     )
     assert all(torch.equal(with_base[name], without[name]) for name in with_base.keys() | without.keys())
+
+
+def test_an_untouched_folder_has_no_faults(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("source", "ported"):
+        assert main(["sweep", "fsck", str(world / name)]) == 0, capsys.readouterr().err
 
 
 def test_joint_training_scores_every_base_of_its_own(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,12 @@
 """Packed scoring equals one row a choice, and never returns a number that is not one."""
 
 import math
-import random
-from dataclasses import replace
 
 import pytest
 import torch
 
 from portal.bases.base import Base
-from portal.data.token_rows import Row
 from portal.evaluate.loglikelihood import (
-    MAX_TOKENS,
     Scored,
     TaskMetrics,
     score_batches,
@@ -20,51 +16,7 @@ from portal.evaluate.loglikelihood import (
 )
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from tests.support.bases import make_base, make_row, make_rows, random_factors
-
-LABELS = make_row((5, 6, 7, 8), ((9,), (10,), (11,)), name="single tokens")
-PREFIXES = make_row(tuple(range(3, 20)), ((9, 10), (9,), (9, 10, 11), (10, 9)), name="prefixes of each other")
-LONG = make_row(
-    tuple(3 + index * 7 % 90 for index in range(61)),
-    (tuple(range(20, 33)), (20, 21, 4, 5, 6, 7, 8), (50,)),
-    name="longer than the window",
-)
-SHORT = make_row((4,), ((5, 6, 7, 8, 9, 10, 11, 12), (13,)), name="prompt of one token")
-NAMED_ROWS = (LABELS, PREFIXES, LONG, SHORT)
-
-
-def random_rows(count: int, seed: int) -> list[Row]:
-    draw = random.Random(seed)
-
-    def tokens(longest: int) -> tuple[int, ...]:
-        return tuple(draw.randrange(3, 100) for _ in range(draw.randint(1, longest)))
-
-    return [
-        make_row(tokens(30), tuple(tokens(9) for _ in range(draw.randint(2, 5))), name=f"random {index}")
-        for index in range(count)
-    ]
-
-
-@torch.no_grad()
-def score_one_by_one(base: Base, row: Row) -> list[float]:
-    """The plain definition: the model called on prompt + choice alone, without masks or packing."""
-    scores = []
-    for choice in row.choices:
-        ids = torch.tensor([row.prompt + choice])
-        log_probs = base.model(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
-        start = len(row.prompt) - 1
-        scores.append(sum(log_probs[start + i, token].item() for i, token in enumerate(choice)))
-    return scores
-
-
-@pytest.mark.parametrize("max_tokens", [1, 150, MAX_TOKENS])
-def test_packed_scores_equal_one_row_a_choice_whatever_the_batch(any_base: Base, max_tokens: int) -> None:
-    rows = [*NAMED_ROWS, *random_rows(12, seed=1)]
-
-    scored = score_rows(any_base, rows, max_tokens=max_tokens)
-
-    assert [item.row for item in scored] == rows
-    for item in scored:
-        assert item.scores == pytest.approx(score_one_by_one(any_base, item.row), abs=1e-4), item.row.id
+from tests.support.scoring import LABELS, NAMED_ROWS, score_one_by_one
 
 
 def test_rows_of_text_score_as_one_row_a_choice(any_base: Base) -> None:
@@ -74,46 +26,10 @@ def test_rows_of_text_score_as_one_row_a_choice(any_base: Base) -> None:
         assert item.scores == pytest.approx(score_one_by_one(any_base, item.row), abs=1e-4)
 
 
-def test_a_choice_scores_the_same_whatever_stands_beside_it(any_base: Base) -> None:
-    (together,) = score_rows(any_base, [PREFIXES])
-    order = [2, 0, 3, 1]
-
-    (shuffled,) = score_rows(
-        any_base, [replace(PREFIXES, choices=tuple(PREFIXES.choices[index] for index in order))]
-    )
-
-    assert shuffled.scores == pytest.approx([together.scores[index] for index in order], abs=1e-5)
-
-
 def test_scores_are_of_distinct_sizes_so_that_agreement_means_something(any_base: Base) -> None:
     scores = [score for item in score_rows(any_base, NAMED_ROWS) for score in item.scores]
 
     assert len({round(score, 3) for score in scores}) == len(scores)
-
-
-def test_a_sliding_window_that_is_ignored_would_show() -> None:
-    base = make_base("tiny", "gemma3")
-    (windowed,) = score_rows(base, [LONG])
-
-    base.text_config.sliding_window = 1000
-
-    (full,) = score_rows(base, [LONG])
-    assert max(abs(a - b) for a, b in zip(windowed.scores, full.scores, strict=True)) > 0.1
-
-
-def test_eager_attention_is_refused_because_its_masks_are_silently_wrong(any_base: Base) -> None:
-    any_base.model.set_attn_implementation("eager")
-
-    with pytest.raises(ValueError, match=f"need sdpa attention, base {any_base.name!r} was loaded with"):
-        score_rows(any_base, [LABELS])
-
-
-def test_a_layer_of_an_unknown_kind_is_refused() -> None:
-    base = make_base("tiny", "gemma3")
-    base.text_config.layer_types = ["chunked_attention", "full_attention", "full_attention"]
-
-    with pytest.raises(ValueError, match=r"layers of kind \['chunked_attention'\]"):
-        score_rows(base, [LABELS])
 
 
 def test_a_score_that_is_not_finite_raises_naming_task_and_example() -> None:

@@ -9,14 +9,13 @@ from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.forward.length_buckets import bucket_length
 from tests.support.bases import make_run
-from tests.support.packs import make_pack, mixed_runs, refuse_forwards, run_to_end
+from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end
 
 
 @pytest.mark.parametrize("in_backward", [False, True])
 def test_out_of_memory_halves_the_forward_and_loses_no_step(
-    bases: dict[str, Base], source: Path, in_backward: bool
+    bases: dict[str, Base], source: Path, mixed_end: FinishedPack, in_backward: bool
 ) -> None:
-    expected = run_to_end(make_pack(bases, mixed_runs(), source))
     pack = make_pack(bases, mixed_runs(), source)
     largest = max(
         slot.length * len(slot.rows)
@@ -31,7 +30,7 @@ def test_out_of_memory_halves_the_forward_and_loses_no_step(
 
     assert not pack.failed
     assert pack.max_tokens["target"] < 6 * largest
-    for key, rows in expected.items():
+    for key, rows in mixed_end.results.items():
         assert len(results[key]) == len(rows)
         for ours, theirs in zip(results[key], rows, strict=True):
             assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=1e-4)

@@ -14,7 +14,7 @@ from portal.results import PREDICTIONS, RESULTS
 from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training.pack import SYNC_STEPS, Pack
 from tests.support.bases import make_row, make_rows, make_run
-from tests.support.packs import make_pack, mixed_runs, run_to_end
+from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -57,10 +57,8 @@ def assert_same_tensors(ours: Learner, theirs: Learner) -> None:
 
 @pytest.mark.parametrize("stop_after", range(10))
 def test_a_resumed_pack_equals_an_uninterrupted_one_bit_for_bit(
-    bases: dict[str, Base], source: Path, stop_after: int, tmp_path: Path
+    bases: dict[str, Base], source: Path, mixed_end: FinishedPack, stop_after: int, tmp_path: Path
 ) -> None:
-    whole = make_pack(bases, mixed_runs(), source)
-    expected = run_to_end(whole)
     first = make_pack(bases, mixed_runs(), source)
     results: dict[str, list[dict[str, object]]] = {learner.run.key: [] for learner in first.learners}
     for _ in range(stop_after):
@@ -79,9 +77,9 @@ def test_a_resumed_pack_equals_an_uninterrupted_one_bit_for_bit(
     for key, more in run_to_end(second).items():
         results[key].extend(more)
 
-    for ours, theirs in zip(second.learners, whole.learners, strict=True):
+    for ours, theirs in zip(second.learners, mixed_end.pack.learners, strict=True):
         assert_same_tensors(ours, theirs)
-        assert without_times(results[ours.run.key]) == without_times(expected[ours.run.key])
+        assert without_times(results[ours.run.key]) == without_times(mixed_end.results[ours.run.key])
 
 
 def test_a_learner_that_diverges_leaves_and_the_others_go_on(bases: dict[str, Base], source: Path) -> None:
@@ -153,8 +151,9 @@ def test_a_step_reads_nothing_back_from_the_device(
     assert learner.step == 1
 
 
-def test_recomputed_activations_change_no_result(bases: dict[str, Base], source: Path) -> None:
-    expected = run_to_end(make_pack(bases, mixed_runs(), source))
+def test_recomputed_activations_change_no_result(
+    bases: dict[str, Base], source: Path, mixed_end: FinishedPack
+) -> None:
     pack = make_pack(bases, mixed_runs(), source)
     calls: list[bool] = []
     layer = bases["target"].model.get_submodule(bases["target"].layers[0]).mlp
@@ -172,7 +171,7 @@ def test_recomputed_activations_change_no_result(bases: dict[str, Base], source:
     steps = max(learner.num_steps for learner in pack.learners)
     assert sum(calls) >= 2 * steps  # every forward with a gradient runs twice
     for key, rows in results.items():
-        for ours, theirs in zip(rows, expected[key], strict=True):
+        for ours, theirs in zip(rows, mixed_end.results[key], strict=True):
             assert ours["log_loss"] == theirs["log_loss"]
 
 

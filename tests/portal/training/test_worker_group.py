@@ -24,7 +24,7 @@ from portal.learners.hypernet import HypernetLearner
 from portal.training.pack import Pack
 from portal.training.worker_group import OutOfMemoryElsewhere, Sharding, WorkerGroup
 from tests.support.bases import make_rows, make_run
-from tests.support.packs import make_pack, mixed_runs, refuse_forwards, run_to_end, start_of
+from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end, start_of
 
 End = tuple[dict[str, list[dict[str, object]]], dict[str, dict[str, Tensor]], dict[str, str]]
 
@@ -113,11 +113,10 @@ def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
-    bases: dict[str, Base], source: Path, size: int
+    bases: dict[str, Base], source: Path, mixed_end: FinishedPack, size: int
 ) -> None:
     runs = mixed_runs()
-    pack = make_pack(bases, runs, source)
-    scores = [row for results in run_to_end(pack).values() for row in results]
+    scores = [row for results in mixed_end.results.values() for row in results]
 
     def work(team: WorkerGroup) -> tuple[End, list[dict[str, Tensor]]]:
         pack = team_pack(bases, runs, source, team)

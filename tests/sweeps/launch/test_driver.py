@@ -12,7 +12,7 @@ import pytest
 from sweeps.launch.driver import run_study
 from sweeps.launch.launch_result import LaunchResult
 from sweeps.store.lease import read_holder
-from sweeps.store.run_store import Store
+from sweeps.store.session import read_progress
 from sweeps.study.expand import Study
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
 
@@ -20,8 +20,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from sweeps.launch import run_study
-from sweeps.study import load_study
+from sweeps import load_study, run_study
 outcome = run_study(load_study(sys.argv[1]), Path(sys.argv[2]), executor="plain", console=Console())
 sys.exit(outcome.exit_code)
 """
@@ -44,8 +43,7 @@ def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
         target=lambda: outcomes.append(run_study(tiny_study, out, executor="train", console=silent()))
     )
     thread.start()
-    store = Store(tmp_path)
-    progress = wait_for(lambda: [lane for lane in store.read_progress() if "pid" in lane], "a lane at work")
+    progress = wait_for(lambda: [lane for lane in read_progress(tmp_path) if "pid" in lane], "a lane at work")
     os.kill(progress[0]["pid"], signal.SIGKILL)
     thread.join()
 

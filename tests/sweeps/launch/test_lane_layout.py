@@ -8,9 +8,12 @@ import pytest
 from portal.storage.atomic import write_json_atomic
 from portal.storage.checkpoint import save_checkpoint
 from sweeps.launch.ray_lanes import _lane_process, release_lane
-from sweeps.store.run_store import Store, pack_key
+from sweeps.store.pack_store import PackStore, pack_key
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session
 from sweeps.study.expand import Study
 from sweeps.worker.job import LaneJob, PackJob
+from sweeps.worker.lane_log import log_path
 
 TOKEN = "0" * 16
 
@@ -24,16 +27,16 @@ def _lease(tmp_path: Path) -> None:
 def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
     tiny_study: Study, tmp_path: Path
 ) -> None:
-    store = Store(tmp_path)
+    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
     finished, live = tiny_study.runs[0].key, tiny_study.runs[1].key
     pack = PackJob(pack_key([live]), 1, (live,), (), ())
     job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
     for key in (finished, live):
-        assert store.claim(TOKEN, pack_key([key]), 0, "a") is not None
+        assert session.claim(pack_key([key]), 0, "a") is not None
 
     release_lane(job)
     first = store.failure(live)
-    assert store.claim(TOKEN, pack_key([live]), 1, "b") is not None
+    assert session.claim(pack_key([live]), 1, "b") is not None
     release_lane(replace(job, lane=1))
 
     assert first is None
@@ -44,16 +47,18 @@ def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
 
 
 def test_a_pack_that_saves_something_between_two_deaths_goes_on(tiny_study: Study, tmp_path: Path) -> None:
-    store, run = Store(tmp_path), tiny_study.runs[0].key
+    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
+    run = tiny_study.runs[0].key
     pack = PackJob(pack_key([run]), 1, (run,), (), ())
-    store.record_pack(pack.key, [run])
+    packs = PackStore(tmp_path)
+    packs.record_pack(pack.key, [run])
     job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
     for sequence in range(3):
-        assert store.claim(TOKEN, pack.key, 0, f"attempt {sequence}") is not None
-        save_checkpoint(store.pack_folder(pack.key) / "state", sequence + 1, {}, {})
+        assert session.claim(pack.key, 0, f"attempt {sequence}") is not None
+        save_checkpoint(packs.pack_folder(pack.key) / "state", sequence + 1, {}, {})
         release_lane(job)
         assert store.failure(run) is None
-    assert store.claim(TOKEN, pack.key, 1, "the last one") is not None
+    assert session.claim(pack.key, 1, "the last one") is not None
 
     release_lane(replace(job, lane=1))
 
@@ -64,11 +69,12 @@ def test_what_ended_a_lane_is_the_cause_of_its_runs(
     tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    store, run = Store(tmp_path), tiny_study.runs[0].key
+    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
+    run = tiny_study.runs[0].key
     pack = PackJob(pack_key([run]), 1, (run,), (), ())
     job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
     for attempt in ("a", "b"):
-        store.claim(TOKEN, pack.key, 0, attempt)
+        session.claim(pack.key, 0, attempt)
         with pytest.raises(RuntimeError), _lane_process(job):
             raise RuntimeError("no space for the temporary file")
         release_lane(job)
@@ -79,18 +85,19 @@ def test_what_ended_a_lane_is_the_cause_of_its_runs(
     assert failure["cause"] == (
         "its worker died twice, the last time of RuntimeError: no space for the temporary file"
     )
-    assert "no space for the temporary file" in store.log_path(0).read_text()
+    assert "no space for the temporary file" in log_path(tmp_path, 0).read_text()
 
 
 def test_a_driver_that_has_lost_the_folder_frees_nothing(tiny_study: Study, tmp_path: Path) -> None:
-    store, run = Store(tmp_path), tiny_study.runs[0].key
+    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
+    run = tiny_study.runs[0].key
     pack = PackJob(pack_key([run]), 1, (run,), (), ())
     job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
-    store.claim(TOKEN, pack.key, 0, "a")
+    session.claim(pack.key, 0, "a")
     write_json_atomic(tmp_path / "driver.json", {"token": "1" * 16})
 
     release_lane(job)
     release_lane(job)
 
-    assert store.claimed_by(TOKEN, 0) == [pack.key]
+    assert session.claimed_by(0) == [pack.key]
     assert store.failure(run) is None

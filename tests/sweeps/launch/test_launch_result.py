@@ -7,7 +7,7 @@ import pytest
 from portal.cli import main
 from portal.config import RunConfig
 from sweeps.launch.launch_result import launch_result
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from tests.support.studies import TINY
@@ -35,10 +35,10 @@ def test_a_run_that_fails_at_once_was_tried_and_a_second_launch_tries_nothing(
 
 
 def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     done, failed, lost, failed_before = (run.key for run in tiny_study.runs[:4])
     store.run_folder(done).mkdir(parents=True)
-    store.mark_done(done, threads=1)
+    store.mark_done(done)
     for key in (failed, failed_before):
         store.mark_failed(key, "diverged", tmp_path / "log")
 
@@ -55,7 +55,7 @@ def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, t
 def test_a_port_without_a_result_names_its_source_run_only_where_the_study_has_that_run(
     tiny_study: Study, tmp_path: Path
 ) -> None:
-    store, port = Store(tmp_path), the_port(tiny_study)
+    store, port = RunStore(tmp_path), the_port(tiny_study)
     assert port.source is not None
     store.mark_failed(port.source, "diverged", tmp_path / "log")
     elsewhere = Study(tiny_study.settings, tiny_study.suite, tiny_study.tasks, (port,), {})

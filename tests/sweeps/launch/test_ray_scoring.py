@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from tests.support.studies import Tables
 
@@ -19,7 +19,7 @@ def adapters(tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path) -
     folders = []
     for run in runs:
         folder = tmp_path / f"seed-{run.seed}"
-        shutil.copytree(Store(unbroken[0]).run_folder(run.key) / "artifact", folder)
+        shutil.copytree(RunStore(unbroken[0]).run_folder(run.key) / "artifact", folder)
         folders += ["--adapter", str(folder)]
     return folders
 

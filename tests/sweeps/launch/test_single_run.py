@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from portal.data.suite import open_suite
-from sweeps.launch.single_run import Request, SingleRun, source_run
+from sweeps.launch.single_run import SingleRun, TrainRequest, source_run
 from sweeps.study.expand import load_study
 
 
-def request(**options: object) -> Request:
+def request(**options: object) -> TrainRequest:
     suite, tasks = open_suite("mini", ["fact_qa", "counting"])
-    return Request(suite, tasks, **options)  # type: ignore[arg-type]
+    return TrainRequest(suite, tasks, **options)  # type: ignore[arg-type]
 
 
 def joint(**options: object) -> SingleRun:

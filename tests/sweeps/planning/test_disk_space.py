@@ -10,7 +10,7 @@ from portal.mini.tasks import mini_examples
 from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
 from sweeps.planning.memory import count_params
 from sweeps.planning.plan import plan_study
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from tests.support.studies import Tables
 
@@ -19,7 +19,7 @@ def test_an_artifact_holds_as_many_numbers_as_counted(
     tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
 ) -> None:
     plan = plan_study(tiny_study, tmp_path)
-    store = Store(unbroken[0])
+    store = RunStore(unbroken[0])
     for run in tiny_study.runs:
         files = [*(store.run_folder(run.key) / "artifact").rglob("*.safetensors")]
         stored = sum(tensor.numel() for path in files for tensor in load_file(path).values())

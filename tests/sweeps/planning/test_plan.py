@@ -4,7 +4,8 @@ from portal.cli import main
 from sweeps.planning.devices import find_device
 from sweeps.planning.plan import LANE_PACKS, plan_study
 from sweeps.planning.plan_table import to_json
-from sweeps.store.run_store import Store
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from tests.support.studies import TINY
 
@@ -25,13 +26,13 @@ def test_a_plan_holds_every_missing_run_in_exactly_one_pack(study_path, tmp_path
 
 
 def test_a_finished_run_leaves_the_plan_and_its_pack_keeps_its_key(study_path, tmp_path):
-    study, store = load_study(study_path), Store(tmp_path)
+    study, store = load_study(study_path), RunStore(tmp_path)
     before = plan_study(study, tmp_path)
     for pack in before.packs:
-        store.record_pack(pack.key, pack.members)
+        PackStore(tmp_path).record_pack(pack.key, pack.members)
     finished = before.packs[0].runs[0].key
     store.run_folder(finished).mkdir(parents=True)
-    store.mark_done(finished, threads=1)
+    store.mark_done(finished)
 
     after = plan_study(study, tmp_path)
 
@@ -41,9 +42,8 @@ def test_a_finished_run_leaves_the_plan_and_its_pack_keeps_its_key(study_path, t
 
 def test_a_new_seed_makes_new_packs_and_leaves_recorded_ones_as_they_are(study_path, tmp_path):
     before = plan_study(load_study(study_path), tmp_path)
-    store = Store(tmp_path)
     for pack in before.packs:
-        store.record_pack(pack.key, pack.members)
+        PackStore(tmp_path).record_pack(pack.key, pack.members)
     study_path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
 
     after = plan_study(load_study(study_path), tmp_path)

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from sweeps.study.manifest import StudyManifest, read_manifest
-
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "v0.1.0"
+from tests.support.earlier_version import EARLIER_VERSION
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(FIXTURE / "out", tmp_path / "out"))
+    return Path(shutil.copytree(EARLIER_VERSION / "out", tmp_path / "out"))
 
 
 @pytest.fixture

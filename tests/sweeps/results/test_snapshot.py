@@ -1,20 +1,23 @@
 """A study's tables and record are of one moment, and are made again only when something is new."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, read_study_info, read_table
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
-from sweeps.store.run_store import Store
+from sweeps.results.tables import collect
+from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
+from sweeps.study.expand import Study
 from sweeps.study.manifest import StudyManifest
-from tests.sweeps.results.conftest import FIXTURE
+from tests.support.earlier_version import EARLIER_VERSION
 
 
 def status_of(manifest: StudyManifest, out: Path) -> StudyStatus:
-    return StudyStatus.read(Store(out), manifest.runs)
+    return StudyStatus.read(RunStore(out), manifest.runs)
 
 
 def num_runs(folder: Path) -> int:
@@ -22,7 +25,7 @@ def num_runs(folder: Path) -> int:
 
 
 def test_the_record_is_the_one_that_earlier_versions_wrote(out: Path, manifest: StudyManifest) -> None:
-    written = json.loads((FIXTURE / "out" / "results" / STUDY_FILE).read_text())
+    written = json.loads((EARLIER_VERSION / "out" / "results" / STUDY_FILE).read_text())
 
     assert describe(manifest, out, status_of(manifest, out)).to_json() == written
 
@@ -38,8 +41,8 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
 ) -> None:
     port = next(run for run in manifest.runs if run.method == "portal")
     assert port.source is not None
-    (Store(out).run_folder(port.source) / "DONE.json").unlink()
-    Store(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
+    (RunStore(out).run_folder(port.source) / "DONE.json").unlink()
+    RunStore(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
 
     info = describe(manifest, out, status_of(manifest, out))
     (failed,) = info.failed
@@ -53,8 +56,8 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
 
 
 def test_the_record_says_on_how_many_threads_runs_were_trained(out: Path, manifest: StudyManifest) -> None:
-    store, key = Store(out), status_of(manifest, out).done[0]
-    store.mark_done(key, threads=7)
+    store, key = RunStore(out), status_of(manifest, out).done[0]
+    store.note_threads(key, 7)
 
     threads = describe(manifest, out, status_of(manifest, out)).facts["CPU threads"]
 
@@ -68,7 +71,7 @@ def test_tables_are_stale_until_they_are_collected_and_when_a_run_fails(
     assert not is_stale(manifest, out)
 
     missing = status_of(manifest, out).missing[0]
-    Store(out).mark_failed(missing, "the loss is nan", out / "log")
+    RunStore(out).mark_failed(missing, "the loss is nan", out / "log")
     assert is_stale(manifest, out)
 
 
@@ -112,3 +115,24 @@ def test_fresh_tables_are_copied_as_they_are(out: Path, manifest: StudyManifest,
     (tmp_path / "copy").mkdir()
     copy_tables(manifest, out, tmp_path / "copy")
     assert (out / "results" / RESULTS_FILE).stat().st_mtime_ns == before
+
+
+def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
+    finished: Path, tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [run.key for run in tiny_study.runs if run.method == "lora"]
+    place = RunStore(finished).run_folder
+    for key in late:
+        place(key).rename(tmp_path / key)
+
+    def collect_late(*arguments: object) -> object:
+        for key in late:
+            shutil.copytree(tmp_path / key, place(key), dirs_exist_ok=True)
+        return collect(*arguments)
+
+    monkeypatch.setattr("sweeps.results.snapshot.collect", collect_late)
+    for number in (9 - len(late), 9):
+        assert is_stale(tiny_study.manifest, finished)
+        results = read_table(collect_snapshot(tiny_study.manifest, finished) / "results.parquet", RESULTS)
+        assert len(set(results["run"].to_pylist())) == number
+    assert not is_stale(tiny_study.manifest, finished)

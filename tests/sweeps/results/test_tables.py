@@ -11,7 +11,7 @@ import pytest
 from analysis import ReportInput, write_report
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
 from sweeps.results.tables import collect
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.manifest import StudyManifest
 from tests.support.result_tables import as_of_version
 
@@ -21,11 +21,11 @@ LORA = "038beb859521b178"
 
 def write_again(out: Path, key: str, version: int) -> None:
     """Put the run's tables in the form of an older schema version, as that version left them."""
-    store = Store(out)
+    store = RunStore(out)
     for name in (RESULTS_FILE, PREDICTIONS_FILE):
         path = store.run_folder(key) / name
         pq.write_table(as_of_version(pq.read_table(path), version), path)
-    store.mark_done(key, threads=1)
+    store.mark_done(key)
 
 
 def rows_of(table: pa.Table, key: str) -> pa.Table:
@@ -68,7 +68,7 @@ def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
 ) -> None:
     new = read_table(collect(manifest, out) / RESULTS_FILE, RESULTS)
     write_again(out, LORA, version)
-    marker = (Store(out).run_folder(LORA) / "DONE.json").read_bytes()
+    marker = (RunStore(out).run_folder(LORA) / "DONE.json").read_bytes()
 
     folder = collect(manifest, out)
     both = read_table(folder / RESULTS_FILE, RESULTS)
@@ -79,7 +79,7 @@ def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
     unchanged = ["run", "label", "method", "task", "epoch", "split", "acc_norm", "log_loss", "wall_s"]
     assert own.select(unchanged).equals(rows_of(new, LORA).select(unchanged))
     assert read_table(folder / PREDICTIONS_FILE, PREDICTIONS).num_rows
-    assert (Store(out).run_folder(LORA) / "DONE.json").read_bytes() == marker
+    assert (RunStore(out).run_folder(LORA) / "DONE.json").read_bytes() == marker
     page = write_report([ReportInput(folder)], out / "report")
     assert "per-task LoRA" in page.read_text(encoding="utf-8")
 
@@ -94,7 +94,7 @@ def test_a_run_of_a_newer_version_is_refused_by_its_file(out: Path, manifest: St
 
 
 def test_a_table_that_was_edited_is_refused(out: Path, manifest: StudyManifest) -> None:
-    path = Store(out).run_folder(LORA) / RESULTS_FILE
+    path = RunStore(out).run_folder(LORA) / RESULTS_FILE
     pq.write_table(as_of_version(pq.read_table(path), 4), path, compression="none")
 
     with pytest.raises(ValueError, match="altered since the run finished"):

@@ -6,12 +6,12 @@ import pytest
 
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from sweeps.results.validation_scores import validation_values
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.manifest import StudyManifest
 
 
 def mean_of(out: Path, key: str, epoch: int) -> float:
-    rows = read_table(Store(out).run_folder(key) / RESULTS_FILE, RESULTS).to_pylist()
+    rows = read_table(RunStore(out).run_folder(key) / RESULTS_FILE, RESULTS).to_pylist()
     values = [row["acc_norm"] for row in rows if (row["split"], row["epoch"]) == ("validation", epoch)]
     return sum(values) / len(values)
 
@@ -20,7 +20,7 @@ def test_values_are_means_of_the_runs_task_means(out: Path, manifest: StudyManif
     loras = [run for run in manifest.runs if run.method == "lora" and run.bases[0].name == "mini-qwen3-s"]
     assert len(loras) == 2
 
-    values = validation_values(Store(out), loras, "acc_norm")
+    values = validation_values(RunStore(out), loras, "acc_norm")
     assert sorted(values) == [0, 1, 2, 3]
     for epoch, value in values.items():
         assert value == pytest.approx(sum(mean_of(out, run.key, epoch) for run in loras) / 2)
@@ -30,5 +30,5 @@ def test_an_epoch_that_one_run_has_not_scored_yet_has_no_value(out: Path, manife
     port = next(run for run in manifest.runs if run.method == "portal")
     hypernet = next(run for run in manifest.runs if run.method == "hypernet")
 
-    assert sorted(validation_values(Store(out), [hypernet], "acc_norm")) == [0, 1, 2, 3, 4]
-    assert sorted(validation_values(Store(out), [hypernet, port], "acc_norm")) == [0, 1, 2]
+    assert sorted(validation_values(RunStore(out), [hypernet], "acc_norm")) == [0, 1, 2, 3, 4]
+    assert sorted(validation_values(RunStore(out), [hypernet, port], "acc_norm")) == [0, 1, 2]

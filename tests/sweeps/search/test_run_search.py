@@ -14,7 +14,7 @@ from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.search.run_search import SearchResult, run_search
 from sweeps.search.search_file import SearchPlan
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.studies import Interruption, silent
@@ -89,7 +89,7 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
         row
         for run in loras
         for row in read_table(
-            Store(tmp_path / "out").run_folder(run.key) / "results.parquet", RESULTS
+            RunStore(tmp_path / "out").run_folder(run.key) / "results.parquet", RESULTS
         ).to_pylist()
         if row["split"] == "validation" and row["epoch"] == 3
     ]
@@ -155,13 +155,11 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     assert complete
     assert {trial.epoch for trial in complete} == {40}
     assert all(trial.epoch is not None and trial.epoch < 40 for trial in pruned)
-    store = Store(tmp_path / "out")
+    store = RunStore(tmp_path / "out")
     keys = [path.name for path in (tmp_path / "out" / "runs").iterdir()]
     failures = [failure for key in keys if (failure := store.failure(key)) is not None]
     assert len(pruned) <= len(failures) <= 2 * len(pruned)  # a seed may have ended before
     assert all("stopped by a search at epoch" in failure["cause"] and failure["lost"] for failure in failures)
-    store.forget_lost(keys)
-    assert not any(store.failure(key) for key in keys)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +230,7 @@ def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
     finish = PackCheckpoint.finish
 
     def lose(state: PackCheckpoint, learner: Learner, check_permit: Callable[[], None]) -> None:
-        store = Store(tmp_path / "out")
+        store = RunStore(tmp_path / "out")
         store.mark_failed(learner.key, "its worker died twice", tmp_path / "log", lost=True)
 
     with monkeypatch.context() as patch:
@@ -280,5 +278,5 @@ def test_the_best_study_finds_the_searchs_task_file_from_anywhere(
     monkeypatch.chdir(tmp_path)
     best = load_study(found.best)
     assert best.tasks == ("sums",)
-    store = Store(tmp_path / "study" / "out")
+    store = RunStore(tmp_path / "study" / "out")
     assert all(store.is_done(run.key) for run in best.runs if run.method == "lora")

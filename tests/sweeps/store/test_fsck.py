@@ -1,11 +1,63 @@
-"""fsck finds no fault in what `portal train` and `portal port` leave, in this version and in older ones."""
+"""fsck finds every altered bit, stray files and missing ones, and nothing in an untouched folder."""
 
+import random
 from pathlib import Path
 
 import pytest
 
 from portal.cli import main
 from sweeps.store.fsck import check_folder
+
+
+def test_a_finished_study_has_no_faults(finished: Path) -> None:
+    faults, count = check_folder(finished)
+
+    assert faults == []
+    assert count > 9
+
+
+def test_every_flipped_bit_is_found(finished: Path) -> None:
+    """Flips 200 bits of rows, run folders and pack records, one after another."""
+    draw = random.Random(0)
+    places = [
+        path
+        for folder in ("runs", "rows", "packs")
+        for path in sorted((finished / folder).rglob("*"))
+        if path.is_file() and path.stat().st_size > 0
+    ]
+    assert len({path.suffix for path in places}) >= 3
+    missed = []
+    for _ in range(200):
+        path = draw.choice(places)
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        if not check_folder_of(finished, path):
+            missed.append(path.relative_to(finished))
+        path.write_bytes(whole)
+
+    assert missed == []
+
+
+def check_folder_of(out: Path, path: Path) -> bool:
+    """Whether a fault is found in the run, pack or cache that `path` belongs to."""
+    folder = out / Path(*path.relative_to(out).parts[:2])
+    faults, _ = check_folder(out)
+    return any(fault.path == folder or folder in fault.path.parents for fault in faults)
+
+
+def test_a_stray_file_and_a_missing_one_are_faults(finished: Path) -> None:
+    run = next(iter(sorted((finished / "runs").iterdir())))
+    (run / "notes.txt").write_text("mine")
+    (run / "results.parquet").unlink()
+
+    faults, _ = check_folder(finished)
+
+    assert {(fault.path.name, fault.what) for fault in faults} == {
+        ("notes.txt", "not written by the run"),
+        ("results.parquet", "missing"),
+    }
 
 
 @pytest.fixture(scope="module")

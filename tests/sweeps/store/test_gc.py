@@ -8,7 +8,7 @@ from portal.cli import main
 from portal.storage.atomic import write_json_atomic
 from sweeps.store.gc import delete_garbage, find_garbage
 from sweeps.store.lease import TAKEOVERS, acquire
-from sweeps.store.run_store import SESSION_FOLDERS, Store
+from sweeps.store.session import SESSION_FOLDERS, Session, request_stop
 
 TOKEN, PACK, RUN = "0" * 16, "1" * 16, "2" * 16
 
@@ -16,10 +16,10 @@ TOKEN, PACK, RUN = "0" * 16, "1" * 16, "2" * 16
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A folder with every kind of file that a driver has only for itself, one of them half written."""
-    store = Store(tmp_path)
-    store.claim(TOKEN, PACK, 0, "a")
-    store.request_stop([RUN])
-    store.write_progress(0, {"loss": 1.0})
+    session = Session(tmp_path, TOKEN)
+    session.claim(PACK, 0, "a")
+    request_stop(tmp_path, [RUN])
+    session.write_progress(0, {"loss": 1.0})
     (tmp_path / "scratch" / TOKEN).mkdir(parents=True)
     write_json_atomic(tmp_path / TAKEOVERS / TOKEN / "000000", {"token": TOKEN})
     (tmp_path / "runs" / RUN).mkdir(parents=True)

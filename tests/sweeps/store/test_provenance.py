@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.store.provenance import PACKAGES, git_state
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 
 
@@ -65,7 +65,7 @@ def test_this_checkout_is_seen_wherever_the_file_lies_in_it() -> None:
 
 def test_a_run_folder_names_config_versions_and_commit(tiny_study: Study, tmp_path: Path) -> None:
     run = tiny_study.runs[0]
-    Store(tmp_path).write_run(run)
+    RunStore(tmp_path).write_run(run)
 
     content = json.loads((tmp_path / "runs" / run.key / "run.json").read_bytes())
 

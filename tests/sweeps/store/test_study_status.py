@@ -6,7 +6,8 @@ import pytest
 
 from portal.config import RunConfig
 from sweeps.store.lease import acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session
 from sweeps.store.study_status import RunFailure, StudyStatus
 from tests.support.bases import make_run
 
@@ -16,18 +17,18 @@ def runs() -> list[RunConfig]:
     return [make_run("lora", "a").model_copy(update={"seed": seed}) for seed in range(5)]
 
 
-def finish(store: Store, run: RunConfig) -> None:
+def finish(store: RunStore, run: RunConfig) -> None:
     store.write_run(run)
-    store.mark_done(run.key, threads=1)
+    store.mark_done(run.key)
 
 
 def test_every_run_is_in_one_group_in_the_order_of_the_study(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     done, failed, lost, training, missing = runs
     finish(store, done)
     store.mark_failed(failed.key, "the loss is nan", tmp_path / "lane-0.log")
     store.mark_failed(lost.key, "its worker died", tmp_path / "lane-1.log", lost=True)
-    store.write_progress(0, {"runs": {training.key: [3, 9], done.key: [9, 9]}})
+    Session(tmp_path, "0" * 16).write_progress(0, {"runs": {training.key: [3, 9], done.key: [9, 9]}})
 
     with acquire(tmp_path):
         status = StudyStatus.read(store, runs)
@@ -45,14 +46,14 @@ def test_every_run_is_in_one_group_in_the_order_of_the_study(tmp_path: Path, run
 
 
 def test_progress_that_a_dead_driver_left_counts_for_nothing(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = Store(tmp_path)
-    store.write_progress(0, {"runs": {runs[0].key: [3, 9]}})
+    store = RunStore(tmp_path)
+    Session(tmp_path, "0" * 16).write_progress(0, {"runs": {runs[0].key: [3, 9]}})
 
     assert StudyStatus.read(store, runs).missing == tuple(run.key for run in runs)
 
 
 def test_a_run_that_was_done_after_a_failure_is_done(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     finish(store, runs[0])
     store.mark_failed(runs[0].key, "an older launch", tmp_path / "log")
 
@@ -62,14 +63,14 @@ def test_a_run_that_was_done_after_a_failure_is_done(tmp_path: Path, runs: list[
 
 
 def test_runs_of_another_study_in_the_folder_are_not_counted(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     finish(store, runs[0])
 
     assert StudyStatus.read(store, runs[1:]).counts["done"] == 0
 
 
 def test_a_run_whose_source_failed_says_so_and_names_the_log(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     source = runs[0]
     port = make_run("portal", "b").model_copy(update={"source": source.key})
     store.mark_failed(source.key, "the loss is nan", tmp_path / "lane-0.log")
@@ -85,7 +86,7 @@ def test_a_run_whose_source_failed_says_so_and_names_the_log(tmp_path: Path, run
 def test_a_failure_marker_without_a_cause_is_refused_by_its_folder(
     tmp_path: Path, runs: list[RunConfig]
 ) -> None:
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     store.run_folder(runs[0].key).mkdir(parents=True)
     (store.run_folder(runs[0].key) / "FAILED.json").write_text("{}")
 
@@ -94,7 +95,7 @@ def test_a_failure_marker_without_a_cause_is_refused_by_its_folder(
 
 
 def test_a_refreshed_status_is_that_of_now(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store, (first, second, third) = Store(tmp_path), runs[:3]
+    store, (first, second, third) = RunStore(tmp_path), runs[:3]
     finish(store, second)
     before = StudyStatus.read(store, runs)
     finish(store, first)
@@ -103,3 +104,19 @@ def test_a_refreshed_status_is_that_of_now(tmp_path: Path, runs: list[RunConfig]
     assert before.done == (second.key,)
     assert before.refreshed(store, runs) == StudyStatus.read(store, runs)
     assert before.refreshed(store, runs).done == (first.key, second.key)
+
+
+def test_a_failure_stops_what_starts_from_the_run_and_a_lost_worker_only_the_launch_that_lost_it(
+    tmp_path: Path, runs: list[RunConfig]
+) -> None:
+    store, (done, failed, lost, other) = RunStore(tmp_path), runs[:4]
+    child = make_run("portal", "a").model_copy(update={"source": failed.key})
+    finish(store, done)
+    store.mark_failed(failed.key, "diverged", tmp_path / "log")
+    store.mark_failed(lost.key, "its worker died", tmp_path / "log", lost=True)
+    all_runs = [*runs[:4], child]
+
+    status = StudyStatus.read(store, all_runs)
+
+    assert status.trainable(all_runs) == (lost.key, other.key)
+    assert status.trainable(all_runs, lost_too=False) == (other.key,)

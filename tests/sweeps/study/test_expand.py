@@ -3,6 +3,7 @@ import pytest
 from portal.config import TrainConfig
 from portal.storage.strict_yaml import read_yaml
 from sweeps.study.catalogue import STUDIES, shipped_studies
+from sweeps.study.context import StudyContext
 from sweeps.study.expand import expand, load_study
 from sweeps.study.study_file import StudyFile
 from tests.support.studies import TINY
@@ -221,7 +222,8 @@ def test_every_shipped_study_is_well_formed():
 def test_expanding_twice_gives_the_same_keys(study_path):
     settings = load_study(study_path).settings
 
-    assert [run.key for run in expand(settings).runs] == [run.key for run in expand(settings).runs]
+    runs = [expand(settings, StudyContext.open(settings)).runs for _ in range(2)]
+    assert [run.key for run in runs[0]] == [run.key for run in runs[1]]
     assert StudyFile.model_validate(settings.model_dump()) == settings
 
 

@@ -1,4 +1,4 @@
-"""The teller tells every epoch and end of every run once, whole, under its lease, whatever is refused."""
+"""A reporter reports every epoch and end of every run once, whole, under its lease, whatever is refused."""
 
 import subprocess
 import sys
@@ -9,10 +9,11 @@ import pytest
 
 from portal.results import RESULTS, read_table, write_table
 from sweeps.store.lease import LeaseLost, acquire
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.tracking.reporter import Reporter, epoch_metrics, without_secrets
-from sweeps.tracking.trackers import Tracker
+from sweeps.tracking.tracker import Tracker
+from sweeps.worker.lane_log import log_path
 
 
 class Recorder(Tracker):
@@ -62,23 +63,23 @@ def expected(study: Study) -> list[tuple[str, int]]:
     )
 
 
-def test_every_epoch_and_end_is_told_once_by_whichever_process(finished: Path, tiny_study: Study) -> None:
+def test_every_epoch_and_end_is_reported_once_by_whichever_process(finished: Path, tiny_study: Study) -> None:
     recorder = Recorder()
     recorder.break_at = 4
     with pytest.raises(ConnectionError):
-        Reporter(finished, tiny_study.manifest, recorder).tell()
-    told_first = len(recorder.logged)
+        Reporter(finished, tiny_study.manifest, recorder).report()
+    reported_first = len(recorder.logged)
     recorder.break_at = None
     for _ in range(2):
-        Reporter(finished, tiny_study.manifest, recorder).tell()
-    assert 0 < told_first < len(expected(tiny_study))
+        Reporter(finished, tiny_study.manifest, recorder).report()
+    assert 0 < reported_first < len(expected(tiny_study))
     assert sorted(recorder.logged) == expected(tiny_study)
     assert sorted(recorder.ends) == sorted((run.key, False) for run in tiny_study.runs)
 
 
 def test_metrics_are_task_means_each_task_and_costs(finished: Path, tiny_study: Study) -> None:
     recorder = Recorder()
-    Reporter(finished, tiny_study.manifest, recorder).tell()
+    Reporter(finished, tiny_study.manifest, recorder).report()
     port = next(run for run in tiny_study.runs if run.method == "portal")
     metrics = recorder.metrics[port.key, 2]
     tasks = [metrics[f"test_acc_norm/{task}"] for task in tiny_study.tasks]
@@ -87,19 +88,19 @@ def test_metrics_are_task_means_each_task_and_costs(finished: Path, tiny_study: 
     assert len(metrics) == 2 * 3 * (1 + len(tasks)) + 3
 
 
-def test_an_epoch_that_comes_in_parts_is_told_when_it_is_whole(finished: Path, tiny_study: Study) -> None:
+def test_an_epoch_that_comes_in_parts_is_reported_when_it_is_whole(finished: Path, tiny_study: Study) -> None:
     lora = next(run for run in tiny_study.runs if run.method == "lora")
-    folder = Store(finished).run_folder(lora.key)
+    folder = RunStore(finished).run_folder(lora.key)
     table = read_table(folder / "results.parquet", RESULTS)
     (folder / "DONE.json").unlink()
     parts = finished / "packs" / ("0" * 16) / "parts" / lora.key
     recorder = Recorder()
-    teller = Reporter(finished, tiny_study.manifest, recorder)
+    reporter = Reporter(finished, tiny_study.manifest, recorder)
 
     def add(number: int, task: str) -> list[int]:
         rows = table.filter((pc.field("epoch") == 1) & (pc.field("task") == task))
         write_table(rows, parts / f"{number:06d}.results.parquet")
-        teller.tell()
+        reporter.report()
         return [epoch for key, epoch in recorder.logged if key == lora.key]
 
     assert add(0, tiny_study.tasks[0]) == []
@@ -107,18 +108,18 @@ def test_an_epoch_that_comes_in_parts_is_told_when_it_is_whole(finished: Path, t
     assert not any(key == lora.key for key, _ in recorder.ends)
 
 
-def test_a_run_that_failed_and_was_tried_again_is_told_anew(finished: Path, tiny_study: Study) -> None:
-    store, key = Store(finished), tiny_study.runs[0].key
+def test_a_run_that_failed_and_was_tried_again_is_reported_anew(finished: Path, tiny_study: Study) -> None:
+    store, key = RunStore(finished), tiny_study.runs[0].key
     marker = store.run_folder(key) / "DONE.json"
     content = marker.read_bytes()
     marker.unlink()
-    store.mark_failed(key, "loss is nan", store.log_path(0))
+    store.mark_failed(key, "loss is nan", log_path(store.out, 0))
     recorder = Recorder()
     for _ in range(2):
-        Reporter(finished, tiny_study.manifest, recorder).tell()
+        Reporter(finished, tiny_study.manifest, recorder).report()
     store.forget_failed([key])
     marker.write_bytes(content)
-    Reporter(finished, tiny_study.manifest, recorder).tell()
+    Reporter(finished, tiny_study.manifest, recorder).report()
     assert [failed for of, failed in recorder.ends if of == key] == [True, False]
 
 
@@ -135,7 +136,7 @@ def test_a_run_on_several_bases_has_a_metric_for_each() -> None:
 
 
 @pytest.mark.parametrize(("token", "word"), [("0" * 16, "end\n"), (None, "")])
-def test_a_teller_ends_with_its_driver_or_its_lease_and_tells_nothing(
+def test_a_reporter_ends_with_its_driver_or_its_lease_and_reports_nothing(
     token: str | None, word: str, finished: Path, tiny_study: Study
 ) -> None:
     with acquire(finished) as lease:
@@ -158,11 +159,11 @@ def test_runs_that_the_tracker_refuses_keep_no_other_from_it(finished: Path, tin
     recorder = Recorder()
     recorder.refused = {run.key for run in tiny_study.runs if run.method != "portal"}
     with pytest.raises(ValueError, match="refused"):
-        Reporter(finished, tiny_study.manifest, recorder).tell()
+        Reporter(finished, tiny_study.manifest, recorder).report()
     assert {key for key, _ in recorder.ends} == set(tiny_study.by_key) - recorder.refused
 
 
-def test_nothing_is_told_or_recorded_any_more_when_another_teller_may_be_at_work(
+def test_nothing_is_reported_or_recorded_any_more_when_another_teller_may_be_at_work(
     finished: Path, tiny_study: Study
 ) -> None:
     recorder = Recorder()
@@ -172,7 +173,7 @@ def test_nothing_is_told_or_recorded_any_more_when_another_teller_may_be_at_work
             raise LeaseLost("gone")
 
     with pytest.raises(LeaseLost):
-        Reporter(finished, tiny_study.manifest, recorder, check_lease).tell()
+        Reporter(finished, tiny_study.manifest, recorder, check_lease).report()
     assert len(recorder.logged) == 3
 
 

@@ -14,11 +14,12 @@ from rich.console import Console
 
 from portal.results import RESULTS, read_table
 from sweeps.launch.driver import run_study
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.tracking.reporter import record_path
 from sweeps.tracking.supervisor import TrackerSupervisor
-from sweeps.tracking.trackers import TRACKERS, TensorBoard
+from sweeps.tracking.tensorboard import TensorBoard
+from sweeps.tracking.trackers import TRACKERS
 from tests.support.studies import silent
 
 
@@ -207,7 +208,7 @@ def scalars_of(out: Path, key: str) -> list[tuple[int, float]]:
 def accuracies(out: Path, key: str) -> list[tuple[int, float]]:
     """(epoch, task mean of acc_norm on test rows), from the run's own table."""
     by_epoch: dict[int, list[float]] = {}
-    for row in read_table(Store(out).run_folder(key) / "results.parquet", RESULTS).to_pylist():
+    for row in read_table(RunStore(out).run_folder(key) / "results.parquet", RESULTS).to_pylist():
         if row["split"] == "test":
             by_epoch.setdefault(row["epoch"], []).append(row["acc_norm"])
     return [(epoch, pytest.approx(sum(values) / len(values))) for epoch, values in sorted(by_epoch.items())]

@@ -8,7 +8,7 @@ from portal.bases.base import load_base
 from portal.bases.files import folder_digest, hub_weights_digest
 from portal.bases.registry import KNOWN, KnownBase
 from portal.config import BaseRef
-from sweeps.store.run_store import Store
+from sweeps.store.base_records import BaseRecords
 from sweeps.worker import base_cache as frozen_bases
 from sweeps.worker.base_cache import BaseCache
 from tests.support.bases import character_tokenizer, make_model
@@ -37,22 +37,22 @@ def flip_last_bit(path: Path) -> None:
 
 
 def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(weights: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path / "out")
-    BaseCache().load(REF, "cpu", store, "first launch")
-    BaseCache().load(REF, "cpu", store, "second launch")  # the same weights again
+    records = BaseRecords(tmp_path / "out")
+    BaseCache().load(REF, "cpu", records, "first launch")
+    BaseCache().load(REF, "cpu", records, "second launch")  # the same weights again
 
     flip_last_bit(weights)
     bases = BaseCache()
 
     with pytest.raises(ValueError, match="base 'tiny-hub': its weights are not those the study began with"):
-        bases.load(REF, "cpu", store, "third launch")
+        bases.load(REF, "cpu", records, "third launch")
     assert not bases.names
 
 
 def test_a_base_is_verified_once_a_launch_on_a_node_and_what_another_launch_found_does_not_count(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, verified = Store(tmp_path / "out"), []
+    records, verified = BaseRecords(tmp_path / "out"), []
     local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
     monkeypatch.setattr(
         frozen_bases,
@@ -62,12 +62,12 @@ def test_a_base_is_verified_once_a_launch_on_a_node_and_what_another_launch_foun
 
     for launch in ("first", "second"):
         for _ in range(3):  # processes of the node
-            BaseCache().load(local, "cpu", store, launch)
+            BaseCache().load(local, "cpu", records, launch)
 
     assert verified == [None, True, True, None, True, True]
     flip_last_bit(weights)
     with pytest.raises(ValueError, match="its files have digest"):
-        BaseCache().load(local, "cpu", store, "third")
+        BaseCache().load(local, "cpu", records, "third")
 
 
 def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Path) -> None:

@@ -18,7 +18,7 @@ from sweeps.launch.driver import run_study
 from sweeps.planning.plan import plan_study
 from sweeps.results.tables import collect
 from sweeps.store.lease import LeaseLost
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.worker.lane import run_lane
@@ -188,7 +188,7 @@ def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
         assert crossed["log_loss"] != base["log_loss"]
     for method in ("lora", "cross_lora"):
         run = next(run for run in study.runs if run.method == method and run.bases[0].name == "mini-qwen3-s")
-        card = Store(tmp_path / "out").run_folder(run.key) / "artifact" / "counting" / "README.md"
+        card = RunStore(tmp_path / "out").run_folder(run.key) / "artifact" / "counting" / "README.md"
         accuracy = last[method, "mini-qwen3-s", "counting", "test"]["acc"]
         assert f"accuracy {accuracy:.3f}" in card.read_text()
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
@@ -203,7 +203,7 @@ def test_a_worker_without_its_driver_commits_nothing(tiny_study: Study, tmp_path
     with pytest.raises(LeaseLost):
         run_lane(job, lambda finished: None)
 
-    assert not any(Store(tmp_path).is_done(key) for key in tiny_study.by_key)
+    assert not any(RunStore(tmp_path).is_done(key) for key in tiny_study.by_key)
 
 
 def test_a_checkpoint_interval_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from portal.cli import main
 from sweeps.launch.local_run import run_local
-from sweeps.store.run_store import Store
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
+from sweeps.worker.lane_log import log_path
 from tests.support.command_line import write_study
 
 
@@ -62,9 +63,9 @@ def test_runs_that_failed_are_listed_with_cause_and_log(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study, out = write_study(world, tmp_path), tmp_path / "out"
-    store = Store(out)
+    store = RunStore(out)
     for run in load_study(study).runs:
-        store.mark_failed(run.key, "the loss of task 'sums' is nan", store.log_path(0))
+        store.mark_failed(run.key, "the loss of task 'sums' is nan", log_path(store.out, 0))
 
     code = main(["sweep", "run", study, "--out", str(out)])
 

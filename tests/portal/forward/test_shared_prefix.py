@@ -1,0 +1,38 @@
+"""A prompt with all its choices in one row scores as one row per choice."""
+
+from dataclasses import replace
+
+import pytest
+
+from portal.bases.base import Base
+from portal.evaluate.loglikelihood import MAX_TOKENS, score_rows
+from tests.support.scoring import LABELS, NAMED_ROWS, PREFIXES, random_rows, score_one_by_one
+
+
+@pytest.mark.parametrize("max_tokens", [1, 150, MAX_TOKENS])
+def test_packed_scores_equal_one_row_a_choice_whatever_the_batch(any_base: Base, max_tokens: int) -> None:
+    rows = [*NAMED_ROWS, *random_rows(12, seed=1)]
+
+    scored = score_rows(any_base, rows, max_tokens=max_tokens)
+
+    assert [item.row for item in scored] == rows
+    for item in scored:
+        assert item.scores == pytest.approx(score_one_by_one(any_base, item.row), abs=1e-4), item.row.id
+
+
+def test_a_choice_scores_the_same_whatever_stands_beside_it(any_base: Base) -> None:
+    (together,) = score_rows(any_base, [PREFIXES])
+    order = [2, 0, 3, 1]
+
+    (shuffled,) = score_rows(
+        any_base, [replace(PREFIXES, choices=tuple(PREFIXES.choices[index] for index in order))]
+    )
+
+    assert shuffled.scores == pytest.approx([together.scores[index] for index in order], abs=1e-5)
+
+
+def test_eager_attention_is_refused_because_its_masks_are_silently_wrong(any_base: Base) -> None:
+    any_base.model.set_attn_implementation("eager")
+
+    with pytest.raises(ValueError, match=f"need sdpa attention, base {any_base.name!r} was loaded with"):
+        score_rows(any_base, [LABELS])

@@ -1,0 +1,60 @@
+"""FLOORS and RAY_ONLY_IN: which package may import which, and which modules import Ray."""
+
+FLOORS: dict[str, tuple[str, ...]] = {
+    "portal.lazy": (),
+    "portal.methods": (),
+    "portal.config": ("portal.methods",),
+    "portal.device": (),
+    "portal.storage": ("portal.config",),
+    "portal.recipes": ("portal.config", "portal.methods"),
+    "portal.results": ("portal.config", "portal.storage"),  # rows and records hold columns of a run's config
+    "portal.bases": ("portal.config", "portal.storage"),
+    "portal.tasks": ("portal.config", "portal.storage"),
+    "portal.mini": ("portal.config", "portal.tasks"),
+    "portal.data": ("portal.config", "portal.storage", "portal.tasks", "portal.mini"),
+    "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
+    "portal.forward": ("portal.config", "portal.device", "portal.bases", "portal.data", "portal.hypernet"),
+    "portal.artifacts": (
+        "portal.config", "portal.methods", "portal.storage", "portal.results", "portal.bases", "portal.tasks",
+        "portal.hypernet", "portal.forward",
+    ),
+    "portal.learners": (
+        "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data", "portal.hypernet",
+        "portal.forward", "portal.artifacts",
+    ),
+    "portal.evaluate": (
+        "portal.results", "portal.bases", "portal.data", "portal.forward", "portal.artifacts",
+    ),
+    "portal.training": (
+        "portal.config", "portal.device", "portal.results", "portal.bases", "portal.data", "portal.hypernet",
+        "portal.forward", "portal.learners", "portal.evaluate",
+    ),
+    "sweeps.store": ("portal",),
+    "sweeps.study": ("portal", "sweeps.store"),
+    "sweeps.worker": ("portal", "sweeps.store"),
+    "sweeps.planning": ("portal", "sweeps.store", "sweeps.study"),
+    "sweeps.results": ("portal", "sweeps.store", "sweeps.study"),
+    "sweeps.tracking": ("portal", "sweeps.store", "sweeps.study", "sweeps.results"),
+    "sweeps.launch": (
+        "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.tracking",
+    ),
+    "sweeps.search": (
+        "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.launch",
+    ),
+    "analysis.stats": ("portal.methods", "portal.results"),
+    "analysis.tables": ("portal.methods", "portal.results", "analysis.stats"),
+    "analysis.figures": ("portal.methods", "portal.storage", "analysis.stats"),
+    "analysis.report": (
+        "portal.methods", "portal.storage", "portal.results", "analysis.stats", "analysis.tables",
+        "analysis.figures",
+    ),
+    "cluster": (),
+}  # fmt: skip
+"""What each package may import of ours besides itself. The command line is above them all."""
+RAY_ONLY_IN = {
+    "cluster.jobs",
+    "sweeps.launch.ray_lanes",
+    "sweeps.launch.ray_scoring",
+    "sweeps.launch.ray_session",
+    "sweeps.launch.ray_tokenize",
+}

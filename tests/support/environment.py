@@ -1,0 +1,31 @@
+"""The environment that the tests run in: no GPU, no Ray but their own, threads that wait without spinning."""
+
+import os
+from collections.abc import Mapping
+
+GPU_ALLOWED = "PORTAL_TEST_GPU"
+"""The variable that shows the tests this machine's GPU when it is 1."""
+
+
+def gpu_allowed(environment: Mapping[str, str] = os.environ) -> bool:
+    return environment.get(GPU_ALLOWED) == "1"
+
+
+def reason_without_gpu(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Why a test of a GPU does not run, or None where it does."""
+    return None if gpu_allowed(environment) else f"needs a GPU, which {GPU_ALLOWED}=1 shows"
+
+
+def variables_for_tests(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables to set before torch is imported.
+
+    A GPU is hidden, for tests compare to the last bit, which a GPU does not allow. OpenMP's threads sleep
+    while they wait: where other processes use the cores too, threads that spin take many times as long.
+    """
+    variables = {"OMP_WAIT_POLICY": "PASSIVE"}
+    return variables if gpu_allowed(environment) else variables | {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def worker_number() -> int:
+    """The number of this process among those of pytest-xdist, 0 without it."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

@@ -1,0 +1,74 @@
+"""A folder has one driver; workers of a driver that is gone are fenced out."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeps.store.lease import Fence, LeaseLost, acquire, has_live_driver, read_holder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from sweeps.store.lease import acquire
+lease = acquire(Path(sys.argv[1]))
+print(lease.token, flush=True)
+time.sleep(60)
+"""
+
+
+def hold_in_another_process(out: Path) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def test_a_second_driver_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    process, _ = hold_in_another_process(tmp_path)
+    try:
+        started = time.monotonic()
+        with pytest.raises(ValueError, match=f"in use by process {process.pid} on"):
+            acquire(tmp_path)
+        assert time.monotonic() - started < 5
+        assert has_live_driver(tmp_path)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_dead_holders_lease_is_taken_over_and_its_workers_are_fenced_out(tmp_path: Path) -> None:
+    process, token = hold_in_another_process(tmp_path)
+    fence = Fence(tmp_path, token)
+    fence.check()
+    process.kill()
+    process.wait()
+
+    with pytest.raises(LeaseLost):
+        fence.check()
+    assert not has_live_driver(tmp_path)
+    with acquire(tmp_path) as lease:
+        assert lease.token != token
+        Fence(tmp_path, lease.token).check()
+        with pytest.raises(LeaseLost):
+            fence.check()
+    assert read_holder(tmp_path) == {}
+
+
+def test_a_holder_on_another_host_is_alive_while_its_beat_moves(tmp_path: Path) -> None:
+    with acquire(tmp_path) as lease:
+        path = tmp_path / "driver.json"
+        elsewhere = {
+            **json.loads(path.read_text()),
+            "host": "elsewhere",
+            "boot_id": "x",
+            "process_space": "y",
+        }
+        path.write_text(json.dumps(elsewhere))
+        with pytest.raises(ValueError, match="on elsewhere"):
+            acquire(tmp_path)
+        Fence(tmp_path, lease.token).check()
+    path.write_text(json.dumps(elsewhere))
+    acquire(tmp_path).release()

@@ -1,0 +1,165 @@
+"""The state of a pack comes back as it was saved, and a worker that may not commit changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.bases.base import Base
+from portal.config import RunConfig
+from portal.results import PREDICTIONS, RESULTS, read_table
+from portal.storage.checkpoint import load_latest
+from portal.training.pack import Pack
+from sweeps.store.lease import LeaseLost
+from sweeps.store.pack_store import PackStore, pack_key
+from sweeps.store.run_store import RunStore
+from sweeps.worker.lane_log import log_path
+from sweeps.worker.pack_checkpoint import PackCheckpoint
+from tests.support.bases import make_base, make_run
+from tests.support.packs import make_pack
+
+RUNS = [make_run("lora", "target", seed=seed) for seed in (0, 1)]
+KEY = pack_key([run.key for run in RUNS])
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return make_base("target", "qwen3")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    store = RunStore(tmp_path)
+    for run in RUNS:
+        store.write_run(run)
+    return store
+
+
+def checkpoint_of(store: RunStore) -> PackCheckpoint:
+    return PackCheckpoint(store, PackStore(store.out), KEY)
+
+
+def new_pack(base: Base, runs: list[RunConfig] = RUNS) -> Pack:
+    return make_pack({"target": base}, runs, None)
+
+
+def stepped_pack(base: Base) -> Pack:
+    """A pack two steps after its start, with its scores of epoch 0."""
+    pack = new_pack(base)
+    for learner, epoch in pack.due():
+        pack.evaluate(learner, epoch)
+    for _ in range(2):
+        pack.step()
+    pack.sync_metrics()
+    return pack
+
+
+def allow() -> None:
+    """The permit of a worker that may commit."""
+
+
+def refuse() -> None:
+    raise LeaseLost("the folder has another driver")
+
+
+def test_learners_come_back_as_they_were_saved(base: Base, store: RunStore) -> None:
+    pack, fresh = stepped_pack(base), new_pack(base)
+    checkpoint_of(store).save(pack.learners, {"target": 128}, allow)
+
+    limits = checkpoint_of(store).restore(fresh.learners)
+
+    assert limits == {"target": 128}
+    for ours, theirs in zip(fresh.learners, pack.learners, strict=True):
+        assert (ours.step, ours.train_tokens) == (2, theirs.train_tokens)
+        assert all(torch.equal(ours.tensors()[name], value) for name, value in theirs.tensors().items())
+
+
+def test_a_run_whose_turn_is_later_stays_in_every_checkpoint_until_it_is_finished(
+    base: Base, store: RunStore
+) -> None:
+    pack = stepped_pack(base)
+    checkpoint_of(store).save(pack.learners, {}, allow)
+    state = checkpoint_of(store)
+    first = new_pack(base, RUNS[:1])
+    state.restore(first.learners)
+    state.save(first.learners, {}, allow)
+
+    second = new_pack(base, RUNS[1:])
+    checkpoint_of(store).restore(second.learners)
+    store.mark_failed(RUNS[1].key, "diverged", log_path(store.out, 0))
+    last = checkpoint_of(store)
+    last.restore(first.learners)
+    last.save(first.learners, {}, allow)
+
+    assert second.learners[0].step == 2
+    kept = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
+    assert kept is not None
+    assert set(kept.meta["runs"]) == {RUNS[0].key}
+
+
+def test_scores_count_from_the_next_checkpoint_on_and_those_after_it_are_made_again(
+    base: Base, store: RunStore
+) -> None:
+    pack = new_pack(base)
+    (learner, epoch), _ = pack.due()
+    evaluation = pack.evaluate(learner, epoch)
+    state = checkpoint_of(store)
+    state.add(learner.key, evaluation)
+    state.save(pack.learners, {}, allow)
+    state.add(learner.key, evaluation)
+
+    resumed = checkpoint_of(store)
+    resumed.restore(new_pack(base).learners)
+    resumed.add(learner.key, evaluation)
+
+    parts = sorted(
+        path.name for path in (PackStore(store.out).pack_folder(KEY) / "parts" / learner.key).iterdir()
+    )
+    assert parts == [
+        f"00000{part}.{table}.parquet" for part in (0, 1) for table in ("predictions", "results")
+    ]
+
+
+def test_a_worker_that_may_not_commit_leaves_neither_checkpoint_nor_marker(
+    base: Base, store: RunStore
+) -> None:
+    pack = stepped_pack(base)
+    state = checkpoint_of(store)
+    state.save(pack.learners, {}, allow)
+    state.add(pack.learners[0].key, new_pack(base).evaluate(pack.learners[0], 0))
+
+    with pytest.raises(LeaseLost):
+        state.save(pack.learners, {}, refuse)
+    with pytest.raises(LeaseLost):
+        state.finish(pack.learners[0], refuse)
+
+    latest = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
+    assert latest is not None
+    assert latest.sequence == 1
+    assert not store.is_done(pack.learners[0].key)
+
+
+def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
+    base: Base, store: RunStore
+) -> None:
+    pack = new_pack(base, RUNS[:1])
+    (learner,) = pack.learners
+    state, rows = checkpoint_of(store), 0
+    while pack.active:
+        for _, epoch in pack.due():
+            evaluation = pack.evaluate(learner, epoch)
+            state.add(learner.key, evaluation)
+            rows += len(evaluation.results)
+        if learner.step < learner.num_steps:
+            pack.step()
+
+    state.finish(learner, allow)
+    state.clear()
+
+    folder = store.run_folder(learner.key)
+    assert store.is_done(learner.key)
+    assert store.threads(learner.key) == torch.get_num_threads()
+    assert read_table(folder / "results.parquet", RESULTS).num_rows == rows == 3 * 2 * 3
+    assert read_table(folder / "predictions.parquet", PREDICTIONS).num_rows > 0
+    assert sorted(path.name for path in (folder / "artifact").iterdir()) == ["colours", "names", "sums"]
+    assert not any((PackStore(store.out).pack_folder(KEY) / name).exists() for name in ("state", "parts"))
