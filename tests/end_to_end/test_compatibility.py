@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.portal_record import core_sha256, read_record
 from portal.bases.base import load_base
 from portal.bases.registry import MINI_FOLDER
 from portal.cli import main
 from portal.config import RunConfig
 from portal.evaluate.peft_adapter import check_adapter
 from portal.results import PREDICTIONS, RESULTS, read_table
+from portal.storage.paths import file_sha256
 from sweeps.launch.driver import run_study
 from sweeps.results.tables import collect
 from sweeps.store.fsck import check_folder
@@ -59,6 +61,7 @@ def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path
     outcome = run_study(study, out, executor="local", console=silent())
 
     assert (outcome.exit_code, outcome.done, outcome.trained) == (0, 13, 2)
+    check_core_of_ports(out, study)
     rounding = rounding_digest(MINI_FOLDER / "mini-qwen3-s")
     if rounding != (EARLIER_VERSION / "expected" / "rounding.txt").read_text().strip():
         pytest.skip("this processor rounds otherwise than the one that the fixture was made on")
@@ -120,6 +123,20 @@ def test_its_artifact_is_ported(tmp_path: Path) -> None:
 
     assert main([*command, "--tasks", "counting", "--out", str(tmp_path / "ported")]) == 0
     assert (tmp_path / "ported" / "artifact" / "config.json").is_file()
+
+
+def check_core_of_ports(out: Path, study: Study) -> None:
+    """The ports that were resumed record the core of their sources, which have no record."""
+    ports = [run for run in study.runs if run.method == "portal"]
+    assert len(ports) == 2
+    for run in ports:
+        record = read_record(out / "runs" / run.key / "artifact")
+        source = out / "runs" / str(run.source) / "artifact" / "mini-qwen3-xs"
+        assert record is not None
+        assert read_record(source) is None
+        assert record.core_sha256 == core_sha256(Artifact.load(source).tensors)
+        assert record.lineage.source is not None
+        assert record.lineage.source.weights_sha256 == file_sha256(source / "model.safetensors")
 
 
 def without_times(table: pa.Table) -> pa.Table:

@@ -31,6 +31,7 @@ from portal.learners.hypernet import HypernetLearner
 from portal.learners.loss_balance import LossEMA
 from portal.tasks.example import Example
 from portal.training.pack import Pack
+from tests.support.artifacts import change_config
 from tests.support.bases import TASKS, make_base, make_examples, make_run
 
 pytestmark = pytest.mark.oracle
@@ -303,6 +304,19 @@ def test_an_artifact_of_ours_loads_in_portallib_and_generates_the_same(
             for index, layer in enumerate(group.layers):
                 torch.testing.assert_close(a[slot, index], theirs[layer, group.module][0], atol=1e-6, rtol=0)
                 torch.testing.assert_close(b[slot, index], theirs[layer, group.module][1], atol=1e-6, rtol=0)
+
+
+def test_portallib_refuses_format_2_by_name_which_loads_here(bases: dict[str, Base], tmp_path: Path) -> None:
+    learner = source_learner(bases, ("q", "v"))
+    learner.save_artifact(tmp_path, RunRecord.of(learner.run))
+    portallib.PortalModel.from_pretrained(str(tmp_path / "qwen"))
+    (tmp_path / "qwen" / "portal.json").unlink()
+    change_config(tmp_path / "qwen", format_version=2)
+
+    with pytest.raises(ValueError, match="require format_version=1"):
+        portallib.PortalModel.from_pretrained(str(tmp_path / "qwen"))
+
+    assert Artifact.load(tmp_path / "qwen").config.format_version == 2
 
 
 def test_an_artifact_of_portallib_loads_here_and_refits(bases: dict[str, Base], tmp_path: Path) -> None:
