@@ -1,4 +1,4 @@
-"""An artifact of a tiny base with random weights, and edits of its files."""
+"""An artifact and an adapter of a tiny base with random weights, and edits of an artifact's files."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
+from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, HypernetConfig
 from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
-from tests.support.bases import TASKS, make_run
+from tests.support.bases import TASKS, make_run, random_factors
 
 HYPERNET = HypernetConfig(d_latent=5, d_layer=3, hidden=6, d_core=4)
 METADATA = {"format": "portallib", "format_version": "1"}
@@ -49,3 +50,10 @@ def change_tensors(folder: Path, metadata: dict[str, str] = METADATA, **changes:
     tensors = load_file(folder / "model.safetensors") | changes
     kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     save_file(kept, folder / "model.safetensors", metadata=metadata)
+
+
+def export_random(folder: Path, base: Base, adapter: AdapterConfig, *, seed: int = 0) -> Factors:
+    """The PEFT adapter of task `sums` with random factors, which are returned."""
+    factors = random_factors(base, adapter.modules, rank=adapter.rank, slots=1, seed=seed)
+    save_peft_adapter(folder, base=base, adapter=adapter, factors=factors, task="sums")
+    return factors

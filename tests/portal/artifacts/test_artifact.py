@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from portal.artifacts.artifact import Artifact
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
-from tests.support.artifacts import HYPERNET, write_artifact
+from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
+from tests.support.artifacts import HYPERNET, change_config, write_artifact
 from tests.support.bases import TASKS, make_base, make_uneven_base
 
 
@@ -71,23 +73,12 @@ def test_layers_of_unequal_widths_keep_their_groups(tmp_path: Path) -> None:
         assert torch.equal(b, factors[group][1])
 
 
-def test_every_projection_target_is_written_with_its_path_in_the_base(artifact: Path) -> None:
-    base = make_base("tiny", "qwen3")
-    config = Artifact.load(artifact).config
-
-    for site in base.sites:
-        if site.module in ("q", "v"):
-            assert config.path(site.module, site.layer) == site.path
-    assert len(config.projection_targets) == 6
-    with pytest.raises(KeyError):
-        config.path("gate", 0)
-
-
-def test_an_artifact_is_its_three_files_with_the_formats_metadata_and_names(artifact: Path) -> None:
+def test_an_artifact_is_the_formats_three_files_and_a_record_of_our_own(artifact: Path) -> None:
     assert sorted(path.name for path in artifact.iterdir()) == [
         "README.md",
         "config.json",
         "model.safetensors",
+        "portal.json",
     ]
     raw = json.loads((artifact / "config.json").read_text())
     assert (raw["format_version"], raw["library_name"]) == (1, "portallib")
@@ -149,3 +140,68 @@ def test_the_order_in_which_a_run_names_the_modules_does_not_matter(artifact: Pa
     loaded = Artifact.load(artifact)
 
     loaded.frozen_core(TASKS, AdapterConfig(modules=("v", "q"), rank=2, alpha=6), HYPERNET)
+
+
+@torch.no_grad()
+def test_an_applied_artifact_gives_every_forward_the_tasks_adapter(any_base: Base, tmp_path: Path) -> None:
+    factors = write_artifact(tmp_path, any_base, AdapterConfig(rank=2, alpha=400))
+    loaded = Artifact.load(tmp_path)
+    ids = torch.arange(5, 25)[None]
+    plain = any_base.model(input_ids=ids).logits
+    segment = Segment(1, select_slots(factors, [TASKS.index("sums")]), 200.0)
+    with AdapterHooks(any_base.model, any_base.sites).active([segment]):
+        injected = any_base.model(input_ids=ids).logits
+
+    with loaded.applied(any_base, "sums"):
+        applied = any_base.model(input_ids=ids).logits
+
+    assert torch.equal(applied, injected)
+    assert not torch.allclose(applied, plain)
+    assert torch.equal(any_base.model(input_ids=ids).logits, plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"revision": "abcdef0123456789"}, "'tiny' is of revision abcdef012345, not digest-tiny"),
+        ({"hidden": 28}, "'tiny' has a q of 48 x 28 in layer 0, not 48 x 24"),
+        ({"layers": 2}, "'tiny' has no q in layer 2"),
+        ({"layers": 4}, "'tiny' has a further q in layer 3"),
+    ],
+)
+def test_another_base_is_refused_by_what_differs(
+    artifact: Path, change: dict[str, Any], difference: str
+) -> None:
+    revision = change.pop("revision", "digest-tiny")
+    base = replace(make_base("tiny", "qwen3", **change), revision=revision)
+
+    with pytest.raises(ValueError) as caught, Artifact.load(artifact).applied(base, "sums"):
+        pass
+
+    assert str(caught.value) == (
+        f"{artifact}: made for base 'tiny'; {difference}; `portal port {artifact} --to tiny --out DIR` makes "
+        "an artifact for it"
+    )
+
+
+def test_an_export_replaces_the_same_adapter_and_no_other(artifact: Path, tmp_path: Path) -> None:
+    loaded = Artifact.load(artifact)
+    loaded.export_peft("sums", tmp_path / "adapter")
+    before = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
+
+    loaded.export_peft("sums", tmp_path / "adapter")
+    with pytest.raises(ValueError, match="holds the adapter of task 'sums' on base 'tiny'"):
+        loaded.export_peft("names", tmp_path / "adapter")
+
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_an_artifact_of_format_2_exports_the_same_adapter(artifact: Path, tmp_path: Path) -> None:
+    Artifact.load(artifact).export_peft("sums", tmp_path / "first")
+    (artifact / "portal.json").unlink()
+    change_config(artifact, format_version=2)
+
+    Artifact.load(artifact).export_peft("sums", tmp_path / "second")
+
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()

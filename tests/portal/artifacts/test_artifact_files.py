@@ -111,7 +111,6 @@ def test_a_flipped_bit_in_the_config_is_refused_or_still_a_config(artifact: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format_version"),
         ({"library_name": "peft"}, "library_name"),
         ({"architecture": "other"}, "architecture"),
         ({"tasks": []}, "tasks"),
@@ -126,6 +125,21 @@ def test_a_config_of_another_format_is_refused(artifact: Path, changes: dict[str
     text = refusal(artifact)
     assert "not a portable artifact" in text
     assert message.split(": .* ")[0] in text
+
+
+def test_a_newer_format_is_refused_by_name(artifact: Path) -> None:
+    change_config(artifact, format_version=3)
+
+    assert "format_version 3, this version of portal reads up to 2; update portal-sweeps" in refusal(artifact)
+
+
+def test_a_key_that_format_2_does_not_know_is_refused_by_name(artifact: Path) -> None:
+    change_config(artifact, format_version=2)
+    Artifact.load(artifact)
+
+    change_config(artifact, residual_rank=2)
+
+    assert "residual_rank is of a newer version of portal" in refusal(artifact)
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}"])
@@ -177,7 +191,7 @@ def test_a_missing_misshapen_or_infinite_tensor_is_refused_by_name(artifact: Pat
     Artifact.load(artifact)
 
 
-@pytest.mark.parametrize("name", ["core.A.k.weight", "alignment.input.k"])
+@pytest.mark.parametrize("name", ["core.A.k.weight", "alignment.input.k", "residual.q"])
 def test_a_tensor_the_config_has_no_place_for_is_refused(artifact: Path, name: str) -> None:
     change_tensors(artifact, **{name: torch.zeros(2)})
 

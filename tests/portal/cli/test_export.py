@@ -131,7 +131,7 @@ def test_merged_weights_of_an_earlier_export_do_not_stay(world: Path, tmp_path: 
     assert main([*arguments, "sums", "--merge"]) == 0
     assert (tmp_path / "a" / "merged").is_dir()
 
-    assert main([*arguments, "names"]) == 0
+    assert main([*arguments, "sums"]) == 0
 
     assert not (tmp_path / "a" / "merged").exists()
 
@@ -150,3 +150,17 @@ def test_a_push_sends_only_what_was_exported(
     kept = list(filter_repo_objects(["secret.txt", "sums/README.md"], allow_patterns=sent["allow_patterns"]))
     assert kept == ["sums/README.md"]
     assert sent["private"] is True
+
+
+def test_an_adapter_of_another_task_is_not_replaced(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(world / "ported"), "--out", str(tmp_path / "a"), "--task"]
+    assert main([*arguments, "sums", "--merge"]) == 0
+    before = (tmp_path / "a" / "adapter_model.safetensors").read_bytes()
+
+    assert main([*arguments, "names"]) == 2
+
+    assert "holds the adapter of task 'sums' on base 'tiny-gemma3'" in capsys.readouterr().err
+    assert (tmp_path / "a" / "adapter_model.safetensors").read_bytes() == before
+    assert (tmp_path / "a" / "merged").is_dir()

@@ -1,0 +1,100 @@
+"""An exported adapter is a standard PEFT folder that gives the injected adapter's logits."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from portal.artifacts.adapted_base import check_export
+from portal.artifacts.peft_adapter import save_peft_adapter
+from portal.bases.base import Base
+from portal.bases.sites import MODULE_PATHS
+from portal.config import AdapterConfig
+from portal.forward.adapter_hooks import AdapterHooks, Segment
+from tests.support.artifacts import export_random
+from tests.support.bases import make_base, make_uneven_base, random_factors
+
+ALL = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=6)
+
+
+@pytest.mark.parametrize("modules", [("q", "v"), tuple(MODULE_PATHS)])
+def test_peft_reads_back_the_injected_adapter(
+    any_base: Base, modules: tuple[str, ...], tmp_path: Path
+) -> None:
+    adapter = AdapterConfig(modules=modules, rank=4, alpha=6)
+    factors = export_random(tmp_path, any_base, adapter)
+
+    difference = check_export(tmp_path, any_base, factors, adapter.scaling)
+
+    assert difference < 1e-4
+
+
+@torch.no_grad()
+def test_the_logits_of_a_reloaded_adapter_are_those_of_the_injected_one(tmp_path: Path) -> None:
+    base = make_base("tiny", "gemma3")
+    factors = export_random(tmp_path, base, ALL)
+    ids = torch.arange(5, 25)[None]
+    with AdapterHooks(base.model, base.sites).active([Segment(1, factors, ALL.scaling)]):
+        injected = base.model(input_ids=ids).logits
+
+    reloaded = PeftModel.from_pretrained(base.model, str(tmp_path))(input_ids=ids).logits
+
+    torch.testing.assert_close(reloaded, injected, atol=1e-4, rtol=1e-4)
+
+
+def test_layers_of_unequal_widths_are_exported_too(tmp_path: Path) -> None:
+    base = make_uneven_base("tiny")
+    factors = export_random(tmp_path, base, ALL)
+
+    assert check_export(tmp_path, base, factors, ALL.scaling) < 1e-4
+
+
+def test_the_check_leaves_the_base_as_it_was(any_base: Base, tmp_path: Path) -> None:
+    factors = export_random(tmp_path, any_base, ALL)
+    before = {name: tensor.clone() for name, tensor in any_base.model.state_dict().items()}
+
+    check_export(tmp_path, any_base, factors, ALL.scaling)
+
+    after = any_base.model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+    assert all(type(any_base.model.get_submodule(site.path)) is nn.Linear for site in any_base.sites)
+
+
+def test_an_adapter_that_changes_nothing_is_refused(tmp_path: Path) -> None:
+    base = make_base("tiny", "qwen3")
+    zero = {
+        group: (a, torch.zeros_like(b))
+        for group, (a, b) in random_factors(base, ALL.modules, rank=4, slots=1, seed=0).items()
+    }
+    save_peft_adapter(tmp_path, base=base, adapter=ALL, factors=zero, task="sums")
+
+    with pytest.raises(ValueError, match="the adapter changes nothing in base 'tiny'"):
+        check_export(tmp_path, base, zero, ALL.scaling)
+
+
+def test_an_adapter_with_other_factors_than_the_injected_ones_is_refused(tmp_path: Path) -> None:
+    base = make_base("tiny", "qwen3")
+    export_random(tmp_path, base, ALL)
+    other = random_factors(base, ALL.modules, rank=4, slots=1, seed=1)
+
+    with pytest.raises(ValueError, match="peft's logits differ from the injected adapter's by"):
+        check_export(tmp_path, base, other, ALL.scaling)
+
+
+def test_an_adapter_of_which_peft_reads_only_a_part_is_refused(tmp_path: Path) -> None:
+    base = make_base("tiny", "qwen3")
+    factors = export_random(tmp_path, base, ALL)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if ".layers.2." not in name}
+    save_file(kept, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+
+    with (
+        pytest.warns(UserWarning, match="missing adapter keys"),
+        pytest.raises(ValueError, match="peft adapts 21 projections of 'tiny', the adapter has 14"),
+    ):
+        check_export(tmp_path, base, factors, ALL.scaling)
+    assert all(type(base.model.get_submodule(site.path)) is nn.Linear for site in base.sites)
