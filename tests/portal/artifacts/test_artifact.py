@@ -14,7 +14,7 @@ from portal.artifacts.artifact import Artifact
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
-from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
+from portal.forward.adapter_hooks import adapted
 from tests.support.artifacts import HYPERNET, change_config, write_artifact
 from tests.support.bases import TASKS, make_base, make_uneven_base
 
@@ -144,12 +144,11 @@ def test_the_order_in_which_a_run_names_the_modules_does_not_matter(artifact: Pa
 
 @torch.no_grad()
 def test_an_applied_artifact_gives_every_forward_the_tasks_adapter(any_base: Base, tmp_path: Path) -> None:
-    factors = write_artifact(tmp_path, any_base, AdapterConfig(rank=2, alpha=400))
+    write_artifact(tmp_path, any_base, AdapterConfig(rank=2, alpha=400))
     loaded = Artifact.load(tmp_path)
     ids = torch.arange(5, 25)[None]
     plain = any_base.model(input_ids=ids).logits
-    segment = Segment(1, select_slots(factors, [TASKS.index("sums")]), 200.0)
-    with AdapterHooks(any_base.model, any_base.sites).active([segment]):
+    with adapted(any_base, loaded.factors(("sums",)), 200.0):
         injected = any_base.model(input_ids=ids).logits
 
     with loaded.applied(any_base, "sums"):

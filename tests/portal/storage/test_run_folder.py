@@ -16,7 +16,7 @@ def artifact(tmp_path: Path) -> Path:
     folder = tmp_path / "run" / "artifact"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    write_marker(tmp_path / "run", {"artifact/config.json": file_sha256(folder / "config.json")}, threads=1)
+    write_marker(tmp_path / "run", {"artifact/config.json": file_sha256(folder / "config.json")})
     return folder
 
 
