@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import analysis
 import portal
 import sweeps
@@ -13,6 +15,7 @@ from tests.support.markdown import DOCS
 SNIPPETS = re.findall(r"```python\n(.*?)```", (DOCS / "api.md").read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_every_snippet_of_the_page_runs_in_order(tmp_path: Path) -> None:
     script = tmp_path / "api.py"
     script.write_text("".join(SNIPPETS))

@@ -126,6 +126,7 @@ def test_the_command_line_imports_other_packages_only_inside_functions() -> None
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "unwanted"),
     [

@@ -18,6 +18,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         analysis.find  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_folder_of_tables_becomes_numbers_text_and_a_page(demo_results: Path, tmp_path: Path) -> None:
     findings = analysis.load_findings(demo_results)
     assert [target.base for target in findings.targets] == ["mini-gemma3", "mini-qwen3-m"]

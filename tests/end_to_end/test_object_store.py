@@ -85,6 +85,7 @@ def weights(out: Folder) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_every_command_works_on_a_store_and_its_tables_are_those_of_a_folder(
     url: str,
     study_path: Path,
@@ -210,6 +211,7 @@ def test_a_pack_in_a_store_belongs_to_one_lane_and_to_its_latest_attempt(url: st
     assert session.claim(pack, 1, "b") is not None
 
 
+@pytest.mark.slow
 def test_a_study_interrupted_in_a_store_resumes_exactly(
     url: str,
     tiny_study: Study,

@@ -38,6 +38,7 @@ def test_fsck_on_the_command_line_names_the_remedy(
     assert main(["sweep", "fsck", str(finished / "runs")]) == 2
 
 
+@pytest.mark.slow
 def test_an_altered_row_cache_is_prepared_again(
     finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables]
 ) -> None:
@@ -107,6 +108,7 @@ def run_command(study: Path, out: Path) -> list[str]:
     return [sys.executable, "-c", RUN, *options]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_core")
 def test_cancel_stops_the_driver_and_a_launch_again_gives_the_same_tables(
     tiny_study: Study, study_path: Path, unbroken: tuple[Path, Tables], tmp_path: Path
@@ -129,6 +131,7 @@ def test_cancel_stops_the_driver_and_a_launch_again_gives_the_same_tables(
     assert tables_of(tiny_study, out).results.equals(unbroken[1].results)
 
 
+@pytest.mark.slow
 def test_a_driver_told_to_wait_goes_on_when_the_folder_is_free(
     tiny_study: Study, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
+from tests.support.environment import free_port
 from tests.support.studies import COMMAND, TINY, assert_same, silent, tables_of, wait_for
 
 NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
@@ -41,10 +42,8 @@ def cluster() -> Iterator[Any]:
         for name, value in {**RAY_ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}.items():
             patch.setenv(name, value)
         Path(folder, "ray").mkdir()
-        made = Cluster(
-            initialize_head=True,
-            head_node_args={**NODE, "include_dashboard": True},
-        )
+        dashboard = {"include_dashboard": True, "dashboard_port": free_port()}  # another Ray may have 8265
+        made = Cluster(initialize_head=True, head_node_args={**NODE, **dashboard})
         for _ in range(2):
             made.add_node(**NODE)
         yield made

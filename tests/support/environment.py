@@ -1,6 +1,7 @@
 """The environment that the tests run in: no GPU, no Ray but their own, threads that wait without spinning."""
 
 import os
+import socket
 from collections.abc import Mapping
 
 GPU_ALLOWED = "PORTAL_TEST_GPU"
@@ -29,3 +30,11 @@ def variables_for_tests(environment: Mapping[str, str]) -> dict[str, str]:
 def worker_number() -> int:
     """The number of this process among those of pytest-xdist, 0 without it."""
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def free_port() -> int:
+    """A port of this machine that no process listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -129,6 +129,7 @@ def test_the_tables_name_the_headline(report: Path) -> None:
     assert "loss is <nan>" in text
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(report: Path, demo_results: Path, tmp_path: Path) -> None:
     write_report([ReportInput(demo_results, "demo", INFO)], tmp_path, ReportOptions(title="Demo <1>"))
     paths = [path for path in report.parent.rglob("*") if path.is_file()]

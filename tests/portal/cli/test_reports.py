@@ -87,6 +87,7 @@ def test_two_folders_are_put_side_by_side(study: Study, tmp_path: Path) -> None:
     assert page.count("both studies have the same answers") == 2
 
 
+@pytest.mark.slow
 def test_a_watched_report_follows_the_driver_and_is_final_when_it_ends(
     study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return tmp_path / "out" if request.param == "folder" else in_memory() / "out"
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(actions=ACTIONS)
 def test_after_any_writes_and_removals_both_kinds_list_and_hold_the_same(

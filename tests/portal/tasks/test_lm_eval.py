@@ -75,6 +75,7 @@ def reference(base: Base, requests: list) -> list[float]:
     return [score for score, _ in model.loglikelihood(requests, disable_tqdm=True)]
 
 
+@pytest.mark.slow
 @needs_rows
 @pytest.mark.parametrize("name", NAMES)
 def test_contexts_continuations_scores_and_accuracies_are_those_of_lm_eval(

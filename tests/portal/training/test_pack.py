@@ -17,6 +17,7 @@ from tests.support.bases import make_row, make_rows, make_run
 from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_learner_in_company_follows_the_learner_alone(
     bases: dict[str, Base], source: Path, threads: int
@@ -55,6 +56,7 @@ def assert_same_tensors(ours: Learner, theirs: Learner) -> None:
         assert torch.equal(tensor, expected[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", range(10))
 def test_a_resumed_pack_equals_an_uninterrupted_one_bit_for_bit(
     bases: dict[str, Base], source: Path, mixed_end: FinishedPack, stop_after: int, tmp_path: Path

@@ -204,6 +204,7 @@ def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases
     assert on_team(2, work) == [("OutOfMemoryElsewhere", 0, 1), ("OutOfMemoryError", 0, 1)]
 
 
+@pytest.mark.slow
 def test_workers_that_score_out_of_memory_tell_the_others_too(bases: dict[str, Base]) -> None:
     runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1))]
 

@@ -40,6 +40,7 @@ def test_another_thread_leaves_the_handlers_alone() -> None:
     assert seen == [before]
 
 
+@pytest.mark.slow
 def test_a_driver_in_the_background_of_a_script_stops_on_sigint(tmp_path: Path) -> None:
     study, out = tmp_path / "tiny.yaml", tmp_path / "out"
     study.write_text(TINY)

@@ -27,7 +27,7 @@ def test_rays_bare_exception_becomes_one_line(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError) as caught, ray_session(tmp_path, silent()):
         pass
 
-    assert str(caught.value).startswith("Ray did not start (the head node timed out); ")
+    assert str(caught.value).startswith("Ray did not start (the head node timed out more); ")
     assert "\n" not in str(caught.value)
 
 

@@ -62,6 +62,7 @@ def test_without_a_finished_run_there_are_no_tables(out: Path, manifest: StudyMa
         collect(manifest, out, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
     out: Path, manifest: StudyManifest, version: int

@@ -72,6 +72,7 @@ def search(text: str, folder: Path) -> SearchResult:
     return run_search(SearchPlan(path), folder / "out", executor="local", console=silent())
 
 
+@pytest.mark.slow
 def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_is_trained(
     tmp_path: Path,
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
     assert stored.best_value == values[0]
 
 
+@pytest.mark.slow
 def test_a_search_broken_off_again_and_again_makes_the_same_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_search_broken_off_again_and_again_makes_the_same_trials(
     assert found.trials == expected.trials
 
 
+@pytest.mark.slow
 def test_a_port_is_searched_with_its_source_and_what_trials_share_is_trained_once(tmp_path: Path) -> None:
     outcome = search(PORT, tmp_path)
 
@@ -140,6 +143,7 @@ def test_a_port_is_searched_with_its_source_and_what_trials_share_is_trained_onc
     assert len(trained) == len(settings) + len(sources)
 
 
+@pytest.mark.slow
 def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +225,7 @@ def test_a_method_with_an_empty_part_can_be_searched(tmp_path: Path) -> None:
     assert SearchPlan(path).trial({"lora.train.lr": 0.5}).methods["lora"].train is not None
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_dead_holders_lease_is_taken_over_and_its_workers_are_fenced_out(tmp_p
     assert read_holder(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_holder_on_another_host_is_alive_while_its_beat_moves(tmp_path: Path) -> None:
     with acquire(tmp_path) as lease:
         path = tmp_path / "driver.json"

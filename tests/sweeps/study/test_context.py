@@ -57,6 +57,7 @@ def test_another_studys_context_is_refused(study_path: Path) -> None:
         expand(settings_of(study_path), context)
 
 
+@pytest.mark.slow
 def test_a_search_reads_its_rows_once_for_all_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[tuple[str, ...]] = []
     examples_hash = contexts.examples_hash

@@ -135,6 +135,7 @@ def test_a_run_on_several_bases_has_a_metric_for_each() -> None:
     assert not any(name.startswith("cost") for name in metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("token", "word"), [("0" * 16, "end\n"), (None, "")])
 def test_a_reporter_ends_with_its_driver_or_its_lease_and_reports_nothing(
     token: str | None, word: str, finished: Path, tiny_study: Study

@@ -93,6 +93,7 @@ def test_a_process_that_has_ended_is_started_again_and_one_that_hangs_is_never_w
     assert started[1].poll() is not None
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_what_was_logged(finished: Path, tiny_study: Study) -> None:
     for _ in range(2):  # the second launch has nothing to tell
         launch(tiny_study, finished, "tensorboard")
@@ -100,6 +101,7 @@ def test_tensorboard_reads_what_was_logged(finished: Path, tiny_study: Study) ->
         assert scalars_of(finished, run.key) == accuracies(finished, run.key)
 
 
+@pytest.mark.slow
 def test_mlflow_reads_what_was_logged(
     finished: Path, tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def launch_and_kill(study: Study, out: Path, *, after_s: float) -> bool:
     return child.exitcode == 0
 
 
+@pytest.mark.slow
 def test_a_study_killed_again_and_again_ends_with_the_same_tables_and_weights(
     tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ def refuse_steps(monkeypatch: pytest.MonkeyPatch, refuses: Callable[[Pack], bool
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_step", [0, 3])
 def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
     tiny_study: Study,
@@ -145,6 +147,7 @@ def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
     assert not list((tmp_path / "packs").glob("*/state"))
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_even_fit_alone_fails_and_the_others_finish(
     tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

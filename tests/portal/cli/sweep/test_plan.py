@@ -53,6 +53,7 @@ def test_every_run_is_listed_with_label_base_size_seed_state_and_key(
     }
 
 
+@pytest.mark.slow
 def test_a_study_of_known_bases_is_planned_without_a_network(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_run_still_refuses_what_a_plan_could_not_check(
     assert not list((tmp_path / "out").glob("runs/*/DONE.json"))
 
 
+@pytest.mark.slow
 def test_a_tokenizer_in_the_hubs_cache_is_checked_without_a_network(tmp_path: Path) -> None:
     known = KNOWN["qwen3-4b"]
     cached = tmp_path / "home" / "hub" / f"models--{known.location.replace('/', '--')}" / "snapshots"
