@@ -32,8 +32,6 @@ METHOD = DOCS / "method.md"
 LONGEST_LINE = 110
 GENERATED = (ROOT / "tests/fixtures/v0.1.0", DOCS / "results/real-cpu/tables.md")
 """Written by the program, whose lines are as long as a paragraph."""
-TOO_LONG_YET = {"docs/tasks.md", "docs/artifacts.md"}
-"""Pages whose lines are still to be wrapped."""
 PARTS: dict[str, type[BaseModel]] = {
     "adapter": AdapterConfig, "hypernet": HypernetConfig, "train": TrainConfig,
 }  # fmt: skip
@@ -120,11 +118,7 @@ def test_no_inline_formula_has_characters_that_markdown_reads_itself(page: Path)
 
 @pytest.mark.parametrize(
     "page",
-    [
-        page
-        for page in pages()
-        if name_of(page) not in TOO_LONG_YET and not any(page.is_relative_to(each) for each in GENERATED)
-    ],
+    [page for page in pages() if not any(page.is_relative_to(each) for each in GENERATED)],
     ids=name_of,
 )
 def test_no_line_of_prose_is_too_long(page: Path) -> None:
