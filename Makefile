@@ -13,6 +13,13 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Processes of the tests that start no Ray: as many as there are cores.
 JOBS ?= auto
+# `make test TIER=slow` leaves out what `make check` has run.
+TIER ?= all
+FAST := not slow and not oracle and not ray
+ELSEWHERE := real or chaos or demo
+WITHOUT_RAY_all := not ray
+WITHOUT_RAY_slow := (slow or oracle) and not ray
+WITHOUT_RAY := $(or $(WITHOUT_RAY_$(TIER)),$(error TIER is all or slow, not '$(TIER)'))
 OUT ?= portal-demo
 # The stamp names the interpreter version and the place of the tree: another Python or a moved tree installs anew.
 IDENTITY := $(shell $(PYTHON) -c 'import sys, os, zlib; print("%d.%d-%08x" % (*sys.version_info[:2], zlib.crc32(os.getcwd().encode())))' 2>/dev/null)
@@ -20,7 +27,7 @@ STAMP := $(VENV)/.installed-$(IDENTITY)
 
 help:
 	@echo 'make demo    the demo study on embedded bases; the report lands in $(OUT)/report'
-	@echo 'make test    the whole test suite'
+	@echo 'make test    the whole test suite; TIER=slow leaves out the tests of make check'
 	@echo 'make check   format, lint, types, and the fast tests; make lint leaves the tests out'
 	@echo 'make test-gpu   the tests of a GPU, which all others hide'
 	@echo 'make format  rewrite the files in the project format'
@@ -64,8 +71,8 @@ bench: real-cpu
 
 # Tests that start no Ray share the cores, a file to a process; those with Ray follow, one after another.
 test: venv
-	$(PYTEST) -n $(JOBS) --dist loadfile -m 'not ray and not real and not chaos and not demo'
-	$(PYTEST) -m 'ray and not real and not chaos and not demo'
+	$(PYTEST) -n $(JOBS) --dist loadfile -m '$(WITHOUT_RAY) and not ($(ELSEWHERE))'
+	$(PYTEST) -m 'ray and not ($(ELSEWHERE))'
 
 test-gpu: venv
 	PORTAL_TEST_GPU=1 $(PYTEST) -m gpu
@@ -81,8 +88,7 @@ lint: venv
 	$(BIN)/mypy
 
 check: lint
-	$(PYTEST) -q -n $(JOBS) --dist loadfile --ignore tests/faults \
-	  -m 'not slow and not ray and not oracle and not real and not chaos and not demo'
+	$(PYTEST) -q -n $(JOBS) --dist loadfile -m '$(FAST) and not ($(ELSEWHERE))'
 
 format: venv
 	$(BIN)/ruff format .

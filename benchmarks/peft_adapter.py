@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 
 from portal.bases.base import Base
 from portal.config import AdapterConfig
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.learners.peft import IGNORED, labelled_batch
 
 
@@ -28,7 +28,7 @@ class PeftAdapter:
         self._optimiser = torch.optim.AdamW(self._parameters, lr=1e-4, weight_decay=0.0, fused=True)
         self._answer_only = answer_only
 
-    def step(self, rows: Sequence[Row]) -> float:
+    def step(self, rows: Sequence[TokenRow]) -> float:
         """One step on a batch; its loss."""
         ids_NT, mask_NT, label_NT = labelled_batch(rows)
         loss = self._loss(ids_NT, mask_NT, label_NT)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from portal.bases.registry import list_bases
     from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
     from portal.data.suite import Suite, open_suite
-    from portal.data.token_rows import Row
+    from portal.data.token_rows import TokenRow
     from portal.data.tokenize import tokenize
     from portal.evaluate.loglikelihood import Scored, TaskMetrics, score_rows, summarise
     from portal.methods import MethodSpec, find_method, register
@@ -30,7 +30,7 @@ __all__ = [
     "Example",
     "HypernetConfig",
     "MethodSpec",
-    "Row",
+    "TokenRow",
     "RunConfig",
     "Scored",
     "Suite",
@@ -61,7 +61,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "TrainConfig": "portal.config",
             "Suite": "portal.data.suite",
             "open_suite": "portal.data.suite",
-            "Row": "portal.data.token_rows",
+            "TokenRow": "portal.data.token_rows",
             "tokenize": "portal.data.tokenize",
             "Scored": "portal.evaluate.loglikelihood",
             "TaskMetrics": "portal.evaluate.loglikelihood",

@@ -1,13 +1,14 @@
 """`MethodSpec`: what every part of the project must know of a method, in one table.
 
 Configs, study files, plans, learners, cards and analysis derive from it. To add a method, add its spec here
-and write its learner; nothing else names it. This module imports nothing of ours.
+and write its learner; nothing else names it.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from portal.messages import nearest
 
 ALL_MODULES = ("q", "k", "v", "o", "gate", "up", "down")
 LORA_ADAPTER: Mapping[str, Any] = {"modules": ALL_MODULES, "rank": 16, "alpha": 32}
@@ -80,7 +81,7 @@ def register(spec: MethodSpec) -> MethodSpec:
 def find_method(name: str) -> MethodSpec:
     """The spec of that name; ValueError with the nearest name for an unknown one."""
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}{_nearest(name, METHODS)}")
+        raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}")
     return METHODS[name]
 
 
@@ -92,12 +93,6 @@ def stage_of_method(name: str) -> int:
 def trained_methods() -> tuple[str, ...]:
     """Names of the methods whose runs take optimiser steps."""
     return tuple(spec.name for spec in METHODS.values() if spec.trains)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
 
 
 BASE = register(

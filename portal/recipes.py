@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from portal.config import Method, nearest
+from portal.config import Method
+from portal.messages import nearest
 from portal.methods import find_method
 
 RecipeName = Literal["paper", "portallib-0.2"]

@@ -16,12 +16,13 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from portal.config import Frozen, RunConfig, explain
+from portal.config import Frozen, RunConfig
+from portal.messages import explain
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 """In a run's folder, and beside each other where a study's tables are collected."""
 STUDY_FILE = "study.json"
@@ -68,6 +69,10 @@ RESULTS = pa.schema(
         ("trained_params", pa.int64()),
         ("wall_s", pa.float64()),
         ("norm_ratio", pa.float64()),  # mean ||dW|| / ||dW_source|| of a transferred adapter, else null
+        (
+            "kept",
+            pa.bool_(),
+        ),  # whether the artifact has this epoch's parameters; null: none has, or unfinished
         ("device", pa.string()),
     ],
     metadata=_METADATA,
@@ -113,6 +118,7 @@ ADDED_COLUMNS = {
     "label": AddedColumn(since=3, copies="method"),  # a run's own table has no other label today either
     "norm_ratio": AddedColumn(since=3),
     "majority": AddedColumn(since=4),
+    "kept": AddedColumn(since=5),
 }
 """All other columns exist since version 1, and none was renamed. Two have changed their meaning: `size` of a
 run on all rows is null in version 1 and the rows of its largest task since 2; `prompt_set` of a user's task

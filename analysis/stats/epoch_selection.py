@@ -1,6 +1,6 @@
 """Selection rules: which epoch of a run is reported, chosen from scores that are already in the table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import fsum
 
 from analysis.stats.result_table import Run, Score
@@ -47,6 +47,22 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     return dict.fromkeys(candidates, epoch)
 
 
+def best_epochs(runs: Sequence[Run]) -> dict[str, int]:
+    """The epoch that `keep: best_validation` keeps of every task, recomputed from the tables.
+
+    `runs` are one run's rows on each of its bases. The tasks that it was trained on, those of `Run.kept`,
+    vote by their rows of the validation split: one by one for methods that train each task alone, by the mean
+    over tasks and bases for others. Ties go to the lower log-loss, then to the earlier epoch; epoch 0 is no
+    candidate.
+
+    Raises SelectionError where no epoch has rows of all tasks that vote together.
+    """
+    tasks = tuple(sorted({task for run in runs for task in run.kept}))
+    groups = [(task,) for task in tasks] if find_method(runs[0].cell.method).per_task else [tasks]
+    by_base = [run.scores.get(SELECTION_SPLIT, {}) for run in runs]
+    return {task: epoch for group in groups for task, epoch in _kept_epochs(by_base, group).items()}
+
+
 def can_select(run: Run, rule: str) -> bool:
     """Whether `select_epochs` has the rows it needs."""
     try:
@@ -79,10 +95,22 @@ def _best_epoch(judged: dict[int, dict[str, Score]], tasks: tuple[str, ...], can
     complete = [epoch for epoch in candidates if epoch in judged and set(tasks) <= set(judged[epoch])]
     if not complete:
         raise SelectionError(f"no {SELECTION_SPLIT} rows to choose an epoch on")
-    accuracy = {
-        epoch: fsum(judged[epoch][task].acc_norm for task in tasks) / len(tasks) for epoch in complete
+    return min(complete, key=lambda epoch: (*_rank([judged[epoch][task] for task in tasks]), epoch))
+
+
+def _rank(scores: Sequence[Score]) -> tuple[float, float]:
+    """What the best epoch has least of: the negated mean acc_norm, then the mean log-loss."""
+    accuracy = fsum(score.acc_norm for score in scores) / len(scores)
+    return -accuracy, fsum(score.log_loss for score in scores) / len(scores)
+
+
+def _kept_epochs(by_base: Sequence[dict[int, dict[str, Score]]], tasks: tuple[str, ...]) -> dict[str, int]:
+    """The best epoch of tasks that vote together, on scores by base, then epoch, then task."""
+    complete = {
+        epoch: [judged[epoch][task] for judged in by_base for task in tasks]
+        for epoch in set.intersection(*(set(judged) for judged in by_base))
+        if epoch > 0 and all(set(tasks) <= set(judged[epoch]) for judged in by_base)
     }
-    log_loss = {
-        epoch: fsum(judged[epoch][task].log_loss for task in tasks) / len(tasks) for epoch in complete
-    }
-    return min(complete, key=lambda epoch: (-accuracy[epoch], log_loss[epoch], epoch))
+    if not complete:
+        raise SelectionError(f"no {SELECTION_SPLIT} rows to choose an epoch on")
+    return dict.fromkeys(tasks, min(complete, key=lambda epoch: (*_rank(complete[epoch]), epoch)))

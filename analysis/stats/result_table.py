@@ -100,7 +100,11 @@ class Cost:
 
 @dataclass
 class Run:
-    """One run on one base. `scores` are by split, then epoch, then task."""
+    """One run on one base. `scores` are by split, then epoch, then task.
+
+    `kept` is by task the epoch whose parameters the run's artifact has, as the worker recorded it. A task
+    that the run was not trained on has none.
+    """
 
     key: str
     cell: Cell
@@ -108,6 +112,7 @@ class Run:
     cost: Cost
     acc_norm_unit: str
     scores: dict[str, dict[int, dict[str, Score]]] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -191,6 +196,8 @@ def gather_runs(table: pa.Table) -> ResultSet:
             runs[place] = Run(row["run"], _cell_of(row), row["seed"], _cost_of(row), row["acc_norm_unit"])
         run = runs[place]
         run.cost = _larger_cost(run.cost, _cost_of(row))
+        if row["kept"]:
+            run.kept[row["task"]] = row["epoch"]
         epochs = run.scores.setdefault(row["split"], {})
         epochs.setdefault(row["epoch"], {})[row["task"]] = Score(*(row[name] for name in Score._fields))
     kept: dict[tuple[Cell, int | None], Run] = {}

@@ -29,9 +29,10 @@ from portal.artifacts.portal_record import PortalRecord, SourceRecord, core_sha2
 from portal.artifacts.run_record import RunRecord, read_run_record
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
-from portal.config import AdapterConfig, HypernetConfig, nearest
+from portal.config import AdapterConfig, HypernetConfig
 from portal.forward.adapter_hooks import adapted
 from portal.hypernet import CoreDecoder, Factors
+from portal.messages import nearest
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
 

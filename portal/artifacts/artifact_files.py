@@ -10,7 +10,7 @@ from torch import Tensor
 from portal.artifacts.artifact_config import NEWEST_FORMAT, ArtifactConfig
 from portal.artifacts.portal_record import RECORD, PortalRecord
 from portal.bases.files import hub_error
-from portal.config import explain
+from portal.messages import explain
 from portal.storage.paths import file_sha256
 from portal.storage.run_folder import check_unaltered
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from portal.config import BaseRef, Frozen, explain
+from portal.config import BaseRef, Frozen
+from portal.messages import explain
 from portal.storage.checkpoint import below
 
 RECORD = "portal.json"

@@ -62,4 +62,5 @@ def read_run_record(artifact: Path) -> RunRecord | None:
         results = read_table(folder / RESULTS_FILE, RESULTS).to_pylist()
     except ValueError:
         results = []  # written by a newer version: the card says that scores are not recorded
-    return RunRecord(folder.name, recorded["config"], results, recorded.get("versions", {}))
+    epochs = {row["task"]: row["epoch"] for row in results if row["kept"]}
+    return RunRecord(folder.name, recorded["config"], results, recorded.get("versions", {}), epochs)

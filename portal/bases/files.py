@@ -8,7 +8,8 @@ from pathlib import Path
 
 from portal.bases.gguf.conversion import converted, verify
 from portal.bases.registry import KNOWN
-from portal.config import BaseRef, Precision, nearest, one_line
+from portal.config import BaseRef, Precision
+from portal.messages import nearest, one_line
 from portal.storage.paths import file_sha256
 
 OTHER_BASES = "a folder as transformers saves models, a GGUF file, or a hub id like 'org/model'"

@@ -11,7 +11,7 @@ import typer
 from portal.cli import catalogue, clusters, demo, doctor, evaluate, export, reports, training
 from portal.cli.exit_codes import DONE, FAILED, INTERRUPTED, MISTAKE
 from portal.cli.sweep import sweep
-from portal.config import one_line
+from portal.messages import one_line
 
 _START, _METHOD, _STUDIES, _CATALOGUE = "Start here", "One base or artifact", "Studies", "What there is"
 

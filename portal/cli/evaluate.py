@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from portal.artifacts.artifact import Artifact
     from portal.bases.base import Base
     from portal.data.suite import Suite
-    from portal.data.token_rows import Row
+    from portal.data.token_rows import TokenRow
     from portal.evaluate.loglikelihood import TaskMetrics
 
 
@@ -140,7 +140,7 @@ def _artifact_and_tasks(
 
 def _read_rows(
     suite: "Suite", tasks: tuple[str, ...], split: str, base: str, *, max_prompt: int, limit: int | None
-) -> "dict[str, tuple[Row, ...]]":
+) -> "dict[str, tuple[TokenRow, ...]]":
     """The token rows to score, by task; warns of prompts that are cut.
 
     ValueError for a task without rows in the split, and for rows that the base cannot read.
@@ -171,7 +171,7 @@ def _read_rows(
 
 
 def _score(
-    base: "Base", source: "Artifact | None", rows: "Mapping[str, Sequence[Row]]"
+    base: "Base", source: "Artifact | None", rows: "Mapping[str, Sequence[TokenRow]]"
 ) -> "dict[str, TaskMetrics]":
     """Metrics by task of the base, with the artifact's adapters where there is one."""
     from portal.evaluate.loglikelihood import score_rows, summarise

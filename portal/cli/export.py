@@ -8,7 +8,7 @@ import typer
 
 from portal.cli.artifacts import find_artifact
 from portal.cli.output import comma_list
-from portal.config import one_line
+from portal.messages import one_line
 
 if TYPE_CHECKING:
     from portal.artifacts.adapter_record import AdapterRecord

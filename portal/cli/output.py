@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
-from portal.config import explain, nearest
+from portal.messages import explain, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console

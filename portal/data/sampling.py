@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from portal.data.token_cache import LARGE_ROWS, MappedRows, Places
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 
 _SUBSET, _ORDER, _EVAL = 1, 2, 3  # streams of random numbers, so that no two draws share one
 
 
-def calibration_rows(rows: Sequence[Row], size: int | None, seed: int) -> Sequence[Row]:
+def calibration_rows(rows: Sequence[TokenRow], size: int | None, seed: int) -> Sequence[TokenRow]:
     """The first `size` of a seeded permutation of a task's `rows`: size 250 contains size 125."""
     order = _generator(_SUBSET, seed, _task_of(rows)).permutation(len(rows))[:size]
     if isinstance(rows, MappedRows) and len(order) > LARGE_ROWS:
@@ -19,7 +19,7 @@ def calibration_rows(rows: Sequence[Row], size: int | None, seed: int) -> Sequen
     return _pick(rows, order)
 
 
-def evaluation_rows(rows: Sequence[Row], size: int) -> tuple[Row, ...]:
+def evaluation_rows(rows: Sequence[TokenRow], size: int) -> tuple[TokenRow, ...]:
     """At most `size` rows to score, the same ones in every run, in the order of `rows`."""
     order = _generator(_EVAL, 0, _task_of(rows)).permutation(len(rows))
     return _pick(rows, np.sort(order[:size]))
@@ -30,7 +30,9 @@ def num_batches(num_rows: int, batch_size: int) -> int:
     return -(-num_rows // batch_size)
 
 
-def batch_rows(rows: Sequence[Row], *, batch_size: int, seed: int, stream: int, step: int) -> tuple[Row, ...]:
+def batch_rows(
+    rows: Sequence[TokenRow], *, batch_size: int, seed: int, stream: int, step: int
+) -> tuple[TokenRow, ...]:
     """The rows of batch `step`: every pass is a new seeded order, and passes follow each other without end.
 
     `stream` tells apart learners of the same task that should see another order (the source bases of joint
@@ -42,11 +44,11 @@ def batch_rows(rows: Sequence[Row], *, batch_size: int, seed: int, stream: int, 
     return _pick(rows, order[index * batch_size : (index + 1) * batch_size])
 
 
-def _task_of(rows: Sequence[Row]) -> str:
+def _task_of(rows: Sequence[TokenRow]) -> str:
     return rows.task if isinstance(rows, MappedRows) else rows[0].task
 
 
-def _pick(rows: Sequence[Row], order: Places) -> tuple[Row, ...]:
+def _pick(rows: Sequence[TokenRow], order: Places) -> tuple[TokenRow, ...]:
     if isinstance(rows, MappedRows):
         return rows.take(order)
     return tuple(rows[i] for i in order)

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from portal.config import nearest
+from portal.messages import nearest
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
 from portal.tasks.lint import Lint

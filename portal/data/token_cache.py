@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from portal.data.token_rows import ROW_SCHEMA, Extent, Row, RowTable, table_to_rows
+from portal.data.token_rows import ROW_SCHEMA, Extent, RowTable, TokenRow, table_to_rows
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
 from portal.storage.parquet import decode_table, encode_table
 from portal.storage.paths import Folder, cache_folder, file_sha256
@@ -29,8 +29,8 @@ _MANIFEST = "manifest.json"
 _ORDER = [("task", "ascending"), ("split", "ascending"), ("id", "ascending")]
 
 
-class MappedRows(Sequence[Row]):
-    """Some rows of Arrow batches, in the order of `places`; each becomes a Row when it is asked for.
+class MappedRows(Sequence[TokenRow]):
+    """Some rows of Arrow batches, in the order of `places`; each becomes a TokenRow when it is asked for.
 
     `places` count through all batches. A take copies the rows that it asks for and nothing else.
     """
@@ -43,10 +43,10 @@ class MappedRows(Sequence[Row]):
         return len(self._places)
 
     @overload
-    def __getitem__(self, place: int) -> Row: ...
+    def __getitem__(self, place: int) -> TokenRow: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[Row, ...]: ...
-    def __getitem__(self, place: int | slice) -> Row | tuple[Row, ...]:
+    def __getitem__(self, place: slice) -> tuple[TokenRow, ...]: ...
+    def __getitem__(self, place: int | slice) -> TokenRow | tuple[TokenRow, ...]:
         if isinstance(place, slice):
             return self.take(range(len(self))[place])
         return self.take([place])[0]
@@ -56,11 +56,11 @@ class MappedRows(Sequence[Row]):
         """The task that all of the rows belong to."""
         return self[0].task
 
-    def take(self, order: Sequence[int] | Places) -> tuple[Row, ...]:
+    def take(self, order: Sequence[int] | Places) -> tuple[TokenRow, ...]:
         """The rows at these places."""
         wanted = self._places[np.asarray(order, dtype=np.int64)]
         owner = np.searchsorted(self._starts, wanted, side="right") - 1
-        rows: list[Row | None] = [None] * len(wanted)
+        rows: list[TokenRow | None] = [None] * len(wanted)
         for number in np.unique(owner):
             own = np.flatnonzero(owner == number)
             part = self._batches[number].take(pa.array(wanted[own] - self._starts[number]))
@@ -80,13 +80,13 @@ class MappedRowTable(RowTable):
         super().__init__(())
         self._table, self._extent = table, extent
         self._batches = table.to_batches()
-        self._read: dict[tuple[str, str], Sequence[Row]] = {}
+        self._read: dict[tuple[str, str], Sequence[TokenRow]] = {}
 
     @property
     def tasks(self) -> tuple[str, ...]:
         return tuple(sorted({task for task, _ in self._places}))
 
-    def rows(self, task: str, split: str) -> Sequence[Row]:
+    def rows(self, task: str, split: str) -> Sequence[TokenRow]:
         """Rows of `task` in `split`, by id; ValueError when there are none."""
         if (task, split) not in self._places:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
@@ -99,7 +99,7 @@ class MappedRowTable(RowTable):
     def extent(self) -> Extent:
         return self._extent
 
-    def all(self) -> list[Row]:
+    def all(self) -> list[TokenRow]:
         """Every row, ordered by task, split and id: all of them in memory."""
         return [row for task, split in sorted(self._places) for row in self.rows(task, split)]
 

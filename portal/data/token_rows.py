@@ -1,4 +1,4 @@
-"""`Row`: an example in token ids; and tables of rows, in memory and in Arrow."""
+"""`TokenRow`: an example in token ids; and tables of rows, in memory and in Arrow."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ ROW_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """One example in token ids.
 
     `chars` and `bytes` are the choices' lengths with their leading space, `lm_eval_chars` those without. The
@@ -72,7 +72,7 @@ class MisalignedError(ValueError):
 
 def encode_example(
     example: Example, split: str, tokenizer: PreTrainedTokenizerBase, *, max_prompt: int
-) -> Row:
+) -> TokenRow:
     """`example` in token ids: prompt and answer tokenised together and split at the boundary.
 
     White space that ends the prompt moves to the answer. A prompt over `max_prompt` tokens loses its left end
@@ -102,7 +102,7 @@ def encode_example(
         raise ValueError(f"{where}: the contexts of its choices have no token in common")
     prompt = before[0][:shared]
     kept = _truncate_left(prompt, max_prompt, tokenizer.bos_token_id)
-    return Row(
+    return TokenRow(
         task=example.task,
         id=example.id,
         split=split,
@@ -156,7 +156,7 @@ class Extent:
         )
 
 
-def extent_of(rows: Sequence[Row]) -> Extent:
+def extent_of(rows: Sequence[TokenRow]) -> Extent:
     """The extent of at least one row."""
     return Extent(
         max(max(*row.prompt, *(token for choice in row.choices for token in choice)) for row in rows),
@@ -168,8 +168,8 @@ def extent_of(rows: Sequence[Row]) -> Extent:
 class RowTable:
     """Rows of many tasks and splits, each (task, split) sorted by id."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows: dict[tuple[str, str], list[Row]] = {}
+    def __init__(self, rows: Iterable[TokenRow]) -> None:
+        self._rows: dict[tuple[str, str], list[TokenRow]] = {}
         for row in rows:
             self._rows.setdefault((row.task, row.split), []).append(row)
         for group in self._rows.values():
@@ -179,7 +179,7 @@ class RowTable:
     def tasks(self) -> tuple[str, ...]:
         return tuple(sorted({task for task, _ in self._rows}))
 
-    def rows(self, task: str, split: str) -> Sequence[Row]:
+    def rows(self, task: str, split: str) -> Sequence[TokenRow]:
         """Rows of `task` in `split`; ValueError when there are none."""
         if (task, split) not in self._rows:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
@@ -190,12 +190,12 @@ class RowTable:
         """The highest token id and the greatest length of the rows."""
         return extent_of(self.all())
 
-    def all(self) -> list[Row]:
+    def all(self) -> list[TokenRow]:
         """Every row, ordered by task, split and id."""
         return [row for key in sorted(self._rows) for row in self._rows[key]]
 
 
-def rows_to_table(rows: Iterable[Row]) -> pa.Table:
+def rows_to_table(rows: Iterable[TokenRow]) -> pa.Table:
     """The rows as an Arrow table of `ROW_SCHEMA`."""
     rows = list(rows)
     return pa.table(
@@ -203,10 +203,10 @@ def rows_to_table(rows: Iterable[Row]) -> pa.Table:
     )
 
 
-def table_to_rows(table: pa.Table) -> list[Row]:
+def table_to_rows(table: pa.Table) -> list[TokenRow]:
     """The inverse of `rows_to_table`."""
     return [
-        Row(
+        TokenRow(
             **{
                 **record,
                 "prompt": tuple(record["prompt"]),
@@ -221,7 +221,7 @@ def table_to_rows(table: pa.Table) -> list[Row]:
     ]
 
 
-def eval_set_hash(rows: Iterable[Row]) -> str:
+def eval_set_hash(rows: Iterable[TokenRow]) -> str:
     """Hex sha256 over ids, answer lengths and gold of the scored rows, the same for every tokenizer."""
     identity = [(row.task, row.split, row.id, row.chars, row.bytes, row.gold) for row in rows]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()

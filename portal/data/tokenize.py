@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from transformers import PreTrainedTokenizerBase
 
 from portal.data.sampling import evaluation_rows
-from portal.data.token_rows import Row, encode_example
+from portal.data.token_rows import TokenRow, encode_example
 from portal.tasks.example import Example
 
 MAX_PROMPT = 768
@@ -19,7 +19,7 @@ def tokenize(
     split: str = "test",
     max_prompt: int = MAX_PROMPT,
     limit: int | None = None,
-) -> tuple[Row, ...]:
+) -> tuple[TokenRow, ...]:
     """The examples in token ids, by id; with `limit` a fixed seeded sample of at most so many.
 
     ValueError, naming task and example, for one that has no tokens or no place to split prompt and answer.

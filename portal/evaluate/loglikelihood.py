@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from portal.bases.base import Base
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch_plan import launch_cost
 from portal.forward.shared_prefix import SharedPrefixBatch, answer_token_scores, pack_rows, packed_length
@@ -22,7 +22,7 @@ MAX_TOKENS = 6144
 class Scored:
     """A row and the log-likelihood of each of its choices, in nats."""
 
-    row: Row
+    row: TokenRow
     scores: tuple[float, ...]
 
     @property
@@ -71,7 +71,7 @@ class TaskMetrics:
 class ScoringBatches:
     """Rows and their packed batches; `order[i]` is the index of the i-th packed row."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TokenRow, ...]
     order: tuple[int, ...]
     batches: tuple[SharedPrefixBatch, ...]
 
@@ -81,7 +81,7 @@ class ScoringBatches:
         return len(self.batches) == len(self.rows)
 
 
-def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS) -> list[Scored]:
+def score_rows(base: Base, rows: Sequence[TokenRow], *, max_tokens: int = MAX_TOKENS) -> list[Scored]:
     """Every row's choices scored by the base as it is now (adapters active or not), in the order of `rows`.
 
     Raises ValueError when the base does not use sdpa attention (a 4-D mask is silently wrong elsewhere) and
@@ -90,7 +90,7 @@ def score_rows(base: Base, rows: Sequence[Row], *, max_tokens: int = MAX_TOKENS)
     return score_batches(base, scoring_batches(rows, base, max_tokens=max_tokens))
 
 
-def scoring_batches(rows: Sequence[Row], base: Base, *, max_tokens: int = MAX_TOKENS) -> ScoringBatches:
+def scoring_batches(rows: Sequence[TokenRow], base: Base, *, max_tokens: int = MAX_TOKENS) -> ScoringBatches:
     """The packed batches of `rows`, like lengths together; they serve as often as adapters change."""
     forward_cost = launch_cost(base, 0).forward / 2  # one way only
     sized = [(index, packed_length(row), 1) for index, row in enumerate(rows)]
@@ -142,7 +142,7 @@ def summarise(scored: Sequence[Scored]) -> TaskMetrics:
     )
 
 
-def majority_rate(rows: Sequence[Row]) -> float | None:
+def majority_rate(rows: Sequence[TokenRow]) -> float | None:
     """The share of rows with the commonest gold answer; None unless all rows offer the same answers."""
     if len({frozenset(row.choices) for row in rows}) != 1:
         return None

@@ -14,7 +14,7 @@ from portal.artifacts.adapter_record import (
     read_adapter_record,
 )
 from portal.bases.base import Base
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import TaskMetrics, score_rows, summarise
 
 
@@ -31,7 +31,7 @@ def find_adapters(folder: Path) -> list[Path]:
     return found
 
 
-def score_adapter(base: Base, folder: Path, rows: Mapping[str, Sequence[Row]]) -> dict[str, TaskMetrics]:
+def score_adapter(base: Base, folder: Path, rows: Mapping[str, Sequence[TokenRow]]) -> dict[str, TaskMetrics]:
     """Metrics by task of `base` with the adapter; ValueError when it is another base's or damaged."""
     check_adapter(base, folder)
     with peft_adapted(base, folder):

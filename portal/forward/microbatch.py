@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.forward.shared_prefix import packed_length
 
 
@@ -16,11 +16,11 @@ class SlotRows:
 
     owner: int  # which learner of the pack
     slot: int  # which of its adapters
-    rows: tuple[Row, ...]
+    rows: tuple[TokenRow, ...]
     choice_weight: float = 0.0  # of the choice loss
-    whole: tuple[Row, ...] | None = None
+    whole: tuple[TokenRow, ...] | None = None
 
-    def part(self, rows: Sequence[Row]) -> "SlotRows":
+    def part(self, rows: Sequence[TokenRow]) -> "SlotRows":
         """Some of the rows, as a part of the slot."""
         whole = self.whole or self.rows
         if len(rows) == len(whole):
@@ -45,7 +45,7 @@ class SlotRows:
         """Rows of the whole slot."""
         return len(self.whole or self.rows)
 
-    def row_length(self, row: Row) -> int:
+    def row_length(self, row: TokenRow) -> int:
         """Tokens of `row` in a forward."""
         return packed_length(row) if self.choice_weight else len(row.prompt) + len(row.choices[row.gold])
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from portal.bases.base import Base
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.device import to_device
 from portal.forward.adapter_hooks import answer_log_probs
 from portal.forward.attention_masks import branch_masks
@@ -34,12 +34,12 @@ class SharedPrefixBatch:
     choice_lengths: tuple[tuple[int, ...], ...]
 
 
-def packed_length(row: Row) -> int:
+def packed_length(row: TokenRow) -> int:
     """Positions of a packed row."""
     return len(row.prompt) + sum(len(choice) - 1 for choice in row.choices)
 
 
-def pack_rows(rows: Sequence[Row], *, length: int | None = None) -> SharedPrefixBatch:
+def pack_rows(rows: Sequence[TokenRow], *, length: int | None = None) -> SharedPrefixBatch:
     """The rows as one batch, padded to the longest or to `length`."""
     length = length or max(packed_length(row) for row in rows)
     ids, positions, branches = [], [], []

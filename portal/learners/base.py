@@ -181,7 +181,7 @@ class Learner(ABC):
             self.kept.tensors |= {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def restore_kept(self) -> dict[str, int]:
-        """Bring back the parameters that the run leaves; by task, the epoch that they are of.
+        """Bring back the parameters that the run leaves; by task, the epoch that they are of, if any.
 
         No step is taken after that.
         """

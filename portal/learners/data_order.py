@@ -5,7 +5,7 @@ from functools import cached_property
 
 from portal.config import RunConfig
 from portal.data.sampling import batch_rows, calibration_rows, num_batches
-from portal.data.token_rows import Row, RowTable
+from portal.data.token_rows import RowTable, TokenRow
 
 
 class DataOrder:
@@ -36,7 +36,7 @@ class DataOrder:
             task: num_batches(len(self._rows[base, task]), self._batch_size) for task in self._run.data.tasks
         }
 
-    def batch(self, base: str, task: str, step: int) -> tuple[Row, ...]:
+    def batch(self, base: str, task: str, step: int) -> tuple[TokenRow, ...]:
         """The rows of `task` on `base` at this step; each base sees an order of its own."""
         return batch_rows(
             self._rows[base, task],

@@ -58,6 +58,9 @@ class FrozenBase(FixedLearner):
     ) -> "FrozenBase":
         return cls(run, bases, rows)
 
+    def restore_kept(self) -> dict[str, int]:
+        return {}
+
     def factors(self, base: str) -> Factors:
         return {}
 

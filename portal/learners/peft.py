@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from portal.bases.base import Base
 from portal.config import RunConfig
-from portal.data.token_rows import Row, RowTable
+from portal.data.token_rows import RowTable, TokenRow
 from portal.forward.microbatch import SlotRows
 from portal.hypernet import Factors
 from portal.learners.lora import TaskLoras, init_a, lora_generator
@@ -132,7 +132,7 @@ class PeftLearner(TaskLoras):
         return linear.lora_A[task].weight, linear.lora_B[task].weight
 
 
-def labelled_batch(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+def labelled_batch(rows: Sequence[TokenRow]) -> tuple[Tensor, Tensor, Tensor]:
     """Right-padded ids, their mask, and labels at the answers' tokens only, (N, T) each."""
     length = max(len(row.gold_ids) for row in rows)
     ids_NT = torch.zeros(len(rows), length, dtype=torch.long)

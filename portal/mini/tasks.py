@@ -3,7 +3,7 @@
 import random
 from functools import cache
 
-from portal.config import nearest
+from portal.messages import nearest
 from portal.mini.common_tasks import draw_cause_effect, draw_membership, draw_odd_one_out
 from portal.mini.passage_tasks import (
     draw_counting,

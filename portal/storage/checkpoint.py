@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from portal.config import one_line
+from portal.messages import one_line
 from portal.storage.atomic import remove_folder, remove_leftovers, write_folder
 from portal.storage.paths import Folder
 

@@ -18,7 +18,7 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from portal.config import one_line
+from portal.messages import one_line
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portal.config import one_line
+from portal.messages import one_line
 from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, carve
 from portal.tasks.example import Example, shared_start
 from portal.tasks.lint import Lint

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from portal.config import one_line
+from portal.messages import one_line
 
 Record = dict[str, Any]
 ROW_SUFFIXES = (".parquet", ".jsonl")

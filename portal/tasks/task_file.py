@@ -23,7 +23,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from portal.config import Frozen, explain
+from portal.config import Frozen
+from portal.messages import explain
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.builder import Builder, Draft, Dropped, HubSource, check_task_name, clusters_by
 from portal.tasks.example import SPLITS, Example

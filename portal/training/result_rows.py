@@ -1,5 +1,6 @@
 """`Evaluation`: what one learner's scores become in the tables of results and predictions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 from portal.data.token_rows import eval_set_hash
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
-from portal.results import TASK_FILE, run_columns
+from portal.results import RESULTS, TASK_FILE, run_columns
 
 EVALUATED_SPLITS = ("validation", "test")
 
@@ -57,6 +58,19 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "norm_ratio": learner.norm_ratio(scored[0].row.task),
         "device": learner.bases[base].device.type,
     }
+
+
+def mark_kept(results: pa.Table, epochs: Mapping[str, int]) -> pa.Table:
+    """The result rows of a finished run with their column `kept`: its artifact has `epochs`, by task.
+
+    Rows of a task that has none stay null.
+    """
+    kept = [
+        epoch == epochs[task] if task in epochs else None
+        for task, epoch in zip(results["task"].to_pylist(), results["epoch"].to_pylist(), strict=True)
+    ]
+    place = RESULTS.get_field_index("kept")
+    return results.set_column(place, RESULTS.field(place), pa.array(kept, pa.bool_()))
 
 
 def prediction_rows(learner: Learner, epoch: int, split: str, scored: list[Scored]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from portal.config import nearest
+from portal.messages import nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa

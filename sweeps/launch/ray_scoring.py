@@ -15,7 +15,7 @@ from rich.console import Console
 
 from portal.bases.base import Base, load_base
 from portal.config import BaseRef
-from portal.data.token_rows import Row, rows_to_table, table_to_rows
+from portal.data.token_rows import TokenRow, rows_to_table, table_to_rows
 from portal.evaluate.loglikelihood import TaskMetrics
 from portal.evaluate.peft_adapter import score_adapter
 from sweeps.launch.lane_layout import WORKER_CPUS
@@ -25,7 +25,7 @@ from sweeps.launch.ray_session import ray_session
 def score_with_workers(
     folders: Sequence[Path],
     ref: BaseRef,
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[TokenRow]],
     *,
     device: str,
     workers: int | None,
@@ -56,7 +56,7 @@ def score_with_workers(
 def _score_here(
     folders: Sequence[Path],
     ref: BaseRef,
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[TokenRow]],
     device: str,
     tell: Callable[[int], None],
 ) -> list[dict[str, TaskMetrics]]:
@@ -71,7 +71,7 @@ def _score_here(
 def score_adapters(
     folders: Sequence[Path],
     ref: BaseRef,
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[TokenRow]],
     *,
     device: str,
     workers: int,

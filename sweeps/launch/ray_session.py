@@ -10,7 +10,8 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
-from portal.config import content_key, one_line
+from portal.config import content_key
+from portal.messages import one_line
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to

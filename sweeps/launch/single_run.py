@@ -13,8 +13,9 @@ from portal.artifacts.artifact_files import WEIGHTS
 from portal.bases.base import base_sites
 from portal.bases.files import resolve
 from portal.bases.sites import check_rank
-from portal.config import Activations, Method, Precision, RunConfig, explain, paper_hidden
+from portal.config import Activations, Method, Precision, RunConfig, paper_hidden
 from portal.data.suite import Suite, examples_hash
+from portal.messages import explain
 from portal.methods import ALL_MODULES
 from portal.recipes import find_recipe
 from portal.results import RESULTS, RESULTS_FILE, read_table

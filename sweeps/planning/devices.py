@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from portal.config import nearest
 from portal.device import release_memory, usable_cores
+from portal.messages import nearest
 
 MEMORY_SHARE = 0.9
 """Share of a device's memory that a plan gives away; the rest is for fragments, workspaces, the driver."""

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from portal.config import AdapterConfig, Frozen, HypernetConfig, TrainConfig, explain, nearest
+from portal.config import AdapterConfig, Frozen, HypernetConfig, TrainConfig
+from portal.messages import explain, nearest
 from portal.methods import find_method
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.bases.files import hub_weights_digest, locate
-from portal.config import BaseRef, one_line
+from portal.config import BaseRef
 from portal.data.token_cache import check_cache
+from portal.messages import one_line
 from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from portal.bases.registry import KNOWN
-from portal.config import explain, nearest
 from portal.data.suite import SUITES
+from portal.messages import explain, nearest
 from portal.mini.tasks import MINI_TASKS
 from portal.storage.paths import folder_contents
 from portal.storage.strict_yaml import read_yaml

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from portal.config import nearest
+from portal.messages import nearest
 
 STUDIES = Path(__file__).parent / "shipped"
 

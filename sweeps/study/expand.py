@@ -20,10 +20,10 @@ from portal.config import (
     Method,
     RunConfig,
     TrainConfig,
-    explain,
     paper_hidden,
 )
 from portal.data.suite import Suite
+from portal.messages import explain
 from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
 from portal.storage.strict_yaml import read_yaml

@@ -15,8 +15,8 @@ from portal.config import (
     RunConfig,
     TrainConfig,
     TransferMode,
-    nearest,
 )
+from portal.messages import nearest
 from portal.methods import METHODS, find_method
 from portal.recipes import RECIPES, RecipeName
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from portal.config import Frozen, nearest
+from portal.config import Frozen
+from portal.messages import nearest
 from portal.methods import find_method
 from sweeps.study.study_file import MethodSettings, StudyFile, Variant, kind_of, needed_label
 

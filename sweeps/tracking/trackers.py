@@ -1,6 +1,6 @@
 """The trackers that there are, by name. To add one, write its class in a file here and enter it below."""
 
-from portal.config import nearest
+from portal.messages import nearest
 from sweeps.tracking.mlflow import MLflow
 from sweeps.tracking.tensorboard import TensorBoard
 from sweeps.tracking.tracker import Tracker

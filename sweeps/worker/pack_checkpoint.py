@@ -19,6 +19,7 @@ from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
 from portal.storage.checkpoint import below, load_latest, save_checkpoint
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
+from portal.training.result_rows import mark_kept
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 
@@ -90,7 +91,8 @@ class PackCheckpoint:
         """
         key = learner.key
         folder = self._run_store.run_folder(key)
-        results = self._joined(key, RESULTS_FILE, RESULTS)
+        epochs = learner.restore_kept()
+        results = mark_kept(self._joined(key, RESULTS_FILE, RESULTS), epochs)
         write_table(results, folder / RESULTS_FILE)
         write_table(self._joined(key, PREDICTIONS_FILE, PREDICTIONS), folder / PREDICTIONS_FILE)
         remove_leftovers(folder)
@@ -99,7 +101,7 @@ class PackCheckpoint:
             learner.run.model_dump(mode="json"),
             results.to_pylist(),
             versions=self._run_store.provenance(key)["versions"],
-            epochs=learner.restore_kept(),
+            epochs=epochs,
         )
         with new_folder(folder / "artifact") as artifact:
             learner.save_artifact(artifact, record)

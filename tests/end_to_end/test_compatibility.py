@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -71,7 +72,8 @@ def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path
             read_table(folder / name, schema),
             read_table(EARLIER_VERSION / "expected" / name, schema),
         )
-        assert without_times(found).equals(without_times(expected))
+        written = pq.read_schema(EARLIER_VERSION / "expected" / name).names  # without columns added since
+        assert without_times(found.select(written)).equals(without_times(expected.select(written)))
     assert weights(out, study) == json.loads((EARLIER_VERSION / "expected" / "weights.json").read_text())
 
 

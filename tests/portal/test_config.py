@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from portal.config import AdapterConfig, HypernetConfig, RunConfig, TrainConfig, explain, nearest, one_line
+from portal.config import AdapterConfig, HypernetConfig, RunConfig, TrainConfig
+from portal.messages import explain, nearest, one_line
 from portal.methods import METHODS
 from tests.support.bases import make_run
 

@@ -18,15 +18,8 @@ from transformers import (
 
 from portal.bases.base import Base
 from portal.bases.sites import find_sites, group_sites
-from portal.config import (
-    AdapterConfig,
-    BaseRef,
-    DataConfig,
-    HypernetConfig,
-    RunConfig,
-    TrainConfig,
-)
-from portal.data.token_rows import Row, RowTable, encode_example
+from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
+from portal.data.token_rows import RowTable, TokenRow, encode_example
 from portal.hypernet import Factors
 from portal.methods import find_method
 from portal.tasks.example import SPLITS, Example
@@ -155,10 +148,10 @@ def make_row(
     task: str = "colours",
     name: str = "000",
     chars: tuple[int, ...] | None = None,
-) -> Row:
+) -> TokenRow:
     """A row straight from token ids; a choice counts two characters a token unless `chars` says otherwise."""
     lengths = chars or tuple(2 * len(choice) for choice in choices)
-    return Row(
+    return TokenRow(
         task, name, "test", name, prompt, choices, gold, lengths, lengths, lengths, (0,) * len(choices), 0
     )
 

@@ -2,21 +2,24 @@
 
 FLOORS: dict[str, tuple[str, ...]] = {
     "portal.lazy": (),
-    "portal.methods": (),
+    "portal.messages": (),
+    "portal.methods": ("portal.messages",),
     "portal.config": ("portal.methods",),
     "portal.device": (),
-    "portal.storage": ("portal.config",),
-    "portal.recipes": ("portal.config", "portal.methods"),
-    "portal.results": ("portal.config", "portal.storage"),  # rows and records hold columns of a run's config
-    "portal.bases": ("portal.config", "portal.storage"),
-    "portal.tasks": ("portal.config", "portal.storage"),
-    "portal.mini": ("portal.config", "portal.tasks"),
-    "portal.data": ("portal.config", "portal.storage", "portal.tasks", "portal.mini"),
+    "portal.storage": ("portal.messages", "portal.config"),
+    "portal.recipes": ("portal.messages", "portal.config", "portal.methods"),
+    "portal.results": (  # rows and records hold columns of a run's config
+        "portal.messages", "portal.config", "portal.storage",
+    ),
+    "portal.bases": ("portal.messages", "portal.config", "portal.storage"),
+    "portal.tasks": ("portal.messages", "portal.config", "portal.storage"),
+    "portal.mini": ("portal.messages", "portal.tasks"),
+    "portal.data": ("portal.messages", "portal.storage", "portal.tasks", "portal.mini"),
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
-    "portal.forward": ("portal.config", "portal.device", "portal.bases", "portal.data", "portal.hypernet"),
+    "portal.forward": ("portal.device", "portal.bases", "portal.data", "portal.hypernet"),
     "portal.artifacts": (
-        "portal.config", "portal.methods", "portal.storage", "portal.results", "portal.bases", "portal.tasks",
-        "portal.hypernet", "portal.forward",
+        "portal.messages", "portal.config", "portal.methods", "portal.storage", "portal.results",
+        "portal.bases", "portal.tasks", "portal.hypernet", "portal.forward",
     ),
     "portal.learners": (
         "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data", "portal.hypernet",

@@ -5,7 +5,7 @@ import random
 import torch
 
 from portal.bases.base import Base
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from tests.support.bases import make_row
 
 LABELS = make_row((5, 6, 7, 8), ((9,), (10,), (11,)), name="single tokens")
@@ -19,7 +19,7 @@ SHORT = make_row((4,), ((5, 6, 7, 8, 9, 10, 11, 12), (13,)), name="prompt of one
 NAMED_ROWS = (LABELS, PREFIXES, LONG, SHORT)
 
 
-def random_rows(count: int, seed: int) -> list[Row]:
+def random_rows(count: int, seed: int) -> list[TokenRow]:
     draw = random.Random(seed)
 
     def tokens(longest: int) -> tuple[int, ...]:
@@ -32,7 +32,7 @@ def random_rows(count: int, seed: int) -> list[Row]:
 
 
 @torch.no_grad()
-def score_one_by_one(base: Base, row: Row) -> list[float]:
+def score_one_by_one(base: Base, row: TokenRow) -> list[float]:
     """The plain definition: the model called on prompt + choice alone, without masks or packing."""
     scores = []
     for choice in row.choices:

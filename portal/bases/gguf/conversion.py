@@ -13,7 +13,7 @@ from typing import Any
 
 from portal.bases.gguf.reader import GgufFile
 from portal.bases.gguf.tokenizer import build_tokenizer
-from portal.config import one_line
+from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import cache_folder, file_sha256
 

@@ -6,17 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.data.sampling import batch_rows, calibration_rows, evaluation_rows, num_batches
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from tests.support.bases import make_row
 
 SEEDS = st.integers(0, 2**31)
 
 
-def rows_of(count: int, task: str = "colours") -> list[Row]:
+def rows_of(count: int, task: str = "colours") -> list[TokenRow]:
     return [make_row((1,), ((2,), (3,)), task=task, name=f"{index:04d}") for index in range(count)]
 
 
-def names(rows: tuple[Row, ...]) -> list[str]:
+def names(rows: tuple[TokenRow, ...]) -> list[str]:
     return [row.id for row in rows]
 
 

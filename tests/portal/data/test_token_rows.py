@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from portal.data.token_rows import (
     ROW_SCHEMA,
     Extent,
-    Row,
     RowTable,
+    TokenRow,
     encode_example,
     eval_set_hash,
     extent_of,
@@ -188,7 +188,7 @@ def test_rows_survive_arrow() -> None:
     assert table_to_rows(table) == rows
 
 
-def encoded(tokenizer: PreTrainedTokenizerFast, *, max_prompt: int = 100, gold: int = 0) -> list[Row]:
+def encoded(tokenizer: PreTrainedTokenizerFast, *, max_prompt: int = 100, gold: int = 0) -> list[TokenRow]:
     examples = [example("what is it?", " the dog", " the fox", gold=gold), example("who?", " b", " a")]
     return [encode_example(item, "test", tokenizer, max_prompt=max_prompt) for item in examples]
 
@@ -207,7 +207,7 @@ def test_the_evaluation_set_hash_changes_with_gold_and_with_the_rows() -> None:
 
 
 def test_the_schema_has_a_column_for_every_field_of_a_row() -> None:
-    assert ROW_SCHEMA.names == list(Row.__dataclass_fields__)
+    assert ROW_SCHEMA.names == list(TokenRow.__dataclass_fields__)
     assert ROW_SCHEMA.field("choices").type == pa.list_(pa.list_(pa.int32()))
 
 

@@ -7,7 +7,7 @@ import torch
 
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
@@ -15,7 +15,7 @@ from tests.support.bases import make_base, make_row, make_rows, random_factors
 
 
 @torch.no_grad()
-def transformers_loss(base: Base, rows: tuple[Row, ...]) -> float:
+def transformers_loss(base: Base, rows: tuple[TokenRow, ...]) -> float:
     """The model's own loss on a right-padded batch whose prompt and padding labels are masked."""
     length = max(len(row.gold_ids) for row in rows)
     ids = torch.zeros(len(rows), length, dtype=torch.long)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch import MicroBatch, SlotRows
 from portal.forward.microbatch_plan import (
@@ -22,7 +22,7 @@ from portal.forward.microbatch_plan import (
 from tests.support.bases import make_base, make_row
 
 
-def rows_of_length(length: int, count: int) -> tuple[Row, ...]:
+def rows_of_length(length: int, count: int) -> tuple[TokenRow, ...]:
     return tuple(
         make_row((5,) * (length - 1), ((6,), (7,)), name=f"{length} {index}") for index in range(count)
     )

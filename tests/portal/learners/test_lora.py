@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, TrainConfig
-from portal.data.token_rows import Row
+from portal.data.token_rows import TokenRow
 from portal.learners.lora import LoraLearner
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
@@ -30,7 +30,7 @@ Weights = dict[tuple[str, int], tuple[torch.Tensor, torch.Tensor]]
 
 
 def train_with_peft(
-    base: Base, learner: LoraLearner, task: str, batches: list[tuple[Row, ...]]
+    base: Base, learner: LoraLearner, task: str, batches: list[tuple[TokenRow, ...]]
 ) -> tuple[list[float], Weights]:
     """Losses and final (A, B) of peft's own training: the learner's initial values, the same batches."""
     config = LoraConfig(

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import ReportInput, write_report
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, SCHEMA_VERSION, read_table
 from sweeps.results.tables import collect
 from sweeps.store.run_store import RunStore
 from sweeps.study.manifest import StudyManifest
@@ -86,10 +86,11 @@ def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
 
 
 def test_a_run_of_a_newer_version_is_refused_by_its_file(out: Path, manifest: StudyManifest) -> None:
-    write_again(out, LORA, 5)
+    write_again(out, LORA, SCHEMA_VERSION + 1)
 
     with pytest.raises(
-        ValueError, match=rf"{LORA}/{RESULTS_FILE}: schema version 5, .* update portal-sweeps"
+        ValueError,
+        match=rf"{LORA}/{RESULTS_FILE}: schema version {SCHEMA_VERSION + 1}, .* update portal-sweeps",
     ):
         collect(manifest, out)
 

@@ -1,0 +1,53 @@
+"""Error messages of one line: the nearest known name, where a config is wrong, what another library says."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ValidationError
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The tail of an error message: `; did you mean 'x'?`, or all of `known` when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+
+
+def one_line(error: BaseException, *, most: int | None = None) -> str:
+    """The message without line breaks, or the name of the error's class where it is empty.
+
+    `most`: errors of other libraries can be pages long, so the message is cut to so many characters.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line for the first fault of a validation error: where, what, and the nearest valid key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or model.__name__
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key{nearest(str(first['loc'][-1]), _keys_at(model, first['loc'][:-1]))}"
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        words = re.findall(r"'([^']*)'", first["ctx"]["expected"])  # 'keep' or 'recompute'
+        return f"{where}: unknown {_noun(first['loc'])} {first['input']!r}{nearest(first['input'], words)}"
+    value = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _noun(path: tuple[int | str, ...]) -> str:
+    """What the value at the path is: the field's name, in the singular for an entry of a list."""
+    field = next(part for part in reversed(path) if isinstance(part, str))
+    return field if field == path[-1] else field.removesuffix("s")
+
+
+def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterable[str]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if nested:
+            model = nested[0]
+    return model.model_fields

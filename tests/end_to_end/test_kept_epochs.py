@@ -1,0 +1,101 @@
+"""The evaluation that a worker keeps is the one that analysis finds best in the tables."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.stats.epoch_selection import SelectionError, best_epochs
+from analysis.stats.result_table import Run, gather_runs, load_results
+from portal.artifacts.run_record import read_run_record
+from portal.results import RESULTS_FILE
+from sweeps.launch.driver import run_study
+from sweeps.results.tables import collect
+from sweeps.store.run_store import RunStore
+from sweeps.study.expand import load_study
+from tests.support.result_tables import row, to_table
+from tests.support.studies import silent
+
+STUDY = """
+name: kept
+suite: mini
+tasks: [fact_qa, counting]
+eval_size: 24
+seeds: [0]
+sources: [mini-qwen3-xs, mini-gemma3]
+targets: [mini-qwen3-s]
+methods:
+  base: {}
+  lora: {size: 16, train: {epochs: 12, lr: 1e-1, keep: best_validation}}
+  zero_lora: {}
+  source:
+    size: 8
+    adapter: {rank: 4, alpha: 8}
+    hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}
+    train: {epochs: 12, lr: 3e-2, keep: best_validation}
+  portal: {size: 8, train: {epochs: 2}}
+"""
+
+
+def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(tmp_path: Path) -> None:
+    (tmp_path / "kept.yaml").write_text(STUDY)
+    study, out = load_study(tmp_path / "kept.yaml"), tmp_path / "out"
+    assert run_study(study, out, executor="local", console=silent()).exit_code == 0
+    by_key: dict[str, list[Run]] = {}
+    for run in load_results(collect(study.manifest, out) / RESULTS_FILE, {}, 1.0).runs:
+        by_key.setdefault(run.key, []).append(run)
+
+    chosen = {}
+    for key, runs in by_key.items():
+        config, recorded = study.by_key[key], {task: e for run in runs for task, e in run.kept.items()}
+        if config.method == "base":
+            assert recorded == {}
+            continue
+        assert set(recorded) == {"fact_qa", "counting"}
+        record = read_run_record(RunStore(out).run_folder(key) / "artifact")
+        assert record is not None
+        assert record.epochs == recorded
+        if config.train is None:
+            assert set(recorded.values()) == {0}
+        elif config.train.keep == "last":
+            assert set(recorded.values()) == {config.train.epochs}
+        else:
+            chosen[config.method] = recorded
+            assert recorded == best_epochs(runs)
+            assert all(run.kept == recorded for run in runs)
+    assert len(by_key[next(key for key, run in study.by_key.items() if run.method == "source")]) == 2
+    for recorded in chosen.values():
+        assert set(recorded.values()) - {12}, f"the last epoch is best for every task: {chosen}"
+
+
+def runs_of(method: str, scores: dict[tuple[str, str, int], tuple[float, float]]) -> list[Run]:
+    """Runs with the key `r0` from (base, task, epoch) -> (acc_norm, log_loss) on validation rows."""
+    rows = [
+        row(method=method, base=base, task=task, epoch=epoch, split="validation", kept=task != "unseen",
+            acc_norm=acc, log_loss=loss, seed=0, size=8)
+        for (base, task, epoch), (acc, loss) in scores.items()
+    ]  # fmt: skip
+    return list(gather_runs(to_table(rows)).runs)
+
+
+def test_the_bases_of_a_run_vote_together_and_tasks_that_it_was_not_trained_on_do_not() -> None:
+    runs = runs_of("source", {
+        ("big", "a", 1): (0.9, 1.0), ("small", "a", 1): (0.1, 1.0), ("big", "unseen", 1): (1.0, 0.1),
+        ("big", "a", 2): (0.6, 2.0), ("small", "a", 2): (0.6, 2.0), ("big", "unseen", 2): (0.0, 9.0),
+        ("big", "a", 3): (0.6, 2.0), ("small", "a", 3): (0.6, 2.0), ("big", "unseen", 3): (0.9, 0.1),
+    })  # fmt: skip
+
+    assert best_epochs(runs) == {"a": 2}
+
+
+def test_tasks_with_adapters_of_their_own_are_chosen_one_by_one() -> None:
+    runs = runs_of("lora", {
+        ("big", "a", 1): (0.9, 1.0), ("big", "b", 1): (0.1, 1.0),
+        ("big", "a", 2): (0.6, 1.0), ("big", "b", 2): (0.6, 1.0),
+    })  # fmt: skip
+
+    assert best_epochs(runs) == {"a": 1, "b": 2}
+
+
+def test_epoch_0_is_no_choice() -> None:
+    with pytest.raises(SelectionError, match="no validation rows to choose an epoch on"):
+        best_epochs(runs_of("lora", {("big", "a", 0): (0.9, 1.0)}))
