@@ -35,6 +35,7 @@ from portal.hypernet import CoreDecoder, Factors
 from portal.messages import nearest
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
+from portal.storage.run_folder import enclosing_run
 
 KeyLayout = Literal["base", "text"]
 
@@ -149,9 +150,11 @@ class Artifact:
         return replace(found, epochs=epochs)
 
     def as_source(self) -> SourceRecord:
-        """How the lineage of a port names this artifact."""
+        """How the lineage of a port names this artifact; a run of an older version is known by its folder."""
+        folder = enclosing_run(self.folder)
+        run = None if folder is None else folder.name
         return SourceRecord(
-            run=None if self.record is None else self.record.lineage.run,
+            run=run if self.record is None else self.record.lineage.run,
             base=self.config.base_model_name_or_path,
             base_revision=self.config.base_model_revision,
             weights_sha256=file_sha256(self.folder / WEIGHTS),

@@ -138,6 +138,7 @@ def check_core_of_ports(out: Path, study: Study) -> None:
         assert read_record(source) is None
         assert record.core_sha256 == core_sha256(Artifact.load(source).tensors)
         assert record.lineage.source is not None
+        assert record.lineage.source.run == run.source
         assert record.lineage.source.weights_sha256 == file_sha256(source / "model.safetensors")
 
 
