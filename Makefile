@@ -11,8 +11,10 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-# Processes of the tests that start no Ray: as many as there are cores.
+# Processes of the tests that start no Ray: as many as there are cores. A file stays in one process, whose fixtures
+# it shares, and files come in their order: the short ones of tests/portal last.
 JOBS ?= auto
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # `make test TIER=slow` leaves out what `make check` has run.
 TIER ?= all
 FAST := not slow and not oracle and not ray
@@ -71,7 +73,7 @@ bench: real-cpu
 
 # Tests that start no Ray share the cores, a file to a process; those with Ray follow, one after another.
 test: venv
-	$(PYTEST) -n $(JOBS) --dist loadfile -m '$(WITHOUT_RAY) and not ($(ELSEWHERE))'
+	$(PYTEST) $(PARALLEL) -m '$(WITHOUT_RAY) and not ($(ELSEWHERE))'
 	$(PYTEST) -m 'ray and not ($(ELSEWHERE))'
 
 test-gpu: venv
@@ -88,7 +90,7 @@ lint: venv
 	$(BIN)/mypy
 
 check: lint
-	$(PYTEST) -q -n $(JOBS) --dist loadfile -m '$(FAST) and not ($(ELSEWHERE))'
+	$(PYTEST) -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
 
 format: venv
 	$(BIN)/ruff format .

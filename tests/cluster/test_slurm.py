@@ -107,6 +107,7 @@ exit 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ray", [HEAD_IS_SILENT, HEAD_ENDS], ids=["silent", "ended"])
 def test_a_head_that_does_not_start_ends_the_job_and_leaves_no_token(
     ray: str, slurm: dict[str, str], tmp_path: Path

@@ -36,6 +36,7 @@ methods:
 """
 
 
+@pytest.mark.slow
 def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(tmp_path: Path) -> None:
     (tmp_path / "kept.yaml").write_text(STUDY)
     study, out = load_study(tmp_path / "kept.yaml"), tmp_path / "out"

@@ -76,6 +76,7 @@ def test_it_is_planned(study: Study, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [pack["stage"] for pack in packs if pack["methods"] == [SPEC.name]] == [2]
 
 
+@pytest.mark.slow
 def test_it_is_trained_resumed_described_and_reported(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_every_command_works_on_a_store_and_its_tables_are_those_of_a_folder(
     assert (tmp_path / "report" / "index.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_bit_that_flips_in_the_store_is_found(
     url: str, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_second_driver_is_told_who_holds_the_place_and_a_released_one_is_free(
         Fence(out, held.token).check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dead", [False, True], ids=["free", "of a dead holder"])
 def test_of_many_that_want_the_lease_at_once_one_gets_it(url: str, dead: bool, tmp_path: Path) -> None:
     out = open_folder(url)

@@ -9,6 +9,7 @@ from portal.cli import main
 from tests.support.browser import assert_page_works
 
 
+@pytest.mark.slow
 def test_the_page_of_a_trained_study_works_in_a_browser(
     unbroken: tuple[Path, object], tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_without_teams_every_lane_has_one_worker_and_all_packs(bases: list[int],
     assert all(layout.start(lane) == "now" for lane in range(2))
 
 
+@pytest.mark.slow
 def test_single_workers_do_not_wait_for_a_team_that_is_gone(tiny_study: Study, tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     port = next(run for run in tiny_study.runs if run.method == "portal")

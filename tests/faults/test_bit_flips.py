@@ -15,6 +15,8 @@ from portal.storage.checkpoint import check_checkpoints, load_latest, save_check
 from tests.support.counts import LONG
 from tests.support.studies import Tables
 
+pytestmark = pytest.mark.slow
+
 BASE = "mini-qwen3-xs"
 
 

@@ -4,12 +4,15 @@ import ast
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 import cluster
 import portal
 import sweeps
 from portal.storage.checkpoint import load_latest, save_checkpoint
+
+pytestmark = pytest.mark.slow
 
 WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "datetime.now", "datetime.today"}
 FILE_TIMES = {"st_mtime", "st_ctime", "st_atime", "getmtime", "getctime"}

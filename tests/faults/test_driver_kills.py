@@ -13,6 +13,8 @@ from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
 from tests.support.studies import TINY, silent, tables_of
 
+pytestmark = pytest.mark.slow
+
 KILLS = 25 * LONG
 
 

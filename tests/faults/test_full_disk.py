@@ -18,7 +18,7 @@ STEP = 1_500_000 // LONG
 """Bytes by which the disk grows after each time that it was full."""
 
 
-pytestmark = pytest.mark.usefixtures("one_core")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_core")]
 
 
 @pytest.fixture

@@ -3,9 +3,13 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from sweeps.study.expand import load_study
 from tests.support.counts import LONG
 from tests.support.studies import TINY
+
+pytestmark = pytest.mark.slow
 
 FILES = 2000 * LONG
 WORDS = (

@@ -12,6 +12,8 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from tests.support.studies import Tables, silent
 
+pytestmark = pytest.mark.slow
+
 
 class Payload:
     """Leaves a trace when it is unpickled."""

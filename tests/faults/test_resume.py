@@ -15,6 +15,8 @@ from sweeps.study.expand import Study, load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.studies import Interruption, Tables, silent, tables_of
 
+pytestmark = pytest.mark.slow
+
 ALL_METHODS = """
 name: all-methods
 suite: mini

@@ -12,6 +12,8 @@ from sweeps.store import lease
 from sweeps.study.expand import Study
 from tests.support.studies import Tables, assert_same, silent, tables_of, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def launch_elsewhere(study: Study, out: Path) -> None:
     """As a driver on another machine does it, whose processes cannot be looked up here."""

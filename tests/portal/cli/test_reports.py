@@ -121,6 +121,7 @@ def test_watching_what_nobody_works_on_says_so_and_ends(
     assert "no driver works on this study; 2 of its runs have no result" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_of_several_studies_in_a_folder_the_last_collected_is_meant_or_the_named_one(
     study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

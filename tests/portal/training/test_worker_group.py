@@ -111,6 +111,7 @@ def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the
         assert_same(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
     bases: dict[str, Base], source: Path, mixed_end: FinishedPack, size: int

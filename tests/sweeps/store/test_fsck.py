@@ -16,6 +16,7 @@ def test_a_finished_study_has_no_faults(finished: Path) -> None:
     assert count > 9
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(finished: Path) -> None:
     """Flips 200 bits of rows, run folders and pack records, one after another."""
     draw = random.Random(0)

@@ -43,6 +43,7 @@ def test_a_tracker_out_of_reach_stops_nothing_and_no_secret_of_its_address_is_ke
     assert "s3cret" not in said.getvalue()
 
 
+@pytest.mark.slow
 def test_a_tracker_that_does_not_answer_is_left_after_a_while(
     finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_mlflow_reads_what_was_logged(
         assert [(metric.step, metric.value) for metric in history] == accuracies(finished, key)
 
 
+@pytest.mark.slow
 def test_wandb_keeps_what_was_logged(
     finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

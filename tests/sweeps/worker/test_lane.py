@@ -162,6 +162,7 @@ def test_a_run_that_does_not_even_fit_alone_fails_and_the_others_finish(
     assert "does not fit the device's memory: no room" in failure.cause
 
 
+@pytest.mark.slow
 def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(
