@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -227,7 +227,9 @@ class RunConfig(Frozen):
 
     def canonical_json(self) -> str:
         """The JSON that is hashed: every field, but those added later while they hold their defaults."""
-        return json.dumps(_identity(self), sort_keys=True, separators=(",", ":"))
+        values = self.model_dump()
+        _drop_defaults(self, values)
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     def describe(self) -> str:
         """A short name for people: method, bases, size, seed. Nothing parses it back."""
@@ -251,14 +253,34 @@ def _special_options(train: TrainConfig | None) -> set[str]:
     return {name for name in _SPECIAL_OPTIONS if getattr(train, name) != fields[name].default}
 
 
-def _identity(value: Any) -> Any:
-    """The hashed part of a config, as plain values."""
-    if isinstance(value, BaseModel):
-        return {
-            name: _identity(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if not (ADDED in field.metadata and getattr(value, name) == field.get_default())
-        }
-    if isinstance(value, tuple):
-        return [_identity(each) for each in value]
-    return value
+def _drop_defaults(model: BaseModel, values: dict[str, Any]) -> None:
+    """Drop from a model's dumped `values` the fields that came after version 1 and hold their defaults."""
+    for name, default in _added_defaults(type(model)):
+        if getattr(model, name) == default:
+            del values[name]
+    for name in _parts_with_added(type(model)):
+        value = getattr(model, name)
+        if isinstance(value, tuple):
+            for each, dumped in zip(value, values[name], strict=True):
+                _drop_defaults(each, dumped)
+        elif value is not None:
+            _drop_defaults(value, values[name])
+
+
+@cache
+def _added_defaults(model: type[BaseModel]) -> tuple[tuple[str, Any], ...]:
+    """The fields of a model that came after version 1, with their defaults."""
+    fields = model.model_fields.items()
+    return tuple((name, field.get_default()) for name, field in fields if ADDED in field.metadata)
+
+
+@cache
+def _parts_with_added(model: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a model that hold a model, or a tuple of models, with such fields at any depth."""
+    return tuple(
+        name
+        for name, field in model.model_fields.items()
+        for part in (field.annotation, *get_args(field.annotation))
+        if isinstance(part, type) and issubclass(part, BaseModel)
+        if _added_defaults(part) or _parts_with_added(part)
+    )
