@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
 from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.artifacts.run_record import RunRecord
@@ -57,3 +59,12 @@ def export_random(folder: Path, base: Base, adapter: AdapterConfig, *, seed: int
     factors = random_factors(base, adapter.modules, rank=adapter.rank, slots=1, seed=seed)
     save_peft_adapter(folder, base=base, adapter=adapter, factors=factors, task="sums")
     return factors
+
+
+def refusal(folder: Path) -> str:
+    """The one line with which the artifact is refused; it names the folder."""
+    with pytest.raises(ValueError) as caught:
+        Artifact.load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+    return str(caught.value)

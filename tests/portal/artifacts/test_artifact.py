@@ -1,7 +1,6 @@
 """Artifacts come back as they were saved, generate their adapters, and belong to one base."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,6 @@ from portal.config import AdapterConfig
 from portal.forward.adapter_hooks import adapted
 from tests.support.artifacts import HYPERNET, change_config, write_artifact
 from tests.support.bases import TASKS, make_base, make_uneven_base
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artifact")
-    write_artifact(folder, make_base("tiny", "qwen3"), AdapterConfig(rank=2, alpha=6))
-    return folder
-
-
-@pytest.fixture
-def artifact(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    shutil.copytree(saved, tmp_path / "artifact")
-    return tmp_path / "artifact"
 
 
 @pytest.mark.parametrize("modules", [("v", "q"), tuple(MODULE_PATHS)])

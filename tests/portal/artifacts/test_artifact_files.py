@@ -1,7 +1,6 @@
 """Files of an artifact from elsewhere: anything damaged or foreign is one line of refusal."""
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,15 @@ from safetensors.torch import load_file, save_file
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.portal_record import RECORD
-from portal.config import AdapterConfig
-from tests.support.artifacts import change_config, change_tensors, write_artifact
-from tests.support.bases import TASKS, make_base
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact without a record of digests, as portallib and older versions write it."""
-    folder = tmp_path_factory.mktemp("artifact")
-    write_artifact(folder, make_base("tiny", "qwen3"), AdapterConfig(rank=2, alpha=6))
-    (folder / RECORD).unlink()
-    return folder
+from tests.support.artifacts import change_config, change_tensors, refusal
+from tests.support.bases import TASKS
 
 
 @pytest.fixture
-def artifact(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    shutil.copytree(saved, tmp_path / "artifact")
-    return tmp_path / "artifact"
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(ValueError) as caught:
-        Artifact.load(folder)
-    assert "\n" not in str(caught.value)
-    assert str(folder) in str(caught.value)
-    return str(caught.value)
+def artifact(artifact: Path) -> Path:
+    """A copy without a record of digests, as portallib and older versions write it."""
+    (artifact / RECORD).unlink()
+    return artifact
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

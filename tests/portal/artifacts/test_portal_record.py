@@ -1,7 +1,6 @@
 """portal.json: what it records, what it protects, and which versions of it are read."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,11 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.portal_record import RECORD, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.config import AdapterConfig, BaseRef
+from portal.config import BaseRef
 from portal.storage.paths import file_sha256
-from tests.support.artifacts import change_config, change_tensors, write_artifact
-from tests.support.bases import TASKS, make_base, make_run
+from tests.support.artifacts import change_config, change_tensors, refusal
+from tests.support.bases import TASKS, make_run
 from tests.support.packs import make_pack, run_to_end
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artifact")
-    write_artifact(folder, make_base("tiny", "qwen3"), AdapterConfig(rank=2, alpha=6))
-    return folder
-
-
-@pytest.fixture
-def artifact(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may edit."""
-    return Path(shutil.copytree(saved, tmp_path / "artifact"))
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(ValueError) as caught:
-        Artifact.load(folder)
-    assert "\n" not in str(caught.value)
-    assert str(folder) in str(caught.value)
-    return str(caught.value)
 
 
 def change_record(folder: Path, **changes: Any) -> None:
