@@ -28,7 +28,7 @@ _STEPS = {"mini-qwen3-m": 20, "smollm2-135m": 5}
 
 @dataclass(frozen=True)
 class Point:
-    """A pack of `size` learners: seconds a step, and what its steps added to the process at the peak."""
+    """A pack of `size` learners: seconds per step, and what its steps added to the process at the peak."""
 
     base: str
     size: int

@@ -20,12 +20,12 @@ _TIGHT_LOG_STEP = 0.11
 _MIN_TICKS = 3
 _FILE_NAMES = {"size": "curve", "train_flops": "curve-flops", "wall_s": "curve-time"}
 _AGAINST = {
-    "size": "calibration rows a task",
+    "size": "calibration rows per task",
     "train_flops": "the training operations of a run",
     "wall_s": "the training time of a run",
 }
 _UNITS = {
-    "size": ((1.0, "calibration rows a task"),),
+    "size": ((1.0, "calibration rows per task"),),
     "train_flops": (
         (1e18, "training of a run (EFLOP)"),
         (1e15, "training of a run (PFLOP)"),

@@ -166,7 +166,7 @@ def _compared(saving: Saving) -> str:
     facts = []
     if saving.axis == "size":
         facts.append(
-            f"{format_amount(saving.needed)} rows a task instead of {format_amount(saving.lora_needs)}"
+            f"{format_amount(saving.needed)} rows per task instead of {format_amount(saving.lora_needs)}"
         )
     interval = state_times_interval(saving.ratio)
     if interval:

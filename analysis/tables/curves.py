@@ -24,7 +24,7 @@ from analysis.tables.columns import (
 from analysis.tables.table import Table
 
 GREATER = "\u2265"
-AXIS_NAMES = {"size": "rows a task", "train_flops": "training FLOPs", "wall_s": "training s"}
+AXIS_NAMES = {"size": "rows per task", "train_flops": "training FLOPs", "wall_s": "training s"}
 
 
 def _ratio_text(value: Ratio) -> str:

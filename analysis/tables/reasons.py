@@ -37,7 +37,7 @@ def lift_reasons(comparison: Comparison, summaries: Iterable[MethodSummary]) -> 
             reasons.append(f"recovered lift of {name}: {summary.lift.reason}")
         elif lora is not None and size is not None and size != lora.cell.size:
             reasons.append(
-                f"recovered lift of {name}: with {size} rows a task, against the per-task LoRA's with "
+                f"recovered lift of {name}: with {size} rows per task, against the per-task LoRA's with "
                 f"{lora.cell.size}"
             )
     return reasons
@@ -53,7 +53,7 @@ def missing_size_reasons(summaries: Iterable[MethodSummary], absent: Iterable[Ab
             if size > (summary.cell.size or 0) and is_in(run, summary.cell._replace(size=run.size)):
                 missing.setdefault((summary.cell, size), run)
     return [
-        f"{cell.variant.full_name} with {size} rows a task: {run.cause or NO_RUN}"
+        f"{cell.variant.full_name} with {size} rows per task: {run.cause or NO_RUN}"
         for (cell, size), run in missing.items()
     ]
 

@@ -92,6 +92,6 @@ def test_a_size_that_is_the_largest_of_one_study_only_is_compared_where_both_hav
     assert "PorTAL q,v r8, 64 rows in after is more accurate than in before at three seeds" in text
     assert "PorTAL q,v r8, 128 rows: no result in before" in text
     assert (
-        "after, recovered lift of PorTAL q,v r8: with 128 rows a task, against the per-task LoRA's with 64"
+        "after, recovered lift of PorTAL q,v r8: with 128 rows per task, against the per-task LoRA's with 64"
         in text
     )

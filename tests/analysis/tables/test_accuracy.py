@@ -75,10 +75,10 @@ def test_a_lift_against_a_lora_with_other_data_says_so_and_names_the_missing_siz
     builder.add("portal", seed=0, size=128, rates=(0.6,))
     table = main_table(target_of(builder.rows, "big", absent_lora(size=128, seed=0)))
     assert (
-        "recovered lift of PorTAL q,v r8: with 128 rows a task, against the per-task LoRA's with 32"
+        "recovered lift of PorTAL q,v r8: with 128 rows per task, against the per-task LoRA's with 32"
         in table.reasons
     )
-    assert "per-task LoRA q,v r8 with 128 rows a task: no finished run" in table.reasons
+    assert "per-task LoRA q,v r8 with 128 rows per task: no finished run" in table.reasons
 
 
 def test_nothing_is_called_chosen_where_one_epoch_was_scored() -> None:
