@@ -59,6 +59,7 @@ def guarded() -> Iterator[Guarded]:
     options = {
         "port": port,
         "dashboard-port": dashboard_port,
+        "dashboard-agent-listen-port": free_port(),  # another Ray may have 52365, and jobs go through it
         "node-ip-address": "127.0.0.1",
         "num-cpus": 2,
         "object-store-memory": OBJECT_STORE_BYTES,
