@@ -41,6 +41,7 @@ class MethodSpec:
     train_options: frozenset[str] = frozenset()
     frozen_core: bool = False  # whether latents and core are held and only a converter trains
     per_task: bool = False  # one adapter per task: epochs may be chosen task by task
+    carries: Literal["factors", "update", "norm"] | None = None  # what a transfer brings over of a LoRA
     order: int = 0  # place in tables; equal ones go by name
     article: bool = False  # "the per-task LoRA", but "PorTAL"
     mark: tuple[str, str] | None = None  # colour and marker in figures; None: one of the further ones
@@ -54,6 +55,12 @@ class MethodSpec:
     def is_transfer(self) -> bool:
         """Whether its adapters come ready-made: Cross-LoRA and its controls."""
         return "adapter" in self.parts and not self.trains
+
+    @property
+    def is_port(self) -> bool:
+        """Whether its runs bring what joint training learned to a target, at once or over other ports."""
+        parents = [find_method(parent) for parent in self.parents]
+        return any(parent.runs_on == "sources" or parent.is_port for parent in parents)
 
     @property
     def inherits_adapter(self) -> bool:
@@ -95,6 +102,11 @@ def trained_methods() -> tuple[str, ...]:
     return tuple(spec.name for spec in METHODS.values() if spec.trains)
 
 
+def port_methods() -> tuple[str, ...]:
+    """Names of the methods that are ports."""
+    return tuple(spec.name for spec in METHODS.values() if spec.is_port)
+
+
 BASE = register(
     MethodSpec(
         name="base",
@@ -127,6 +139,8 @@ LORA = register(
     )
 )
 """Recovered lift is measured against this method."""
+LIFT_REFERENCES = (BASE.name, LORA.name)
+"""What recovered lift is measured from, and against: these two have no lift of their own."""
 HYPERNET = register(
     MethodSpec(
         name="hypernet",
@@ -184,6 +198,7 @@ CROSS_LORA = register(
         parents=("lora",),
         artifact="adapters",
         per_task=True,
+        carries="update",
         order=40,
         mark=("#882255", "v"),
     )
@@ -198,6 +213,7 @@ COPY_LORA = register(
         settings=_TRANSFER,
         parents=("lora",),
         artifact="adapters",
+        carries="factors",
         order=30,
     )
 )
@@ -211,6 +227,7 @@ RANDOM_LORA = register(
         settings=_TRANSFER | {"transfer"},
         parents=("lora",),
         artifact="adapters",
+        carries="norm",
         order=20,
     )
 )

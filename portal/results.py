@@ -194,15 +194,19 @@ class AbsentRun(Frozen):
     log: str | None = None
 
 
+Fact = str | tuple[str, ...] | dict[str, str]
+"""A fact to show: a text, several, or texts by name."""
+
+
 class StudyInfo(Frozen):
     """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
-    `facts` to show are texts, lists or mappings of texts by name. `workers` are how many workers step a run
-    together, by run key, where that is not one; each holds `device_share` of a GPU. What a file lacks has the
-    default, so that older files read; what it has beyond these is refused by name.
+    `workers` are how many workers step a run together, by run key, where that is not one; each holds
+    `device_share` of a GPU. What a file lacks has the default, so that older files read; what it has beyond
+    these is refused by name.
     """
 
-    facts: dict[str, Any] = Field(default_factory=dict)
+    facts: dict[str, Fact] = Field(default_factory=dict)
     failed: tuple[AbsentRun, ...] = ()
     missing: tuple[AbsentRun, ...] = ()
     notes: tuple[str, ...] = ()

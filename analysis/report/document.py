@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from analysis.figures.figure import Drawing
 from analysis.tables.table import Table
+from portal.results import Fact
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts on one study: texts, lists or mappings of texts by name, and the hashes of evaluation sets."""
+    """Facts on one study by name, and the hashes of evaluation sets."""
 
     title: str
-    facts: Mapping[str, object]
+    facts: Mapping[str, Fact]
     eval_sets: Mapping[tuple[str, str], str]
 
 

@@ -8,6 +8,7 @@ from analysis.figures.figure import Drawing
 from analysis.figures.svg import colour_rules, to_inline_svg
 from analysis.report.document import Block, Facts, ReportDocument, Section, Tile
 from analysis.tables.table import Table
+from portal.results import Fact
 
 
 def render_page(content: ReportDocument, *, refresh_s: int | None = None) -> str:
@@ -128,14 +129,12 @@ def _facts(facts: Facts, number: int) -> str:
     )
 
 
-def _fact(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "<br>".join(
-            f"{escape(str(name))}: <code>{escape(str(item))}</code>" for name, item in value.items()
-        )
-    if isinstance(value, list | tuple):
-        return escape(", ".join(map(str, value)))
-    return escape(str(value))
+def _fact(value: Fact) -> str:
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, tuple):
+        return escape(", ".join(value))
+    return "<br>".join(f"{escape(name)}: <code>{escape(item)}</code>" for name, item in value.items())
 
 
 def _absent(absent: Mapping[str, tuple[str, ...]]) -> str:

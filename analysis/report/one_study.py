@@ -28,7 +28,7 @@ from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.curves import curve_table, savings_table
 from analysis.tables.overview import overview_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
-from portal.results import AbsentRun, StudyInfo
+from portal.results import AbsentRun, Fact, StudyInfo
 
 LEAD = (
     "Recovered lift: the share of the rise from the frozen base to a LoRA for each task that a method "
@@ -90,7 +90,7 @@ def study_document(findings: Findings, options: ReportOptions) -> ReportDocument
 def study_facts(findings: Findings, title: str = "What was run") -> Facts:
     """Facts on what was run, from the result table and the study's record."""
     study = findings.study
-    facts: dict[str, object] = {
+    facts: dict[str, Fact] = {
         "study": ", ".join(study.names) or DASH,
         "runs with results": str(len({run.key for run in study.runs})),
         "tasks": ", ".join(sorted({task for run in study.runs for task in run.tasks})),

@@ -14,6 +14,7 @@ from analysis.stats.epoch_selection import (
 from analysis.stats.lift import recovered_lift, retention
 from analysis.stats.quantities import Quantity, Spread, spread
 from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order
+from portal.methods import BASE, LORA
 
 DEFAULT_RULE = "best_on_validation"
 
@@ -67,8 +68,9 @@ class Comparison:
         Of the frozen base and the per-task LoRA that is the one that lift is measured from or against. Of
         other methods, those under the method's own name, or all variants where none has it.
         """
-        if method in ("base", "lora"):
-            only = self.frozen_base if method == "base" else self.reference_lora
+        references = {BASE.name: self.frozen_base, LORA.name: self.reference_lora}
+        if method in references:
+            only = references[method]
             return () if only is None else (only,)
         variants = self.variants(method)
         return tuple(summary for summary in variants if summary.cell.variant.is_plain) or variants
@@ -92,11 +94,13 @@ class Comparison:
 def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison:
     """Every cell on `base` except source runs, under one selection rule, scored on the test split."""
     cells = {
-        cell: runs for cell, runs in study.cells.items() if cell.base == base and cell.method != "source"
+        cell: runs
+        for cell, runs in study.cells.items()
+        if cell.base == base and cell.spec.runs_on == "targets"
     }
     scores = [_reported_scores(run) for runs in cells.values() for run in runs]
     plain = [_summarise(cell, runs, rule) for cell, runs in sorted(cells.items(), key=_by_cell)]
-    frozen_base = next((summary for summary in plain if summary.cell.method == "base"), None)
+    frozen_base = next((summary for summary in plain if summary.cell.method == BASE.name), None)
     lora = _reference_lora(plain)
     return Comparison(
         base=base,
@@ -113,7 +117,7 @@ def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison
 def summarise_sources(study: ResultSet, rule: str = DEFAULT_RULE) -> tuple[MethodSummary, ...]:
     """Scores of joint training on its own source bases, without a lift: those are not ports."""
     return tuple(
-        _summarise(cell, runs, rule) for cell, runs in study.cells.items() if cell.method == "source"
+        _summarise(cell, runs, rule) for cell, runs in study.cells.items() if cell.spec.runs_on == "sources"
     )
 
 
@@ -123,7 +127,7 @@ def _by_cell(item: tuple[Cell, object]) -> tuple:
 
 def _reference_lora(summaries: Sequence[MethodSummary]) -> MethodSummary | None:
     """The LoRA that lift is measured against: most data, then most modules, then highest rank."""
-    loras = [summary for summary in summaries if summary.cell.method == "lora"]
+    loras = [summary for summary in summaries if summary.cell.method == LORA.name]
 
     def breadth(summary: MethodSummary) -> tuple[int, int, int]:
         variant = summary.cell.variant
@@ -189,7 +193,7 @@ def _with_ratios(
     summary: MethodSummary, frozen_base: MethodSummary | None, lora: MethodSummary | None
 ) -> MethodSummary:
     """The summary with its lift and its retention, or the reasons why they are undefined."""
-    if summary.cell.method == "base":
+    if summary.cell.method == BASE.name:
         lift = Quantity(None, "the frozen base is where lift is measured from")
     elif lora is not None and summary.cell == lora.cell:
         lift = Quantity(None, "this LoRA is what lift is measured against")

@@ -14,6 +14,7 @@ from analysis.stats.curves import METRICS, CurveSet, build_curves
 from analysis.stats.epoch_selection import REPORTED_SPLIT, RULES
 from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
+from portal.methods import port_methods
 from portal.results import (
     PREDICTIONS,
     PREDICTIONS_FILE,
@@ -52,7 +53,8 @@ class Target:
     @property
     def port(self) -> MethodSummary | None:
         """The port that the report leads with."""
-        return self.comparison.representative("portal")
+        ports = map(self.comparison.representative, port_methods())
+        return next((port for port in ports if port is not None), None)
 
 
 @dataclass(frozen=True)

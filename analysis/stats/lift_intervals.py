@@ -2,6 +2,7 @@
 
 from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import Bootstrap, Interval
+from portal.methods import BASE
 
 
 def lift_interval(
@@ -28,8 +29,8 @@ def comparable_pairs(
     comparison: Comparison, bootstrap: Bootstrap
 ) -> list[tuple[MethodSummary, MethodSummary]]:
     """Every pair of headline summaries that the bootstrap covers: the LoRA first, the base last."""
-    ordered = [each for each in comparison.headline_summaries if each.cell.method != "base"][::-1]
-    ordered += comparison.variants("base")
+    ordered = [each for each in comparison.headline_summaries if each.cell.method != BASE.name][::-1]
+    ordered += comparison.variants(BASE.name)
     pairs = [(first, second) for place, first in enumerate(ordered) for second in ordered[place + 1 :]]
     return [pair for pair in pairs if bootstrap.can_compare(pair[0].cell, pair[1].cell)]
 
@@ -43,4 +44,4 @@ def accuracy_interval(summary: MethodSummary, bootstrap: Bootstrap | None) -> In
 
 def has_no_seed(summary: MethodSummary) -> bool:
     """Whether nothing in the method is drawn at random: the frozen base and the zero update."""
-    return summary.cell.method == "base" or set(summary.seeds) == {None}
+    return "seed" not in summary.cell.spec.parts

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from portal.methods import find_method
+from portal.methods import MethodSpec, find_method
 from portal.results import RESULTS, read_table
 
 ALL_MODULES = "q,k,v,o,gate,up,down"
@@ -23,6 +23,11 @@ class MethodKey(NamedTuple):
     sources: tuple[str, ...] | None
 
     @property
+    def spec(self) -> MethodSpec:
+        """The spec of the method (portal/methods.py)."""
+        return find_method(self.method)
+
+    @property
     def settings(self) -> str:
         """Modules and rank as people read them: `all r16`, `q,v r8`; empty for the frozen base."""
         if self.modules is None:
@@ -33,8 +38,7 @@ class MethodKey(NamedTuple):
     @property
     def label(self) -> str:
         """The method's name as people read it, with the study's own name for it where it has one."""
-        method = find_method(self.method).label
-        return method if self.is_plain else f"{method} ({self.name})"
+        return self.spec.label if self.is_plain else f"{self.spec.label} ({self.name})"
 
     @property
     def full_name(self) -> str:
@@ -51,7 +55,7 @@ class MethodKey(NamedTuple):
         modules = self.modules or ""
         shape = modules.count(","), modules, self.rank or 0
         return (
-            find_method(self.method).order,
+            self.spec.order,
             self.method,
             not self.is_plain,
             *shape,
@@ -70,6 +74,11 @@ class Cell(NamedTuple):
     @property
     def method(self) -> str:
         return self.variant.method
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The spec of the method (portal/methods.py)."""
+        return self.variant.spec
 
 
 class Score(NamedTuple):
@@ -142,8 +151,8 @@ class ResultSet:
     @property
     def targets(self) -> tuple[str, ...]:
         """Bases of all runs but source runs; bases that a run was ported to come first."""
-        ported = {run.cell.base for run in self.runs if run.cell.method == "portal"}
-        bases = {run.cell.base for run in self.runs if run.cell.method != "source"}
+        ported = {run.cell.base for run in self.runs if run.cell.spec.is_port}
+        bases = {run.cell.base for run in self.runs if run.cell.spec.runs_on == "targets"}
         return tuple(sorted(bases, key=lambda base: (base not in ported, base)))
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from analysis.stats.bootstrap import LEVEL, Bootstrap, Interval, interval_of
 from analysis.stats.curves import AXES, Curve, CurveSet
 from analysis.stats.result_table import Cell, MethodKey
+from portal.methods import BASE
 
 SHARES = (0.5, 0.75, 0.9, 1.0)
 """Shares of the way from the frozen base to the per-task LoRA's peak at which needs are compared."""
@@ -206,7 +207,7 @@ def _draw_curves(
     lora = [Cell(curves.base, reference.variant, size) for size in reference.sizes]
     if bootstrap is None:
         return None
-    base = [cell for cell in bootstrap.members if cell.method == "base" and cell.base == curves.base][:1]
+    base = [cell for cell in bootstrap.members if cell.method == BASE.name and cell.base == curves.base][:1]
     cells = (*base, *lora, *own)
     if not base or not bootstrap.can_compare(*cells):
         return None

@@ -25,6 +25,7 @@ from analysis.tables.columns import (
 )
 from analysis.tables.reasons import absent_reason, lift_reasons, missing_size_reasons, summary_reasons
 from analysis.tables.table import Table
+from portal.methods import LIFT_REFERENCES, find_method
 from portal.results import AbsentRun
 
 SEEDS = Kind(
@@ -141,7 +142,7 @@ def _main_row(
 def _row_names(summaries: Sequence[MethodSummary]) -> dict[MethodKey, str]:
     """Labels by variant; with their sources where ports have different ones."""
     variants = [summary.cell.variant for summary in summaries]
-    many = len({variant.sources for variant in variants if variant.method == "portal"}) > 1
+    many = len({variant.sources for variant in variants if variant.spec.is_port}) > 1
     return {
         variant: f"{variant.label} from {' + '.join(variant.sources)}"
         if many and variant.sources
@@ -188,12 +189,12 @@ def _absent_rows(comparison: Comparison, planned: Sequence[AbsentRun]) -> list[A
     methods = {variant.method for variant in shown}
     absent: dict[MethodKey, AbsentRun] = {}
     for run in sorted(planned, key=lambda run: -(run.size or 0)):
-        if run.method not in (None, "source"):
+        if run.method is not None and find_method(run.method).runs_on == "targets":
             known = method_key(run) in shown or (run.label is None and run.method in methods)
             if not known:
                 absent.setdefault(method_key(run), run)
     methods |= {variant.method for variant in absent}
-    for method in ("base", "lora"):
+    for method in LIFT_REFERENCES:
         if method not in methods:
             run = AbsentRun(method=method, base=comparison.base)
             absent[method_key(run)] = run

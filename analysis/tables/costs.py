@@ -7,7 +7,7 @@ from analysis.stats.aggregate import Comparison
 from analysis.stats.result_table import ResultSet, Run
 from analysis.tables.columns import AMOUNT, COUNT, SCIENTIFIC, SECONDS, WORD, Column, Kind
 from analysis.tables.table import Table
-from portal.methods import find_method
+from portal.methods import BASE, find_method
 
 MONEY = Kind(lambda value: f"{value:,.2f}" if value >= 1 else f"{value:.3g}")
 
@@ -27,7 +27,7 @@ def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Ta
         )
         for comparison in comparisons
         for summary in comparison.headline_summaries
-        if summary.cell.method != "base"
+        if summary.cell.method != BASE.name
     )
     columns = (
         Column("base", WORD),
@@ -44,7 +44,7 @@ def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Ta
 
 def study_cost_table(study: ResultSet, price: float | None) -> Table:
     """Cost of all runs of every method, and of the study; each run counts once, on however many bases."""
-    by_key = {run.key: run for run in study.runs if run.cell.method != "base"}
+    by_key = {run.key: run for run in study.runs if run.cell.method != BASE.name}
     methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)
     rows = [
         _total(

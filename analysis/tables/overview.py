@@ -9,7 +9,7 @@ from analysis.stats.quantities import Spread
 from analysis.tables.columns import PERCENT, SPREAD, WORD, Column
 from analysis.tables.reasons import lift_reasons
 from analysis.tables.table import Table
-from portal.methods import find_method
+from portal.methods import LIFT_REFERENCES, find_method
 
 
 def overview_table(comparisons: Sequence[Comparison]) -> Table:
@@ -32,7 +32,7 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
     for method in methods:
         label = find_method(method).label
         columns.append(Column(label, SPREAD))
-        if method not in ("base", "lora"):
+        if method not in LIFT_REFERENCES:
             columns += [Column(f"{label}: lift", PERCENT), Column(f"{label}: retention", PERCENT)]
     title = "Accuracy, recovered lift and retention by base"
     return Table(title, "overview", tuple(columns), tuple(rows), tuple(reasons))
@@ -50,19 +50,19 @@ def _fields(shown: Mapping[str, MethodSummary | None]) -> list[object]:
     fields: list[object] = []
     for method, summary in shown.items():
         fields.append(None if summary is None else summary.acc)
-        if method not in ("base", "lora"):
+        if method not in LIFT_REFERENCES:
             fields += [None, None] if summary is None else [summary.lift, summary.retention]
     return fields
 
 
 def _published_fields(methods: Iterable[str], accuracy: Mapping[str, Spread]) -> list[object]:
     """The same fields of the paper's numbers."""
-    base, lora = (None if each is None else each.mean for each in map(accuracy.get, ("base", "lora")))
+    base, lora = (None if each is None else each.mean for each in map(accuracy.get, LIFT_REFERENCES))
     fields: list[object] = []
     for method in methods:
         own = accuracy.get(method)
         fields.append(own)
-        if method not in ("base", "lora"):
+        if method not in LIFT_REFERENCES:
             mean = None if own is None else own.mean
             fields += [recovered_lift(mean, base, lora), retention(mean, lora)]
     return fields

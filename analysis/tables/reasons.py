@@ -7,6 +7,7 @@ from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import Interval
 from analysis.stats.lift_intervals import has_no_seed
 from analysis.stats.result_table import Cell
+from portal.methods import LIFT_REFERENCES
 from portal.results import AbsentRun
 
 NO_RUN = "no finished run"
@@ -30,7 +31,7 @@ def lift_reasons(comparison: Comparison, summaries: Iterable[MethodSummary]) -> 
     reasons = []
     for summary in summaries:
         lora, size = comparison.reference_lora, summary.cell.size
-        if summary.acc.mean is None or summary.cell.method in ("base", "lora"):
+        if summary.acc.mean is None or summary.cell.method in LIFT_REFERENCES:
             continue
         name = summary.cell.variant.full_name
         if summary.lift.value is None:

@@ -26,7 +26,7 @@ IGNORED = -100
 
 
 class PeftLearner(TaskLoras):
-    """Holds a second copy of the base, which peft changes, and one optimiser a task."""
+    """Holds a second copy of the base, which peft changes, and one optimiser per task."""
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         super().__init__(run, bases, rows)

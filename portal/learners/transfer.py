@@ -97,12 +97,13 @@ def check_transfer(run: RunConfig, source_sites: tuple[Site, ...], target_sites:
     matrices = list(_pair_sites(run, source_sites, target_sites))
     if not matrices:
         raise ValueError(f"{run.describe()}: the bases share none of {', '.join(run.adapter.modules)}")
-    if run.method != "copy_lora" and run.transfer != "project":
+    copies = run.spec.carries == "factors"
+    if not copies and run.transfer != "project":
         return
     for matrix in matrices:
         source, site = matrix.source, matrix.site
         if (source.d_in, source.d_out) != (site.d_in, site.d_out):
-            wanting = "copy_lora" if run.method == "copy_lora" else "transfer 'project'"
+            wanting = run.method if copies else "transfer 'project'"
             raise ValueError(
                 f"{run.describe()}: {wanting} needs equal widths, {site.module} of layer {site.layer} is "
                 f"{source.d_out} x {source.d_in} on the source and {site.d_out} x {site.d_in} on the target"
@@ -139,7 +140,7 @@ def _pair_sites(
 
 def _method(run: RunConfig, target: Base, start: Start) -> Callable[[str, _Matrix, Pair], Pair]:
     """The function that carries one task's factors of one matrix over."""
-    if run.method == "copy_lora":
+    if run.spec.carries == "factors":
         return lambda task, matrix, original: original
     mode, load, base, cache = run.transfer, start.load_base, start.base, start.cache
     assert mode is not None
@@ -154,9 +155,9 @@ def _method(run: RunConfig, target: Base, start: Start) -> Callable[[str, _Matri
         goal = target_bases.of(matrix.site, target.device)
         return transfer(*original, source=source, target=goal, mode=mode)
 
-    if run.method == "cross_lora":
+    if run.spec.carries == "update":
         return carry
-    assert run.method == "random_lora", f"{run.method!r} is no transfer of this file"
+    assert run.spec.carries == "norm", f"{run.method!r} is no transfer of this file"
     assert run.seed is not None
     generators = {task: named_generator(run.seed, f"random lora {task}") for task in run.data.tasks}
 

@@ -8,8 +8,6 @@ from portal.config import RunConfig
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 
-EXIT_DONE, EXIT_FAILED = 0, 3
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -38,9 +36,9 @@ class LaunchResult:
     wall_s: float
 
     @property
-    def exit_code(self) -> int:
-        """0: all done; 3: some runs have no result."""
-        return EXIT_FAILED if self.failures else EXIT_DONE
+    def is_done(self) -> bool:
+        """Whether every run of the study has its result."""
+        return not self.failures
 
     @property
     def summary(self) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from portal.config import RunConfig
-from sweeps.planning.plan import STAGE_NAMES
+from sweeps.planning.plan import stage_names
 from sweeps.store.run_store import FinishedRuns, RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.expand import stage_of
@@ -54,10 +54,8 @@ def stage_states(
         key: value for lane in lanes for key, value in lane.get("runs", {}).items()
     }
     states = []
-    for stage in STAGE_NAMES:
+    for stage in sorted(set(map(stage_of, runs))):
         keys = [run.key for run in runs if stage_of(run) == stage]
-        if not keys:
-            continue
         total = sum(costs[key] for key in keys)
         ended = {key for key in keys if key in finished}
         made = sum(costs[key] * (1.0 if key in ended else _share(steps.get(key))) for key in keys)
@@ -92,6 +90,7 @@ class ProgressLine:
         finished: Sequence[str] = (),
     ) -> None:
         self._runs, self._costs, self._store, self._console = runs, costs, store, console
+        self._names = stage_names(map(stage_of, runs))
         self._finished = FinishedRuns(store, finished)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="portal-progress", daemon=True)
@@ -115,7 +114,7 @@ class ProgressLine:
 
     def _follow_live(self) -> None:
         columns = (
-            TextColumn("{task.description:>5}"),
+            TextColumn("{task.description}", justify="right"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
         )
@@ -131,7 +130,7 @@ class ProgressLine:
                 last = self._stop.is_set()
                 for state in self._states():
                     if state.stage not in tasks:
-                        name = STAGE_NAMES[state.stage]
+                        name = self._names[state.stage]
                         tasks[state.stage] = progress.add_task(name, total=1.0, text="")
                     text = state.text(self._eta_s(state))
                     progress.update(tasks[state.stage], completed=state.share, text=text)
@@ -149,7 +148,7 @@ class ProgressLine:
                 ended = state.done == state.total and done != state.done
                 moving = state.steps_per_s or state.done > max(done, 0)
                 if ended or (moving and (now - at >= PLAIN_S or last)):
-                    self._console.print(f"{STAGE_NAMES[state.stage]}: {state.text(self._eta_s(state))}")
+                    self._console.print(f"{self._names[state.stage]}: {state.text(self._eta_s(state))}")
                     shown[state.stage] = (state.done, now)
             if last:
                 return

@@ -1,7 +1,7 @@
 """`Plan`: what a study still has to do, in packs, in the order in which they start. Nothing is written."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +27,7 @@ LANE_PACKS = (3, 4, 6, 8, 12)
 Smaller packs spread more evenly and share fewer launches; the number that is predicted to end first is taken.
 """
 _LOAD_SHARE = 0.1  # of a mean pack that loading its base takes, where the device is not known
-STAGE_NAMES = {1: "train", 2: "port"}
+_STAGE_NAMES = {1: "train", 2: "port"}
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,11 @@ def plan_packs(
         for limit in limits
     ]
     return min(plans, key=lambda plan: plan.makespan(lanes)) if len(plans) > 1 else plans[0]
+
+
+def stage_names(stages: Iterable[int]) -> dict[int, str]:
+    """Names for people of the stages that are present, in their order: `train`, `port`, `stage 3`."""
+    return {stage: _STAGE_NAMES.get(stage, f"stage {stage}") for stage in sorted(set(stages))}
 
 
 def _packs(

@@ -5,7 +5,7 @@ from typing import Any
 
 from sweeps.planning.cost_model import START_S, Forecast, duration
 from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
-from sweeps.planning.plan import STAGE_NAMES, Plan
+from sweeps.planning.plan import Plan, stage_names
 from sweeps.planning.planned_pack import PlannedPack
 from sweeps.planning.schedule import Schedule
 
@@ -15,9 +15,10 @@ PACK_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", 
 
 def pack_rows(plan: Plan) -> list[tuple[str, ...]]:
     """Lines for a table with PACK_HEADERS."""
+    names = stage_names(pack.stage for pack in plan.packs)
     return [
         (
-            STAGE_NAMES[pack.stage],
+            names[pack.stage],
             pack.label,
             str(len(pack.runs)),
             f"{predicted.memory_bytes / 2**30:.1f} GiB",
@@ -33,19 +34,18 @@ def pack_rows(plan: Plan) -> list[tuple[str, ...]]:
 def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
     """Lines for a table with STAGE_HEADERS: what each stage takes of one device."""
     rows: list[tuple[str, ...]] = []
-    for stage, name in STAGE_NAMES.items():
+    for stage, name in stage_names(pack.stage for pack in plan.packs).items():
         own = [each for pack, each in _predicted(plan) if pack.stage == stage]
-        if own:
-            rows.append(
-                (
-                    name,
-                    str(len(own)),
-                    f"{max(each.memory_bytes for each in own) / 2**30:.1f} GiB",
-                    f"{sum(each.flops for each in own):.1e}",
-                    duration(sum(each.hours for each in own)),
-                    duration(sum(each.hours_alone for each in own)),
-                )
+        rows.append(
+            (
+                name,
+                str(len(own)),
+                f"{max(each.memory_bytes for each in own) / 2**30:.1f} GiB",
+                f"{sum(each.flops for each in own):.1e}",
+                duration(sum(each.hours for each in own)),
+                duration(sum(each.hours_alone for each in own)),
             )
+        )
     return rows
 
 

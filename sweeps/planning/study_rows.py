@@ -11,6 +11,7 @@ from portal.data.token_rows import Extent, encode_example, extent_of
 from portal.recipes import RECIPES
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example
+from portal.tasks.example_stream import ExampleFile
 from sweeps.store.token_caches import cache_folder_of, cache_identity
 from sweeps.study.expand import Study
 from sweeps.study.study_file import StudyFile, kind_of
@@ -28,8 +29,8 @@ def count_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
     return {task: len(suite.examples(task, "train")) for task in tasks}
 
 
-def size_warnings(study: Study) -> list[str]:
-    """Name the curves whose sizes are above their method's, and the tasks that have fewer rows than asked.
+def row_warnings(study: Study) -> list[str]:
+    """Name curves with sizes above their method's, tasks with fewer rows than asked, and leaked test rows.
 
     A size that the study file does not name is the recipe's cap, which asks for nothing.
     """
@@ -45,6 +46,24 @@ def size_warnings(study: Study) -> list[str]:
         short = [f"{label} {max(sizes)}" for label, sizes in asked.items() if max(sizes) > count]
         if short:
             lines.append(f"task {task!r}: {count} training rows are there; asked for: {', '.join(short)}")
+    return [*lines, *_leaks(study)]
+
+
+def _leaks(study: Study) -> list[str]:
+    """Tasks whose test rows are in other splits, too, by their text or by their cluster.
+
+    Tasks with splits too large to be held are left to `portal tasks`.
+    """
+    lines = []
+    for task in study.tasks:
+        if any(isinstance(study.suite.examples(task, split), ExampleFile) for split in SPLITS):
+            continue
+        lint = study.suite.lint(task)
+        if lint.repeated or lint.shared_clusters:
+            lines.append(
+                f"task {task!r}: {lint.repeated} test rows repeat the text of training or validation rows, "
+                f"and {lint.shared_clusters} clusters are in both"
+            )
     return lines
 
 

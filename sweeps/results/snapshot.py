@@ -9,7 +9,7 @@ from typing import Any
 
 from portal.bases.registry import weights_note
 from portal.config import RunConfig
-from portal.results import STUDY_FILE, AbsentRun, StudyInfo, run_columns
+from portal.results import STUDY_FILE, AbsentRun, Fact, StudyInfo, run_columns
 from portal.storage.atomic import only_one, write_json_atomic
 from portal.storage.paths import Folder, files_below, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
@@ -134,7 +134,7 @@ def _absent_run(run: RunConfig, label: str, status: StudyStatus) -> AbsentRun:
     )
 
 
-def _provenance(status: StudyStatus, store: RunStore) -> dict[str, Any]:
+def _provenance(status: StudyStatus, store: RunStore) -> dict[str, Fact]:
     """Versions of packages, commits of the code and CPU threads that the finished runs were trained with."""
     records = [store.provenance(key) for key in sorted(status.done)]
     packages = sorted({package for record in records for package in record["versions"]})

@@ -148,7 +148,7 @@ class SearchPlan:
             raise ValueError(f"{self.path}: search.space: {explain(error, StudyFile)}") from None
 
     def _check_method(self, settings: SearchFile) -> tuple[str, ...]:
-        """The labels whose settings a trial may change."""
+        """The labels whose settings a trial may change: the searched one and all that it starts from."""
         label = self.search.method
         if label not in settings.methods:
             raise ValueError(
@@ -157,7 +157,10 @@ class SearchPlan:
         kind = kind_of(label, settings.methods[label])
         if not find_method(kind).trains:
             raise ValueError(f"{self.path}: search.method: method {kind!r} does not train")
-        return (label, needed_label(settings, label)) if find_method(kind).parents else (label,)
+        chain = [label]
+        while find_method(kind_of(chain[-1], settings.methods[chain[-1]])).parents:
+            chain.append(needed_label(settings, chain[-1]))
+        return tuple(chain)
 
     def _check_key(self, key: str, settings: SearchFile) -> None:
         where = f"{self.path}: search.space.{key}"

@@ -1,7 +1,7 @@
 """`StudyStatus`: which runs of a study are done, in training, failed or missing, read once from a folder."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from portal.config import RunConfig
 from sweeps.store.lease import has_live_driver
@@ -23,16 +23,22 @@ class StudyStatus:
     """The keys of a study's runs, each in one of four groups, in the order of the study.
 
     `running` are those that a live driver reports as in training; `missing` are all others without a marker.
+    `stopped_by` names, for runs that cannot start, the failed run at the head of what they start from.
     """
 
     done: tuple[str, ...]
     running: tuple[str, ...]
     failed: Mapping[str, RunFailure]
     missing: tuple[str, ...]
+    stopped_by: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, store: RunStore, runs: Iterable[RunConfig]) -> "StudyStatus":
-        """The status now. Markers are listed once, and each marker of these runs is read once."""
+        """The status now of `runs`, parents first.
+
+        Markers are listed once, and each marker of these runs is read once.
+        """
+        runs = tuple(runs)
         keys = [run.key for run in runs]
         marked = store.finished_keys()
         done = [key for key in keys if key in marked and store.is_done(key)]
@@ -50,6 +56,7 @@ class StudyStatus:
             running=tuple(key for key in keys if key in training),
             failed=failed,
             missing=tuple(key for key in keys if key in left),
+            stopped_by=_stopped_by([run for run in runs if run.key in left], failed),
         )
 
     def refreshed(self, store: RunStore, runs: Sequence[RunConfig]) -> "StudyStatus":
@@ -98,13 +105,24 @@ class StudyStatus:
         return tuple(found)
 
     def why_absent(self, run: RunConfig) -> RunFailure | None:
-        """Why the run has no result: its own failure or a parent's; None where neither failed."""
+        """Why the run has no result: its own failure or that of a run it starts from, else None."""
         if run.key in self.failed:
             return self.failed[run.key]
-        failed = [key for key in run.parent_keys if key in self.failed]
+        source = self.stopped_by.get(run.key)
         return (
-            RunFailure(f"its source run {failed[0]} failed", self.failed[failed[0]].log) if failed else None
+            None if source is None else RunFailure(f"its source run {source} failed", self.failed[source].log)
         )
+
+
+def _stopped_by(left: Iterable[RunConfig], failed: Collection[str]) -> dict[str, str]:
+    """By key of the runs left, parents first, that cannot start: the failed run that they start from."""
+    found: dict[str, str] = {}
+    for run in left:
+        for parent in run.parent_keys:
+            source = parent if parent in failed else found.get(parent)
+            if source is not None:
+                found[run.key] = source
+    return found
 
 
 def _read_failure(store: RunStore, key: str) -> RunFailure | None:

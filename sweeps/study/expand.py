@@ -4,7 +4,7 @@ Settings that a study leaves out are the paper's. Runs come out resolved: bases 
 identified by the hash of its examples, ports bound to the content key of their source run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ from sweeps.study.study_file import (
 )
 from sweeps.study.variants import with_variants
 
+_LabelledRun = tuple[str, RunConfig]
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -153,7 +154,7 @@ class _Expansion:
     data: DataConfig
     refs: Mapping[str, BaseRef]
 
-    def runs(self) -> Iterator[tuple[str, RunConfig]]:
+    def runs(self) -> Iterator[_LabelledRun]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""
         for label, method in self.settings.methods.items():
             spec = self._spec(label)
@@ -175,47 +176,55 @@ class _Expansion:
         size = self._size(method, self._spec(label).name)
         return self._run(label, sources, self._sized(size), train=train, seed=seed, source_bases=sources)
 
-    def _target_runs(self, label: str) -> Iterator[tuple[str, RunConfig]]:
+    def _target_runs(self, label: str) -> Iterator[_LabelledRun]:
         """Training on every target, at every size and seed, and the runs that these start from."""
         method = self.settings.methods[label]
         for target in self._targets(method):
             for size, train in self._sizes(label, target):
                 for seed in self._seeds(method):
-                    if self._spec(label).parents:
-                        yield needed_label(self.settings, label), self._parent_run(label, target, seed)
-                    yield label, self._target_run(label, target, size, train, seed)
+                    before = self._before(label, target, seed)
+                    yield from before
+                    run = self._run(
+                        label, (target,), self._sized(size), train=train, seed=seed, parent=_last(before)
+                    )
+                    yield label, run
 
-    def _target_run(
-        self, label: str, target: str, size: int | None, train: TrainConfig, seed: int
-    ) -> RunConfig:
-        """Training on one target, from the parent's run of the same seed where the method has a parent."""
-        parent = self._parent_run(label, target, seed) if self._spec(label).parents else None
-        return self._run(label, (target,), self._sized(size), train=train, seed=seed, parent=parent)
-
-    def _parent_run(self, label: str, target: str, seed: int) -> RunConfig:
-        """What training on `target` starts from: the run of that seed on all sources, or on the target."""
-        parent = needed_label(self.settings, label)
-        if self._spec(parent).runs_on == "sources":
-            return self._source_run(parent, seed)
-        return self._target_run(parent, target, *next(self._sizes(parent, target)), seed)
-
-    def _transfer_runs(self, label: str) -> Iterator[tuple[str, RunConfig]]:
-        """A LoRA run on the source base for every seed, and what becomes of it on every other target."""
-        method, spec = self.settings.methods[label], self._spec(label)
-        trained = needed_label(self.settings, label)
-        source_base = transfer_base(self.settings, label)
-        size, train = next(self._sizes(trained, source_base))
+    def _transfer_runs(self, label: str) -> Iterator[_LabelledRun]:
+        """For every seed, a run on the source base and what becomes of it on every other target."""
+        method, source_base = self.settings.methods[label], transfer_base(self.settings, label)
         targets = method.targets or [name for name in self.settings.targets if name != source_base]
-        mode = method.transfer if "transfer" in spec.parts else None
         for seed in self._seeds(method):
-            lora = self._target_run(trained, source_base, size, train, seed)
-            yield trained, lora
+            before = self._before(label, source_base, seed)
+            yield from before
             for target in targets:
-                run = self._run(
-                    label, (target,), lora.data, seed=seed, parent=lora, source_bases=(source_base,),
-                    transfer=mode,
-                )  # fmt: skip
-                yield label, run
+                yield label, self._main_run(label, target, seed, _last(before))
+
+    def _before(self, label: str, target: str, seed: int) -> list[_LabelledRun]:
+        """The runs that training on `target` starts from, each after its own parent."""
+        spec = self._spec(label)
+        if not spec.parents:
+            return []
+        parent = needed_label(self.settings, label)
+        base = transfer_base(self.settings, label) if "source_base" in spec.settings else target
+        before = self._before(parent, base, seed)
+        return [*before, (parent, self._main_run(parent, base, seed, _last(before)))]
+
+    def _main_run(self, label: str, target: str, seed: int, parent: RunConfig | None) -> RunConfig:
+        """The label's run of that seed: on all sources, or on `target` at its main size."""
+        method, spec = self.settings.methods[label], self._spec(label)
+        if spec.runs_on == "sources":
+            return self._source_run(label, seed)
+        if "source_base" in spec.settings:
+            assert parent is not None, "a transfer has a parent"
+            mode = method.transfer if "transfer" in spec.parts else None
+            bases = tuple(ref.name for ref in parent.bases)
+            return self._run(
+                label, (target,), parent.data, seed=seed, parent=parent, source_bases=bases, transfer=mode
+            )
+        if "seed" not in spec.parts:
+            return self._run(label, (target,), self.data)
+        size, train = next(self._sizes(label, target))
+        return self._run(label, (target,), self._sized(size), train=train, seed=seed, parent=parent)
 
     def _run(
         self,
@@ -280,6 +289,11 @@ class _Expansion:
 
     def _seeds(self, method: MethodSettings) -> tuple[int, ...]:
         return self.settings.seeds if method.seeds is None else method.seeds
+
+
+def _last(before: Sequence[_LabelledRun]) -> RunConfig | None:
+    """The run that the next one starts from; None where there is nothing before it."""
+    return before[-1][1] if before else None
 
 
 def _filled(kind: type[_Config], defaults: dict[str, Any], *given: _Config | None) -> _Config:

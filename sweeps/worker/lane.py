@@ -1,7 +1,7 @@
 """`LaneWorker`: a lane's packs, one after another, through portal's calls. No Ray is imported here.
 
 The same code runs in a Ray Train worker, in a Tune actor and in the user's own process. A lane takes the
-first pack in its list that is free and whose sources are finished; when its own are done it helps the others.
+first pack in its list that is free and whose sources are settled; when its own are done it helps the others.
 """
 
 import logging
@@ -14,12 +14,12 @@ import torch
 from portal.device import is_out_of_memory, release_memory
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
-from sweeps.store.run_store import FinishedRuns
 from sweeps.store.session import Claim
 from sweeps.worker.build_learners import BASES, build_learners, held_bases, load_base
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from sweeps.worker.pack_trainer import CommitGuard, PackTrainer
+from sweeps.worker.settled_runs import SettledRuns
 
 POLL_S = 0.5
 _WAIT, _END = "wait", "end"  # what the leader of a worker group says beside a pack's key
@@ -53,14 +53,14 @@ class LaneWorker:
         fence, attempt = Fence(self.job.folder, self.job.token), secrets.token_hex(8)
         if self.job.workers > 1:
             self.session.note_team(self.job.lane, "teams placed")
-        done = FinishedRuns(self.run_store, self.job.sources)
+        settled = SettledRuns(self.run_store, self.job.sources)
         left, taken, awaited = list(self.job.packs), set[str](), set[str]()
         while True:
             fence.check()
-            left = [pack for pack in left if not all(key in done for key in pack.runs)]
+            left = [pack for pack in left if not all(key in settled.finished for key in pack.runs)]
             waiting: list[PackJob] = []
             for pack in left:
-                if not all(key in done for key in pack.needs):
+                if not all(key in settled for key in pack.needs):
                     waiting.append(pack)
                     continue
                 claim = self.session.claim(pack.key, self.job.lane, attempt)

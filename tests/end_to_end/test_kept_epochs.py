@@ -40,7 +40,7 @@ methods:
 def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(tmp_path: Path) -> None:
     (tmp_path / "kept.yaml").write_text(STUDY)
     study, out = load_study(tmp_path / "kept.yaml"), tmp_path / "out"
-    assert run_study(study, out, executor="local", console=silent()).exit_code == 0
+    assert run_study(study, out, executor="local", console=silent()).is_done
     by_key: dict[str, list[Run]] = {}
     for run in load_results(collect(study.manifest, out) / RESULTS_FILE, {}, 1.0).runs:
         by_key.setdefault(run.key, []).append(run)

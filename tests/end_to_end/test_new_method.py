@@ -11,13 +11,14 @@ import pytest
 from portal.cli import main
 from portal.config import RunConfig
 from portal.learners.base import Learner
-from portal.methods import METHODS, find_method, register, stage_of_method
+from portal.methods import METHODS, MethodSpec, find_method, register, stage_of_method
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
+from sweeps.search.search_file import SearchPlan
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from tests.support.studies import Interruption, silent, tables_of
-from tests.support.toy_method import SPEC, registered
+from tests.support.toy_method import SECOND_PORT, SPEC, registered
 
 STUDY = """
 name: new-method
@@ -30,6 +31,31 @@ methods:
   base: {}
   lora: {size: 8, adapter: {modules: [q, v], rank: 2}, train: {epochs: 2, lr: 1e-3}}
   warm_lora: {size: 8, train: {epochs: 3, lr: 1e-3}}
+"""
+DEEP = """
+name: deep
+suite: mini
+tasks: [fact_qa, counting]
+eval_size: 4
+seeds: [0]
+sources: [mini-qwen3-xs]
+targets: [mini-qwen3-s, mini-gemma3]
+methods:
+  source:
+    size: 8
+    adapter: {modules: [q, v], rank: 2}
+    hypernet: {d_latent: 8, d_layer: 4, hidden: 16, d_core: 8}
+    train: {epochs: 2}
+  portal: {size: 8, train: {epochs: 2}, targets: [mini-gemma3]}
+  second_port: {size: 8, train: {epochs: 3}, targets: [mini-qwen3-s]}
+"""
+SEARCH = """
+search:
+  method: second_port
+  space:
+    second_port.train.lr: [1e-3, 1e-2]
+    portal.size: [4, 8]
+    source.adapter.rank: [1, 2]
 """
 
 
@@ -46,8 +72,28 @@ def study(tmp_path: Path) -> Study:
     return load_study(path)
 
 
+@pytest.fixture
+def deep(tmp_path: Path) -> Study:
+    path = tmp_path / "deep.yaml"
+    path.write_text(DEEP)
+    return load_study(path)
+
+
+def run_of(study: Study, method: str, base: str | None = None) -> RunConfig:
+    (found,) = [run for run in study.runs if run.method == method and base in (None, run.bases[0].name)]
+    return found
+
+
 def warm(study: Study) -> RunConfig:
-    return next(run for run in study.runs if run.method == SPEC.name)
+    return run_of(study, SPEC.name)
+
+
+def adapter_card(spec: MethodSpec, artifact: Path, out: Path) -> str:
+    """The card of the adapter for `counting`, which a portable artifact is exported to first."""
+    if spec.artifact == "portable":
+        assert main(["export", str(artifact), "--task", "counting", "--out", str(out)]) == 0
+        return (out / "README.md").read_text()
+    return (artifact / "counting" / "README.md").read_text()
 
 
 def test_its_run_starts_from_its_parents_a_stage_later(study: Study) -> None:
@@ -76,10 +122,75 @@ def test_it_is_planned(study: Study, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [pack["stage"] for pack in packs if pack["methods"] == [SPEC.name]] == [2]
 
 
+def test_a_run_whose_parent_has_a_parent_brings_both_into_the_study(deep: Study) -> None:
+    source, own = run_of(deep, "source"), run_of(deep, "second_port")
+    port = run_of(deep, "portal", "mini-qwen3-s")  # which the study would not have without it
+
+    assert stage_of_method("second_port") == 3
+    assert own.parent_keys == (port.key,)
+    assert port.parent_keys == (source.key,)
+    assert own.adapter == source.adapter
+    assert [run.method for run in deep.runs] == ["source", "portal", "portal", "second_port"]
+    assert [deep.labels[run.key] for run in deep.runs] == [run.method for run in deep.runs]
+
+
+def test_a_third_stage_is_planned(deep: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "sweep",
+        "plan",
+        str(tmp_path / "deep.yaml"),
+        "--out",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+    ]
+
+    assert main([*command, "--json"]) == 0
+    packs = json.loads(capsys.readouterr().out)["packs"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+
+    assert [pack["stage"] for pack in packs] == [1, 2, 2, 3]
+    assert packs[3]["needs"] == [run_of(deep, "portal", "mini-qwen3-s").key]
+    lines = [line.split("  ")[0] for line in printed.splitlines()]
+    assert [line for line in lines if line in ("train", "port", "stage 3")] == [
+        "train", "port", "port", "stage 3", "train", "port", "stage 3",
+    ]  # fmt: skip
+
+
+def test_a_search_of_a_third_stage_may_change_all_that_it_starts_from(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(DEEP + SEARCH)
+
+    trial = SearchPlan(path).trial({"portal.size": 4, "source.adapter.rank": 1})
+
+    assert set(trial.methods) == {"source", "portal", "second_port"}
+    assert trial.methods["portal"].size == 4
+
+
+def test_a_failure_two_stages_before_a_run_is_the_reason_why_it_has_no_result(tmp_path: Path) -> None:
+    path, out = tmp_path / "deep.yaml", tmp_path / "out"
+    path.write_text(DEEP.replace("train: {epochs: 2}\n", "train: {epochs: 2, lr: 1e38, lr_latent: 1e38}\n"))
+    study = load_study(path)
+
+    outcome = run_study(study, out, executor="local", console=silent())
+
+    source, *others = (run.key for run in study.runs)
+    causes = {failure.run: failure.cause for failure in outcome.failures}
+    assert not outcome.is_done
+    assert "step" in causes.pop(source)
+    assert causes == dict.fromkeys(others, f"its source run {source} failed")
+    assert RunStore(out).failure(source) is not None
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(("spec", "content"), [(SPEC, STUDY), (SECOND_PORT, DEEP)], ids=["warm", "deep"])
 def test_it_is_trained_resumed_described_and_reported(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: MethodSpec, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(content)
+    study = load_study(path)
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run_study(study, whole, executor="local", console=silent()).failures == ()
@@ -87,7 +198,7 @@ def test_it_is_trained_resumed_described_and_reported(
 
     def interrupted(pack: Pack) -> int:
         taken = step(pack)
-        if any(learner.run.method == SPEC.name and learner.step == 3 for learner in pack.learners):
+        if any(learner.run.method == spec.name and learner.step == 3 for learner in pack.learners):
             raise Interruption
         return taken
 
@@ -100,11 +211,11 @@ def test_it_is_trained_resumed_described_and_reported(
     found, expected = tables_of(study, broken), tables_of(study, whole)
     assert found.results.equals(expected.results)
     assert found.weights == expected.weights
-    card = RunStore(broken).run_folder(warm(study).key) / "artifact" / "counting" / "README.md"
-    assert SPEC.made_by in card.read_text()
+    artifact = RunStore(broken).run_folder(run_of(study, spec.name).key) / "artifact"
+    assert spec.made_by in adapter_card(spec, artifact, tmp_path / "exported")
     assert main(["report", str(broken)]) == 0
     page = (broken / "report" / "index.html").read_text()
-    assert SPEC.label in page
+    assert spec.label in page
     shutil.rmtree(broken)
 
 

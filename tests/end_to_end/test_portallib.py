@@ -36,7 +36,7 @@ from tests.support.bases import TASKS, make_base, make_examples, make_run
 
 pytestmark = pytest.mark.oracle
 
-BATCH = 4  # one batch a task, so that both draw the same rows whatever their shuffles
+BATCH = 4  # one batch per task, so that both draw the same rows whatever their shuffles
 EXAMPLES = {
     split: [e for task in TASKS for e in make_examples(task, split, BATCH)] for split in ("train", "test")
 }
@@ -142,8 +142,8 @@ def test_generated_factors_of_every_layer_and_module_equal_portallibs(
 
 
 TOLERANCES = (1e-5, 1e-4)
-"""Of two rounds: in the second the loss averages of the first weigh the tasks, and AdamW's first step, nearly
-the gradient's sign, has widened what rounding left."""
+"""Bounds for the first round and the second, in which the loss averages of the first weigh the tasks, and
+AdamW's first step, nearly the gradient's sign, has widened what rounding left."""
 
 
 @pytest.mark.parametrize("modules", [("q", "v"), tuple(MODULE_PATHS)])

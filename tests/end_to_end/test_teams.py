@@ -1,4 +1,4 @@
-"""Lanes of several workers: who gets which packs, and joint training by a Ray Train worker a base."""
+"""Lanes of several workers: who gets which packs, and joint training by one Ray Train worker per base."""
 
 import os
 import signal
@@ -87,7 +87,8 @@ def test_single_workers_do_not_wait_for_a_team_that_is_gone(tiny_study: Study, t
     pack = PackJob(pack_key([port.key]), 2, (port.key,), (port.source or "",), ())
     with acquire(tmp_path) as held:
         job = LaneJob(out=str(tmp_path), token=held.token, lane=1, packs=(pack,), rows={}, teams=(0,))
-        store.write_run(port)
+        for run in tiny_study.runs:
+            store.write_run(run)
         session = Session(tmp_path, held.token)
         session.note_team(0, "teams placed")
         lane = threading.Thread(target=run_lane, args=(job, lambda finished: None))
@@ -130,7 +131,7 @@ def test_joint_training_by_a_worker_a_base_survives_a_kill_and_is_that_of_one_wo
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.1")
     study_path.write_text(ALONE)
     alone = load_study(study_path)
-    assert run_study(alone, tmp_path / "alone", executor="local", console=silent()).exit_code == 0
+    assert run_study(alone, tmp_path / "alone", executor="local", console=silent()).is_done
     study_path.write_text(ALONE.replace("name: joint", "name: joint\nworkers_per_pack: bases"))
     study, outcomes = load_study(study_path), list[LaunchResult]()
     thread = threading.Thread(
@@ -144,6 +145,6 @@ def test_joint_training_by_a_worker_a_base_survives_a_kill_and_is_that_of_one_wo
     os.kill(progress[0]["pid"], signal.SIGKILL)
     thread.join()
 
-    assert [outcome.exit_code for outcome in outcomes] == [0]
+    assert [outcome.is_done for outcome in outcomes] == [True]
     assert log_path(out, 0, rank=1).is_file()
     assert_same(tables_of(study, tmp_path / "team"), tables_of(alone, tmp_path / "alone"))

@@ -12,7 +12,6 @@ import pytest
 from portal.cli import main
 from portal.data.token_cache import read_cache
 from sweeps.launch.driver import run_study
-from sweeps.launch.launch_result import EXIT_DONE
 from sweeps.store.gc import delete_garbage, find_garbage
 from sweeps.store.lease import acquire, request_cancel
 from sweeps.store.pack_store import PackStore
@@ -52,7 +51,7 @@ def test_an_altered_row_cache_is_prepared_again(
 
     outcome = run_study(tiny_study, finished, executor="local", console=silent())
 
-    assert outcome.exit_code == EXIT_DONE
+    assert outcome.is_done
     assert tables_of(tiny_study, finished).results.equals(unbroken[1].results)
 
 
@@ -127,7 +126,7 @@ def test_cancel_stops_the_driver_and_a_launch_again_gives_the_same_tables(
     assert driver.returncode == 130, printed
     assert "interrupted; the same command continues where it stopped" in printed
     assert request_cancel(out) is None
-    assert run_study(tiny_study, out, executor="local", console=silent()).exit_code == EXIT_DONE
+    assert run_study(tiny_study, out, executor="local", console=silent()).is_done
     assert tables_of(tiny_study, out).results.equals(unbroken[1].results)
 
 

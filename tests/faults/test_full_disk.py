@@ -101,7 +101,7 @@ def test_an_error_at_any_flush_is_one_line_and_the_study_goes_on_afterwards(
         assert ("bytes free" in printed[0]) is (code in (errno.ENOSPC, errno.EDQUOT))
 
     assert failures >= 5
-    assert run_study(tiny_study, out, executor="local", console=silent()).exit_code == 0
+    assert run_study(tiny_study, out, executor="local", console=silent()).is_done
     found = tables_of(tiny_study, out)
     assert found.results.equals(unbroken[1].results)
     assert found.weights == unbroken[1].weights

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from portal.config import AdapterConfig, HypernetConfig, RunConfig, TrainConfig
-from portal.messages import explain, nearest, one_line
+from portal.messages import explain
 from portal.methods import METHODS
 from tests.support.bases import make_run
 
@@ -268,20 +268,9 @@ def test_a_run_is_described_by_method_bases_size_and_seed() -> None:
     assert make_run("base", "one").describe() == "base one"
 
 
-def test_nearest_suggests_a_close_word_and_otherwise_lists_all() -> None:
-    assert nearest("sead", ["seed", "size"]) == "; did you mean 'seed'?"
-    assert nearest("xyz", ["seed", "bases"]) == "; known: bases, seed"
-
-
 def test_a_copy_of_a_run_has_a_key_of_its_own():
     run = make_run("base", "a")
     key = run.key
 
     assert run.model_copy(update={"data": run.data.model_copy(update={"eval_size": 7})}).key != key
     assert run.model_copy().key == run.key == key
-
-
-def test_a_message_is_one_line_and_an_empty_one_is_the_name_of_its_class() -> None:
-    assert one_line(ValueError("no\n  such\tfile\n")) == "no such file"
-    assert one_line(TimeoutError()) == "TimeoutError"
-    assert one_line(ValueError("x" * 50), most=10) == "xxxxxxx..."

@@ -194,7 +194,7 @@ def test_a_studys_record_comes_back_as_it_was(tmp_path: Path) -> None:
         **run_columns(make_run("portal", "a"), "portal"), cause="loss is nan", log="lane-0.log"
     )
     info = StudyInfo(
-        facts={"study": "mine", "bases": {"a": "1"}},
+        facts={"study": "mine", "bases": {"a": "1"}, "seeds": ("0", "1")},
         failed=(absent,),
         notes=("A note.",),
         workers={"k": 2},
@@ -226,6 +226,7 @@ def test_where_nobody_wrote_a_record_it_is_empty(tmp_path: Path) -> None:
         ('{"failed": "all"}', "failed: Input should be a valid tuple"),
         ('{"missing": ["x"]}', "missing.0: Input should be a valid dictionary"),
         ('{"facts": []}', "facts: Input should be a valid dictionary"),
+        ('{"facts": {"seeds": 3}}', "facts.seeds.str: Input should be a valid string (got 3)"),
         ('{"device_share": 0}', "device_share: Input should be greater than 0"),
         ("[]", "StudyInfo: Input should be a valid dictionary"),
         ("{", "Expecting property name"),

@@ -149,7 +149,7 @@ def make_row(
     name: str = "000",
     chars: tuple[int, ...] | None = None,
 ) -> TokenRow:
-    """A row straight from token ids; a choice counts two characters a token unless `chars` says otherwise."""
+    """A row straight from token ids; a choice has two characters per token unless `chars` says more."""
     lengths = chars or tuple(2 * len(choice) for choice in choices)
     return TokenRow(
         task, name, "test", name, prompt, choices, gold, lengths, lengths, lengths, (0,) * len(choices), 0

@@ -1,7 +1,8 @@
-"""A method that no code of the project names: a per-task LoRA that trains on from another run's."""
+"""Methods that no code of the project names: a LoRA that trains on from another's, and a port of a port."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.base import Base
@@ -9,7 +10,7 @@ from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.learners.base import Start
 from portal.learners.lora import LoraLearner
-from portal.methods import LORA, METHODS, MethodSpec, register
+from portal.methods import LORA, METHODS, PORTAL, MethodSpec, register
 
 SPEC = MethodSpec(
     name="warm_lora",
@@ -24,6 +25,16 @@ SPEC = MethodSpec(
     per_task=True,
     order=80,
 )
+SECOND_PORT = replace(
+    PORTAL,
+    name="second_port",
+    label="port of a port",
+    made_by="converter refitted from a port",
+    parents=("portal",),
+    order=90,
+    mark=None,
+)
+"""Its parent has a parent: the runs of a study with it are of three stages."""
 
 
 class WarmLora(LoraLearner):
@@ -47,9 +58,12 @@ class WarmLora(LoraLearner):
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """The method is known in the block: this is all that adding it takes."""
-    register(SPEC)
+    """The methods are known in the block: this is all that adding them takes."""
+    specs = (SPEC, SECOND_PORT)
+    for spec in specs:
+        register(spec)
     try:
         yield
     finally:
-        del METHODS[SPEC.name]
+        for spec in specs:
+            del METHODS[spec.name]

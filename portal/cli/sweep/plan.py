@@ -40,7 +40,7 @@ def plan(
     from sweeps.planning.plan import plan_study
     from sweeps.planning.plan_table import state_line, to_json
     from sweeps.planning.run_table import run_records
-    from sweeps.planning.study_rows import check_row_lengths, size_warnings
+    from sweeps.planning.study_rows import check_row_lengths, row_warnings
     from sweeps.study.expand import load_study
 
     whole = find_device(device)
@@ -53,7 +53,11 @@ def plan(
     unchecked = unchecked_tokenizers(planned.bases)
     sampled = check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
     if as_json:
-        listed = {"runs": run_records(planned), "tokenizers_not_checked": unchecked}
+        listed = {
+            "runs": run_records(planned),
+            "tokenizers_not_checked": unchecked,
+            "warnings": row_warnings(loaded),
+        }
         typer.echo(json.dumps({**to_json(planned), **listed}))
         return
     typer.echo(state_line(planned))
@@ -61,7 +65,7 @@ def plan(
         _print_runs(planned)
     if planned.packs:
         _print_predictions(planned, count, workers, price=price, share=share)
-    _print_checks(sampled, size_warnings(loaded), unchecked)
+    _print_checks(sampled, row_warnings(loaded), unchecked)
 
 
 def _print_checks(sampled: Sequence[str], warnings: Iterable[str], unchecked: Sequence[str]) -> None:

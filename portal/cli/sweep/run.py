@@ -37,9 +37,12 @@ def run(
 
     The same command again continues where it stopped. Exit code 3 unless all runs are done.
     """
+    from sweeps.planning.study_rows import row_warnings
     from sweeps.study.expand import load_study
 
     loaded = load_study(study)
+    for line in row_warnings(loaded):
+        warn(line)
     complete(loaded, find_folder(loaded, out), executor, as_json=as_json, wait=wait, trackers=tracker or ())
 
 
@@ -101,7 +104,7 @@ def threads_for(executor: str) -> int:
 
 def finish(outcome: "LaunchResult") -> None:
     """Exit 3, every run without a result listed with its cause and log, unless all are done."""
-    if not outcome.failures:
+    if outcome.is_done:
         return
     warn(f"{len(outcome.failures)} of {outcome.total} runs have no result:")
     for failure in outcome.failures:

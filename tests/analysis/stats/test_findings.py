@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from analysis.report.sentences import compare_methods, headline
 from analysis.stats.findings import Findings, load_findings
+from analysis.stats.result_table import gather_runs
+from portal.methods import METHODS, PORTAL, SOURCE
 from portal.results import PREDICTIONS, write_table
-from tests.support.result_tables import StudyBuilder
+from tests.support.result_tables import StudyBuilder, row, target_of, to_table
 
 SIZES = (8, 16, 32)
 
@@ -132,3 +134,24 @@ def test_a_missing_run_changes_only_its_own_cells(key: str, plain: Findings, tmp
         ]
         for cell in untouched:
             assert before.bootstrap.estimate(cell) == after.bootstrap.estimate(cell)
+
+
+def test_a_method_that_starts_from_a_joint_source_is_a_port_whatever_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(METHODS, "joint", replace(SOURCE, name="joint"))
+    monkeypatch.setitem(METHODS, "moved", replace(PORTAL, name="moved", parents=("joint",)))
+    monkeypatch.setitem(METHODS, "moved_on", replace(PORTAL, name="moved_on", parents=("moved",)))
+    rows = [
+        row(run="a", base="big"),
+        row(run="b", base="target"),
+        row(run="c", base="target", method="moved", seed=0, size=8),
+        row(run="d", base="where it came from", method="joint", seed=0, size=8),
+        row(run="e", base="further", method="moved_on", seed=0, size=8),
+    ]
+
+    target = target_of(rows, "target")
+
+    assert gather_runs(to_table(rows)).targets == ("further", "target", "big")
+    assert target.port is not None
+    assert target.port.cell.method == "moved"

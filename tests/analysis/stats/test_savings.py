@@ -25,7 +25,7 @@ from tests.support.result_tables import StudyBuilder, row, to_table
 
 SIZES = (10, 100, 1000, 10_000)
 COST = {"portal": 3.0, "lora": 1.0}
-"""Operations and seconds a row."""
+"""Operations and seconds per row."""
 
 
 def curves_of(portal: tuple[float, ...], lora: tuple[float, ...], base: float = 0.2) -> CurveSet:

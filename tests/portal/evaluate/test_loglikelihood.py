@@ -1,4 +1,4 @@
-"""Packed scoring equals one row a choice, and never returns a number that is not one."""
+"""Packed scoring equals one row per choice, and never returns a number that is not one."""
 
 import math
 

@@ -53,7 +53,7 @@ def test_every_slots_loss_is_the_one_transformers_computes(any_base: Base) -> No
 
 
 @torch.no_grad()
-def test_padding_and_company_change_no_loss(any_base: Base) -> None:
+def test_padding_and_other_slots_change_no_loss(any_base: Base) -> None:
     slots = slots_of(any_base)
 
     together = slot_losses(any_base, slots)
@@ -66,18 +66,18 @@ def test_padding_and_company_change_no_loss(any_base: Base) -> None:
 
 @pytest.mark.parametrize("choice_weight", [0.0, 1.0])
 @torch.no_grad()
-def test_at_one_padded_length_company_changes_no_bit_of_a_loss(any_base: Base, choice_weight: float) -> None:
+def test_at_one_padded_length_others_change_no_bit_of_a_loss(any_base: Base, choice_weight: float) -> None:
     few = make_row((5, 6, 7), ((9,), (10,)))
     many = make_row((8, 5), tuple((11 + index,) for index in range(11)))
     slot = SlotRows(0, 0, (few,), choice_weight)
-    company = [
+    others = [
         SlotRows(1, 0, (few, few, few, many), choice_weight),
         SlotRows(1, 1, make_rows(any_base).rows("colours", "train")[:4], choice_weight),
     ]
 
     alone = slot_losses(any_base, [slot], length=128)
 
-    for slots in ([slot, company[0]], [slot, *company], [*company, slot]):
+    for slots in ([slot, others[0]], [slot, *others], [*others, slot]):
         assert torch.equal(slot_losses(any_base, slots, length=128)[slots.index(slot)], alone[0])
 
 

@@ -82,16 +82,16 @@ def test_a_plan_covers_every_row_once_within_the_token_limit(
 
 
 @given(slots=SLOTS, limit=LIMITS)
-def test_a_learners_rows_are_padded_and_summed_as_without_company(slots: list[SlotRows], limit: int) -> None:
-    in_company = plan_microbatches(slots, costs=COSTS, max_tokens=limit)
+def test_a_learners_rows_are_padded_and_summed_as_when_it_is_alone(slots: list[SlotRows], limit: int) -> None:
+    together = plan_microbatches(slots, costs=COSTS, max_tokens=limit)
 
     for owner in range(len(COSTS)):
         own = [slot for slot in slots if slot.owner == owner]
         limited = plan_microbatches(own, costs=COSTS, max_tokens=limit)
-        assert all(part in parts_of(in_company, owner) for part in parts_of(limited, owner))
+        assert all(part in parts_of(together, owner) for part in parts_of(limited, owner))
         alone = parts_of(plan_microbatches(own, costs=COSTS), owner)
         if all(len(slot.rows) * length <= limit for length, slot in alone):
-            assert parts_of(in_company, owner) == alone  # a limit that every slot fits changes nothing
+            assert parts_of(together, owner) == alone  # a limit that every slot fits changes nothing
 
 
 def test_on_a_gpu_rows_of_all_learners_are_planned_as_one() -> None:

@@ -1,4 +1,4 @@
-"""A pack is exact: on a CPU company and interruption change no bit."""
+"""A pack is exact: on a CPU neither other learners nor an interruption change a bit."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_learner_in_company_follows_the_learner_alone(
+def test_a_learner_in_a_pack_follows_the_learner_alone(
     bases: dict[str, Base], source: Path, threads: int
 ) -> None:
     before = torch.get_num_threads()
@@ -30,7 +30,7 @@ def test_a_learner_in_company_follows_the_learner_alone(
         torch.set_num_threads(before)
 
 
-def test_joint_training_in_company_follows_the_one_alone(bases: dict[str, Base], source: Path) -> None:
+def test_joint_training_in_a_pack_follows_the_one_alone(bases: dict[str, Base], source: Path) -> None:
     assert_as_alone(bases, source, [make_run("source", "small", "target", seed=seed) for seed in (0, 1)])
 
 

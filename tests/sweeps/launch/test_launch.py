@@ -57,4 +57,4 @@ def test_a_run_whose_worker_was_lost_is_tried_again(
 
     outcome = run_study(tiny_study, finished, executor="local")
 
-    assert (outcome.exit_code, outcome.tried, outcome.trained, outcome.failed) == (0, 1, 1, 0)
+    assert (outcome.is_done, outcome.tried, outcome.trained, outcome.failed) == (True, 1, 1, 0)

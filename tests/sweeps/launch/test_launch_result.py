@@ -48,6 +48,7 @@ def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, t
     )
 
     assert (found.total, found.done, found.tried, found.trained, found.failed) == (9, 1, 3, 1, 1)
+    assert not found.is_done
     assert found.summary == "1 trained now, 1 failed now"
     assert {failure.run: failure.cause for failure in found.failures}[lost] == "gone"
 

@@ -2,7 +2,7 @@ import pytest
 
 from portal.cli import main
 from sweeps.planning.devices import find_device
-from sweeps.planning.plan import LANE_PACKS, plan_study
+from sweeps.planning.plan import LANE_PACKS, plan_study, stage_names
 from sweeps.planning.plan_table import to_json
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
@@ -127,3 +127,8 @@ def test_a_plan_for_several_devices_says_how_long_they_take(study_path, tmp_path
     assert "executor auto: plain" in printed
     assert main([*command, "--count", "0"]) == 2
     assert "--count 0: at least 1" in capsys.readouterr().err
+
+
+def test_stages_have_names_at_any_depth_and_only_those_that_are_present() -> None:
+    assert stage_names([2, 1, 2]) == {1: "train", 2: "port"}
+    assert list(stage_names([4, 2]).values()) == ["port", "stage 4"]

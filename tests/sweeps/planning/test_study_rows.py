@@ -9,7 +9,7 @@ import pytest
 from portal.bases.registry import KNOWN
 from portal.cli import main
 from sweeps.launch.tokenize import prepare_rows
-from sweeps.planning.study_rows import check_row_lengths, count_rows, size_warnings
+from sweeps.planning.study_rows import check_row_lengths, count_rows, row_warnings
 from sweeps.study.expand import load_study
 from tests.support.studies import TINY
 
@@ -30,7 +30,7 @@ def test_a_curve_above_its_methods_size_and_a_task_with_too_few_rows_are_named(
     study = load_study(study_path)
     rows = count_rows(study.suite, study.tasks)
 
-    lines = size_warnings(study)
+    lines = row_warnings(study)
 
     assert lines == [
         "methods.lora.curve: sizes 16, 9999 are above the method's size 8",
@@ -41,12 +41,39 @@ def test_a_curve_above_its_methods_size_and_a_task_with_too_few_rows_are_named(
     assert capsys.readouterr().err.splitlines() == [f"portal: {line}" for line in lines]
 
 
+def test_test_rows_that_other_splits_have_are_named_by_plan_and_run(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("train", f"p{index} is", index % 2) for index in range(8)]
+    rows += [("validation", "v is", 0), ("test", "t is", 0), ("test", "p3 is", 1)]
+    lines = [
+        {"prompt": prompt, "choices": [" a", " b"], "gold": gold, "split": split, "cluster": prompt}
+        for split, prompt, gold in rows
+    ]
+    (tmp_path / "leaky.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    study_path.write_text(
+        TINY.replace("[fact_qa, counting]", "[leaky.jsonl]")
+        .replace("size: 8", "size: 4")
+        .replace("[4]", "[2]")
+    )
+    warning = (
+        "portal: task 'leaky': 1 test rows repeat the text of training or validation rows, "
+        "and 1 clusters are in both"
+    )
+
+    assert main(["sweep", "plan", str(study_path), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [warning.removeprefix("portal: ")]
+    command = ["sweep", "run", str(study_path), "--out", str(tmp_path / "out"), "--executor", "local"]
+    assert main(command) == 0
+    assert warning in capsys.readouterr().err.splitlines()
+
+
 def test_a_recipes_cap_asks_for_no_rows(study_path: Path) -> None:
     study_path.write_text(
         TINY.replace("size: 8, ", "").replace("curve: {sizes: [4]}", "curve: {sizes: [16]}")
     )
 
-    assert size_warnings(load_study(study_path)) == []
+    assert row_warnings(load_study(study_path)) == []
 
 
 def test_a_base_that_cannot_read_the_longest_row_is_refused_by_the_plan(

@@ -97,7 +97,7 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
     assert len(rows) == 4
     assert sum(row["log_loss"] for row in rows) / 4 == pytest.approx(values[0])
     again = run_study(best, tmp_path / "out", executor="local", console=silent())
-    assert (again.exit_code, again.trained) == (0, 1)  # the base, which the search had no use for
+    assert (again.is_done, again.trained) == (True, 1)  # the base, which the search had no use for
     stored = optuna.load_study(study_name="tune", storage=outcome.storage)
     assert len(stored.trials) == 6
     assert stored.best_value == values[0]

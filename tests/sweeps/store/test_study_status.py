@@ -83,6 +83,19 @@ def test_a_run_whose_source_failed_says_so_and_names_the_log(tmp_path: Path, run
     assert status.why_absent(runs[1]) is None
 
 
+def test_a_run_says_so_as_well_when_the_source_of_its_source_failed(tmp_path: Path) -> None:
+    store, source = RunStore(tmp_path), make_run("source", "a")
+    port = make_run("portal", "b", source=source.key)
+    second = make_run("portal", "c", source=port.key)
+    store.mark_failed(source.key, "the loss is nan", tmp_path / "lane-0.log")
+
+    status = StudyStatus.read(store, [source, port, second])
+
+    assert status.stopped_by == {port.key: source.key, second.key: source.key}
+    assert status.why_absent(second) == status.why_absent(port)
+    assert status.trainable([source, port, second]) == ()
+
+
 def test_a_failure_marker_without_a_cause_is_refused_by_its_folder(
     tmp_path: Path, runs: list[RunConfig]
 ) -> None:

@@ -164,7 +164,7 @@ def test_runs_that_the_tracker_refuses_keep_no_other_from_it(finished: Path, tin
     assert {key for key, _ in recorder.ends} == set(tiny_study.by_key) - recorder.refused
 
 
-def test_nothing_is_reported_or_recorded_any_more_when_another_teller_may_be_at_work(
+def test_nothing_is_reported_or_recorded_any_more_when_another_reporter_may_be_at_work(
     finished: Path, tiny_study: Study
 ) -> None:
     recorder = Recorder()

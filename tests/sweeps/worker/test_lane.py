@@ -67,7 +67,7 @@ def test_a_finished_study_is_left_alone(tiny_study: Study, unbroken: tuple[Path,
 
     outcome = run_study(tiny_study, out, executor="local", console=silent())
 
-    assert (outcome.trained, outcome.done, outcome.exit_code) == (0, 9, 0)
+    assert (outcome.trained, outcome.done, outcome.is_done) == (0, 9, True)
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")} == before
 
 
@@ -100,7 +100,7 @@ def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -
 
     outcome = run_study(study, tmp_path / "out", executor="local", console=silent())
 
-    assert outcome.exit_code == 3
+    assert not outcome.is_done
     assert outcome.done == outcome.total - 3
     causes = {failure.name: failure.cause for failure in outcome.failures}
     assert len(causes) == 3
@@ -108,7 +108,7 @@ def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -
     assert any("its source run" in cause for cause in causes.values())
     assert counts_of(study, tmp_path / "out")["failed"] == 2
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
-    assert (again.exit_code, again.trained) == (3, 0)
+    assert (again.is_done, again.trained) == (False, 0)
 
 
 def refuse_steps(monkeypatch: pytest.MonkeyPatch, refuses: Callable[[Pack], bool]) -> list[int]:
@@ -141,7 +141,7 @@ def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
 
     outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
 
-    assert (outcome.exit_code, outcome.done) == (0, 9)
+    assert (outcome.is_done, outcome.done) == (True, 9)
     assert sum(taken) == 6 * 4 + 2 * 2  # two epochs of two batches each, the small LoRAs of one
     assert tables_of(tiny_study, tmp_path).results.equals(unbroken[1].results)
     assert not list((tmp_path / "packs").glob("*/state"))
@@ -177,7 +177,7 @@ def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
 
     outcome = run_study(study, tmp_path / "out", executor="local", console=silent())
 
-    assert outcome.exit_code == 0
+    assert outcome.is_done
     table = read_table(collect(study.manifest, tmp_path / "out") / "results.parquet", RESULTS).to_pylist()
     last = {(row["label"], row["base"], row["task"], row["split"]): row for row in table}
     for task in study.tasks:
@@ -196,7 +196,7 @@ def test_transfers_and_controls_are_runs_like_others(tmp_path: Path) -> None:
         accuracy = last[method, "mini-qwen3-s", "counting", "test"]["acc"]
         assert f"accuracy {accuracy:.3f}" in card.read_text()
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
-    assert (again.exit_code, again.trained) == (0, 0)
+    assert (again.is_done, again.trained) == (True, 0)
 
 
 def test_a_worker_without_its_driver_commits_nothing(tiny_study: Study, tmp_path: Path) -> None:
