@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from portal.messages import nearest
 from portal.methods import ALL_MODULES, METHODS, MethodSpec, find_method
 
 CONFIG_VERSION = 1
@@ -97,7 +98,9 @@ class DataConfig(Frozen):
     """Which rows are trained on and scored.
 
     `size` caps the training rows per task (a nested prefix of one seeded permutation); `eval_size` caps the
-    scored rows per task and split. `data_hash` is the sha256 of all rendered rows, filled in by the plan.
+    scored rows per task and split. `calibrated` are the tasks that are trained on, where that is not all of
+    them: the others are scored without a row of them. `data_hash` is the sha256 of all rendered rows, filled
+    in by the plan.
     """
 
     suite: str  # "mini", or the folder that holds the tasks
@@ -107,7 +110,22 @@ class DataConfig(Frozen):
     size: int | None = Field(default=2000, ge=1)
     eval_size: int = Field(default=1000, ge=1)
     max_prompt: int = Field(default=768, ge=1)
+    calibrated: Annotated[tuple[str, ...] | None, ADDED] = Field(default=None, min_length=1)
     data_hash: str
+
+    @model_validator(mode="after")
+    def _calibrated_tasks_are_some_of_the_tasks(self) -> "DataConfig":
+        for task in self.calibrated or ():
+            if task not in self.tasks:
+                raise ValueError(f"calibrated: no task {task!r}{nearest(task, self.tasks)}")
+        return self
+
+    @property
+    def trained_tasks(self) -> tuple[str, ...]:
+        """The tasks whose rows are trained on, in the order of `tasks`."""
+        if self.calibrated is None:
+            return self.tasks
+        return tuple(task for task in self.tasks if task in self.calibrated)
 
 
 class TrainConfig(Frozen):
@@ -200,6 +218,9 @@ class RunConfig(Frozen):
         for option in sorted(_special_options(self.train) - spec.train_options):
             takers = " or ".join(repr(each.name) for each in METHODS.values() if option in each.train_options)
             raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
+        if self.data.calibrated is not None and not spec.frozen_core:
+            takers = " or ".join(repr(each.name) for each in METHODS.values() if each.frozen_core)
+            raise ValueError(f"data.calibrated is for method {takers}, not for {self.method!r}")
         if len(self.bases) > 1 and spec.runs_on != "sources":
             raise ValueError(f"method {self.method!r} runs on one base, got {len(self.bases)}")
         return self

@@ -69,10 +69,8 @@ RESULTS = pa.schema(
         ("trained_params", pa.int64()),
         ("wall_s", pa.float64()),
         ("norm_ratio", pa.float64()),  # mean ||dW|| / ||dW_source|| of a transferred adapter, else null
-        (
-            "kept",
-            pa.bool_(),
-        ),  # whether the artifact has this epoch's parameters; null: none has, or unfinished
+        ("calibrated", pa.bool_()),  # whether the run trained on rows of the task; null: it does not train
+        ("kept", pa.bool_()),  # whether the artifact is of this epoch; null: there is none, or not yet
         ("device", pa.string()),
     ],
     metadata=_METADATA,
@@ -118,6 +116,7 @@ ADDED_COLUMNS = {
     "label": AddedColumn(since=3, copies="method"),  # a run's own table has no other label today either
     "norm_ratio": AddedColumn(since=3),
     "majority": AddedColumn(since=4),
+    "calibrated": AddedColumn(since=5),
     "kept": AddedColumn(since=5),
 }
 """All other columns exist since version 1, and none was renamed. Two have changed their meaning: `size` of a

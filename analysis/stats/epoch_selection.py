@@ -50,17 +50,19 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
 def best_epochs(runs: Sequence[Run]) -> dict[str, int]:
     """The epoch that `keep: best_validation` keeps of every task, recomputed from the tables.
 
-    `runs` are one run's rows on each of its bases. The tasks that it was trained on, those of `Run.kept`,
-    vote by their rows of the validation split: one by one for methods that train each task alone, by the mean
-    over tasks and bases for others. Ties go to the lower log-loss, then to the earlier epoch; epoch 0 is no
-    candidate.
+    `runs` are one run's rows on each of its bases. The tasks that it was trained on vote by their rows of the
+    validation split: one by one for methods that train each task alone, by the mean over tasks and bases for
+    others. Ties go to the lower log-loss, then to the earlier epoch; epoch 0 is no candidate. Tasks without
+    rows have the epoch of the others.
 
     Raises SelectionError where no epoch has rows of all tasks that vote together.
     """
-    tasks = tuple(sorted({task for run in runs for task in run.kept}))
-    groups = [(task,) for task in tasks] if find_method(runs[0].cell.method).per_task else [tasks]
+    without_rows = {task for run in runs for task in run.without_rows}
+    tasks = tuple(sorted({task for run in runs for task in run.kept} - without_rows))
     by_base = [run.scores.get(SELECTION_SPLIT, {}) for run in runs]
-    return {task: epoch for group in groups for task, epoch in _kept_epochs(by_base, group).items()}
+    if find_method(runs[0].cell.method).per_task:
+        return {task: _kept_epoch(by_base, (task,)) for task in tasks}
+    return dict.fromkeys((*tasks, *without_rows), _kept_epoch(by_base, tasks))
 
 
 def can_select(run: Run, rule: str) -> bool:
@@ -104,7 +106,7 @@ def _rank(scores: Sequence[Score]) -> tuple[float, float]:
     return -accuracy, fsum(score.log_loss for score in scores) / len(scores)
 
 
-def _kept_epochs(by_base: Sequence[dict[int, dict[str, Score]]], tasks: tuple[str, ...]) -> dict[str, int]:
+def _kept_epoch(by_base: Sequence[dict[int, dict[str, Score]]], tasks: tuple[str, ...]) -> int:
     """The best epoch of tasks that vote together, on scores by base, then epoch, then task."""
     complete = {
         epoch: [judged[epoch][task] for judged in by_base for task in tasks]
@@ -113,4 +115,4 @@ def _kept_epochs(by_base: Sequence[dict[int, dict[str, Score]]], tasks: tuple[st
     }
     if not complete:
         raise SelectionError(f"no {SELECTION_SPLIT} rows to choose an epoch on")
-    return dict.fromkeys(tasks, min(complete, key=lambda epoch: (*_rank(complete[epoch]), epoch)))
+    return min(complete, key=lambda epoch: (*_rank(complete[epoch]), epoch))

@@ -111,8 +111,8 @@ class Cost:
 class Run:
     """One run on one base. `scores` are by split, then epoch, then task.
 
-    `kept` is by task the epoch whose parameters the run's artifact has, as the worker recorded it. A task
-    that the run was not trained on has none.
+    `kept` is by task the epoch whose parameters the run's artifact has, as the worker recorded it.
+    `without_rows` are the tasks that the run was scored on without being trained on a row of them.
     """
 
     key: str
@@ -122,6 +122,7 @@ class Run:
     acc_norm_unit: str
     scores: dict[str, dict[int, dict[str, Score]]] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
+    without_rows: set[str] = field(default_factory=set)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -207,6 +208,8 @@ def gather_runs(table: pa.Table) -> ResultSet:
         run.cost = _larger_cost(run.cost, _cost_of(row))
         if row["kept"]:
             run.kept[row["task"]] = row["epoch"]
+        if row["calibrated"] is False:
+            run.without_rows.add(row["task"])
         epochs = run.scores.setdefault(row["split"], {})
         epochs.setdefault(row["epoch"], {})[row["task"]] = Score(*(row[name] for name in Score._fields))
     kept: dict[tuple[Cell, int | None], Run] = {}

@@ -82,6 +82,11 @@ class Artifact:
         core.load_state_dict(below(self.tensors, "core."))
         return nn.Parameter(self.tensors["task_latents"][rows].clone()), core
 
+    @property
+    def latents(self) -> dict[str, Tensor]:
+        """The latent of every task, (d_z,)."""
+        return dict(zip(self.config.tasks, self.tensors["task_latents"], strict=True))
+
     def task_index(self, task: str) -> int:
         """The task's row in the latent table; ValueError with the nearest name."""
         if task not in self.config.tasks:

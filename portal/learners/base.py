@@ -41,7 +41,7 @@ class Start:
 
 
 class Learner(ABC):
-    """One run in training: slot s of its adapters belongs to task `tasks[s]`.
+    """One run in training: slot s of its adapters belongs to task `tasks[s]`; `trained_tasks` give rows.
 
     `bases` and `rows` are by base name and hold what the run's config names; bases that another worker of a
     team runs are without weights. A step is one balanced round:
@@ -52,7 +52,7 @@ class Learner(ABC):
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
         self.run = run
         self.key = run.key  # a hash of all of it: not to be computed in every step
-        self.tasks = run.data.tasks
+        self.tasks, self.trained_tasks = run.data.tasks, run.data.trained_tasks
         self.bases = {ref.name: bases[ref.name] for ref in run.bases}
         self.step = 0
         self.train_tokens = 0
@@ -64,7 +64,7 @@ class Learner(ABC):
         self.data = DataOrder(run, rows)
         self.schedule = TrainingSchedule(run.train, self.data.batches, joint=not run.spec.per_task)
         keeps_best = run.train is not None and run.train.keep == "best_validation"
-        self.kept = KeptEpochs(self.tasks, per_task=run.spec.per_task) if keeps_best else None
+        self.kept = KeptEpochs(self.trained_tasks, per_task=run.spec.per_task) if keeps_best else None
 
     @classmethod
     @abstractmethod
@@ -119,7 +119,7 @@ class Learner(ABC):
         return [
             SlotRows(owner, slot, self.data.batch(base, task, self.step), self.train.choice_loss)
             for slot, task in enumerate(self.tasks)
-            if self.step < self.schedule.task_steps(task)
+            if task in self.trained_tasks and self.step < self.schedule.task_steps(task)
         ]
 
     def run_own_forwards(self, slots: list[SlotRows]) -> Tensor | None:
@@ -189,7 +189,8 @@ class Learner(ABC):
             return {task: self.schedule.num_epochs(task) for task in self.tasks}
         for name, tensor in self.artifact_tensors(self.kept.epochs).items():
             tensor.data.copy_(self.kept.tensors[name])
-        return self.kept.epochs
+        kept = self.kept.epochs
+        return kept if len(kept) == len(self.tasks) else dict.fromkeys(self.tasks, max(kept.values()))
 
     def count(self, base: str, num_tokens: int) -> None:
         """Book `num_tokens` run through `base`."""

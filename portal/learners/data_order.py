@@ -20,7 +20,7 @@ class DataOrder:
         self._rows = {
             (base, task): calibration_rows(rows[base].rows(task, "train"), run.data.size, run.seed or 0)
             for base in self._bases
-            for task in run.data.tasks
+            for task in run.data.trained_tasks
         }
 
     @property
@@ -33,7 +33,8 @@ class DataOrder:
         """Batches in one pass over each task's calibration rows."""
         base = self._bases[0]
         return {
-            task: num_batches(len(self._rows[base, task]), self._batch_size) for task in self._run.data.tasks
+            task: num_batches(len(self._rows[base, task]), self._batch_size)
+            for task in self._run.data.trained_tasks
         }
 
     def batch(self, base: str, task: str, step: int) -> tuple[TokenRow, ...]:

@@ -36,6 +36,7 @@ class HypernetLearner(Learner):
         assert run.seed is not None
         self._refit = source is not None
         self._source = None if source is None else source.as_source()
+        self._source_latents = None if source is None else source.latents
         if source is None:
             self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
@@ -140,16 +141,20 @@ class HypernetLearner(Learner):
         return {str(index): parameter for index, parameter in enumerate(parameters)}
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
-        """Write into `folder` itself for one base, into a subfolder for every base of joint training."""
+        """Write into `folder` itself for one base, into a subfolder for every base of joint training.
+
+        A port's artifact has the latents of all tasks of its source.
+        """
+        latents = self._source_latents or dict(zip(self.tasks, self.latents.data, strict=True))
         for name, base in self.bases.items():
             trained = TrainedHypernet(
-                self.tasks,
+                tuple(latents),
                 self.adapter,
                 self.hypernet,
-                self.latents.data,
+                torch.stack(list(latents.values())),
                 self.core,
                 self.converters[name],
-                calibrated=self.tasks,
+                calibrated=self.trained_tasks,
                 source=self._source,
             )
             place = folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder

@@ -55,6 +55,7 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "train_flops": learner.train_flops if trains else None,
         "trained_params": learner.num_trained_params if trains else None,
         "wall_s": learner.wall_s if trains else None,
+        "calibrated": scored[0].row.task in learner.trained_tasks if trains else None,
         "norm_ratio": learner.norm_ratio(scored[0].row.task),
         "device": learner.bases[base].device.type,
     }

@@ -67,7 +67,16 @@ def _identity(run: RunConfig) -> tuple[object, ...]:
     """All of the run that predictions depend on; the runs of a study share the rest of their data."""
     data = run.data
     parts = (run.adapter, run.hypernet, run.train)
-    return (run.method, run.bases, *parts, run.source_bases, data.tasks, data.size, data.eval_size)
+    return (
+        run.method,
+        run.bases,
+        *parts,
+        run.source_bases,
+        data.tasks,
+        data.calibrated,
+        data.size,
+        data.eval_size,
+    )
 
 
 def check_shapes(study: Study) -> None:

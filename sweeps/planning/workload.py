@@ -52,7 +52,8 @@ class WorkloadEstimator:
         scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
         if train is None:
             return self._work(run, 0, 0.0, scored)
-        sizes = {task: min(data.size or count, count) for task, count in self._num_rows.items()}
+        rows = {task: self._num_rows[task] for task in data.trained_tasks}
+        sizes = {task: min(data.size or count, count) for task, count in rows.items()}
         batches = {task: num_batches(size, train.batch_size) for task, size in sizes.items()}
         schedule = TrainingSchedule(train, batches, joint=not run.spec.per_task)
         steps = [schedule.task_steps(task) for task in batches]

@@ -9,15 +9,15 @@ from sweeps.store.run_store import RunStore
 
 
 def validation_values(store: RunStore, runs: Sequence[RunConfig], metric: str) -> dict[int, float]:
-    """By epoch, the mean of `metric` over tasks, then over runs, where every run has scored every task."""
+    """By epoch, the mean of `metric` over trained tasks, then over runs, where every run has scored them."""
     by_epoch: dict[int, list[float]] = defaultdict(list)
     for run in runs:
         own: dict[int, list[float]] = defaultdict(list)
-        for row in live_rows(store, run.key, ["epoch", "split", metric]):
-            if row["split"] == "validation":
+        for row in live_rows(store, run.key, ["task", "epoch", "split", metric]):
+            if row["split"] == "validation" and row["task"] in run.data.trained_tasks:
                 own[row["epoch"]].append(row[metric])
         for epoch, values in own.items():
-            if len(values) == len(run.data.tasks) * len(run.bases):
+            if len(values) == len(run.data.trained_tasks) * len(run.bases):
                 by_epoch[epoch].append(sum(values) / len(values))
     return {
         epoch: sum(values) / len(values) for epoch, values in by_epoch.items() if len(values) == len(runs)

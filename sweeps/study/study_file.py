@@ -19,6 +19,7 @@ from portal.config import (
 from portal.messages import nearest
 from portal.methods import METHODS, find_method
 from portal.recipes import RECIPES, RecipeName
+from sweeps.study.calibration import Calibrate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 WorkersPerPack = Annotated[int, Field(ge=1)] | Literal["bases"]
@@ -52,7 +53,8 @@ class MethodSettings(Frozen):
     """One method of a study. The name it is listed under is its method, unless `method` says otherwise.
 
     `source` is the label of the source method a port starts from, or of the LoRA a transfer starts from,
-    which is then trained on `source_base`.
+    which is then trained on `source_base`. `calibrate` says on which tasks a port is trained; it is scored on
+    all.
     """
 
     method: Method | None = None
@@ -61,6 +63,7 @@ class MethodSettings(Frozen):
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
     train: TrainConfig | None = None
+    calibrate: Calibrate | None = None
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     source: str | None = None
@@ -80,6 +83,7 @@ class Variant(Frozen):
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
     train: TrainConfig | None = None
+    calibrate: Calibrate | None = None
 
 
 class RunFilter(Frozen):

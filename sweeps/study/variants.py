@@ -46,7 +46,7 @@ def with_variants(settings: StudyFile) -> StudyFile:
 def _varied(label: str, method: MethodSettings, variant: Variant) -> MethodSettings:
     kind = kind_of(label, method)
     changes: dict[str, Any] = {"method": kind}
-    for part in ("size", "adapter", "hypernet", "train"):
+    for part in ("size", "adapter", "hypernet", "train", "calibrate"):
         if part in variant.model_fields_set and part in find_method(kind).settings:
             changes[part] = _merged(getattr(method, part), getattr(variant, part))
     return MethodSettings.model_validate({**method.model_dump(exclude_unset=True), **changes})

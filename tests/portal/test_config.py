@@ -26,6 +26,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("data", "size"): None,
     ("data", "eval_size"): 7,
     ("data", "max_prompt"): 7,
+    ("data", "calibrated"): ["sums"],
     ("data", "data_hash"): "1",
     ("adapter", "modules", 0): "k",
     ("adapter", "modules", 1): "o",

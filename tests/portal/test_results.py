@@ -157,7 +157,9 @@ def test_an_older_table_with_a_column_of_a_newer_one_is_refused(tmp_path: Path) 
     old = results().replace_schema_metadata({b"portal_schema_version": b"3"})
     pq.write_table(old, path)
 
-    with pytest.raises(ValueError, match=r"columns differ from schema version 3 \(kept, majority\)"):
+    with pytest.raises(
+        ValueError, match=r"columns differ from schema version 3 \(calibrated, kept, majority\)"
+    ):
         read_table(path, RESULTS)
 
 
