@@ -28,6 +28,7 @@ from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.curves import curve_table, savings_table
 from analysis.tables.overview import overview_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
+from analysis.tables.without_rows import without_rows_table
 from portal.results import AbsentRun, Fact, StudyInfo
 
 LEAD = (
@@ -50,6 +51,12 @@ _ACCURACY_NOTES = (
     f"seeds, paired over methods, in {NUM_DRAWS:,} draws. With few seeds they understate the variation "
     "between seeds.",
     "Log-losses are comparable within one base only: tokenizers differ.",
+)
+_WITHOUT_ROWS_NOTE = (
+    "Some ports were trained on a part of their tasks and scored on all. Their means elsewhere are over both "
+    "groups of tasks, which the table of tasks without a row shows apart. The share of the rise is (port - "
+    "frozen base) on tasks without a row, divided by the same on calibrated tasks. The groups have unlike "
+    "tasks, so the share also holds what sets these apart."
 )
 _CALIBRATION_NOTE = (
     "Calibration reads a choice's probability as the softmax over the choices of their log-likelihoods, not "
@@ -106,6 +113,8 @@ def study_notes(findings: Findings) -> list[str]:
     notes = [*accuracy_notes(findings), _COST_NOTE]
     if any(_has_choice(target) for target in findings.targets):
         notes.append(_CHOICE_NOTE)
+    if any(target.task_splits for target in findings.targets):
+        notes.append(_WITHOUT_ROWS_NOTE)
     if any(target.calibrations for target in findings.targets):
         notes.append(_CALIBRATION_NOTE)
     if any(target.curves for target in findings.targets):
@@ -188,7 +197,7 @@ def _accuracy_block(target: Target) -> Block:
         comparisons_table(target),
     )
     return Block(
-        tables=(main_table(target),),
+        tables=tuple(filter(None, (main_table(target), without_rows_table(target)))),
         drawings=tuple(filter(None, drawings)),
         remarks=compare_methods(target),
         folded=tuple(filter(None, folded)),

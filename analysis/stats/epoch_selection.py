@@ -27,8 +27,8 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     `final`: the last one. Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
     on the validation split, or for `paper` on the reported split itself. The choice is by task mean for
     methods that train all tasks together and by task for those that do not (docs/method.md, "Evaluation");
-    `symmetric` always goes by task mean. Epoch 0 (no training) is a candidate only where nothing else was
-    scored.
+    `symmetric` always goes by task mean. Tasks that the run was not trained on never vote where others do.
+    Epoch 0 (no training) is a candidate only where nothing else was scored.
 
     Raises SelectionError when rows are missing.
     """
@@ -43,7 +43,8 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     if find_method(run.cell.method).per_task and rule != "symmetric":
         return {task: _best_epoch(judged, (task,), epochs) for task, epochs in candidates.items()}
     shared = sorted(set.intersection(*(set(epochs) for epochs in candidates.values())))
-    epoch = _best_epoch(judged, tuple(candidates), shared)
+    trained = tuple(task for task in candidates if task not in run.without_rows)
+    epoch = _best_epoch(judged, trained or tuple(candidates), shared)
     return dict.fromkeys(candidates, epoch)
 
 

@@ -14,6 +14,7 @@ from analysis.stats.curves import METRICS, CurveSet, build_curves
 from analysis.stats.epoch_selection import REPORTED_SPLIT, RULES
 from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
+from analysis.stats.task_split import TaskSplit, split_tasks
 from portal.methods import port_methods
 from portal.results import (
     PREDICTIONS,
@@ -33,7 +34,8 @@ CURVE_RULE = "final"
 class Target:
     """A target base: comparisons by selection rule, a bootstrap if predictions exist, curves by metric.
 
-    `slug` is the base's part in file names. `absent` are the planned runs on the base without results.
+    `slug` is the base's part in file names. `task_splits` are of ports that have tasks without a row.
+    `absent` are the planned runs on the base without results.
     """
 
     base: str
@@ -43,6 +45,7 @@ class Target:
     calibrations: tuple[Calibration, ...]
     curves: Mapping[str, CurveSet]
     savings: Savings
+    task_splits: tuple[TaskSplit, ...]
     absent: tuple[AbsentRun, ...]
 
     @property
@@ -115,6 +118,7 @@ def find_target(
         calibrations=calibrations,
         curves=curves,
         savings=_find_savings(study, curves.get("acc"), rules[CURVE_RULE], predictions),
+        task_splits=split_tasks(study, base),
         absent=tuple(run for run in absent if run.base == base),
     )
 

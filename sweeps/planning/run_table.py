@@ -11,6 +11,7 @@ def run_records(plan: Plan) -> list[dict[str, Any]]:
     """One record per run, in the study's order: label, method, bases, size, seed, state and key.
 
     `size` is the most training rows per task; null for all rows, and for a run that trains on none.
+    `calibrated` are the tasks that the run trains on; null where that is all of them.
     """
     status = plan.status
     states = dict.fromkeys(status.done, "done") | dict.fromkeys(status.failed_for_good, "failed")
@@ -22,6 +23,7 @@ def run_records(plan: Plan) -> list[dict[str, Any]]:
             "bases": [ref.name for ref in run.bases],
             "size": None if run.train is None else run.data.size,
             "seed": run.seed,
+            "calibrated": run.data.calibrated,
             "state": states.get(run.key, "missing"),
         }
         for run in plan.study.runs

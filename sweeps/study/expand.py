@@ -28,6 +28,7 @@ from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
+from sweeps.study.calibration import calibrated_tasks
 from sweeps.study.catalogue import find_study
 from sweeps.study.context import StudyContext
 from sweeps.study.manifest import StudyManifest
@@ -184,10 +185,11 @@ class _Expansion:
                 for seed in self._seeds(method):
                     before = self._before(label, target, seed)
                     yield from before
-                    run = self._run(
-                        label, (target,), self._sized(size), train=train, seed=seed, parent=_last(before)
+                    data = self._data(label, size, seed)
+                    yield (
+                        label,
+                        self._run(label, (target,), data, train=train, seed=seed, parent=_last(before)),
                     )
-                    yield label, run
 
     def _transfer_runs(self, label: str) -> Iterator[_LabelledRun]:
         """For every seed, a run on the source base and what becomes of it on every other target."""
@@ -224,7 +226,8 @@ class _Expansion:
         if "seed" not in spec.parts:
             return self._run(label, (target,), self.data)
         size, train = next(self._sizes(label, target))
-        return self._run(label, (target,), self._sized(size), train=train, seed=seed, parent=parent)
+        data = self._data(label, size, seed)
+        return self._run(label, (target,), data, train=train, seed=seed, parent=parent)
 
     def _run(
         self,
@@ -283,6 +286,15 @@ class _Expansion:
 
     def _sized(self, size: int | None) -> DataConfig:
         return self.data.model_copy(update={"size": size})
+
+    def _data(self, label: str, size: int | None, seed: int) -> DataConfig:
+        """So many rows per task, of all tasks or of those that the label is calibrated on with this seed."""
+        wanted = self.settings.methods[label].calibrate
+        try:
+            tasks = calibrated_tasks(self.data.tasks, wanted, seed)
+        except ValueError as error:
+            raise ValueError(f"methods.{label}.{error}") from None
+        return self.data.model_copy(update={"size": size, "calibrated": tasks})
 
     def _targets(self, method: MethodSettings) -> tuple[str, ...]:
         return self.settings.targets if method.targets is None else method.targets

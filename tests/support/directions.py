@@ -4,7 +4,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.lazy": (),
     "portal.messages": (),
     "portal.methods": ("portal.messages",),
-    "portal.config": ("portal.methods",),
+    "portal.config": ("portal.messages", "portal.methods"),
     "portal.device": (),
     "portal.storage": ("portal.messages", "portal.config"),
     "portal.recipes": ("portal.messages", "portal.config", "portal.methods"),

@@ -1,0 +1,79 @@
+"""Tasks without a row stand beside calibrated ones, each against the frozen base on the same tasks."""
+
+import pytest
+
+from analysis.stats.epoch_selection import select_epochs
+from analysis.stats.result_table import gather_runs
+from analysis.stats.task_split import TaskSplit, split_tasks
+from tests.support.result_tables import row, to_table
+
+BASE = {"a": 0.2, "b": 0.4, "c": 0.3}
+
+
+def run_rows(
+    key: str, seed: int, scores: dict[str, float], without: str, *, epoch: int = 2, split: str = "test"
+) -> list[dict]:
+    return [
+        row(run=key, method="portal", seed=seed, size=4, task=task, acc_norm=acc, epoch=epoch, split=split,
+            calibrated=task not in without)
+        for task, acc in scores.items()
+    ]  # fmt: skip
+
+
+def base_rows(scores: dict[str, float] = BASE) -> list[dict]:
+    return [row(run="base", task=task, acc_norm=acc) for task, acc in scores.items()]
+
+
+def only(rows: list[dict]) -> TaskSplit:
+    (split,) = split_tasks(gather_runs(to_table(rows)), "big")
+    return split
+
+
+def test_each_group_is_compared_with_the_base_on_its_own_tasks_of_each_seed() -> None:
+    split = only(
+        [
+            *base_rows(),
+            *run_rows("p0", 0, {"a": 0.8, "b": 0.6, "c": 0.5}, without="bc"),
+            *run_rows("p1", 1, {"a": 0.6, "b": 0.9, "c": 0.7}, without="a"),
+        ]
+    )
+
+    assert split.calibrated.acc.values == pytest.approx((0.8, 0.8))
+    assert split.calibrated.base_acc.values == pytest.approx((0.2, 0.35))
+    assert split.without_rows.acc.values == pytest.approx((0.55, 0.6))
+    assert split.without_rows.base_acc.values == pytest.approx((0.35, 0.2))
+    assert split.without_rows.num_tasks.values == (2, 1)
+    assert split.share.value == pytest.approx((0.575 - 0.275) / (0.8 - 0.275))
+
+
+def test_runs_on_all_their_tasks_are_not_split() -> None:
+    rows = [*base_rows(), *run_rows("p0", 0, BASE, without="")]
+
+    assert split_tasks(gather_runs(to_table(rows)), "big") == ()
+
+
+@pytest.mark.parametrize(
+    ("base", "reason"),
+    [
+        ({}, "no score of the frozen base on the same tasks"),
+        ({"a": 0.2, "b": 0.4}, "no score of the frozen base on the same tasks"),
+        ({"a": 0.9, "b": 0.4, "c": 0.3}, "the calibrated tasks do not rise above the frozen base"),
+    ],
+)
+def test_a_share_that_means_nothing_is_left_out_with_the_reason(base: dict[str, float], reason: str) -> None:
+    rows = [*base_rows(base), *run_rows("p0", 0, {"a": 0.8, "b": 0.6, "c": 0.5}, without="bc")]
+
+    assert only(rows).share.value is None
+    assert only(rows).share.reason == reason
+
+
+def test_tasks_without_a_row_do_not_vote_for_the_epoch() -> None:
+    rows: list[dict] = []
+    for epoch, (seen, unseen) in {1: (0.9, 0.1), 2: (0.8, 0.9)}.items():
+        for split in ("validation", "test"):
+            scores = {"a": seen, "b": unseen}
+            rows += run_rows("p0", 0, scores, without="b", epoch=epoch, split=split)
+
+    (run,) = gather_runs(to_table(rows)).runs
+
+    assert select_epochs(run, "best_on_validation") == {"a": 1, "b": 1}

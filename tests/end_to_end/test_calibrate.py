@@ -1,0 +1,96 @@
+"""A study whose ports see rows of some tasks only, from its file to its report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis.stats.result_table import load_results
+from portal.cli import main
+from portal.config import RunConfig
+from portal.results import RESULTS_FILE
+from sweeps.study.expand import load_study
+from tests.support.studies import TINY
+
+HALVES = "portal: {size: 8, train: {epochs: 2}, curve: {sizes: [4]}, calibrate: 1}"
+
+
+@pytest.fixture
+def study_path(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.replace("portal: {size: 8, train: {epochs: 2}}", HALVES))
+    return path
+
+
+def ports(path: Path) -> list[RunConfig]:
+    return [run for run in load_study(path).runs if run.method == "portal"]
+
+
+def test_a_seeds_tasks_are_the_same_at_every_size_and_source_and_baselines_see_all(study_path: Path) -> None:
+    drawn = {(run.seed, run.data.calibrated) for run in ports(study_path)}
+
+    assert len(ports(study_path)) == 4
+    assert len(drawn) == 2
+    assert all(tasks is not None and len(tasks) == 1 for _, tasks in drawn)
+    assert {run.data.calibrated for run in load_study(study_path).runs if run.method != "portal"} == {None}
+
+
+def test_all_tasks_are_the_run_that_a_study_without_the_key_has(study_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(study_path.read_text().replace("calibrate: 1", "calibrate: 1.0"))
+    (tmp_path / "plain.yaml").write_text(study_path.read_text().replace(", calibrate: 1", ""))
+
+    assert [run.key for run in ports(tmp_path / "all.yaml")] == [
+        run.key for run in ports(tmp_path / "plain.yaml")
+    ]
+
+
+def test_a_variant_calibrates_on_a_share(study_path: Path, tmp_path: Path) -> None:
+    text = study_path.read_text().replace(", calibrate: 1", "")
+    text += "variants:\n  half: {methods: [portal], calibrate: 0.5}\n  all: {methods: [portal]}\n"
+    (tmp_path / "halves.yaml").write_text(text)
+
+    study = load_study(tmp_path / "halves.yaml")
+
+    counts = {
+        study.labels[run.key]: len(run.data.trained_tasks) for run in study.runs if run.method == "portal"
+    }
+    assert counts == {"portal-half": 1, "portal-all": 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[facts]", "methods.portal.calibrate: the study has no task 'facts'; did you mean 'fact_qa'?"),
+        ("3", "methods.portal.calibrate: 3 tasks, the study has 2"),
+    ],
+)
+def test_tasks_that_the_study_does_not_have_are_refused(study_path: Path, value: str, message: str) -> None:
+    study_path.write_text(study_path.read_text().replace("calibrate: 1", f"calibrate: {value}"))
+
+    with pytest.raises(ValueError) as caught:
+        load_study(study_path)
+    assert str(caught.value) == f"{study_path}: {message}"
+
+
+def test_only_a_port_takes_it(study_path: Path) -> None:
+    study_path.write_text(study_path.read_text().replace("lora: {size: 8,", "lora: {size: 8, calibrate: 1,"))
+
+    with pytest.raises(ValueError, match=r"methods\.lora\.calibrate: method 'lora' takes no 'calibrate'"):
+        load_study(study_path)
+
+
+@pytest.mark.slow
+def test_it_is_planned_run_and_reported(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["sweep", "plan", str(study_path), "--out", str(out), "--json"]) == 0
+    planned = {run["run"]: run["calibrated"] for run in json.loads(capsys.readouterr().out)["runs"]}
+    assert main(["sweep", "run", str(study_path), "--out", str(out), "--executor", "local"]) == 0
+
+    for run in load_results(out / "results" / RESULTS_FILE, {}, 1.0).runs:
+        calibrated = planned[run.key]
+        without = set() if calibrated is None else {"fact_qa", "counting"} - {*calibrated}
+        assert run.without_rows == without
+    assert main(["report", str(out)]) == 0
+    assert "mini-qwen3-s: tasks without a row" in (out / "report" / "index.html").read_text()
