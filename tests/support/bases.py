@@ -101,7 +101,9 @@ def make_examples(task: str, split: str, count: int) -> list[Example]:
     for index in range(count):
         prompt = f"{task} {split} {'x' * (index % 7)}{index * 7 % 13}?"
         choices = (f" {index}", f" {index + 1}b", f" {task[: 2 + index % 3]}")
-        examples.append(Example(task, f"{index:03d}", prompt, choices, index % 3, f"cluster {index // 2}"))
+        examples.append(
+            Example(task, f"{index:03d}", prompt, choices, index % 3, f"{split} cluster {index // 2}")
+        )
     return examples
 
 
