@@ -218,8 +218,8 @@ class RunConfig(Frozen):
         for option in sorted(_special_options(self.train) - spec.train_options):
             takers = " or ".join(repr(each.name) for each in METHODS.values() if option in each.train_options)
             raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
-        if self.data.calibrated is not None and not spec.frozen_core:
-            takers = " or ".join(repr(each.name) for each in METHODS.values() if each.frozen_core)
+        if self.data.calibrated is not None and not spec.takes_calibrated:
+            takers = " or ".join(repr(each.name) for each in METHODS.values() if each.takes_calibrated)
             raise ValueError(f"data.calibrated is for method {takers}, not for {self.method!r}")
         if len(self.bases) > 1 and spec.runs_on != "sources":
             raise ValueError(f"method {self.method!r} runs on one base, got {len(self.bases)}")

@@ -41,6 +41,7 @@ class MethodSpec:
     train_options: frozenset[str] = frozenset()
     frozen_core: bool = False  # whether latents and core are held and only a converter trains
     per_task: bool = False  # one adapter per task: epochs may be chosen task by task
+    shared_adapter: bool = False  # a single adapter for all tasks
     carries: Literal["factors", "update", "norm"] | None = None  # what a transfer brings over of a LoRA
     order: int = 0  # place in tables; equal ones go by name
     article: bool = False  # "the per-task LoRA", but "PorTAL"
@@ -53,14 +54,20 @@ class MethodSpec:
 
     @property
     def is_transfer(self) -> bool:
-        """Whether its adapters come ready-made: Cross-LoRA and its controls."""
-        return "adapter" in self.parts and not self.trains
+        """Whether its adapters come from those of another base: Cross-LoRA and its controls."""
+        return "source_base" in self.settings
 
     @property
     def is_port(self) -> bool:
         """Whether its runs bring what joint training learned to a target, at once or over other ports."""
         parents = [find_method(parent) for parent in self.parents]
         return any(parent.runs_on == "sources" or parent.is_port for parent in parents)
+
+    @property
+    def takes_calibrated(self) -> bool:
+        """Whether its runs, or those that it starts from, can be trained on a part of their tasks."""
+        parents = [find_method(parent) for parent in self.parents]
+        return "calibrate" in self.settings or any(parent.takes_calibrated for parent in parents)
 
     @property
     def inherits_adapter(self) -> bool:
@@ -141,6 +148,22 @@ LORA = register(
 """Recovered lift is measured against this method."""
 LIFT_REFERENCES = (BASE.name, LORA.name)
 """What recovered lift is measured from, and against: these two have no lift of their own."""
+SHARED_LORA = register(
+    MethodSpec(
+        name="shared_lora",
+        label="one LoRA for all tasks",
+        learner="portal.learners.shared_lora:SharedLora",
+        made_by="a control: one adapter trained on all tasks together",
+        parts=frozenset({"adapter", "train", "seed"}),
+        settings=_TARGET_TRAINING | {"adapter", "calibrate"},
+        artifact="adapters",
+        recipe="lora",
+        adapter=LORA_ADAPTER,
+        shared_adapter=True,
+        order=45,
+        mark=("#7a6a00", "X"),
+    )
+)
 HYPERNET = register(
     MethodSpec(
         name="hypernet",
@@ -185,6 +208,21 @@ PORTAL = register(
         frozen_core=True,
         order=60,
         mark=("#0072b2", "o"),
+    )
+)
+MEAN_LATENT = register(
+    MethodSpec(
+        name="mean_latent",
+        label="port with the mean latent",
+        learner="portal.learners.mean_latent:MeanLatent",
+        made_by="a control: the mean latent of a port's calibrated tasks, from {sources}",
+        parts=frozenset({"adapter", "hypernet", "seed"}),
+        settings=frozenset({"targets", "seeds", "source"}),
+        parents=("portal",),
+        artifact="adapters",
+        order=55,
+        article=True,
+        mark=("#332288", "P"),
     )
 )
 CROSS_LORA = register(

@@ -97,12 +97,24 @@ class Artifact:
 
     def factors(self, tasks: tuple[str, ...]) -> Factors:
         """Adapter factors of `tasks` on the artifact's own base; the base is not loaded."""
+        rows = [self.task_index(task) for task in tasks]
+        return self._generate(self.tensors["task_latents"][rows])
+
+    def _generate(self, latents: Tensor) -> Factors:
+        """The factors of any latents, (T, d_z), by the artifact's own core and converter."""
         config = self.config
         converter = config.converter()
         converter.load_state_dict(below(self.tensors, "alignment."))
-        latents, core = self.frozen_core(tasks, config.adapter, config.hypernet)
+        _, core = self.frozen_core((), config.adapter, config.hypernet)
         with torch.no_grad():
             return converter(core, latents)
+
+    def mean_factors(self) -> Factors:
+        """Adapter factors, (1, ...), of the calibrated tasks' mean latent, or of all tasks' without a record."""
+        known = {} if self.record is None else self.record.tasks
+        calibrated = [task for task in self.config.tasks if task in known and known[task].calibrated]
+        latents = torch.stack([self.latents[task] for task in calibrated or self.config.tasks])
+        return self._generate(latents.mean(0, keepdim=True))
 
     @contextmanager
     def applied(self, base: Base, task: str) -> Iterator[None]:

@@ -55,10 +55,16 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "train_flops": learner.train_flops if trains else None,
         "trained_params": learner.num_trained_params if trains else None,
         "wall_s": learner.wall_s if trains else None,
-        "calibrated": scored[0].row.task in learner.trained_tasks if trains else None,
+        "calibrated": _is_calibrated(learner, scored[0].row.task),
         "norm_ratio": learner.norm_ratio(scored[0].row.task),
         "device": learner.bases[base].device.type,
     }
+
+
+def _is_calibrated(learner: Learner, task: str) -> bool | None:
+    """Whether the run, or the one that it starts from, was trained on rows of the task; null: nobody was."""
+    data = learner.run.data
+    return task in data.trained_tasks if learner.run.spec.takes_calibrated or learner.run.train else None
 
 
 def mark_kept(results: pa.Table, epochs: Mapping[str, int]) -> pa.Table:

@@ -141,7 +141,7 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
         return ParamCount(0, 0)
     slots = len(run.data.tasks)
     if run.hypernet is None:
-        adapters = slots * _slot_params(run, base)
+        adapters = (1 if run.spec.shared_adapter else slots) * _slot_params(run, base)
         return ParamCount(adapters, 0) if run.train is not None else ParamCount(0, adapters)
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)

@@ -7,6 +7,7 @@ identified by the hash of its examples, ports bound to the content key of their 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -164,8 +165,13 @@ class _Expansion:
                     yield label, self._source_run(label, seed)
             elif "source_base" in spec.settings:
                 yield from self._transfer_runs(label)
-            elif "seed" in spec.parts:
+            elif spec.trains:
                 yield from self._target_runs(label)
+            elif spec.parents:
+                for target, seed in product(self._targets(method), self._seeds(method)):
+                    before = self._before(label, target, seed)
+                    yield from before
+                    yield label, self._main_run(label, target, seed, _last(before))
             else:
                 for target in self._targets(method):
                     yield label, self._run(label, (target,), self.data)
@@ -225,6 +231,9 @@ class _Expansion:
             )
         if "seed" not in spec.parts:
             return self._run(label, (target,), self.data)
+        if not spec.trains:
+            assert parent is not None, "a method that does not train and has a seed has a parent"
+            return self._run(label, (target,), parent.data, seed=seed, parent=parent)
         size, train = next(self._sizes(label, target))
         data = self._data(label, size, seed)
         return self._run(label, (target,), data, train=train, seed=seed, parent=parent)
