@@ -1,5 +1,6 @@
 """A study whose ports see rows of some tasks only, from its file to its report."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -79,10 +80,30 @@ def test_only_a_port_takes_it(study_path: Path) -> None:
         load_study(study_path)
 
 
+CONTROLS = """
+  shared_lora: {size: 8, train: {epochs: 2, lr: 1e-3}, calibrate: 1}
+  mean_latent: {}
+"""
+
+
+def test_a_control_on_a_ports_mean_latent_takes_over_its_tasks_and_its_shape(study_path: Path) -> None:
+    study_path.write_text(study_path.read_text() + CONTROLS)
+    by_key = load_study(study_path).by_key
+
+    means = [run for run in by_key.values() if run.method == "mean_latent"]
+
+    assert len(means) == 2
+    for run in means:
+        port = by_key[str(run.source)]
+        assert (port.method, port.data.size) == ("portal", 8)
+        assert (run.seed, run.data, run.adapter) == (port.seed, port.data, port.adapter)
+
+
 @pytest.mark.slow
-def test_it_is_planned_run_and_reported(
+def test_it_is_planned_run_and_reported_with_its_controls(
     study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    study_path.write_text(study_path.read_text() + CONTROLS)
     out = tmp_path / "out"
     assert main(["sweep", "plan", str(study_path), "--out", str(out), "--json"]) == 0
     planned = {run["run"]: run["calibrated"] for run in json.loads(capsys.readouterr().out)["runs"]}
@@ -93,4 +114,12 @@ def test_it_is_planned_run_and_reported(
         without = set() if calibrated is None else {"fact_qa", "counting"} - {*calibrated}
         assert run.without_rows == without
     assert main(["report", str(out)]) == 0
-    assert "mini-qwen3-s: tasks without a row" in (out / "report" / "index.html").read_text()
+    with (out / "report" / "tables" / "without-rows-mini-qwen3-s.csv").open() as file:
+        shown = {row["method"] for row in csv.DictReader(file)}
+    modules = "q,v r4"
+    assert shown == {
+        f"PorTAL {modules}",
+        f"port with the mean latent {modules}",
+        "one LoRA for all tasks all r16",
+    }
+    assert main(["sweep", "fsck", str(out)]) == 0
