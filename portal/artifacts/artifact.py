@@ -110,7 +110,7 @@ class Artifact:
             return converter(core, latents)
 
     def mean_factors(self) -> Factors:
-        """Adapter factors, (1, ...), of the mean of the calibrated tasks' latents; of all without a record."""
+        """Adapter factors, (1, ...), of the calibrated tasks' mean latent; of all where none is recorded."""
         known = {} if self.record is None else self.record.tasks
         calibrated = [task for task in self.config.tasks if task in known and known[task].calibrated]
         latents = torch.stack([self.latents[task] for task in calibrated or self.config.tasks])
