@@ -1,6 +1,7 @@
 """The table of tasks without a row: what a port gains on them beside its gain on calibrated tasks."""
 
 from analysis.stats.findings import Target
+from analysis.stats.result_table import Cell
 from analysis.tables.columns import AMOUNT, COUNT, NUMBER, PERCENT, SPREAD, WORD, Column
 from analysis.tables.table import Table
 
@@ -31,9 +32,15 @@ def without_rows_table(target: Target) -> Table | None:
         for split in target.task_splits
     ]
     reasons = [
-        f"{split.cell.variant.full_name} at size {split.cell.size}: {split.share.reason}"
+        f"{_cell_name(split.cell)}: {split.share.reason}"
         for split in target.task_splits
         if split.share.reason
     ]
     title = f"{target.base}: tasks without a row"
     return Table(title, f"without-rows-{target.slug}", tuple(columns), tuple(rows), tuple(reasons))
+
+
+def _cell_name(cell: Cell) -> str:
+    """The method, with its size where it is trained at one."""
+    name = cell.variant.full_name
+    return name if cell.size is None else f"{name} at size {cell.size}"

@@ -30,6 +30,25 @@ def test_the_table_has_the_methods_with_tasks_without_a_row_only() -> None:
     assert shown["share of the rise"].endswith(" %")
 
 
+def test_a_share_that_is_left_out_names_the_method_and_its_size_where_it_has_one() -> None:
+    rows = study().rows
+    for line in rows:
+        if line["method"] == "base":
+            line["acc_norm"] = 0.9
+    without_size = [
+        {**line, "run": "m", "label": "three", "size": None} for line in rows if line["label"] == "two"
+    ]
+
+    table = without_rows_table(target_of([*rows, *without_size]))
+
+    assert table is not None
+    reason = "the calibrated tasks do not rise above the frozen base"
+    assert sorted(table.reasons) == [
+        f"PorTAL (three) q,v r8: {reason}",
+        f"PorTAL (two) q,v r8 at size 8: {reason}",
+    ]
+
+
 def test_a_study_without_such_tasks_has_no_table() -> None:
     builder = StudyBuilder(with_predictions=False)
     builder.add("base", rates=(0.3,))
