@@ -26,24 +26,24 @@ _Part = tuple[tuple[int, int], Evaluation | str]
 
 
 class Evaluator:
-    """Scores learners; in a `team` every worker scores a part, and all of them have the whole in the end."""
+    """Scores learners; of several `workers` each scores a part, and all have the whole in the end."""
 
     def __init__(
         self,
         bases: Mapping[str, Base],
         rows: Mapping[str, RowTable],
         hooks: Mapping[str, AdapterHooks],
-        team: WorkerGroup,
+        workers: WorkerGroup,
     ) -> None:
-        self._bases, self._rows, self._hooks, self._team = bases, rows, hooks, team
+        self._bases, self._rows, self._hooks, self._workers = bases, rows, hooks, workers
         self._batches: dict[tuple[str, str, str, int], ScoringBatches] = {}
         self._max_tokens = MAX_TOKENS
 
     def evaluate(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> Evaluation | str:
         """The learner's scores of these tasks on every base and split, or why one of them is not finite."""
-        with self._team.all_or_none():
+        with self._workers.all_or_none():
             own = self._evaluate_share(learner, epoch, tasks)
-        gathered = [part for parts in self._team.all_gather(own) for part in parts]
+        gathered = [part for parts in self._workers.all_gather(own) for part in parts]
         parts = [found for _, found in sorted(gathered, key=lambda part: part[0])]
         causes = [part for part in parts if isinstance(part, str)]
         if causes:
@@ -59,7 +59,7 @@ class Evaluator:
         parts: list[_Part] = []
         for base in learner.bases:
             place, count = list(self._bases).index(base), len(self._bases)
-            own = [index for index in range(len(tasks)) if self._team.scores(index, place, count)]
+            own = [index for index in range(len(tasks)) if self._workers.scores(index, place, count)]
             if not own:
                 continue
             with torch.no_grad():

@@ -33,7 +33,8 @@ SYNC_STEPS = 10
 class Pack:
     """Learners on the same bases. `rows` are by base name.
 
-    In a `team` the rows of each base are run by the workers that hold it; the others have it without weights.
+    With several `workers` the rows of each base are run by those that hold it; the others have it without
+    weights.
     `max_tokens` are the padded tokens of one forward on each base; running out of memory lowers them.
     ValueError when the rows use a token id that a base does not have, or are longer than it can read.
     """
@@ -46,16 +47,16 @@ class Pack:
         *,
         max_tokens: Mapping[str, int] | None = None,
         activations: Activations = "keep",
-        team: WorkerGroup | None = None,
+        workers: WorkerGroup | None = None,
     ) -> None:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
         self.losses: dict[str, float] = {}
-        self._bases, self._team = bases, team or WorkerGroup()
+        self._bases, self._workers = bases, workers or WorkerGroup()
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
         self._forwards = ForwardRunner(bases, max_tokens=max_tokens or {}, activations=activations)
-        self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._team)
+        self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._workers)
         self._metrics = MetricBuffer()
         self._spent = 0.0  # seconds since the last look at the device
         self._tokens: dict[str, int] = {}  # since then, by run
@@ -149,13 +150,13 @@ class Pack:
             for owner, learner in enumerate(together)
         ]
         place, count = list(self._bases).index(base), len(self._bases)
-        with self._team.all_or_none():
-            if self._team.holds(place, count):
-                self._forwards.run(base, self._team.share(slots, place, count), members)
-            received = [member.received(self._team) for member in members]
+        with self._workers.all_or_none():
+            if self._workers.holds(place, count):
+                self._forwards.run(base, self._workers.share(slots, place, count), members)
+            received = [member.received(self._workers) for member in members]
         for tensors in received:
-            self._team.all_reduce_sum(tensors)
-        with self._team.all_or_none():
+            self._workers.all_reduce_sum(tensors)
+        with self._workers.all_or_none():
             for owner, member in enumerate(members):
                 own = [slot for slot in slots if slot.owner == owner]
                 work[member.learner.key].add(base, own, member.backward())
@@ -179,8 +180,10 @@ class Pack:
             for learner in learners:
                 self._update(learner, work[learner.key])
         except (RuntimeError, MemoryError) as error:
-            if self._team.size > 1 and is_out_of_memory(error):
-                raise RuntimeError("no memory for an update that others have made: the team ends") from error
+            if self._workers.size > 1 and is_out_of_memory(error):
+                raise RuntimeError(
+                    "no memory for an update that others have made: the worker group ends"
+                ) from error
             raise
 
     def _update(self, learner: Learner, work: "_Work") -> None:

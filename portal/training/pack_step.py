@@ -66,9 +66,9 @@ class LearnerStep:
             for total, gradient in zip(self._gradients[group], pair, strict=True):
                 total.index_add_(0, index, gradient)
 
-    def received(self, team: WorkerGroup) -> list[Tensor]:
-        """Tensors that a team sums over its workers, in place: losses of all slots, gradients of factors."""
-        if team.size == 1:
+    def received(self, workers: WorkerGroup) -> list[Tensor]:
+        """Tensors that are summed over the workers, in place: losses of all slots, gradients of factors."""
+        if workers.size == 1:
             return []
         self.make_room()
         loss_S = self._losses()
@@ -89,7 +89,7 @@ class LearnerStep:
         return loss_S
 
     def _losses(self) -> Tensor:
-        if not self._parts:  # of a team, in which others have all the rows
+        if not self._parts:  # the other workers have all the rows
             return torch.zeros(len(self.slots), device=self.learner.device)
         if len(self._parts) == 1 and self._parts[0][0] == self.slots:
             return self._parts[0][1]

@@ -20,7 +20,7 @@ _Value = TypeVar("_Value")
 
 
 class OutOfMemoryElsewhere(MemoryError):  # noqa: N818 - what has happened
-    """Another worker of the team ran out of memory in this step."""
+    """Another worker of the group ran out of memory in this step."""
 
 
 class Sharding:

@@ -49,7 +49,7 @@ class PackTrainer:
         bases = {name: base for learner in learners for name, base in learner.bases.items()}
         rows = {name: load_rows(job.rows[name]) for name in bases}
         self._learners = Pack(
-            bases, rows, learners, max_tokens=max_tokens, activations=job.activations, team=group
+            bases, rows, learners, max_tokens=max_tokens, activations=job.activations, workers=group
         )
         self._stopped: set[str] = set()
         self._present = learners  # without a marker as yet

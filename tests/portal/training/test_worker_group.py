@@ -42,7 +42,10 @@ def team_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None
         for place, name in enumerate(names)
     }
     return Pack(
-        held, rows, [build_learner(run, held, rows, start=start_of(run, source)) for run in runs], team=team
+        held,
+        rows,
+        [build_learner(run, held, rows, start=start_of(run, source)) for run in runs],
+        workers=team,
     )
 
 
