@@ -43,10 +43,10 @@ class Start:
 class Learner(ABC):
     """One run in training: slot s of its adapters belongs to task `tasks[s]`; `trained_tasks` give rows.
 
-    `bases` and `rows` are by base name and hold what the run's config names; bases that another worker of the
-    group runs are without weights. A step is one balanced round: one batch of every task that still trains, on
-    every base. `broken`, a number on the device, turns from 0 to 1 with the first loss or gradient that is not
-    finite; no update changes anything after that.
+    `bases` and `rows` are by base name and hold what the run's config names; bases that another worker of
+    the group runs are without weights. A step is one balanced round: one batch of every task that still
+    trains, on every base. `broken`, a number on the device, turns from 0 to 1 with the first loss or gradient
+    that is not finite; no update changes anything after that.
     """
 
     def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
