@@ -1,7 +1,8 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench chaos demo test check format report clean
+.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench chaos demo test test-without-ray test-with-ray \
+  check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -15,6 +16,8 @@ PYTEST := $(BIN)/python -m pytest
 # it shares, and files come in their order: the short ones of tests/portal last.
 JOBS ?= auto
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Parts of `make test` that run side by side.
+AT_ONCE ?= 2
 # `make test TIER=slow` leaves out what `make check` has run.
 TIER ?= all
 FAST := not slow and not oracle and not ray
@@ -71,9 +74,15 @@ test-demo: venv
 bench: real-cpu
 	$(BIN)/python -m benchmarks $(NAMES) $(if $(DOCUMENT),--document $(DOCUMENT))
 
-# Tests that start no Ray share the cores, a file to a process; those with Ray follow, one after another.
+# Tests that start no Ray share the cores, a file to a process. Those with Ray mostly wait: they run beside the others,
+# one after another; AT_ONCE=1 puts them after the others.
 test: venv
+	@$(MAKE) --no-print-directory --jobs $(AT_ONCE) test-without-ray test-with-ray
+
+test-without-ray: venv
 	$(PYTEST) $(PARALLEL) -m '$(WITHOUT_RAY) and not ($(ELSEWHERE))'
+
+test-with-ray: venv
 	$(PYTEST) -m 'ray and not ($(ELSEWHERE))'
 
 test-gpu: venv
