@@ -4,6 +4,7 @@ Only the portable subset is written: one rank, one alpha, no patterns, no rslora
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -29,6 +30,14 @@ from portal.storage.atomic import json_bytes, write_bytes_atomic
 
 NamedFactors = dict[str, tuple[Tensor, Tensor]]
 """A (r, d_in) and B (d_out, r) by the path of the adapted linear in the base."""
+
+
+def save_task_adapters(
+    folder: Path, factors: Mapping[str, Factors], *, base: Base, adapter: AdapterConfig, record: RunRecord
+) -> None:
+    """Write the adapter of every task into `folder/<task>`; `factors` have a slot dimension of 1."""
+    for task, own in factors.items():
+        save_peft_adapter(folder / task, base=base, adapter=adapter, factors=own, task=task, record=record)
 
 
 def save_peft_adapter(

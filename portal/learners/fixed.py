@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from portal.artifacts.peft_adapter import save_peft_adapter
+from portal.artifacts.peft_adapter import save_task_adapters
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
@@ -91,13 +91,6 @@ class TransferredLoras(FixedLearner):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """One PEFT adapter per task, and the transfer's norm ratios."""
-        for task in self.tasks:
-            save_peft_adapter(
-                folder / task,
-                base=self._base,
-                adapter=self.adapter,
-                factors=self._transferred.of_task(task),
-                task=task,
-                record=record,
-            )
+        factors = {task: self._transferred.of_task(task) for task in self.tasks}
+        save_task_adapters(folder, factors, base=self._base, adapter=self.adapter, record=record)
         write_json_atomic(folder / TRANSFER_RECORD, self._transferred.to_json())

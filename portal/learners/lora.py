@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.peft_adapter import save_peft_adapter
+from portal.artifacts.peft_adapter import save_task_adapters
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
@@ -52,15 +52,8 @@ class TaskLoras(Learner):
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write one PEFT adapter per task, in `folder/<task>`."""
         with torch.no_grad():
-            for task in self.tasks:
-                save_peft_adapter(
-                    folder / task,
-                    base=self._base,
-                    adapter=self.adapter,
-                    factors=self.task_factors(task),
-                    task=task,
-                    record=record,
-                )
+            factors = {task: self.task_factors(task) for task in self.tasks}
+            save_task_adapters(folder, factors, base=self._base, adapter=self.adapter, record=record)
 
 
 class LoraLearner(TaskLoras):

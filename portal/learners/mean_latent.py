@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import torch
-
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.peft_adapter import save_peft_adapter
+from portal.artifacts.peft_adapter import save_task_adapters
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
@@ -44,13 +42,5 @@ class MeanLatent(FixedLearner):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write one PEFT adapter per task, in `folder/<task>`; all have the same factors."""
-        with torch.no_grad():
-            for task in self.tasks:
-                save_peft_adapter(
-                    folder / task,
-                    base=self._base,
-                    adapter=self.adapter,
-                    factors=self._factors,
-                    task=task,
-                    record=record,
-                )
+        factors = dict.fromkeys(self.tasks, self._factors)
+        save_task_adapters(folder, factors, base=self._base, adapter=self.adapter, record=record)
