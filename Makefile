@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Processes of the tests that start no Ray: as many as there are cores. A file stays in one process, whose fixtures
-# it shares, and files come in their order: the short ones of tests/portal last.
+# it shares; files come in their order, in which the longest are not the last.
 JOBS ?= auto
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Parts of `make test` that run side by side.

@@ -125,7 +125,8 @@ class DataConfig(Frozen):
         """The tasks whose rows are trained on, in the order of `tasks`."""
         if self.calibrated is None:
             return self.tasks
-        return tuple(task for task in self.tasks if task in self.calibrated)
+        chosen = set(self.calibrated)
+        return tuple(task for task in self.tasks if task in chosen)
 
 
 class TrainConfig(Frozen):

@@ -110,8 +110,8 @@ def trained_methods() -> tuple[str, ...]:
 
 
 def port_methods() -> tuple[str, ...]:
-    """Names of the methods that are ports."""
-    return tuple(spec.name for spec in METHODS.values() if spec.is_port)
+    """Names of the methods that are ports, without controls on a finished one, which train nothing."""
+    return tuple(spec.name for spec in METHODS.values() if spec.is_port and spec.trains)
 
 
 BASE = register(

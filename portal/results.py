@@ -69,7 +69,7 @@ RESULTS = pa.schema(
         ("trained_params", pa.int64()),
         ("wall_s", pa.float64()),
         ("norm_ratio", pa.float64()),  # mean ||dW|| / ||dW_source|| of a transferred adapter, else null
-        ("calibrated", pa.bool_()),  # whether the run trained on rows of the task; null: it does not train
+        ("calibrated", pa.bool_()),  # whether the run, or its port, trained on rows of the task; else null
         ("kept", pa.bool_()),  # whether the artifact is of this epoch; null: there is none, or not yet
         ("device", pa.string()),
     ],

@@ -53,6 +53,7 @@ class Learner(ABC):
         self.run = run
         self.key = run.key  # a hash of all of it: not to be computed in every step
         self.tasks, self.trained_tasks = run.data.tasks, run.data.trained_tasks
+        self._giving_rows = frozenset(self.trained_tasks)
         self.bases = {ref.name: bases[ref.name] for ref in run.bases}
         self.step = 0
         self.train_tokens = 0
@@ -119,7 +120,7 @@ class Learner(ABC):
         return [
             SlotRows(owner, slot, self.data.batch(base, task, self.step), self.train.choice_loss)
             for slot, task in enumerate(self.tasks)
-            if task in self.trained_tasks and self.step < self.schedule.task_steps(task)
+            if task in self._giving_rows and self.step < self.schedule.task_steps(task)
         ]
 
     def run_own_forwards(self, slots: list[SlotRows]) -> Tensor | None:
@@ -190,7 +191,8 @@ class Learner(ABC):
         for name, tensor in self.artifact_tensors(self.kept.epochs).items():
             tensor.data.copy_(self.kept.tensors[name])
         kept = self.kept.epochs
-        return kept if len(kept) == len(self.tasks) else dict.fromkeys(self.tasks, max(kept.values()))
+        without_rows = [task for task in self.tasks if task not in self._giving_rows]
+        return kept | {task: max(kept.values()) for task in without_rows}  # trained together: one epoch
 
     def count(self, base: str, num_tokens: int) -> None:
         """Book `num_tokens` run through `base`."""

@@ -63,8 +63,8 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
 
 def _is_calibrated(learner: Learner, task: str) -> bool | None:
     """Whether the run, or the one that it starts from, was trained on rows of the task; null: nobody was."""
-    data = learner.run.data
-    return task in data.trained_tasks if learner.run.spec.takes_calibrated or learner.run.train else None
+    is_known = learner.run.train is not None or learner.run.spec.takes_calibrated
+    return task in learner.trained_tasks if is_known else None
 
 
 def mark_kept(results: pa.Table, epochs: Mapping[str, int]) -> pa.Table:

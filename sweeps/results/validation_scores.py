@@ -13,11 +13,12 @@ def validation_values(store: RunStore, runs: Sequence[RunConfig], metric: str) -
     by_epoch: dict[int, list[float]] = defaultdict(list)
     for run in runs:
         own: dict[int, list[float]] = defaultdict(list)
+        voting = frozenset(run.data.trained_tasks)
         for row in live_rows(store, run.key, ["task", "epoch", "split", metric]):
-            if row["split"] == "validation" and row["task"] in run.data.trained_tasks:
+            if row["split"] == "validation" and row["task"] in voting:
                 own[row["epoch"]].append(row[metric])
         for epoch, values in own.items():
-            if len(values) == len(run.data.trained_tasks) * len(run.bases):
+            if len(values) == len(voting) * len(run.bases):
                 by_epoch[epoch].append(sum(values) / len(values))
     return {
         epoch: sum(values) / len(values) for epoch, values in by_epoch.items() if len(values) == len(runs)
