@@ -66,7 +66,7 @@ real-cpu: venv
 	$(BIN)/portal bases
 
 test-real: real-cpu
-	$(PYTEST) -m real
+	PORTAL_TEST_REAL=1 $(PYTEST) -m real
 
 test-demo: venv
 	$(PYTEST) -m demo --timeout 3600

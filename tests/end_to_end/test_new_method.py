@@ -105,18 +105,13 @@ def test_its_run_starts_from_its_parents_a_stage_later(study: Study) -> None:
     assert [run.method for run in study.runs] == ["base", "lora", "warm_lora"]
 
 
-def test_it_is_planned(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "sweep",
-        "plan",
-        str(tmp_path / "study.yaml"),
-        "--out",
-        str(tmp_path / "out"),
-        "--device",
-        "cpu",
-    ]
+def plan_of(folder: Path, name: str) -> list[str]:
+    """The command that plans the study of that name for a CPU."""
+    return ["sweep", "plan", str(folder / f"{name}.yaml"), "--out", str(folder / "out"), "--device", "cpu"]
 
-    assert main([*command, "--json"]) == 0
+
+def test_it_is_planned(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*plan_of(tmp_path, "study"), "--json"]) == 0
 
     packs = json.loads(capsys.readouterr().out)["packs"]
     assert [pack["stage"] for pack in packs if pack["methods"] == [SPEC.name]] == [2]
@@ -135,19 +130,9 @@ def test_a_run_whose_parent_has_a_parent_brings_both_into_the_study(deep: Study)
 
 
 def test_a_third_stage_is_planned(deep: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "sweep",
-        "plan",
-        str(tmp_path / "deep.yaml"),
-        "--out",
-        str(tmp_path / "out"),
-        "--device",
-        "cpu",
-    ]
-
-    assert main([*command, "--json"]) == 0
+    assert main([*plan_of(tmp_path, "deep"), "--json"]) == 0
     packs = json.loads(capsys.readouterr().out)["packs"]
-    assert main(command) == 0
+    assert main(plan_of(tmp_path, "deep")) == 0
     printed = capsys.readouterr().out
 
     assert [pack["stage"] for pack in packs] == [1, 2, 2, 3]

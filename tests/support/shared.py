@@ -5,9 +5,14 @@ They are not part of it: tests that need them are skipped, with a reason, where 
 
 from pathlib import Path
 
+import pytest
+
 SHARED = Path(__file__).parents[3] / "shared"
 ROWS = SHARED / "data"
 """Rows of the fourteen tasks as their publishers lay them out, TASK/SPLIT.parquet."""
 
+
+NO_ROWS = "no real rows beside the checkout (../shared/data)"
+needs_rows = pytest.mark.skipif(not ROWS.is_dir(), reason=NO_ROWS)
 
 BASES = ("smollm2-135m", "gemma-3-270m")

@@ -15,10 +15,9 @@ from portal.tasks.example import Example
 from portal.tasks.lm_eval import _load, load_lm_eval_task, to_example
 from portal.tasks.records import split_files
 from tests.support.bases import make_base
-from tests.support.shared import ROWS
+from tests.support.shared import ROWS, needs_rows
 
 pytestmark = pytest.mark.oracle
-needs_rows = pytest.mark.skipif(not ROWS.is_dir(), reason="no real rows beside the checkout (../shared/data)")
 NAMES = {
     "arc_challenge": "arc_challenge",
     "arc_easy": "arc_easy",

@@ -7,10 +7,8 @@ import pytest
 from portal.data.suite import Suite, load_suite
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.portal14 import BUILDERS
-from tests.support.shared import ROWS
+from tests.support.shared import ROWS, needs_rows
 
-DATA = ROWS
-needs_rows = pytest.mark.skipif(not DATA.is_dir(), reason="no real rows beside the checkout (../shared/data)")
 LABELS = {
     "rte": {" True", " False"},
     "cb": {" True", " False", " Neither"},
@@ -22,7 +20,7 @@ LABELS = {
 
 @pytest.fixture(scope="module")
 def suite() -> Suite:
-    return load_suite("portal14", data=str(DATA))
+    return load_suite("portal14", data=str(ROWS))
 
 
 @needs_rows
@@ -63,7 +61,7 @@ def test_no_position_tells_the_gold_choice(suite: Suite, task: str) -> None:
 
 @needs_rows
 def test_the_choices_of_a_row_are_in_the_same_order_wherever_it_is_read(suite: Suite) -> None:
-    again = load_suite("portal14", data=str(DATA))
+    again = load_suite("portal14", data=str(ROWS))
 
     assert again.examples("sciq", "test") == suite.examples("sciq", "test")
 
