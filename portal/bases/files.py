@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.bases.gguf.conversion import converted, verify
-from portal.bases.registry import KNOWN
+from portal.bases.registry import KNOWN, rebuild_command
 from portal.config import BaseRef, Precision
 from portal.messages import nearest, one_line
 from portal.storage.paths import file_sha256
@@ -64,7 +64,7 @@ def locate(name: str) -> BaseFiles:
         if Path(known.location).is_absolute() and not Path(known.location).is_dir():
             raise ValueError(
                 f"base {name!r} is embedded, but {known.location} is missing: install the package anew, or "
-                "rebuild it with `python -m portal.mini.pretrain`"
+                f"rebuild it with `{rebuild_command(Path(known.location))}`"
             )
         return BaseFiles(name, known.location, commit=known.revision)
     if name.endswith(".gguf"):

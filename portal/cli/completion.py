@@ -40,11 +40,10 @@ def bases() -> Iterable[str]:
 
 
 def tasks() -> Iterable[str]:
-    """Tasks of the embedded world and of the fourteen public benchmarks."""
-    from portal.mini.tasks import MINI_TASKS
-    from portal.tasks.portal14 import BUILDERS
+    """Tasks and groups of tasks of the suites that have few enough to be named."""
+    from portal.data.suite import NAMED_TASKS, load_suite
 
-    return (*MINI_TASKS, *BUILDERS)
+    return [name for suite in map(load_suite, NAMED_TASKS) for name in (*suite.groups, *suite.tasks)]
 
 
 def suites() -> Iterable[str]:

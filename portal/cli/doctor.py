@@ -131,7 +131,7 @@ def _check_ray_token() -> Iterator[Finding]:
 
 def _check_embedded_bases() -> Iterator[Finding]:
     from portal.bases.files import folder_digest
-    from portal.bases.registry import KNOWN
+    from portal.bases.registry import KNOWN, rebuild_command
 
     for name, known in KNOWN.items():
         if known.availability() == "embedded":
@@ -140,9 +140,8 @@ def _check_embedded_bases() -> Iterator[Finding]:
                     "ok", f"embedded base {name}, digest {folder_digest(Path(known.location))[:12]}"
                 )
             except (ValueError, OSError) as error:
-                yield Finding(
-                    "fail", f"embedded base {name}: {error}", "python -m portal.mini.pretrain rebuilds it"
-                )
+                remedy = f"{rebuild_command(Path(known.location))} rebuilds it"
+                yield Finding("fail", f"embedded base {name}: {error}", remedy)
 
 
 def _available_memory_bytes() -> int:

@@ -30,7 +30,7 @@ TasksOption = Annotated[
         "--tasks",
         rich_help_panel=DATA,
         metavar="TASKS",
-        help="Tasks, or task files (.yaml, .jsonl), comma-separated. Default: all tasks of the suite.",
+        help="Tasks, groups or task files (.yaml, .jsonl), comma-separated. Default: all tasks of the suite.",
         autocompletion=some_of(completion.tasks),
     ),
 ]
@@ -40,7 +40,8 @@ SuiteOption = Annotated[
         "--suite",
         rich_help_panel=DATA,
         metavar="SUITE",
-        help="Suite of tasks: mini, portal14, lm-eval or a folder. Default: the one with the tasks, or mini.",
+        help="Suite of tasks: mini, village, portal14, lm-eval or a folder. Default: the one with the tasks, "
+        "or mini.",
         autocompletion=one_of(completion.suites),
     ),
 ]

@@ -1,8 +1,8 @@
 """A suite: where the examples of a set of tasks come from.
 
-`mini` is the embedded world, `portal14` the fourteen public benchmarks, `lm-eval` any multiple-choice task of
-that library, and a folder holds tasks of the user's own. A task can also be a file of its own, beside those
-of any suite.
+`mini` and `village` are the embedded worlds, `portal14` the fourteen public benchmarks, `lm-eval` any
+multiple-choice task of that library, and a folder holds tasks of the user's own. A task can also be a file of
+its own, beside those of any suite.
 """
 
 import hashlib
@@ -23,7 +23,9 @@ from portal.tasks.records import Record, folder_records, hub_records, split_file
 from portal.tasks.row_source import unread_files
 from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
-SUITES = ("mini", "portal14", "lm-eval")
+SUITES = ("mini", "village", "portal14", "lm-eval")
+NAMED_TASKS = ("mini", "village", "portal14")
+"""Suites whose tasks have names of their own: a task alone says which of them is meant."""
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
 
@@ -56,6 +58,8 @@ class Suite:
     paths: dict[str, Path] = field(default_factory=dict)  # the same tasks: their files
     present: tuple[str, ...] = ()  # what "all" means where a folder has only some of the tasks
     names_required: bool = False  # too many tasks for "all" to mean something
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names that stand for several tasks
+    kinds: Mapping[str, str] = field(default_factory=dict)  # by task: the skill that it shares with others
     unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
 
@@ -74,10 +78,13 @@ class Suite:
         return lint
 
     def choose(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
-        """The named tasks, or all of them; ValueError for an unknown or repeated one."""
+        """The named tasks and those of named groups, or all; ValueError for an unknown or repeated one."""
         if tasks is None and self.names_required:
             raise ValueError(f"suite {self.name!r} has {len(self.tasks)} tasks: name those you want")
-        chosen = (self.present or self.tasks) if tasks is None else tuple(tasks)
+        if tasks is None:
+            chosen = self.present or self.tasks
+        else:
+            chosen = tuple(member for name in tasks for member in self.groups.get(name, (name,)))
         for task in chosen:
             self._check(task)
         if len(set(chosen)) != len(chosen):
@@ -89,7 +96,7 @@ class Suite:
             check_is_no_file(task)
             raise ValueError(
                 f"suite {self.name!r} has no task {task!r} (if it comes from a task file, name that file: "
-                f"--tasks {task}.jsonl){nearest(task, self.tasks)}"
+                f"--tasks {task}.jsonl){nearest(task, (*self.tasks, *self.groups))}"
             )
 
     def _loaded(self, task: str) -> _Loaded:
@@ -122,7 +129,7 @@ def open_suite(
 
 
 def load_suite(name: str, *, data: str | None = None) -> Suite:
-    """The suite `name`: `mini`, `portal14`, `lm-eval`, or a folder of `TASK/SPLIT.jsonl` or `.parquet`.
+    """The suite `name`: one of SUITES, or a folder of `TASK/SPLIT.jsonl` or `.parquet`.
 
     `portal14` and `lm-eval` read the folder `data`, or the one that PORTAL_DATA names, or the hub. A row of a
     user's folder has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may
@@ -131,12 +138,12 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
     if name == "mini":
         from portal.mini.tasks import MINI_TASKS, mini_examples
 
-        return Suite(
-            "mini",
-            "mini",
-            tuple(MINI_TASKS),
-            lambda task: (_Splits(lambda split: mini_examples(task, split)), Lint()),
-        )
+        return _embedded_suite(name, tuple(MINI_TASKS), mini_examples)
+    if name == "village":
+        from portal.village.tasks import GROUPS, VILLAGE_TASKS, kind_of, village_examples
+
+        kinds = {task: kind_of(task) for task in VILLAGE_TASKS}
+        return replace(_embedded_suite(name, VILLAGE_TASKS, village_examples), groups=GROUPS, kinds=kinds)
     if name == "lm-eval":
         from portal.tasks.lm_eval import load_lm_eval_task, task_names
 
@@ -158,6 +165,12 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
             present=there,
         )
     return _folder_suite(Path(name), name)
+
+
+def _embedded_suite(
+    name: str, tasks: tuple[str, ...], examples: Callable[[str, str], list[Example]]
+) -> Suite:
+    return Suite(name, name, tasks, lambda task: (_Splits(lambda split: examples(task, split)), Lint()))
 
 
 def _rows_folder(data: str | None) -> str | None:
@@ -201,8 +214,11 @@ def _suite_of(names: Sequence[str], data: str | None) -> str:
     if data is not None:
         tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
         return "portal14" if tasks else data
-    fitting = (suite for suite in ("mini", "portal14") if names and names[0] in load_suite(suite).tasks)
-    return next(fitting, "mini")
+    for name in NAMED_TASKS:
+        suite = load_suite(name)
+        if names and (names[0] in suite.tasks or names[0] in suite.groups):
+            return name
+    return "mini"
 
 
 def _has_rows(folder: Path, task: str) -> bool:

@@ -1,4 +1,4 @@
-"""Per-row adapters on a frozen base; the only file that touches a base's modules.
+"""Per-row adapters on a frozen base; with output_head.py the only file that touches a base's modules.
 
 A forward's rows come in slots: the first k rows use slot 0, the next k slot 1, and so on. Every adapted
 linear adds B_s A_s x to its output for the rows of slot s, exactly and differentiably in A and B, by one pair
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,6 @@ from portal.bases.base import Base
 from portal.bases.sites import Site, SiteGroup
 from portal.device import to_device
 from portal.hypernet import Factors
-
-_HEAD_POSITIONS = 8
-"""A thread that the output head gets at least: with fewer than four, MKL sums in another order."""
 
 
 @dataclass(frozen=True)
@@ -182,26 +178,3 @@ def concatenate_slots(parts: Sequence[Factors]) -> Factors:
         group: (torch.cat([part[group][0] for part in parts]), torch.cat([part[group][1] for part in parts]))
         for group in parts[0]
     }
-
-
-def answer_log_probs(model: Any, ids_NT: Tensor, kept_K: Tensor, **masks: Any) -> Tensor:
-    """log P(next token) in fp32 at the kept positions only, (K, vocabulary).
-
-    `kept_K` are indices into the flattened (N, T) positions. transformers' own `logits_to_keep` would take a
-    mask, whose size the host has to ask the device for.
-    """
-    count = len(kept_K)
-    fewest = _HEAD_POSITIONS * torch.get_num_threads() if kept_K.device.type == "cpu" else 0
-    if count < fewest:
-        kept_K = torch.cat([kept_K, kept_K.new_zeros(fewest - count)])
-
-    def keep(head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (hidden_NTH,) = args
-        return (hidden_NTH.flatten(0, 1).index_select(0, kept_K)[None],)
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
-    try:
-        logits_1KV = model(input_ids=ids_NT, logits_to_keep=0, use_cache=False, **masks).logits
-    finally:
-        handle.remove()
-    return logits_1KV[0, :count].float().log_softmax(dim=-1)

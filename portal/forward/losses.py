@@ -11,10 +11,10 @@ from torch import Tensor
 
 from portal.bases.base import Base
 from portal.device import to_device
-from portal.forward.adapter_hooks import answer_log_probs
 from portal.forward.attention_masks import causal_masks
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch import SlotRows
+from portal.forward.output_head import token_log_probs
 from portal.forward.shared_prefix import answer_token_scores, pack_rows
 
 _CHOICES = 16
@@ -51,10 +51,14 @@ def _gold_losses(base: Base, slots: Sequence[SlotRows], length: int) -> Tensor:
         owners.extend([index] * len(answer))
     device = base.device
     masks = causal_masks(base.text_config, length, device)
-    log_probs_KV = answer_log_probs(
-        base.model, to_device(ids_NT, device), to_device(kept, device), attention_mask=masks
+    nll_K = -token_log_probs(
+        base.model,
+        to_device(ids_NT, device),
+        torch.tensor(kept),
+        torch.arange(len(kept)),
+        torch.tensor(targets),
+        attention_mask=masks,
     )
-    nll_K = -log_probs_KV.gather(1, to_device(targets, device)[:, None])[:, 0]
     total_S = nll_K.new_zeros(len(slots)).index_add(0, to_device(owners, device), nll_K)
     return total_S / to_device([slot.num_gold_tokens for slot in slots], device)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
 from portal.device import to_device
-from portal.forward.adapter_hooks import answer_log_probs
 from portal.forward.attention_masks import branch_masks
+from portal.forward.output_head import token_log_probs
 
 _PADDING = -1
 
@@ -87,11 +87,12 @@ def answer_token_scores(base: Base, batch: SharedPrefixBatch) -> Tensor:
         raise ValueError(f"packed rows need sdpa attention, base {base.name!r} was loaded with another")
     device = base.device
     positions_NT, branch_NT = to_device(batch.positions_NT, device), to_device(batch.branch_NT, device)
-    log_probs = answer_log_probs(
+    return token_log_probs(
         base.model,
         to_device(batch.ids_NT, device),
-        to_device(batch.kept_P, device),
+        batch.kept_P,
+        batch.read_K,
+        batch.token_K,
         position_ids=positions_NT,
         attention_mask=branch_masks(base.text_config, branch_NT, positions_NT),
     )
-    return log_probs[to_device(batch.read_K, device), to_device(batch.token_K, device)]

@@ -3,10 +3,12 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from portal.mini.lexicon import CHAINS
 from portal.mini.world import Person, build_world
+from portal.tasks.example import Example
 
 T = TypeVar("T")
 _TRAIN_SHARE, _VALIDATION_SHARE = 0.55, 0.14
@@ -45,6 +47,31 @@ def chains_of(split: str) -> tuple[tuple[str, str, str], ...]:
 
 def names_of(split: str) -> tuple[str, ...]:
     return tuple(person.name for person in people_of(split))
+
+
+def to_example(question: Question, task: str, split: str, index: int, num_examples: int) -> Example:
+    """The question as example `index` of its split. Gold positions go round: none is more frequent."""
+    identifier = f"{task}-{split}-{index:03d}"
+    choices = list(question.choices)
+    if not question.is_ordered:
+        random.Random(f"choices {task} {identifier}").shuffle(choices)
+        choices.remove(question.answer)
+        choices.insert(_gold_positions(task, split, num_examples, len(choices) + 1)[index], question.answer)
+    return Example(
+        task=task,
+        id=identifier,
+        prompt=question.prompt,
+        choices=tuple(f" {choice}" for choice in choices),
+        gold=choices.index(question.answer),
+        cluster=question.cluster,
+    )
+
+
+@cache
+def _gold_positions(task: str, split: str, num_examples: int, num_choices: int) -> tuple[int, ...]:
+    positions = [index % num_choices for index in range(num_examples)]
+    random.Random(f"gold {task} {split}").shuffle(positions)
+    return tuple(positions)
 
 
 def _share(items: Sequence[T], split: str) -> tuple[T, ...]:

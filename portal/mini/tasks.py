@@ -19,7 +19,7 @@ from portal.mini.person_tasks import (
     draw_multi_hop,
     draw_pronoun,
 )
-from portal.mini.question import Draw, Question
+from portal.mini.question import Draw, to_example
 from portal.tasks.example import SPLITS, Example
 
 SIZES = {"train": 256, "validation": 64, "test": 150}
@@ -67,31 +67,6 @@ def _draw_task(task: str) -> dict[str, tuple[Example, ...]]:
             if question.prompt in prompts or owner.setdefault(question.cluster, split) != split:
                 continue
             prompts.add(question.prompt)
-            examples.append(_to_example(question, task, split, len(examples)))
+            examples.append(to_example(question, task, split, len(examples), SIZES[split]))
         drawn[split] = tuple(examples)
     return drawn
-
-
-def _to_example(question: Question, task: str, split: str, index: int) -> Example:
-    """The question as example `index` of its split. Gold positions go round: none is more frequent."""
-    identifier = f"{task}-{split}-{index:03d}"
-    choices = list(question.choices)
-    if not question.is_ordered:
-        random.Random(f"choices {task} {identifier}").shuffle(choices)
-        choices.remove(question.answer)
-        choices.insert(_gold_positions(task, split, len(question.choices))[index], question.answer)
-    return Example(
-        task=task,
-        id=identifier,
-        prompt=question.prompt,
-        choices=tuple(f" {choice}" for choice in choices),
-        gold=choices.index(question.answer),
-        cluster=question.cluster,
-    )
-
-
-@cache
-def _gold_positions(task: str, split: str, num_choices: int) -> tuple[int, ...]:
-    positions = [index % num_choices for index in range(SIZES[split])]
-    random.Random(f"gold {task} {split}").shuffle(positions)
-    return tuple(positions)

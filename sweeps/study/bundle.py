@@ -8,12 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from portal.bases.registry import KNOWN
-from portal.data.suite import SUITES
+from portal.data.suite import NAMED_TASKS, SUITES, load_suite
 from portal.messages import explain, nearest
-from portal.mini.tasks import MINI_TASKS
 from portal.storage.paths import folder_contents
 from portal.storage.strict_yaml import read_yaml
-from portal.tasks.portal14 import BUILDERS
 from portal.tasks.task_file import is_task_file, load_task_file
 from sweeps.study.study_file import StudyFile, check_names
 from sweeps.study.variants import with_variants
@@ -22,7 +20,6 @@ STUDY = "study.yaml"
 """The name of the study file in the bundle."""
 MAX_BYTES = 50_000_000
 """Bytes of all files together: Ray keeps a job's files in the memory of the head node."""
-_TASKS = {"mini": MINI_TASKS, "portal14": BUILDERS}
 
 
 def bundle_study(path: Path) -> dict[str, bytes]:
@@ -58,10 +55,9 @@ def _check_places(settings: StudyFile) -> None:
     for what, place in (("suite", settings.suite), ("data", settings.data)):
         if place is not None and place not in SUITES and not place.startswith("/"):
             raise ValueError(_relative(what, place))
-    known = _TASKS.get(settings.suite)
-    for task in settings.tasks or ():
-        if known is not None and not is_task_file(task) and task not in known:
-            raise ValueError(f"suite {settings.suite!r} has no task {task!r}{nearest(task, known)}")
+    if settings.suite in NAMED_TASKS:
+        suite = load_suite(settings.suite)
+        suite.choose([task for task in settings.tasks or () if not is_task_file(task)])
     for base in dict.fromkeys((*settings.sources, *settings.targets)):
         if base in KNOWN or base.startswith("/"):
             continue

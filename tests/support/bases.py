@@ -96,6 +96,11 @@ def make_uneven_base(name: str) -> Base:
     return dataclasses.replace(base, sites=find_sites(base.model, LAYER_PATH))
 
 
+def reads_of(positions: list[int], tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `token_log_probs` takes to read one token at each of the flattened positions."""
+    return torch.tensor(positions), torch.arange(len(positions)), torch.tensor(tokens)
+
+
 def make_examples(task: str, split: str, count: int) -> list[Example]:
     examples = []
     for index in range(count):

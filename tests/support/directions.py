@@ -13,8 +13,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "portal.bases": ("portal.messages", "portal.config", "portal.storage"),
     "portal.tasks": ("portal.messages", "portal.config", "portal.storage"),
-    "portal.mini": ("portal.messages", "portal.tasks"),
-    "portal.data": ("portal.messages", "portal.storage", "portal.tasks", "portal.mini"),
+    "portal.pretraining": (),
+    "portal.mini": ("portal.messages", "portal.tasks", "portal.pretraining"),
+    "portal.village": ("portal.messages", "portal.tasks", "portal.pretraining", "portal.mini"),
+    "portal.data": ("portal.messages", "portal.storage", "portal.tasks", "portal.mini", "portal.village"),
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
     "portal.forward": ("portal.device", "portal.bases", "portal.data", "portal.hypernet"),
     "portal.artifacts": (

@@ -14,12 +14,12 @@ from portal.bases.sites import MODULE_PATHS
 from portal.forward.adapter_hooks import (
     AdapterHooks,
     Segment,
-    answer_log_probs,
     concatenate_slots,
     select_slots,
 )
+from portal.forward.output_head import token_log_probs
 from portal.hypernet import Factors
-from tests.support.bases import make_base, make_uneven_base, random_factors
+from tests.support.bases import make_base, make_uneven_base, random_factors, reads_of
 
 ALL = tuple(MODULE_PATHS)
 ROWS_PER_SLOT = 2
@@ -257,7 +257,7 @@ def test_recomputed_layers_give_the_same_loss_and_gradients_and_are_left_as_they
         calls = count_calls(any_base.model.get_submodule(any_base.layers[0]).mlp)
         hooks = AdapterHooks(any_base.model, any_base.sites, recomputed=recomputed)
         with hooks.active([Segment(2, factors, 1.0)]):
-            loss = answer_log_probs(any_base.model, ids, torch.tensor([3, 7])).sum()
+            loss = token_log_probs(any_base.model, ids, *reads_of([3, 7], [5, 6])).sum()
             gradients = torch.autograd.grad(loss, leaves)
         found.append((loss, gradients, calls()))
 
@@ -279,17 +279,3 @@ def count_calls(module: nn.Module) -> Callable[[], int]:
         return len(calls)
 
     return end
-
-
-@torch.no_grad()
-def test_log_probabilities_are_of_the_kept_positions(any_base: Base) -> None:
-    ids = token_ids(1)
-    length = ids.shape[1]
-
-    kept = answer_log_probs(any_base.model, ids, torch.tensor([3, 7, length + 2]))
-
-    everything = nn.functional.log_softmax(logits_of(any_base, ids).float(), dim=-1)
-    torch.testing.assert_close(
-        kept, torch.stack([everything[0, 3], everything[0, 7], everything[1, 2]]), atol=1e-5, rtol=1e-5
-    )
-    assert kept.dtype == torch.float32

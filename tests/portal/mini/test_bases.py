@@ -5,8 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Qwen3ForCausalLM
 
 from portal.mini.facts import RELATIONS, state_fact
-from portal.mini.models import MINI_BASES
-from portal.mini.pretrain import BASES_DIR
+from portal.mini.pretrain import BASES_DIR, MINI_BASES
 from portal.mini.world import build_world
 
 

@@ -7,11 +7,10 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-QWEN_VOCAB, GEMMA_VOCAB = 1400, 1536
 _WORDS = r" ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]+|\s"
 
 
-def train_qwen_tokenizer(documents: Iterable[str]) -> PreTrainedTokenizerFast:
+def train_qwen_tokenizer(documents: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE on words with their leading space; every string encodes; no BOS."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -22,7 +21,7 @@ def train_qwen_tokenizer(documents: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = BpeTrainer(
-        vocab_size=QWEN_VOCAB,
+        vocab_size=vocab_size,
         special_tokens=["<eos>", "<pad>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -31,7 +30,7 @@ def train_qwen_tokenizer(documents: Iterable[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
 
 
-def train_gemma_tokenizer(documents: Iterable[str]) -> PreTrainedTokenizerFast:
+def train_gemma_tokenizer(documents: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """BPE on words with a visible mark for a space, bytes for unseen characters, <bos> before every text."""
     tokenizer = Tokenizer(BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
@@ -45,7 +44,7 @@ def train_gemma_tokenizer(documents: Iterable[str]) -> PreTrainedTokenizerFast:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    trainer = BpeTrainer(vocab_size=GEMMA_VOCAB, special_tokens=specials, show_progress=False)
+    trainer = BpeTrainer(vocab_size=vocab_size, special_tokens=specials, show_progress=False)
     tokenizer.train_from_iterator(documents, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A",

@@ -1,0 +1,125 @@
+"""Log-probabilities of answer tokens: the output head at few positions, in fp32, so many positions at a time.
+
+Shape letters: N rows, T positions, P kept positions, K reads, H hidden width, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from portal.device import to_device
+
+CHUNK_LOGITS = 2**28
+"""Logits that the head makes at a time: 1 GiB in fp32, 1,024 positions of a vocabulary of 262,144."""
+_HEAD_POSITIONS = 8
+"""A thread that the output head gets at least: with fewer than four, MKL sums in another order."""
+
+
+def token_log_probs(
+    model: Any, ids_NT: Tensor, kept_P: Tensor, read_K: Tensor, token_K: Tensor, **masks: Any
+) -> Tensor:
+    """log P of the tokens `token_K`, (K,), fp32: the k-th is predicted at position `kept_P[read_K[k]]`.
+
+    `kept_P` are indices into the flattened (N, T) positions. They, `read_K` and `token_K` are on the CPU; the
+    result is where `ids_NT` is. Logits are fp32 from the head's product on, whatever the precision of the
+    base: rounded to bf16, those of two answers are often equal. transformers' own `logits_to_keep` would take
+    a mask, whose size the host has to ask the device for.
+    """
+    size = max(1, CHUNK_LOGITS // model.get_output_embeddings().weight.shape[0])
+    chunks = kept_P.split(size)
+    parts, places = [], []
+    for number, logits_PV in enumerate(_logits(model, ids_NT, chunks, **masks)):
+        log_probs_PV = logits_PV.log_softmax(dim=-1)
+        if len(chunks) == 1:
+            return _read(log_probs_PV, read_K, token_K)
+        place_K = (read_K // size == number).nonzero()[:, 0]
+        parts.append(_read(log_probs_PV, read_K[place_K] - number * size, token_K[place_K]))
+        places.append(place_K)
+    return torch.cat(parts).index_select(0, to_device(torch.cat(places).argsort(), parts[0].device))
+
+
+def _read(log_probs_PV: Tensor, read_K: Tensor, token_K: Tensor) -> Tensor:
+    device = log_probs_PV.device
+    return log_probs_PV[to_device(read_K, device), to_device(token_K, device)]
+
+
+def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **masks: Any) -> Iterator[Tensor]:
+    """The logits of each chunk of kept positions, (P, V), fp32, from one forward through the layers."""
+    body = model.base_model
+    outputs: list[Any] = []
+    captured = body.register_forward_hook(lambda _module, _args, output: outputs.append(output))
+    try:
+        for number, kept_P in enumerate(chunks):
+            if number == 1:  # from here on the layers' output is known: only what follows them runs again
+                captured.remove()
+                body.forward = lambda *_args, **_kwargs: outputs[0]
+            with _head_at(model.get_output_embeddings(), kept_P, ids_NT.device):
+                logits_1PV = model(input_ids=ids_NT, logits_to_keep=0, use_cache=False, **masks).logits
+            yield logits_1PV[0, : len(kept_P)].float()
+    finally:
+        captured.remove()
+        vars(body).pop("forward", None)
+
+
+@contextmanager
+def _head_at(head: nn.Module, kept_P: Tensor, device: torch.device) -> Iterator[None]:
+    """Within the block the head sees the kept positions only, and gives its product in fp32."""
+    fewest = _HEAD_POSITIONS * torch.get_num_threads() if device.type == "cpu" else 0
+    if len(kept_P) < fewest:
+        kept_P = torch.cat([kept_P, kept_P.new_zeros(fewest - len(kept_P))])
+    index_P = to_device(kept_P, device)
+    hidden: list[Tensor] = []
+
+    def keep(_head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (hidden_NTH,) = args
+        hidden_PH = hidden_NTH.flatten(0, 1).index_select(0, index_P)
+        if not _is_half(head):
+            return (hidden_PH[None],)
+        hidden.append(hidden_PH)
+        return (hidden_PH[None, :1],)  # the head's own product is not used
+
+    def widen(_head: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return _wide_product(hidden.pop(), head)[None] if _is_half(head) else output
+
+    handles = [head.register_forward_pre_hook(keep), head.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_half(head: nn.Module) -> bool:
+    return isinstance(head, nn.Linear) and head.weight.dtype in (torch.bfloat16, torch.float16)
+
+
+def _wide_product(hidden_PH: Tensor, head: nn.Module) -> Tensor:
+    assert isinstance(head, nn.Linear)
+    product: Callable[..., Tensor] = _WideProduct.apply
+    logits_PV = product(hidden_PH, head.weight)
+    return logits_PV if head.bias is None else logits_PV + head.bias.float()
+
+
+class _WideProduct(torch.autograd.Function):
+    """hidden W^T of half-precision operands, summed and returned in fp32; W is frozen.
+
+    A CPU has no such product. There it is the rounded one plus what the rounding left: the second product
+    starts from minus the first, and the sum is rounded only at the end. 16 bits of a logit are right, against
+    8 of the rounded product, for two thirds of the time of a product in fp32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_PH: Tensor, weight_VH: Tensor) -> Tensor:
+        ctx.save_for_backward(weight_VH)
+        if hidden_PH.device.type != "cpu":
+            return torch.mm(hidden_PH, weight_VH.T, out_dtype=torch.float32)
+        rounded_PV = torch.mm(hidden_PH, weight_VH.T)
+        return rounded_PV.float().add_(torch.addmm(rounded_PV, hidden_PH, weight_VH.T, beta=-1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient_PV,), (weight_VH,) = gradients, ctx.saved_tensors
+        return gradient_PV.to(weight_VH.dtype) @ weight_VH, None

@@ -1,0 +1,90 @@
+"""The tasks of the village (prompt set "village"): every kind in many frames, and groups of them by name."""
+
+import random
+from dataclasses import dataclass
+from functools import cache
+
+from portal.messages import nearest
+from portal.mini.question import to_example
+from portal.tasks.example import SPLITS, Example
+from portal.village.frames import ANSWERS, SHAPES, Frame, markers
+from portal.village.kinds import KNOWN_KINDS, NEW_KINDS, SIZES, Kind
+
+_SOURCE_SHAPES = 10
+"""Known kinds have these shapes in source tasks, and the others in new tasks."""
+_NEW_KIND_SHAPES = 6
+
+
+@dataclass(frozen=True)
+class VillageTask:
+    """A kind in a frame. Tasks of a kind share its subjects, splits and answers."""
+
+    name: str
+    kind: Kind
+    frame: Frame
+
+
+def _source_places() -> list[tuple[Kind, int]]:
+    """Round by round one task of every kind, the kinds in different shapes: any prefix is balanced."""
+    return [
+        (kind, (place + turn) % _SOURCE_SHAPES)
+        for turn in range(_SOURCE_SHAPES)
+        for place, kind in enumerate(KNOWN_KINDS)
+    ]
+
+
+def _build_tasks() -> dict[str, VillageTask]:
+    places = _source_places()
+    places += [(kind, shape) for shape in range(_SOURCE_SHAPES, len(SHAPES)) for kind in KNOWN_KINDS]
+    places += [(kind, shape) for shape in range(_NEW_KIND_SHAPES) for kind in NEW_KINDS]
+    kinds = (*KNOWN_KINDS, *NEW_KINDS)
+    built = {}
+    for (kind, shape), marker in zip(places, markers(len(places)), strict=True):
+        place = kinds.index(kind)
+        answer = ANSWERS[(shape + place) % len(ANSWERS)]
+        num_choices = kind.num_choices[(shape + place) % len(kind.num_choices)]
+        name = f"{kind.name}_{shape + 1:02d}"
+        built[name] = VillageTask(name, kind, Frame(SHAPES[shape], marker, answer, num_choices))
+    return built
+
+
+_TASKS = _build_tasks()
+VILLAGE_TASKS = tuple(_TASKS)
+_NUM_SOURCE = len(KNOWN_KINDS) * _SOURCE_SHAPES
+_NUM_KNOWN = len(KNOWN_KINDS) * len(SHAPES)
+GROUPS: dict[str, tuple[str, ...]] = {
+    **{f"source-{number}": VILLAGE_TASKS[:number] for number in (11, 35, 70, _NUM_SOURCE)},
+    "new-frames": VILLAGE_TASKS[_NUM_SOURCE:_NUM_KNOWN],
+    "new-kinds": VILLAGE_TASKS[_NUM_KNOWN:],
+}
+"""Source tasks, each group inside the next; new tasks of their kinds; tasks of kinds that no source has."""
+
+
+def kind_of(task: str) -> str:
+    """The name of the task's kind; KeyError for an unknown task."""
+    return _TASKS[task].kind.name
+
+
+def village_examples(task: str, split: str) -> list[Example]:
+    """The examples of that task and split, one per subject, the same everywhere.
+
+    Raises ValueError for an unknown task or split.
+    """
+    if task not in _TASKS:
+        raise ValueError(f"unknown task {task!r}{nearest(task, _TASKS)}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    return list(_draw_split(task, split))
+
+
+@cache
+def _draw_split(task: str, split: str) -> tuple[Example, ...]:
+    """One question per subject of the split, in an order of the task's own."""
+    village_task, rng = _TASKS[task], random.Random(f"{task} {split}")
+    kind, frame = village_task.kind, village_task.frame
+    subjects = kind.subjects(split)
+    order = rng.sample(range(len(subjects)), len(subjects))
+    questions = [frame.apply(kind.ask(rng, subjects, index, frame.num_choices)) for index in order]
+    return tuple(
+        to_example(question, task, split, index, SIZES[split]) for index, question in enumerate(questions)
+    )

@@ -1,0 +1,154 @@
+"""Log-probabilities of answer tokens: the ones of the whole forward, in chunks as in one, wide in bf16."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import CohereConfig, Gemma2Config, GPTNeoXConfig, GraniteConfig, PretrainedConfig
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+from portal.bases.base import Base
+from portal.forward import output_head
+from portal.forward.output_head import token_log_probs
+from tests.support.bases import make_base, reads_of
+
+POSITIONS, TOKENS = [3, 7, 15, 16, 24], [9, 90, 5, 5, 44]
+SIZES = {
+    "vocab_size": 128,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "intermediate_size": 40,
+}
+
+
+def token_ids(length: int = 13) -> Tensor:
+    return torch.randint(3, 100, (2, length), generator=torch.Generator().manual_seed(3))
+
+
+def whole_log_probs(model: nn.Module, ids: Tensor) -> Tensor:
+    """Of every token at every position, from the model's own forward in fp32."""
+    wide = copy.deepcopy(model).float()
+    return wide(input_ids=ids, use_cache=False).logits.log_softmax(dim=-1).flatten(0, 1)
+
+
+@torch.no_grad()
+def test_log_probabilities_are_those_of_the_models_own_forward(any_base: Base) -> None:
+    ids = token_ids()
+
+    found = token_log_probs(any_base.model, ids, *reads_of(POSITIONS, TOKENS))
+
+    expected = whole_log_probs(any_base.model, ids)[POSITIONS, TOKENS]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert found.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_several_tokens_are_read_at_one_position_in_any_order() -> None:
+    base, ids = make_base("tiny", "qwen3"), token_ids()
+    read, tokens = torch.tensor([2, 0, 2, 1, 0]), torch.tensor([7, 8, 9, 10, 11])
+
+    found = token_log_probs(base.model, ids, torch.tensor([3, 7, 24]), read, tokens)
+
+    expected = whole_log_probs(base.model, ids)[[24, 3, 24, 7, 3], tokens]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def families() -> dict[str, PretrainedConfig]:
+    """Families that do something to their logits after the head, or have another layout."""
+    sizes = {name: value for name, value in SIZES.items() if name != "head_dim"}
+    return {
+        "softcap": Gemma2Config(**SIZES, final_logit_softcapping=3.0, query_pre_attn_scalar=12),
+        "scaled": CohereConfig(**sizes, logit_scale=0.25),
+        "divided": GraniteConfig(**sizes, logits_scaling=5.0),
+        "other names": GPTNeoXConfig(**{k: v for k, v in sizes.items() if k != "num_key_value_heads"}),
+    }
+
+
+@pytest.mark.parametrize("family", ["softcap", "scaled", "divided", "other names"])
+def test_chunks_give_the_same_bits_and_gradients_in_every_family(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(families()[family]).eval().requires_grad_(False)
+    weight = model.get_output_embeddings().weight
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.data.mul_(4)
+    offsets = torch.zeros(len(weight), SIZES["hidden_size"], requires_grad=True)
+    ids, found = token_ids(), []
+    for chunk_logits in (output_head.CHUNK_LOGITS, 2 * len(weight)):
+        monkeypatch.setattr(output_head, "CHUNK_LOGITS", chunk_logits)
+        hook = model.get_input_embeddings().register_forward_hook(
+            lambda _m, args, output: output + nn.functional.embedding(args[0], offsets)
+        )
+        scores = token_log_probs(model, ids, *reads_of(POSITIONS, TOKENS))
+        (gradient,) = torch.autograd.grad(scores.sum(), [offsets])
+        hook.remove()
+        found.append((scores, gradient))
+
+    (whole, whole_gradient), (chunked, chunked_gradient) = found
+    expected = whole_log_probs(model, ids)[POSITIONS, TOKENS]
+    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(whole, chunked)
+    torch.testing.assert_close(whole_gradient, chunked_gradient)
+    assert "forward" not in vars(model.base_model)
+
+
+def test_the_layers_run_once_however_many_chunks_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, calls = make_base("tiny", "qwen3"), []
+    base.model.model.layers[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(output_head, "CHUNK_LOGITS", 1)
+
+    token_log_probs(base.model, token_ids(), *reads_of(POSITIONS, TOKENS))
+
+    assert len(calls) == 1
+
+
+def half_head(positions: int = 64, width: int = 256, vocabulary: int = 512) -> tuple[Tensor, nn.Linear]:
+    torch.manual_seed(2)
+    head = nn.Linear(width, vocabulary, bias=True).to(torch.bfloat16).requires_grad_(False)
+    return torch.randn(positions, width).to(torch.bfloat16) * 8, head
+
+
+def test_a_head_in_bf16_gives_sixteen_bits_of_its_logits() -> None:
+    hidden, head = half_head()
+
+    wide = output_head._wide_product(hidden, head)
+
+    exact = hidden.double() @ head.weight.double().T + head.bias.double()
+    largest = exact.abs().max()
+    assert wide.dtype == torch.float32
+    assert (wide - exact).abs().max() < 2**-15 * largest
+    assert (head(hidden).double() - exact).abs().max() > 2**-10 * largest
+
+
+def test_a_head_in_bf16_has_the_gradient_of_its_product() -> None:
+    hidden, head = half_head(positions=5)
+    hidden.requires_grad_()
+
+    (ours,) = torch.autograd.grad(output_head._wide_product(hidden, head).square().sum(), [hidden])
+
+    exact = hidden.detach().double().requires_grad_()
+    product = exact @ head.weight.double().T + head.bias.double()
+    (theirs,) = torch.autograd.grad(product.square().sum(), [exact])
+    torch.testing.assert_close(ours.double(), theirs, rtol=2**-6, atol=float(theirs.abs().max()) * 2**-7)
+
+
+@torch.no_grad()
+def test_a_base_in_bf16_ties_no_two_tokens_that_differ() -> None:
+    base = make_base("tiny", "qwen3", hidden=96)
+    model = base.model.to(torch.bfloat16)
+    ids = token_ids()
+    everything = [(position, token) for position in range(26) for token in range(128)]
+    read, tokens = (torch.tensor(column) for column in zip(*everything, strict=True))
+
+    wide = token_log_probs(model, ids, torch.arange(26), read, tokens).view(26, 128)
+
+    rounded = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
+    ties = [sum(128 - len(row.unique()) for row in values) for values in (wide, rounded)]
+    assert ties[1] > 26  # more than one per position: what the wide product is for
+    assert ties[0] <= ties[1] / 50
