@@ -9,7 +9,7 @@ The version of a table is that of its file. Older files are upgraded as they are
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,10 @@ UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_
 """Units of acc_norm's denominator, a choice's length, each with the column of predictions that has it."""
 TASK_FILE = "task file"
 """The prompt set of a task that a user's file renders, whatever suite it stands beside."""
+MANY_TASKS = 24
+"""More tasks than these are summed up by kind, or folded away, wherever people read them."""
+NO_KIND = "no kind"
+"""What stands for the kind of tasks that have none, beside those that have one."""
 _VERSION_KEY = b"portal_schema_version"
 _METADATA = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
 
@@ -201,8 +205,8 @@ class StudyInfo(Frozen):
     """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
     `workers` are how many workers step a run together, by run key, where that is not one; each holds
-    `device_share` of a GPU. What a file lacks has the default, so that older files read; what it has beyond
-    these is refused by name.
+    `device_share` of a GPU. `kinds` are by task, of those that have one. What a file lacks has the default,
+    so that older files read; what it has beyond these is refused by name.
     """
 
     facts: dict[str, Fact] = Field(default_factory=dict)
@@ -211,6 +215,7 @@ class StudyInfo(Frozen):
     notes: tuple[str, ...] = ()
     workers: dict[str, int] = Field(default_factory=dict)
     device_share: float = Field(default=1.0, gt=0, le=1)
+    kinds: dict[str, str] = Field(default_factory=dict)
 
     @property
     def absent(self) -> tuple[AbsentRun, ...]:
@@ -226,8 +231,18 @@ class StudyInfo(Frozen):
             raise ValueError(explain(error, cls)) from None
 
     def to_json(self) -> dict[str, Any]:
-        """A value that JSON can hold."""
-        return self.model_dump(mode="json")
+        """A value that JSON can hold; without kinds, the one of versions that knew none."""
+        return self.model_dump(mode="json", exclude=None if self.kinds else {"kinds"})
+
+
+def tasks_by_kind(tasks: Iterable[str], kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The sorted tasks of every kind, kinds sorted, NO_KIND last; empty where no two tasks share a kind."""
+    groups: dict[str, list[str]] = {}
+    for task in sorted(tasks):
+        groups.setdefault(kinds.get(task, NO_KIND), []).append(task)
+    if all(len(own) == 1 for kind, own in groups.items() if kind != NO_KIND):
+        return {}
+    return {kind: tuple(groups[kind]) for kind in sorted(groups, key=lambda kind: (kind == NO_KIND, kind))}
 
 
 def read_study_info(folder: Folder) -> StudyInfo:

@@ -14,6 +14,7 @@ from portal.cli.options import (
     DATA,
     MACHINE,
     BaseOption,
+    ByTaskOption,
     DataOption,
     DeviceOption,
     JsonOption,
@@ -23,6 +24,7 @@ from portal.cli.options import (
     TasksOption,
     check_at_least_one,
     chosen_device,
+    chosen_kinds,
     chosen_precision,
     chosen_tasks,
 )
@@ -94,9 +96,13 @@ def evaluate(
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     workers: WorkersOption = None,
+    by_task: ByTaskOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a base on multiple-choice tasks, alone or with adapters."""
+    """Score a base on multiple-choice tasks, alone or with adapters.
+
+    Scores of many tasks that share kinds are means by kind.
+    """
     from portal.bases.base import load_base
     from portal.bases.files import resolve
     from portal.bases.registry import weights_note
@@ -120,7 +126,8 @@ def evaluate(
         return
     loaded = load_base(base, device=where, precision=weights)
     summaries = score_adapter(loaded, adapters[0], rows) if adapters else _score(loaded, source, rows)
-    print_tasks(base, summaries, weights_note(base), as_json=as_json)
+    kinds = chosen_kinds(examples, chosen, by_task=by_task)
+    print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
 
 
 def _artifact_and_tasks(
@@ -147,17 +154,15 @@ def _read_rows(
     """
     from portal.bases.base import base_config, load_tokenizer
     from portal.data.sampling import evaluation_rows
-    from portal.data.token_rows import encode_example, extent_of
+    from portal.data.token_rows import encode_examples, extent_of
     from portal.tasks.example import SPLITS
 
     check_known(split, SPLITS, what="split")
     tokenizer = load_tokenizer(base)
     rows = {}
     for task in tasks:
-        encoded = [
-            encode_example(example, split, tokenizer, max_prompt=max_prompt)
-            for example in suite.examples(task, split)
-        ]
+        examples = ((example, split) for example in suite.examples(task, split))
+        encoded = encode_examples(examples, tokenizer, max_prompt=max_prompt)
         if not encoded:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
         encoded.sort(key=lambda row: row.id)

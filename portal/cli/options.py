@@ -104,6 +104,9 @@ ModulesOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ByTaskOption = Annotated[
+    bool, typer.Option("--by-task", help="Print a line per task also where many tasks share kinds.")
+]
 StudyArgument = Annotated[
     str,
     typer.Argument(
@@ -160,6 +163,13 @@ def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tup
 
     names = None if tasks is None else comma_list(tasks, what="task")
     return open_suite(suite, names, data=data)
+
+
+def chosen_kinds(suite: "Suite", tasks: tuple[str, ...], *, by_task: bool) -> dict[str, tuple[str, ...]]:
+    """The tasks of every kind where they are to be summed up by it: many that share some; else nothing."""
+    from portal.results import MANY_TASKS, tasks_by_kind
+
+    return {} if by_task or len(tasks) <= MANY_TASKS else tasks_by_kind(tasks, suite.kinds)
 
 
 def chosen_modules(names: str) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
         missing=tuple(run for run in absent if run.run not in status.failed),
         workers={run.key: study.workers(run) for run in study.runs if study.workers(run) != 1},
         device_share=study.device_share,
+        kinds=dict(study.kinds),
     )
 
 

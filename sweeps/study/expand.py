@@ -71,7 +71,12 @@ class Study:
         """What an output folder remembers of the study."""
         settings = self.settings
         return StudyManifest(
-            self.name, self.runs, self.labels, settings.gpus_per_worker, settings.workers_per_pack
+            self.name,
+            self.runs,
+            self.labels,
+            settings.gpus_per_worker,
+            settings.workers_per_pack,
+            self.suite.kinds_of(self.tasks),
         )
 
     @property
