@@ -10,6 +10,7 @@ from portal.bases.base import base_sites, check_precision, load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
 from portal.bases.sites import Site, check_rank
 from portal.config import RunConfig
+from portal.learners.task_gradients import check_task_gradients
 from sweeps.planning.cost_model import Execution
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
@@ -43,6 +44,8 @@ def check_study(study: Study) -> CheckedStudy:
     is the output folder, of which nothing is read.
     """
     check_precision(study.settings.precision, _planned_device())
+    for weighting in {run.train.task_gradients for run in study.runs if run.train is not None}:
+        check_task_gradients(weighting)
     num_rows = count_rows(study.suite, study.tasks)
     check_shapes(study)
     estimator = WorkloadEstimator(study.suite, study.tasks, num_rows)
