@@ -110,6 +110,7 @@ def test_groups_are_nested_balanced_and_together_all_tasks() -> None:
         counts = Counter(kind_of(task) for task in group)
         assert max(counts.values()) - min([*counts.values(), 10 if len(counts) == 14 else 0]) <= 1
     assert [*Counter(map(kind_of, GROUPS["nine-kinds"])).values()] == [4] * 9
+    assert Counter(map(kind_of, GROUPS["one-per-kind"])) == {kind.name: 1 for kind in KINDS}
     assert set(GROUPS["nine-kinds"]) < set(GROUPS["source-70"])
     assert len(GROUPS["new-frames"]) == 28
     assert len(GROUPS["new-kinds"]) == 24
