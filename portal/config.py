@@ -181,13 +181,12 @@ class TrainConfig(Frozen):
         return self
 
 
-Precision = Literal["default", "8bit", "4bit"]
-"""Precision of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes (GPU only)."""
-
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-
+Precision = Literal["default", "bf16", "8bit", "4bit"]
+"""Precision of a frozen base: `default` is bf16 on a GPU and fp32 on a CPU, `bf16` is that on both, where the
+CPU has the instructions; 8 and 4 bits are by bitsandbytes, on a GPU only."""
+PrecisionChoice = Literal["default", "bf16", "8bit", "4bit", "auto"]
+"""A precision to ask for. `auto` is resolved before a run is made: no config holds it."""
+PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
 Activations = Literal["keep", "recompute"]
 """Activations of a base in training: kept for the backward, or recomputed in it (1.5 times the time)."""
 ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)

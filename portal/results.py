@@ -22,7 +22,7 @@ from portal.storage.atomic import write_bytes_atomic
 from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 """In a run's folder, and beside each other where a study's tables are collected."""
 STUDY_FILE = "study.json"
@@ -55,7 +55,7 @@ RESULTS = pa.schema(
         ("num_examples", pa.int32()),
         ("chance", pa.float64()),  # mean of 1 / number of choices
         ("majority", pa.float64()),  # share of the most frequent answer; null where choices differ by row
-        ("acc", pa.float64()),
+        ("acc", pa.float64()),  # of n tied choices the gold one counts 1 / n, here and in acc_norm
         ("acc_norm", pa.float64()),
         ("acc_norm_unit", pa.string()),  # of UNITS: what acc_norm divides by
         ("acc_norm_bytes", pa.float64()),
@@ -119,9 +119,10 @@ ADDED_COLUMNS = {
     "calibrated": AddedColumn(since=5),
     "kept": AddedColumn(since=5),
 }
-"""All other columns exist since version 1, and none was renamed. Two have changed their meaning: `size` of a
+"""All other columns exist since version 1, and none was renamed. Some have changed their meaning: `size` of a
 run on all rows is null in version 1 and the rows of its largest task since 2; `prompt_set` of a user's task
-file is that of the suite beside it until version 2 and TASK_FILE since 3."""
+file is that of the suite beside it until version 2 and TASK_FILE since 3; in `acc` and every `acc_norm` n
+tied choices were the first of them until version 5, and since 6 gold counts 1 / n if it is one of them."""
 
 
 def write_table(table: pa.Table, path: Folder) -> None:
