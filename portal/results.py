@@ -222,8 +222,8 @@ class StudyInfo(Frozen):
     """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
     `workers` are how many workers step a run together, by run key, where that is not one; each holds
-    `device_share` of a GPU. `kinds` are by task, of those that have one. What a file lacks has the default, so
-    that older files read; what it has beyond these is refused by name.
+    `device_share` of a GPU. `kinds` are by task, of those that have one. What a file lacks has the default,
+    so that older files read; what it has beyond these is refused by name.
     """
 
     facts: dict[str, Fact] = Field(default_factory=dict)

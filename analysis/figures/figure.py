@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +11,14 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.style import MUTED, RC, Mark
 from portal.storage.atomic import write_bytes_atomic
 
 WIDTH_IN = 4.6
+_CHAR_IN, _GAP_IN = 0.085, 0.07
+"""Width of a character of a tick's label, and what is left free between two labels."""
 NAME_CHARS = 22
 """Characters of a method's name on one line of a figure; a longer name takes two lines."""
 METRIC_LABELS = {
@@ -72,6 +76,24 @@ def label_rows(
     axes.set_xlabel(x_label)
     axes.grid(axis=grid)
     axes.tick_params(axis="y", length=0)
+
+
+def label_ticks(axes: Axes, ticks: Sequence[float]) -> None:
+    """These ticks on the x axis and no others, slanted where neighbours would touch."""
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    texts = [f"{tick:,.0f}" if tick >= 1000 else f"{tick:g}" for tick in ticks]
+    axes.set_xticklabels(texts)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    places = axes.transData.transform([(tick, 0) for tick in ticks])[:, 0] / figure.dpi
+    rooms = [
+        right - left - (len(first) + len(second)) / 2 * _CHAR_IN
+        for (left, right), (first, second) in zip(pairwise(places), pairwise(texts), strict=True)
+    ]
+    if rooms and min(rooms) < _GAP_IN:
+        for label in axes.get_xticklabels():
+            label.set(rotation=60, horizontalalignment="right", rotation_mode="anchor")
 
 
 def draw_level(

@@ -24,7 +24,12 @@ from analysis.tables.columns import (
 from analysis.tables.table import Table
 
 GREATER = "\u2265"
-AXIS_NAMES = {"size": "rows per task", "train_flops": "training FLOPs", "wall_s": "training s"}
+AXIS_NAMES = {
+    "size": "rows per task",
+    "rows": "rows of all tasks",
+    "train_flops": "training FLOPs",
+    "wall_s": "training s",
+}
 
 
 def _ratio_text(value: Ratio) -> str:
@@ -52,13 +57,17 @@ _CURVE_COLUMNS = (
     Column("rolling mean", NUMBER),
     Column("star", Kind(str)),
     Column("log-loss", SPREAD),
+    Column("rows of all tasks", AMOUNT),
     Column("training FLOPs", SCIENTIFIC),
     Column("training s", SECONDS),
 )
 
 
 def curve_table(target: Target) -> Table:
-    """Final-epoch accuracy, log-loss and cost of every variant and size; sizes without results are dashes."""
+    """Accuracy, log-loss and cost of every variant and size at the epoch that a run keeps.
+
+    Sizes without results are dashes.
+    """
     curves, log_loss = target.curves["acc"], target.curves.get("log_loss")
     losses = {
         (curve.variant, size): point
@@ -74,8 +83,8 @@ def curve_table(target: Target) -> Table:
         for size in sorted({*points, *(size for size in absent if size is not None)}):
             if size not in points:
                 reasons.append(f"{name}, {size} rows: no finished run")
-            rows.append((name, size, *points.get(size, (None, 0, None, "", None, None, None))))
-    title = f"{target.base}: data efficiency, final epoch (\u2605 first reaches the per-task LoRA's peak)"
+            rows.append((name, size, *points.get(size, (None, 0, None, "", None, None, None, None))))
+    title = f"{target.base}: data efficiency (\u2605 first reaches the per-task LoRA's peak)"
     return Table(title, f"curve-{target.slug}", _CURVE_COLUMNS, tuple(rows), tuple(reasons))
 
 
@@ -109,6 +118,7 @@ def _points(curve: Curve, losses: Mapping[tuple[MethodKey, int], Spread]) -> dic
             rolling,
             "\u2605" if size == curve.star else "",
             losses.get((curve.variant, size), Spread(None, None, 0)),
+            cost.rows,
             cost.train_flops,
             cost.wall_s,
         )

@@ -20,15 +20,13 @@ THIRD = Cell("big", MethodKey("hypernet", "hypernet", "q,v", 8, None), 8)
 SECOND = Cell("big", MethodKey("lora", "lora", "q,v", 8, None), 8)
 
 
-def answers_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskAnswers:
-    """Runs that answer so, three times in four sure of it."""
+def answers_of(right: dict[str, np.ndarray], cluster_size: int, name: str = "row") -> TaskAnswers:
+    """Runs that answer so, three times in four sure of it; clusters are called `name` and a number."""
     num_rows = len(next(iter(right.values())))
-    sure = np.full(num_rows, 0.75)
-    answers = {
-        key: Answers(values, values, sure, np.ones(num_rows), np.ones(num_rows))
-        for key, values in right.items()
-    }
-    return TaskAnswers(np.arange(num_rows) // cluster_size, answers)
+    sure, ones = np.full(num_rows, 0.75), np.ones(num_rows)
+    answers = {key: Answers(values, values, sure, ones, ones, ones, ones) for key, values in right.items()}
+    clusters = np.arange(num_rows) // cluster_size
+    return TaskAnswers(tuple(f"{name} {place}" for place in range(clusters[-1] + 1)), clusters, answers)
 
 
 TWO = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}})
@@ -169,7 +167,7 @@ def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() ->
     chosen = chosen_of({**seeds, THIRD: {seed: f"h{seed}" for seed in range(3)}})
     sizes = [1000] * 3 + [500] * 6 + [277, 56, 100, 638, 104]
     answers = {
-        f"t{place}": answers_of({key: generator.random(size) < 0.7 for key in chosen.runs}, 1)
+        f"t{place}": answers_of({key: generator.random(size) < 0.7 for key in chosen.runs}, 1, f"t{place}")
         for place, size in enumerate(sizes)
     }
     started = time.process_time()
