@@ -1,6 +1,7 @@
 """Figures of data efficiency: a metric against rows, training operations or training time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import floor, log10
 
 import matplotlib
@@ -15,6 +16,8 @@ from analysis.figures.figure import (
     Drawing,
     draw_level,
     label_ticks,
+    legend_columns,
+    legend_height,
     list_points,
     state_spread,
 )
@@ -23,6 +26,12 @@ from analysis.stats.bootstrap import LEVEL
 from analysis.stats.curves import WINDOW, Curve, CurveSet
 
 _MIN_TICKS = 3
+_PLOT_IN = 3.1
+"""Height of a figure without its legend."""
+_MOST_CURVES = 6
+_MOST_FULL_BANDS = 3
+_BAND, _FAINT_BAND = 0.15, 0.07
+"""Opacity of the bands, and where more than _MOST_FULL_BANDS of them lie on each other."""
 _FILE_NAMES = {"size": "curve", "rows": "curve-rows", "train_flops": "curve-flops", "wall_s": "curve-time"}
 _AGAINST = {
     "size": "calibration rows per task",
@@ -64,37 +73,48 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
     curves = whole.on_axis(axis)
     if curves is None or (axis == "rows" and not curves.rows_differ):
         return None
+    curves = _uncrowded(curves)
     marks = mark_variants(curve.variant for curve in curves.curves)
     scale, label = _unit(axis, max(max(_along(curve, axis)) for curve in curves.curves))
+    levels = [
+        (curves.frozen_base, "--", "frozen base"),
+        (curves.peak, ":", "per-task LoRA's peak"),
+    ]
+    names = [marks[curve.variant].name for curve in curves.curves]
+    names += [name for value, _, name in levels if value is not None]
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(WIDTH_IN, 3.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, _PLOT_IN + legend_height(names)), layout="constrained")
         drawing = Drawing(
             f"{_FILE_NAMES[axis]}-{curves.metric.replace('_', '-')}-{slug}",
-            f"{_caption(curves, axis)}{_left_out(whole, curves)}",
+            f"{_caption(curves, axis)}{_left_out(whole, curves, axis)}",
             _alternative(curves, axis),
             figure,
         )
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        alpha = _BAND if len(curves.curves) <= _MOST_FULL_BANDS else _FAINT_BAND
+        handles: list[Artist] = []
         for curve in curves.curves:
             places = [place / scale for place in _along(curve, axis)]
-            _draw_curve(axes, drawing, curve, places, marks[curve.variant])
-        handles: list[Artist] = [_handle(marks[curve.variant]) for curve in curves.curves]
-        names = [marks[curve.variant].name for curve in curves.curves]
-        for value, linestyle, name in (
-            (curves.frozen_base, "--", "frozen base"),
-            (curves.peak, ":", "per-task LoRA's peak"),
-        ):
+            _draw_curve(axes, drawing, curve, places, marks[curve.variant], alpha)
+            handles.append(_handle(marks[curve.variant]))
+        for value, linestyle, name in levels:
             if value is not None:
                 handles.append(draw_level(axes, drawing, value, name, linestyle=linestyle, zorder=1))
-                names.append(name)
         ticks = [float(size) for size in curves.sizes] if axis == "size" else _round_ticks(*axes.get_xlim())
         label_ticks(axes, ticks)
         axes.set_xlabel(f"{label}, log scale")
         axes.set_ylabel(METRIC_LABELS[curves.metric].split(",")[0])
         axes.grid(axis="y")
-        figure.legend(handles, names, loc="outside upper left", ncols=2)
+        figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names))
     return drawing
+
+
+def _uncrowded(curves: CurveSet) -> CurveSet:
+    """Without controls of ports where there are more than _MOST_CURVES, unless nothing else is there."""
+    own = tuple(curve for curve in curves.curves if not curve.variant.spec.is_control)
+    is_crowded = len(curves.curves) > _MOST_CURVES and own
+    return replace(curves, curves=own) if is_crowded else curves
 
 
 def _subject(curves: CurveSet, axis: str) -> str:
@@ -114,10 +134,13 @@ def _caption(curves: CurveSet, axis: str) -> str:
     )
 
 
-def _left_out(whole: CurveSet, drawn: CurveSet) -> str:
+def _left_out(whole: CurveSet, drawn: CurveSet, axis: str) -> str:
     """The curves that are not in the figure, by name, and why."""
-    names = [curve.variant.label for curve in whole.curves if curve not in drawn.curves]
-    return f" Not drawn, for want of their cost: {', '.join(names)}." if names else ""
+    absent = [curve for curve in whole.curves if curve not in drawn.curves]
+    costless = [curve.variant.label for curve in absent if curve.along(axis) is None]
+    others = [curve.variant.label for curve in absent if curve.along(axis) is not None]
+    notes = f" Not drawn, for want of their cost: {', '.join(costless)}." if costless else ""
+    return notes + (f" Not drawn, for want of room: {', '.join(others)}." if others else "")
 
 
 def _along(curve: Curve, axis: str) -> tuple[float, ...]:
@@ -130,9 +153,11 @@ def _unit(axis: str, largest: float) -> tuple[float, str]:
     return next((unit for unit in _UNITS[axis] if largest >= unit[0]), _UNITS[axis][-1])
 
 
-def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[float], mark: Mark) -> None:
+def _draw_curve(
+    axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[float], mark: Mark, alpha: float
+) -> None:
     low, high = zip(*_bands(curve), strict=True)
-    axes.fill_between(places, low, high, color=mark.colour, alpha=0.15, linewidth=0)
+    axes.fill_between(places, low, high, color=mark.colour, alpha=alpha, linewidth=0)
     axes.plot(places, curve.rolling, color=mark.colour)
     for place, size, point, rolled in zip(places, curve.sizes, curve.points, curve.rolling, strict=True):
         smoothed = f"; rolling mean {rolled:.3f}" if curve.is_smoothed else ""

@@ -21,6 +21,9 @@ _CHAR_IN, _GAP_IN = 0.085, 0.07
 """Width of a character of a tick's label, and what is left free between two labels."""
 NAME_CHARS = 22
 """Characters of a method's name on one line of a figure; a longer name takes two lines."""
+LEGEND_ROW_IN = 0.21
+_LEGEND_CHARS = 46
+"""Characters of both columns of a legend that fit beside their marks; longer names take one column."""
 METRIC_LABELS = {
     "acc": "acc_norm on test rows, task mean",
     "log_loss": "log-loss (nats per token), task mean",
@@ -65,6 +68,18 @@ def legend_handle(axes: Axes, mark: Mark, *, linestyle: str) -> Line2D:
     """The mark as an entry of a legend."""
     (handle,) = axes.plot([], [], mark.marker, color=mark.colour, markersize=7.5, linestyle=linestyle)
     return handle
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """Two columns of a legend where the longest names of both fit side by side, else one."""
+    half = (len(names) + 1) // 2
+    longest = [max(map(len, some), default=0) for some in (names[:half], names[half:])]
+    return 2 if sum(longest) <= _LEGEND_CHARS else 1
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """The height of that legend in inches."""
+    return LEGEND_ROW_IN * -(-len(names) // legend_columns(names))
 
 
 def label_rows(

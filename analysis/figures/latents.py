@@ -31,13 +31,15 @@ def draw_latents(latent_map: LatentMap, number: int) -> Drawing:
             f"latents-{number}", _caption(latent_map), _alternative(latent_map, has_kinds), figure
         )
         axes = figure.add_subplot()
+        middle = latent_map.places_T2.mean(axis=0)[0]
         places = zip(latent_map.tasks, latent_map.kinds, latent_map.places_T2.tolist(), strict=True)
         for task, kind, (x, y) in places:
             colour, marker = pairs[kind]
             tip = drawing.tip(f"{task} ({kind})" if kind else task)
             axes.plot(x, y, marker, color=colour, markersize=5.5, alpha=0.85, gid=tip)
             if len(latent_map.tasks) <= MOST_NAMES:
-                axes.annotate(task, (x, y), (4, 4), textcoords="offset points", fontsize=7.5)
+                side, align = (4, "left") if x <= middle else (-4, "right")
+                axes.annotate(task, (x, y), (side, 4), textcoords="offset points", fontsize=7.5, ha=align)
         _label_axes(axes, latent_map)
         if has_kinds:
             handles = [
@@ -63,8 +65,8 @@ def _pairs() -> Iterator[tuple[str, str]]:
 
 def _label_axes(axes: Axes, latent_map: LatentMap) -> None:
     first, second = latent_map.shares
-    axes.set_xlabel(f"first principal axis ({first:.0%} of the variance)")
-    axes.set_ylabel(f"second principal axis ({second:.0%})")
+    axes.set_xlabel(f"first principal axis ({100 * first:.0f} % of the variance)")
+    axes.set_ylabel(f"second principal axis ({100 * second:.0f} %)")
     axes.margins(0.12)
     axes.grid(axis="both")
     axes.tick_params(labelcolor=INK)
@@ -76,7 +78,7 @@ def _caption(latent_map: LatentMap) -> str:
     if latent_map.alike is not None and latent_map.by_chance is not None:
         near = (
             f" The nearest other latent, by its angle in all dimensions, is of the same kind for "
-            f"{latent_map.alike:.0%} of the tasks; by chance for {latent_map.by_chance:.0%}."
+            f"{100 * latent_map.alike:.0f} % of the tasks; by chance for {100 * latent_map.by_chance:.0f} %."
         )
     return (
         f"Task latents of {run.cell.variant.full_name}, seed {run.seed}, along the two axes of most variance."

@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.figure import WIDTH_IN, Drawing, label_ticks, list_points
+from analysis.figures.figure import (
+    WIDTH_IN,
+    Drawing,
+    label_ticks,
+    legend_columns,
+    legend_height,
+    list_points,
+)
 from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
 from analysis.stats.bootstrap import LEVEL, Interval
 from analysis.stats.findings import Target
@@ -20,7 +27,7 @@ from analysis.stats.task_split import TaskGroup, TaskSplit
 
 _PANELS_ABREAST = 2
 _PANEL_IN, _ONLY_PANEL_IN = 1.9, 2.7
-_LEGEND_ROW_IN, _LABEL_IN = 0.22, 0.5
+_LABEL_IN = 0.5
 _LEVEL = f"{100 * LEVEL:.0f} %"
 _STYLES: dict[Group, str] = {"calibrated": ":", "without_rows": "-"}
 
@@ -69,7 +76,8 @@ def _draw(
     columns = min(_PANELS_ABREAST, len(panels))
     rows = ceil(len(panels) / columns)
     entries = list(_legend(drawn))
-    height = rows * (_PANEL_IN if columns > 1 else _ONLY_PANEL_IN) + _LEGEND_ROW_IN * ceil(len(entries) / 2)
+    handles, names = zip(*entries, strict=True)
+    height = rows * (_PANEL_IN if columns > 1 else _ONLY_PANEL_IN) + legend_height(names)
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, height + _LABEL_IN), layout="constrained")
         drawing = Drawing(
@@ -83,8 +91,7 @@ def _draw(
                 axes.set_title(titles[place], fontsize=9.5)
         figure.supxlabel(f"{label}, log scale", fontsize=10, color=INK)
         figure.supylabel("acc_norm on test rows", fontsize=10, color=INK)
-        handles, names = zip(*entries, strict=True)
-        figure.legend(handles, names, loc="outside upper left", ncols=2, fontsize=8.5)
+        figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names), fontsize=8.5)
     return drawing
 
 
@@ -114,6 +121,7 @@ def _series(panels: Sequence[SplitPanel]) -> list[list[_Series]]:
 
 def _draw_panel(axes: Axes, drawing: Drawing, target: Target, drawn: Sequence[_Series]) -> None:
     axes.set_xscale("log")
+    axes.margins(x=0.08)
     for series in drawn:
         _draw_series(axes, drawing, target, series)
     _draw_base(axes, drawing, drawn)

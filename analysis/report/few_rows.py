@@ -29,7 +29,7 @@ def without_rows_tiles(target: Target) -> list[Tile]:
     title = f"of the calibrated tasks' rise, on tasks without a row on {target.base}"
     beside = [_state_lead(target, split, control) for control in controls_of(split, target.task_splits)]
     text = " ".join([describe_split(target, split), *(beside or [_NO_CONTROL])])
-    number = format_percent(split.share) if split.share.value is not None else DASH
+    number = DASH if _unknown_share(target, split) else format_percent(split.share)
     return [Tile(number, title, text)]
 
 
@@ -39,13 +39,14 @@ def without_rows_block(target: Target) -> Block | None:
     table = without_rows_table(target)
     if table is None:
         return None
-    lead = () if split is None else (describe_split(target, split), *describe_controls(target, split))
+    lead = [] if split is None else [describe_split(target, split), *describe_sizes(target, split)]
+    lead += [] if split is None else describe_controls(target, split)
     tables = (table, against_controls_table(target))
     drawings = (draw_over_rows(target), draw_over_tasks(target))
     folded = (calibrated_tasks_table(target),)
     return Block(
         "Tasks without a row",
-        lead=lead,
+        lead=tuple(lead),
         tables=tuple(filter(None, tables)),
         drawings=tuple(filter(None, drawings)),
         folded=tuple(filter(None, folded)),
@@ -64,14 +65,36 @@ def describe_split(target: Target, split: TaskSplit) -> str:
         f"{format_number(seen.acc.mean)} on the calibrated ones "
         f"(frozen base {format_number(seen.base_acc.mean)})"
     )
-    if split.share.value is None:
-        return f"{text}; what share of the rise that is cannot be said: {split.share.reason}."
-    interval = None if target.split_bootstrap is None else target.split_bootstrap.share(split.cell)
-    limits = ""
-    if interval is not None:
-        known = f"{_LEVEL} interval {format_percent_range(interval)}"
-        limits = f" ({interval.reason or known})"
+    unknown = _unknown_share(target, split)
+    if unknown is not None:
+        return f"{text}; what share of the rise that is cannot be said: {unknown}."
+    interval = _share_interval(target, split)
+    limits = "" if interval is None else f" ({_LEVEL} interval {format_percent_range(interval)})"
     return f"{text}: {format_percent(split.share)} of their rise{limits}."
+
+
+def _share_interval(target: Target, split: TaskSplit) -> Interval | None:
+    return None if target.split_bootstrap is None else target.split_bootstrap.share(split.cell)
+
+
+def _unknown_share(target: Target, split: TaskSplit) -> str | None:
+    """Why the share of the rise says nothing; None where it says something."""
+    interval = _share_interval(target, split)
+    return split.share.reason or (None if interval is None else interval.reason)
+
+
+def describe_sizes(target: Target, split: TaskSplit) -> list[str]:
+    """One sentence with the share of the rise at the port's other sizes; none where there are no others."""
+    panel = curves_beside(split, target.task_splits)
+    own = next((curve.splits for curve in panel.curves if split in curve.splits), ())
+    others = [each for each in own if each is not split]
+    parts = []
+    for each in others:
+        interval = _share_interval(target, each)
+        limits = "" if interval is None else f" ({format_percent_range(interval)})"
+        share = "unknown" if _unknown_share(target, each) else f"{format_percent(each.share)}{limits}"
+        parts.append(f"{share} with {_count_rows(each.cell.size or 0)}")
+    return [f"With other numbers of rows that share is {join_words(parts)}."] if parts else []
 
 
 def describe_controls(target: Target, split: TaskSplit) -> list[str]:
@@ -124,7 +147,7 @@ def _describe_control(target: Target, port: SplitCurve, control: SplitCurve) -> 
         return (
             f"On tasks without a row {name} differs from {other} by {points} points with {_count_rows(most)}."
         )
-    clauses = _clauses(known, f"behind {other}", f"not distinguishable from {other}", f"ahead of {other}")
+    clauses = _clauses(known, other, "behind", "ahead of")
     return (
         f"On tasks without a row {name} is {clauses} (with {_count_rows(most)}: "
         f"{format_points(known[most].value or 0.0)} points, {state_interval(known[most])})."
@@ -148,18 +171,21 @@ def _state_lead(target: Target, split: TaskSplit, control: TaskSplit) -> str:
     return f"{name} is {points} points {side} (port less control: {state_interval(difference)})."
 
 
-def _clauses(differences: Mapping[int, Interval], below: str, same: str, above: str) -> str:
-    """`ahead of it with 4 and 16 rows per task, not distinguishable from it with 1`: largest group first."""
+def _clauses(differences: Mapping[int, Interval], other: str, below: str, above: str) -> str:
+    """`ahead of the LoRA with 4 and 16 rows per task, not distinguishable from it with 1`."""
+    same = "not distinguishable from"
     groups: dict[str, list[int]] = {below: [], same: [], above: []}
     for size, difference in sorted(differences.items()):
-        value = difference.value or 0.0
-        verdict = same if not difference.excludes_zero else below if value < 0 else above
+        verdict = same if not difference.excludes_zero else below if (difference.value or 0) < 0 else above
         groups[verdict].append(size)
-    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    parts = [
-        f"{words} with {join_words([f'{size:,}' for size in sizes])}" for words, sizes in ordered if sizes
-    ]
-    parts[0] += " row per task" if ordered[0][1] == [1] else " rows per task"
+    ordered = sorted(
+        ((words, sizes) for words, sizes in groups.items() if sizes), key=lambda one: -len(one[1])
+    )
+    parts = []
+    for place, (words, sizes) in enumerate(ordered):
+        numbers = join_words([f"{size:,}" for size in sizes])
+        unit = f" {'row' if sizes == [1] else 'rows'} per task" if place == 0 else ""
+        parts.append(f"{words} {'it' if place else other} with {numbers}{unit}")
     return ", ".join(parts)
 
 

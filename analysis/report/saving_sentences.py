@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from math import isclose
 
-from analysis.report.sentences import join_words
+from analysis.report.sentences import capitalised, join_words
 from analysis.stats.bootstrap import LEVEL
+from analysis.stats.result_table import MethodKey
 from analysis.stats.savings import Ratio, Saving, headline_savings
 from analysis.tables.columns import format_amount
 
@@ -18,24 +19,31 @@ _UNITS = {"size": "rows per task", "rows": "rows"}
 
 
 def describe_savings(savings: Sequence[Saving]) -> list[str]:
-    """A text for every variant: what it needs for an accuracy, against the per-task LoRA.
+    """A text for every variant, ports first: what it needs for an accuracy, against the per-task LoRA.
 
     `savings` hold every variant at all shares of the LoRA's lift. The text is on the share that
     headline_savings finds, and says of higher ones, or of all, that the method is not shown to need less.
     """
     texts = []
     headlines = headline_savings(savings)
-    for variant in dict.fromkeys(saving.variant for saving in headlines):
+    variants = sorted({saving.variant for saving in headlines}, key=_ports_first)
+    for variant in variants:
         shown = [saving for saving in headlines if saving.variant == variant]
         by_share = {
             saving.share: saving for saving in savings if (saving.variant, saving.axis) == (variant, "size")
         }
         texts.append(" ".join([_describe_need(shown), *_describe_others(by_share, shown[0].share)]))
-    reached = {saving.variant for saving in headlines}
-    for variant in dict.fromkeys(saving.variant for saving in savings if saving.variant not in reached):
-        least = min(saving.share for saving in savings if saving.variant == variant)
-        texts.append(f"{variant.full_name} does not reach {_percent(least)} of the per-task LoRA's lift.")
+    others = sorted({saving.variant for saving in savings}.difference(variants), key=_ports_first)
+    if others:
+        names = join_words([variant.full_name for variant in others])
+        least = min(saving.share for saving in savings)
+        verb = "does" if len(others) == 1 else "do"
+        texts.append(capitalised(f"{names} {verb} not reach {_percent(least)} of the per-task LoRA's lift."))
     return texts
+
+
+def _ports_first(variant: MethodKey) -> tuple[bool, tuple]:
+    return not variant.spec.is_port or variant.spec.is_control, variant.sort_key()
 
 
 def _describe_need(savings: Sequence[Saving]) -> str:

@@ -58,7 +58,7 @@ class TaskSplit:
     @property
     def is_port(self) -> bool:
         """Whether it is a port itself, not a control of one."""
-        return self.cell.spec.is_port and self.cell.spec.trains
+        return not self.cell.spec.is_control
 
     @property
     def share(self) -> Quantity:

@@ -89,13 +89,17 @@ def curve_table(target: Target) -> Table:
 
 
 def savings_table(target: Target) -> Table:
-    """Rows, operations and time that every variant needs for a share of the LoRA's lift, and the LoRA's."""
+    """Rows, operations and time that every variant needs for a share of the LoRA's lift, and the LoRA's.
+
+    A variant that reaches none of the shares has no row.
+    """
+    reaching = {saving.variant for saving in target.savings.found if saving.needed is not None}
     placed: dict[tuple[MethodKey, float], dict[str, Saving]] = {}
     for saving in target.savings.found:
-        placed.setdefault((saving.variant, saving.share), {})[saving.axis] = saving
+        if saving.variant in reaching:
+            placed.setdefault((saving.variant, saving.share), {})[saving.axis] = saving
     axes = [axis for axis in AXIS_NAMES if any(axis in by_axis for by_axis in placed.values())]
     rows: list[tuple[object, ...]] = []
-    reasons: list[str] = []
     for (variant, share), by_axis in placed.items():
         fields: list[object] = []
         for axis in axes:
@@ -104,7 +108,7 @@ def savings_table(target: Target) -> Table:
                 [None] * 4 if found is None else [found.needed, found.lora_needs, found.ratio, found.ratio]
             )
         rows.append((variant.full_name, share, next(iter(by_axis.values())).accuracy, *fields))
-        reasons += _saving_reasons(f"{variant.full_name}, {100 * share:.0f} %", list(by_axis.values()))
+    reasons = _saving_reasons(target.savings.found)
     title = f"{target.base}: what equal accuracy needs"
     return Table(title, f"savings-{target.slug}", _savings_columns(axes), tuple(rows), tuple(reasons))
 
@@ -141,13 +145,16 @@ def _savings_columns(axes: Sequence[str]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _saving_reasons(name: str, savings: Sequence[Saving]) -> list[str]:
-    """Why a row has no ratio or no interval, and in how many draws the method does not reach the accuracy."""
-    reasons = []
-    why = next((saving.ratio.interval.reason for saving in savings if saving.ratio.interval.reason), None)
-    if why is not None:
-        reasons.append(f"{name}: {why}")
-    missed = max(saving.ratio.missed for saving in savings)
-    if missed > 0:
-        reasons.append(f"{name}: not reached in {100 * missed:.1f} % of draws, which count as 0")
-    return reasons
+def _saving_reasons(savings: Sequence[Saving]) -> list[str]:
+    """Why ratios or intervals are left out, and in how many draws a method does not reach the accuracy."""
+    shares: dict[tuple[str, str], list[str]] = {}
+    for saving in savings:
+        if saving.axis != "size":
+            continue
+        reasons = [saving.ratio.interval.reason]
+        if saving.ratio.missed > 0:
+            reasons.append(f"not reached in {100 * saving.ratio.missed:.1f} % of draws, which count as 0")
+        for reason in filter(None, reasons):
+            name = saving.variant.full_name
+            shares.setdefault((name, reason), []).append(f"{100 * saving.share:.0f} %")
+    return [f"{name}, {', '.join(own)}: {reason}" for (name, reason), own in shares.items()]
