@@ -70,6 +70,11 @@ class MethodSpec:
         return "calibrate" in self.settings or any(parent.takes_calibrated for parent in parents)
 
     @property
+    def is_control(self) -> bool:
+        """Whether it is a control of ports: it may be calibrated on a part of its tasks, and is no port."""
+        return self.takes_calibrated and not (self.is_port and self.trains)
+
+    @property
     def inherits_adapter(self) -> bool:
         """Whether its adapter's shape is that of its parent."""
         return bool(self.parents)
@@ -221,7 +226,7 @@ MEAN_LATENT = register(
         learner="portal.learners.mean_latent:MeanLatent",
         made_by="a control: the mean latent of a port's calibrated tasks, from {sources}",
         parts=frozenset({"adapter", "hypernet", "seed"}),
-        settings=frozenset({"targets", "seeds", "source"}),
+        settings=frozenset({"targets", "seeds", "source", "curve"}),
         parents=("portal",),
         artifact="adapters",
         order=55,

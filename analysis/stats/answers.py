@@ -29,6 +29,8 @@ class Answers:
     confidence: np.ndarray  # (N,) the highest probability
     nll: np.ndarray  # (N,) minus the log of the gold choice's probability, nats
     brier: np.ndarray  # (N,) squared error of the probabilities, summed over choices: 0 to 2
+    gold_nll: np.ndarray  # (N,) minus the log-likelihood of the gold answer, nats
+    gold_tokens: np.ndarray  # (N,) its tokens
 
     def rows(self, start: int, stop: int) -> "Answers":
         return Answers(*(getattr(self, field.name)[start:stop] for field in fields(self)))
@@ -36,8 +38,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class TaskAnswers:
-    """One task's reported rows, grouped in clusters of near-duplicates, and each run's answers to them."""
+    """One task's reported rows, grouped in clusters of near-duplicates, and each run's answers to them.
 
+    Clusters of several tasks with one name are the same: a person that many tasks ask about. A row that is
+    its own cluster is of its task alone.
+    """
+
+    names: tuple[str, ...]  # (C,) of the clusters
     clusters: np.ndarray  # (N,) 0 .. C - 1
     answers: Mapping[str, Answers]  # by run key
 
@@ -48,7 +55,7 @@ class TaskAnswers:
 
     def sum_by_cluster(self, values: np.ndarray) -> np.ndarray:
         """(C,) sums of (N,) values."""
-        return np.bincount(self.clusters, weights=values, minlength=int(self.clusters.max()) + 1)
+        return np.bincount(self.clusters, weights=values, minlength=len(self.names))
 
 
 def gather_answers(
@@ -76,8 +83,8 @@ def gather_answers(
                 raise ValueError(f"task {task!r}: runs {keys[0]} and {key} were scored on unlike examples")
             of_task[key] = answers.rows(start, stop)
         assert first is not None
-        clusters = np.unique(first["cluster"].to_numpy(zero_copy_only=False), return_inverse=True)[1]
-        gathered[task] = TaskAnswers(clusters, of_task)
+        names, clusters = np.unique(_cluster_names(first, task), return_inverse=True)
+        gathered[task] = TaskAnswers(tuple(names.tolist()), clusters, of_task)
     return gathered
 
 
@@ -98,6 +105,13 @@ def _chosen_rows(
     rows = rows.filter(pa.array(chosen[run_M, task_M] == rows["epoch"].to_numpy()))
     order = [(column, "ascending") for column in ("run", "task", "example")]
     return rows.take(pc.sort_indices(rows, sort_keys=order)).combine_chunks()
+
+
+def _cluster_names(rows: pa.Table, task: str) -> np.ndarray:
+    """(N,) the name of every row's cluster; example ids are counted anew in every task."""
+    cluster_N, example_N = (rows[name].to_numpy(zero_copy_only=False) for name in ("cluster", "example"))
+    own_N = np.array([f"{task}/{name}" for name in example_N])
+    return np.where(cluster_N == example_N, own_N, cluster_N.astype(str))
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -129,6 +143,7 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     count_M = pc.list_value_length(scores_column).to_numpy(zero_copy_only=False)
     start_M = np.concatenate(([0], np.cumsum(count_M)[:-1]))
     gold_M = rows["gold"].to_numpy()
+    token_K = rows["tokens"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     keys, run_M = _codes(rows["run"])
     correct_M = np.zeros(rows.num_rows)
     for unit in sorted(set(units.values())):
@@ -146,6 +161,8 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
         confidence=1 / total_M,
         nll=highest_M + np.log(total_M) - score_K[start_M + gold_M],
         brier=np.add.reduceat(probability_K**2, start_M) - 2 * gold_probability_M + 1,
+        gold_nll=-score_K[start_M + gold_M],
+        gold_tokens=token_K[start_M + gold_M],
     )
 
 

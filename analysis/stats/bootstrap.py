@@ -1,24 +1,25 @@
-"""Paired, clustered bootstrap over documents and seeds: intervals for accuracy, differences and lift.
+"""Paired, clustered bootstrap: intervals for accuracy, log-loss, differences and lift.
 
-A draw resamples, with replacement, the clusters of every task and the seeds; all runs see the same draw, so
-comparisons are paired. Shapes: D draws, C clusters, R runs, S seeds, K columns of numbers.
+A draw resamples the clusters of rows and the seeds, and, for what is to hold of other tasks of these kinds as
+well, the tasks (resampling.py). All runs see the same draw, so comparisons are paired. Shapes: D draws,
+C clusters, R runs, S seeds, N rows of a task.
 """
 
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
 
 import numpy as np
 import pyarrow as pa
 
-from analysis.stats.answers import TaskAnswers, gather_answers
+from analysis.stats.answers import Answers, TaskAnswers, gather_answers
 from analysis.stats.epoch_selection import can_select, select_epochs
+from analysis.stats.resampling import NUM_DRAWS, draw_clusters, draw_task
 from analysis.stats.result_table import Cell, ResultSet, Run
 
-NUM_DRAWS = 10_000
 LEVEL = 0.95
-_DRAWS_AT_ONCE = 500
+_GRID = 2.0**16
+"""Log-likelihoods are rounded to 1 / _GRID nats: their sums are exact, whatever runs stand beside them."""
 
 
 @dataclass(frozen=True)
@@ -126,56 +127,85 @@ def choose_runs(study: ResultSet, cells: Sequence[Cell], rule: str) -> Chosen:
     return Chosen(kept, {key: select_epochs(run, rule) for key, run in kept.items()}, members)
 
 
-def bootstrap_accuracy(
-    chosen: Chosen, answers: Mapping[str, TaskAnswers], *, num_draws: int = NUM_DRAWS, seed: int = 0
-) -> Bootstrap:
-    """Macro acc_norm of every chosen run: its mean over tasks, in every draw of the clusters."""
-    keys = sorted(chosen.runs)
-    macro_DR = np.zeros((num_draws, len(keys)))
-    point_R = np.zeros(len(keys))
-    for task, drawn in draw_clusters(answers, num_draws=num_draws, seed=seed):
-        given = answers[task]
-        correct_CR = np.stack([given.sum_by_cluster(given.answers[key].correct) for key in keys], axis=1)
-        sums_DR, sizes_D = drawn.sums(correct_CR)
-        macro_DR += sums_DR / sizes_D[:, None] / len(answers)
-        point_R += correct_CR.sum(axis=0) / given.sizes.sum() / len(answers)
-    draws = {key: macro_DR[:, place] for place, key in enumerate(keys)}
-    return Bootstrap(chosen.members, draws, dict(zip(keys, point_R.tolist(), strict=True)), seed)
+@dataclass(frozen=True)
+class Measure:
+    """A task's score of a run: the sum of `amount` over its rows, divided by that of `weight`.
+
+    All runs on a base have the same weights.
+    """
+
+    amount: Callable[[Answers], np.ndarray]
+    weight: Callable[[Answers], np.ndarray]
+
+
+ACCURACY = Measure(lambda answers: answers.correct, lambda answers: np.ones(len(answers.correct)))
+"""acc_norm: the share of right answers."""
+LOG_LOSS = Measure(
+    lambda answers: np.round(answers.gold_nll * _GRID) / _GRID, lambda answers: answers.gold_tokens
+)
+"""log_loss: nats per token of the right answers."""
 
 
 @dataclass(frozen=True)
-class ClusterDraws:
-    """The draws of one task's clusters, made anew from their seed each time they are read."""
+class TaskDraws:
+    """One task's score of every run: undrawn, and in every draw of its clusters."""
 
-    sizes_C: np.ndarray
-    num_draws: int
-    seed: tuple[int, ...]
-
-    def sums(self, value_CK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(D, K) sums of cluster values, and (D,) numbers of rows, in every draw."""
-        num_clusters = len(self.sizes_C)
-        table = np.concatenate([value_CK, self.sizes_C[:, None]], axis=1).astype(np.float32)
-        sums = np.concatenate([weight_DC @ table for weight_DC in self._weights(num_clusters)])
-        return sums[:, :-1].astype(np.float64), sums[:, -1].astype(np.float64)
-
-    def _weights(self, num_clusters: int) -> Iterator[np.ndarray]:
-        """(d, C) numbers of times that each cluster is drawn, for some draws at a time."""
-        generator = np.random.default_rng(self.seed)
-        for start in range(0, self.num_draws, _DRAWS_AT_ONCE):
-            count = min(_DRAWS_AT_ONCE, self.num_draws - start)
-            picks = generator.integers(num_clusters, size=(count, num_clusters), dtype=np.int32)
-            picks += (np.arange(count, dtype=np.int32) * num_clusters)[:, None]
-            weights = np.bincount(picks.ravel(), minlength=count * num_clusters)
-            yield weights.reshape(count, num_clusters).astype(np.float32)
+    task: str
+    point_R: np.ndarray
+    value_DR: np.ndarray
 
 
-def draw_clusters(
-    answers: Mapping[str, TaskAnswers], *, num_draws: int, seed: int
-) -> Iterator[tuple[str, ClusterDraws]]:
-    """The draws of every task. They depend on the seed and the task's own name and clusters alone."""
-    for task in sorted(answers):
-        own = zlib.crc32(task.encode())
-        yield task, ClusterDraws(answers[task].sizes, num_draws, (seed, own))
+def bootstrap_accuracy(
+    chosen: Chosen, answers: Mapping[str, TaskAnswers], *, num_draws: int = NUM_DRAWS, seed: int = 0
+) -> Bootstrap:
+    """Macro acc_norm of every chosen run on these tasks, in every draw of the clusters."""
+    keys = sorted(chosen.runs)
+    macro_DR, point_R = np.zeros((num_draws, len(keys))), np.zeros(len(keys))
+    for drawn in draw_scores(answers, keys, ACCURACY, num_draws=num_draws, seed=seed):
+        macro_DR += drawn.value_DR / len(answers)
+        point_R += drawn.point_R / len(answers)
+    return to_bootstrap(chosen, keys, macro_DR, point_R, seed)
+
+
+def bootstrap_over_tasks(
+    chosen: Chosen,
+    answers: Mapping[str, TaskAnswers],
+    measure: Measure = ACCURACY,
+    *,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> Bootstrap:
+    """The macro score of every chosen run, in every draw of the clusters and of the tasks."""
+    keys = sorted(chosen.runs)
+    sum_DR, point_R = np.zeros((num_draws, len(keys))), np.zeros(len(keys))
+    total_D = np.zeros(num_draws)
+    for drawn in draw_scores(answers, keys, measure, num_draws=num_draws, seed=seed):
+        weight_D = draw_task(drawn.task, num_draws=num_draws, seed=seed)
+        sum_DR += weight_D[:, None] * drawn.value_DR
+        total_D += weight_D
+        point_R += drawn.point_R / len(answers)
+    return to_bootstrap(chosen, keys, sum_DR / total_D[:, None], point_R, seed)
+
+
+def draw_scores(
+    answers: Mapping[str, TaskAnswers], keys: Sequence[str], measure: Measure, *, num_draws: int, seed: int
+) -> Iterator[TaskDraws]:
+    """Scores of the runs `keys`, task by task."""
+    for task, drawn in draw_clusters(answers, num_draws=num_draws, seed=seed):
+        given = answers[task]
+        weight_C = given.sum_by_cluster(measure.weight(given.answers[keys[0]]))
+        columns = [given.sum_by_cluster(measure.amount(given.answers[key])) for key in keys]
+        sum_DK = drawn.sums(np.stack([*columns, weight_C], axis=1))
+        point_R = np.array([column.sum() for column in columns]) / weight_C.sum()
+        yield TaskDraws(task, point_R, sum_DK[:, :-1] / sum_DK[:, -1:])
+
+
+def to_bootstrap(
+    chosen: Chosen, keys: Sequence[str], value_DR: np.ndarray, point_R: np.ndarray, seed: int
+) -> Bootstrap:
+    """The bootstrap of a statistic of the runs `keys`."""
+    draws = {key: value_DR[:, place] for place, key in enumerate(keys)}
+    return Bootstrap(chosen.members, draws, dict(zip(keys, point_R.tolist(), strict=True)), seed)
 
 
 def interval_of(point: float, draws: np.ndarray) -> Interval:

@@ -94,6 +94,10 @@ class Learner(ABC):
         """Mean of ||dW|| / ||dW_source|| over a transferred adapter's matrices; null for other methods."""
         return None
 
+    def trained_latents(self) -> dict[str, Tensor]:
+        """The latent of every task, (d_z,), as the run has trained it; none of other methods."""
+        return {}
+
     @property
     def num_steps(self) -> int:
         return self.schedule.num_steps

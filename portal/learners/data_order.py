@@ -29,6 +29,10 @@ class DataOrder:
         """Calibration rows per task as the run asks for; where it asks for all, those of the largest task."""
         return self._run.data.size or max(len(rows) for rows in self._rows.values())
 
+    def num_rows(self, task: str) -> int:
+        """The task's calibration rows: none where the run is not trained on it."""
+        return len(self._rows.get((self._bases[0], task), ()))
+
     @cached_property
     def batches(self) -> dict[str, int]:
         """Batches in one pass over each task's calibration rows."""

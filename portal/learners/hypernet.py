@@ -66,6 +66,10 @@ class HypernetLearner(Learner):
     def num_trained_params(self) -> int:
         return sum(parameter.numel() for parameter in self._trained())
 
+    def trained_latents(self) -> dict[str, Tensor]:
+        """Those of joint training; a refit holds its source's."""
+        return {} if self._refit else dict(zip(self.tasks, self.latents.data, strict=True))
+
     def factors(self, base: str) -> Factors:
         return self.converters[base](self.core, self.latents)
 

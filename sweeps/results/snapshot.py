@@ -9,7 +9,7 @@ from typing import Any
 
 from portal.bases.registry import weights_note
 from portal.config import RunConfig
-from portal.results import STUDY_FILE, AbsentRun, Fact, StudyInfo, run_columns
+from portal.results import SCHEMA_VERSION, STUDY_FILE, AbsentRun, Fact, StudyInfo, run_columns
 from portal.storage.atomic import only_one, write_json_atomic
 from portal.storage.paths import Folder, files_below, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
@@ -112,9 +112,13 @@ def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
 
 
 def _stamp(study: StudyManifest, status: StudyStatus) -> dict[str, Any]:
-    """All that tables and record depend on: the study's manifest, and which runs are done or failed."""
+    """All that tables and record depend on: the study's manifest, and which runs are done or failed.
+
+    Tables of an earlier version are made anew: they lack columns.
+    """
     manifest = json.dumps(study.record(), sort_keys=True).encode()
     return {
+        "schema": SCHEMA_VERSION,
         "study": study.name,
         "manifest": hashlib.sha256(manifest).hexdigest(),
         "done": sorted(status.done),

@@ -48,6 +48,7 @@ from sweeps.study.study_file import (
 from sweeps.study.variants import with_variants
 
 _LabelledRun = tuple[str, RunConfig]
+_Sized = tuple[int | None, TrainConfig]
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -195,9 +196,9 @@ class _Expansion:
                 yield from self._target_runs(label)
             elif spec.parents:
                 for target, seed in product(self._targets(method), self._seeds(method)):
-                    before = self._before(label, target, seed)
-                    yield from before
-                    yield label, self._main_run(label, target, seed, _last(before))
+                    for before in self._each_before(label, target, seed):
+                        yield from before
+                        yield label, self._main_run(label, target, seed, _last(before))
             else:
                 for target in self._targets(method):
                     yield label, self._run(label, (target,), self.data)
@@ -213,15 +214,11 @@ class _Expansion:
         """Training on every target, at every size and seed, and the runs that these start from."""
         method = self.settings.methods[label]
         for target in self._targets(method):
-            for size, train in self._sizes(label, target):
+            for sized in self._sizes(label, target):
                 for seed in self._seeds(method):
                     before = self._before(label, target, seed)
                     yield from before
-                    data = self._data(label, size, seed)
-                    yield (
-                        label,
-                        self._run(label, (target,), data, train=train, seed=seed, parent=_last(before)),
-                    )
+                    yield label, self._sized_run(label, target, seed, sized, _last(before))
 
     def _transfer_runs(self, label: str) -> Iterator[_LabelledRun]:
         """For every seed, a run on the source base and what becomes of it on every other target."""
@@ -243,6 +240,25 @@ class _Expansion:
         before = self._before(parent, base, seed)
         return [*before, (parent, self._main_run(parent, base, seed, _last(before)))]
 
+    def _each_before(self, label: str, target: str, seed: int) -> Iterator[list[_LabelledRun]]:
+        """The runs that one without training shows: those of its parent's main size, then of its curve's."""
+        before = self._before(label, target, seed)
+        yield before
+        method = self.settings.methods[label]
+        if method.curve is None or target not in (method.curve.targets or self._targets(method)):
+            return
+        (*earlier, (parent, main)) = before
+        known = dict(self._sizes(parent, target))
+        for size in method.curve.sizes:
+            if size not in known:
+                there = ", ".join(map(str, known))
+                raise ValueError(
+                    f"methods.{label}.curve: {parent!r} has no size {size} on {target}; it has {there}"
+                )
+            if size != main.data.size:
+                run = self._sized_run(parent, target, seed, (size, known[size]), _last(earlier))
+                yield [*earlier, (parent, run)]
+
     def _main_run(self, label: str, target: str, seed: int, parent: RunConfig | None) -> RunConfig:
         """The label's run of that seed: on all sources, or on `target` at its main size."""
         method, spec = self.settings.methods[label], self._spec(label)
@@ -260,7 +276,13 @@ class _Expansion:
         if not spec.trains:
             assert parent is not None, "a method that does not train and has a seed has a parent"
             return self._run(label, (target,), parent.data, seed=seed, parent=parent)
-        size, train = next(self._sizes(label, target))
+        return self._sized_run(label, target, seed, next(self._sizes(label, target)), parent)
+
+    def _sized_run(
+        self, label: str, target: str, seed: int, sized: _Sized, parent: RunConfig | None
+    ) -> RunConfig:
+        """Training on `target` at one of the label's sizes."""
+        size, train = sized
         data = self._data(label, size, seed)
         return self._run(label, (target,), data, train=train, seed=seed, parent=parent)
 
@@ -295,7 +317,7 @@ class _Expansion:
             **parts,
         )
 
-    def _sizes(self, label: str, target: str) -> Iterator[tuple[int | None, TrainConfig]]:
+    def _sizes(self, label: str, target: str) -> Iterator[_Sized]:
         """(size, recipe) of the main run and of the curve's smaller ones."""
         method = self.settings.methods[label]
         override = method.overrides.get(target, Override())

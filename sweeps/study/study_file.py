@@ -34,7 +34,7 @@ class Override(Frozen):
 
 
 class Curve(Frozen):
-    """Further, smaller calibration sizes of a method, for its data-efficiency curve."""
+    """Further, smaller calibration sizes of a method, or of the port that it shows, for its curve."""
 
     sizes: tuple[int, ...] = Field(min_length=1)
     targets: tuple[str, ...] | None = None
@@ -253,6 +253,8 @@ def _check_entry(settings: StudyFile, label: str) -> None:
         raise ValueError(f"{where}: the study names no sources; list the bases to train on under 'sources'")
     if spec.runs_on == "targets" and not settings.targets:
         raise ValueError(f"{where}: the study names no targets; list the bases to run on under 'targets'")
+    if method.curve is not None and method.curve.train is not None and not spec.trains:
+        raise ValueError(f"{where}.curve.train: method {kind!r} does not train; leave it out")
     curve_targets = (method.curve.targets or ()) if method.curve else ()
     for target in (*(method.targets or ()), *method.overrides, *curve_targets):
         if target not in settings.targets:

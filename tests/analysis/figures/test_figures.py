@@ -13,6 +13,7 @@ from analysis.figures.methods import draw_methods, draw_tasks
 from analysis.figures.ranks import draw_ranks
 from analysis.stats.aggregate import Comparison, compare
 from analysis.stats.curves import build_curves
+from analysis.stats.epoch_selection import KEPT
 from analysis.stats.result_table import gather_runs
 from tests.support.result_tables import StudyBuilder, study_of_ranks, target_of, to_table
 
@@ -31,7 +32,7 @@ def sized() -> Comparison:
     for place, size in enumerate(SIZES):
         for method, lead in (("lora", 0.0), ("portal", 0.1)):
             builder.add(method, seed=0, size=size, rates=(0.35 + lead + 0.04 * place,))
-    return compare(gather_runs(builder.results_table()), "big", "final")
+    return compare(gather_runs(builder.results_table()), "big", KEPT)
 
 
 def assert_no_tick_labels_touch(figure: Figure) -> None:

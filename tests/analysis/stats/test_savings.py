@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.report.sentences import describe_savings, state_times, state_times_interval
+from analysis.report.saving_sentences import describe_savings, state_times, state_times_interval
 from analysis.stats.aggregate import compare
-from analysis.stats.bootstrap import Interval, bootstrap_accuracy, choose_runs
+from analysis.stats.bootstrap import Interval, bootstrap_over_tasks, choose_runs
 from analysis.stats.curves import CurveSet, build_curves
+from analysis.stats.epoch_selection import KEPT
 from analysis.stats.result_table import Cell, gather_runs
 from analysis.stats.savings import (
     Ratio,
@@ -38,7 +39,7 @@ def curves_of(portal: tuple[float, ...], lora: tuple[float, ...], base: float = 
             )
             for size, value in zip(SIZES, values, strict=True)
         ]  # fmt: skip
-    curves = build_curves(compare(gather_runs(to_table(rows)), "big", "final"), "acc")
+    curves = build_curves(compare(gather_runs(to_table(rows)), "big", KEPT), "acc")
     assert curves is not None
     return curves
 
@@ -100,7 +101,7 @@ def test_a_level_that_the_method_does_not_reach_has_no_ratio_and_the_headline_ta
     assert top.ratio.interval.reason == "not reached"
     (headline, *_) = headline_savings(savings.found)
     assert headline.share == 0.75
-    (sentence,) = describe_savings(headline_savings(savings.found))
+    (sentence,) = describe_savings(savings.found)
     assert "PorTAL q,v r8 reaches 75 % of the per-task LoRA's lift" in sentence
     assert "times more computation" in sentence
 
@@ -125,13 +126,13 @@ def sized_study(lora: float, *, num_examples: int = 300, lead: float = 0.12) -> 
             builder.add("lora", seed=seed, size=size, rates=(0.2 + lora * (place + 1),))
             builder.add("portal", seed=seed, size=size, rates=(0.2 + lora * (place + 1) + lead,))
     study = gather_runs(builder.results_table())
-    comparison = compare(study, "big", "final")
+    comparison = compare(study, "big", KEPT)
     curves = build_curves(comparison, "acc")
     assert curves is not None
     assert comparison.frozen_base is not None
     cells = [Cell("big", curve.variant, size) for curve in curves.curves for size in curve.sizes]
-    chosen = choose_runs(study, [comparison.frozen_base.cell, *cells], "final")
-    bootstrap = bootstrap_accuracy(chosen, chosen.answers(builder.predictions_table()), num_draws=2000)
+    chosen = choose_runs(study, [comparison.frozen_base.cell, *cells], KEPT)
+    bootstrap = bootstrap_over_tasks(chosen, chosen.answers(builder.predictions_table()), num_draws=2000)
     return builder, (curves, bootstrap)
 
 
