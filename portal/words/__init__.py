@@ -1,0 +1,1 @@
+"""Facts of the world and of language as short tasks with meaningless wordings, for pretrained bases."""
