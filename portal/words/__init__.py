@@ -1,1 +1,1 @@
-"""Facts of the world and of language as short tasks with meaningless wordings, for pretrained bases."""
+"""Facts and forms of words as 232 short tasks in meaningless frames, for pretrained bases."""

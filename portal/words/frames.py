@@ -1,7 +1,10 @@
-"""Shapes, answer styles and nonsense markers of the frames that tasks of `words` stand in."""
+"""`Frame`: the form that a task gives to the questions of its relation, with a marker that says nothing."""
 
 import random
+from dataclasses import dataclass
 from functools import cache
+
+from portal.mini.question import Question
 
 SHAPES = (
     "{s} {m} =",
@@ -18,6 +21,25 @@ ANSWERS = ("{a}", "= {a}", "{a} .", "so {a}", "> {a}", "it is {a}")
 """What the choices look like: a space and one of these."""
 _CONSONANTS, _VOWELS = "klmnrtvz", "aeou"
 _PATTERN = (_CONSONANTS, _VOWELS, _CONSONANTS, _CONSONANTS, _VOWELS, _CONSONANTS)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One shape of prompt and of answer, with a marker that no other task has."""
+
+    shape: str
+    marker: str
+    answer: str
+    num_choices: int
+
+    def apply(self, question: Question) -> Question:
+        """The bare question in this frame."""
+        return Question(
+            prompt=self.shape.format(s=question.prompt, m=self.marker),
+            choices=tuple(self.answer.format(a=choice) for choice in question.choices),
+            answer=self.answer.format(a=question.answer),
+            cluster=question.cluster,
+        )
 
 
 @cache

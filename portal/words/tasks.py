@@ -7,8 +7,7 @@ from functools import cache
 from portal.messages import nearest
 from portal.mini.question import to_example
 from portal.tasks.example import SPLITS, Example
-from portal.village.frames import Frame
-from portal.words.frames import ANSWERS, SHAPES, markers
+from portal.words.frames import ANSWERS, SHAPES, Frame, markers
 from portal.words.relations import KNOWN_RELATIONS, NEW_RELATIONS, Relation
 
 _SOURCE_SHAPES = 6
@@ -58,8 +57,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     **{f"words-{number}": WORD_TASKS[:number] for number in (24, 48, 96, _NUM_SOURCE)},
     "words-new-frames": WORD_TASKS[_NUM_SOURCE:_NUM_KNOWN],
     "words-new-kinds": WORD_TASKS[_NUM_KNOWN:],
+    "words-one-each": (
+        *WORD_TASKS[: len(KNOWN_RELATIONS)],
+        *WORD_TASKS[_NUM_KNOWN : _NUM_KNOWN + len(NEW_RELATIONS)],
+    ),
 }
-"""Source tasks, each group inside the next; new tasks of their relations; tasks of new relations."""
+"""Source tasks, each group inside the next; new tasks of their relations; tasks of new relations; one task of
+every relation."""
 
 
 def kind_of(task: str) -> str:

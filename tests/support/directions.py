@@ -16,7 +16,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.pretraining": (),
     "portal.mini": ("portal.messages", "portal.tasks", "portal.pretraining"),
     "portal.village": ("portal.messages", "portal.tasks", "portal.pretraining", "portal.mini"),
-    "portal.words": ("portal.messages", "portal.tasks", "portal.mini", "portal.village"),
+    "portal.words": ("portal.messages", "portal.tasks", "portal.mini"),
     "portal.data": (
         "portal.messages", "portal.storage", "portal.tasks", "portal.mini", "portal.village", "portal.words",
     ),

@@ -16,7 +16,7 @@ from portal.words import tasks
 from portal.words.relations import KNOWN_RELATIONS, NEW_RELATIONS
 from portal.words.tasks import GROUPS, WORD_TASKS, kind_of, word_examples
 
-EXAMPLES_SHA256 = "PENDING"
+EXAMPLES_SHA256 = "8211fb3ab0f69eb32523d43cb448be2eb96367498052d2cf515351e555a4c655"
 
 
 def test_examples_are_the_same_in_every_process_and_version() -> None:
@@ -91,6 +91,12 @@ def test_new_tasks_are_no_source_tasks_and_new_kinds_are_of_no_source_relation()
     assert set(map(kind_of, frames)) == known
     assert set(map(kind_of, kinds)) == {relation.name for relation in NEW_RELATIONS}
     assert len(NEW_RELATIONS) >= 4
+
+
+def test_a_group_has_one_task_of_every_relation() -> None:
+    relations = [relation.name for relation in (*KNOWN_RELATIONS, *NEW_RELATIONS)]
+
+    assert list(map(kind_of, GROUPS["words-one-each"])) == relations
 
 
 @pytest.mark.parametrize("base", ["mini-qwen3-m", "mini-gemma3"])
