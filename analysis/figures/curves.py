@@ -135,12 +135,14 @@ def _caption(curves: CurveSet, axis: str) -> str:
 
 
 def _left_out(whole: CurveSet, drawn: CurveSet, axis: str) -> str:
-    """The curves that are not in the figure, by name, and why."""
+    """What is not in the figure, and why."""
     absent = [curve for curve in whole.curves if curve not in drawn.curves]
     costless = [curve.variant.label for curve in absent if curve.along(axis) is None]
-    others = [curve.variant.label for curve in absent if curve.along(axis) is not None]
-    notes = f" Not drawn, for want of their cost: {', '.join(costless)}." if costless else ""
-    return notes + (f" Not drawn, for want of room: {', '.join(others)}." if others else "")
+    note = f" Not drawn, for want of their cost: {', '.join(costless)}." if costless else ""
+    is_crowded = len(absent) > len(costless)
+    return note + (
+        " Not drawn, for want of room: controls of ports; the table has them." if is_crowded else ""
+    )
 
 
 def _along(curve: Curve, axis: str) -> tuple[float, ...]:

@@ -14,6 +14,8 @@ from analysis.tables.columns import DASH, format_number, format_percent, format_
 from analysis.tables.without_rows import against_controls_table, calibrated_tasks_table, without_rows_table
 from portal.methods import port_methods
 
+_MOST_OPEN_ROWS = 12
+"""Longer tables are folded: the figures show what they say."""
 _LEVEL = f"{100 * LEVEL:.0f} %"
 _NO_CONTROL = (
     "The study has no control that saw the same rows, so nothing here shows that the tasks' own latents have "
@@ -41,15 +43,14 @@ def without_rows_block(target: Target) -> Block | None:
         return None
     lead = [] if split is None else [describe_split(target, split), *describe_sizes(target, split)]
     lead += [] if split is None else describe_controls(target, split)
-    tables = (table, against_controls_table(target))
+    tables = [table, *filter(None, (against_controls_table(target), calibrated_tasks_table(target)))]
     drawings = (draw_over_rows(target), draw_over_tasks(target))
-    folded = (calibrated_tasks_table(target),)
     return Block(
         "Tasks without a row",
         lead=tuple(lead),
-        tables=tuple(filter(None, tables)),
+        tables=tuple(each for each in tables if len(each.rows) <= _MOST_OPEN_ROWS),
         drawings=tuple(filter(None, drawings)),
-        folded=tuple(filter(None, folded)),
+        folded=tuple(each for each in tables if len(each.rows) > _MOST_OPEN_ROWS),
     )
 
 
@@ -117,12 +118,7 @@ def describe_losses(target: Target) -> list[str]:
             by_port.setdefault(loss.cell.variant.full_name, {})[size] = difference
     return [
         f"{name} has a log-loss "
-        + _clauses(
-            differences,
-            "below the per-task LoRA's",
-            "not distinguishable from it",
-            "above the per-task LoRA's",
-        )
+        + _clauses(differences, "the per-task LoRA's", "below", "above")
         + f" ({_LEVEL} intervals of the paired difference)."
         for name, differences in by_port.items()
     ]

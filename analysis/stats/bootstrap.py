@@ -1,8 +1,9 @@
 """Paired, clustered bootstrap: intervals for accuracy, log-loss, differences and lift.
 
-A draw resamples the clusters of rows and the seeds, and, for what is to hold of other tasks of these kinds as
-well, the tasks (resampling.py). All runs see the same draw, so comparisons are paired. Shapes: D draws,
-C clusters, R runs, S seeds, N rows of a task.
+Clusters of rows are drawn anew, and seeds, and, for what is to hold of other tasks of these kinds as well,
+tasks (resampling.py). A draw adds what each of them changes alone: drawn together, noise of single answers
+would count several times (Owen, 2007, Annals of Applied Statistics 1). All runs see the same draws, so
+comparisons are paired. Shapes: D draws, T tasks, C clusters, R runs, S seeds, N rows of a task.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from analysis.stats.answers import Answers, TaskAnswers, gather_answers
 from analysis.stats.epoch_selection import can_select, select_epochs
-from analysis.stats.resampling import NUM_DRAWS, draw_clusters, draw_task
+from analysis.stats.resampling import NUM_DRAWS, draw_clusters, draw_tasks
 from analysis.stats.result_table import Cell, ResultSet, Run
 
 LEVEL = 0.95
@@ -109,9 +110,10 @@ class Bootstrap:
         for cell in cells:
             runs = self.members[cell]
             keys = [runs[None]] * number if None in runs else [runs[seed] for seed in seeds]
-            drawn_DS = np.stack([self.draws[key] for key in keys], axis=1)
-            draws.append((drawn_DS * weight_DS).sum(axis=1))
-            points.append(fsum(self.points[key] for key in keys) / number)
+            point_S = np.array([self.points[key] for key in keys])
+            drawn_D = np.stack([self.draws[key] for key in keys], axis=1).mean(axis=1)
+            draws.append(drawn_D + (weight_DS - 1 / number) @ point_S)
+            points.append(fsum(point_S) / number)
         return draws, points
 
 
@@ -160,11 +162,8 @@ def bootstrap_accuracy(
 ) -> Bootstrap:
     """Macro acc_norm of every chosen run on these tasks, in every draw of the clusters."""
     keys = sorted(chosen.runs)
-    macro_DR, point_R = np.zeros((num_draws, len(keys))), np.zeros(len(keys))
-    for drawn in draw_scores(answers, keys, ACCURACY, num_draws=num_draws, seed=seed):
-        macro_DR += drawn.value_DR / len(answers)
-        point_R += drawn.point_R / len(answers)
-    return to_bootstrap(chosen, keys, macro_DR, point_R, seed)
+    macro_DR, point_TR = _draw_macro(answers, keys, ACCURACY, num_draws=num_draws, seed=seed)
+    return to_bootstrap(chosen, keys, macro_DR, point_TR.mean(axis=0), seed)
 
 
 def bootstrap_over_tasks(
@@ -177,20 +176,32 @@ def bootstrap_over_tasks(
 ) -> Bootstrap:
     """The macro score of every chosen run, in every draw of the clusters and of the tasks."""
     keys = sorted(chosen.runs)
-    sum_DR, point_R = np.zeros((num_draws, len(keys))), np.zeros(len(keys))
-    total_D = np.zeros(num_draws)
+    macro_DR, point_TR = _draw_macro(answers, keys, measure, num_draws=num_draws, seed=seed)
+    change_DR = change_by_tasks(point_TR, sorted(answers), num_draws=num_draws, seed=seed)
+    return to_bootstrap(chosen, keys, macro_DR + change_DR, point_TR.mean(axis=0), seed)
+
+
+def change_by_tasks(point_TR: np.ndarray, tasks: Sequence[str], *, num_draws: int, seed: int) -> np.ndarray:
+    """(D, R) what a draw of the tasks adds to the means over them."""
+    count_DT = draw_tasks(tasks, num_draws=num_draws, seed=seed).astype(np.float64)
+    return count_DT @ point_TR / count_DT.sum(axis=1, keepdims=True) - point_TR.mean(axis=0)
+
+
+def _draw_macro(
+    answers: Mapping[str, TaskAnswers], keys: Sequence[str], measure: Measure, *, num_draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(D, R) means over tasks in every draw of the clusters, and (T, R) the undrawn scores, tasks sorted."""
+    macro_DR, points = np.zeros((num_draws, len(keys))), []
     for drawn in draw_scores(answers, keys, measure, num_draws=num_draws, seed=seed):
-        weight_D = draw_task(drawn.task, num_draws=num_draws, seed=seed)
-        sum_DR += weight_D[:, None] * drawn.value_DR
-        total_D += weight_D
-        point_R += drawn.point_R / len(answers)
-    return to_bootstrap(chosen, keys, sum_DR / total_D[:, None], point_R, seed)
+        macro_DR += drawn.value_DR / len(answers)
+        points.append(drawn.point_R)
+    return macro_DR, np.stack(points)
 
 
 def draw_scores(
     answers: Mapping[str, TaskAnswers], keys: Sequence[str], measure: Measure, *, num_draws: int, seed: int
 ) -> Iterator[TaskDraws]:
-    """Scores of the runs `keys`, task by task."""
+    """Scores of the runs `keys`, task by task, sorted."""
     for task, drawn in draw_clusters(answers, num_draws=num_draws, seed=seed):
         given = answers[task]
         weight_C = given.sum_by_cluster(measure.weight(given.answers[keys[0]]))

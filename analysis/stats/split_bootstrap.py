@@ -1,7 +1,7 @@
 """`SplitBootstrap`: intervals of means over the calibrated tasks of each run, and over those without a row.
 
-A draw resamples tasks, clusters of rows and seeds (resampling.py); a task that is in one group with one seed
-and in the other with another has the same weight in both. Shapes: D draws, R runs.
+A draw resamples tasks, clusters of rows and seeds (bootstrap.py); a task that is in one group with one seed
+and in the other with another is drawn equally often in both. Shapes: D draws, R runs, T tasks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,8 +11,17 @@ from typing import Literal
 import numpy as np
 
 from analysis.stats.answers import TaskAnswers
-from analysis.stats.bootstrap import ACCURACY, LEVEL, Bootstrap, Chosen, Interval, draw_scores, interval_of
-from analysis.stats.resampling import NUM_DRAWS, draw_task
+from analysis.stats.bootstrap import (
+    ACCURACY,
+    LEVEL,
+    Bootstrap,
+    Chosen,
+    Interval,
+    change_by_tasks,
+    draw_scores,
+    interval_of,
+)
+from analysis.stats.resampling import NUM_DRAWS
 from analysis.stats.result_table import Cell, Run
 from analysis.stats.task_split import TaskSplit
 from portal.methods import BASE
@@ -124,21 +133,21 @@ def _draw_means(
     """(D,) draws, and the undrawn value, of the mean accuracy of each run over each set of tasks."""
     series = list(wanted)
     keys = sorted({key for key, _ in series})
-    sum_D = {each: np.zeros(num_draws) for each in series}
-    total_D = {tasks: np.zeros(num_draws) for _, tasks in series}
-    points = dict.fromkeys(series, 0.0)
+    sums = {each: np.zeros(num_draws) for each in series}
+    points: dict[_Series, list[float]] = {each: [] for each in series}
     for drawn in draw_scores(answers, keys, ACCURACY, num_draws=num_draws, seed=seed):
-        weight_D = draw_task(drawn.task, num_draws=num_draws, seed=seed)
-        value_RD = drawn.value_DR.T * weight_D
-        for tasks, total in total_D.items():
-            if drawn.task in tasks:
-                total += weight_D
+        value_RD = np.ascontiguousarray(drawn.value_DR.T)
         for key, tasks in series:
             if drawn.task in tasks:
                 place = keys.index(key)
-                sum_D[key, tasks] += value_RD[place]
-                points[key, tasks] += drawn.point_R[place] / len(tasks)
-    return {(key, tasks): (sum_D[key, tasks] / total_D[tasks], points[key, tasks]) for key, tasks in series}
+                sums[key, tasks] += value_RD[place] / len(tasks)
+                points[key, tasks].append(float(drawn.point_R[place]))
+    means = {}
+    for key, tasks in series:
+        point_T1 = np.array(points[key, tasks])[:, None]
+        change_D1 = change_by_tasks(point_T1, sorted(tasks), num_draws=num_draws, seed=seed)
+        means[key, tasks] = sums[key, tasks] + change_D1[:, 0], float(point_T1.mean())
+    return means
 
 
 def _estimate(bootstrap: Bootstrap, cell: Cell) -> Interval | None:

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.bootstrap import Chosen, interval_of
-from analysis.stats.resampling import ClusterDraws, draw_task
+from analysis.stats.resampling import ClusterDraws, draw_tasks
 from analysis.stats.result_table import Cell, Cost, MethodKey, Run, Score
 from analysis.stats.split_bootstrap import SplitBootstrap, bootstrap_splits
 
@@ -62,23 +62,23 @@ def test_every_number_is_what_loops_over_tasks_people_and_seeds_give() -> None:
 
     found = splits_of(rights, without, names, num_draws=num_draws)
 
-    person = np.stack([ClusterDraws((name,), num_draws, 0).sums(np.ones((1, 1)))[:, 0] for name in names])
-    of_task = {task: draw_task(task, num_draws=num_draws, seed=0) for task in tasks}
+    person = ClusterDraws(names, num_draws, 0).sums(np.eye(len(names)))
     of_seeds = np.random.default_rng((0, 2)).multinomial(2, [0.5, 0.5], size=num_draws) / 2
 
     def mean(cell: Cell, is_without: bool, draw: int | None) -> float:
-        """The mean over seeds of weighted means over the group's tasks of weighted shares that are right."""
+        """Undrawn, or with what a draw of people, of tasks and of seeds changes each alone."""
         total = 0.0
         for place, seed in enumerate((0, 1)):
             group = [task for task in tasks if (task in without[seed]) == is_without]
             own = rights[cell, None if cell == BASE else seed]
-            upper = lower = 0.0
-            for task in group:
-                weights = np.ones(len(names)) if draw is None else person[:, draw]
-                counts = 1.0 if draw is None else of_task[task][draw]
-                upper += counts * float((weights * own[task]).sum() / weights.sum())
-                lower += counts
-            total += (0.5 if draw is None else of_seeds[draw, place]) * upper / lower
+            scores = [own[task].mean() for task in group]
+            total += np.mean(scores) / 2
+            if draw is not None:
+                people = [(person[draw] * own[task]).sum() / person[draw].sum() for task in group]
+                counts = draw_tasks(group, num_draws=num_draws, seed=0)[draw]
+                by_tasks = sum(counts * scores) / sum(counts)
+                total += (np.mean(people) - np.mean(scores)) / 2 + (by_tasks - np.mean(scores)) / 2
+                total += (of_seeds[draw, place] - 0.5) * np.mean(scores)
         return total
 
     for cell in (PORT, CONTROL):
@@ -169,8 +169,7 @@ def test_intervals_hold_a_known_truth_over_new_tasks_people_and_seeds_about_as_o
             assert interval.high is not None
             held[name] += interval.low <= truths[name] <= interval.high
 
-    # Weights of tasks and people multiply, so that noise of single answers counts more than once: the
-    # intervals err on the wide side (Owen, 2007, Annals of Applied Statistics 1).
+    # Noise of single answers counts for people, for tasks and for seeds: intervals err on the wide side.
     assert all(count / trials >= 0.9 for count in held.values()), held
 
 
