@@ -70,6 +70,11 @@ class MethodSpec:
         return "calibrate" in self.settings or any(parent.takes_calibrated for parent in parents)
 
     @property
+    def is_control(self) -> bool:
+        """Whether it is a control of ports: it may be calibrated on a part of its tasks, and is no port."""
+        return self.takes_calibrated and not (self.is_port and self.trains)
+
+    @property
     def inherits_adapter(self) -> bool:
         """Whether its adapter's shape is that of its parent."""
         return bool(self.parents)
@@ -77,6 +82,8 @@ class MethodSpec:
 
 _TARGET_TRAINING = frozenset({"targets", "seeds", "size", "curve", "overrides", "train"})
 _TRANSFER = frozenset({"targets", "seeds", "source", "source_base"})
+_SHARED_PARAMETERS = frozenset({"factor_decay", "task_gradients", "tasks_per_step"})
+"""Options of methods whose tasks share parameters."""
 
 METHODS: dict[str, MethodSpec] = {}
 """Every method by its name. `register` adds one."""
@@ -174,6 +181,7 @@ HYPERNET = register(
         settings=_TARGET_TRAINING | {"adapter", "hypernet"},
         artifact="portable",
         recipe="joint",
+        train_options=_SHARED_PARAMETERS,
         order=50,
         article=True,
         mark=("#009e73", "^"),
@@ -190,6 +198,7 @@ SOURCE = register(
         runs_on="sources",
         artifact="portable",
         recipe="joint",
+        train_options=_SHARED_PARAMETERS,
         order=-10,
     )
 )
@@ -204,7 +213,7 @@ PORTAL = register(
         parents=("source",),
         artifact="portable",
         recipe="refit",
-        train_options=frozenset({"task_gradients", "choice_loss"}),
+        train_options=_SHARED_PARAMETERS | {"choice_loss"},
         frozen_core=True,
         order=60,
         mark=("#0072b2", "o"),
@@ -217,7 +226,7 @@ MEAN_LATENT = register(
         learner="portal.learners.mean_latent:MeanLatent",
         made_by="a control: the mean latent of a port's calibrated tasks, from {sources}",
         parts=frozenset({"adapter", "hypernet", "seed"}),
-        settings=frozenset({"targets", "seeds", "source"}),
+        settings=frozenset({"targets", "seeds", "source", "curve"}),
         parents=("portal",),
         artifact="adapters",
         order=55,

@@ -1,9 +1,10 @@
 """The one contract with analysis: the tables of results and predictions, and the record of their study.
 
 Result table: one row per (run, task, epoch, split). Prediction table: one row per (run, task, epoch, split,
-example). Units: `wall_s` seconds of training until this epoch ended, `train_flops` floating-point operations,
-`train_tokens` tokens pushed through the base while training (padding not counted), log-losses in nats per
-token. A value that has no meaning for a row is null, never 0.
+example). Latent table: one row per (run, task) of a run that trains latents. Units: `wall_s` seconds of
+training until this epoch ended, `train_flops` floating-point operations, `train_tokens` tokens pushed through
+the base while training (padding not counted), log-losses in nats per token. A value that has no meaning for a
+row is null, never 0.
 
 The version of a table is that of its file. Older files are upgraded as they are read, and never rewritten.
 """
@@ -22,9 +23,11 @@ from portal.storage.atomic import write_bytes_atomic
 from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 """In a run's folder, and beside each other where a study's tables are collected."""
+LATENTS_FILE = "latents.parquet"
+"""Beside them, where a run has trained task latents; a run of an earlier version left none."""
 STUDY_FILE = "study.json"
 """The `StudyInfo` beside a study's collected tables."""
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
@@ -49,7 +52,7 @@ RESULTS = pa.schema(
         ("base_revision", pa.string()),
         ("modules", pa.string()),  # "q,v"; null for method base
         ("rank", pa.int32()),  # null for method base
-        ("size", pa.int32()),  # calibration rows per task (cap), null where it has no meaning
+        ("size", pa.int32()),  # calibration rows per task (cap), its port's; null where it has no meaning
         ("seed", pa.int32()),  # null where it has no meaning
         ("task", pa.string()),
         ("epoch", pa.int32()),  # 0: before any training
@@ -59,7 +62,7 @@ RESULTS = pa.schema(
         ("num_examples", pa.int32()),
         ("chance", pa.float64()),  # mean of 1 / number of choices
         ("majority", pa.float64()),  # share of the most frequent answer; null where choices differ by row
-        ("acc", pa.float64()),
+        ("acc", pa.float64()),  # of n tied choices the gold one counts 1 / n, here and in acc_norm
         ("acc_norm", pa.float64()),
         ("acc_norm_unit", pa.string()),  # of UNITS: what acc_norm divides by
         ("acc_norm_bytes", pa.float64()),
@@ -75,6 +78,8 @@ RESULTS = pa.schema(
         ("norm_ratio", pa.float64()),  # mean ||dW|| / ||dW_source|| of a transferred adapter, else null
         ("calibrated", pa.bool_()),  # whether the run, or its port, trained on rows of the task; else null
         ("kept", pa.bool_()),  # whether the artifact is of this epoch; null: there is none, or not yet
+        ("train_rows", pa.int32()),  # rows of the task that the run, or its port, trained on; else null
+        ("keeps_best", pa.bool_()),  # whether it chose its epoch on validation rows; null: not collected
         ("device", pa.string()),
     ],
     metadata=_METADATA,
@@ -94,6 +99,15 @@ PREDICTIONS = pa.schema(
         ("tokens", pa.list_(pa.int32())),
         ("lm_eval_chars", pa.list_(pa.int32())),  # without the leading space, as lm-eval counts
         ("gold", pa.int32()),
+    ],
+    metadata=_METADATA,
+)
+
+LATENTS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("task", pa.string()),
+        ("latent", pa.list_(pa.float32())),  # all of one width
     ],
     metadata=_METADATA,
 )
@@ -122,10 +136,13 @@ ADDED_COLUMNS = {
     "majority": AddedColumn(since=4),
     "calibrated": AddedColumn(since=5),
     "kept": AddedColumn(since=5),
+    "train_rows": AddedColumn(since=6),
+    "keeps_best": AddedColumn(since=6),
 }
-"""All other columns exist since version 1, and none was renamed. Two have changed their meaning: `size` of a
+"""All other columns exist since version 1, and none was renamed. Some have changed their meaning: `size` of a
 run on all rows is null in version 1 and the rows of its largest task since 2; `prompt_set` of a user's task
-file is that of the suite beside it until version 2 and TASK_FILE since 3."""
+file is that of the suite beside it until version 2 and TASK_FILE since 3; in `acc` and every `acc_norm` n
+tied choices were the first of them until version 5, and since 6 gold counts 1 / n if it is one of them."""
 
 
 def write_table(table: pa.Table, path: Folder) -> None:
@@ -176,9 +193,14 @@ def run_columns(run: RunConfig, label: str) -> dict[str, Any]:
         "base": "+".join(ref.name for ref in run.bases),
         "modules": ",".join(run.adapter.modules) if run.adapter else None,
         "rank": run.adapter.rank if run.adapter else None,
-        "size": run.data.size if run.train else None,
+        "size": run.data.size if has_size(run) else None,
         "seed": run.seed,
     }
+
+
+def has_size(run: RunConfig) -> bool:
+    """Whether a number of calibration rows belongs to the run: it trains, or shows a port as it is."""
+    return run.train is not None or run.spec.takes_calibrated
 
 
 class AbsentRun(Frozen):

@@ -1,7 +1,7 @@
-"""Figures of data efficiency: a metric against rows per task, training operations or training time."""
+"""Figures of data efficiency: a metric against rows, training operations or training time."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import replace
 from math import floor, log10
 
 import matplotlib
@@ -9,23 +9,39 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figures.figure import METRIC_LABELS, WIDTH_IN, Drawing, draw_level, list_points, state_spread
+from analysis.figures.figure import (
+    METRIC_LABELS,
+    WIDTH_IN,
+    Drawing,
+    draw_level,
+    label_ticks,
+    legend_columns,
+    legend_height,
+    list_points,
+    state_spread,
+)
 from analysis.figures.style import INK, RC, Mark, mark_variants
-from analysis.stats.curves import Curve, CurveSet
+from analysis.stats.bootstrap import LEVEL
+from analysis.stats.curves import WINDOW, Curve, CurveSet
 
-_TIGHT_LOG_STEP = 0.11
-"""Neighbouring ticks nearer than this share of the axis get slanted labels."""
 _MIN_TICKS = 3
-_FILE_NAMES = {"size": "curve", "train_flops": "curve-flops", "wall_s": "curve-time"}
+_PLOT_IN = 3.1
+"""Height of a figure without its legend."""
+_MOST_CURVES = 6
+_MOST_FULL_BANDS = 3
+_BAND, _FAINT_BAND = 0.15, 0.07
+"""Opacity of the bands, and where more than _MOST_FULL_BANDS of them lie on each other."""
+_FILE_NAMES = {"size": "curve", "rows": "curve-rows", "train_flops": "curve-flops", "wall_s": "curve-time"}
 _AGAINST = {
     "size": "calibration rows per task",
+    "rows": "the rows of all tasks",
     "train_flops": "the training operations of a run",
     "wall_s": "the training time of a run",
 }
 _UNITS = {
     "size": ((1.0, "calibration rows per task"),),
+    "rows": ((1.0, "rows of all tasks that a run uses"),),
     "train_flops": (
         (1e18, "training of a run (EFLOP)"),
         (1e15, "training of a run (PFLOP)"),
@@ -40,48 +56,65 @@ _UNITS = {
     ),
 }
 """By axis, units from the largest; the first that some point reaches is used."""
-_COST_NOTE = " A run's own training: the joint training that a port starts from is not part of it."
+_NOTES = {
+    "size": "",
+    "rows": " Rows of validation count where a run chose its epoch on them.",
+    "train_flops": " A run's own training: the joint training that a port starts from is not part of it.",
+    "wall_s": " A run's own training: the joint training that a port starts from is not part of it.",
+}
 
 
 def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
-    """Rolling means as lines over raw means with seed bands; stars where the LoRA's peak is first reached.
+    """Means with their bands, rolling where sizes are many; stars where the LoRA's peak is first reached.
 
-    `axis` is one of curves.AXES; None when no curve has it.
+    `axis` is one of curves.AXES; None when no curve has it, and for the rows of all tasks where they are the
+    same multiple of the rows per task everywhere.
     """
     curves = whole.on_axis(axis)
-    if curves is None:
+    if curves is None or (axis == "rows" and not curves.rows_differ):
         return None
+    curves = _uncrowded(curves)
     marks = mark_variants(curve.variant for curve in curves.curves)
     scale, label = _unit(axis, max(max(_along(curve, axis)) for curve in curves.curves))
+    levels = [
+        (curves.frozen_base, "--", "frozen base"),
+        (curves.peak, ":", "per-task LoRA's peak"),
+    ]
+    names = [marks[curve.variant].name for curve in curves.curves]
+    names += [name for value, _, name in levels if value is not None]
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(WIDTH_IN, 3.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, _PLOT_IN + legend_height(names)), layout="constrained")
         drawing = Drawing(
             f"{_FILE_NAMES[axis]}-{curves.metric.replace('_', '-')}-{slug}",
-            f"{_caption(curves, axis)}{_left_out(whole, curves)}",
+            f"{_caption(curves, axis)}{_left_out(whole, curves, axis)}",
             _alternative(curves, axis),
             figure,
         )
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        alpha = _BAND if len(curves.curves) <= _MOST_FULL_BANDS else _FAINT_BAND
+        handles: list[Artist] = []
         for curve in curves.curves:
             places = [place / scale for place in _along(curve, axis)]
-            _draw_curve(axes, drawing, curve, places, marks[curve.variant])
-        handles: list[Artist] = [_handle(marks[curve.variant]) for curve in curves.curves]
-        names = [marks[curve.variant].name for curve in curves.curves]
-        for value, linestyle, name in (
-            (curves.frozen_base, "--", "frozen base"),
-            (curves.peak, ":", "per-task LoRA's peak"),
-        ):
+            _draw_curve(axes, drawing, curve, places, marks[curve.variant], alpha)
+            handles.append(_handle(marks[curve.variant]))
+        for value, linestyle, name in levels:
             if value is not None:
                 handles.append(draw_level(axes, drawing, value, name, linestyle=linestyle, zorder=1))
-                names.append(name)
         ticks = [float(size) for size in curves.sizes] if axis == "size" else _round_ticks(*axes.get_xlim())
-        _label_ticks(axes, ticks)
+        label_ticks(axes, ticks)
         axes.set_xlabel(f"{label}, log scale")
         axes.set_ylabel(METRIC_LABELS[curves.metric].split(",")[0])
         axes.grid(axis="y")
-        figure.legend(handles, names, loc="outside upper left", ncols=2)
+        figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names))
     return drawing
+
+
+def _uncrowded(curves: CurveSet) -> CurveSet:
+    """Without controls of ports where there are more than _MOST_CURVES, unless nothing else is there."""
+    own = tuple(curve for curve in curves.curves if not curve.variant.spec.is_control)
+    is_crowded = len(curves.curves) > _MOST_CURVES and own
+    return replace(curves, curves=own) if is_crowded else curves
 
 
 def _subject(curves: CurveSet, axis: str) -> str:
@@ -91,17 +124,25 @@ def _subject(curves: CurveSet, axis: str) -> str:
 
 
 def _caption(curves: CurveSet, axis: str) -> str:
+    has_intervals = any(interval is not None for curve in curves.curves for interval in curve.intervals)
+    band = f"{100 * LEVEL:.0f} % interval" if has_intervals else "standard deviation over seeds"
+    smoothed = any(curve.is_smoothed for curve in curves.curves)
+    lines = f" Lines: mean over {WINDOW} neighbouring sizes." if smoothed else ""
     return (
-        f"{_subject(curves, axis)}, final epoch. Lines: mean over three neighbouring sizes. Open markers and "
-        "bands: mean and standard deviation over seeds. Stars: first size to reach the per-task LoRA's peak."
-        f"{'' if axis == 'size' else _COST_NOTE}"
+        f"{_subject(curves, axis)}, at the epoch that a run keeps.{lines} Open markers and bands: mean over "
+        f"seeds and its {band}. Stars: first size to reach the per-task LoRA's peak.{_NOTES[axis]}"
     )
 
 
-def _left_out(whole: CurveSet, drawn: CurveSet) -> str:
-    """The curves that are not in the figure, by name, and why."""
-    names = [curve.variant.label for curve in whole.curves if curve not in drawn.curves]
-    return f" Not drawn, for want of their cost: {', '.join(names)}." if names else ""
+def _left_out(whole: CurveSet, drawn: CurveSet, axis: str) -> str:
+    """What is not in the figure, and why."""
+    absent = [curve for curve in whole.curves if curve not in drawn.curves]
+    costless = [curve.variant.label for curve in absent if curve.along(axis) is None]
+    note = f" Not drawn, for want of their cost: {', '.join(costless)}." if costless else ""
+    is_crowded = len(absent) > len(costless)
+    return note + (
+        " Not drawn, for want of room: controls of ports; the table has them." if is_crowded else ""
+    )
 
 
 def _along(curve: Curve, axis: str) -> tuple[float, ...]:
@@ -114,17 +155,16 @@ def _unit(axis: str, largest: float) -> tuple[float, str]:
     return next((unit for unit in _UNITS[axis] if largest >= unit[0]), _UNITS[axis][-1])
 
 
-def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[float], mark: Mark) -> None:
-    means = [point.known for point in curve.points]
-    stds = [point.std or 0.0 for point in curve.points]
-    low = [mean - std for mean, std in zip(means, stds, strict=True)]
-    high = [mean + std for mean, std in zip(means, stds, strict=True)]
-    axes.fill_between(places, low, high, color=mark.colour, alpha=0.15, linewidth=0)
+def _draw_curve(
+    axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[float], mark: Mark, alpha: float
+) -> None:
+    low, high = zip(*_bands(curve), strict=True)
+    axes.fill_between(places, low, high, color=mark.colour, alpha=alpha, linewidth=0)
     axes.plot(places, curve.rolling, color=mark.colour)
     for place, size, point, rolled in zip(places, curve.sizes, curve.points, curve.rolling, strict=True):
+        smoothed = f"; rolling mean {rolled:.3f}" if curve.is_smoothed else ""
         tip = drawing.tip(
-            f"{mark.name}, {size} rows: {state_spread(point.mean, point.std)} (n = {point.n}); "
-            f"rolling mean {rolled:.3f}"
+            f"{mark.name}, {size} rows: {state_spread(point.mean, point.std)} (n = {point.n}){smoothed}"
         )
         axes.plot(
             place, point.known, mark.marker, markerfacecolor="none", markeredgecolor=mark.colour,
@@ -137,6 +177,19 @@ def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[flo
             places[at], curve.rolling[at], "*", color=mark.colour, markersize=15, markeredgecolor=INK,
             zorder=5, gid=tip,
         )  # fmt: skip
+
+
+def _bands(curve: Curve) -> list[tuple[float, float]]:
+    """The interval of every point; without any, the mean less and plus the seed std."""
+    intervals = curve.intervals or (None,) * len(curve.points)
+    bands = []
+    for point, interval in zip(curve.points, intervals, strict=True):
+        if interval is not None and interval.low is not None and interval.high is not None:
+            bands.append((interval.low, interval.high))
+        else:
+            std = 0.0 if any(intervals) else point.std or 0.0
+            bands.append((point.known - std, point.known + std))
+    return bands
 
 
 def _handle(mark: Mark) -> Line2D:
@@ -153,19 +206,6 @@ def _round_ticks(low: float, high: float) -> list[float]:
         if len(inside) >= _MIN_TICKS:
             break
     return inside
-
-
-def _label_ticks(axes: Axes, ticks: Sequence[float]) -> None:
-    """These ticks and no others, slanted where neighbours would touch."""
-    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{tick:,.0f}" if tick >= 1000 else f"{tick:g}" for tick in ticks])
-    low, high = axes.transData.transform([(end, 0) for end in axes.get_xlim()])[:, 0]
-    places = axes.transData.transform([(tick, 0) for tick in ticks])[:, 0]
-    steps = [(right - left) / (high - low) for left, right in pairwise(places)]
-    if steps and min(steps) < _TIGHT_LOG_STEP:
-        for label in axes.get_xticklabels():
-            label.set(rotation=60, horizontalalignment="right", rotation_mode="anchor")
 
 
 def _alternative(curves: CurveSet, axis: str) -> str:

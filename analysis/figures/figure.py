@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +11,19 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.style import MUTED, RC, Mark
 from portal.storage.atomic import write_bytes_atomic
 
 WIDTH_IN = 4.6
+_CHAR_IN, _GAP_IN = 0.085, 0.07
+"""Width of a character of a tick's label, and what is left free between two labels."""
 NAME_CHARS = 22
 """Characters of a method's name on one line of a figure; a longer name takes two lines."""
+LEGEND_ROW_IN = 0.21
+_LEGEND_CHARS = 46
+"""Characters of both columns of a legend that fit beside their marks; longer names take one column."""
 METRIC_LABELS = {
     "acc": "acc_norm on test rows, task mean",
     "log_loss": "log-loss (nats per token), task mean",
@@ -63,6 +70,18 @@ def legend_handle(axes: Axes, mark: Mark, *, linestyle: str) -> Line2D:
     return handle
 
 
+def legend_columns(names: Sequence[str]) -> int:
+    """Two columns of a legend where the longest names of both fit side by side, else one."""
+    half = (len(names) + 1) // 2
+    longest = [max(map(len, some), default=0) for some in (names[:half], names[half:])]
+    return 2 if sum(longest) <= _LEGEND_CHARS else 1
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """The height of that legend in inches."""
+    return LEGEND_ROW_IN * -(-len(names) // legend_columns(names))
+
+
 def label_rows(
     axes: Axes, names: Sequence[str], x_label: str, *, headroom: float, grid: Literal["x", "both"] = "x"
 ) -> None:
@@ -72,6 +91,24 @@ def label_rows(
     axes.set_xlabel(x_label)
     axes.grid(axis=grid)
     axes.tick_params(axis="y", length=0)
+
+
+def label_ticks(axes: Axes, ticks: Sequence[float]) -> None:
+    """These ticks on the x axis and no others, slanted where neighbours would touch."""
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    texts = [f"{tick:,.0f}" if tick >= 1000 else f"{tick:g}" for tick in ticks]
+    axes.set_xticklabels(texts)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    places = axes.transData.transform([(tick, 0) for tick in ticks])[:, 0] / figure.dpi
+    rooms = [
+        right - left - (len(first) + len(second)) / 2 * _CHAR_IN
+        for (left, right), (first, second) in zip(pairwise(places), pairwise(texts), strict=True)
+    ]
+    if rooms and min(rooms) < _GAP_IN:
+        for label in axes.get_xticklabels():
+            label.set(rotation=60, horizontalalignment="right", rotation_mode="anchor")
 
 
 def draw_level(

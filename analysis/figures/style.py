@@ -33,7 +33,10 @@ class Mark:
     name: str
 
 
-_FURTHER_MARKS = (("#332288", "P"), ("#7a6a00", "X"), ("#882255", "p"), ("#009e73", "<"), ("#0072b2", ">"))
+_FURTHER_MARKS = (
+    ("#332288", "P"), ("#7a6a00", "X"), ("#882255", "p"), ("#009e73", "<"), ("#0072b2", ">"),
+    ("#d55e00", "h"), ("#332288", "d"), ("#7a6a00", "8"),
+)  # fmt: skip
 
 RC: dict[str, Any] = {
     "svg.hashsalt": "portal",
@@ -63,9 +66,11 @@ RC: dict[str, Any] = {
 
 
 def mark_variants(variants: Iterable[MethodKey]) -> dict[MethodKey, Mark]:
-    """A mark for each variant: the method's own for its first variant, then further ones."""
+    """A mark for each variant: the method's own for its first variant, then further ones that none owns."""
     ordered = sorted(set(variants), key=MethodKey.sort_key)
-    further = iter(_FURTHER_MARKS * (1 + len(ordered)))
+    owned = {find_method(variant.method).mark for variant in ordered}
+    free = [mark for mark in _FURTHER_MARKS if mark not in owned]
+    further = iter(free * (1 + len(ordered)))
     taken: set[str] = set()
     marks = {}
     for variant in ordered:
@@ -73,6 +78,7 @@ def mark_variants(variants: Iterable[MethodKey]) -> dict[MethodKey, Mark]:
         colour, marker = own or next(further)
         taken.add(variant.method)
         siblings = [other for other in ordered if other.method == variant.method]
-        name = f"{variant.label} {variant.settings}" if len(siblings) > 1 else variant.label
+        is_alone = len({other.label for other in siblings}) == len(siblings)
+        name = variant.label if is_alone else f"{variant.label} {variant.settings}"
         marks[variant] = Mark(colour, marker, name)
     return marks

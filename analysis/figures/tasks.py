@@ -8,7 +8,16 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.figure import WIDTH_IN, Drawing, label_rows, legend_handle, state_spread, widen
+from analysis.figures.figure import (
+    WIDTH_IN,
+    Drawing,
+    label_rows,
+    legend_columns,
+    legend_handle,
+    legend_height,
+    state_spread,
+    widen,
+)
 from analysis.figures.style import MUTED, RC, Mark, mark_variants
 from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.kinds import accuracy_on, mean_chance
@@ -43,7 +52,9 @@ def draw_tasks(comparison: Comparison, slug: str) -> Drawing | None:
     if not summaries:
         return None
     tasks = sorted({task for summary in summaries for task in summary.per_task}, reverse=True)
-    height = 1.3 + _ROW_IN * len(tasks)
+    names = _names(summaries)
+    legend_in = 0.4 if legend_columns(names) == 2 else legend_height(names)
+    height = 0.9 + legend_in + _ROW_IN * len(tasks)
     drawing = _blank(
         f"tasks-{slug}",
         f"Accuracy on {comparison.base} by task{_MARKS_OF_TASKS}",
@@ -68,7 +79,7 @@ def draw_kinds(comparison: Comparison, slug: str) -> Drawing | None:
         f"Accuracy on {comparison.base} by kind of task: means over the tasks of a kind, on lines from the "
         "lowest to the highest of them; grey ticks are chance.",
         _alternative(comparison, len(kinds), "kinds of task", len(summaries)),
-        _height(len(kinds), len(summaries)),
+        _height(len(kinds), summaries),
     )
     _draw_rows(drawing, [_kind_row(comparison, summaries, kind) for kind in kinds], summaries)
     return drawing
@@ -88,7 +99,7 @@ def draw_task_parts(comparison: Comparison, slug: str) -> tuple[Drawing, ...]:
             f"tasks-{slug}-{number}",
             f"Accuracy on {comparison.base} by task, {part[0]} to {part[-1]}{marks}",
             _alternative(comparison, len(part), f"tasks, {part[0]} to {part[-1]}", len(summaries)),
-            _height(len(part), len(summaries)),
+            _height(len(part), summaries),
         )
         _draw_rows(drawing, rows, summaries)
         drawings.append(drawing)
@@ -128,10 +139,15 @@ def _divide(groups: Iterable[Sequence[str]]) -> list[list[str]]:
     return parts
 
 
-def _height(num_rows: int, num_methods: int) -> float:
-    """Inches of a figure: its rows, its axis, and a legend of two columns."""
+def _height(num_rows: int, summaries: Sequence[MethodSummary]) -> float:
+    """Inches of a figure: its rows, its axis and its legend."""
     row = _ROW_IN if num_rows <= _MANY_ROWS else _LOW_ROW_IN
-    return 0.9 + 0.2 * ceil(num_methods / 2) + row * num_rows
+    return 0.9 + legend_height(_names(summaries)) + row * num_rows
+
+
+def _names(summaries: Sequence[MethodSummary]) -> list[str]:
+    marks = mark_variants(summary.cell.variant for summary in summaries)
+    return [marks[summary.cell.variant].name for summary in summaries]
 
 
 def _task_row(comparison: Comparison, summaries: Sequence[MethodSummary], task: str) -> _Row:
@@ -175,7 +191,8 @@ def _draw_rows(drawing: Drawing, rows: Sequence[_Row], summaries: Sequence[Metho
         names = [row.name for row in rows]
         label_rows(axes, names, "acc_norm on test rows, mean over seeds", headroom=0.4, grid="both")
         widen(axes, 0.02, 0.02)
-        drawing.figure.legend(handles, [mark.name for mark in own], loc="outside upper left", ncols=2)
+        labels = [mark.name for mark in own]
+        drawing.figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
 
 
 def _share_limits(drawings: Sequence[Drawing]) -> None:

@@ -2,27 +2,29 @@
 
 from analysis.figures.curves import draw_curves
 from analysis.figures.figure import Drawing
+from analysis.figures.latents import draw_latents
 from analysis.figures.methods import draw_methods
 from analysis.figures.ranks import draw_ranks
 from analysis.figures.reliability import draw_reliability
 from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
 from analysis.report.document import Block, Facts, Gallery, ReportDocument, Section, Tile
+from analysis.report.few_rows import describe_losses, without_rows_block, without_rows_tiles
 from analysis.report.options import ReportOptions
+from analysis.report.saving_sentences import describe_savings, state_times
 from analysis.report.sentences import (
     capitalised,
     compare_methods,
     count_kinds,
     count_seeds,
-    describe_savings,
     headline,
     state_lift_interval,
-    state_times,
 )
 from analysis.stats.absent_runs import describe_absent
-from analysis.stats.bootstrap import LEVEL, NUM_DRAWS
+from analysis.stats.bootstrap import LEVEL
 from analysis.stats.curves import AXES
 from analysis.stats.findings import Findings, Target
 from analysis.stats.lift_intervals import lift_interval
+from analysis.stats.resampling import NUM_DRAWS
 from analysis.stats.savings import headline_savings
 from analysis.tables.accuracy import main_table, per_task_table, sources_table
 from analysis.tables.calibration import calibration_table
@@ -30,9 +32,9 @@ from analysis.tables.columns import DASH, format_number, format_percent
 from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.curves import curve_table, savings_table
 from analysis.tables.kinds import kinds_table
+from analysis.tables.log_loss import log_loss_table
 from analysis.tables.overview import overview_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
-from analysis.tables.without_rows import without_rows_table
 from portal.results import MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
 
 LEAD = (
@@ -162,12 +164,12 @@ def _has_choice(target: Target) -> bool:
 
 
 def _tiles(target: Target) -> list[Tile]:
-    """The port's recovered lift, and how much less data it needs than the LoRA."""
+    """The port's recovered lift, how much less data it needs than the LoRA, and what it does without any."""
     comparison, port = target.comparison, target.port
     frozen_base, lora = comparison.frozen_base, comparison.reference_lora
     title = f"recovered lift on {target.base}"
     if port is None or port.lift.value is None or frozen_base is None or lora is None:
-        return [Tile(DASH, title, headline(target))]
+        return [Tile(DASH, title, headline(target)), *without_rows_tiles(target)]
     interval = lift_interval(port, comparison, target.bootstrap)
     text = capitalised(
         f"{count_seeds(port.acc.n)}{state_lift_interval(interval)}. acc_norm: base "
@@ -175,12 +177,12 @@ def _tiles(target: Target) -> list[Tile]:
         f"per-task LoRA {format_number(lora.acc.mean)}."
     )
     tiles = [Tile(format_percent(port.lift), title, text)]
-    own = [saving for saving in headline_savings(target.savings.found) if saving.variant == port.cell.variant]
-    for saving in own:
+    own = [saving for saving in target.savings.found if saving.variant == port.cell.variant]
+    for saving in headline_savings(own):
         if saving.axis == "size" and saving.ratio.value is not None:
-            title = f"data on {target.base}, against the per-task LoRA"
+            title = f"data on {target.base}, at {100 * saving.share:.0f} % of the per-task LoRA's lift"
             tiles.append(Tile(state_times(saving.ratio), title, describe_savings(own)[0]))
-    return tiles
+    return [*tiles, *without_rows_tiles(target)]
 
 
 def _target_section(target: Target) -> Section:
@@ -188,6 +190,8 @@ def _target_section(target: Target) -> Section:
     blocks = [_accuracy_block(target)]
     if "acc" in target.curves:
         blocks.append(_curve_block(target))
+    if (without_rows := without_rows_block(target)) is not None:
+        blocks.append(without_rows)
     if target.calibrations:
         tables, drawings = (calibration_table(target),), (draw_reliability(target),)
         blocks.append(Block("Calibration", tables=tables, drawings=drawings))
@@ -205,7 +209,7 @@ def _accuracy_block(target: Target) -> Block:
         comparisons_table(target),
     )
     return Block(
-        tables=tuple(filter(None, (main_table(target), without_rows_table(target), kinds_table(target)))),
+        tables=tuple(filter(None, (main_table(target), kinds_table(target)))),
         drawings=tuple(filter(None, drawings)),
         remarks=compare_methods(target),
         folded=tuple(filter(None, folded)),
@@ -232,26 +236,31 @@ def _curve_block(target: Target) -> Block:
     ]
     found = target.savings.found
     if target.savings.reason is None:
-        lead = describe_savings(headline_savings(found))
+        lead = describe_savings(found)
     else:
         lead = [f"What equal accuracy needs is not known: {target.savings.reason}."]
+    lead += describe_losses(target)
     return Block(
         "Data efficiency",
         lead=tuple(lead),
         tables=(savings_table(target),) if found else (),
         drawings=tuple(drawings),
-        folded=(curve_table(target),),
+        folded=tuple(filter(None, (curve_table(target), log_loss_table(target)))),
     )
 
 
 def _study_section(findings: Findings, options: ReportOptions) -> Section:
-    """All bases in one table, the costs, the source runs."""
+    """All bases in one table, the costs, the source runs and a map of their latents."""
     comparisons = [target.comparison for target in findings.targets]
     tables = [overview_table(comparisons)] if comparisons else []
     tables += [run_cost_table(comparisons, options.price), study_cost_table(findings.study, options.price)]
     if findings.sources:
         tables.append(sources_table(findings.sources))
-    return Section("The study", (Block(tables=tuple(tables)),))
+    blocks = [Block(tables=tuple(tables))]
+    if findings.latent_maps:
+        maps = [draw_latents(each, number) for number, each in enumerate(findings.latent_maps, start=1)]
+        blocks.append(Block("Task latents", drawings=tuple(maps)))
+    return Section("The study", tuple(blocks))
 
 
 def _with_cause(run: AbsentRun) -> str:

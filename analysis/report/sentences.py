@@ -1,4 +1,4 @@
-"""Plain sentences on a study's findings: which methods can be told apart, what a port recovers and saves."""
+"""Plain sentences on a study's findings: which methods can be told apart, and what a port recovers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,11 +7,9 @@ from analysis.stats.bootstrap import LEVEL, Bootstrap, Interval
 from analysis.stats.findings import Target
 from analysis.stats.lift_intervals import comparable_pairs, lift_interval
 from analysis.stats.result_table import Cell
-from analysis.stats.savings import Ratio, Saving
-from analysis.tables.columns import format_amount, format_percent, format_percent_range, format_points
+from analysis.tables.columns import format_percent, format_percent_range, format_points
 from portal.methods import find_method
 
-_SAVED = {"size": "data", "train_flops": "computation", "wall_s": "training time"}
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -98,40 +96,6 @@ def state_lift_interval(lift: Interval | None) -> str:
     return f", {100 * LEVEL:.0f} % interval {format_percent_range(lift)}"
 
 
-def describe_savings(savings: Sequence[Saving]) -> list[str]:
-    """A sentence for every variant: what it needs for an accuracy, against the per-task LoRA.
-
-    `savings` hold every variant at one share of the LoRA's lift.
-    """
-    sentences = []
-    for variant in dict.fromkeys(saving.variant for saving in savings):
-        own = [saving for saving in savings if saving.variant == variant]
-        known = [saving for saving in own if saving.ratio.value is not None]
-        level = f"{100 * own[0].share:.0f} % of the per-task LoRA's lift (acc_norm {own[0].accuracy:.3f})"
-        name = variant.full_name
-        if not known:
-            reason = own[0].ratio.interval.reason
-            sentences.append(f"{name} reaches {level}; what it saves is not known: {reason}.")
-            continue
-        parts = [f"{state_times(saving.ratio)} {_SAVED[saving.axis]}{_compared(saving)}" for saving in known]
-        sentences.append(f"{name} reaches {level} with {join_words(parts)}.")
-    return sentences
-
-
-def state_times(ratio: Ratio) -> str:
-    """`2.1 times less`, `at least 3 times less`, `1.4 times more`: a method's need against the LoRA's."""
-    assert ratio.value is not None
-    if 0.995 < ratio.value < 1.005:
-        return "as much"
-    less = ratio.value >= 1
-    bound = {"\u2265": "at least ", "\u2264": "at most ", "": ""}[ratio.bound]
-    if not less:
-        bound = {"at least ": "at most ", "at most ": "at least "}.get(bound, bound)
-    return (
-        f"{bound}{format_amount(ratio.value if less else 1 / ratio.value)} times {'less' if less else 'more'}"
-    )
-
-
 def distinct_names(first: Cell, second: Cell) -> tuple[str, str]:
     """Names for two cells, with modules and rank only where the method alone does not tell them apart."""
     if first.method != second.method:
@@ -164,42 +128,6 @@ def count_kinds(kinds: Mapping[str, Sequence[str]]) -> str:
 def count_words(number: int) -> str:
     """`one`, `three`, `12`: words up to ten."""
     return _NUMBER_WORDS[number] if number < len(_NUMBER_WORDS) else str(number)
-
-
-def _compared(saving: Saving) -> str:
-    """The two needs and the interval of their ratio, inverted where the ratio is."""
-    assert saving.needed is not None
-    facts = []
-    if saving.axis == "size":
-        facts.append(
-            f"{format_amount(saving.needed)} rows per task instead of {format_amount(saving.lora_needs)}"
-        )
-    interval = state_times_interval(saving.ratio)
-    if interval:
-        facts.append(interval)
-    return f" ({'; '.join(facts)})" if facts else ""
-
-
-def state_times_interval(ratio: Ratio) -> str:
-    """`95 % interval 1.5 to 2.2 times less`; one limit where the other is a bound, nothing without any."""
-    low, high = ratio.interval.low, ratio.interval.high
-    if low is None or high is None or ratio.value is None:
-        return ""
-    level = f"{100 * LEVEL:.0f} %"
-    if ratio.missed > (1 - LEVEL) / 2 or low <= 0:
-        return f"not reached in {100 * ratio.missed:.0f} % of draws, which leaves the interval open"
-    if ratio.bound:
-        limit = low if ratio.bound == "\u2265" else high
-        return f"{level} limit: {'at least' if limit == low else 'at most'} {format_amount(limit)} times"
-    if ratio.low_bound or ratio.high_bound:
-        sides = [f"at most {format_amount(low)}" if ratio.low_bound else format_amount(low)]
-        sides.append(f"at least {format_amount(high)}" if ratio.high_bound else format_amount(high))
-        return f"{level} interval of the ratio {' to '.join(sides)}"
-    if (low >= 1) == (high >= 1):
-        less, more = (low, high) if low >= 1 else (1 / high, 1 / low)
-        word = "less" if low >= 1 else "more"
-        return f"{level} interval {format_amount(less)} to {format_amount(more)} times {word}"
-    return f"{level} interval {format_amount(1 / low)} times more to {format_amount(high)} times less"
 
 
 def capitalised(text: str) -> str:

@@ -8,12 +8,14 @@ from analysis.stats.epoch_selection import (
     REPORTED_SPLIT,
     SELECTION_SPLIT,
     SelectionError,
+    has_choice,
     scores_at,
     select_epochs,
 )
 from analysis.stats.lift import recovered_lift, retention
 from analysis.stats.quantities import Quantity, Spread, spread
 from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order
+from analysis.stats.rows_used import rows_used
 from portal.methods import BASE, LORA
 from portal.results import tasks_by_kind
 
@@ -116,7 +118,7 @@ def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison
         chance=chance,
         majority=_reported(scores, "majority"),
         summaries=tuple(_with_ratios(summary, frozen_base, lora) for summary in plain),
-        chosen=any(_has_choice(run) for runs in cells.values() for run in runs),
+        chosen=any(has_choice(run) for runs in cells.values() for run in runs),
         kinds=tasks_by_kind(chance, study.kinds),
     )
 
@@ -169,7 +171,10 @@ def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> MethodSummary:
         per_task={
             task: spread([scores[task].acc_norm for scores in scored if task in scores]) for task in tasks
         },
-        cost=_mean_cost([run.cost for run in runs]),
+        cost=replace(
+            _mean_cost([run.cost for run in runs]),
+            rows=_mean([rows_used(run, rule) for run, _ in chosen]),
+        ),
     )
 
 
@@ -219,23 +224,21 @@ def _mean_of(summary: MethodSummary | None) -> float | None:
     return None if summary is None else summary.acc.mean
 
 
-def _mean_cost(costs: Sequence[Cost]) -> Cost:
-    def mean(values: list[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return fsum(known) / len(known) if known else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None without any."""
+    known = [value for value in values if value is not None]
+    return fsum(known) / len(known) if known else None
 
-    tokens = mean([cost.train_tokens for cost in costs])
+
+def _mean_cost(costs: Sequence[Cost]) -> Cost:
+    tokens = _mean([cost.train_tokens for cost in costs])
     return Cost(
         trained_params=next((cost.trained_params for cost in costs if cost.trained_params is not None), None),
         train_tokens=None if tokens is None else round(tokens),
-        train_flops=mean([cost.train_flops for cost in costs]),
-        wall_s=mean([cost.wall_s for cost in costs]),
+        train_flops=_mean([cost.train_flops for cost in costs]),
+        wall_s=_mean([cost.wall_s for cost in costs]),
         devices=costs[0].devices,
     )
-
-
-def _has_choice(run: Run) -> bool:
-    return len({epoch for epoch in run.scores.get(REPORTED_SPLIT, {}) if epoch > 0}) > 1
 
 
 def _reported_scores(run: Run) -> dict[str, Score]:

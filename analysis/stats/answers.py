@@ -21,14 +21,16 @@ class Answers:
     """One run's answers to N rows.
 
     A choice's probability is the softmax over the row's choices of their log-likelihoods, not normalised by
-    length. Ties go to the first choice.
+    length. Where n choices tie, an answer is as right as a fair draw among them: 1 / n if gold is one.
     """
 
-    correct: np.ndarray  # (N,) whether the gold choice has the highest log-likelihood per length: acc_norm
-    likeliest_correct: np.ndarray  # (N,) whether it has the highest probability: acc
+    correct: np.ndarray  # (N,) 1 where the gold choice has the highest log-likelihood per length: acc_norm
+    likeliest_correct: np.ndarray  # (N,) 1 where it has the highest probability: acc
     confidence: np.ndarray  # (N,) the highest probability
     nll: np.ndarray  # (N,) minus the log of the gold choice's probability, nats
     brier: np.ndarray  # (N,) squared error of the probabilities, summed over choices: 0 to 2
+    gold_nll: np.ndarray  # (N,) minus the log-likelihood of the gold answer, nats
+    gold_tokens: np.ndarray  # (N,) its tokens
 
     def rows(self, start: int, stop: int) -> "Answers":
         return Answers(*(getattr(self, field.name)[start:stop] for field in fields(self)))
@@ -36,8 +38,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class TaskAnswers:
-    """One task's reported rows, grouped in clusters of near-duplicates, and each run's answers to them."""
+    """One task's reported rows, grouped in clusters of near-duplicates, and each run's answers to them.
 
+    Clusters of several tasks with one name are the same: a person that many tasks ask about. A row that is
+    its own cluster is of its task alone.
+    """
+
+    names: tuple[str, ...]  # (C,) of the clusters
     clusters: np.ndarray  # (N,) 0 .. C - 1
     answers: Mapping[str, Answers]  # by run key
 
@@ -48,7 +55,7 @@ class TaskAnswers:
 
     def sum_by_cluster(self, values: np.ndarray) -> np.ndarray:
         """(C,) sums of (N,) values."""
-        return np.bincount(self.clusters, weights=values, minlength=int(self.clusters.max()) + 1)
+        return np.bincount(self.clusters, weights=values, minlength=len(self.names))
 
 
 def gather_answers(
@@ -76,8 +83,8 @@ def gather_answers(
                 raise ValueError(f"task {task!r}: runs {keys[0]} and {key} were scored on unlike examples")
             of_task[key] = answers.rows(start, stop)
         assert first is not None
-        clusters = np.unique(first["cluster"].to_numpy(zero_copy_only=False), return_inverse=True)[1]
-        gathered[task] = TaskAnswers(clusters, of_task)
+        names, clusters = np.unique(_cluster_names(first, task), return_inverse=True)
+        gathered[task] = TaskAnswers(tuple(names.tolist()), clusters, of_task)
     return gathered
 
 
@@ -98,6 +105,13 @@ def _chosen_rows(
     rows = rows.filter(pa.array(chosen[run_M, task_M] == rows["epoch"].to_numpy()))
     order = [(column, "ascending") for column in ("run", "task", "example")]
     return rows.take(pc.sort_indices(rows, sort_keys=order)).combine_chunks()
+
+
+def _cluster_names(rows: pa.Table, task: str) -> np.ndarray:
+    """(N,) the name of every row's cluster; example ids are counted anew in every task."""
+    cluster_N, example_N = (rows[name].to_numpy(zero_copy_only=False) for name in ("cluster", "example"))
+    own_N = np.array([f"{task}/{name}" for name in example_N])
+    return np.where(cluster_N == example_N, own_N, cluster_N.astype(str))
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -129,13 +143,13 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     count_M = pc.list_value_length(scores_column).to_numpy(zero_copy_only=False)
     start_M = np.concatenate(([0], np.cumsum(count_M)[:-1]))
     gold_M = rows["gold"].to_numpy()
+    token_K = rows["tokens"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     keys, run_M = _codes(rows["run"])
-    correct_M = np.zeros(rows.num_rows, dtype=bool)
+    correct_M = np.zeros(rows.num_rows)
     for unit in sorted(set(units.values())):
         lengths = rows[UNITS[unit]].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        right_M = _first_highest(score_K / lengths, start_M, count_M) == gold_M
-        of_unit = np.array([units[key] == unit for key in keys])
-        correct_M |= right_M & of_unit[run_M]
+        of_unit_M = np.array([units[key] == unit for key in keys])[run_M]
+        correct_M += of_unit_M * _right_share(score_K / lengths, start_M, count_M, gold_M)
     highest_M = np.maximum.reduceat(score_K, start_M)
     weight_K = np.exp(score_K - np.repeat(highest_M, count_M))
     total_M = np.add.reduceat(weight_K, start_M)
@@ -143,15 +157,20 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     gold_probability_M = probability_K[start_M + gold_M]
     return Answers(
         correct=correct_M,
-        likeliest_correct=_first_highest(score_K, start_M, count_M) == gold_M,
+        likeliest_correct=_right_share(score_K, start_M, count_M, gold_M),
         confidence=1 / total_M,
         nll=highest_M + np.log(total_M) - score_K[start_M + gold_M],
         brier=np.add.reduceat(probability_K**2, start_M) - 2 * gold_probability_M + 1,
+        gold_nll=-score_K[start_M + gold_M],
+        gold_tokens=token_K[start_M + gold_M],
     )
 
 
-def _first_highest(value_K: np.ndarray, start_M: np.ndarray, count_M: np.ndarray) -> np.ndarray:
-    """(M,) the place of each row's highest value among its choices, the first of equals."""
-    highest_K = np.repeat(np.maximum.reduceat(value_K, start_M), count_M)
-    at_highest = np.flatnonzero(value_K == highest_K)
-    return at_highest[np.searchsorted(at_highest, start_M)] - start_M
+def _right_share(
+    value_K: np.ndarray, start_M: np.ndarray, count_M: np.ndarray, gold_M: np.ndarray
+) -> np.ndarray:
+    """(M,) 1 / n where the gold choice is one of the n highest values of its row, else 0."""
+    is_highest_K = value_K == np.repeat(np.maximum.reduceat(value_K, start_M), count_M)
+    num_highest_M = np.add.reduceat(is_highest_K.astype(np.int64), start_M)
+    share_M: np.ndarray = is_highest_K[start_M + gold_M] / num_highest_M
+    return share_M

@@ -1,24 +1,26 @@
-"""Paired, clustered bootstrap over documents and seeds: intervals for accuracy, differences and lift.
+"""Paired, clustered bootstrap: intervals for accuracy, log-loss, differences and lift.
 
-A draw resamples, with replacement, the clusters of every task and the seeds; all runs see the same draw, so
-comparisons are paired. Shapes: D draws, C clusters, R runs, S seeds, K columns of numbers.
+Clusters of rows are drawn anew, and seeds, and, for what is to hold of other tasks of these kinds as well,
+tasks (resampling.py). A draw adds what each of them changes alone: drawn together, noise of single answers
+would count several times (Owen, 2007, Annals of Applied Statistics 1). All runs see the same draws, so
+comparisons are paired. Shapes: D draws, T tasks, C clusters, R runs, S seeds, N rows of a task.
 """
 
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
 
 import numpy as np
 import pyarrow as pa
 
-from analysis.stats.answers import TaskAnswers, gather_answers
+from analysis.stats.answers import Answers, TaskAnswers, gather_answers
 from analysis.stats.epoch_selection import can_select, select_epochs
+from analysis.stats.resampling import NUM_DRAWS, draw_clusters, draw_tasks
 from analysis.stats.result_table import Cell, ResultSet, Run
 
-NUM_DRAWS = 10_000
 LEVEL = 0.95
-_DRAWS_AT_ONCE = 500
+_GRID = 2.0**16
+"""Log-likelihoods are rounded to 1 / _GRID nats: their sums are exact, whatever runs stand beside them."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,10 @@ class Bootstrap:
         for cell in cells:
             runs = self.members[cell]
             keys = [runs[None]] * number if None in runs else [runs[seed] for seed in seeds]
-            drawn_DS = np.stack([self.draws[key] for key in keys], axis=1)
-            draws.append((drawn_DS * weight_DS).sum(axis=1))
-            points.append(fsum(self.points[key] for key in keys) / number)
+            point_S = np.array([self.points[key] for key in keys])
+            drawn_D = np.stack([self.draws[key] for key in keys], axis=1).mean(axis=1)
+            draws.append(drawn_D + (weight_DS - 1 / number) @ point_S)
+            points.append(fsum(point_S) / number)
         return draws, points
 
 
@@ -126,56 +129,94 @@ def choose_runs(study: ResultSet, cells: Sequence[Cell], rule: str) -> Chosen:
     return Chosen(kept, {key: select_epochs(run, rule) for key, run in kept.items()}, members)
 
 
-def bootstrap_accuracy(
-    chosen: Chosen, answers: Mapping[str, TaskAnswers], *, num_draws: int = NUM_DRAWS, seed: int = 0
-) -> Bootstrap:
-    """Macro acc_norm of every chosen run: its mean over tasks, in every draw of the clusters."""
-    keys = sorted(chosen.runs)
-    macro_DR = np.zeros((num_draws, len(keys)))
-    point_R = np.zeros(len(keys))
-    for task, drawn in draw_clusters(answers, num_draws=num_draws, seed=seed):
-        given = answers[task]
-        correct_CR = np.stack([given.sum_by_cluster(given.answers[key].correct) for key in keys], axis=1)
-        sums_DR, sizes_D = drawn.sums(correct_CR)
-        macro_DR += sums_DR / sizes_D[:, None] / len(answers)
-        point_R += correct_CR.sum(axis=0) / given.sizes.sum() / len(answers)
-    draws = {key: macro_DR[:, place] for place, key in enumerate(keys)}
-    return Bootstrap(chosen.members, draws, dict(zip(keys, point_R.tolist(), strict=True)), seed)
+@dataclass(frozen=True)
+class Measure:
+    """A task's score of a run: the sum of `amount` over its rows, divided by that of `weight`.
+
+    All runs on a base have the same weights.
+    """
+
+    amount: Callable[[Answers], np.ndarray]
+    weight: Callable[[Answers], np.ndarray]
+
+
+ACCURACY = Measure(lambda answers: answers.correct, lambda answers: np.ones(len(answers.correct)))
+"""acc_norm: the share of right answers."""
+LOG_LOSS = Measure(
+    lambda answers: np.round(answers.gold_nll * _GRID) / _GRID, lambda answers: answers.gold_tokens
+)
+"""log_loss: nats per token of the right answers."""
 
 
 @dataclass(frozen=True)
-class ClusterDraws:
-    """The draws of one task's clusters, made anew from their seed each time they are read."""
+class TaskDraws:
+    """One task's score of every run: undrawn, and in every draw of its clusters."""
 
-    sizes_C: np.ndarray
-    num_draws: int
-    seed: tuple[int, ...]
-
-    def sums(self, value_CK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(D, K) sums of cluster values, and (D,) numbers of rows, in every draw."""
-        num_clusters = len(self.sizes_C)
-        table = np.concatenate([value_CK, self.sizes_C[:, None]], axis=1).astype(np.float32)
-        sums = np.concatenate([weight_DC @ table for weight_DC in self._weights(num_clusters)])
-        return sums[:, :-1].astype(np.float64), sums[:, -1].astype(np.float64)
-
-    def _weights(self, num_clusters: int) -> Iterator[np.ndarray]:
-        """(d, C) numbers of times that each cluster is drawn, for some draws at a time."""
-        generator = np.random.default_rng(self.seed)
-        for start in range(0, self.num_draws, _DRAWS_AT_ONCE):
-            count = min(_DRAWS_AT_ONCE, self.num_draws - start)
-            picks = generator.integers(num_clusters, size=(count, num_clusters), dtype=np.int32)
-            picks += (np.arange(count, dtype=np.int32) * num_clusters)[:, None]
-            weights = np.bincount(picks.ravel(), minlength=count * num_clusters)
-            yield weights.reshape(count, num_clusters).astype(np.float32)
+    task: str
+    point_R: np.ndarray
+    value_DR: np.ndarray
 
 
-def draw_clusters(
-    answers: Mapping[str, TaskAnswers], *, num_draws: int, seed: int
-) -> Iterator[tuple[str, ClusterDraws]]:
-    """The draws of every task. They depend on the seed and the task's own name and clusters alone."""
-    for task in sorted(answers):
-        own = zlib.crc32(task.encode())
-        yield task, ClusterDraws(answers[task].sizes, num_draws, (seed, own))
+def bootstrap_accuracy(
+    chosen: Chosen, answers: Mapping[str, TaskAnswers], *, num_draws: int = NUM_DRAWS, seed: int = 0
+) -> Bootstrap:
+    """Macro acc_norm of every chosen run on these tasks, in every draw of the clusters."""
+    keys = sorted(chosen.runs)
+    macro_DR, point_TR = _draw_macro(answers, keys, ACCURACY, num_draws=num_draws, seed=seed)
+    return to_bootstrap(chosen, keys, macro_DR, point_TR.mean(axis=0), seed)
+
+
+def bootstrap_over_tasks(
+    chosen: Chosen,
+    answers: Mapping[str, TaskAnswers],
+    measure: Measure = ACCURACY,
+    *,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> Bootstrap:
+    """The macro score of every chosen run, in every draw of the clusters and of the tasks."""
+    keys = sorted(chosen.runs)
+    macro_DR, point_TR = _draw_macro(answers, keys, measure, num_draws=num_draws, seed=seed)
+    change_DR = change_by_tasks(point_TR, sorted(answers), num_draws=num_draws, seed=seed)
+    return to_bootstrap(chosen, keys, macro_DR + change_DR, point_TR.mean(axis=0), seed)
+
+
+def change_by_tasks(point_TR: np.ndarray, tasks: Sequence[str], *, num_draws: int, seed: int) -> np.ndarray:
+    """(D, R) what a draw of the tasks adds to the means over them."""
+    count_DT = draw_tasks(tasks, num_draws=num_draws, seed=seed).astype(np.float64)
+    return count_DT @ point_TR / count_DT.sum(axis=1, keepdims=True) - point_TR.mean(axis=0)
+
+
+def _draw_macro(
+    answers: Mapping[str, TaskAnswers], keys: Sequence[str], measure: Measure, *, num_draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(D, R) means over tasks in every draw of the clusters, and (T, R) the undrawn scores, tasks sorted."""
+    macro_DR, points = np.zeros((num_draws, len(keys))), []
+    for drawn in draw_scores(answers, keys, measure, num_draws=num_draws, seed=seed):
+        macro_DR += drawn.value_DR / len(answers)
+        points.append(drawn.point_R)
+    return macro_DR, np.stack(points)
+
+
+def draw_scores(
+    answers: Mapping[str, TaskAnswers], keys: Sequence[str], measure: Measure, *, num_draws: int, seed: int
+) -> Iterator[TaskDraws]:
+    """Scores of the runs `keys`, task by task, sorted."""
+    for task, drawn in draw_clusters(answers, num_draws=num_draws, seed=seed):
+        given = answers[task]
+        weight_C = given.sum_by_cluster(measure.weight(given.answers[keys[0]]))
+        columns = [given.sum_by_cluster(measure.amount(given.answers[key])) for key in keys]
+        sum_DK = drawn.sums(np.stack([*columns, weight_C], axis=1))
+        point_R = np.array([column.sum() for column in columns]) / weight_C.sum()
+        yield TaskDraws(task, point_R, sum_DK[:, :-1] / sum_DK[:, -1:])
+
+
+def to_bootstrap(
+    chosen: Chosen, keys: Sequence[str], value_DR: np.ndarray, point_R: np.ndarray, seed: int
+) -> Bootstrap:
+    """The bootstrap of a statistic of the runs `keys`."""
+    draws = {key: value_DR[:, place] for place, key in enumerate(keys)}
+    return Bootstrap(chosen.members, draws, dict(zip(keys, point_R.tolist(), strict=True)), seed)
 
 
 def interval_of(point: float, draws: np.ndarray) -> Interval:

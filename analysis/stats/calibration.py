@@ -11,8 +11,9 @@ from math import fsum
 import numpy as np
 
 from analysis.stats.answers import Answers, TaskAnswers
-from analysis.stats.bootstrap import NUM_DRAWS, Bootstrap, Chosen, Interval, draw_clusters
+from analysis.stats.bootstrap import Bootstrap, Chosen, Interval, to_bootstrap
 from analysis.stats.quantities import Spread, spread
+from analysis.stats.resampling import NUM_DRAWS, draw_clusters
 from analysis.stats.result_table import Cell
 
 NUM_BINS = 15
@@ -89,9 +90,9 @@ def draw_errors(
     for task, drawn in draw_clusters(answers, num_draws=num_draws, seed=seed):
         given = answers[task]
         gap_CRB = np.stack([_gaps_by_cluster(given, given.answers[key]) for key in keys], axis=1)
-        sums, sizes_D = drawn.sums(gap_CRB.reshape(len(gap_CRB), -1))
-        gap_DRB += sums.reshape(gap_DRB.shape)
-        rows_D += sizes_D
+        sums = drawn.sums(np.concatenate([gap_CRB.reshape(len(gap_CRB), -1), given.sizes[:, None]], axis=1))
+        gap_DRB += sums[:, :-1].reshape(gap_DRB.shape)
+        rows_D += sums[:, -1]
         point_RB += gap_CRB.sum(axis=0)
         num_rows += given.sizes.sum()
     gap_DRB /= rows_D[:, None, None]
@@ -100,13 +101,8 @@ def draw_errors(
     error_DR = np.abs(gap_DRB).sum(axis=2)
     above_DR = np.maximum(error_DR - (error_DR.mean(axis=0) - point_R), 0)
     below_DR = point_R - np.abs(gap_DRB - point_RB).sum(axis=2)
-    points = dict(zip(keys, point_R.tolist(), strict=True))
-
-    def bootstrap(draw_DR: np.ndarray) -> Bootstrap:
-        draws = {key: draw_DR[:, place] for place, key in enumerate(keys)}
-        return Bootstrap(chosen.members, draws, points, seed)
-
-    return ErrorDraws(bootstrap(above_DR), bootstrap(below_DR))
+    above, below = (to_bootstrap(chosen, keys, draws, point_R, seed) for draws in (above_DR, below_DR))
+    return ErrorDraws(above, below)
 
 
 def bin_answers(answers: Sequence[Answers]) -> tuple[Bin, ...]:

@@ -1,27 +1,33 @@
-"""Data-efficiency curves: accuracy and log-loss of a variant against rows per task, operations and time."""
+"""Data-efficiency curves: accuracy and log-loss of a variant against rows, operations and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 
 from analysis.stats.aggregate import Comparison, MethodSummary
+from analysis.stats.bootstrap import Bootstrap, Interval
+from analysis.stats.epoch_selection import KEPT
 from analysis.stats.quantities import Spread
-from analysis.stats.result_table import Cost, MethodKey
+from analysis.stats.result_table import Cell, Cost, MethodKey
 
 METRICS = ("acc", "log_loss")
-AXES = ("size", "train_flops", "wall_s")
-"""Calibration rows per task, and the mean cost of a run of that size: floating-point operations, seconds."""
-MIN_SIZES = 3
-"""Fewer sizes than this are points, not a curve."""
+AXES = ("size", "rows", "train_flops", "wall_s")
+"""Calibration rows per task, and the mean cost of a run of that size: rows of all tasks together, with those
+that chose its epoch; floating-point operations; seconds."""
+MIN_SIZES = 2
+"""Fewer sizes than this are a point, not a curve."""
 WINDOW = 3
+MIN_SMOOTHED = 7
+"""Curves of fewer sizes are not smoothed: a mean over neighbours would bend all of them."""
 
 
 @dataclass(frozen=True)
 class Curve:
     """One variant over ascending `sizes`, with the `costs` of one run of each size.
 
-    `points` are raw means with seed std, `rolling` the smoothed means.
-    `star` is the first size whose rolling value is as good as the per-task LoRA's best rolling value.
+    `points` are raw means with seed std, `intervals` those of the means where there are predictions,
+    `rolling` the smoothed means, or the means themselves where the sizes are few. `star` is the first size
+    whose rolling value is as good as the per-task LoRA's best rolling value.
     """
 
     variant: MethodKey
@@ -31,6 +37,12 @@ class Curve:
     rolling: tuple[float, ...]
     star: int | None
     costs: tuple[Cost, ...]
+    intervals: tuple[Interval | None, ...] = ()
+
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether the rolling means are others than the means."""
+        return len(self.sizes) >= MIN_SMOOTHED
 
     def along(self, axis: str) -> tuple[float, ...] | None:
         """Places of the points on one of AXES; None when a cost is unknown."""
@@ -67,22 +79,45 @@ class CurveSet:
         curves = tuple(curve for curve in self.curves if curve.along(axis) is not None)
         return replace(self, curves=curves) if curves else None
 
+    @property
+    def rows_differ(self) -> bool:
+        """Whether the curves stand otherwise along all tasks' rows than along those per task."""
+        pairs = [(curve.along("rows"), curve.sizes) for curve in self.curves]
+        factors = {
+            place / size
+            for places, sizes in pairs
+            if places is not None
+            for place, size in zip(places, sizes, strict=True)
+        }
+        return len(factors) > 1
+
+    def with_intervals(self, bootstrap: Bootstrap) -> "CurveSet":
+        """The same with the interval of every point that the bootstrap covers."""
+        return replace(
+            self,
+            curves=tuple(replace(each, intervals=self._intervals(each, bootstrap)) for each in self.curves),
+        )
+
+    def _intervals(self, curve: Curve, bootstrap: Bootstrap) -> tuple[Interval | None, ...]:
+        cells = [Cell(self.base, curve.variant, size) for size in curve.sizes]
+        return tuple(bootstrap.estimate(cell) if bootstrap.can_compare(cell) else None for cell in cells)
+
 
 def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
     """Curves of the variants with MIN_SIZES sizes or more, None without any.
 
-    The comparison is one made under rule `final`. The rolling mean is centred over WINDOW neighbouring sizes
+    The comparison is one made under rule `kept`. The rolling mean is centred over WINDOW neighbouring sizes
     and shorter at the ends.
     """
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r}: known are {', '.join(METRICS)}")
-    assert comparison.rule == "final", "curves are read at the final epoch"
+    assert comparison.rule == KEPT, "curves are read at the epoch that a run keeps"
     by_variant: dict[MethodKey, list[MethodSummary]] = {}
     for summary in comparison.summaries:
         if summary.cell.size is not None and _metric_of(summary, metric).mean is not None:
             by_variant.setdefault(summary.cell.variant, []).append(summary)
     smoothed = {
-        variant: rolling_mean([_metric_of(summary, metric).known for summary in summaries])
+        variant: _smoothed([_metric_of(summary, metric).known for summary in summaries])
         for variant, summaries in by_variant.items()
         if len(summaries) >= MIN_SIZES
     }
@@ -98,6 +133,10 @@ def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
     base = comparison.frozen_base
     value = _metric_of(base, metric).mean if base is not None else None
     return CurveSet(comparison.base, metric, curves, value, peak, lora)
+
+
+def _smoothed(means: Sequence[float]) -> tuple[float, ...]:
+    return rolling_mean(means) if len(means) >= MIN_SMOOTHED else tuple(means)
 
 
 def rolling_mean(values: Sequence[float], *, window: int = WINDOW) -> tuple[float, ...]:

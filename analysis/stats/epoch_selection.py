@@ -7,6 +7,8 @@ from analysis.stats.result_table import Run, Score
 from portal.methods import find_method
 
 RULES = ("best_on_validation", "final", "paper", "symmetric")
+KEPT = "kept"
+"""The epoch that a run leaves as its artifact: the last, or with `keep: best_validation` the one it chose."""
 RULE_TITLES = {
     "best_on_validation": "best epoch on validation rows",
     "final": "final epoch",
@@ -24,7 +26,8 @@ class SelectionError(ValueError):
 def select_epochs(run: Run, rule: str) -> dict[str, int]:
     """The reported epoch of every task of `run` (docs/method.md, "Evaluation").
 
-    `final`: the last one. Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
+    `final`: the last one. `kept`: the one that the run keeps, which is the last where the table does not say.
+    Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
     on the validation split, or for `paper` on the reported split itself. The choice is by task mean for
     methods that train all tasks together and by task for those that do not (docs/method.md, "Evaluation");
     `symmetric` always goes by task mean. Tasks that the run was not trained on never vote where others do.
@@ -32,11 +35,12 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
 
     Raises SelectionError when rows are missing.
     """
-    if rule not in RULES:
-        raise ValueError(f"selection rule {rule!r}: known are {', '.join(RULES)}")
+    if rule not in (*RULES, KEPT):
+        raise ValueError(f"selection rule {rule!r}: known are {', '.join((*RULES, KEPT))}")
     candidates = _candidates(run)
-    if rule == "final":
-        return {task: epochs[-1] for task, epochs in candidates.items()}
+    if rule in ("final", KEPT):
+        last = {task: epochs[-1] for task, epochs in candidates.items()}
+        return last if rule == "final" else {task: run.kept.get(task, epoch) for task, epoch in last.items()}
     if all(len(epochs) == 1 for epochs in candidates.values()):
         return {task: epochs[0] for task, epochs in candidates.items()}
     judged = run.scores.get(REPORTED_SPLIT if rule == "paper" else SELECTION_SPLIT, {})
@@ -73,6 +77,11 @@ def can_select(run: Run, rule: str) -> bool:
     except SelectionError:
         return False
     return True
+
+
+def has_choice(run: Run) -> bool:
+    """Whether the run has reported rows of several epochs, not counting epoch 0."""
+    return len({epoch for epoch in run.scores.get(REPORTED_SPLIT, {}) if epoch > 0}) > 1
 
 
 def scores_at(run: Run, epochs: Mapping[str, int], split: str) -> dict[str, Score]:

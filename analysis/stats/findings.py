@@ -8,15 +8,26 @@ from pathlib import Path
 import pyarrow as pa
 
 from analysis.stats.aggregate import DEFAULT_RULE, Comparison, MethodSummary, compare, summarise_sources
-from analysis.stats.bootstrap import Bootstrap, Chosen, bootstrap_accuracy, choose_runs
+from analysis.stats.bootstrap import (
+    ACCURACY,
+    LOG_LOSS,
+    Bootstrap,
+    bootstrap_accuracy,
+    bootstrap_over_tasks,
+    choose_runs,
+)
 from analysis.stats.calibration import Calibration, calibrate
 from analysis.stats.curves import METRICS, CurveSet, build_curves
-from analysis.stats.epoch_selection import REPORTED_SPLIT, RULES
+from analysis.stats.epoch_selection import KEPT, REPORTED_SPLIT, RULES
+from analysis.stats.latents import LatentMap, load_latent_maps
+from analysis.stats.loss_by_size import SizedLoss, find_losses
 from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
+from analysis.stats.split_bootstrap import SplitBootstrap, bootstrap_splits
 from analysis.stats.task_split import TaskSplit, split_tasks
-from portal.methods import port_methods
+from portal.methods import BASE, port_methods
 from portal.results import (
+    LATENTS_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
     RESULTS_FILE,
@@ -27,25 +38,27 @@ from portal.results import (
     read_table,
 )
 
-CURVE_RULE = "final"
-
 
 @dataclass(frozen=True)
 class Target:
     """A target base: comparisons by selection rule, a bootstrap if predictions exist, curves by metric.
 
-    `slug` is the base's part in file names. `task_splits` are of ports that have tasks without a row.
-    `absent` are the planned runs on the base without results.
+    `slug` is the base's part in file names. `kept` has every run at the epoch that it keeps: curves, savings,
+    `losses` and `task_splits` are read there. The last are of ports, and controls of them, that may be
+    calibrated on some tasks. `absent` are the planned runs on the base without results.
     """
 
     base: str
     slug: str
     rules: Mapping[str, Comparison]
+    kept: Comparison
     bootstrap: Bootstrap | None
     calibrations: tuple[Calibration, ...]
     curves: Mapping[str, CurveSet]
     savings: Savings
+    losses: tuple[SizedLoss, ...]
     task_splits: tuple[TaskSplit, ...]
+    split_bootstrap: SplitBootstrap | None
     absent: tuple[AbsentRun, ...]
 
     @property
@@ -69,6 +82,7 @@ class Findings:
     sources: tuple[MethodSummary, ...]
     info: StudyInfo
     predictions: pa.Table | None
+    latent_maps: tuple[LatentMap, ...] = ()
 
     def bootstrap(self, cells: Sequence[Cell]) -> Bootstrap | None:
         """The bootstrap of any cells under DEFAULT_RULE; None without predictions or a run to judge."""
@@ -95,7 +109,8 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
         find_target(study, base, slug=slugs[base], absent=known.absent, predictions=predictions)
         for base in study.targets
     )
-    return Findings(study, targets, summarise_sources(study), known, predictions)
+    maps = load_latent_maps(results / LATENTS_FILE, study, known.kinds)
+    return Findings(study, targets, summarise_sources(study), known, predictions, maps)
 
 
 def find_target(
@@ -108,18 +123,24 @@ def find_target(
 ) -> Target:
     """The findings on one base; of the `absent` runs, those on it."""
     rules = {rule: compare(study, base, rule) for rule in RULES}
-    found = {metric: build_curves(rules[CURVE_RULE], metric) for metric in METRICS}
+    kept = compare(study, base, KEPT)
+    found = {metric: build_curves(kept, metric) for metric in METRICS}
     curves = {metric: curve for metric, curve in found.items() if curve is not None}
     bootstrap, calibrations = _judge_headlines(study, rules[DEFAULT_RULE], predictions)
+    sized = _bootstrap_sizes(study, kept, predictions)
+    splits = split_tasks(study, base)
     return Target(
         base=base,
         slug=slug,
         rules=rules,
+        kept=kept,
         bootstrap=bootstrap,
         calibrations=calibrations,
-        curves=curves,
-        savings=_find_savings(study, curves.get("acc"), rules[CURVE_RULE], predictions),
-        task_splits=split_tasks(study, base),
+        curves={m: c.with_intervals(sized[m]) if m in sized else c for m, c in curves.items()},
+        savings=find_savings(curves["acc"], sized.get("acc")) if "acc" in curves else Savings(),
+        losses=find_losses(kept, sized.get("log_loss")),
+        task_splits=splits,
+        split_bootstrap=_bootstrap_splits(study, base, splits, predictions),
         absent=tuple(run for run in absent if run.base == base),
     )
 
@@ -147,30 +168,40 @@ def _judge_headlines(
     return bootstrap_accuracy(chosen, answers), tuple(calibrations)
 
 
-def _find_savings(
-    study: ResultSet, curves: CurveSet | None, comparison: Comparison, predictions: pa.Table | None
-) -> Savings:
-    """The savings along the curves of accuracy, with intervals if there are predictions."""
-    if curves is None:
-        return Savings()
-    if predictions is None:
-        return find_savings(curves, None)
-    chosen = _choose_curves(study, curves, comparison)
-    return find_savings(curves, bootstrap_accuracy(chosen, chosen.answers(predictions)))
+def _bootstrap_sizes(
+    study: ResultSet, kept: Comparison, predictions: pa.Table | None
+) -> dict[str, Bootstrap]:
+    """By metric, the frozen base and every variant at every size, over tasks; none without predictions."""
+    cells = [
+        summary.cell
+        for summary in kept.summaries
+        if summary.acc.mean is not None
+        and (summary.cell.size is not None or summary.cell.method == BASE.name)
+    ]
+    if predictions is None or not cells:
+        return {}
+    chosen = choose_runs(study, cells, kept.rule)
+    answers = chosen.answers(predictions)
+    measures = {"acc": ACCURACY, "log_loss": LOG_LOSS}
+    return {metric: bootstrap_over_tasks(chosen, answers, measures[metric]) for metric in METRICS}
 
 
-def _choose_curves(study: ResultSet, curves: CurveSet, comparison: Comparison) -> Chosen:
-    cells = [Cell(curves.base, curve.variant, size) for curve in curves.curves for size in curve.sizes]
-    base = [] if comparison.frozen_base is None else [comparison.frozen_base.cell]
-    return choose_runs(study, [*base, *cells], CURVE_RULE)
+def _bootstrap_splits(
+    study: ResultSet, base: str, splits: Sequence[TaskSplit], predictions: pa.Table | None
+) -> SplitBootstrap | None:
+    """The groups of tasks of all `splits`; None without any or without predictions."""
+    if predictions is None or not splits:
+        return None
+    frozen = [cell for cell in study.cells if (cell.base, cell.method) == (base, BASE.name)]
+    chosen = choose_runs(study, [*frozen, *(split.cell for split in splits)], KEPT)
+    return bootstrap_splits(chosen, chosen.answers(predictions))
 
 
 def _read_predictions(path: Path, study: ResultSet) -> pa.Table | None:
-    """The predictions on reported rows, with the lengths that acc_norm divides by; None without the file."""
+    """The predictions on reported rows, with the lengths that metrics divide by; None without the file."""
     if not path.exists():
         return None
-    unused = set(UNITS.values()) - {
-        UNITS[run.acc_norm_unit] for run in study.runs if run.acc_norm_unit in UNITS
-    }
+    used = {UNITS[run.acc_norm_unit] for run in study.runs if run.acc_norm_unit in UNITS}
+    unused = set(UNITS.values()) - used - {"tokens"}  # log-loss divides by tokens
     columns = [name for name in PREDICTIONS.names if name not in unused]
     return read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", REPORTED_SPLIT)])

@@ -94,13 +94,17 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """The training of one run; null for the frozen base. It held `devices` devices for `wall_s` seconds."""
+    """The training of one run; null for the frozen base. It held `devices` devices for `wall_s` seconds.
+
+    `rows` are those of all tasks that its scores rest on (rows_used.py).
+    """
 
     trained_params: int | None
     train_tokens: int | None
     train_flops: float | None
     wall_s: float | None
     devices: float = 1.0
+    rows: float | None = None
 
     @property
     def device_hours(self) -> float | None:
@@ -112,7 +116,9 @@ class Run:
     """One run on one base. `scores` are by split, then epoch, then task.
 
     `kept` is by task the epoch whose parameters the run's artifact has, as the worker recorded it.
-    `without_rows` are the tasks that the run was scored on without being trained on a row of them.
+    `without_rows` are the tasks that the run was scored on without being trained on a row of them,
+    `train_rows` how many rows of each task it was trained on, `keeps_best` whether validation rows chose the
+    epoch of its artifact; tables of earlier versions do not say the last two.
     """
 
     key: str
@@ -123,6 +129,8 @@ class Run:
     scores: dict[str, dict[int, dict[str, Score]]] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
     without_rows: set[str] = field(default_factory=set)
+    train_rows: dict[str, int] = field(default_factory=dict)
+    keeps_best: bool | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -204,13 +212,22 @@ def gather_runs(table: pa.Table) -> ResultSet:
     for row in rows:
         place = (row["run"], row["base"])
         if place not in runs:
-            runs[place] = Run(row["run"], _cell_of(row), row["seed"], _cost_of(row), row["acc_norm_unit"])
+            runs[place] = Run(
+                row["run"],
+                _cell_of(row),
+                row["seed"],
+                _cost_of(row),
+                row["acc_norm_unit"],
+                keeps_best=row["keeps_best"],
+            )
         run = runs[place]
         run.cost = _larger_cost(run.cost, _cost_of(row))
         if row["kept"]:
             run.kept[row["task"]] = row["epoch"]
         if row["calibrated"] is False:
             run.without_rows.add(row["task"])
+        if row["train_rows"] is not None:
+            run.train_rows[row["task"]] = row["train_rows"]
         epochs = run.scores.setdefault(row["split"], {})
         epochs.setdefault(row["epoch"], {})[row["task"]] = Score(*(row[name] for name in Score._fields))
     kept: dict[tuple[Cell, int | None], Run] = {}

@@ -1,8 +1,8 @@
 """`Saving`: how much less data, computation and time than the per-task LoRA a method needs for an accuracy.
 
-Curves are the seed means at the final epoch, made to rise with the size by isotonic regression (a rolling
-mean would bend their ends), and linear between sizes over the logarithm of the axis. Shapes: D draws, P
-points of a curve.
+Curves are the seed means at the epoch that a run keeps, made to rise with the size by isotonic regression (a
+rolling mean would bend their ends), and linear between sizes over the logarithm of the axis. Shapes: D draws,
+P points of a curve.
 """
 
 from collections.abc import Iterable
@@ -52,6 +52,16 @@ class Ratio:
     def value(self) -> float | None:
         return self.interval.value
 
+    @property
+    def is_above_one(self) -> bool:
+        """Whether the interval says that the method needs less, whatever its bounds hide."""
+        return self.interval.low is not None and self.interval.low > 1 and not self.low_bound
+
+    @property
+    def is_below_one(self) -> bool:
+        """Whether the interval says that the method needs more."""
+        return self.interval.high is not None and self.interval.high < 1 and not self.high_bound
+
 
 @dataclass(frozen=True)
 class Saving:
@@ -99,9 +109,10 @@ def find_savings(curves: CurveSet, bootstrap: Bootstrap | None) -> Savings:
 
 
 def headline_savings(savings: Iterable[Saving]) -> list[Saving]:
-    """The savings of every variant on all axes at one share: the highest that nearly all its draws reach.
+    """The savings of every variant on all axes at one share.
 
-    Where nearly all draws reach none, the highest that its means reach.
+    That is the highest share at which the interval of its rows per task says that it needs fewer. Where none
+    does, the highest that nearly all its draws reach; and where they reach none, that its means reach.
     """
     reached: dict[MethodKey, dict[float, list[Saving]]] = {}
     for saving in savings:
@@ -109,8 +120,12 @@ def headline_savings(savings: Iterable[Saving]) -> list[Saving]:
             reached.setdefault(saving.variant, {}).setdefault(saving.share, []).append(saving)
     headlines: list[Saving] = []
     for by_share in reached.values():
-        firm = [share for share, own in by_share.items() if own[0].ratio.missed <= (1 - LEVEL) / 2]
-        headlines += by_share[max(firm or by_share)]
+        ratios = {
+            share: saving.ratio for share, own in by_share.items() for saving in own if saving.axis == "size"
+        }
+        fewer = [share for share, ratio in ratios.items() if ratio.is_above_one]
+        firm = [share for share, ratio in ratios.items() if ratio.missed <= (1 - LEVEL) / 2]
+        headlines += by_share[max(fewer or firm or by_share)]
     return headlines
 
 

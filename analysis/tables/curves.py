@@ -24,7 +24,12 @@ from analysis.tables.columns import (
 from analysis.tables.table import Table
 
 GREATER = "\u2265"
-AXIS_NAMES = {"size": "rows per task", "train_flops": "training FLOPs", "wall_s": "training s"}
+AXIS_NAMES = {
+    "size": "rows per task",
+    "rows": "rows of all tasks",
+    "train_flops": "training FLOPs",
+    "wall_s": "training s",
+}
 
 
 def _ratio_text(value: Ratio) -> str:
@@ -52,13 +57,17 @@ _CURVE_COLUMNS = (
     Column("rolling mean", NUMBER),
     Column("star", Kind(str)),
     Column("log-loss", SPREAD),
+    Column("rows of all tasks", AMOUNT),
     Column("training FLOPs", SCIENTIFIC),
     Column("training s", SECONDS),
 )
 
 
 def curve_table(target: Target) -> Table:
-    """Final-epoch accuracy, log-loss and cost of every variant and size; sizes without results are dashes."""
+    """Accuracy, log-loss and cost of every variant and size at the epoch that a run keeps.
+
+    Sizes without results are dashes.
+    """
     curves, log_loss = target.curves["acc"], target.curves.get("log_loss")
     losses = {
         (curve.variant, size): point
@@ -74,19 +83,23 @@ def curve_table(target: Target) -> Table:
         for size in sorted({*points, *(size for size in absent if size is not None)}):
             if size not in points:
                 reasons.append(f"{name}, {size} rows: no finished run")
-            rows.append((name, size, *points.get(size, (None, 0, None, "", None, None, None))))
-    title = f"{target.base}: data efficiency, final epoch (\u2605 first reaches the per-task LoRA's peak)"
+            rows.append((name, size, *points.get(size, (None, 0, None, "", None, None, None, None))))
+    title = f"{target.base}: data efficiency (\u2605 first reaches the per-task LoRA's peak)"
     return Table(title, f"curve-{target.slug}", _CURVE_COLUMNS, tuple(rows), tuple(reasons))
 
 
 def savings_table(target: Target) -> Table:
-    """Rows, operations and time that every variant needs for a share of the LoRA's lift, and the LoRA's."""
+    """Rows, operations and time that every variant needs for a share of the LoRA's lift, and the LoRA's.
+
+    A variant that reaches none of the shares has no row.
+    """
+    reaching = {saving.variant for saving in target.savings.found if saving.needed is not None}
     placed: dict[tuple[MethodKey, float], dict[str, Saving]] = {}
     for saving in target.savings.found:
-        placed.setdefault((saving.variant, saving.share), {})[saving.axis] = saving
+        if saving.variant in reaching:
+            placed.setdefault((saving.variant, saving.share), {})[saving.axis] = saving
     axes = [axis for axis in AXIS_NAMES if any(axis in by_axis for by_axis in placed.values())]
     rows: list[tuple[object, ...]] = []
-    reasons: list[str] = []
     for (variant, share), by_axis in placed.items():
         fields: list[object] = []
         for axis in axes:
@@ -95,7 +108,7 @@ def savings_table(target: Target) -> Table:
                 [None] * 4 if found is None else [found.needed, found.lora_needs, found.ratio, found.ratio]
             )
         rows.append((variant.full_name, share, next(iter(by_axis.values())).accuracy, *fields))
-        reasons += _saving_reasons(f"{variant.full_name}, {100 * share:.0f} %", list(by_axis.values()))
+    reasons = _saving_reasons(target.savings.found)
     title = f"{target.base}: what equal accuracy needs"
     return Table(title, f"savings-{target.slug}", _savings_columns(axes), tuple(rows), tuple(reasons))
 
@@ -109,6 +122,7 @@ def _points(curve: Curve, losses: Mapping[tuple[MethodKey, int], Spread]) -> dic
             rolling,
             "\u2605" if size == curve.star else "",
             losses.get((curve.variant, size), Spread(None, None, 0)),
+            cost.rows,
             cost.train_flops,
             cost.wall_s,
         )
@@ -131,13 +145,16 @@ def _savings_columns(axes: Sequence[str]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _saving_reasons(name: str, savings: Sequence[Saving]) -> list[str]:
-    """Why a row has no ratio or no interval, and in how many draws the method does not reach the accuracy."""
-    reasons = []
-    why = next((saving.ratio.interval.reason for saving in savings if saving.ratio.interval.reason), None)
-    if why is not None:
-        reasons.append(f"{name}: {why}")
-    missed = max(saving.ratio.missed for saving in savings)
-    if missed > 0:
-        reasons.append(f"{name}: not reached in {100 * missed:.1f} % of draws, which count as 0")
-    return reasons
+def _saving_reasons(savings: Sequence[Saving]) -> list[str]:
+    """Why ratios or intervals are left out, and in how many draws a method does not reach the accuracy."""
+    shares: dict[tuple[str, str], list[str]] = {}
+    for saving in savings:
+        if saving.axis != "size":
+            continue
+        reasons = [saving.ratio.interval.reason]
+        if saving.ratio.missed > 0:
+            reasons.append(f"not reached in {100 * saving.ratio.missed:.1f} % of draws, which count as 0")
+        for reason in filter(None, reasons):
+            name = saving.variant.full_name
+            shares.setdefault((name, reason), []).append(f"{100 * saving.share:.0f} %")
+    return [f"{name}, {', '.join(own)}: {reason}" for (name, reason), own in shares.items()]

@@ -9,7 +9,7 @@ from portal.config import AdapterConfig
 from portal.methods import find_method
 
 NOT_RECORDED = "not recorded"
-_GENERATED = ("mini", "village")
+_GENERATED = ("mini", "village", "words")
 """Suites whose rows this project's own code makes."""
 
 

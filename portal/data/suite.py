@@ -1,8 +1,8 @@
 """A suite: where the examples of a set of tasks come from.
 
-`mini` and `village` are the embedded worlds, `portal14` the fourteen public benchmarks, `lm-eval` any
-multiple-choice task of that library, and a folder holds tasks of the user's own. A task can also be a file of
-its own, beside those of any suite.
+`mini` and `village` are the embedded worlds, `words` facts for pretrained bases, `portal14` the fourteen
+public benchmarks, `lm-eval` any multiple-choice task of that library, and a folder holds tasks of the user's
+own. A task can also be a file of its own, beside those of any suite.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from portal.tasks.records import Record, folder_records, hub_records, split_file
 from portal.tasks.row_source import unread_files
 from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
-SUITES = ("mini", "village", "portal14", "lm-eval")
-NAMED_TASKS = ("mini", "village", "portal14")
+SUITES = ("mini", "village", "words", "portal14", "lm-eval")
+NAMED_TASKS = ("mini", "village", "words", "portal14")
 """Suites whose tasks have names of their own: a task alone says which of them is meant."""
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
@@ -153,6 +153,11 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
 
         kinds = {task: kind_of(task) for task in VILLAGE_TASKS}
         return replace(_embedded_suite(name, VILLAGE_TASKS, village_examples), groups=GROUPS, kinds=kinds)
+    if name == "words":
+        from portal.words.tasks import GROUPS, WORD_TASKS, kind_of, word_examples
+
+        kinds = {task: kind_of(task) for task in WORD_TASKS}
+        return replace(_embedded_suite(name, WORD_TASKS, word_examples), groups=GROUPS, kinds=kinds)
     if name == "lm-eval":
         from portal.tasks.lm_eval import load_lm_eval_task, task_names
 

@@ -1,4 +1,4 @@
-"""`Evaluation`: what one learner's scores become in the tables of results and predictions."""
+"""`Evaluation`: what one learner's scores, and its latents, become in the tables that analysis reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pyarrow as pa
 from portal.data.token_rows import eval_set_hash
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
-from portal.results import RESULTS, TASK_FILE, run_columns
+from portal.results import LATENTS, RESULTS, TASK_FILE, has_size, run_columns
 
 EVALUATED_SPLITS = ("validation", "test")
 
@@ -27,17 +27,17 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
 
     `label` is the method: only a study knows another, and a run may be in several studies.
     """
-    run, summary = learner.run, summarise(scored)
+    run, summary, task = learner.run, summarise(scored), scored[0].row.task
     trains = run.train is not None
     return {
         **run_columns(run, run.method),
         "base": base,
         "base_revision": learner.bases[base].revision,
-        "size": learner.data.size if trains else None,
-        "task": scored[0].row.task,
+        "size": learner.data.size if has_size(run) else None,
+        "task": task,
         "epoch": epoch,
         "split": split,
-        "prompt_set": TASK_FILE if scored[0].row.task in run.data.files else run.data.prompt_set,
+        "prompt_set": TASK_FILE if task in run.data.files else run.data.prompt_set,
         "eval_set": eval_set_hash(item.row for item in scored),
         "num_examples": summary.num_examples,
         "chance": summary.chance,
@@ -55,16 +55,11 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "train_flops": learner.train_flops if trains else None,
         "trained_params": learner.num_trained_params if trains else None,
         "wall_s": learner.wall_s if trains else None,
-        "calibrated": _is_calibrated(learner, scored[0].row.task),
-        "norm_ratio": learner.norm_ratio(scored[0].row.task),
+        "calibrated": task in learner.trained_tasks if has_size(run) else None,
+        "train_rows": learner.data.num_rows(task) if has_size(run) else None,
+        "norm_ratio": learner.norm_ratio(task),
         "device": learner.bases[base].device.type,
     }
-
-
-def _is_calibrated(learner: Learner, task: str) -> bool | None:
-    """Whether the run, or the one that it starts from, was trained on rows of the task; null: nobody was."""
-    is_known = learner.run.train is not None or learner.run.spec.takes_calibrated
-    return task in learner.trained_tasks if is_known else None
 
 
 def mark_kept(results: pa.Table, epochs: Mapping[str, int]) -> pa.Table:
@@ -78,6 +73,15 @@ def mark_kept(results: pa.Table, epochs: Mapping[str, int]) -> pa.Table:
     ]
     place = RESULTS.get_field_index("kept")
     return results.set_column(place, RESULTS.field(place), pa.array(kept, pa.bool_()))
+
+
+def latent_table(learner: Learner) -> pa.Table:
+    """results.LATENTS of the latents that the learner trains: empty where it trains none."""
+    rows = [
+        {"run": learner.key, "task": task, "latent": latent.float().cpu().numpy()}
+        for task, latent in learner.trained_latents().items()
+    ]
+    return pa.Table.from_pylist(rows, schema=LATENTS)
 
 
 def prediction_rows(learner: Learner, epoch: int, split: str, scored: list[Scored]) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def peak_memory(
         most = _AMPLE_TOKENS if max_tokens is None else max_tokens.get(base, MAX_FORWARD_TOKENS)
         tokens = min(rows * length, max(most, length))
         training = each.per_token * tokens + each.per_answer_token * tokens * answers
-        forward = max(forward, training, each.per_answer_token * scored)
+        forward = max(forward, training, each.scoring(scored))
     fixed = _fixed_bytes(prints, how)
     return max(fixed + forward, fixed + _source_bytes(runs, device))
 

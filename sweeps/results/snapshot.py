@@ -9,7 +9,7 @@ from typing import Any
 
 from portal.bases.registry import weights_note
 from portal.config import RunConfig
-from portal.results import STUDY_FILE, AbsentRun, Fact, StudyInfo, run_columns
+from portal.results import SCHEMA_VERSION, STUDY_FILE, AbsentRun, Fact, StudyInfo, run_columns
 from portal.storage.atomic import only_one, write_json_atomic
 from portal.storage.paths import Folder, files_below, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
@@ -71,6 +71,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
             "study": study.name,
             "tasks": ", ".join(study.tasks),
             "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
+            **_precisions(study),
             "seeds": ", ".join(str(seed) for seed in study.seeds),
             "runs": ", ".join(f"{count} {name}" for name, count in counts.items()),
             "data": study.runs[0].data.data_hash[:12],
@@ -83,6 +84,12 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
         device_share=study.device_share,
         kinds=dict(study.kinds),
     )
+
+
+def _precisions(study: StudyManifest) -> dict[str, Fact]:
+    """The precision of each base, where one has another than the default."""
+    found = {ref.name: ref.precision for run in study.runs for ref in run.bases}
+    return {} if set(found.values()) == {"default"} else {"precision": {**found}}
 
 
 def _alone(out: Folder) -> AbstractContextManager[None]:
@@ -106,9 +113,13 @@ def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
 
 
 def _stamp(study: StudyManifest, status: StudyStatus) -> dict[str, Any]:
-    """All that tables and record depend on: the study's manifest, and which runs are done or failed."""
+    """All that tables and record depend on: the study's manifest, and which runs are done or failed.
+
+    Tables of an earlier version are made anew: they lack columns.
+    """
     manifest = json.dumps(study.record(), sort_keys=True).encode()
     return {
+        "schema": SCHEMA_VERSION,
         "study": study.name,
         "manifest": hashlib.sha256(manifest).hexdigest(),
         "done": sorted(status.done),

@@ -1,12 +1,22 @@
 """From run folders to a study's tables of results and predictions."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from portal.config import RunConfig
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
+from portal.results import (
+    LATENTS,
+    LATENTS_FILE,
+    PREDICTIONS,
+    PREDICTIONS_FILE,
+    RESULTS,
+    RESULTS_FILE,
+    read_table,
+    write_table,
+)
 from portal.storage.paths import Folder
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
@@ -15,6 +25,7 @@ from sweeps.study.manifest import StudyManifest
 RESULTS_FOLDER = "results"
 _RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
 _PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
+_LATENT_ORDER = ("run", "task")
 
 
 def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = None) -> Folder:
@@ -34,22 +45,44 @@ def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = No
         store.verify(run.key, (RESULTS_FILE, PREDICTIONS_FILE))
     results = _gather(store, finished, RESULTS_FILE, RESULTS)
     results = _filled(results, "study", [study.name] * results.num_rows)
-    results = _filled(results, "label", [study.labels[key] for key in results["run"].to_pylist()])
+    of_rows = results["run"].to_pylist()
+    results = _filled(results, "label", [study.labels[key] for key in of_rows])
+    best = {run.key: _keeps_best(run, study) for run in finished}
+    results = _filled(results, "keeps_best", [best[key] for key in of_rows])
     predictions = _gather(store, finished, PREDICTIONS_FILE, PREDICTIONS)
     folder = out / RESULTS_FOLDER
     write_table(_sorted(results, _RESULT_ORDER).cast(RESULTS), folder / RESULTS_FILE)
     write_table(_sorted(predictions, _PREDICTION_ORDER), folder / PREDICTIONS_FILE)
+    _write_latents(store, finished, folder / LATENTS_FILE)
     return folder
 
 
-def _gather(store: RunStore, runs: list[RunConfig], name: str, schema: pa.Schema) -> pa.Table:
+def _write_latents(store: RunStore, runs: Sequence[RunConfig], path: Folder) -> None:
+    """The latents of the runs that have left any; no file where none has."""
+    having = [run for run in runs if LATENTS_FILE in (store.digests(run.key) or {})]
+    if not having:
+        path.unlink(missing_ok=True)
+        return
+    for run in having:
+        store.verify(run.key, (LATENTS_FILE,))
+    write_table(_sorted(_gather(store, having, LATENTS_FILE, LATENTS), _LATENT_ORDER), path)
+
+
+def _keeps_best(run: RunConfig, study: StudyManifest) -> bool | None:
+    """Whether validation rows chose the epoch of the run's artifact, or of the port that it shows."""
+    while run.train is None and run.spec.takes_calibrated and run.source in study.by_key:
+        run = study.by_key[run.source]
+    return None if run.train is None else run.train.keep == "best_validation"
+
+
+def _gather(store: RunStore, runs: Sequence[RunConfig], name: str, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([read_table(store.run_folder(run.key) / name, schema) for run in runs])
 
 
-def _filled(results: pa.Table, column: str, values: list[str]) -> pa.Table:
+def _filled(results: pa.Table, column: str, values: Sequence[Any]) -> pa.Table:
     """The table with a column that only the study knows: a run may be in several studies."""
-    place = results.schema.get_field_index(column)
-    return results.set_column(place, RESULTS.field(column), pa.array(values, pa.string()))
+    place, field = results.schema.get_field_index(column), RESULTS.field(column)
+    return results.set_column(place, field, pa.array(values, field.type))
 
 
 def _sorted(table: pa.Table, columns: tuple[str, ...]) -> pa.Table:

@@ -5,6 +5,7 @@ identified by the hash of its examples, ports bound to the content key of their 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,6 +20,7 @@ from portal.config import (
     DataConfig,
     HypernetConfig,
     Method,
+    Precision,
     RunConfig,
     TrainConfig,
     paper_hidden,
@@ -27,6 +29,7 @@ from portal.data.suite import Suite
 from portal.messages import explain
 from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
+from portal.storage.paths import Folder
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
 from sweeps.study.calibration import calibrated_tasks
@@ -45,6 +48,7 @@ from sweeps.study.study_file import (
 from sweeps.study.variants import with_variants
 
 _LabelledRun = tuple[str, RunConfig]
+_Sized = tuple[int | None, TrainConfig]
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
@@ -84,19 +88,42 @@ class Study:
         """Names of all bases, in order of first use."""
         return tuple(dict.fromkeys(ref.name for run in self.runs for ref in run.bases))
 
+    @property
+    def auto_precisions(self) -> dict[str, Precision]:
+        """By base what the file's precision `auto` stands for; nothing where the file says another."""
+        if self.settings.precision != "auto":
+            return {}
+        return {ref.name: ref.precision for run in self.runs for ref in run.bases}
+
 
 def stage_of(run: RunConfig) -> int:
     """1 for what needs no other run, else the longest path over the methods that come first."""
     return stage_of_method(run.method)
 
 
-def load_study(name_or_path: str | Path) -> Study:
-    """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault."""
+def load_study(name_or_path: str | Path, *, out: Folder | None = None) -> Study:
+    """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault.
+
+    `out` is where it runs: with precision `auto`, bases stay there what they were at its first launch.
+    """
     path = find_study(str(name_or_path))
+    settings = read_study(path)
+    with _named_faults(path):
+        return expand(settings, StudyContext.open(settings, out))
+
+
+def read_study(path: Path) -> StudyFile:
+    """What a study file says, its own task files by their paths from here; ValueError for any fault."""
     content = read_yaml(path)
+    with _named_faults(path):
+        return _with_own_task_files(StudyFile.model_validate(content), path.parent)
+
+
+@contextmanager
+def _named_faults(path: Path) -> Iterator[None]:
+    """Faults that come up in the block are those of the study file at `path`."""
     try:
-        settings = _with_own_task_files(StudyFile.model_validate(content), path.parent)
-        return expand(settings, StudyContext.open(settings))
+        yield
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
     except ValueError as error:
@@ -174,9 +201,9 @@ class _Expansion:
                 yield from self._target_runs(label)
             elif spec.parents:
                 for target, seed in product(self._targets(method), self._seeds(method)):
-                    before = self._before(label, target, seed)
-                    yield from before
-                    yield label, self._main_run(label, target, seed, _last(before))
+                    for before in self._each_before(label, target, seed):
+                        yield from before
+                        yield label, self._main_run(label, target, seed, _last(before))
             else:
                 for target in self._targets(method):
                     yield label, self._run(label, (target,), self.data)
@@ -192,15 +219,11 @@ class _Expansion:
         """Training on every target, at every size and seed, and the runs that these start from."""
         method = self.settings.methods[label]
         for target in self._targets(method):
-            for size, train in self._sizes(label, target):
+            for sized in self._sizes(label, target):
                 for seed in self._seeds(method):
                     before = self._before(label, target, seed)
                     yield from before
-                    data = self._data(label, size, seed)
-                    yield (
-                        label,
-                        self._run(label, (target,), data, train=train, seed=seed, parent=_last(before)),
-                    )
+                    yield label, self._sized_run(label, target, seed, sized, _last(before))
 
     def _transfer_runs(self, label: str) -> Iterator[_LabelledRun]:
         """For every seed, a run on the source base and what becomes of it on every other target."""
@@ -222,6 +245,25 @@ class _Expansion:
         before = self._before(parent, base, seed)
         return [*before, (parent, self._main_run(parent, base, seed, _last(before)))]
 
+    def _each_before(self, label: str, target: str, seed: int) -> Iterator[list[_LabelledRun]]:
+        """The runs that one without training shows: those of its parent's main size, then of its curve's."""
+        before = self._before(label, target, seed)
+        yield before
+        method = self.settings.methods[label]
+        if method.curve is None or target not in (method.curve.targets or self._targets(method)):
+            return
+        (*earlier, (parent, main)) = before
+        known = dict(self._sizes(parent, target))
+        for size in method.curve.sizes:
+            if size not in known:
+                there = ", ".join(map(str, known))
+                raise ValueError(
+                    f"methods.{label}.curve: {parent!r} has no size {size} on {target}; it has {there}"
+                )
+            if size != main.data.size:
+                run = self._sized_run(parent, target, seed, (size, known[size]), _last(earlier))
+                yield [*earlier, (parent, run)]
+
     def _main_run(self, label: str, target: str, seed: int, parent: RunConfig | None) -> RunConfig:
         """The label's run of that seed: on all sources, or on `target` at its main size."""
         method, spec = self.settings.methods[label], self._spec(label)
@@ -239,7 +281,13 @@ class _Expansion:
         if not spec.trains:
             assert parent is not None, "a method that does not train and has a seed has a parent"
             return self._run(label, (target,), parent.data, seed=seed, parent=parent)
-        size, train = next(self._sizes(label, target))
+        return self._sized_run(label, target, seed, next(self._sizes(label, target)), parent)
+
+    def _sized_run(
+        self, label: str, target: str, seed: int, sized: _Sized, parent: RunConfig | None
+    ) -> RunConfig:
+        """Training on `target` at one of the label's sizes."""
+        size, train = sized
         data = self._data(label, size, seed)
         return self._run(label, (target,), data, train=train, seed=seed, parent=parent)
 
@@ -274,7 +322,7 @@ class _Expansion:
             **parts,
         )
 
-    def _sizes(self, label: str, target: str) -> Iterator[tuple[int | None, TrainConfig]]:
+    def _sizes(self, label: str, target: str) -> Iterator[_Sized]:
         """(size, recipe) of the main run and of the curve's smaller ones."""
         method = self.settings.methods[label]
         override = method.overrides.get(target, Override())

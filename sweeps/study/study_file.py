@@ -11,7 +11,7 @@ from portal.config import (
     Frozen,
     HypernetConfig,
     Method,
-    Precision,
+    PrecisionChoice,
     RunConfig,
     TrainConfig,
     TransferMode,
@@ -34,7 +34,7 @@ class Override(Frozen):
 
 
 class Curve(Frozen):
-    """Further, smaller calibration sizes of a method, for its data-efficiency curve."""
+    """Further, smaller calibration sizes of a method, or of the port that it shows, for its curve."""
 
     sizes: tuple[int, ...] = Field(min_length=1)
     targets: tuple[str, ...] | None = None
@@ -144,7 +144,7 @@ class StudyFile(Frozen):
     exclude: tuple[RunFilter, ...] = ()
     recipe: RecipeName = "paper"
     seeds: tuple[int, ...] = Field(min_length=1)  # the recipe's, where the file names none
-    precision: Precision = "default"
+    precision: PrecisionChoice = "default"
     pack_size: int = Field(default=8, ge=1)
     activations: Activations = "keep"
     workers_per_pack: WorkersPerPack = 1
@@ -253,6 +253,8 @@ def _check_entry(settings: StudyFile, label: str) -> None:
         raise ValueError(f"{where}: the study names no sources; list the bases to train on under 'sources'")
     if spec.runs_on == "targets" and not settings.targets:
         raise ValueError(f"{where}: the study names no targets; list the bases to run on under 'targets'")
+    if method.curve is not None and method.curve.train is not None and not spec.trains:
+        raise ValueError(f"{where}.curve.train: method {kind!r} does not train; leave it out")
     curve_targets = (method.curve.targets or ()) if method.curve else ()
     for target in (*(method.targets or ()), *method.overrides, *curve_targets):
         if target not in settings.targets:
@@ -274,7 +276,7 @@ def _check_parent(settings: StudyFile, label: str) -> None:
                 raise ValueError(f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}")
         return
     transfer_base(settings, label)
-    if "transfer" in find_method(kind_of(label, method)).parts and settings.precision != "default":
+    if "transfer" in find_method(kind_of(label, method)).parts and settings.precision in ("8bit", "4bit"):
         raise ValueError(
             f"{where}: it reads singular vectors of the bases' weights, which precision "
             f"{settings.precision!r} does not keep; leave 'precision' out"

@@ -14,12 +14,20 @@ from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
 from portal.learners.base import Learner
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table, write_table
+from portal.results import (
+    LATENTS_FILE,
+    PREDICTIONS,
+    PREDICTIONS_FILE,
+    RESULTS,
+    RESULTS_FILE,
+    read_table,
+    write_table,
+)
 from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
 from portal.storage.checkpoint import below, load_latest, save_checkpoint
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
-from portal.training.result_rows import mark_kept
+from portal.training.result_rows import latent_table, mark_kept
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 
@@ -95,6 +103,9 @@ class PackCheckpoint:
         results = mark_kept(self._joined(key, RESULTS_FILE, RESULTS), epochs)
         write_table(results, folder / RESULTS_FILE)
         write_table(self._joined(key, PREDICTIONS_FILE, PREDICTIONS), folder / PREDICTIONS_FILE)
+        latents = latent_table(learner)
+        if latents.num_rows > 0:
+            write_table(latents, folder / LATENTS_FILE)
         remove_leftovers(folder)
         record = RunRecord(
             key,

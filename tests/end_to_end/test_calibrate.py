@@ -9,7 +9,7 @@ import pytest
 from analysis.stats.result_table import load_results
 from portal.cli import main
 from portal.config import RunConfig
-from portal.results import RESULTS_FILE
+from portal.results import LATENTS, LATENTS_FILE, RESULTS, RESULTS_FILE, read_table
 from sweeps.study.expand import load_study
 from tests.support.studies import TINY
 
@@ -99,11 +99,47 @@ def test_a_control_on_a_ports_mean_latent_takes_over_its_tasks_and_its_shape(stu
         assert (run.seed, run.data, run.adapter) == (port.seed, port.data, port.adapter)
 
 
+def test_such_a_control_is_there_at_the_sizes_of_its_curve_each_on_the_port_of_that_size(
+    study_path: Path,
+) -> None:
+    study_path.write_text(study_path.read_text() + CONTROLS.replace("{}", "{curve: {sizes: [4]}}"))
+    by_key = load_study(study_path).by_key
+
+    means = [run for run in by_key.values() if run.method == "mean_latent"]
+
+    assert sorted((run.data.size, run.seed) for run in means) == [(4, 0), (4, 1), (8, 0), (8, 1)]
+    assert all(by_key[str(run.source)].data == run.data for run in means)
+    assert len([run for run in by_key.values() if run.method == "portal"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        ("{sizes: [2]}", "methods.mean_latent.curve: 'portal' has no size 2 on mini-qwen3-s; it has 8, 4"),
+        (
+            "{sizes: [4], train: {epochs: 1}}",
+            "methods.mean_latent.curve.train: method 'mean_latent' does not train; leave it out",
+        ),
+    ],
+)
+def test_a_curve_that_such_a_control_cannot_have_is_refused(
+    study_path: Path, curve: str, message: str
+) -> None:
+    study_path.write_text(study_path.read_text() + CONTROLS.replace("{}", f"{{curve: {curve}}}"))
+
+    with pytest.raises(ValueError) as caught:
+        load_study(study_path)
+    assert str(caught.value) == f"{study_path}: {message}"
+
+
 @pytest.mark.slow
 def test_it_is_planned_run_and_reported_with_its_controls(
     study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study_path.write_text(study_path.read_text() + CONTROLS)
+    text = study_path.read_text().replace(
+        "portal: {size: 8, train: {", "portal: {size: 8, train: {keep: best_validation, "
+    )
+    study_path.write_text(text + CONTROLS.replace("{}", "{curve: {sizes: [4]}}"))
     out = tmp_path / "out"
     assert main(["sweep", "plan", str(study_path), "--out", str(out), "--json"]) == 0
     planned = {run["run"]: run["calibrated"] for run in json.loads(capsys.readouterr().out)["runs"]}
@@ -113,6 +149,17 @@ def test_it_is_planned_run_and_reported_with_its_controls(
         calibrated = planned[run.key]
         without = set() if calibrated is None else {"fact_qa", "counting"} - {*calibrated}
         assert run.without_rows == without
+    rows = read_table(out / "results" / RESULTS_FILE, RESULTS).to_pylist()
+    for line in rows:
+        is_seen = line["method"] != "base" and (line["calibrated"] is not False)
+        assert line["train_rows"] == (None if line["method"] == "base" else line["size"] if is_seen else 0)
+        chose = line["method"] in ("portal", "mean_latent")  # a control is of the epoch that its port kept
+        assert line["keeps_best"] is (None if line["method"] == "base" else chose)
+    latents = read_table(out / "results" / LATENTS_FILE, LATENTS).to_pylist()
+    sources = sorted({line["run"] for line in rows if line["method"] == "source"})
+    assert [(line["run"], line["task"], len(line["latent"])) for line in latents] == [
+        (run, task, 16) for run in sources for task in ("counting", "fact_qa")
+    ]
     assert main(["report", str(out)]) == 0
     with (out / "report" / "tables" / "without-rows-mini-qwen3-s.csv").open() as file:
         shown = {row["method"] for row in csv.DictReader(file)}

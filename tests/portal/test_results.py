@@ -159,7 +159,7 @@ def test_an_older_table_with_a_column_of_a_newer_one_is_refused(tmp_path: Path) 
     pq.write_table(old, path)
 
     with pytest.raises(
-        ValueError, match=r"columns differ from schema version 3 \(calibrated, kept, majority\)"
+        ValueError, match=r"columns differ from schema version 3 \(calibrated, keeps_best, kept\)"
     ):
         read_table(path, RESULTS)
 
@@ -192,6 +192,15 @@ def test_the_columns_of_a_run_are_columns_of_a_result() -> None:
     } == dict.fromkeys(("sources", "modules", "rank", "size", "seed"))
 
 
+def test_a_control_that_shows_a_port_has_its_size_and_a_transfer_has_none() -> None:
+    sizes = {
+        method: run_columns(make_run(method, "a", data={"size": 4}), method)["size"]
+        for method in ("portal", "mean_latent", "shared_lora", "cross_lora", "base")
+    }
+
+    assert sizes == {"portal": 4, "mean_latent": 4, "shared_lora": 4, "cross_lora": None, "base": None}
+
+
 def test_a_studys_record_comes_back_as_it_was(tmp_path: Path) -> None:
     absent = AbsentRun(
         **run_columns(make_run("portal", "a"), "portal"), cause="loss is nan", log="lane-0.log"
@@ -202,6 +211,7 @@ def test_a_studys_record_comes_back_as_it_was(tmp_path: Path) -> None:
         notes=("A note.",),
         workers={"k": 2},
         device_share=0.5,
+        kinds={"sums_1": "sums"},
     )
     (tmp_path / STUDY_FILE).write_text(json.dumps(info.to_json()))
 
@@ -214,6 +224,7 @@ def test_a_record_of_an_older_version_reads_with_defaults(tmp_path: Path) -> Non
 
     info = read_study_info(tmp_path)
     assert (info.facts, info.workers, info.device_share) == ({"study": "old"}, {}, 1.0)
+    assert info.kinds == {}
     assert info.missing == (AbsentRun(method="lora"),)
 
 

@@ -26,7 +26,7 @@ def row(**values: object) -> dict:
         "majority": None, "acc": 0.5,
         "acc_norm": 0.5, "acc_norm_unit": "chars", "log_loss": 1.0, "gold_tokens": 100, "train_tokens": None,
         "train_flops": None, "trained_params": None, "wall_s": None, "device": "cpu",
-        "calibrated": None, "kept": None,
+        "calibrated": None, "kept": None, "train_rows": None, "keeps_best": None,
     }  # fmt: skip
     assert set(values) <= set(plain) | {"eval_set", "label"}, values
     line = {**plain, **values}
@@ -104,7 +104,7 @@ class StudyBuilder:
                 sources=["small", "tiny"] if method in ("portal", "source") else None,
                 majority=0.525 if task == "yes-no" else None, num_examples=self.num_examples,
                 acc=float(right.mean()), acc_norm=float(right.mean()),
-                log_loss=2.0 - rate, train_tokens=125 * work if trains else None,
+                log_loss=float(np.where(right, 4.0, 9.0).mean()), train_tokens=125 * work if trains else None,
                 train_flops=1.25e8 * work if trains else None, trained_params=5000 if trains else None,
                 wall_s=0.3125 * work if trains else None, **values,
             )

@@ -9,14 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.curves import draw_curves
-from analysis.figures.figure import Drawing
+from analysis.figures.figure import Drawing, legend_columns
+from analysis.figures.latents import draw_latents
 from analysis.figures.methods import draw_methods
 from analysis.figures.ranks import draw_ranks
+from analysis.figures.style import mark_variants
 from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
+from analysis.figures.without_rows import draw_over_rows, draw_over_tasks
 from analysis.stats.aggregate import Comparison, compare
 from analysis.stats.curves import build_curves
-from analysis.stats.result_table import gather_runs
-from tests.support.result_tables import StudyBuilder, study_of_kinds, study_of_ranks, target_of, to_table
+from analysis.stats.epoch_selection import KEPT
+from analysis.stats.findings import Target
+from analysis.stats.latents import map_latents
+from analysis.stats.result_table import MethodKey, gather_runs
+from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
+from tests.support.few_rows import SIZES as FEW
+from tests.support.result_tables import StudyBuilder, row, study_of_kinds, study_of_ranks, target_of, to_table
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
 """Rows per task of the paper's study of data efficiency."""
@@ -33,16 +41,18 @@ def sized() -> Comparison:
     for place, size in enumerate(SIZES):
         for method, lead in (("lora", 0.0), ("portal", 0.1)):
             builder.add(method, seed=0, size=size, rates=(0.35 + lead + 0.04 * place,))
-    return compare(gather_runs(builder.results_table()), "big", "final")
+    return compare(gather_runs(builder.results_table()), "big", KEPT)
 
 
 def assert_no_tick_labels_touch(figure: Figure) -> None:
-    """All tick labels of every axis are apart, by their boxes as drawn."""
+    """All tick labels of every axis that are shown are apart, by their boxes as drawn."""
     figure.draw_without_rendering()
-    for axes in figure.axes:
+    for axes in (each for each in figure.axes if each.get_visible()):
         for axis, side in ((axes.xaxis, "x"), (axes.yaxis, "y")):
             boxes = [
-                tick.label1.get_window_extent() for tick in axis.get_major_ticks() if tick.label1.get_text()
+                tick.label1.get_window_extent()
+                for tick in axis.get_major_ticks()
+                if tick.label1.get_text() and tick.label1.get_visible()
             ]
             spans = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
             if axis.get_major_ticks()[0].label1.get_rotation() == 0:
@@ -188,3 +198,125 @@ def test_ticks_of_a_narrow_span_of_accuracies_are_apart() -> None:
     drawing = draw_methods(compare(gather_runs(builder.results_table()), "big"), "big")
     assert drawing is not None
     assert_no_tick_labels_touch(drawing.figure)
+
+
+@pytest.fixture(scope="module")
+def without_rows() -> Target:
+    """A port on half of its tasks with both controls, and one on a single task."""
+    builder = few_rows_study(port=0.7, shared=0.3, mean=0.5, num_examples=20)
+    for seed, without in HALVES.items():
+        most = tuple(task for task in builder.tasks if task != without[0])
+        for size in FEW:
+            add_split(builder, "portal", seed, size, most, unseen=0.5, seen=0.6, label="one")
+    return target_of_study(builder)
+
+
+def test_tasks_without_a_row_are_drawn_over_rows_in_a_panel_for_each_number_of_tasks(
+    without_rows: Target,
+) -> None:
+    drawing = draw_over_rows(without_rows)
+
+    assert drawing is not None
+    first, second = drawing.figure.axes
+    assert [axes.get_title() for axes in (first, second)] == [
+        "4 of 8 tasks calibrated",
+        "1 of 8 tasks calibrated",
+    ]
+    # The port on both groups of tasks, and each control on tasks without a row.
+    assert [lines_with(first, marker) for marker in "oXP"] == [2 * len(FEW), len(FEW), len(FEW)]
+    assert [lines_with(second, marker) for marker in "oXP"] == [2 * len(FEW), 0, 0]
+    (legend,) = drawing.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "PorTAL", "PorTAL, calibrated tasks", "one LoRA for all tasks", "port with the mean latent",
+        "frozen base",
+    ]  # fmt: skip
+    assert any(
+        "16 rows of each of 4 tasks: 0.7" in tip and "95 % interval" in tip for tip in drawing.tips.values()
+    )
+    assert_no_tick_labels_touch(drawing.figure)
+
+
+def test_they_are_drawn_over_calibrated_tasks_in_a_panel_for_each_number_of_rows(
+    without_rows: Target,
+) -> None:
+    drawing = draw_over_tasks(without_rows)
+
+    assert drawing is not None
+    assert [axes.get_title() for axes in drawing.figure.axes if axes.get_visible()] == [
+        "1 row per task",
+        "4 rows per task",
+        "16 rows per task",
+    ]
+    assert lines_with(drawing.figure.axes[0], "o") == 2 * 2
+    assert_no_tick_labels_touch(drawing.figure)
+
+
+def test_where_every_task_gave_rows_neither_is_drawn() -> None:
+    builder = few_rows_study(port=0.7, shared=0.3)
+    builder.rows = [line for line in builder.rows if line["method"] in ("base", "lora")]
+    target = target_of_study(builder, with_predictions=False)
+
+    assert (draw_over_rows(target), draw_over_tasks(target)) == (None, None)
+
+
+def test_curves_have_their_intervals_as_bands_where_there_are_predictions(without_rows: Target) -> None:
+    drawing = draw_curves(without_rows.curves["log_loss"], "size", "big")
+
+    assert drawing is not None
+    assert "mean over seeds and its 95 % interval" in drawing.caption
+
+
+def test_the_rows_of_all_tasks_are_an_axis_where_they_say_something_new(without_rows: Target) -> None:
+    curves = without_rows.curves["acc"]
+    same = replace(curves, curves=tuple(each for each in curves.curves if each.variant.method == "lora"))
+
+    assert draw_curves(curves, "rows", "big") is not None
+    assert draw_curves(same, "rows", "big") is None
+
+
+def test_a_crowded_figure_of_curves_leaves_out_controls_and_says_so(without_rows: Target) -> None:
+    curves = without_rows.curves["acc"]
+    port = next(each for each in curves.curves if each.variant.method == "portal")
+    more = tuple(replace(port, variant=port.variant._replace(name=f"more{number}")) for number in range(3))
+    crowded = replace(curves, curves=(*curves.curves, *more))
+
+    plain, full = draw_curves(curves, "size", "big"), draw_curves(crowded, "size", "big")
+    assert plain is not None
+    assert full is not None
+    assert "Not drawn" not in plain.caption
+    assert "Not drawn, for want of room: controls of ports; the table has them." in full.caption
+    assert "one LoRA for all tasks" not in "".join(full.tips.values())
+
+
+def test_long_names_take_one_column_of_a_legend() -> None:
+    assert legend_columns(["PorTAL", "per-task LoRA", "frozen base"]) == 2
+    assert legend_columns(["one LoRA for all tasks (shared_lora-half)", "port with the mean latent"]) == 1
+
+
+def test_no_variant_has_the_mark_that_another_method_owns() -> None:
+    variants = [MethodKey("portal", name, "q,v", 8, None) for name in ("portal", "half", "third", "few")]
+    others = [MethodKey(name, name, "q,v", 8, None) for name in ("shared_lora", "mean_latent", "lora")]
+
+    marks = mark_variants([*variants, *others])
+
+    assert len({(mark.colour, mark.marker) for mark in marks.values()}) == len(marks)
+    assert marks[variants[1]].name == "PorTAL (half)"
+
+
+def test_the_map_of_latents_tells_kinds_apart_and_names_few_tasks() -> None:
+    (run,) = gather_runs(to_table([row(method="source", seed=0, size=8)])).runs
+    latents = {f"t{place:02d}": [float(place), float(place % 3)] for place in range(14)}
+    kinds = {task: f"kind {place % 7}" for place, task in enumerate(latents)}
+
+    many = draw_latents(map_latents(run, latents, kinds), 1)
+    few = draw_latents(map_latents(run, dict(list(latents.items())[:5]), {}), 1)
+
+    (legend,) = many.figure.legends
+    assert len(legend.get_texts()) == 7
+    marks = {(line.get_marker(), line.get_color()) for line in many.figure.axes[0].get_lines()}
+    assert len(marks) == 7
+    assert len(many.figure.axes[0].texts) == 0
+    assert "is of the same kind for" in many.caption
+    assert few.figure.legends == []
+    assert [text.get_text() for text in few.figure.axes[0].texts] == ["t00", "t01", "t02", "t03", "t04"]
+    assert set(few.tips.values()) == {"t00", "t01", "t02", "t03", "t04"}

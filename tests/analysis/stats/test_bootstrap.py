@@ -1,4 +1,4 @@
-"""The bootstrap recovers known differences, covers them, and respects pairs and clusters."""
+"""The bootstrap recovers known differences, covers them, and respects pairs, clusters and tasks."""
 
 import time
 
@@ -10,7 +10,13 @@ import pytest
 from analysis.report.sentences import count_seeds, describe_methods
 from analysis.stats.aggregate import compare
 from analysis.stats.answers import Answers, TaskAnswers
-from analysis.stats.bootstrap import Bootstrap, bootstrap_accuracy, choose_runs
+from analysis.stats.bootstrap import (
+    LOG_LOSS,
+    Bootstrap,
+    bootstrap_accuracy,
+    bootstrap_over_tasks,
+    choose_runs,
+)
 from analysis.stats.calibration import draw_errors
 from analysis.stats.result_table import Cell, MethodKey, ResultSet, gather_runs
 from tests.support.result_tables import StudyBuilder, chosen_of
@@ -20,15 +26,13 @@ THIRD = Cell("big", MethodKey("hypernet", "hypernet", "q,v", 8, None), 8)
 SECOND = Cell("big", MethodKey("lora", "lora", "q,v", 8, None), 8)
 
 
-def answers_of(right: dict[str, np.ndarray], cluster_size: int) -> TaskAnswers:
-    """Runs that answer so, three times in four sure of it."""
+def answers_of(right: dict[str, np.ndarray], cluster_size: int, name: str = "row") -> TaskAnswers:
+    """Runs that answer so, three times in four sure of it; clusters are called `name` and a number."""
     num_rows = len(next(iter(right.values())))
-    sure = np.full(num_rows, 0.75)
-    answers = {
-        key: Answers(values, values, sure, np.ones(num_rows), np.ones(num_rows))
-        for key, values in right.items()
-    }
-    return TaskAnswers(np.arange(num_rows) // cluster_size, answers)
+    sure, ones = np.full(num_rows, 0.75), np.ones(num_rows)
+    answers = {key: Answers(values, values, sure, ones, ones, ones, ones) for key, values in right.items()}
+    clusters = np.arange(num_rows) // cluster_size
+    return TaskAnswers(tuple(f"{name} {place}" for place in range(clusters[-1] + 1)), clusters, answers)
 
 
 TWO = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}})
@@ -70,6 +74,59 @@ def test_whole_clusters_of_equal_answers_widen_the_interval() -> None:
     alone = bootstrap_of({"a": answers_of(right, 1)}).estimate(FIRST)
     grouped = bootstrap_of({"a": answers_of(right, 4)}).estimate(FIRST)
     assert (grouped.high or 0) - (grouped.low or 0) > 1.5 * ((alone.high or 0) - (alone.low or 0))
+
+
+def test_people_whom_several_tasks_ask_about_are_drawn_once_for_all_of_them() -> None:
+    generator = np.random.default_rng(0)
+    able = generator.random(60) < 0.5
+    right = [able ^ (generator.random(60) < 0.1) for _ in range(3)]
+
+    def std_of(names: tuple[str, str, str]) -> float:
+        answers = {
+            f"t{place}": answers_of({"p": own, "l": own}, 1, name)
+            for place, (own, name) in enumerate(zip(right, names, strict=True))
+        }
+        return float(bootstrap_of(answers, num_draws=6000).draws["p"].std())
+
+    means = np.mean(right, axis=0)
+    assert std_of(("who", "who", "who")) == pytest.approx(np.sqrt(means.var() / 60), rel=0.05)
+    apart = np.sqrt(sum(own.var() / 60 for own in right)) / 3
+    assert std_of(("a", "b", "c")) == pytest.approx(apart, rel=0.05)
+    assert np.sqrt(means.var() / 60) > 1.5 * apart
+
+
+def test_drawing_tasks_as_well_adds_the_variance_between_them() -> None:
+    # Every answer of a task is alike, so that nothing but the tasks varies.
+    rates = [0, 1, 1, 1, 0, 1, 0, 1] * 5
+    answers = {
+        f"t{place}": answers_of({"p": np.full(10, bool(rate)), "l": np.ones(10, dtype=bool)}, 1, f"{place}")
+        for place, rate in enumerate(rates)
+    }
+
+    fixed = bootstrap_of(answers, num_draws=8000)
+    drawn = bootstrap_over_tasks(TWO, answers, num_draws=8000)
+
+    assert fixed.draws["p"].std() == pytest.approx(0, abs=1e-12)
+    assert drawn.points == fixed.points
+    assert drawn.draws["p"].std() == pytest.approx(np.sqrt(np.var(rates) / 40), rel=0.05)
+    assert drawn.draws["l"].std() == pytest.approx(0, abs=1e-12)
+
+
+def test_log_loss_is_per_token_within_a_task_and_a_mean_over_tasks() -> None:
+    nll = {"a": [1.0, 2.0, 6.0], "b": [4.0, 0.5]}
+    tokens = {"a": [1, 1, 4], "b": [2, 1]}
+    answers = {}
+    for task, values in nll.items():
+        ones = np.ones(len(values))
+        own = Answers(ones > 0, ones > 0, ones, ones, ones, np.array(values), np.array(tokens[task]))
+        names = tuple(f"{task}{place}" for place in range(len(values)))
+        answers[task] = TaskAnswers(names, np.arange(len(values)), {"p": own, "l": own})
+
+    found = bootstrap_over_tasks(TWO, answers, LOG_LOSS, num_draws=3000)
+
+    assert found.points["p"] == pytest.approx((9 / 6 + 4.5 / 3) / 2)
+    assert found.draws["p"].mean() == pytest.approx(1.5, abs=0.1)
+    assert found.difference(FIRST, SECOND).high == 0
 
 
 def test_two_methods_with_the_same_answers_differ_by_exactly_nothing() -> None:
@@ -169,7 +226,7 @@ def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() ->
     chosen = chosen_of({**seeds, THIRD: {seed: f"h{seed}" for seed in range(3)}})
     sizes = [1000] * 3 + [500] * 6 + [277, 56, 100, 638, 104]
     answers = {
-        f"t{place}": answers_of({key: generator.random(size) < 0.7 for key in chosen.runs}, 1)
+        f"t{place}": answers_of({key: generator.random(size) < 0.7 for key in chosen.runs}, 1, f"t{place}")
         for place, size in enumerate(sizes)
     }
     started = time.process_time()

@@ -12,13 +12,18 @@ CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
 
 
 def answers_of(confidence: np.ndarray, correct: np.ndarray) -> Answers:
-    return Answers(correct, correct, confidence, -np.log(confidence), (1 - confidence) ** 2)
+    nll, brier = -np.log(confidence), (1 - confidence) ** 2
+    return Answers(correct, correct, confidence, nll, brier, nll, np.ones(len(nll)))
+
+
+def task_of(clusters: np.ndarray, answers: dict[str, Answers], name: str = "") -> TaskAnswers:
+    return TaskAnswers(tuple(f"{name} {place}" for place in range(clusters.max() + 1)), clusters, answers)
 
 
 def test_the_error_is_the_weighted_gap_of_the_bins() -> None:
     confidence = np.array([0.62, 0.62, 0.95, 0.95])
     correct = np.array([True, False, True, True])
-    given = TaskAnswers(np.arange(4), {"r": answers_of(confidence, correct)})
+    given = task_of(np.arange(4), {"r": answers_of(confidence, correct)})
     (found,) = calibrate(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=50)
     assert found.ece.mean == pytest.approx(0.5 * 0.12 + 0.5 * 0.05)
     assert found.brier.mean == pytest.approx((2 * 0.38**2 + 2 * 0.05**2) / 4)
@@ -28,8 +33,8 @@ def test_the_error_is_the_weighted_gap_of_the_bins() -> None:
 def test_the_error_pools_tasks_and_the_other_measures_are_task_means() -> None:
     sure, unsure = np.full(10, 0.9), np.full(90, 0.5)
     tasks = {
-        "few": TaskAnswers(np.arange(10), {"r": answers_of(sure, np.zeros(10, dtype=bool))}),
-        "many": TaskAnswers(np.arange(90), {"r": answers_of(unsure, np.arange(90) % 2 == 0)}),
+        "few": task_of(np.arange(10), {"r": answers_of(sure, np.zeros(10, dtype=bool))}, "few"),
+        "many": task_of(np.arange(90), {"r": answers_of(unsure, np.arange(90) % 2 == 0)}, "many"),
     }
     (found,) = calibrate(chosen_of({CELL: {0: "r"}}), tasks, num_draws=50)
     assert found.ece.mean == pytest.approx(0.1 * 0.9)
@@ -54,7 +59,7 @@ def test_intervals_cover_a_known_error_also_none_at_all(error: float, num_rows: 
     for _ in range(60):
         confidence = generator.uniform(0.25, 1, num_rows)
         correct = generator.random(num_rows) < confidence - error
-        given = TaskAnswers(np.arange(num_rows), {"r": answers_of(confidence, correct)})
+        given = task_of(np.arange(num_rows), {"r": answers_of(confidence, correct)})
         interval = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL)
         assert interval.low is not None
         assert interval.high is not None
@@ -64,7 +69,7 @@ def test_intervals_cover_a_known_error_also_none_at_all(error: float, num_rows: 
 
 def test_an_error_that_is_there_is_told_from_none() -> None:
     confidence = np.random.default_rng(1).uniform(0.6, 1, 2000)
-    given = TaskAnswers(np.arange(2000), {"r": answers_of(confidence, confidence > 0.8)})
+    given = task_of(np.arange(2000), {"r": answers_of(confidence, confidence > 0.8)})
     interval = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL)
     assert interval.low is not None
     assert interval.low > 0.1
@@ -75,7 +80,7 @@ def test_clusters_of_equal_answers_widen_the_interval() -> None:
     answers = {"r": answers_of(np.full(400, 0.7), correct)}
     widths = []
     for clusters in (np.arange(400), np.arange(400) // 4):
-        errors = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": TaskAnswers(clusters, answers)})
+        errors = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": task_of(clusters, answers)})
         interval = errors.interval(CELL)
         widths.append((interval.high or 0) - (interval.low or 0))
     assert widths[1] > 1.5 * widths[0]

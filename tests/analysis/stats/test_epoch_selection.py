@@ -38,6 +38,7 @@ SCORES = {
         ("lora", "paper", {"a": 2, "b": 3}),
         ("lora", "symmetric", {"a": 2, "b": 2}),
         ("portal", "final", {"a": 3, "b": 3}),
+        ("portal", "kept", {"a": 3, "b": 3}),  # the table does not say which: the last
     ],
 )
 def test_each_rule_chooses_at_its_own_granularity(method: str, rule: str, expected: dict[str, int]) -> None:

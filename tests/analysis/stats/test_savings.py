@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.report.sentences import describe_savings, state_times, state_times_interval
+from analysis.report.saving_sentences import describe_savings, state_times, state_times_interval
 from analysis.stats.aggregate import compare
-from analysis.stats.bootstrap import Interval, bootstrap_accuracy, choose_runs
+from analysis.stats.bootstrap import Interval, bootstrap_over_tasks, choose_runs
 from analysis.stats.curves import CurveSet, build_curves
+from analysis.stats.epoch_selection import KEPT
 from analysis.stats.result_table import Cell, gather_runs
 from analysis.stats.savings import (
     Ratio,
@@ -38,13 +39,13 @@ def curves_of(portal: tuple[float, ...], lora: tuple[float, ...], base: float = 
             )
             for size, value in zip(SIZES, values, strict=True)
         ]  # fmt: skip
-    curves = build_curves(compare(gather_runs(to_table(rows)), "big", "final"), "acc")
+    curves = build_curves(compare(gather_runs(to_table(rows)), "big", KEPT), "acc")
     assert curves is not None
     return curves
 
 
 def saving_of(savings: Savings, share: float, axis: str = "size") -> Saving:
-    (found,) = [saving for saving in savings.found if saving.share == share and saving.axis == axis]
+    (found,) = [each for each in savings.found if each.share == share and each.axis == axis]
     return found
 
 
@@ -100,7 +101,7 @@ def test_a_level_that_the_method_does_not_reach_has_no_ratio_and_the_headline_ta
     assert top.ratio.interval.reason == "not reached"
     (headline, *_) = headline_savings(savings.found)
     assert headline.share == 0.75
-    (sentence,) = describe_savings(headline_savings(savings.found))
+    (sentence,) = describe_savings(savings.found)
     assert "PorTAL q,v r8 reaches 75 % of the per-task LoRA's lift" in sentence
     assert "times more computation" in sentence
 
@@ -125,13 +126,13 @@ def sized_study(lora: float, *, num_examples: int = 300, lead: float = 0.12) -> 
             builder.add("lora", seed=seed, size=size, rates=(0.2 + lora * (place + 1),))
             builder.add("portal", seed=seed, size=size, rates=(0.2 + lora * (place + 1) + lead,))
     study = gather_runs(builder.results_table())
-    comparison = compare(study, "big", "final")
+    comparison = compare(study, "big", KEPT)
     curves = build_curves(comparison, "acc")
     assert curves is not None
     assert comparison.frozen_base is not None
     cells = [Cell("big", curve.variant, size) for curve in curves.curves for size in curve.sizes]
-    chosen = choose_runs(study, [comparison.frozen_base.cell, *cells], "final")
-    bootstrap = bootstrap_accuracy(chosen, chosen.answers(builder.predictions_table()), num_draws=2000)
+    chosen = choose_runs(study, [comparison.frozen_base.cell, *cells], KEPT)
+    bootstrap = bootstrap_over_tasks(chosen, chosen.answers(builder.predictions_table()), num_draws=2000)
     return builder, (curves, bootstrap)
 
 
@@ -166,16 +167,66 @@ def test_a_level_that_some_draws_do_not_reach_leaves_the_interval_open() -> None
     assert top.needed is not None
     assert 0.025 < top.ratio.missed < 0.9
     assert "of draws, which leaves the interval open" in describe_savings([top])[0]
+    assert (
+        "At none of 100 % of that lift is it shown to need fewer rows per task." in describe_savings([top])[0]
+    )
 
 
-def test_the_headline_is_at_a_share_that_nearly_every_draw_reaches() -> None:
+def saving(
+    share: float,
+    low: float | None,
+    high: float | None,
+    *,
+    value: float = 2.0,
+    axis: str = "size",
+    **bounds: float,
+) -> Saving:
+    """A saving of the port at that share, its ratio with these limits."""
     variant = curves_of((0.5, 0.6, 0.7, 0.8), (0.4, 0.5, 0.6, 0.7)).curves[0].variant
+    return Saving(variant, axis, share, 0.5, 10.0, 10 * value, Ratio(Interval(value, low, high), **bounds))
 
-    def saving(share: float, missed: float) -> Saving:
-        return Saving(variant, "size", share, 0.5, 10.0, 20.0, Ratio(Interval(2.0, 0.0, 3.0), "", missed))
 
-    assert headline_savings([saving(0.75, 0.0), saving(0.9, 0.01), saving(1.0, 0.3)])[0].share == 0.9
-    assert headline_savings([saving(0.75, 0.1), saving(0.9, 0.2)])[0].share == 0.9
+def test_the_headline_is_at_the_highest_share_whose_interval_lies_above_one() -> None:
+    (found,) = headline_savings(
+        [saving(0.5, 2, 4), saving(0.75, 1.2, 3), saving(0.9, 0.8, 2), saving(1.0, 0.2, 0.9)]
+    )
+
+    assert found.share == 0.75
+
+
+def test_where_no_interval_lies_above_one_the_headline_is_at_a_share_that_nearly_every_draw_reaches() -> None:
+    shares = [saving(0.75, 0.9, 3), saving(0.9, 0.5, 3, missed=0.01), saving(1.0, 0, 3, missed=0.3)]
+
+    assert headline_savings(shares)[0].share == 0.9
+    assert headline_savings([saving(0.75, 0, 3, missed=0.1), saving(0.9, 0, 3, missed=0.2)])[0].share == 0.9
+
+
+def test_an_interval_whose_lower_limit_is_a_bound_shows_nothing() -> None:
+    # In these draws the LoRA begins above the accuracy, so that its need is at most its smallest size.
+    assert not saving(0.5, 1.5, 4, lora_early=0.1).ratio.is_above_one
+    assert saving(0.5, 1.5, 4, early=0.1).ratio.is_above_one
+    assert saving(0.5, 0.2, 0.8).ratio.is_below_one
+    assert not saving(0.5, 0.2, 0.8, early=0.1).ratio.is_below_one
+
+
+def test_sizes_from_one_row_on_and_other_sizes_for_each_method_have_savings() -> None:
+    values = {"portal": {1: 0.5, 4: 0.6, 16: 0.7}, "lora": {2: 0.3, 8: 0.5, 32: 0.7}}
+    rows = [row(run="base", acc_norm=0.2)]
+    for method, by_size in values.items():
+        rows += [
+            row(run=f"{method}{size}", method=method, size=size, seed=0, epoch=5, acc_norm=value)
+            for size, value in by_size.items()
+        ]
+    curves = build_curves(compare(gather_runs(to_table(rows)), "big", KEPT), "acc")
+    assert curves is not None
+
+    savings = find_savings(curves, None)
+
+    half, most = saving_of(savings, 0.5), saving_of(savings, 1.0)
+    # At .45 the LoRA is three quarters of the way from 2 to 8 rows, the port above it with its first row.
+    assert half.lora_needs == pytest.approx(2 * 4**0.75)
+    assert (half.needed, half.ratio.bound) == (1.0, "\u2265")
+    assert most.ratio.value == pytest.approx(32 / 16)
 
 
 def test_measured_times_that_fall_with_the_size_are_made_to_rise() -> None:
@@ -183,8 +234,8 @@ def test_measured_times_that_fall_with_the_size_are_made_to_rise() -> None:
     slow = replace(curves.curves[0].costs[0], wall_s=1e6)
     first = replace(curves.curves[0], costs=(slow, *curves.curves[0].costs[1:]))
     savings = find_savings(replace(curves, curves=(first, *curves.curves[1:])), None)
-    assert all(np.isfinite(saving.lora_needs) for saving in savings.found)
-    assert {saving.axis for saving in savings.found} == {"size", "train_flops", "wall_s"}
+    assert all(np.isfinite(each.lora_needs) for each in savings.found)
+    assert {each.axis for each in savings.found} == {"size", "train_flops", "wall_s"}
 
 
 def test_as_much_is_said_of_a_ratio_of_one() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from analysis.stats.epoch_selection import select_epochs
 from analysis.stats.result_table import gather_runs
-from analysis.stats.task_split import TaskSplit, split_tasks
+from analysis.stats.task_split import TaskSplit, controls_of, leading_split, split_tasks
 from tests.support.result_tables import row, to_table
 
 BASE = {"a": 0.2, "b": 0.4, "c": 0.3}
@@ -77,3 +77,67 @@ def test_tasks_without_a_row_do_not_vote_for_the_epoch() -> None:
     (run,) = gather_runs(to_table(rows)).runs
 
     assert select_epochs(run, "best_on_validation") == {"a": 1, "b": 1}
+
+
+def splits_of(*runs: tuple[str, str, int, int, str]) -> dict[str, TaskSplit]:
+    """Splits by label of runs (method, label, seed, size, tasks without a row), all as good as each other."""
+    rows = base_rows(dict.fromkeys("abcdefgh", 0.2))
+    for method, label, seed, size, without in runs:
+        rows += [
+            row(run=f"{label}{seed}{size}", method=method, label=label, seed=seed, size=size, task=task,
+                calibrated=task not in without)
+            for task in "abcdefgh"
+        ]  # fmt: skip
+    splits = split_tasks(gather_runs(to_table(rows)), "big")
+    return {f"{split.cell.variant.name} {split.cell.size}": split for split in splits}
+
+
+def test_a_control_saw_the_same_rows_of_the_same_tasks_in_every_seed() -> None:
+    splits = splits_of(
+        ("portal", "half", 0, 4, "abcd"),
+        ("portal", "half", 1, 4, "efgh"),
+        ("mean_latent", "mean", 0, 4, "abcd"),
+        ("mean_latent", "mean", 1, 4, "efgh"),
+        ("mean_latent", "mean", 0, 8, "abcd"),
+        ("shared_lora", "shared", 1, 4, "efgh"),
+        ("shared_lora", "others", 0, 4, "abcd"),
+        ("shared_lora", "others", 1, 4, "abcd"),
+    )
+
+    found = controls_of(splits["half 4"], list(splits.values()))
+
+    assert {split.cell.variant.name for split in found} == {"mean", "shared"}
+    assert {split.cell.size for split in found} == {4}
+
+
+def test_a_report_leads_with_half_of_the_tasks_and_most_rows_whatever_the_scores_are() -> None:
+    splits = splits_of(
+        ("portal", "quarter", 0, 16, "abcdef"),
+        ("portal", "half", 0, 4, "abcd"),
+        ("portal", "half", 0, 8, "abcd"),
+        ("portal", "all", 0, 16, ""),
+        ("shared_lora", "shared", 0, 16, "abcd"),
+    )
+
+    assert leading_split(list(splits.values())) == splits["half 8"]
+    assert splits["all 16"].num_calibrated == splits["all 16"].num_tasks == 8
+    assert splits["all 16"].share.reason == "every task gave rows"
+
+
+def test_splits_are_read_at_the_epoch_that_a_run_keeps() -> None:
+    rows = base_rows({"a": 0.2, "b": 0.2})
+    for epoch, acc in ((1, 0.8), (2, 0.5)):
+        for split in ("validation", "test"):
+            scores = run_rows("p0", 0, {"a": acc, "b": acc}, without="b", epoch=epoch, split=split)
+            rows += [
+                {
+                    **line, "kept": epoch == 1, "keeps_best": True, "num_examples": 10,
+                    "train_rows": 0 if line["task"] == "b" else 4,
+                }
+                for line in scores
+            ]  # fmt: skip
+
+    found = only(rows)
+
+    assert found.without_rows.acc.mean == 0.8
+    assert found.rows.mean == 4 + 10  # the validation rows of the calibrated task chose the epoch

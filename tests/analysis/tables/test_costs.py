@@ -12,7 +12,22 @@ def test_costs_are_those_of_the_whole_run() -> None:
     builder = StudyBuilder(with_predictions=False)
     builder.add("portal", seed=0, size=8, rates=(0.5, 0.7))
     table = run_cost_table([compare(gather_runs(builder.results_table()), "big")], None)
-    assert table.texts == (("big", "PorTAL q,v r8", "8", "5,000", "2,000", "2.00e+09", "5.0", "0.00139"),)
+    assert table.texts == (
+        ("big", "PorTAL q,v r8", "8", "\u2014", "5,000", "2,000", "2.00e+09", "5.0", "0.00139"),
+    )
+
+
+def test_validation_rows_that_chose_the_reported_epoch_count_as_rows_of_the_run() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    builder.add("portal", seed=0, size=8, rates=(0.5, 0.7), train_rows=8, keeps_best=False)
+    study = gather_runs(builder.results_table())
+
+    rows = {
+        rule: run_cost_table([compare(study, "big", rule)], None).rows[0][3]
+        for rule in ("best_on_validation", "final")
+    }
+
+    assert rows == {"best_on_validation": 3 * (8 + 120), "final": 3 * 8}
 
 
 def test_the_study_costs_what_its_runs_do_each_counted_once() -> None:

@@ -1,9 +1,14 @@
-"""The table of tasks without a row, and the report that shows it."""
+"""The tables of tasks without a row, and the report that shows them."""
 
 from pathlib import Path
 
 from analysis import ReportInput, write_report
-from analysis.tables.without_rows import without_rows_table
+from analysis.tables.without_rows import (
+    against_controls_table,
+    calibrated_tasks_table,
+    without_rows_table,
+)
+from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
 from tests.support.result_tables import StudyBuilder, target_of
 
 
@@ -63,3 +68,64 @@ def test_the_report_shows_it_and_says_how_to_read_it(tmp_path: Path) -> None:
     assert "big: tasks without a row" in page
     assert "Some ports were trained on a part of their tasks and scored on all." in page
     assert (tmp_path / "report" / "tables").is_dir()
+
+
+def test_both_groups_have_intervals_of_accuracy_and_rise_and_the_share_has_one() -> None:
+    table = without_rows_table(target_of_study(few_rows_study(port=0.7, shared=0.3)))
+
+    assert table is not None
+    assert len(table.rows) == 2 * 3
+    shown = dict(zip(table.names, table.texts[-1], strict=True))
+    assert (shown["method"], shown["size"], shown["rows of all tasks"]) == ("PorTAL q,v r8", "16", "64")
+    for name in ("95 % calibrated", "95 % without a row", "rise calibrated: 95 %", "share: 95 %"):
+        assert " to " in shown[name], name
+    assert table.reasons == ()
+
+
+def test_every_port_is_compared_with_every_control_that_saw_the_same_rows() -> None:
+    target = target_of_study(few_rows_study(port=0.7, shared=0.3, mean=0.7))
+
+    table = against_controls_table(target)
+
+    assert table is not None
+    rows = [dict(zip(table.names, texts, strict=True)) for texts in table.texts]
+    assert [(each["control"].split(" q,v")[0], each["size"], each["verdict"]) for each in rows] == [
+        (control, size, verdict)
+        for size in ("1", "4", "16")
+        for control, verdict in (
+            ("one LoRA for all tasks", "port ahead"),
+            ("port with the mean latent", "not distinguishable"),
+        )
+    ]
+    assert {each["shared seeds"] for each in rows} == {"2"}
+
+
+def test_a_study_without_controls_has_no_such_comparison() -> None:
+    builder = few_rows_study(port=0.7, shared=0.3)
+    builder.rows = [line for line in builder.rows if line["method"] != "shared_lora"]
+
+    assert against_controls_table(target_of_study(builder, with_predictions=False)) is None
+
+
+def test_numbers_of_calibrated_tasks_are_set_side_by_side() -> None:
+    builder = few_rows_study(port=0.7, shared=0.3)
+    one = target_of_study(builder, with_predictions=False)
+    for seed, without in HALVES.items():
+        most = tuple(task for task in builder.tasks if task != without[0])
+        add_split(builder, "portal", seed, 4, most, unseen=0.5, seen=0.6, label="one")
+
+    table = calibrated_tasks_table(target_of_study(builder, with_predictions=False))
+
+    assert calibrated_tasks_table(one) is None
+    assert table is not None
+    rows = [dict(zip(table.names, texts, strict=True)) for texts in table.texts]
+    found = [
+        (each["method"], each["tasks calibrated"], each["rows of all tasks"])
+        for each in rows
+        if each["size"] == "4"
+    ]
+    assert found == [
+        ("one LoRA for all tasks q,v r8", "4", "16"),
+        ("PorTAL (one) q,v r8", "1", "4"),
+        ("PorTAL q,v r8", "4", "16"),
+    ]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portal.data.suite import examples_hash, load_suite
+from portal.data.suite import NAMED_TASKS, examples_hash, load_suite, open_suite
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "1 + 1 =", "choices": [" 2", " 3"], "gold": 0, "id": "b", "cluster": "easy"},
@@ -180,6 +180,21 @@ def test_rows_whose_choices_do_not_start_with_white_space_are_counted(tmp_path: 
     counts.append(load_suite(str(make_suite(tmp_path / "without", stripped))).lint("sums").unspaced)
 
     assert counts == [0, 6]
+
+
+def test_names_of_tasks_and_groups_are_of_one_suite_only() -> None:
+    suites = [load_suite(name) for name in NAMED_TASKS]
+    names = [name for suite in suites for name in (*suite.tasks, *suite.groups)]
+
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "suite"),
+    [("fact_qa", "mini"), ("source-11", "village"), ("words-24", "words"), ("cb", "portal14")],
+)
+def test_the_suite_is_the_one_that_has_the_named_task_or_group(name: str, suite: str) -> None:
+    assert open_suite(None, [name])[0].name == suite
 
 
 def test_tasks_are_chosen_by_name_once_each_or_all(tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def test_every_task_is_scored_and_its_rows_say_whether_it_was_trained_on(
     results = run_to_end(make_pack(bases, [HALF], source))[HALF.key]
 
     assert {(row["task"], row["calibrated"]) for row in results} == {(task, task in FIRST) for task in TASKS}
+    assert HALF.data.size is not None
+    given = min(HALF.data.size, len(make_rows(bases["target"]).rows(TASKS[0], "train")))
+    assert {(row["task"], row["train_rows"]) for row in results} == {
+        (task, given if task in FIRST else 0) for task in TASKS
+    }
     for task in TASKS:
         assert sum(row["task"] == task for row in results) == 3 * 2  # epochs 0 to 2, two splits
         after = {row["log_loss"] for row in results if (row["task"], row["split"]) == (task, "test")}

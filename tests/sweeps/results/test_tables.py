@@ -9,7 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import ReportInput, write_report
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, SCHEMA_VERSION, read_table
+from portal.results import (
+    LATENTS,
+    LATENTS_FILE,
+    PREDICTIONS,
+    PREDICTIONS_FILE,
+    RESULTS,
+    RESULTS_FILE,
+    SCHEMA_VERSION,
+    read_table,
+    write_table,
+)
 from sweeps.results.tables import collect
 from sweeps.store.run_store import RunStore
 from sweeps.study.manifest import StudyManifest
@@ -83,6 +93,25 @@ def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
     assert (RunStore(out).run_folder(LORA) / "DONE.json").read_bytes() == marker
     page = write_report([ReportInput(folder)], out / "report")
     assert "per-task LoRA" in page.read_text(encoding="utf-8")
+
+
+def test_latents_are_collected_from_the_runs_that_left_some(out: Path, manifest: StudyManifest) -> None:
+    collected = out / "results" / LATENTS_FILE
+    collect(manifest, out)
+    assert not collected.exists(), "an earlier version left none"
+
+    source = next(run.key for run in manifest.runs if run.method == "source")
+    left = pa.Table.from_pylist(
+        [{"run": source, "task": task, "latent": [0.5, -1.0]} for task in ("fact_qa", "counting")],
+        schema=LATENTS,
+    )
+    write_table(left, RunStore(out).run_folder(source) / LATENTS_FILE)
+    RunStore(out).mark_done(source)
+    collect(manifest, out)
+    assert read_table(collected, LATENTS).equals(left.sort_by("task"))
+
+    collect(manifest, out, {LORA})
+    assert not collected.exists()
 
 
 def test_a_run_of_a_newer_version_is_refused_by_its_file(out: Path, manifest: StudyManifest) -> None:

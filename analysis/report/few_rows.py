@@ -1,0 +1,189 @@
+"""Few rows and no rows: tasks without a row against controls of the port, and log-loss at every size."""
+
+from collections.abc import Mapping
+
+from analysis.figures.without_rows import draw_over_rows, draw_over_tasks
+from analysis.report.document import Block, Tile
+from analysis.report.sentences import capitalised, count_seeds, join_words, state_interval, with_article
+from analysis.stats.bootstrap import LEVEL, Interval
+from analysis.stats.findings import Target
+from analysis.stats.split_bootstrap import lead_over
+from analysis.stats.split_curves import SplitCurve, curves_beside
+from analysis.stats.task_split import TaskSplit, controls_of, leading_split
+from analysis.tables.columns import DASH, format_number, format_percent, format_percent_range, format_points
+from analysis.tables.without_rows import against_controls_table, calibrated_tasks_table, without_rows_table
+from portal.methods import port_methods
+
+_MOST_OPEN_ROWS = 12
+"""Longer tables are folded: the figures show what they say."""
+_LEVEL = f"{100 * LEVEL:.0f} %"
+_NO_CONTROL = (
+    "The study has no control that saw the same rows, so nothing here shows that the tasks' own latents have "
+    "a part in it."
+)
+
+
+def without_rows_tiles(target: Target) -> list[Tile]:
+    """What share of the calibrated tasks' rise the tasks without a row have, against every control."""
+    split = leading_split(target.task_splits)
+    if split is None:
+        return []
+    title = f"of the calibrated tasks' rise, on tasks without a row on {target.base}"
+    beside = [_state_lead(target, split, control) for control in controls_of(split, target.task_splits)]
+    text = " ".join([describe_split(target, split), *(beside or [_NO_CONTROL])])
+    number = DASH if _unknown_share(target, split) else format_percent(split.share)
+    return [Tile(number, title, text)]
+
+
+def without_rows_block(target: Target) -> Block | None:
+    """Tables and figures of tasks without a row; None where every task gave rows."""
+    split = leading_split(target.task_splits)
+    table = without_rows_table(target)
+    if table is None:
+        return None
+    lead = [] if split is None else [describe_split(target, split), *describe_sizes(target, split)]
+    lead += [] if split is None else describe_controls(target, split)
+    tables = [table, *filter(None, (against_controls_table(target), calibrated_tasks_table(target)))]
+    drawings = (draw_over_rows(target), draw_over_tasks(target))
+    return Block(
+        "Tasks without a row",
+        lead=tuple(lead),
+        tables=tuple(each for each in tables if len(each.rows) <= _MOST_OPEN_ROWS),
+        drawings=tuple(filter(None, drawings)),
+        folded=tuple(each for each in tables if len(each.rows) > _MOST_OPEN_ROWS),
+    )
+
+
+def describe_split(target: Target, split: TaskSplit) -> str:
+    """A port's accuracies on both groups of tasks, and the share of the rise, with its interval."""
+    seen, unseen = split.calibrated, split.without_rows
+    rows = "" if split.cell.size is None else f" with {_count_rows(split.cell.size)} each"
+    acc, base = unseen.acc.mean, unseen.base_acc.mean
+    text = (
+        f"On {target.base}, {split.cell.variant.full_name}, calibrated on {split.num_calibrated} of "
+        f"{split.num_tasks} tasks{rows} ({count_seeds(seen.acc.n)}), has an accuracy of {format_number(acc)} "
+        f"on the tasks without a row (frozen base {format_number(base)}) and of "
+        f"{format_number(seen.acc.mean)} on the calibrated ones "
+        f"(frozen base {format_number(seen.base_acc.mean)})"
+    )
+    unknown = _unknown_share(target, split)
+    if unknown is not None:
+        return f"{text}; what share of the rise that is cannot be said: {unknown}."
+    interval = _share_interval(target, split)
+    limits = "" if interval is None else f" ({_LEVEL} interval {format_percent_range(interval)})"
+    return f"{text}: {format_percent(split.share)} of their rise{limits}."
+
+
+def _share_interval(target: Target, split: TaskSplit) -> Interval | None:
+    return None if target.split_bootstrap is None else target.split_bootstrap.share(split.cell)
+
+
+def _unknown_share(target: Target, split: TaskSplit) -> str | None:
+    """Why the share of the rise says nothing; None where it says something."""
+    interval = _share_interval(target, split)
+    return split.share.reason or (None if interval is None else interval.reason)
+
+
+def describe_sizes(target: Target, split: TaskSplit) -> list[str]:
+    """One sentence with the share of the rise at the port's other sizes; none where there are no others."""
+    panel = curves_beside(split, target.task_splits)
+    own = next((curve.splits for curve in panel.curves if split in curve.splits), ())
+    others = [each for each in own if each is not split]
+    parts = []
+    for each in others:
+        interval = _share_interval(target, each)
+        limits = "" if interval is None else f" ({format_percent_range(interval)})"
+        share = "unknown" if _unknown_share(target, each) else f"{format_percent(each.share)}{limits}"
+        parts.append(f"{share} with {_count_rows(each.cell.size or 0)}")
+    return [f"With other numbers of rows that share is {join_words(parts)}."] if parts else []
+
+
+def describe_controls(target: Target, split: TaskSplit) -> list[str]:
+    """A sentence for every control: with how many rows the port is ahead of it on tasks without a row."""
+    panel = curves_beside(split, target.task_splits)
+    port = next((curve for curve in panel.curves if split in curve.splits), None)
+    controls = [curve for curve in panel.curves if not curve.is_port]
+    if port is None:
+        return []
+    found = [_describe_control(target, port, control) for control in controls]
+    return [text for text in found if text is not None] or [_NO_CONTROL]
+
+
+def describe_losses(target: Target) -> list[str]:
+    """A sentence for every port: with how many rows its log-loss is below the per-task LoRA's."""
+    by_port: dict[str, dict[int, Interval]] = {}
+    for loss in target.losses:
+        size, difference = loss.cell.size, loss.difference
+        if loss.cell.method in port_methods() and size is not None and difference is not None:
+            by_port.setdefault(loss.cell.variant.full_name, {})[size] = difference
+    return [
+        f"{name} has a log-loss "
+        + _clauses(differences, "the per-task LoRA's", "below", "above")
+        + f" ({_LEVEL} intervals of the paired difference)."
+        for name, differences in by_port.items()
+    ]
+
+
+def _describe_control(target: Target, port: SplitCurve, control: SplitCurve) -> str | None:
+    """One sentence on the differences at the sizes where both saw the same rows; None without any."""
+    pairs = [
+        (size, first, second)
+        for size, first in zip(port.places, port.splits, strict=True)
+        for other, second in zip(control.places, control.splits, strict=True)
+        if size == other and second in controls_of(first, target.task_splits)
+    ]
+    differences = {size: lead_over(first, second, target.split_bootstrap) for size, first, second in pairs}
+    known = {size: difference for size, difference in differences.items() if difference.value is not None}
+    if not known:
+        return None
+    name, other = port.variant.label, with_article(control.splits[0].cell)
+    most = max(known)
+    if any(difference.low is None for difference in known.values()):
+        points = format_points(known[most].value or 0.0)
+        return (
+            f"On tasks without a row {name} differs from {other} by {points} points with {_count_rows(most)}."
+        )
+    clauses = _clauses(known, other, "behind", "ahead of")
+    return (
+        f"On tasks without a row {name} is {clauses} (with {_count_rows(most)}: "
+        f"{format_points(known[most].value or 0.0)} points, {state_interval(known[most])})."
+    )
+
+
+def _state_lead(target: Target, split: TaskSplit, control: TaskSplit) -> str:
+    """One sentence on how far a control is behind the port, or ahead of it, on tasks without a row."""
+    difference = lead_over(split, control, target.split_bootstrap)
+    name = capitalised(with_article(control.cell))
+    if difference.value is None:
+        return f"{name} cannot be compared: {difference.reason}."
+    points = format_points(abs(difference.value)).removeprefix("+")
+    side = "behind" if difference.value > 0 else "ahead"
+    if difference.low is None:
+        return f"{name} is {points} points {side}, without an interval."
+    if not difference.excludes_zero:
+        return (
+            f"{name} is not distinguishable from it ({points} points {side}, {state_interval(difference)})."
+        )
+    return f"{name} is {points} points {side} (port less control: {state_interval(difference)})."
+
+
+def _clauses(differences: Mapping[int, Interval], other: str, below: str, above: str) -> str:
+    """`ahead of the LoRA with 4 and 16 rows per task, not distinguishable from it with 1`."""
+    same = "not distinguishable from"
+    groups: dict[str, list[int]] = {below: [], same: [], above: []}
+    for size, difference in sorted(differences.items()):
+        verdict = same if not difference.excludes_zero else below if (difference.value or 0) < 0 else above
+        groups[verdict].append(size)
+    ordered = sorted(
+        ((words, sizes) for words, sizes in groups.items() if sizes), key=lambda one: -len(one[1])
+    )
+    parts = []
+    for place, (words, sizes) in enumerate(ordered):
+        numbers = join_words([f"{size:,}" for size in sizes])
+        unit = f" {'row' if sizes == [1] else 'rows'} per task" if place == 0 else ""
+        parts.append(f"{words} {'it' if place else other} with {numbers}{unit}")
+    return ", ".join(parts)
+
+
+def _count_rows(size: int) -> str:
+    return "one row" if size == 1 else f"{size:,} rows"
