@@ -2,12 +2,17 @@
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from portal.data.token_cache import LARGE_ROWS, MappedRows, Places
 from portal.data.token_rows import TokenRow
 
+ShortOrder = np.ndarray[Any, np.dtype[np.int16]]
+_SHORT = 2048
+"""Rows of a pass whose order is remembered: 4 KiB each, 64 MiB in all."""
 _SUBSET, _ORDER, _EVAL, _TURN = 1, 2, 3, 4  # streams of random numbers, so that no two draws share one
 
 
@@ -40,8 +45,20 @@ def batch_rows(
     """
     batches = num_batches(len(rows), batch_size)
     number, index = divmod(step, batches)
-    order = _generator(_ORDER, seed, _task_of(rows), stream, number).permutation(len(rows))
+    pass_order = _short_pass if len(rows) <= _SHORT else _pass_order
+    order = pass_order(_task_of(rows), seed, stream, number, len(rows))
     return _pick(rows, order[index * batch_size : (index + 1) * batch_size])
+
+
+def _pass_order(task: str, seed: int, stream: int, number: int, num_rows: int) -> Places:
+    """The order in which pass `number` takes the rows."""
+    return _generator(_ORDER, seed, task, stream, number).permutation(num_rows)
+
+
+@lru_cache(maxsize=16384)
+def _short_pass(task: str, seed: int, stream: int, number: int, num_rows: int) -> ShortOrder:
+    """The same over few rows, remembered: most of a step's drawing would be to draw it anew."""
+    return _pass_order(task, seed, stream, number, num_rows).astype(np.int16)
 
 
 def turn_order(num_tasks: int, seed: int, turn: int) -> Places:
@@ -53,9 +70,9 @@ def _task_of(rows: Sequence[TokenRow]) -> str:
     return rows.task if isinstance(rows, MappedRows) else rows[0].task
 
 
-def _pick(rows: Sequence[TokenRow], order: Places) -> tuple[TokenRow, ...]:
+def _pick(rows: Sequence[TokenRow], order: Places | ShortOrder) -> tuple[TokenRow, ...]:
     if isinstance(rows, MappedRows):
-        return rows.take(order)
+        return rows.take(order.astype(np.int64))
     return tuple(rows[i] for i in order)
 
 

@@ -1,6 +1,7 @@
 """Rows of like length together: the cut of the sorted lengths that costs least in padding and launches."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ _GRAIN = ((64, 4), (128, 8), (256, 16), (512, 32))
 more a GPU's allocator finds what it needs."""
 
 
+@cache
 def bucket_length(length: int) -> int:
     """The padded length of a forward whose longest row has `length` tokens."""
     grain = next((grain for limit, grain in _GRAIN if length <= limit), 64)

@@ -36,16 +36,15 @@ def slot_losses(base: Base, slots: Sequence[SlotRows], *, length: int | None = N
 
 
 def _gold_losses(base: Base, slots: Sequence[SlotRows], length: int) -> Tensor:
-    rows = [(index, row) for index, slot in enumerate(slots) for row in slot.rows]
-    ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
+    ids: list[int] = []
     kept: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
-    for place, (index, row) in enumerate(rows):
-        ids, start = row.gold_ids, row.gold_start
-        ids_NT[place, : len(ids)] = torch.tensor(ids)
-        answer = ids[start:]
-        first = place * length + start - 1
+    for index, row in ((index, row) for index, slot in enumerate(slots) for row in slot.rows):
+        own, start = row.gold_ids, row.gold_start
+        answer, first = own[start:], len(ids) + start - 1
+        ids += own
+        ids += (0,) * (length - len(own))
         kept.extend(range(first, first + len(answer)))
         targets.extend(answer)
         owners.extend([index] * len(answer))
@@ -53,7 +52,7 @@ def _gold_losses(base: Base, slots: Sequence[SlotRows], length: int) -> Tensor:
     masks = causal_masks(base.text_config, length, device)
     nll_K = -token_log_probs(
         base.model,
-        to_device(ids_NT, device),
+        to_device(torch.tensor(ids).view(-1, length), device),
         torch.tensor(kept),
         torch.arange(len(kept)),
         torch.tensor(targets),

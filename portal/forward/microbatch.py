@@ -38,7 +38,7 @@ class SlotRows:
     @property
     def num_gold_tokens(self) -> int:
         """Tokens of the gold answers of the whole slot."""
-        return sum(row.scored_tokens[row.gold] for row in self.whole or self.rows)
+        return sum(len(row.choices[row.gold]) - row.unscored[row.gold] for row in self.whole or self.rows)
 
     @property
     def num_rows(self) -> int:

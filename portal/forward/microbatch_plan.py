@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from portal.bases.base import Base
+from portal.data.token_rows import TokenRow
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch import MicroBatch, SlotRows
 
@@ -82,8 +83,9 @@ def plan_microbatches(
 
 def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
     """The micro-batches of slots that are planned as one, lengths rising, whatever their number of tokens."""
-    whole, apart = (_bucket(parts, cost.forward) for parts in (slots, _single_rows(slots)))
-    return whole if plan_cost(whole, cost) <= plan_cost(apart, cost) else apart
+    whole, apart = (_bucket(parts, cost.forward) for parts in (_whole(slots), _single_rows(slots)))
+    cheaper = whole if _cost_of(whole, cost) <= _cost_of(apart, cost) else apart
+    return [MicroBatch(length, tuple(_joined(parts))) for length, parts in cheaper]
 
 
 def divide(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
@@ -113,31 +115,45 @@ def smaller_limit(forward: MicroBatch) -> int:
 
 def plan_cost(plan: Sequence[MicroBatch], cost: LaunchCost) -> float:
     """The cost of a plan: padded tokens, plus launches expressed in tokens."""
+    return _cost_of([(forward.length, _whole(forward.slots)) for forward in plan], cost)
+
+
+_Part = tuple[SlotRows, tuple[TokenRow, ...]]
+"""Some rows of a slot; a `SlotRows` of its own is made only of those in the plan that is taken."""
+
+
+def _cost_of(plan: Sequence[tuple[int, Sequence[_Part]]], cost: LaunchCost) -> float:
+    """The cost of the forwards of that padded length, each with the parts in it."""
     total = 0.0
-    for forward in plan:
-        segments = len({len(slot.rows) for slot in forward.slots})
-        total += forward.padded_tokens + cost.forward + cost.segment * (segments - 1)
+    for length, parts in plan:
+        counts: dict[tuple[int, int], int] = {}
+        for slot, rows in parts:
+            place = slot.owner, slot.slot
+            counts[place] = counts.get(place, 0) + len(rows)
+        segments = len(set(counts.values()))
+        total += sum(counts.values()) * length + cost.forward + cost.segment * (segments - 1)
     return total
 
 
-def _single_rows(slots: Sequence[SlotRows]) -> list[SlotRows]:
-    return [slot.part([row]) for slot in slots for row in slot.rows]
+def _whole(slots: Sequence[SlotRows]) -> list[_Part]:
+    return [(slot, slot.rows) for slot in slots]
 
 
-def _bucket(parts: Sequence[SlotRows], forward_cost: float) -> list[MicroBatch]:
-    """Parts of like length in the same micro-batches; parts of one slot are joined."""
-    sized = [(part, part.length, len(part.rows)) for part in parts]
-    groups = group_by_length(sized, forward_cost=forward_cost, max_tokens=MAX_FORWARD_TOKENS)
-    return [MicroBatch(length, tuple(_joined(group))) for length, group in groups]
+def _single_rows(slots: Sequence[SlotRows]) -> list[_Part]:
+    return [(slot, (row,)) for slot in slots for row in slot.rows]
 
 
-def _joined(parts: Sequence[SlotRows]) -> list[SlotRows]:
-    joined = []
+def _bucket(parts: Sequence[_Part], forward_cost: float) -> list[tuple[int, list[_Part]]]:
+    """Parts of like length in the same forwards, each with its padded length."""
+    sized = [((slot, rows), max(map(slot.row_length, rows)), len(rows)) for slot, rows in parts]
+    return group_by_length(sized, forward_cost=forward_cost, max_tokens=MAX_FORWARD_TOKENS)
 
-    def place(part: SlotRows) -> tuple[int, int]:
-        return part.owner, part.slot
 
-    for _, group in groupby(sorted(parts, key=place), key=place):
-        own = list(group)
-        joined.append(own[0].part([row for part in own for row in part.rows]))
-    return joined
+def _joined(parts: Sequence[_Part]) -> list[SlotRows]:
+    """The parts of each slot as one."""
+
+    def place(part: _Part) -> tuple[int, int]:
+        return part[0].owner, part[0].slot
+
+    groups = (list(group) for _, group in groupby(sorted(parts, key=place), key=place))
+    return [own[0][0].part([row for _, rows in own for row in rows]) for own in groups]

@@ -30,8 +30,13 @@ class TrainingSchedule:
 
     def rounds_per_epoch(self, task: str) -> int:
         """Steps after which `task` has finished one more epoch."""
-        own = max(self.batches.values()) * self.num_parts if self.joint else self.batches[task]
+        own = self._longest_pass if self.joint else self.batches[task]
         return (self.train.rounds_per_epoch if self.train else None) or own
+
+    @cached_property
+    def _longest_pass(self) -> int:
+        """Steps of one pass over the longest task."""
+        return max(self.batches.values()) * self.num_parts
 
     def num_epochs(self, task: str) -> int:
         """The recipe's epochs, or as many as `min_steps` takes."""
@@ -54,9 +59,9 @@ class TrainingSchedule:
 
     def evaluation_due(self, task: str, step: int) -> int | None:
         """The epoch of `task` that is to be evaluated after so many steps, before the next; None: none is."""
-        rounds = self.rounds_per_epoch(task)
-        epoch, into = divmod(min(step, self.task_steps(task)), rounds)
-        if epoch == self.num_epochs(task):
+        rounds, last = self.rounds_per_epoch(task), self.num_epochs(task)
+        epoch, into = divmod(min(step, last * rounds), rounds)
+        if epoch == last:
             return epoch
         return epoch if into == 0 and self._is_evaluated(epoch, rounds) else None
 

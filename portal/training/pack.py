@@ -143,12 +143,9 @@ class Pack:
 
     def _run_base(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> None:
         """Forwards and backwards of all learners' rows on one base, down to the learners' parameters."""
-        together = self._sharing(base, learners, work)
-        slots = [slot for owner, learner in enumerate(together) for slot in learner.slot_rows(base, owner)]
-        members = [
-            LearnerStep(learner, base, [slot.slot for slot in slots if slot.owner == owner])
-            for owner, learner in enumerate(together)
-        ]
+        sharing = self._sharing(base, learners, work)
+        slots = [slot for _, own in sharing for slot in own]
+        members = [LearnerStep(learner, base, [slot.slot for slot in own]) for learner, own in sharing]
         place, count = list(self._bases).index(base), len(self._bases)
         with self._workers.all_or_none():
             if self._workers.holds(place, count):
@@ -157,20 +154,24 @@ class Pack:
         for tensors in received:
             self._workers.all_reduce_sum(tensors)
         with self._workers.all_or_none():
-            for owner, member in enumerate(members):
-                own = [slot for slot in slots if slot.owner == owner]
+            for member, (_, own) in zip(members, sharing, strict=True):
                 work[member.learner.key].add(base, own, member.backward())
 
-    def _sharing(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> list[Learner]:
-        """Those that share the pack's forwards on `base`; the others run their own here."""
-        sharing = []
+    def _sharing(
+        self, base: str, learners: list[Learner], work: dict[str, "_Work"]
+    ) -> list[tuple[Learner, list[SlotRows]]]:
+        """Those that share the pack's forwards on `base`, with their rows; the others run their own here.
+
+        The owner of a slot is its learner's place among those that share.
+        """
+        sharing: list[tuple[Learner, list[SlotRows]]] = []
         for learner in learners:
             if base not in learner.bases or learner.key in self.failed:
                 continue
-            slots = learner.slot_rows(base, 0)
+            slots = learner.slot_rows(base, len(sharing))
             loss_S = learner.run_own_forwards(slots)
             if loss_S is None:
-                sharing.append(learner)
+                sharing.append((learner, slots))
             else:
                 work[learner.key].add(base, slots, loss_S)
         return sharing

@@ -93,7 +93,8 @@ class LearnerStep:
             return torch.zeros(len(self.slots), device=self.learner.device)
         if len(self._parts) == 1 and self._parts[0][0] == self.slots:
             return self._parts[0][1]
-        places = [self.slots.index(slot) for slots, _ in self._parts for slot in slots]
+        place_of = {slot: place for place, slot in enumerate(self.slots)}
+        places = [place_of[slot] for slots, _ in self._parts for slot in slots]
         shares = torch.cat([share for _, share in self._parts])
         return shares.new_zeros(len(self.slots)).index_add(0, to_device(places, shares.device), shares)
 

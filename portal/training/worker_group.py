@@ -43,6 +43,8 @@ class Sharding:
         workers = self._workers_of(place, count)
         if self.rank not in workers:
             return []
+        if len(workers) == 1:
+            return list(slots)
         first, step = workers.index(self.rank), len(workers)
         return [slot.part(rows) for slot in slots if (rows := slot.rows[first::step])]
 
