@@ -19,6 +19,7 @@ from benchmarks import (
     generation,
     lora,
     pack_scaling,
+    python_share,
     scoring,
     simulation,
     study_scaling,
@@ -40,6 +41,7 @@ COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
     "demo": demo.demo,
 }
 SCALES: dict[str, Callable[[], Sequence[Any]]] = {
+    "python-share": python_share.python_share,
     "pack-scaling": pack_scaling.pack_scaling,
     "bf16-widths": bf16_widths.bf16_widths,
     "study-scaling": study_scaling.study_scaling,

@@ -24,6 +24,7 @@ def make_run(
     size: int | None = None,
     seed: int = 0,
     adapter: AdapterConfig | None = None,
+    hypernet: HypernetConfig | None = None,
     train: dict[str, Any] | None = None,
 ) -> RunConfig:
     """A run on rows that a benchmark holds itself."""
@@ -36,7 +37,7 @@ def make_run(
             suite="benchmark", tasks=tuple(tasks), prompt_set="benchmark", size=size, data_hash="0"
         ),
         adapter=adapter,
-        hypernet=HypernetConfig(hidden=paper_hidden(adapter.modules)) if generates else None,
+        hypernet=hypernet or HypernetConfig(hidden=paper_hidden(adapter.modules)) if generates else None,
         train=TrainConfig(**(train or {})),
         seed=seed,
     )

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import bf16_widths, pack_scaling, simulation, study_scaling
+from benchmarks import bf16_widths, pack_scaling, python_share, simulation, study_scaling
 from benchmarks.comparison import HEADERS, Comparison, seconds
 from sweeps.planning.cost_model import duration
 
@@ -24,6 +24,8 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     notes = [f"- {each.what}: {each.note}." for each in comparisons if each.note]
     lines += ["", *notes] if notes else []
     points = {record["name"]: record["points"] for record in records if "points" in record}
+    if shares := [python_share.Point(**point) for point in points.get("python-share", [])]:
+        lines += ["", *_shares(shares)]
     packs = [pack_scaling.Point(**point) for point in points.get("pack-scaling", [])]
     for base in dict.fromkeys(point.base for point in packs):
         lines += ["", *_packs(base, [point for point in packs if point.base == base])]
@@ -63,6 +65,22 @@ def _caption(machine: Mapping[str, str]) -> str:
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [headers, ["---"] * len(headers), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _shares(points: Sequence[python_share.Point]) -> list[str]:
+    rows = [
+        (str(point.tasks), str(point.threads), seconds(point.step_s), f"{100 * point.python_share:.1f} %")
+        for point in points
+    ]
+    most = max(point.tasks for point in points)
+    met = all(point.python_share <= python_share.TARGET for point in points if point.tasks == most)
+    return [
+        f"A step of joint training on {python_share.BASE} (all modules r8, {python_share.BATCH} rows per task) "
+        f"as its tasks grow: the share of it that is spent in Python (target: at most "
+        f"{100 * python_share.TARGET:.0f} % with {most} tasks: {_met(met)}).",
+        "",
+        *_table(("tasks", "threads", "step", "in Python"), rows),
+    ]
 
 
 def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:

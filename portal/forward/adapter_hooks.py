@@ -42,8 +42,8 @@ class AdapterHooks:
     """
 
     def __init__(self, model: nn.Module, sites: Sequence[Site], *, recomputed: Sequence[str] = ()) -> None:
-        self._model = model
         self._paths = {(site.module, site.layer): site.path for site in sites}
+        self._linears = {site.path: model.get_submodule(site.path) for site in sites}
         self._recomputed = [model.get_submodule(path) for path in recomputed]
 
     @contextmanager
@@ -53,8 +53,7 @@ class AdapterHooks:
         handles = []
         try:
             for path, parts in deltas.items():
-                linear = self._model.get_submodule(path)
-                handles.append(linear.register_forward_hook(_Delta(parts)))
+                handles.append(self._linears[path].register_forward_hook(_Delta(parts)))
             with self._recomputing():
                 yield
         finally:

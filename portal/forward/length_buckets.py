@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import groupby
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -27,16 +26,16 @@ def group_by_length(
     A group costs its padded tokens and `forward_cost` for each forward of at most `max_tokens` that they
     take. Items of one length keep their order.
     """
-    buckets = [
-        (length, list(group))
-        for length, group in groupby(
-            sorted(items, key=lambda item: bucket_length(item[1])), key=lambda item: bucket_length(item[1])
-        )
-    ]
-    rows = [sum(count for _, _, count in group) for _, group in buckets]
-    cuts = _cheapest_cuts([length for length, _ in buckets], rows, forward_cost, max_tokens)
+    buckets: dict[int, list[Item]] = {}
+    rows: dict[int, int] = {}
+    for item, longest, count in items:
+        length = bucket_length(longest)
+        buckets.setdefault(length, []).append(item)
+        rows[length] = rows.get(length, 0) + count
+    lengths = sorted(buckets)
+    cuts = _cheapest_cuts(lengths, [rows[length] for length in lengths], forward_cost, max_tokens)
     return [
-        (buckets[end - 1][0], [item for _, group in buckets[start:end] for item, _, _ in group])
+        (lengths[end - 1], [item for length in lengths[start:end] for item in buckets[length]])
         for start, end in cuts
     ]
 

@@ -83,7 +83,11 @@ def plan_microbatches(
 
 def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
     """The micro-batches of slots that are planned as one, lengths rising, whatever their number of tokens."""
-    whole, apart = (_bucket(parts, cost.forward) for parts in (_whole(slots), _single_rows(slots)))
+    lengths = [[slot.row_length(row) for row in slot.rows] for slot in slots]
+    whole, apart = (
+        group_by_length(parts, forward_cost=cost.forward, max_tokens=MAX_FORWARD_TOKENS)
+        for parts in (_whole(slots, lengths), _single_rows(slots, lengths))
+    )
     cheaper = whole if _cost_of(whole, cost) <= _cost_of(apart, cost) else apart
     return [MicroBatch(length, tuple(_joined(parts))) for length, parts in cheaper]
 
@@ -115,7 +119,8 @@ def smaller_limit(forward: MicroBatch) -> int:
 
 def plan_cost(plan: Sequence[MicroBatch], cost: LaunchCost) -> float:
     """The cost of a plan: padded tokens, plus launches expressed in tokens."""
-    return _cost_of([(forward.length, _whole(forward.slots)) for forward in plan], cost)
+    parts = [(forward.length, [(slot, slot.rows) for slot in forward.slots]) for forward in plan]
+    return _cost_of(parts, cost)
 
 
 _Part = tuple[SlotRows, tuple[TokenRow, ...]]
@@ -135,25 +140,23 @@ def _cost_of(plan: Sequence[tuple[int, Sequence[_Part]]], cost: LaunchCost) -> f
     return total
 
 
-def _whole(slots: Sequence[SlotRows]) -> list[_Part]:
-    return [(slot, slot.rows) for slot in slots]
+def _whole(slots: Sequence[SlotRows], lengths: Sequence[Sequence[int]]) -> list[tuple[_Part, int, int]]:
+    """(part, its longest row, its rows) of slots that stay whole."""
+    return [((slot, slot.rows), max(own), len(own)) for slot, own in zip(slots, lengths, strict=True)]
 
 
-def _single_rows(slots: Sequence[SlotRows]) -> list[_Part]:
-    return [(slot, (row,)) for slot in slots for row in slot.rows]
-
-
-def _bucket(parts: Sequence[_Part], forward_cost: float) -> list[tuple[int, list[_Part]]]:
-    """Parts of like length in the same forwards, each with its padded length."""
-    sized = [((slot, rows), max(map(slot.row_length, rows)), len(rows)) for slot, rows in parts]
-    return group_by_length(sized, forward_cost=forward_cost, max_tokens=MAX_FORWARD_TOKENS)
+def _single_rows(slots: Sequence[SlotRows], lengths: Sequence[Sequence[int]]) -> list[tuple[_Part, int, int]]:
+    """The same of every row alone."""
+    return [
+        ((slot, (row,)), length, 1)
+        for slot, own in zip(slots, lengths, strict=True)
+        for row, length in zip(slot.rows, own, strict=True)
+    ]
 
 
 def _joined(parts: Sequence[_Part]) -> list[SlotRows]:
     """The parts of each slot as one."""
-
-    def place(part: _Part) -> tuple[int, int]:
-        return part[0].owner, part[0].slot
-
-    groups = (list(group) for _, group in groupby(sorted(parts, key=place), key=place))
-    return [own[0][0].part([row for _, rows in own for row in rows]) for own in groups]
+    found: dict[tuple[int, int], tuple[SlotRows, list[TokenRow]]] = {}
+    for slot, rows in parts:
+        found.setdefault((slot.owner, slot.slot), (slot, []))[1].extend(rows)
+    return [slot.part(rows) for _, (slot, rows) in sorted(found.items(), key=lambda item: item[0])]

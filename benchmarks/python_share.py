@@ -1,0 +1,134 @@
+"""How much of a step is spent in Python as the tasks of a run grow, each number of tasks in a fresh process.
+
+torch's profiler times every operation. What it leaves between them is Python, but for the time between two
+operations of a backward pass, which torch's engine takes, and for what the profiler itself and the call of an
+operation take, which is measured on operations that follow each other directly.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from statistics import median
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.runs import make_run
+from portal.bases.base import Base, load_base
+from portal.config import MODULES, AdapterConfig, HypernetConfig
+from portal.data.suite import load_suite
+from portal.data.token_rows import RowTable, encode_examples
+from portal.learners.hypernet import HypernetLearner
+from portal.training.pack import Pack
+
+BASE, SUITE = "village-qwen3-s", "village"
+TASKS = (11, 35, 70, 140)
+THREADS = (1, 2)
+TARGET = 0.05
+"""Of a step of the most tasks."""
+BATCH = 4
+_ROWS_PER_TASK, _STEPS, _BARE_CALLS = 64, 10, 20_000
+_ENGINE = "autograd::engine"
+"""How the names of a backward's operations begin."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A step of joint training of so many tasks x BATCH rows: its seconds, and Python's share of them."""
+
+    tasks: int
+    threads: int
+    step_s: float
+    python_share: float
+
+
+def python_share() -> list[Point]:
+    """Every number of tasks with every number of threads."""
+    points = []
+    for threads in THREADS:
+        for tasks in TASKS:
+            command = [sys.executable, "-m", "benchmarks.python_share", str(tasks), str(threads)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            points.append(Point(**json.loads(done.stdout.strip().splitlines()[-1])))
+    return points
+
+
+def measure(num_tasks: int, threads: int) -> Point:
+    """In this process, which should be fresh: the first steps are slower than the others."""
+    torch.set_num_threads(threads)
+    pack = _pack(load_base(BASE), load_suite(SUITE).groups[f"source-{num_tasks}"])
+    for _ in range(3):
+        pack.step()
+    call_s = min(_call_seconds() for _ in range(3))
+    spent, python_s, wall_s = [], 0.0, 0.0
+    for _ in range(_STEPS):
+        started = time.perf_counter()
+        pack.step()
+        spent.append(time.perf_counter() - started)
+        profiled = _profiled(pack.step)
+        python_s += profiled.outside_s - profiled.calls * call_s
+        wall_s += profiled.wall_s - profiled.calls * call_s
+    return Point(num_tasks, threads, median(spent), python_s / wall_s)
+
+
+def _pack(base: Base, tasks: tuple[str, ...]) -> Pack:
+    """A run of joint training in the shape of the embedded studies, alone in its pack."""
+    suite = load_suite(SUITE)
+    examples = ((each, "train") for task in tasks for each in suite.examples(task, "train")[:_ROWS_PER_TASK])
+    rows = {base.name: RowTable(encode_examples(examples, base.tokenizer, max_prompt=256))}
+    run = make_run(
+        "source",
+        base,
+        tasks,
+        size=_ROWS_PER_TASK,
+        adapter=AdapterConfig(modules=MODULES, rank=8, alpha=16),
+        hypernet=HypernetConfig(d_latent=64, d_layer=16, hidden=128, d_core=128),
+        train={"epochs": 10**6, "evaluate": "last_epoch", "batch_size": BATCH},
+    )
+    return Pack({base.name: base}, rows, [HypernetLearner(run, {base.name: base}, rows, source=None)])
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """Seconds of some work under the profiler, those outside of operations, and calls of operations."""
+
+    wall_s: float
+    outside_s: float
+    calls: int
+
+
+def _profiled(work: Callable[[], object]) -> _Profile:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        started = time.perf_counter()
+        work()
+        wall_s = time.perf_counter() - started
+    outer = sorted(
+        (event for event in profiler.events() if event.cpu_parent is None),
+        key=lambda event: event.time_range.start,
+    )
+    inside_us, calls = sum(event.time_range.elapsed_us() for event in outer), len(outer)
+    for before, after in pairwise(outer):
+        if before.name.startswith(_ENGINE) and after.name.startswith(_ENGINE):
+            inside_us += after.time_range.start - before.time_range.end
+            calls -= 1
+    return _Profile(wall_s, wall_s - inside_us / 1e6, calls)
+
+
+def _call_seconds() -> float:
+    """What there is outside of an operation per call, where operations follow each other directly."""
+    number = torch.zeros(())
+
+    def call() -> None:
+        for _ in range(_BARE_CALLS):
+            number.neg_()
+
+    profiled = _profiled(call)
+    return profiled.outside_s / profiled.calls
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measure(int(sys.argv[1]), int(sys.argv[2])))))
