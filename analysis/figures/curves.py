@@ -137,9 +137,9 @@ def _caption(curves: CurveSet, axis: str) -> str:
 def _left_out(whole: CurveSet, drawn: CurveSet, axis: str) -> str:
     """What is not in the figure, and why."""
     absent = [curve for curve in whole.curves if curve not in drawn.curves]
-    costless = [curve.variant.label for curve in absent if curve.along(axis) is None]
+    is_crowded = any(curve.along(axis) is not None for curve in absent)
+    costless = [curve.variant.label for curve in absent if not (is_crowded and curve.variant.spec.is_control)]
     note = f" Not drawn, for want of their cost: {', '.join(costless)}." if costless else ""
-    is_crowded = len(absent) > len(costless)
     return note + (
         " Not drawn, for want of room: controls of ports; the table has them." if is_crowded else ""
     )
