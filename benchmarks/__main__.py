@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks import (
+    bf16_widths,
     demo,
     generation,
     lora,
@@ -40,6 +41,7 @@ COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
 }
 SCALES: dict[str, Callable[[], Sequence[Any]]] = {
     "pack-scaling": pack_scaling.pack_scaling,
+    "bf16-widths": bf16_widths.bf16_widths,
     "study-scaling": study_scaling.study_scaling,
     "simulation": simulation.simulation,
 }

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import pack_scaling, simulation, study_scaling
+from benchmarks import bf16_widths, pack_scaling, simulation, study_scaling
 from benchmarks.comparison import HEADERS, Comparison, seconds
 from sweeps.planning.cost_model import duration
 
@@ -27,6 +27,8 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     packs = [pack_scaling.Point(**point) for point in points.get("pack-scaling", [])]
     for base in dict.fromkeys(point.base for point in packs):
         lines += ["", *_packs(base, [point for point in packs if point.base == base])]
+    if widths := [bf16_widths.Point(**point) for point in points.get("bf16-widths", [])]:
+        lines += ["", *_widths(widths)]
     if studies := [study_scaling.Point(**point) for point in points.get("study-scaling", [])]:
         lines += ["", *_studies(studies)]
     if simulated := [simulation.Point(**point) for point in points.get("simulation", [])]:
@@ -78,6 +80,36 @@ def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:
     slope = pack_scaling.slope_bytes(list(points)) / 2**20
     return [
         f"A pack on {base} as it grows (LoRA r8 on q and v, one task, 4 rows): {slope:.2f} MiB per learner.",
+        "",
+        *_table(headers, rows),
+    ]
+
+
+def _widths(points: Sequence[bf16_widths.Point]) -> list[str]:
+    rows = [
+        (
+            str(point.width),
+            str(point.threads),
+            *(seconds(point.step_s[name]) for name in ("fp32", "bf16")),
+            f"{point.step_gain:.2f}x",
+            *(seconds(point.score_s[name]) for name in ("fp32", "bf16")),
+            f"{point.score_gain:.2f}x",
+        )
+        for point in points
+    ]
+    headers = (
+        "hidden width",
+        "threads",
+        "step, fp32",
+        "step, bf16",
+        "gain",
+        "scoring, fp32",
+        "scoring, bf16",
+        "gain",
+    )
+    return [
+        "A frozen base in bf16 on this CPU as it gets wider (Qwen3's shape, six layers, random weights; LoRA "
+        "r8 on q and v, eight tasks, 4 rows of about 50 tokens; 64 rows scored), in CPU time of all threads.",
         "",
         *_table(headers, rows),
     ]

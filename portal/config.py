@@ -81,12 +81,13 @@ class AdapterConfig(Frozen):
 
 
 class HypernetConfig(Frozen):
-    """Widths of the hypernetwork: d_z, d_e, H and d_c of docs/method.md, "Notation"."""
+    """Widths of the hypernetwork, d_z, d_e, H and d_c of docs/method.md, "Notation", and its start."""
 
     d_latent: int = Field(default=256, ge=1)
     d_layer: int = Field(default=32, ge=1)
     hidden: int = Field(default=512, ge=1)  # the paper's q/v value; 1024 for all modules
     d_core: int = Field(default=1024, ge=1)
+    latent_std: Annotated[float, ADDED] = Field(default=0.02, gt=0)  # of a fresh task latent's entries
 
 
 def paper_hidden(modules: Iterable[str]) -> int:
@@ -129,6 +130,11 @@ class DataConfig(Frozen):
         return tuple(task for task in self.tasks if task in chosen)
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+TaskGradients = Literal["sum", "norm_equalized", "upgrad", "pcgrad", "aligned_mtl", "imtl_g"]
+"""How tasks' gradients are added up: as they are, scaled to their mean norm, or weighted by their Gramian."""
+
+
 class TrainConfig(Frozen):
     """The optimiser's recipe. AdamW; `lr_latent` is used where task latents train.
 
@@ -137,9 +143,11 @@ class TrainConfig(Frozen):
     `evaluate_every` makes evaluations rarer where epochs are short: only at ends of epochs that reach another
     multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
     step, or those of the evaluation that validation rows prefer (portal/learners/kept.py).
-    `task_gradients` and `choice_loss` are a refit's: every task's gradient scaled to the mean norm, and the
-    weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft` trains a LoRA
-    with peft itself, one task after another: the reference.
+    `betas` are AdamW's. `tasks_per_step` lets that many tasks take part in a step, in turns, so that an epoch
+    has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
+    `task_gradients` says how the tasks' gradients of what they share are added up, and `choice_loss`, a
+    refit's, is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft`
+    trains a LoRA with peft itself, one task after another: the reference.
     """
 
     epochs: int = Field(default=5, ge=1)
@@ -149,7 +157,10 @@ class TrainConfig(Frozen):
     lr: float = Field(default=1e-3, gt=0)
     lr_latent: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    betas: Annotated[tuple[Beta, Beta], ADDED] = (0.9, 0.999)
     clip_norm: float = Field(default=1.0, gt=0)
+    tasks_per_step: Annotated[int | None, ADDED] = Field(default=None, ge=1)
+    factor_decay: Annotated[float, ADDED] = Field(default=0.0, ge=0)
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
     ema_floor: float = Field(default=1e-3, gt=0)
     schedule: Literal["constant", "linear"] = "constant"
@@ -157,7 +168,7 @@ class TrainConfig(Frozen):
     evaluate: Literal["every_epoch", "last_epoch"] = "every_epoch"
     evaluate_every: Annotated[int | None, ADDED] = Field(default=None, ge=1)
     keep: Annotated[Literal["last", "best_validation"], ADDED] = "last"
-    task_gradients: Literal["sum", "norm_equalized"] = "sum"
+    task_gradients: TaskGradients = "sum"
     choice_loss: float = Field(default=0.0, ge=0)
     engine: Literal["pack", "peft"] = "pack"
 
@@ -170,13 +181,12 @@ class TrainConfig(Frozen):
         return self
 
 
-Precision = Literal["default", "8bit", "4bit"]
-"""Precision of a frozen base: bf16 on a GPU and fp32 on a CPU, or quantised by bitsandbytes (GPU only)."""
-
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-
+Precision = Literal["default", "bf16", "8bit", "4bit"]
+"""Precision of a frozen base: `default` is bf16 on a GPU and fp32 on a CPU, `bf16` is that on both, where the
+CPU has the instructions; 8 and 4 bits are by bitsandbytes, on a GPU only."""
+PrecisionChoice = Literal["default", "bf16", "8bit", "4bit", "auto"]
+"""A precision to ask for. `auto` is resolved before a run is made: no config holds it."""
+PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
 Activations = Literal["keep", "recompute"]
 """Activations of a base in training: kept for the backward, or recomputed in it (1.5 times the time)."""
 ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)
@@ -264,7 +274,7 @@ class RunConfig(Frozen):
 
 
 _PARTS = ("adapter", "train", "seed", "hypernet", "transfer")
-_SPECIAL_OPTIONS = ("choice_loss", "engine", "task_gradients")
+_SPECIAL_OPTIONS = ("choice_loss", "engine", "factor_decay", "task_gradients", "tasks_per_step")
 
 
 def _special_options(train: TrainConfig | None) -> set[str]:

@@ -21,8 +21,8 @@ _INIT_STD = 0.02
 
 
 def init_latents(num_tasks: int, config: HypernetConfig, generator: torch.Generator) -> nn.Parameter:
-    """Fresh task latents, (T, d_z), 0.02 N(0, 1)."""
-    return nn.Parameter(_INIT_STD * torch.randn(num_tasks, config.d_latent, generator=generator))
+    """Fresh task latents, (T, d_z), N(0, latent_std^2); the paper's deviation is 0.02."""
+    return nn.Parameter(config.latent_std * torch.randn(num_tasks, config.d_latent, generator=generator))
 
 
 class CoreDecoder(nn.Module):

@@ -82,6 +82,8 @@ class MethodSpec:
 
 _TARGET_TRAINING = frozenset({"targets", "seeds", "size", "curve", "overrides", "train"})
 _TRANSFER = frozenset({"targets", "seeds", "source", "source_base"})
+_SHARED_PARAMETERS = frozenset({"factor_decay", "task_gradients", "tasks_per_step"})
+"""Options of methods whose tasks share parameters."""
 
 METHODS: dict[str, MethodSpec] = {}
 """Every method by its name. `register` adds one."""
@@ -179,6 +181,7 @@ HYPERNET = register(
         settings=_TARGET_TRAINING | {"adapter", "hypernet"},
         artifact="portable",
         recipe="joint",
+        train_options=_SHARED_PARAMETERS,
         order=50,
         article=True,
         mark=("#009e73", "^"),
@@ -195,6 +198,7 @@ SOURCE = register(
         runs_on="sources",
         artifact="portable",
         recipe="joint",
+        train_options=_SHARED_PARAMETERS,
         order=-10,
     )
 )
@@ -209,7 +213,7 @@ PORTAL = register(
         parents=("source",),
         artifact="portable",
         recipe="refit",
-        train_options=frozenset({"task_gradients", "choice_loss"}),
+        train_options=_SHARED_PARAMETERS | {"choice_loss"},
         frozen_core=True,
         order=60,
         mark=("#0072b2", "o"),

@@ -10,7 +10,7 @@ The version of a table is that of its file. Older files are upgraded as they are
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,10 @@ UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_
 """Units of acc_norm's denominator, a choice's length, each with the column of predictions that has it."""
 TASK_FILE = "task file"
 """The prompt set of a task that a user's file renders, whatever suite it stands beside."""
+MANY_TASKS = 24
+"""More tasks than these are summed up by kind, or folded away, wherever people read them."""
+NO_KIND = "no kind"
+"""What stands for the kind of tasks that have none, beside those that have one."""
 _VERSION_KEY = b"portal_schema_version"
 _METADATA = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
 
@@ -58,7 +62,7 @@ RESULTS = pa.schema(
         ("num_examples", pa.int32()),
         ("chance", pa.float64()),  # mean of 1 / number of choices
         ("majority", pa.float64()),  # share of the most frequent answer; null where choices differ by row
-        ("acc", pa.float64()),
+        ("acc", pa.float64()),  # of n tied choices the gold one counts 1 / n, here and in acc_norm
         ("acc_norm", pa.float64()),
         ("acc_norm_unit", pa.string()),  # of UNITS: what acc_norm divides by
         ("acc_norm_bytes", pa.float64()),
@@ -135,9 +139,10 @@ ADDED_COLUMNS = {
     "train_rows": AddedColumn(since=6),
     "keeps_best": AddedColumn(since=6),
 }
-"""All other columns exist since version 1, and none was renamed. Two have changed their meaning: `size` of a
+"""All other columns exist since version 1, and none was renamed. Some have changed their meaning: `size` of a
 run on all rows is null in version 1 and the rows of its largest task since 2; `prompt_set` of a user's task
-file is that of the suite beside it until version 2 and TASK_FILE since 3."""
+file is that of the suite beside it until version 2 and TASK_FILE since 3; in `acc` and every `acc_norm` n
+tied choices were the first of them until version 5, and since 6 gold counts 1 / n if it is one of them."""
 
 
 def write_table(table: pa.Table, path: Folder) -> None:
@@ -250,6 +255,16 @@ class StudyInfo(Frozen):
     def to_json(self) -> dict[str, Any]:
         """A value that JSON can hold; without kinds, the one of versions that knew none."""
         return self.model_dump(mode="json", exclude=None if self.kinds else {"kinds"})
+
+
+def tasks_by_kind(tasks: Iterable[str], kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The sorted tasks of every kind, kinds sorted, NO_KIND last; empty where no two tasks share a kind."""
+    groups: dict[str, list[str]] = {}
+    for task in sorted(tasks):
+        groups.setdefault(kinds.get(task, NO_KIND), []).append(task)
+    if all(len(own) == 1 for kind, own in groups.items() if kind != NO_KIND):
+        return {}
+    return {kind: tuple(groups[kind]) for kind in sorted(groups, key=lambda kind: (kind == NO_KIND, kind))}
 
 
 def read_study_info(folder: Folder) -> StudyInfo:

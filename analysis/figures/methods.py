@@ -1,4 +1,4 @@
-"""Figures of accuracy on a base: by method, and by task and method."""
+"""The figure of accuracy on a base by method."""
 
 from collections.abc import Sequence
 from textwrap import fill
@@ -13,7 +13,6 @@ from analysis.figures.figure import (
     WIDTH_IN,
     Drawing,
     label_rows,
-    legend_handle,
     list_points,
     state_spread,
     widen,
@@ -22,8 +21,6 @@ from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
 from analysis.stats.aggregate import Comparison, MethodSummary
 
 _CHAR_IN, _VALUE_IN = 0.085, 1.2  # a character of a name, and a value with its std, as set by RC
-_LANES = 0.5
-"""Share of a task's row over which the methods are spread."""
 
 
 def draw_methods(comparison: Comparison, slug: str) -> Drawing | None:
@@ -52,41 +49,16 @@ def draw_methods(comparison: Comparison, slug: str) -> Drawing | None:
         _draw_references(axes, drawing, comparison)
         widen(axes, 0.04, _room_for_value(names))
         limits = axes.get_xlim()
-        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])  # beyond is room for values only
+        ticks = [tick for tick in axes.get_xticks() if tick <= 1]  # beyond is room for values only
+        axes.set_xticks(_short_ticks(ticks))
         axes.set_xlim(*limits)
     return drawing
 
 
-def draw_tasks(comparison: Comparison, slug: str) -> Drawing | None:
-    """One row per task: headline summaries as markers, chance as a grey tick; None without a score."""
-    summaries = [summary for summary in comparison.headline_summaries if summary.per_task]
-    if not summaries:
-        return None
-    tasks = sorted({task for summary in summaries for task in summary.per_task}, reverse=True)
-    marks = mark_variants(summary.cell.variant for summary in summaries)
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(WIDTH_IN, 1.3 + 0.38 * len(tasks)), layout="constrained")
-        drawing = Drawing(
-            f"tasks-{slug}",
-            f"Accuracy on {comparison.base} by task; grey ticks are chance, grey crosses the "
-            "rate of the answer that is right most often.",
-            f"Dot plot of acc_norm on {comparison.base}: {len(tasks)} tasks, {len(summaries)} methods. "
-            "The table of the same name holds the numbers.",
-            figure,
-        )
-        axes = figure.add_subplot()
-        for row, task in enumerate(tasks):
-            _draw_task_rates(axes, drawing, comparison, task, row)
-            for lane, summary in enumerate(summaries):
-                # Lanes keep methods with equal scores from covering each other.
-                height = row + _LANES * (lane / max(len(summaries) - 1, 1) - 0.5)
-                _draw_task_dot(axes, drawing, summary, marks[summary.cell.variant], task, height)
-        handles = [legend_handle(axes, marks[each.cell.variant], linestyle="none") for each in summaries]
-        label_rows(axes, tasks, "acc_norm on test rows, mean over seeds", headroom=0.4, grid="both")
-        widen(axes, 0.02, 0.02)
-        names = [marks[summary.cell.variant].name for summary in summaries]
-        figure.legend(handles, names, loc="outside upper left", ncols=2)
-    return drawing
+def _short_ticks(ticks: Sequence[float]) -> Sequence[float]:
+    """Those with three decimals or fewer, if they are several: longer labels would touch."""
+    short = [tick for tick in ticks if abs(tick - round(tick, 3)) < 1e-9]
+    return short if len(short) > 1 else ticks
 
 
 def _draw_method(axes: Axes, drawing: Drawing, summary: MethodSummary, mark: Mark, place: int) -> None:
@@ -116,29 +88,6 @@ def _draw_references(axes: Axes, drawing: Drawing, comparison: Comparison) -> No
         chance = sum(comparison.chance.values()) / len(comparison.chance)
         tip = drawing.tip(f"chance {chance:.3f}")
         axes.plot([chance, chance], axes.get_ylim(), ":", color=MUTED, linewidth=1.4, zorder=1, gid=tip)
-
-
-def _draw_task_rates(axes: Axes, drawing: Drawing, comparison: Comparison, task: str, row: int) -> None:
-    """Chance and the majority answer's rate of one task, where they are known."""
-    for rates, name, marker, size in (
-        (comparison.chance, "chance", "|", 13),
-        (comparison.majority, "majority answer", "x", 7),
-    ):
-        if task in rates:
-            tip = drawing.tip(f"{task}, {name}: {rates[task]:.3f}")
-            axes.plot(rates[task], row, marker, color=MUTED, markersize=size, markeredgewidth=1.6, gid=tip)
-
-
-def _draw_task_dot(
-    axes: Axes, drawing: Drawing, summary: MethodSummary, mark: Mark, task: str, height: float
-) -> None:
-    if task not in summary.per_task or summary.per_task[task].mean is None:
-        return
-    point = summary.per_task[task]
-    tip = drawing.tip(f"{task}, {mark.name}: {state_spread(point.mean, point.std)}")
-    axes.plot(
-        point.known, height, mark.marker, color=mark.colour, markersize=6.5, gid=tip,
-    )  # fmt: skip
 
 
 def _room_for_value(names: Sequence[str]) -> float:

@@ -34,4 +34,14 @@ def describe_differences(findings: tuple[Findings, Findings], names: tuple[str, 
     for base in sorted(set(first.revisions) & set(second.revisions)):
         if first.revisions[base] != second.revisions[base]:
             notes.append(f"The revision of {base} differs: the studies have other weights.")
+        precisions = [_precision(each, base) for each in findings]
+        if precisions[0] != precisions[1]:
+            values = [f"{value} in {name}" for value, name in zip(precisions, names, strict=True)]
+            notes.append(f"The precision of {base} differs: {', '.join(values)}.")
     return notes
+
+
+def _precision(findings: Findings, base: str) -> str:
+    """The precision of a base's weights in the study, which names what is not the default."""
+    named = findings.info.facts.get("precision", {})
+    return named.get(base, "default") if isinstance(named, dict) else "default"

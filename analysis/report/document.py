@@ -18,8 +18,16 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Drawings that are folded away under a title."""
+
+    title: str
+    drawings: tuple[Drawing, ...]
+
+
+@dataclass(frozen=True)
 class Block:
-    """A part of a section: `lead` sentences, tables in the open, drawings, tables folded away.
+    """A part of a section: `lead` sentences, tables in the open, drawings, tables and drawings folded away.
 
     `remarks` are sentences that stand under the first drawing.
     """
@@ -30,6 +38,7 @@ class Block:
     drawings: tuple[Drawing, ...] = ()
     remarks: tuple[str, ...] = ()
     folded: tuple[Table, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,12 @@ class ReportDocument:
 
     @property
     def drawings(self) -> Iterator[Drawing]:
+        blocks = (block for section in self.sections for block in section.blocks)
         return (
-            drawing for section in self.sections for block in section.blocks for drawing in block.drawings
+            drawing
+            for block in blocks
+            for drawings in (block.drawings, *(gallery.drawings for gallery in block.galleries))
+            for drawing in drawings
         )
 
     @property

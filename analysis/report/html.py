@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from analysis.figures.figure import Drawing
 from analysis.figures.svg import colour_rules, to_inline_svg
-from analysis.report.document import Block, Facts, ReportDocument, Section, Tile
+from analysis.report.document import Block, Facts, Gallery, ReportDocument, Section, Tile
 from analysis.tables.table import Table
 from portal.results import Fact
 
@@ -68,7 +68,7 @@ def _section(section: Section, anchor: str) -> str:
 def _block(block: Block) -> str:
     title = f'<h3 class="part">{escape(block.title)}</h3>' if block.title else ""
     lead = _list(block.lead) if block.lead else ""
-    figures = [_figure(drawing) for drawing in block.drawings]
+    figures = [_figure(drawing, ' class="card"') for drawing in block.drawings]
     if block.remarks:
         remarks = f'<div class="card"><h3>What can be told apart</h3>{_list(block.remarks)}</div>'
         first, *others = figures
@@ -76,12 +76,13 @@ def _block(block: Block) -> str:
         figures = [f'<div class="stack">{"".join(stack)}</div>' for stack in stacks]
     pair = f'<div class="pair">{"".join(figures)}</div>' if figures else ""
     tables = "".join(map(_table_card, block.tables))
-    return f"{title}{lead}{tables}{pair}{''.join(map(_folded_table, block.folded))}"
+    folded = "".join((*map(_folded_table, block.folded), *map(_gallery, block.galleries)))
+    return f"{title}{lead}{tables}{pair}{folded}"
 
 
-def _figure(drawing: Drawing) -> str:
+def _figure(drawing: Drawing, attribute: str = "") -> str:
     return (
-        f'<figure class="card">{to_inline_svg(drawing)}'
+        f"<figure{attribute}>{to_inline_svg(drawing)}"
         f"<figcaption>{escape(drawing.caption)}</figcaption></figure>\n"
     )
 
@@ -92,6 +93,14 @@ def _table_card(table: Table) -> str:
 
 def _folded_table(table: Table) -> str:
     return f'<details class="card"><summary>{escape(table.title)}</summary>{_html_table(table)}</details>\n'
+
+
+def _gallery(gallery: Gallery) -> str:
+    figures = "".join(map(_figure, gallery.drawings))
+    return (
+        f'<details class="card"><summary>{escape(gallery.title)}</summary>'
+        f'<div class="pair">{figures}</div></details>\n'
+    )
 
 
 def _html_table(table: Table) -> str:

@@ -1,17 +1,20 @@
 """The report of one study: its findings as `ReportDocument`."""
 
 from analysis.figures.curves import draw_curves
+from analysis.figures.figure import Drawing
 from analysis.figures.latents import draw_latents
-from analysis.figures.methods import draw_methods, draw_tasks
+from analysis.figures.methods import draw_methods
 from analysis.figures.ranks import draw_ranks
 from analysis.figures.reliability import draw_reliability
-from analysis.report.document import Block, Facts, ReportDocument, Section, Tile
+from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
+from analysis.report.document import Block, Facts, Gallery, ReportDocument, Section, Tile
 from analysis.report.few_rows import describe_losses, without_rows_block, without_rows_tiles
 from analysis.report.options import ReportOptions
 from analysis.report.saving_sentences import describe_savings, state_times
 from analysis.report.sentences import (
     capitalised,
     compare_methods,
+    count_kinds,
     count_seeds,
     headline,
     state_lift_interval,
@@ -28,10 +31,11 @@ from analysis.tables.calibration import calibration_table
 from analysis.tables.columns import DASH, format_number, format_percent
 from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.curves import curve_table, savings_table
+from analysis.tables.kinds import kinds_table
 from analysis.tables.log_loss import log_loss_table
 from analysis.tables.overview import overview_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
-from portal.results import AbsentRun, Fact, StudyInfo
+from portal.results import MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
 
 LEAD = (
     "Recovered lift: the share of the rise from the frozen base to a LoRA for each task that a method "
@@ -110,6 +114,9 @@ def study_facts(findings: Findings, title: str = "What was run") -> Facts:
         "device": ", ".join(study.devices),
         **findings.info.facts,
     }
+    kinds = tasks_by_kind({task for run in study.runs for task in run.tasks}, study.kinds)
+    if kinds:
+        facts["tasks"] = count_kinds(kinds)
     return Facts(title, facts, study.eval_sets)
 
 
@@ -196,7 +203,8 @@ def _target_section(target: Target) -> Section:
 
 def _accuracy_block(target: Target) -> Block:
     comparison, slug = target.comparison, target.slug
-    drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), draw_tasks(comparison, slug))
+    by_task, galleries = _task_drawings(target)
+    drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), by_task)
     folded = (
         per_task_table(target),
         rules_table(target),
@@ -204,11 +212,22 @@ def _accuracy_block(target: Target) -> Block:
         comparisons_table(target),
     )
     return Block(
-        tables=(main_table(target),),
+        tables=tuple(filter(None, (main_table(target), kinds_table(target)))),
         drawings=tuple(filter(None, drawings)),
         remarks=compare_methods(target),
         folded=tuple(filter(None, folded)),
+        galleries=galleries,
     )
+
+
+def _task_drawings(target: Target) -> tuple[Drawing | None, tuple[Gallery, ...]]:
+    """The drawing by kind, and those of single tasks to fold away; few tasks without kinds lie open."""
+    comparison, slug = target.comparison, target.slug
+    if not comparison.kinds and len(comparison.chance) <= MANY_TASKS:
+        return draw_tasks(comparison, slug), ()
+    parts = draw_task_parts(comparison, slug)
+    gallery = Gallery(f"{target.base}: acc_norm by task, as figures", parts)
+    return draw_kinds(comparison, slug), (gallery,) if parts else ()
 
 
 def _curve_block(target: Target) -> Block:

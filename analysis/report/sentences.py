@@ -1,6 +1,6 @@
 """Plain sentences on a study's findings: which methods can be told apart, and what a port recovers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import LEVEL, Bootstrap, Interval
@@ -117,6 +117,12 @@ def join_words(words: Sequence[str]) -> str:
 def count_seeds(number: int) -> str:
     """`one seed`, `three seeds`."""
     return f"{count_words(number)} seed{'' if number == 1 else 's'}"
+
+
+def count_kinds(kinds: Mapping[str, Sequence[str]]) -> str:
+    """`9 tasks of two kinds: colour (4), home (5)`, from the tasks of every kind."""
+    listed = ", ".join(f"{kind} ({len(tasks)})" for kind, tasks in kinds.items())
+    return f"{sum(map(len, kinds.values()))} tasks of {count_words(len(kinds))} kinds: {listed}"
 
 
 def count_words(number: int) -> str:

@@ -1,16 +1,19 @@
-"""The summary that a terminal shows when a study ends."""
+"""The summary that a terminal shows when a study ends: a line per method, and a line per kind of task."""
 
 from pathlib import Path
 
 from analysis.report.sentences import headline
 from analysis.stats.findings import Target, load_findings
 from analysis.tables.accuracy import main_table
+from analysis.tables.kinds import short_kinds_table
 
 _COLUMNS = ("method", "size", "acc_norm", "seeds", "recovered lift", "lift: 95 %", "log-loss")
 
 
 def summary_table(results: Path) -> str:
     """The main table of every target base as plain text, each with its headline; no trailing newline.
+
+    Where tasks share kinds, a table of these follows; single tasks are left to the report.
 
     `results` is the folder of a study's collected tables. Raises ValueError as `write_report` does.
     """
@@ -19,4 +22,6 @@ def summary_table(results: Path) -> str:
 
 def _target_text(target: Target) -> str:
     table = main_table(target).select(*_COLUMNS)
-    return f"{table.title}\n{table.to_text()}\n{headline(target)}"
+    text = f"{table.title}\n{table.to_text()}\n{headline(target)}"
+    kinds = short_kinds_table(target)
+    return text if kinds is None else f"{text}\n\n{kinds.title}\n{kinds.to_text()}"

@@ -12,6 +12,7 @@ from analysis.report.sentences import state_difference
 from analysis.stats.findings import Findings, slugs_of
 from analysis.stats.pairs import Pair, comparison_on, find_pairs
 from analysis.tables.costs import run_cost_table, study_cost_table
+from analysis.tables.kinds import pair_kinds_table
 from analysis.tables.pairs import pair_table, pair_task_table
 
 
@@ -71,7 +72,15 @@ def _base_section(
     comparisons = comparison_on(findings[0], base), comparison_on(findings[1], base)
     drawing = draw_pairs(base, pairs, names, slug)
     block = Block(
-        tables=(pair_table(comparisons, pairs, names, slug),),
+        tables=tuple(
+            filter(
+                None,
+                (
+                    pair_table(comparisons, pairs, names, slug),
+                    pair_kinds_table(comparisons, pairs, names, slug),
+                ),
+            )
+        ),
         drawings=() if drawing is None else (drawing,),
         remarks=tuple(_state_pair(pair, names) for pair in pairs if pair.difference.value is not None),
         folded=(pair_task_table(base, pairs, names, slug),),

@@ -17,6 +17,7 @@ from analysis.stats.quantities import Quantity, Spread, spread
 from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order
 from analysis.stats.rows_used import rows_used
 from portal.methods import BASE, LORA
+from portal.results import tasks_by_kind
 
 DEFAULT_RULE = "best_on_validation"
 
@@ -43,7 +44,10 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All summaries on one base under one rule. Lift is measured from `frozen_base` to `reference_lora`."""
+    """All summaries on one base under one rule. Lift is measured from `frozen_base` to `reference_lora`.
+
+    `kinds` are the tasks of every kind; empty where no two tasks share one.
+    """
 
     base: str
     rule: str
@@ -53,6 +57,7 @@ class Comparison:
     majority: Mapping[str, float]  # of the tasks whose questions all have the same answers
     summaries: tuple[MethodSummary, ...]
     chosen: bool  # whether any run was scored at several epochs, so that the rule chose
+    kinds: Mapping[str, tuple[str, ...]]
 
     @property
     def headline_summaries(self) -> tuple[MethodSummary, ...]:
@@ -104,15 +109,17 @@ def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison
     plain = [_summarise(cell, runs, rule) for cell, runs in sorted(cells.items(), key=_by_cell)]
     frozen_base = next((summary for summary in plain if summary.cell.method == BASE.name), None)
     lora = _reference_lora(plain)
+    chance = _reported(scores, "chance")
     return Comparison(
         base=base,
         rule=rule,
         frozen_base=frozen_base,
         reference_lora=lora,
-        chance=_reported(scores, "chance"),
+        chance=chance,
         majority=_reported(scores, "majority"),
         summaries=tuple(_with_ratios(summary, frozen_base, lora) for summary in plain),
         chosen=any(has_choice(run) for runs in cells.values() for run in runs),
+        kinds=tasks_by_kind(chance, study.kinds),
     )
 
 

@@ -21,11 +21,11 @@ class Answers:
     """One run's answers to N rows.
 
     A choice's probability is the softmax over the row's choices of their log-likelihoods, not normalised by
-    length. Ties go to the first choice.
+    length. Where n choices tie, an answer is as right as a fair draw among them: 1 / n if gold is one.
     """
 
-    correct: np.ndarray  # (N,) whether the gold choice has the highest log-likelihood per length: acc_norm
-    likeliest_correct: np.ndarray  # (N,) whether it has the highest probability: acc
+    correct: np.ndarray  # (N,) 1 where the gold choice has the highest log-likelihood per length: acc_norm
+    likeliest_correct: np.ndarray  # (N,) 1 where it has the highest probability: acc
     confidence: np.ndarray  # (N,) the highest probability
     nll: np.ndarray  # (N,) minus the log of the gold choice's probability, nats
     brier: np.ndarray  # (N,) squared error of the probabilities, summed over choices: 0 to 2
@@ -145,12 +145,11 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     gold_M = rows["gold"].to_numpy()
     token_K = rows["tokens"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     keys, run_M = _codes(rows["run"])
-    correct_M = np.zeros(rows.num_rows, dtype=bool)
+    correct_M = np.zeros(rows.num_rows)
     for unit in sorted(set(units.values())):
         lengths = rows[UNITS[unit]].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        right_M = _first_highest(score_K / lengths, start_M, count_M) == gold_M
-        of_unit = np.array([units[key] == unit for key in keys])
-        correct_M |= right_M & of_unit[run_M]
+        of_unit_M = np.array([units[key] == unit for key in keys])[run_M]
+        correct_M += of_unit_M * _right_share(score_K / lengths, start_M, count_M, gold_M)
     highest_M = np.maximum.reduceat(score_K, start_M)
     weight_K = np.exp(score_K - np.repeat(highest_M, count_M))
     total_M = np.add.reduceat(weight_K, start_M)
@@ -158,7 +157,7 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     gold_probability_M = probability_K[start_M + gold_M]
     return Answers(
         correct=correct_M,
-        likeliest_correct=_first_highest(score_K, start_M, count_M) == gold_M,
+        likeliest_correct=_right_share(score_K, start_M, count_M, gold_M),
         confidence=1 / total_M,
         nll=highest_M + np.log(total_M) - score_K[start_M + gold_M],
         brier=np.add.reduceat(probability_K**2, start_M) - 2 * gold_probability_M + 1,
@@ -167,8 +166,11 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     )
 
 
-def _first_highest(value_K: np.ndarray, start_M: np.ndarray, count_M: np.ndarray) -> np.ndarray:
-    """(M,) the place of each row's highest value among its choices, the first of equals."""
-    highest_K = np.repeat(np.maximum.reduceat(value_K, start_M), count_M)
-    at_highest = np.flatnonzero(value_K == highest_K)
-    return at_highest[np.searchsorted(at_highest, start_M)] - start_M
+def _right_share(
+    value_K: np.ndarray, start_M: np.ndarray, count_M: np.ndarray, gold_M: np.ndarray
+) -> np.ndarray:
+    """(M,) 1 / n where the gold choice is one of the n highest values of its row, else 0."""
+    is_highest_K = value_K == np.repeat(np.maximum.reduceat(value_K, start_M), count_M)
+    num_highest_M = np.add.reduceat(is_highest_K.astype(np.int64), start_M)
+    share_M: np.ndarray = is_highest_K[start_M + gold_M] / num_highest_M
+    return share_M

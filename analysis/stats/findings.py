@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,6 +100,7 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
     """
     known = read_study_info(results) if info is None else info
     study = load_results(results / RESULTS_FILE, known.workers, known.device_share)
+    study = replace(study, kinds=known.kinds)
     if not study.runs:
         raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)

@@ -156,6 +156,7 @@ class ResultSet:
     eval_sets: Mapping[tuple[str, str], str]
     names: tuple[str, ...]
     revisions: Mapping[str, tuple[str, ...]]  # by base
+    kinds: Mapping[str, str] = field(default_factory=dict)  # by task, of those that have one
 
     @property
     def targets(self) -> tuple[str, ...]:

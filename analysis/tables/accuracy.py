@@ -1,6 +1,7 @@
 """The tables of accuracy on one base, by method and by task, and on the source bases."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from analysis.stats.absent_runs import is_in, method_key
 from analysis.stats.aggregate import Comparison, MethodSummary
@@ -26,7 +27,7 @@ from analysis.tables.columns import (
 from analysis.tables.reasons import absent_reason, lift_reasons, missing_size_reasons, summary_reasons
 from analysis.tables.table import Table
 from portal.methods import LIFT_REFERENCES, find_method
-from portal.results import AbsentRun
+from portal.results import MANY_TASKS, AbsentRun
 
 SEEDS = Kind(
     lambda value: f"{value[0]}" if value[0] == value[1] else f"{value[0]} of {value[1]}",
@@ -73,24 +74,27 @@ def per_task_table(target: Target) -> Table:
     """Per task: chance, the majority answer's rate, acc_norm of every variant, and the port's lift.
 
     The task mean comes last. The majority answer's rate is null for tasks whose questions have answers of
-    their own.
+    their own. Where tasks share kinds, a column names the kind of each.
     """
     comparison, port = target.comparison, target.port
     summaries = comparison.headline_summaries
     tasks = sorted({task for summary in summaries for task in summary.per_task})
+    kinds = {task: kind for kind, own in comparison.kinds.items() for task in own}
     lifts = {} if port is None else {task: _task_lift(comparison, port, task) for task in tasks}
     rows: list[tuple[object, ...]] = []
     for task in tasks:
+        named = (task, kinds[task]) if kinds else (task,)
         known = comparison.chance.get(task), comparison.majority.get(task)
         scores = [summary.per_task.get(task) for summary in summaries]
-        rows.append((task, *known, *scores, *([lifts[task]] if port is not None else [])))
+        rows.append((*named, *known, *scores, *([lifts[task]] if port is not None else [])))
     if tasks:
         rows.append(_task_mean_row(comparison, tasks, port))
-    columns = [Column("task", WORD), Column("chance", NUMBER), Column("majority", NUMBER)]
+    columns = [Column("task", WORD), *([Column("kind", WORD)] if kinds else [])]
+    columns += [Column("chance", NUMBER), Column("majority", NUMBER)]
     columns += [Column(summary.cell.variant.full_name, SPREAD) for summary in summaries]
     if port is not None:
         columns.append(Column(f"{port.cell.variant.full_name}: lift", PERCENT))
-    reasons = [f"recovered lift of {task}: {lift.reason}" for task, lift in lifts.items() if lift.reason]
+    reasons = _lift_reasons(lifts)
     title, slug = f"{target.base}: acc_norm by task", f"tasks-{target.slug}"
     return Table(title, slug, tuple(columns), tuple(rows), tuple(reasons), footer=int(bool(tasks)))
 
@@ -168,13 +172,23 @@ def _task_lift(comparison: Comparison, port: MethodSummary, task: str) -> Quanti
     return recovered_lift(*known)
 
 
+def _lift_reasons(lifts: Mapping[str, Quantity]) -> list[str]:
+    """Why a lift is missing: of each task, or of many as their number."""
+    reasons = {task: lift.reason for task, lift in lifts.items() if lift.reason}
+    if len(lifts) <= MANY_TASKS:
+        return [f"recovered lift of {task}: {reason}" for task, reason in reasons.items()]
+    counts = Counter(reasons.values())
+    return [f"recovered lift of {count} tasks: {reason}" for reason, count in counts.items()]
+
+
 def _task_mean_row(
     comparison: Comparison, tasks: Sequence[str], port: MethodSummary | None
 ) -> tuple[object, ...]:
     chances = [comparison.chance[task] for task in tasks if task in comparison.chance]
     mean = sum(chances) / len(chances) if chances else None
     accuracies = [summary.acc for summary in comparison.headline_summaries]
-    return ("task mean", mean, None, *accuracies, *([port.lift] if port is not None else []))
+    named = ("task mean", None) if comparison.kinds else ("task mean",)
+    return (*named, mean, None, *accuracies, *([port.lift] if port is not None else []))
 
 
 def _count_planned_seeds(summary: MethodSummary, absent: Sequence[AbsentRun]) -> int:

@@ -1,14 +1,13 @@
 """Known bases and any other: load frozen, find the adapted linears, report widths.
 
-Precision, stated once: a frozen base is bf16 on a GPU and fp32 on a CPU, or, on request and on a GPU only, in
-8 or 4 bits by bitsandbytes; adapters, latents, core, converters and losses are fp32 everywhere and are cast
-at the point of use.
+Precision, stated once: a frozen base is bf16 on a GPU and fp32 on a CPU; on request it is bf16 on a CPU that
+multiplies it (precision.py) or, on a GPU only, in 8 or 4 bits by bitsandbytes. Adapters, latents, core,
+converters, logits and losses are fp32 everywhere; factors are cast at the point of use.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,12 @@ from transformers import (
 from transformers import logging as transformers_logging
 
 from portal.bases.files import BaseFiles, hub_error, locate
+from portal.bases.precision import check_precision, weights_dtype
 from portal.bases.registry import known_geometry
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
+
+_QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,12 @@ def outline_config(name: str) -> PretrainedConfig:
     return AutoConfig.for_model(geometry.family, **geometry.config)
 
 
+def hidden_width(name: str) -> int:
+    """The width of a base's hidden states, from its published sizes or its config."""
+    width: int = outline_config(name).get_text_config().hidden_size
+    return width
+
+
 def load_tokenizer(
     name: str, *, revision: str | None = None, local_files_only: bool = False
 ) -> PreTrainedTokenizerBase:
@@ -203,23 +211,9 @@ def tokenizer_digest(name: str) -> str:
     return hashlib.sha256(definition.encode()).hexdigest()
 
 
-def check_precision(precision: Precision, device: str) -> None:
-    """ValueError unless a base can be loaded on `device` in this precision, from what is installed here."""
-    if precision == "default":
-        return
-    if not device.startswith("cuda"):
-        raise ValueError(
-            f"precision {precision!r} needs a GPU, the device is {device!r}; leave it out on a CPU"
-        )
-    if find_spec("bitsandbytes") is None:
-        raise ValueError(
-            f"precision {precision!r} needs bitsandbytes: pip install 'portal-sweeps[quantised]'"
-        )
-
-
 def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
     """What from_pretrained needs for a quantised base: weights are placed while they are read."""
-    if precision == "default":
+    if precision not in _QUANTISED:
         return {}
     config = (
         BitsAndBytesConfig(load_in_8bit=True)
@@ -232,7 +226,7 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
 
 
 def _load_model(files: BaseFiles, device: torch.device, precision: Precision) -> Any:
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = weights_dtype(precision, on_gpu=device.type == "cuda")
     transformers_logging.disable_progress_bar()
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
@@ -253,4 +247,4 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
             )
     model.requires_grad_(False)
     model.config.use_cache = False
-    return (model if precision != "default" else model.to(device)).eval()
+    return (model if precision in _QUANTISED else model.to(device)).eval()

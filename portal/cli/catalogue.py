@@ -1,6 +1,7 @@
 """What there is: `portal bases`, `portal tasks`, and the parameter counts of `portal params`."""
 
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from portal.cli import completion
 from portal.cli.completion import one_of
 from portal.cli.options import (
     ADAPTER,
+    ByTaskOption,
     DataOption,
     JsonOption,
     MaxPromptOption,
@@ -16,6 +18,7 @@ from portal.cli.options import (
     SuiteOption,
     TasksOption,
     check_at_least_one,
+    chosen_kinds,
     chosen_modules,
     chosen_tasks,
 )
@@ -108,13 +111,15 @@ def tasks(
         ),
     ] = None,
     max_prompt: MaxPromptOption = 768,
+    by_task: ByTaskOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with a hash of the rows of every split.")
     ] = False,
 ) -> None:
-    """List the tasks of a suite with their numbers of rows, and what is doubtful in them."""
-    from portal.tasks.example import SPLITS
+    """List the tasks of a suite with their numbers of rows, and what is doubtful in them.
 
+    Many tasks that share kinds are counted by kind.
+    """
     check_at_least_one(max_prompt=max_prompt)
     opened, chosen = chosen_tasks(only, suite, data)
     if not as_json:
@@ -123,32 +128,64 @@ def tasks(
     if as_json:
         typer.echo(json.dumps(_tasks_as_json(opened, chosen, tokenised)))
         return
-    headers = [
-        "task",
-        *SPLITS,
-        "choices",
-        "dropped",
-        "duplicate",
-        "repeated",
-        "equal choices",
-        "shared clusters",
-    ]
+    if kinds := chosen_kinds(opened, chosen, by_task=by_task):
+        _print_kinds(opened, kinds, tokenised)
+    else:
+        _print_tasks(opened, chosen, tokenised)
+    if only is None and opened.groups:
+        groups = ", ".join(f"{name} ({len(members)})" for name, members in opened.groups.items())
+        typer.echo(f"groups that can be named like tasks: {groups}")
+
+
+def _print_tasks(suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]) -> None:
+    """A line per task, and what a user should know of its rows."""
     print_table(
-        [*headers, *(() if base is None else ("misaligned", "truncated"))],
-        [
-            [
-                task,
-                *(str(len(opened.examples(task, split))) for split in SPLITS),
-                _num_choices(opened, task),
-                *map(str, opened.lint(task).counts()),
-                *(str(count) for count in tokenised.get(task, {}).values()),
-            ]
-            for task in chosen
-        ],
+        ["task", *_count_headers(tokenised)],
+        [[task, *_count_rows(suite, (task,), tokenised)] for task in tasks],
     )
-    for task in chosen:
-        for remark in opened.lint(task).remarks():
+    for task in tasks:
+        for remark in suite.lint(task).remarks():
             typer.echo(f"{task}: {remark}")
+
+
+def _print_kinds(
+    suite: "Suite", kinds: dict[str, tuple[str, ...]], tokenised: dict[str, dict[str, int]]
+) -> None:
+    """A line per kind, and in how many of its tasks there is something that a user should know."""
+    print_table(
+        ["kind", "tasks", *_count_headers(tokenised)],
+        [[kind, str(len(tasks)), *_count_rows(suite, tasks, tokenised)] for kind, tasks in kinds.items()],
+    )
+    for kind, tasks in kinds.items():
+        remarked = sum(bool(suite.lint(task).remarks()) for task in tasks)
+        if remarked:
+            typer.echo(f"{kind}: remarks on {remarked} of {len(tasks)} tasks, which --by-task prints")
+
+
+def _count_headers(tokenised: dict[str, dict[str, int]]) -> list[str]:
+    """The names of what `_count_rows` counts."""
+    from portal.tasks.example import SPLITS
+
+    doubtful = ("dropped", "duplicate", "repeated", "equal choices", "shared clusters")
+    return [*SPLITS, "choices", *doubtful, *next(iter(tokenised.values()), {})]
+
+
+def _count_rows(suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]) -> list[str]:
+    """Rows of a task by split and choices of a row, as ranges over `tasks`; sums of doubtful rows."""
+    from portal.tasks.example import SPLITS
+
+    sizes = [[len(suite.examples(task, split)) for task in tasks] for split in SPLITS]
+    choices = {
+        len(example.choices) for task in tasks for split in SPLITS for example in suite.examples(task, split)
+    }
+    doubtful = [(*suite.lint(task).counts(), *tokenised.get(task, {}).values()) for task in tasks]
+    return [*map(_range, (*sizes, choices)), *(str(sum(column)) for column in zip(*doubtful, strict=True))]
+
+
+def _range(numbers: Collection[int]) -> str:
+    """`448`, or `3-5` where they differ."""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def _print_sources(suite: "Suite", tasks: tuple[str, ...]) -> None:
@@ -178,16 +215,11 @@ def _tasks_as_json(
             task: {split: entry["sha256"] for split, entry in splits.items()}
             for task, splits in manifest.items()
         },
+        "kinds": suite.kinds_of(tasks),
+        "groups": {name: list(members) for name, members in suite.groups.items()},
         "licences": {task: suite.licences.get(task) for task in tasks},
         "lint": {task: suite.lint(task).to_json() | tokenised.get(task, {}) for task in tasks},
     }
-
-
-def _num_choices(suite: "Suite", task: str) -> str:
-    from portal.tasks.example import SPLITS
-
-    numbers = {len(example.choices) for split in SPLITS for example in suite.examples(task, split)}
-    return f"{min(numbers)}-{max(numbers)}" if len(numbers) > 1 else str(min(numbers))
 
 
 def _tokenised(

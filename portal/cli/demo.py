@@ -26,7 +26,7 @@ def demo(
     from sweeps.study.expand import load_study
 
     started = time.monotonic()
-    study = load_study("demo")
+    study = load_study("demo", out=out)
     outcome = launch(study, out, executor)
     if outcome.done:
         results = collect_snapshot(study.manifest, out)

@@ -14,6 +14,7 @@ from portal.cli.options import (
     DATA,
     MACHINE,
     BaseOption,
+    ByTaskOption,
     DataOption,
     DeviceOption,
     JsonOption,
@@ -23,6 +24,7 @@ from portal.cli.options import (
     TasksOption,
     check_at_least_one,
     chosen_device,
+    chosen_kinds,
     chosen_precision,
     chosen_tasks,
 )
@@ -94,22 +96,28 @@ def evaluate(
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     workers: WorkersOption = None,
+    by_task: ByTaskOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a base on multiple-choice tasks, alone or with adapters."""
-    from portal.bases.base import load_base
+    """Score a base on multiple-choice tasks, alone or with adapters.
+
+    Scores of many tasks that share kinds are means by kind.
+    """
+    from portal.bases.base import hidden_width, load_base
     from portal.bases.files import resolve
+    from portal.bases.precision import resolve_precision
     from portal.bases.registry import weights_note
     from portal.evaluate.peft_adapter import find_adapters, score_adapter
 
     if artifact is not None and adapter is not None:
         raise ValueError("--artifact and --adapter exclude each other: give one of them")
     where = chosen_device(device)
-    weights = chosen_precision(precision, where)
+    choice = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
     source, examples, chosen = _artifact_and_tasks(artifact, base, tasks, suite, data)
     rows = _read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
+    weights = resolve_precision(choice, hidden_width(base), where)
     if len(adapters) > 1:
         from sweeps.launch.ray_scoring import score_with_workers
 
@@ -120,7 +128,8 @@ def evaluate(
         return
     loaded = load_base(base, device=where, precision=weights)
     summaries = score_adapter(loaded, adapters[0], rows) if adapters else _score(loaded, source, rows)
-    print_tasks(base, summaries, weights_note(base), as_json=as_json)
+    kinds = chosen_kinds(examples, chosen, by_task=by_task)
+    print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
 
 
 def _artifact_and_tasks(
@@ -147,17 +156,15 @@ def _read_rows(
     """
     from portal.bases.base import base_config, load_tokenizer
     from portal.data.sampling import evaluation_rows
-    from portal.data.token_rows import encode_example, extent_of
+    from portal.data.token_rows import encode_examples, extent_of
     from portal.tasks.example import SPLITS
 
     check_known(split, SPLITS, what="split")
     tokenizer = load_tokenizer(base)
     rows = {}
     for task in tasks:
-        encoded = [
-            encode_example(example, split, tokenizer, max_prompt=max_prompt)
-            for example in suite.examples(task, split)
-        ]
+        examples = ((example, split) for example in suite.examples(task, split))
+        encoded = encode_examples(examples, tokenizer, max_prompt=max_prompt)
         if not encoded:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
         encoded.sort(key=lambda row: row.id)

@@ -9,7 +9,7 @@ from portal.cli.completion import one_of, some_of
 from portal.cli.output import check_known, comma_list
 
 if TYPE_CHECKING:
-    from portal.config import Activations, Precision
+    from portal.config import Activations, PrecisionChoice
     from portal.data.suite import Suite
     from sweeps.launch.executors import ExecutorName
 
@@ -40,8 +40,8 @@ SuiteOption = Annotated[
         "--suite",
         rich_help_panel=DATA,
         metavar="SUITE",
-        help="Suite of tasks: mini, village, portal14, lm-eval or a folder. Default: the one with the tasks, "
-        "or mini.",
+        help="Suite of tasks: mini, village, words, portal14, lm-eval or a folder. Default: the one with the "
+        "tasks, or mini.",
         autocompletion=one_of(completion.suites),
     ),
 ]
@@ -69,8 +69,9 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         rich_help_panel=MACHINE,
-        metavar="default|8bit|4bit",
-        help="Precision of the frozen base: default (bf16 on GPU, fp32 on CPU), 8bit or 4bit (GPU only).",
+        metavar="default|bf16|auto|8bit|4bit",
+        help="Precision of the frozen base: default (bf16 on GPU, fp32 on CPU), bf16 (also on a CPU that has "
+        "it), auto (bf16 where that is faster on this CPU), 8bit or 4bit (GPU only).",
         autocompletion=one_of(completion.precisions),
     ),
 ]
@@ -104,6 +105,9 @@ ModulesOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ByTaskOption = Annotated[
+    bool, typer.Option("--by-task", help="Print a line per task also where many tasks share kinds.")
+]
 StudyArgument = Annotated[
     str,
     typer.Argument(
@@ -162,6 +166,13 @@ def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tup
     return open_suite(suite, names, data=data)
 
 
+def chosen_kinds(suite: "Suite", tasks: tuple[str, ...], *, by_task: bool) -> dict[str, tuple[str, ...]]:
+    """The tasks of every kind where they are to be summed up by it: many that share some; else nothing."""
+    from portal.results import MANY_TASKS, tasks_by_kind
+
+    return {} if by_task or len(tasks) <= MANY_TASKS else tasks_by_kind(tasks, suite.kinds)
+
+
 def chosen_modules(names: str) -> tuple[str, ...]:
     """The projections in `names`, or all seven; ValueError for an unknown one."""
     from portal.config import MODULES
@@ -169,14 +180,15 @@ def chosen_modules(names: str) -> tuple[str, ...]:
     return MODULES if names == "all" else comma_list(names, known=MODULES, what="module")
 
 
-def chosen_precision(name: str, device: str) -> "Precision":
+def chosen_precision(name: str, device: str) -> "PrecisionChoice":
     """`name` checked, also against the device and what is installed."""
-    from portal.bases.base import check_precision
+    from portal.bases.precision import check_precision
     from portal.config import PRECISIONS
 
-    precision = check_known(name, PRECISIONS, what="precision")
-    check_precision(precision, device)
-    return precision
+    choice = check_known(name, PRECISIONS, what="precision")
+    if choice != "auto":
+        check_precision(choice, device)
+    return choice
 
 
 def chosen_activations(name: str) -> "Activations":

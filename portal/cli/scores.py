@@ -1,7 +1,7 @@
 """How scores are printed: by task for one adapter, by adapter for many, and as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,26 +16,46 @@ _METRICS = ("acc", "acc_norm", "log_loss")
 
 
 def print_tasks(
-    base: str, summaries: "Mapping[str, TaskMetrics]", note: str | None, *, as_json: bool
+    base: str,
+    summaries: "Mapping[str, TaskMetrics]",
+    note: str | None,
+    *,
+    kinds: Mapping[str, Sequence[str]],
+    as_json: bool,
 ) -> None:
-    """Print accuracies by every unit side by side, and their means over tasks; or JSON."""
+    """Print accuracies by every unit side by side, and their means over tasks; or JSON.
+
+    With `kinds`, the tasks of each, a line is the mean over the tasks of a kind.
+    """
     from portal.results import UNITS
 
     if as_json:
         typer.echo(json.dumps({"base": base, "weights": note, **_as_json(summaries)}))
         return
-    numbers = {
-        task: [summary.acc, *(summary.acc_norm[unit] for unit in UNITS), summary.log_loss]
-        for task, summary in summaries.items()
-    }
-    means = [sum(column) / len(numbers) for column in zip(*numbers.values(), strict=True)]
-    lines = [
-        [task, *(f"{number:.4f}" for number in numbers[task]), str(summary.ties), str(summary.num_examples)]
-        for task, summary in summaries.items()
-    ]
-    lines.append(["mean over tasks", *(f"{mean:.4f}" for mean in means), "", ""])
-    print_table(["task", "acc", *(f"by {unit}" for unit in UNITS), "log_loss", "ties", "rows"], lines)
+    columns = ("acc", *(f"by {unit}" for unit in UNITS), "log_loss", "ties", "rows")
+    mean = _means(summaries.values())
+    if kinds:
+        groups = {kind: [summaries[task] for task in tasks] for kind, tasks in kinds.items()}
+        lines = [[kind, str(len(own)), *_means(own), *_sums(own)] for kind, own in groups.items()]
+        lines.append(["mean over tasks", str(len(summaries)), *mean, "", ""])
+        print_table(["kind", "tasks", *columns], lines)
+    else:
+        lines = [[task, *_means([own]), *_sums([own])] for task, own in summaries.items()]
+        print_table(["task", *columns], [*lines, ["mean over tasks", *mean, "", ""]])
     _print_note(base, note)
+
+
+def _means(summaries: "Collection[TaskMetrics]") -> list[str]:
+    """Accuracies by every unit and log-loss, as means over the tasks."""
+    from portal.results import UNITS
+
+    numbers = [[each.acc, *(each.acc_norm[unit] for unit in UNITS), each.log_loss] for each in summaries]
+    return [f"{sum(column) / len(numbers):.4f}" for column in zip(*numbers, strict=True)]
+
+
+def _sums(summaries: "Collection[TaskMetrics]") -> list[str]:
+    """Ties and rows of the tasks together."""
+    return [str(sum(each.ties for each in summaries)), str(sum(each.num_examples for each in summaries))]
 
 
 def print_adapters(

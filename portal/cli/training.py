@@ -110,7 +110,7 @@ def train(
     bases = comma_list(source, what="base")
     weights = chosen_precision(precision, where)
     opened, chosen = chosen_tasks(tasks, suite, data)
-    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights)
+    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = source_run(bases, request, modules=names, rank=rank)
     _execute(single, out, where, activations, with_base=not no_base)
 
@@ -156,7 +156,7 @@ def port(
     location = next(iter(list_artifacts(artifact).values()))
     wanted = tasks or ",".join(Artifact.load(location).config.tasks)
     opened, chosen = chosen_tasks(wanted, suite, data)
-    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights)
+    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     _execute(port_run(location, to, request), out, where, activations, with_base=not no_base)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from portal.data.token_cache import LARGE_ROWS, MappedRows, Places
 from portal.data.token_rows import TokenRow
 
-_SUBSET, _ORDER, _EVAL = 1, 2, 3  # streams of random numbers, so that no two draws share one
+_SUBSET, _ORDER, _EVAL, _TURN = 1, 2, 3, 4  # streams of random numbers, so that no two draws share one
 
 
 def calibration_rows(rows: Sequence[TokenRow], size: int | None, seed: int) -> Sequence[TokenRow]:
@@ -42,6 +42,11 @@ def batch_rows(
     number, index = divmod(step, batches)
     order = _generator(_ORDER, seed, _task_of(rows), stream, number).permutation(len(rows))
     return _pick(rows, order[index * batch_size : (index + 1) * batch_size])
+
+
+def turn_order(num_tasks: int, seed: int, turn: int) -> Places:
+    """The order in which tasks take part in a turn, where a step has only some of them."""
+    return np.random.default_rng([_TURN, seed, turn]).permutation(num_tasks)
 
 
 def _task_of(rows: Sequence[TokenRow]) -> str:

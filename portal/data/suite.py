@@ -1,15 +1,15 @@
 """A suite: where the examples of a set of tasks come from.
 
-`mini` and `village` are the embedded worlds, `portal14` the fourteen public benchmarks, `lm-eval` any
-multiple-choice task of that library, and a folder holds tasks of the user's own. A task can also be a file of
-its own, beside those of any suite.
+`mini` and `village` are the embedded worlds, `words` facts for pretrained bases, `portal14` the fourteen
+public benchmarks, `lm-eval` any multiple-choice task of that library, and a folder holds tasks of the user's
+own. A task can also be a file of its own, beside those of any suite.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
 from portal.tasks.lint import Lint
 from portal.tasks.portal14 import BUILDERS
-from portal.tasks.prompt_folder import prompt_tasks, read_prompts
+from portal.tasks.prompt_folder import prompt_kinds, prompt_tasks, read_prompts
 from portal.tasks.records import Record, folder_records, hub_records, split_files
 from portal.tasks.row_source import unread_files
 from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
-SUITES = ("mini", "village", "portal14", "lm-eval")
-NAMED_TASKS = ("mini", "village", "portal14")
+SUITES = ("mini", "village", "words", "portal14", "lm-eval")
+NAMED_TASKS = ("mini", "village", "words", "portal14")
 """Suites whose tasks have names of their own: a task alone says which of them is meant."""
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
@@ -62,6 +62,8 @@ class Suite:
     kinds: Mapping[str, str] = field(default_factory=dict)  # by task: the skill that it shares with others
     unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
+    _compared: set[str] = field(default_factory=set, repr=False, compare=False)
+    _hashes: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
 
     def examples(self, task: str, split: str) -> Sequence[Example]:
         """All examples of `task` in `split` (train, validation or test); ValueError for an unknown task.
@@ -71,10 +73,12 @@ class Suite:
         return self._loaded(task)[0][split]
 
     def lint(self, task: str) -> Lint:
-        """What is wrong or doubtful in the task's rows; reads every split."""
+        """What is wrong or doubtful in the task's rows; reads every split, once."""
         lint = self._loaded(task)[1]
-        lint.unread = self.unread(task)
-        lint.compare({split: self.examples(task, split) for split in SPLITS})
+        if task not in self._compared:
+            lint.unread = self.unread(task)
+            lint.compare({split: self.examples(task, split) for split in SPLITS})
+            self._compared.add(task)
         return lint
 
     def choose(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
@@ -88,8 +92,13 @@ class Suite:
         for task in chosen:
             self._check(task)
         if len(set(chosen)) != len(chosen):
-            raise ValueError(f"a task is named twice: {', '.join(chosen)}")
+            twice = [task for task in chosen if chosen.count(task) > 1]
+            raise ValueError(f"a task is named twice: {', '.join(twice)}")
         return chosen
+
+    def kinds_of(self, tasks: Iterable[str]) -> dict[str, str]:
+        """The kind of each of `tasks` that has one."""
+        return {task: self.kinds[task] for task in tasks if task in self.kinds}
 
     def _check(self, task: str) -> None:
         if task not in self.tasks:
@@ -144,6 +153,11 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
 
         kinds = {task: kind_of(task) for task in VILLAGE_TASKS}
         return replace(_embedded_suite(name, VILLAGE_TASKS, village_examples), groups=GROUPS, kinds=kinds)
+    if name == "words":
+        from portal.words.tasks import GROUPS, WORD_TASKS, kind_of, word_examples
+
+        kinds = {task: kind_of(task) for task in WORD_TASKS}
+        return replace(_embedded_suite(name, WORD_TASKS, word_examples), groups=GROUPS, kinds=kinds)
     if name == "lm-eval":
         from portal.tasks.lm_eval import load_lm_eval_task, task_names
 
@@ -183,12 +197,17 @@ def _rows_folder(data: str | None) -> str | None:
 
 def split_hash(suite: Suite, task: str, split: str) -> str:
     """Hex sha256 over all examples of a split, in the order of their ids; an ExampleFile has its own hash."""
-    examples = suite.examples(task, split)
+    if (task, split) not in suite._hashes:
+        suite._hashes[task, split] = _hash(suite.examples(task, split))
+    return suite._hashes[task, split]
+
+
+def _hash(examples: Sequence[Example]) -> str:
     if isinstance(examples, ExampleFile):
         return examples.sha256
     digest = hashlib.sha256()
     for example in sorted(examples, key=lambda example: example.id):
-        digest.update(json.dumps(astuple(example)).encode())
+        digest.update(json.dumps(example.values).encode())
     return digest.hexdigest()
 
 
@@ -214,11 +233,8 @@ def _suite_of(names: Sequence[str], data: str | None) -> str:
     if data is not None:
         tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
         return "portal14" if tasks else data
-    for name in NAMED_TASKS:
-        suite = load_suite(name)
-        if names and (names[0] in suite.tasks or names[0] in suite.groups):
-            return name
-    return "mini"
+    suites = map(load_suite, NAMED_TASKS if names else ())
+    return next((s.name for s in suites if names[0] in s.tasks or names[0] in s.groups), "mini")
 
 
 def _has_rows(folder: Path, task: str) -> bool:
@@ -260,18 +276,23 @@ def _with_task_file(suite: Suite, own: FileTask) -> Suite:
         licences={**suite.licences, name: own.builder.licence},
         files={**suite.files, name: own.builder.licence},
         paths={**suite.paths, name: own.path},
+        kinds=suite.kinds if own.kind is None else {**suite.kinds, name: own.kind},
         present=(*suite.present, name) if suite.present else (),
         _read={},
+        _compared=set(),
+        _hashes={},
     )
 
 
 def _folder_suite(folder: Path, name: str) -> Suite:
     if not folder.is_dir():
         raise ValueError(f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders)")
+    tasks = prompt_tasks(folder)
     return Suite(
         str(folder),
         "verbatim",
-        prompt_tasks(folder),
+        tasks,
         lambda task: (_Splits(lambda split: read_prompts(folder, task, split)), Lint()),
+        kinds=prompt_kinds(folder, tasks),
         unread=lambda task: unread_files(folder / task, SPLITS),
     )

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, islice
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from portal.tasks.example import Example, shared_start
@@ -27,6 +30,10 @@ ROW_SCHEMA = pa.schema(
         ("truncated", pa.int32()),
     ]
 )
+
+
+_BATCH = 256
+"""Examples whose texts are tokenised in one call."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,51 @@ def encode_example(
     (a leading BOS stays); an answer is never cut. Raises MisalignedError, naming task and example, when the
     tokenizer merges across the boundary, and ValueError when a prompt or an answer has no tokens.
     """
+    return encode_examples([(example, split)], tokenizer, max_prompt=max_prompt)[0]
+
+
+def encode_examples(
+    examples: Iterable[tuple[Example, str]], tokenizer: PreTrainedTokenizerBase, *, max_prompt: int
+) -> list[TokenRow]:
+    """The examples with their splits in token ids, as by `encode_example`: many texts in one call."""
+    rows = []
+    waiting = iter(examples)
+    while batch := list(islice(waiting, _BATCH)):
+        texts = [_Texts.of(example) for example, _ in batch]
+        distinct = list(dict.fromkeys(text for each in texts for text in (*each.contexts, *each.wholes)))
+        encoded = tokenizer(distinct, return_attention_mask=False, return_token_type_ids=False)
+        ids = dict(zip(distinct, encoded.input_ids, strict=True))
+        for (example, split), each in zip(batch, texts, strict=True):
+            rows.append(_encode(example, split, each, ids, tokenizer.bos_token_id, max_prompt))
+    return rows
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What is tokenised of an example, for each choice: the context, and the context with its answer."""
+
+    contexts: list[str]
+    answers: list[str]
+
+    @classmethod
+    def of(cls, example: Example) -> "_Texts":
+        contexts = example.contexts or (example.prompt,) * len(example.choices)
+        stripped = [context.rstrip() for context in contexts]
+        pairs = zip(contexts, stripped, example.choices, strict=True)
+        return cls(stripped, [context[len(text) :] + choice for context, text, choice in pairs])
+
+    @property
+    def wholes(self) -> list[str]:
+        return [context + answer for context, answer in zip(self.contexts, self.answers, strict=True)]
+
+
+def _encode(
+    example: Example, split: str, texts: _Texts, ids_of: Mapping[str, list[int]], bos: int | None, limit: int
+) -> TokenRow:
     where = f"task {example.task!r}, example {example.id!r}"
-    contexts = example.contexts or (example.prompt,) * len(example.choices)
-    stripped = [context.rstrip() for context in contexts]
-    answers = [
-        context[len(text) :] + choice
-        for context, text, choice in zip(contexts, stripped, example.choices, strict=True)
-    ]
-    before = tokenizer(stripped).input_ids
-    whole = tokenizer([text + answer for text, answer in zip(stripped, answers, strict=True)]).input_ids
+    answers = texts.answers
+    before = [ids_of[text] for text in texts.contexts]
+    whole = [ids_of[text] for text in texts.wholes]
     for context, ids, answer in zip(before, whole, answers, strict=True):
         if not context:
             raise ValueError(f"{where}: the prompt has no tokens")
@@ -97,11 +140,12 @@ def encode_example(
             )
         if len(ids) == len(context):
             raise ValueError(f"{where}: the answer {answer!r} has no tokens")
-    shared = shared_start(before)
+    is_one = all(ids is before[0] for ids in before)  # as good as always: then nothing has to be compared
+    shared = len(before[0]) if is_one else shared_start(before)
     if shared == 0:
         raise ValueError(f"{where}: the contexts of its choices have no token in common")
     prompt = before[0][:shared]
-    kept = _truncate_left(prompt, max_prompt, tokenizer.bos_token_id)
+    kept = _truncate_left(prompt, limit, bos)
     return TokenRow(
         task=example.task,
         id=example.id,
@@ -205,20 +249,17 @@ def rows_to_table(rows: Iterable[TokenRow]) -> pa.Table:
 
 def table_to_rows(table: pa.Table) -> list[TokenRow]:
     """The inverse of `rows_to_table`."""
-    return [
-        TokenRow(
-            **{
-                **record,
-                "prompt": tuple(record["prompt"]),
-                "choices": tuple(tuple(choice) for choice in record["choices"]),
-                "chars": tuple(record["chars"]),
-                "bytes": tuple(record["bytes"]),
-                "lm_eval_chars": tuple(record["lm_eval_chars"]),
-                "unscored": tuple(record["unscored"]),
-            }
-        )
-        for record in table.to_pylist()
-    ]
+    columns = (_values(table[name]) for name in ROW_SCHEMA.names)
+    return [TokenRow(*values) for values in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+    """The column's values; lists become tuples, which pyarrow's own way of making lists takes long for."""
+    if not pa.types.is_list(column.type):
+        return column.to_pylist()
+    ends = list(accumulate(pc.list_value_length(column).to_pylist()))
+    inner = _values(pc.list_flatten(column))
+    return [tuple(inner[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def eval_set_hash(rows: Iterable[TokenRow]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from transformers import PreTrainedTokenizerBase
 
 from portal.data.sampling import evaluation_rows
-from portal.data.token_rows import TokenRow, encode_example
+from portal.data.token_rows import TokenRow, encode_examples
 from portal.tasks.example import Example
 
 MAX_PROMPT = 768
@@ -24,6 +24,6 @@ def tokenize(
 
     ValueError, naming task and example, for one that has no tokens or no place to split prompt and answer.
     """
-    rows = [encode_example(example, split, tokenizer, max_prompt=max_prompt) for example in examples]
+    rows = encode_examples(((example, split) for example in examples), tokenizer, max_prompt=max_prompt)
     rows.sort(key=lambda row: row.id)
     return evaluation_rows(rows, limit or len(rows)) if rows else ()

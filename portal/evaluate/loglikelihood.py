@@ -4,7 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 
 from portal.bases.base import Base
@@ -20,30 +22,38 @@ MAX_TOKENS = 6144
 
 @dataclass(frozen=True)
 class Scored:
-    """A row and the log-likelihood of each of its choices, in nats."""
+    """A row and the log-likelihood of each of its choices, in nats.
+
+    Choices are compared by their scores in fp32, as the table of predictions has them.
+    """
 
     row: TokenRow
     scores: tuple[float, ...]
 
     @property
-    def raw_choice(self) -> int:
-        """argmax_k of sum logp; ties go to the first."""
-        return self.scores.index(max(self.scores))
+    def acc(self) -> float:
+        """The row's share of accuracy by sum logp: 1, or 0, or 1 / n where n choices tie and gold is one."""
+        return right_share(self._compared, self.row.gold)
 
     @property
     def is_tied(self) -> bool:
         """Whether another choice is as likely as the likeliest."""
-        return self.scores.count(max(self.scores)) > 1
+        return self._compared.count(max(self._compared)) > 1
 
-    def norm_choice(self, unit: str) -> int:
-        """argmax_k of sum logp / length in `unit` (one of `results.UNITS`); ties go to the first."""
+    def acc_norm(self, unit: str) -> float:
+        """The row's share of accuracy by sum logp / length in `unit`, one of `results.UNITS`."""
         lengths: Sequence[int]
         if unit == "tokens":
             lengths = self.row.scored_tokens
         else:
             lengths = getattr(self.row, UNITS[unit])
-        normalised = [score / length for score, length in zip(self.scores, lengths, strict=True)]
-        return normalised.index(max(normalised))
+        per_length = [score / length for score, length in zip(self._compared, lengths, strict=True)]
+        return right_share(per_length, self.row.gold)
+
+    @cached_property
+    def _compared(self) -> list[float]:
+        compared: list[float] = np.asarray(self.scores, dtype=np.float32).tolist()
+        return compared
 
     @property
     def gold_nll(self) -> float:
@@ -79,6 +89,12 @@ class ScoringBatches:
     def is_finest(self) -> bool:
         """Whether every batch is a single row."""
         return len(self.batches) == len(self.rows)
+
+
+def right_share(values: Sequence[float], gold: int) -> float:
+    """The chance that a fair draw among the highest values is `gold`: 1 / n if it is one of n, else 0."""
+    highest = max(values)
+    return 1 / values.count(highest) if values[gold] == highest else 0.0
 
 
 def score_rows(base: Base, rows: Sequence[TokenRow], *, max_tokens: int = MAX_TOKENS) -> list[Scored]:
@@ -132,10 +148,8 @@ def summarise(scored: Sequence[Scored]) -> TaskMetrics:
         num_examples=count,
         chance=sum(1 / len(item.row.choices) for item in scored) / count,
         majority=majority_rate([item.row for item in scored]),
-        acc=sum(item.raw_choice == item.row.gold for item in scored) / count,
-        acc_norm={
-            unit: sum(item.norm_choice(unit) == item.row.gold for item in scored) / count for unit in UNITS
-        },
+        acc=math.fsum(item.acc for item in scored) / count,
+        acc_norm={unit: math.fsum(item.acc_norm(unit) for item in scored) / count for unit in UNITS},
         log_loss=sum(item.gold_nll for item in scored) / gold_tokens,
         gold_tokens=gold_tokens,
         ties=sum(item.is_tied for item in scored),

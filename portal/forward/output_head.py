@@ -28,7 +28,7 @@ def token_log_probs(
     base: rounded to bf16, those of two answers are often equal. transformers' own `logits_to_keep` would take
     a mask, whose size the host has to ask the device for.
     """
-    size = max(1, CHUNK_LOGITS // model.get_output_embeddings().weight.shape[0])
+    size = positions_at_once(model.get_output_embeddings().weight.shape[0])
     chunks = kept_P.split(size)
     parts, places = [], []
     for number, logits_PV in enumerate(_logits(model, ids_NT, chunks, **masks)):
@@ -39,6 +39,11 @@ def token_log_probs(
         parts.append(_read(log_probs_PV, read_K[place_K] - number * size, token_K[place_K]))
         places.append(place_K)
     return torch.cat(parts).index_select(0, to_device(torch.cat(places).argsort(), parts[0].device))
+
+
+def positions_at_once(vocabulary: int) -> int:
+    """Positions whose logits are made at a time."""
+    return max(1, CHUNK_LOGITS // vocabulary)
 
 
 def _read(log_probs_PV: Tensor, read_K: Tensor, token_K: Tensor) -> Tensor:

@@ -119,12 +119,17 @@ class Learner(ABC):
             (task, epoch) for task, epoch in due if epoch is not None and (task, epoch) not in self.scored
         ]
 
+    def tasks_at(self, step: int) -> list[str]:
+        """The tasks that give rows in this step, in the order of the slots."""
+        part = self.data.part_at(step)
+        return [task for task in self.tasks if task in part and step < self.schedule.task_steps(task)]
+
     def slot_rows(self, base: str, owner: int) -> list[SlotRows]:
-        """This step's batches on `base`, one for each task that still trains."""
+        """This step's batches on `base`, one for each task that takes part."""
+        slots = {task: slot for slot, task in enumerate(self.tasks)}
         return [
-            SlotRows(owner, slot, self.data.batch(base, task, self.step), self.train.choice_loss)
-            for slot, task in enumerate(self.tasks)
-            if task in self._giving_rows and self.step < self.schedule.task_steps(task)
+            SlotRows(owner, slots[task], self.data.batch(base, task, self.step), self.train.choice_loss)
+            for task in self.tasks_at(self.step)
         ]
 
     def run_own_forwards(self, slots: list[SlotRows]) -> Tensor | None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from portal.config import RunConfig
-from portal.data.sampling import batch_rows, calibration_rows, num_batches
+from portal.data.sampling import batch_rows, calibration_rows, num_batches, turn_order
 from portal.data.token_rows import RowTable, TokenRow
+from portal.learners.schedule import parts_per_turn
 
 
 class DataOrder:
@@ -41,6 +42,23 @@ class DataOrder:
             for task in self._run.data.trained_tasks
         }
 
+    @cached_property
+    def _num_parts(self) -> int:
+        return parts_per_turn(self._run.train, len(self._run.data.trained_tasks))
+
+    def part_at(self, step: int) -> frozenset[str]:
+        """The tasks that take part in this step: all of them, or one part of a new seeded order each turn."""
+        if self._num_parts == 1:
+            return self._all_tasks
+        turn, part = divmod(step, self._num_parts)
+        tasks = self._run.data.trained_tasks
+        order = turn_order(len(tasks), self._run.seed or 0, turn)
+        return frozenset(tasks[index] for index in order[part :: self._num_parts])
+
+    @cached_property
+    def _all_tasks(self) -> frozenset[str]:
+        return frozenset(self._run.data.trained_tasks)
+
     def batch(self, base: str, task: str, step: int) -> tuple[TokenRow, ...]:
         """The rows of `task` on `base` at this step; each base sees an order of its own."""
         return batch_rows(
@@ -48,7 +66,7 @@ class DataOrder:
             batch_size=self._batch_size,
             seed=self._run.seed or 0,
             stream=self._bases.index(base),
-            step=step,
+            step=step // self._num_parts,
         )
 
     @property

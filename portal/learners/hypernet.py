@@ -4,6 +4,7 @@ They differ only in what trains: latents, core and converters in joint training 
 training with one base), the converter alone in a refit.
 """
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.loss_balance import LossEMA, balance_gradients
 from portal.learners.optimiser import Optimiser, clip_global_norm
+from portal.learners.task_gradients import combine_gradients
 from portal.storage.checkpoint import below
 
 
@@ -76,8 +78,10 @@ class HypernetLearner(Learner):
         return self._ema[base].divisors(to_device(slots, loss_S.device), loss_S).reciprocal()
 
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
-        if self.train.task_gradients == "norm_equalized":
-            self._backward_equalized(base, gradients)
+        if self.train.factor_decay:
+            self._decay_factors(factors, gradients)
+        if self.train.task_gradients != "sum":
+            self._backward_per_task(base, gradients)
             return
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
@@ -86,22 +90,42 @@ class HypernetLearner(Learner):
             self._latent_gradients.append(self.latents.grad)
             self.latents.grad = None
 
-    def _backward_equalized(self, base: str, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
-        """The converter's gradient as sum_t g_t / |g_t| * mean_t |g_t|, tasks without any left out."""
-        parameters = list(self.converters[base].parameters())
-        own = []
-        for slot in range(len(self.tasks)):
-            factors = self.converters[base](self.core, self.latents[slot : slot + 1])
-            outputs = [factor for group in factors for factor in factors[group]]
-            towards = [gradient[slot : slot + 1] for group in factors for gradient in gradients[group]]
-            own.append(torch.autograd.grad(outputs, parameters, towards))
-        norms = [torch.stack([part.norm() for part in gradient]).norm() for gradient in own]
-        norm_T = torch.stack(norms)
-        mean = norm_T.sum() / (norm_T > 0).sum().clamp(min=1)
-        scale_T = torch.where(norm_T == 0, 0.0, mean / norm_T)  # a NaN stays one, for `update` to see
-        for index, parameter in enumerate(parameters):
-            parts = torch.stack([gradient[index] for gradient in own])
-            parameter.grad = torch.einsum("t...,t->...", parts, scale_T)
+    def _decay_factors(self, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        """The gradient of factor_decay / 2 times the squared norm of the factors of tasks in this step."""
+        taking_part = set(self.tasks_at(self.step))
+        scale_T = [self.train.factor_decay * (task in taking_part) for task in self.tasks]
+        scale_T111 = to_device(torch.tensor(scale_T), self.device).view(-1, 1, 1, 1)
+        for group, pair in gradients.items():
+            for factor, gradient in zip(factors[group], pair, strict=True):
+                gradient.addcmul_(factor.detach(), scale_T111)
+
+    def _backward_per_task(self, base: str, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+        """Each task's own gradient of the shared parameters, added up as `task_gradients` says.
+
+        A latent is its task's alone and has its gradient as it is.
+        """
+        shared = self._shared_parameters(base)
+        own = [self._task_gradient(base, slot, gradients, shared) for slot in range(len(self.tasks))]
+        seed = zlib.crc32(f"{self.run.seed} {base} {self.step}".encode())
+        combined = combine_gradients([each[1:] for each in own], self.train.task_gradients, seed)
+        for parameter, gradient in zip(shared, combined, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        if self.latents.requires_grad:
+            self._latent_gradients.append(torch.cat([each[0] for each in own]))
+
+    def _shared_parameters(self, base: str) -> list[nn.Parameter]:
+        converter = list(self.converters[base].parameters())
+        return converter if self._refit else [*self.core.parameters(), *converter]
+
+    def _task_gradient(
+        self, base: str, slot: int, gradients: dict[Any, tuple[Tensor, Tensor]], shared: list[nn.Parameter]
+    ) -> tuple[Tensor, ...]:
+        """The gradients of the task's latent, (1, d_z), and of the `shared` parameters."""
+        latent = self.latents[slot : slot + 1].detach().requires_grad_()
+        factors = self.converters[base](self.core, latent)
+        outputs = [factor for group in factors for factor in factors[group]]
+        towards = [gradient[slot : slot + 1] for group in factors for gradient in gradients[group]]
+        return torch.autograd.grad(outputs, [latent, *shared], towards)
 
     def update(self, loss_K: Tensor) -> Tensor:
         if self.latents.requires_grad:

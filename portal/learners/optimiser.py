@@ -22,6 +22,7 @@ class Optimiser:
         self._train, self._num_steps = train, num_steps
         self._adamw: Any = torch.optim.AdamW(
             [{"params": parameters, "lr": rate} for parameters, rate in groups],
+            betas=train.betas,
             weight_decay=train.weight_decay,
             fused=True,
         )

@@ -15,17 +15,22 @@ class TrainingSchedule:
     """The steps and evaluations of a run; without `train` there are no steps and one evaluation, at epoch 0.
 
     `batches` are those of one pass over each task's rows. In `joint` training all tasks step together: an
-    epoch is a pass over the longest task, shorter ones are recycled. Otherwise each task has epochs of its
-    own.
+    epoch is a pass over the longest task, shorter ones are recycled. Where they take turns, each step of
+    theirs is `num_parts` of the run's. Otherwise each task has epochs of its own.
     """
 
     train: TrainConfig | None
     batches: Mapping[str, int]
     joint: bool
 
+    @property
+    def num_parts(self) -> int:
+        """Steps in which every task takes part once."""
+        return parts_per_turn(self.train, len(self.batches))
+
     def rounds_per_epoch(self, task: str) -> int:
         """Steps after which `task` has finished one more epoch."""
-        own = max(self.batches.values()) if self.joint else self.batches[task]
+        own = max(self.batches.values()) * self.num_parts if self.joint else self.batches[task]
         return (self.train.rounds_per_epoch if self.train else None) or own
 
     def num_epochs(self, task: str) -> int:
@@ -70,3 +75,9 @@ class TrainingSchedule:
             return False
         every = self.train.evaluate_every
         return every is None or epoch == 0 or epoch * rounds // every > (epoch - 1) * rounds // every
+
+
+def parts_per_turn(train: TrainConfig | None, num_tasks: int) -> int:
+    """In how many parts the tasks that are trained on take turns: 1 where all of them are in every step."""
+    each = train.tasks_per_step if train is not None else None
+    return 1 if each is None else -(-num_tasks // each)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.base import Base, base_sites
+from portal.bases.precision import weights_dtype
 from portal.bases.sites import Site, SiteGroup, group_sites
 from portal.config import BaseRef, RunConfig
 from portal.hypernet import Factors
@@ -147,8 +148,9 @@ def _method(run: RunConfig, target: Base, start: Start) -> Callable[[str, _Matri
     assert load is not None
     assert base is not None
     assert cache is not None
-    source_bases = _BasisCache(base.revision, cache, lambda: load(base))
-    target_bases = _BasisCache(target.revision, cache, lambda: target)
+    on_gpu, own = target.device.type == "cuda", run.bases[0]
+    source_bases = _BasisCache(cache / _basis_folder(base, on_gpu=on_gpu), lambda: load(base))
+    target_bases = _BasisCache(cache / _basis_folder(own, on_gpu=on_gpu), lambda: target)
 
     def carry(task: str, matrix: _Matrix, original: Pair) -> Pair:
         source = source_bases.of(matrix.source, target.device)
@@ -196,11 +198,17 @@ def _stack(group: SiteGroup, pairs: dict[tuple[str, int], list[Pair]]) -> Pair:
     return a, b
 
 
-class _BasisCache:
-    """Singular vectors of one base's matrices, on disk by the base's revision."""
+def _basis_folder(base: BaseRef, *, on_gpu: bool) -> str:
+    """The name of the folder of a base's singular vectors: rounded weights have others."""
+    is_rounded = weights_dtype(base.precision, on_gpu=on_gpu) == torch.bfloat16
+    return f"{base.revision[:16]}-r{RANK_LIMIT}{'-bf16' if is_rounded else ''}"
 
-    def __init__(self, revision: str, folder: Path, load: Callable[[], Base]) -> None:
-        self._folder = folder / f"{revision[:16]}-r{RANK_LIMIT}"
+
+class _BasisCache:
+    """Singular vectors of one base's matrices, on disk in a folder of their own."""
+
+    def __init__(self, folder: Path, load: Callable[[], Base]) -> None:
+        self._folder = folder
         self._load = load
         self._base: Base | None = None
         self._last: tuple[Site, Basis] | None = None

@@ -150,11 +150,12 @@ class Builder:
 
 def check_task_name(name: str) -> None:
     """ValueError for a name that cannot be that of a folder: adapters are written under it."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is no task name: letters, digits, '.', '_' and '-', at most 100, "
-            "the first one a letter or digit"
-        )
+    _check_name(name, "task")
+
+
+def check_kind_name(name: str) -> None:
+    """ValueError for a kind of tasks that is not named as a task is."""
+    _check_name(name, "kind")
 
 
 def shuffle_choices(example: Example) -> Example:
@@ -237,3 +238,11 @@ def _fault_of(draft: Draft) -> Dropped | None:
     if len(draft.choices) < 2:
         return Dropped("only one choice")
     return None
+
+
+def _check_name(name: str, what: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no {what} name: letters, digits, '.', '_' and '-', at most 100, "
+            "the first one a letter or digit"
+        )

@@ -45,6 +45,11 @@ class Example:
         if not 0 <= self.gold < len(self.choices):
             raise ValueError(f"{where}: gold index {self.gold} is outside 0..{len(self.choices) - 1}")
 
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """All fields in their order: what a hash of examples is made of."""
+        return (self.task, self.id, self.prompt, self.choices, self.gold, self.cluster, self.contexts)
+
 
 def shared_start(sequences: Sequence[Sequence[Any]]) -> int:
     """How many leading items (characters, tokens) all the sequences have in common."""

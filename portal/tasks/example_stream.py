@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -28,7 +27,7 @@ class ExampleFile(Sequence[Example]):
         ids, contents = bytearray(), bytearray()
         for example in self:
             ids += _digest(example.id)
-            contents += _digest(json.dumps(astuple(example)))
+            contents += _digest(json.dumps(example.values))
         self._count = len(ids) // _DIGEST_BYTES
         if len(np.unique(_as_rows(ids))) != self._count:
             raise ValueError(f"{self._files[0]}: two rows have the same id")

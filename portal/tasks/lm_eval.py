@@ -1,7 +1,7 @@
 """Tasks of lm-eval through its own task objects: contexts and continuations are theirs, unchanged.
 
 Rows to report are those that lm-eval evaluates (a task's test split, else its validation split), in its order
-of choices, so that accuracies agree with it, ties included.
+of choices, so that accuracies agree with it wherever no two choices tie.
 """
 
 import logging

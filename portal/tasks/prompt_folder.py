@@ -1,20 +1,23 @@
 """A folder of finished prompts, `TASK/SPLIT.jsonl` or `.parquet`: their texts are used as they are.
 
 A row has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may have `id`
-and `cluster`.
+and `cluster`. A file `kinds.yaml` beside the tasks may name the kind of each, `TASK: KIND`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from portal.tasks.builder import shuffle_choices
+from portal.messages import nearest
+from portal.storage.strict_yaml import read_yaml
+from portal.tasks.builder import check_kind_name, shuffle_choices
 from portal.tasks.example import Example
 from portal.tasks.example_stream import ExampleFile
 from portal.tasks.records import Record, folder_records, refuse_other_formats, split_files
 
 STREAM_BYTES = 10_000_000
 """A split whose files are larger than this is streamed."""
+KINDS_FILE = "kinds.yaml"
 
 
 def prompt_tasks(folder: Path) -> tuple[str, ...]:
@@ -25,6 +28,24 @@ def prompt_tasks(folder: Path) -> tuple[str, ...]:
             refuse_other_formats(path, "train")
         raise ValueError(f"{folder}: no TASK/train.jsonl or TASK/train.parquet in this folder")
     return tasks
+
+
+def prompt_kinds(folder: Path, tasks: Sequence[str]) -> dict[str, str]:
+    """The kinds that the folder's KINDS_FILE names, by task; ValueError for an unknown task or no name."""
+    path = folder / KINDS_FILE
+    if not path.is_file():
+        return {}
+    kinds = read_yaml(path)
+    for task, kind in kinds.items():
+        if task not in tasks:
+            raise ValueError(f"{path}: the folder has no task {task!r}{nearest(str(task), tasks)}")
+        if not isinstance(kind, str):
+            raise ValueError(f"{path}: {task}: a kind is a word, got {kind!r}")
+        try:
+            check_kind_name(kind)
+        except ValueError as error:
+            raise ValueError(f"{path}: {task}: {error}") from None
+    return kinds
 
 
 def read_prompts(folder: Path, task: str, split: str) -> Sequence[Example]:

@@ -1,6 +1,7 @@
 """Task files: a user's own task without code, as YAML over the columns of a data set or as plain JSONL rows.
 
 task: capitals                     # default: the file's name
+kind: geography                    # optional: the skill that it shares with other tasks
 data: rows                         # folder of SPLIT.parquet or SPLIT.jsonl, or one file; rows of one file
                                    # that names its splits say theirs in a column `split`
 hub: {repo: org/name, config: main, revision: COMMIT}       # instead of data
@@ -26,7 +27,15 @@ from pydantic import Field, ValidationError, model_validator
 from portal.config import Frozen
 from portal.messages import explain
 from portal.storage.strict_yaml import read_yaml
-from portal.tasks.builder import Builder, Draft, Dropped, HubSource, check_task_name, clusters_by
+from portal.tasks.builder import (
+    Builder,
+    Draft,
+    Dropped,
+    HubSource,
+    check_kind_name,
+    check_task_name,
+    clusters_by,
+)
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.lint import Lint
 from portal.tasks.records import OTHER_SUFFIXES, ROW_SUFFIXES, Record, column_of, how_to_convert
@@ -55,6 +64,7 @@ class TaskFile(Frozen):
     """The content of a YAML task file."""
 
     task: str | None = None
+    kind: str | None = None
     data: str | None = None
     hub: HubFile | None = None
     splits: SplitNames | None = None  # None: the names are those of ours that the rows have
@@ -71,6 +81,8 @@ class TaskFile(Frozen):
             raise ValueError("give one of 'data' and 'hub'")
         if self.task is not None:
             check_task_name(self.task)
+        if self.kind is not None:
+            check_kind_name(self.kind)
         return self
 
 
@@ -81,6 +93,7 @@ class FileTask:
     path: Path
     builder: Builder
     rows: RowSource
+    kind: str | None = None
 
     def load(self) -> tuple[Mapping[str, Sequence[Example]], Lint]:
         """Its examples by split, and what was found wrong with the rows."""
@@ -197,7 +210,7 @@ def _templates(path: Path) -> FileTask:
         validation=splits.validation,
         test=splits.test,
     )
-    return FileTask(path, builder, rows)
+    return FileTask(path, builder, rows, file.kind)
 
 
 def _rows_of(file: TaskFile, folder: Path) -> RowSource:

@@ -46,6 +46,7 @@ THING_VALUES: dict[str, tuple[str, ...]] = {
     "user": JOBS,
 }
 """What the world knows of every person and of every thing, and the words that it may be."""
+_INVENTORIES = {**PERSON_VALUES, **THING_VALUES}
 _VOWELS, _CONSONANTS, _CODAS = "aeiou", "bdfgklmnprstvz", "bdgklmnprtx"
 
 
@@ -72,7 +73,7 @@ class World:
 
 def inventory_of(relation: str) -> tuple[str, ...]:
     """All words that the relation's values are drawn from; KeyError for an unknown relation."""
-    return {**PERSON_VALUES, **THING_VALUES}[relation]
+    return _INVENTORIES[relation]
 
 
 @cache

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from portal.config import BaseRef
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
-from sweeps.planning.checks import check_study, check_tokenizers
+from sweeps.planning.checks import check_nodes, check_precisions, check_study, check_tokenizers
+from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import acquire, read_holder
 from sweeps.store.output_folder import check_writable
 from sweeps.store.run_store import RunStore
@@ -47,7 +49,9 @@ def run_study(
     chosen.check(study.settings)
     check_writable(out)
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
-    check_tokenizers(_bases_left(study, status))
+    left = _bases_left(study, status)
+    check_precisions(left)
+    check_tokenizers(dict.fromkeys(ref.name for ref in left))
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
     tried, errors = status.trainable(study.runs), list[str]()
     if tried or trackers:
@@ -55,12 +59,15 @@ def run_study(
             if wait:  # another driver has worked here meanwhile
                 status = status.refreshed(store, study.runs)
                 tried = status.trainable(study.runs)
+            KeptPrecisions(out).keep(study.auto_precisions)
             record_manifest(out, study.manifest)
             with _session(out, lease.token, supervisor):
                 if tried:
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
                     with chosen.open(out, console) as found:
+                        if found.device == "cpu":
+                            check_nodes(left, chosen.nodes_without_bf16)
                         launch = Launch(
                             checked=checked,
                             out=out,
@@ -83,11 +90,11 @@ def run_study(
     )
 
 
-def _bases_left(study: Study, status: StudyStatus) -> list[str]:
-    """Names of the bases of runs that are not finished, in order of first use."""
+def _bases_left(study: Study, status: StudyStatus) -> tuple[BaseRef, ...]:
+    """The bases of runs that are not finished, in order of first use."""
     finished = {*status.done, *status.failed_for_good}
     left = (run for run in study.runs if run.key not in finished)
-    return list(dict.fromkeys(ref.name for run in left for ref in run.bases))
+    return tuple(dict.fromkeys(ref for run in left for ref in run.bases))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ To add a way to run, write its class here and enter it in EXECUTORS. Neither tor
 something runs.
 """
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ class Executor(Protocol):
     def open(self, out: "Folder", console: "Console") -> AbstractContextManager["Resources"]:
         """Open what there is to run on for a study in `out`, for as long as the block lasts."""
 
+    def nodes_without_bf16(self) -> Sequence[str]:
+        """Names of the machines whose CPUs lack bf16 instructions, within the block of `open`."""
+
     def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
         """The examples in the tokens of the base, within the block of `open`."""
 
@@ -73,6 +77,11 @@ class Local:
         from sweeps.planning.devices import find_device
 
         yield Resources((1,), "cpu", find_device("cpu"))
+
+    def nodes_without_bf16(self) -> Sequence[str]:
+        from portal.bases.precision import cpu_has_bf16
+
+        return () if cpu_has_bf16() else (socket.gethostname(),)
 
     def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
         from sweeps.launch.tokenize import encode_table
@@ -98,6 +107,11 @@ class RayTune:
         from sweeps.launch.ray_session import ray_session
 
         return ray_session(out, console)
+
+    def nodes_without_bf16(self) -> Sequence[str]:
+        from sweeps.launch.ray_session import nodes_without_bf16
+
+        return nodes_without_bf16()
 
     def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
         from sweeps.launch.ray_tokenize import encode

@@ -6,10 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
+from portal.bases.precision import cpu_has_bf16
 from portal.config import content_key
 from portal.messages import one_line
 from portal.storage.paths import Folder, local_place
@@ -94,6 +97,30 @@ def _remove_scratch(out: Folder) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def nodes_without_bf16() -> tuple[str, ...]:
+    """Hosts of the running Ray that take workers and whose CPUs lack bf16 instructions; each is asked."""
+    nodes = _cpu_nodes()
+    if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS"):
+        answers = [cpu_has_bf16()]
+    else:
+        answers = ray.get([_ask.options(scheduling_strategy=_on(node)).remote() for node in nodes])
+    return tuple(node["NodeManagerHostname"] for node, has in zip(nodes, answers, strict=True) if not has)
+
+
+@ray.remote(num_cpus=0)
+def _ask() -> bool:
+    return cpu_has_bf16()
+
+
+def _on(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+
+
+def _cpu_nodes() -> list[dict[str, Any]]:
+    """The living nodes that have a CPU for a worker."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+
+
 def _describe_cluster() -> Resources:
     resources = ray.cluster_resources()
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -103,7 +130,7 @@ def _describe_cluster() -> Resources:
         prefix = "accelerator_type:"
         models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
         return Resources(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
-    cpus = tuple(int(node["CPU"]) for node in alive if node.get("CPU", 0) >= 1)
+    cpus = tuple(int(node["Resources"]["CPU"]) for node in _cpu_nodes())
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
     return Resources(cpus, "cpu", None if is_remote else find_device("cpu"))

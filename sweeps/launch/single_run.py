@@ -13,7 +13,7 @@ from portal.artifacts.artifact_files import WEIGHTS
 from portal.bases.base import base_sites
 from portal.bases.files import resolve
 from portal.bases.sites import check_rank
-from portal.config import Activations, Method, Precision, RunConfig, paper_hidden
+from portal.config import Activations, Method, Precision, PrecisionChoice, RunConfig, paper_hidden
 from portal.data.suite import Suite, examples_hash
 from portal.messages import explain
 from portal.methods import ALL_MODULES
@@ -23,7 +23,10 @@ from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from sweeps.launch.local_run import run_local
 from sweeps.planning.study_rows import count_rows
+from sweeps.store.kept_precisions import KeptPrecisions
+from sweeps.store.output_folder import check_writable
 from sweeps.store.run_store import RunStore
+from sweeps.study.precisions import resolve_precisions
 
 ARTIFACT = "artifact"
 """The name of the link in the output folder, and of the folder of the run that it points to."""
@@ -31,7 +34,10 @@ ARTIFACT = "artifact"
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """Settings that joint training and a port share; those that are None are the recipe's."""
+    """Settings that joint training and a port share; those that are None are the recipe's.
+
+    Precision `auto` is resolved for the device, or is what `out` has kept, where the run is to be.
+    """
 
     suite: Suite
     tasks: tuple[str, ...]
@@ -39,7 +45,9 @@ class TrainRequest:
     examples: int | None = None
     epochs: int | None = None
     seed: int = 0
-    precision: Precision = "default"
+    precision: PrecisionChoice = "default"
+    device: str = "cpu"
+    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,19 @@ class SingleRun:
     """A run's whole, checked config, its suite, and by digest the artifacts that it starts from."""
 
     config: RunConfig
-    suite: Suite
+    request: TrainRequest
     sources: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def suite(self) -> Suite:
+        return self.request.suite
+
+    @property
+    def auto_precisions(self) -> dict[str, Precision]:
+        """By base what precision `auto` stands for; nothing where another was asked for."""
+        if self.request.precision != "auto":
+            return {}
+        return {ref.name: ref.precision for ref in self.config.bases}
 
     @property
     def frozen_bases(self) -> tuple[RunConfig, ...]:
@@ -65,7 +84,7 @@ def source_run(
         "adapter": {"modules": modules, "rank": rank, "alpha": max(1, 2 * rank)},
         "hypernet": {"hidden": paper_hidden(modules)},
     }
-    return SingleRun(_config("source", bases, request, parts), request.suite)
+    return SingleRun(_config("source", bases, request, parts), request)
 
 
 def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
@@ -80,7 +99,7 @@ def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRu
         "source": digest,
         "source_bases": (source.config.base_model_name_or_path,),
     }
-    return SingleRun(_config("portal", (base,), request, parts), request.suite, {digest: source.folder})
+    return SingleRun(_config("portal", (base,), request, parts), request, {digest: source.folder})
 
 
 def _config(
@@ -90,10 +109,11 @@ def _config(
     recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
     given = {} if request.epochs is None else {"epochs": request.epochs}
     count_rows(suite, tasks)
+    precisions = resolve_precisions(request.precision, bases, device=request.device, out=request.out)
     values = {
         **parts,
         "method": method,
-        "bases": [resolve(base, precision=request.precision).model_dump() for base in bases],
+        "bases": [resolve(base, precision=precisions[base]).model_dump() for base in bases],
         "seed": request.seed,
         "train": recipe.train(method) | given | {"evaluate": "last_epoch"},
         "data": {
@@ -137,6 +157,8 @@ def finish_run(
     run fails.
     """
     check_place(out)
+    check_writable(out)
+    KeptPrecisions(out).keep(single.auto_precisions)
     run_local(
         [single.config],
         single.suite,

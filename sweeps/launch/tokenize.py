@@ -9,7 +9,7 @@ import pyarrow as pa
 from portal.bases.base import base_config, load_tokenizer
 from portal.data.suite import Suite, split_manifest
 from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, write_cache
-from portal.data.token_rows import encode_example, rows_to_table
+from portal.data.token_rows import encode_examples, rows_to_table
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example
 from sweeps.store.token_caches import cache_folder_of, cache_identity
@@ -61,9 +61,8 @@ def prepare_rows(
 
 def encode_table(table: pa.Table, base: str, max_prompt: int) -> pa.Table:
     """Examples (one per line) in token ids, as a table of `ROW_SCHEMA`."""
-    tokenizer = load_tokenizer(base)
-    rows = [
-        encode_example(
+    examples = (
+        (
             Example(
                 record["task"],
                 record["id"],
@@ -74,12 +73,10 @@ def encode_table(table: pa.Table, base: str, max_prompt: int) -> pa.Table:
                 None if record["contexts"] is None else tuple(record["contexts"]),
             ),
             record["split"],
-            tokenizer,
-            max_prompt=max_prompt,
         )
         for record in table.to_pylist()
-    ]
-    return rows_to_table(rows)
+    )
+    return rows_to_table(encode_examples(examples, load_tokenizer(base), max_prompt=max_prompt))
 
 
 def example_tables(suite: Suite, tasks: Sequence[str], *, size: int = SHARD_ROWS) -> Iterator[pa.Table]:

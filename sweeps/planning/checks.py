@@ -1,16 +1,19 @@
 """`check_study`: what would make a run fail later is refused once per launch, before anything starts."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-from portal.bases.base import base_sites, check_precision, load_tokenizer
+from portal.bases.base import base_sites, load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
+from portal.bases.precision import check_precision, no_bf16
 from portal.bases.sites import Site, check_rank
-from portal.config import RunConfig
+from portal.config import BaseRef, RunConfig
+from portal.learners.task_gradients import check_task_gradients
 from sweeps.planning.cost_model import Execution
+from sweeps.planning.devices import Device
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
 from sweeps.study.expand import Study
@@ -40,9 +43,10 @@ def check_study(study: Study) -> CheckedStudy:
     """The study with what its runs cost; ValueError for what would make a run fail later.
 
     Tokenizers are left to `check_tokenizers`: the hub has to be asked for them, and for nothing else here. So
-    is the output folder, of which nothing is read.
+    are precisions, which matter to unfinished runs only: of the output folder nothing is read.
     """
-    check_precision(study.settings.precision, _planned_device())
+    for weighting in {run.train.task_gradients for run in study.runs if run.train is not None}:
+        check_task_gradients(weighting)
     num_rows = count_rows(study.suite, study.tasks)
     check_shapes(study)
     estimator = WorkloadEstimator(study.suite, study.tasks, num_rows)
@@ -96,6 +100,19 @@ def _check_transfer(run: RunConfig, sites: Mapping[str, tuple[Site, ...]]) -> No
 
     assert run.source_bases is not None
     check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
+
+
+def check_precisions(bases: Iterable[BaseRef], device: Device | None = None) -> None:
+    """ValueError for a precision that cannot be held where runs will be: on `device`, if that is a GPU."""
+    kind = "cuda" if device is not None and device.is_gpu else _planned_device()
+    for precision in dict.fromkeys(ref.precision for ref in bases):
+        check_precision(precision, kind)
+
+
+def check_nodes(bases: Iterable[BaseRef], without_bf16: Callable[[], Iterable[str]]) -> None:
+    """ValueError that names the nodes that cannot run the bases' precision; they are asked if it matters."""
+    if any(ref.precision == "bf16" for ref in bases) and (names := sorted(without_bf16())):
+        raise ValueError(no_bf16(", ".join(names)))
 
 
 def check_tokenizers(bases: Iterable[str]) -> None:

@@ -16,17 +16,18 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM
 
 from portal.bases.base import outline_config
+from portal.bases.precision import weights_dtype
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
 from portal.config import Activations, AdapterConfig, Precision, RunConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.attention_masks import causal_masks
+from portal.forward.output_head import positions_at_once
 from portal.hypernet import Factors, converter_num_params, core_num_params
 
 _FP32 = 4
 _TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
 _FACTORS = 5 * _FP32  # a factor, its leaf, what the hooks cast or scale, its gradient, and the sum of those
-_LAYER_BYTES: dict[Precision, float] = {"default": 2.0, "8bit": 1.0, "4bit": 0.55}
-_WEIGHT_BYTES = 2.0  # of embeddings and head, which are never quantised
+_QUANTISED_BYTES: dict[Precision, float] = {"8bit": 1.0, "4bit": 0.55}  # per number of a decoder layer
 _LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
 
 
@@ -38,6 +39,7 @@ class Footprint:
     learners: float
     per_token: float
     per_answer_token: float
+    answers_at_once: int  # whose logits scoring makes at a time
 
     @property
     def fixed(self) -> float:
@@ -46,6 +48,10 @@ class Footprint:
     def peak(self, tokens: int, answer_tokens: int) -> float:
         """Bytes during a forward of so many padded tokens, of which so many are predicted answers."""
         return self.fixed + self.per_token * tokens + self.per_answer_token * answer_tokens
+
+    def scoring(self, answer_tokens: float) -> float:
+        """Bytes of the logits of a scoring forward with so many answer tokens; a part of them is there."""
+        return self.per_answer_token * min(answer_tokens, self.answers_at_once)
 
     def tokens_that_fit(self, budget: float, answer_share: float) -> int:
         """Padded tokens of one forward within `budget`; 0 or less when not even the fixed part fits."""
@@ -65,22 +71,24 @@ def footprint(
     copies = sum(run.train is not None and run.train.engine == "peft" for run in runs)
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
     widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
-    itself = _measure_base(base)
+    vocabulary = _measure_base(base).vocabulary
+    precision = next(ref.precision for run in runs for ref in run.bases if ref.name == base)
+    dtype = weights_dtype(precision, on_gpu=on_gpu)
     return Footprint(
-        base=(1 + copies) * base_bytes(base, runs[0].bases[0].precision, on_gpu=on_gpu),
+        base=(1 + copies) * base_bytes(base, precision, on_gpu=on_gpu),
         learners=sum(_learner_bytes(run, base) for run in runs),
-        per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, on_gpu, activations),
-        per_answer_token=itself.vocabulary * _FP32 * _LOGIT_COPIES,
+        per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, dtype, activations),
+        per_answer_token=vocabulary * _FP32 * _LOGIT_COPIES,
+        answers_at_once=positions_at_once(vocabulary),
     )
 
 
 def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
     """Bytes of a base's weights, from its config."""
     itself = _measure_base(base)
-    if not on_gpu:
-        return float(_FP32 * itself.num_params)
-    others = itself.num_params - itself.decoder_params
-    return itself.decoder_params * _LAYER_BYTES[precision] + others * _WEIGHT_BYTES
+    each = weights_dtype(precision, on_gpu=on_gpu).itemsize
+    others = itself.num_params - itself.decoder_params  # embeddings and head, which are never quantised
+    return itself.decoder_params * _QUANTISED_BYTES.get(precision, each) + others * each
 
 
 def decoder_shape(base: str) -> tuple[int, int]:
@@ -174,25 +182,24 @@ def _learner_bytes(run: RunConfig, base: str) -> float:
 
 
 def _bytes_per_token(
-    base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
+    base: str, adapter: AdapterConfig, length: int, dtype: torch.dtype, activations: Activations
 ) -> float:
     """Bytes per token of a forward until its backward; recomputed, one layer at a time is kept whole."""
-    kept = _saved_bytes_per_token(base, adapter, length, on_gpu, "keep")
+    kept = _saved_bytes_per_token(base, adapter, length, dtype, "keep")
     if activations == "keep":
         return kept
     layers = _measure_base(base).num_layers
-    return _saved_bytes_per_token(base, adapter, length, on_gpu, "recompute") + kept / layers
+    return _saved_bytes_per_token(base, adapter, length, dtype, "recompute") + kept / layers
 
 
 @lru_cache(maxsize=256)
 def _saved_bytes_per_token(
-    base: str, adapter: AdapterConfig, length: int, on_gpu: bool, activations: Activations
+    base: str, adapter: AdapterConfig, length: int, dtype: torch.dtype, activations: Activations
 ) -> float:
     """Bytes that autograd keeps per token in rows of `length` tokens, without logits and parameters.
 
     The length is odd, so that no width of the base is taken for it.
     """
-    dtype = torch.bfloat16 if on_gpu else torch.float32
     model = _meta_model(base, dtype)
     path = find_layer_path(model)
     sites = find_sites(model, path)

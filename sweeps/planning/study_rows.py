@@ -1,14 +1,15 @@
 """A study's rows: how many there are, how many are asked for, and whether its bases can read the longest."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from portal.bases.base import base_config, load_tokenizer
 from portal.bases.files import locate
 from portal.data.suite import Suite
 from portal.data.token_cache import cached_extent
-from portal.data.token_rows import Extent, encode_example, extent_of
+from portal.data.token_rows import Extent, encode_examples, extent_of
 from portal.recipes import RECIPES
+from portal.results import MANY_TASKS, tasks_by_kind
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
@@ -16,6 +17,8 @@ from sweeps.store.token_caches import cache_folder_of, cache_identity
 from sweeps.study.expand import Study
 from sweeps.study.study_file import StudyFile, kind_of
 
+_NAMED = 3
+"""Tasks that a line names of many without kinds."""
 LONGEST = 8
 """Texts per task that are tokenised to check a base's context before the rows are."""
 
@@ -42,29 +45,55 @@ def row_warnings(study: Study) -> list[str]:
         if above:
             listed = ", ".join(map(str, above))
             lines.append(f"methods.{label}.curve: sizes {listed} are above the method's size {size}")
+    return [*lines, *_shortages(study, asked), *_leaks(study)]
+
+
+def _shortages(study: Study, asked: Mapping[str, Sequence[int]]) -> list[str]:
+    """Tasks with fewer rows than `asked` by label: a line each, or of many one per number of rows."""
+    short: dict[str, list[str]] = {}
     for task, count in count_rows(study.suite, study.tasks).items():
-        short = [f"{label} {max(sizes)}" for label, sizes in asked.items() if max(sizes) > count]
-        if short:
-            lines.append(f"task {task!r}: {count} training rows are there; asked for: {', '.join(short)}")
-    return [*lines, *_leaks(study)]
+        wanted = [f"{label} {max(sizes)}" for label, sizes in asked.items() if max(sizes) > count]
+        if wanted:
+            text = f"{count} training rows are there; asked for: {', '.join(wanted)}"
+            short.setdefault(text, []).append(task)
+    if sum(map(len, short.values())) > MANY_TASKS:
+        return [f"{_count(tasks, study.suite.kinds)}: {text}" for text, tasks in short.items()]
+    texts = {task: text for text, tasks in short.items() for task in tasks}
+    return [f"task {task!r}: {texts[task]}" for task in study.tasks if task in texts]
 
 
 def _leaks(study: Study) -> list[str]:
-    """Tasks whose test rows are in other splits, too, by their text or by their cluster.
+    """Tasks whose test rows are in other splits, too, by their text or by their cluster; many as one line.
 
     Tasks with splits too large to be held are left to `portal tasks`.
     """
-    lines = []
+    leaks: dict[str, tuple[int, int]] = {}
     for task in study.tasks:
         if any(isinstance(study.suite.examples(task, split), ExampleFile) for split in SPLITS):
             continue
         lint = study.suite.lint(task)
         if lint.repeated or lint.shared_clusters:
-            lines.append(
-                f"task {task!r}: {lint.repeated} test rows repeat the text of training or validation rows, "
-                f"and {lint.shared_clusters} clusters are in both"
-            )
-    return lines
+            leaks[task] = lint.repeated, lint.shared_clusters
+    if len(leaks) > MANY_TASKS:
+        repeated, shared = map(sum, zip(*leaks.values(), strict=True))
+        return [_state_leak(_count(list(leaks), study.suite.kinds), repeated, shared)]
+    return [_state_leak(f"task {task!r}", *counts) for task, counts in leaks.items()]
+
+
+def _state_leak(where: str, repeated: int, shared_clusters: int) -> str:
+    return (
+        f"{where}: {repeated} test rows repeat the text of training or validation rows, "
+        f"and {shared_clusters} clusters are in both"
+    )
+
+
+def _count(tasks: Sequence[str], kinds: Mapping[str, str]) -> str:
+    """`70 tasks of 14 kinds (birthplace, class, ...)`; without kinds the first names, and how many more."""
+    groups = tasks_by_kind(tasks, kinds)
+    if groups:
+        return f"{len(tasks)} tasks of {len(groups)} kinds ({', '.join(groups)})"
+    named, more = ", ".join(map(repr, tasks[:_NAMED])), len(tasks) - _NAMED
+    return f"task{'' if len(tasks) == 1 else 's'} {named}{f' and {more} more' if more > 0 else ''}"
 
 
 def _asked(settings: StudyFile, label: str) -> list[int]:
@@ -120,14 +149,8 @@ def _known_extent(folder: Folder) -> Extent | None:
 
 
 def _sampled_extent(study: Study, base: str, max_prompt: int) -> Extent:
-    tokenizer = load_tokenizer(base)
-    return extent_of(
-        [
-            encode_example(example, split, tokenizer, max_prompt=max_prompt)
-            for task in study.tasks
-            for example, split in _longest_texts(study.suite, task)
-        ]
-    )
+    texts = (text for task in study.tasks for text in _longest_texts(study.suite, task))
+    return extent_of(encode_examples(texts, load_tokenizer(base), max_prompt=max_prompt))
 
 
 def _longest_texts(suite: Suite, task: str) -> list[tuple[Example, str]]:

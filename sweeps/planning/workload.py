@@ -58,7 +58,7 @@ class WorkloadEstimator:
         schedule = TrainingSchedule(train, batches, joint=not run.spec.per_task)
         steps = [schedule.task_steps(task) for task in batches]
         passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
-        rows_per_step = train.batch_size * sum(steps) / max(steps)
+        rows_per_step = train.batch_size * sum(steps) / max(steps) / schedule.num_parts
         return self._work(run, max(steps), rows_per_step, passes * scored)
 
     def _work(self, run: RunConfig, steps: int, rows_per_step: float, scored_rows: float) -> Work:

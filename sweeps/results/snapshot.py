@@ -71,6 +71,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
             "study": study.name,
             "tasks": ", ".join(study.tasks),
             "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
+            **_precisions(study),
             "seeds": ", ".join(str(seed) for seed in study.seeds),
             "runs": ", ".join(f"{count} {name}" for name, count in counts.items()),
             "data": study.runs[0].data.data_hash[:12],
@@ -81,7 +82,14 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
         missing=tuple(run for run in absent if run.run not in status.failed),
         workers={run.key: study.workers(run) for run in study.runs if study.workers(run) != 1},
         device_share=study.device_share,
+        kinds=dict(study.kinds),
     )
+
+
+def _precisions(study: StudyManifest) -> dict[str, Fact]:
+    """The precision of each base, where one has another than the default."""
+    found = {ref.name: ref.precision for run in study.runs for ref in run.bases}
+    return {} if set(found.values()) == {"default"} else {"precision": {**found}}
 
 
 def _alone(out: Folder) -> AbstractContextManager[None]:

@@ -109,7 +109,7 @@ def run_search(
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
-        store, context = RunStore(out), StudyContext.open(plan.trial({}))
+        store, context = RunStore(out), StudyContext.open(plan.trial({}), out)
         _check_adapters(plan, context)
         with find_executor(executor).open(out, console):  # one for all batches
             while batch := _next_batch(search, plan, context, store):

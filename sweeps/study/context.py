@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
 from portal.bases.files import resolve
 from portal.config import BaseRef, DataConfig
 from portal.data.suite import Suite, examples_hash, open_suite
+from portal.storage.paths import Folder
+from sweeps.study.precisions import resolve_precisions
 from sweeps.study.study_file import StudyFile, check_names
 from sweeps.study.variants import with_variants
 
@@ -25,14 +29,17 @@ class StudyContext:
     names: tuple[object, ...]  # what the study file says of all that, to tell one context from another
 
     @classmethod
-    def open(cls, settings: StudyFile) -> "StudyContext":
-        """Read the suite's examples and the bases' digests; ValueError for what the study cannot have."""
+    def open(cls, settings: StudyFile, out: Folder | None = None) -> "StudyContext":
+        """Read the suite's examples and the bases' digests; ValueError for what the study cannot have.
+
+        In `out` the study ran before, or will run: the folder keeps what precision `auto` stands for.
+        """
         check_names(with_variants(settings))
         suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)
-        refs = {
-            name: resolve(name, precision=settings.precision)
-            for name in dict.fromkeys((*settings.sources, *settings.targets))
-        }
+        bases = dict.fromkeys((*settings.sources, *settings.targets))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        precisions = resolve_precisions(settings.precision, bases, device=device, out=out)
+        refs = {name: resolve(name, precision=precisions[name]) for name in bases}
         return cls(suite, tasks, examples_hash(suite, tasks), refs, _names(settings))
 
     def data(self, settings: StudyFile) -> DataConfig:

@@ -5,6 +5,7 @@ identified by the hash of its examples, ports bound to the content key of their 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,6 +20,7 @@ from portal.config import (
     DataConfig,
     HypernetConfig,
     Method,
+    Precision,
     RunConfig,
     TrainConfig,
     paper_hidden,
@@ -27,6 +29,7 @@ from portal.data.suite import Suite
 from portal.messages import explain
 from portal.methods import MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, Recipe
+from portal.storage.paths import Folder
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.task_file import is_task_file
 from sweeps.study.calibration import calibrated_tasks
@@ -72,7 +75,12 @@ class Study:
         """What an output folder remembers of the study."""
         settings = self.settings
         return StudyManifest(
-            self.name, self.runs, self.labels, settings.gpus_per_worker, settings.workers_per_pack
+            self.name,
+            self.runs,
+            self.labels,
+            settings.gpus_per_worker,
+            settings.workers_per_pack,
+            self.suite.kinds_of(self.tasks),
         )
 
     @property
@@ -80,19 +88,42 @@ class Study:
         """Names of all bases, in order of first use."""
         return tuple(dict.fromkeys(ref.name for run in self.runs for ref in run.bases))
 
+    @property
+    def auto_precisions(self) -> dict[str, Precision]:
+        """By base what the file's precision `auto` stands for; nothing where the file says another."""
+        if self.settings.precision != "auto":
+            return {}
+        return {ref.name: ref.precision for run in self.runs for ref in run.bases}
+
 
 def stage_of(run: RunConfig) -> int:
     """1 for what needs no other run, else the longest path over the methods that come first."""
     return stage_of_method(run.method)
 
 
-def load_study(name_or_path: str | Path) -> Study:
-    """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault."""
+def load_study(name_or_path: str | Path, *, out: Folder | None = None) -> Study:
+    """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault.
+
+    `out` is where it runs: with precision `auto`, bases stay there what they were at its first launch.
+    """
     path = find_study(str(name_or_path))
+    settings = read_study(path)
+    with _named_faults(path):
+        return expand(settings, StudyContext.open(settings, out))
+
+
+def read_study(path: Path) -> StudyFile:
+    """What a study file says, its own task files by their paths from here; ValueError for any fault."""
     content = read_yaml(path)
+    with _named_faults(path):
+        return _with_own_task_files(StudyFile.model_validate(content), path.parent)
+
+
+@contextmanager
+def _named_faults(path: Path) -> Iterator[None]:
+    """Faults that come up in the block are those of the study file at `path`."""
     try:
-        settings = _with_own_task_files(StudyFile.model_validate(content), path.parent)
-        return expand(settings, StudyContext.open(settings))
+        yield
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
     except ValueError as error:

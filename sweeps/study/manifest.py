@@ -5,7 +5,7 @@ It lets a report be made, and made again while the study runs, without the study
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,8 @@ _FOLDER, _LAUNCHED = "studies", "launched"
 class StudyManifest:
     """The runs of a study, sources before ports, and by content key their `labels` in the study file.
 
-    `device_share` is the share of a GPU that a worker holds, `workers_per_pack` as in the study file.
+    `device_share` is the share of a GPU that a worker holds, `workers_per_pack` as in the study file. `kinds`
+    are by task, of those that have one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class StudyManifest:
     labels: Mapping[str, str]
     device_share: float
     workers_per_pack: WorkersPerPack
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def workers(self, run: RunConfig) -> int:
         """How many workers step the run together."""
@@ -37,12 +39,13 @@ class StudyManifest:
 
     def record(self) -> dict[str, Any]:
         """What the folder keeps of it; the runs' configs lie in their own folders."""
-        return {
+        record = {
             "name": self.name,
             "device_share": self.device_share,
             "workers_per_pack": self.workers_per_pack,
             "runs": [[run.key, self.labels[run.key]] for run in self.runs],
         }
+        return {**record, "kinds": dict(self.kinds)} if self.kinds else record
 
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
@@ -107,14 +110,11 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
         raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
     store = RunStore(out)
     try:
-        labels, share, workers = (
-            dict(record["runs"]),
-            float(record["device_share"]),
-            record["workers_per_pack"],
-        )
+        labels, kinds = dict(record["runs"]), dict(record.get("kinds", {}))
+        share, workers = float(record["device_share"]), record["workers_per_pack"]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
-    return StudyManifest(chosen, tuple(store.read_run(key) for key in labels), labels, share, workers)
+    return StudyManifest(chosen, tuple(store.read_run(key) for key in labels), labels, share, workers, kinds)
 
 
 def _read(path: Folder) -> dict[str, Any] | None:

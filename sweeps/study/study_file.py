@@ -11,7 +11,7 @@ from portal.config import (
     Frozen,
     HypernetConfig,
     Method,
-    Precision,
+    PrecisionChoice,
     RunConfig,
     TrainConfig,
     TransferMode,
@@ -144,7 +144,7 @@ class StudyFile(Frozen):
     exclude: tuple[RunFilter, ...] = ()
     recipe: RecipeName = "paper"
     seeds: tuple[int, ...] = Field(min_length=1)  # the recipe's, where the file names none
-    precision: Precision = "default"
+    precision: PrecisionChoice = "default"
     pack_size: int = Field(default=8, ge=1)
     activations: Activations = "keep"
     workers_per_pack: WorkersPerPack = 1
@@ -276,7 +276,7 @@ def _check_parent(settings: StudyFile, label: str) -> None:
                 raise ValueError(f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}")
         return
     transfer_base(settings, label)
-    if "transfer" in find_method(kind_of(label, method)).parts and settings.precision != "default":
+    if "transfer" in find_method(kind_of(label, method)).parts and settings.precision in ("8bit", "4bit"):
         raise ValueError(
             f"{where}: it reads singular vectors of the bases' weights, which precision "
             f"{settings.precision!r} does not keep; leave 'precision' out"

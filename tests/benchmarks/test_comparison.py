@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from benchmarks.bf16_widths import Point as WidthPoint
 from benchmarks.comparison import Comparison, seconds
 from benchmarks.measure import Ratio, ratio, take_turns
 from benchmarks.pack_scaling import Point, slope_bytes
@@ -73,6 +74,9 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
             }
             for name, each in {
                 "pack-scaling": points,
+                "bf16-widths": [
+                    WidthPoint(64, 2, {"fp32": 0.02, "bf16": 0.04}, 0.5, {"fp32": 0.3, "bf16": 0.1}, 3.0)
+                ],
                 "study-scaling": [StudyPoint(size, 5 + 0.02 * size, 0.01 * size, 6e8) for size in (1, 2)],
                 "simulation": [SimulatedPoint(9, 3, 0.5, gpus, 106, 100) for gpus in (4, 8)],
             }.items()
@@ -86,6 +90,7 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert "Measured 2026-11-25 to 2026-11-26." in table
     assert "| a step | a peer | at least 2x | 10 ms | 25 ms | 2.50x (2.00-4.00) | 5 |" in table
     assert "- a step: all equal." in table
+    assert "| 64 | 2 | 20 ms | 40 ms | 0.50x | 300 ms | 100 ms | 3.00x |" in table
     assert "another run adds 20 ms of wall time, 10 ms of the driver's CPU time" in " ".join(table.split())
     assert [line for line in table.splitlines() if len(line) > 110 and not line.startswith("|")] == []
     assert "| 9 | 8 | 3 | 1.8 min | 1.7 min | 1.060 (not met) | 500 ms |" in table

@@ -36,6 +36,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("hypernet", "d_layer"): 7,
     ("hypernet", "hidden"): 17,
     ("hypernet", "d_core"): 13,
+    ("hypernet", "latent_std"): 1.0,
     ("train", "epochs"): 3,
     ("train", "rounds_per_epoch"): 3,
     ("train", "min_steps"): 3,
@@ -46,7 +47,11 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "lr"): 0.02,
     ("train", "lr_latent"): 0.02,
     ("train", "weight_decay"): 0.1,
+    ("train", "betas", 0): 0.8,
+    ("train", "betas", 1): 0.95,
     ("train", "clip_norm"): 2.0,
+    ("train", "tasks_per_step"): 2,
+    ("train", "factor_decay"): 0.1,
     ("train", "ema_decay"): 0.5,
     ("train", "ema_floor"): 0.01,
     ("train", "schedule"): "linear",
@@ -258,7 +263,8 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_the_defaults_are_the_papers() -> None:
     assert (AdapterConfig().rank, AdapterConfig().scaling) == (8, 2.0)
-    assert HypernetConfig().model_dump() == {"d_latent": 256, "d_layer": 32, "hidden": 512, "d_core": 1024}
+    widths = {"d_latent": 256, "d_layer": 32, "hidden": 512, "d_core": 1024}
+    assert HypernetConfig().model_dump() == {**widths, "latent_std": 0.02}
     train = TrainConfig()
     assert (train.epochs, train.batch_size, train.lr, train.lr_latent) == (5, 4, 1e-3, 2e-3)
     assert (train.clip_norm, train.ema_decay, train.ema_floor, train.weight_decay) == (1.0, 0.9, 1e-3, 0.0)

@@ -19,6 +19,7 @@ from portal.results import (
     read_study_info,
     read_table,
     run_columns,
+    tasks_by_kind,
     write_table,
 )
 from tests.support.bases import make_run
@@ -253,3 +254,23 @@ def test_what_is_no_record_is_refused_by_file_and_key(tmp_path: Path, record: st
         read_study_info(tmp_path)
     assert message in str(refused.value)
     assert "`portal sweep collect` writes it anew" in str(refused.value)
+
+
+def test_the_kinds_of_tasks_come_back_and_without_any_the_record_is_an_earlier_versions() -> None:
+    info = StudyInfo(kinds={"capitals": "geography"})
+
+    assert StudyInfo.from_json(info.to_json()) == info
+    assert "kinds" not in StudyInfo().to_json()
+
+
+def test_tasks_are_grouped_by_kind_and_those_of_none_come_last() -> None:
+    kinds = {"b2": "b", "a1": "a", "b1": "b"}
+
+    groups = tasks_by_kind(["z", "b2", "a1", "b1"], kinds)
+
+    assert list(groups.items()) == [("a", ("a1",)), ("b", ("b1", "b2")), ("no kind", ("z",))]
+
+
+@pytest.mark.parametrize("kinds", [{}, {"x": "a", "y": "b"}, {"x": "a"}])
+def test_there_are_no_groups_where_no_two_tasks_share_a_kind(kinds: dict[str, str]) -> None:
+    assert tasks_by_kind(["x", "y", "z"], kinds) == {}

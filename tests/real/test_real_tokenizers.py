@@ -53,6 +53,17 @@ def test_no_real_prompt_is_merged_with_its_answers(published: tuple[str, PreTrai
             encode_example(example, "test", published[1], max_prompt=2048)
 
 
+def test_no_prompt_of_words_is_merged_with_its_answers_or_longer_than_its_study_allows(
+    published: tuple[str, PreTrainedTokenizerFast],
+) -> None:
+    suite = load_suite("words")
+
+    for tokenizer in (published[1], load_tokenizer("smollm2-135m")):
+        for task in suite.groups["words-48"] + suite.groups["words-new-kinds"]:
+            for example in suite.examples(task, "test"):
+                assert not encode_example(example, "test", tokenizer, max_prompt=64).truncated
+
+
 @pytest.mark.parametrize("published", ["gemma3"], indirect=True)
 def test_the_tokenizer_built_from_the_gguf_file_is_the_published_one(
     published: tuple[str, PreTrainedTokenizerFast],

@@ -16,7 +16,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.pretraining": (),
     "portal.mini": ("portal.messages", "portal.tasks", "portal.pretraining"),
     "portal.village": ("portal.messages", "portal.tasks", "portal.pretraining", "portal.mini"),
-    "portal.data": ("portal.messages", "portal.storage", "portal.tasks", "portal.mini", "portal.village"),
+    "portal.words": ("portal.messages", "portal.tasks", "portal.mini"),
+    "portal.data": (
+        "portal.messages", "portal.storage", "portal.tasks", "portal.mini", "portal.village", "portal.words",
+    ),
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
     "portal.forward": ("portal.device", "portal.bases", "portal.data", "portal.hypernet"),
     "portal.artifacts": (

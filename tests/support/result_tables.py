@@ -1,7 +1,8 @@
 """A builder of result folders through the real schemas: studies with known numbers."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,12 @@ def as_of_version(table: pa.Table, version: int) -> pa.Table:
     )
 
 
-def target_of(rows: list[dict], base: str = "big", *absent: AbsentRun) -> Target:
+def target_of(
+    rows: list[dict], base: str = "big", *absent: AbsentRun, kinds: Mapping[str, str] | None = None
+) -> Target:
     """The findings on one base of a study without predictions; its files are named after the base."""
-    return find_target(gather_runs(to_table(rows)), base, slug=base, absent=absent)
+    study = replace(gather_runs(to_table(rows)), kinds=kinds or {})
+    return find_target(study, base, slug=base, absent=absent)
 
 
 @dataclass
@@ -204,3 +208,18 @@ def published_rows() -> list[dict]:
                         )
                     )  # fmt: skip
     return rows
+
+
+def study_of_kinds(num_kinds: int, tasks_per_kind: int) -> tuple[StudyBuilder, dict[str, str]]:
+    """A study of base, LoRA and port on so many tasks, each named after its kind, and the kinds by task."""
+    kinds = {
+        f"kind{kind:02d}_{number}": f"kind{kind:02d}"
+        for kind in range(num_kinds)
+        for number in range(tasks_per_kind)
+    }
+    builder = StudyBuilder(tasks=tuple(kinds), num_examples=20, with_predictions=False)
+    builder.add("base", rates=(0.3,))
+    for seed in range(2):
+        builder.add("lora", seed=seed, size=8, rates=(0.8,))
+        builder.add("portal", seed=seed, size=8, rates=(0.7,))
+    return builder, kinds

@@ -10,7 +10,7 @@ from portal.cli import completion
 from portal.cli.completion import one_of
 from portal.cli.options import JsonOption, OutOption, PriceOption, StudyArgument, check_at_least_one
 from portal.cli.output import print_table, warn
-from portal.cli.sweep.run import find_folder
+from portal.cli.sweep.run import open_study
 
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
@@ -41,14 +41,12 @@ def plan(
     from sweeps.planning.plan_table import state_line, to_json
     from sweeps.planning.run_table import run_records
     from sweeps.planning.study_rows import check_row_lengths, row_warnings
-    from sweeps.study.expand import load_study
 
     whole = find_device(device)
-    loaded = load_study(study)
+    loaded, folder = open_study(study, out)
     check_at_least_one(count=count)
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     workers = count * int(1 / share)
-    folder = find_folder(loaded, out)
     planned = plan_study(loaded, folder, device=whole.part(share), lanes=workers)
     unchecked = unchecked_tokenizers(planned.bases)
     sampled = check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))

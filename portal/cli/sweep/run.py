@@ -38,12 +38,11 @@ def run(
     The same command again continues where it stopped. Exit code 3 unless all runs are done.
     """
     from sweeps.planning.study_rows import row_warnings
-    from sweeps.study.expand import load_study
 
-    loaded = load_study(study)
+    loaded, folder = open_study(study, out)
     for line in row_warnings(loaded):
         warn(line)
-    complete(loaded, find_folder(loaded, out), executor, as_json=as_json, wait=wait, trackers=tracker or ())
+    complete(loaded, folder, executor, as_json=as_json, wait=wait, trackers=tracker or ())
 
 
 def complete(
@@ -71,11 +70,14 @@ def complete(
     finish(outcome)
 
 
-def find_folder(study: "Study", out: str | None) -> "Folder":
-    """The output folder that `--out` names, or the study's own."""
+def open_study(study: str, out: str | None) -> "tuple[Study, Folder]":
+    """The study as its output folder keeps it, and that folder: the one that `--out` names, or its own."""
     from portal.storage.paths import open_folder
+    from sweeps.study.catalogue import find_study
+    from sweeps.study.expand import load_study, read_study
 
-    return open_folder(out or f"portal-{study.name}")
+    folder = open_folder(out or f"portal-{read_study(find_study(study)).name}")
+    return load_study(study, out=folder), folder
 
 
 def launch(

@@ -5,16 +5,14 @@ import json
 import typer
 
 from portal.cli.options import JsonOption, OutOption, StudyArgument
-from portal.cli.sweep.run import find_folder
+from portal.cli.sweep.run import open_study
 
 
 def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
     """Count a study's runs by state: total, done, running, failed, missing."""
     from sweeps.results.status import read_status
-    from sweeps.study.expand import load_study
 
-    loaded = load_study(study)
-    folder = find_folder(loaded, out)
+    loaded, folder = open_study(study, out)
     found = read_status(loaded, folder)
     if as_json:
         typer.echo(json.dumps(found.counts))
@@ -30,10 +28,8 @@ def collect(study: StudyArgument, out: OutOption = None, as_json: JsonOption = F
     from portal.results import PREDICTIONS_FILE, RESULTS_FILE
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.store.output_folder import check_exists
-    from sweeps.study.expand import load_study
 
-    loaded = load_study(study)
-    folder = find_folder(loaded, out)
+    loaded, folder = open_study(study, out)
     check_exists(folder)
     results = collect_snapshot(loaded.manifest, folder)
     paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}

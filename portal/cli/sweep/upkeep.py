@@ -8,7 +8,7 @@ import typer
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import ExecutorOption, FolderArgument, JsonOption, OutOption, StudyArgument
 from portal.cli.output import print_table, warn
-from portal.cli.sweep.run import complete, find_folder
+from portal.cli.sweep.run import complete, open_study
 
 
 def retry(
@@ -22,10 +22,8 @@ def retry(
     """Clear failures and run the study again; runs resume from their last checkpoint."""
     from sweeps.store.lease import acquire
     from sweeps.store.run_store import RunStore
-    from sweeps.study.expand import load_study
 
-    loaded = load_study(study)
-    folder = find_folder(loaded, out)
+    loaded, folder = open_study(study, out)
     store = RunStore(folder)
     known = [run.key for run in loaded.runs if store.failure(run.key) is not None]
     if not runs and not failed:

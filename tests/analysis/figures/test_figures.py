@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.curves import draw_curves
-from analysis.figures.figure import legend_columns
+from analysis.figures.figure import Drawing, legend_columns
 from analysis.figures.latents import draw_latents
-from analysis.figures.methods import draw_methods, draw_tasks
+from analysis.figures.methods import draw_methods
 from analysis.figures.ranks import draw_ranks
 from analysis.figures.style import mark_variants
+from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
 from analysis.figures.without_rows import draw_over_rows, draw_over_tasks
 from analysis.stats.aggregate import Comparison, compare
 from analysis.stats.curves import build_curves
@@ -23,7 +24,7 @@ from analysis.stats.latents import map_latents
 from analysis.stats.result_table import MethodKey, gather_runs
 from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
 from tests.support.few_rows import SIZES as FEW
-from tests.support.result_tables import StudyBuilder, row, study_of_ranks, target_of, to_table
+from tests.support.result_tables import StudyBuilder, row, study_of_kinds, study_of_ranks, target_of, to_table
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
 """Rows per task of the paper's study of data efficiency."""
@@ -130,6 +131,73 @@ def test_a_curve_without_costs_is_left_out_by_name(sized: Comparison) -> None:
     assert drawing is not None
     assert "Not drawn, for want of their cost: PorTAL." in drawing.caption
     assert draw_curves(replace(partly, curves=partly.curves[:1]), "wall_s", "big") is None
+
+
+def comparison_of_kinds(num_kinds: int, tasks_per_kind: int) -> Comparison:
+    builder, kinds = study_of_kinds(num_kinds, tasks_per_kind)
+    return compare(replace(gather_runs(builder.results_table()), kinds=kinds), "big")
+
+
+def rows_of(drawing: Drawing) -> list[str]:
+    (axes,) = drawing.figure.axes
+    return [label.get_text() for label in axes.get_yticklabels()][::-1]
+
+
+def test_a_hundred_and_twenty_tasks_are_a_row_per_kind() -> None:
+    drawing = draw_kinds(comparison_of_kinds(18, 7), "big")
+    assert drawing is not None
+    assert rows_of(drawing) == [f"kind{kind:02d} (7)" for kind in range(18)]
+    assert drawing.figure.get_figheight() < 2 * drawing.figure.get_figwidth()
+    assert "kind03 (7), PorTAL: 0." in "\n".join(drawing.tips.values())
+    assert "18 kinds of task, 3 methods" in drawing.alt
+    assert_no_tick_labels_touch(drawing.figure)
+
+
+def test_single_tasks_are_in_figures_of_like_height_on_one_scale_with_each_kind_whole() -> None:
+    comparison = comparison_of_kinds(18, 7)
+    drawings = draw_task_parts(comparison, "big")
+    rows = [rows_of(drawing) for drawing in drawings]
+    assert [len(each) for each in rows] == [21] * 6
+    assert [task for each in rows for task in each] == [
+        task for tasks in comparison.kinds.values() for task in tasks
+    ]
+    assert {drawing.name for drawing in drawings} == {f"tasks-big-{number}" for number in range(1, 7)}
+    assert len({drawing.figure.axes[0].get_xlim() for drawing in drawings}) == 1
+    for drawing in drawings:
+        assert drawing.figure.get_figheight() < 2 * drawing.figure.get_figwidth()
+        assert_no_tick_labels_touch(drawing.figure)
+
+
+def test_a_kind_of_more_tasks_than_a_figure_has_rows_is_divided_evenly() -> None:
+    assert [len(rows_of(drawing)) for drawing in draw_task_parts(comparison_of_kinds(1, 50), "big")] == [
+        17, 17, 16,
+    ]  # fmt: skip
+
+
+def test_there_is_no_figure_by_kind_without_kinds(sized: Comparison) -> None:
+    assert draw_kinds(sized, "big") is None
+
+
+def test_of_many_variants_a_figure_with_kinds_shows_one_per_method() -> None:
+    builder, kinds = study_of_kinds(2, 3)
+    for rank in range(4):
+        builder.add("portal", label=f"portal-{rank}", seed=0, size=8, rates=(0.4 + rank / 10,))
+    comparison = compare(replace(gather_runs(builder.results_table()), kinds=kinds), "big")
+    drawing = draw_kinds(comparison, "big")
+    assert drawing is not None
+    (legend,) = drawing.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["frozen base", "PorTAL", "per-task LoRA"]
+
+
+def test_ticks_of_a_narrow_span_of_accuracies_are_apart() -> None:
+    builder = StudyBuilder(num_examples=4000, with_predictions=False)
+    for number, rate in enumerate((0.2801, 0.2832)):
+        builder.add("lora", label=f"lora-{number}", seed=0, size=8, rates=(rate,))
+    for line in builder.rows:
+        line["acc_norm"] = 0.28 if line["label"] == "lora-0" else 0.283
+    drawing = draw_methods(compare(gather_runs(builder.results_table()), "big"), "big")
+    assert drawing is not None
+    assert_no_tick_labels_touch(drawing.figure)
 
 
 @pytest.fixture(scope="module")

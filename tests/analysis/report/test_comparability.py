@@ -7,6 +7,7 @@ import pytest
 
 from analysis.report.comparability import check_comparable, describe_differences
 from analysis.stats.findings import Findings, load_findings
+from portal.results import StudyInfo
 from tests.support.result_tables import StudyBuilder, study_with_port
 
 NAMES = ("before", "after")
@@ -44,3 +45,14 @@ def test_other_prompts_and_weights_are_named_but_compared(tmp_path: Path) -> Non
         "The revision of big differs: the studies have other weights.",
     ]
     assert describe_differences((findings[0], findings[0]), NAMES) == []
+
+
+def test_another_precision_of_a_base_is_named(tmp_path: Path) -> None:
+    study = replace(study_with_port(0.6), with_predictions=False)
+    first, second = findings_of(tmp_path, study, study)
+    rounded = replace(second, info=StudyInfo(facts={"precision": {"big": "bf16"}}))
+
+    assert describe_differences((first, rounded), NAMES) == [
+        "The precision of big differs: default in before, bf16 in after."
+    ]
+    assert describe_differences((rounded, rounded), NAMES) == []

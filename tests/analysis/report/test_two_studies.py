@@ -6,7 +6,7 @@ import pytest
 
 from analysis.report.write import ReportInput, write_report
 from portal.results import StudyInfo
-from tests.support.result_tables import StudyBuilder, study_with_port
+from tests.support.result_tables import StudyBuilder, study_of_kinds, study_with_port
 
 
 def write_pair(folder: Path, first: StudyBuilder, second: StudyBuilder) -> Path:
@@ -95,3 +95,15 @@ def test_a_size_that_is_the_largest_of_one_study_only_is_compared_where_both_hav
         "after, recovered lift of PorTAL q,v r8: with 128 rows per task, against the per-task LoRA's with 64"
         in text
     )
+
+
+def test_studies_with_kinds_are_compared_by_kind_before_by_task(tmp_path: Path) -> None:
+    builder, kinds = study_of_kinds(3, 4)
+    sources = [
+        ReportInput(builder.write(tmp_path / name), name, StudyInfo(kinds=kinds)) for name in ("a", "b")
+    ]
+    page = write_report(sources, tmp_path / "report").read_text(encoding="utf-8")
+    assert "<h3>big: acc_norm by kind of task</h3>" in page
+    assert "<summary>big: acc_norm by task</summary>" in page
+    csv = (tmp_path / "report" / "tables" / "pair-kinds-big.csv").read_text(encoding="utf-8")
+    assert [line.split(",")[:2] for line in csv.splitlines()[1:]] == [[f"kind0{n}", "4"] for n in range(3)]

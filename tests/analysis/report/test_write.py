@@ -12,7 +12,7 @@ from analysis.report.options import ReportOptions
 from analysis.report.terminal import summary_table
 from analysis.report.write import ReportInput, write_report
 from portal.results import STUDY_FILE, AbsentRun, StudyInfo
-from tests.support.result_tables import StudyBuilder, study_of_ranks
+from tests.support.result_tables import StudyBuilder, study_of_kinds, study_of_ranks
 
 INFO = StudyInfo(
     facts={"command": "portal demo", "versions": {"torch": "2.9"}},
@@ -227,3 +227,46 @@ def test_the_terminal_summary_has_a_line_a_method_and_the_headline(demo_results:
     assert re.search(r"^PorTAL +256 +0\.\d{3} ± 0\.\d{3} +3 +\d+\.\d % ", text, flags=re.MULTILINE)
     assert text.count("PorTAL recovers") == 2
     assert max(map(len, text.splitlines()[:3])) <= 100
+
+
+def test_a_study_with_kinds_opens_with_them_and_folds_single_tasks(tmp_path: Path) -> None:
+    builder, kinds = study_of_kinds(4, 8)
+    study = ReportInput(builder.write(tmp_path / "results"), "kinds", StudyInfo(kinds=kinds))
+    page = write_report([study], tmp_path / "report")
+    names = {path.name for path in page.parent.iterdir()}
+    assert {"kinds-big.svg", "tasks-big-1.svg", "tasks-big-2.svg"} <= names
+    assert "tasks-big.svg" not in names
+    text = page.read_text(encoding="utf-8")
+    parser = Balance()
+    parser.feed(text)
+    assert parser.open == []
+    assert len(parser.ids) == len(set(parser.ids))
+    opened = text.index("<h3>big: acc_norm by kind of task</h3>")
+    folded = text.index("<summary>big: acc_norm by task</summary>")
+    figures = text.index("<summary>big: acc_norm by task, as figures</summary>")
+    assert opened < folded < figures
+    assert text.count("<figure", figures) == 2
+    assert "<dt>tasks</dt><dd>32 tasks of four kinds: kind00 (8), kind01 (8)," in text
+
+
+def test_many_tasks_without_kinds_are_folded_and_few_lie_open(tmp_path: Path) -> None:
+    for number, is_open in ((24, True), (25, False)):
+        builder = StudyBuilder(
+            tasks=tuple(f"t{place:02d}" for place in range(number)), num_examples=20, with_predictions=False
+        )
+        builder.add("base")
+        page = write_report([ReportInput(builder.write(tmp_path / f"{number}"))], tmp_path / f"page-{number}")
+        assert (page.parent / "tasks-big.svg").exists() == is_open
+        assert ("acc_norm by task, as figures" in page.read_text(encoding="utf-8")) != is_open
+        assert "by kind of task" not in page.read_text(encoding="utf-8")
+
+
+def test_a_terminal_gets_a_line_a_kind_however_many_tasks_there_are(tmp_path: Path) -> None:
+    builder, kinds = study_of_kinds(18, 7)
+    results = builder.write(tmp_path / "results")
+    (results / STUDY_FILE).write_text(json.dumps(StudyInfo(kinds=kinds).to_json()))
+    text = summary_table(results)
+    assert re.search(r"^kind17 +7 +0\.250 ", text, flags=re.MULTILINE)
+    assert len(text.splitlines()) < 32
+    assert "kind17_0" not in text
+    assert max(map(len, text.splitlines()[-20:])) <= 100

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from analysis.stats.answers import Answers, gather_answers
 from analysis.stats.result_table import Cell, Cost, MethodKey, Run
+from portal.evaluate.loglikelihood import Scored, summarise
 from portal.results import PREDICTIONS
+from tests.support.bases import make_row
 
 CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
 
@@ -35,10 +37,38 @@ def test_accuracy_divides_by_the_length_its_unit_names(unit: str, expected: int)
     assert answers_of(lines, unit).correct.tolist() == [gold == expected for gold in range(3)]
 
 
-def test_ties_go_to_the_first_choice() -> None:
-    tied = answers_of([line(0, [-4.0, -2.0, -2.0], 1), line(1, [-4.0, -2.0, -2.0], 2)])
-    assert tied.correct.tolist() == [True, False]
-    assert tied.likeliest_correct.tolist() == [True, False]
+def test_a_tie_counts_as_the_chance_that_a_fair_draw_is_right() -> None:
+    tied = answers_of([line(gold, [-4.0, -2.0, -2.0], gold) for gold in range(3)])
+    assert tied.correct.tolist() == [0, 0.5, 0.5]
+    assert tied.likeliest_correct.tolist() == [0, 0.5, 0.5]
+
+
+TIES = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.sampled_from([-3.0, -2.1, -1.0]), st.integers(1, 4)), min_size=2, max_size=5),
+        st.integers(0, 4),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(TIES)
+def test_answers_are_as_right_as_the_row_is_where_it_was_scored(
+    rows: list[tuple[list[tuple[float, int]], int]],
+) -> None:
+    scored, lines = [], []
+    for place, (choices, gold) in enumerate(rows):
+        scores, chars = zip(*choices, strict=True)
+        row = make_row((1, 2), ((5,),) * len(scores), gold=gold % len(scores), chars=chars)
+        scored.append(Scored(row, scores))
+        lines.append(line(place, list(scores), row.gold, chars=list(chars)))
+
+    answers = answers_of(lines)
+
+    assert answers.likeliest_correct.tolist() == [item.acc for item in scored]
+    assert answers.correct.tolist() == [item.acc_norm("chars") for item in scored]
+    assert summarise(scored).acc == pytest.approx(answers.likeliest_correct.mean())
 
 
 SCORES = st.lists(st.integers(-960, -1).map(lambda sixteenths: sixteenths / 16), min_size=2, max_size=5)

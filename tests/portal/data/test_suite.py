@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portal.data.suite import examples_hash, load_suite
+from portal.data.suite import NAMED_TASKS, examples_hash, load_suite, open_suite
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "1 + 1 =", "choices": [" 2", " 3"], "gold": 0, "id": "b", "cluster": "easy"},
@@ -182,6 +182,21 @@ def test_rows_whose_choices_do_not_start_with_white_space_are_counted(tmp_path: 
     assert counts == [0, 6]
 
 
+def test_names_of_tasks_and_groups_are_of_one_suite_only() -> None:
+    suites = [load_suite(name) for name in NAMED_TASKS]
+    names = [name for suite in suites for name in (*suite.tasks, *suite.groups)]
+
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "suite"),
+    [("fact_qa", "mini"), ("source-11", "village"), ("words-24", "words"), ("cb", "portal14")],
+)
+def test_the_suite_is_the_one_that_has_the_named_task_or_group(name: str, suite: str) -> None:
+    assert open_suite(None, [name])[0].name == suite
+
+
 def test_tasks_are_chosen_by_name_once_each_or_all(tmp_path: Path) -> None:
     make_suite(tmp_path, ROWS, task="adds")
     suite = load_suite(str(make_suite(tmp_path, ROWS)))
@@ -224,3 +239,47 @@ def test_the_hash_of_the_examples_changes_with_every_field_of_a_row_in_every_spl
     write_jsonl(tmp_path / "sums" / f"{split}.jsonl", [ROWS[0] | change, ROWS[1]])
 
     assert examples_hash(load_suite(str(tmp_path)), ["sums"]) != before
+
+
+def test_a_file_in_the_folder_names_the_kinds_of_its_tasks(tmp_path: Path) -> None:
+    make_suite(tmp_path, ROWS, task="adds")
+    make_suite(tmp_path, ROWS)
+    assert load_suite(str(tmp_path)).kinds == {}
+
+    (tmp_path / "kinds.yaml").write_text("sums: arithmetic\n")
+
+    assert load_suite(str(tmp_path)).kinds == {"sums": "arithmetic"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sum: arithmetic", "the folder has no task 'sum'; did you mean 'sums'"),
+        ("sums: 3", "sums: a kind is a word, got 3"),
+        ("sums: two words", "sums: 'two words' is no kind name"),
+        ("- sums", "not a mapping of keys to values"),
+    ],
+)
+def test_a_kind_that_does_not_fit_is_refused_naming_the_file(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    make_suite(tmp_path, ROWS)
+    (tmp_path / "kinds.yaml").write_text(f"{content}\n")
+
+    with pytest.raises(ValueError) as caught:
+        load_suite(str(tmp_path))
+
+    assert str(caught.value).startswith(f"{tmp_path / 'kinds.yaml'}: {message}")
+
+
+def test_kinds_are_no_part_of_the_hash_of_the_examples(tmp_path: Path) -> None:
+    before = examples_hash(load_suite(str(make_suite(tmp_path, ROWS))), ["sums"])
+    (tmp_path / "kinds.yaml").write_text("sums: arithmetic\n")
+
+    assert examples_hash(load_suite(str(tmp_path)), ["sums"]) == before
+
+
+def test_looking_for_doubtful_rows_twice_finds_the_same(tmp_path: Path) -> None:
+    suite = load_suite(str(make_suite(tmp_path, ROWS)))
+
+    assert suite.lint("sums").counts() == suite.lint("sums").counts() == (0, 0, 2, 0, 2)

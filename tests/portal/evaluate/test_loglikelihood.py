@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from portal.bases.base import Base
 from portal.evaluate.loglikelihood import (
@@ -85,16 +88,43 @@ def scored(*scores: float, gold: int = 0, chars: tuple[int, ...] | None = None) 
     return Scored(make_row((1, 2), choices, gold=gold, chars=chars), scores)
 
 
-def test_ties_go_to_the_first_choice() -> None:
-    assert scored(-2.0, -1.0, -1.0).raw_choice == 1
-    assert scored(-4.0, -2.0, -2.0, chars=(2, 1, 1)).norm_choice("chars") == 0
-    assert scored(-9.0, -2.0, -4.0, chars=(3, 1, 2)).norm_choice("chars") == 1
+@pytest.mark.parametrize(("gold", "share"), [(0, 0.0), (1, 0.5), (2, 0.5)])
+def test_a_tie_counts_as_the_chance_that_a_fair_draw_is_right(gold: int, share: float) -> None:
+    assert scored(-2.0, -1.0, -1.0, gold=gold).acc == share
+    assert scored(-2.0, -1.0, -1.0, gold=gold, chars=(4, 1, 1)).acc_norm("chars") == (gold == 0)
+    assert scored(-9.0, -2.0, -4.0, gold=gold, chars=(3, 1, 2)).acc_norm("chars") == share
+
+
+def test_three_tied_choices_are_right_by_a_third() -> None:
+    tied = [scored(-1.0, -1.0, -1.0, -3.0, gold=gold, chars=(1, 1, 1, 3)) for gold in range(4)]
+
+    assert [item.acc for item in tied] == [1 / 3, 1 / 3, 1 / 3, 0.0]
+    assert [item.acc_norm("chars") for item in tied] == [1 / 4] * 4
+
+
+def test_scores_are_compared_as_the_table_of_predictions_has_them() -> None:
+    item = scored(-1.0, -1.0 - 1e-12)
+
+    assert item.is_tied
+    assert (item.acc, item.acc_norm("bytes")) == (0.5, 0.0)
+
+
+@given(
+    st.lists(st.floats(-40, -0.125, width=32), min_size=2, max_size=5, unique=True),
+    st.integers(0, 4),
+)
+def test_where_no_two_choices_tie_a_row_is_right_or_wrong_as_argmax_says(
+    scores: list[float], gold: int
+) -> None:
+    gold %= len(scores)
+
+    assert scored(*scores, gold=gold).acc == float(np.argmax(scores) == gold)
 
 
 def test_the_normalised_choice_is_per_character() -> None:
     item = scored(-3.0, -4.0, chars=(2, 4))
 
-    assert (item.raw_choice, item.norm_choice("chars")) == (0, 1)
+    assert (item.acc, item.acc_norm("chars")) == (1.0, 0.0)
 
 
 def test_a_summary_is_what_one_works_out_by_hand() -> None:

@@ -11,8 +11,9 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig
+from portal.config import AdapterConfig, TaskGradients, TrainConfig
 from portal.evaluate.loglikelihood import score_rows
+from portal.learners.base import Learner
 from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
 from portal.learners.loss_balance import balance_gradients
@@ -171,3 +172,95 @@ def test_the_base_is_untouched_by_training(bases: dict[str, Base], source: Path)
 
     assert [item.scores for item in score_rows(base, rows)] == before
     assert all(parameter.grad is None for parameter in base.model.parameters())
+
+
+WEIGHTINGS = ("norm_equalized", "upgrad", "pcgrad", "aligned_mtl", "imtl_g")
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_weighted_tasks_leave_the_latents_gradient_as_it_is(
+    bases: dict[str, Base], weighting: TaskGradients
+) -> None:
+    found = []
+    for kind in ("sum", weighting):
+        train = TrainConfig(epochs=1, lr=1e-2, clip_norm=1e9, task_gradients=kind)
+        pack = make_pack(bases, make_run("hypernet", "small", train=train))
+        (learner,) = pack.learners
+        assert isinstance(learner, HypernetLearner)
+        learner.core.B["q"].weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(5))
+        pack.evaluate(learner, 0)
+        found.append(gradients(learner, pack))
+
+    plain, weighted = found
+    torch.testing.assert_close(plain["latents"], weighted["latents"])
+    changed = not torch.allclose(plain["core.l1.weight"], weighted["core.l1.weight"], rtol=1e-2, atol=0)
+    assert changed == (weighting not in ("upgrad", "pcgrad"))  # these two change nothing without a conflict
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("method", ["source", "portal"])
+def test_one_task_alone_is_weighted_by_one(
+    bases: dict[str, Base], source: Path, method: str, weighting: TaskGradients
+) -> None:
+    names = ("small", "wide") if method == "source" else ("other",)
+    found = []
+    for kind in ("sum", weighting):
+        train = TrainConfig(epochs=1, lr=1e-2, task_gradients=kind)
+        run = make_run(method, *names, data={"tasks": TASKS[:1]}, train=train)
+        pack = make_pack(bases, run, source=source)
+        advance(pack, 2)
+        (learner,) = pack.learners
+        found.append(learner.tensors())
+
+    plain, weighted = found
+    for name, tensor in plain.items():
+        torch.testing.assert_close(tensor, weighted[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_factor_decay_is_the_gradient_of_half_the_squared_norm_of_the_factors(bases: dict[str, Base]) -> None:
+    decay, found = 0.3, []
+    for factor_decay in (0.0, decay):
+        train = TrainConfig(epochs=1, lr=1e-2, clip_norm=1e9, factor_decay=factor_decay)
+        pack = make_pack(bases, make_run("hypernet", "small", train=train))
+        (learner,) = pack.learners
+        assert isinstance(learner, HypernetLearner)
+        learner.core.B["q"].weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(5))
+        pack.evaluate(learner, 0)
+        factors = learner.factors("small")
+        penalty = sum(factor.square().sum() for pair in factors.values() for factor in pair) / 2
+        expected = torch.autograd.grad(penalty, [learner.core.l1.weight, learner.latents])
+        found.append(gradients(learner, pack))
+
+    plain, decayed = found
+    for name, gradient in zip(("core.l1.weight", "latents"), expected, strict=True):
+        torch.testing.assert_close(decayed[name] - plain[name], decay * gradient, rtol=1e-3, atol=1e-5)
+
+
+def taking_turns(bases: dict[str, Base], tasks_per_step: int | None) -> Learner:
+    train = TrainConfig(epochs=4, batch_size=2, lr=1e-2, tasks_per_step=tasks_per_step)
+    return make_pack(bases, make_run("hypernet", "small", train=train)).learners[0]
+
+
+def rows_by_step(learner: Learner) -> list[dict[str, object]]:
+    """The rows of each task that takes part in a step, for every step."""
+    found = []
+    for step in range(learner.num_steps):
+        learner.step = step
+        found.append({TASKS[part.slot]: part.rows for part in learner.slot_rows("small", 0)})
+    return found
+
+
+def test_tasks_that_take_turns_see_the_rows_that_they_see_in_every_step(bases: dict[str, Base]) -> None:
+    whole, turns = (rows_by_step(taking_turns(bases, each)) for each in (None, 1))
+
+    assert len(turns) == len(TASKS) * len(whole)
+    for task in TASKS:
+        assert [step[task] for step in turns if task in step] == [step[task] for step in whole]
+
+
+def test_a_turn_has_every_task_once_in_an_order_of_its_own(bases: dict[str, Base]) -> None:
+    steps = [tuple(step) for step in rows_by_step(taking_turns(bases, 2))]
+
+    turns = [first + second for first, second in zip(steps[::2], steps[1::2], strict=True)]
+    assert all(sorted(turn) == sorted(TASKS) for turn in turns)
+    assert len(set(turns)) > 1

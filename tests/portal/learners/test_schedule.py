@@ -15,6 +15,7 @@ RECIPES = st.builds(
     rounds_per_epoch=st.none() | st.integers(1, 7),
     min_steps=st.integers(0, 40),
     evaluate_every=st.none() | st.integers(1, 30),
+    tasks_per_step=st.none() | st.integers(1, 3),
 )
 BATCHES = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(1, 9), min_size=1)
 

@@ -350,3 +350,27 @@ def test_a_study_finds_task_files_beside_itself(tmp_path: Path, monkeypatch: pyt
 
     assert runs[0].data.tasks == ("fact_qa", "capitals")
     assert runs[0].data.files == {"capitals": "MIT"}
+
+
+def test_a_task_file_names_the_kind_of_its_task(tmp_path: Path) -> None:
+    suite, tasks = open_suite("village", ["home_01", write_capitals(tmp_path, f"kind: geography{YAML}")])
+
+    assert suite.kinds_of(tasks) == {"home_01": "home", "capitals": "geography"}
+
+
+def test_a_task_file_without_a_kind_has_none(tmp_path: Path) -> None:
+    suite, tasks = open_suite(None, [write_capitals(tmp_path)])
+
+    assert suite.kinds_of(tasks) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("[a, b]", "kind: Input should be a valid string"), ("two words", "'two words' is no kind name")],
+)
+def test_a_kind_that_is_no_name_is_refused_naming_the_file(kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        open_suite(None, [write_capitals(tmp_path, f"kind: {kind}{YAML}")])
+
+    assert str(caught.value).startswith(str(tmp_path / "capitals.yaml"))
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_the_record_says_on_how_many_threads_runs_were_trained(out: Path, manife
     threads = describe(manifest, out, status_of(manifest, out)).facts["CPU threads"]
 
     assert "7" in threads.split(", ")
+
+
+def test_the_kinds_of_tasks_reach_the_record_that_analysis_reads(out: Path, manifest: StudyManifest) -> None:
+    kinds = {"fact_qa": "recall", "counting": "recall"}
+
+    folder = collect_snapshot(replace(manifest, kinds=kinds), out)
+
+    assert read_study_info(folder).kinds == kinds
 
 
 def test_tables_are_stale_until_they_are_collected_and_when_a_run_fails(

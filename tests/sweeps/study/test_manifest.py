@@ -4,13 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.study.expand import Study
+from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_manifest, record_manifest
 
 
 def test_a_manifest_comes_back_as_it_was(tiny_study: Study, tmp_path: Path) -> None:
     record_manifest(tmp_path, tiny_study.manifest)
     assert read_manifest(tmp_path) == tiny_study.manifest
+
+
+def test_the_kinds_of_tasks_come_back_and_an_earlier_versions_record_has_none(
+    study_path: Path, tiny_study: Study, tmp_path: Path
+) -> None:
+    text = study_path.read_text().replace("suite: mini", "suite: village")
+    study_path.write_text(text.replace("[fact_qa, counting]", "[home_01, colour_02]"))
+    manifest = load_study(study_path).manifest
+
+    record_manifest(tmp_path, manifest)
+
+    assert read_manifest(tmp_path) == manifest
+    assert manifest.kinds == {"home_01": "home", "colour_02": "colour"}
+    assert "kinds" not in tiny_study.manifest.record()
 
 
 def test_a_manifest_that_is_none_is_refused_by_name(tiny_study: Study, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""Precision of frozen bases: what a device can hold, and what `auto` stands for on it."""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from portal.config import Precision, PrecisionChoice
+
+BF16_FLAGS = ("avx512_bf16", "amx_bf16")
+"""Instructions that multiply bf16 matrices, as torch and Linux name them. Without them torch emulates."""
+BF16_WIDTH = 512
+"""Hidden width from which `auto` takes bf16 on a CPU: docs/benchmarks.md, "Bases in bf16 on a CPU"."""
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@cache
+def cpu_has_bf16() -> bool:
+    """Whether this machine's CPU multiplies bf16 matrices by instructions of its own."""
+    return any(flag in _cpu_flags() for flag in BF16_FLAGS)
+
+
+def _cpu_flags() -> set[str]:
+    """What the CPU can do: as torch tells it, where its version does, else as Linux does."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return {name for name, value in torch.cpu.get_capabilities().items() if value is True}
+    return _listed_flags(_CPUINFO.read_text()) if _CPUINFO.is_file() else set()
+
+
+def _listed_flags(cpuinfo: str) -> set[str]:
+    """The flags of the first processor in the text of /proc/cpuinfo."""
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    return next((set(value.split()) for name, _, value in lines if name.strip() == "flags"), set())
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """ValueError unless a base can be loaded on `device` in this precision, from what is installed here."""
+    on_gpu = device.startswith("cuda")
+    if precision == "default" or (precision == "bf16" and on_gpu):
+        return
+    if precision == "bf16":
+        if not cpu_has_bf16():
+            raise ValueError(no_bf16("this machine's CPU"))
+        return
+    if not on_gpu:
+        raise ValueError(
+            f"precision {precision!r} needs a GPU, the device is {device!r}; leave it out on a CPU"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(
+            f"precision {precision!r} needs bitsandbytes: pip install 'portal-sweeps[quantised]'"
+        )
+
+
+def no_bf16(where: str) -> str:
+    """What to tell the user whose runs want bf16 `where` no instruction multiplies it."""
+    return (
+        f"precision 'bf16' needs AVX512-BF16 or AMX-BF16 on a CPU, and {where} has neither; run it on a CPU "
+        "that has one or on a GPU, or with precision 'default', which is fp32 on a CPU"
+    )
+
+
+def weights_dtype(precision: Precision, *, on_gpu: bool) -> torch.dtype:
+    """The type of a base's weights, those aside that bitsandbytes packs."""
+    return torch.bfloat16 if on_gpu or precision == "bf16" else torch.float32
+
+
+def resolve_precision(choice: PrecisionChoice, width: int, device: str) -> Precision:
+    """The precision that `choice` stands for, for a base of that hidden width on a device of this machine."""
+    if choice != "auto":
+        return choice
+    gains = not device.startswith("cuda") and cpu_has_bf16() and width >= BF16_WIDTH
+    return "bf16" if gains else "default"

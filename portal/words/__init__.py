@@ -1,0 +1,1 @@
+"""Facts and forms of words as 232 short tasks in meaningless frames, for pretrained bases."""

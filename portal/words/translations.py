@@ -1,0 +1,113 @@
+"""`TRANSLATIONS`: common English nouns in French, Spanish, German and Italian."""
+
+from portal.words.table import read_table
+
+TRANSLATIONS = read_table(
+    "translation",
+    """
+english, french, spanish, german, italian
+apple, pomme, manzana, Apfel, mela
+bed, lit, cama, Bett, letto
+bird, oiseau, pájaro/ave, Vogel, uccello
+blood, sang, sangre, Blut, sangue
+book, livre, libro, Buch, libro
+boy, garçon/fils/enfant, chico/niño/muchacho/hijo, Junge/Sohn/Kind, ragazzo/bambino/figlio
+bread, pain, pan, Brot, pane
+bridge, pont, puente, Brücke, ponte
+brother, frère, hermano, Bruder, fratello
+cat, chat, gato, Katze, gatto
+chair, chaise, silla, Stuhl, sedia
+cheese, fromage, queso, Käse, formaggio
+child, enfant/fils/fille/garçon, niño/hijo/chico, Kind/Junge/Mädchen, bambino/figlio/ragazzo
+church, église, iglesia, Kirche, chiesa
+city, ville, ciudad, Stadt, città
+cloud, nuage, nube, Wolke, nuvola
+cow, vache, vaca, Kuh, mucca/vacca
+daughter, fille/enfant, hija/chica/niña, Tochter/Mädchen/Kind, figlia/ragazza/bambina
+day, jour/journée, día, Tag, giorno
+death, mort, muerte, Tod, morte
+dog, chien, perro, Hund, cane
+door, porte, puerta, Tür, porta
+dream, rêve, sueño, Traum, sogno
+ear, oreille, oreja/oído, Ohr, orecchio
+egg, œuf/oeuf, huevo, Ei, uovo
+eye, œil/oeil, ojo, Auge, occhio
+father, père, padre, Vater, padre
+fire, feu, fuego, Feuer, fuoco
+fish, poisson, pescado/pez, Fisch, pesce
+flower, fleur, flor, Blume, fiore
+foot, pied, pie, Fuß, piede
+forest, forêt, bosque, Wald, foresta/bosco
+friend, ami/amie, amigo, Freund, amico
+garden, jardin, jardín, Garten, giardino
+girl, fille/enfant, chica/niña/muchacha/hija, Mädchen/Tochter/Kind, ragazza/bambina/figlia
+god, dieu, dios, Gott, dio
+grass, herbe, hierba, Gras, erba
+hair, cheveux, pelo/cabello, Haar, capelli
+hand, main, mano, , mano
+hat, chapeau, sombrero, Hut, cappello
+head, tête, cabeza, Kopf, testa
+heart, cœur/coeur, corazón, Herz, cuore
+honey, miel, miel, Honig, miele
+horse, cheval, caballo, Pferd, cavallo
+house, maison, casa, Haus, casa
+ice, glace, hielo, Eis, ghiaccio
+island, île, isla, Insel, isola
+key, clé/clef, llave, Schlüssel, chiave
+king, roi, rey, König, re
+knife, couteau, cuchillo, Messer, coltello
+leaf, feuille, hoja, Blatt, foglia
+letter, lettre, carta/letra, Brief/Buchstabe, lettera
+life, vie, vida, Leben, vita
+love, amour, amor, Liebe, amore
+man, homme, hombre, Mann, uomo
+milk, lait, leche, Milch, latte
+money, argent, dinero, Geld, soldi/denaro
+month, mois, mes, Monat, mese
+moon, lune, luna, Mond, luna
+mother, mère, madre, Mutter, madre
+mountain, montagne, montaña, Berg, montagna
+mouth, bouche, boca, Mund, bocca
+name, nom, nombre, , nome
+night, nuit, noche, Nacht, notte
+nose, nez, nariz, Nase, naso
+peace, paix, paz, Frieden, pace
+pig, cochon/porc, cerdo, Schwein, maiale
+queen, reine, reina, Königin, regina
+rain, pluie, lluvia, Regen, pioggia
+river, rivière/fleuve, río, Fluss, fiume
+salt, sel, sal, Salz, sale
+school, école, escuela, Schule, scuola
+sea, mer, mar, Meer, mare
+sheep, mouton, oveja, Schaf, pecora
+ship, navire/bateau, barco, Schiff, nave
+shirt, chemise, camisa, Hemd, camicia
+shoe, chaussure, zapato, Schuh, scarpa
+sister, sœur/soeur, hermana, Schwester, sorella
+sky, ciel, cielo, Himmel, cielo
+snow, neige, nieve, Schnee, neve
+son, fils/garçon/enfant, hijo/niño/chico, Sohn/Junge/Kind, figlio/ragazzo/bambino
+star, étoile, estrella, Stern, stella
+stone, pierre, piedra, Stein, pietra
+street, rue, calle, Straße, strada/via
+sugar, sucre, azúcar, Zucker, zucchero
+sun, soleil, sol, Sonne, sole
+table, , mesa, Tisch, tavolo/tavola
+teacher, professeur/enseignant/instituteur, maestro/profesor, Lehrer, insegnante/maestro
+time, temps, tiempo, Zeit, tempo
+tooth, dent, diente, Zahn, dente
+tree, arbre, árbol, Baum, albero
+war, guerre, guerra, Krieg, guerra
+water, eau, agua, Wasser, acqua
+week, semaine, semana, Woche, settimana
+wind, vent, viento, , vento
+window, fenêtre, ventana, Fenster, finestra
+wine, vin, vino, Wein, vino
+woman, femme, mujer, Frau, donna
+word, mot, palabra, Wort, parola
+work, travail, trabajo, Arbeit, lavoro
+world, monde, mundo, Welt, mondo
+year, année/an, año, Jahr, anno
+""",
+)
+"""The word in another language is a rival; a word that is the same as the English one is left out."""

@@ -1,0 +1,91 @@
+"""What a CPU can do is read, a precision that it cannot hold is refused, and `auto` becomes another."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.bases.base import hidden_width, load_base
+from portal.bases.precision import (
+    BF16_FLAGS,
+    BF16_WIDTH,
+    _listed_flags,
+    check_precision,
+    cpu_has_bf16,
+    resolve_precision,
+)
+from portal.config import PrecisionChoice
+from tests.support.precision import cpu_with, needs_bf16
+
+CPUINFO = """processor\t: 0
+model name\t: some CPU
+flags\t\t: fpu vme avx512f {more} rdpid
+
+processor\t: 1
+flags\t\t: fpu
+"""
+
+
+@pytest.mark.parametrize("flag", BF16_FLAGS)
+def test_flags_are_those_that_linux_lists(flag: str) -> None:
+    assert _listed_flags(CPUINFO.format(more=flag)) == {"fpu", "vme", "avx512f", flag, "rdpid"}
+    assert _listed_flags("processor : 0\nFeatures : fp asimd\n") == set()
+
+
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this torch does not tell")
+def test_torch_and_linux_say_the_same_of_this_cpu() -> None:
+    listed = _listed_flags(Path("/proc/cpuinfo").read_text())
+
+    assert cpu_has_bf16() == bool(listed & set(BF16_FLAGS))
+
+
+@pytest.mark.parametrize("flag", BF16_FLAGS)
+def test_bf16_needs_one_of_the_instructions_on_a_cpu_and_none_on_a_gpu(flag: str) -> None:
+    with cpu_with("avx512_f", flag):
+        check_precision("bf16", "cpu")
+    with cpu_with("avx512_f", "amx_tile"):
+        check_precision("bf16", "cuda")
+        check_precision("default", "cpu")
+        with pytest.raises(ValueError, match="needs AVX512-BF16 or AMX-BF16 on a CPU, and this machine's"):
+            check_precision("bf16", "cpu")
+        with pytest.raises(ValueError, match="or with precision 'default', which is fp32 on a CPU") as raised:
+            load_base("mini-qwen3-xs", precision="bf16")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("width", "device", "flags", "found"),
+    [
+        (BF16_WIDTH, "cpu", ("avx512_bf16",), "bf16"),
+        (BF16_WIDTH, "cpu", ("amx_bf16",), "bf16"),
+        (BF16_WIDTH - 1, "cpu", ("avx512_bf16",), "default"),
+        (BF16_WIDTH, "cpu", ("avx512_f",), "default"),
+        (BF16_WIDTH, "cuda", ("avx512_bf16",), "default"),
+    ],
+)
+def test_auto_is_bf16_where_a_cpu_has_it_and_the_base_is_wide(
+    width: int, device: str, flags: tuple[str, ...], found: str
+) -> None:
+    with cpu_with(*flags):
+        assert resolve_precision("auto", width, device) == found
+
+
+@pytest.mark.parametrize("choice", ["default", "bf16", "4bit"])
+def test_what_is_no_question_is_its_own_answer(choice: PrecisionChoice) -> None:
+    assert resolve_precision(choice, 64, "cpu") == choice
+
+
+def test_the_width_of_a_base_is_known_without_its_files() -> None:
+    assert (hidden_width("mini-qwen3-s"), hidden_width("smollm2-135m")) == (96, 576)
+
+
+@needs_bf16
+def test_a_base_in_bf16_has_its_weights_rounded_and_frozen() -> None:
+    whole, rounded = load_base("mini-gemma3"), load_base("mini-gemma3", precision="bf16")
+
+    weights = dict(rounded.model.named_parameters())
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert not any(weight.requires_grad for weight in weights.values())
+    for name, weight in whole.model.named_parameters():
+        assert torch.equal(weights[name], weight.bfloat16())
+    assert rounded.revision == whole.revision

@@ -1,0 +1,45 @@
+"""CPUs with and without instructions for bf16, and tiny bases in it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.bases import precision
+from portal.bases.base import Base
+from tests.support.bases import make_base
+
+needs_bf16 = pytest.mark.skipif(
+    not precision.cpu_has_bf16(), reason="this machine's CPU has neither AVX512-BF16 nor AMX-BF16"
+)
+
+
+@contextmanager
+def cpu_with(*flags: str) -> Iterator[None]:
+    """Within the block torch and Linux tell these flags of the CPU, whatever it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(flags, True), raising=False)
+        patch.setattr(precision, "_CPUINFO", Path("/nowhere"))
+        precision.cpu_has_bf16.cache_clear()
+        yield
+    precision.cpu_has_bf16.cache_clear()
+
+
+def in_bf16(base: Base) -> Base:
+    """The base with its weights rounded, as `load_base` gives it."""
+    base.model.to(torch.bfloat16)
+    return base
+
+
+def make_bf16_base(name: str, family: str, **sizes: int) -> Base:
+    return in_bf16(make_base(name, family, **sizes))
+
+
+def copy_in_fp32(base: Base) -> Base:
+    """A copy whose weights are the rounded ones in fp32."""
+    import copy
+
+    return replace(base, model=copy.deepcopy(base.model).float())
