@@ -70,11 +70,11 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
     `axis` is one of curves.AXES; None when no curve has it, and for the rows of all tasks where they are the
     same multiple of the rows per task everywhere.
     """
-    curves = whole.on_axis(axis)
+    roomy = _uncrowded(whole)
+    curves = roomy.on_axis(axis)
     if curves is None or (axis == "rows" and not curves.rows_differ):
         return None
-    curves = _uncrowded(curves)
-    marks = mark_variants(curve.variant for curve in curves.curves)
+    marks = mark_variants(curve.variant for curve in roomy.curves)  # the same along every axis
     scale, label = _unit(axis, max(max(_along(curve, axis)) for curve in curves.curves))
     levels = [
         (curves.frozen_base, "--", "frozen base"),
