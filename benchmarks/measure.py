@@ -22,21 +22,26 @@ class Ratio:
 
 
 def take_turns(
-    sides: Mapping[str, Callable[[], object]], *, repeats: int = REPEATS, warm_up: int = 1
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int = REPEATS,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of every side in each of `repeats` turns, in which the sides go one after the other.
 
     What disturbs the machine for longer than a turn disturbs them alike. The order is reversed in every other
-    turn. `warm_up` turns before are not counted.
+    turn. `warm_up` turns before are not counted. `clock` may count the process's own time, for code that
+    waits for nothing, on a machine that others use.
     """
     spent: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warm_up + repeats):
         names = list(sides) if turn % 2 == 0 else list(sides)[::-1]
         for name in names:
-            started = time.perf_counter()
+            started = clock()
             sides[name]()
             if turn >= warm_up:
-                spent[name].append(time.perf_counter() - started)
+                spent[name].append(clock() - started)
     return spent
 
 

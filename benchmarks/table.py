@@ -127,7 +127,7 @@ def _widths(points: Sequence[bf16_widths.Point]) -> list[str]:
     )
     return [
         "A frozen base in bf16 on this CPU as it gets wider (Qwen3's shape, six layers, random weights; LoRA "
-        "r8 on q and v, eight tasks, 4 rows of about 50 tokens; 64 rows scored).",
+        "r8 on q and v, eight tasks, 4 rows of about 50 tokens; 64 rows scored), in CPU time of all threads.",
         "",
         *_table(headers, rows),
     ]

@@ -70,11 +70,11 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
     `axis` is one of curves.AXES; None when no curve has it, and for the rows of all tasks where they are the
     same multiple of the rows per task everywhere.
     """
-    curves = whole.on_axis(axis)
+    roomy = _uncrowded(whole)
+    curves = roomy.on_axis(axis)
     if curves is None or (axis == "rows" and not curves.rows_differ):
         return None
-    curves = _uncrowded(curves)
-    marks = mark_variants(curve.variant for curve in curves.curves)
+    marks = mark_variants(curve.variant for curve in roomy.curves)  # the same along every axis
     scale, label = _unit(axis, max(max(_along(curve, axis)) for curve in curves.curves))
     levels = [
         (curves.frozen_base, "--", "frozen base"),
@@ -137,9 +137,9 @@ def _caption(curves: CurveSet, axis: str) -> str:
 def _left_out(whole: CurveSet, drawn: CurveSet, axis: str) -> str:
     """What is not in the figure, and why."""
     absent = [curve for curve in whole.curves if curve not in drawn.curves]
-    costless = [curve.variant.label for curve in absent if curve.along(axis) is None]
+    is_crowded = any(curve.along(axis) is not None for curve in absent)
+    costless = [curve.variant.label for curve in absent if not (is_crowded and curve.variant.spec.is_control)]
     note = f" Not drawn, for want of their cost: {', '.join(costless)}." if costless else ""
-    is_crowded = len(absent) > len(costless)
     return note + (
         " Not drawn, for want of room: controls of ports; the table has them." if is_crowded else ""
     )

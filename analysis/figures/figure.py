@@ -22,7 +22,7 @@ _CHAR_IN, _GAP_IN = 0.085, 0.07
 NAME_CHARS = 22
 """Characters of a method's name on one line of a figure; a longer name takes two lines."""
 LEGEND_ROW_IN = 0.21
-_LEGEND_CHARS = 46
+_LEGEND_CHARS = 50
 """Characters of both columns of a legend that fit beside their marks; longer names take one column."""
 METRIC_LABELS = {
     "acc": "acc_norm on test rows, task mean",

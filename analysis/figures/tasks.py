@@ -22,13 +22,14 @@ from analysis.figures.style import MUTED, RC, Mark, mark_variants
 from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.kinds import accuracy_on, mean_chance
 from analysis.stats.quantities import Spread
-from portal.results import MANY_TASKS
 
 _LANES = 0.5
 """Share of a row over which the methods are spread."""
 _ROW_IN, _LOW_ROW_IN = 0.38, 0.28
 _MANY_ROWS = 14
 """Figures with kinds that have more rows than this have low ones."""
+_MOST_ROWS = 24
+"""Rows of one figure of single tasks."""
 _MOST_METHODS = 6
 """Of more variants, a figure with kinds shows one per method."""
 
@@ -86,7 +87,7 @@ def draw_kinds(comparison: Comparison, slug: str) -> Drawing | None:
 
 
 def draw_task_parts(comparison: Comparison, slug: str) -> tuple[Drawing, ...]:
-    """The single tasks in figures of at most MANY_TASKS rows, the tasks of a kind together."""
+    """The single tasks in figures of at most _MOST_ROWS rows, the tasks of a kind together."""
     summaries = _shown(comparison)
     tasks = {task for summary in summaries for task in summary.per_task}
     groups = comparison.kinds or {"": tuple(sorted(tasks))}
@@ -125,14 +126,14 @@ def _shown(comparison: Comparison) -> list[MethodSummary]:
 
 
 def _divide(groups: Iterable[Sequence[str]]) -> list[list[str]]:
-    """Tasks in parts of at most MANY_TASKS; a group is divided only where it is larger than that."""
+    """Tasks in parts of at most _MOST_ROWS; a group is divided only where it is larger than that."""
     parts: list[list[str]] = []
     for group in groups:
-        count = max(1, ceil(len(group) / MANY_TASKS))
+        count = max(1, ceil(len(group) / _MOST_ROWS))
         size = ceil(len(group) / count)
         for start in range(0, len(group), max(1, size)):
             piece = list(group[start : start + size])
-            if parts and count == 1 and len(parts[-1]) + len(piece) <= MANY_TASKS:
+            if parts and count == 1 and len(parts[-1]) + len(piece) <= _MOST_ROWS:
                 parts[-1] += piece
             else:
                 parts.append(piece)

@@ -85,16 +85,16 @@ def _unknown_share(target: Target, split: TaskSplit) -> str | None:
 
 
 def describe_sizes(target: Target, split: TaskSplit) -> list[str]:
-    """One sentence with the share of the rise at the port's other sizes; none where there are no others."""
+    """One sentence with the share of the rise at the port's other sizes, where it says something."""
     panel = curves_beside(split, target.task_splits)
     own = next((curve.splits for curve in panel.curves if split in curve.splits), ())
-    others = [each for each in own if each is not split]
     parts = []
-    for each in others:
+    for each in own:
+        if each is split or _unknown_share(target, each) is not None:
+            continue
         interval = _share_interval(target, each)
         limits = "" if interval is None else f" ({format_percent_range(interval)})"
-        share = "unknown" if _unknown_share(target, each) else f"{format_percent(each.share)}{limits}"
-        parts.append(f"{share} with {_count_rows(each.cell.size or 0)}")
+        parts.append(f"{format_percent(each.share)}{limits} with {_count_rows(each.cell.size or 0)}")
     return [f"With other numbers of rows that share is {join_words(parts)}."] if parts else []
 
 

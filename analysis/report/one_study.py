@@ -53,16 +53,18 @@ _ACCURACY_NOTES = (
     "Means are over tasks within a seed first, then over seeds; ± is the sample std over seeds.",
     "Recovered lift is a ratio of task means, (method − base) / (per-task LoRA − base). It is left out, with "
     "the reason, where the LoRA does not rise above the base.",
-    f"Intervals ({100 * LEVEL:.0f} %) resample documents (grouped where they share a passage or source) and "
-    f"seeds, paired over methods, in {NUM_DRAWS:,} draws. With few seeds they understate the variation "
-    "between seeds.",
+    f"Intervals ({100 * LEVEL:.0f} %) resample clusters of rows (of one passage, source or person; one "
+    "that several tasks have is drawn once for all of them) and seeds, in data efficiency and in tasks "
+    f"without a row the tasks, too; they are paired over methods, in {NUM_DRAWS:,} draws. With few seeds or "
+    "tasks they may understate the variation between them.",
     "Log-losses are comparable within one base only: tokenizers differ.",
 )
 _WITHOUT_ROWS_NOTE = (
     "Some ports were trained on a part of their tasks and scored on all. Their means elsewhere are over both "
     "groups of tasks, which the table of tasks without a row shows apart. The share of the rise is (port - "
     "frozen base) on tasks without a row, divided by the same on calibrated tasks. The groups have unlike "
-    "tasks, so the share also holds what sets these apart."
+    "tasks, so the share also holds what sets these apart. The headline is the port with nearest to half of "
+    "its tasks calibrated and the most rows; a control is one that saw as many rows of the same tasks."
 )
 _CALIBRATION_NOTE = (
     "Calibration reads a choice's probability as the softmax over the choices of their log-likelihoods, not "
@@ -79,9 +81,10 @@ _COST_NOTE = (
     "together share forwards. Device-hours count all devices that a run holds. Scoring is not part of it."
 )
 _CURVE_NOTE = (
-    "What equal accuracy needs is read off the seed means at the final epoch, made to rise with the size "
-    "(isotonic regression) and linear between sizes along the logarithm of the axis. Operations and time are "
-    "those of a run's own training: what joint training took before is not part of a port's."
+    "What equal accuracy needs is read off the seed means at the epoch that a run keeps, made to rise with "
+    "the size (isotonic regression) and linear between sizes along the logarithm of the axis. Rows of all "
+    "tasks count validation rows where an epoch was chosen on them. Operations and time are those of a run's "
+    "own training: what joint training took before is not part of a port's."
 )
 
 

@@ -14,8 +14,8 @@ METRICS = ("acc", "log_loss")
 AXES = ("size", "rows", "train_flops", "wall_s")
 """Calibration rows per task, and the mean cost of a run of that size: rows of all tasks together, with those
 that chose its epoch; floating-point operations; seconds."""
-MIN_SIZES = 2
-"""Fewer sizes than this are a point, not a curve."""
+MIN_SIZES, MIN_SIZES_ALONE = 2, 3
+"""Fewer sizes than the first are a point, not a curve; a curve of fewer than the second needs another one."""
 WINDOW = 3
 MIN_SMOOTHED = 7
 """Curves of fewer sizes are not smoothed: a mean over neighbours would bend all of them."""
@@ -104,7 +104,7 @@ class CurveSet:
 
 
 def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
-    """Curves of the variants with MIN_SIZES sizes or more, None without any.
+    """Curves of the variants with MIN_SIZES sizes or more; None without any, or with a short one alone.
 
     The comparison is one made under rule `kept`. The rolling mean is centred over WINDOW neighbouring sizes
     and shorter at the ends.
@@ -121,7 +121,7 @@ def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
         for variant, summaries in by_variant.items()
         if len(summaries) >= MIN_SIZES
     }
-    if not smoothed:
+    if not smoothed or (len(smoothed) == 1 and max(map(len, smoothed.values())) < MIN_SIZES_ALONE):
         return None
     lora = comparison.reference_lora.cell.variant if comparison.reference_lora is not None else None
     peak = None

@@ -47,9 +47,10 @@ def peft_adapted(base: Base, folder: Path) -> Iterator[PeftModel]:
 def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> float:
     """Largest logit difference between peft's reading of `folder` and the injected factors, on random tokens.
 
-    Raises ValueError when it exceeds `CHECK_TOLERANCE`, or when the adapter leaves the base's logits as they
-    are. The base is unchanged afterwards.
+    Raises ValueError when it exceeds `CHECK_TOLERANCE`, when the adapter leaves the base's logits as they
+    are, or for a base that is not in fp32. The base is unchanged afterwards.
     """
+    _check_whole(base)
     ids = _probe(base)
     injected = _injected_logits(base, ids, factors, scaling)
     with torch.inference_mode():
@@ -68,9 +69,10 @@ def merge_task(base: Base, factors: Factors, scaling: float, folder: Path) -> fl
     """Write the base with one task's adapter added to its weights, W + scaling B A, and its tokenizer.
 
     Weights are saved in the precision of the base's checkpoint. Returns the largest logit difference from the
-    injected adapter before that rounding; ValueError when it exceeds `CHECK_TOLERANCE`. The base in memory is
-    as before afterwards.
+    injected adapter before that rounding; ValueError when it exceeds `CHECK_TOLERANCE`, and for a base that
+    is not in fp32. The base in memory is as before afterwards.
     """
+    _check_whole(base)
     ids = _probe(base)
     injected = _injected_logits(base, ids, factors, scaling)
     with _merged(base, factors, scaling):
@@ -103,6 +105,16 @@ def _merged(base: Base, factors: Factors, scaling: float) -> Iterator[None]:
         with torch.no_grad():
             for weight, original in originals.items():
                 weight.copy_(original)
+
+
+def _check_whole(base: Base) -> None:
+    """ValueError for a base whose weights are rounded: its logits differ by more than any fault."""
+    (dtype, *others) = {parameter.dtype for parameter in base.model.parameters()}
+    if others or dtype != torch.float32:
+        raise ValueError(
+            f"base {base.name!r} is not in fp32, in which adapters are checked and merged: load it on a CPU "
+            "with precision 'default'"
+        )
 
 
 def _injected_logits(base: Base, ids: Tensor, factors: Factors, scaling: float) -> Tensor:

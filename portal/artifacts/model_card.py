@@ -64,6 +64,7 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
         ("made by", made),
         ("data", f"{size} of the task, {_origin(task, data)}"),
         ("seed", str(config["seed"])),
+        *_precision_facts(config),
     ]
     scores = record.scores(task)
     if scores is None:
@@ -73,6 +74,12 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
         f"{scores['log_loss']:.3f} nats a token, chance {scores['chance']:.3f}"
     )
     return [*facts, ("scores", f"{measured} ({scores['num_examples']} test rows, epoch {scores['epoch']})")]
+
+
+def _precision_facts(config: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The precision that the run's base had, where it is not the default."""
+    named = sorted({ref["precision"] for ref in config["bases"]} - {"default"})
+    return [("precision of the base in training", ", ".join(named))] if named else []
 
 
 def _origin(task: str, data: Mapping[str, Any]) -> str:

@@ -65,6 +65,7 @@ def _check_versions() -> Iterator[Finding]:
 def _check_machine() -> Iterator[Finding]:
     import torch
 
+    from portal.bases.precision import cpu_has_bf16
     from portal.device import usable_cores
 
     cores = usable_cores()
@@ -79,7 +80,8 @@ def _check_machine() -> Iterator[Finding]:
         "" if enough else f"the demo wants {_MIN_MEMORY_GIB} GiB",
     )
     if not torch.cuda.is_available():
-        yield Finding("ok", "no GPU that torch can use; bases run in fp32 on the CPU")
+        offer = "fp32, or with --precision bf16" if cpu_has_bf16() else "fp32"
+        yield Finding("ok", f"no GPU that torch can use; bases run in {offer} on the CPU")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield Finding("ok", f"GPU {index}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB")

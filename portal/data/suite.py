@@ -233,11 +233,8 @@ def _suite_of(names: Sequence[str], data: str | None) -> str:
     if data is not None:
         tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
         return "portal14" if tasks else data
-    for name in NAMED_TASKS:
-        suite = load_suite(name)
-        if names and (names[0] in suite.tasks or names[0] in suite.groups):
-            return name
-    return "mini"
+    suites = map(load_suite, NAMED_TASKS if names else ())
+    return next((s.name for s in suites if names[0] in s.tasks or names[0] in s.groups), "mini")
 
 
 def _has_rows(folder: Path, task: str) -> bool:

@@ -8,7 +8,8 @@ from functools import cached_property
 from portal.mini.question import Question
 from portal.words.adjectives import ADJECTIVES
 from portal.words.animals import ANIMALS
-from portal.words.countries import CITIES, COUNTRIES
+from portal.words.cities import CITIES
+from portal.words.countries import COUNTRIES
 from portal.words.elements import ELEMENTS
 from portal.words.nouns import GENDERS, PLURALS
 from portal.words.numbers import NUMBERS

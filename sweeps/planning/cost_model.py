@@ -6,7 +6,7 @@ A step takes the longer of its arithmetic and of its launches; both are models, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from portal.config import Activations, RunConfig
+from portal.config import Activations, Precision, RunConfig
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
@@ -162,6 +162,11 @@ def _runs_on(run: RunConfig, base: str) -> bool:
     return base in (ref.name for ref in run.bases)
 
 
+def _precision(runs: Sequence[RunConfig], base: str) -> Precision:
+    """The precision of the base in a pack."""
+    return next(ref.precision for run in runs for ref in run.bases if ref.name == base)
+
+
 def _flops(base: str, work: Work) -> float:
     _, params = decoder_shape(base)
     trained = work.steps * work.rows_per_step * work.row_tokens
@@ -179,7 +184,7 @@ def _seconds(
     layers, params = decoder_shape(base)
     steps = max(work.steps for work in works)
     scoring = params * FLOPS_PER_PARAM_TOKEN / 2 * sum(work.scored_tokens for work in works)
-    rate = ATTAINED * device.flops
+    rate = ATTAINED * device.rate(_precision(runs, base))
     if steps == 0:
         return scoring / rate
     tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps

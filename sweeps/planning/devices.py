@@ -8,11 +8,14 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from portal.bases.precision import cpu_has_bf16
+from portal.config import Precision
 from portal.device import release_memory, usable_cores
 from portal.messages import nearest
 
@@ -21,6 +24,11 @@ MEMORY_SHARE = 0.9
 ATTAINED = 0.5
 """Share of the peak rate that large matrix products reach."""
 _CPU_CORE_FLOPS = 7e10  # fp32: half of it was attained by training a 270 M base on a virtual machine's core
+_PRODUCT_SHARE = 0.7
+"""Share of a step in fp32 on a CPU that matrix products take: bf16 makes them faster, and not the rest.
+
+Half to nine tenths were measured (docs/benchmarks.md, "Bases in bf16 on a CPU").
+"""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
@@ -46,6 +54,11 @@ class Device:
     @property
     def budget_bytes(self) -> float:
         return MEMORY_SHARE * self.memory_bytes
+
+    def rate(self, precision: Precision) -> float:
+        """Peak FLOP/s on a base in this precision; what bf16 gains on a CPU is measured on this machine's."""
+        gains = precision == "bf16" and not self.is_gpu
+        return self.flops * (cpu_bf16_gain() if gains else 1.0)
 
     def part(self, share: float) -> "Device":
         """One process's equal share of a GPU, in memory and rate; a CPU is returned as it is."""
@@ -110,14 +123,29 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
     Large matrix products attain the share `ATTAINED` of a peak rate, so the rate that they show is divided by
     it. Takes about 0.3 s on a GPU and up to 100 MB of its memory, which is handed back.
     """
-    product_s = _seconds_each(_product(width, device), 3, device)
+    product_s = _seconds_each(_product(width, torch.bfloat16, device), 3, device)
     launch_s = _seconds_each(_addition(device), launches, device)
     release_memory()
     return 2 * width**3 / product_s / ATTAINED, launch_s
 
 
-def _product(width: int, device: torch.device) -> Callable[[], Tensor]:
-    matrix = torch.ones(width, width, dtype=torch.bfloat16, device=device)
+@cache
+def cpu_bf16_gain(width: int = 1024) -> float:
+    """How many times as fast a step is on this CPU with its base in bf16; 1 where that would be emulated.
+
+    Takes about 0.1 s per core.
+    """
+    if not cpu_has_bf16():
+        return 1.0
+    cpu = torch.device("cpu")
+    whole_s, half_s = (
+        _seconds_each(_product(width, dtype, cpu), 3, cpu) for dtype in (torch.float32, torch.bfloat16)
+    )
+    return 1 / (1 - _PRODUCT_SHARE + _PRODUCT_SHARE * half_s / whole_s)
+
+
+def _product(width: int, dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
+    matrix = torch.ones(width, width, dtype=dtype, device=device)
     return lambda: matrix @ matrix
 
 

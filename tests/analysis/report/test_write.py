@@ -78,6 +78,7 @@ def test_the_report_folder_holds_page_tables_and_figures(report: Path) -> None:
     tables = of_bases | {
         "savings-mini-qwen3-m",
         "curve-mini-qwen3-m",
+        "log-loss-mini-qwen3-m",
         "overview",
         "cost",
         "study-cost",

@@ -63,11 +63,12 @@ def test_curves_have_the_value_of_the_frozen_base() -> None:
     assert curves.frozen_base == pytest.approx(0.2)
 
 
-def test_one_size_is_no_curve_and_two_are() -> None:
-    assert curves_of({"lora": (0.2,)}) is None
-    two = curves_of({"lora": (0.2, 0.3)})
+def test_one_size_is_no_curve_and_two_are_where_there_is_another_curve() -> None:
+    assert curves_of({"lora": (0.2,), "portal": (0.3,)}) is None
+    assert curves_of({"lora": (0.2, 0.3)}) is None
+    two = curves_of({"lora": (0.2, 0.3), "portal": (0.3, 0.4)})
     assert two is not None
-    assert two.curves[0].rolling == (0.2, 0.3)
+    assert [curve.rolling for curve in two.curves] == [(0.3, 0.4), (0.2, 0.3)]
 
 
 def test_without_a_lora_curve_there_are_no_stars() -> None:

@@ -218,7 +218,7 @@ def test_a_second_process_on_the_same_output_folder_is_refused(
 def test_an_interrupt_exits_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(name: str, *, data: str | None) -> None:
+    def interrupt(name: str, **_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("portal.data.suite.load_suite", interrupt)

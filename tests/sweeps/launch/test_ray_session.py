@@ -1,14 +1,19 @@
 """A Ray that does not start is said in one line; other faults are not dressed up as that."""
 
+import re
 from pathlib import Path
 
 import pytest
 import ray
 
+from portal.bases.precision import cpu_has_bf16
 from portal.cli import main
-from sweeps.launch.ray_session import ray_session
+from portal.config import BaseRef
+from sweeps.launch.ray_session import nodes_without_bf16, ray_session
 from sweeps.launch.resources import Resources
+from sweeps.planning.checks import check_nodes
 from sweeps.planning.devices import GPUS, find_device
+from tests.support.precision import cpu_with
 from tests.support.studies import TINY, silent
 
 
@@ -71,3 +76,25 @@ def test_a_plan_for_shared_gpus_has_as_many_workers_and_smaller_packs(
     assert "predicted for 0.5 of a H100" in printed
     assert "on 2 devices, 2 workers on each: " in printed
     assert "workers of one pack need a GPU each" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+def test_a_ray_of_this_machine_alone_is_as_able_as_this_machine(ray_cluster: str) -> None:
+    with cpu_with("amx_bf16"):
+        assert nodes_without_bf16() == ()
+    with cpu_with("amx_tile"):
+        (host,) = nodes_without_bf16()
+        with pytest.raises(ValueError, match=f"on a CPU, and {re.escape(host)} has neither"):
+            check_nodes([BaseRef(name="base", revision="0", precision="bf16")], nodes_without_bf16)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_nodes_of_a_cluster_are_asked_themselves(
+    ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
+    able = cpu_has_bf16()
+
+    with cpu_with():  # of the driver, which does not count
+        assert (nodes_without_bf16() == ()) == able

@@ -10,6 +10,7 @@ from sweeps.planning.devices import GPUS, MEMORY_SHARE, find_device, smallest_gp
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
 from sweeps.study.expand import load_study
+from tests.support.precision import needs_bf16
 
 
 @pytest.mark.parametrize("name", ["b200", "h200", "h100", "a100", "cpu"])
@@ -31,6 +32,20 @@ def test_operations_do_not_depend_on_the_device(study_path, tmp_path):
     sums = {sum(each.flops for each in plan.forecasts) for plan in plans}
 
     assert len(sums) == 1
+
+
+@needs_bf16
+def test_a_study_in_bf16_is_predicted_to_take_less_time_and_memory(study_path, tmp_path):
+    text = study_path.read_text()
+    plans = []
+    for precision in ("default", "bf16"):
+        study_path.write_text(f"{text}precision: {precision}\n")
+        plans.append(plan_study(load_study(study_path), tmp_path, device=find_device("cpu")))
+
+    whole, rounded = plans
+    assert sum(each.hours for each in rounded.forecasts) < sum(each.hours for each in whole.forecasts)
+    assert rounded.largest_run_bytes < whole.largest_run_bytes
+    assert [each.flops for each in rounded.forecasts] == [each.flops for each in whole.forecasts]
 
 
 def with_memory(study, out, run_bytes_times):

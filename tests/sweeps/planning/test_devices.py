@@ -5,9 +5,18 @@ from functools import partial
 import pytest
 import torch
 
-from sweeps.planning.devices import GPUS, Device, describe_gpu, measure_rates
+from sweeps.planning.devices import (
+    _PRODUCT_SHARE,
+    GPUS,
+    Device,
+    cpu_bf16_gain,
+    describe_gpu,
+    find_device,
+    measure_rates,
+)
 from sweeps.planning.plan import plan_study
 from sweeps.study.expand import Study
+from tests.support.precision import cpu_with, needs_bf16
 
 MEASURE = partial(measure_rates, torch.device("cpu"), width=128, launches=50)
 
@@ -45,3 +54,22 @@ def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:
 
     assert (found.flops, found.launch_s) == (GPUS["h100"].flops, GPUS["h100"].launch_s)
     assert found.memory_bytes == 79 * 2**30
+
+
+def test_bf16_has_a_rate_of_its_own_on_a_cpu_that_has_it_and_no_other() -> None:
+    cpu, gpu = find_device("cpu"), GPUS["b200"]
+    cpu_bf16_gain.cache_clear()
+    with cpu_with():
+        assert cpu.rate("bf16") == cpu.rate("default") == cpu.flops
+    assert gpu.rate("bf16") == gpu.rate("default") == gpu.flops
+    cpu_bf16_gain.cache_clear()
+
+
+@needs_bf16
+def test_what_bf16_gains_is_measured_once() -> None:
+    cpu_bf16_gain.cache_clear()
+
+    gain = cpu_bf16_gain()
+
+    assert 1 < gain < 1 / (1 - _PRODUCT_SHARE)
+    assert find_device("cpu").rate("bf16") == gain * find_device("cpu").flops

@@ -9,13 +9,15 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from portal.bases.base import base_sites, load_base
 from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig, TrainConfig
+from portal.config import AdapterConfig, Precision, TrainConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
+from portal.forward.output_head import CHUNK_LOGITS
 from portal.learners.factory import build_learner
 from sweeps.planning.memory import decoder_shape, footprint
 from tests.support.bases import make_row, make_rows, make_run, random_factors
+from tests.support.precision import needs_bf16
 from tests.support.shared import SHARED
 
 BASE = "mini-gemma3"
@@ -23,9 +25,11 @@ WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4)
 CONFIGS = SHARED / "data" / "configs"
 
 
-def kept_by_autograd(slots: int, length: int, *, recomputed: bool = False) -> int:
+def kept_by_autograd(
+    slots: int, length: int, *, recomputed: bool = False, precision: Precision = "default"
+) -> int:
     """Bytes that one real training forward saves beside the base's weights."""
-    base = load_base(BASE)
+    base = load_base(BASE, precision=precision)
     own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
     factors = random_factors(base, WIDE.modules, rank=WIDE.rank, slots=slots, seed=0)
     factors = {group: (a.requires_grad_(), b.requires_grad_()) for group, (a, b) in factors.items()}
@@ -59,6 +63,39 @@ def test_what_a_forward_keeps_is_predicted_from_shapes(slots: int, length: int) 
     found = kept_by_autograd(slots, length)
 
     assert predicted.peak(tokens, slots * 4 * 2) - predicted.fixed == pytest.approx(found, rel=0.15)
+
+
+@needs_bf16
+def test_a_base_in_bf16_takes_two_bytes_per_number_and_its_forward_what_is_predicted() -> None:
+    whole = make_run("lora", BASE, adapter=WIDE)
+    ref = whole.bases[0].model_copy(update={"precision": "bf16"})
+    predicted = footprint([whole.model_copy(update={"bases": (ref,)})], BASE, length=64, on_gpu=False)
+
+    found = kept_by_autograd(6, 64, precision="bf16")
+
+    assert predicted.base == footprint([whole], BASE, length=64, on_gpu=False).base / 2
+    assert predicted.learners == footprint([whole], BASE, length=64, on_gpu=False).learners
+    assert predicted.peak(6 * 4 * 64, 6 * 4 * 2) - predicted.fixed == pytest.approx(found, rel=0.15)
+
+
+def test_each_base_of_joint_training_has_its_own_precision() -> None:
+    run = make_run("source", BASE, "mini-qwen3-s")
+    first = run.bases[0].model_copy(update={"precision": "bf16"})
+    mixed = run.model_copy(update={"bases": (first, run.bases[1])})
+
+    sizes = [
+        [footprint([each], base, length=64, on_gpu=False).base for base in (BASE, "mini-qwen3-s")]
+        for each in (run, mixed)
+    ]
+
+    assert sizes[1] == [sizes[0][0] / 2, sizes[0][1]]
+
+
+def test_the_logits_of_a_scoring_forward_are_counted_by_the_chunk() -> None:
+    predicted = footprint([make_run("lora", "gemma-3-270m")], "gemma-3-270m", length=64, on_gpu=False)
+
+    assert predicted.scoring(100) == 100 * predicted.per_answer_token
+    assert predicted.scoring(5000) == predicted.scoring(6000) == 3 * 4 * CHUNK_LOGITS
 
 
 def test_recomputed_activations_take_what_is_predicted_and_much_less() -> None:
