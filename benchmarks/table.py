@@ -75,8 +75,8 @@ def _shares(points: Sequence[python_share.Point]) -> list[str]:
     most = max(point.tasks for point in points)
     met = all(point.python_share <= python_share.TARGET for point in points if point.tasks == most)
     return [
-        f"A step of joint training on {python_share.BASE} (all modules r8, {python_share.BATCH} rows per task) "
-        f"as its tasks grow: the share of it that is spent in Python (target: at most "
+        f"A step of joint training on {python_share.BASE} (all modules r8, {python_share.BATCH} rows per "
+        f"task) as its tasks grow: the share of it that is spent in Python (target: at most "
         f"{100 * python_share.TARGET:.0f} % with {most} tasks: {_met(met)}).",
         "",
         *_table(("tasks", "threads", "step", "in Python"), rows),

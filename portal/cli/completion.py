@@ -32,6 +32,13 @@ def studies() -> Iterable[str]:
     return shipped_studies()
 
 
+def searches() -> Iterable[str]:
+    """Shipped searches; paths are the shell's to complete."""
+    from sweeps.study.catalogue import shipped_searches
+
+    return shipped_searches()
+
+
 def bases() -> Iterable[str]:
     """Short names of bases."""
     from portal.bases.registry import KNOWN

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portal.cli import completion
+from portal.cli.completion import one_of
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import ExecutorOption, JsonOption, check_at_least_one, chosen_executor
 from portal.cli.output import print_table, progress_console, warn
@@ -20,7 +22,14 @@ SHOWN = 10
 
 
 def search(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Study file with a `search` section.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="SEARCH",
+            help="A shipped search, or the path of a study file with a `search` section.",
+            autocompletion=one_of(completion.searches),
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Output folder; no URL. Default: portal-NAME, by the study's name."),
@@ -38,10 +47,11 @@ def search(
     from portal.storage.object_store import is_url
     from sweeps.search.run_search import run_search
     from sweeps.search.search_file import SearchPlan
+    from sweeps.study.catalogue import find_search
 
     if out is not None and is_url(str(out).replace(":/", "://", 1)):
         raise ValueError(f"{out}: a search keeps Optuna's SQLite storage in its output folder; name a folder")
-    plan = SearchPlan(file)
+    plan = SearchPlan(find_search(name))
     if trials is not None:
         check_at_least_one(trials=trials)
         plan.search = plan.search.model_copy(update={"trials": trials})
