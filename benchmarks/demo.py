@@ -1,4 +1,4 @@
-"""The demo study, whole: packed, and the same runs one at a time, each in a fresh folder."""
+"""The study `demo-eleven`, whole: packed, and the same runs one at a time, each in a fresh folder."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def demo() -> list[Comparison]:
     """
     with tempfile.TemporaryDirectory(prefix="portal-bench-") as scratch:
         folder = Path(scratch)
-        shipped = (STUDIES / "demo.yaml").read_text()
+        shipped = (STUDIES / "demo-eleven.yaml").read_text()
         alone = shipped + "\npack_size: 1\n"
         ways = {
             "packed": (shipped, "train"),
@@ -56,13 +56,13 @@ def demo() -> list[Comparison]:
         note = _differences(folder / "packed-1", folder / "alone-in-two-lanes-1")
     return [
         Comparison(
-            "the demo study, whole, packed in two lanes",
+            "the study demo-eleven, whole, packed in two lanes",
             "the same runs one after another, with both cores",
             2.0,
             ratio(spent["packed"], spent["one after another"]),
         ),
         Comparison(
-            "the demo study, whole, packed in two lanes",
+            "the study demo-eleven, whole, packed in two lanes",
             "the same runs one at a time in each of two lanes",
             2.0,
             ratio(spent["packed"], spent["alone in two lanes"]),

@@ -31,7 +31,7 @@ from tests.support.earlier_version import EARLIER_VERSION, FIXTURES
 from tests.support.rounding import rounding_digest
 from tests.support.studies import silent
 
-PINNED = {name: json.loads((FIXTURES / "keys" / f"{name}.json").read_text()) for name in ("demo", "real-cpu")}
+PINNED = {name: json.loads((FIXTURES / "keys" / f"{name}.json").read_text()) for name in ("demo-eleven", "real-cpu")}
 SOURCE = "dee880c96ae2ab97"
 
 
@@ -52,8 +52,8 @@ def test_a_recorded_config_still_has_its_key(name: str) -> None:
     assert found == {key: key for key in PINNED[name]}
 
 
-def test_the_demo_still_stands_for_the_same_runs() -> None:
-    assert {run.key for run in load_study("demo").runs} == set(PINNED["demo"])
+def test_the_eleven_tasks_of_mini_still_stand_for_the_same_runs() -> None:
+    assert {run.key for run in load_study("demo-eleven").runs} == set(PINNED["demo-eleven"])
 
 
 def test_an_interrupted_pack_resumes_to_the_numbers_of_an_unbroken_one(out: Path, study: Study) -> None:

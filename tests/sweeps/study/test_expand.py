@@ -208,7 +208,7 @@ def test_yaml_1_2_floats_are_numbers_and_on_is_text(tmp_path):
     assert {run.train.lr for run in study.runs if run.method == "lora"} == {5e-4}
 
 
-@pytest.mark.parametrize("name", ["demo", "headroom"])
+@pytest.mark.parametrize("name", ["demo", "demo-eleven", "headroom"])
 def test_a_shipped_study_on_embedded_bases_expands(name):
     assert load_study(name).runs
 

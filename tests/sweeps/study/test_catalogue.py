@@ -1,0 +1,51 @@
+"""Shipped studies and searches: found by name, well formed, and named as their files are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from portal.storage.strict_yaml import read_yaml
+from sweeps.search.search_file import SearchPlan
+from sweeps.study.catalogue import (
+    SEARCHES,
+    find_search,
+    find_study,
+    shipped_searches,
+    shipped_studies,
+)
+
+
+@pytest.mark.parametrize("name", shipped_searches())
+def test_a_shipped_search_is_well_formed(name: str) -> None:
+    plan = SearchPlan(find_search(name))
+
+    assert plan.name == name
+    assert "search" in read_yaml(SEARCHES / f"{name}.yaml")
+
+
+def test_searches_use_no_task_and_no_seed_of_the_studies_that_they_serve() -> None:
+    reported = read_yaml(find_study("few-rows"))
+    for name in shipped_searches():
+        searched = read_yaml(find_search(name))
+        assert not {*searched["tasks"]} & {*reported["tasks"]}
+        assert not {*searched["seeds"]} & {*reported["seeds"]}
+
+
+@pytest.mark.parametrize("find", [find_study, find_search])
+def test_a_path_stands_for_itself_and_a_missing_one_is_named(
+    find: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    with pytest.raises(ValueError, match=r"mine\.yaml: no such (study|search) file"):
+        find(str(path))
+    path.write_text("name: mine\n")
+    assert find(str(path)) == path
+
+
+@pytest.mark.parametrize(("find", "names"), [(find_study, shipped_studies), (find_search, shipped_searches)])
+def test_a_name_with_a_slip_gets_the_nearest_one(
+    find: Callable[[str], Path], names: Callable[[], tuple[str, ...]]
+) -> None:
+    with pytest.raises(ValueError, match=f"did you mean '{names()[0]}'"):
+        find(names()[0] + "x")
