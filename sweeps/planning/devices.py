@@ -29,6 +29,7 @@ _PRODUCT_SHARE = 0.7
 
 Half to nine tenths were measured (docs/benchmarks.md, "Bases in bf16 on a CPU").
 """
+_TRIES = 4
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
@@ -133,15 +134,22 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
 def cpu_bf16_gain(width: int = 1024) -> float:
     """How many times as fast a step is on this CPU with its base in bf16; 1 where that would be emulated.
 
-    Takes about 0.1 s per core.
+    Takes about 0.2 s of a core.
     """
     if not cpu_has_bf16():
         return 1.0
     cpu = torch.device("cpu")
-    whole_s, half_s = (
-        _seconds_each(_product(width, dtype, cpu), 3, cpu) for dtype in (torch.float32, torch.bfloat16)
-    )
+    products = [_product(width, dtype, cpu) for dtype in (torch.float32, torch.bfloat16)]
+    spent = [[_cpu_seconds(product) for product in products] for _ in range(_TRIES)]
+    whole_s, half_s = map(min, zip(*spent, strict=True))
     return 1 / (1 - _PRODUCT_SHARE + _PRODUCT_SHARE * half_s / whole_s)
+
+
+def _cpu_seconds(operation: Callable[[], Tensor]) -> float:
+    """Seconds of this process alone, of all its threads: others on the machine add nothing."""
+    started = time.process_time()
+    operation()
+    return time.process_time() - started
 
 
 def _product(width: int, dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
