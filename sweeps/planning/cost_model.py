@@ -168,7 +168,7 @@ def _precision(runs: Sequence[RunConfig], base: str) -> Precision:
 
 
 def _flops(base: str, work: Work) -> float:
-    _, params = decoder_shape(base)
+    params = decoder_shape(base).params
     trained = work.steps * work.rows_per_step * work.row_tokens
     return params * (FLOPS_PER_PARAM_TOKEN * trained + FLOPS_PER_PARAM_TOKEN / 2 * work.scored_tokens)
 
@@ -181,19 +181,18 @@ def _seconds(
     activations: Activations = "keep",
 ) -> float:
     """Seconds of the longest learner's steps (each its arithmetic or its launches) and of the scoring."""
-    layers, params = decoder_shape(base)
+    layers, params, width = decoder_shape(base)
     steps = max(work.steps for work in works)
-    scoring = params * FLOPS_PER_PARAM_TOKEN / 2 * sum(work.scored_tokens for work in works)
     rate = ATTAINED * device.rate(_precision(runs, base))
+    per_token = FLOPS_PER_PARAM_TOKEN * params / rate + layers * width * device.value_s
+    scoring = per_token / 2 * sum(work.scored_tokens for work in works)
     if steps == 0:
-        return scoring / rate
+        return scoring
     tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
     modules = max(len(run.adapter.modules) for run in runs if run.adapter is not None)
     forwards = max(1.0, tokens / MAX_FORWARD_TOKENS)
     launches = forwards * layers * (LAYER_LAUNCHES + MODULE_LAUNCHES * modules) * device.launch_s
-    passes = FLOPS_PER_PARAM_TOKEN * _RECOMPUTED[activations]
-    arithmetic = passes * params * tokens / rate
-    return steps * max(arithmetic, _RECOMPUTED[activations] * launches) + scoring / rate
+    return steps * _RECOMPUTED[activations] * max(per_token * tokens, launches) + scoring
 
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:

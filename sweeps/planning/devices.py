@@ -23,7 +23,11 @@ MEMORY_SHARE = 0.9
 """Share of a device's memory that a plan gives away; the rest is for fragments, workspaces, the driver."""
 ATTAINED = 0.5
 """Share of the peak rate that large matrix products reach."""
-_CPU_CORE_FLOPS = 7e10  # fp32: half of it was attained by training a 270 M base on a virtual machine's core
+_CPU_CORE_FLOPS = 8e10  # fp32, of a virtual machine's core; with the next line it fits bases 96 to 640 wide
+_CPU_VALUE_S = 1.4e-7
+"""Core-seconds per hidden value, layer and token of a step, for all but the products of the base's matrices:
+norms, activations, attention, adapters. They take half of a step of a base that is 100 wide, and an eighth of
+one that is 640 wide."""
 _PRODUCT_SHARE = 0.7
 """Share of a step in fp32 on a CPU that matrix products take: bf16 makes them faster, and not the rest.
 
@@ -38,6 +42,7 @@ _GIB = 2**30
 class Device:
     """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation.
 
+    `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices.
     ValueError for one without memory or rates, on which nothing would ever end.
     """
 
@@ -46,6 +51,7 @@ class Device:
     flops: float
     launch_s: float
     is_gpu: bool = True
+    value_s: float = 0.0
 
     def __post_init__(self) -> None:
         for field in ("memory_bytes", "flops", "launch_s"):
@@ -184,4 +190,5 @@ def _own_cpu() -> Device:
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
     if limit != "max":  # a container's
         memory = min(memory, int(limit))
-    return Device(f"this CPU ({cores} cores)", memory, cores * _CPU_CORE_FLOPS, 5e-6, is_gpu=False)
+    name = f"this CPU ({cores} cores)"
+    return Device(name, memory, cores * _CPU_CORE_FLOPS, 5e-6, is_gpu=False, value_s=_CPU_VALUE_S / cores)

@@ -8,7 +8,7 @@ kernels do it, without the T x T matrices. All sizes are bytes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,10 +91,18 @@ def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
     return itself.decoder_params * _QUANTISED_BYTES.get(precision, each) + others * each
 
 
-def decoder_shape(base: str) -> tuple[int, int]:
-    """(layers, parameters of them all) of a base, from its config."""
+class DecoderShape(NamedTuple):
+    """Layers of a base, parameters of them all, and hidden values of a token."""
+
+    layers: int
+    params: int
+    width: int
+
+
+def decoder_shape(base: str) -> DecoderShape:
+    """What the base's config says of its layers."""
     itself = _measure_base(base)
-    return itself.num_layers, itself.decoder_params
+    return DecoderShape(itself.num_layers, itself.decoder_params, itself.width)
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,7 @@ class _Measured:
     num_params: int
     decoder_params: int
     num_layers: int
+    width: int
     vocabulary: int
     sites: tuple[Any, ...]
 
@@ -117,6 +126,7 @@ def _measure_base(base: str) -> _Measured:
         sum(unique.values()),
         sum(parameter.numel() for parameter in layers.parameters()),
         len(layers),
+        text.hidden_size,
         text.vocab_size,
         find_sites(model, path),
     )

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformers import PreTrainedTokenizerBase
+
 from portal.bases.base import base_sites
 from portal.config import RunConfig
 from portal.data.sampling import num_batches
 from portal.data.suite import Suite
 from portal.learners.schedule import TrainingSchedule
-from portal.tasks.example import SPLITS
+from portal.tasks.example import SPLITS, Example
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
-_CHARS_PER_TOKEN = 4
+_CHARS_PER_TOKEN = 4.0
+_SAMPLE = 50
+"""Rows per task that stand for all of it."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +33,30 @@ class Work:
 
 
 class WorkloadEstimator:
-    """Multiply-adds of a run: weights of the adaptable layers x tokens x passes."""
+    """Multiply-adds of a run: weights of the adaptable layers x tokens x passes.
 
-    def __init__(self, suite: Suite, tasks: Sequence[str], num_rows: dict[str, int]) -> None:
+    Without a tokenizer a token is taken for four characters, as is usual for English and a large vocabulary.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        tasks: Sequence[str],
+        num_rows: dict[str, int],
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> None:
         self._num_rows = num_rows
         self._num_scored = {
             task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
         }
-        sample = [example for task in tasks for example in suite.examples(task, "validation")[:50]]
+        sample = [example for task in tasks for example in suite.examples(task, "validation")[:_SAMPLE]]
+        per_token = _CHARS_PER_TOKEN if tokenizer is None else _chars_per_token(sample, tokenizer)
         prompts = sum(len(example.prompt) for example in sample)
         choices = sum(len(choice) for example in sample for choice in example.choices)
         answers = sum(len(example.choices[example.gold]) for example in sample)
-        self._tokens = (prompts + choices) / len(sample) / _CHARS_PER_TOKEN  # of a row with all its choices
-        self._row_tokens = (prompts + answers) / len(sample) / _CHARS_PER_TOKEN  # of one to train on
-        self._answer_tokens = max(1.0, answers / len(sample) / _CHARS_PER_TOKEN)
+        self._tokens = (prompts + choices) / len(sample) / per_token  # of a row with all its choices
+        self._row_tokens = (prompts + answers) / len(sample) / per_token  # of one to train on
+        self._answer_tokens = max(1.0, answers / len(sample) / per_token)
         self._answer_share = choices / (prompts + choices)
         self._weights: dict[str, int] = {}
 
@@ -83,3 +97,9 @@ class WorkloadEstimator:
         if base not in self._weights:
             self._weights[base] = sum(site.d_in * site.d_out for site in base_sites(base))
         return self._weights[base]
+
+
+def _chars_per_token(sample: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> float:
+    texts = [text for example in sample for text in (example.prompt, *example.choices) if text]
+    tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return sum(map(len, texts)) / sum(map(len, tokens))

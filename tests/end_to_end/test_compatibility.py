@@ -31,7 +31,9 @@ from tests.support.earlier_version import EARLIER_VERSION, FIXTURES
 from tests.support.rounding import rounding_digest
 from tests.support.studies import silent
 
-PINNED = {name: json.loads((FIXTURES / "keys" / f"{name}.json").read_text()) for name in ("demo-eleven", "real-cpu")}
+PINNED = {
+    name: json.loads((FIXTURES / "keys" / f"{name}.json").read_text()) for name in ("demo-eleven", "real-cpu")
+}
 SOURCE = "dee880c96ae2ab97"
 
 
