@@ -116,6 +116,13 @@ StudyArgument = Annotated[
         autocompletion=one_of(completion.studies),
     ),
 ]
+SeedsOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--seed",
+        help="Only the runs of this seed, and those that have none: a part of the study. Repeatable.",
+    ),
+]
 FolderArgument = Annotated[
     str, typer.Argument(metavar="DIR", help="Output folder of a study, or its URL in an object store.")
 ]

@@ -4,9 +4,9 @@ Settings that a study leaves out are the paper's. Runs come out resolved: bases 
 identified by the hash of its examples, ports bound to the content key of their source run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -69,6 +69,15 @@ class Study:
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
         return {run.key: run for run in self.runs}
+
+    def part(self, seeds: Collection[int]) -> "Study":
+        """The study with the runs of these seeds only, and those that have none; ValueError for others'."""
+        known = {run.seed for run in self.runs}
+        for seed in seeds:
+            if seed not in known:
+                raise ValueError(f"study {self.name!r} has no run of seed {seed}")
+        runs = tuple(run for run in self.runs if run.seed is None or run.seed in seeds)
+        return replace(self, runs=runs, labels={run.key: self.labels[run.key] for run in runs})
 
     @property
     def manifest(self) -> StudyManifest:

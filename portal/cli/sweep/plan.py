@@ -8,7 +8,14 @@ import typer
 
 from portal.cli import completion
 from portal.cli.completion import one_of
-from portal.cli.options import JsonOption, OutOption, PriceOption, StudyArgument, check_at_least_one
+from portal.cli.options import (
+    JsonOption,
+    OutOption,
+    PriceOption,
+    SeedsOption,
+    StudyArgument,
+    check_at_least_one,
+)
 from portal.cli.output import print_table, warn
 from portal.cli.sweep.run import open_study
 
@@ -29,6 +36,7 @@ def plan(
     ] = None,
     count: Annotated[int, typer.Option(help="Number of such devices.")] = 1,
     price: PriceOption = None,
+    seed: SeedsOption = None,
     runs: Annotated[
         bool, typer.Option("--runs", help="List every run: label, bases, size, seed, state and key.")
     ] = False,
@@ -43,7 +51,7 @@ def plan(
     from sweeps.planning.study_rows import check_row_lengths, row_warnings
 
     whole = find_device(device)
-    loaded, folder = open_study(study, out)
+    loaded, folder = open_study(study, out, seed)
     check_at_least_one(count=count)
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     workers = count * int(1 / share)

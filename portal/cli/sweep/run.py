@@ -11,6 +11,7 @@ from portal.cli.options import (
     ExecutorOption,
     JsonOption,
     OutOption,
+    SeedsOption,
     StudyArgument,
     TrackersOption,
     chosen_executor,
@@ -31,6 +32,7 @@ def run(
         bool, typer.Option("--wait", help="Wait while another driver works on the output folder.")
     ] = False,
     tracker: TrackersOption = None,
+    seed: SeedsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train and score the runs of a study that are missing, then collect its tables.
@@ -39,7 +41,7 @@ def run(
     """
     from sweeps.planning.study_rows import row_warnings
 
-    loaded, folder = open_study(study, out)
+    loaded, folder = open_study(study, out, seed)
     for line in row_warnings(loaded):
         warn(line)
     complete(loaded, folder, executor, as_json=as_json, wait=wait, trackers=tracker or ())
@@ -70,14 +72,18 @@ def complete(
     finish(outcome)
 
 
-def open_study(study: str, out: str | None) -> "tuple[Study, Folder]":
-    """The study as its output folder keeps it, and that folder: the one that `--out` names, or its own."""
+def open_study(study: str, out: str | None, seeds: Sequence[int] | None = None) -> "tuple[Study, Folder]":
+    """The study as its output folder keeps it, and that folder: the one that `--out` names, or its own.
+
+    With `seeds` it is the part of the study that they are.
+    """
     from portal.storage.paths import open_folder
     from sweeps.study.catalogue import find_study
     from sweeps.study.expand import load_study, read_study
 
     folder = open_folder(out or f"portal-{read_study(find_study(study)).name}")
-    return load_study(study, out=folder), folder
+    loaded = load_study(study, out=folder)
+    return (loaded.part(seeds) if seeds else loaded), folder
 
 
 def launch(

@@ -238,3 +238,19 @@ def test_alpha_follows_the_rank_and_the_trunk_follows_the_modules(tmp_path):
     shapes = {run.method: (run.adapter.rank, run.adapter.alpha) for run in study.runs if run.adapter}
     assert shapes == {"lora": (4, 8), "source": (2, 4), "portal": (2, 4)}
     assert {run.hypernet.hidden for run in study.runs if run.hypernet} == {1024}
+
+
+def test_a_part_has_the_runs_of_its_seeds_and_those_without_one(study_path):
+    study = load_study(study_path)
+    first, *others = study.manifest.seeds
+    parts = [study.part([first]), study.part(others)]
+
+    assert parts[0].manifest.seeds == (first,)
+    assert {*parts[0].by_key} | {*parts[1].by_key} == {*study.by_key}
+    assert {*parts[0].by_key} & {*parts[1].by_key} == {run.key for run in study.runs if run.seed is None}
+    assert all({*part.labels} == {*part.by_key} for part in parts)
+    for part in parts:
+        sources = {(run.seed, run.method) for run in part.runs if run.method == "source"}
+        assert {run.seed for run in part.runs if run.method == "portal"} == {seed for seed, _ in sources}
+    with pytest.raises(ValueError, match="no run of seed 99"):
+        study.part([99])
