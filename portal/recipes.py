@@ -11,18 +11,19 @@ from portal.config import Method
 from portal.messages import nearest
 from portal.methods import find_method
 
-RecipeName = Literal["paper", "portallib-0.2"]
+RecipeName = Literal["paper", "portallib-0.2", "many-tasks"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Seeds, rows per task, and training settings of joint training and of a refit."""
+    """Seeds, rows per task, and training settings of joint training, of a refit and of LoRAs."""
 
     seeds: tuple[int, ...]
     source_size: int
     refit_size: int
     source: Mapping[str, Any] = field(default_factory=dict)
     refit: Mapping[str, Any] = field(default_factory=dict)
+    lora: Mapping[str, Any] = field(default_factory=lambda: {"lr": 1e-4})
 
     def size(self, method: Method) -> int:
         """Rows per task, at most."""
@@ -36,9 +37,14 @@ class Recipe:
             case "refit":
                 return dict(self.refit)
             case "lora":
-                return {"lr": 1e-4}
+                return dict(self.lora)
             case None:
                 return {}
+
+
+def _steps(number: int) -> dict[str, Any]:
+    """So many steps, whatever the number of rows, and the last one is scored."""
+    return {"epochs": 1, "rounds_per_epoch": number, "evaluate": "last_epoch"}
 
 
 _LINEAR = {"schedule": "linear", "warmup_ratio": 0.1}
@@ -51,8 +57,17 @@ RECIPES: dict[RecipeName, Recipe] = {
         source={"epochs": 12, "rounds_per_epoch": 500, **_LINEAR},
         refit={"epochs": 5, **_LINEAR},
     ),
+    "many-tasks": Recipe(
+        seeds=(0, 1, 2),
+        source_size=2000,
+        refit_size=2000,
+        source={**_steps(600), "lr": 2e-3, "lr_latent": 1e-2, "ema_floor": 0.5, **_LINEAR},
+        refit={**_steps(160), "lr": 1e-3, "ema_floor": 0.5, **_LINEAR},
+        lora={**_steps(80), "lr": 1.5e-3, "weight_decay": 0.3, **_LINEAR},
+    ),
 }
-"""`portallib-0.2` trains on leading rows; here a cap is a seeded subset in every recipe."""
+"""`portallib-0.2` trains on leading rows; here a cap is a seeded subset in every recipe. `many-tasks` takes
+as many steps whatever the number of rows; docs/results/village-settings says where it comes from."""
 
 
 def find_recipe(name: str) -> Recipe:

@@ -116,7 +116,7 @@ def evaluate(
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
     source, examples, chosen = _artifact_and_tasks(artifact, base, tasks, suite, data)
-    rows = _read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
+    rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
     weights = resolve_precision(choice, hidden_width(base), where)
     if len(adapters) > 1:
         from sweeps.launch.ray_scoring import score_with_workers
@@ -136,18 +136,25 @@ def _artifact_and_tasks(
     location: str | None, base: str, tasks: str | None, suite: str | None, data: str | None
 ) -> "tuple[Artifact | None, Suite, tuple[str, ...]]":
     """The artifact, if one is named, the suite, and the chosen tasks: by default those of the artifact."""
-    from portal.artifacts.artifact import Artifact
-
     if location is None:
         return (None, *chosen_tasks(tasks, suite, data))
-    source = Artifact.load(find_artifact(location, base=base))
+    return read_artifact(find_artifact(location, base=base), tasks, suite, data)
+
+
+def read_artifact(
+    folder: str, tasks: str | None, suite: str | None, data: str | None
+) -> "tuple[Artifact, Suite, tuple[str, ...]]":
+    """The artifact, the suite, and the chosen tasks of it, by default all; ValueError for one it lacks."""
+    from portal.artifacts.artifact import Artifact
+
+    source = Artifact.load(folder)
     opened, chosen = chosen_tasks(tasks or ",".join(source.config.tasks), suite, data)
     for task in chosen:
         source.task_index(task)
     return source, opened, chosen
 
 
-def _read_rows(
+def read_rows(
     suite: "Suite", tasks: tuple[str, ...], split: str, base: str, *, max_prompt: int, limit: int | None
 ) -> "dict[str, tuple[TokenRow, ...]]":
     """The token rows to score, by task; warns of prompts that are cut.

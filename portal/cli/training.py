@@ -49,7 +49,7 @@ RecipeOption = Annotated[
     typer.Option(
         "--recipe",
         rich_help_panel=TRAINING,
-        metavar="paper|portallib-0.2",
+        metavar="paper|portallib-0.2|many-tasks",
         help="Recipe for all settings that are not given here.",
         autocompletion=one_of(completion.recipes),
     ),

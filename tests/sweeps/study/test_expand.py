@@ -1,6 +1,7 @@
 import pytest
 
 from portal.config import TrainConfig
+from portal.learners.schedule import TrainingSchedule
 from portal.storage.strict_yaml import read_yaml
 from sweeps.study.catalogue import STUDIES, shipped_studies
 from sweeps.study.context import StudyContext
@@ -74,6 +75,19 @@ def test_portallibs_recipe_is_a_key_of_the_study(tmp_path):
     for method in ("source", "portal"):
         assert (runs[method].train.schedule, runs[method].train.warmup_ratio) == ("linear", 0.1)
     assert runs["lora"].train == TrainConfig(lr=1e-4)
+
+
+def test_the_recipe_of_many_tasks_takes_as_many_steps_at_every_size(tmp_path):
+    text = RECIPE_STUDY.replace("portal: {}", "portal: {size: 48, curve: {sizes: [1, 4]}}")
+    study = load(tmp_path, text + "recipe: many-tasks\n")
+
+    ports = [run for run in study.runs if run.method == "portal"]
+    assert {run.data.size for run in ports} == {1, 4, 48}
+    assert len({run.train for run in ports}) == 1
+    for run in study.runs:
+        schedule = TrainingSchedule(run.train, {"fact_qa": 3 if run.data.size == 1 else 40}, joint=True)
+        assert schedule.task_steps("fact_qa") == run.train.rounds_per_epoch
+        assert schedule.num_evaluations("fact_qa") == 1
 
 
 def test_what_a_study_says_goes_before_its_recipe(tmp_path):

@@ -1,0 +1,107 @@
+"""`portal conflicts`: how far an artifact's tasks pull its core in different directions."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portal.cli.artifacts import find_artifact
+from portal.cli.evaluate import read_artifact, read_rows
+from portal.cli.options import (
+    DATA,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    MaxPromptOption,
+    SuiteOption,
+    TasksOption,
+    check_at_least_one,
+    chosen_device,
+)
+from portal.cli.output import print_table
+
+SHOWN = 5
+"""Pairs of tasks that are named, the most opposed first."""
+
+
+def conflicts(
+    artifact: Annotated[
+        str, typer.Argument(metavar="ARTIFACT", help="A folder, an output of train or port, a hub id.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the matrix of cosines as CSV.")
+    ] = None,
+    tasks: TasksOption = None,
+    suite: SuiteOption = None,
+    data: DataOption = None,
+    rows: Annotated[
+        int, typer.Option("--rows", rich_help_panel=DATA, help="Training rows per task, at most.")
+    ] = 64,
+    max_prompt: MaxPromptOption = 768,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how far tasks compete for an artifact's core: the cosines of their gradients of it.
+
+    At 1 what helps one task helps the other, at 0 they do not touch, below 0 what helps one harms the other.
+    """
+    from portal.bases.base import load_base
+    from portal.learners.core_cosines import core_cosines
+    from portal.storage.atomic import write_bytes_atomic
+
+    check_at_least_one(rows=rows, max_prompt=max_prompt)
+    where = chosen_device(device)
+    opened, examples, chosen = read_artifact(find_artifact(artifact), tasks, suite, data)
+    if len(chosen) < 2:
+        raise ValueError("cosines are between tasks: name at least two")
+    name = opened.config.base_model_name_or_path
+    encoded = read_rows(examples, chosen, "train", name, max_prompt=max_prompt, limit=rows)
+    cosines = core_cosines(opened, load_base(name, device=where), encoded).tolist()
+    if out is not None:
+        write_bytes_atomic(out, _as_csv(chosen, cosines).encode())
+    kinds = examples.kinds_of(chosen)
+    if as_json:
+        typer.echo(json.dumps({"base": name, "tasks": list(chosen), "cosines": cosines}))
+    else:
+        _print_summary(chosen, cosines, kinds)
+
+
+def _print_summary(
+    tasks: Sequence[str], cosines: Sequence[Sequence[float]], kinds: Mapping[str, str]
+) -> None:
+    """Means over pairs, of one kind and of two where tasks have kinds, and the most opposed pairs."""
+    pairs = [(cosines[i][j], tasks[i], tasks[j]) for i in range(len(tasks)) for j in range(i + 1, len(tasks))]
+    alike = [pair for pair in pairs if kinds and kinds.get(pair[1]) == kinds.get(pair[2])]
+    groups = {"all pairs": pairs}
+    if alike and len(alike) < len(pairs):
+        groups |= {
+            "pairs of one kind": alike,
+            "pairs of two kinds": [pair for pair in pairs if pair not in alike],
+        }
+    print_table(
+        ("", "pairs", "mean cosine", "below 0"),
+        [
+            (
+                label,
+                str(len(own)),
+                f"{sum(cosine for cosine, *_ in own) / len(own):.3f}",
+                f"{100 * sum(cosine < 0 for cosine, *_ in own) / len(own):.0f} %",
+            )
+            for label, own in groups.items()
+        ],
+    )
+    typer.echo("the most opposed:")
+    for cosine, one, other in sorted(pairs)[:SHOWN]:
+        typer.echo(f"  {cosine:.3f}  {one}, {other}")
+
+
+def _as_csv(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["task", *tasks])
+    writer.writerows([task, *row] for task, row in zip(tasks, cosines, strict=True))
+    return text.getvalue()

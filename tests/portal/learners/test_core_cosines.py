@@ -1,0 +1,75 @@
+"""Cosines of the tasks' gradients of a core, against finite differences of the losses themselves."""
+
+import pytest
+import torch
+
+from portal.artifacts.artifact import Artifact
+from portal.config import AdapterConfig
+from portal.data.token_rows import TokenRow
+from portal.evaluate.loglikelihood import score_rows, summarise
+from portal.learners import core_cosines as module
+from portal.learners.core_cosines import core_cosines
+from tests.support.artifacts import write_artifact
+from tests.support.bases import TASKS, make_base, make_rows
+
+ADAPTER = AdapterConfig(modules=("q", "v"), rank=2, alpha=6)
+EPSILON = 3e-2
+
+
+@pytest.fixture(scope="module")
+def base():
+    return make_base("tiny", "qwen3")
+
+
+@pytest.fixture(scope="module")
+def artifact(base, tmp_path_factory) -> Artifact:
+    folder = tmp_path_factory.mktemp("cosines")
+    write_artifact(folder, base, ADAPTER)
+    return Artifact.load(folder)
+
+
+@pytest.fixture(scope="module")
+def rows(base) -> dict[str, tuple[TokenRow, ...]]:
+    table = make_rows(base)
+    return {task: tuple(table.rows(task, "train"))[:7] for task in TASKS}
+
+
+def test_cosines_are_those_of_the_losses_differences(base, artifact, rows):
+    names = [name for name in artifact.tensors if name.startswith("core.")]
+
+    def losses() -> torch.Tensor:
+        found = []
+        for task, own in rows.items():
+            with artifact.applied(base, task):
+                found.append(summarise(score_rows(base, own)).log_loss)
+        return torch.tensor(found, dtype=torch.float64)
+
+    slopes = []
+    for name in names:
+        values = artifact.tensors[name].view(-1)
+        for place in range(len(values)):
+            before = values[place].item()
+            values[place] = before + EPSILON
+            above = losses()
+            values[place] = before - EPSILON
+            slopes.append((above - losses()) / (2 * EPSILON))
+            values[place] = before
+    jacobian_TP = torch.stack(slopes, dim=1)
+    unit_TP = jacobian_TP / jacobian_TP.norm(dim=1, keepdim=True)
+
+    found_TT = core_cosines(artifact, base, rows)
+
+    assert found_TT.shape == (len(TASKS), len(TASKS))
+    torch.testing.assert_close(found_TT.double(), unit_TP @ unit_TP.T, atol=0.02, rtol=0)
+
+
+def test_the_number_of_forwards_changes_nothing(base, artifact, rows, monkeypatch):
+    whole_TT = core_cosines(artifact, base, rows)
+    monkeypatch.setattr(module, "_MAX_ROWS", 3)
+
+    torch.testing.assert_close(core_cosines(artifact, base, rows), whole_TT, atol=1e-5, rtol=0)
+
+
+def test_another_base_is_refused(artifact, rows):
+    with pytest.raises(ValueError, match="made for base"):
+        core_cosines(artifact, make_base("other", "qwen3", hidden=36), rows)
