@@ -61,8 +61,15 @@ RECIPES: dict[RecipeName, Recipe] = {
         seeds=(0, 1, 2),
         source_size=2000,
         refit_size=2000,
-        source={**_steps(600), "lr": 2e-3, "lr_latent": 1e-2, "ema_floor": 0.5, **_LINEAR},
-        refit={**_steps(160), "lr": 1e-3, "ema_floor": 0.5, **_LINEAR},
+        source={
+            **_steps(600),
+            "lr": 2e-3,
+            "lr_latent": 1e-2,
+            "weight_decay": 0.1,
+            "ema_floor": 0.5,
+            **_LINEAR,
+        },
+        refit={**_steps(80), "lr": 2.5e-3, "weight_decay": 0.1, "ema_floor": 0.5, **_LINEAR},
         lora={**_steps(80), "lr": 1.5e-3, "weight_decay": 0.3, **_LINEAR},
     ),
 }
