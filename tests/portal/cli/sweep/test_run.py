@@ -37,6 +37,24 @@ def test_a_finished_study_is_not_run_again_and_ends_in_tables_and_a_report(
     assert (out / "report" / "tables.md").is_file()
 
 
+def test_parts_by_seed_add_up_to_the_whole_study(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(world, tmp_path), tmp_path / "out"
+    command = ["sweep", "run", study, "--out", str(out), "--executor", "local", "--json"]
+    counts, tables = [], []
+    for part in (["--seed", "0"], ["--seed", "1"], []):
+        assert main([*command, *part]) == 0
+        ended = json.loads(capsys.readouterr().out)
+        counts.append((ended["total"], ended["trained"]))
+        tables.append(set(pq.read_table(out / "results" / "results.parquet")["seed"].to_pylist()))
+
+    assert counts == [(2, 2), (2, 1), (3, 0)]
+    assert tables == [{None, 0}, {None, 1}, {None, 0, 1}]
+    assert main([*command, "--seed", "7"]) == 2
+    assert "no run of seed 7" in capsys.readouterr().err
+
+
 def test_tables_of_fewer_runs_than_are_done_are_collected_anew(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
