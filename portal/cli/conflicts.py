@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +24,7 @@ from portal.cli.options import (
     check_at_least_one,
     chosen_device,
 )
-from portal.cli.output import print_table
+from portal.cli.output import print_table, warn
 
 SHOWN = 5
 """Pairs of tasks that are named, the most opposed first."""
@@ -65,17 +67,28 @@ def conflicts(
         write_bytes_atomic(out, _as_csv(chosen, cosines).encode())
     kinds = examples.kinds_of(chosen)
     if as_json:
-        typer.echo(json.dumps({"base": name, "tasks": list(chosen), "cosines": cosines}))
+        numbers = [[None if math.isnan(value) else value for value in row] for row in cosines]
+        typer.echo(json.dumps({"base": name, "tasks": list(chosen), "cosines": numbers}))
     else:
-        _print_summary(chosen, cosines, kinds)
+        print_summary(chosen, cosines, kinds)
 
 
-def _print_summary(
-    tasks: Sequence[str], cosines: Sequence[Sequence[float]], kinds: Mapping[str, str]
-) -> None:
-    """Means over pairs, of one kind and of two where tasks have kinds, and the most opposed pairs."""
-    pairs = [(cosines[i][j], tasks[i], tasks[j]) for i in range(len(tasks)) for j in range(i + 1, len(tasks))]
-    alike = [pair for pair in pairs if kinds and kinds.get(pair[1]) == kinds.get(pair[2])]
+def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kinds: Mapping[str, str]) -> None:
+    """Means over pairs, of one kind and of two where tasks have kinds, and the most opposed pairs.
+
+    Tasks whose gradient is zero are named and left out.
+    """
+    without = [task for index, task in enumerate(tasks) if math.isnan(cosines[index][index])]
+    if without:
+        warn(f"no gradient of the core: {', '.join(without)}")
+    pairs = [
+        (cosines[i][j], tasks[i], tasks[j])
+        for i, j in combinations(range(len(tasks)), 2)
+        if not math.isnan(cosines[i][j])
+    ]
+    if not pairs:
+        raise ValueError("fewer than two tasks have a gradient of the core: is the artifact untrained?")
+    alike = [pair for pair in pairs if pair[1] in kinds and kinds[pair[1]] == kinds.get(pair[2])]
     groups = {"all pairs": pairs}
     if alike and len(alike) < len(pairs):
         groups |= {

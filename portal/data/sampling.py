@@ -10,7 +10,7 @@ import numpy as np
 from portal.data.token_cache import LARGE_ROWS, MappedRows, Places
 from portal.data.token_rows import TokenRow
 
-ShortOrder = np.ndarray[Any, np.dtype[np.int16]]
+_ShortOrder = np.ndarray[Any, np.dtype[np.int16]]
 _SHORT = 2048
 """Rows of a pass whose order is remembered: 4 KiB each, 64 MiB in all."""
 _SUBSET, _ORDER, _EVAL, _TURN = 1, 2, 3, 4  # streams of random numbers, so that no two draws share one
@@ -56,7 +56,7 @@ def _pass_order(task: str, seed: int, stream: int, number: int, num_rows: int) -
 
 
 @lru_cache(maxsize=16384)
-def _short_pass(task: str, seed: int, stream: int, number: int, num_rows: int) -> ShortOrder:
+def _short_pass(task: str, seed: int, stream: int, number: int, num_rows: int) -> _ShortOrder:
     """The same over few rows, remembered: most of a step's drawing would be to draw it anew."""
     return _pass_order(task, seed, stream, number, num_rows).astype(np.int16)
 
@@ -70,7 +70,7 @@ def _task_of(rows: Sequence[TokenRow]) -> str:
     return rows.task if isinstance(rows, MappedRows) else rows[0].task
 
 
-def _pick(rows: Sequence[TokenRow], order: Places | ShortOrder) -> tuple[TokenRow, ...]:
+def _pick(rows: Sequence[TokenRow], order: Places | _ShortOrder) -> tuple[TokenRow, ...]:
     if isinstance(rows, MappedRows):
         return rows.take(order.astype(np.int64))
     return tuple(rows[i] for i in order)

@@ -1,6 +1,6 @@
 """How far tasks pull an artifact's core in one direction: the cosines of their gradients of it.
 
-Shape letters: T tasks.
+Shape letters: T tasks, Z latent width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,24 @@ from portal.data.token_rows import TokenRow
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
+from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS, launch_cost, plan_microbatches
 from portal.learners.task_gradients import task_cosines
 from portal.storage.checkpoint import below
 
-_MAX_ROWS = 64
-"""Rows of a task in one forward."""
 
-
-def core_cosines(artifact: Artifact, base: Base, rows: Mapping[str, Sequence[TokenRow]]) -> Tensor:
+def core_cosines(
+    artifact: Artifact,
+    base: Base,
+    rows: Mapping[str, Sequence[TokenRow]],
+    *,
+    max_tokens: int = MAX_FORWARD_TOKENS,
+) -> Tensor:
     """The cosine of every two tasks' gradients of the core, (T, T), tasks in the order of `rows`.
 
     A task's loss is the mean negative log-likelihood per token of its rows' gold answers, with its adapter on
     the artifact's own base. Of a core that has just been trained the gradients are what is left of the
-    conflict. NaN for a task whose gradient is zero. ValueError for a base that is not the artifact's.
+    conflict. NaN for a task whose gradient is zero. `max_tokens` are the padded tokens of one forward.
+    ValueError for a base that is not the artifact's.
     """
     artifact.check_base(base)
     config = artifact.config
@@ -37,14 +42,15 @@ def core_cosines(artifact: Artifact, base: Base, rows: Mapping[str, Sequence[Tok
     latent_TZ = latents.detach().to(base.device)
     hooks = AdapterHooks(base.model, base.sites)
     parameters = list(core.parameters())
+    cost = launch_cost(base, len(config.adapter.modules))
     own = []
     for index, task_rows in enumerate(rows.values()):
-        whole = SlotRows(0, 0, tuple(task_rows))
         total = [torch.zeros_like(parameter) for parameter in parameters]
-        for start in range(0, len(task_rows), _MAX_ROWS):
+        slot = SlotRows(0, 0, tuple(task_rows))
+        for forward in plan_microbatches([slot], costs=[cost], max_tokens=max_tokens):
             factors = converter(core, latent_TZ[index : index + 1])
             with hooks.active([Segment(1, factors, config.adapter.scaling)]):
-                (loss,) = slot_losses(base, [whole.part(task_rows[start : start + _MAX_ROWS])])
+                (loss,) = slot_losses(base, forward.slots, length=forward.length)
                 gradients = torch.autograd.grad(loss, parameters)
             for sum_, gradient in zip(total, gradients, strict=True):
                 sum_.add_(gradient)

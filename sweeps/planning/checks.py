@@ -42,16 +42,15 @@ class CheckedStudy:
 def check_study(study: Study) -> CheckedStudy:
     """The study with what its runs cost; ValueError for what would make a run fail later.
 
-    Tokenizers are left to `check_tokenizers`, but for that of one base whose files are here: the hub has to
-    be asked for them, and for nothing else here. So are precisions, which matter to unfinished runs only: of
-    the output folder nothing is read.
+    Tokenizers of bases on the hub are left to `check_tokenizers`: nothing here asks the hub. Precisions are
+    left out, too, as they matter to unfinished runs only: of the output folder nothing is read.
     """
     for weighting in {run.train.task_gradients for run in study.runs if run.train is not None}:
         check_task_gradients(weighting)
     num_rows = count_rows(study.suite, study.tasks)
     check_shapes(study)
-    local = next((load_tokenizer(base) for base in study.bases if locate(base).is_local), None)
-    estimator = WorkloadEstimator(study.suite, study.tasks, num_rows, local)
+    tokenizers = {base: load_tokenizer(base) for base in study.bases if locate(base).is_local}
+    estimator = WorkloadEstimator(study.suite, study.tasks, num_rows, tokenizers)
     numbers: dict[tuple[object, ...], int] = {}
     works: list[Work] = []
     costs: list[float] = []

@@ -28,12 +28,8 @@ _CPU_VALUE_S = 1.4e-7
 """Core-seconds per hidden value, layer and token of a step, for all but the products of the base's matrices:
 norms, activations, attention, adapters. They take half of a step of a base that is 100 wide, and an eighth of
 one that is 640 wide."""
-_PRODUCT_SHARE = 0.7
-"""Share of a step in fp32 on a CPU that matrix products take: bf16 makes them faster, and not the rest.
-
-Half to nine tenths were measured (docs/benchmarks.md, "Bases in bf16 on a CPU").
-"""
 _TRIES = 4
+"""Times that a product is measured: the least of them is free of what others do."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
@@ -138,7 +134,7 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
 
 @cache
 def cpu_bf16_gain(width: int = 1024) -> float:
-    """How many times as fast a step is on this CPU with its base in bf16; 1 where that would be emulated.
+    """How many times as fast products are on this CPU in bf16; 1 where they would be emulated.
 
     Takes about 0.2 s of a core.
     """
@@ -148,7 +144,7 @@ def cpu_bf16_gain(width: int = 1024) -> float:
     products = [_product(width, dtype, cpu) for dtype in (torch.float32, torch.bfloat16)]
     spent = [[_cpu_seconds(product) for product in products] for _ in range(_TRIES)]
     whole_s, half_s = map(min, zip(*spent, strict=True))
-    return 1 / (1 - _PRODUCT_SHARE + _PRODUCT_SHARE * half_s / whole_s)
+    return whole_s / half_s
 
 
 def _cpu_seconds(operation: Callable[[], Tensor]) -> float:

@@ -1,6 +1,6 @@
 """How much a run trains and scores, counted from its config and a sample of its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -35,7 +35,8 @@ class Work:
 class WorkloadEstimator:
     """Multiply-adds of a run: weights of the adaptable layers x tokens x passes.
 
-    Without a tokenizer a token is taken for four characters, as is usual for English and a large vocabulary.
+    `tokenizers` are by base. Without its own a base's token is taken for four characters, as is usual for
+    English and a large vocabulary.
     """
 
     def __init__(
@@ -43,20 +44,22 @@ class WorkloadEstimator:
         suite: Suite,
         tasks: Sequence[str],
         num_rows: dict[str, int],
-        tokenizer: PreTrainedTokenizerBase | None = None,
+        tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
     ) -> None:
         self._num_rows = num_rows
         self._num_scored = {
             task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
         }
         sample = [example for task in tasks for example in suite.examples(task, "validation")[:_SAMPLE]]
-        per_token = _CHARS_PER_TOKEN if tokenizer is None else _chars_per_token(sample, tokenizer)
+        self._chars_per_token = {
+            base: _chars_per_token(sample, tokenizer) for base, tokenizer in (tokenizers or {}).items()
+        }
         prompts = sum(len(example.prompt) for example in sample)
         choices = sum(len(choice) for example in sample for choice in example.choices)
         answers = sum(len(example.choices[example.gold]) for example in sample)
-        self._tokens = (prompts + choices) / len(sample) / per_token  # of a row with all its choices
-        self._row_tokens = (prompts + answers) / len(sample) / per_token  # of one to train on
-        self._answer_tokens = max(1.0, answers / len(sample) / per_token)
+        self._scored_chars = (prompts + choices) / len(sample)  # of a row with all its choices
+        self._row_chars = (prompts + answers) / len(sample)  # of one to train on
+        self._answer_chars = answers / len(sample)
         self._answer_share = choices / (prompts + choices)
         self._weights: dict[str, int] = {}
 
@@ -66,23 +69,26 @@ class WorkloadEstimator:
         scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
         if train is None:
             return self._work(run, 0, 0.0, scored)
-        rows = {task: self._num_rows[task] for task in data.trained_tasks}
-        sizes = {task: min(data.size or count, count) for task, count in rows.items()}
+        counts = {task: self._num_rows[task] for task in data.trained_tasks}
+        sizes = {task: min(data.size or count, count) for task, count in counts.items()}
         batches = {task: num_batches(size, train.batch_size) for task, size in sizes.items()}
         schedule = TrainingSchedule(train, batches, joint=not run.spec.per_task)
         steps = [schedule.task_steps(task) for task in batches]
         passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
-        rows_per_step = train.batch_size * sum(steps) / max(steps) / schedule.num_parts
+        rows = sum(min(train.batch_size, size) * own for size, own in zip(sizes.values(), steps, strict=True))
+        rows_per_step = rows / max(steps) / schedule.num_parts
         return self._work(run, max(steps), rows_per_step, passes * scored)
 
     def _work(self, run: RunConfig, steps: int, rows_per_step: float, scored_rows: float) -> Work:
+        own = [self._chars_per_token.get(ref.name, _CHARS_PER_TOKEN) for ref in run.bases]
+        per_token = sum(own) / len(own)
         return Work(
             steps=steps,
             rows_per_step=rows_per_step,
             tasks=len(run.data.tasks),
-            row_tokens=self._row_tokens,
-            answer_tokens=self._answer_tokens,
-            scored_tokens=self._tokens * scored_rows,
+            row_tokens=self._row_chars / per_token,
+            answer_tokens=max(1.0, self._answer_chars / per_token),
+            scored_tokens=self._scored_chars / per_token * scored_rows,
             scored_answer_share=self._answer_share,
             scored_rows=scored_rows,
         )

@@ -58,8 +58,8 @@ class Pruning(Frozen):
 class Search(Frozen):
     """The settings to search. `space` maps `METHOD.PART.FIELD` or `METHOD.size` to a range or a list.
 
-    A trial's value is the mean of `metric` on the validation slice at the last epoch, over tasks, targets and
-    seeds of `method`.
+    A trial's value is the mean of `metric` on the validation slice at the last epoch, over calibrated tasks,
+    targets, seeds and sizes of `method`.
     """
 
     method: str

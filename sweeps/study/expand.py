@@ -71,7 +71,7 @@ class Study:
         return {run.key: run for run in self.runs}
 
     def part(self, seeds: Collection[int]) -> "Study":
-        """The study with the runs of these seeds only, and those that have none; ValueError for others'."""
+        """Only the runs of these seeds, and those without a seed; ValueError for a seed it does not have."""
         known = {run.seed for run in self.runs}
         for seed in seeds:
             if seed not in known:

@@ -138,7 +138,7 @@ class StudyBuilder:
 
 
 def fill_demo(builder: StudyBuilder) -> StudyBuilder:
-    """A study like the demo: two targets, four methods, three seeds; six sizes of two of them on one."""
+    """A study like `demo-eleven`: two targets, four methods, three seeds; six sizes of two of them on one."""
     for base, floor, ceiling in (("mini-qwen3-m", 0.38, 0.80), ("mini-gemma3", 0.35, 0.74)):
         rise = ceiling - floor
         builder.add("base", base=base, rates=(floor,))

@@ -75,7 +75,7 @@ def complete(
 def open_study(study: str, out: str | None, seeds: Sequence[int] | None = None) -> "tuple[Study, Folder]":
     """The study as its output folder keeps it, and that folder: the one that `--out` names, or its own.
 
-    With `seeds` it is the part of the study that they are.
+    With `seeds` the study has no runs but those of these seeds.
     """
     from portal.storage.paths import open_folder
     from sweeps.study.catalogue import find_study

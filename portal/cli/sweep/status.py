@@ -4,15 +4,17 @@ import json
 
 import typer
 
-from portal.cli.options import JsonOption, OutOption, StudyArgument
+from portal.cli.options import JsonOption, OutOption, SeedsOption, StudyArgument
 from portal.cli.sweep.run import open_study
 
 
-def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
+def status(
+    study: StudyArgument, out: OutOption = None, seed: SeedsOption = None, as_json: JsonOption = False
+) -> None:
     """Count a study's runs by state: total, done, running, failed, missing."""
     from sweeps.results.status import read_status
 
-    loaded, folder = open_study(study, out)
+    loaded, folder = open_study(study, out, seed)
     found = read_status(loaded, folder)
     if as_json:
         typer.echo(json.dumps(found.counts))
@@ -23,13 +25,15 @@ def status(study: StudyArgument, out: OutOption = None, as_json: JsonOption = Fa
         typer.echo(f"  failed: {loaded.by_key[key].describe()} ({key}): {failure.cause}; log: {failure.log}")
 
 
-def collect(study: StudyArgument, out: OutOption = None, as_json: JsonOption = False) -> None:
+def collect(
+    study: StudyArgument, out: OutOption = None, seed: SeedsOption = None, as_json: JsonOption = False
+) -> None:
     """Write results.parquet and predictions.parquet from the runs that are finished."""
     from portal.results import PREDICTIONS_FILE, RESULTS_FILE
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.store.output_folder import check_exists
 
-    loaded, folder = open_study(study, out)
+    loaded, folder = open_study(study, out, seed)
     check_exists(folder)
     results = collect_snapshot(loaded.manifest, folder)
     paths = {"results": str(results / RESULTS_FILE), "predictions": str(results / PREDICTIONS_FILE)}

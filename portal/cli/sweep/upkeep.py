@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from portal.cli.exit_codes import FAILED
-from portal.cli.options import ExecutorOption, FolderArgument, JsonOption, OutOption, StudyArgument
+from portal.cli.options import (
+    ExecutorOption,
+    FolderArgument,
+    JsonOption,
+    OutOption,
+    SeedsOption,
+    StudyArgument,
+)
 from portal.cli.output import print_table, warn
 from portal.cli.sweep.run import complete, open_study
 
@@ -16,6 +23,7 @@ def retry(
     runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Keys of failed runs.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Retry all failed runs of the study.")] = False,
     out: OutOption = None,
+    seed: SeedsOption = None,
     executor: ExecutorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -23,7 +31,7 @@ def retry(
     from sweeps.store.lease import acquire
     from sweeps.store.run_store import RunStore
 
-    loaded, folder = open_study(study, out)
+    loaded, folder = open_study(study, out, seed)
     store = RunStore(folder)
     known = [run.key for run in loaded.runs if store.failure(run.key) is not None]
     if not runs and not failed:

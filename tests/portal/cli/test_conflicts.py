@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
+from portal.cli.conflicts import print_summary
 from tests.support.bases import TASKS
 
 
@@ -40,3 +41,27 @@ def test_the_matrix_is_symmetric_and_the_same_in_json_and_csv(
 def test_one_task_has_no_pairs(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conflicts", str(world / "ported"), "--data", str(world / "data"), "--tasks", "sums"]) == 2
     assert "name at least two" in capsys.readouterr().err
+
+
+def test_pairs_of_one_kind_are_told_from_pairs_of_two(capsys: pytest.CaptureFixture[str]) -> None:
+    cosines = [[1.0, 0.5, -0.2, 0.1], [0.5, 1.0, 0.0, 0.3], [-0.2, 0.0, 1.0, -0.4], [0.1, 0.3, -0.4, 1.0]]
+
+    print_summary(["a1", "a2", "x", "y"], cosines, {"a1": "a", "a2": "a"})
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["all", "pairs", "6", "0.050", "33", "%"]
+    assert lines[2] == ["pairs", "of", "one", "kind", "1", "0.500", "0", "%"]
+    assert lines[3] == ["pairs", "of", "two", "kinds", "5", "-0.040", "40", "%"]
+    assert lines[5:7] == [["-0.400", "x,", "y"], ["-0.200", "a1,", "x"]]
+
+
+def test_a_task_without_a_gradient_is_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = float("nan")
+
+    print_summary(["a", "b", "c"], [[1.0, 0.5, nothing], [0.5, 1.0, nothing], [nothing] * 3], {})
+
+    printed = capsys.readouterr()
+    assert "no gradient of the core: c" in printed.err
+    assert printed.out.splitlines()[1].split() == ["all", "pairs", "1", "0.500", "0", "%"]
+    with pytest.raises(ValueError, match="fewer than two tasks"):
+        print_summary(["a", "c"], [[1.0, nothing], [nothing] * 2], {})

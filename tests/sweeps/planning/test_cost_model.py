@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
+from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from sweeps.planning.cost_model import duration
-from sweeps.planning.devices import GPUS, MEMORY_SHARE, find_device, smallest_gpu
+from sweeps.planning.devices import ATTAINED, GPUS, MEMORY_SHARE, find_device, smallest_gpu
+from sweeps.planning.memory import decoder_shape
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
 from sweeps.study.expand import load_study
@@ -32,6 +34,19 @@ def test_operations_do_not_depend_on_the_device(study_path, tmp_path):
     sums = {sum(each.flops for each in plan.forecasts) for plan in plans}
 
     assert len(sums) == 1
+
+
+def test_time_beside_products_is_counted_by_layer_width_and_token(study_path, tmp_path):
+    study, cpu = load_study(study_path), replace(find_device("cpu"), launch_s=1e-12)
+    plain, slower = (
+        plan_study(study, tmp_path, device=replace(cpu, value_s=value_s)) for value_s in (0.0, 1e-6)
+    )
+
+    for pack, before, after in zip(plain.packs, plain.forecasts, slower.forecasts, strict=True):
+        (base,) = {ref.name for run in pack.runs for ref in run.bases}
+        layers, params, width = decoder_shape(base)
+        product_s = FLOPS_PER_PARAM_TOKEN * params / (ATTAINED * cpu.flops)
+        assert (after.hours - before.hours) / before.hours == pytest.approx(layers * width * 1e-6 / product_s)
 
 
 @needs_bf16

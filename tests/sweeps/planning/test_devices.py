@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from sweeps.planning.devices import (
-    _PRODUCT_SHARE,
     GPUS,
     Device,
     cpu_bf16_gain,
@@ -71,5 +70,5 @@ def test_what_bf16_gains_is_measured_once() -> None:
 
     gain = cpu_bf16_gain()
 
-    assert 1 < gain < 1 / (1 - _PRODUCT_SHARE)
+    assert 1 < gain < 16  # twice the values per instruction, and instructions for pairs or tiles
     assert find_device("cpu").rate("bf16") == gain * find_device("cpu").flops

@@ -14,6 +14,7 @@ from sweeps.study.catalogue import (
     shipped_searches,
     shipped_studies,
 )
+from sweeps.study.expand import load_study
 
 
 @pytest.mark.parametrize("name", shipped_searches())
@@ -24,12 +25,22 @@ def test_a_shipped_search_is_well_formed(name: str) -> None:
     assert "search" in read_yaml(SEARCHES / f"{name}.yaml")
 
 
-def test_searches_use_no_task_and_no_seed_of_the_studies_that_they_serve() -> None:
-    reported = read_yaml(find_study("few-rows"))
+@pytest.mark.parametrize("study", ["demo", "few-rows"])
+def test_searches_use_no_task_and_no_seed_of_the_studies_that_they_serve(study: str) -> None:
+    reported = load_study(study)
     for name in shipped_searches():
-        searched = read_yaml(find_search(name))
-        assert not {*searched["tasks"]} & {*reported["tasks"]}
-        assert not {*searched["seeds"]} & {*reported["seeds"]}
+        searched = SearchPlan(find_search(name)).trial({})
+        assert searched.suite == reported.settings.suite
+        assert not {*reported.suite.choose(searched.tasks)} & {*reported.tasks}
+        assert not {*searched.seeds} & {*reported.settings.seeds}
+
+
+@pytest.mark.parametrize("name", ["demo", "few-rows", "headroom-village"])
+def test_a_curve_of_few_rows_takes_as_many_steps_at_every_size(name: str) -> None:
+    study = load_study(name)
+    for label in ("lora", "portal", "half"):
+        trains = {run.train for run in study.runs if study.labels[run.key] == label}
+        assert len(trains) == (label in study.settings.methods)
 
 
 @pytest.mark.parametrize("find", [find_study, find_search])

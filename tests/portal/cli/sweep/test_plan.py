@@ -54,6 +54,17 @@ def test_every_run_is_listed_with_label_base_size_seed_state_and_key(
     }
 
 
+def test_a_plan_of_one_seed_has_its_runs_and_those_without_a_seed(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "plan", write_study(world, tmp_path), "--out", str(tmp_path / "out"), "--json"]
+
+    assert main([*command, "--seed", "1"]) == 0
+    assert [run["seed"] for run in json.loads(capsys.readouterr().out)["runs"]] == [None, 1]
+    assert main([*command, "--seed", "2"]) == 2
+    assert "no run of seed 2" in only_line(capsys)
+
+
 @pytest.mark.slow
 def test_a_study_of_known_bases_is_planned_without_a_network(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

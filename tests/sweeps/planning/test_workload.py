@@ -1,0 +1,68 @@
+"""What a run trains and scores, counted from a sample of its rows."""
+
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from portal.bases.base import load_tokenizer
+from portal.data.token_rows import encode_examples
+from portal.tasks.example import SPLITS
+from sweeps.planning.study_rows import count_rows
+from sweeps.planning.workload import WorkloadEstimator
+from sweeps.study.expand import Study, load_study
+
+STUDY = """
+name: counted
+suite: village
+tasks: [home_01, colour_02, leftover_04]
+eval_size: 10
+seeds: [0]
+sources: [village-qwen3-xs]
+targets: [village-gemma3]
+methods:
+  lora: {size: 48, curve: {sizes: [1]}, train: {epochs: 1, rounds_per_epoch: 20, evaluate: last_epoch}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return load_study(path)
+
+
+def estimator(study: Study, *bases: str) -> WorkloadEstimator:
+    tokenizers = {base: load_tokenizer(base) for base in bases}
+    return WorkloadEstimator(study.suite, study.tasks, count_rows(study.suite, study.tasks), tokenizers)
+
+
+def test_tokens_are_those_of_the_bases_own_tokenizer(study: Study) -> None:
+    run = study.runs[0]
+    examples = (
+        (each, "validation") for task in study.tasks for each in study.suite.examples(task, "validation")
+    )
+    rows = encode_examples(examples, load_tokenizer("village-gemma3"), max_prompt=768)
+
+    work = estimator(study, "village-gemma3").work(run)
+    unknown = estimator(study).work(run)
+
+    assert work.row_tokens == pytest.approx(mean(len(row.gold_ids) for row in rows), rel=0.2)
+    assert (
+        work.row_tokens > 1.3 * unknown.row_tokens
+    )  # of names that are made up a token is no four characters
+    assert work.scored_tokens / unknown.scored_tokens == pytest.approx(work.row_tokens / unknown.row_tokens)
+
+
+def test_a_task_with_fewer_rows_than_a_batch_gives_what_it_has(study: Study) -> None:
+    works = {run.data.size: estimator(study).work(run) for run in study.runs}
+
+    assert (works[1].steps, works[48].steps) == (20, 20)
+    assert (works[1].rows_per_step, works[48].rows_per_step) == (3, 12)
+    scored = sum(
+        min(10, len(study.suite.examples(task, split)))
+        for task in study.tasks
+        for split in SPLITS
+        if split != "train"
+    )
+    assert works[1].scored_rows == works[48].scored_rows == scored
