@@ -60,13 +60,14 @@ _NUM_KNOWN = len(KNOWN_KINDS) * len(SHAPES)
 GROUPS: dict[str, tuple[str, ...]] = {
     **{f"source-{number}": VILLAGE_TASKS[:number] for number in (11, 35, 70, 80, _NUM_SOURCE)},
     "search-28": VILLAGE_TASKS[6 * len(KNOWN_KINDS) : 8 * len(KNOWN_KINDS)],
+    "search-56": VILLAGE_TASKS[6 * len(KNOWN_KINDS) : _NUM_SOURCE],
     "nine-kinds": tuple(task for task in VILLAGE_TASKS[: 4 * len(KNOWN_KINDS)] if _is_first(task, 9)),
     "one-per-kind": (*VILLAGE_TASKS[: len(KNOWN_KINDS)], *VILLAGE_TASKS[_NUM_KNOWN:][: len(NEW_KINDS)]),
     "new-frames": VILLAGE_TASKS[_NUM_SOURCE:_NUM_KNOWN],
     "new-kinds": VILLAGE_TASKS[_NUM_KNOWN:],
 }
-"""Source tasks, each group inside the next; source tasks outside the first 80, two of each kind; 36 of the
-first, four of each of nine kinds; one task of every kind; new tasks of known kinds; tasks of kinds that no
+"""Source tasks, each group inside the next; source tasks outside the first 80, two or four of each kind; 36 of
+the first, four of each of nine kinds; one task of every kind; new tasks of known kinds; tasks of kinds that no
 source has."""
 
 

@@ -113,7 +113,9 @@ def test_groups_are_nested_balanced_and_together_all_tasks() -> None:
     assert Counter(map(kind_of, GROUPS["one-per-kind"])) == {kind.name: 1 for kind in KINDS}
     assert set(GROUPS["nine-kinds"]) < set(GROUPS["source-70"])
     assert set(Counter(map(kind_of, GROUPS["search-28"])).values()) == {2}
-    assert set(GROUPS["search-28"]) <= set(GROUPS["source-140"]) - set(GROUPS["source-80"])
+    assert set(Counter(map(kind_of, GROUPS["search-56"])).values()) == {4}
+    assert set(GROUPS["search-28"]) <= set(GROUPS["search-56"])
+    assert set(GROUPS["search-56"]) <= set(GROUPS["source-140"]) - set(GROUPS["source-80"])
     assert len(GROUPS["new-frames"]) == 28
     assert len(GROUPS["new-kinds"]) == 24
     known = {kind_of(task) for task in GROUPS["source-140"]}
