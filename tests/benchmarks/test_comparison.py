@@ -8,6 +8,7 @@ from benchmarks.bf16_widths import Point as WidthPoint
 from benchmarks.comparison import Comparison, seconds
 from benchmarks.measure import Ratio, ratio, take_turns
 from benchmarks.pack_scaling import Point, slope_bytes
+from benchmarks.python_share import Point as SharePoint
 from benchmarks.simulation import Point as SimulatedPoint
 from benchmarks.study_scaling import Point as StudyPoint
 from benchmarks.table import BEGIN, END, publish, render
@@ -74,6 +75,7 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
             }
             for name, each in {
                 "pack-scaling": points,
+                "python-share": [SharePoint(11, 1, 0.1, 0.16), SharePoint(140, 1, 0.8, 0.049)],
                 "bf16-widths": [
                     WidthPoint(64, 2, {"fp32": 0.02, "bf16": 0.04}, 0.5, {"fp32": 0.3, "bf16": 0.1}, 3.0)
                 ],
@@ -90,6 +92,8 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert "Measured 2026-11-25 to 2026-11-26." in table
     assert "| a step | a peer | at least 2x | 10 ms | 25 ms | 2.50x (2.00-4.00) | 5 |" in table
     assert "- a step: all equal." in table
+    assert "at most 5 % with 140 tasks: met" in " ".join(table.split())
+    assert "| 140 | 1 | 800 ms | 4.9 % |" in table
     assert "| 64 | 2 | 20 ms | 40 ms | 0.50x | 300 ms | 100 ms | 3.00x |" in table
     assert "another run adds 20 ms of wall time, 10 ms of the driver's CPU time" in " ".join(table.split())
     assert [line for line in table.splitlines() if len(line) > 110 and not line.startswith("|")] == []
