@@ -69,7 +69,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             "ema_floor": 0.5,
             **_LINEAR,
         },
-        refit={**_steps(80), "lr": 2.5e-3, "weight_decay": 0.1, "ema_floor": 0.5, **_LINEAR},
+        refit={**_steps(160), "lr": 2e-3, "ema_floor": 0.5, **_LINEAR},
         lora={**_steps(80), "lr": 1.5e-3, "weight_decay": 0.3, **_LINEAR},
     ),
 }
