@@ -31,6 +31,6 @@ def test_the_demo_ends_in_a_page_that_works_in_a_browser(
     assert f"report: {page}" in capsys.readouterr().out
     for width in (1280, 390):
         seen = assert_page_works(page, tmp_path / f"profile-{width}", width)
-        assert len(seen["figures"]) == 13
+        assert len(seen["figures"]) == 17
         assert seen["label"].startswith("PorTAL")
     assert "No failed or missing run" in page.read_text(encoding="utf-8")
