@@ -66,9 +66,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "new-frames": VILLAGE_TASKS[_NUM_SOURCE:_NUM_KNOWN],
     "new-kinds": VILLAGE_TASKS[_NUM_KNOWN:],
 }
-"""Source tasks, each group inside the next; source tasks outside the first 80, two or four of each kind; 36 of
-the first, four of each of nine kinds; one task of every kind; new tasks of known kinds; tasks of kinds that no
-source has."""
+"""Source tasks, each group inside the next; source tasks outside the first 80, two or four of each kind; 36
+of the first, four of each of nine kinds; one task of every kind; new tasks of known kinds; tasks of kinds
+that no source has."""
 
 
 def kind_of(task: str) -> str:
