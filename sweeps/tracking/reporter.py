@@ -28,8 +28,8 @@ from sweeps.tracking.trackers import find_tracker
 FOLDER = "trackers"
 POLL_S = 10.0
 SYNC, FINISH = "sync", "finish"
-FAILED = 1
-"""Exit code of a process that has written its trouble into its record."""
+FAILED = 3
+"""Exit code of a process that has written its trouble into its record; Python's own after an error is 1."""
 _METRICS = ("acc_norm", "acc", "log_loss")
 _COSTS = ("train_tokens", "train_flops", "wall_s")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_. -]+")
@@ -77,7 +77,7 @@ class Reporter:
                     self._seen[run.key] = parts.get(run.key, 0)
             except LeaseLost:
                 raise
-            except Exception as error:  # noqa: BLE001 - raised below
+            except Exception as error:  # noqa: BLE001 - the first is raised below, all are tried again
                 refusals.append(error)
         if refusals:
             raise refusals[0]
@@ -235,11 +235,12 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except LeaseLost:
         return 0
-    except Exception as error:  # noqa: BLE001 - the boundary of the process: its driver says what it was
+    except Exception as error:  # the boundary of the process: its driver says what it was
+        if read_holder(folder).get("token") != token:  # the record is another's
+            raise
         path = record_path(folder, study, kind)
         trouble = without_secrets(f"{type(error).__name__}: {error}")
-        if read_holder(folder).get("token") == token:  # else the record is another's
-            write_json_atomic(path, {**read_record(path), "trouble": trouble})
+        write_json_atomic(path, {**read_record(path), "trouble": trouble})
         return FAILED
 
 

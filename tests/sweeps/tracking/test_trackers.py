@@ -94,6 +94,23 @@ def test_a_process_that_has_ended_is_started_again_and_one_that_hangs_is_never_w
     assert started[1].poll() is not None
 
 
+def test_a_process_that_crashes_is_not_told_by_the_trouble_of_an_earlier_one(
+    finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = record_path(finished, tiny_study.name, TRACKERS["tensorboard"])
+    path.parent.mkdir()
+    path.write_text(json.dumps({"runs": {}, "trouble": "ValueError: of last week"}))
+    said = io.StringIO()
+    feed = TrackerSupervisor(finished, tiny_study.name, ["tensorboard"], Console(file=said, width=1000))
+    begin = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **options: begin(["false"], **options))
+
+    feed.start("0" * 16)
+    feed.close()
+
+    assert "(its process ended with 1)" in said.getvalue()
+
+
 @pytest.mark.slow
 def test_tensorboard_reads_what_was_logged(finished: Path, tiny_study: Study) -> None:
     for _ in range(2):  # the second launch has nothing to tell
