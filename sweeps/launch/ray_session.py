@@ -74,14 +74,12 @@ def _start(out: Folder) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=tempfile.mkdtemp(prefix=_scratch_prefix(out)),
         )
-    except Exception as error:  # Ray raises the bare class when its start takes over 30 s
+    except Exception as error:  # Ray raises the bare class where its own processes do not come up
         if type(error) is not Exception:
             raise
         reason = one_line(error, most=300)
-        raise OSError(
-            f"Ray did not start ({reason}); the machine may be too busy: try again; "
-            f"log: {local_place(out) / 'logs'}"
-        ) from error
+        advice = "the machine may be too busy: try again; " if "timed out" in reason else ""
+        raise OSError(f"Ray did not start ({reason}); {advice}log: {local_place(out) / 'logs'}") from error
 
 
 def _scratch_prefix(out: Folder) -> str:

@@ -26,13 +26,22 @@ def refuse_to_start(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-def test_rays_bare_exception_becomes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse_to_start(monkeypatch, Exception("the head node timed out\nmore"))
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("the head node timed out\nmore", "the head node timed out more); the machine may be too busy"),
+        ("Cannot include dashboard", "Cannot include dashboard); log: "),
+    ],
+)
+def test_rays_bare_exception_becomes_one_line(
+    raised: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_start(monkeypatch, Exception(raised))
 
     with pytest.raises(OSError) as caught, ray_session(tmp_path, silent()):
         pass
 
-    assert str(caught.value).startswith("Ray did not start (the head node timed out more); ")
+    assert str(caught.value).startswith(f"Ray did not start ({told}")
     assert "\n" not in str(caught.value)
 
 
