@@ -1,6 +1,7 @@
-"""The two real pretrained bases of `make real-cpu`, and real rows; without either the tests are skipped.
+"""The two real pretrained bases of `make real-cpu`; without them the tests are skipped.
 
 `make test-real`, which installs the bases, sets PORTAL_TEST_REAL=1: a base that is then absent is a failure.
+Tests of real rows are skipped one by one where those are absent.
 """
 
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portal.bases.registry import KNOWN
-from tests.support.shared import BASES, NO_ROWS, ROWS
+from tests.support.shared import BASES
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,5 +23,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(
                     pytest.mark.skip(reason=f"{', '.join(absent)}: `make real-cpu` installs them")
                 )
-            elif not ROWS.is_dir():
-                item.add_marker(pytest.mark.skip(reason=NO_ROWS))

