@@ -11,7 +11,6 @@ import torch
 
 from portal.artifacts.adapted_base import check_export, merge_task
 from portal.artifacts.peft_adapter import save_peft_adapter
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base, load_base
 from portal.bases.precision import cpu_has_bf16
 from portal.cli.app import main
@@ -20,17 +19,27 @@ from portal.data.token_rows import RowTable, encode_example
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.evaluate.peft_adapter import score_adapter
 from portal.forward.adapter_hooks import adapted
-from portal.learners.base import Learner
 from portal.learners.factory import build_learner
 from portal.mini.tasks import mini_examples
-from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training.pack import Pack
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from tests.support.bases import TASKS, make_base, make_rows, make_run, random_factors
-from tests.support.packs import make_pack, mixed_runs, run_to_end
+from tests.support.packs import (
+    FinishedPack,
+    assert_as_alone,
+    assert_same_ends,
+    assert_same_tensors,
+    interrupted_run,
+    make_pack,
+    mixed_runs,
+    run_to_end,
+    save_source,
+    torch_threads,
+    without_times,
+)
 from tests.support.precision import copy_in_fp32, make_bf16_base, needs_bf16
-from tests.support.scoring import NAMED_ROWS, random_rows, score_one_by_one
+from tests.support.scoring import NAMED_ROWS, random_rows, score_one_by_one, token_differences
 from tests.support.studies import TINY
 
 pytestmark = [needs_bf16, pytest.mark.slow]
@@ -56,11 +65,7 @@ def bases() -> dict[str, Base]:
 
 @pytest.fixture(scope="module")
 def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pack = make_pack(bases, [make_run("source", "small")], None)
-    run_to_end(pack)
-    folder = tmp_path_factory.mktemp("source")
-    pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
-    return folder / "small"
+    return save_source(bases, tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(params=["qwen3", "llama", "gemma3"])
@@ -68,60 +73,23 @@ def any_base(request: pytest.FixtureRequest) -> Base:
     return make_bf16_base(request.param, request.param, hidden=64)
 
 
-def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{name: value for name, value in row.items() if name != "wall_s"} for row in rows]
-
-
-def assert_same_tensors(ours: Learner, theirs: Learner) -> None:
-    expected = theirs.tensors()
-    assert ours.tensors().keys() == expected.keys()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.tensors().items())
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_learner_in_a_pack_is_the_learner_alone_to_the_last_bit(
     bases: dict[str, Base], source: Path, threads: int
 ) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        together = make_pack(bases, mixed_runs(), source)
-        packed = run_to_end(together)
-        for position, run in enumerate(mixed_runs()):
-            alone = make_pack(bases, [run], source)
-            single = run_to_end(alone)[run.key]
-
-            assert without_times(packed[run.key]) == without_times(single)
-            assert_same_tensors(together.learners[position], alone.learners[0])
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(threads):
+        assert_as_alone(bases, source, mixed_runs())
 
 
 def test_a_resumed_pack_equals_an_uninterrupted_one_to_the_last_bit(
     bases: dict[str, Base], source: Path, tmp_path: Path
 ) -> None:
     unbroken = make_pack(bases, mixed_runs(), source)
-    expected = run_to_end(unbroken)
-    first = make_pack(bases, mixed_runs(), source)
-    results: dict[str, list[dict[str, object]]] = {learner.run.key: [] for learner in first.learners}
-    for _ in range(4):
-        for learner, epoch in first.due():
-            results[learner.run.key].extend(first.evaluate(learner, epoch).results)
-        first.step()
-    for learner in first.learners:
-        save_checkpoint(tmp_path / learner.run.key, 4, *learner.state())
+    expected = FinishedPack(unbroken, run_to_end(unbroken))
 
-    second = make_pack(bases, mixed_runs(), source)
-    for learner in second.learners:
-        checkpoint = load_latest(tmp_path / learner.run.key)
-        assert checkpoint is not None
-        learner.restore(checkpoint.tensors, checkpoint.meta)
-    for key, more in run_to_end(second).items():
-        results[key].extend(more)
+    found = interrupted_run(bases, mixed_runs(), source, stop_after=4, folder=tmp_path)
 
-    for ours, theirs in zip(second.learners, unbroken.learners, strict=True):
-        assert_same_tensors(ours, theirs)
-        assert without_times(results[ours.run.key]) == without_times(expected[ours.run.key])
+    assert_same_ends(found, expected)
 
 
 def test_packed_scores_are_those_of_each_choice_alone(any_base: Base) -> None:
@@ -176,13 +144,7 @@ def test_scores_of_an_embedded_base_are_those_of_fp32_up_to_rounding() -> None:
 
     ours, theirs = score_rows(rounded, rows), score_rows(whole, rows)
 
-    apart = torch.tensor(
-        [
-            (a - b) / length
-            for one, other in zip(ours, theirs, strict=True)
-            for a, b, length in zip(one.scores, other.scores, one.row.scored_tokens, strict=True)
-        ]
-    ).abs()
+    apart = token_differences(ours, theirs)
     assert apart.mean() < TOKEN_MEAN
     assert apart.max() < TOKEN_MOST
     assert summarise(ours).ties == 0

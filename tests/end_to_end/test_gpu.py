@@ -9,6 +9,7 @@ from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.mini.tasks import mini_examples
 from tests.support.bases import make_run
 from tests.support.packs import make_pack
+from tests.support.scoring import token_differences
 
 pytestmark = pytest.mark.gpu
 NAMES = ("mini-qwen3-s", "mini-gemma3")
@@ -43,15 +44,9 @@ def test_scores_are_those_of_the_cpu_up_to_the_rounding_of_bf16(on_cpu: Base, on
 
     ours, theirs = score_rows(on_gpu, rows), score_rows(on_cpu, rows)
 
-    differences = torch.tensor(
-        [
-            (a - b) / length
-            for one, other in zip(ours, theirs, strict=True)
-            for a, b, length in zip(one.scores, other.scores, one.row.scored_tokens, strict=True)
-        ]
-    )
-    assert differences.abs().mean() < 0.05
-    assert differences.abs().max() < 0.5
+    apart = token_differences(ours, theirs)
+    assert apart.mean() < 0.05
+    assert apart.max() < 0.5
     assert summarise(ours).acc == pytest.approx(summarise(theirs).acc, abs=0.05)
 
 

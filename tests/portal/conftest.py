@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from tests.support.bases import make_base, make_run
-from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
+from tests.support.bases import make_base
+from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end, save_source
 
 
 @pytest.fixture(params=["qwen3", "llama", "gemma3"])
@@ -25,11 +24,7 @@ def bases() -> dict[str, Base]:
 
 @pytest.fixture(scope="session")
 def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pack = make_pack(bases, [make_run("source", "small")], None)
-    run_to_end(pack)
-    folder = tmp_path_factory.mktemp("source")
-    pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
-    return folder / "small"
+    return save_source(bases, tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,19 @@
 """Packs of unlike learners on tiny bases, and how to run them to their end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, RunConfig, TrainConfig
-from portal.learners.base import Start
+from portal.learners.base import Learner, Start
 from portal.learners.factory import build_learner
+from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training.pack import Pack
 from tests.support.bases import make_rows, make_run
 
@@ -18,12 +21,16 @@ CHOICES = TrainConfig(epochs=2, lr=3e-3, choice_loss=2.0, task_gradients="norm_e
 WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=6, alpha=12)
 
 
+Rows = dict[str, list[dict[str, object]]]
+"""Result rows by run key."""
+
+
 @dataclass(frozen=True)
 class FinishedPack:
     """A pack whose runs are at their end, and their result rows by run key."""
 
     pack: Pack
-    results: dict[str, list[dict[str, object]]]
+    results: Rows
 
 
 def make_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None) -> Pack:
@@ -38,11 +45,28 @@ def start_of(run: RunConfig, source: Path | None) -> Start | None:
     return Start(source) if source is not None and run.spec.parents else None
 
 
-def run_to_end(
-    pack: Pack, each_step: Callable[[], None] = lambda: None
-) -> dict[str, list[dict[str, object]]]:
-    """Result rows by run key."""
-    results: dict[str, list[dict[str, object]]] = {learner.run.key: [] for learner in pack.learners}
+def save_source(bases: dict[str, Base], folder: Path) -> Path:
+    """Train a source on base `small`; where in `folder` its artifact lies."""
+    pack = make_pack(bases, [make_run("source", "small")], None)
+    run_to_end(pack)
+    pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
+    return folder / "small"
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Within the block torch has so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run_to_end(pack: Pack, each_step: Callable[[], None] = lambda: None) -> Rows:
+    """Take all steps and evaluations that are left."""
+    results: Rows = {learner.run.key: [] for learner in pack.learners}
     while pack.active:
         for learner, epoch in pack.due():
             results[learner.run.key].extend(pack.evaluate(learner, epoch).results)
@@ -50,6 +74,60 @@ def run_to_end(
             pack.step()
             each_step()
     return results
+
+
+def interrupted_run(
+    bases: dict[str, Base], runs: list[RunConfig], source: Path, *, stop_after: int, folder: Path
+) -> FinishedPack:
+    """The pack, saved in `folder` after so many steps and run to its end from there in learners made anew."""
+    first = make_pack(bases, runs, source)
+    results: Rows = {learner.run.key: [] for learner in first.learners}
+    for _ in range(stop_after):
+        for learner, epoch in first.due():
+            results[learner.run.key].extend(first.evaluate(learner, epoch).results)
+        if any(learner.step < learner.num_steps for learner in first.active):
+            first.step()
+    for learner in first.learners:
+        save_checkpoint(folder / learner.run.key, stop_after, *learner.state())
+
+    second = make_pack(bases, runs, source)
+    for learner in second.learners:
+        checkpoint = load_latest(folder / learner.run.key)
+        assert checkpoint is not None
+        learner.restore(checkpoint.tensors, checkpoint.meta)
+    for key, more in run_to_end(second).items():
+        results[key].extend(more)
+    return FinishedPack(second, results)
+
+
+def assert_as_alone(bases: dict[str, Base], source: Path, runs: list[RunConfig]) -> None:
+    """Each of the runs has the rows and tensors in their pack that it has by itself, to the last bit."""
+    together = make_pack(bases, runs, source)
+    packed = run_to_end(together)
+
+    for position, run in enumerate(runs):
+        alone = make_pack(bases, [run], source)
+        single = run_to_end(alone)[run.key]
+        assert without_times(packed[run.key]) == without_times(single)
+        assert_same_tensors(together.learners[position], alone.learners[0])
+
+
+def assert_same_ends(ours: FinishedPack, theirs: FinishedPack) -> None:
+    """The two packs of the same runs ended in the same rows and tensors, to the last bit."""
+    for mine, other in zip(ours.pack.learners, theirs.pack.learners, strict=True):
+        assert_same_tensors(mine, other)
+        assert without_times(ours.results[mine.run.key]) == without_times(theirs.results[mine.run.key])
+
+
+def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{name: value for name, value in row.items() if name != "wall_s"} for row in rows]
+
+
+def assert_same_tensors(ours: Learner, theirs: Learner) -> None:
+    expected = theirs.tensors()
+    assert ours.tensors().keys() == expected.keys()
+    for name, tensor in ours.tensors().items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def mixed_runs() -> list[RunConfig]:

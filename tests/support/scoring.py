@@ -1,11 +1,13 @@
 """Rows with choices of every awkward shape, and their scores by the plain definition."""
 
 import random
+from collections.abc import Sequence
 
 import torch
 
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
+from portal.evaluate.loglikelihood import Scored
 from tests.support.bases import make_row
 
 LABELS = make_row((5, 6, 7, 8), ((9,), (10,), (11,)), name="single tokens")
@@ -41,3 +43,14 @@ def score_one_by_one(base: Base, row: TokenRow) -> list[float]:
         start = len(row.prompt) - 1
         scores.append(sum(log_probs[start + i, token].item() for i, token in enumerate(choice)))
     return scores
+
+
+def token_differences(ours: Sequence[Scored], theirs: Sequence[Scored]) -> torch.Tensor:
+    """|difference| of every choice's log-likelihood per token that it is scored on, in nats."""
+    return torch.tensor(
+        [
+            (a - b) / length
+            for one, other in zip(ours, theirs, strict=True)
+            for a, b, length in zip(one.scores, other.scores, one.row.scored_tokens, strict=True)
+        ]
+    ).abs()

@@ -7,14 +7,22 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from portal.bases.base import Base
-from portal.config import RunConfig, TrainConfig
+from portal.config import TrainConfig
 from portal.data.token_rows import RowTable
-from portal.learners.base import Learner
 from portal.results import PREDICTIONS, RESULTS
-from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training.pack import SYNC_STEPS, Pack
 from tests.support.bases import make_row, make_rows, make_run
-from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
+from tests.support.packs import (
+    FinishedPack,
+    assert_as_alone,
+    assert_same_ends,
+    interrupted_run,
+    make_pack,
+    mixed_runs,
+    run_to_end,
+    torch_threads,
+    without_times,
+)
 
 
 @pytest.mark.slow
@@ -22,38 +30,12 @@ from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end
 def test_a_learner_in_a_pack_follows_the_learner_alone(
     bases: dict[str, Base], source: Path, threads: int
 ) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         assert_as_alone(bases, source, mixed_runs())
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_joint_training_in_a_pack_follows_the_one_alone(bases: dict[str, Base], source: Path) -> None:
     assert_as_alone(bases, source, [make_run("source", "small", "target", seed=seed) for seed in (0, 1)])
-
-
-def assert_as_alone(bases: dict[str, Base], source: Path, runs: list[RunConfig]) -> None:
-    together = make_pack(bases, runs, source)
-    packed = run_to_end(together)
-
-    for position, run in enumerate(runs):
-        alone = make_pack(bases, [run], source)
-        single = run_to_end(alone)[run.key]
-        assert without_times(packed[run.key]) == without_times(single)
-        assert_same_tensors(together.learners[position], alone.learners[0])
-
-
-def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{name: value for name, value in row.items() if name != "wall_s"} for row in rows]
-
-
-def assert_same_tensors(ours: Learner, theirs: Learner) -> None:
-    expected = theirs.tensors()
-    assert ours.tensors().keys() == expected.keys()
-    for name, tensor in ours.tensors().items():
-        assert torch.equal(tensor, expected[name]), name
 
 
 @pytest.mark.slow
@@ -61,27 +43,9 @@ def assert_same_tensors(ours: Learner, theirs: Learner) -> None:
 def test_a_resumed_pack_equals_an_uninterrupted_one_bit_for_bit(
     bases: dict[str, Base], source: Path, mixed_end: FinishedPack, stop_after: int, tmp_path: Path
 ) -> None:
-    first = make_pack(bases, mixed_runs(), source)
-    results: dict[str, list[dict[str, object]]] = {learner.run.key: [] for learner in first.learners}
-    for _ in range(stop_after):
-        for learner, epoch in first.due():
-            results[learner.run.key].extend(first.evaluate(learner, epoch).results)
-        if any(learner.step < learner.num_steps for learner in first.active):
-            first.step()
-    for learner in first.learners:
-        save_checkpoint(tmp_path / learner.run.key, stop_after, *learner.state())
+    found = interrupted_run(bases, mixed_runs(), source, stop_after=stop_after, folder=tmp_path)
 
-    second = make_pack(bases, mixed_runs(), source)
-    for learner in second.learners:
-        checkpoint = load_latest(tmp_path / learner.run.key)
-        assert checkpoint is not None
-        learner.restore(checkpoint.tensors, checkpoint.meta)
-    for key, more in run_to_end(second).items():
-        results[key].extend(more)
-
-    for ours, theirs in zip(second.learners, mixed_end.pack.learners, strict=True):
-        assert_same_tensors(ours, theirs)
-        assert without_times(results[ours.run.key]) == without_times(mixed_end.results[ours.run.key])
+    assert_same_ends(found, mixed_end)
 
 
 def test_a_learner_that_diverges_leaves_and_the_others_go_on(bases: dict[str, Base], source: Path) -> None:
