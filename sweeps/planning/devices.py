@@ -8,13 +8,12 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from portal.bases.precision import cpu_has_bf16
+from portal.bases.precision import cpu_bf16_gain
 from portal.config import Precision
 from portal.device import release_memory, usable_cores
 from portal.messages import nearest
@@ -28,8 +27,6 @@ _CPU_VALUE_S = 1.4e-7
 """Core-seconds per hidden value, layer and token of a step, for all but the products of the base's matrices:
 norms, activations, attention, adapters. They take half of a step of a base that is 100 wide, and an eighth of
 one that is 640 wide."""
-_TRIES = 4
-"""Times that a product is measured: the least of them is free of what others do."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
@@ -130,28 +127,6 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
     launch_s = _seconds_each(_addition(device), launches, device)
     release_memory()
     return 2 * width**3 / product_s / ATTAINED, launch_s
-
-
-@cache
-def cpu_bf16_gain(width: int = 1024) -> float:
-    """How many times as fast products are on this CPU in bf16; 1 where they would be emulated.
-
-    Takes about 0.2 s of a core.
-    """
-    if not cpu_has_bf16():
-        return 1.0
-    cpu = torch.device("cpu")
-    products = [_product(width, dtype, cpu) for dtype in (torch.float32, torch.bfloat16)]
-    spent = [[_cpu_seconds(product) for product in products] for _ in range(_TRIES)]
-    whole_s, half_s = map(min, zip(*spent, strict=True))
-    return whole_s / half_s
-
-
-def _cpu_seconds(operation: Callable[[], Tensor]) -> float:
-    """Seconds of this process alone, of all its threads: others on the machine add nothing."""
-    started = time.process_time()
-    operation()
-    return time.process_time() - started
 
 
 def _product(width: int, dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:

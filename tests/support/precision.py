@@ -19,13 +19,19 @@ needs_bf16 = pytest.mark.skipif(
 
 @contextmanager
 def cpu_with(*flags: str) -> Iterator[None]:
-    """Within the block torch and Linux tell these flags of the CPU, whatever it is."""
+    """Within the block torch and Linux tell these flags of the CPU, and any speed in bf16 will do."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "BF16_GAIN", 0.0)
         patch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(flags, True), raising=False)
         patch.setattr(precision, "_CPUINFO", Path("/nowhere"))
-        precision.cpu_has_bf16.cache_clear()
+        _forget()
         yield
+    _forget()
+
+
+def _forget() -> None:
     precision.cpu_has_bf16.cache_clear()
+    precision.cpu_bf16_gain.cache_clear()
 
 
 def in_bf16(base: Base) -> Base:

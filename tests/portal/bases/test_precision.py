@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from portal.bases import precision
 from portal.bases.base import hidden_width, load_base
 from portal.bases.precision import (
     BF16_FLAGS,
     BF16_WIDTH,
     _listed_flags,
     check_precision,
+    cpu_bf16_gain,
     cpu_has_bf16,
     resolve_precision,
 )
@@ -68,6 +70,17 @@ def test_auto_is_bf16_where_a_cpu_has_it_and_the_base_is_wide(
 ) -> None:
     with cpu_with(*flags):
         assert resolve_precision("auto", width, device) == found
+
+
+@needs_bf16
+def test_auto_is_bf16_only_where_products_are_faster_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    gain = cpu_bf16_gain()
+
+    assert 0.1 < gain < 16  # less would be emulation; no instruction for pairs or tiles gives more
+    assert cpu_bf16_gain() == gain  # measured once
+    for least, found in ((gain, "bf16"), (1.001 * gain, "default")):
+        monkeypatch.setattr(precision, "BF16_GAIN", least)
+        assert resolve_precision("auto", BF16_WIDTH, "cpu") == found
 
 
 @pytest.mark.parametrize("choice", ["default", "bf16", "4bit"])

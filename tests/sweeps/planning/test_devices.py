@@ -5,17 +5,17 @@ from functools import partial
 import pytest
 import torch
 
+from portal.bases.precision import cpu_bf16_gain
 from sweeps.planning.devices import (
     GPUS,
     Device,
-    cpu_bf16_gain,
     describe_gpu,
     find_device,
     measure_rates,
 )
 from sweeps.planning.plan import plan_study
 from sweeps.study.expand import Study
-from tests.support.precision import cpu_with, needs_bf16
+from tests.support.precision import cpu_with
 
 MEASURE = partial(measure_rates, torch.device("cpu"), width=128, launches=50)
 
@@ -57,18 +57,8 @@ def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:
 
 def test_bf16_has_a_rate_of_its_own_on_a_cpu_that_has_it_and_no_other() -> None:
     cpu, gpu = find_device("cpu"), GPUS["b200"]
-    cpu_bf16_gain.cache_clear()
+
+    assert cpu.rate("bf16") == cpu_bf16_gain() * cpu.flops
     with cpu_with():
         assert cpu.rate("bf16") == cpu.rate("default") == cpu.flops
     assert gpu.rate("bf16") == gpu.rate("default") == gpu.flops
-    cpu_bf16_gain.cache_clear()
-
-
-@needs_bf16
-def test_what_bf16_gains_is_measured_once() -> None:
-    cpu_bf16_gain.cache_clear()
-
-    gain = cpu_bf16_gain()
-
-    assert 1 < gain < 16  # twice the values per instruction, and instructions for pairs or tiles
-    assert find_device("cpu").rate("bf16") == gain * find_device("cpu").flops

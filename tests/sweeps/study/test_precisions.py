@@ -124,6 +124,7 @@ def test_joint_training_resolves_and_keeps_it_as_a_study_does(
     from portal.data.suite import open_suite
 
     monkeypatch.setattr(precision, "BF16_WIDTH", 96)
+    monkeypatch.setattr(precision, "BF16_GAIN", 0.0)
     suite, tasks = open_suite("mini", ["fact_qa"])
     request = TrainRequest(suite, tasks, precision="auto", out=tmp_path)
 
