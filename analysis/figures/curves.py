@@ -96,7 +96,8 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
         handles: list[Artist] = []
         for curve in curves.curves:
             places = [place / scale for place in _along(curve, axis)]
-            _draw_curve(axes, drawing, curve, places, marks[curve.variant], alpha)
+            mark = marks[curve.variant]
+            _draw_curve(axes, drawing, curve, places, mark, alpha, has_intervals=curves.has_intervals)
             handles.append(_handle(marks[curve.variant]))
         for value, linestyle, name in levels:
             if value is not None:
@@ -124,8 +125,7 @@ def _subject(curves: CurveSet, axis: str) -> str:
 
 
 def _caption(curves: CurveSet, axis: str) -> str:
-    has_intervals = any(interval is not None for curve in curves.curves for interval in curve.intervals)
-    band = f"{100 * LEVEL:.0f} % interval" if has_intervals else "standard deviation over seeds"
+    band = f"{100 * LEVEL:.0f} % interval" if curves.has_intervals else "standard deviation over seeds"
     smoothed = any(curve.is_smoothed for curve in curves.curves)
     lines = f" Lines: mean over {WINDOW} neighbouring sizes." if smoothed else ""
     return (
@@ -156,13 +156,23 @@ def _unit(axis: str, largest: float) -> tuple[float, str]:
 
 
 def _draw_curve(
-    axes: Axes, drawing: Drawing, curve: Curve, places: Sequence[float], mark: Mark, alpha: float
+    axes: Axes,
+    drawing: Drawing,
+    curve: Curve,
+    places: Sequence[float],
+    mark: Mark,
+    alpha: float,
+    *,
+    has_intervals: bool,
 ) -> None:
-    low, high = zip(*_bands(curve), strict=True)
+    low, high = zip(*_bands(curve, has_intervals=has_intervals), strict=True)
     axes.fill_between(places, low, high, color=mark.colour, alpha=alpha, linewidth=0)
     axes.plot(places, curve.rolling, color=mark.colour)
-    for place, size, point, rolled in zip(places, curve.sizes, curve.points, curve.rolling, strict=True):
+    drawn = zip(places, curve.sizes, curve.points, curve.rolling, curve.point_intervals, strict=True)
+    for place, size, point, rolled, interval in drawn:
         smoothed = f"; rolling mean {rolled:.3f}" if curve.is_smoothed else ""
+        if interval is not None and interval.low is not None:
+            smoothed += f"; {100 * LEVEL:.0f} % interval {interval.low:.3f} to {interval.high:.3f}"
         tip = drawing.tip(
             f"{mark.name}, {size} rows: {state_spread(point.mean, point.std)} (n = {point.n}){smoothed}"
         )
@@ -179,15 +189,14 @@ def _draw_curve(
         )  # fmt: skip
 
 
-def _bands(curve: Curve) -> list[tuple[float, float]]:
-    """The interval of every point; without any, the mean less and plus the seed std."""
-    intervals = curve.intervals or (None,) * len(curve.points)
+def _bands(curve: Curve, *, has_intervals: bool) -> list[tuple[float, float]]:
+    """The interval of every point, or its mean where it has none; else the mean and its seed std."""
     bands = []
-    for point, interval in zip(curve.points, intervals, strict=True):
+    for point, interval in zip(curve.points, curve.point_intervals, strict=True):
         if interval is not None and interval.low is not None and interval.high is not None:
             bands.append((interval.low, interval.high))
         else:
-            std = 0.0 if any(intervals) else point.std or 0.0
+            std = 0.0 if has_intervals else point.std or 0.0
             bands.append((point.known - std, point.known + std))
     return bands
 

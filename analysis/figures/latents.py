@@ -87,5 +87,5 @@ def _caption(latent_map: LatentMap) -> str:
 
 
 def _alternative(latent_map: LatentMap, has_kinds: bool) -> str:
-    kinds = f" of {len(set(latent_map.kinds))} kinds" if has_kinds else ""
+    kinds = f" of {len({*latent_map.kinds} - {''})} kinds" if has_kinds else ""
     return f"Map of the latents of {len(latent_map.tasks)} tasks{kinds}. {_caption(latent_map)}"

@@ -230,5 +230,5 @@ def _draw_score(axes: Axes, drawing: Drawing, row: _Row, lane: int, mark: Mark, 
 def _alternative(comparison: Comparison, num_rows: int, rows: str, num_methods: int) -> str:
     return (
         f"Dot plot of acc_norm on {comparison.base}: {num_rows} {rows}, {num_methods} methods. "
-        "The table of the same name holds the numbers."
+        "The table of accuracy by task holds the numbers."
     )

@@ -108,7 +108,7 @@ def _series(panels: Sequence[SplitPanel]) -> list[list[_Series]]:
         return MethodKey(method, method, None, None, None) if is_plain else curve.variant
 
     marks = mark_variants(key(curve) for panel in panels for curve in panel.curves)
-    return [
+    found = [
         [
             _Series(curve, group, marks[key(curve)])
             for curve in panel.curves
@@ -117,6 +117,7 @@ def _series(panels: Sequence[SplitPanel]) -> list[list[_Series]]:
         ]
         for panel in panels
     ]
+    return [[series for series in panel if series.points] for panel in found]
 
 
 def _draw_panel(axes: Axes, drawing: Drawing, target: Target, drawn: Sequence[_Series]) -> None:
@@ -130,7 +131,7 @@ def _draw_panel(axes: Axes, drawing: Drawing, target: Target, drawn: Sequence[_S
 
 
 def _draw_series(axes: Axes, drawing: Drawing, target: Target, series: _Series) -> None:
-    """A line with its marks and the band of its intervals; dashed on calibrated tasks."""
+    """A line with its marks and the band of its intervals; dotted on calibrated tasks."""
     points, mark = series.points, series.mark
     places = [place for place, _, _ in points]
     limits = [_limits(target, split, series.group, mean) for _, split, mean in points]
@@ -152,8 +153,9 @@ def _draw_series(axes: Axes, drawing: Drawing, target: Target, series: _Series) 
 
 def _draw_base(axes: Axes, drawing: Drawing, drawn: Sequence[_Series]) -> None:
     """The frozen base on the port's tasks without a row: the level that all rise from."""
-    port = next(series for series in drawn if series.curve.is_port and series.group == "without_rows")
-    known = [(place, split.without_rows.base_acc.mean) for place, split, _ in port.points]
+    ports = (series for series in drawn if series.curve.is_port and series.group == "without_rows")
+    port = next(ports, None)
+    known = [(place, split.without_rows.base_acc.mean) for place, split, _ in port.points] if port else []
     levels = [(place, level) for place, level in known if level is not None]
     if levels:
         (places, values) = zip(*levels, strict=True)
@@ -205,7 +207,8 @@ def _caption(target: Target, label: str) -> str:
     )
     return (
         f"Tasks without a row on {target.base}, against the {label}. Full marks: tasks of which a run saw no "
-        f"row; open marks: the port's calibrated tasks. Dashed grey: the frozen base on the former.{bands}"
+        f"row; open marks, dotted: the port's calibrated tasks. Dashed grey: the frozen base on the former."
+        f"{bands}"
     )
 
 
@@ -214,6 +217,5 @@ def _alternative(target: Target, drawn: Sequence[Sequence[_Series]], titles: Seq
         f"{title}: {series.name} from {series.points[0][2]:.3f} to {series.points[-1][2]:.3f}"
         for title, panel in zip(titles, drawn, strict=True)
         for series in panel
-        if series.points
     ]
     return f"Accuracy on tasks without a row on {target.base}. {list_points(ends)}"

@@ -7,7 +7,7 @@ from analysis.report.document import Block, Tile
 from analysis.report.sentences import capitalised, count_seeds, join_words, state_interval, with_article
 from analysis.stats.bootstrap import LEVEL, Interval
 from analysis.stats.findings import Target
-from analysis.stats.split_bootstrap import lead_over
+from analysis.stats.split_bootstrap import lead_over, share_interval
 from analysis.stats.split_curves import SplitCurve, curves_beside
 from analysis.stats.task_split import TaskSplit, controls_of, leading_split
 from analysis.tables.columns import DASH, format_number, format_percent, format_percent_range, format_points
@@ -69,18 +69,14 @@ def describe_split(target: Target, split: TaskSplit) -> str:
     unknown = _unknown_share(target, split)
     if unknown is not None:
         return f"{text}; what share of the rise that is cannot be said: {unknown}."
-    interval = _share_interval(target, split)
+    interval = share_interval(split, target.split_bootstrap)
     limits = "" if interval is None else f" ({_LEVEL} interval {format_percent_range(interval)})"
     return f"{text}: {format_percent(split.share)} of their rise{limits}."
 
 
-def _share_interval(target: Target, split: TaskSplit) -> Interval | None:
-    return None if target.split_bootstrap is None else target.split_bootstrap.share(split.cell)
-
-
 def _unknown_share(target: Target, split: TaskSplit) -> str | None:
     """Why the share of the rise says nothing; None where it says something."""
-    interval = _share_interval(target, split)
+    interval = share_interval(split, target.split_bootstrap)
     return split.share.reason or (None if interval is None else interval.reason)
 
 
@@ -92,7 +88,7 @@ def describe_sizes(target: Target, split: TaskSplit) -> list[str]:
     for each in own:
         if each is split or _unknown_share(target, each) is not None:
             continue
-        interval = _share_interval(target, each)
+        interval = share_interval(each, target.split_bootstrap)
         limits = "" if interval is None else f" ({format_percent_range(interval)})"
         parts.append(f"{format_percent(each.share)}{limits} with {_count_rows(each.cell.size or 0)}")
     return [f"With other numbers of rows that share is {join_words(parts)}."] if parts else []
@@ -133,10 +129,12 @@ def _describe_control(target: Target, port: SplitCurve, control: SplitCurve) -> 
         if size == other and second in controls_of(first, target.task_splits)
     ]
     differences = {size: lead_over(first, second, target.split_bootstrap) for size, first, second in pairs}
-    known = {size: difference for size, difference in differences.items() if difference.value is not None}
-    if not known:
+    if not pairs:
         return None
+    known = {size: difference for size, difference in differences.items() if difference.value is not None}
     name, other = port.variant.label, with_article(control.splits[0].cell)
+    if not known:
+        return f"{capitalised(other)} cannot be compared: {differences[max(differences)].reason}."
     most = max(known)
     if any(difference.low is None for difference in known.values()):
         points = format_points(known[most].value or 0.0)

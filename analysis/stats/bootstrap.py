@@ -75,6 +75,14 @@ class Bootstrap:
         draws, points = self.paired(first, second)
         return interval_of(points[0] - points[1], draws[0] - draws[1])
 
+    def known_estimate(self, cell: Cell) -> Interval | None:
+        """`estimate`; None where the cell has no scores."""
+        return self.estimate(cell) if self.can_compare(cell) else None
+
+    def known_difference(self, first: Cell, second: Cell) -> Interval | None:
+        """`difference`; None where one has no scores, or they share no seed."""
+        return self.difference(first, second) if self.can_compare(first, second) else None
+
     def lift(self, cell: Cell, base: Cell, lora: Cell) -> Interval:
         """Recovered lift; undefined when the LoRA's rise is not positive in nearly every draw."""
         draws, points = self.paired(cell, base, lora)

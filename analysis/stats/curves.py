@@ -44,6 +44,11 @@ class Curve:
         """Whether the rolling means are others than the means."""
         return len(self.sizes) >= MIN_SMOOTHED
 
+    @property
+    def point_intervals(self) -> tuple[Interval | None, ...]:
+        """The interval of every point, None where it has none."""
+        return self.intervals or (None,) * len(self.points)
+
     def along(self, axis: str) -> tuple[float, ...] | None:
         """Places of the points on one of AXES; None when a cost is unknown."""
         if axis == "size":
@@ -68,6 +73,11 @@ class CurveSet:
     def sizes(self) -> tuple[int, ...]:
         """Every size that any curve has, ascending."""
         return tuple(sorted({size for curve in self.curves for size in curve.sizes}))
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any point of any curve has an interval."""
+        return any(interval is not None for curve in self.curves for interval in curve.intervals)
 
     @property
     def reference_curve(self) -> Curve | None:
@@ -100,7 +110,7 @@ class CurveSet:
 
     def _intervals(self, curve: Curve, bootstrap: Bootstrap) -> tuple[Interval | None, ...]:
         cells = [Cell(self.base, curve.variant, size) for size in curve.sizes]
-        return tuple(bootstrap.estimate(cell) if bootstrap.can_compare(cell) else None for cell in cells)
+        return tuple(map(bootstrap.known_estimate, cells))
 
 
 def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:

@@ -109,7 +109,7 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
         find_target(study, base, slug=slugs[base], absent=known.absent, predictions=predictions)
         for base in study.targets
     )
-    maps = load_latent_maps(results / LATENTS_FILE, study, known.kinds)
+    maps = load_latent_maps(results / LATENTS_FILE, study, study.kinds)
     return Findings(study, targets, summarise_sources(study), known, predictions, maps)
 
 

@@ -72,7 +72,7 @@ def map_latents(run: Run, latents: Mapping[str, list[float]], kinds: Mapping[str
 
 def _alike(latent_TZ: np.ndarray, kinds: tuple[str, ...]) -> tuple[float | None, float | None]:
     """How often the latent with the smallest angle to a task's is of its kind, and how often by chance."""
-    same_TT = np.array([[one == other for other in kinds] for one in kinds])
+    same_TT = np.array([[one == other != "" for other in kinds] for one in kinds])
     np.fill_diagonal(same_TT, False)
     if len(set(kinds)) < 2 or not same_TT.any():
         return None, None

@@ -37,9 +37,7 @@ def comparable_pairs(
 
 def accuracy_interval(summary: MethodSummary, bootstrap: Bootstrap | None) -> Interval | None:
     """The interval of a summary's accuracy; None without a bootstrap that covers it."""
-    if bootstrap is None or not bootstrap.can_compare(summary.cell):
-        return None
-    return bootstrap.estimate(summary.cell)
+    return None if bootstrap is None else bootstrap.known_estimate(summary.cell)
 
 
 def has_no_seed(summary: MethodSummary) -> bool:

@@ -25,23 +25,16 @@ class SizedLoss:
 def find_losses(comparison: Comparison, bootstrap: Bootstrap | None) -> tuple[SizedLoss, ...]:
     """Every variant at every size that has a log-loss, in the comparison's order."""
     lora = comparison.reference_lora
-    means = {summary.cell: summary.log_loss.mean for summary in comparison.summaries}
     losses = []
     for summary in comparison.summaries:
         cell = summary.cell
         if cell.size is None or summary.log_loss.mean is None:
             continue
-        against = None if lora is None else Cell(cell.base, lora.cell.variant, cell.size)
-        known = bootstrap is not None and bootstrap.can_compare(cell)
-        difference = None
-        if against is not None and against != cell and means.get(against) is not None:
-            difference = _difference(cell, against, bootstrap)
-        interval = bootstrap.estimate(cell) if bootstrap is not None and known else None
+        interval = difference = None
+        if bootstrap is not None:
+            interval = bootstrap.known_estimate(cell)
+            if lora is not None and cell.variant != lora.cell.variant:
+                against = Cell(cell.base, lora.cell.variant, cell.size)
+                difference = bootstrap.known_difference(cell, against)
         losses.append(SizedLoss(cell, summary.log_loss, interval, difference))
     return tuple(losses)
-
-
-def _difference(cell: Cell, against: Cell, bootstrap: Bootstrap | None) -> Interval | None:
-    if bootstrap is None or not bootstrap.can_compare(cell, against):
-        return None
-    return bootstrap.difference(cell, against)

@@ -80,7 +80,7 @@ def _undefined(reason: str) -> Interval:
 
 
 def _join(both: Sequence[Bootstrap | None]) -> Bootstrap | None:
-    """One bootstrap of both studies; their draws are paired, for clusters are drawn by task alone."""
+    """One bootstrap of both studies; their draws are paired: a cluster's depends on seed and name alone."""
     known = [(place, each) for place, each in enumerate(both) if each is not None]
     if len(known) < 2:
         return None

@@ -44,11 +44,11 @@ class SplitBootstrap:
 
     def accuracy(self, cell: Cell, group: Group) -> Interval | None:
         """The accuracy on the group's tasks; None where the cell has none."""
-        return _estimate(self.acc[group], cell)
+        return self.acc[group].known_estimate(cell)
 
     def rise_of(self, cell: Cell, group: Group) -> Interval | None:
         """The accuracy less the frozen base's on the same tasks."""
-        return _estimate(self.rise[group], cell) if self.rise else None
+        return self.rise[group].known_estimate(cell) if self.rise else None
 
     def share(self, cell: Cell) -> Interval | None:
         """The rise without a row as a share of that on calibrated tasks.
@@ -69,8 +69,12 @@ class SplitBootstrap:
 
     def difference(self, first: Cell, second: Cell) -> Interval | None:
         """Accuracy of `first` less that of `second` on their tasks without a row, paired."""
-        bootstrap = self.acc["without_rows"]
-        return bootstrap.difference(first, second) if bootstrap.can_compare(first, second) else None
+        return self.acc["without_rows"].known_difference(first, second)
+
+
+def share_interval(split: TaskSplit, bootstrap: SplitBootstrap | None) -> Interval | None:
+    """The interval of a port's share of the rise; None without predictions or for the frozen base."""
+    return None if bootstrap is None else bootstrap.share(split.cell)
 
 
 def lead_over(port: TaskSplit, control: TaskSplit, bootstrap: SplitBootstrap | None) -> Interval:
@@ -148,7 +152,3 @@ def _draw_means(
         change_D1 = change_by_tasks(point_T1, sorted(tasks), num_draws=num_draws, seed=seed)
         means[key, tasks] = sums[key, tasks] + change_D1[:, 0], float(point_T1.mean())
     return means
-
-
-def _estimate(bootstrap: Bootstrap, cell: Cell) -> Interval | None:
-    return bootstrap.estimate(cell) if bootstrap.can_compare(cell) else None

@@ -13,6 +13,7 @@ from analysis.tables.columns import (
     COUNT,
     DASH,
     NUMBER,
+    NUMBER_RANGE,
     SCIENTIFIC,
     SECONDS,
     SPREAD,
@@ -53,6 +54,7 @@ _CURVE_COLUMNS = (
     Column("method", WORD),
     Column("size", COUNT),
     Column("acc_norm", SPREAD),
+    Column("acc_norm: 95 %", NUMBER_RANGE),
     Column("seeds", COUNT),
     Column("rolling mean", NUMBER),
     Column("star", Kind(str)),
@@ -83,7 +85,7 @@ def curve_table(target: Target) -> Table:
         for size in sorted({*points, *(size for size in absent if size is not None)}):
             if size not in points:
                 reasons.append(f"{name}, {size} rows: no finished run")
-            rows.append((name, size, *points.get(size, (None, 0, None, "", None, None, None, None))))
+            rows.append((name, size, *points.get(size, (None, None, 0, None, "", None, None, None, None))))
     title = f"{target.base}: data efficiency (\u2605 first reaches the per-task LoRA's peak)"
     return Table(title, f"curve-{target.slug}", _CURVE_COLUMNS, tuple(rows), tuple(reasons))
 
@@ -118,6 +120,7 @@ def _points(curve: Curve, losses: Mapping[tuple[MethodKey, int], Spread]) -> dic
     return {
         size: (
             point,
+            interval,
             point.n,
             rolling,
             "\u2605" if size == curve.star else "",
@@ -126,8 +129,8 @@ def _points(curve: Curve, losses: Mapping[tuple[MethodKey, int], Spread]) -> dic
             cost.train_flops,
             cost.wall_s,
         )
-        for size, point, rolling, cost in zip(
-            curve.sizes, curve.points, curve.rolling, curve.costs, strict=True
+        for size, point, interval, rolling, cost in zip(
+            curve.sizes, curve.points, curve.point_intervals, curve.rolling, curve.costs, strict=True
         )
     }
 

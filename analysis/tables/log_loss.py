@@ -13,23 +13,23 @@ def log_loss_table(target: Target) -> Table | None:
     rows = tuple(
         (
             loss.cell.variant.full_name,
+            _verdict(loss),
             loss.cell.size,
             loss.log_loss,
             loss.interval,
             None if loss.difference is None else loss.difference.value,
             loss.difference,
-            _verdict(loss),
         )
         for loss in target.losses
     )
     columns = (
         Column("method", WORD),
+        Column("verdict", WORD),
         Column("size", COUNT),
         Column("log-loss", SPREAD),
         Column("log-loss: 95 %", NUMBER_RANGE),
-        Column("less the LoRA's", NUMBER),
-        Column("less the LoRA's: 95 %", NUMBER_RANGE),
-        Column("verdict", WORD),
+        Column("difference from the LoRA's", NUMBER),
+        Column("difference from the LoRA's: 95 %", NUMBER_RANGE),
     )
     title = f"{target.base}: log-loss by rows per task (nats per token, task mean)"
     return Table(title, f"log-loss-{target.slug}", columns, rows)

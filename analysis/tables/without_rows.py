@@ -4,7 +4,7 @@ from analysis.stats.bootstrap import Interval
 from analysis.stats.findings import Target
 from analysis.stats.quantities import Quantity
 from analysis.stats.result_table import Cell
-from analysis.stats.split_bootstrap import GROUPS, Group, lead_over
+from analysis.stats.split_bootstrap import GROUPS, Group, lead_over, share_interval
 from analysis.stats.task_split import TaskSplit, controls_of
 from analysis.tables.columns import (
     AMOUNT,
@@ -47,7 +47,7 @@ def without_rows_table(target: Target) -> Table | None:
             split.rows.mean,
             *(field for group in GROUPS for field in _group_fields(target, split, group)),
             split.share,
-            _share_interval(target, split),
+            share_interval(split, target.split_bootstrap),
         )
         for split in splits
     ]
@@ -59,16 +59,20 @@ def without_rows_table(target: Target) -> Table | None:
 def against_controls_table(target: Target) -> Table | None:
     """Every port less every control of it, on the tasks without a row; None where no port has a control."""
     rows: list[tuple[object, ...]] = []
+    reasons: list[str] = []
     for port in target.task_splits:
         for control in controls_of(port, target.task_splits) if port.is_port and port.is_partial else ():
             difference = lead_over(port, control, target.split_bootstrap)
+            if difference.reason:
+                pair = f"{_cell_name(port.cell)} less {_cell_name(control.cell)}"
+                reasons.append(f"{pair}: {difference.reason}")
             rows.append(
                 (
                     port.cell.variant.full_name,
                     control.cell.variant.full_name,
+                    _verdict(difference),
                     port.num_calibrated,
                     port.cell.size,
-                    _verdict(difference),
                     difference.value,
                     difference,
                     len(port.unseen.keys() & control.unseen.keys()),
@@ -79,15 +83,15 @@ def against_controls_table(target: Target) -> Table | None:
     columns = (
         Column("port", WORD),
         Column("control", WORD),
+        Column("verdict", WORD),
         Column("tasks calibrated", COUNT),
         Column("size", COUNT),
-        Column("verdict", WORD),
         Column("difference (points)", POINTS),
         Column("difference: 95 %", POINTS_RANGE),
         Column("shared seeds", COUNT),
     )
     title = f"{target.base}: ports less their controls, on tasks without a row"
-    return Table(title, f"without-rows-controls-{target.slug}", columns, tuple(rows))
+    return Table(title, f"without-rows-controls-{target.slug}", columns, tuple(rows), tuple(reasons))
 
 
 def calibrated_tasks_table(target: Target) -> Table | None:
@@ -135,10 +139,6 @@ def _group_fields(target: Target, split: TaskSplit, group: Group) -> tuple[objec
     return own.num_tasks.mean, own.acc, acc, own.base_acc.mean, own.rise, rise
 
 
-def _share_interval(target: Target, split: TaskSplit) -> Interval | None:
-    return None if target.split_bootstrap is None else target.split_bootstrap.share(split.cell)
-
-
 def _verdict(difference: Interval) -> str | None:
     if difference.value is None or difference.low is None:
         return None
@@ -149,7 +149,7 @@ def _verdict(difference: Interval) -> str | None:
 
 def _reasons(target: Target, split: TaskSplit) -> list[str]:
     """Why a share, or its interval, is left out."""
-    interval = _share_interval(target, split)
+    interval = share_interval(split, target.split_bootstrap)
     reasons = (split.share, Quantity(None, None if interval is None else interval.reason))
     return [f"{_cell_name(split.cell)}: {each.reason}" for each in reasons if each.reason]
 

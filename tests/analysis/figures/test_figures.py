@@ -260,10 +260,20 @@ def test_where_every_task_gave_rows_neither_is_drawn() -> None:
 
 
 def test_curves_have_their_intervals_as_bands_where_there_are_predictions(without_rows: Target) -> None:
-    drawing = draw_curves(without_rows.curves["log_loss"], "size", "big")
+    curves = without_rows.curves["log_loss"]
+    drawing = draw_curves(curves, "size", "big")
 
     assert drawing is not None
     assert "mean over seeds and its 95 % interval" in drawing.caption
+    bands = [
+        {round(float(height), 9) for _, height in band.get_paths()[0].vertices}
+        for band in drawing.figure.axes[0].collections
+    ]
+    limits = [
+        {round(end, 9) for interval in curve.point_intervals for end in (interval.low, interval.high)}
+        for curve in curves.curves
+    ]
+    assert bands == limits
 
 
 def test_the_rows_of_all_tasks_are_an_axis_where_they_say_something_new(without_rows: Target) -> None:
