@@ -107,7 +107,7 @@ LATENTS = pa.schema(
     [
         ("run", pa.string()),
         ("task", pa.string()),
-        ("latent", pa.list_(pa.float32())),  # all of one width
+        ("latent", pa.list_(pa.float32())),  # of one width within a run
     ],
     metadata=_METADATA,
 )

@@ -138,6 +138,7 @@ def test_the_command_line_imports_other_packages_only_inside_functions() -> None
         ("import portal.config, portal.hypernet, portal.data.suite", ("ray",)),
         ("import sweeps.launch.driver, sweeps.search.run_search", ("ray", "peft")),
         ("import sweeps.launch.executors", ("torch", "ray", "transformers")),
+        ("import sweeps.results.status", ("torch",)),
     ],
 )
 def test_an_import_does_not_load(statement: str, unwanted: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from pathlib import Path
 from typing import Annotated
 
@@ -63,38 +63,41 @@ def conflicts(
     name = opened.config.base_model_name_or_path
     encoded = read_rows(examples, chosen, "train", name, max_prompt=max_prompt, limit=rows)
     cosines = core_cosines(opened, load_base(name, device=where), encoded).tolist()
+    check_gradients(chosen, cosines)
     if out is not None:
         write_bytes_atomic(out, _as_csv(chosen, cosines).encode())
-    kinds = examples.kinds_of(chosen)
     if as_json:
         numbers = [[None if math.isnan(value) else value for value in row] for row in cosines]
         typer.echo(json.dumps({"base": name, "tasks": list(chosen), "cosines": numbers}))
     else:
-        print_summary(chosen, cosines, kinds)
+        print_summary(chosen, cosines, examples.kinds_of(chosen))
+
+
+def check_gradients(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) -> None:
+    """Name the tasks whose gradient is zero; ValueError where fewer than two have another."""
+    without = [task for index, task in enumerate(tasks) if math.isnan(cosines[index][index])]
+    if len(tasks) - len(without) < 2:
+        raise ValueError("fewer than two tasks have a gradient of the core: is the artifact untrained?")
+    if without:
+        warn(f"no gradient of the core: {', '.join(without)}")
 
 
 def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kinds: Mapping[str, str]) -> None:
-    """Means over pairs, of one kind and of two where tasks have kinds, and the most opposed pairs.
+    """Means over pairs, of one kind and others where tasks have kinds, and the most opposed pairs.
 
-    Tasks whose gradient is zero are named and left out.
+    Tasks whose gradient is zero are left out.
     """
-    without = [task for index, task in enumerate(tasks) if math.isnan(cosines[index][index])]
-    if without:
-        warn(f"no gradient of the core: {', '.join(without)}")
     pairs = [
         (cosines[i][j], tasks[i], tasks[j])
         for i, j in combinations(range(len(tasks)), 2)
         if not math.isnan(cosines[i][j])
     ]
-    if not pairs:
-        raise ValueError("fewer than two tasks have a gradient of the core: is the artifact untrained?")
-    alike = [pair for pair in pairs if pair[1] in kinds and kinds[pair[1]] == kinds.get(pair[2])]
+    is_alike = [one in kinds and kinds[one] == kinds.get(other) for _, one, other in pairs]
+    alike = list(compress(pairs, is_alike))
+    others = [pair for pair, own in zip(pairs, is_alike, strict=True) if not own]
     groups = {"all pairs": pairs}
-    if alike and len(alike) < len(pairs):
-        groups |= {
-            "pairs of one kind": alike,
-            "pairs of two kinds": [pair for pair in pairs if pair not in alike],
-        }
+    if alike and others:
+        groups |= {"pairs of one kind": alike, "other pairs": others}
     print_table(
         ("", "pairs", "mean cosine", "below 0"),
         [
@@ -116,5 +119,6 @@ def _as_csv(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["task", *tasks])
-    writer.writerows([task, *row] for task, row in zip(tasks, cosines, strict=True))
+    for task, row in zip(tasks, cosines, strict=True):
+        writer.writerow([task, *("" if math.isnan(value) else value for value in row)])
     return text.getvalue()

@@ -65,7 +65,6 @@ def _check_versions() -> Iterator[Finding]:
 def _check_machine() -> Iterator[Finding]:
     import torch
 
-    from portal.bases.precision import cpu_has_bf16
     from portal.device import usable_cores
 
     cores = usable_cores()
@@ -80,11 +79,19 @@ def _check_machine() -> Iterator[Finding]:
         "" if enough else f"the demo wants {_MIN_MEMORY_GIB} GiB",
     )
     if not torch.cuda.is_available():
-        offer = "fp32, or with --precision bf16" if cpu_has_bf16() else "fp32"
-        yield Finding("ok", f"no GPU that torch can use; bases run in {offer} on the CPU")
+        yield Finding("ok", f"no GPU that torch can use; bases run on the CPU, in fp32{_bf16_offer()}")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield Finding("ok", f"GPU {index}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB")
+
+
+def _bf16_offer() -> str:
+    from portal.bases.precision import cpu_bf16_gain, cpu_has_bf16
+
+    if not cpu_has_bf16():
+        return ""
+    rate = f"{cpu_bf16_gain():.1f} times the rate of fp32"
+    return f", or in bf16 with --precision bf16, which this CPU multiplies at {rate}"
 
 
 def _check_disk() -> Iterator[Finding]:

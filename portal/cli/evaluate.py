@@ -103,11 +103,11 @@ def evaluate(
 
     Scores of many tasks that share kinds are means by kind.
     """
-    from portal.bases.base import hidden_width, load_base
+    from portal.bases.base import load_base
     from portal.bases.files import resolve
-    from portal.bases.precision import resolve_precision
     from portal.bases.registry import weights_note
     from portal.evaluate.peft_adapter import find_adapters, score_adapter
+    from sweeps.study.precisions import resolve_precisions
 
     if artifact is not None and adapter is not None:
         raise ValueError("--artifact and --adapter exclude each other: give one of them")
@@ -117,7 +117,7 @@ def evaluate(
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
     source, examples, chosen = _artifact_and_tasks(artifact, base, tasks, suite, data)
     rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
-    weights = resolve_precision(choice, hidden_width(base), where)
+    weights = resolve_precisions(choice, (base,), device=where)[base]
     if len(adapters) > 1:
         from sweeps.launch.ray_scoring import score_with_workers
 

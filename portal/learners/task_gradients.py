@@ -20,6 +20,8 @@ _WEIGHTINGS = {
 }
 _SUMMED = ("pcgrad",)
 """Weightings that give a weight of about 1 to each task; those of the others add up to about 1."""
+_OF_NONZERO = ("imtl_g",)
+"""Of these, weightings that have nothing for a task whose gradient is zero: one that gave no rows, say."""
 
 
 def combine_gradients(own: Sequence[Sequence[Tensor]], kind: TaskGradients, seed: int) -> list[Tensor]:
@@ -61,7 +63,10 @@ def _gramian_weights(own: Sequence[Sequence[Tensor]], kind: TaskGradients, seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         weight_T = weighting(gramian_TT)
-    return weight_T if kind in _SUMMED else len(own) * weight_T
+    if kind in _SUMMED:
+        return weight_T
+    counted = int((gramian_TT.diagonal() > 0).sum()) if kind in _OF_NONZERO else len(own)
+    return counted * weight_T
 
 
 def _gramian(own: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -10,13 +10,19 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from portal.config import BaseRef
+from portal.config import RunConfig
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
-from sweeps.planning.checks import check_nodes, check_precisions, check_study, check_tokenizers
+from sweeps.planning.checks import (
+    check_nodes,
+    check_precisions,
+    check_study,
+    check_tokenizers,
+    check_weightings,
+)
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import acquire, read_holder
 from sweeps.store.output_folder import check_writable
@@ -49,7 +55,9 @@ def run_study(
     chosen.check(study.settings)
     check_writable(out)
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
-    left = _bases_left(study, status)
+    runs_left = _runs_left(study, status)
+    left = tuple(dict.fromkeys(ref for run in runs_left for ref in run.bases))
+    check_weightings(runs_left)
     check_precisions(left)
     check_tokenizers(dict.fromkeys(ref.name for ref in left))
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
@@ -90,11 +98,10 @@ def run_study(
     )
 
 
-def _bases_left(study: Study, status: StudyStatus) -> tuple[BaseRef, ...]:
-    """The bases of runs that are not finished, in order of first use."""
+def _runs_left(study: Study, status: StudyStatus) -> list[RunConfig]:
+    """The runs that are not finished."""
     finished = {*status.done, *status.failed_for_good}
-    left = (run for run in study.runs if run.key not in finished)
-    return tuple(dict.fromkeys(ref for run in left for ref in run.bases))
+    return [run for run in study.runs if run.key not in finished]
 
 
 @contextmanager

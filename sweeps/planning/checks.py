@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from portal.bases.base import base_sites, load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
@@ -42,14 +44,13 @@ class CheckedStudy:
 def check_study(study: Study) -> CheckedStudy:
     """The study with what its runs cost; ValueError for what would make a run fail later.
 
-    Tokenizers of bases on the hub are left to `check_tokenizers`: nothing here asks the hub. Precisions are
-    left out, too, as they matter to unfinished runs only: of the output folder nothing is read.
+    What only unfinished runs need is left to `check_tokenizers`, `check_precisions` and `check_weightings`:
+    of the output folder nothing is read here, and the hub is not asked. A tokenizer that is on this machine
+    and cannot be loaded is theirs to refuse, too.
     """
-    for weighting in {run.train.task_gradients for run in study.runs if run.train is not None}:
-        check_task_gradients(weighting)
     num_rows = count_rows(study.suite, study.tasks)
     check_shapes(study)
-    tokenizers = {base: load_tokenizer(base) for base in study.bases if locate(base).is_local}
+    tokenizers = {base: found for base in study.bases if (found := _tokenizer_here(base)) is not None}
     estimator = WorkloadEstimator(study.suite, study.tasks, num_rows, tokenizers)
     numbers: dict[tuple[object, ...], int] = {}
     works: list[Work] = []
@@ -103,6 +104,12 @@ def _check_transfer(run: RunConfig, sites: Mapping[str, tuple[Site, ...]]) -> No
     check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
 
 
+def check_weightings(runs: Iterable[RunConfig]) -> None:
+    """ValueError for a weighting of task gradients whose library is not installed."""
+    for weighting in {run.train.task_gradients for run in runs if run.train is not None}:
+        check_task_gradients(weighting)
+
+
 def check_precisions(bases: Iterable[BaseRef], device: Device | None = None) -> None:
     """ValueError for a precision that cannot be held where runs will be: on `device`, if that is a GPU."""
     kind = "cuda" if device is not None and device.is_gpu else _planned_device()
@@ -116,10 +123,22 @@ def check_nodes(bases: Iterable[BaseRef], without_bf16: Callable[[], Iterable[st
         raise ValueError(no_bf16(", ".join(names)))
 
 
+@lru_cache(maxsize=64)
+def _tokenizer_here(base: str) -> PreTrainedTokenizerBase | None:
+    """The base's tokenizer; None where it is not on this machine, or not to be loaded."""
+    if not locate(base).is_local:
+        return None
+    try:
+        return load_tokenizer(base)
+    except (ValueError, OSError):
+        return None
+
+
 def check_tokenizers(bases: Iterable[str]) -> None:
     """Load the tokenizer of each base; ValueError for one that belongs to another base."""
     for name in bases:
-        load_tokenizer(name)
+        if _tokenizer_here(name) is None:
+            load_tokenizer(name)
 
 
 def unchecked_tokenizers(bases: Iterable[str]) -> tuple[str, ...]:

@@ -6,14 +6,14 @@ A step takes the longer of its arithmetic and of its launches; both are models, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from portal.config import Activations, Precision, RunConfig
+from portal.config import Activations, RunConfig
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import ATTAINED, Device
-from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint
+from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint, precision_of
 from sweeps.planning.workload import Work
 from sweeps.study.study_file import WorkersPerPack
 
@@ -162,11 +162,6 @@ def _runs_on(run: RunConfig, base: str) -> bool:
     return base in (ref.name for ref in run.bases)
 
 
-def _precision(runs: Sequence[RunConfig], base: str) -> Precision:
-    """The precision of the base in a pack."""
-    return next(ref.precision for run in runs for ref in run.bases if ref.name == base)
-
-
 def _flops(base: str, work: Work) -> float:
     params = decoder_shape(base).params
     trained = work.steps * work.rows_per_step * work.row_tokens
@@ -183,7 +178,7 @@ def _seconds(
     """Seconds of the longest learner's steps (each its arithmetic or its launches) and of the scoring."""
     layers, params, width = decoder_shape(base)
     steps = max(work.steps for work in works)
-    rate = ATTAINED * device.rate(_precision(runs, base))
+    rate = ATTAINED * device.rate(precision_of(runs, base))
     per_token = FLOPS_PER_PARAM_TOKEN * params / rate + layers * width * device.value_s
     scoring = per_token / 2 * sum(work.scored_tokens for work in works)
     if steps == 0:

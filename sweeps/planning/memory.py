@@ -72,7 +72,7 @@ def footprint(
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
     widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
     vocabulary = _measure_base(base).vocabulary
-    precision = next(ref.precision for run in runs for ref in run.bases if ref.name == base)
+    precision = precision_of(runs, base)
     dtype = weights_dtype(precision, on_gpu=on_gpu)
     return Footprint(
         base=(1 + copies) * base_bytes(base, precision, on_gpu=on_gpu),
@@ -81,6 +81,11 @@ def footprint(
         per_answer_token=vocabulary * _FP32 * _LOGIT_COPIES,
         answers_at_once=positions_at_once(vocabulary),
     )
+
+
+def precision_of(runs: Iterable[RunConfig], base: str) -> Precision:
+    """The precision of the base in a pack of these runs."""
+    return next(ref.precision for run in runs for ref in run.bases if ref.name == base)
 
 
 def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:

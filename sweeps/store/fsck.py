@@ -9,7 +9,15 @@ from portal.bases.files import hub_weights_digest, locate
 from portal.config import BaseRef
 from portal.data.token_cache import check_cache
 from portal.messages import one_line
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
+from portal.results import (
+    LATENTS,
+    LATENTS_FILE,
+    PREDICTIONS,
+    PREDICTIONS_FILE,
+    RESULTS,
+    RESULTS_FILE,
+    read_table,
+)
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching
 from portal.storage.run_folder import DONE
@@ -102,7 +110,8 @@ def _check_rows(folder: Folder) -> Iterator[Fault]:
 
 
 def _check_tables(folder: Folder) -> Iterator[Fault]:
-    for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
+    tables = {RESULTS_FILE: RESULTS, PREDICTIONS_FILE: PREDICTIONS, LATENTS_FILE: LATENTS}
+    for name, schema in tables.items():
         if not (folder / name).exists():
             continue
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from portal.config import Precision
 from portal.storage.atomic import write_json_atomic
@@ -23,7 +23,7 @@ class KeptPrecisions:
         """The precision of each base that was resolved here; nothing before the first launch."""
         try:
             return _RECORD.validate_python(read_record(self._path) or {})
-        except ValidationError:
+        except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
             raise ValueError(f"{self._path}: not precisions by base; delete it and run again") from None
 
     def keep(self, found: Mapping[str, Precision]) -> None:
@@ -33,7 +33,7 @@ class KeptPrecisions:
             if kept.get(base, precision) != precision:
                 raise ValueError(
                     f"base {base!r}: precision 'auto' is {kept[base]!r} in {self._path.parent}, not "
-                    f"{precision!r}; name that folder where the study is loaded, load_study(FILE, out=DIR)"
+                    f"{precision!r}; name that folder as `out` where the precision is resolved"
                 )
         if not found.keys() <= kept.keys():
             write_json_atomic(self._path, {**found, **kept})

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
 from portal.bases.files import resolve
 from portal.config import BaseRef, DataConfig
 from portal.data.suite import Suite, examples_hash, open_suite
@@ -37,8 +35,7 @@ class StudyContext:
         check_names(with_variants(settings))
         suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)
         bases = dict.fromkeys((*settings.sources, *settings.targets))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        precisions = resolve_precisions(settings.precision, bases, device=device, out=out)
+        precisions = resolve_precisions(settings.precision, bases, out=out)
         refs = {name: resolve(name, precision=precisions[name]) for name in bases}
         return cls(suite, tasks, examples_hash(suite, tasks), refs, _names(settings))
 

@@ -75,7 +75,8 @@ class Study:
         known = {run.seed for run in self.runs}
         for seed in seeds:
             if seed not in known:
-                raise ValueError(f"study {self.name!r} has no run of seed {seed}")
+                there = ", ".join(map(str, self.manifest.seeds))
+                raise ValueError(f"study {self.name!r} has no run of seed {seed}; its seeds are {there}")
         runs = tuple(run for run in self.runs if run.seed is None or run.seed in seeds)
         return replace(self, runs=runs, labels={run.key: self.labels[run.key] for run in runs})
 

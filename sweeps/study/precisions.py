@@ -1,22 +1,31 @@
 """`resolve_precisions`: the precision of every base of a study or a single run, `auto` resolved."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from portal.bases.base import hidden_width
-from portal.bases.precision import resolve_precision
 from portal.config import Precision, PrecisionChoice
 from portal.storage.paths import Folder
 from sweeps.store.kept_precisions import KeptPrecisions
 
 
 def resolve_precisions(
-    choice: PrecisionChoice, bases: Iterable[str], *, device: str, out: Folder | None = None
+    choice: PrecisionChoice, bases: Collection[str], *, device: str | None = None, out: Folder | None = None
 ) -> dict[str, Precision]:
-    """The precision of each base. `auto` is what `out` keeps, or else what suits `device` of this machine."""
+    """The precision of each base. `auto` is what `out` keeps, or else what suits `device` of this machine.
+
+    Without a device that is the GPU, where there is one.
+    """
     if choice != "auto":
         return dict.fromkeys(bases, choice)
     kept = {} if out is None else KeptPrecisions(out).read()
-    return {
-        base: kept[base] if base in kept else resolve_precision(choice, hidden_width(base), device)
-        for base in bases
-    }
+    found = {base: kept[base] for base in bases if base in kept}
+    return found | {base: _resolve(base, device) for base in bases if base not in kept}
+
+
+def _resolve(base: str, device: str | None) -> Precision:
+    import torch  # it takes seconds, which `sweep status` need not wait
+
+    from portal.bases.base import hidden_width
+    from portal.bases.precision import resolve_precision
+
+    here = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return resolve_precision("auto", hidden_width(base), here)

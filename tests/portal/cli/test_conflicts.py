@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from portal.cli.conflicts import print_summary
+from portal.cli.conflicts import check_gradients, print_summary
 from tests.support.bases import TASKS
 
 
@@ -43,7 +43,7 @@ def test_one_task_has_no_pairs(world: Path, capsys: pytest.CaptureFixture[str]) 
     assert "name at least two" in capsys.readouterr().err
 
 
-def test_pairs_of_one_kind_are_told_from_pairs_of_two(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_of_one_kind_are_told_from_others(capsys: pytest.CaptureFixture[str]) -> None:
     cosines = [[1.0, 0.5, -0.2, 0.1], [0.5, 1.0, 0.0, 0.3], [-0.2, 0.0, 1.0, -0.4], [0.1, 0.3, -0.4, 1.0]]
 
     print_summary(["a1", "a2", "x", "y"], cosines, {"a1": "a", "a2": "a"})
@@ -51,17 +51,19 @@ def test_pairs_of_one_kind_are_told_from_pairs_of_two(capsys: pytest.CaptureFixt
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == ["all", "pairs", "6", "0.050", "33", "%"]
     assert lines[2] == ["pairs", "of", "one", "kind", "1", "0.500", "0", "%"]
-    assert lines[3] == ["pairs", "of", "two", "kinds", "5", "-0.040", "40", "%"]
+    assert lines[3] == ["other", "pairs", "5", "-0.040", "40", "%"]
     assert lines[5:7] == [["-0.400", "x,", "y"], ["-0.200", "a1,", "x"]]
 
 
 def test_a_task_without_a_gradient_is_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = float("nan")
+    cosines = [[1.0, 0.5, nothing], [0.5, 1.0, nothing], [nothing] * 3]
 
-    print_summary(["a", "b", "c"], [[1.0, 0.5, nothing], [0.5, 1.0, nothing], [nothing] * 3], {})
+    check_gradients(["a", "b", "c"], cosines)
+    print_summary(["a", "b", "c"], cosines, {})
 
     printed = capsys.readouterr()
     assert "no gradient of the core: c" in printed.err
     assert printed.out.splitlines()[1].split() == ["all", "pairs", "1", "0.500", "0", "%"]
     with pytest.raises(ValueError, match="fewer than two tasks"):
-        print_summary(["a", "c"], [[1.0, nothing], [nothing] * 2], {})
+        check_gradients(["a", "c"], [[1.0, nothing], [nothing] * 2])

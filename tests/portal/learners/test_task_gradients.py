@@ -94,3 +94,13 @@ def test_cosines_are_those_of_the_whole_gradients() -> None:
     rows = jacobian(own).double().numpy()
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     np.testing.assert_allclose(found, unit @ unit.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["norm_equalized", "upgrad", "pcgrad", "aligned_mtl", "imtl_g"])
+def test_equal_tasks_count_as_one_each_beside_tasks_without_a_gradient(kind: TaskGradients) -> None:
+    (gradient,) = draw_gradients(1)
+    nothing = [torch.zeros_like(part) for part in gradient]
+
+    found = flat(combine_gradients([gradient, nothing, gradient, nothing, nothing], kind, seed=0))
+
+    np.testing.assert_allclose(found, 2 * flat([*gradient]), rtol=1e-3)

@@ -37,6 +37,8 @@ def test_another_precision_than_the_kept_one_is_refused(tmp_path: Path) -> None:
 def test_a_record_that_is_none_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "precisions.json").write_text(text)
 
-    with pytest.raises(ValueError, match=r"precisions\.json: not ") as raised:
+    with pytest.raises(
+        ValueError, match=r"precisions\.json: not precisions by base; delete it and run again"
+    ) as raised:
         KeptPrecisions(tmp_path).read()
     assert "\n" not in str(raised.value)
