@@ -21,8 +21,8 @@ SHAPES = (
     "{s}; {m};",
 )
 """Prompts: `{s}` is the subject or the short text, `{m}` a marker, a word that says nothing."""
-ANSWERS = ("{a}", "it is {a}", "= {a}", "{a} .", "so {a}", "> {a}")
-"""What the choices look like: a space and one of these."""
+ANSWERS = ("{a}", "it is {a}", "{a}.", "that is {a}", "and {a}", "as {a}")
+"""What the choices look like: a space and one of these. The corpus has all of their words."""
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 
 
