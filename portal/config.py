@@ -145,9 +145,10 @@ class TrainConfig(Frozen):
     step, or those of the evaluation that validation rows prefer (portal/learners/kept.py).
     `betas` are AdamW's. `tasks_per_step` lets that many tasks take part in a step, in turns, so that an epoch
     has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
-    `task_gradients` says how the tasks' gradients of what they share are added up, and `choice_loss`, a
-    refit's, is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL. `engine: peft`
-    trains a LoRA with peft itself, one task after another: the reference.
+    `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
+    `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
+    `layer_start` layer embeddings start from draws or where the source's stand. `engine: peft` trains a LoRA
+    with peft itself, one task after another: the reference.
     """
 
     epochs: int = Field(default=5, ge=1)
@@ -170,6 +171,7 @@ class TrainConfig(Frozen):
     keep: Annotated[Literal["last", "best_validation"], ADDED] = "last"
     task_gradients: TaskGradients = "sum"
     choice_loss: float = Field(default=0.0, ge=0)
+    layer_start: Annotated[Literal["random", "source"], ADDED] = "random"
     engine: Literal["pack", "peft"] = "pack"
 
     @model_validator(mode="after")
@@ -274,7 +276,14 @@ class RunConfig(Frozen):
 
 
 _PARTS = ("adapter", "train", "seed", "hypernet", "transfer")
-_SPECIAL_OPTIONS = ("choice_loss", "engine", "factor_decay", "task_gradients", "tasks_per_step")
+_SPECIAL_OPTIONS = (
+    "choice_loss",
+    "engine",
+    "factor_decay",
+    "layer_start",
+    "task_gradients",
+    "tasks_per_step",
+)
 
 
 def _special_options(train: TrainConfig | None) -> set[str]:

@@ -113,6 +113,15 @@ class Converter(nn.Module):
         return factors
 
 
+def spread_layers(own_SE: Tensor, num_layers: int) -> Tensor:
+    """S layers' embeddings spread over L at the same relative depth, on straight lines between neighbours."""
+    last = len(own_SE) - 1
+    place_L = torch.linspace(0, last, num_layers)
+    below_L = place_L.long().clamp(max=max(last - 1, 0))
+    share_L1 = (place_L - below_L)[:, None]
+    return torch.lerp(own_SE[below_L], own_SE[(below_L + 1).clamp(max=last)], share_L1)
+
+
 def core_num_params(config: HypernetConfig, adapter: AdapterConfig) -> int:
     """Parameters of the core decoder."""
     trunk = (config.d_latent + config.d_layer + 1) * config.hidden + (config.hidden + 1) * config.hidden

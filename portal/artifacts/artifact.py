@@ -87,6 +87,11 @@ class Artifact:
         """The latent of every task, (d_z,)."""
         return dict(zip(self.config.tasks, self.tensors["task_latents"], strict=True))
 
+    @property
+    def layer_embeddings(self) -> Tensor:
+        """Those of the artifact's own base, (L, d_e)."""
+        return self.tensors["alignment.layer_embeddings.weight"]
+
     def task_index(self, task: str) -> int:
         """The task's row in the latent table; ValueError with the nearest name."""
         if task not in self.config.tasks:

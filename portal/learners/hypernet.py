@@ -20,7 +20,7 @@ from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable
 from portal.device import to_device
-from portal.hypernet import Converter, CoreDecoder, Factors, init_latents
+from portal.hypernet import Converter, CoreDecoder, Factors, init_latents, spread_layers
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.loss_balance import LossEMA, balance_gradients
 from portal.learners.optimiser import Optimiser, clip_global_norm
@@ -47,6 +47,8 @@ class HypernetLearner(Learner):
         self.latents = nn.Parameter(self.latents.data.to(self.device), requires_grad=not self._refit)
         self.core = self.core.to(self.device).requires_grad_(not self._refit)
         self.converters = {name: self._fresh_converter(base) for name, base in self.bases.items()}
+        if source is not None and self.train.layer_start == "source":
+            self._start_layers(source.layer_embeddings)
         self._ema = {name: self._fresh_ema() for name in self.bases}
         self._latent_gradients: list[Tensor] = []
         self._optimiser = Optimiser(self._parameter_groups(), self.train, self.num_steps)
@@ -198,6 +200,11 @@ class HypernetLearner(Learner):
             generator=named_generator(self.run.seed, f"converter {base.name}"),
         )
         return converter.to(self.device)
+
+    def _start_layers(self, own_SE: Tensor) -> None:
+        for converter in self.converters.values():
+            embeddings = converter.layer_embeddings.weight.data
+            embeddings.copy_(spread_layers(own_SE, len(embeddings)))
 
     def _fresh_ema(self) -> LossEMA:
         train = self.train

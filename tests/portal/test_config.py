@@ -52,6 +52,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "clip_norm"): 2.0,
     ("train", "tasks_per_step"): 2,
     ("train", "factor_decay"): 0.1,
+    ("train", "layer_start"): "source",
     ("train", "ema_decay"): 0.5,
     ("train", "ema_floor"): 0.01,
     ("train", "schedule"): "linear",

@@ -1,6 +1,7 @@
 """Properties of joint training and of the refit."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, TaskGradients, TrainConfig
 from portal.evaluate.loglikelihood import score_rows
+from portal.hypernet import spread_layers
 from portal.learners.base import Learner
 from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
@@ -123,6 +125,35 @@ def test_a_refit_leaves_core_and_latents_bit_equal_and_moves_the_whole_converter
         assert torch.equal(value, artifact.tensors[f"core.{name}"]), name
     for name, value in learner.converters["other"].state_dict().items():
         assert not torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("layer_start", ["random", "source"])
+def test_a_refits_layers_start_from_draws_or_where_the_sources_stand(
+    bases: dict[str, Base], source: Path, layer_start: Literal["random", "source"]
+) -> None:
+    run = make_run("portal", "wide", train=TrainConfig(epochs=2, lr=1e-2, layer_start=layer_start))
+    pack = make_pack(bases, run, source=source)
+    (learner,) = pack.learners
+    assert isinstance(learner, HypernetLearner)
+    started = learner.converters["wide"].layer_embeddings.weight.clone()
+    own = Artifact.load(source).layer_embeddings
+
+    at_ends = torch.stack([started[0], started[-1]]), own[[0, -1]]
+    assert torch.equal(*at_ends) == (layer_start == "source")
+    assert learner.num_trained_params == sum(each.numel() for each in learner.converters["wide"].parameters())
+    advance(pack, 2)
+    assert not torch.equal(learner.converters["wide"].layer_embeddings.weight, started)
+    assert torch.equal(Artifact.load(source).layer_embeddings, own)
+
+
+def test_layers_are_spread_at_the_same_relative_depth() -> None:
+    own = torch.tensor([[0.0, 4.0], [2.0, 0.0], [8.0, 1.0]])
+
+    assert torch.equal(spread_layers(own, 3), own)
+    assert spread_layers(own, 5).tolist() == [[0, 4], [1, 2], [2, 0], [5, 0.5], [8, 1]]
+    assert spread_layers(own, 2).tolist() == [[0, 4], [8, 1]]
+    assert spread_layers(own, 1).tolist() == [[0, 4]]
+    assert spread_layers(own[:1], 3).tolist() == [[0, 4]] * 3
 
 
 def test_a_learner_learns(bases: dict[str, Base]) -> None:
