@@ -155,7 +155,8 @@ def expand(settings: StudyFile, context: StudyContext) -> Study:
     """The runs of a study whose context is open; nothing is read. ValueError for what it cannot have."""
     settings = with_variants(settings)
     check_names(settings)
-    labelled = list(_Expansion(settings, context.data(settings), context.refs).runs())
+    kinds = context.suite.kinds_of(context.tasks)
+    labelled = list(_Expansion(settings, context.data(settings), context.refs, kinds).runs())
     runs: dict[str, RunConfig] = {}
     labels: dict[str, str] = {}
     for label, run in _chosen(labelled, settings):
@@ -197,6 +198,7 @@ class _Expansion:
     settings: StudyFile
     data: DataConfig
     refs: Mapping[str, BaseRef]
+    kinds: Mapping[str, str]
 
     def runs(self) -> Iterator[_LabelledRun]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""
@@ -363,7 +365,7 @@ class _Expansion:
         """So many rows per task, of all tasks or of those that the label is calibrated on with this seed."""
         wanted = self.settings.methods[label].calibrate
         try:
-            tasks = calibrated_tasks(self.data.tasks, wanted, seed)
+            tasks = calibrated_tasks(self.data.tasks, wanted, seed, self.kinds)
         except ValueError as error:
             raise ValueError(f"methods.{label}.{error}") from None
         return self.data.model_copy(update={"size": size, "calibrated": tasks})
