@@ -65,12 +65,12 @@ RECIPES: dict[RecipeName, Recipe] = {
             **_steps(600),
             "lr": 2e-3,
             "lr_latent": 1e-2,
-            "weight_decay": 0.1,
+            "weight_decay": 1.0,
             "ema_floor": 0.5,
             **_LINEAR,
         },
-        refit={**_steps(160), "lr": 2e-3, "ema_floor": 0.5, **_LINEAR},
-        lora={**_steps(80), "lr": 1.5e-3, "weight_decay": 0.3, **_LINEAR},
+        refit={**_steps(80), "lr": 1.7e-3, "ema_floor": 0.5, "layer_start": "source", **_LINEAR},
+        lora={**_steps(80), "lr": 1.8e-3, "weight_decay": 1.0, **_LINEAR},
     ),
 }
 """`portallib-0.2` trains on leading rows; here a cap is a seeded subset in every recipe. `many-tasks` takes
