@@ -33,7 +33,7 @@ class KeptPrecisions:
             if kept.get(base, precision) != precision:
                 raise ValueError(
                     f"base {base!r}: precision 'auto' is {kept[base]!r} in {self._path.parent}, not "
-                    f"{precision!r}; name that folder as `out` where the precision is resolved"
+                    f"{precision!r}; name that folder as `out` where study or request is made"
                 )
         if not found.keys() <= kept.keys():
             write_json_atomic(self._path, {**found, **kept})

@@ -137,7 +137,9 @@ def test_fewer_tokens_fit_a_smaller_budget_and_none_where_the_learners_do_not() 
     assert predicted.tokens_that_fit(predicted.fixed / 2, answer_share=0.1) < 0
 
 
-@pytest.mark.skipif(not CONFIGS.is_dir(), reason="no model configs beside the checkout (../shared/data)")
+@pytest.mark.skipif(
+    not CONFIGS.is_dir(), reason="no model configs beside the checkout (../shared/data/configs)"
+)
 def test_a_large_base_is_measured_from_its_config_alone(tmp_path: Path) -> None:
     shutil.copy(CONFIGS / "Qwen3-8B.config.json", tmp_path / "config.json")
     run = make_run("portal", str(tmp_path))
