@@ -65,14 +65,14 @@ def kind_of(task: str) -> str:
 
 
 _SOURCE_TASKS = VILLAGE_TASKS[:_NUM_SOURCE]
-_ALIKE = ("home", "birthplace", "job", "friend_job", "likes", "hates", "leftover", "first")
-"""Known kinds whose choices do not tell what is asked, since words that would answer another kind about the same
-subject stand among them; and the two known kinds of short texts."""
-_OF_SEARCHES = ("colour", "room", "plays", "class", "material")
+_REPORTED = ("home", "birthplace", "likes", "hates", "first", "room", "plays", "material")
+_OF_SEARCHES = ("job", "friend_job", "leftover", "colour", "class")
+"""Known kinds, divided so that both parts have kinds that the choices tell apart, pairs that they do not (a home
+and a birthplace are towns, and both towns stand among the choices), and short texts."""
 GROUPS: dict[str, tuple[str, ...]] = {
     **{f"source-{number}": VILLAGE_TASKS[:number] for number in (11, 35, 70, _NUM_SOURCE)},
-    "eight-kinds": _of_kinds(_SOURCE_TASKS, _ALIKE),
-    "nine-kinds": _of_kinds(VILLAGE_TASKS[: 4 * len(KNOWN_KINDS)], (*_ALIKE, "pet")),
+    "eight-kinds": _of_kinds(_SOURCE_TASKS, _REPORTED),
+    "nine-kinds": _of_kinds(VILLAGE_TASKS[: 4 * len(KNOWN_KINDS)], (*_REPORTED, "pet")),
     "search-25": _of_kinds(VILLAGE_TASKS[: 5 * len(KNOWN_KINDS)], _OF_SEARCHES),
     "search-50": _of_kinds(_SOURCE_TASKS, _OF_SEARCHES),
     "one-per-kind": (*VILLAGE_TASKS[: len(KNOWN_KINDS)], *VILLAGE_TASKS[_NUM_KNOWN:][: len(NEW_KINDS)]),
