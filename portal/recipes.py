@@ -69,8 +69,15 @@ RECIPES: dict[RecipeName, Recipe] = {
             "ema_floor": 0.5,
             **_LINEAR,
         },
-        refit={**_steps(80), "lr": 1.7e-3, "ema_floor": 0.5, "layer_start": "source", **_LINEAR},
-        lora={**_steps(80), "lr": 1.8e-3, "weight_decay": 1.0, **_LINEAR},
+        refit={
+            **_steps(160),
+            "lr": 1.4e-3,
+            "weight_decay": 4.0,
+            "ema_floor": 0.5,
+            "layer_start": "source",
+            **_LINEAR,
+        },
+        lora={**_steps(80), "lr": 1.8e-3, "weight_decay": 4.0, **_LINEAR},
     ),
 }
 """`portallib-0.2` trains on leading rows; here a cap is a seeded subset in every recipe. `many-tasks` takes
