@@ -1,8 +1,8 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench chaos demo test test-without-ray test-with-ray \
-  check format report clean
+.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench recipe chaos demo test test-without-ray \
+  test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -42,6 +42,7 @@ help:
 	@echo 'make test-demo  the demo, and its page in a browser'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
+	@echo 'make recipe  joint training of 11 to 140 tasks at three rates, as a table (hours); SEED=0 for a part'
 	@echo 'make venv    only the set-up; make clean removes it'
 
 venv: $(STAMP)
@@ -73,6 +74,9 @@ test-demo: venv
 
 bench: real-cpu
 	$(BIN)/python -m benchmarks $(NAMES) $(if $(DOCUMENT),--document $(DOCUMENT))
+
+recipe: venv
+	$(BIN)/python -m benchmarks.recipe_table $(if $(SEED),--seed $(SEED))
 
 # Tests that start no Ray share the cores, a file to a process. Those with Ray mostly wait: they run beside the others,
 # one after another; AT_ONCE=1 puts them after the others.

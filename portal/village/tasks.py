@@ -67,8 +67,8 @@ def kind_of(task: str) -> str:
 _SOURCE_TASKS = VILLAGE_TASKS[:_NUM_SOURCE]
 _REPORTED = ("home", "birthplace", "likes", "hates", "first", "room", "plays", "material")
 _OF_SEARCHES = ("job", "friend_job", "leftover", "colour", "class")
-"""Known kinds, divided so that both parts have kinds that the choices tell apart, pairs that they do not (a home
-and a birthplace are towns, and both towns stand among the choices), and short texts."""
+"""Known kinds, divided so that both parts have kinds which choices tell apart, pairs which they do not (home
+and birthplace are towns, and both stand among the choices), and short texts."""
 GROUPS: dict[str, tuple[str, ...]] = {
     **{f"source-{number}": VILLAGE_TASKS[:number] for number in (11, 35, 70, _NUM_SOURCE)},
     "eight-kinds": _of_kinds(_SOURCE_TASKS, _REPORTED),
