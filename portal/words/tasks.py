@@ -53,8 +53,35 @@ _TASKS = _build_tasks()
 WORD_TASKS = tuple(_TASKS)
 _NUM_SOURCE = len(KNOWN_RELATIONS) * _SOURCE_SHAPES
 _NUM_KNOWN = len(KNOWN_RELATIONS) * len(SHAPES)
+_OF_SEARCHES = (
+    "category",
+    "comparative",
+    "state_capital",
+    "nationality",
+    "gerund",
+    "ordinal",
+    "animal_class",
+    "german",
+)
+"""Known relations that are searched on and not reported. But for the states their subjects (countries, verbs,
+nouns, numbers, animals, adjectives, things) are also those of relations that are."""
+
+
+def _rounds(number: int, *, of_searches: bool) -> tuple[str, ...]:
+    """That many tasks of each relation that searches have, or of each of the others."""
+    tasks = WORD_TASKS[: number * len(KNOWN_RELATIONS)]
+    return tuple(task for task in tasks if (kind_of(task) in _OF_SEARCHES) == of_searches)
+
+
+def kind_of(task: str) -> str:
+    """The name of the task's relation; KeyError for an unknown task."""
+    return _TASKS[task].relation.name
+
+
 GROUPS: dict[str, tuple[str, ...]] = {
     **{f"words-{number}": WORD_TASKS[:number] for number in (24, 48, 96, _NUM_SOURCE)},
+    "words-sixteen-relations": _rounds(3, of_searches=False),
+    "words-search-16": _rounds(2, of_searches=True),
     "words-new-frames": WORD_TASKS[_NUM_SOURCE:_NUM_KNOWN],
     "words-new-kinds": WORD_TASKS[_NUM_KNOWN:],
     "words-one-each": (
@@ -62,13 +89,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *WORD_TASKS[_NUM_KNOWN : _NUM_KNOWN + len(NEW_RELATIONS)],
     ),
 }
-"""Source tasks, each group inside the next; new tasks of their relations; tasks of new relations; one task of
-every relation."""
-
-
-def kind_of(task: str) -> str:
-    """The name of the task's relation; KeyError for an unknown task."""
-    return _TASKS[task].relation.name
+"""Source tasks, each group inside the next; of them three each of sixteen relations, for studies, and two
+each of the other eight, for searches; new tasks of known relations; tasks of new relations; one task of every
+relation."""
 
 
 def word_examples(task: str, split: str) -> list[Example]:

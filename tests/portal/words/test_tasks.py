@@ -83,6 +83,16 @@ def test_source_groups_are_nested_and_have_equally_many_tasks_of_every_relation(
         assert set(Counter(map(kind_of, group)).values()) == {len(group) // len(KNOWN_RELATIONS)}
 
 
+def test_tasks_of_studies_and_of_searches_share_no_relation() -> None:
+    studies, searches = GROUPS["words-sixteen-relations"], GROUPS["words-search-16"]
+    relations = [{kind_of(task) for task in group} for group in (studies, searches)]
+
+    assert [len(group) for group in (studies, searches)] == [48, 16]
+    assert relations[0] | relations[1] == {relation.name for relation in KNOWN_RELATIONS}
+    assert not relations[0] & relations[1]
+    assert set(studies) | set(searches) <= set(GROUPS["words-144"])
+
+
 def test_new_tasks_are_no_source_tasks_and_new_kinds_are_of_no_source_relation() -> None:
     source, frames, kinds = (GROUPS[name] for name in ("words-144", "words-new-frames", "words-new-kinds"))
     known = {relation.name for relation in KNOWN_RELATIONS}
