@@ -30,7 +30,7 @@ from tests.support.markdown import (
 
 METHOD = DOCS / "method.md"
 LONGEST_LINE = 110
-GENERATED = (ROOT / "tests/fixtures/v0.1.0", DOCS / "results/real-cpu/tables.md")
+GENERATED = (ROOT / "tests/fixtures/v0.1.0", *DOCS.glob("results/*/tables.md"))
 """Written by the program, whose lines are as long as a paragraph."""
 PARTS: dict[str, type[BaseModel]] = {
     "adapter": AdapterConfig, "hypernet": HypernetConfig, "train": TrainConfig,
