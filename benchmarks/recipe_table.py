@@ -1,7 +1,7 @@
 """`python -m benchmarks.recipe_table`: what a recipe reaches by number of tasks, bases and rate.
 
-It runs the studies `recipe-11` to `recipe-140` (or others of their form), each in a folder of its own, and
-prints one table of what they end with. Started again it continues.
+It runs the studies `recipe-11` to `recipe-140`, or some of them, each in a folder of its own, and prints one
+table of what they end with. Started again it continues.
 """
 
 import argparse
@@ -141,10 +141,15 @@ def finish(study: Study, out: Path, console: Console, executor: ExecutorName = "
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recipe_table", description=__doc__)
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"default: {' '.join(STUDIES)}")
-    parser.add_argument("--out", type=Path, default=Path("portal-recipe"), help="folder of all")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"of {', '.join(STUDIES)}; default: all")
+    parser.add_argument(
+        "--out", type=Path, default=Path("portal-recipe"), help="folder of the studies and the table"
+    )
     parser.add_argument("--seed", type=int, action="append", help="only the runs of this seed; several times")
     arguments = parser.parse_args()
+    unknown = [name for name in arguments.studies if name not in STUDIES]
+    if unknown:
+        parser.error(f"no study of the table: {unknown[0]!r}; known: {', '.join(STUDIES)}")
     console, lines = Console(), []
     for name in arguments.studies or STUDIES:
         study = load_study(name)
