@@ -84,7 +84,7 @@ def _head_at(head: nn.Module, kept_P: Tensor, device: torch.device) -> Iterator[
         if not _is_half(head):
             return (hidden_PH[None],)
         hidden.append(hidden_PH)
-        return (hidden_PH[None, :1],)  # the head's own product is not used
+        return (hidden_PH[None, :0],)  # the head's own product is not used: that of no position costs nothing
 
     def widen(_head: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return _wide_product(hidden.pop(), head)[None] if _is_half(head) else output

@@ -138,6 +138,16 @@ def test_a_head_in_bf16_has_the_gradient_of_its_product() -> None:
     torch.testing.assert_close(ours.double(), theirs, rtol=2**-6, atol=float(theirs.abs().max()) * 2**-7)
 
 
+def test_a_head_in_bf16_multiplies_only_once() -> None:
+    """The wide product takes the place of the head's own, which is asked for no position at all."""
+    model, own = make_base("tiny", "qwen3").model.to(torch.bfloat16), []
+    model.lm_head.register_forward_hook(lambda _head, _args, output: own.append(output.shape))
+
+    token_log_probs(model, token_ids(), *reads_of(POSITIONS, TOKENS))
+
+    assert own == [(1, 0, 128)]
+
+
 @torch.no_grad()
 def test_a_base_in_bf16_ties_no_two_tokens_that_differ() -> None:
     base = make_base("tiny", "qwen3", hidden=96)
