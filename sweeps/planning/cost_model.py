@@ -13,7 +13,14 @@ from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, M
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import ATTAINED, Device
-from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint, precision_of
+from sweeps.planning.memory import (
+    Footprint,
+    base_bytes,
+    decoder_shape,
+    footprint,
+    generation_flops,
+    precision_of,
+)
 from sweeps.planning.workload import Work
 from sweeps.study.study_file import WorkersPerPack
 
@@ -22,6 +29,8 @@ START_S = 30.0
 READ_BYTES_PER_S = 1e9
 """Rate at which a base's weights are read, from shared storage or a disk."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
+_GENERATIONS = 3
+"""A step's passes over the hypernetwork: forwards, and backwards to its parameters and to its inputs."""
 _AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
 
 
@@ -176,18 +185,25 @@ def _seconds(
     activations: Activations = "keep",
 ) -> float:
     """Seconds of the longest learner's steps (each its arithmetic or its launches) and of the scoring."""
-    layers, params, width = decoder_shape(base)
+    shape = decoder_shape(base)
+    layers = shape.layers
     steps = max(work.steps for work in works)
     rate = ATTAINED * device.rate(precision_of(runs, base))
-    per_token = FLOPS_PER_PARAM_TOKEN * params / rate + layers * width * device.value_s
-    scoring = per_token / 2 * sum(work.scored_tokens for work in works)
+    per_token = FLOPS_PER_PARAM_TOKEN * shape.params / rate + layers * shape.width * device.value_s
+    per_answer = shape.vocabulary * (FLOPS_PER_PARAM_TOKEN * shape.width / rate + device.logit_s)
+    scoring = sum(
+        work.scored_tokens * (per_token + work.scored_answer_share * per_answer) / 2 for work in works
+    )
     if steps == 0:
         return scoring
     tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
     modules = max(len(run.adapter.modules) for run in runs if run.adapter is not None)
     forwards = max(1.0, tokens / MAX_FORWARD_TOKENS)
     launches = forwards * layers * (LAYER_LAUNCHES + MODULE_LAUNCHES * modules) * device.launch_s
-    return steps * _RECOMPUTED[activations] * max(per_token * tokens, launches) + scoring
+    answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
+    generating = sum(work.steps * generation_flops(run, base) for run, work in zip(runs, works, strict=True))
+    beside = answers * per_answer + _GENERATIONS * generating / steps / (ATTAINED * device.fp32_rate)
+    return steps * (_RECOMPUTED[activations] * max(per_token * tokens, launches) + beside) + scoring
 
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:

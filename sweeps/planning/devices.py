@@ -27,6 +27,10 @@ _CPU_VALUE_S = 1.4e-7
 """Core-seconds per hidden value, layer and token of a step, for all but the products of the base's matrices:
 norms, activations, attention, adapters. They take half of a step of a base that is 100 wide, and an eighth of
 one that is 640 wide."""
+_CPU_LOGIT_S = 1.1e-8
+"""Core-seconds per logit of a step: softmax, its gradient, conversions, all but the head's products."""
+_GPU_FP32_SHARE = 1 / 15
+"""Of a GPU's bf16 rate: an H100's and an A100's without TF32."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
@@ -35,7 +39,8 @@ _GIB = 2**30
 class Device:
     """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation.
 
-    `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices.
+    `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices;
+    `logit_s` those per logit, beside products of its head.
     ValueError for one without memory or rates, on which nothing would ever end.
     """
 
@@ -45,6 +50,7 @@ class Device:
     launch_s: float
     is_gpu: bool = True
     value_s: float = 0.0
+    logit_s: float = 0.0
 
     def __post_init__(self) -> None:
         for field in ("memory_bytes", "flops", "launch_s"):
@@ -59,6 +65,11 @@ class Device:
         """Peak FLOP/s on a base in this precision; what bf16 gains on a CPU is measured on this machine's."""
         gains = precision == "bf16" and not self.is_gpu
         return self.flops * (cpu_bf16_gain() if gains else 1.0)
+
+    @property
+    def fp32_rate(self) -> float:
+        """Peak FLOP/s in fp32, in which the hypernetwork generates factors."""
+        return self.flops * (_GPU_FP32_SHARE if self.is_gpu else 1.0)
 
     def part(self, share: float) -> "Device":
         """One process's equal share of a GPU, in memory and rate; a CPU is returned as it is."""
@@ -162,4 +173,12 @@ def _own_cpu() -> Device:
     if limit != "max":  # a container's
         memory = min(memory, int(limit))
     name = f"this CPU ({cores} cores)"
-    return Device(name, memory, cores * _CPU_CORE_FLOPS, 5e-6, is_gpu=False, value_s=_CPU_VALUE_S / cores)
+    return Device(
+        name,
+        memory,
+        cores * _CPU_CORE_FLOPS,
+        launch_s=5e-6,
+        is_gpu=False,
+        value_s=_CPU_VALUE_S / cores,
+        logit_s=_CPU_LOGIT_S / cores,
+    )

@@ -97,17 +97,30 @@ def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
 
 
 class DecoderShape(NamedTuple):
-    """Layers of a base, parameters of them all, and hidden values of a token."""
+    """Layers of a base, parameters of them all, hidden values of a token, and tokens of the vocabulary."""
 
     layers: int
     params: int
     width: int
+    vocabulary: int
 
 
 def decoder_shape(base: str) -> DecoderShape:
     """What the base's config says of its layers."""
     itself = _measure_base(base)
-    return DecoderShape(itself.num_layers, itself.decoder_params, itself.width)
+    return DecoderShape(itself.num_layers, itself.decoder_params, itself.width, itself.vocabulary)
+
+
+def generation_flops(run: RunConfig, base: str) -> float:
+    """FLOPs of generating the factors of all tasks on `base` once, from heads and projections; 0 without."""
+    if run.hypernet is None or run.adapter is None:
+        return 0.0
+    rank, core = run.adapter.rank, run.hypernet.d_core
+    each = sum(
+        len(group.layers) * (2 * run.hypernet.hidden + group.d_in + group.d_out)
+        for group in _groups(base, run.adapter)
+    )
+    return 2.0 * len(run.data.tasks) * rank * core * each
 
 
 @dataclass(frozen=True)

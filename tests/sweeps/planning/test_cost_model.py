@@ -5,15 +5,29 @@ from dataclasses import replace
 import pytest
 
 from portal.bases.precision import cpu_bf16_gain
+from portal.config import RunConfig
 from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
-from sweeps.planning.cost_model import duration
-from sweeps.planning.devices import ATTAINED, GPUS, MEMORY_SHARE, find_device, smallest_gpu
-from sweeps.planning.memory import decoder_shape
+from sweeps.planning.cost_model import duration, forecast
+from sweeps.planning.devices import ATTAINED, GPUS, MEMORY_SHARE, Device, find_device, smallest_gpu
+from sweeps.planning.memory import decoder_shape, generation_flops
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
+from sweeps.planning.workload import Work
 from sweeps.study.expand import load_study
+from tests.support.bases import make_run
 from tests.support.precision import needs_bf16
+
+WORK = Work(
+    steps=10,
+    rows_per_step=12,
+    tasks=3,
+    row_tokens=30,
+    answer_tokens=3,
+    scored_tokens=5000,
+    scored_answer_share=0.2,
+    scored_rows=100,
+)
 
 
 @pytest.mark.parametrize("name", ["b200", "h200", "h100", "a100", "cpu"])
@@ -37,17 +51,31 @@ def test_operations_do_not_depend_on_the_device(study_path, tmp_path):
     assert len(sums) == 1
 
 
-def test_time_beside_products_is_counted_by_layer_width_and_token(study_path, tmp_path):
-    study, cpu = load_study(study_path), replace(find_device("cpu"), launch_s=1e-12)
-    plain, slower = (
-        plan_study(study, tmp_path, device=replace(cpu, value_s=value_s)) for value_s in (0.0, 1e-6)
-    )
+def seconds(run: RunConfig, device: Device) -> float:
+    return 3600 * forecast([run], [WORK], device).hours
 
-    for pack, before, after in zip(plain.packs, plain.forecasts, slower.forecasts, strict=True):
-        (base,) = {ref.name for run in pack.runs for ref in run.bases}
-        layers, params, width = decoder_shape(base)
-        product_s = FLOPS_PER_PARAM_TOKEN * params / (ATTAINED * cpu.flops)
-        assert (after.hours - before.hours) / before.hours == pytest.approx(layers * width * 1e-6 / product_s)
+
+def test_every_part_of_a_step_and_of_scoring_is_counted():
+    """Arithmetic alone: no launch counts, and what is not a product costs so much per value or logit."""
+    base = "village-qwen3-m"
+    plain = replace(find_device("cpu"), launch_s=1e-12, value_s=0.0, logit_s=0.0)
+    shape, rate = decoder_shape(base), ATTAINED * plain.flops
+    lora, hypernet = make_run("lora", base), make_run("hypernet", base)
+    tokens, answers = 10 * 12 * 30 + 5000 / 2, 10 * 12 * 3 + 1000 / 2
+
+    products = shape.params * tokens + shape.vocabulary * shape.width * answers
+    assert seconds(lora, plain) == pytest.approx(FLOPS_PER_PARAM_TOKEN * products / rate)
+    values = seconds(lora, replace(plain, value_s=1e-6)) - seconds(lora, plain)
+    assert values == pytest.approx(1e-6 * shape.layers * shape.width * tokens)
+    logits = seconds(lora, replace(plain, logit_s=1e-6)) - seconds(lora, plain)
+    assert logits == pytest.approx(1e-6 * shape.vocabulary * answers)
+    generating = seconds(hypernet, plain) - seconds(lora, plain)
+    assert generating == pytest.approx(10 * 3 * generation_flops(hypernet, base) / rate)
+
+
+def test_factors_are_generated_in_fp32_which_is_slower_on_a_gpu():
+    assert GPUS["h100"].fp32_rate == pytest.approx(67e12, rel=0.02)  # its data sheet, without tensor cores
+    assert find_device("cpu").fp32_rate == find_device("cpu").flops
 
 
 @needs_bf16
@@ -80,8 +108,8 @@ def test_packs_are_as_large_as_the_memory_allows(study_path, tmp_path):
     assert len(scarce.packs) > len(ample.packs)
     for plan in (ample, scarce):
         assert sorted(run.key for run in plan.missing) == sorted(study.by_key)
-        for forecast in plan.forecasts:
-            assert forecast.memory_bytes <= plan.device.budget_bytes
+        for each in plan.forecasts:
+            assert each.memory_bytes <= plan.device.budget_bytes
 
 
 def test_a_run_that_does_not_fit_whole_gets_smaller_forwards(study_path, tmp_path):

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from portal.bases.base import base_sites, load_base
-from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig, Precision, TrainConfig
+from portal.bases.sites import MODULE_PATHS, group_sites
+from portal.config import AdapterConfig, HypernetConfig, Precision, TrainConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.forward.output_head import CHUNK_LOGITS
+from portal.hypernet import Converter, CoreDecoder
 from portal.learners.factory import build_learner
-from sweeps.planning.memory import decoder_shape, footprint
+from sweeps.planning.memory import decoder_shape, footprint, generation_flops
 from tests.support.bases import make_row, make_rows, make_run, random_factors
 from tests.support.precision import needs_bf16
 from tests.support.shared import SHARED
@@ -146,6 +148,23 @@ def test_a_large_base_is_measured_from_its_config_alone(tmp_path: Path) -> None:
 
     predicted = footprint([run], str(tmp_path), length=64, on_gpu=True)
 
-    assert decoder_shape(str(tmp_path)) == (36, pytest.approx(6.95e9, rel=0.01), 4096)
+    assert decoder_shape(str(tmp_path)) == (36, pytest.approx(6.95e9, rel=0.01), 4096, 151_936)
     assert predicted.base == pytest.approx(2 * 8.19e9, rel=0.01)
     assert len(base_sites(str(tmp_path))) == 7 * 36
+
+
+def test_operations_of_generating_factors_are_those_that_torch_counts() -> None:
+    """All but the trunk's, which no task repeats for every module."""
+    run = make_run("hypernet", BASE, hypernet=HypernetConfig(d_latent=8, d_layer=6, hidden=96, d_core=80))
+    generator = torch.Generator()
+    core = CoreDecoder(run.hypernet, run.adapter, generator)
+    groups = group_sites(base_sites(BASE), run.adapter.modules)
+    layers = decoder_shape(BASE).layers
+    converter = Converter(run.hypernet, groups, num_layers=layers, zero_output=False, generator=generator)
+
+    with FlopCounterMode(display=False) as counter:
+        converter(core, torch.randn(len(run.data.tasks), 8))
+
+    assert generation_flops(run, BASE) == pytest.approx(counter.get_total_flops(), rel=0.15)
+    assert generation_flops(run, BASE) < counter.get_total_flops()
+    assert generation_flops(make_run("lora", BASE), BASE) == 0
