@@ -17,8 +17,8 @@ from portal.storage.run_folder import check_unaltered
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
-def fetch_artifact(location: str | Path) -> Path:
-    """The folder itself, or the local copy of a hub id; ValueError when it is neither."""
+def fetch_artifact(location: str | Path, *, weights: bool = True) -> Path:
+    """The folder itself, or the local copy of a hub id, which may lack the weights; else ValueError."""
     folder = Path(location)
     if folder.is_dir():
         return folder
@@ -29,7 +29,7 @@ def fetch_artifact(location: str | Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = [CONFIG, WEIGHTS, RECORD, CARD]
+    patterns = [CONFIG, RECORD, CARD, *([WEIGHTS] if weights else [])]
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:

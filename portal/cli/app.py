@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from portal.cli import catalogue, clusters, conflicts, demo, doctor, evaluate, export, reports, training
+from portal.cli import (
+    catalogue,
+    clusters,
+    conflicts,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    reports,
+    training,
+)
 from portal.cli.exit_codes import DONE, FAILED, INTERRUPTED, MISTAKE
 from portal.cli.sweep import sweep
 from portal.messages import one_line
@@ -26,6 +37,7 @@ app.command(rich_help_panel=_METHOD)(training.train)
 app.command(rich_help_panel=_METHOD)(training.port)
 app.command(name="eval", rich_help_panel=_METHOD)(evaluate.evaluate)
 app.command(rich_help_panel=_METHOD)(export.export)
+app.command(rich_help_panel=_METHOD)(inspect.inspect)
 app.command(rich_help_panel=_METHOD)(conflicts.conflicts)
 app.add_typer(sweep, name="sweep", rich_help_panel=_STUDIES)
 app.command(rich_help_panel=_STUDIES)(reports.report)

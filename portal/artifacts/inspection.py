@@ -1,0 +1,58 @@
+"""`Inspection`: what an artifact is, from its config and its record; its weights are not read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.artifacts.artifact_config import ArtifactConfig
+from portal.artifacts.artifact_files import CONFIG, fetch_artifact, read_config
+from portal.artifacts.portal_record import PortalRecord, read_record
+from portal.storage.paths import file_sha256
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An artifact's folder, `config.json`, and `portal.json`, which one that portallib wrote lacks."""
+
+    folder: Path
+    config: ArtifactConfig
+    record: PortalRecord | None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """In the order of the latents."""
+        return self.config.tasks
+
+    @property
+    def calibrated(self) -> tuple[str, ...] | None:
+        """The tasks whose rows the converter was trained on; None where that is not recorded."""
+        if self.record is None:
+            return None
+        return tuple(task for task in self.tasks if self.record.tasks[task].calibrated)
+
+    @property
+    def num_params(self) -> dict[str, int]:
+        """Parameters of the latents, of the core and of the converter."""
+        parts = {"task_latents": 0, "core": 0, "alignment": 0}
+        for name, shape in self.config.shapes.items():
+            parts[name.partition(".")[0]] += shape.numel()
+        return {"latents": parts["task_latents"], "core": parts["core"], "converter": parts["alignment"]}
+
+    @property
+    def layers_by_module(self) -> dict[str, int]:
+        """How many layers carry each adapted module."""
+        return {
+            module: sum(len(group.layers) for group in self.config.groups if group.module == module)
+            for module in self.config.adapter.modules
+        }
+
+
+def inspect_artifact(location: str | Path) -> Inspection:
+    """The artifact in a folder or at a hub id, of which only the small files are fetched.
+
+    ValueError, in one line, when it is missing, its config damaged or altered, or of another format.
+    """
+    folder = fetch_artifact(location, weights=False)
+    config, record = read_config(folder / CONFIG), read_record(folder)
+    if record is not None:
+        record.check_files(folder, record.files | {CONFIG: file_sha256(folder / CONFIG)})
+    return Inspection(folder, config, record)
