@@ -154,7 +154,9 @@ class Learner(ABC):
 
     def norm_names(self, count: int) -> list[str]:
         """Names of the norms that `update` returns, for the message where one is not finite."""
-        return ["the gradient's norm"] * count
+        if not self.run.spec.per_task:
+            return ["the gradient's norm"] * count
+        return [f"the gradient's norm of task {task!r}" for task in self.tasks[:count]]
 
     @abstractmethod
     def drop_gradients(self) -> None:

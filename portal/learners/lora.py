@@ -1,14 +1,8 @@
-"""Per-task LoRA: one independent adapter per task, all of them stepped together.
-
-Tasks with equally many steps share stacked parameters, slot dimension first, so that one optimiser call
-serves them; AdamW is elementwise and every slot is clipped by its own norm, so each adapter trains as if it
-were alone.
-"""
+"""Per-task LoRA: one independent adapter per task, all of them stepped together."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +16,7 @@ from portal.data.token_rows import RowTable
 from portal.forward.adapter_hooks import concatenate_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner, Start, named_generator
-from portal.learners.optimiser import Optimiser
-from portal.storage.checkpoint import below
+from portal.learners.task_stacks import StackedTasks
 
 
 class TaskLoras(Learner):
@@ -40,9 +33,6 @@ class TaskLoras(Learner):
     ) -> "TaskLoras":
         return cls(run, bases, rows)
 
-    def norm_names(self, count: int) -> list[str]:
-        return [f"the gradient's norm of task {task!r}" for task in self.tasks[:count]]
-
     def task_factors(self, task: str) -> Factors:
         """The adapter of one task, slot dimension of size 1."""
         slot = self.tasks.index(task)
@@ -56,115 +46,23 @@ class TaskLoras(Learner):
             save_task_adapters(folder, factors, base=self._base, adapter=self.adapter, record=record)
 
 
-class LoraLearner(TaskLoras):
-    """The per-task LoRA baseline. Slots go by falling number of steps, then as the config names tasks."""
+class LoraLearner(StackedTasks, TaskLoras):
+    """The per-task LoRA baseline."""
 
-    def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
-        super().__init__(run, bases, rows)
-        self.tasks = tuple(sorted(self.tasks, key=lambda task: -self.schedule.task_steps(task)))
-        by_steps: dict[int, list[str]] = {}
-        for task in self.tasks:
-            by_steps.setdefault(self.schedule.task_steps(task), []).append(task)
-        self._stacks = [
-            _Stack(run, self._groups, tasks, steps, self._base.device) for steps, tasks in by_steps.items()
-        ]
-
-    @property
-    def num_trained_params(self) -> int:
-        return sum(parameter.numel() for stack in self._stacks for parameter in stack.parameters)
+    def fresh_parameters(self, tasks: Sequence[str]) -> list[nn.Parameter]:
+        """A, (S, L, r, d_in), and B, (S, L, d_out, r), of every site group in turn."""
+        assert self.run.seed is not None
+        generators = [lora_generator(self.run.seed, task) for task in tasks]
+        parameters = []
+        for group in self._groups:
+            a_SLRI = torch.stack([init_a(group, self.adapter.rank, generator) for generator in generators])
+            b_SLOR = torch.zeros(len(tasks), len(group.layers), group.d_out, self.adapter.rank)
+            parameters += [nn.Parameter(a_SLRI.to(self.device)), nn.Parameter(b_SLOR.to(self.device))]
+        return parameters
 
     def factors(self, base: str) -> Factors:
-        return concatenate_slots([stack.factors for stack in self._stacks])
-
-    def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
-        outputs = [factor for group in factors for factor in factors[group]]
-        torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
-
-    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
-        """The slots of these tasks in the stacked factors."""
-        wanted = set(tasks)
-        return {
-            f"{task}/{index}": parameter.data[slot]
-            for stack in self._stacks
-            for slot, task in enumerate(stack.tasks)
-            if task in wanted
-            for index, parameter in enumerate(stack.parameters)
-        }
-
-    def update(self, loss_K: Tensor) -> Tensor:
-        training = [stack for stack in self._stacks if self.step < stack.num_steps]
-        for stack in self._stacks:
-            if stack not in training:
-                stack.drop_gradients()
-        norm_S = torch.cat([stack.clip(self.train.clip_norm) for stack in training])
-        self.watch(loss_K, norm_S)
-        for stack in training:
-            stack.optimiser.step(self.step, skip=self.broken)
-        return norm_S
-
-    def drop_gradients(self) -> None:
-        for stack in self._stacks:
-            stack.drop_gradients()
-
-    def tensors(self) -> dict[str, Tensor]:
-        tensors = {}
-        for number, stack in enumerate(self._stacks):
-            for index, parameter in enumerate(stack.parameters):
-                tensors[f"{number}/parameter/{index}"] = parameter.data
-            for name, value in stack.optimiser.tensors().items():
-                tensors[f"{number}/optimiser/{name}"] = value
-        return tensors
-
-    def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
-        for number, stack in enumerate(self._stacks):
-            for index, parameter in enumerate(stack.parameters):
-                parameter.data.copy_(tensors[f"{number}/parameter/{index}"])
-            stack.optimiser.restore(below(tensors, f"{number}/optimiser/"))
-
-
-class _Stack:
-    """Adapters of tasks that take equally many steps, as stacked parameters with one optimiser."""
-
-    def __init__(
-        self,
-        run: RunConfig,
-        groups: tuple[SiteGroup, ...],
-        tasks: list[str],
-        num_steps: int,
-        device: torch.device,
-    ) -> None:
-        assert run.adapter is not None
-        assert run.train is not None
-        assert run.seed is not None
-        self.tasks, self.num_steps = tasks, num_steps
-        generators = [lora_generator(run.seed, task) for task in tasks]
-        self.factors: Factors = {}
-        self.parameters: list[nn.Parameter] = []
-        for group in groups:
-            a_SLRI = torch.stack([init_a(group, run.adapter.rank, generator) for generator in generators])
-            b_SLOR = torch.zeros(len(tasks), len(group.layers), group.d_out, run.adapter.rank)
-            pair = nn.Parameter(a_SLRI.to(device)), nn.Parameter(b_SLOR.to(device))
-            self.factors[group] = pair
-            self.parameters.extend(pair)
-        self.optimiser = Optimiser([(self.parameters, run.train.lr)], run.train, num_steps)
-
-    def clip(self, limit: float) -> Tensor:
-        """Scale every slot's gradient to a norm of at most `limit`, as clip_grad_norm_ does for one.
-
-        Returns the norms before, (S,).
-        """
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        assert len(gradients) == len(self.parameters), "no gradient reached some factors"
-        squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients])
-        norm_S = squares.sum(0).sqrt()
-        scale_S = (limit / (norm_S + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(scale_S.view(-1, 1, 1, 1))
-        return norm_S
-
-    def drop_gradients(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
+        parts = [zip(stack.parameters[::2], stack.parameters[1::2], strict=True) for stack in self.stacks]
+        return concatenate_slots([dict(zip(self._groups, pairs, strict=True)) for pairs in parts])
 
 
 def lora_generator(seed: int, task: str) -> torch.Generator:

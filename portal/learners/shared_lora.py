@@ -42,9 +42,6 @@ class SharedLora(TaskLoras):
     def num_trained_params(self) -> int:
         return sum(parameter.numel() for parameter in self._parameters)
 
-    def norm_names(self, count: int) -> list[str]:
-        return ["the gradient's norm"] * count
-
     def factors(self, base: str) -> Factors:
         """The adapter once for every slot, without copies."""
         slots = len(self.tasks)

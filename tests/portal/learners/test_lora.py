@@ -79,7 +79,7 @@ def test_twenty_steps_follow_pefts_own_training(family: str) -> None:
     base = make_base("base", family)
     pack, learner = lora_pack(base)
     batches = {task: [] for task in TASKS}
-    start = [parameter.clone() for stack in learner._stacks for parameter in stack.parameters]
+    start = [parameter.clone() for stack in learner.stacks for parameter in stack.parameters]
     ours = []
     peers, weights = {}, {}
     plan = lora_pack(base)[1]
@@ -103,7 +103,7 @@ def test_twenty_steps_follow_pefts_own_training(family: str) -> None:
                 peer_a, peer_b = weights[task][group.module, layer]
                 torch.testing.assert_close(a[0, index], peer_a, atol=2e-6, rtol=0)
                 torch.testing.assert_close(b[0, index], peer_b, atol=2e-6, rtol=0)
-    moved = [parameter for stack in learner._stacks for parameter in stack.parameters]
+    moved = [parameter for stack in learner.stacks for parameter in stack.parameters]
     assert not any(torch.equal(before, after) for before, after in zip(start, moved, strict=True))
     assert ours[-1] < ours[0]
 
@@ -125,7 +125,7 @@ def test_an_adapter_trains_the_same_whichever_tasks_train_beside_it() -> None:
 def test_clipping_is_by_each_adapters_own_norm() -> None:
     base = make_base("base", "qwen3")
     pack, learner = lora_pack(base, clip_norm=1e-3)
-    (stack,) = learner._stacks
+    (stack,) = learner.stacks
     for parameter in stack.parameters:
         parameter.grad = torch.ones_like(parameter)
         parameter.grad[0] = 0.0

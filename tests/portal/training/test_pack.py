@@ -153,7 +153,7 @@ def test_a_packs_gradients_are_those_of_the_learner_alone(
     for pack in (alone, together):
         (learner,) = [learner for learner in pack.learners if learner.key == run.key]
         (optimiser,) = (
-            [stack.optimiser for stack in learner._stacks] if method == "lora" else [learner._optimiser]
+            [stack.optimiser for stack in learner.stacks] if method == "lora" else [learner._optimiser]
         )
         seen: list[list[torch.Tensor]] = []
 
