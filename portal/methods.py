@@ -36,10 +36,11 @@ class MethodSpec:
     parents: tuple[str, ...] = ()
     runs_on: Literal["targets", "sources"] = "targets"  # each target alone, or all sources together
     artifact: Literal["portable", "adapters"] | None = None  # what a finished run leaves
-    recipe: Literal["joint", "refit", "lora"] | None = None  # which settings of a recipe it follows
+    recipe: Literal["joint", "refit", "lora", "teach"] | None = None  # which settings of a recipe it follows
     adapter: Mapping[str, Any] = field(default_factory=dict)  # defaults where it has an adapter of its own
     train_options: frozenset[str] = frozenset()
     frozen_core: bool = False  # whether latents and core are held and only a converter trains
+    teaches: bool = False  # whether core and converter are held and only latents of new tasks train
     per_task: bool = False  # one adapter per task: epochs may be chosen task by task
     shared_adapter: bool = False  # a single adapter for all tasks
     carries: Literal["factors", "update", "norm"] | None = None  # what a transfer brings over of a LoRA
@@ -61,7 +62,7 @@ class MethodSpec:
     def is_port(self) -> bool:
         """Whether its runs bring what joint training learned to a target, at once or over other ports."""
         parents = [find_method(parent) for parent in self.parents]
-        return any(parent.runs_on == "sources" or parent.is_port for parent in parents)
+        return not self.teaches and any(parent.runs_on == "sources" or parent.is_port for parent in parents)
 
     @property
     def takes_calibrated(self) -> bool:
@@ -219,6 +220,23 @@ PORTAL = register(
         mark=("#0072b2", "o"),
     )
 )
+TAUGHT = register(
+    MethodSpec(
+        name="taught",
+        label="taught latents",
+        learner="portal.learners.taught:TaughtLatents",
+        made_by="latents of new tasks fitted on this base, with a core from {sources} and its converter held",
+        parts=frozenset({"adapter", "hypernet", "train", "seed"}),
+        parents=("source",),
+        artifact="portable",
+        recipe="teach",
+        teaches=True,
+        per_task=True,
+        order=65,
+        mark=("#cc79a7", "d"),
+    )
+)
+"""Of `portal teach`; a study has no such runs."""
 MEAN_LATENT = register(
     MethodSpec(
         name="mean_latent",

@@ -16,7 +16,7 @@ RecipeName = Literal["paper", "portallib-0.2", "many-tasks"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Seeds, rows per task, and training settings of joint training, of a refit and of LoRAs."""
+    """Seeds, rows per task, and training settings of joint training, of a refit, of LoRAs and of teaching."""
 
     seeds: tuple[int, ...]
     source_size: int
@@ -24,6 +24,7 @@ class Recipe:
     source: Mapping[str, Any] = field(default_factory=dict)
     refit: Mapping[str, Any] = field(default_factory=dict)
     lora: Mapping[str, Any] = field(default_factory=lambda: {"lr": 1e-4})
+    teach: Mapping[str, Any] = field(default_factory=lambda: {**_steps(200), "lr_latent": 1e-2})
 
     def size(self, method: Method) -> int:
         """Rows per task, at most."""
@@ -38,6 +39,8 @@ class Recipe:
                 return dict(self.refit)
             case "lora":
                 return dict(self.lora)
+            case "teach":
+                return dict(self.teach)
             case None:
                 return {}
 

@@ -31,7 +31,7 @@ from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import AdapterConfig, HypernetConfig
 from portal.forward.adapter_hooks import adapted
-from portal.hypernet import CoreDecoder, Factors
+from portal.hypernet import Converter, CoreDecoder, Factors
 from portal.messages import nearest
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
@@ -107,19 +107,30 @@ class Artifact:
 
     def _generate(self, latents: Tensor) -> Factors:
         """The factors of any latents, (T, d_z), by the artifact's own core and converter."""
-        config = self.config
-        converter = config.converter()
-        converter.load_state_dict(below(self.tensors, "alignment."))
-        _, core = self.frozen_core((), config.adapter, config.hypernet)
+        _, core = self.frozen_core((), self.config.adapter, self.config.hypernet)
         with torch.no_grad():
-            return converter(core, latents)
+            return self.converter()(core, latents)
+
+    def converter(self) -> Converter:
+        """That of the artifact's own base."""
+        converter = self.config.converter()
+        converter.load_state_dict(below(self.tensors, "alignment."))
+        return converter
 
     def mean_factors(self) -> Factors:
-        """Adapter factors, (1, ...), of the calibrated tasks' mean latent; of all where none is recorded."""
+        """Adapter factors, (1, ...), of the mean latent."""
+        return self._generate(self.mean_latent[None])
+
+    @property
+    def mean_latent(self) -> Tensor:
+        """The mean of the calibrated tasks' latents, (d_z,); of all where none is recorded."""
+        return torch.stack([self.latents[task] for task in self.calibrated or self.config.tasks]).mean(0)
+
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The tasks on whose rows the converter was trained; none where that is not recorded."""
         known = {} if self.record is None else self.record.tasks
-        calibrated = [task for task in self.config.tasks if task in known and known[task].calibrated]
-        latents = torch.stack([self.latents[task] for task in calibrated or self.config.tasks])
-        return self._generate(latents.mean(0, keepdim=True))
+        return tuple(task for task in self.config.tasks if task in known and known[task].calibrated)
 
     @contextmanager
     def applied(self, base: Base, task: str) -> Iterator[None]:

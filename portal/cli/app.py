@@ -18,6 +18,7 @@ from portal.cli import (
     export,
     inspect,
     reports,
+    teach,
     training,
 )
 from portal.cli.exit_codes import DONE, FAILED, INTERRUPTED, MISTAKE
@@ -35,6 +36,7 @@ app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_START)(doctor.doctor)
 app.command(rich_help_panel=_METHOD)(training.train)
 app.command(rich_help_panel=_METHOD)(training.port)
+app.command(rich_help_panel=_METHOD)(teach.teach)
 app.command(name="eval", rich_help_panel=_METHOD)(evaluate.evaluate)
 app.command(rich_help_panel=_METHOD)(export.export)
 app.command(rich_help_panel=_METHOD)(inspect.inspect)

@@ -112,7 +112,7 @@ def train(
     opened, chosen = chosen_tasks(tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = source_run(bases, request, modules=names, rank=rank)
-    _execute(single, out, where, activations, with_base=not no_base)
+    execute(single, out, where, activations, with_base=not no_base)
 
 
 def port(
@@ -157,10 +157,10 @@ def port(
     wanted = tasks or ",".join(Artifact.load(location).config.tasks)
     opened, chosen = chosen_tasks(wanted, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
-    _execute(port_run(location, to, request), out, where, activations, with_base=not no_base)
+    execute(port_run(location, to, request), out, where, activations, with_base=not no_base)
 
 
-def _execute(single: "SingleRun", out: Path, device: str, activations: str, *, with_base: bool) -> None:
+def execute(single: "SingleRun", out: Path, device: str, activations: str, *, with_base: bool) -> None:
     """Finish the run in `out`, leave its artifact there and print its scores; exit 3 if it fails."""
     from portal.device import usable_cores
     from sweeps.launch.single_run import finish_run, last_scores, score_frozen_bases

@@ -1,4 +1,4 @@
-"""`SingleRun`: one run without a study file, joint training on bases or an artifact's port to a new one."""
+"""`SingleRun`: one run without a study file: joint training, an artifact's port, or new tasks for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import WEIGHTS
-from portal.bases.base import base_sites
+from portal.bases.base import base_sites, outline_base
 from portal.bases.files import resolve
 from portal.bases.sites import check_rank
 from portal.config import Activations, Method, Precision, PrecisionChoice, RunConfig, paper_hidden
@@ -92,6 +92,23 @@ def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRu
     source = Artifact.load(artifact)
     for task in request.tasks:
         source.task_index(task)
+    return _run_from(source, "portal", base, request)
+
+
+def teach_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
+    """Latents of new tasks on the artifact's own base; ValueError for what would make it fail."""
+    source = Artifact.load(artifact)
+    for task in request.tasks:
+        if task in source.config.tasks:
+            raise ValueError(
+                f"{source.folder}: the artifact has task {task!r} already; give the new task another name"
+            )
+    single = _run_from(source, "taught", base, request)
+    source.check_base(outline_base(base, revision=single.config.bases[0].revision))
+    return single
+
+
+def _run_from(source: Artifact, method: Method, base: str, request: TrainRequest) -> SingleRun:
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
     parts = {
         "adapter": source.config.adapter.model_dump(),
@@ -99,7 +116,7 @@ def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRu
         "source": digest,
         "source_bases": (source.config.base_model_name_or_path,),
     }
-    return SingleRun(_config("portal", (base,), request, parts), request, {digest: source.folder})
+    return SingleRun(_config(method, (base,), request, parts), request, {digest: source.folder})
 
 
 def _config(

@@ -181,7 +181,10 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
         return ParamCount(adapters, 0) if run.train is not None else ParamCount(0, adapters)
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
-    shared = core_num_params(run.hypernet, run.adapter) + slots * run.hypernet.d_latent
+    latents, core = slots * run.hypernet.d_latent, core_num_params(run.hypernet, run.adapter)
+    if run.spec.teaches:
+        return ParamCount(latents, core + converter)
+    shared = core + latents
     return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 
 

@@ -245,6 +245,8 @@ def _check_entry(settings: StudyFile, label: str) -> None:
     if kind not in METHODS:
         raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
     spec = find_method(kind)
+    if spec.teaches:
+        raise ValueError(f"methods.{label}: method {kind!r} is for `portal teach`, no study has it")
     for part in sorted(method.model_fields_set - {"method"} - spec.settings):
         raise ValueError(
             f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(spec.settings)}"

@@ -27,12 +27,15 @@ from portal.data.token_rows import RowTable, encode_example
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.forward.losses import slot_losses
+from portal.learners.base import Start
+from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
 from portal.learners.loss_balance import LossEMA
 from portal.tasks.example import Example
 from portal.training.pack import Pack
 from tests.support.artifacts import change_config
 from tests.support.bases import TASKS, make_base, make_examples, make_run
+from tests.support.packs import run_to_end
 
 pytestmark = pytest.mark.oracle
 
@@ -71,13 +74,15 @@ def peer_base(base: Base) -> PortalBase:
     return PortalBase(base.name, base.model, base.tokenizer)
 
 
-def source_learner(bases: dict[str, Base], modules: tuple[str, ...]) -> HypernetLearner:
+def source_learner(
+    bases: dict[str, Base], modules: tuple[str, ...], *, tasks: tuple[str, ...] = TASKS
+) -> HypernetLearner:
     """Joint training with every weight random, the zero-initialised ones too: no gradient is zero."""
     run = make_run(
         "source",
         *bases,
         adapter=AdapterConfig(modules=modules, rank=4, alpha=8),
-        data={"size": BATCH},
+        data={"size": BATCH, "tasks": tasks},
     )
     learner = HypernetLearner(
         run, bases, {name: row_table(base) for name, base in bases.items()}, source=None
@@ -288,6 +293,17 @@ def test_loss_averages_follow_portallibs() -> None:
             assert normalised[place].item() == pytest.approx(loss[task].item() / max(average, 1e-3), rel=1e-6)
 
 
+def assert_generates_the_same(peer: portallib.PortalModel, artifact: Artifact) -> None:
+    """Factors of every task, layer and module."""
+    ours = artifact.factors(artifact.config.tasks)
+    for slot, task in enumerate(artifact.config.tasks):
+        theirs = peer.generate(task)
+        for group, (a, b) in ours.items():
+            for index, layer in enumerate(group.layers):
+                torch.testing.assert_close(a[slot, index], theirs[layer, group.module][0], atol=1e-6, rtol=0)
+                torch.testing.assert_close(b[slot, index], theirs[layer, group.module][1], atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["qwen", "gemma"])
 def test_an_artifact_of_ours_loads_in_portallib_and_generates_the_same(
     bases: dict[str, Base], name: str, tmp_path: Path
@@ -297,13 +313,24 @@ def test_an_artifact_of_ours_loads_in_portallib_and_generates_the_same(
 
     peer = portallib.PortalModel.from_pretrained(str(tmp_path / name))
 
-    ours = Artifact.load(tmp_path / name).factors(TASKS)
-    for slot, task in enumerate(TASKS):
-        theirs = peer.generate(task)
-        for group, (a, b) in ours.items():
-            for index, layer in enumerate(group.layers):
-                torch.testing.assert_close(a[slot, index], theirs[layer, group.module][0], atol=1e-6, rtol=0)
-                torch.testing.assert_close(b[slot, index], theirs[layer, group.module][1], atol=1e-6, rtol=0)
+    assert_generates_the_same(peer, Artifact.load(tmp_path / name))
+
+
+def test_a_taught_artifact_loads_in_portallib_and_generates_the_same(
+    bases: dict[str, Base], tmp_path: Path
+) -> None:
+    base, old, new = bases["qwen"], TASKS[:2], TASKS[2:]
+    rows = {"qwen": row_table(base)}
+    source = source_learner({"qwen": base}, ("q", "v"), tasks=old)
+    source.save_artifact(tmp_path / "source", RunRecord.of(source.run))
+    run = make_run("taught", "qwen", data={"tasks": new}, train=TrainConfig(epochs=1, lr_latent=0.3))
+    taught = build_learner(run, bases, rows, start=Start(tmp_path / "source" / "qwen"))
+    run_to_end(Pack({"qwen": base}, rows, [taught]))
+    taught.save_artifact(tmp_path / "taught", RunRecord.of(run))
+
+    peer = portallib.PortalModel.from_pretrained(str(tmp_path / "taught"))
+
+    assert_generates_the_same(peer, Artifact.load(tmp_path / "taught"))
 
 
 def test_portallib_refuses_format_2_by_name_which_loads_here(bases: dict[str, Base], tmp_path: Path) -> None:

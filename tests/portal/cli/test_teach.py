@@ -1,0 +1,89 @@
+"""`portal teach`: an artifact with new tasks, which every command takes like any other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from portal.artifacts.artifact_files import WEIGHTS
+from portal.cli import main
+from tests.support.bases import TASKS
+
+
+@pytest.fixture
+def new_tasks(world: Path, tmp_path: Path) -> Path:
+    """A folder with the tasks of the world, and one of them under another name."""
+    folder = tmp_path / "data"
+    shutil.copytree(world / "data", folder)
+    shutil.copytree(world / "data" / "sums", folder / "totals")
+    return folder
+
+
+def teach_command(world: Path, data: Path, out: Path, *options: str, tasks: str = "totals") -> list[str]:
+    command = ["teach", str(world / "source"), "--tasks", tasks, "--data", str(data), "--out", str(out)]
+    return [*command, "--examples", "4", "--epochs", "1", "--on", "tiny-llama", *options]
+
+
+def test_a_taught_artifact_has_its_old_tasks_and_the_new_one(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "taught"
+
+    assert main(teach_command(world, new_tasks, out)) == 0
+
+    header, frozen, adapter, place = capsys.readouterr().out.splitlines()
+    assert header.split()[-1] == "log_loss"
+    assert [line.split()[0] for line in (frozen, adapter)] == ["tiny-llama"] * 2
+    assert float(adapter.split()[-1]) < float(frozen.split()[-1])
+    assert place == f"artifact: {out / 'artifact'}"
+    before = load_file(world / "source" / "artifact" / "tiny-llama" / WEIGHTS)
+    after = load_file(out / "artifact" / WEIGHTS)
+    assert torch.equal(after.pop("task_latents")[: len(TASKS)], before.pop("task_latents"))
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+    assert main(["inspect", str(out), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["artifacts"]
+    assert [(each["task"], each["calibrated"]) for each in found["tasks"]] == [
+        *((task, True) for task in sorted(TASKS)),
+        ("totals", False),
+    ]
+    assert found["lineage"]["method"] == "taught"
+
+
+def test_a_taught_task_is_exported_scored_and_ported(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, adapter = tmp_path / "taught", tmp_path / "adapter"
+    assert main(teach_command(world, new_tasks, out, "--no-base")) == 0
+    capsys.readouterr()
+    of_task = ["--tasks", "totals", "--data", str(new_tasks), "--json"]
+
+    assert main(["eval", "--base", "tiny-llama", "--artifact", str(out), *of_task]) == 0
+    generated = json.loads(capsys.readouterr().out)["macro"]
+    assert main(["export", str(out), "--task", "totals", "--out", str(adapter)]) == 0
+    capsys.readouterr()
+    assert main(["eval", "--base", "tiny-llama", "--adapter", str(adapter), *of_task]) == 0
+    assert json.loads(capsys.readouterr().out)["macro"] == generated
+
+    port = ["port", str(out), "--to", "tiny-gemma3", "--out", str(tmp_path / "ported"), "--examples", "4"]
+    assert main([*port, "--epochs", "1", "--no-base", "--data", str(new_tasks)]) == 0
+    assert " 4 " in capsys.readouterr().out.splitlines()[1]  # tasks that are scored
+
+
+def test_what_cannot_be_taught_is_refused_in_one_line_and_leaves_nothing(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "taught"
+
+    assert main(teach_command(world, new_tasks, out, tasks="sums")) == 2
+    assert "has task 'sums' already; give the new task another name" in capsys.readouterr().err
+    assert main(teach_command(world, new_tasks, out, "--on", "tiny-gemma3")) == 2
+    assert "holds artifacts of tiny-llama, tiny-qwen3; name one of them" in capsys.readouterr().err
+    ported = ["teach", str(world / "ported"), "--on", "tiny-llama", "--tasks", "totals"]
+    assert main([*ported, "--data", str(new_tasks), "--out", str(out)]) == 2
+    assert "made for base 'tiny-gemma3'; 'tiny-llama'" in capsys.readouterr().err
+    assert not out.exists()
