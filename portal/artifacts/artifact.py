@@ -132,6 +132,32 @@ class Artifact:
         known = {} if self.record is None else self.record.tasks
         return tuple(task for task in self.config.tasks if task in known and known[task].calibrated)
 
+    def with_latents_of(self, taught: "Artifact") -> "Artifact":
+        """This artifact with the tasks of `taught` that it lacks, at their latents; nothing is written.
+
+        ValueError where the other's core is not the same to the last bit, or where a task of both has two
+        latents.
+        """
+        own, others = core_sha256(self.tensors), core_sha256(taught.tensors)
+        if own != others:
+            raise ValueError(
+                f"{taught.folder}: its latents are for the core {others[:12]}; {self.folder} has the core "
+                f"{own[:12]}, which takes latents of artifacts that were taught, ported or trained with it"
+            )
+        mine, theirs = self.latents, taught.latents
+        for task in mine.keys() & theirs.keys():
+            if not torch.equal(mine[task], theirs[task]):
+                raise ValueError(
+                    f"{taught.folder}: task {task!r} has another latent than in {self.folder}; teach it "
+                    "under another name"
+                )
+        latents = mine | {task: latent for task, latent in theirs.items() if task not in mine}
+        return replace(
+            self,
+            config=self.config.model_copy(update={"tasks": tuple(latents)}),
+            tensors=self.tensors | {"task_latents": torch.stack(list(latents.values()))},
+        )
+
     @contextmanager
     def applied(self, base: Base, task: str) -> Iterator[None]:
         """Every forward of `base` in the block has the adapter of `task`; ValueError for another base."""

@@ -1,6 +1,21 @@
-"""Which artifact a command means: a folder, the output of `portal train` or `portal port`, or a hub id."""
+"""Which artifact a command means: a folder, the output of train, port or teach, or a hub id."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from portal.artifacts.artifact import Artifact
+
+LatentsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--latents",
+        metavar="ARTIFACT",
+        help="Artifact of the same core, for one base or another: its tasks join those of ARTIFACT.",
+    ),
+]
 
 
 def list_artifacts(location: str) -> dict[str, str]:
@@ -28,3 +43,13 @@ def find_artifact(location: str, *, base: str | None = None) -> str:
         first = next(iter(found.values()))
         raise ValueError(f"{location}: holds artifacts of {', '.join(found)}; name one of them: {first}")
     return next(iter(found.values()))
+
+
+def load_with_latents(folder: str, latents: str | None) -> "Artifact":
+    """The artifact in `folder`, with the tasks of the one at `latents` where that is given."""
+    from portal.artifacts.artifact import Artifact
+
+    loaded = Artifact.load(folder)
+    if latents is None:
+        return loaded
+    return loaded.with_latents_of(Artifact.load(next(iter(list_artifacts(latents).values()))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portal.cli import completion
-from portal.cli.artifacts import find_artifact
+from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
 from portal.cli.completion import one_of
 from portal.cli.options import (
     DATA,
@@ -86,6 +86,7 @@ WorkersOption = Annotated[
 def evaluate(
     base: BaseOption,
     artifact: ArtifactOption = None,
+    latents: LatentsOption = None,
     adapter: AdaptersOption = None,
     tasks: TasksOption = None,
     suite: SuiteOption = None,
@@ -111,11 +112,13 @@ def evaluate(
 
     if artifact is not None and adapter is not None:
         raise ValueError("--artifact and --adapter exclude each other: give one of them")
+    if latents is not None and artifact is None:
+        raise ValueError("--latents adds tasks to an artifact: name it with --artifact")
     where = chosen_device(device)
     choice = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
-    source, examples, chosen = _artifact_and_tasks(artifact, base, tasks, suite, data)
+    source, examples, chosen = _artifact_and_tasks(artifact, latents, base, tasks, suite, data)
     rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
     weights = resolve_precisions(choice, (base,), device=where)[base]
     if len(adapters) > 1:
@@ -133,21 +136,24 @@ def evaluate(
 
 
 def _artifact_and_tasks(
-    location: str | None, base: str, tasks: str | None, suite: str | None, data: str | None
+    location: str | None,
+    latents: str | None,
+    base: str,
+    tasks: str | None,
+    suite: str | None,
+    data: str | None,
 ) -> "tuple[Artifact | None, Suite, tuple[str, ...]]":
     """The artifact, if one is named, the suite, and the chosen tasks: by default those of the artifact."""
     if location is None:
         return (None, *chosen_tasks(tasks, suite, data))
-    return read_artifact(find_artifact(location, base=base), tasks, suite, data)
+    return read_artifact(find_artifact(location, base=base), tasks, suite, data, latents=latents)
 
 
 def read_artifact(
-    folder: str, tasks: str | None, suite: str | None, data: str | None
+    folder: str, tasks: str | None, suite: str | None, data: str | None, *, latents: str | None = None
 ) -> "tuple[Artifact, Suite, tuple[str, ...]]":
     """The artifact, the suite, and the chosen tasks of it, by default all; ValueError for one it lacks."""
-    from portal.artifacts.artifact import Artifact
-
-    source = Artifact.load(folder)
+    source = load_with_latents(folder, latents)
     opened, chosen = chosen_tasks(tasks or ",".join(source.config.tasks), suite, data)
     for task in chosen:
         source.task_index(task)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portal.cli.artifacts import find_artifact
+from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
 from portal.cli.output import comma_list
 from portal.messages import one_line
 
@@ -36,6 +36,7 @@ def export(
         str | None, typer.Option(metavar="TASKS", help="Tasks of the artifact to export, comma-separated.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Export every task of the artifact.")] = False,
+    latents: LatentsOption = None,
     layout: Annotated[
         str,
         typer.Option(
@@ -62,9 +63,7 @@ def export(
 
     The base is loaded for --check and --merge only.
     """
-    from portal.artifacts.artifact import Artifact
-
-    source = Artifact.load(find_artifact(artifact))
+    source = load_with_latents(find_artifact(artifact), latents)
     tasks = _chosen(source, task, every)
     kind = _layout(layout)
     if check and kind == "text":

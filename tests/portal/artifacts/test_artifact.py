@@ -189,3 +189,49 @@ def test_an_artifact_of_format_2_exports_the_same_adapter(artifact: Path, tmp_pa
 
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def with_task(artifact: Artifact, task: str, latent: torch.Tensor, **tensors: torch.Tensor) -> Artifact:
+    """The artifact with a task more at its end, and other `tensors` of it replaced."""
+    latents = torch.cat([artifact.tensors["task_latents"], latent[None]])
+    config = artifact.config.model_copy(update={"tasks": (*artifact.config.tasks, task)})
+    tensors = artifact.tensors | {"task_latents": latents} | tensors
+    return replace(artifact, folder=Path("taught"), config=config, tensors=tensors)
+
+
+def test_tasks_of_another_artifact_of_the_same_core_join(saved: Path) -> None:
+    """Its converter plays no part: the adapter is what the own converter makes of the other's latent."""
+    own = Artifact.load(saved)
+    latent = torch.randn(own.config.d_z)
+    converter = {"alignment.input.q": torch.zeros_like(own.tensors["alignment.input.q"])}
+    taught = with_task(own, "new", latent, **converter)
+
+    joined = own.with_latents_of(taught)
+
+    assert joined.config.tasks == (*TASKS, "new")
+    assert torch.equal(joined.latents["new"], latent)
+    generated, before = joined.factors((*TASKS, "new")), own.factors(TASKS)
+    wanted = with_task(own, "new", latent).factors(("new",))
+    for group, (a, b) in generated.items():
+        torch.testing.assert_close(a[:-1], before[group][0])
+        torch.testing.assert_close(b[:-1], before[group][1])
+        torch.testing.assert_close(a[-1:], wanted[group][0])
+        torch.testing.assert_close(b[-1:], wanted[group][1])
+    assert own.config.tasks == TASKS
+
+
+def test_latents_for_another_core_and_a_task_of_two_latents_are_refused(saved: Path) -> None:
+    own = Artifact.load(saved)
+    latent = torch.randn(own.config.d_z)
+    other_core = {"core.l1.bias": own.tensors["core.l1.bias"] + 1e-6}
+
+    with pytest.raises(
+        ValueError, match=r"taught: its latents are for the core \w{12}; .* has the core \w{12}"
+    ):
+        own.with_latents_of(with_task(own, "new", latent, **other_core))
+    once, twice = with_task(own, "new", latent), with_task(own, "new", latent + 1)
+    with pytest.raises(
+        ValueError, match=r"task 'new' has another latent than in .*; teach it under another name"
+    ):
+        once.with_latents_of(twice)
+    assert once.with_latents_of(once).config.tasks == once.config.tasks

@@ -74,6 +74,28 @@ def test_a_taught_task_is_exported_scored_and_ported(
     assert " 4 " in capsys.readouterr().out.splitlines()[1]  # tasks that are scored
 
 
+def test_a_port_has_the_taught_task_without_a_row_of_it(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught, adapter, ported = tmp_path / "taught", tmp_path / "adapter", world / "ported"
+    assert main(teach_command(world, new_tasks, taught, "--no-base")) == 0
+    capsys.readouterr()
+    of_task = ["--base", "tiny-gemma3", "--tasks", "totals", "--data", str(new_tasks), "--json"]
+
+    assert main(["eval", "--artifact", str(ported), "--latents", str(taught), *of_task]) == 0
+    carried = json.loads(capsys.readouterr().out)["macro"]
+    export = ["export", str(ported), "--latents", str(taught), "--out", str(adapter)]
+    assert main([*export, "--task", "totals", "--check"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "--adapter", str(adapter), *of_task]) == 0
+    assert json.loads(capsys.readouterr().out)["macro"] == carried
+
+    assert main(["export", str(ported), "--task", "totals", "--out", str(adapter)]) == 2
+    assert "has no task 'totals'" in capsys.readouterr().err
+    assert main(["eval", "--latents", str(taught), *of_task]) == 2
+    assert "name it with --artifact" in capsys.readouterr().err
+
+
 def test_what_cannot_be_taught_is_refused_in_one_line_and_leaves_nothing(
     world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
