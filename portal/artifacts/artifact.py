@@ -129,8 +129,7 @@ class Artifact:
     @property
     def calibrated(self) -> tuple[str, ...]:
         """The tasks on whose rows the converter was trained; none where that is not recorded."""
-        known = {} if self.record is None else self.record.tasks
-        return tuple(task for task in self.config.tasks if task in known and known[task].calibrated)
+        return () if self.record is None else self.record.calibrated(self.config.tasks)
 
     def with_latents_of(self, taught: "Artifact") -> "Artifact":
         """This artifact with the tasks of `taught` that it lacks, at their latents; nothing is written.

@@ -6,6 +6,7 @@ from pathlib import Path
 from portal.artifacts.artifact_config import ArtifactConfig
 from portal.artifacts.artifact_files import CONFIG, fetch_artifact, read_config
 from portal.artifacts.portal_record import PortalRecord, read_record
+from portal.hypernet import converter_num_params, core_num_params
 from portal.storage.paths import file_sha256
 
 
@@ -25,17 +26,17 @@ class Inspection:
     @property
     def calibrated(self) -> tuple[str, ...] | None:
         """The tasks whose rows the converter was trained on; None where that is not recorded."""
-        if self.record is None:
-            return None
-        return tuple(task for task in self.tasks if self.record.tasks[task].calibrated)
+        return None if self.record is None else self.record.calibrated(self.tasks)
 
     @property
     def num_params(self) -> dict[str, int]:
         """Parameters of the latents, of the core and of the converter."""
-        parts = {"task_latents": 0, "core": 0, "alignment": 0}
-        for name, shape in self.config.shapes.items():
-            parts[name.partition(".")[0]] += shape.numel()
-        return {"latents": parts["task_latents"], "core": parts["core"], "converter": parts["alignment"]}
+        config = self.config
+        return {
+            "latents": len(config.tasks) * config.d_z,
+            "core": core_num_params(config.hypernet, config.adapter),
+            "converter": converter_num_params(config.hypernet, config.groups, config.n_layers),
+        }
 
     @property
     def layers_by_module(self) -> dict[str, int]:

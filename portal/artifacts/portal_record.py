@@ -7,7 +7,7 @@ comes from.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,10 @@ class PortalRecord(Frozen):
     core_sha256: str
     tasks: dict[str, TaskRecord]
     lineage: Lineage
+
+    def calibrated(self, tasks: Iterable[str]) -> tuple[str, ...]:
+        """Those of `tasks` on whose rows the converter was trained; a task that is not recorded is none."""
+        return tuple(task for task in tasks if task in self.tasks and self.tasks[task].calibrated)
 
     def check_files(self, folder: Path, digests: Mapping[str, str | None]) -> None:
         """ValueError where a shared file, by its sha256 now, is not the one that was recorded."""

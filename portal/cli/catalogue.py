@@ -128,7 +128,7 @@ def tasks(
     if as_json:
         typer.echo(json.dumps(_tasks_as_json(opened, chosen, tokenised)))
         return
-    if kinds := chosen_kinds(opened, chosen, by_task=by_task):
+    if kinds := chosen_kinds(opened.kinds, chosen, by_task=by_task):
         _print_kinds(opened, kinds, tokenised)
     else:
         _print_tasks(opened, chosen, tokenised)

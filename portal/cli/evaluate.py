@@ -131,7 +131,7 @@ def evaluate(
         return
     loaded = load_base(base, device=where, precision=weights)
     summaries = score_adapter(loaded, adapters[0], rows) if adapters else _score(loaded, source, rows)
-    kinds = chosen_kinds(examples, chosen, by_task=by_task)
+    kinds = chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
 
 

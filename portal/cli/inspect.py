@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from portal.cli.artifacts import list_artifacts
-from portal.cli.options import ByTaskOption, JsonOption, SuiteOption
+from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kinds
 from portal.cli.output import print_table
 
 if TYPE_CHECKING:
@@ -90,8 +90,6 @@ def _made_by(found: "Inspection") -> str:
 
 
 def _print_tasks(found: "list[Inspection]", kinds: dict[str, str], *, by_task: bool) -> None:
-    from portal.results import MANY_TASKS, tasks_by_kind
-
     tasks, calibrated = found[0].tasks, found[0].calibrated
     known = f", {len(calibrated)} of them calibrated" if calibrated is not None else ""
     typer.echo(f"{len(tasks)} tasks{known}")
@@ -100,8 +98,7 @@ def _print_tasks(found: "list[Inspection]", kinds: dict[str, str], *, by_task: b
         return [] if calibrated is None else [str(sum(task in calibrated for task in own))]
 
     header = [] if calibrated is None else ["calibrated"]
-    groups = {} if by_task or len(tasks) <= MANY_TASKS else tasks_by_kind(tasks, kinds)
-    if groups:
+    if groups := chosen_kinds(kinds, tasks, by_task=by_task):
         rows = [[kind, str(len(own)), *count(own)] for kind, own in groups.items()]
         print_table(["kind", "tasks", *header], rows)
         return

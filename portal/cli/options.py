@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and what the chosen values mean."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -173,11 +174,16 @@ def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tup
     return open_suite(suite, names, data=data)
 
 
-def chosen_kinds(suite: "Suite", tasks: tuple[str, ...], *, by_task: bool) -> dict[str, tuple[str, ...]]:
-    """The tasks of every kind where they are to be summed up by it: many that share some; else nothing."""
+def chosen_kinds(
+    kinds: Mapping[str, str], tasks: tuple[str, ...], *, by_task: bool
+) -> dict[str, tuple[str, ...]]:
+    """The tasks of every kind where they are to be summed up by it: many that share some; else nothing.
+
+    `kinds` are by task.
+    """
     from portal.results import MANY_TASKS, tasks_by_kind
 
-    return {} if by_task or len(tasks) <= MANY_TASKS else tasks_by_kind(tasks, suite.kinds)
+    return {} if by_task or len(tasks) <= MANY_TASKS else tasks_by_kind(tasks, kinds)
 
 
 def chosen_modules(names: str) -> tuple[str, ...]:

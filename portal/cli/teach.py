@@ -8,6 +8,7 @@ from portal.cli import completion
 from portal.cli.artifacts import find_artifact
 from portal.cli.completion import one_of
 from portal.cli.options import (
+    TRAINING,
     ActivationsOption,
     DataOption,
     DeviceOption,
@@ -18,7 +19,6 @@ from portal.cli.options import (
     chosen_tasks,
 )
 from portal.cli.training import (
-    EpochsOption,
     ExamplesOption,
     NoBaseOption,
     OutOption,
@@ -55,7 +55,10 @@ def teach(
     seed: SeedOption = 0,
     suite: SuiteOption = None,
     data: DataOption = None,
-    epochs: EpochsOption = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", rich_help_panel=TRAINING, help="Rounds of 200 steps. Default: 1."),
+    ] = None,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
