@@ -100,8 +100,8 @@ class DataConfig(Frozen):
 
     `size` caps the training rows per task (a nested prefix of one seeded permutation); `eval_size` caps the
     scored rows per task and split. `calibrated` are the tasks that are trained on, where that is not all of
-    them: the others are scored without a row of them. `data_hash` is the sha256 of all rendered rows, filled
-    in by the plan.
+    them: the others are scored without a row of them, and what trains nothing may have none. `data_hash` is
+    the sha256 of all rendered rows of the study's tasks, filled in by the plan.
     """
 
     suite: str  # "mini", or the folder that holds the tasks
@@ -111,7 +111,7 @@ class DataConfig(Frozen):
     size: int | None = Field(default=2000, ge=1)
     eval_size: int = Field(default=1000, ge=1)
     max_prompt: int = Field(default=768, ge=1)
-    calibrated: Annotated[tuple[str, ...] | None, ADDED] = Field(default=None, min_length=1)
+    calibrated: Annotated[tuple[str, ...] | None, ADDED] = None
     data_hash: str
 
     @model_validator(mode="after")
@@ -120,6 +120,11 @@ class DataConfig(Frozen):
             if task not in self.tasks:
                 raise ValueError(f"calibrated: no task {task!r}{nearest(task, self.tasks)}")
         return self
+
+    def with_tasks(self, tasks: tuple[str, ...]) -> "DataConfig":
+        """The same of these tasks, all of which are trained on; their files must be known here."""
+        files = {task: licence for task, licence in self.files.items() if task in tasks}
+        return self.model_copy(update={"tasks": tasks, "files": files, "calibrated": None})
 
     @property
     def trained_tasks(self) -> tuple[str, ...]:
@@ -147,8 +152,9 @@ class TrainConfig(Frozen):
     has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
     `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
     `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
-    `layer_start` layer embeddings start from draws or where the source's stand. `engine: peft` trains a LoRA
-    with peft itself, one task after another: the reference.
+    `layer_start` layer embeddings start from draws or where the source's stand. By `latent_start` a taught
+    latent starts at the mean of the source's, or at the one that fits its rows best. `engine: peft` trains a
+    LoRA with peft itself, one task after another: the reference.
     """
 
     epochs: int = Field(default=5, ge=1)
@@ -172,6 +178,7 @@ class TrainConfig(Frozen):
     task_gradients: TaskGradients = "sum"
     choice_loss: float = Field(default=0.0, ge=0)
     layer_start: Annotated[Literal["random", "source"], ADDED] = "random"
+    latent_start: Annotated[Literal["mean", "nearest"], ADDED] = "mean"
     engine: Literal["pack", "peft"] = "pack"
 
     @model_validator(mode="after")
@@ -206,7 +213,8 @@ class RunConfig(Frozen):
     """Everything that decides a run's numbers; `key` is its identity.
 
     Which of the optional parts a run has follows from its method's spec (portal/methods.py). `source` is the
-    key of the run that it starts from, or the digest of an artifact that was made elsewhere.
+    key of the run that it starts from, or the digest of an artifact that was made elsewhere; `latents` is the
+    key of the run that taught the latents it takes to its base.
     """
 
     version: int = CONFIG_VERSION
@@ -218,13 +226,15 @@ class RunConfig(Frozen):
     train: TrainConfig | None = None
     seed: int | None = Field(default=None, ge=0)
     source: str | None = None
+    latents: Annotated[str | None, ADDED] = None
     source_bases: tuple[str, ...] | None = None
     transfer: TransferMode | None = None
 
     @model_validator(mode="after")
     def _parts_fit_the_method(self) -> "RunConfig":
         spec = self.spec
-        wanted = {**{part: part in spec.parts for part in _PARTS}, "source": bool(spec.parents)}
+        parents = {"source": bool(spec.parents), "latents": bool(spec.latents_of)}
+        wanted = {part: part in spec.parts for part in _PARTS} | parents
         for part, needed in wanted.items():
             if (getattr(self, part) is not None) != needed:
                 raise ValueError(f"method {self.method!r} {'needs' if needed else 'takes no'} {part!r}")
@@ -232,8 +242,10 @@ class RunConfig(Frozen):
             takers = " or ".join(repr(each.name) for each in METHODS.values() if option in each.train_options)
             raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
         if self.data.calibrated is not None and not spec.takes_calibrated:
-            takers = " or ".join(repr(each.name) for each in METHODS.values() if each.takes_calibrated)
+            takers = " or ".join(repr(each.name) for each in METHODS.values() if "calibrate" in each.settings)
             raise ValueError(f"data.calibrated is for method {takers}, not for {self.method!r}")
+        if self.data.calibrated == () and self.train is not None:
+            raise ValueError(f"data.calibrated: method {self.method!r} trains; name at least one task")
         if len(self.bases) > 1 and spec.runs_on != "sources":
             raise ValueError(f"method {self.method!r} runs on one base, got {len(self.bases)}")
         return self
@@ -246,7 +258,7 @@ class RunConfig(Frozen):
     @property
     def parent_keys(self) -> tuple[str, ...]:
         """Keys of the runs that must be finished before this one starts."""
-        return () if self.source is None else (self.source,)
+        return tuple(key for key in (self.source, self.latents) if key is not None)
 
     @cached_property
     def key(self) -> str:
@@ -280,6 +292,7 @@ _SPECIAL_OPTIONS = (
     "choice_loss",
     "engine",
     "factor_decay",
+    "latent_start",
     "layer_start",
     "task_gradients",
     "tasks_per_step",

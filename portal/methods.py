@@ -34,16 +34,18 @@ class MethodSpec:
     parts: frozenset[str] = frozenset()
     settings: frozenset[str] = frozenset()
     parents: tuple[str, ...] = ()
+    latents_of: tuple[str, ...] = ()  # methods of a second parent, which has the tasks' latents
     runs_on: Literal["targets", "sources"] = "targets"  # each target alone, or all sources together
     artifact: Literal["portable", "adapters"] | None = None  # what a finished run leaves
     recipe: Literal["joint", "refit", "lora", "teach"] | None = None  # which settings of a recipe it follows
     adapter: Mapping[str, Any] = field(default_factory=dict)  # defaults where it has an adapter of its own
     train_options: frozenset[str] = frozenset()
     frozen_core: bool = False  # whether latents and core are held and only a converter trains
-    teaches: bool = False  # whether core and converter are held and only latents of new tasks train
+    teaches: bool = False  # whether core and converter are held, and new tasks get latents
     per_task: bool = False  # one adapter per task: epochs may be chosen task by task
     shared_adapter: bool = False  # a single adapter for all tasks
     carries: Literal["factors", "update", "norm"] | None = None  # what a transfer brings over of a LoRA
+    own_latents: bool = False  # whether every task has the latent that was taught for it on another base
     order: int = 0  # place in tables; equal ones go by name
     article: bool = False  # "the per-task LoRA", but "PorTAL"
     mark: tuple[str, str] | None = None  # colour and marker in figures; None: one of the further ones
@@ -52,6 +54,11 @@ class MethodSpec:
     def trains(self) -> bool:
         """Whether its runs take optimiser steps."""
         return "train" in self.parts
+
+    @property
+    def all_parents(self) -> tuple[str, ...]:
+        """The methods of all runs that it starts from, those whose latents it takes last."""
+        return (*self.parents, *self.latents_of)
 
     @property
     def is_transfer(self) -> bool:
@@ -73,7 +80,12 @@ class MethodSpec:
     @property
     def is_control(self) -> bool:
         """Whether it is a control of ports: it may be calibrated on a part of its tasks, and is no port."""
-        return self.takes_calibrated and not (self.is_port and self.trains)
+        return self.takes_calibrated and not (self.is_port and (self.trains or self.own_latents))
+
+    @property
+    def has_size(self) -> bool:
+        """Whether a number of calibration rows belongs to its runs: theirs, or those of a port they show."""
+        return "size" in self.settings or self.trains or self.takes_calibrated
 
     @property
     def inherits_adapter(self) -> bool:
@@ -94,7 +106,7 @@ def register(spec: MethodSpec) -> MethodSpec:
     """Enter a method; ValueError for a name that is taken or a parent that is not known."""
     if spec.name in METHODS:
         raise ValueError(f"method {spec.name!r} is registered already")
-    for parent in spec.parents:
+    for parent in spec.all_parents:
         find_method(parent)
     METHODS[spec.name] = spec
     return spec
@@ -109,7 +121,7 @@ def find_method(name: str) -> MethodSpec:
 
 def stage_of_method(name: str) -> int:
     """1 for a method that needs no other run, else one more than the highest stage of its parents."""
-    return 1 + max((stage_of_method(parent) for parent in find_method(name).parents), default=0)
+    return 1 + max((stage_of_method(parent) for parent in find_method(name).all_parents), default=0)
 
 
 def trained_methods() -> tuple[str, ...]:
@@ -163,7 +175,7 @@ SHARED_LORA = register(
         learner="portal.learners.shared_lora:SharedLora",
         made_by="a control: one adapter trained on all tasks together",
         parts=frozenset({"adapter", "train", "seed"}),
-        settings=_TARGET_TRAINING | {"adapter", "calibrate"},
+        settings=_TARGET_TRAINING | {"adapter", "calibrate", "tasks"},
         artifact="adapters",
         recipe="lora",
         adapter=LORA_ADAPTER,
@@ -195,7 +207,7 @@ SOURCE = register(
         learner="portal.learners.hypernet:HypernetLearner",
         made_by="joint training of latents, core and converters",
         parts=frozenset({"adapter", "hypernet", "train", "seed"}),
-        settings=frozenset({"seeds", "size", "adapter", "train", "hypernet"}),
+        settings=frozenset({"seeds", "size", "adapter", "train", "hypernet", "tasks"}),
         runs_on="sources",
         artifact="portable",
         recipe="joint",
@@ -227,16 +239,34 @@ TAUGHT = register(
         learner="portal.learners.taught:TaughtLatents",
         made_by="latents of new tasks fitted on this base, with a core from {sources} and its converter held",
         parts=frozenset({"adapter", "hypernet", "train", "seed"}),
+        settings=_TARGET_TRAINING | {"source"},
         parents=("source",),
         artifact="portable",
         recipe="teach",
+        train_options=frozenset({"latent_start"}),
         teaches=True,
         per_task=True,
         order=65,
         mark=("#cc79a7", "d"),
     )
 )
-"""Of `portal teach`; a study has no such runs."""
+"""Of `portal teach`; in a study it starts from a source's own converter for the base."""
+NEAREST_LATENT = register(
+    MethodSpec(
+        name="nearest_latent",
+        label="nearest task's latent",
+        learner="portal.learners.nearest:NearestLatents",
+        made_by="a control: the latent of the source's task that fits the rows best, from {sources}",
+        parts=frozenset({"adapter", "hypernet", "seed"}),
+        settings=_TARGET_TRAINING - {"train"} | {"source"},
+        parents=("source",),
+        artifact="portable",
+        recipe="teach",
+        teaches=True,
+        order=53,
+    )
+)
+_TEACHING = (TAUGHT.name, NEAREST_LATENT.name)
 MEAN_LATENT = register(
     MethodSpec(
         name="mean_latent",
@@ -250,6 +280,38 @@ MEAN_LATENT = register(
         order=55,
         article=True,
         mark=("#332288", "P"),
+    )
+)
+_CARRIED = frozenset({"targets", "seeds", "source", "latents", "curve"})
+CARRIED = register(
+    MethodSpec(
+        name="carried",
+        label="carried latents",
+        learner="portal.learners.carried:CarriedLatents",
+        made_by="latents taught on another base, with a port's converter, from {sources}",
+        parts=frozenset({"adapter", "hypernet", "seed"}),
+        settings=_CARRIED,
+        parents=("portal",),
+        latents_of=_TEACHING,
+        artifact="adapters",
+        own_latents=True,
+        order=66,
+        mark=("#0072b2", "*"),
+    )
+)
+"""Tasks that were taught on one base, on another that saw no row of them."""
+MISMATCHED_LATENT = register(
+    MethodSpec(
+        name="mismatched_latent",
+        label="carried latent of another task",
+        learner="portal.learners.carried:MismatchedLatents",
+        made_by="a control: latents taught for other tasks, with a port's converter, from {sources}",
+        parts=frozenset({"adapter", "hypernet", "seed"}),
+        settings=_CARRIED,
+        parents=("portal",),
+        latents_of=_TEACHING,
+        artifact="adapters",
+        order=54,
     )
 )
 CROSS_LORA = register(

@@ -76,7 +76,10 @@ RESULTS = pa.schema(
         ("trained_params", pa.int64()),
         ("wall_s", pa.float64()),
         ("norm_ratio", pa.float64()),  # mean ||dW|| / ||dW_source|| of a transferred adapter, else null
-        ("calibrated", pa.bool_()),  # whether the run, or its port, trained on rows of the task; else null
+        (
+            "calibrated",
+            pa.bool_(),
+        ),  # whether the run, or one it shows, trained on rows of the task; else null
         ("kept", pa.bool_()),  # whether the artifact is of this epoch; null: there is none, or not yet
         ("train_rows", pa.int32()),  # rows of the task that the run, or its port, trained on; else null
         ("keeps_best", pa.bool_()),  # whether it chose its epoch on validation rows; null: not collected
@@ -193,14 +196,9 @@ def run_columns(run: RunConfig, label: str) -> dict[str, Any]:
         "base": "+".join(ref.name for ref in run.bases),
         "modules": ",".join(run.adapter.modules) if run.adapter else None,
         "rank": run.adapter.rank if run.adapter else None,
-        "size": run.data.size if has_size(run) else None,
+        "size": run.data.size if run.spec.has_size else None,
         "seed": run.seed,
     }
-
-
-def has_size(run: RunConfig) -> bool:
-    """Whether a number of calibration rows belongs to the run: it trains, or shows a port as it is."""
-    return run.train is not None or run.spec.takes_calibrated
 
 
 class AbsentRun(Frozen):
@@ -227,8 +225,9 @@ class StudyInfo(Frozen):
     """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
     `workers` are how many workers step a run together, by run key, where that is not one; each holds
-    `device_share` of a GPU. `kinds` are by task, of those that have one. What a file lacks has the default,
-    so that older files read; what it has beyond these is refused by name.
+    `device_share` of a GPU. `kinds` are by task, of those that have one. `own_tasks` are the tasks that the
+    study is about, where its runs have others, too. What a file lacks has the default, so that older files
+    read; what it has beyond these is refused by name.
     """
 
     facts: dict[str, Fact] = Field(default_factory=dict)
@@ -238,6 +237,7 @@ class StudyInfo(Frozen):
     workers: dict[str, int] = Field(default_factory=dict)
     device_share: float = Field(default=1.0, gt=0, le=1)
     kinds: dict[str, str] = Field(default_factory=dict)
+    own_tasks: tuple[str, ...] = ()
 
     @property
     def absent(self) -> tuple[AbsentRun, ...]:
@@ -253,8 +253,9 @@ class StudyInfo(Frozen):
             raise ValueError(explain(error, cls)) from None
 
     def to_json(self) -> dict[str, Any]:
-        """A value that JSON can hold; without kinds, the one of versions that knew none."""
-        return self.model_dump(mode="json", exclude=None if self.kinds else {"kinds"})
+        """A value that JSON can hold; without what later versions added, where that is empty."""
+        empty = {name for name in ("kinds", "own_tasks") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude=empty)
 
 
 def tasks_by_kind(tasks: Iterable[str], kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

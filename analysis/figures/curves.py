@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import floor, log10
+from math import floor, log10, sqrt
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -207,14 +207,14 @@ def _handle(mark: Mark) -> Line2D:
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between the ends; more where those are too few."""
+    """1, 2 and 5 times powers of ten between the ends; more where those are too few, at least the middle."""
     powers = range(floor(log10(low)), floor(log10(high)) + 1)
     for steps in ((1, 10), (1, 2, 5), range(1, 10), [1 + tenth / 10 for tenth in range(90)]):
         ticks = sorted({round(step * 10.0**power, 12) for power in powers for step in steps})
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) >= _MIN_TICKS:
             break
-    return inside
+    return inside or [float(f"{sqrt(low * high):.4g}")]
 
 
 def _alternative(curves: CurveSet, axis: str) -> str:

@@ -101,6 +101,8 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
     known = read_study_info(results) if info is None else info
     study = load_results(results / RESULTS_FILE, known.workers, known.device_share)
     study = replace(study, kinds=known.kinds)
+    if known.own_tasks:
+        study = study.of_tasks(known.own_tasks)
     if not study.runs:
         raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)

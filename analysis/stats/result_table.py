@@ -1,6 +1,6 @@
 """`Run` and its `Cell`: the rows of a result table, gathered by run and base."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -132,6 +132,23 @@ class Run:
     train_rows: dict[str, int] = field(default_factory=dict)
     keeps_best: bool | None = None
 
+    def of_tasks(self, tasks: Collection[str]) -> "Run":
+        """The run with its scores of these tasks only; what it was trained on stays known."""
+        scores = {
+            split: {
+                epoch: own
+                for epoch, scores in epochs.items()
+                if (own := {task: score for task, score in scores.items() if task in tasks})
+            }
+            for split, epochs in self.scores.items()
+        }
+        return replace(
+            self,
+            scores={split: epochs for split, epochs in scores.items() if epochs},
+            kept={task: epoch for task, epoch in self.kept.items() if task in tasks},
+            without_rows=self.without_rows & set(tasks),
+        )
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """Every task scored at any epoch, sorted."""
@@ -157,6 +174,19 @@ class ResultSet:
     names: tuple[str, ...]
     revisions: Mapping[str, tuple[str, ...]]  # by base
     kinds: Mapping[str, str] = field(default_factory=dict)  # by task, of those that have one
+
+    def of_tasks(self, tasks: Collection[str]) -> "ResultSet":
+        """The same with the scores of these tasks only, but for runs of joint training, which stay whole.
+
+        Runs without a score of them are left out.
+        """
+        kept = []
+        for run in self.runs:
+            if run.cell.spec.runs_on == "targets":
+                run = run.of_tasks(tasks)
+            if run.scores:
+                kept.append(run)
+        return replace(self, runs=tuple(kept))
 
     @property
     def targets(self) -> tuple[str, ...]:

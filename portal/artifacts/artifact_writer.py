@@ -1,13 +1,15 @@
 """`save_artifact`: writes what a hypernetwork run has trained for one base as a portable artifact."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_config import ArtifactConfig, needed_format, projection_targets
 from portal.artifacts.artifact_files import CARD, CONFIG, WEIGHTS
 from portal.artifacts.portal_record import (
@@ -77,6 +79,26 @@ def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record:
     contents = {RECORD: json_bytes(own.model_dump(mode="json")), **contents}
     for name, data in contents.items():
         write_bytes_atomic(folder / name, data)
+
+
+def save_more_tasks(
+    folder: Path, artifact: Artifact, latents: Mapping[str, Tensor], *, base: Base, record: RunRecord
+) -> None:
+    """Write the artifact of `base` with its old tasks, bit for bit, then new ones, by latents of (d_z,)."""
+    config = artifact.config
+    _, core = artifact.frozen_core((), config.adapter, config.hypernet)
+    tasks = artifact.latents | {task: latent.cpu() for task, latent in latents.items()}
+    trained = TrainedHypernet(
+        tuple(tasks),
+        config.adapter,
+        config.hypernet,
+        torch.stack(list(tasks.values())),
+        core,
+        artifact.converter(),
+        calibrated=artifact.calibrated,
+        source=artifact.as_source(),
+    )
+    save_artifact(folder, base=base, trained=trained, record=record)
 
 
 def _config(base: Base, trained: TrainedHypernet, tensors: Collection[str]) -> ArtifactConfig:

@@ -127,14 +127,21 @@ def open_suite(
         suite = load_suite(name or _suite_of((), data), data=data)
         return suite, suite.choose(None)
     suite = load_suite(name or _suite_of([task for task in tasks if not is_task_file(task)], data), data=data)
-    chosen = []
+    suite, names = with_task_files(suite, tasks)
+    return suite, suite.choose(names)
+
+
+def with_task_files(suite: Suite, tasks: Iterable[str]) -> tuple[Suite, tuple[str, ...]]:
+    """The suite with the task files among `tasks`, each once, and `tasks` with the names of these files."""
+    names = []
     for task in tasks:
         if is_task_file(task):
             own = load_task_file(Path(task))
-            suite = _with_task_file(suite, own)
             task = own.builder.task
-        chosen.append(task)
-    return suite, suite.choose(chosen)
+            if suite.paths.get(task) != own.path:
+                suite = _with_task_file(suite, own)
+        names.append(task)
+    return suite, tuple(names)
 
 
 def load_suite(name: str, *, data: str | None = None) -> Suite:

@@ -31,13 +31,15 @@ _KEPT = "kept/"
 class Start:
     """What a run starts from: the folder of its parent's artifact, which lies on this machine.
 
-    A transfer needs more: the parent's `base`, a way to load it, and a folder that caches singular vectors.
+    `latents` is the folder of the artifact whose latents are carried to the run's base. A transfer needs
+    more: the parent's `base`, a way to load it, and a folder that caches singular vectors.
     """
 
     folder: Path
     base: BaseRef | None = None
     load_base: Callable[[BaseRef], Base] | None = None
     cache: Path | None = None
+    latents: Path | None = None
 
 
 class Learner(ABC):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import islice
 
 from portal.config import RunConfig
 from portal.data.sampling import batch_rows, calibration_rows, num_batches, turn_order
@@ -25,13 +26,20 @@ class DataOrder:
         }
 
     @property
-    def size(self) -> int:
-        """Calibration rows per task as the run asks for; where it asks for all, those of the largest task."""
-        return self._run.data.size or max(len(rows) for rows in self._rows.values())
+    def size(self) -> int | None:
+        """Calibration rows per task as the run asks for; where it asks for all, those of the largest task.
+
+        None where it asks for all and none of its tasks gives any.
+        """
+        return self._run.data.size or max((len(rows) for rows in self._rows.values()), default=None)
 
     def num_rows(self, task: str) -> int:
         """The task's calibration rows: none where the run is not trained on it."""
         return len(self._rows.get((self._bases[0], task), ()))
+
+    def first_rows(self, base: str, most: int) -> dict[str, list[TokenRow]]:
+        """Every task's calibration rows on `base`, at most so many of them."""
+        return {task: list(islice(self._rows[base, task], most)) for task in self._run.data.trained_tasks}
 
     @cached_property
     def batches(self) -> dict[str, int]:

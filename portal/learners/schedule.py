@@ -30,8 +30,9 @@ class TrainingSchedule:
 
     def rounds_per_epoch(self, task: str) -> int:
         """Steps after which `task` has finished one more epoch."""
-        own = self._longest_pass if self.joint else self.batches[task]
-        return (self.train.rounds_per_epoch if self.train else None) or own
+        if self.train is None:
+            return 1
+        return self.train.rounds_per_epoch or (self._longest_pass if self.joint else self.batches[task])
 
     @cached_property
     def _longest_pass(self) -> int:
@@ -51,11 +52,11 @@ class TrainingSchedule:
     @cached_property
     def num_steps(self) -> int:
         """Steps of the task that trains longest."""
-        return max(self.task_steps(task) for task in self.batches)
+        return max((self.task_steps(task) for task in self.batches), default=0)
 
     def epoch(self, step: int) -> int:
         """Epochs that the longest task has finished after so many steps."""
-        return step // max(self.rounds_per_epoch(task) for task in self.batches)
+        return step // max((self.rounds_per_epoch(task) for task in self.batches), default=1)
 
     def evaluation_due(self, task: str, step: int) -> int | None:
         """The epoch of `task` that is to be evaluated after so many steps, before the next; None: none is."""

@@ -7,18 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
+from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.hypernet import Factors
 from portal.learners.base import Start
+from portal.learners.nearest import MOST_ROWS, nearest_tasks
 from portal.learners.task_stacks import StackedTasks
 
 
 class TaughtLatents(StackedTasks):
-    """Every task's latent starts at the mean of those that the artifact's converter was trained with."""
+    """Latents start at the mean of those that the converter was trained with, or each at one of them."""
 
     def __init__(
         self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], artifact: Artifact
@@ -46,7 +47,14 @@ class TaughtLatents(StackedTasks):
 
     def fresh_parameters(self, tasks: Sequence[str]) -> list[nn.Parameter]:
         """The latents, (S, d_z)."""
-        return [nn.Parameter(self._artifact.mean_latent.repeat(len(tasks), 1).to(self.device))]
+        artifact = self._artifact
+        if self.train.latent_start == "mean":
+            starts = [artifact.mean_latent] * len(tasks)
+        else:
+            rows = self.data.first_rows(self._base.name, MOST_ROWS)
+            nearest = nearest_tasks(artifact, self._base, {task: rows[task] for task in tasks})
+            starts = [artifact.latents[nearest[task]] for task in tasks]
+        return [nn.Parameter(torch.stack(starts).to(self.device))]
 
     @property
     def latents(self) -> Tensor:
@@ -61,17 +69,6 @@ class TaughtLatents(StackedTasks):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
-        artifact, taught = self._artifact, self.trained_latents()
-        assert self.run.hypernet is not None
-        latents = artifact.latents | {task: taught[task].cpu() for task in self.run.data.tasks}
-        trained = TrainedHypernet(
-            tuple(latents),
-            self.adapter,
-            self.run.hypernet,
-            torch.stack(list(latents.values())),
-            self._core,
-            self._converter,
-            calibrated=artifact.calibrated,
-            source=artifact.as_source(),
-        )
-        save_artifact(folder, base=self._base, trained=trained, record=record)
+        taught = self.trained_latents()
+        latents = {task: taught[task] for task in self.run.data.tasks}
+        save_more_tasks(folder, self._artifact, latents, base=self._base, record=record)

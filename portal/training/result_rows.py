@@ -9,7 +9,7 @@ import pyarrow as pa
 from portal.data.token_rows import eval_set_hash
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
-from portal.results import LATENTS, RESULTS, TASK_FILE, has_size, run_columns
+from portal.results import LATENTS, RESULTS, TASK_FILE, run_columns
 
 EVALUATED_SPLITS = ("validation", "test")
 
@@ -33,7 +33,7 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         **run_columns(run, run.method),
         "base": base,
         "base_revision": learner.bases[base].revision,
-        "size": learner.data.size if has_size(run) else None,
+        "size": learner.data.size if run.spec.has_size else None,
         "task": task,
         "epoch": epoch,
         "split": split,
@@ -55,8 +55,8 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "train_flops": learner.train_flops if trains else None,
         "trained_params": learner.num_trained_params if trains else None,
         "wall_s": learner.wall_s if trains else None,
-        "calibrated": task in learner.trained_tasks if has_size(run) else None,
-        "train_rows": learner.data.num_rows(task) if has_size(run) else None,
+        "calibrated": task in learner.trained_tasks if run.spec.has_size else None,
+        "train_rows": learner.data.num_rows(task) if run.spec.has_size else None,
         "norm_ratio": learner.norm_ratio(task),
         "device": learner.bases[base].device.type,
     }

@@ -176,9 +176,10 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
     if run.adapter is None:
         return ParamCount(0, 0)
     slots = len(run.data.tasks)
+    if run.train is None:
+        return ParamCount(0, slots * _slot_params(run, base))
     if run.hypernet is None:
-        adapters = (1 if run.spec.shared_adapter else slots) * _slot_params(run, base)
-        return ParamCount(adapters, 0) if run.train is not None else ParamCount(0, adapters)
+        return ParamCount((1 if run.spec.shared_adapter else slots) * _slot_params(run, base), 0)
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
     latents, core = slots * run.hypernet.d_latent, core_num_params(run.hypernet, run.adapter)

@@ -69,7 +69,8 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
     return StudyInfo(
         facts={
             "study": study.name,
-            "tasks": ", ".join(study.tasks),
+            "tasks": ", ".join(study.own_tasks or study.tasks),
+            **_trained_tasks(study),
             "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
             **_precisions(study),
             "seeds": ", ".join(str(seed) for seed in study.seeds),
@@ -83,7 +84,21 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
         workers={run.key: study.workers(run) for run in study.runs if study.workers(run) != 1},
         device_share=study.device_share,
         kinds=dict(study.kinds),
+        own_tasks=study.own_tasks,
     )
+
+
+def _trained_tasks(study: StudyManifest) -> dict[str, Fact]:
+    """What sources were trained on, by label, where that is not the study's own tasks."""
+    if not study.own_tasks:
+        return {}
+    sources = {study.labels[run.key]: run.data.tasks for run in study.runs if run.spec.runs_on == "sources"}
+    return {"tasks of sources": {label: _count_by_kind(tasks, study) for label, tasks in sources.items()}}
+
+
+def _count_by_kind(tasks: tuple[str, ...], study: StudyManifest) -> str:
+    kinds = {study.kinds[task] for task in tasks if task in study.kinds}
+    return f"{len(tasks)} tasks" + (f" of {len(kinds)} kinds" if kinds else "")
 
 
 def _precisions(study: StudyManifest) -> dict[str, Fact]:

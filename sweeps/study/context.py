@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from portal.bases.files import resolve
 from portal.config import BaseRef, DataConfig
-from portal.data.suite import Suite, examples_hash, open_suite
+from portal.data.suite import Suite, examples_hash, open_suite, with_task_files
 from portal.storage.paths import Folder
 from sweeps.study.precisions import resolve_precisions
 from sweeps.study.study_file import StudyFile, check_names
@@ -16,12 +16,14 @@ from sweeps.study.variants import with_variants
 class StudyContext:
     """The suite, the tasks, the hash of all their examples, and each base pinned, by name.
 
-    Opening reads every example. Studies that name the same suite, tasks and bases, as the trials of a search
-    do, share one context.
+    `own_tasks` are the study's, `named` those of methods that have others, by what the file calls them;
+    `tasks` are all of these, the study's first. Opening reads every example. Studies that name the same
+    suite, tasks and bases, as the trials of a search do, share one context.
     """
 
     suite: Suite
-    tasks: tuple[str, ...]
+    own_tasks: tuple[str, ...]
+    named: Mapping[tuple[str, ...], tuple[str, ...]]
     data_hash: str
     refs: Mapping[str, BaseRef]
     names: tuple[object, ...]  # what the study file says of all that, to tell one context from another
@@ -32,15 +34,26 @@ class StudyContext:
 
         In `out` the study ran before, or will run: the folder keeps what precision `auto` stands for.
         """
-        check_names(with_variants(settings))
-        suite, tasks = open_suite(settings.suite, settings.tasks, data=settings.data)
+        methods = with_variants(settings)
+        check_names(methods)
+        suite, own = open_suite(settings.suite, settings.tasks, data=settings.data)
+        named = {}
+        for names in _others(methods):
+            suite, chosen = with_task_files(suite, names)
+            named[names] = suite.choose(chosen)
         bases = dict.fromkeys((*settings.sources, *settings.targets))
         precisions = resolve_precisions(settings.precision, bases, out=out)
         refs = {name: resolve(name, precision=precisions[name]) for name in bases}
-        return cls(suite, tasks, examples_hash(suite, tasks), refs, _names(settings))
+        tasks = _all_tasks(own, named)
+        return cls(suite, own, named, examples_hash(suite, tasks), refs, _names(settings))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task that any run of the study has."""
+        return _all_tasks(self.own_tasks, self.named)
 
     def data(self, settings: StudyFile) -> DataConfig:
-        """Which rows the study's runs see, but for their number."""
+        """All rows that any of the study's runs sees."""
         assert self.names == _names(settings), "the context is another study's"
         return DataConfig(
             suite=self.suite.name,
@@ -54,6 +67,15 @@ class StudyContext:
         )
 
 
+def _all_tasks(own: tuple[str, ...], named: Mapping[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*own, *(task for tasks in named.values() for task in tasks))))
+
+
+def _others(settings: StudyFile) -> tuple[tuple[str, ...], ...]:
+    """What methods name in place of the study's tasks, each once."""
+    return tuple(dict.fromkeys(m.tasks for m in settings.methods.values() if m.tasks is not None))
+
+
 def _names(settings: StudyFile) -> tuple[object, ...]:
     bases = (settings.sources, settings.targets, settings.precision)
-    return (settings.suite, settings.tasks, settings.data, *bases)
+    return (settings.suite, settings.tasks, settings.data, *_others(with_variants(settings)), *bases)

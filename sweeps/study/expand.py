@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from portal.config import (
     AdapterConfig,
-    BaseRef,
     DataConfig,
     HypernetConfig,
     Method,
@@ -40,25 +39,33 @@ from sweeps.study.study_file import (
     MethodSettings,
     Override,
     StudyFile,
+    Variant,
     check_names,
     kind_of,
+    latents_label,
     needed_label,
+    teaching_base,
     transfer_base,
 )
 from sweeps.study.variants import with_variants
 
 _LabelledRun = tuple[str, RunConfig]
 _Sized = tuple[int | None, TrainConfig]
+_HasTasks = TypeVar("_HasTasks", StudyFile, MethodSettings, Variant)
 _Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study and its runs, sources before ports, without duplicates."""
+    """A study and its runs, sources before ports, without duplicates.
+
+    `own_tasks` are those that it reports; `tasks` are these and others that only some methods train on.
+    """
 
     settings: StudyFile
     suite: Suite
     tasks: tuple[str, ...]
+    own_tasks: tuple[str, ...]
     runs: tuple[RunConfig, ...]
     labels: dict[str, str]  # the name of every run's method in the study file, by run key
 
@@ -91,6 +98,7 @@ class Study:
             settings.gpus_per_worker,
             settings.workers_per_pack,
             self.suite.kinds_of(self.tasks),
+            self.own_tasks if len(self.own_tasks) < len(self.tasks) else (),
         )
 
     @property
@@ -142,13 +150,19 @@ def _named_faults(path: Path) -> Iterator[None]:
 
 def _with_own_task_files(settings: StudyFile, folder: Path) -> StudyFile:
     """Task files that lie beside the study file are meant by their paths from there."""
-    if settings.tasks is None:
-        return settings
-    tasks = tuple(
-        str(folder / task) if is_task_file(task) and (folder / task).is_file() else task
-        for task in settings.tasks
-    )
-    return settings.model_copy(update={"tasks": tasks})
+
+    def placed(part: _HasTasks) -> _HasTasks:
+        if part.tasks is None:
+            return part
+        paths = tuple(
+            str(folder / task) if is_task_file(task) and (folder / task).is_file() else task
+            for task in part.tasks
+        )
+        return part.model_copy(update={"tasks": paths})
+
+    methods = {label: placed(method) for label, method in settings.methods.items()}
+    variants = {name: placed(variant) for name, variant in settings.variants.items()}
+    return placed(settings).model_copy(update={"methods": methods, "variants": variants})
 
 
 def expand(settings: StudyFile, context: StudyContext) -> Study:
@@ -156,14 +170,14 @@ def expand(settings: StudyFile, context: StudyContext) -> Study:
     settings = with_variants(settings)
     check_names(settings)
     kinds = context.suite.kinds_of(context.tasks)
-    labelled = list(_Expansion(settings, context.data(settings), context.refs, kinds).runs())
+    labelled = list(_Expansion(settings, context, context.data(settings), kinds).runs())
     runs: dict[str, RunConfig] = {}
     labels: dict[str, str] = {}
     for label, run in _chosen(labelled, settings):
         runs.setdefault(run.key, run)
         labels.setdefault(run.key, label)
     ordered = tuple(sorted(runs.values(), key=stage_of))
-    return Study(settings, context.suite, context.tasks, ordered, labels)
+    return Study(settings, context.suite, context.tasks, context.own_tasks, ordered, labels)
 
 
 def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[tuple[str, RunConfig]]:
@@ -196,9 +210,14 @@ def _chosen(labelled: list[tuple[str, RunConfig]], settings: StudyFile) -> list[
 @dataclass(frozen=True)
 class _Expansion:
     settings: StudyFile
-    data: DataConfig
-    refs: Mapping[str, BaseRef]
+    context: StudyContext
+    everything: DataConfig  # all tasks of the study
     kinds: Mapping[str, str]
+
+    @cached_property
+    def data(self) -> DataConfig:
+        """The study's own tasks."""
+        return self.everything.with_tasks(self.context.own_tasks)
 
     def runs(self) -> Iterator[_LabelledRun]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""
@@ -209,13 +228,12 @@ class _Expansion:
                     yield label, self._source_run(label, seed)
             elif "source_base" in spec.settings:
                 yield from self._transfer_runs(label)
-            elif spec.trains:
+            elif "size" in spec.settings:
                 yield from self._target_runs(label)
             elif spec.parents:
                 for target, seed in product(self._targets(method), self._seeds(method)):
-                    for before in self._each_before(label, target, seed):
-                        yield from before
-                        yield label, self._main_run(label, target, seed, _last(before))
+                    shown = self._carried_runs if spec.latents_of else self._shown_runs
+                    yield from shown(label, target, seed)
             else:
                 for target in self._targets(method):
                     yield label, self._run(label, (target,), self.data)
@@ -225,7 +243,9 @@ class _Expansion:
         method, sources = self.settings.methods[label], self.settings.sources
         train = _filled(TrainConfig, self._recipe.train(self._spec(label).name), method.train)
         size = self._size(method, self._spec(label).name)
-        return self._run(label, sources, self._sized(size), train=train, seed=seed, source_bases=sources)
+        data = self.data if method.tasks is None else self._named(method.tasks)
+        data = data.model_copy(update={"size": size})
+        return self._run(label, sources, data, train=train, seed=seed, source_bases=sources)
 
     def _target_runs(self, label: str) -> Iterator[_LabelledRun]:
         """Training on every target, at every size and seed, and the runs that these start from."""
@@ -257,23 +277,42 @@ class _Expansion:
         before = self._before(parent, base, seed)
         return [*before, (parent, self._main_run(parent, base, seed, _last(before)))]
 
-    def _each_before(self, label: str, target: str, seed: int) -> Iterator[list[_LabelledRun]]:
-        """The runs that one without training shows: those of its parent's main size, then of its curve's."""
-        before = self._before(label, target, seed)
-        yield before
+    def _shown_runs(self, label: str, target: str, seed: int) -> Iterator[_LabelledRun]:
+        """A port as it is, on the study's tasks: that of its main size, then those of the label's curve."""
+        for before in self._each_size(label, needed_label(self.settings, label), target, target, seed):
+            yield from before
+            yield label, self._main_run(label, target, seed, _last(before))
+
+    def _carried_runs(self, label: str, target: str, seed: int) -> Iterator[_LabelledRun]:
+        """Latents taught on another base, of its main size, then those of the label's curve, with a port."""
+        ports = self._before(label, target, seed)
+        yield from ports
+        (_, port) = ports[-1]
+        base = teaching_base(self.settings, label)
+        for before in self._each_size(label, latents_label(self.settings, label), base, target, seed):
+            yield from before
+            (_, taught) = before[-1]
+            yield label, self._run(label, (target,), taught.data, seed=seed, parent=port, latents=taught.key)
+
+    def _each_size(
+        self, label: str, parent: str, base: str, target: str, seed: int
+    ) -> Iterator[list[_LabelledRun]]:
+        """Runs of `parent` on `base`, after what they start from: of its main size, then of the curve."""
+        earlier = self._before(parent, base, seed)
+        main = self._main_run(parent, base, seed, _last(earlier))
+        yield [*earlier, (parent, main)]
         method = self.settings.methods[label]
         if method.curve is None or target not in (method.curve.targets or self._targets(method)):
             return
-        (*earlier, (parent, main)) = before
-        known = dict(self._sizes(parent, target))
+        known = dict(self._sizes(parent, base))
         for size in method.curve.sizes:
             if size not in known:
                 there = ", ".join(map(str, known))
                 raise ValueError(
-                    f"methods.{label}.curve: {parent!r} has no size {size} on {target}; it has {there}"
+                    f"methods.{label}.curve: {parent!r} has no size {size} on {base}; it has {there}"
                 )
             if size != main.data.size:
-                run = self._sized_run(parent, target, seed, (size, known[size]), _last(earlier))
+                run = self._sized_run(parent, base, seed, (size, known[size]), _last(earlier))
                 yield [*earlier, (parent, run)]
 
     def _main_run(self, label: str, target: str, seed: int, parent: RunConfig | None) -> RunConfig:
@@ -290,9 +329,9 @@ class _Expansion:
             )
         if "seed" not in spec.parts:
             return self._run(label, (target,), self.data)
-        if not spec.trains:
-            assert parent is not None, "a method that does not train and has a seed has a parent"
-            return self._run(label, (target,), parent.data, seed=seed, parent=parent)
+        if "size" not in spec.settings:
+            assert parent is not None, "a method that is not trained and has a seed has a parent"
+            return self._run(label, (target,), self._shown_data(parent), seed=seed, parent=parent)
         return self._sized_run(label, target, seed, next(self._sizes(label, target)), parent)
 
     def _sized_run(
@@ -300,8 +339,9 @@ class _Expansion:
     ) -> RunConfig:
         """Training on `target` at one of the label's sizes."""
         size, train = sized
-        data = self._data(label, size, seed)
-        return self._run(label, (target,), data, train=train, seed=seed, parent=parent)
+        data = self._data(label, size, seed, parent)
+        own = train if self._spec(label).trains else None
+        return self._run(label, (target,), data, train=own, seed=seed, parent=parent)
 
     def _run(
         self,
@@ -325,7 +365,7 @@ class _Expansion:
                 hypernet = _filled(HypernetConfig, width, method.hypernet)
         return RunConfig(
             method=spec.name,
-            bases=tuple(self.refs[name] for name in bases),
+            bases=tuple(self.context.refs[name] for name in bases),
             data=data,
             adapter=adapter,
             hypernet=hypernet,
@@ -358,17 +398,34 @@ class _Expansion:
     def _size(self, method: MethodSettings, kind: Method) -> int | None:
         return method.size if "size" in method.model_fields_set else self._recipe.size(kind)
 
-    def _sized(self, size: int | None) -> DataConfig:
-        return self.data.model_copy(update={"size": size})
+    def _data(self, label: str, size: int | None, seed: int, parent: RunConfig | None) -> DataConfig:
+        """So many rows per task, of all tasks or of those that the label is calibrated on with this seed.
 
-    def _data(self, label: str, size: int | None, seed: int) -> DataConfig:
-        """So many rows per task, of all tasks or of those that the label is calibrated on with this seed."""
-        wanted = self.settings.methods[label].calibrate
+        A port has its source's tasks. Other methods with tasks of their own are scored on the study's too.
+        """
+        method, data = self.settings.methods[label], self.data
+        if self._spec(label).frozen_core and parent is not None:
+            data = self.everything.with_tasks(parent.data.tasks)
+        trained = data.tasks if method.tasks is None else self.context.named[method.tasks]
         try:
-            tasks = calibrated_tasks(self.data.tasks, wanted, seed, self.kinds)
+            calibrated = calibrated_tasks(trained, method.calibrate, seed, self.kinds) or trained
         except ValueError as error:
             raise ValueError(f"methods.{label}.{error}") from None
-        return self.data.model_copy(update={"size": size, "calibrated": tasks})
+        tasks = tuple(dict.fromkeys((*data.tasks, *trained)))
+        some = None if len(calibrated) == len(tasks) else calibrated
+        return self.everything.with_tasks(tasks).model_copy(update={"size": size, "calibrated": some})
+
+    def _shown_data(self, parent: RunConfig) -> DataConfig:
+        """The parent's data; of the study's tasks, none of which it was trained on, where it has others."""
+        if parent.data.tasks == self.data.tasks:
+            return parent.data
+        trained = set(parent.data.trained_tasks)
+        own = tuple(task for task in self.data.tasks if task in trained)
+        return self.data.model_copy(update={"size": parent.data.size, "calibrated": own})
+
+    def _named(self, names: tuple[str, ...]) -> DataConfig:
+        """The tasks that a method names."""
+        return self.everything.with_tasks(self.context.named[names])
 
     def _targets(self, method: MethodSettings) -> tuple[str, ...]:
         return self.settings.targets if method.targets is None else method.targets

@@ -23,7 +23,8 @@ class StudyManifest:
     """The runs of a study, sources before ports, and by content key their `labels` in the study file.
 
     `device_share` is the share of a GPU that a worker holds, `workers_per_pack` as in the study file. `kinds`
-    are by task, of those that have one.
+    are by task, of those that have one. `own_tasks` are the tasks that the study is about, where its runs
+    have others, too.
     """
 
     name: str
@@ -32,6 +33,7 @@ class StudyManifest:
     device_share: float
     workers_per_pack: WorkersPerPack
     kinds: Mapping[str, str] = field(default_factory=dict)
+    own_tasks: tuple[str, ...] = ()
 
     def workers(self, run: RunConfig) -> int:
         """How many workers step the run together."""
@@ -39,13 +41,17 @@ class StudyManifest:
 
     def record(self) -> dict[str, Any]:
         """What the folder keeps of it; the runs' configs lie in their own folders."""
-        record = {
+        record: dict[str, Any] = {
             "name": self.name,
             "device_share": self.device_share,
             "workers_per_pack": self.workers_per_pack,
             "runs": [[run.key, self.labels[run.key]] for run in self.runs],
         }
-        return {**record, "kinds": dict(self.kinds)} if self.kinds else record
+        if self.kinds:
+            record["kinds"] = dict(self.kinds)
+        if self.own_tasks:
+            record["own_tasks"] = list(self.own_tasks)
+        return record
 
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
@@ -111,10 +117,12 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
     store = RunStore(out)
     try:
         labels, kinds = dict(record["runs"]), dict(record.get("kinds", {}))
+        own_tasks = tuple(record.get("own_tasks", ()))
         share, workers = float(record["device_share"]), record["workers_per_pack"]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
-    return StudyManifest(chosen, tuple(store.read_run(key) for key in labels), labels, share, workers, kinds)
+    runs = tuple(store.read_run(key) for key in labels)
+    return StudyManifest(chosen, runs, labels, share, workers, kinds, own_tasks)
 
 
 def _read(path: Folder) -> dict[str, Any] | None:

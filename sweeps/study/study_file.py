@@ -53,8 +53,9 @@ class MethodSettings(Frozen):
     """One method of a study. The name it is listed under is its method, unless `method` says otherwise.
 
     `source` is the label of the source method a port starts from, or of the LoRA a transfer starts from,
-    which is then trained on `source_base`. `calibrate` says on which tasks a port is trained; it is scored on
-    all.
+    which is then trained on `source_base`; `latents` that of the entry whose latents are carried. `tasks` are
+    what is trained on in place of the study's tasks. `calibrate` says on which of them a port is trained; it
+    is scored on all.
     """
 
     method: Method | None = None
@@ -63,10 +64,12 @@ class MethodSettings(Frozen):
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
     train: TrainConfig | None = None
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     calibrate: Calibrate | None = None
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     source: str | None = None
+    latents: str | None = None
     source_base: str | None = None
     transfer: TransferMode = "coordinate"
     overrides: dict[str, Override] = Field(default_factory=dict)
@@ -83,6 +86,7 @@ class Variant(Frozen):
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
     train: TrainConfig | None = None
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     calibrate: Calibrate | None = None
 
 
@@ -203,17 +207,50 @@ def kind_of(label: str, method: MethodSettings) -> Method:
 
 def needed_label(settings: StudyFile, label: str) -> str:
     """The label of the entry that `label` starts from: one of the method that is its method's parent."""
-    kind = kind_of(label, settings.methods[label])
-    (wanted,) = find_method(kind).parents
-    found = [name for name, method in settings.methods.items() if kind_of(name, method) == wanted]
-    named = settings.methods[label].source
+    return _one_of_kind(
+        settings, label, find_method(kind_of(label, settings.methods[label])).parents, "source"
+    )
+
+
+def latents_label(settings: StudyFile, label: str) -> str:
+    """The label of the entry whose latents `label` carries to its targets."""
+    kinds = find_method(kind_of(label, settings.methods[label])).latents_of
+    return _one_of_kind(settings, label, kinds, "latents")
+
+
+def parent_labels(settings: StudyFile, label: str) -> tuple[str, ...]:
+    """The labels of all entries that `label` starts from."""
+    spec = find_method(kind_of(label, settings.methods[label]))
+    first = (needed_label(settings, label),) if spec.parents else ()
+    return (*first, latents_label(settings, label)) if spec.latents_of else first
+
+
+def _one_of_kind(
+    settings: StudyFile, label: str, kinds: tuple[str, ...], key: Literal["source", "latents"]
+) -> str:
+    """The entry of one of these methods that `label` names under `key`, or the only one there is."""
+    found = [name for name, method in settings.methods.items() if kind_of(name, method) in kinds]
+    named, wanted = getattr(settings.methods[label], key), " or ".join(kinds)
     if named is not None and named not in found:
-        raise ValueError(f"methods.{label}.source: no {wanted} method {named!r}{nearest(named, found)}")
+        raise ValueError(f"methods.{label}.{key}: no {wanted} method {named!r}{nearest(named, found)}")
     if named is None and len(found) != 1:
-        several = f"several methods of kind {wanted!r} ({', '.join(found)})"
-        fault = several if found else f"no method {wanted!r} to start from"
-        raise ValueError(f"methods.{label}: {fault}; name one as methods.{label}.source")
+        quoted = " or ".join(map(repr, kinds))
+        several = f"several methods of kind {quoted} ({', '.join(found)})"
+        fault = several if found else f"no method {quoted} to start from"
+        raise ValueError(f"methods.{label}: {fault}; name one as methods.{label}.{key}")
     return named or found[0]
+
+
+def teaching_base(settings: StudyFile, label: str) -> str:
+    """The base on which the latents that `label` carries are taught; ValueError unless it is one."""
+    taught = latents_label(settings, label)
+    bases = settings.methods[taught].targets or settings.targets
+    if len(bases) != 1:
+        raise ValueError(
+            f"methods.{label}.latents: {taught!r} teaches on {len(bases)} bases ({', '.join(bases)}); "
+            f"give it one as methods.{taught}.targets"
+        )
+    return bases[0]
 
 
 def transfer_base(settings: StudyFile, label: str) -> str:
@@ -245,8 +282,6 @@ def _check_entry(settings: StudyFile, label: str) -> None:
     if kind not in METHODS:
         raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
     spec = find_method(kind)
-    if spec.teaches:
-        raise ValueError(f"methods.{label}: method {kind!r} is for `portal teach`, no study has it")
     for part in sorted(method.model_fields_set - {"method"} - spec.settings):
         raise ValueError(
             f"{where}.{part}: method {kind!r} takes no {part!r}; it takes {sorted(spec.settings)}"
@@ -264,21 +299,34 @@ def _check_entry(settings: StudyFile, label: str) -> None:
                 f"{where}: {target!r} is not a target of the study{nearest(target, settings.targets)}"
             )
     if spec.parents:
-        _check_parent(settings, label)
+        _check_parents(settings, label)
+    if spec.teaches:
+        for target in method.targets or settings.targets:
+            if target not in settings.sources:
+                raise ValueError(
+                    f"{where}: {target!r} is no source of the study, so its source has no converter for it; "
+                    f"name sources as {where}.targets{nearest(target, settings.sources)}"
+                )
 
 
-def _check_parent(settings: StudyFile, label: str) -> None:
-    """ValueError unless the entry that `label` starts from is there, with the seeds and weights it needs."""
+def _check_parents(settings: StudyFile, label: str) -> None:
+    """ValueError unless all that `label` starts from is there, with the seeds and weights it needs."""
     method, where = settings.methods[label], f"methods.{label}"
-    parent = settings.methods[needed_label(settings, label)]
-    if "source_base" not in find_method(kind_of(label, method)).settings:
-        seeds = parent.seeds or settings.seeds
-        for seed in method.seeds or settings.seeds:
-            if seed not in seeds:
-                raise ValueError(f"{where}: seed {seed} has no source run; source seeds are {list(seeds)}")
+    spec = find_method(kind_of(label, method))
+    if spec.latents_of:
+        teaching_base(settings, label)
+    if "source_base" not in spec.settings:
+        for parent in parent_labels(settings, label):
+            seeds = settings.methods[parent].seeds or settings.seeds
+            for seed in method.seeds or settings.seeds:
+                if seed not in seeds:
+                    raise ValueError(
+                        f"{where}: seed {seed} has no run of {parent!r}; its seeds are {list(seeds)}"
+                    )
         return
+    needed_label(settings, label)
     transfer_base(settings, label)
-    if "transfer" in find_method(kind_of(label, method)).parts and settings.precision in ("8bit", "4bit"):
+    if "transfer" in spec.parts and settings.precision in ("8bit", "4bit"):
         raise ValueError(
             f"{where}: it reads singular vectors of the bases' weights, which precision "
             f"{settings.precision!r} does not keep; leave 'precision' out"

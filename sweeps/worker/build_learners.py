@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from portal.artifacts.artifact_files import CONFIG, WEIGHTS
@@ -78,9 +79,14 @@ def _build_learner(
 ) -> Learner:
     if run.source is None:
         return build_learner(run, bases, rows)
-    with fetched(_parent_artifact(run, job)) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(fetched(_parent_artifact(run, run.source, job)))
+        latents = None
+        if run.latents is not None:
+            latents = stack.enter_context(fetched(_parent_artifact(run, run.latents, job)))
         start = Start(
             folder,
+            latents=latents,
             base=None if run.source in job.sources else job.run_store.read_run(run.source).bases[0],
             load_base=lambda ref: load_base(ref, job),
             cache=local_place(job.folder) / "cache" / "bases",
@@ -88,19 +94,22 @@ def _build_learner(
         return build_learner(run, bases, rows, start=start)
 
 
-def _parent_artifact(run: RunConfig, job: LaneJob) -> Folder:
-    """The verified artifact that the run starts from: one made elsewhere, or that of its parent run."""
-    assert run.source is not None
-    if run.source in job.sources:
-        return Path(job.sources[run.source])
+def _parent_artifact(run: RunConfig, key: str, job: LaneJob) -> Folder:
+    """The verified artifact of one of the run's parents: one made elsewhere, or that of the run `key`.
+
+    Joint training leaves one for every source base. Teaching takes that of its own base, a port any.
+    """
+    if key in job.sources:
+        return Path(job.sources[key])
     store = job.run_store
-    parent = store.read_run(run.source)
+    parent = store.read_run(key)
     place = "artifact"
     if parent.spec.artifact == "adapters":
         names = [f"{task}/adapter_model.safetensors" for task in run.data.tasks]
     else:
         names = [CONFIG, WEIGHTS]
         if parent.spec.runs_on == "sources":
-            place = f"artifact/{artifact_subfolder(parent.bases[0].name)}"
-    store.verify(run.source, [f"{place}/{name}" for name in names])
-    return store.run_folder(run.source) / place
+            base = run.bases[0] if run.spec.teaches else parent.bases[0]
+            place = f"artifact/{artifact_subfolder(base.name)}"
+    store.verify(key, [f"{place}/{name}" for name in names])
+    return store.run_folder(key) / place

@@ -53,6 +53,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "tasks_per_step"): 2,
     ("train", "factor_decay"): 0.1,
     ("train", "layer_start"): "source",
+    ("train", "latent_start"): "nearest",
     ("train", "ema_decay"): 0.5,
     ("train", "ema_floor"): 0.01,
     ("train", "schedule"): "linear",
@@ -62,6 +63,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "keep"): "best_validation",
     ("seed",): 1,
     ("source",): "1" * 16,
+    ("latents",): "2" * 16,
     ("source_bases",): ["other"],
     ("transfer",): "project",
 }
@@ -97,7 +99,12 @@ def test_the_changes_below_touch_every_field_of_a_run() -> None:
 
 @pytest.mark.parametrize("path", CHANGES, ids=lambda path: ".".join(map(str, path)))
 def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
-    methods = {("transfer",): "cross_lora", ("train", "engine"): "lora"}
+    methods = {
+        ("transfer",): "cross_lora",
+        ("train", "engine"): "lora",
+        ("train", "latent_start"): "taught",
+        ("latents",): "carried",
+    }
     run = make_run(methods.get(path, "portal"), "tiny", data={"files": {"sums": "not stated"}})
     raw = changed(run, path, CHANGES[path])
     if path == ("method",):
@@ -225,7 +232,7 @@ def test_modules_must_be_some_without_repeats(modules: list[str]) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("part", ["adapter", "hypernet", "train", "seed", "source", "transfer"])
+@pytest.mark.parametrize("part", ["adapter", "hypernet", "train", "seed", "source", "latents", "transfer"])
 def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_others(
     method: str, part: str
 ) -> None:
@@ -236,6 +243,7 @@ def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_ot
         "train": TrainConfig(),
         "seed": 0,
         "source": "0" * 16,
+        "latents": "0" * 16,
         "transfer": "coordinate",
     }
     has = getattr(run, part) is not None

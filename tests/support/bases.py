@@ -141,6 +141,7 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
         "train": TrainConfig(epochs=2, lr=1e-2) if "train" in parts_of else None,
         "seed": 0 if "seed" in parts_of else None,
         "source": "0" * 16 if starts else None,
+        "latents": "1" * 16 if find_method(method).latents_of else None,
         "transfer": "coordinate" if "transfer" in parts_of else None,
     }
     refs = tuple(BaseRef(name=name, revision=f"digest-{name}") for name in bases)

@@ -13,7 +13,7 @@ from analysis.report.sentences import compare_methods, headline
 from analysis.stats.findings import Findings, load_findings
 from analysis.stats.result_table import gather_runs
 from portal.methods import METHODS, PORTAL, SOURCE
-from portal.results import PREDICTIONS, write_table
+from portal.results import PREDICTIONS, StudyInfo, write_table
 from tests.support.result_tables import StudyBuilder, row, target_of, to_table
 
 SIZES = (8, 16, 32)
@@ -155,3 +155,26 @@ def test_a_method_that_starts_from_a_joint_source_is_a_port_whatever_its_name(
     assert gather_runs(to_table(rows)).targets == ("further", "target", "big")
     assert target.port is not None
     assert target.port.cell.method == "moved"
+
+
+def test_only_the_studys_own_tasks_are_compared_and_joint_training_stays_whole(tmp_path: Path) -> None:
+    rows = [
+        *(row(run="b", task=task, acc_norm=0.3) for task in ("new", "old")),
+        row(run="c", method="carried", seed=0, size=4, task="new", acc_norm=0.7, calibrated=True),
+        row(run="p", method=PORTAL.name, seed=0, size=8, task="old", acc_norm=0.9, calibrated=True),
+        *(
+            row(run="l", method="shared_lora", seed=0, size=8, task=task, acc_norm=acc, calibrated=seen)
+            for task, acc, seen in (("new", 0.4, False), ("old", 0.8, True))
+        ),
+        row(run="s", method=SOURCE.name, seed=0, size=8, base="small", task="old", acc_norm=0.8),
+    ]
+    write_table(to_table(rows), tmp_path / "results.parquet")
+
+    findings = load_findings(tmp_path, StudyInfo(own_tasks=("new",)))
+
+    (target,) = findings.targets
+    means = {summary.cell.method: summary.acc.mean for summary in target.comparison.summaries}
+    assert means == {"base": 0.3, "carried": 0.7, "shared_lora": 0.4}
+    assert [summary.acc.mean for summary in findings.sources] == [0.8]
+    shared = next(run for run in findings.study.runs if run.cell.method == "shared_lora")
+    assert shared.without_rows == {"new"}

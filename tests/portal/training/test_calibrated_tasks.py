@@ -130,7 +130,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(bases: dict[str, Base]
 def test_a_method_that_shares_nothing_between_tasks_or_trains_their_latents_needs_rows_of_all(
     method: str,
 ) -> None:
-    takers = "'shared_lora' or 'portal' or 'mean_latent'"
+    takers = "'shared_lora' or 'portal'"
     with pytest.raises(ValueError, match=rf"data\.calibrated is for method {takers}, not for {method!r}"):
         make_run(method, "target", data={"calibrated": FIRST})
 

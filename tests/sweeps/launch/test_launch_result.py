@@ -59,7 +59,7 @@ def test_a_port_without_a_result_names_its_source_run_only_where_the_study_has_t
     store, port = RunStore(tmp_path), the_port(tiny_study)
     assert port.source is not None
     store.mark_failed(port.source, "diverged", tmp_path / "log")
-    elsewhere = Study(tiny_study.settings, tiny_study.suite, tiny_study.tasks, (port,), {})
+    elsewhere = Study(tiny_study.settings, tiny_study.suite, tiny_study.tasks, tiny_study.tasks, (port,), {})
 
     def cause_of_port(study: Study) -> str:
         status = StudyStatus.read(store, study.runs)

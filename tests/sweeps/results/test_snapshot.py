@@ -145,3 +145,15 @@ def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
         results = read_table(collect_snapshot(tiny_study.manifest, finished) / "results.parquet", RESULTS)
         assert len(set(results["run"].to_pylist())) == number
     assert not is_stale(tiny_study.manifest, finished)
+
+
+def test_the_record_names_the_studys_own_tasks_and_counts_those_of_its_sources(
+    out: Path, manifest: StudyManifest
+) -> None:
+    whole = describe(manifest, out, status_of(manifest, out))
+    part = describe(replace(manifest, own_tasks=("counting",)), out, status_of(manifest, out))
+
+    assert whole.own_tasks == ()
+    assert "tasks of sources" not in whole.facts
+    assert (part.own_tasks, part.facts["tasks"]) == (("counting",), "counting")
+    assert part.facts["tasks of sources"] == {"source": "2 tasks"}

@@ -194,7 +194,7 @@ def test_a_mistake_in_a_transfer_is_one_line_that_names_it(tmp_path, change, mes
         (("lora: {size: 8", "lora: {targets: [mini-gemma3], size: 8"), "is not a target of the study"),
         (("seeds: [0, 1]", "seeds: &a [0, 1]\ntargets: *a"), "alias *a is not allowed"),
         (("sources: [mini-qwen3-xs]", "sources: []"), "the study names no sources"),
-        (("portal: {size: 8", "portal: {seeds: [5], size: 8"), "seed 5 has no source run"),
+        (("portal: {size: 8", "portal: {seeds: [5], size: 8"), "seed 5 has no run of 'source'"),
         (("name: tiny", "name: !!python/object:os.system x"), "could not determine a constructor"),
         (("eval_size: 4", "eval_size: [4"), "line"),
         (("name: tiny", "name: tiny\nrecipe: papers"), "recipe"),
@@ -268,3 +268,96 @@ def test_a_part_has_the_runs_of_its_seeds_and_those_without_one(study_path):
         assert {run.seed for run in part.runs if run.method == "portal"} == {seed for seed, _ in sources}
     with pytest.raises(ValueError, match="no run of seed 99"):
         study.part([99])
+
+
+NEW_TASKS = """
+name: s
+suite: village
+tasks: [new-frames]
+seeds: [0, 1]
+sources: [village-qwen3-xs]
+targets: [village-qwen3-xs, village-qwen3-m]
+methods:
+  base: {}
+  lora: {size: 16}
+  source: {tasks: [source-11], size: 48}
+  portal: {targets: [village-qwen3-m], size: 8}
+  taught: {targets: [village-qwen3-xs], size: 16, curve: {sizes: [1, 4]}}
+  carried: {targets: [village-qwen3-m], curve: {sizes: [4]}}
+  mean_latent: {targets: [village-qwen3-m]}
+  shared_lora: {tasks: [source-11], targets: [village-qwen3-m], size: 8}
+"""
+
+
+def test_latents_are_taught_on_one_base_and_carried_to_another(tmp_path):
+    study = load(tmp_path, NEW_TASKS)
+
+    of = {
+        label: [run for run in study.runs if study.labels[run.key] == label]
+        for label in study.labels.values()
+    }
+    own, known = study.own_tasks, of["source"][0].data.tasks
+    assert (len(own), len(known), len(study.tasks)) == (28, 11, 39)
+    assert {run.data.tasks for label in ("base", "lora", "taught", "carried") for run in of[label]} == {own}
+    assert {run.data.tasks for run in of["portal"]} == {known}
+    assert sorted(run.data.size for run in of["taught"]) == [1, 1, 4, 4, 16, 16]
+    assert sorted(run.data.size for run in of["carried"]) == [4, 4, 16, 16]
+    for run in of["carried"]:
+        port, taught = (study.by_key[key] for key in run.parent_keys)
+        assert (port.method, taught.method) == ("portal", "taught")
+        assert {port.seed, taught.seed} == {run.seed}
+        assert port.source == taught.source
+        assert (run.data, run.adapter, run.hypernet) == (taught.data, port.adapter, port.hypernet)
+    assert [run.method for run in study.runs].index("carried") > max(
+        place for place, run in enumerate(study.runs) if run.method in ("portal", "taught")
+    )
+
+
+def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(tmp_path):
+    study = load(tmp_path, NEW_TASKS)
+
+    for run in study.runs:
+        if run.method == "mean_latent":
+            assert (run.data.tasks, run.data.trained_tasks, run.data.size) == (study.own_tasks, (), 8)
+        if run.method == "shared_lora":
+            assert set(run.data.tasks) == set(study.tasks)
+            assert set(run.data.trained_tasks) == set(study.tasks) - set(study.own_tasks)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("taught: {targets: [village-qwen3-xs]", "taught: {targets: [village-qwen3-m]"),
+            "is no source of the",
+        ),
+        (("tasks: [source-11], size: 48", "tasks: [source-12], size: 48"), "no task 'source-12'"),
+        (("carried: {", "carried: {latents: portal, "), "no taught or nearest_latent method 'portal'"),
+        (("taught: {", "taught: {seeds: [0], "), "seed 1 has no run of 'taught'"),
+        (("curve: {sizes: [4]}}\n  mean", "curve: {sizes: [5]}}\n  mean"), "'taught' has no size 5"),
+        (("  lora: {size: 16}", "  lora: {size: 16, tasks: [source-11]}"), "method 'lora' takes no 'tasks'"),
+    ],
+)
+def test_what_new_tasks_cannot_have_is_refused(tmp_path, change, message):
+    assert change[0] in NEW_TASKS
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, NEW_TASKS.replace(*change))
+
+
+def test_what_trains_nothing_is_in_every_variant_of_what_it_starts_from(tmp_path):
+    variants = """
+variants:
+  few: {methods: [source, portal, taught], tasks: [source-11]}
+  many: {methods: [source, portal, taught], tasks: [source-35]}
+"""
+    study = load(tmp_path, NEW_TASKS + variants)
+
+    for run in study.runs:
+        label = study.labels[run.key]
+        if run.method in ("carried", "mean_latent"):
+            name = label.partition("-")[2]
+            assert name in ("few", "many")
+            parents = [study.labels[key] for key in run.parent_keys]
+            assert parents == [f"portal-{name}", f"taught-{name}"][: len(parents)]
+            port = study.by_key[run.source]
+            assert len(port.data.tasks) == {"few": 11, "many": 35}[name]

@@ -27,6 +27,18 @@ def test_the_kinds_of_tasks_come_back_and_an_earlier_versions_record_has_none(
     assert "kinds" not in tiny_study.manifest.record()
 
 
+def test_the_studys_own_tasks_come_back_where_its_source_has_others(study_path: Path, tmp_path: Path) -> None:
+    text = study_path.read_text()
+    assert text.count("  source:\n") == 1
+    study_path.write_text(text.replace("  source:\n", "  source:\n    tasks: [pronoun]\n"))
+    study = load_study(study_path)
+
+    record_manifest(tmp_path, study.manifest)
+
+    assert read_manifest(tmp_path).own_tasks == study.own_tasks == ("fact_qa", "counting")
+    assert study.tasks == ("fact_qa", "counting", "pronoun")
+
+
 def test_a_manifest_that_is_none_is_refused_by_name(tiny_study: Study, tmp_path: Path) -> None:
     record_manifest(tmp_path, tiny_study.manifest)
     (tmp_path / "studies" / "tiny.json").write_text("{}")
