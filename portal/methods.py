@@ -130,8 +130,8 @@ def trained_methods() -> tuple[str, ...]:
 
 
 def port_methods() -> tuple[str, ...]:
-    """Names of the methods that are ports, without controls on a finished one, which train nothing."""
-    return tuple(spec.name for spec in METHODS.values() if spec.is_port and spec.trains)
+    """Names of the methods that are ports, without controls of one; those that carry latents come last."""
+    return tuple(spec.name for spec in METHODS.values() if spec.is_port and not spec.is_control)
 
 
 BASE = register(

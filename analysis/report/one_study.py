@@ -114,7 +114,8 @@ def study_facts(findings: Findings, title: str = "What was run") -> Facts:
         "device": ", ".join(study.devices),
         **findings.info.facts,
     }
-    kinds = tasks_by_kind({task for run in study.runs for task in run.tasks}, study.kinds)
+    own = findings.info.own_tasks or {task for run in study.runs for task in run.tasks}
+    kinds = tasks_by_kind(own, study.kinds)
     if kinds:
         facts["tasks"] = count_kinds(kinds)
     return Facts(title, facts, study.eval_sets)

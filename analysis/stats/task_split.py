@@ -65,6 +65,8 @@ class TaskSplit:
         """The rise over the frozen base without a row, as a share of the rise on calibrated tasks."""
         if not self.is_partial:
             return Quantity(None, "every task gave rows")
+        if not self.calibrated.num_tasks.mean:
+            return Quantity(None, "none of these tasks gave rows")
         with_rows, without = self.calibrated.rise, self.without_rows.rise
         if with_rows is None or without is None:
             return Quantity(None, "no score of the frozen base on the same tasks")

@@ -3,13 +3,22 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from portal.bases.registry import weights_note
 from portal.config import RunConfig
-from portal.results import SCHEMA_VERSION, STUDY_FILE, AbsentRun, Fact, StudyInfo, run_columns
+from portal.results import (
+    SCHEMA_VERSION,
+    STUDY_FILE,
+    AbsentRun,
+    Fact,
+    StudyInfo,
+    run_columns,
+    tasks_by_kind,
+)
 from portal.storage.atomic import only_one, write_json_atomic
 from portal.storage.paths import Folder, files_below, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
@@ -93,12 +102,12 @@ def _trained_tasks(study: StudyManifest) -> dict[str, Fact]:
     if not study.own_tasks:
         return {}
     sources = {study.labels[run.key]: run.data.tasks for run in study.runs if run.spec.runs_on == "sources"}
-    return {"tasks of sources": {label: _count_by_kind(tasks, study) for label, tasks in sources.items()}}
+    return {"tasks of sources": {label: _count(tasks, study.kinds) for label, tasks in sources.items()}}
 
 
-def _count_by_kind(tasks: tuple[str, ...], study: StudyManifest) -> str:
-    kinds = {study.kinds[task] for task in tasks if task in study.kinds}
-    return f"{len(tasks)} tasks" + (f" of {len(kinds)} kinds" if kinds else "")
+def _count(tasks: tuple[str, ...], kinds: Mapping[str, str]) -> str:
+    groups = tasks_by_kind(tasks, kinds)
+    return f"{len(tasks)} tasks" + (f" of {len(groups)} kinds" if groups else "")
 
 
 def _precisions(study: StudyManifest) -> dict[str, Fact]:

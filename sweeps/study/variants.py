@@ -22,7 +22,7 @@ def with_variants(settings: StudyFile) -> StudyFile:
 
     A method that no variant is for stays as it is. A varied port starts from the variant of its source, or
     from the source itself where that is not varied. What trains nothing is there in every variant of what it
-    starts from. ValueError for an unknown method.
+    starts from, unless it names one of them. ValueError for an unknown method.
     """
     if not settings.variants:
         return settings
@@ -36,11 +36,15 @@ def with_variants(settings: StudyFile) -> StudyFile:
                     f"variants.{name}.methods: no method {label!r} that trains{nearest(label, trained)}"
                 )
             varied.setdefault(label, []).append(name)
+    made = {_label(label, name) for label, names in varied.items() for name in names}
     for label in sorted(kinds, key=lambda label: stage_of_method(kinds[label].name)):
-        if not kinds[label].trains and kinds[label].parents:
+        method = settings.methods[label]
+        names_one = bool({method.source, method.latents} & made)  # a single variant, as it will be called
+        if not kinds[label].trains and kinds[label].parents and not names_one:
             parents = parent_labels(settings, label)
             if names := [n for n in settings.variants if any(n in varied.get(p, ()) for p in parents)]:
                 varied[label] = names
+                made |= {_label(label, name) for name in names}
     methods: dict[str, MethodSettings] = {}
     for label, method in settings.methods.items():
         if label not in varied:

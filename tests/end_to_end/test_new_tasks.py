@@ -108,6 +108,10 @@ def test_rows_say_where_a_task_gave_some_and_the_report_is_about_the_new_tasks(
         assert (seen[label, "counting"], seen[label, "pronoun"]) == (False, False)
     assert {task for label, task in seen if label == "portal"} == {"fact_qa", "comparison"}
     tables = (tmp_path / "tables.md").read_text()
+    assert (
+        "no port on this base has results"
+        not in tables.split("## mini-gemma3")[1].split("## mini-qwen3-s")[0]
+    )
     by_task = tables.split("acc_norm by task")[1].split("###")[0]
     assert "| counting |" in by_task
     assert "| fact_qa |" not in by_task

@@ -176,5 +176,10 @@ def test_only_the_studys_own_tasks_are_compared_and_joint_training_stays_whole(t
     means = {summary.cell.method: summary.acc.mean for summary in target.comparison.summaries}
     assert means == {"base": 0.3, "carried": 0.7, "shared_lora": 0.4}
     assert [summary.acc.mean for summary in findings.sources] == [0.8]
+    assert target.port is not None
+    assert target.port.cell.method == "carried"
+    assert {split.share.reason for split in target.task_splits if split.cell.method == "shared_lora"} == {
+        "none of these tasks gave rows"
+    }
     shared = next(run for run in findings.study.runs if run.cell.method == "shared_lora")
     assert shared.without_rows == {"new"}

@@ -344,6 +344,25 @@ def test_what_new_tasks_cannot_have_is_refused(tmp_path, change, message):
         load(tmp_path, NEW_TASKS.replace(*change))
 
 
+def test_what_trains_nothing_can_name_one_variant_of_what_it_starts_from(tmp_path):
+    variants = """
+variants:
+  few: {methods: [source, portal, taught], tasks: [source-11]}
+  many: {methods: [source, portal, taught], tasks: [source-35]}
+"""
+    text = NEW_TASKS.replace("carried: {", "carried: {source: portal-few, latents: taught-few, ")
+    text = text.replace("mean_latent: {", "mean_latent: {source: portal-many, ")
+
+    study = load(tmp_path, text + variants)
+
+    parents = {
+        study.labels[run.key]: [study.labels[key] for key in run.parent_keys]
+        for run in study.runs
+        if run.method in ("carried", "mean_latent")
+    }
+    assert parents == {"carried": ["portal-few", "taught-few"], "mean_latent": ["portal-many"]}
+
+
 def test_what_trains_nothing_is_in_every_variant_of_what_it_starts_from(tmp_path):
     variants = """
 variants:
