@@ -93,7 +93,7 @@ def _base(width: int, dtype: torch.dtype) -> Base:
     model = Qwen3ForCausalLM(config).to(dtype).requires_grad_(False).eval()
     path = find_layer_path(model)
     tokenizer = AutoTokenizer.from_pretrained(MINI_FOLDER / "mini-qwen3-s")  # rows are made of ids
-    return Base(f"width-{width}", "0", "", model, tokenizer, path, find_sites(model, path))
+    return Base(f"width-{width}", "0", model, tokenizer, path, find_sites(model, path))
 
 
 def _pack(base: Base, rows: RowTable) -> Pack:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from portal.artifacts.adapter_matrix import AdapterMatrix, read_matrices
     from portal.artifacts.artifact import Artifact
+    from portal.artifacts.registry import Registry
     from portal.bases.base import Base, load_base
     from portal.bases.registry import list_bases
     from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AdapterConfig",
+    "AdapterMatrix",
     "Artifact",
     "Base",
     "BaseRef",
@@ -30,6 +33,7 @@ __all__ = [
     "Example",
     "HypernetConfig",
     "MethodSpec",
+    "Registry",
     "TokenRow",
     "RunConfig",
     "Scored",
@@ -40,6 +44,7 @@ __all__ = [
     "list_bases",
     "load_base",
     "open_suite",
+    "read_matrices",
     "register",
     "score_rows",
     "summarise",
@@ -49,7 +54,10 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
     __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
+            "AdapterMatrix": "portal.artifacts.adapter_matrix",
+            "read_matrices": "portal.artifacts.adapter_matrix",
             "Artifact": "portal.artifacts.artifact",
+            "Registry": "portal.artifacts.registry",
             "Base": "portal.bases.base",
             "load_base": "portal.bases.base",
             "list_bases": "portal.bases.registry",

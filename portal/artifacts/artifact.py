@@ -5,7 +5,7 @@ model card are the reference library's: what is written here loads in portallib,
 `portal.json` beside them is this project's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.adapter_record import AdapterRecord, check_place
+from portal.artifacts.adapter_record import check_place
 from portal.artifacts.artifact_config import ArtifactConfig
 from portal.artifacts.artifact_files import (
     CONFIG,
@@ -150,7 +150,10 @@ class Artifact:
                     f"{taught.folder}: task {task!r} has another latent than in {self.folder}; teach it "
                     "under another name"
                 )
-        latents = mine | {task: latent for task, latent in theirs.items() if task not in mine}
+        return self.with_latents(mine | theirs)
+
+    def with_latents(self, latents: Mapping[str, Tensor]) -> "Artifact":
+        """This artifact with exactly these tasks, at latents of (d_z,); nothing is written."""
         return replace(
             self,
             config=self.config.model_copy(update={"tasks": tuple(latents)}),
@@ -183,7 +186,7 @@ class Artifact:
         whose decoder lies inside a multimodal model. ValueError where the base has no other layout, and where
         the folder holds anything but an adapter of the same task and base, which is replaced.
         """
-        config, made_for = self.config, self.adapter_record(task)
+        config, made_for = self.config, self.config.adapter_record(task)
         check_place(folder, made_for)
         named = {
             _in_layout(config.path(group.module, layer), layout): (a[0, index], b[0, index])
@@ -191,13 +194,6 @@ class Artifact:
             for index, layer in enumerate(group.layers)
         }
         write_adapter(folder, named, adapter=config.adapter, made_for=made_for, record=self.run_record())
-
-    def adapter_record(self, task: str) -> AdapterRecord:
-        """What an exported adapter of `task` is made for."""
-        config = self.config
-        return AdapterRecord(
-            base=config.base_model_name_or_path, revision=config.base_model_revision, task=task
-        )
 
     def run_record(self) -> RunRecord | None:
         """What the run that made the artifact left beside it; None for an artifact from elsewhere."""

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, Field, model_validator
 
+from portal.artifacts.adapter_record import AdapterRecord
 from portal.bases.sites import MODULE_PATHS, SiteGroup
 from portal.config import AdapterConfig, Frozen, HypernetConfig, Module
 from portal.hypernet import Converter, CoreDecoder
@@ -100,6 +101,10 @@ class ArtifactConfig(Frozen):
             zero_output=True,
             generator=torch.Generator(),
         )
+
+    def adapter_record(self, task: str) -> AdapterRecord:
+        """What an exported adapter of `task` is made for."""
+        return AdapterRecord(base=self.base_model_name_or_path, revision=self.base_model_revision, task=task)
 
     def path(self, module: str, layer: int) -> str:
         """The dotted path of an adapted linear in the base."""

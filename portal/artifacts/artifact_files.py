@@ -10,19 +10,27 @@ from torch import Tensor
 from portal.artifacts.artifact_config import NEWEST_FORMAT, ArtifactConfig
 from portal.artifacts.portal_record import RECORD, PortalRecord
 from portal.bases.files import hub_error
+from portal.config import content_key
 from portal.messages import explain
-from portal.storage.paths import file_sha256
+from portal.storage.atomic import write_bytes_atomic
+from portal.storage.object_store import ObjectPath, is_url
+from portal.storage.paths import Folder, cache_folder, file_sha256
 from portal.storage.run_folder import check_unaltered
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 def fetch_artifact(location: str | Path, *, weights: bool = True) -> Path:
-    """The folder itself, or the local copy of a hub id, which may lack the weights; else ValueError."""
+    """The folder itself, or a local copy of what a hub id or a store's URL names; else ValueError.
+
+    A copy may lack the weights.
+    """
+    text = str(location)
+    if is_url(text):
+        return _copy_from_store(ObjectPath.open(text), weights=weights)
     folder = Path(location)
     if folder.is_dir():
         return folder
-    text = str(location)
     repository, _, revision = text.partition("@")
     if repository.count("/") != 1 or text.startswith((".", "/")):
         raise ValueError(f"{text}: no such artifact folder")
@@ -36,6 +44,19 @@ def fetch_artifact(location: str | Path, *, weights: bool = True) -> Path:
         raise hub_error("artifact", text, repository, error) from None
 
 
+def _copy_from_store(folder: ObjectPath, *, weights: bool) -> Path:
+    """The artifact's files in the cache; the ones that it lacks are missed where they are read."""
+    copy = cache_folder() / "artifacts" / content_key(str(folder))
+    for name in (CARD, RECORD, CONFIG, *([WEIGHTS] if weights else [])):
+        try:
+            write_bytes_atomic(copy / name, (folder / name).read_bytes())
+        except FileNotFoundError:
+            (copy / name).unlink(missing_ok=True)
+    if not copy.is_dir():
+        raise ValueError(f"{folder}: no such artifact folder")
+    return copy
+
+
 def check_digests(folder: Path, record: PortalRecord | None) -> None:
     """ValueError where a file is not as its run or its record left it; artifacts with neither pass."""
     names = (CONFIG, WEIGHTS, RECORD)
@@ -45,7 +66,7 @@ def check_digests(folder: Path, record: PortalRecord | None) -> None:
         record.check_files(folder, digests)
 
 
-def read_config(path: Path) -> ArtifactConfig:
+def read_config(path: Folder) -> ArtifactConfig:
     """The config of an artifact; ValueError when it is damaged, of another kind, or of a newer format."""
     try:
         raw = json.loads(path.read_bytes())

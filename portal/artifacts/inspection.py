@@ -7,14 +7,14 @@ from portal.artifacts.artifact_config import ArtifactConfig
 from portal.artifacts.artifact_files import CONFIG, fetch_artifact, read_config
 from portal.artifacts.portal_record import PortalRecord, read_record
 from portal.hypernet import converter_num_params, core_num_params
-from portal.storage.paths import file_sha256
+from portal.storage.paths import Folder, file_sha256
 
 
 @dataclass(frozen=True)
 class Inspection:
     """An artifact's folder, `config.json`, and `portal.json`, which one that portallib wrote lacks."""
 
-    folder: Path
+    folder: Folder
     config: ArtifactConfig
     record: PortalRecord | None
 
@@ -52,7 +52,11 @@ def inspect_artifact(location: str | Path) -> Inspection:
 
     ValueError, in one line, when it is missing, its config damaged or altered, or of another format.
     """
-    folder = fetch_artifact(location, weights=False)
+    return inspect_folder(fetch_artifact(location, weights=False))
+
+
+def inspect_folder(folder: Folder) -> Inspection:
+    """The same of a folder, which is read where it lies."""
     config, record = read_config(folder / CONFIG), read_record(folder)
     if record is not None:
         record.check_files(folder, record.files | {CONFIG: file_sha256(folder / CONFIG)})

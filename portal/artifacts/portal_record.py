@@ -17,6 +17,7 @@ from torch import Tensor
 from portal.config import BaseRef, Frozen
 from portal.messages import explain
 from portal.storage.checkpoint import below
+from portal.storage.paths import Folder
 
 RECORD = "portal.json"
 RECORD_VERSION = 1
@@ -80,7 +81,7 @@ class PortalRecord(Frozen):
         """Those of `tasks` on whose rows the converter was trained; a task that is not recorded is none."""
         return tuple(task for task in tasks if task in self.tasks and self.tasks[task].calibrated)
 
-    def check_files(self, folder: Path, digests: Mapping[str, str | None]) -> None:
+    def check_files(self, folder: Folder, digests: Mapping[str, str | None]) -> None:
         """ValueError where a shared file, by its sha256 now, is not the one that was recorded."""
         for name, digest in self.files.items():
             if digests.get(name) != digest:
@@ -105,7 +106,7 @@ class PortalRecord(Frozen):
             raise ValueError(f"{folder}: the core is another than {RECORD} says; make the artifact anew")
 
 
-def read_record(folder: Path) -> PortalRecord | None:
+def read_record(folder: Folder) -> PortalRecord | None:
     """The record of an artifact; None for one of portallib or of an older version of this project.
 
     ValueError when it is damaged, or too new for this version.
@@ -145,7 +146,7 @@ def _fp32_bytes(tensor: Tensor) -> bytes:
     return bytes(values.tobytes())
 
 
-def _known_part(path: Path, raw: Any) -> Any:
+def _known_part(path: Folder, raw: Any) -> Any:
     """What this version knows of the record; ValueError where a newer one says that it must know more."""
     if not isinstance(raw, dict):
         return raw

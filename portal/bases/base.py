@@ -8,7 +8,6 @@ converters, logits and losses are fp32 everywhere; factors are cast at the point
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from transformers import logging as transformers_logging
 
 from portal.bases.files import BaseFiles, hub_error, locate
 from portal.bases.precision import check_precision, weights_dtype
-from portal.bases.registry import known_geometry
+from portal.bases.registry import known_geometry, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
 
@@ -38,7 +37,6 @@ class Base:
 
     name: str
     revision: str
-    location: str  # hub id or folder, as written into artifacts
     model: Any  # a transformers causal language model; its class is chosen by the checkpoint
     tokenizer: PreTrainedTokenizerBase
     layer_path: str
@@ -47,7 +45,7 @@ class Base:
     @property
     def public_name(self) -> str:
         """What artifacts call this base: the hub id, or the name where the weights are local."""
-        return self.name if Path(self.location).is_dir() else self.location
+        return public_name(self.name)
 
     @property
     def device(self) -> torch.device:
@@ -126,7 +124,6 @@ def _base(files: BaseFiles, revision: str, model: Any) -> Base:
     return Base(
         name=files.name,
         revision=revision,
-        location=files.location,
         model=model,
         tokenizer=load_tokenizer(files.name, revision=files.commit),
         layer_path=layer_path,

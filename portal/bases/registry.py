@@ -32,6 +32,12 @@ class KnownBase:
         return "embedded" if self.revision is None else f"{self.location} @ {self.revision[:7]}"
 
 
+def public_name(name: str) -> str:
+    """What artifacts call a base: its hub id, or the name itself where the weights are local."""
+    known = KNOWN.get(name)
+    return name if known is None or known.revision is None else known.location
+
+
 def weights_note(name: str) -> str | None:
     """What must be said beside any number of a base whose weights are not the published ones."""
     if name.endswith(".gguf"):

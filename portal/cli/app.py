@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from portal.cli import (
+    adapters,
     catalogue,
     clusters,
     conflicts,
@@ -17,6 +18,7 @@ from portal.cli import (
     evaluate,
     export,
     inspect,
+    registry,
     reports,
     teach,
     training,
@@ -26,6 +28,7 @@ from portal.cli.sweep import sweep
 from portal.messages import one_line
 
 _START, _METHOD, _STUDIES, _CATALOGUE = "Start here", "One base or artifact", "Studies", "What there is"
+_REGISTRY = "Many bases and tasks"
 
 app = typer.Typer(
     name="portal",
@@ -41,6 +44,8 @@ app.command(name="eval", rich_help_panel=_METHOD)(evaluate.evaluate)
 app.command(rich_help_panel=_METHOD)(export.export)
 app.command(rich_help_panel=_METHOD)(inspect.inspect)
 app.command(rich_help_panel=_METHOD)(conflicts.conflicts)
+app.command(rich_help_panel=_REGISTRY)(registry.registry)
+app.command(rich_help_panel=_REGISTRY)(adapters.adapters)
 app.add_typer(sweep, name="sweep", rich_help_panel=_STUDIES)
 app.command(rich_help_panel=_STUDIES)(reports.report)
 app.add_typer(clusters.cluster, name="cluster", rich_help_panel=_STUDIES)

@@ -15,6 +15,7 @@ from portal.cli.options import (
     MACHINE,
     BaseOption,
     ByTaskOption,
+    CoreOption,
     DataOption,
     DeviceOption,
     JsonOption,
@@ -28,10 +29,11 @@ from portal.cli.options import (
     chosen_precision,
     chosen_tasks,
 )
-from portal.cli.output import check_known, progress_console, warn
+from portal.cli.output import check_known, comma_list, progress_console, warn
 from portal.cli.scores import print_adapters, print_tasks
 
 if TYPE_CHECKING:
+    from portal.artifacts.adapter_matrix import AdapterMatrix
     from portal.artifacts.artifact import Artifact
     from portal.bases.base import Base
     from portal.data.suite import Suite
@@ -45,6 +47,14 @@ ArtifactOption = Annotated[
         "--artifact",
         metavar="ARTIFACT",
         help="Artifact whose adapters to score with: a folder, an output of train or port, a hub id.",
+    ),
+]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="DIR|URL",
+        help="Registry whose adapters to score with; scores of all test rows are kept there.",
     ),
 ]
 AdaptersOption = Annotated[
@@ -87,6 +97,8 @@ def evaluate(
     base: BaseOption,
     artifact: ArtifactOption = None,
     latents: LatentsOption = None,
+    registry: RegistryOption = None,
+    core: CoreOption = None,
     adapter: AdaptersOption = None,
     tasks: TasksOption = None,
     suite: SuiteOption = None,
@@ -110,15 +122,20 @@ def evaluate(
     from portal.evaluate.peft_adapter import find_adapters, score_adapter
     from sweeps.study.precisions import resolve_precisions
 
-    if artifact is not None and adapter is not None:
-        raise ValueError("--artifact and --adapter exclude each other: give one of them")
+    if sum(option is not None for option in (artifact, adapter, registry)) > 1:
+        raise ValueError("--artifact, --adapter and --registry exclude each other: give one of them")
     if latents is not None and artifact is None:
         raise ValueError("--latents adds tasks to an artifact: name it with --artifact")
     where = chosen_device(device)
     choice = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
-    source, examples, chosen = _artifact_and_tasks(artifact, latents, base, tasks, suite, data)
+    matrix = None if registry is None else _matrix(registry, core, base, tasks)
+    if matrix is None:
+        source, examples, chosen = _artifact_and_tasks(artifact, latents, base, tasks, suite, data)
+    else:
+        examples, chosen = chosen_tasks(tasks or ",".join(matrix.tasks), suite, data)
+        source = matrix.artifact(matrix.find_base(base), map(matrix.find_task, chosen))
     rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
     weights = resolve_precisions(choice, (base,), device=where)[base]
     if len(adapters) > 1:
@@ -133,6 +150,30 @@ def evaluate(
     summaries = score_adapter(loaded, adapters[0], rows) if adapters else _score(loaded, source, rows)
     kinds = chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
+    if matrix is not None and split == "test" and limit is None:
+        _keep_scores(matrix, base, summaries)
+
+
+def _matrix(location: str, core: str | None, base: str, tasks: str | None) -> "AdapterMatrix":
+    """The adapters of a registry that has the base and the tasks, as far as they are named."""
+    from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
+    from portal.artifacts.registry import Registry
+
+    names = () if tasks is None else comma_list(tasks, what="task")
+    return choose_matrix(read_matrices(Registry.open(location)), (base,), names, core)
+
+
+def _keep_scores(matrix: "AdapterMatrix", base: str, summaries: "Mapping[str, TaskMetrics]") -> None:
+    """Add the scores to the matrix's registry."""
+    from portal.artifacts.registry import TaskScore
+
+    scores = {
+        task: TaskScore(
+            acc_norm=each.acc_norm["chars"], log_loss=each.log_loss, num_examples=each.num_examples
+        )
+        for task, each in summaries.items()
+    }
+    matrix.keep_scores(matrix.find_base(base), scores)
 
 
 def _artifact_and_tasks(

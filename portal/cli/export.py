@@ -70,7 +70,7 @@ def export(
         raise ValueError("--check loads the base as it is served; it cannot check --layout text")
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
     for name, folder in folders.items():
-        claim_folder(folder, source.adapter_record(name))
+        claim_folder(folder, source.config.adapter_record(name))
     base = _base_of(source) if check or merge else None
     for name, folder in folders.items():
         source.export_peft(name, folder, layout=kind)

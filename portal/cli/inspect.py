@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from portal.cli.artifacts import list_artifacts
-from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kinds
+from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kinds, known_kinds
 from portal.cli.output import print_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def inspect(
     from portal.artifacts.inspection import inspect_artifact
 
     found = [inspect_artifact(folder) for folder in list_artifacts(artifact).values()]
-    kinds = _kinds(found[0].tasks, suite)  # the artifacts of joint training have the same tasks
+    kinds = known_kinds(found[0].tasks, suite)  # the artifacts of joint training have the same tasks
     if as_json:
         typer.echo(json.dumps({"artifacts": [_as_json(each, kinds) for each in found]}, indent=2))
         return
@@ -37,18 +37,6 @@ def inspect(
             typer.echo(f"{name:<13} {value}")
         typer.echo("")
     _print_tasks(found, kinds, by_task=by_task)
-
-
-def _kinds(tasks: tuple[str, ...], suite: str | None) -> dict[str, str]:
-    """Kinds by task: those of the named suite, or of one that comes with portal and has all of the tasks."""
-    from portal.data.suite import open_suite
-
-    try:
-        return open_suite(suite, tasks)[0].kinds_of(tasks)
-    except ValueError:
-        if suite is not None:
-            raise
-        return {}
 
 
 def _facts(found: "Inspection") -> list[tuple[str, str]]:

@@ -105,6 +105,22 @@ ModulesOption = Annotated[
         autocompletion=some_of(completion.modules),
     ),
 ]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="DIR|URL",
+        help="Registry to add the artifact and its test scores to: a folder, or a URL in an object store.",
+    ),
+]
+CoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--core",
+        metavar="DIGEST",
+        help="First digits of a core's digest, where several cores of the registry would do.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ByTaskOption = Annotated[
     bool, typer.Option("--by-task", help="Print a line per task also where many tasks share kinds.")
@@ -184,6 +200,18 @@ def chosen_kinds(
     from portal.results import MANY_TASKS, tasks_by_kind
 
     return {} if by_task or len(tasks) <= MANY_TASKS else tasks_by_kind(tasks, kinds)
+
+
+def known_kinds(tasks: tuple[str, ...], suite: str | None) -> dict[str, str]:
+    """Kinds by task: those of the named suite, or of one that comes with portal and has all of the tasks."""
+    from portal.data.suite import open_suite
+
+    try:
+        return open_suite(suite, tasks)[0].kinds_of(tasks)
+    except ValueError:
+        if suite is not None:
+            raise
+        return {}
 
 
 def chosen_modules(names: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from portal.cli.options import (
     DataOption,
     DeviceOption,
     PrecisionOption,
+    RegistryOption,
     SuiteOption,
     chosen_device,
     chosen_precision,
@@ -22,7 +23,6 @@ from portal.cli.training import (
     ExamplesOption,
     NoBaseOption,
     OutOption,
-    RecipeOption,
     SeedOption,
     execute,
 )
@@ -50,7 +50,6 @@ def teach(
         ),
     ],
     out: OutOption,
-    recipe: RecipeOption = "paper",
     examples: ExamplesOption = None,
     seed: SeedOption = 0,
     suite: SuiteOption = None,
@@ -63,6 +62,7 @@ def teach(
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
     no_base: NoBaseOption = False,
+    registry: RegistryOption = None,
 ) -> None:
     """Learn new tasks on one base, with core and converter frozen: only a latent per task is fitted.
 
@@ -74,6 +74,8 @@ def teach(
     where = chosen_device(device)
     weights = chosen_precision(precision, where)
     opened, chosen = chosen_tasks(tasks, suite, data)
-    request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
+    request = TrainRequest(
+        opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
+    )
     single = teach_run(find_artifact(artifact, base=on), on, request)
-    execute(single, out, where, activations, with_base=not no_base)
+    execute(single, out, where, activations, with_base=not no_base, registry=registry)

@@ -17,6 +17,7 @@ from portal.cli.options import (
     DeviceOption,
     ModulesOption,
     PrecisionOption,
+    RegistryOption,
     SuiteOption,
     TasksOption,
     chosen_activations,
@@ -28,6 +29,7 @@ from portal.cli.options import (
 from portal.cli.output import comma_list, print_table, progress_console, warn
 
 if TYPE_CHECKING:
+    from portal.artifacts.registry import Registry
     from sweeps.launch.single_run import SingleRun
 
 ExamplesOption = Annotated[
@@ -99,6 +101,7 @@ def train(
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
     no_base: NoBaseOption = False,
+    registry: RegistryOption = None,
 ) -> None:
     """Train task latents, core and converters jointly on source bases.
 
@@ -112,7 +115,7 @@ def train(
     opened, chosen = chosen_tasks(tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = source_run(bases, request, modules=names, rank=rank)
-    execute(single, out, where, activations, with_base=not no_base)
+    execute(single, out, where, activations, with_base=not no_base, registry=registry)
 
 
 def port(
@@ -143,6 +146,7 @@ def port(
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
     no_base: NoBaseOption = False,
+    registry: RegistryOption = None,
 ) -> None:
     """Refit a fresh converter on another base, with core and latents frozen.
 
@@ -157,16 +161,30 @@ def port(
     wanted = tasks or ",".join(Artifact.load(location).config.tasks)
     opened, chosen = chosen_tasks(wanted, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
-    execute(port_run(location, to, request), out, where, activations, with_base=not no_base)
+    single = port_run(location, to, request)
+    execute(single, out, where, activations, with_base=not no_base, registry=registry)
 
 
-def execute(single: "SingleRun", out: Path, device: str, activations: str, *, with_base: bool) -> None:
-    """Finish the run in `out`, leave its artifact there and print its scores; exit 3 if it fails."""
+def execute(
+    single: "SingleRun",
+    out: Path,
+    device: str,
+    activations: str,
+    *,
+    with_base: bool,
+    registry: str | None,
+) -> None:
+    """Finish the run in `out`, leave its artifact there and print its scores; exit 3 if it fails.
+
+    With a registry, the artifact of every base is added to it, with its test scores.
+    """
+    from portal.artifacts.registry import Registry
     from portal.device import usable_cores
     from sweeps.launch.single_run import finish_run, last_scores, score_frozen_bases
     from sweeps.store.run_store import RunStore
 
     run, console, threads = single.config, progress_console(), usable_cores()
+    shelf = None if registry is None else Registry.open(registry)
     checkpointing = chosen_activations(activations)
     try:
         place = finish_run(single, out, console, device=device, threads=threads, activations=checkpointing)
@@ -183,6 +201,25 @@ def execute(single: "SingleRun", out: Path, device: str, activations: str, *, wi
         scores = {"frozen base": frozen, **scores}
     _print_scores(scores)
     typer.echo(f"artifact: {place}")
+    if shelf is not None:
+        _register(shelf, out, scores["adapter"])
+
+
+def _register(registry: "Registry", out: Path, rows: list[dict[str, Any]]) -> None:
+    """Add the artifacts of the run in `out`, each with the scores on its own base."""
+    from portal.artifacts.artifact_files import CONFIG, read_config
+    from portal.artifacts.registry import TaskScore
+    from portal.bases.registry import public_name
+
+    for folder in list_artifacts(str(out)).values():
+        base = read_config(Path(folder, CONFIG)).base_model_name_or_path
+        own = {
+            row["task"]: TaskScore(**{name: row[name] for name in TaskScore.model_fields})
+            for row in rows
+            if public_name(row["base"]) == base
+        }
+        member = registry.add(folder, own)
+        typer.echo(f"added to {registry.folder}: {member.digest}")
 
 
 def _print_scores(scores: dict[str, list[dict[str, Any]]]) -> None:

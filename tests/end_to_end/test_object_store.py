@@ -1,5 +1,6 @@
 """A study in an S3-compatible store: the same tables, one driver, and it goes on after a kill."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -245,3 +246,28 @@ def test_a_study_interrupted_in_a_store_resumes_exactly(
     assert breaks >= 3
     assert outcome.is_done
     assert weights(out) == weights(unbroken[0])
+
+
+def test_a_registry_in_a_store_serves_artifacts_like_a_folder(
+    world: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["registry", url, "--add", str(world / "source"), "--add", str(world / "ported")]) == 0
+    capsys.readouterr()
+    assert main(["registry", url, "--json"]) == 0
+    (core,) = json.loads(capsys.readouterr().out)["cores"]
+    port = next(each["folder"] for each in core["artifacts"] if each["base"] == "tiny-gemma3")
+
+    adapters = ["adapters", "--registry", url, "--for", "tiny-gemma3", "--tasks", "sums"]
+    assert main([*adapters, "--out", str(tmp_path / "adapters")]) == 0
+    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(tmp_path / "a")]) == 0
+    assert main(["export", port, "--task", "sums", "--out", str(tmp_path / "b")]) == 0
+    assert port == f"{url}/artifacts/{port.rpartition('/')[2]}"
+    written = [
+        (tmp_path / folder / "adapter_model.safetensors").read_bytes()
+        for folder in ("adapters/tiny-gemma3/sums", "a", "b")
+    ]
+    assert written[0] == written[1] == written[2]
+
+    capsys.readouterr()
+    assert main(["inspect", f"{url}/artifacts/none"]) == 2
+    assert "no such artifact folder" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def make_base(name: str, family: str, *, hidden: int = 24, layers: int = 3, seed
     model = make_model(family, hidden=hidden, layers=layers, seed=seed)
     model.config.use_cache = False
     tokenizer = character_tokenizer(bos=family == "gemma3")
-    return Base(name, f"digest-{name}", name, model, tokenizer, LAYER_PATH, find_sites(model, LAYER_PATH))
+    return Base(name, f"digest-{name}", model, tokenizer, LAYER_PATH, find_sites(model, LAYER_PATH))
 
 
 def make_uneven_base(name: str) -> Base:

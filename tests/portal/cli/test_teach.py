@@ -1,7 +1,6 @@
 """`portal teach`: an artifact with new tasks, which every command takes like any other."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,6 @@ from safetensors.torch import load_file
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
 from tests.support.bases import TASKS
-
-
-@pytest.fixture
-def new_tasks(world: Path, tmp_path: Path) -> Path:
-    """A folder with the tasks of the world, and one of them under another name."""
-    folder = tmp_path / "data"
-    shutil.copytree(world / "data", folder)
-    shutil.copytree(world / "data" / "sums", folder / "totals")
-    return folder
 
 
 def teach_command(world: Path, data: Path, out: Path, *options: str, tasks: str = "totals") -> list[str]:

@@ -1,0 +1,159 @@
+"""`Registry`: a folder, or a prefix of an object store, of immutable artifacts and of their scores.
+
+An artifact lies in `artifacts/DIGEST`, by the sha256 of its `portal.json`, which binds its other files;
+`added.json`, written last, says since when. Scores lie in `scores/DIGEST.json`, by the sha256 of their own
+content. There is no index: what is there is found by looking. Writers need no lock, and a folder that is
+deleted is gone.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.artifact_files import CARD, CONFIG, WEIGHTS
+from portal.artifacts.inspection import Inspection, inspect_folder
+from portal.artifacts.portal_record import RECORD, PortalRecord
+from portal.config import Frozen
+from portal.messages import explain
+from portal.storage.atomic import create_exclusive, json_bytes, write_folder
+from portal.storage.paths import Folder, matching, open_folder
+
+ADDED = "added.json"
+DIGITS = 16
+"""Of a sha256, in names of folders and files; as long as a run's key."""
+
+
+class TaskScore(Frozen):
+    """What an adapter reached on a task's test rows: accuracy (`acc_norm`), nats per token, rows."""
+
+    acc_norm: float
+    log_loss: float
+    num_examples: int
+
+
+class ScoreSheet(Frozen):
+    """Scores by task of adapters that the converter of one artifact made, and the latents they came from."""
+
+    artifact: str
+    scored: datetime
+    latents: dict[str, str]  # sha256 by task
+    scores: dict[str, TaskScore]
+
+
+@dataclass(frozen=True)
+class Member:
+    """An artifact of a registry, of which only the small files are read; `added` is in UTC."""
+
+    digest: str
+    added: datetime
+    inspection: Inspection
+    record: PortalRecord
+
+    @property
+    def folder(self) -> Folder:
+        return self.inspection.folder
+
+    @property
+    def base(self) -> str:
+        """The base that the converter is for, by its public name."""
+        return self.inspection.config.base_model_name_or_path
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The artifacts and scores below `folder`, which need not exist before something is added."""
+
+    folder: Folder
+
+    @classmethod
+    def open(cls, location: str | Path) -> "Registry":
+        """The registry in a folder or at a URL of a store; ValueError where something else lies there."""
+        folder = open_folder(str(location))
+        if isinstance(folder, Path) and folder.is_dir():
+            strange = [path.name for path in sorted(folder.iterdir()) if path.name not in _PARTS]
+            if strange:
+                raise ValueError(f"{folder}: not a registry, it holds {strange[0]}; choose another folder")
+        return cls(folder)
+
+    def add(self, location: str | Path, scores: Mapping[str, TaskScore] | None = None) -> Member:
+        """Copy an artifact there, unless it is there already, and keep its scores by task, if there are any.
+
+        ValueError, in one line, for an artifact that is damaged or has no record, as those of portallib.
+        """
+        artifact = Artifact.load(location)
+        if artifact.record is None:
+            raise ValueError(
+                f"{artifact.folder}: has no {RECORD}, by which a registry knows an artifact; `portal port` "
+                "and `portal teach` make artifacts that have one"
+            )
+        contents = {
+            name: (artifact.folder / name).read_bytes()
+            for name in (CARD, WEIGHTS, CONFIG, RECORD)
+            if (artifact.folder / name).is_file()
+        }
+        digest = _digest(contents[RECORD])
+        place = self.folder / "artifacts" / digest
+        if not (place / ADDED).is_file():
+            added = json_bytes({"added": _now().isoformat()})
+            write_folder(place, contents | {ADDED: added})
+        member = _read_member(place)
+        if scores:
+            self.add_scores(
+                member, {task: artifact.record.tasks[task].latent_sha256 for task in scores}, scores
+            )
+        return member
+
+    def add_scores(self, member: Member, latents: Mapping[str, str], scores: Mapping[str, TaskScore]) -> None:
+        """Keep scores of adapters by the member's converter and, by task, the latents of that sha256."""
+        sheet = ScoreSheet(artifact=member.digest, scored=_now(), latents=dict(latents), scores=dict(scores))
+        data = json_bytes(sheet.model_dump(mode="json"))
+        create_exclusive(self.folder / "scores" / f"{_digest(data)}.json", data)
+
+    def members(self) -> list[Member]:
+        """Every artifact, the oldest first; ValueError for a folder that is not named by what it holds."""
+        folders = [path.parent for path in matching(self.folder, f"artifacts/[0-9a-f]*/{ADDED}")]
+        return sorted(map(_read_member, folders), key=lambda member: (member.added, member.digest))
+
+    def score_sheets(self) -> list[ScoreSheet]:
+        """Every one that was kept, the oldest first; ValueError for a damaged one."""
+        sheets = [_read_sheet(path) for path in matching(self.folder, "scores/*.json")]
+        return sorted(sheets, key=lambda sheet: sheet.scored)
+
+
+_PARTS = ("artifacts", "scores")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
+
+
+def _read_member(folder: Folder) -> Member:
+    inspection = inspect_folder(folder)
+    if inspection.record is None or _digest((folder / RECORD).read_bytes()) != folder.name:
+        raise ValueError(f"{folder}: its {RECORD} is not the one it is named by; delete the folder")
+    try:
+        added = datetime.fromisoformat(json.loads((folder / ADDED).read_bytes())["added"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / ADDED}: not readable ({error!r}); delete the folder") from None
+    return Member(folder.name, added, inspection, inspection.record)
+
+
+def _read_sheet(path: Folder) -> ScoreSheet:
+    data = path.read_bytes()
+    try:
+        sheet = ScoreSheet.model_validate_json(data)
+    except ValidationError as error:
+        raise ValueError(f"{path}: not a sheet of scores: {explain(error, ScoreSheet)}; delete it") from None
+    if _digest(data) != path.stem:
+        raise ValueError(f"{path}: edited since it was written; delete it")
+    return sheet

@@ -1,0 +1,157 @@
+"""`portal registry`: which adapters the artifacts of a registry make, their scores, and what is missing."""
+
+import json
+from statistics import mean
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from portal.cli.artifacts import list_artifacts
+from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kinds, known_kinds
+from portal.cli.output import print_table
+
+if TYPE_CHECKING:
+    from portal.artifacts.adapter_matrix import AdapterMatrix, Cell
+
+_SHORT = 12
+
+
+def registry(
+    folder: Annotated[
+        str, typer.Argument(metavar="REGISTRY", help="Folder of the registry, or its URL in an object store.")
+    ],
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add",
+            metavar="ARTIFACT",
+            help="Artifact to copy there first: a folder, an output of train, port or teach, or a hub id. "
+            "Repeatable.",
+        ),
+    ] = None,
+    suite: SuiteOption = None,
+    by_task: ByTaskOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the tasks, bases and scores of all artifacts of a registry, by core.
+
+    Every task of a core has an adapter on every base of that core. No weights are read.
+    """
+    from portal.artifacts.adapter_matrix import read_matrices
+    from portal.artifacts.registry import Registry
+
+    opened = Registry.open(folder)
+    for location in add or ():
+        for place in list_artifacts(location).values():
+            opened.add(place)
+    matrices = read_matrices(opened)
+    if as_json:
+        typer.echo(json.dumps({"cores": [_as_json(each) for each in matrices]}, indent=2))
+        return
+    for matrix in matrices:
+        _print_core(matrix, suite, by_task=by_task)
+    for line in _missing(matrices, folder):
+        typer.echo(line)
+
+
+def _print_core(matrix: "AdapterMatrix", suite: str | None, *, by_task: bool) -> None:
+    size = f"{_count(len(matrix.tasks), 'task')} on {_count(len(matrix.bases), 'base')}"
+    typer.echo(f"core {matrix.core[:_SHORT]}: {size}\n")
+    _print_members(matrix)
+    typer.echo("")
+    kinds = chosen_kinds(known_kinds(matrix.tasks, suite), matrix.tasks, by_task=by_task)
+    groups = kinds or {task: (task,) for task in matrix.tasks}
+    lines = [
+        [name, *([str(len(tasks))] if kinds else []), *(_shown(matrix, base, tasks) for base in matrix.bases)]
+        for name, tasks in groups.items()
+    ]
+    print_table([*(["kind", "tasks"] if kinds else ["task"]), *matrix.bases], lines)
+    typer.echo(
+        "\nacc_norm on test rows, +: by a latent from elsewhere, without a row of the task on this base; "
+        "?: not scored\n"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _print_members(matrix: "AdapterMatrix") -> None:
+    lines = []
+    for member in matrix.members:
+        made, calibrated = member.record.lineage.method, member.inspection.calibrated or ()
+        when = member.added.strftime("%Y-%m-%d %H:%M")
+        tasks = len(member.inspection.tasks)
+        lines.append([member.digest, made, member.base, when, str(tasks), str(len(calibrated))])
+    print_table(["artifact", "made by", "base", "added (UTC)", "tasks", "calibrated"], lines)
+
+
+def _shown(matrix: "AdapterMatrix", base: str, tasks: tuple[str, ...]) -> str:
+    """The mean score, what it leaves out, and whether no row of the tasks was seen on the base."""
+    cells = [matrix.cell(base, task) for task in tasks]
+    scores = [cell.score.acc_norm for cell in cells if cell.score is not None]
+    text = f"{mean(scores):.3f}" if scores else "?"
+    if 0 < len(scores) < len(cells):
+        text += f" of {len(scores)}"
+    return text if any(cell.calibrated for cell in cells) else f"{text}+"
+
+
+def _missing(matrices: "list[AdapterMatrix]", folder: str) -> list[str]:
+    """What could be there: bases and tasks that another core has, and scores."""
+    lines = []
+    bases = {base: None for matrix in matrices for base in matrix.bases}
+    tasks = {task: None for matrix in matrices for task in matrix.tasks}
+    for matrix in matrices:
+        core = f"core {matrix.core[:_SHORT]}"
+        first = matrix.members[0]
+        if lacking := [base for base in bases if base not in matrix.bases]:
+            lines.append(
+                f"{core} has no {', '.join(lacking)}: portal port {first.folder} --to {lacking[0]} "
+                f"--out OUT --registry {folder}"
+            )
+        if lacking := [task for task in tasks if task not in matrix.tasks]:
+            lines.append(
+                f"{core} has no {', '.join(lacking)}: portal teach {first.folder} --on {first.base} "
+                f"--tasks {lacking[0]} --out OUT --registry {folder}"
+            )
+        for base in matrix.bases:
+            unscored = [task for task in matrix.tasks if matrix.cell(base, task).score is None]
+            if unscored:
+                names = ",".join(unscored[:3]) + ",..." * (len(unscored) > 3)
+                lines.append(
+                    f"{core} has no score of {_count(len(unscored), 'task')} on {base}: "
+                    f"portal eval --registry {folder} --base {base} --tasks {names}"
+                )
+    return lines
+
+
+def _as_json(matrix: "AdapterMatrix") -> dict[str, Any]:
+    return {
+        "core_sha256": matrix.core,
+        "artifacts": [
+            {
+                "artifact": member.digest,
+                "folder": str(member.folder),
+                "base": member.base,
+                "base_revision": member.inspection.config.base_model_revision,
+                "added": member.added.isoformat(),
+                "lineage": member.record.lineage.model_dump(mode="json"),
+                "tasks": list(member.inspection.tasks),
+            }
+            for member in matrix.members
+        ],
+        "adapters": [
+            {"base": base, "task": task, **_cell_json(matrix.cell(base, task))}
+            for base in matrix.bases
+            for task in matrix.tasks
+        ],
+    }
+
+
+def _cell_json(cell: "Cell") -> dict[str, Any]:
+    return {
+        "converter": cell.converter.digest,
+        "latent": cell.latent.digest,
+        "calibrated": cell.calibrated,
+        "score": None if cell.score is None else cell.score.model_dump(mode="json"),
+    }

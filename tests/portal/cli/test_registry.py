@@ -1,0 +1,103 @@
+"""`portal registry`: a new base is one `port`, a new task one `teach`, and the matrix shows both."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from portal.cli import main
+from tests.support.bases import TASKS
+from tests.support.command_line import only_line
+
+
+def test_a_new_base_and_a_new_task_join_the_matrix_with_their_scores(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf, out = str(tmp_path / "registry"), str(tmp_path / "taught")
+    port = ["port", str(world / "source"), "--to", "tiny-gemma3", "--out", str(tmp_path / "ported")]
+    short = ["--examples", "4", "--epochs", "1", "--no-base", "--data", str(new_tasks), "--registry", shelf]
+    teach = ["teach", str(world / "source"), "--on", "tiny-llama", "--tasks", "totals", "--out", out]
+
+    assert main(["registry", shelf, "--add", str(world / "source")]) == 0
+    assert "2 bases" in capsys.readouterr().out
+    assert main([*port, *short, "--tasks", "sums,names"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"added to {shelf}: ")
+    assert main([*teach, *short]) == 0
+    capsys.readouterr()
+
+    assert main(["registry", shelf, "--json"]) == 0
+    (core,) = json.loads(capsys.readouterr().out)["cores"]
+    assert [each["lineage"]["method"] for each in core["artifacts"]] == [
+        "source",
+        "source",
+        "portal",
+        "taught",
+    ]
+    adapters = {(cell["base"], cell["task"]): cell for cell in core["adapters"]}
+    assert len(adapters) == 3 * (len(TASKS) + 1)
+    assert adapters["tiny-gemma3", "sums"]["calibrated"]
+    assert adapters["tiny-gemma3", "sums"]["score"]["num_examples"] == 8
+    assert not adapters["tiny-gemma3", "colours"]["calibrated"]
+    assert adapters["tiny-llama", "totals"]["score"] is not None
+    assert adapters["tiny-gemma3", "totals"]["score"] is None
+
+    of_task = ["--tasks", "totals", "--data", str(new_tasks)]
+    assert main(["eval", "--registry", shelf, "--base", "tiny-gemma3", *of_task, "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)["tasks"]["totals"]
+    taught = ["--artifact", str(tmp_path / "ported"), "--latents", out]
+    assert main(["eval", *taught, "--base", "tiny-gemma3", *of_task, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"]["totals"] == scored
+
+    assert main(["registry", shelf]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    header = next(line.split() for line in lines if line.startswith("task "))
+    cells = next(line.split() for line in lines if line.startswith("totals"))
+    shown = dict(zip(header, cells, strict=True))
+    on_llama = adapters["tiny-llama", "totals"]["score"]["acc_norm"]
+    assert shown["tiny-qwen3"] == "?+"
+    assert (shown["tiny-llama"], shown["tiny-gemma3"]) == (f"{on_llama:.3f}+", f"{scored['acc_norm']:.3f}+")
+    assert f"has no score of 4 tasks on tiny-qwen3: portal eval --registry {shelf} --base tiny-qwen3" in (
+        "\n".join(lines)
+    )
+
+
+def test_scores_of_some_rows_or_of_another_split_are_not_kept(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = str(tmp_path / "registry")
+    assert main(["registry", shelf, "--add", str(world / "ported")]) == 0
+    score = ["eval", "--registry", shelf, "--base", "tiny-gemma3", "--data", str(world / "data")]
+
+    assert main([*score, "--limit", "2"]) == 0
+    assert main([*score, "--split", "validation"]) == 0
+    assert not (tmp_path / "registry" / "scores").exists()
+    assert main(score) == 0
+    assert len(list((tmp_path / "registry" / "scores").iterdir())) == 1
+    capsys.readouterr()
+
+
+def test_another_core_says_what_it_lacks(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf, data = str(tmp_path / "registry"), str(world / "data")
+    train = ["train", "--source", "tiny-qwen3", "--tasks", "sums,names", "--data", data, "--rank", "3"]
+    short = ["--examples", "4", "--epochs", "1", "--no-base", "--registry", shelf]
+    assert main(["registry", shelf, "--add", str(world / "ported")]) == 0
+    assert main([*train, "--out", str(tmp_path / "other"), *short]) == 0
+    capsys.readouterr()
+
+    assert main(["registry", shelf]) == 0
+    text = capsys.readouterr().out
+    assert "has no tiny-qwen3: portal port" in text
+    assert "has no tiny-gemma3: portal port" in text
+    assert "has no colours: portal teach" in text
+
+
+def test_mistakes_are_one_line(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["registry", str(tmp_path / "none")]) == 2
+    assert "holds no artifact yet; `portal registry" in only_line(capsys)
+    assert main(["registry", str(world / "ported")]) == 2
+    assert "not a registry, it holds" in only_line(capsys)
+    score = ["eval", "--base", "tiny-gemma3", "--registry", str(tmp_path / "r"), "--artifact", str(world)]
+    assert main(score) == 2
+    assert "--artifact, --adapter and --registry exclude each other" in only_line(capsys)
