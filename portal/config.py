@@ -135,6 +135,9 @@ class DataConfig(Frozen):
         return tuple(task for task in self.tasks if task in chosen)
 
 
+LatentStart = Literal["mean", "nearest"]
+LATENT_STARTS: tuple[LatentStart, ...] = get_args(LatentStart)
+"""Where a taught latent starts: at the mean of the source's, or at the one that fits its rows best."""
 Beta = Annotated[float, Field(ge=0, lt=1)]
 TaskGradients = Literal["sum", "norm_equalized", "upgrad", "pcgrad", "aligned_mtl", "imtl_g"]
 """How tasks' gradients are added up: as they are, scaled to their mean norm, or weighted by their Gramian."""
@@ -152,9 +155,8 @@ class TrainConfig(Frozen):
     has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
     `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
     `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
-    `layer_start` layer embeddings start from draws or where the source's stand. By `latent_start` a taught
-    latent starts at the mean of the source's, or at the one that fits its rows best. `engine: peft` trains a
-    LoRA with peft itself, one task after another: the reference.
+    `layer_start` layer embeddings start from draws or where the source's stand. `latent_start` is for taught
+    latents. `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
     """
 
     epochs: int = Field(default=5, ge=1)
@@ -178,7 +180,7 @@ class TrainConfig(Frozen):
     task_gradients: TaskGradients = "sum"
     choice_loss: float = Field(default=0.0, ge=0)
     layer_start: Annotated[Literal["random", "source"], ADDED] = "random"
-    latent_start: Annotated[Literal["mean", "nearest"], ADDED] = "mean"
+    latent_start: Annotated[LatentStart, ADDED] = "mean"
     engine: Literal["pack", "peft"] = "pack"
 
     @model_validator(mode="after")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sweeps.launch.single_run import (
         SingleRun,
         TrainRequest,
+        final_scores,
         finish_run,
-        last_scores,
         port_run,
         source_run,
     )
@@ -43,8 +43,8 @@ __all__ = [
     "TrainRequest",
     "collect_snapshot",
     "find_device",
+    "final_scores",
     "finish_run",
-    "last_scores",
     "load_study",
     "plan_study",
     "port_run",
@@ -62,7 +62,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "SingleRun": "sweeps.launch.single_run",
             "TrainRequest": "sweeps.launch.single_run",
             "finish_run": "sweeps.launch.single_run",
-            "last_scores": "sweeps.launch.single_run",
+            "final_scores": "sweeps.launch.single_run",
             "port_run": "sweeps.launch.single_run",
             "source_run": "sweeps.launch.single_run",
             "Device": "sweeps.planning.devices",

@@ -74,6 +74,13 @@ def modules() -> Iterable[str]:
     return ("all", *MODULES)
 
 
+def latent_starts() -> Iterable[str]:
+    """Where a taught latent can start."""
+    from portal.config import LATENT_STARTS
+
+    return LATENT_STARTS
+
+
 def precisions() -> Iterable[str]:
     """Precisions of a frozen base."""
     from portal.config import PRECISIONS

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -81,6 +82,31 @@ def print_adapters(
     if shown:
         typer.echo("tasks: acc_norm")
     _print_note(base, note)
+
+
+def print_gains(frozen: Sequence[Mapping[str, Any]], adapted: Sequence[Mapping[str, Any]]) -> None:
+    """Print each task's accuracy without and with its adapter, the gain with a 95 % interval, and a verdict.
+
+    Both are result rows on test rows. The interval takes them for independent samples, so it is too wide
+    rather than too narrow.
+    """
+    before = {row["task"]: row for row in frozen}
+    lines, unclear = [], []
+    for row in adapted:
+        first, second, count = before[row["task"]]["acc_norm"], row["acc_norm"], row["num_examples"]
+        half = 1.96 * sqrt((first * (1 - first) + second * (1 - second)) / count)
+        gain, low, high = second - first, second - first - half, second - first + half
+        if low <= 0:
+            unclear.append(row["task"])
+        numbers = [f"{row['chance']:.3f}", f"{first:.3f}", f"{second:.3f}"]
+        points = f"{100 * gain:+.1f} ({100 * low:.1f} to {100 * high:.1f})"
+        lines.append([row["task"], str(count), *numbers, points])
+    typer.echo("")
+    print_table(["task", "test rows", "chance", "frozen", "taught", "gain in points, 95 %"], lines)
+    if unclear:
+        typer.echo(
+            f"no clear gain: {', '.join(unclear)}; more rows may help, or the task is out of the core's reach"
+        )
 
 
 def _as_json(summaries: "Mapping[str, TaskMetrics]") -> dict[str, Any]:

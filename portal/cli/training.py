@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from portal.artifacts.registry import Registry
     from sweeps.launch.single_run import SingleRun
 
+FROZEN, ADAPTED = "frozen base", "adapter"
+"""What is scored."""
 ExamplesOption = Annotated[
     int | None,
     typer.Option(
@@ -173,14 +175,16 @@ def execute(
     *,
     with_base: bool,
     registry: str | None,
-) -> None:
-    """Finish the run in `out`, leave its artifact there and print its scores; exit 3 if it fails.
+) -> dict[str, list[dict[str, Any]]]:
+    """Finish the run in `out`, leave its artifact there, print its scores, return them; exit 3 if it fails.
+
+    They are result rows on test rows, FROZEN where they were asked for, and ADAPTED.
 
     With a registry, the artifact of every base is added to it, with its test scores.
     """
     from portal.artifacts.registry import Registry
     from portal.device import usable_cores
-    from sweeps.launch.single_run import finish_run, last_scores, score_frozen_bases
+    from sweeps.launch.single_run import final_scores, finish_run, score_frozen_bases
     from sweeps.store.run_store import RunStore
 
     run, console, threads = single.config, progress_console(), usable_cores()
@@ -194,15 +198,16 @@ def execute(
             raise
         warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")
         raise typer.Exit(FAILED) from None
-    scores = {"adapter": last_scores(out, run)}
+    scores = {ADAPTED: final_scores(out, run)}
     if with_base:
         score_frozen_bases(single, out, console, device=device, threads=threads)
-        frozen = [row for each in single.frozen_bases for row in last_scores(out, each)]
-        scores = {"frozen base": frozen, **scores}
+        frozen = [row for each in single.frozen_bases for row in final_scores(out, each)]
+        scores = {FROZEN: frozen, **scores}
     _print_scores(scores)
     typer.echo(f"artifact: {place}")
     if shelf is not None:
-        _register(shelf, out, scores["adapter"])
+        _register(shelf, out, scores[ADAPTED])
+    return scores
 
 
 def _register(registry: "Registry", out: Path, rows: list[dict[str, Any]]) -> None:

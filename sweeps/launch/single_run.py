@@ -13,7 +13,15 @@ from portal.artifacts.artifact_files import WEIGHTS
 from portal.bases.base import base_sites, outline_base
 from portal.bases.files import resolve
 from portal.bases.sites import check_rank
-from portal.config import Activations, Method, Precision, PrecisionChoice, RunConfig, paper_hidden
+from portal.config import (
+    Activations,
+    LatentStart,
+    Method,
+    Precision,
+    PrecisionChoice,
+    RunConfig,
+    paper_hidden,
+)
 from portal.data.suite import Suite, examples_hash
 from portal.messages import explain
 from portal.methods import ALL_MODULES
@@ -30,6 +38,8 @@ from sweeps.study.precisions import resolve_precisions
 
 ARTIFACT = "artifact"
 """The name of the link in the output folder, and of the folder of the run that it points to."""
+_LAST = {"evaluate": "last_epoch"}
+_TEACHING = {"epochs": 4, "rounds_per_epoch": 50, "evaluate": "every_epoch", "keep": "best_validation"}
 
 
 @dataclass(frozen=True)
@@ -95,20 +105,28 @@ def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRu
     return _run_from(source, "portal", base, request)
 
 
-def teach_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
-    """Latents of new tasks on the artifact's own base; ValueError for what would make it fail."""
+def teach_run(
+    artifact: str | Path, base: str, request: TrainRequest, *, start: LatentStart = "mean"
+) -> SingleRun:
+    """Latents of new tasks on the artifact's own base; ValueError for what would make it fail.
+
+    They start at the mean of the artifact's latents, or each at the one that fits its rows best. Validation
+    rows are scored after every 50 steps, and each task keeps the latent that they prefer.
+    """
     source = Artifact.load(artifact)
     for task in request.tasks:
         if task in source.config.tasks:
             raise ValueError(
                 f"{source.folder}: the artifact has task {task!r} already; give the new task another name"
             )
-    single = _run_from(source, "taught", base, request)
+    single = _run_from(source, "taught", base, request, {**_TEACHING, "latent_start": start})
     source.check_base(outline_base(base, revision=single.config.bases[0].revision))
     return single
 
 
-def _run_from(source: Artifact, method: Method, base: str, request: TrainRequest) -> SingleRun:
+def _run_from(
+    source: Artifact, method: Method, base: str, request: TrainRequest, train: Mapping[str, Any] = _LAST
+) -> SingleRun:
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
     parts = {
         "adapter": source.config.adapter.model_dump(),
@@ -116,11 +134,15 @@ def _run_from(source: Artifact, method: Method, base: str, request: TrainRequest
         "source": digest,
         "source_bases": (source.config.base_model_name_or_path,),
     }
-    return SingleRun(_config(method, (base,), request, parts), request, {digest: source.folder})
+    return SingleRun(_config(method, (base,), request, parts, train), request, {digest: source.folder})
 
 
 def _config(
-    method: Method, bases: Sequence[str], request: TrainRequest, parts: Mapping[str, Any]
+    method: Method,
+    bases: Sequence[str],
+    request: TrainRequest,
+    parts: Mapping[str, Any],
+    train: Mapping[str, Any] = _LAST,
 ) -> RunConfig:
     """The whole config: bases pinned, data hashed, the rank inside every width."""
     recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
@@ -132,7 +154,7 @@ def _config(
         "method": method,
         "bases": [resolve(base, precision=precisions[base]).model_dump() for base in bases],
         "seed": request.seed,
-        "train": recipe.train(method) | given | {"evaluate": "last_epoch"},
+        "train": recipe.train(method) | dict(train) | given,
         "data": {
             "suite": suite.name,
             "tasks": tasks,
@@ -200,8 +222,10 @@ def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device
             run_local([run], single.suite, out, Console(quiet=True), device=device, threads=threads)
 
 
-def last_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
-    """Result rows of a finished run on test rows at its last epoch, one per base and task."""
+def final_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
+    """Result rows of a finished run on test rows, one per base and task, at the epoch of its artifact.
+
+    A run without an artifact has one epoch.
+    """
     rows = read_table(RunStore(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
-    last = max(row["epoch"] for row in rows)
-    return [row for row in rows if (row["epoch"], row["split"]) == (last, "test")]
+    return [row for row in rows if row["split"] == "test" and row["kept"] is not False]

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
+from portal.results import RESULTS, read_table
 from tests.support.bases import TASKS
 
 
@@ -24,11 +25,16 @@ def test_a_taught_artifact_has_its_old_tasks_and_the_new_one(
 
     assert main(teach_command(world, new_tasks, out)) == 0
 
-    header, frozen, adapter, place = capsys.readouterr().out.splitlines()
+    header, frozen, adapter, place, _, gains, gain, *verdict = capsys.readouterr().out.splitlines()
     assert header.split()[-1] == "log_loss"
     assert [line.split()[0] for line in (frozen, adapter)] == ["tiny-llama"] * 2
     assert float(adapter.split()[-1]) < float(frozen.split()[-1])
     assert place == f"artifact: {out / 'artifact'}"
+    accuracies = [f"{float(line.split()[-2]):.3f}" for line in (frozen, adapter)]
+    assert gains.split()[:3] == ["task", "test", "rows"]
+    assert gain.split()[:2] == ["totals", "8"]
+    assert gain.split()[3:5] == accuracies
+    assert [line.partition(":")[0] for line in verdict] == ["no clear gain"] * (" (-" in gain)
     before = load_file(world / "source" / "artifact" / "tiny-llama" / WEIGHTS)
     after = load_file(out / "artifact" / WEIGHTS)
     assert torch.equal(after.pop("task_latents")[: len(TASKS)], before.pop("task_latents"))
@@ -99,3 +105,34 @@ def test_what_cannot_be_taught_is_refused_in_one_line_and_leaves_nothing(
     assert main([*ported, "--data", str(new_tasks), "--out", str(out)]) == 2
     assert "made for base 'tiny-gemma3'; 'tiny-llama'" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_each_task_keeps_the_latent_that_its_validation_rows_prefer(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "taught"
+
+    assert main(teach_command(world, new_tasks, out, "--no-base", "--epochs", "3", "--start", "nearest")) == 0
+
+    (run,) = [path for path in (out / "runs").iterdir() if (path / "artifact").is_dir()]
+    config = json.loads((run / "run.json").read_bytes())
+    train = config.get("config", config)["train"]
+    assert (train["rounds_per_epoch"], train["keep"], train["latent_start"]) == (
+        50,
+        "best_validation",
+        "nearest",
+    )
+    rows = read_table(run / "results.parquet", RESULTS).to_pylist()
+    kept = {row["epoch"] for row in rows if row["kept"]}
+    on_validation = {row["epoch"]: row["acc_norm"] for row in rows if row["split"] == "validation"}
+    assert len(on_validation) == 4  # epoch 0 too, before the first step
+    assert on_validation[kept.pop()] == max(value for epoch, value in on_validation.items() if epoch > 0)
+    assert not kept
+    capsys.readouterr()
+
+
+def test_an_unknown_start_is_named_with_the_nearest(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(teach_command(world, new_tasks, tmp_path / "taught", "--start", "near")) == 2
+    assert "unknown start 'near'; did you mean 'nearest'?" in capsys.readouterr().err
