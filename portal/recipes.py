@@ -69,6 +69,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             "lr": 2e-3,
             "lr_latent": 1e-2,
             "weight_decay": 1.0,
+            "factor_decay": 3e-2,
             "ema_floor": 0.5,
             **_LINEAR,
         },
