@@ -66,10 +66,10 @@ def test_a_mismatched_task_has_the_factors_of_the_next_one(bases: dict[str, Base
     own = carried("carried", bases, start).factors("other")
     exchanged = carried("mismatched_latent", bases, start).factors("other")
 
-    for group, (a, b) in own.items():
-        assert torch.equal(exchanged[group][0], a.flip(0))
-        assert torch.equal(exchanged[group][1], b.flip(0))
-        assert not torch.equal(b[0], b[1])
+    for group, (a, b) in own.items():  # a row's place in a product can change its last bit
+        torch.testing.assert_close(exchanged[group][0], a.flip(0), atol=1e-7, rtol=0)
+        torch.testing.assert_close(exchanged[group][1], b.flip(0), atol=1e-7, rtol=0)
+        assert (b[0] - b[1]).abs().max() > 1e-6
 
 
 def test_one_task_has_no_other_latent(bases: dict[str, Base], start: Start) -> None:
