@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 from portal.artifacts.artifact import Artifact
 from portal.cli import main
@@ -83,7 +84,8 @@ def test_a_carried_runs_adapters_are_what_the_port_exports_with_the_taught_laten
         wanted = load_file(tmp_path / f"{size}" / "adapter_model.safetensors")
         found = load_file(out / "runs" / run.key / "artifact" / "pronoun" / "adapter_model.safetensors")
         assert wanted.keys() == found.keys()
-        assert all((wanted[name] == found[name]).all() for name in wanted)
+        for name, values in wanted.items():  # products of one task and of several differ in the last bit
+            np.testing.assert_allclose(found[name], values, atol=1e-7, rtol=1e-5)
 
 
 def test_latents_are_taught_with_the_converter_of_the_teaching_base(out: Path, study: Study) -> None:
