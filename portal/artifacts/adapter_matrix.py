@@ -40,7 +40,7 @@ class AdapterMatrix:
     @cached_property
     def converters(self) -> dict[str, Member]:
         """By base the first member that has the converter that counts."""
-        return _latest((member.base, self._converter(member), member) for member in self.members)
+        return _latest((member.base, self._converter_of[member.digest], member) for member in self.members)
 
     @cached_property
     def latents(self) -> dict[str, Member]:
@@ -65,7 +65,7 @@ class AdapterMatrix:
         sha256 = latent.record.tasks[task].latent_sha256
         known = converter.record.tasks.get(task)
         calibrated = known is not None and known.calibrated and known.latent_sha256 == sha256
-        score = self._scores.get((self._converter(converter), task, sha256))
+        score = self._scores.get((self._converter_of[converter.digest], task, sha256))
         return Cell(converter, latent, calibrated, score)
 
     def find_base(self, name: str) -> str:
@@ -82,13 +82,11 @@ class AdapterMatrix:
 
     def artifact(self, base: str, tasks: Iterable[str]) -> Artifact:
         """What makes the adapters of these tasks on a base, with exactly these tasks; nothing is written."""
-        cells = {task: self.cell(base, task) for task in tasks}
-        latents, opened = {}, {}
-        for task, cell in cells.items():
-            if cell.latent.digest not in opened:
-                opened[cell.latent.digest] = _load(cell.latent)
-            latents[task] = opened[cell.latent.digest].latents[task]
-        return _load(self.converters[base]).with_latents(latents)
+        wanted = {task: self.latents[task] for task in tasks}
+        members = {member.digest: member for member in (*wanted.values(), self.converters[base])}
+        opened = {digest: Artifact.load(str(member.folder)) for digest, member in members.items()}
+        latents = {task: opened[member.digest].latents[task] for task, member in wanted.items()}
+        return opened[self.converters[base].digest].with_latents(latents)
 
     def keep_scores(self, base: str, scores: Mapping[str, TaskScore]) -> None:
         """Add scores of the adapters of some tasks on a base to the registry."""
@@ -98,24 +96,21 @@ class AdapterMatrix:
     @cached_property
     def _scores(self) -> dict[tuple[str, str, str], TaskScore]:
         """The newest by converter, task and latent."""
-        by_digest = {member.digest: self._converter(member) for member in self.members}
         return {
-            (by_digest[sheet.artifact], task, sheet.latents[task]): score
+            (self._converter_of[sheet.artifact], task, sheet.latents[task]): score
             for sheet in self.sheets
-            if sheet.artifact in by_digest
+            if sheet.artifact in self._converter_of
             for task, score in sheet.scores.items()
         }
 
-    def _converter(self, member: Member) -> str:
-        """The sha256 of the weights that first had the member's converter: teaching hands it on unchanged."""
-        by_weights = {each.record.files[WEIGHTS]: each for each in self.members}
-        lineage = member.record.lineage
-        while lineage.method == "taught" and lineage.source is not None:
-            source = by_weights.get(lineage.source.weights_sha256)
-            if source is None:
-                return lineage.source.weights_sha256
-            member, lineage = source, source.record.lineage
-        return member.record.files[WEIGHTS]
+    @cached_property
+    def _converter_of(self) -> dict[str, str]:
+        """By digest the sha256 of the weights that first had a member's converter.
+
+        Teaching hands it on unchanged.
+        """
+        by_weights = {member.record.files[WEIGHTS]: member for member in self.members}
+        return {member.digest: _first_weights(member, by_weights) for member in self.members}
 
 
 def read_matrices(registry: Registry) -> list[AdapterMatrix]:
@@ -173,5 +168,11 @@ def _latest(found: Iterable[tuple[str, str, Member]]) -> dict[str, Member]:
     return {name: list(members.values())[-1] for name, members in first.items()}
 
 
-def _load(member: Member) -> Artifact:
-    return Artifact.load(str(member.folder))
+def _first_weights(member: Member, by_weights: Mapping[str, Member]) -> str:
+    lineage = member.record.lineage
+    while lineage.method == "taught" and lineage.source is not None:
+        source = by_weights.get(lineage.source.weights_sha256)
+        if source is None:
+            return lineage.source.weights_sha256
+        member, lineage = source, source.record.lineage
+    return member.record.files[WEIGHTS]

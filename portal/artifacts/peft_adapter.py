@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -105,6 +104,8 @@ def read_peft_factors(folder: Path, device: torch.device) -> NamedFactors:
 
 def _peft_config(adapter: AdapterConfig, made_for: AdapterRecord, named: NamedFactors) -> dict[str, object]:
     """The adapter's config as peft would write it, with sorted lists where peft keeps sets."""
+    from peft import LoraConfig  # seconds, which who only reads an artifact need not wait
+
     revision = made_for.revision
     suffixes = sorted({MODULE_PATHS[module].rsplit(".", 1)[1] for module in adapter.modules})
     config = LoraConfig(

@@ -124,6 +124,8 @@ def evaluate(
 
     if sum(option is not None for option in (artifact, adapter, registry)) > 1:
         raise ValueError("--artifact, --adapter and --registry exclude each other: give one of them")
+    if core is not None and registry is None:
+        raise ValueError("--core names a core of a registry: name that with --registry")
     if latents is not None and artifact is None:
         raise ValueError("--latents adds tasks to an artifact: name it with --artifact")
     where = chosen_device(device)

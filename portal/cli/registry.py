@@ -68,7 +68,7 @@ def _print_core(matrix: "AdapterMatrix", suite: str | None, *, by_task: bool) ->
     print_table([*(["kind", "tasks"] if kinds else ["task"]), *matrix.bases], lines)
     typer.echo(
         "\nacc_norm on test rows, +: by a latent from elsewhere, without a row of the task on this base; "
-        "?: not scored\n"
+        "?: not scored; of N: the mean of the N tasks that are scored\n"
     )
 
 

@@ -101,3 +101,5 @@ def test_mistakes_are_one_line(world: Path, tmp_path: Path, capsys: pytest.Captu
     score = ["eval", "--base", "tiny-gemma3", "--registry", str(tmp_path / "r"), "--artifact", str(world)]
     assert main(score) == 2
     assert "--artifact, --adapter and --registry exclude each other" in only_line(capsys)
+    assert main(["eval", "--base", "tiny-gemma3", "--core", "12ab"]) == 2
+    assert "--core names a core of a registry" in only_line(capsys)
