@@ -17,7 +17,7 @@ from portal.messages import nearest
 
 @dataclass(frozen=True)
 class Cell:
-    """An adapter: the member with its converter, the one with its latent, and its newest score, if any.
+    """An adapter: the member with its converter, the one with its latent, and its last score, if any.
 
     `calibrated`: the converter was trained on rows of the task.
     """
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class AdapterMatrix:
-    """The members of a registry with one core, the oldest first, and all of its sheets of scores."""
+    """The members of a registry with one core, in their order, and all of its sheets of scores."""
 
     registry: Registry
     core: str
@@ -95,7 +95,7 @@ class AdapterMatrix:
 
     @cached_property
     def _scores(self) -> dict[tuple[str, str, str], TaskScore]:
-        """The newest by converter, task and latent."""
+        """The last by converter, task and latent."""
         return {
             (self._converter_of[sheet.artifact], task, sheet.latents[task]): score
             for sheet in self.sheets
@@ -114,7 +114,7 @@ class AdapterMatrix:
 
 
 def read_matrices(registry: Registry) -> list[AdapterMatrix]:
-    """One for each core, the oldest first; ValueError for a registry without artifacts."""
+    """One for each core, in the order in which they came; ValueError for a registry without artifacts."""
     cores: dict[str, list[Member]] = {}
     for member in registry.members():
         cores.setdefault(member.record.core_sha256, []).append(member)

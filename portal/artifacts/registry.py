@@ -1,16 +1,16 @@
 """`Registry`: a folder, or a prefix of an object store, of immutable artifacts and of their scores.
 
 An artifact lies in `artifacts/DIGEST`, by the sha256 of its `portal.json`, which binds its other files;
-`added.json`, written last, says since when. Scores lie in `scores/DIGEST.json`, by the sha256 of their own
-content. There is no index: what is there is found by looking. Writers need no lock, and a folder that is
-deleted is gone.
+`added.json`, written last, has its number. Scores lie in `scores/NUMBER-DIGEST.json`, by the sha256 of their
+own content. A number is one more than the greatest that its writer found there, so what was added in sight of
+something comes after it, whatever the clocks say; of two equal ones the digest decides. There is no index:
+what is there is found by looking. Writers need no lock, and a folder that is deleted is gone.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -41,17 +41,16 @@ class ScoreSheet(Frozen):
     """Scores by task of adapters that the converter of one artifact made, and the latents they came from."""
 
     artifact: str
-    scored: datetime
     latents: dict[str, str]  # sha256 by task
     scores: dict[str, TaskScore]
 
 
 @dataclass(frozen=True)
 class Member:
-    """An artifact of a registry, of which only the small files are read; `added` is in UTC."""
+    """An artifact of a registry, of which only the small files are read; `number` gives their order."""
 
     digest: str
-    added: datetime
+    number: int
     inspection: Inspection
     record: PortalRecord
 
@@ -100,8 +99,8 @@ class Registry:
         digest = _digest(contents[RECORD])
         place = self.folder / "artifacts" / digest
         if not (place / ADDED).is_file():
-            added = json_bytes({"added": _now().isoformat()})
-            write_folder(place, contents | {ADDED: added})
+            number = 1 + max((member.number for member in self.members()), default=0)
+            write_folder(place, contents | {ADDED: json_bytes({"number": number})})
         member = _read_member(place)
         if scores:
             self.add_scores(
@@ -111,26 +110,26 @@ class Registry:
 
     def add_scores(self, member: Member, latents: Mapping[str, str], scores: Mapping[str, TaskScore]) -> None:
         """Keep scores of adapters by the member's converter and, by task, the latents of that sha256."""
-        sheet = ScoreSheet(artifact=member.digest, scored=_now(), latents=dict(latents), scores=dict(scores))
+        sheet = ScoreSheet(artifact=member.digest, latents=dict(latents), scores=dict(scores))
         data = json_bytes(sheet.model_dump(mode="json"))
-        create_exclusive(self.folder / "scores" / f"{_digest(data)}.json", data)
+        number = 1 + max((int(path.name[:_PLACES]) for path in self._sheets()), default=0)
+        create_exclusive(self.folder / "scores" / f"{number:0{_PLACES}d}-{_digest(data)}.json", data)
 
     def members(self) -> list[Member]:
-        """Every artifact, the oldest first; ValueError for a folder that is not named by what it holds."""
+        """Every artifact in their order; ValueError for a folder that is not named by what it holds."""
         folders = [path.parent for path in matching(self.folder, f"artifacts/[0-9a-f]*/{ADDED}")]
-        return sorted(map(_read_member, folders), key=lambda member: (member.added, member.digest))
+        return sorted(map(_read_member, folders), key=lambda member: (member.number, member.digest))
 
     def score_sheets(self) -> list[ScoreSheet]:
-        """Every one that was kept, the oldest first; ValueError for a damaged one."""
-        sheets = [_read_sheet(path) for path in matching(self.folder, "scores/*.json")]
-        return sorted(sheets, key=lambda sheet: sheet.scored)
+        """Every one that was kept, in their order; ValueError for a damaged one."""
+        return [_read_sheet(path) for path in self._sheets()]
+
+    def _sheets(self) -> list[Folder]:
+        return matching(self.folder, f"scores/{'[0-9]' * _PLACES}-*.json")
 
 
 _PARTS = ("artifacts", "scores")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+_PLACES = 8  # of the number in the name of a sheet, so that names sort as numbers do
 
 
 def _digest(data: bytes) -> str:
@@ -142,10 +141,10 @@ def _read_member(folder: Folder) -> Member:
     if inspection.record is None or _digest((folder / RECORD).read_bytes()) != folder.name:
         raise ValueError(f"{folder}: its {RECORD} is not the one it is named by; delete the folder")
     try:
-        added = datetime.fromisoformat(json.loads((folder / ADDED).read_bytes())["added"])
+        number = int(json.loads((folder / ADDED).read_bytes())["number"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / ADDED}: not readable ({error!r}); delete the folder") from None
-    return Member(folder.name, added, inspection, inspection.record)
+    return Member(folder.name, number, inspection, inspection.record)
 
 
 def _read_sheet(path: Folder) -> ScoreSheet:
@@ -154,6 +153,6 @@ def _read_sheet(path: Folder) -> ScoreSheet:
         sheet = ScoreSheet.model_validate_json(data)
     except ValidationError as error:
         raise ValueError(f"{path}: not a sheet of scores: {explain(error, ScoreSheet)}; delete it") from None
-    if _digest(data) != path.stem:
+    if _digest(data) != path.stem[_PLACES + 1 :]:
         raise ValueError(f"{path}: edited since it was written; delete it")
     return sheet

@@ -80,10 +80,9 @@ def _print_members(matrix: "AdapterMatrix") -> None:
     lines = []
     for member in matrix.members:
         made, calibrated = member.record.lineage.method, member.inspection.calibrated or ()
-        when = member.added.strftime("%Y-%m-%d %H:%M")
         tasks = len(member.inspection.tasks)
-        lines.append([member.digest, made, member.base, when, str(tasks), str(len(calibrated))])
-    print_table(["artifact", "made by", "base", "added (UTC)", "tasks", "calibrated"], lines)
+        lines.append([str(member.number), member.digest, made, member.base, str(tasks), str(len(calibrated))])
+    print_table(["number", "artifact", "made by", "base", "tasks", "calibrated"], lines)
 
 
 def _shown(matrix: "AdapterMatrix", base: str, tasks: tuple[str, ...]) -> str:
@@ -134,7 +133,7 @@ def _as_json(matrix: "AdapterMatrix") -> dict[str, Any]:
                 "folder": str(member.folder),
                 "base": member.base,
                 "base_revision": member.inspection.config.base_model_revision,
-                "added": member.added.isoformat(),
+                "number": member.number,
                 "lineage": member.record.lineage.model_dump(mode="json"),
                 "tasks": list(member.inspection.tasks),
             }

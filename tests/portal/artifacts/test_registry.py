@@ -7,8 +7,11 @@ import pytest
 from obstore.store import MemoryStore
 
 from portal.artifacts.registry import ADDED, Registry, TaskScore
+from portal.config import AdapterConfig
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, folder_contents
+from tests.support.artifacts import write_artifact
+from tests.support.bases import make_base
 
 SCORES = {"sums": TaskScore(acc_norm=0.75, log_loss=0.5, num_examples=40)}
 
@@ -34,6 +37,23 @@ def test_an_artifact_is_copied_as_it_is_and_only_once(registry: Registry, artifa
     assert (member.base, member.record.lineage.method) == ("tiny", "hypernet")
 
 
+def test_what_was_added_in_sight_of_something_comes_after_it(artifact: Path, tmp_path: Path) -> None:
+    write_artifact(tmp_path / "other", make_base("other", "llama"), AdapterConfig(rank=2, alpha=6))
+
+    for name, order in {"one": (artifact, tmp_path / "other"), "two": (tmp_path / "other", artifact)}.items():
+        registry = Registry(tmp_path / name)
+        first, second = (registry.add(location) for location in order)
+        for score in (0.75, 0.25, 0.5, 0.75):
+            registry.add_scores(
+                first, {"sums": "latent"}, {"sums": TaskScore(acc_norm=score, log_loss=0.5, num_examples=40)}
+            )
+
+        assert registry.members() == [first, second]
+        assert (first.number, second.number) == (1, 2)
+        kept = [sheet.scores["sums"].acc_norm for sheet in registry.score_sheets()]
+        assert kept == [0.75, 0.25, 0.5, 0.75]
+
+
 def test_scores_are_kept_with_the_latent_that_they_belong_to(registry: Registry, artifact: Path) -> None:
     member = registry.add(artifact, SCORES)
     better = {"sums": TaskScore(acc_norm=0.8, log_loss=0.4, num_examples=40)}
@@ -44,7 +64,6 @@ def test_scores_are_kept_with_the_latent_that_they_belong_to(registry: Registry,
     first, second = registry.score_sheets()
     assert (first.artifact, first.scores, second.scores) == (member.digest, SCORES, better)
     assert first.latents == second.latents == {"sums": latent}
-    assert member.added <= first.scored <= second.scored
 
 
 def test_an_artifact_that_is_deleted_is_gone_and_can_come_back(registry: Registry, artifact: Path) -> None:
