@@ -1,16 +1,18 @@
 """`Registry`: a folder, or a prefix of an object store, of immutable artifacts and of their scores.
 
 An artifact lies in `artifacts/DIGEST`, by the sha256 of its `portal.json`, which binds its other files;
-`added.json`, written last, has its number. Scores lie in `scores/NUMBER-DIGEST.json`, by the sha256 of their
-own content. A number is one more than the greatest that its writer found there, so what was added in sight of
-something comes after it, whatever the clocks say; of two equal ones the digest decides. There is no index:
-what is there is found by looking. Writers need no lock, and a folder that is deleted is gone.
+`added.json`, written last, has its number and the date. Scores lie in `scores/NUMBER-DIGEST.json`, by the
+sha256 of their own content. A number is one more than the greatest that its writer found there, so what was
+added in sight of something comes after it, whatever the clocks say; of two equal ones the digest decides.
+There is no index: what is there is found by looking. Writers need no lock, and a folder that is deleted is
+gone.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -41,16 +43,21 @@ class ScoreSheet(Frozen):
     """Scores by task of adapters that the converter of one artifact made, and the latents they came from."""
 
     artifact: str
+    scored: datetime
     latents: dict[str, str]  # sha256 by task
     scores: dict[str, TaskScore]
 
 
 @dataclass(frozen=True)
 class Member:
-    """An artifact of a registry, of which only the small files are read; `number` gives their order."""
+    """An artifact of a registry, of which only the small files are read.
+
+    `number` gives their order; `added`, in UTC by the clock of its writer, is only shown.
+    """
 
     digest: str
     number: int
+    added: datetime
     inspection: Inspection
     record: PortalRecord
 
@@ -100,7 +107,8 @@ class Registry:
         place = self.folder / "artifacts" / digest
         if not (place / ADDED).is_file():
             number = 1 + max((member.number for member in self.members()), default=0)
-            write_folder(place, contents | {ADDED: json_bytes({"number": number})})
+            added = json_bytes({"number": number, "added": now().isoformat()})
+            write_folder(place, contents | {ADDED: added})
         member = _read_member(place)
         if scores:
             self.add_scores(
@@ -110,7 +118,7 @@ class Registry:
 
     def add_scores(self, member: Member, latents: Mapping[str, str], scores: Mapping[str, TaskScore]) -> None:
         """Keep scores of adapters by the member's converter and, by task, the latents of that sha256."""
-        sheet = ScoreSheet(artifact=member.digest, latents=dict(latents), scores=dict(scores))
+        sheet = ScoreSheet(artifact=member.digest, scored=now(), latents=dict(latents), scores=dict(scores))
         data = json_bytes(sheet.model_dump(mode="json"))
         number = 1 + max((int(path.name[:_PLACES]) for path in self._sheets()), default=0)
         create_exclusive(self.folder / "scores" / f"{number:0{_PLACES}d}-{_digest(data)}.json", data)
@@ -132,6 +140,11 @@ _PARTS = ("artifacts", "scores")
 _PLACES = 8  # of the number in the name of a sheet, so that names sort as numbers do
 
 
+def now() -> datetime:
+    """The date that people read in a registry; nothing is decided by it."""
+    return datetime.now(UTC)
+
+
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:DIGITS]
 
@@ -141,10 +154,11 @@ def _read_member(folder: Folder) -> Member:
     if inspection.record is None or _digest((folder / RECORD).read_bytes()) != folder.name:
         raise ValueError(f"{folder}: its {RECORD} is not the one it is named by; delete the folder")
     try:
-        number = int(json.loads((folder / ADDED).read_bytes())["number"])
+        raw = json.loads((folder / ADDED).read_bytes())
+        number, added = int(raw["number"]), datetime.fromisoformat(raw["added"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / ADDED}: not readable ({error!r}); delete the folder") from None
-    return Member(folder.name, number, inspection, inspection.record)
+    return Member(folder.name, number, added, inspection, inspection.record)
 
 
 def _read_sheet(path: Folder) -> ScoreSheet:

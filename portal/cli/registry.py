@@ -134,6 +134,7 @@ def _as_json(matrix: "AdapterMatrix") -> dict[str, Any]:
                 "base": member.base,
                 "base_revision": member.inspection.config.base_model_revision,
                 "number": member.number,
+                "added": member.added.isoformat(),
                 "lineage": member.record.lineage.model_dump(mode="json"),
                 "tasks": list(member.inspection.tasks),
             }
