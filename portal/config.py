@@ -79,6 +79,16 @@ class AdapterConfig(Frozen):
     def scaling(self) -> float:
         return self.alpha / self.rank
 
+    def widened(self, by: int) -> "AdapterConfig":
+        """The same modules and scaling at a rank that is greater by so much.
+
+        ValueError where that makes alpha no whole number.
+        """
+        alpha, left = divmod(self.alpha * (self.rank + by), self.rank)
+        if left:
+            raise ValueError(f"alpha {self.alpha} is no multiple of rank {self.rank}, which a residual needs")
+        return self.model_copy(update={"rank": self.rank + by, "alpha": alpha})
+
 
 class HypernetConfig(Frozen):
     """Widths of the hypernetwork, d_z, d_e, H and d_c of docs/method.md, "Notation", and its start."""
@@ -155,8 +165,9 @@ class TrainConfig(Frozen):
     has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
     `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
     `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
-    `layer_start` layer embeddings start from draws or where the source's stand. `latent_start` is for taught
-    latents. `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
+    `layer_start` layer embeddings start from draws or where the source's stand. Two are for taught tasks:
+    `latent_start`, and `residual_rank` of the part in core coordinates that each has beside its latent.
+    `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
     """
 
     epochs: int = Field(default=5, ge=1)
@@ -181,6 +192,7 @@ class TrainConfig(Frozen):
     choice_loss: float = Field(default=0.0, ge=0)
     layer_start: Annotated[Literal["random", "source"], ADDED] = "random"
     latent_start: Annotated[LatentStart, ADDED] = "mean"
+    residual_rank: Annotated[int, ADDED] = Field(default=0, ge=0)
     engine: Literal["pack", "peft"] = "pack"
 
     @model_validator(mode="after")
@@ -243,6 +255,8 @@ class RunConfig(Frozen):
         for option in sorted(_special_options(self.train) - spec.train_options):
             takers = " or ".join(repr(each.name) for each in METHODS.values() if option in each.train_options)
             raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
+        if self.train is not None and self.train.residual_rank and self.adapter is not None:
+            self.adapter.widened(self.train.residual_rank)
         if self.data.calibrated is not None and not spec.takes_calibrated:
             takers = " or ".join(repr(each.name) for each in METHODS.values() if "calibrate" in each.settings)
             raise ValueError(f"data.calibrated is for method {takers}, not for {self.method!r}")
@@ -251,6 +265,12 @@ class RunConfig(Frozen):
         if len(self.bases) > 1 and spec.runs_on != "sources":
             raise ValueError(f"method {self.method!r} runs on one base, got {len(self.bases)}")
         return self
+
+    @property
+    def widest_rank(self) -> int:
+        """The rank of the run's widest adapters: the adapter's, and a residual's beside it; 0 without any."""
+        residual = 0 if self.train is None else self.train.residual_rank
+        return 0 if self.adapter is None else self.adapter.rank + residual
 
     @property
     def spec(self) -> MethodSpec:
@@ -296,6 +316,7 @@ _SPECIAL_OPTIONS = (
     "factor_decay",
     "latent_start",
     "layer_start",
+    "residual_rank",
     "task_gradients",
     "tasks_per_step",
 )

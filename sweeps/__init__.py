@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from sweeps.launch.single_run import (
         SingleRun,
         TrainRequest,
-        final_scores,
         finish_run,
         port_run,
         source_run,
     )
     from sweeps.planning.devices import Device, find_device
     from sweeps.planning.plan import Plan, plan_study
+    from sweeps.results.run_artifacts import final_scores
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.results.status import read_status
     from sweeps.search.run_search import SearchResult, run_search
@@ -62,7 +62,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "SingleRun": "sweeps.launch.single_run",
             "TrainRequest": "sweeps.launch.single_run",
             "finish_run": "sweeps.launch.single_run",
-            "final_scores": "sweeps.launch.single_run",
+            "final_scores": "sweeps.results.run_artifacts",
             "port_run": "sweeps.launch.single_run",
             "source_run": "sweeps.launch.single_run",
             "Device": "sweeps.planning.devices",

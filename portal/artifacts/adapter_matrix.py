@@ -85,8 +85,8 @@ class AdapterMatrix:
         wanted = {task: self.latents[task] for task in tasks}
         members = {member.digest: member for member in (*wanted.values(), self.converters[base])}
         opened = {digest: Artifact.load(str(member.folder)) for digest, member in members.items()}
-        latents = {task: opened[member.digest].latents[task] for task, member in wanted.items()}
-        return opened[self.converters[base].digest].with_latents(latents)
+        codes = {task: opened[member.digest].codes[task] for task, member in wanted.items()}
+        return opened[self.converters[base].digest].with_codes(codes)
 
     def keep_scores(self, base: str, scores: Mapping[str, TaskScore]) -> None:
         """Add scores of the adapters of some tasks on a base to the registry."""

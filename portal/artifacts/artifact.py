@@ -5,7 +5,7 @@ model card are the reference library's: what is written here loads in portallib,
 `portal.json` beside them is this project's own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +27,12 @@ from portal.artifacts.artifact_files import (
 from portal.artifacts.peft_adapter import write_adapter
 from portal.artifacts.portal_record import PortalRecord, SourceRecord, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord, read_run_record
+from portal.artifacts.task_code import TaskCode, code_tensors, residual_keys, stack_residuals
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import AdapterConfig, HypernetConfig
 from portal.forward.adapter_hooks import adapted
-from portal.hypernet import Converter, CoreDecoder, Factors
+from portal.hypernet import Converter, CoreDecoder, Factors, Residual
 from portal.messages import nearest
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
@@ -63,7 +64,7 @@ class Artifact:
         config = read_config(folder / CONFIG)
         artifact = cls(folder, config, read_tensors(folder / WEIGHTS, config), record)
         if record is not None:
-            record.check_tensors(folder, config.tasks, artifact.tensors)
+            record.check_tensors(folder, artifact.codes, artifact.tensors)
         return artifact
 
     def frozen_core(
@@ -88,6 +89,25 @@ class Artifact:
         return dict(zip(self.config.tasks, self.tensors["task_latents"], strict=True))
 
     @property
+    def codes(self) -> dict[str, TaskCode]:
+        """All that the core takes of every task."""
+        residuals: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+        for index, task in enumerate(self.config.residual_tasks):
+            residuals[task] = {
+                module: (
+                    self.tensors[f"residual.A.{module}"][index],
+                    self.tensors[f"residual.B.{module}"][index],
+                )
+                for module in self.config.adapter.modules
+            }
+        return {task: TaskCode(latent, residuals.get(task, {})) for task, latent in self.latents.items()}
+
+    def residuals(self, tasks: Sequence[str], device: torch.device | None = None) -> Residual | None:
+        """Those of some tasks, zero for one without; None where none of them has one."""
+        codes = self.codes
+        return stack_residuals([codes[task] for task in tasks], device)
+
+    @property
     def layer_embeddings(self) -> Tensor:
         """Those of the artifact's own base, (L, d_e)."""
         return self.tensors["alignment.layer_embeddings.weight"]
@@ -101,15 +121,22 @@ class Artifact:
         return self.config.tasks.index(task)
 
     def factors(self, tasks: tuple[str, ...]) -> Factors:
-        """Adapter factors of `tasks` on the artifact's own base; the base is not loaded."""
-        rows = [self.task_index(task) for task in tasks]
-        return self._generate(self.tensors["task_latents"][rows])
+        """Adapter factors of `tasks` on the artifact's own base; the base is not loaded.
 
-    def _generate(self, latents: Tensor) -> Factors:
+        They are of rank r, or of rank r + q where one of the tasks has a residual.
+        """
+        rows = [self.task_index(task) for task in tasks]
+        return self._generate(self.tensors["task_latents"][rows], self.residuals(tasks))
+
+    def adapter(self, task: str) -> AdapterConfig:
+        """The shape of a task's adapter: wider where the task has a residual."""
+        return self.config.adapter.widened(self.codes[task].residual_rank)
+
+    def _generate(self, latents: Tensor, residual: Residual | None = None) -> Factors:
         """The factors of any latents, (T, d_z), by the artifact's own core and converter."""
         _, core = self.frozen_core((), self.config.adapter, self.config.hypernet)
         with torch.no_grad():
-            return self.converter()(core, latents)
+            return self.converter()(core, latents, residual)
 
     def converter(self) -> Converter:
         """That of the artifact's own base."""
@@ -143,21 +170,22 @@ class Artifact:
                 f"{taught.folder}: its latents are for the core {others[:12]}; {self.folder} has the core "
                 f"{own[:12]}, which takes latents of artifacts that were taught, ported or trained with it"
             )
-        mine, theirs = self.latents, taught.latents
+        mine, theirs = self.codes, taught.codes
         for task in mine.keys() & theirs.keys():
-            if not torch.equal(mine[task], theirs[task]):
+            if not mine[task].equals(theirs[task]):
                 raise ValueError(
                     f"{taught.folder}: task {task!r} has another latent than in {self.folder}; teach it "
                     "under another name"
                 )
-        return self.with_latents(mine | theirs)
+        return self.with_codes(mine | theirs)
 
-    def with_latents(self, latents: Mapping[str, Tensor]) -> "Artifact":
-        """This artifact with exactly these tasks, at latents of (d_z,); nothing is written."""
+    def with_codes(self, codes: Mapping[str, TaskCode]) -> "Artifact":
+        """This artifact with exactly these tasks; nothing is written."""
+        shared = {name: value for name, value in self.tensors.items() if not name.startswith("residual.")}
         return replace(
             self,
-            config=self.config.model_copy(update={"tasks": tuple(latents)}),
-            tensors=self.tensors | {"task_latents": torch.stack(list(latents.values()))},
+            config=self.config.model_copy(update={"tasks": tuple(codes), **residual_keys(codes)}),
+            tensors=shared | code_tensors(codes),
         )
 
     @contextmanager
@@ -193,7 +221,7 @@ class Artifact:
             for group, (a, b) in self.factors((task,)).items()
             for index, layer in enumerate(group.layers)
         }
-        write_adapter(folder, named, adapter=config.adapter, made_for=made_for, record=self.run_record())
+        write_adapter(folder, named, adapter=self.adapter(task), made_for=made_for, record=self.run_record())
 
     def run_record(self) -> RunRecord | None:
         """What the run that made the artifact left beside it; None for an artifact from elsewhere."""

@@ -3,8 +3,8 @@
 An artifact has format 1, which portallib loads, unless it needs more; portallib refuses format 2 by name.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
@@ -51,6 +51,8 @@ class ArtifactConfig(Frozen):
     base_model_revision: str | None = None
     format_version: Literal[1, 2] = 1
     library_name: Literal["portallib"] = "portallib"
+    residual_rank: int = Field(default=0, ge=0)
+    residual_tasks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _targets_lie_inside(self) -> "ArtifactConfig":
@@ -59,6 +61,19 @@ class ArtifactConfig(Frozen):
         for target in self.projection_targets:
             if target.layer_index >= self.n_layers:
                 raise ValueError(f"projection target in layer {target.layer_index} of {self.n_layers}")
+        return self
+
+    @model_validator(mode="after")
+    def _residuals_are_of_tasks(self) -> "ArtifactConfig":
+        if bool(self.residual_rank) != bool(self.residual_tasks) or len(set(self.residual_tasks)) < len(
+            self.residual_tasks
+        ):
+            raise ValueError("residual_rank and residual_tasks do not fit together")
+        if self.residual_tasks and self.format_version == 1:
+            raise ValueError("residual_tasks needs format_version 2")
+        for task in self.residual_tasks:
+            if task not in self.tasks:
+                raise ValueError(f"residual_tasks: the artifact has no task {task!r}")
         return self
 
     @property
@@ -84,13 +99,22 @@ class ArtifactConfig(Frozen):
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
-        """The shapes of all tensors of format 1, by name."""
+        """The shapes of all tensors, by name."""
         core = CoreDecoder(self.hypernet, self.adapter, torch.Generator())
+        residuals, rank, width = len(self.residual_tasks), self.residual_rank, self.d_core
+        modules = self.adapter.modules if residuals else ()
         return {
             "task_latents": torch.Size((len(self.tasks), self.d_z)),
             **{f"core.{name}": value.shape for name, value in core.state_dict().items()},
             **{f"alignment.{name}": value.shape for name, value in self.converter().state_dict().items()},
+            **{f"residual.A.{module}": torch.Size((residuals, rank, width)) for module in modules},
+            **{f"residual.B.{module}": torch.Size((residuals, width, rank)) for module in modules},
         }
+
+    def as_json(self) -> dict[str, Any]:
+        """What stands in `config.json`: in format 1 only what that has."""
+        only_newer = {"residual_rank", "residual_tasks"} if self.format_version == 1 else set()
+        return self.model_dump(mode="json", exclude=only_newer)
 
     def converter(self) -> Converter:
         """A converter of the artifact's shapes, to load its weights into."""
@@ -112,11 +136,6 @@ class ArtifactConfig(Frozen):
             if (target.module_name, target.layer_index) == (module, layer):
                 return f"{self.layer_path}.{layer}.{target.module_path}"
         raise KeyError((module, layer))
-
-
-def needed_format(config: ArtifactConfig, tensors: Iterable[str]) -> Literal[1, 2]:
-    """1 where the shared format has a place for every one of these tensors, by name; else 2."""
-    return 1 if set(tensors) <= set(config.shapes) else 2
 
 
 def projection_targets(groups: tuple[SiteGroup, ...]) -> Iterator[ProjectionTarget]:

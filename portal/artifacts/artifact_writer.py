@@ -5,22 +5,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_config import ArtifactConfig, needed_format, projection_targets
+from portal.artifacts.artifact_config import ArtifactConfig, projection_targets
 from portal.artifacts.artifact_files import CARD, CONFIG, WEIGHTS
 from portal.artifacts.portal_record import (
     RECORD,
     PortalRecord,
     SourceRecord,
     TaskRecord,
+    code_sha256,
     core_sha256,
-    tensor_sha256,
 )
 from portal.artifacts.run_record import RunRecord
+from portal.artifacts.task_code import TaskCode, code_tensors, residual_keys
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, HypernetConfig
@@ -30,16 +30,15 @@ from portal.storage.atomic import json_bytes, write_bytes_atomic
 
 @dataclass(frozen=True)
 class TrainedHypernet:
-    """Latents (T, d_z) of `tasks`, the core, and the converter of one base.
+    """The codes of tasks, the core, and the converter of one base.
 
     `calibrated` are the tasks on whose rows the converter was trained; `source` is the artifact that latents
     and core were taken from, None where they were trained, too.
     """
 
-    tasks: tuple[str, ...]
+    codes: Mapping[str, TaskCode]
     adapter: AdapterConfig
     hypernet: HypernetConfig
-    latents: Tensor
     core: CoreDecoder
     converter: Converter
     calibrated: Collection[str]
@@ -47,7 +46,7 @@ class TrainedHypernet:
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by the format's names, on the CPU."""
-        tensors = {"task_latents": self.latents}
+        tensors = code_tensors(self.codes)
         tensors |= {f"core.{name}": value for name, value in self.core.state_dict().items()}
         tensors |= {f"alignment.{name}": value for name, value in self.converter.state_dict().items()}
         return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -56,23 +55,23 @@ class TrainedHypernet:
 def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record: RunRecord) -> None:
     """Write the artifact of `base` into `folder`, the config last."""
     tensors = trained.tensors()
-    config = _config(base, trained, tensors)
+    config = _config(base, trained)
     metadata = {"format": "portallib", "format_version": str(config.format_version)}
     contents = {
         WEIGHTS: save(tensors, metadata=metadata),
         CARD: _card(config).encode(),
-        CONFIG: json_bytes(config.model_dump(mode="json")),
+        CONFIG: json_bytes(config.as_json()),
     }
     own = PortalRecord(
         files={name: hashlib.sha256(contents[name]).hexdigest() for name in (CONFIG, WEIGHTS)},
         core_sha256=core_sha256(tensors),
         tasks={
             task: TaskRecord(
-                latent_sha256=tensor_sha256(latent),
+                latent_sha256=code_sha256(code),
                 calibrated=task in trained.calibrated,
                 epoch=record.epochs.get(task),
             )
-            for task, latent in zip(trained.tasks, tensors["task_latents"], strict=True)
+            for task, code in trained.codes.items()
         },
         lineage=record.lineage(base, trained.source),
     )
@@ -82,17 +81,15 @@ def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record:
 
 
 def save_more_tasks(
-    folder: Path, artifact: Artifact, latents: Mapping[str, Tensor], *, base: Base, record: RunRecord
+    folder: Path, artifact: Artifact, codes: Mapping[str, TaskCode], *, base: Base, record: RunRecord
 ) -> None:
-    """Write the artifact of `base` with its old tasks, bit for bit, then new ones, by latents of (d_z,)."""
+    """Write the artifact of `base` with its old tasks, bit for bit, then new ones."""
     config = artifact.config
     _, core = artifact.frozen_core((), config.adapter, config.hypernet)
-    tasks = artifact.latents | {task: latent.cpu() for task, latent in latents.items()}
     trained = TrainedHypernet(
-        tuple(tasks),
+        artifact.codes | {task: code.cpu() for task, code in codes.items()},
         config.adapter,
         config.hypernet,
-        torch.stack(list(tasks.values())),
         core,
         artifact.converter(),
         calibrated=artifact.calibrated,
@@ -101,13 +98,13 @@ def save_more_tasks(
     save_artifact(folder, base=base, trained=trained, record=record)
 
 
-def _config(base: Base, trained: TrainedHypernet, tensors: Collection[str]) -> ArtifactConfig:
-    """The config of the artifact, in format 1 unless its tensors need another."""
+def _config(base: Base, trained: TrainedHypernet) -> ArtifactConfig:
+    """The config of the artifact, in format 1 unless a task has a residual."""
     adapter, hypernet = trained.adapter, trained.hypernet
-    config = ArtifactConfig(
+    return ArtifactConfig(
         base_model_name_or_path=base.public_name,
         base_model_revision=base.revision,
-        tasks=trained.tasks,
+        tasks=tuple(trained.codes),
         n_layers=base.num_layers,
         projection_targets=tuple(projection_targets(group_sites(base.sites, adapter.modules))),
         rank=adapter.rank,
@@ -117,8 +114,8 @@ def _config(base: Base, trained: TrainedHypernet, tensors: Collection[str]) -> A
         hidden=hypernet.hidden,
         d_core=hypernet.d_core,
         layer_path=base.layer_path,
+        **residual_keys(trained.codes),
     )
-    return config.model_copy(update={"format_version": needed_format(config, tensors)})
 
 
 def _card(config: ArtifactConfig) -> str:

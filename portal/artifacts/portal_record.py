@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from portal.artifacts.task_code import TaskCode
 from portal.config import BaseRef, Frozen
 from portal.messages import explain
 from portal.storage.checkpoint import below
@@ -24,7 +25,7 @@ RECORD_VERSION = 1
 
 
 class TaskRecord(Frozen):
-    """One task of an artifact.
+    """One task of an artifact. `latent_sha256` is also over the task's residual, if it has one.
 
     `calibrated`: the converter was trained on the task's rows. `epoch` is the one whose parameters the
     artifact has, null where that is not known.
@@ -90,15 +91,17 @@ class PortalRecord(Frozen):
                     "artifact anew"
                 )
 
-    def check_tensors(self, folder: Path, tasks: tuple[str, ...], tensors: Mapping[str, Tensor]) -> None:
-        """ValueError where the core, or the latent of a task, is not the recorded one."""
-        if set(tasks) != set(self.tasks):
+    def check_tensors(
+        self, folder: Path, codes: Mapping[str, TaskCode], tensors: Mapping[str, Tensor]
+    ) -> None:
+        """ValueError where the core, or what it takes of a task, is not the recorded one."""
+        if set(codes) != set(self.tasks):
             raise ValueError(
                 f"{folder}: {RECORD} records tasks {', '.join(sorted(self.tasks))}, the artifact has "
-                f"{', '.join(sorted(tasks))}; make the artifact anew"
+                f"{', '.join(sorted(codes))}; make the artifact anew"
             )
-        for task, latent in zip(tasks, tensors["task_latents"], strict=True):
-            if tensor_sha256(latent) != self.tasks[task].latent_sha256:
+        for task, code in codes.items():
+            if code_sha256(code) != self.tasks[task].latent_sha256:
                 raise ValueError(
                     f"{folder}: task {task!r} has another latent than {RECORD} says; make the artifact anew"
                 )
@@ -136,9 +139,12 @@ def core_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def tensor_sha256(tensor: Tensor) -> str:
-    """Hex sha256 of the values in fp32, little-endian."""
-    return hashlib.sha256(_fp32_bytes(tensor)).hexdigest()
+def code_sha256(code: TaskCode) -> str:
+    """Hex sha256 of the latent's values in fp32, little-endian, and of those of a residual after it."""
+    digest = hashlib.sha256()
+    for tensor in code.tensors():
+        digest.update(_fp32_bytes(tensor))
+    return digest.hexdigest()
 
 
 def _fp32_bytes(tensor: Tensor) -> bytes:

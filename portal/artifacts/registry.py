@@ -88,7 +88,7 @@ class Registry:
         return cls(folder)
 
     def add(self, location: str | Path, scores: Mapping[str, TaskScore] | None = None) -> Member:
-        """Copy an artifact there, unless it is there already, and keep its scores by task, if there are any.
+        """Copy an artifact there and keep its scores by task, unless they are there already.
 
         ValueError, in one line, for an artifact that is damaged or has no record, as those of portallib.
         """
@@ -110,10 +110,13 @@ class Registry:
             added = json_bytes({"number": number, "added": now().isoformat()})
             write_folder(place, contents | {ADDED: added})
         member = _read_member(place)
-        if scores:
-            self.add_scores(
-                member, {task: artifact.record.tasks[task].latent_sha256 for task in scores}, scores
-            )
+        latents = {task: artifact.record.tasks[task].latent_sha256 for task in scores or ()}
+        known = any(
+            (sheet.artifact, sheet.latents, sheet.scores) == (member.digest, latents, scores)
+            for sheet in (self.score_sheets() if scores else ())
+        )
+        if scores and not known:
+            self.add_scores(member, latents, scores)
         return member
 
     def add_scores(self, member: Member, latents: Mapping[str, str], scores: Mapping[str, TaskScore]) -> None:

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from portal.artifacts.artifact import Artifact
+    from portal.artifacts.registry import Member, Registry
 
 LatentsOption = Annotated[
     str | None,
@@ -43,6 +44,25 @@ def find_artifact(location: str, *, base: str | None = None) -> str:
         first = next(iter(found.values()))
         raise ValueError(f"{location}: holds artifacts of {', '.join(found)}; name one of them: {first}")
     return next(iter(found.values()))
+
+
+def register(registry: "Registry", location: str) -> "list[Member]":
+    """Add artifacts, each with the scores of its run if it lies in one: those that `location` means.
+
+    The output of a study means the artifacts of all of its finished runs.
+    """
+    from sweeps.results.run_artifacts import artifact_scores, run_artifacts
+
+    folder = Path(location)
+    if (folder / "runs").is_dir() and not (folder / "artifact").exists():
+        found = list(map(str, run_artifacts(folder)))
+        if not found:
+            raise ValueError(f"{location}: none of its runs has left a portable artifact yet")
+    else:
+        found = list(list_artifacts(location).values())
+    return [
+        registry.add(place, artifact_scores(Path(place)) if Path(place).is_dir() else None) for place in found
+    ]
 
 
 def load_with_latents(folder: str, latents: str | None) -> "Artifact":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli.artifacts import list_artifacts
+from portal.cli.artifacts import register
 from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kinds, known_kinds
 from portal.cli.output import print_table
 
@@ -25,8 +25,8 @@ def registry(
         typer.Option(
             "--add",
             metavar="ARTIFACT",
-            help="Artifact to copy there first: a folder, an output of train, port or teach, or a hub id. "
-            "Repeatable.",
+            help="Artifact to copy there first, with its run's test scores: a folder, an output of train, "
+            "port or teach, a hub id; or the output of a study, for all of its artifacts. Repeatable.",
         ),
     ] = None,
     suite: SuiteOption = None,
@@ -42,8 +42,7 @@ def registry(
 
     opened = Registry.open(folder)
     for location in add or ():
-        for place in list_artifacts(location).values():
-            opened.add(place)
+        register(opened, location)
     matrices = read_matrices(opened)
     if as_json:
         typer.echo(json.dumps({"cores": [_as_json(each) for each in matrices]}, indent=2))
@@ -80,9 +79,10 @@ def _print_members(matrix: "AdapterMatrix") -> None:
     lines = []
     for member in matrix.members:
         made, calibrated = member.record.lineage.method, member.inspection.calibrated or ()
-        tasks = len(member.inspection.tasks)
-        lines.append([str(member.number), member.digest, made, member.base, str(tasks), str(len(calibrated))])
-    print_table(["number", "artifact", "made by", "base", "tasks", "calibrated"], lines)
+        when = member.added.strftime("%Y-%m-%d %H:%M")
+        counts = (str(len(member.inspection.tasks)), str(len(calibrated)))
+        lines.append([str(member.number), member.digest, made, member.base, when, *counts])
+    print_table(["number", "artifact", "made by", "base", "added (UTC)", "tasks", "calibrated"], lines)
 
 
 def _shown(matrix: "AdapterMatrix", base: str, tasks: tuple[str, ...]) -> str:

@@ -77,13 +77,23 @@ def teach(
             autocompletion=one_of(completion.latent_starts),
         ),
     ] = "mean",
+    residual_rank: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="RANK",
+            rich_help_panel=TRAINING,
+            help="Rank of a residual that each task gets beside its latent: it travels to every base of the "
+            "core, too, but only this project reads the artifact. 0: none.",
+        ),
+    ] = 0,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
     no_base: NoBaseOption = False,
     registry: RegistryOption = None,
 ) -> None:
-    """Learn new tasks on one base, with core and converter frozen: only a latent per task is fitted.
+    """Learn new tasks on one base, with core and converter frozen: a latent per task is fitted.
 
     Leaves the artifact with its old tasks, bit for bit, and the new ones as OUT/artifact, and prints what
     each new task has gained over the frozen base on test rows.
@@ -98,7 +108,9 @@ def teach(
         opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
     )
     begin = check_known(start, LATENT_STARTS, what="start")
-    single = teach_run(find_artifact(artifact, base=on), on, request, start=begin)
+    single = teach_run(
+        find_artifact(artifact, base=on), on, request, start=begin, residual_rank=residual_rank
+    )
     scores = execute(single, out, where, activations, with_base=not no_base, registry=registry)
     if not no_base:
         print_gains(scores[FROZEN], scores[ADAPTED])

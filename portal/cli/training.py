@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from portal.cli import completion
-from portal.cli.artifacts import list_artifacts
+from portal.cli.artifacts import list_artifacts, register
 from portal.cli.completion import one_of, some_of
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import (
@@ -29,7 +29,6 @@ from portal.cli.options import (
 from portal.cli.output import comma_list, print_table, progress_console, warn
 
 if TYPE_CHECKING:
-    from portal.artifacts.registry import Registry
     from sweeps.launch.single_run import SingleRun
 
 FROZEN, ADAPTED = "frozen base", "adapter"
@@ -184,7 +183,8 @@ def execute(
     """
     from portal.artifacts.registry import Registry
     from portal.device import usable_cores
-    from sweeps.launch.single_run import final_scores, finish_run, score_frozen_bases
+    from sweeps.launch.single_run import finish_run, score_frozen_bases
+    from sweeps.results.run_artifacts import final_scores
     from sweeps.store.run_store import RunStore
 
     run, console, threads = single.config, progress_console(), usable_cores()
@@ -206,25 +206,9 @@ def execute(
     _print_scores(scores)
     typer.echo(f"artifact: {place}")
     if shelf is not None:
-        _register(shelf, out, scores[ADAPTED])
+        for member in register(shelf, str(out)):
+            typer.echo(f"added to {shelf.folder}: {member.digest}")
     return scores
-
-
-def _register(registry: "Registry", out: Path, rows: list[dict[str, Any]]) -> None:
-    """Add the artifacts of the run in `out`, each with the scores on its own base."""
-    from portal.artifacts.artifact_files import CONFIG, read_config
-    from portal.artifacts.registry import TaskScore
-    from portal.bases.registry import public_name
-
-    for folder in list_artifacts(str(out)).values():
-        base = read_config(Path(folder, CONFIG)).base_model_name_or_path
-        own = {
-            row["task"]: TaskScore(**{name: row[name] for name in TaskScore.model_fields})
-            for row in rows
-            if public_name(row["base"]) == base
-        }
-        member = registry.add(folder, own)
-        typer.echo(f"added to {registry.folder}: {member.digest}")
 
 
 def _print_scores(scores: dict[str, list[dict[str, Any]]]) -> None:

@@ -50,7 +50,9 @@ class CarriedLatents(FixedLearner):
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write one PEFT adapter per task, in `folder/<task>`."""
         factors = {task: select_slots(self._factors, [slot]) for slot, task in enumerate(self.tasks)}
-        save_task_adapters(folder, factors, base=self._base, adapter=self.adapter, record=record)
+        rank = next(a_SLRI.shape[2] for a_SLRI, _ in self._factors.values())
+        adapter = self.adapter.widened(rank - self.adapter.rank)  # by the residuals' rank
+        save_task_adapters(folder, factors, base=self._base, adapter=adapter, record=record)
 
 
 class MismatchedLatents(CarriedLatents):

@@ -44,11 +44,12 @@ def core_cosines(
     parameters = list(core.parameters())
     cost = launch_cost(base, len(config.adapter.modules))
     own = []
-    for index, task_rows in enumerate(rows.values()):
+    for index, (task, task_rows) in enumerate(rows.items()):
         total = [torch.zeros_like(parameter) for parameter in parameters]
         slot = SlotRows(0, 0, tuple(task_rows))
+        residual = artifact.residuals((task,), base.device)
         for forward in plan_microbatches([slot], costs=[cost], max_tokens=max_tokens):
-            factors = converter(core, latent_TZ[index : index + 1])
+            factors = converter(core, latent_TZ[index : index + 1], residual)
             with hooks.active([Segment(1, factors, config.adapter.scaling)]):
                 (loss,) = slot_losses(base, forward.slots, length=forward.length)
                 gradients = torch.autograd.grad(loss, parameters)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
 from portal.artifacts.run_record import RunRecord
+from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig
@@ -38,7 +39,8 @@ class HypernetLearner(Learner):
         assert run.seed is not None
         self._refit = source is not None
         self._source = None if source is None else source.as_source()
-        self._source_latents = None if source is None else source.latents
+        self._source_codes = None if source is None else source.codes
+        self._residual = None if source is None else source.residuals(self.tasks, self.device)
         if source is None:
             self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
@@ -73,7 +75,7 @@ class HypernetLearner(Learner):
         return {} if self._refit else dict(zip(self.tasks, self.latents.data, strict=True))
 
     def factors(self, base: str) -> Factors:
-        return self.converters[base](self.core, self.latents)
+        return self.converters[base](self.core, self.latents, self._residual)
 
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
         """1 / max(ema_t, floor)."""
@@ -124,7 +126,10 @@ class HypernetLearner(Learner):
     ) -> tuple[Tensor, ...]:
         """The gradients of the task's latent, (1, d_z), and of the `shared` parameters."""
         latent = self.latents[slot : slot + 1].detach().requires_grad_()
-        factors = self.converters[base](self.core, latent)
+        residual = self._residual and {
+            module: (a[slot : slot + 1], b[slot : slot + 1]) for module, (a, b) in self._residual.items()
+        }
+        factors = self.converters[base](self.core, latent, residual)
         outputs = [factor for group in factors for factor in factors[group]]
         towards = [gradient[slot : slot + 1] for group in factors for gradient in gradients[group]]
         return torch.autograd.grad(outputs, [latent, *shared], towards)
@@ -175,13 +180,14 @@ class HypernetLearner(Learner):
 
         A port's artifact has the latents of all tasks of its source.
         """
-        latents = self._source_latents or dict(zip(self.tasks, self.latents.data, strict=True))
+        codes = self._source_codes or {
+            task: TaskCode(latent) for task, latent in zip(self.tasks, self.latents.data, strict=True)
+        }
         for name, base in self.bases.items():
             trained = TrainedHypernet(
-                tuple(latents),
+                codes,
                 self.adapter,
                 self.hypernet,
-                torch.stack(list(latents.values())),
                 self.core,
                 self.converters[name],
                 calibrated=self.trained_tasks,

@@ -16,7 +16,7 @@ from portal.data.token_rows import RowTable
 from portal.forward.adapter_hooks import concatenate_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner, Start, named_generator
-from portal.learners.task_stacks import StackedTasks
+from portal.learners.task_stacks import RateGroup, StackedTasks
 
 
 class TaskLoras(Learner):
@@ -49,16 +49,16 @@ class TaskLoras(Learner):
 class LoraLearner(StackedTasks, TaskLoras):
     """The per-task LoRA baseline."""
 
-    def fresh_parameters(self, tasks: Sequence[str]) -> list[nn.Parameter]:
+    def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
         """A, (S, L, r, d_in), and B, (S, L, d_out, r), of every site group in turn."""
         assert self.run.seed is not None
         generators = [lora_generator(self.run.seed, task) for task in tasks]
-        parameters = []
+        parameters: list[nn.Parameter] = []
         for group in self._groups:
             a_SLRI = torch.stack([init_a(group, self.adapter.rank, generator) for generator in generators])
             b_SLOR = torch.zeros(len(tasks), len(group.layers), group.d_out, self.adapter.rank)
             parameters += [nn.Parameter(a_SLRI.to(self.device)), nn.Parameter(b_SLOR.to(self.device))]
-        return parameters
+        return [(parameters, self.train.lr)]
 
     def factors(self, base: str) -> Factors:
         parts = [zip(stack.parameters[::2], stack.parameters[1::2], strict=True) for stack in self.stacks]

@@ -69,5 +69,5 @@ class NearestLatents(FixedLearner):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
-        latents = {task: self._artifact.latents[self.nearest[task]] for task in self.tasks}
-        save_more_tasks(folder, self._artifact, latents, base=self._base, record=record)
+        codes = {task: self._artifact.codes[self.nearest[task]] for task in self.tasks}
+        save_more_tasks(folder, self._artifact, codes, base=self._base, record=record)

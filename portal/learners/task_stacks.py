@@ -20,22 +20,22 @@ from portal.learners.base import Learner
 from portal.learners.optimiser import Optimiser
 from portal.storage.checkpoint import below
 
+RateGroup = tuple[list[nn.Parameter], float]
+"""Parameters and their learning rate before its schedule."""
+
 
 class TaskStack:
-    """Parameters of tasks that take equally many steps, (S, ...) with a slot per task, and an optimiser."""
+    """Parameters of tasks that take equally many steps, (S, ...) with a slot per task, and an optimiser.
+
+    `groups` are parameters with their learning rate.
+    """
 
     def __init__(
-        self,
-        tasks: Sequence[str],
-        num_steps: int,
-        parameters: Sequence[nn.Parameter],
-        *,
-        lr: float,
-        train: TrainConfig,
+        self, tasks: Sequence[str], num_steps: int, groups: Sequence[RateGroup], train: TrainConfig
     ) -> None:
         self.tasks, self.num_steps = tuple(tasks), num_steps
-        self.parameters = list(parameters)
-        self.optimiser = Optimiser([(self.parameters, lr)], train, num_steps)
+        self.parameters = [parameter for parameters, _ in groups for parameter in parameters]
+        self.optimiser = Optimiser(list(groups), train, num_steps)
 
     def clip(self, limit: float) -> Tensor:
         """Scale every slot's gradient to a norm of at most `limit`, as clip_grad_norm_ does for one.
@@ -66,17 +66,12 @@ class StackedTasks(Learner):
         for task in self.tasks:
             by_steps.setdefault(self.schedule.task_steps(task), []).append(task)
         self.stacks = [
-            TaskStack(tasks, steps, self.fresh_parameters(tasks), lr=self.rate, train=self.train)
+            TaskStack(tasks, steps, self.fresh_parameters(tasks), self.train)
             for steps, tasks in by_steps.items()
         ]
 
-    @property
-    def rate(self) -> float:
-        """The learning rate before its schedule."""
-        return self.train.lr
-
     @abstractmethod
-    def fresh_parameters(self, tasks: Sequence[str]) -> list[nn.Parameter]:
+    def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
         """What trains of these tasks at the start, each (S, ...), on the learner's device."""
 
     @property

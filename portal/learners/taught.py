@@ -1,5 +1,9 @@
-"""`TaughtLatents`: latents of new tasks, fitted on one base with core and converter held."""
+"""`TaughtLatents`: what a core takes of new tasks, fitted on one base with core and converter held.
 
+Shape letters: S tasks that take equally many steps, q residual rank, c core width.
+"""
+
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,17 +13,21 @@ from torch import Tensor, nn
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
+from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
-from portal.hypernet import Factors
-from portal.learners.base import Start
+from portal.hypernet import Factors, Residual
+from portal.learners.base import Start, named_generator
 from portal.learners.nearest import MOST_ROWS, nearest_tasks
-from portal.learners.task_stacks import StackedTasks
+from portal.learners.task_stacks import RateGroup, StackedTasks
 
 
 class TaughtLatents(StackedTasks):
-    """Latents start at the mean of those that the converter was trained with, or each at one of them."""
+    """Latents start at the mean of those that the converter was trained with, or each at one of them.
+
+    With `residual_rank`, each task also gets a residual that starts as a LoRA does: at zero, as a product.
+    """
 
     def __init__(
         self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], artifact: Artifact
@@ -41,34 +49,66 @@ class TaughtLatents(StackedTasks):
         assert start is not None, "new tasks are taught to an artifact"
         return cls(run, bases, rows, Artifact.load(start.folder))
 
-    @property
-    def rate(self) -> float:
-        return self.train.lr_latent
-
-    def fresh_parameters(self, tasks: Sequence[str]) -> list[nn.Parameter]:
-        """The latents, (S, d_z)."""
-        artifact = self._artifact
+    def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
+        """The latents, (S, d_z); of a residual A (S, q, c) and B (S, c, q) of every module in turn."""
+        artifact, rank = self._artifact, self.train.residual_rank
         if self.train.latent_start == "mean":
             starts = [artifact.mean_latent] * len(tasks)
         else:
             rows = self.data.first_rows(self._base.name, MOST_ROWS)
             nearest = nearest_tasks(artifact, self._base, {task: rows[task] for task in tasks})
             starts = [artifact.latents[nearest[task]] for task in tasks]
-        return [nn.Parameter(torch.stack(starts).to(self.device))]
+        latents = ([nn.Parameter(torch.stack(starts).to(self.device))], self.train.lr_latent)
+        if rank == 0:
+            return [latents]
+        assert self.run.seed is not None
+        generators = [named_generator(self.run.seed, f"residual {task}") for task in tasks]
+        residual = []
+        for _ in self.adapter.modules:
+            a_SQC = torch.stack([self._fresh_a(generator) for generator in generators])
+            b_SCQ = torch.zeros(len(tasks), a_SQC.shape[2], rank)
+            residual += [nn.Parameter(a_SQC.to(self.device)), nn.Parameter(b_SCQ.to(self.device))]
+        return [latents, (residual, self.train.lr)]
+
+    def _fresh_a(self, generator: torch.Generator) -> Tensor:
+        """A of a residual, (q, c), drawn as that of a LoRA is."""
+        assert self.run.hypernet is not None
+        width = self.run.hypernet.d_core
+        bound = 1 / math.sqrt(width)
+        return torch.empty(self.train.residual_rank, width).uniform_(-bound, bound, generator=generator)
+
+    def _stacked(self, index: int) -> Tensor:
+        """One of the parameters, of all slots."""
+        return torch.cat([stack.parameters[index] for stack in self.stacks])
 
     @property
     def latents(self) -> Tensor:
         """Of all slots, (T, d_z)."""
-        return torch.cat([stack.parameters[0] for stack in self.stacks])
+        return self._stacked(0)
+
+    @property
+    def residual(self) -> Residual | None:
+        """Of all slots."""
+        if self.train.residual_rank == 0:
+            return None
+        places = range(1, 1 + 2 * len(self.adapter.modules), 2)
+        return {
+            module: (self._stacked(place), self._stacked(place + 1))
+            for module, place in zip(self.adapter.modules, places, strict=True)
+        }
 
     def trained_latents(self) -> dict[str, Tensor]:
         return dict(zip(self.tasks, self.latents.detach(), strict=True))
 
     def factors(self, base: str) -> Factors:
-        return self._converter(self._core, self.latents)
+        return self._converter(self._core, self.latents, self.residual)
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
-        taught = self.trained_latents()
-        latents = {task: taught[task] for task in self.run.data.tasks}
-        save_more_tasks(folder, self._artifact, latents, base=self._base, record=record)
+        latents, residual = self.trained_latents(), self.residual or {}
+        codes = {
+            task: TaskCode(latents[task], {module: (a[slot], b[slot]) for module, (a, b) in residual.items()})
+            for task in self.run.data.tasks
+            for slot in [self.tasks.index(task)]
+        }
+        save_more_tasks(folder, self._artifact, codes, base=self._base, record=record)

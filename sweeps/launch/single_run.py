@@ -26,7 +26,6 @@ from portal.data.suite import Suite, examples_hash
 from portal.messages import explain
 from portal.methods import ALL_MODULES
 from portal.recipes import find_recipe
-from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from sweeps.launch.local_run import run_local
@@ -106,12 +105,18 @@ def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRu
 
 
 def teach_run(
-    artifact: str | Path, base: str, request: TrainRequest, *, start: LatentStart = "mean"
+    artifact: str | Path,
+    base: str,
+    request: TrainRequest,
+    *,
+    start: LatentStart = "mean",
+    residual_rank: int = 0,
 ) -> SingleRun:
     """Latents of new tasks on the artifact's own base; ValueError for what would make it fail.
 
-    They start at the mean of the artifact's latents, or each at the one that fits its rows best. Validation
-    rows are scored after every 50 steps, and each task keeps the latent that they prefer.
+    They start at the mean of the artifact's latents, or each at the one that fits its rows best. With a
+    `residual_rank` each task also gets a residual of that rank. Validation rows are scored after every 50
+    steps, and each task keeps what they prefer.
     """
     source = Artifact.load(artifact)
     for task in request.tasks:
@@ -119,7 +124,8 @@ def teach_run(
             raise ValueError(
                 f"{source.folder}: the artifact has task {task!r} already; give the new task another name"
             )
-    single = _run_from(source, "taught", base, request, {**_TEACHING, "latent_start": start})
+    train = {**_TEACHING, "latent_start": start, "residual_rank": residual_rank}
+    single = _run_from(source, "taught", base, request, train)
     source.check_base(outline_base(base, revision=single.config.bases[0].revision))
     return single
 
@@ -170,7 +176,7 @@ def _config(
         raise ValueError(explain(error, RunConfig)) from None
     assert run.adapter is not None
     for base in bases:
-        check_rank(base_sites(base), run.adapter.modules, run.adapter.rank)
+        check_rank(base_sites(base), run.adapter.modules, run.widest_rank)
     return run
 
 
@@ -220,12 +226,3 @@ def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device
         if not RunStore(out).is_done(run.key):
             console.print(f"scoring the frozen base {run.bases[0].name} on the same rows")
             run_local([run], single.suite, out, Console(quiet=True), device=device, threads=threads)
-
-
-def final_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
-    """Result rows of a finished run on test rows, one per base and task, at the epoch of its artifact.
-
-    A run without an artifact has one epoch.
-    """
-    rows = read_table(RunStore(out).run_folder(run.key) / RESULTS_FILE, RESULTS).to_pylist()
-    return [row for row in rows if row["split"] == "test" and row["kept"] is not False]

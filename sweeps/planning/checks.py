@@ -88,11 +88,14 @@ def _identity(run: RunConfig) -> tuple[object, ...]:
 def check_shapes(study: Study) -> None:
     """ValueError where an adapter does not fit its base, or a transfer not its two bases."""
     sites = {name: base_sites(name) for name in study.bases}
-    for run in {(run.method, run.bases, run.adapter, run.source_bases): run for run in study.runs}.values():
+    shapes = {
+        (run.method, run.bases, run.adapter, run.widest_rank, run.source_bases): run for run in study.runs
+    }
+    for run in shapes.values():
         if run.adapter is None:
             continue
         for ref in run.bases:
-            check_rank(sites[ref.name], run.adapter.modules, run.adapter.rank)
+            check_rank(sites[ref.name], run.adapter.modules, run.widest_rank)
         if run.spec.is_transfer and run.source_bases is not None:
             _check_transfer(run, sites)
 

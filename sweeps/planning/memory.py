@@ -184,16 +184,17 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
     latents, core = slots * run.hypernet.d_latent, core_num_params(run.hypernet, run.adapter)
     if run.spec.teaches:
-        return ParamCount(latents, core + converter)
+        residuals = slots * len(run.adapter.modules) * 2 * run.train.residual_rank * run.hypernet.d_core
+        return ParamCount(latents + residuals, core + converter)
     shared = core + latents
     return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 
 
 def _slot_params(run: RunConfig, base: str) -> int:
-    """Numbers of one task's adapter."""
+    """Numbers of one task's adapter, with its residual."""
     assert run.adapter is not None
     groups = _groups(base, run.adapter)
-    return sum(len(group.layers) * run.adapter.rank * (group.d_in + group.d_out) for group in groups)
+    return sum(len(group.layers) * run.widest_rank * (group.d_in + group.d_out) for group in groups)
 
 
 def _learner_bytes(run: RunConfig, base: str) -> float:

@@ -12,6 +12,7 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact, save_more_tasks
 from portal.artifacts.registry import Registry, TaskScore
 from portal.artifacts.run_record import RunRecord
+from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig
@@ -42,14 +43,14 @@ def registry(bases: dict[str, Base], tmp_path: Path) -> Registry:
 def port(folder: Path, artifact: Path, base: Base) -> None:
     """An artifact of another base, with the same latents and core and a random converter."""
     source = Artifact.load(artifact)
-    latents, core = source.frozen_core(TASKS, ADAPTER, HYPERNET)
+    _, core = source.frozen_core((), ADAPTER, HYPERNET)
     groups = group_sites(base.sites, ADAPTER.modules)
     generator = torch.Generator().manual_seed(1)
     converter = Converter(
         HYPERNET, groups, num_layers=base.num_layers, zero_output=False, generator=generator
     )
     trained = TrainedHypernet(
-        TASKS, ADAPTER, HYPERNET, latents, core, converter, calibrated=TASKS, source=source.as_source()
+        source.codes, ADAPTER, HYPERNET, core, converter, calibrated=TASKS, source=source.as_source()
     )
     run = make_run("portal", base.name, adapter=ADAPTER, hypernet=HYPERNET)
     save_artifact(folder, base=base, trained=trained, record=RunRecord.of(run))
@@ -58,7 +59,8 @@ def port(folder: Path, artifact: Path, base: Base) -> None:
 def teach(folder: Path, artifact: Path, base: Base, latents: Mapping[str, Tensor]) -> Path:
     """The artifact with new tasks at these latents, in the folder."""
     run = make_run("taught", base.name, adapter=ADAPTER, hypernet=HYPERNET)
-    save_more_tasks(folder, Artifact.load(artifact), latents, base=base, record=RunRecord.of(run))
+    codes = {task: TaskCode(latent) for task, latent in latents.items()}
+    save_more_tasks(folder, Artifact.load(artifact), codes, base=base, record=RunRecord.of(run))
     return folder
 
 

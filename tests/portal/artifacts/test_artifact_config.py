@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_config import ArtifactConfig, needed_format
+from portal.artifacts.artifact_config import ArtifactConfig
 from portal.config import AdapterConfig
 from portal.storage.atomic import json_bytes
 from tests.support.artifacts import write_artifact
@@ -39,14 +40,24 @@ def test_every_projection_target_is_written_with_its_path_in_the_base(config: Ar
 def test_a_config_of_format_1_is_written_as_the_first_version_wrote_it(path: Path) -> None:
     config = ArtifactConfig.model_validate(json.loads(path.read_bytes()))
 
-    assert json_bytes(config.model_dump(mode="json")) == path.read_bytes()
+    assert json_bytes(config.as_json()) == path.read_bytes()
 
 
-def test_an_artifact_has_format_2_only_where_a_tensor_has_no_place_in_format_1(
-    config: ArtifactConfig,
-) -> None:
-    shared = list(config.shapes)
+def test_residuals_of_some_tasks_have_tensors_and_need_format_2(config: ArtifactConfig) -> None:
+    values = config.as_json()
+    assert not any("residual" in name for name in (*values, *config.shapes))
+    residuals = {"residual_rank": 2, "residual_tasks": config.tasks[:1]}
 
-    assert needed_format(config, shared) == 1
-    assert needed_format(config, [*shared, "residual.sums.q"]) == 2
-    assert needed_format(config, [*shared, "core.C.q.weight"]) == 2
+    widened = ArtifactConfig.model_validate(values | residuals | {"format_version": 2})
+
+    assert ArtifactConfig.model_validate(widened.as_json()) == widened
+    for module in config.adapter.modules:
+        assert widened.shapes[f"residual.A.{module}"] == (1, 2, config.d_core)
+        assert widened.shapes[f"residual.B.{module}"] == (1, config.d_core, 2)
+    for wrong, message in (
+        (residuals, "residual_tasks needs format_version 2"),
+        ({"residual_rank": 2, "format_version": 2}, "do not fit together"),
+        ({**residuals, "residual_tasks": ["else"], "format_version": 2}, "no task 'else'"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            ArtifactConfig.model_validate(values | wrong)

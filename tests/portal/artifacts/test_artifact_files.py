@@ -118,9 +118,9 @@ def test_a_key_that_format_2_does_not_know_is_refused_by_name(artifact: Path) ->
     change_config(artifact, format_version=2)
     Artifact.load(artifact)
 
-    change_config(artifact, residual_rank=2)
+    change_config(artifact, text_encoder="e5")
 
-    assert "residual_rank is of a newer version of portal" in refusal(artifact)
+    assert "text_encoder is of a newer version of portal" in refusal(artifact)
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}"])

@@ -1,11 +1,13 @@
 """`portal registry`: a new base is one `port`, a new task one `teach`, and the matrix shows both."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from portal.cli import main
+from portal.results import RESULTS, read_table
 from tests.support.bases import TASKS
 from tests.support.command_line import only_line
 
@@ -56,7 +58,7 @@ def test_a_new_base_and_a_new_task_join_the_matrix_with_their_scores(
     on_llama = adapters["tiny-llama", "totals"]["score"]["acc_norm"]
     assert shown["tiny-qwen3"] == "?+"
     assert (shown["tiny-llama"], shown["tiny-gemma3"]) == (f"{on_llama:.3f}+", f"{scored['acc_norm']:.3f}+")
-    assert f"has no score of 4 tasks on tiny-qwen3: portal eval --registry {shelf} --base tiny-qwen3" in (
+    assert f"has no score of 1 task on tiny-qwen3: portal eval --registry {shelf} --base tiny-qwen3" in (
         "\n".join(lines)
     )
 
@@ -70,10 +72,45 @@ def test_scores_of_some_rows_or_of_another_split_are_not_kept(
 
     assert main([*score, "--limit", "2"]) == 0
     assert main([*score, "--split", "validation"]) == 0
-    assert not (tmp_path / "registry" / "scores").exists()
+    assert len(list((tmp_path / "registry" / "scores").iterdir())) == 1  # of the port's own run
     assert main(score) == 0
-    assert len(list((tmp_path / "registry" / "scores").iterdir())) == 1
+    assert len(list((tmp_path / "registry" / "scores").iterdir())) == 2
     capsys.readouterr()
+
+
+def test_an_artifact_brings_the_scores_of_its_run_once(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add = ["registry", str(tmp_path / "registry"), "--add", str(world / "ported"), "--json"]
+    results = read_table(next((world / "ported" / "runs").glob("*/results.parquet")), RESULTS).to_pylist()
+    scores = {row["task"]: row["acc_norm"] for row in results if row["split"] == "test"}  # of one epoch
+
+    for _ in range(2):
+        assert main(add) == 0
+        (core,) = json.loads(capsys.readouterr().out)["cores"]
+        assert {cell["task"]: cell["score"]["acc_norm"] for cell in core["adapters"]} == scores
+    assert len(list((tmp_path / "registry" / "scores").iterdir())) == 1
+
+
+def test_the_output_of_a_study_stands_for_its_artifacts(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A study's runs lie as those of `train` and `port` do, but no link picks one of them."""
+    study, shelf = tmp_path / "study", str(tmp_path / "registry")
+    for name in ("source", "ported"):
+        shutil.copytree(world / name / "runs", study / "runs", dirs_exist_ok=True)
+
+    assert main(["registry", shelf, "--add", str(study), "--json"]) == 0
+
+    (core,) = json.loads(capsys.readouterr().out)["cores"]
+    made = [(each["number"], each["lineage"]["method"]) for each in core["artifacts"]]
+    assert made == [(1, "source"), (2, "source"), (3, "portal")]
+    assert all(cell["score"] is not None for cell in core["adapters"])
+    assert len(core["adapters"]) == 3 * len(TASKS)
+    for marker in (study / "runs").glob("*/DONE.json"):
+        marker.unlink()
+    assert main(["registry", shelf, "--add", str(study)]) == 2
+    assert "none of its runs has left a portable artifact yet" in only_line(capsys)
 
 
 def test_another_core_says_what_it_lacks(

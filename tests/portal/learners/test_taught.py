@@ -12,6 +12,7 @@ from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.forward.adapter_hooks import adapted
 from portal.forward.losses import slot_losses
+from portal.hypernet import Factors
 from portal.learners.base import Start
 from portal.learners.taught import TaughtLatents
 from portal.training.pack import Pack
@@ -20,6 +21,7 @@ from tests.support.packs import assert_same_tensors, make_pack, run_to_end
 
 OLD, NEW = ("colours", "names"), ("sums",)
 TEACHING = TrainConfig(epochs=3, lr_latent=0.3, batch_size=4)
+WIDENED = TEACHING.model_copy(update={"residual_rank": 2, "lr": 0.05})
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,10 @@ def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder / "small"
 
 
-def taught_pack(bases: dict[str, Base], source: Path, tasks: tuple[str, ...] = NEW, size: int = 9) -> Pack:
-    run = make_run("taught", "small", data={"tasks": tasks, "size": size}, train=TEACHING)
+def taught_pack(
+    bases: dict[str, Base], source: Path, tasks: tuple[str, ...] = NEW, train: TrainConfig = TEACHING
+) -> Pack:
+    run = make_run("taught", "small", data={"tasks": tasks, "size": 9}, train=train)
     return make_pack(bases, [run], source)
 
 
@@ -118,6 +122,82 @@ def test_teaching_goes_on_from_its_checkpoint(bases: dict[str, Base], source: Pa
     again.restore(tensors, meta)
 
     assert_same_tensors(again, pack.learners[0])
+
+
+def test_a_residual_starts_at_nothing_trains_and_travels(
+    bases: dict[str, Base], source: Path, tmp_path: Path
+) -> None:
+    """Core, converter and old tasks stay; the adapter is of rank r + q, on a port of the same core, too."""
+    pack = taught_pack(bases, source, train=WIDENED)
+    (learner,) = pack.learners
+    before = Artifact.load(source)
+    for group, (a, b) in before.mean_factors().items():
+        mine_a, mine_b = learner.factors("small")[group]
+        torch.testing.assert_close(mine_b @ mine_a, b @ a)
+
+    run_to_end(pack)
+    learner.save_artifact(tmp_path / "taught", RunRecord.of(learner.run))
+
+    after = Artifact.load(tmp_path / "taught")
+    rank, width = before.config.rank, before.config.d_core
+    modules = before.config.adapter.modules
+    assert learner.num_trained_params == before.config.d_z + len(modules) * 2 * 2 * width
+    assert (after.config.format_version, after.config.residual_rank) == (2, 2)
+    assert after.config.residual_tasks == NEW
+    assert all(b_CQ.abs().sum() > 0 for _, b_CQ in after.codes["sums"].residual.values())
+    for task in OLD:
+        assert after.codes[task].equals(before.codes[task])
+        assert_same_factors(after.factors((task,)), before.factors((task,)))
+    assert_same_factors(after.factors(NEW), learner.factors("small"))
+
+    port = make_pack(bases, [make_run("portal", "other", data={"tasks": OLD})], source)
+    run_to_end(port)
+    port.learners[0].save_artifact(tmp_path / "port", RunRecord.of(port.learners[0].run))
+    carried = Artifact.load(tmp_path / "port").with_latents_of(after)
+    assert carried.adapter("sums").model_dump() == {
+        **before.config.adapter.model_dump(),
+        "rank": rank + 2,
+        "alpha": before.config.alpha * (rank + 2) // rank,
+    }
+    for group, (a, b) in carried.factors(NEW).items():
+        own_a, own_b = carried.codes["sums"].residual[group.module]
+        converter = carried.converter()
+        for layer in range(len(group.layers)):
+            torch.testing.assert_close(a[0, layer, rank:], own_a @ converter.input[group.input])
+            torch.testing.assert_close(b[0, layer, :, rank:], converter.output[group.output] @ own_b)
+
+
+def test_a_port_of_a_taught_artifact_holds_its_residuals(
+    bases: dict[str, Base], source: Path, tmp_path: Path
+) -> None:
+    pack = taught_pack(bases, source, train=WIDENED)
+    run_to_end(pack)
+    pack.learners[0].save_artifact(tmp_path / "taught", RunRecord.of(pack.learners[0].run))
+    port = make_pack(bases, [make_run("portal", "other", data={"tasks": (*OLD, *NEW)})], tmp_path / "taught")
+    run_to_end(port)
+
+    port.learners[0].save_artifact(tmp_path / "port", RunRecord.of(port.learners[0].run))
+
+    taught, ported = Artifact.load(tmp_path / "taught"), Artifact.load(tmp_path / "port")
+    assert all(ported.codes[task].equals(code) for task, code in taught.codes.items())
+    assert_same_factors(ported.factors((*OLD, *NEW)), port.learners[0].factors("other"))
+
+
+def test_a_task_with_a_residual_goes_on_from_its_checkpoint(bases: dict[str, Base], source: Path) -> None:
+    pack = taught_pack(bases, source, train=WIDENED)
+    run_to_end(pack)
+    (again,) = taught_pack(bases, source, train=WIDENED).learners
+
+    again.restore(*pack.learners[0].state())
+
+    assert_same_tensors(again, pack.learners[0])
+
+
+def assert_same_factors(found: Factors, wanted: Factors) -> None:
+    assert found.keys() == wanted.keys()
+    for group, pair in wanted.items():
+        for mine, theirs in zip(found[group], pair, strict=True):
+            torch.testing.assert_close(mine, theirs)
 
 
 def test_a_base_that_the_artifact_was_not_made_for_is_refused(bases: dict[str, Base], source: Path) -> None:

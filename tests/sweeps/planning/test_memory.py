@@ -17,7 +17,7 @@ from portal.forward.microbatch import SlotRows
 from portal.forward.output_head import CHUNK_LOGITS
 from portal.hypernet import Converter, CoreDecoder
 from portal.learners.factory import build_learner
-from sweeps.planning.memory import decoder_shape, footprint, generation_flops
+from sweeps.planning.memory import count_params, decoder_shape, footprint, generation_flops
 from tests.support.bases import make_row, make_rows, make_run, random_factors
 from tests.support.precision import needs_bf16
 from tests.support.shared import SHARED
@@ -127,6 +127,14 @@ def test_trained_parameters_are_counted_with_gradient_and_moments(method: str) -
     assert two.learners == 2 * predicted.learners
     assert two.per_token == predicted.per_token
     assert predicted.base == 4 * sum(parameter.numel() for parameter in base.model.parameters())
+
+
+def test_what_trains_of_a_taught_task_is_its_latent_and_its_residual() -> None:
+    run = make_run("taught", BASE, adapter=WIDE, train=TrainConfig(residual_rank=2))
+    assert run.hypernet is not None
+    of_residual = len(WIDE.modules) * 2 * 2 * run.hypernet.d_core
+
+    assert count_params(run, BASE).trained == len(run.data.tasks) * (run.hypernet.d_latent + of_residual)
 
 
 def test_fewer_tokens_fit_a_smaller_budget_and_none_where_the_learners_do_not() -> None:
