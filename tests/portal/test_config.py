@@ -54,6 +54,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "factor_decay"): 0.1,
     ("train", "layer_start"): "source",
     ("train", "latent_start"): "nearest",
+    ("train", "residual_rank"): 2,
     ("train", "ema_decay"): 0.5,
     ("train", "ema_floor"): 0.01,
     ("train", "schedule"): "linear",
@@ -103,6 +104,7 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
         ("transfer",): "cross_lora",
         ("train", "engine"): "lora",
         ("train", "latent_start"): "taught",
+        ("train", "residual_rank"): "taught",
         ("latents",): "carried",
     }
     run = make_run(methods.get(path, "portal"), "tiny", data={"files": {"sums": "not stated"}})
@@ -111,6 +113,17 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
         raw["source"] = None  # a source run takes none
 
     assert RunConfig.model_validate(raw).key != run.key
+
+
+def test_a_residual_keeps_the_scaling_which_needs_a_whole_alpha() -> None:
+    whole, broken = AdapterConfig(rank=4, alpha=8), AdapterConfig(rank=4, alpha=9)
+
+    assert (whole.widened(2).rank, whole.widened(2).scaling) == (6, whole.scaling)
+    assert whole.widened(0) == whole
+    train = TrainConfig(residual_rank=2)
+    assert make_run("taught", "tiny", adapter=whole, train=train).widest_rank == 6
+    with pytest.raises(ValueError, match="alpha 9 is no multiple of rank 4, which a residual needs"):
+        make_run("taught", "tiny", adapter=broken, train=train)
 
 
 def test_the_key_of_a_run_is_pinned() -> None:
