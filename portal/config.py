@@ -165,8 +165,9 @@ class TrainConfig(Frozen):
     has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
     `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
     `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
-    `layer_start` layer embeddings start from draws or where the source's stand. Two are for taught tasks:
-    `latent_start`, and `residual_rank` of the part in core coordinates that each has beside its latent.
+    `layer_start` layer embeddings start from draws or where the source's stand. `residual_rank`
+    is that of a part in core coordinates that each task has beside its latent, where latents train, and
+    `latent_start` is for taught ones.
     `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
     """
 
@@ -257,6 +258,8 @@ class RunConfig(Frozen):
             raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
         if self.train is not None and self.train.residual_rank and self.adapter is not None:
             self.adapter.widened(self.train.residual_rank)
+            if self.train.task_gradients != "sum":
+                raise ValueError("train.residual_rank is for task_gradients 'sum'")
         if self.data.calibrated is not None and not spec.takes_calibrated:
             takers = " or ".join(repr(each.name) for each in METHODS.values() if "calibrate" in each.settings)
             raise ValueError(f"data.calibrated is for method {takers}, not for {self.method!r}")

@@ -104,7 +104,7 @@ class Converter(nn.Module):
     def forward(self, core: CoreDecoder, z_TZ: Tensor, residual: Residual | None = None) -> Factors:
         """Factors of all tasks and layers: A = A_hat P_in, B = P_out B_hat; with a residual of rank r + q.
 
-        The formulas are in docs/method.md, "Hypernetwork" and "Taught latents".
+        The formulas are in docs/method.md, "Hypernetwork" and "Options of joint training".
         """
         h_TLH = core.trunk(z_TZ, self.layer_embeddings.weight)
         factors: Factors = {}

@@ -97,6 +97,7 @@ _TARGET_TRAINING = frozenset({"targets", "seeds", "size", "curve", "overrides", 
 _TRANSFER = frozenset({"targets", "seeds", "source", "source_base"})
 _SHARED_PARAMETERS = frozenset({"factor_decay", "task_gradients", "tasks_per_step"})
 """Options of methods whose tasks share parameters."""
+_JOINT_TRAINING = _SHARED_PARAMETERS | {"residual_rank"}
 
 METHODS: dict[str, MethodSpec] = {}
 """Every method by its name. `register` adds one."""
@@ -194,7 +195,7 @@ HYPERNET = register(
         settings=_TARGET_TRAINING | {"adapter", "hypernet"},
         artifact="portable",
         recipe="joint",
-        train_options=_SHARED_PARAMETERS,
+        train_options=_JOINT_TRAINING,
         order=50,
         article=True,
         mark=("#009e73", "^"),
@@ -211,7 +212,7 @@ SOURCE = register(
         runs_on="sources",
         artifact="portable",
         recipe="joint",
-        train_options=_SHARED_PARAMETERS,
+        train_options=_JOINT_TRAINING,
         order=-10,
     )
 )

@@ -21,10 +21,11 @@ from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable
 from portal.device import to_device
-from portal.hypernet import Converter, CoreDecoder, Factors, init_latents, spread_layers
+from portal.hypernet import Converter, CoreDecoder, Factors, Residual, init_latents, spread_layers
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.loss_balance import LossEMA, balance_gradients
 from portal.learners.optimiser import Optimiser, clip_global_norm
+from portal.learners.residuals import fresh_residuals
 from portal.learners.task_gradients import combine_gradients
 from portal.storage.checkpoint import below
 
@@ -40,12 +41,15 @@ class HypernetLearner(Learner):
         self._refit = source is not None
         self._source = None if source is None else source.as_source()
         self._source_codes = None if source is None else source.codes
-        self._residual = None if source is None else source.residuals(self.tasks, self.device)
         if source is None:
             self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
+            self._fresh_residuals = fresh_residuals(run, self.tasks, self.device)
+            self._residual: Residual | None = dict(self._fresh_residuals) or None
         else:
             self.latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
+            self._fresh_residuals = {}
+            self._residual = source.residuals(self.tasks, self.device)
         self.latents = nn.Parameter(self.latents.data.to(self.device), requires_grad=not self._refit)
         self.core = self.core.to(self.device).requires_grad_(not self._refit)
         self.converters = {name: self._fresh_converter(base) for name, base in self.bases.items()}
@@ -154,6 +158,8 @@ class HypernetLearner(Learner):
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {} if self._refit else {"task_latents": self.latents.data}
+        for module, (a, b) in self._fresh_residuals.items():
+            tensors |= {f"residual.A.{module}": a.data, f"residual.B.{module}": b.data}
         if not self._refit:
             tensors |= {f"core.{name}": value for name, value in self.core.state_dict().items()}
         for base, converter in self.converters.items():
@@ -164,6 +170,9 @@ class HypernetLearner(Learner):
     def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         if not self._refit:
             self.latents.data.copy_(tensors["task_latents"])
+            for module, (a, b) in self._fresh_residuals.items():
+                a.data.copy_(tensors[f"residual.A.{module}"])
+                b.data.copy_(tensors[f"residual.B.{module}"])
             self.core.load_state_dict(below(tensors, "core."))
         for base, converter in self.converters.items():
             converter.load_state_dict(below(tensors, f"converter/{base}/"))
@@ -180,9 +189,7 @@ class HypernetLearner(Learner):
 
         A port's artifact has the latents of all tasks of its source.
         """
-        codes = self._source_codes or {
-            task: TaskCode(latent) for task, latent in zip(self.tasks, self.latents.data, strict=True)
-        }
+        codes = self._source_codes or self._trained_codes()
         for name, base in self.bases.items():
             trained = TrainedHypernet(
                 codes,
@@ -195,6 +202,16 @@ class HypernetLearner(Learner):
             )
             place = folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder
             save_artifact(place, base=base, trained=trained, record=record)
+
+    def _trained_codes(self) -> dict[str, TaskCode]:
+        residuals = self._fresh_residuals.items()
+        return {
+            task: TaskCode(
+                self.latents.data[slot],
+                {module: (a.data[slot], b.data[slot]) for module, (a, b) in residuals},
+            )
+            for slot, task in enumerate(self.tasks)
+        }
 
     def _fresh_converter(self, base: Base) -> Converter:
         assert self.run.seed is not None
@@ -225,9 +242,10 @@ class HypernetLearner(Learner):
         ]
         if self._refit:
             return [(converters, self.train.lr)]
+        residuals = [factor for pair in self._fresh_residuals.values() for factor in pair]
         return [
             ([self.latents], self.train.lr_latent),
-            ([*self.core.parameters(), *converters], self.train.lr),
+            ([*self.core.parameters(), *converters, *residuals], self.train.lr),
         ]
 
 

@@ -3,7 +3,6 @@
 Shape letters: S tasks that take equally many steps, q residual rank, c core width.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.hypernet import Factors, Residual
-from portal.learners.base import Start, named_generator
+from portal.learners.base import Start
 from portal.learners.nearest import MOST_ROWS, nearest_tasks
+from portal.learners.residuals import fresh_residuals
 from portal.learners.task_stacks import RateGroup, StackedTasks
 
 
@@ -51,7 +51,7 @@ class TaughtLatents(StackedTasks):
 
     def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
         """The latents, (S, d_z); of a residual A (S, q, c) and B (S, c, q) of every module in turn."""
-        artifact, rank = self._artifact, self.train.residual_rank
+        artifact = self._artifact
         if self.train.latent_start == "mean":
             starts = [artifact.mean_latent] * len(tasks)
         else:
@@ -59,23 +59,10 @@ class TaughtLatents(StackedTasks):
             nearest = nearest_tasks(artifact, self._base, {task: rows[task] for task in tasks})
             starts = [artifact.latents[nearest[task]] for task in tasks]
         latents = ([nn.Parameter(torch.stack(starts).to(self.device))], self.train.lr_latent)
-        if rank == 0:
+        residuals = fresh_residuals(self.run, tasks, self.device)
+        if not residuals:
             return [latents]
-        assert self.run.seed is not None
-        generators = [named_generator(self.run.seed, f"residual {task}") for task in tasks]
-        residual = []
-        for _ in self.adapter.modules:
-            a_SQC = torch.stack([self._fresh_a(generator) for generator in generators])
-            b_SCQ = torch.zeros(len(tasks), a_SQC.shape[2], rank)
-            residual += [nn.Parameter(a_SQC.to(self.device)), nn.Parameter(b_SCQ.to(self.device))]
-        return [latents, (residual, self.train.lr)]
-
-    def _fresh_a(self, generator: torch.Generator) -> Tensor:
-        """A of a residual, (q, c), drawn as that of a LoRA is."""
-        assert self.run.hypernet is not None
-        width = self.run.hypernet.d_core
-        bound = 1 / math.sqrt(width)
-        return torch.empty(self.train.residual_rank, width).uniform_(-bound, bound, generator=generator)
+        return [latents, ([factor for pair in residuals.values() for factor in pair], self.train.lr)]
 
     def _stacked(self, index: int) -> Tensor:
         """One of the parameters, of all slots."""

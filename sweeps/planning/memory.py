@@ -183,9 +183,9 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
     latents, core = slots * run.hypernet.d_latent, core_num_params(run.hypernet, run.adapter)
+    latents += slots * len(run.adapter.modules) * 2 * run.train.residual_rank * run.hypernet.d_core
     if run.spec.teaches:
-        residuals = slots * len(run.adapter.modules) * 2 * run.train.residual_rank * run.hypernet.d_core
-        return ParamCount(latents + residuals, core + converter)
+        return ParamCount(latents, core + converter)
     shared = core + latents
     return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 

@@ -135,6 +135,11 @@ def test_what_trains_of_a_taught_task_is_its_latent_and_its_residual() -> None:
     of_residual = len(WIDE.modules) * 2 * 2 * run.hypernet.d_core
 
     assert count_params(run, BASE).trained == len(run.data.tasks) * (run.hypernet.d_latent + of_residual)
+    joint = [
+        make_run("hypernet", BASE, adapter=WIDE, train=TrainConfig(residual_rank=rank)) for rank in (0, 2)
+    ]
+    without, with_residuals = (count_params(each, BASE).trained for each in joint)
+    assert with_residuals - without == len(run.data.tasks) * of_residual
 
 
 def test_fewer_tokens_fit_a_smaller_budget_and_none_where_the_learners_do_not() -> None:
