@@ -83,8 +83,8 @@ def teach(
             min=0,
             metavar="RANK",
             rich_help_panel=TRAINING,
-            help="Rank of a residual that each task gets beside its latent: it travels to every base of the "
-            "core, too, but only this project reads the artifact. 0: none.",
+            help="Rank of a residual that each task gets beside its latent: for tasks of new kinds on BASE "
+            "itself; carried to other bases it did harm. Only this project reads such an artifact. 0: none.",
         ),
     ] = 0,
     device: DeviceOption = None,
