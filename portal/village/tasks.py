@@ -70,7 +70,7 @@ _OF_SEARCHES = ("job", "friend_job", "leftover", "colour", "class")
 """Known kinds, divided so that both parts have kinds which choices tell apart, pairs which they do not (home
 and birthplace are towns, and both stand among the choices), and short texts."""
 GROUPS: dict[str, tuple[str, ...]] = {
-    **{f"source-{number}": VILLAGE_TASKS[:number] for number in (11, 35, 70, _NUM_SOURCE)},
+    **{f"source-{number}": VILLAGE_TASKS[:number] for number in (5, 11, 35, 70, _NUM_SOURCE)},
     "eight-kinds": _of_kinds(_SOURCE_TASKS, _REPORTED),
     "nine-kinds": _of_kinds(VILLAGE_TASKS[: 4 * len(KNOWN_KINDS)], (*_REPORTED, "pet")),
     "search-25": _of_kinds(VILLAGE_TASKS[: 5 * len(KNOWN_KINDS)], _OF_SEARCHES),
