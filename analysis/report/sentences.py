@@ -65,7 +65,7 @@ def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Inte
     """One sentence: the lift that the port recovers, with interval and seeds, or why there is none."""
     base, frozen, lora = comparison.base, comparison.frozen_base, comparison.reference_lora
     if port is None:
-        return f"{base}: no port on this base has results."
+        return describe_teaching(comparison) or f"{base}: no port on this base has results."
     if port.lift.value is None:
         return f"{base}: recovered lift is undefined ({port.lift.reason})."
     assert frozen is not None
@@ -76,6 +76,22 @@ def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Inte
         f"({count_seeds(port.acc.n)}{state_lift_interval(lift)}): accuracy {frozen.acc.mean:.3f} frozen, "
         f"{port.acc.mean:.3f} ported, {lora.acc.mean:.3f} with a LoRA for each task."
     )
+
+
+def describe_teaching(comparison: Comparison) -> str | None:
+    """One sentence on a base that new tasks are taught on: with what, and how accurate; None for another."""
+    methods = dict.fromkeys(each.cell.method for each in comparison.headline_summaries)
+    teaching = [name for name in methods if find_method(name).teaches and find_method(name).trains]
+    if not teaching:
+        return None
+    taught = comparison.representative(teaching[0])
+    named = {
+        "frozen": comparison.frozen_base,
+        "with taught latents": taught,
+        "with a LoRA for each task": comparison.reference_lora,
+    }
+    numbers = [f"{each.acc.mean:.3f} {how}" for how, each in named.items() if each is not None]
+    return f"{comparison.base}: new tasks are taught on this base, accuracy {', '.join(numbers)}."
 
 
 def state_choice(comparison: Comparison, summary: MethodSummary) -> str:

@@ -1,7 +1,7 @@
 """Sentences name the variant that they are about, and how it was chosen."""
 
 from analysis.report.sentences import headline
-from tests.support.result_tables import study_of_ranks, target_of
+from tests.support.result_tables import row, study_of_ranks, target_of
 
 
 def test_the_headline_says_of_how_many_variants_its_own_was_chosen_and_by_what() -> None:
@@ -24,3 +24,17 @@ def test_the_headline_of_a_plain_method_names_its_settings_beside_variants_alone
         "On big, PorTAL q,v r8 recovers "
     )
     assert headline(target_of(study_of_ranks({}, portal=0.5).rows)).startswith("On big, PorTAL recovers ")
+
+
+def test_a_base_that_new_tasks_are_taught_on_has_no_port_and_says_what_was_taught() -> None:
+    rows = [
+        row(run="base", method="base", acc_norm=0.25),
+        row(run="lora", method="lora", seed=0, size=48, epoch=1, acc_norm=0.75, modules="q,v", rank=8),
+    ]
+    taught = row(run="t", method="taught", seed=0, size=48, epoch=1, acc_norm=0.5, modules="q,v", rank=8)
+
+    assert headline(target_of([*rows, taught])) == (
+        "big: new tasks are taught on this base, accuracy 0.250 frozen, 0.500 with taught latents, "
+        "0.750 with a LoRA for each task."
+    )
+    assert headline(target_of(rows)) == "big: no port on this base has results."
