@@ -82,11 +82,11 @@ class AdapterConfig(Frozen):
     def widened(self, by: int) -> "AdapterConfig":
         """The same modules and scaling at a rank that is greater by so much.
 
-        ValueError where that makes alpha no whole number.
+        ValueError where alpha is no multiple of the rank.
         """
-        alpha, left = divmod(self.alpha * (self.rank + by), self.rank)
-        if left:
+        if by and self.alpha % self.rank:
             raise ValueError(f"alpha {self.alpha} is no multiple of rank {self.rank}, which a residual needs")
+        alpha = self.alpha + by * self.alpha // self.rank
         return self.model_copy(update={"rank": self.rank + by, "alpha": alpha})
 
 

@@ -90,7 +90,13 @@ def describe_teaching(comparison: Comparison) -> str | None:
         "with taught latents": taught,
         "with a LoRA for each task": comparison.reference_lora,
     }
-    numbers = [f"{each.acc.mean:.3f} {how}" for how, each in named.items() if each is not None]
+    numbers = [
+        f"{each.acc.mean:.3f} {how}"
+        for how, each in named.items()
+        if each is not None and each.acc.mean is not None
+    ]
+    if taught is None or taught.acc.mean is None:
+        return None
     return f"{comparison.base}: new tasks are taught on this base, accuracy {', '.join(numbers)}."
 
 

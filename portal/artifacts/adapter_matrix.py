@@ -13,6 +13,7 @@ from portal.artifacts.artifact_files import WEIGHTS
 from portal.artifacts.registry import Member, Registry, ScoreSheet, TaskScore
 from portal.bases.registry import public_name
 from portal.messages import nearest
+from portal.methods import find_method
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _latest(found: Iterable[tuple[str, str, Member]]) -> dict[str, Member]:
 
 def _first_weights(member: Member, by_weights: Mapping[str, Member]) -> str:
     lineage = member.record.lineage
-    while lineage.method == "taught" and lineage.source is not None:
+    while find_method(lineage.method).teaches and lineage.source is not None:
         source = by_weights.get(lineage.source.weights_sha256)
         if source is None:
             return lineage.source.weights_sha256

@@ -1,7 +1,8 @@
 """`Artifact`: the portable result of a run: task latents, core and one base's converter.
 
 `config.json`, `model.safetensors` (`task_latents`, `core.*`, `alignment.*`; metadata format=portallib) and a
-model card are the reference library's: what is written here loads in portallib, and the other way round.
+model card are the reference library's: what is written here loads in portallib, and the other way round. Not
+so the artifact of a task with a residual, which has `residual.*`, too, and another format version.
 `portal.json` beside them is this project's own.
 """
 
@@ -100,7 +101,9 @@ class Artifact:
                 )
                 for module in self.config.adapter.modules
             }
-        return {task: TaskCode(latent, residuals.get(task, {})) for task, latent in self.latents.items()}
+        return {
+            task: TaskCode(latent, residuals.get(task, {})).trimmed() for task, latent in self.latents.items()
+        }
 
     def residuals(self, tasks: Sequence[str], device: torch.device | None = None) -> Residual | None:
         """Those of some tasks, zero for one without; None where none of them has one."""

@@ -106,9 +106,10 @@ class Registry:
         digest = _digest(contents[RECORD])
         place = self.folder / "artifacts" / digest
         if not (place / ADDED).is_file():
-            number = 1 + max((member.number for member in self.members()), default=0)
-            added = json_bytes({"number": number, "added": now().isoformat()})
-            write_folder(place, contents | {ADDED: added})
+            added = matching(self.folder, f"artifacts/[0-9a-f]*/{ADDED}")
+            number = 1 + max((_read_added(path)[0] for path in added), default=0)
+            entry = json_bytes({"number": number, "added": now().isoformat()})
+            write_folder(place, contents | {ADDED: entry})
         member = _read_member(place)
         latents = {task: artifact.record.tasks[task].latent_sha256 for task in scores or ()}
         known = any(
@@ -156,12 +157,18 @@ def _read_member(folder: Folder) -> Member:
     inspection = inspect_folder(folder)
     if inspection.record is None or _digest((folder / RECORD).read_bytes()) != folder.name:
         raise ValueError(f"{folder}: its {RECORD} is not the one it is named by; delete the folder")
+    return Member(folder.name, *_read_added(folder / ADDED), inspection, inspection.record)
+
+
+def _read_added(path: Folder) -> tuple[int, datetime]:
+    """The number of a member and its date."""
     try:
-        raw = json.loads((folder / ADDED).read_bytes())
-        number, added = int(raw["number"]), datetime.fromisoformat(raw["added"])
+        raw = json.loads(path.read_bytes())
+        return int(raw["number"]), datetime.fromisoformat(raw["added"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / ADDED}: not readable ({error!r}); delete the folder") from None
-    return Member(folder.name, number, added, inspection, inspection.record)
+        raise ValueError(
+            f"{path}: not readable ({error!r}); move the folder away and add the artifact in it again"
+        ) from None
 
 
 def _read_sheet(path: Folder) -> ScoreSheet:

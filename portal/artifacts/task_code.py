@@ -32,6 +32,19 @@ class TaskCode:
             *(tensor for module in sorted(self.residual) for tensor in self.residual[module]),
         ]
 
+    def trimmed(self) -> "TaskCode":
+        """The same without the last components of the residual that are zero: what stacking has added."""
+        used = [index + 1 for index in range(self.residual_rank) if self._has(index)]
+        rank = max(used, default=0)
+        cut = {
+            module: (a_QC[:rank], b_CQ[:, :rank]) for module, (a_QC, b_CQ) in self.residual.items() if rank
+        }
+        return TaskCode(self.latent, cut)
+
+    def _has(self, index: int) -> bool:
+        """Whether a component of the residual is anything in any module."""
+        return any(bool(a[index].any()) or bool(b[:, index].any()) for a, b in self.residual.values())
+
     def equals(self, other: "TaskCode") -> bool:
         """Whether both are the same to the last bit."""
         mine, others = self.tensors(), other.tensors()

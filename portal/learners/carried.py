@@ -29,7 +29,8 @@ class CarriedLatents(FixedLearner):
     ) -> None:
         super().__init__(run, bases, rows)
         port.check_base(self._base)
-        factors = port.with_latents_of(taught).factors(tuple(self._lenders(self.tasks)))
+        self._port = port.with_latents_of(taught)
+        factors = self._port.factors(tuple(self._lenders(self.tasks)))
         self._factors = {group: (a.to(self.device), b.to(self.device)) for group, (a, b) in factors.items()}
 
     @classmethod
@@ -49,10 +50,13 @@ class CarriedLatents(FixedLearner):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write one PEFT adapter per task, in `folder/<task>`."""
-        factors = {task: select_slots(self._factors, [slot]) for slot, task in enumerate(self.tasks)}
-        rank = next(a_SLRI.shape[2] for a_SLRI, _ in self._factors.values())
-        adapter = self.adapter.widened(rank - self.adapter.rank)  # by the residuals' rank
-        save_task_adapters(folder, factors, base=self._base, adapter=adapter, record=record)
+        for slot, (task, lender) in enumerate(zip(self.tasks, self._lenders(self.tasks), strict=True)):
+            adapter = self._port.adapter(lender)
+            own = {
+                group: (a[:, :, : adapter.rank], b[..., : adapter.rank])
+                for group, (a, b) in select_slots(self._factors, [slot]).items()
+            }
+            save_task_adapters(folder, {task: own}, base=self._base, adapter=adapter, record=record)
 
 
 class MismatchedLatents(CarriedLatents):

@@ -115,7 +115,7 @@ def generation_flops(run: RunConfig, base: str) -> float:
     """FLOPs of generating the factors of all tasks on `base` once, from heads and projections; 0 without."""
     if run.hypernet is None or run.adapter is None:
         return 0.0
-    rank, core = run.adapter.rank, run.hypernet.d_core
+    rank, core = run.widest_rank, run.hypernet.d_core
     each = sum(
         len(group.layers) * (2 * run.hypernet.hidden + group.d_in + group.d_out)
         for group in _groups(base, run.adapter)
@@ -208,7 +208,10 @@ def _learner_bytes(run: RunConfig, base: str) -> float:
     if run.hypernet is None:
         return own + factors
     groups = _groups(base, run.adapter)
-    heads = 2 * sum(len(group.layers) for group in groups) * run.adapter.rank * run.hypernet.d_core
+    rank = run.adapter.rank
+    if run.widest_rank > rank:
+        rank += run.widest_rank  # beside residuals there is a copy of what the heads give
+    heads = 2 * sum(len(group.layers) for group in groups) * rank * run.hypernet.d_core
     trunk = _measure_base(base).num_layers * 8 * run.hypernet.hidden
     graph = slots * (2 * heads + trunk) * _FP32  # values and their gradients
     return own + factors + graph

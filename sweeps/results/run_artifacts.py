@@ -1,5 +1,6 @@
 """What finished runs have left in an output folder: portable artifacts, and what each scores on its base."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from sweeps.store.run_store import RunStore
 
 
 def run_artifacts(out: Path) -> list[Path]:
-    """Folders of the artifacts of all finished runs below `out`: parents first, then those of fewer rows."""
+    """Folders of the artifacts of all finished runs below `out`, without those of controls.
+
+    Parents come first; of one stage, those of fewer rows per task, then those calibrated on fewer tasks.
+    """
     store = RunStore(out)
     runs = [store.read_run(key) for key in store.finished_keys() if store.is_done(key)]
     folders = []
-    for run in sorted((run for run in runs if run.spec.artifact == "portable"), key=_order):
+    for run in sorted(filter(_is_portable, runs), key=_order):
         place = out / "runs" / run.key
         folders += [path.parent for path in sorted(place.glob(f"artifact/**/{CONFIG}"))]
     return folders
@@ -48,5 +52,11 @@ def final_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
     return [row for row in rows if row["split"] == "test" and row["kept"] is not False]
 
 
-def _order(run: RunConfig) -> tuple[int, int, str]:
-    return stage_of_method(run.method), run.data.size or 0, run.key
+def _is_portable(run: RunConfig) -> bool:
+    control = run.spec.teaches and not run.spec.trains
+    return run.spec.artifact == "portable" and not control
+
+
+def _order(run: RunConfig) -> tuple[int, float, int, str]:
+    rows = math.inf if run.data.size is None else run.data.size
+    return stage_of_method(run.method), rows, len(run.data.trained_tasks), run.key

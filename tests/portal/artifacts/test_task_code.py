@@ -31,6 +31,19 @@ def test_residuals_of_unequal_rank_are_stacked_with_zeros_that_add_nothing() -> 
     assert stack_residuals([code(0), code(0)]) is None
 
 
+def test_what_stacking_adds_is_trimmed_again() -> None:
+    codes = {"one": code(1), "two": code(2, seed=1)}
+    tensors = code_tensors(codes)
+
+    for index, own in enumerate(codes.values()):
+        padded = {
+            module: (tensors[f"residual.A.{module}"][index], tensors[f"residual.B.{module}"][index])
+            for module in ("q", "v")
+        }
+        assert TaskCode(own.latent, padded).trimmed().equals(own)
+    assert code(0).trimmed().equals(code(0))
+
+
 def test_tensors_and_config_keys_name_only_tasks_with_a_residual() -> None:
     codes = {"one": code(0), "two": code(2), "three": code(1)}
 

@@ -1,5 +1,6 @@
 """Latents of new tasks: what trains, what is held, and what the artifact says of it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from torch.optim import AdamW
 
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
+from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.forward.adapter_hooks import adapted
@@ -191,6 +194,52 @@ def test_a_task_with_a_residual_goes_on_from_its_checkpoint(bases: dict[str, Bas
     again.restore(*pack.learners[0].state())
 
     assert_same_tensors(again, pack.learners[0])
+
+
+def test_tasks_of_unlike_residual_rank_share_a_pack_and_train_as_alone(
+    bases: dict[str, Base], source: Path
+) -> None:
+    trains = (TEACHING, WIDENED)
+    runs = [make_run("taught", "small", data={"tasks": NEW, "size": 9}, train=train) for train in trains]
+    together = make_pack(bases, runs, source)
+    run_to_end(together)
+
+    for learner, train in zip(together.learners, trains, strict=True):
+        alone = taught_pack(bases, source, train=train)
+        run_to_end(alone)
+        for name, value in alone.learners[0].tensors().items():
+            torch.testing.assert_close(learner.tensors()[name], value, msg=name)
+
+
+def test_residuals_of_unlike_rank_are_taught_one_after_another_and_keep_their_digests(
+    bases: dict[str, Base], source: Path, tmp_path: Path
+) -> None:
+    known: dict[str, str] = {}
+    for task, rank in (("sums", 2), ("more", 3), ("less", 1)):
+        place = source if not known else tmp_path / "before"
+        artifact = Artifact.load(place)
+        generator = torch.Generator().manual_seed(rank)
+        width = artifact.config.d_core
+        residual = {
+            module: (
+                torch.randn(rank, width, generator=generator),
+                torch.randn(width, rank, generator=generator),
+            )
+            for module in artifact.config.adapter.modules
+        }
+        codes = {task: TaskCode(artifact.mean_latent, residual)}
+        run = make_run("taught", "small", data={"tasks": NEW}, train=WIDENED)
+        save_more_tasks(tmp_path / "after", artifact, codes, base=bases["small"], record=RunRecord.of(run))
+        after = Artifact.load(tmp_path / "after")
+        digests = {name: each.latent_sha256 for name, each in after.record.tasks.items()}
+        assert known.items() <= digests.items()
+        assert after.adapter(task).rank == artifact.config.rank + rank
+        known = digests
+        shutil.rmtree(tmp_path / "before", ignore_errors=True)
+        (tmp_path / "after").rename(tmp_path / "before")
+
+    assert [after.codes[task].residual_rank for task in (*OLD, "sums", "more", "less")] == [0, 0, 2, 3, 1]
+    after.with_codes({"less": after.codes["less"]}).factors(("less",))
 
 
 def assert_same_factors(found: Factors, wanted: Factors) -> None:
