@@ -165,10 +165,9 @@ class TrainConfig(Frozen):
     has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
     `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
     `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
-    `layer_start` layer embeddings start from draws or where the source's stand. `residual_rank`
-    is that of a part in core coordinates that each task has beside its latent, where latents train, and
-    `latent_start` is for taught ones.
-    `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
+    `layer_start` layer embeddings start from draws or where the source's stand. Where latents train,
+    `residual_rank` is that of a part in core coordinates that each task has beside its latent; `latent_start`
+    is for taught ones. `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
     """
 
     epochs: int = Field(default=5, ge=1)

@@ -6,6 +6,7 @@ output width, H trunk width. Parameter names are those of the artifact format (`
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from portal.device import to_device
 Factors = dict[SiteGroup, tuple[Tensor, Tensor]]
 """Per site group, for S adapter slots: A (S, L, r, d_in) and B (S, L, d_out, r), without alpha / r."""
 
-Residual = dict[str, tuple[Tensor, Tensor]]
+Residual = Mapping[str, tuple[Tensor, Tensor]]
 """Per module, for T tasks: A (T, q, c) and B (T, c, q), which tasks have beside what the core generates.
 
 They are in core coordinates and alike in all layers, so every base's converter can project them.

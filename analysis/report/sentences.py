@@ -80,23 +80,18 @@ def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Inte
 
 def describe_teaching(comparison: Comparison) -> str | None:
     """One sentence on a base that new tasks are taught on: with what, and how accurate; None for another."""
-    methods = dict.fromkeys(each.cell.method for each in comparison.headline_summaries)
-    teaching = [name for name in methods if find_method(name).teaches and find_method(name).trains]
-    if not teaching:
+    methods = {each.cell.method for each in comparison.headline_summaries}
+    teaching = sorted(name for name in methods if find_method(name).teaches and find_method(name).trains)
+    taught = comparison.representative(teaching[0]) if teaching else None
+    if taught is None or taught.acc.mean is None:
         return None
-    taught = comparison.representative(teaching[0])
     named = {
         "frozen": comparison.frozen_base,
         "with taught latents": taught,
         "with a LoRA for each task": comparison.reference_lora,
     }
-    numbers = [
-        f"{each.acc.mean:.3f} {how}"
-        for how, each in named.items()
-        if each is not None and each.acc.mean is not None
-    ]
-    if taught is None or taught.acc.mean is None:
-        return None
+    known = {how: each.acc.mean for how, each in named.items() if each is not None}
+    numbers = [f"{mean:.3f} {how}" for how, mean in known.items() if mean is not None]
     return f"{comparison.base}: new tasks are taught on this base, accuracy {', '.join(numbers)}."
 
 

@@ -9,6 +9,7 @@ so the artifact of a task with a residual, which has `residual.*`, too, and anot
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +29,7 @@ from portal.artifacts.artifact_files import (
 from portal.artifacts.peft_adapter import write_adapter
 from portal.artifacts.portal_record import PortalRecord, SourceRecord, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord, read_run_record
-from portal.artifacts.task_code import TaskCode, code_tensors, residual_keys, stack_residuals
+from portal.artifacts.task_code import TaskCode, code_tensors, residual_keys, split_codes, stack_residuals
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import AdapterConfig, HypernetConfig
@@ -89,21 +90,20 @@ class Artifact:
         """The latent of every task, (d_z,)."""
         return dict(zip(self.config.tasks, self.tensors["task_latents"], strict=True))
 
-    @property
+    @cached_property
     def codes(self) -> dict[str, TaskCode]:
-        """All that the core takes of every task."""
-        residuals: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
-        for index, task in enumerate(self.config.residual_tasks):
-            residuals[task] = {
-                module: (
-                    self.tensors[f"residual.A.{module}"][index],
-                    self.tensors[f"residual.B.{module}"][index],
-                )
-                for module in self.config.adapter.modules
-            }
-        return {
-            task: TaskCode(latent, residuals.get(task, {})).trimmed() for task, latent in self.latents.items()
+        """All that the core takes of every task, by its name."""
+        codes = {task: TaskCode(latent) for task, latent in self.latents.items()}
+        having = self.config.residual_tasks
+        if not having:
+            return codes
+        residual: Residual = {
+            module: (self.tensors[f"residual.A.{module}"], self.tensors[f"residual.B.{module}"])
+            for module in self.config.adapter.modules
         }
+        latent_TZ = torch.stack([codes[task].latent for task in having])
+        stacked = split_codes(having, latent_TZ, residual)
+        return codes | {task: code.trimmed() for task, code in stacked.items()}
 
     def residuals(self, tasks: Sequence[str], device: torch.device | None = None) -> Residual | None:
         """Those of some tasks, zero for one without; None where none of them has one."""

@@ -121,12 +121,18 @@ def _config(base: Base, trained: TrainedHypernet) -> ArtifactConfig:
 def _card(config: ArtifactConfig) -> str:
     tasks = "\n".join(f"- `{task}`" for task in config.tasks)
     modules = ", ".join(config.adapter.modules)
+    widened = ""
+    if config.residual_tasks:
+        widened = (
+            f" Adapters of {len(config.residual_tasks)} tasks with a residual are up to "
+            f"{config.residual_rank} ranks wider; only portal-sweeps reads this format."
+        )
     return (
         f"---\nbase_model: {config.base_model_name_or_path}\nlibrary_name: portallib\n"
         "tags:\n- lora\n- portal\n---\n\n"
         f"# PorTAL artifact for {config.base_model_name_or_path}\n\n"
         f"Task latents, core decoder and this base's converter (revision `{config.base_model_revision}`). "
-        f"It generates rank-{config.rank} LoRA adapters (alpha {config.alpha}) for {modules}.\n\n"
+        f"It generates rank-{config.rank} LoRA adapters (alpha {config.alpha}) for {modules}.{widened}\n\n"
         f"## Tasks\n\n{tasks}\n\n"
         "## Use\n\n`portal export FOLDER --task TASK --out DIR` writes a PEFT adapter; "
         "`portal port FOLDER --to BASE --out DIR` carries the tasks to another base.\n"

@@ -111,13 +111,11 @@ class Registry:
             entry = json_bytes({"number": number, "added": now().isoformat()})
             write_folder(place, contents | {ADDED: entry})
         member = _read_member(place)
-        latents = {task: artifact.record.tasks[task].latent_sha256 for task in scores or ()}
-        known = any(
-            (sheet.artifact, sheet.latents, sheet.scores) == (member.digest, latents, scores)
-            for sheet in (self.score_sheets() if scores else ())
-        )
-        if scores and not known:
-            self.add_scores(member, latents, scores)
+        if scores:
+            latents = {task: artifact.record.tasks[task].latent_sha256 for task in scores}
+            new = (member.digest, latents, scores)
+            if all((each.artifact, each.latents, each.scores) != new for each in self.score_sheets()):
+                self.add_scores(member, latents, scores)
         return member
 
     def add_scores(self, member: Member, latents: Mapping[str, str], scores: Mapping[str, TaskScore]) -> None:

@@ -36,10 +36,10 @@ class TaskCode:
         """The same without the last components of the residual that are zero: what stacking has added."""
         used = [index + 1 for index in range(self.residual_rank) if self._has(index)]
         rank = max(used, default=0)
-        cut = {
-            module: (a_QC[:rank], b_CQ[:, :rank]) for module, (a_QC, b_CQ) in self.residual.items() if rank
-        }
-        return TaskCode(self.latent, cut)
+        if rank == self.residual_rank:
+            return self
+        cut = {module: (a_QC[:rank], b_CQ[:, :rank]) for module, (a_QC, b_CQ) in self.residual.items()}
+        return TaskCode(self.latent, cut if rank else {})
 
     def _has(self, index: int) -> bool:
         """Whether a component of the residual is anything in any module."""
@@ -56,6 +56,15 @@ class TaskCode:
         return TaskCode(self.latent.detach().cpu(), residual)
 
 
+def split_codes(tasks: Sequence[str], latent_TZ: Tensor, residual: Residual | None) -> dict[str, TaskCode]:
+    """The codes of tasks whose latents, and residuals if there are any, are stacked in this order."""
+    pairs = (residual or {}).items()
+    return {
+        task: TaskCode(latent, {module: (a_TQC[slot], b_TCQ[slot]) for module, (a_TQC, b_TCQ) in pairs})
+        for slot, (task, latent) in enumerate(zip(tasks, latent_TZ, strict=True))
+    }
+
+
 def stack_residuals(codes: Sequence[TaskCode], device: torch.device | None = None) -> Residual | None:
     """The residuals of some tasks as one, of the largest rank among them; None where no task has one.
 
@@ -65,7 +74,7 @@ def stack_residuals(codes: Sequence[TaskCode], device: torch.device | None = Non
     if rank == 0:
         return None
     shapes = {module: a.shape[1] for code in codes for module, (a, _) in code.residual.items()}
-    stacked: Residual = {}
+    stacked: dict[str, tuple[Tensor, Tensor]] = {}
     for module, width in shapes.items():
         a_TQC = torch.zeros(len(codes), rank, width, device=device)
         b_TCQ = torch.zeros(len(codes), width, rank, device=device)

@@ -29,8 +29,9 @@ class CarriedLatents(FixedLearner):
     ) -> None:
         super().__init__(run, bases, rows)
         port.check_base(self._base)
-        self._port = port.with_latents_of(taught)
-        factors = self._port.factors(tuple(self._lenders(self.tasks)))
+        carried, lenders = port.with_latents_of(taught), self._lenders(self.tasks)
+        self._adapters = [carried.adapter(lender) for lender in lenders]
+        factors = carried.factors(tuple(lenders))
         self._factors = {group: (a.to(self.device), b.to(self.device)) for group, (a, b) in factors.items()}
 
     @classmethod
@@ -50,8 +51,7 @@ class CarriedLatents(FixedLearner):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write one PEFT adapter per task, in `folder/<task>`."""
-        for slot, (task, lender) in enumerate(zip(self.tasks, self._lenders(self.tasks), strict=True)):
-            adapter = self._port.adapter(lender)
+        for slot, (task, adapter) in enumerate(zip(self.tasks, self._adapters, strict=True)):
             own = {
                 group: (a[:, :, : adapter.rank], b[..., : adapter.rank])
                 for group, (a, b) in select_slots(self._factors, [slot]).items()

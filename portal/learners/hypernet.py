@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode
+from portal.artifacts.task_code import split_codes
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig
@@ -45,7 +45,7 @@ class HypernetLearner(Learner):
             self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
             self._fresh_residuals = fresh_residuals(run, self.tasks, self.device)
-            self._residual: Residual | None = dict(self._fresh_residuals) or None
+            self._residual: Residual | None = self._fresh_residuals or None
         else:
             self.latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
             self._fresh_residuals = {}
@@ -189,7 +189,7 @@ class HypernetLearner(Learner):
 
         A port's artifact has the latents of all tasks of its source.
         """
-        codes = self._source_codes or self._trained_codes()
+        codes = self._source_codes or split_codes(self.tasks, self.latents.data, self._residual)
         for name, base in self.bases.items():
             trained = TrainedHypernet(
                 codes,
@@ -202,16 +202,6 @@ class HypernetLearner(Learner):
             )
             place = folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder
             save_artifact(place, base=base, trained=trained, record=record)
-
-    def _trained_codes(self) -> dict[str, TaskCode]:
-        residuals = self._fresh_residuals.items()
-        return {
-            task: TaskCode(
-                self.latents.data[slot],
-                {module: (a.data[slot], b.data[slot]) for module, (a, b) in residuals},
-            )
-            for slot, task in enumerate(self.tasks)
-        }
 
     def _fresh_converter(self, base: Base) -> Converter:
         assert self.run.seed is not None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode
+from portal.artifacts.task_code import split_codes
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
@@ -92,10 +92,6 @@ class TaughtLatents(StackedTasks):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
-        latents, residual = self.trained_latents(), self.residual or {}
-        codes = {
-            task: TaskCode(latents[task], {module: (a[slot], b[slot]) for module, (a, b) in residual.items()})
-            for task in self.run.data.tasks
-            for slot in [self.tasks.index(task)]
-        }
-        save_more_tasks(folder, self._artifact, codes, base=self._base, record=record)
+        codes = split_codes(self.tasks, self.latents, self.residual)
+        in_order = {task: codes[task] for task in self.run.data.tasks}
+        save_more_tasks(folder, self._artifact, in_order, base=self._base, record=record)

@@ -182,11 +182,11 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
         return ParamCount((1 if run.spec.shared_adapter else slots) * _slot_params(run, base), 0)
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
-    latents, core = slots * run.hypernet.d_latent, core_num_params(run.hypernet, run.adapter)
-    latents += slots * len(run.adapter.modules) * 2 * run.train.residual_rank * run.hypernet.d_core
+    residual = 2 * len(run.adapter.modules) * run.train.residual_rank * run.hypernet.d_core
+    codes, core = slots * (run.hypernet.d_latent + residual), core_num_params(run.hypernet, run.adapter)
     if run.spec.teaches:
-        return ParamCount(latents, core + converter)
-    shared = core + latents
+        return ParamCount(codes, core + converter)
+    shared = core + codes
     return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 
 
