@@ -21,6 +21,8 @@ from portal.methods import ALL_MODULES, METHODS, MethodSpec, find_method
 CONFIG_VERSION = 1
 """Part of every content key: raise it when the same config would train to other numbers."""
 MODULES = ALL_MODULES
+MINILM = "minilm"
+"""The encoder of descriptions that is known by a name of its own."""
 
 
 class _Added:
@@ -108,27 +110,30 @@ def paper_hidden(modules: Iterable[str]) -> int:
 class DataConfig(Frozen):
     """Which rows are trained on and scored.
 
-    `size` caps the training rows per task (a nested prefix of one seeded permutation); `eval_size` caps the
-    scored rows per task and split. `calibrated` are the tasks that are trained on, where that is not all of
-    them: the others are scored without a row of them, and what trains nothing may have none. `data_hash` is
-    the sha256 of all rendered rows of the study's tasks, filled in by the plan.
+    `size` caps the training rows per task (a nested prefix of one seeded permutation), and is 0 where none
+    is read; `eval_size` caps the scored rows per task and split. `calibrated` are the tasks that are trained
+    on, where that is not all of them: the others are scored without a row of them, and what trains nothing
+    may have none. `descriptions` are phrasings by task, where the run reads any. `data_hash` is the sha256
+    of all rendered rows of the study's tasks, filled in by the plan.
     """
 
     suite: str  # "mini", or the folder that holds the tasks
     tasks: tuple[str, ...] = Field(min_length=1)
     prompt_set: str
     files: dict[str, str] = Field(default_factory=dict)  # tasks that come from task files: their licences
-    size: int | None = Field(default=2000, ge=1)
+    size: int | None = Field(default=2000, ge=0)
     eval_size: int = Field(default=1000, ge=1)
     max_prompt: int = Field(default=768, ge=1)
     calibrated: Annotated[tuple[str, ...] | None, ADDED] = None
+    descriptions: Annotated[dict[str, tuple[str, ...]], ADDED] = Field(default={})
     data_hash: str
 
     @model_validator(mode="after")
-    def _calibrated_tasks_are_some_of_the_tasks(self) -> "DataConfig":
-        for task in self.calibrated or ():
-            if task not in self.tasks:
-                raise ValueError(f"calibrated: no task {task!r}{nearest(task, self.tasks)}")
+    def _named_tasks_are_some_of_the_tasks(self) -> "DataConfig":
+        for name in ("calibrated", "descriptions"):
+            for task in getattr(self, name) or ():
+                if task not in self.tasks:
+                    raise ValueError(f"{name}: no task {task!r}{nearest(task, self.tasks)}")
         return self
 
     def with_tasks(self, tasks: tuple[str, ...]) -> "DataConfig":
@@ -136,18 +141,33 @@ class DataConfig(Frozen):
         files = {task: licence for task, licence in self.files.items() if task in tasks}
         return self.model_copy(update={"tasks": tasks, "files": files, "calibrated": None})
 
+    def undescribed(self) -> "DataConfig":
+        """The same for a run that reads no descriptions."""
+        return self.model_copy(update={"descriptions": {}})
+
     @property
     def trained_tasks(self) -> tuple[str, ...]:
-        """The tasks whose rows are trained on, in the order of `tasks`."""
+        """The tasks whose rows are trained on, in the order of `tasks`: with a size of 0 none."""
+        if self.size == 0:
+            return ()
         if self.calibrated is None:
             return self.tasks
         chosen = set(self.calibrated)
         return tuple(task for task in self.tasks if task in chosen)
 
 
-LatentStart = Literal["mean", "nearest"]
+class TextConfig(Frozen):
+    """The encoder of task descriptions, and how often joint training goes by the description alone."""
+
+    encoder: str
+    encoder_sha256: str
+    dropout: float = Field(default=0.2, ge=0, le=1)
+
+
+LatentStart = Literal["mean", "nearest", "description"]
 LATENT_STARTS: tuple[LatentStart, ...] = get_args(LatentStart)
-"""Where a taught latent starts: at the mean of the source's, or at the one that fits its rows best."""
+"""Where a taught latent starts: at the mean of the source's, at the one that fits its rows best, or at what
+its description stands for."""
 Beta = Annotated[float, Field(ge=0, lt=1)]
 TaskGradients = Literal["sum", "norm_equalized", "upgrad", "pcgrad", "aligned_mtl", "imtl_g"]
 """How tasks' gradients are added up: as they are, scaled to their mean norm, or weighted by their Gramian."""
@@ -241,6 +261,7 @@ class RunConfig(Frozen):
     seed: int | None = Field(default=None, ge=0)
     source: str | None = None
     latents: Annotated[str | None, ADDED] = None
+    text: Annotated[TextConfig | None, ADDED] = None
     source_bases: tuple[str, ...] | None = None
     transfer: TransferMode | None = None
 
@@ -259,6 +280,11 @@ class RunConfig(Frozen):
             self.adapter.widened(self.train.residual_rank)
             if self.train.task_gradients != "sum":
                 raise ValueError("train.residual_rank is for task_gradients 'sum'")
+        if self.data.size == 0 and self.train is not None:
+            raise ValueError(f"data.size: method {self.method!r} trains: 0 rows per task are below 1")
+        if self.text is not None and "text" not in spec.settings:
+            takers = " or ".join(repr(each.name) for each in METHODS.values() if "text" in each.settings)
+            raise ValueError(f"text is for method {takers}, not for {self.method!r}")
         if self.data.calibrated is not None and not spec.takes_calibrated:
             takers = " or ".join(repr(each.name) for each in METHODS.values() if "calibrate" in each.settings)
             raise ValueError(f"data.calibrated is for method {takers}, not for {self.method!r}")
@@ -266,7 +292,23 @@ class RunConfig(Frozen):
             raise ValueError(f"data.calibrated: method {self.method!r} trains; name at least one task")
         if len(self.bases) > 1 and spec.runs_on != "sources":
             raise ValueError(f"method {self.method!r} runs on one base, got {len(self.bases)}")
+        self._check_descriptions()
         return self
+
+    def _check_descriptions(self) -> None:
+        """ValueError unless all tasks have descriptions where they are read, and none has any elsewhere."""
+        described = self.data.descriptions
+        if not self.reads_descriptions and described:
+            raise ValueError(f"data.descriptions: method {self.method!r} reads none here")
+        for task in self.data.tasks if self.reads_descriptions else ():
+            if not all(text.strip() for text in described.get(task) or ("",)):
+                raise ValueError(f"data.descriptions: task {task!r} has none, or an empty one")
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether latents depend on what is said of the tasks."""
+        starts = self.train is not None and self.train.latent_start == "description"
+        return self.text is not None or self.spec.by_description or starts
 
     @property
     def widest_rank(self) -> int:

@@ -45,6 +45,8 @@ class MethodSpec:
     per_task: bool = False  # one adapter per task: epochs may be chosen task by task
     shared_adapter: bool = False  # a single adapter for all tasks
     carries: Literal["factors", "update", "norm"] | None = None  # what a transfer brings over of a LoRA
+    by_description: bool = False  # whether latents come from descriptions alone, without a row
+    lends_latents: bool = False  # whether it is a control whose tasks have the latents of other tasks
     own_latents: bool = False  # whether every task has the latent that was taught for it on another base
     order: int = 0  # place in tables; equal ones go by name
     article: bool = False  # "the per-task LoRA", but "PorTAL"
@@ -85,7 +87,7 @@ class MethodSpec:
     @property
     def has_size(self) -> bool:
         """Whether a number of calibration rows belongs to its runs: theirs, or those of a port they show."""
-        return "size" in self.settings or self.trains or self.takes_calibrated
+        return "size" in self.settings or self.trains or self.takes_calibrated or self.by_description
 
     @property
     def inherits_adapter(self) -> bool:
@@ -208,7 +210,7 @@ SOURCE = register(
         learner="portal.learners.hypernet:HypernetLearner",
         made_by="joint training of latents, core and converters",
         parts=frozenset({"adapter", "hypernet", "train", "seed"}),
-        settings=frozenset({"seeds", "size", "adapter", "train", "hypernet", "tasks"}),
+        settings=frozenset({"seeds", "size", "adapter", "train", "hypernet", "tasks", "text"}),
         runs_on="sources",
         artifact="portable",
         recipe="joint",
@@ -264,10 +266,47 @@ NEAREST_LATENT = register(
         artifact="portable",
         recipe="teach",
         teaches=True,
+        lends_latents=True,
         order=53,
     )
 )
-_TEACHING = (TAUGHT.name, NEAREST_LATENT.name)
+_BY_DESCRIPTION = frozenset({"targets", "seeds", "source"})
+DESCRIBED = register(
+    MethodSpec(
+        name="described",
+        label="described latents",
+        learner="portal.learners.described:DescribedLatents",
+        made_by="latents of new tasks by their descriptions alone, with a core from {sources}",
+        parts=frozenset({"adapter", "hypernet", "seed"}),
+        settings=_BY_DESCRIPTION,
+        parents=("source",),
+        artifact="portable",
+        recipe="teach",
+        teaches=True,
+        by_description=True,
+        order=64,
+        mark=("#44aa99", "h"),
+    )
+)
+"""No row of the tasks is read on any base."""
+MISMATCHED_DESCRIPTION = register(
+    MethodSpec(
+        name="mismatched_description",
+        label="description of another task",
+        learner="portal.learners.described:MismatchedDescriptions",
+        made_by="a control: latents by the descriptions of other tasks, with a core from {sources}",
+        parts=frozenset({"adapter", "hypernet", "seed"}),
+        settings=_BY_DESCRIPTION,
+        parents=("source",),
+        artifact="portable",
+        recipe="teach",
+        teaches=True,
+        by_description=True,
+        lends_latents=True,
+        order=52,
+    )
+)
+_TEACHING = (TAUGHT.name, NEAREST_LATENT.name, DESCRIBED.name)
 MEAN_LATENT = register(
     MethodSpec(
         name="mean_latent",
@@ -312,6 +351,7 @@ MISMATCHED_LATENT = register(
         parents=("portal",),
         latents_of=_TEACHING,
         artifact="adapters",
+        lends_latents=True,
         order=54,
     )
 )

@@ -18,6 +18,7 @@ WITHOUT_MODULE = {
     "cluster/test_slurm.py": "the job script that a template becomes, run by bash",
     "cluster/test_submit.py": "submitting a study, from the command to the cluster's server",
     "sweeps/test_api.py": "the public names of the package",
+    "portal/cli/test_describe.py": "tasks by their descriptions, from training to export",
     "portal/cli/test_help.py": "the help of every command",
     "portal/cli/test_mistakes.py": "one line for a mistake, whatever the command",
     "portal/mini/test_bases.py": "the files of the embedded bases",

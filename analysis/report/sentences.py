@@ -81,13 +81,13 @@ def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Inte
 def describe_teaching(comparison: Comparison) -> str | None:
     """One sentence on a base that new tasks are taught on: with what, and how accurate; None for another."""
     methods = {each.cell.method for each in comparison.headline_summaries}
-    teaching = sorted(name for name in methods if find_method(name).teaches and find_method(name).trains)
-    taught = comparison.representative(teaching[0]) if teaching else None
-    if taught is None or taught.acc.mean is None:
+    specs = sorted(map(find_method, methods), key=lambda spec: spec.order)
+    teaching = [spec for spec in specs if spec.teaches and not spec.lends_latents]
+    if not teaching:
         return None
     named = {
         "frozen": comparison.frozen_base,
-        "with taught latents": taught,
+        **{f"with {spec.label}": comparison.representative(spec.name) for spec in teaching},
         "with a LoRA for each task": comparison.reference_lora,
     }
     known = {how: each.acc.mean for how, each in named.items() if each is not None}

@@ -104,9 +104,11 @@ def controls_of(port: TaskSplit, splits: Sequence[TaskSplit]) -> list[TaskSplit]
 def leading_split(splits: Sequence[TaskSplit]) -> TaskSplit | None:
     """The port's split that a report leads with: nearest to half of the tasks calibrated, then most rows.
 
+    What no task gave a row for, as latents by description, has nothing to be compared with.
+
     Of two as near, the one with fewer calibrated tasks. Nothing of it depends on a score.
     """
-    ports = [split for split in splits if split.is_port and split.is_partial]
+    ports = [split for split in splits if split.is_port and split.is_partial and split.num_calibrated]
 
     def distance(split: TaskSplit) -> tuple[float, int, int]:
         from_half = abs(split.num_calibrated - split.num_tasks / 2)

@@ -39,18 +39,24 @@ from portal.messages import nearest
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
 from portal.storage.run_folder import enclosing_run
+from portal.text.encoder import Encoder, check_library, find_encoder
+from portal.text.text_map import TEXT_MAP, TextMap
 
 KeyLayout = Literal["base", "text"]
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A loaded artifact. `tensors` have the format's names; `record` is None for one that portallib wrote."""
+    """A loaded artifact. `tensors` have the format's names; `record` is None for one that portallib wrote.
+
+    `text_map` leads from descriptions to latents, where the source was trained with descriptions.
+    """
 
     folder: Path
     config: ArtifactConfig
     tensors: dict[str, Tensor]
     record: PortalRecord | None = None
+    text_map: TextMap | None = None
 
     @classmethod
     def load(cls, location: str | Path) -> "Artifact":
@@ -64,7 +70,9 @@ class Artifact:
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             check_digests(folder, record)
         config = read_config(folder / CONFIG)
-        artifact = cls(folder, config, read_tensors(folder / WEIGHTS, config), record)
+        tensors, text = read_tensors(folder / WEIGHTS, config), folder / TEXT_MAP
+        text_map = TextMap.read(text, width=config.d_z) if text.is_file() else None
+        artifact = cls(folder, config, tensors, record, text_map)
         if record is not None:
             record.check_tensors(folder, artifact.codes, artifact.tensors)
         return artifact
@@ -155,6 +163,31 @@ class Artifact:
     def mean_latent(self) -> Tensor:
         """The mean of the calibrated tasks' latents, (d_z,); of all where none is recorded."""
         return torch.stack([self.latents[task] for task in self.calibrated or self.config.tasks]).mean(0)
+
+    def described_latents(self, descriptions: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+        """By task the mean of the latents that its phrasings stand for, (d_z,).
+
+        ValueError where the artifact has no map, or its encoder is not here.
+        """
+        encoder = self.find_encoder()
+        assert self.text_map is not None
+        return {
+            task: self.text_map.latents(encoder.embed(phrasings)).mean(0)
+            for task, phrasings in descriptions.items()
+        }
+
+    def find_encoder(self) -> Encoder:
+        """That of the descriptions which the artifact understands.
+
+        ValueError where its source was trained without any, or the encoder is not here.
+        """
+        if self.text_map is None:
+            raise ValueError(
+                f"{self.folder}: its source was trained without descriptions and understands none; `portal "
+                "train --text-encoder minilm` trains one with them"
+            )
+        check_library()
+        return find_encoder(self.text_map.encoder, sha256=self.text_map.encoder_sha256)
 
     @property
     def calibrated(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from portal.storage.atomic import write_bytes_atomic
 from portal.storage.object_store import ObjectPath, is_url
 from portal.storage.paths import Folder, cache_folder, file_sha256
 from portal.storage.run_folder import check_unaltered
+from portal.text.text_map import TEXT_MAP
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -37,7 +38,7 @@ def fetch_artifact(location: str | Path, *, weights: bool = True) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = [CONFIG, RECORD, CARD, *([WEIGHTS] if weights else [])]
+    patterns = [CONFIG, RECORD, CARD, *([WEIGHTS, TEXT_MAP] if weights else [])]
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
@@ -47,7 +48,7 @@ def fetch_artifact(location: str | Path, *, weights: bool = True) -> Path:
 def _copy_from_store(folder: ObjectPath, *, weights: bool) -> Path:
     """The artifact's files in the cache; the ones that it lacks are missed where they are read."""
     copy = cache_folder() / "artifacts" / content_key(str(folder))
-    for name in (CARD, RECORD, CONFIG, *([WEIGHTS] if weights else [])):
+    for name in (CARD, RECORD, CONFIG, *([WEIGHTS, TEXT_MAP] if weights else [])):
         try:
             write_bytes_atomic(copy / name, (folder / name).read_bytes())
         except FileNotFoundError:
@@ -59,7 +60,7 @@ def _copy_from_store(folder: ObjectPath, *, weights: bool) -> Path:
 
 def check_digests(folder: Path, record: PortalRecord | None) -> None:
     """ValueError where a file is not as its run or its record left it; artifacts with neither pass."""
-    names = (CONFIG, WEIGHTS, RECORD)
+    names = (CONFIG, WEIGHTS, TEXT_MAP, RECORD)
     digests = {name: file_sha256(folder / name) if (folder / name).is_file() else None for name in names}
     check_unaltered(folder, digests)
     if record is not None:

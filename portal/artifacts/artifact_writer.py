@@ -26,6 +26,7 @@ from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, HypernetConfig
 from portal.hypernet import Converter, CoreDecoder
 from portal.storage.atomic import json_bytes, write_bytes_atomic
+from portal.text.text_map import TEXT_MAP, TextMap
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class TrainedHypernet:
     converter: Converter
     calibrated: Collection[str]
     source: SourceRecord | None = None
+    text: TextMap | None = None  # that of joint training with descriptions
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by the format's names, on the CPU."""
@@ -62,8 +64,10 @@ def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record:
         CARD: _card(config).encode(),
         CONFIG: json_bytes(config.as_json()),
     }
+    if trained.text is not None:
+        contents = {TEXT_MAP: trained.text.to_bytes(), **contents}
     own = PortalRecord(
-        files={name: hashlib.sha256(contents[name]).hexdigest() for name in (CONFIG, WEIGHTS)},
+        files={name: hashlib.sha256(contents[name]).hexdigest() for name in contents if name != CARD},
         core_sha256=core_sha256(tensors),
         tasks={
             task: TaskRecord(
@@ -81,9 +85,18 @@ def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record:
 
 
 def save_more_tasks(
-    folder: Path, artifact: Artifact, codes: Mapping[str, TaskCode], *, base: Base, record: RunRecord
+    folder: Path,
+    artifact: Artifact,
+    codes: Mapping[str, TaskCode],
+    *,
+    source: SourceRecord,
+    base: Base,
+    record: RunRecord,
 ) -> None:
-    """Write the artifact of `base` with its old tasks, bit for bit, then new ones."""
+    """Write the artifact of `base` with its old tasks, bit for bit, then new ones.
+
+    `source` is how the artifact is named; its own folder need not be there any more.
+    """
     config = artifact.config
     _, core = artifact.frozen_core((), config.adapter, config.hypernet)
     trained = TrainedHypernet(
@@ -93,7 +106,8 @@ def save_more_tasks(
         core,
         artifact.converter(),
         calibrated=artifact.calibrated,
-        source=artifact.as_source(),
+        source=source,
+        text=artifact.text_map,
     )
     save_artifact(folder, base=base, trained=trained, record=record)
 

@@ -8,6 +8,7 @@ from portal.artifacts.artifact_files import CONFIG, fetch_artifact, read_config
 from portal.artifacts.portal_record import PortalRecord, read_record
 from portal.hypernet import converter_num_params, core_num_params
 from portal.storage.paths import Folder, file_sha256
+from portal.text.text_map import TEXT_MAP
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Inspection:
     def calibrated(self) -> tuple[str, ...] | None:
         """The tasks whose rows the converter was trained on; None where that is not recorded."""
         return None if self.record is None else self.record.calibrated(self.tasks)
+
+    @property
+    def understands_text(self) -> bool:
+        """Whether new tasks can be described to it."""
+        return self.record is not None and TEXT_MAP in self.record.files
 
     @property
     def num_params(self) -> dict[str, int]:

@@ -60,6 +60,8 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
     source = ", ".join(config.get("source_bases") or ["?"])
     made = find_method(config["method"]).made_by.format(sources=source)
     size = "all rows" if data["size"] is None else f"at most {data['size']} rows"
+    if data["size"] == 0:
+        size = "a description and no row"
     facts = [
         ("made by", made),
         ("data", f"{size} of the task, {_origin(task, data)}"),

@@ -1,6 +1,6 @@
 """`PortalRecord`: `portal.json` beside an artifact's shared files, what only this project knows of it.
 
-It binds the artifact together: it holds the digests of both shared files, of the core, and of every task's
+It binds the artifact together: it holds the digests of the other files, of the core, and of every task's
 latent under the task's name, so that an edited or mixed artifact is seen. It also says where the artifact
 comes from.
 """
@@ -65,7 +65,7 @@ class Lineage(Frozen):
 
 
 class PortalRecord(Frozen):
-    """`portal.json`. `files` are the sha256 of the shared files by name, `tasks` go by the tasks' names.
+    """`portal.json`. `files` are the sha256 of the others by name, `tasks` go by the tasks' names.
 
     A reader of an older version than `record_version` can read the record, passing over what it does not
     know, if it has at least `oldest_reader`.

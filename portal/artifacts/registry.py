@@ -25,6 +25,7 @@ from portal.config import Frozen
 from portal.messages import explain
 from portal.storage.atomic import create_exclusive, json_bytes, write_folder
 from portal.storage.paths import Folder, matching, open_folder
+from portal.text.text_map import TEXT_MAP
 
 ADDED = "added.json"
 DIGITS = 16
@@ -100,7 +101,7 @@ class Registry:
             )
         contents = {
             name: (artifact.folder / name).read_bytes()
-            for name in (CARD, WEIGHTS, CONFIG, RECORD)
+            for name in (CARD, WEIGHTS, TEXT_MAP, CONFIG, RECORD)
             if (artifact.folder / name).is_file()
         }
         digest = _digest(contents[RECORD])

@@ -66,6 +66,8 @@ def _facts(found: "Inspection") -> list[tuple[str, str]]:
     ]
     if record is not None:
         facts.append(("core", record.core_sha256[:12]))
+    if found.understands_text:
+        facts.append(("descriptions", "understood: `portal teach --examples 0 --describe TEXT`"))
     return facts
 
 
@@ -117,6 +119,7 @@ def _as_json(found: "Inspection", kinds: dict[str, str]) -> dict[str, Any]:
         "hypernet": config.hypernet.model_dump(mode="json", exclude={"latent_std"}),
         "residual_rank": config.residual_rank,
         "residual_tasks": list(config.residual_tasks),
+        "understands_text": found.understands_text,
         "params": found.num_params,
         "core_sha256": None if record is None else record.core_sha256,
         "lineage": None if record is None else record.lineage.model_dump(mode="json"),

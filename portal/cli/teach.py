@@ -24,7 +24,6 @@ from portal.cli.scores import print_gains
 from portal.cli.training import (
     ADAPTED,
     FROZEN,
-    ExamplesOption,
     NoBaseOption,
     OutOption,
     SeedOption,
@@ -54,7 +53,16 @@ def teach(
         ),
     ],
     out: OutOption,
-    examples: ExamplesOption = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            "--examples",
+            min=0,
+            rich_help_panel=TRAINING,
+            help="Most training rows per task; fewer are a prefix of more. 0: by the description alone. "
+            "Default: the recipe's.",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     suite: SuiteOption = None,
     data: DataOption = None,
@@ -68,15 +76,23 @@ def teach(
         ),
     ] = None,
     start: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="mean|nearest",
+            metavar="mean|nearest|description",
             rich_help_panel=TRAINING,
-            help="Where a new latent starts: at the mean of the artifact's, or at the one that fits the rows "
-            "best.",
+            help="Where a new latent starts: at the mean of the artifact's, at the one that fits the rows "
+            "best, or at what its description stands for. Default: mean; with --describe, description.",
             autocompletion=one_of(completion.latent_starts),
         ),
-    ] = "mean",
+    ] = None,
+    describe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What the task is, in a sentence, in place of the descriptions in its file; for artifacts "
+            "that were trained with a text encoder.",
+        ),
+    ] = None,
     residual_rank: Annotated[
         int,
         typer.Option(
@@ -95,6 +111,8 @@ def teach(
 ) -> None:
     """Learn new tasks on one base, with core and converter frozen: a latent per task is fitted.
 
+    With 0 examples the latent is what the task's description stands for, and nothing is trained.
+
     Leaves the artifact with its old tasks, bit for bit, and the new ones as OUT/artifact, and prints what
     each new task has gained over the frozen base on test rows.
     """
@@ -107,9 +125,14 @@ def teach(
     request = TrainRequest(
         opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
     )
-    begin = check_known(start, LATENT_STARTS, what="start")
+    begin = check_known(start or ("mean" if describe is None else "description"), LATENT_STARTS, what="start")
     single = teach_run(
-        find_artifact(artifact, base=on), on, request, start=begin, residual_rank=residual_rank
+        find_artifact(artifact, base=on),
+        on,
+        request,
+        start=begin,
+        residual_rank=residual_rank,
+        description=describe,
     )
     scores = execute(single, out, where, activations, with_base=not no_base, registry=registry)
     if not no_base:

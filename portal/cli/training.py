@@ -98,6 +98,16 @@ def train(
             rich_help_panel=ADAPTER, help="LoRA rank of the generated adapters; alpha is twice that."
         ),
     ] = 8,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--text-encoder",
+            metavar="ENCODER",
+            rich_help_panel=ADAPTER,
+            help="Learn latents from the tasks' descriptions, too, so that new tasks can be described: "
+            "minilm, a folder or a hub id of sentence-transformers. Needs the extra `text`.",
+        ),
+    ] = None,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
@@ -115,7 +125,7 @@ def train(
     weights = chosen_precision(precision, where)
     opened, chosen = chosen_tasks(tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
-    single = source_run(bases, request, modules=names, rank=rank)
+    single = source_run(bases, request, modules=names, rank=rank, text_encoder=text_encoder)
     execute(single, out, where, activations, with_base=not no_base, registry=registry)
 
 

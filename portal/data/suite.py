@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.messages import nearest
+from portal.tasks.descriptions import Descriptions
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
 from portal.tasks.lint import Lint
@@ -60,6 +61,7 @@ class Suite:
     names_required: bool = False  # too many tasks for "all" to mean something
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names that stand for several tasks
     kinds: Mapping[str, str] = field(default_factory=dict)  # by task: the skill that it shares with others
+    descriptions: Mapping[str, Descriptions] = field(default_factory=dict)  # of the tasks that have any
     unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
     _compared: set[str] = field(default_factory=set, repr=False, compare=False)
@@ -156,15 +158,23 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
 
         return _embedded_suite(name, tuple(MINI_TASKS), mini_examples)
     if name == "village":
-        from portal.village.tasks import GROUPS, VILLAGE_TASKS, kind_of, village_examples
+        from portal.village.tasks import GROUPS, VILLAGE_TASKS, descriptions_of, kind_of, village_examples
 
-        kinds = {task: kind_of(task) for task in VILLAGE_TASKS}
-        return replace(_embedded_suite(name, VILLAGE_TASKS, village_examples), groups=GROUPS, kinds=kinds)
+        return replace(
+            _embedded_suite(name, VILLAGE_TASKS, village_examples),
+            groups=GROUPS,
+            kinds={task: kind_of(task) for task in VILLAGE_TASKS},
+            descriptions={task: descriptions_of(task) for task in VILLAGE_TASKS},
+        )
     if name == "words":
-        from portal.words.tasks import GROUPS, WORD_TASKS, kind_of, word_examples
+        from portal.words.tasks import GROUPS, WORD_TASKS, descriptions_of, kind_of, word_examples
 
-        kinds = {task: kind_of(task) for task in WORD_TASKS}
-        return replace(_embedded_suite(name, WORD_TASKS, word_examples), groups=GROUPS, kinds=kinds)
+        return replace(
+            _embedded_suite(name, WORD_TASKS, word_examples),
+            groups=GROUPS,
+            kinds={task: kind_of(task) for task in WORD_TASKS},
+            descriptions={task: descriptions_of(task) for task in WORD_TASKS},
+        )
     if name == "lm-eval":
         from portal.tasks.lm_eval import load_lm_eval_task, task_names
 
@@ -275,6 +285,7 @@ def _with_task_file(suite: Suite, own: FileTask) -> Suite:
     name = own.builder.task
     if name in suite.tasks:
         raise ValueError(f"suite {suite.name!r} has a task {name!r} already; name the file's otherwise")
+    own_descriptions = {name: Descriptions(own.descriptions)} if own.descriptions else {}
     return replace(
         suite,
         tasks=(*suite.tasks, name),
@@ -284,6 +295,7 @@ def _with_task_file(suite: Suite, own: FileTask) -> Suite:
         files={**suite.files, name: own.builder.licence},
         paths={**suite.paths, name: own.path},
         kinds=suite.kinds if own.kind is None else {**suite.kinds, name: own.kind},
+        descriptions={**suite.descriptions, **own_descriptions},
         present=(*suite.present, name) if suite.present else (),
         _read={},
         _compared=set(),

@@ -142,6 +142,10 @@ class Learner(ABC):
     def factors(self, base: str) -> Factors:
         """Adapter factors of all tasks on `base`, with the graph that leads to the parameters."""
 
+    def training_factors(self, base: str) -> Factors:
+        """Those of this step: a learner may train on others than it is scored with."""
+        return self.factors(base)
+
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor | None:
         """Weights of these slots' losses in the sum that is differentiated, (S,); None: all are 1."""
         return None

@@ -13,7 +13,7 @@ from portal.data.token_rows import RowTable
 from portal.forward.adapter_hooks import select_slots
 from portal.hypernet import Factors
 from portal.learners.base import Start
-from portal.learners.fixed import FixedLearner
+from portal.learners.fixed import FixedLearner, next_tasks
 
 
 class CarriedLatents(FixedLearner):
@@ -63,6 +63,4 @@ class MismatchedLatents(CarriedLatents):
     """Every task has the latent of the next one in the config's order, the last that of the first."""
 
     def _lenders(self, tasks: Sequence[str]) -> Sequence[str]:
-        if len(tasks) < 2:
-            raise ValueError(f"method {self.run.method!r} exchanges latents of tasks; the run has one task")
-        return [*tasks[1:], tasks[0]]
+        return next_tasks(tasks, self.run.method)

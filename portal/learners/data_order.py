@@ -31,7 +31,9 @@ class DataOrder:
 
         None where it asks for all and none of its tasks gives any.
         """
-        return self._run.data.size or max((len(rows) for rows in self._rows.values()), default=None)
+        if self._run.data.size is not None:
+            return self._run.data.size
+        return max((len(rows) for rows in self._rows.values()), default=None)
 
     def num_rows(self, task: str) -> int:
         """The task's calibration rows: none where the run is not trained on it."""

@@ -1,6 +1,6 @@
 """Learners that take no step: the frozen base, and adapters that come ready-made (Cross-LoRA, controls)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,16 @@ class FixedLearner(Learner):
 
     def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
         return {}
+
+
+def next_tasks(tasks: Sequence[str], method: str) -> Sequence[str]:
+    """For every task the next one, for the last the first: whose place a mismatched one takes.
+
+    ValueError, which names the method, for a single task.
+    """
+    if len(tasks) < 2:
+        raise ValueError(f"method {method!r} exchanges what belongs to tasks; the run has one task")
+    return [*tasks[1:], tasks[0]]
 
 
 class FrozenBase(FixedLearner):

@@ -27,7 +27,10 @@ from portal.learners.loss_balance import LossEMA, balance_gradients
 from portal.learners.optimiser import Optimiser, clip_global_norm
 from portal.learners.residuals import fresh_residuals
 from portal.learners.task_gradients import combine_gradients
+from portal.learners.task_latents import FreeLatents, TaskLatents, TextLatents
 from portal.storage.checkpoint import below
+from portal.text.encoder import find_encoder
+from portal.text.text_map import TextMap
 
 
 class HypernetLearner(Learner):
@@ -41,16 +44,18 @@ class HypernetLearner(Learner):
         self._refit = source is not None
         self._source = None if source is None else source.as_source()
         self._source_codes = None if source is None else source.codes
+        self._source_text = None if source is None else source.text_map
         if source is None:
-            self.latents = init_latents(len(self.tasks), self.hypernet, named_generator(run.seed, "latents"))
+            self._latents: TaskLatents = self._fresh_latents()
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
             self._fresh_residuals = fresh_residuals(run, self.tasks, self.device)
             self._residual: Residual | None = self._fresh_residuals or None
         else:
-            self.latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
+            latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
+            held = nn.Parameter(latents.data.to(self.device), requires_grad=False)
+            self._latents = FreeLatents(held)
             self._fresh_residuals = {}
             self._residual = source.residuals(self.tasks, self.device)
-        self.latents = nn.Parameter(self.latents.data.to(self.device), requires_grad=not self._refit)
         self.core = self.core.to(self.device).requires_grad_(not self._refit)
         self.converters = {name: self._fresh_converter(base) for name, base in self.bases.items()}
         if source is not None and self.train.layer_start == "source":
@@ -71,6 +76,11 @@ class HypernetLearner(Learner):
         return self.run.hypernet
 
     @property
+    def latents(self) -> Tensor:
+        """Of all tasks, (T, d_z), as they are scored and saved."""
+        return self._latents.values
+
+    @property
     def num_trained_params(self) -> int:
         return sum(parameter.numel() for parameter in self._trained())
 
@@ -80,6 +90,9 @@ class HypernetLearner(Learner):
 
     def factors(self, base: str) -> Factors:
         return self.converters[base](self.core, self.latents, self._residual)
+
+    def training_factors(self, base: str) -> Factors:
+        return self.converters[base](self.core, self._latents.leaf(self.step), self._residual)
 
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
         """1 / max(ema_t, floor)."""
@@ -93,10 +106,11 @@ class HypernetLearner(Learner):
             return
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
-        if self.latents.requires_grad:
-            assert self.latents.grad is not None, "no gradient reached the latents"
-            self._latent_gradients.append(self.latents.grad)
-            self.latents.grad = None
+        leaf = self._latents.leaf(self.step)
+        if leaf.requires_grad:
+            assert leaf.grad is not None, "no gradient reached the latents"
+            self._latent_gradients.append(leaf.grad)
+            leaf.grad = None
 
     def _decay_factors(self, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         """The gradient of factor_decay / 2 times the squared norm of the factors of tasks in this step."""
@@ -118,7 +132,7 @@ class HypernetLearner(Learner):
         combined = combine_gradients([each[1:] for each in own], self.train.task_gradients, seed)
         for parameter, gradient in zip(shared, combined, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        if self.latents.requires_grad:
+        if not self._refit:
             self._latent_gradients.append(torch.cat([each[0] for each in own]))
 
     def _shared_parameters(self, base: str) -> list[nn.Parameter]:
@@ -129,7 +143,7 @@ class HypernetLearner(Learner):
         self, base: str, slot: int, gradients: dict[Any, tuple[Tensor, Tensor]], shared: list[nn.Parameter]
     ) -> tuple[Tensor, ...]:
         """The gradients of the task's latent, (1, d_z), and of the `shared` parameters."""
-        latent = self.latents[slot : slot + 1].detach().requires_grad_()
+        latent = self._latents.leaf(self.step)[slot : slot + 1].detach().requires_grad_()
         residual = self._residual and {
             module: (a[slot : slot + 1], b[slot : slot + 1]) for module, (a, b) in self._residual.items()
         }
@@ -139,8 +153,8 @@ class HypernetLearner(Learner):
         return torch.autograd.grad(outputs, [latent, *shared], towards)
 
     def update(self, loss_K: Tensor) -> Tensor:
-        if self.latents.requires_grad:
-            self.latents.grad = balance_gradients(self._latent_gradients)
+        if not self._refit:
+            self._latents.receive(self.step, balance_gradients(self._latent_gradients))
             self._latent_gradients = []
         norm = clip_global_norm(self._trained(), self.train.clip_norm)
         self.watch(loss_K, norm)
@@ -151,13 +165,14 @@ class HypernetLearner(Learner):
 
     def drop_gradients(self) -> None:
         self._latent_gradients = []
+        self._latents.drop()
         for parameter in self._trained():
             parameter.grad = None
         for ema in self._ema.values():
             ema.drop()
 
     def tensors(self) -> dict[str, Tensor]:
-        tensors = {} if self._refit else {"task_latents": self.latents.data}
+        tensors = self._latents.tensors()
         for module, (a, b) in self._fresh_residuals.items():
             tensors |= {f"residual.A.{module}": a.data, f"residual.B.{module}": b.data}
         if not self._refit:
@@ -169,7 +184,8 @@ class HypernetLearner(Learner):
 
     def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         if not self._refit:
-            self.latents.data.copy_(tensors["task_latents"])
+            for name, value in self._latents.tensors().items():
+                value.copy_(tensors[name])
             for module, (a, b) in self._fresh_residuals.items():
                 a.data.copy_(tensors[f"residual.A.{module}"])
                 b.data.copy_(tensors[f"residual.B.{module}"])
@@ -199,9 +215,35 @@ class HypernetLearner(Learner):
                 self.converters[name],
                 calibrated=self.trained_tasks,
                 source=self._source,
+                text=self._text_map,
             )
             place = folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder
             save_artifact(place, base=base, trained=trained, record=record)
+
+    @property
+    def _text_map(self) -> TextMap | None:
+        """The map from descriptions to latents: a refit has its source's."""
+        if not isinstance(self._latents, TextLatents):
+            return self._source_text
+        assert self.run.text is not None
+        return TextMap.of(self._latents.linear, self.run.text)
+
+    def _fresh_latents(self) -> TaskLatents:
+        assert self.run.seed is not None
+        generator = named_generator(self.run.seed, "latents")
+        if self.run.text is None:
+            latents = init_latents(len(self.tasks), self.hypernet, generator)
+            return FreeLatents(nn.Parameter(latents.data.to(self.device)))
+        encoder = find_encoder(self.run.text.encoder, sha256=self.run.text.encoder_sha256)
+        return TextLatents(
+            [encoder.embed(self.run.data.descriptions[task]) for task in self.tasks],
+            self.hypernet.d_latent,
+            dropout=self.run.text.dropout,
+            std=self.hypernet.latent_std,
+            seed=self.run.seed,
+            generator=generator,
+            device=self.device,
+        )
 
     def _fresh_converter(self, base: Base) -> Converter:
         assert self.run.seed is not None
@@ -234,7 +276,7 @@ class HypernetLearner(Learner):
             return [(converters, self.train.lr)]
         residuals = [factor for pair in self._fresh_residuals.values() for factor in pair]
         return [
-            ([self.latents], self.train.lr_latent),
+            *self._latents.rates(self.train),
             ([*self.core.parameters(), *converters, *residuals], self.train.lr),
         ]
 

@@ -1,22 +1,17 @@
 """`NearestLatents`: a new task with the latent of the source's task that fits its rows best."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_writer import save_more_tasks
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
-from portal.config import RunConfig
-from portal.data.token_rows import RowTable, TokenRow
+from portal.data.token_rows import TokenRow
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
-from portal.hypernet import Factors
-from portal.learners.base import Start
-from portal.learners.fixed import FixedLearner
+from portal.learners.new_tasks import NewTasks
 
 MOST_ROWS = 16
 """Rows of a task that are compared: more take time."""
@@ -45,29 +40,13 @@ def _losses(artifact: Artifact, base: Base, task: str, slots: Sequence[SlotRows]
     return torch.cat(parts)
 
 
-class NearestLatents(FixedLearner):
+class NearestLatents(NewTasks):
     """A control of taught latents: chosen on the same rows, nothing is trained."""
 
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], artifact: Artifact
-    ) -> None:
-        super().__init__(run, bases, rows)
-        artifact.check_base(self._base)
-        self._artifact = artifact
-        self.nearest = nearest_tasks(artifact, self._base, self.data.first_rows(self._base.name, MOST_ROWS))
+    nearest: dict[str, str]
+    """By task that of the source whose latent it has."""
 
-    @classmethod
-    def build(
-        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> "NearestLatents":
-        assert start is not None, "it starts from a source"
-        return cls(run, bases, rows, Artifact.load(start.folder))
-
-    def factors(self, base: str) -> Factors:
-        factors = self._artifact.factors(tuple(self.nearest[task] for task in self.tasks))
-        return {group: (a.to(self.device), b.to(self.device)) for group, (a, b) in factors.items()}
-
-    def save_artifact(self, folder: Path, record: RunRecord) -> None:
-        """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
-        codes = {task: self._artifact.codes[self.nearest[task]] for task in self.tasks}
-        save_more_tasks(folder, self._artifact, codes, base=self._base, record=record)
+    def _new_codes(self, artifact: Artifact) -> dict[str, TaskCode]:
+        rows = self.data.first_rows(self._base.name, MOST_ROWS)
+        self.nearest = nearest_tasks(artifact, self._base, rows)
+        return {task: artifact.codes[self.nearest[task]] for task in self.tasks}

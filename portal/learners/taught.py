@@ -24,7 +24,8 @@ from portal.learners.task_stacks import RateGroup, StackedTasks
 
 
 class TaughtLatents(StackedTasks):
-    """Latents start at the mean of those that the converter was trained with, or each at one of them.
+    """Latents start at the mean of those that the converter was trained with, or each at one of them or at
+    what its task's description stands for.
 
     With `residual_rank`, each task also gets a residual that starts as a LoRA does: at zero, as a product.
     """
@@ -36,7 +37,7 @@ class TaughtLatents(StackedTasks):
         artifact.check_base(self._base)
         assert run.adapter is not None
         assert run.hypernet is not None
-        self._artifact = artifact
+        self._artifact, self._source = artifact, artifact.as_source()
         _, core = artifact.frozen_core((), run.adapter, run.hypernet)
         self._core = core.to(self._base.device).requires_grad_(False)
         self._converter = artifact.converter().to(self._base.device).requires_grad_(False)
@@ -52,12 +53,18 @@ class TaughtLatents(StackedTasks):
     def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
         """The latents, (S, d_z); of a residual A (S, q, c) and B (S, c, q) of every module in turn."""
         artifact = self._artifact
-        if self.train.latent_start == "mean":
-            starts = [artifact.mean_latent] * len(tasks)
-        else:
-            rows = self.data.first_rows(self._base.name, MOST_ROWS)
-            nearest = nearest_tasks(artifact, self._base, {task: rows[task] for task in tasks})
-            starts = [artifact.latents[nearest[task]] for task in tasks]
+        match self.train.latent_start:
+            case "mean":
+                starts = [artifact.mean_latent] * len(tasks)
+            case "nearest":
+                rows = self.data.first_rows(self._base.name, MOST_ROWS)
+                nearest = nearest_tasks(artifact, self._base, {task: rows[task] for task in tasks})
+                starts = [artifact.latents[nearest[task]] for task in tasks]
+            case "description":
+                described = artifact.described_latents(
+                    {task: self.run.data.descriptions[task] for task in tasks}
+                )
+                starts = [described[task] for task in tasks]
         latents = ([nn.Parameter(torch.stack(starts).to(self.device))], self.train.lr_latent)
         residuals = fresh_residuals(self.run, tasks, self.device)
         if not residuals:
@@ -94,4 +101,4 @@ class TaughtLatents(StackedTasks):
         """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
         codes = split_codes(self.tasks, self.latents, self.residual)
         in_order = {task: codes[task] for task in self.run.data.tasks}
-        save_more_tasks(folder, self._artifact, in_order, base=self._base, record=record)
+        save_more_tasks(folder, self._artifact, in_order, source=self._source, base=self._base, record=record)

@@ -13,6 +13,7 @@ choices: ["{a}", "{b}"]            # templates, or the name of a column that hol
 keys: options.label                # optional: the column with the choices' keys
 gold: answer                       # a column: an index, a key, or a choice's text
 cluster: [passage]                 # optional: rows alike in these columns belong together
+descriptions: [Name the capital.]  # optional: what the task is, in one or more phrasings
 licence: MIT
 """
 
@@ -73,6 +74,7 @@ class TaskFile(Frozen):
     keys: str | None = None
     gold: str
     cluster: tuple[str, ...] = Field(default=())
+    descriptions: tuple[str, ...] = Field(default=())
     licence: str = "not stated"
 
     @model_validator(mode="after")
@@ -83,6 +85,8 @@ class TaskFile(Frozen):
             check_task_name(self.task)
         if self.kind is not None:
             check_kind_name(self.kind)
+        if not all(text.strip() for text in self.descriptions):
+            raise ValueError("descriptions: one of them is empty")
         return self
 
 
@@ -94,6 +98,7 @@ class FileTask:
     builder: Builder
     rows: RowSource
     kind: str | None = None
+    descriptions: tuple[str, ...] = ()
 
     def load(self) -> tuple[Mapping[str, Sequence[Example]], Lint]:
         """Its examples by split, and what was found wrong with the rows."""
@@ -210,7 +215,7 @@ def _templates(path: Path) -> FileTask:
         validation=splits.validation,
         test=splits.test,
     )
-    return FileTask(path, builder, rows, file.kind)
+    return FileTask(path, builder, rows, file.kind, file.descriptions)
 
 
 def _rows_of(file: TaskFile, folder: Path) -> RowSource:

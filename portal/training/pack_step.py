@@ -31,7 +31,7 @@ class LearnerStep:
         self.learner = learner
         self.slots = list(slots)
         self._base = base
-        self._graph = learner.factors(base)
+        self._graph = learner.training_factors(base)
         self._values: Factors = {group: (a.detach(), b.detach()) for group, (a, b) in self._graph.items()}
         self._gradients: Factors = {}
         self._parts: list[tuple[list[int], Tensor]] = []  # slots of a forward, and their shares of the loss

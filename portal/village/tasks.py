@@ -7,7 +7,9 @@ from functools import cache
 
 from portal.messages import nearest
 from portal.mini.question import to_example
+from portal.tasks.descriptions import Descriptions
 from portal.tasks.example import SPLITS, Example
+from portal.village.descriptions import describe_kind
 from portal.village.frames import ANSWERS, SHAPES, Frame, markers
 from portal.village.kinds import KNOWN_KINDS, NEW_KINDS, SIZES, Kind
 
@@ -62,6 +64,14 @@ _NUM_KNOWN = len(KNOWN_KINDS) * len(SHAPES)
 def kind_of(task: str) -> str:
     """The name of the task's kind; KeyError for an unknown task."""
     return _TASKS[task].kind.name
+
+
+def descriptions_of(task: str) -> Descriptions:
+    """What is said of the task; those of a kind differ at most in the form of their choices.
+
+    KeyError for an unknown task.
+    """
+    return describe_kind(kind_of(task), _TASKS[task].frame.answer)
 
 
 _SOURCE_TASKS = VILLAGE_TASKS[:_NUM_SOURCE]

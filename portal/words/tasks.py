@@ -6,7 +6,9 @@ from functools import cache
 
 from portal.messages import nearest
 from portal.mini.question import to_example
+from portal.tasks.descriptions import Descriptions
 from portal.tasks.example import SPLITS, Example
+from portal.words.descriptions import describe_relation
 from portal.words.frames import ANSWERS, SHAPES, Frame, markers
 from portal.words.relations import KNOWN_RELATIONS, NEW_RELATIONS, Relation
 
@@ -76,6 +78,11 @@ def _rounds(number: int, *, of_searches: bool) -> tuple[str, ...]:
 def kind_of(task: str) -> str:
     """The name of the task's relation; KeyError for an unknown task."""
     return _TASKS[task].relation.name
+
+
+def descriptions_of(task: str) -> Descriptions:
+    """What is said of the task; those of a relation differ at most in the form of their choices."""
+    return describe_relation(kind_of(task), _TASKS[task].frame.answer)
 
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -17,11 +17,11 @@ from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.planning.checks import (
+    check_libraries,
     check_nodes,
     check_precisions,
     check_study,
     check_tokenizers,
-    check_weightings,
 )
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import acquire, read_holder
@@ -57,7 +57,7 @@ def run_study(
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
     runs_left = _runs_left(study, status)
     left = tuple(dict.fromkeys(ref for run in runs_left for ref in run.bases))
-    check_weightings(runs_left)
+    check_libraries(runs_left)
     check_precisions(left)
     check_tokenizers(dict.fromkeys(ref.name for ref in left))
     supervisor = TrackerSupervisor(out, study.name, trackers, console)

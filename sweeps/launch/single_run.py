@@ -24,10 +24,12 @@ from portal.config import (
 )
 from portal.data.suite import Suite, examples_hash
 from portal.messages import explain
-from portal.methods import ALL_MODULES
+from portal.methods import ALL_MODULES, DESCRIBED, find_method
 from portal.recipes import find_recipe
 from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
+from portal.tasks.descriptions import Descriptions
+from portal.text.encoder import check_library, find_encoder
 from sweeps.launch.local_run import run_local
 from sweeps.planning.study_rows import count_rows
 from sweeps.store.kept_precisions import KeptPrecisions
@@ -81,19 +83,34 @@ class SingleRun:
     @property
     def frozen_bases(self) -> tuple[RunConfig, ...]:
         """Runs that score each frozen base on the same rows."""
-        data = self.config.data.model_copy(update={"size": None})
+        data = self.config.data.undescribed().model_copy(update={"size": None})
         return tuple(RunConfig(method="base", bases=(ref,), data=data) for ref in self.config.bases)
 
 
 def source_run(
-    bases: Sequence[str], request: TrainRequest, *, modules: tuple[str, ...] = ALL_MODULES, rank: int = 16
+    bases: Sequence[str],
+    request: TrainRequest,
+    *,
+    modules: tuple[str, ...] = ALL_MODULES,
+    rank: int = 16,
+    text_encoder: str | None = None,
 ) -> SingleRun:
-    """Joint training of latents, core and converters on `bases`; ValueError for what would make it fail."""
-    parts = {
+    """Joint training of latents, core and converters on `bases`; ValueError for what would make it fail.
+
+    With a text encoder, latents also come from the tasks' descriptions, so that new ones can be described.
+    """
+    parts: dict[str, Any] = {
         "adapter": {"modules": modules, "rank": rank, "alpha": max(1, 2 * rank)},
         "hypernet": {"hidden": paper_hidden(modules)},
     }
-    return SingleRun(_config("source", bases, request, parts), request)
+    descriptions = None
+    if text_encoder is not None:
+        encoder = find_encoder(text_encoder)
+        check_library()
+        parts["text"] = {"encoder": encoder.name, "encoder_sha256": encoder.sha256}
+        known = described_tasks(request.suite, request.tasks)
+        descriptions = {task: each.phrasings for task, each in known.items()}
+    return SingleRun(_config("source", bases, request, parts, descriptions=descriptions), request)
 
 
 def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
@@ -111,12 +128,14 @@ def teach_run(
     *,
     start: LatentStart = "mean",
     residual_rank: int = 0,
+    description: str | None = None,
 ) -> SingleRun:
     """Latents of new tasks on the artifact's own base; ValueError for what would make it fail.
 
-    They start at the mean of the artifact's latents, or each at the one that fits its rows best. With a
-    `residual_rank` each task also gets a residual of that rank. Validation rows are scored after every 50
-    steps, and each task keeps what they prefer.
+    They start at the mean of the artifact's latents, each at the one that fits its rows best, or at what its
+    description stands for, and stay there with 0 examples; `description` takes the place of a single task's
+    own. With a `residual_rank` each task also gets a residual of that rank. Validation rows are scored after
+    every 50 steps, and each task keeps what they prefer.
     """
     source = Artifact.load(artifact)
     for task in request.tasks:
@@ -124,14 +143,53 @@ def teach_run(
             raise ValueError(
                 f"{source.folder}: the artifact has task {task!r} already; give the new task another name"
             )
-    train = {**_TEACHING, "latent_start": start, "residual_rank": residual_rank}
-    single = _run_from(source, "taught", base, request, train)
+    method, train = "taught", {**_TEACHING, "latent_start": start, "residual_rank": residual_rank}
+    if request.examples == 0:
+        method, train = DESCRIBED.name, {}
+    descriptions = None
+    if request.examples == 0 and (start == "nearest" or residual_rank or request.epochs is not None):
+        raise ValueError(
+            "0 examples train nothing: they go with neither start nearest, a residual nor epochs"
+        )
+    if description is not None and request.examples != 0 and start != "description":
+        raise ValueError(f"a description is for start 'description' or 0 examples, not for start {start!r}")
+    if start == "description" or request.examples == 0:
+        source.find_encoder()
+        known = described_tasks(request.suite, request.tasks, description)
+        descriptions = {task: each.unseen for task, each in known.items()}
+    single = _run_from(source, method, base, request, train, descriptions)
     source.check_base(outline_base(base, revision=single.config.bases[0].revision))
     return single
 
 
+def described_tasks(
+    suite: Suite, tasks: Sequence[str], description: str | None = None
+) -> dict[str, Descriptions]:
+    """What is said of each task; `description` is that of a single one. ValueError where one has nothing."""
+    if description is not None:
+        if not description.strip():
+            raise ValueError("the description is empty")
+        if len(tasks) != 1:
+            raise ValueError(
+                f"one description is given for {len(tasks)} tasks; describe each in its task file"
+            )
+        return {tasks[0]: Descriptions((description,))}
+    for task in tasks:
+        if task not in suite.descriptions:
+            raise ValueError(
+                f"task {task!r} has no description: tasks of village and words have them, and those of task "
+                "files with `descriptions`"
+            )
+    return {task: suite.descriptions[task] for task in tasks}
+
+
 def _run_from(
-    source: Artifact, method: Method, base: str, request: TrainRequest, train: Mapping[str, Any] = _LAST
+    source: Artifact,
+    method: Method,
+    base: str,
+    request: TrainRequest,
+    train: Mapping[str, Any] = _LAST,
+    descriptions: Mapping[str, tuple[str, ...]] | None = None,
 ) -> SingleRun:
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
     parts = {
@@ -140,7 +198,8 @@ def _run_from(
         "source": digest,
         "source_bases": (source.config.base_model_name_or_path,),
     }
-    return SingleRun(_config(method, (base,), request, parts, train), request, {digest: source.folder})
+    config = _config(method, (base,), request, parts, train, descriptions)
+    return SingleRun(config, request, {digest: source.folder})
 
 
 def _config(
@@ -149,6 +208,7 @@ def _config(
     request: TrainRequest,
     parts: Mapping[str, Any],
     train: Mapping[str, Any] = _LAST,
+    descriptions: Mapping[str, tuple[str, ...]] | None = None,
 ) -> RunConfig:
     """The whole config: bases pinned, data hashed, the rank inside every width."""
     recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
@@ -160,13 +220,14 @@ def _config(
         "method": method,
         "bases": [resolve(base, precision=precisions[base]).model_dump() for base in bases],
         "seed": request.seed,
-        "train": recipe.train(method) | dict(train) | given,
+        "train": recipe.train(method) | dict(train) | given if find_method(method).trains else None,
         "data": {
             "suite": suite.name,
             "tasks": tasks,
             "prompt_set": suite.prompt_set,
             "files": {task: suite.files[task] for task in tasks if task in suite.files},
             "size": recipe.size(method) if request.examples is None else request.examples,
+            "descriptions": descriptions or {},
             "data_hash": examples_hash(suite, tasks),
         },
     }

@@ -1,7 +1,7 @@
 """`check_study`: what would make a run fail later is refused once per launch, before anything starts."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from portal.bases.precision import check_precision, no_bf16
 from portal.bases.sites import Site, check_rank
 from portal.config import BaseRef, RunConfig
 from portal.learners.task_gradients import check_task_gradients
+from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
 from sweeps.planning.devices import Device
 from sweeps.planning.study_rows import count_rows
@@ -44,7 +45,7 @@ class CheckedStudy:
 def check_study(study: Study) -> CheckedStudy:
     """The study with what its runs cost; ValueError for what would make a run fail later.
 
-    What only unfinished runs need is left to `check_tokenizers`, `check_precisions` and `check_weightings`:
+    What only unfinished runs need is left to `check_tokenizers`, `check_precisions` and `check_libraries`:
     of the output folder nothing is read here, and the hub is not asked. A tokenizer that is on this machine
     and cannot be loaded is theirs to refuse, too.
     """
@@ -107,10 +108,12 @@ def _check_transfer(run: RunConfig, sites: Mapping[str, tuple[Site, ...]]) -> No
     check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
 
 
-def check_weightings(runs: Iterable[RunConfig]) -> None:
-    """ValueError for a weighting of task gradients whose library is not installed."""
+def check_libraries(runs: Sequence[RunConfig]) -> None:
+    """ValueError for a weighting of task gradients, or an encoder, whose library is not installed."""
     for weighting in {run.train.task_gradients for run in runs if run.train is not None}:
         check_task_gradients(weighting)
+    if any(run.reads_descriptions for run in runs):
+        check_library()
 
 
 def check_precisions(bases: Iterable[BaseRef], device: Device | None = None) -> None:

@@ -70,7 +70,9 @@ class WorkloadEstimator:
         if train is None:
             return self._work(run, 0, 0.0, scored)
         counts = {task: self._num_rows[task] for task in data.trained_tasks}
-        sizes = {task: min(data.size or count, count) for task, count in counts.items()}
+        sizes = {
+            task: count if data.size is None else min(data.size, count) for task, count in counts.items()
+        }
         batches = {task: num_batches(size, train.batch_size) for task, size in sizes.items()}
         schedule = TrainingSchedule(train, batches, joint=not run.spec.per_task)
         steps = [schedule.task_steps(task) for task in batches]

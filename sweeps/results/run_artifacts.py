@@ -53,8 +53,7 @@ def final_scores(out: Path, run: RunConfig) -> list[dict[str, Any]]:
 
 
 def _is_portable(run: RunConfig) -> bool:
-    control = run.spec.teaches and not run.spec.trains
-    return run.spec.artifact == "portable" and not control
+    return run.spec.artifact == "portable" and not run.spec.lends_latents
 
 
 def _order(run: RunConfig) -> tuple[int, float, int, str]:

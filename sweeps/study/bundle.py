@@ -58,6 +58,11 @@ def _check_places(settings: StudyFile) -> None:
     if settings.suite in NAMED_TASKS:
         suite = load_suite(settings.suite)
         suite.choose([task for task in settings.tasks or () if not is_task_file(task)])
+    texts = [method.text for method in settings.methods.values()]
+    texts += [variant.text for variant in settings.variants.values()]
+    for encoder in (text.encoder for text in texts if text is not None):
+        if Path(encoder).is_dir() and not encoder.startswith("/"):
+            raise ValueError(_relative("encoder", encoder))
     for base in dict.fromkeys((*settings.sources, *settings.targets)):
         if base in KNOWN or base.startswith("/"):
             continue

@@ -7,6 +7,7 @@ from portal.bases.files import resolve
 from portal.config import BaseRef, DataConfig
 from portal.data.suite import Suite, examples_hash, open_suite, with_task_files
 from portal.storage.paths import Folder
+from portal.text.encoder import Encoder, find_encoder
 from sweeps.study.precisions import resolve_precisions
 from sweeps.study.study_file import StudyFile, check_names
 from sweeps.study.variants import with_variants
@@ -14,7 +15,7 @@ from sweeps.study.variants import with_variants
 
 @dataclass(frozen=True)
 class StudyContext:
-    """The suite, the tasks, the hash of all their examples, and each base pinned, by name.
+    """The suite, the tasks, the hash of all their examples, and each base and encoder pinned, by name.
 
     `own_tasks` are the study's, `named` those of methods that have others, by what the file calls them;
     `tasks` are all of these, the study's first. Opening reads every example. Studies that name the same
@@ -26,6 +27,7 @@ class StudyContext:
     named: Mapping[tuple[str, ...], tuple[str, ...]]
     data_hash: str
     refs: Mapping[str, BaseRef]
+    encoders: Mapping[str, Encoder]
     names: tuple[object, ...]  # what the study file says of all that, to tell one context from another
 
     @classmethod
@@ -45,7 +47,8 @@ class StudyContext:
         precisions = resolve_precisions(settings.precision, bases, out=out)
         refs = {name: resolve(name, precision=precisions[name]) for name in bases}
         tasks = _all_tasks(own, named)
-        return cls(suite, own, named, examples_hash(suite, tasks), refs, _names(settings))
+        encoders = {name: find_encoder(name) for name in _encoders(methods)}
+        return cls(suite, own, named, examples_hash(suite, tasks), refs, encoders, _names(settings))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -76,6 +79,12 @@ def _others(settings: StudyFile) -> tuple[tuple[str, ...], ...]:
     return tuple(dict.fromkeys(m.tasks for m in settings.methods.values() if m.tasks is not None))
 
 
+def _encoders(settings: StudyFile) -> tuple[str, ...]:
+    """Those that methods name, each once."""
+    return tuple(dict.fromkeys(m.text.encoder for m in settings.methods.values() if m.text is not None))
+
+
 def _names(settings: StudyFile) -> tuple[object, ...]:
     bases = (settings.sources, settings.targets, settings.precision)
-    return (settings.suite, settings.tasks, settings.data, *_others(with_variants(settings)), *bases)
+    methods = with_variants(settings)
+    return (settings.suite, settings.tasks, settings.data, *_others(methods), *_encoders(methods), *bases)

@@ -7,11 +7,13 @@ from itertools import product
 from typing import Any, TypeVar
 
 from portal.config import (
+    MINILM,
     AdapterConfig,
     DataConfig,
     HypernetConfig,
     Method,
     RunConfig,
+    TextConfig,
     TrainConfig,
     paper_hidden,
 )
@@ -59,7 +61,7 @@ class Expansion:
                     yield label, self._source_run(label, seed)
             elif "source_base" in spec.settings:
                 yield from self._transfer_runs(label)
-            elif "size" in spec.settings:
+            elif "size" in spec.settings or spec.by_description:
                 yield from self._target_runs(label)
             elif spec.parents:
                 for target, seed in product(self._targets(method), self._seeds(method)):
@@ -76,7 +78,14 @@ class Expansion:
         size = self._size(method, self._spec(label).name)
         data = self.data if method.tasks is None else self._named(method.tasks)
         data = data.model_copy(update={"size": size})
-        return self._run(label, sources, data, train=train, seed=seed, source_bases=sources)
+        text = None
+        if method.text is not None:
+            encoder = self.context.encoders[method.text.encoder]
+            text = TextConfig(
+                encoder=encoder.name, encoder_sha256=encoder.sha256, dropout=method.text.dropout
+            )
+            data = self._described(label, data)
+        return self._run(label, sources, data, train=train, seed=seed, source_bases=sources, text=text)
 
     def _target_runs(self, label: str) -> Iterator[LabelledRun]:
         """Training on every target, at every size and seed, and the runs that these start from."""
@@ -123,7 +132,8 @@ class Expansion:
         for before in self._each_size(label, latents_label(self.settings, label), base, target, seed):
             yield from before
             (_, taught) = before[-1]
-            yield label, self._run(label, (target,), taught.data, seed=seed, parent=port, latents=taught.key)
+            data = taught.data.undescribed()
+            yield label, self._run(label, (target,), data, seed=seed, parent=port, latents=taught.key)
 
     def _each_size(
         self, label: str, parent: str, base: str, target: str, seed: int
@@ -160,7 +170,7 @@ class Expansion:
             )
         if "seed" not in spec.parts:
             return self._run(label, (target,), self.data)
-        if "size" not in spec.settings:
+        if "size" not in spec.settings and not spec.by_description:
             assert parent is not None, "a method that is not trained and has a seed has a parent"
             return self._run(label, (target,), self._shown_data(parent), seed=seed, parent=parent)
         return self._sized_run(label, target, seed, next(self._sizes(label, target)), parent)
@@ -171,7 +181,16 @@ class Expansion:
         """Training on `target` at one of the label's sizes."""
         size, train = sized
         data = self._data(label, size, seed, parent)
-        own = train if self._spec(label).trains else None
+        spec = self._spec(label)
+        own = train if spec.trains else None
+        if spec.by_description or (own is not None and own.latent_start == "description"):
+            if parent is None or parent.text is None:
+                source = needed_label(self.settings, label)
+                raise ValueError(
+                    f"methods.{label}: {source!r} is trained without descriptions; give it an encoder as "
+                    f"methods.{source}.text, such as {{encoder: {MINILM}}}"
+                )
+            data = self._described(label, data, seed=seed)
         return self._run(label, (target,), data, train=own, seed=seed, parent=parent)
 
     def _run(
@@ -210,7 +229,7 @@ class Expansion:
         method = self.settings.methods[label]
         override = method.overrides.get(target, Override())
         kind = kind_of(label, method)
-        size = override.size or self._size(method, kind)
+        size = self._size(method, kind) if override.size is None else override.size
         train = _filled(TrainConfig, self._recipe.train(kind), method.train, override.train)
         yield size, train
         curve = method.curve
@@ -227,6 +246,9 @@ class Expansion:
         return RECIPES[self.settings.recipe]
 
     def _size(self, method: MethodSettings, kind: Method) -> int | None:
+        """Rows per task; none where descriptions stand for them."""
+        if find_method(kind).by_description:
+            return 0
         return method.size if "size" in method.model_fields_set else self._recipe.size(kind)
 
     def _data(self, label: str, size: int | None, seed: int, parent: RunConfig | None) -> DataConfig:
@@ -245,6 +267,18 @@ class Expansion:
         tasks = tuple(dict.fromkeys((*data.tasks, *trained)))
         some = None if len(calibrated) == len(tasks) else calibrated
         return self.everything.with_tasks(tasks).model_copy(update={"size": size, "calibrated": some})
+
+    def _described(self, label: str, data: DataConfig, *, seed: int | None = None) -> DataConfig:
+        """The data with its tasks' phrasings; with a seed with one each, of those that none is trained on."""
+        known = self.context.suite.descriptions
+        for task in data.tasks:
+            if task not in known:
+                raise ValueError(f"methods.{label}: task {task!r} has no description; give it `descriptions`")
+        if seed is None:
+            phrasings = {task: known[task].phrasings for task in data.tasks}
+        else:
+            phrasings = {task: (known[task].drawn(seed),) for task in data.tasks}
+        return data.model_copy(update={"descriptions": phrasings})
 
     def _shown_data(self, parent: RunConfig) -> DataConfig:
         """The parent's data; of the study's tasks, none of which it was trained on, where it has others."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from portal.config import (
+    MINILM,
     Activations,
     AdapterConfig,
     Frozen,
@@ -49,13 +50,22 @@ class Curve(Frozen):
         return sizes
 
 
+class TextSettings(Frozen):
+    """The encoder of descriptions, `minilm`, a folder or a hub id; and the share of steps in which a task is
+    its description alone.
+    """
+
+    encoder: str = MINILM
+    dropout: float = Field(default=0.2, ge=0, le=1)
+
+
 class MethodSettings(Frozen):
     """One method of a study. The name it is listed under is its method, unless `method` says otherwise.
 
     `source` is the label of the source method a port starts from, or of the LoRA a transfer starts from,
-    which is then trained on `source_base`; `latents` that of the entry whose latents are carried. `tasks` are
-    what is trained on in place of the study's tasks. `calibrate` says on which of them a port is trained; it
-    is scored on all.
+    which is then trained on `source_base`; `latents` that of the entry whose latents are carried. With `text`
+    latents also come from descriptions. `tasks` are what is trained on in place of the study's tasks.
+    `calibrate` says on which of them a port is trained; it is scored on all.
     """
 
     method: Method | None = None
@@ -64,6 +74,7 @@ class MethodSettings(Frozen):
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
     train: TrainConfig | None = None
+    text: TextSettings | None = None
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     calibrate: Calibrate | None = None
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -86,6 +97,7 @@ class Variant(Frozen):
     adapter: AdapterConfig | None = None
     hypernet: HypernetConfig | None = None
     train: TrainConfig | None = None
+    text: TextSettings | None = None
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     calibrate: Calibrate | None = None
 

@@ -69,7 +69,7 @@ def _in_variant(parent: str, name: str, varied: Mapping[str, Sequence[str]]) -> 
 def _varied(label: str, method: MethodSettings, variant: Variant) -> MethodSettings:
     kind = kind_of(label, method)
     changes: dict[str, Any] = {"method": kind}
-    for part in ("size", "adapter", "hypernet", "train", "tasks", "calibrate"):
+    for part in ("size", "adapter", "hypernet", "train", "text", "tasks", "calibrate"):
         if part in variant.model_fields_set and part in find_method(kind).settings:
             changes[part] = _merged(getattr(method, part), getattr(variant, part))
     return MethodSettings.model_validate({**method.model_dump(exclude_unset=True), **changes})

@@ -27,6 +27,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("data", "eval_size"): 7,
     ("data", "max_prompt"): 7,
     ("data", "calibrated"): ["sums"],
+    ("data", "descriptions", "sums"): ["other"],
     ("data", "data_hash"): "1",
     ("adapter", "modules", 0): "k",
     ("adapter", "modules", 1): "o",
@@ -65,6 +66,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("seed",): 1,
     ("source",): "1" * 16,
     ("latents",): "2" * 16,
+    ("text",): {"encoder": "minilm", "encoder_sha256": "0" * 64},
     ("source_bases",): ["other"],
     ("transfer",): "project",
 }
@@ -95,7 +97,8 @@ def explanation(raw: dict[str, Any]) -> str:
 
 def test_the_changes_below_touch_every_field_of_a_run() -> None:
     run = make_run("portal", "tiny", data={"files": {"sums": "not stated"}})
-    assert set(CHANGES) == leaves(run.model_dump(mode="json"))
+    described = {("data", "descriptions", "sums")}  # only some methods have any
+    assert set(CHANGES) == leaves(run.model_dump(mode="json")) | described
 
 
 @pytest.mark.parametrize("path", CHANGES, ids=lambda path: ".".join(map(str, path)))
@@ -106,9 +109,13 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
         ("train", "latent_start"): "taught",
         ("train", "residual_rank"): "taught",
         ("latents",): "carried",
+        ("data", "descriptions", "sums"): "described",
+        ("text",): "source",
     }
     run = make_run(methods.get(path, "portal"), "tiny", data={"files": {"sums": "not stated"}})
     raw = changed(run, path, CHANGES[path])
+    if path == ("text",):
+        raw["data"]["descriptions"] = {task: ["what it is"] for task in run.data.tasks}
     if path == ("method",):
         raw["source"] = None  # a source run takes none
 
@@ -197,7 +204,7 @@ def test_an_unknown_key_that_is_near_to_none_lists_them_all() -> None:
         (("train", "ema_decay"), 1),
         (("adapter", "rank"), 0),
         (("adapter", "modules"), ["q", "qkv"]),
-        (("data", "size"), 0),
+        (("data", "size"), -1),
         (("data", "tasks"), []),
         (("bases",), []),
         (("seed",), -1),

@@ -132,8 +132,11 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
         "eval_size": 6,
         "data_hash": "0",
     }
+    data |= changes.pop("data", {})
+    if find_method(method).by_description:
+        data = {"descriptions": {task: (f"name the {task}",) for task in data["tasks"]}} | data
     parts = {
-        "data": DataConfig(**(data | changes.pop("data", {}))),
+        "data": DataConfig(**data),
         "adapter": AdapterConfig(modules=("q", "v"), rank=4, alpha=8) if "adapter" in parts_of else None,
         "hypernet": HypernetConfig(d_latent=10, d_layer=6, hidden=16, d_core=12)
         if "hypernet" in parts_of

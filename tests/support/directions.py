@@ -21,14 +21,15 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.messages", "portal.storage", "portal.tasks", "portal.mini", "portal.village", "portal.words",
     ),
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
+    "portal.text": ("portal.messages", "portal.config", "portal.storage", "portal.bases"),
     "portal.forward": ("portal.device", "portal.bases", "portal.data", "portal.hypernet"),
     "portal.artifacts": (
         "portal.messages", "portal.config", "portal.methods", "portal.storage", "portal.results",
-        "portal.bases", "portal.tasks", "portal.hypernet", "portal.forward",
+        "portal.bases", "portal.tasks", "portal.text", "portal.hypernet", "portal.forward",
     ),
     "portal.learners": (
-        "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data", "portal.hypernet",
-        "portal.forward", "portal.artifacts",
+        "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data", "portal.text",
+        "portal.hypernet", "portal.forward", "portal.artifacts",
     ),
     "portal.evaluate": (
         "portal.results", "portal.bases", "portal.data", "portal.forward", "portal.artifacts",

@@ -110,6 +110,14 @@ def test_a_control_saw_the_same_rows_of_the_same_tasks_in_every_seed() -> None:
     assert {split.cell.size for split in found} == {4}
 
 
+def test_a_report_does_not_lead_with_latents_for_which_no_task_gave_a_row() -> None:
+    splits = splits_of(("carried", "described", 0, 0, "abcdefgh"), ("portal", "half", 0, 4, "abcd"))
+
+    assert splits["described 0"].is_partial
+    assert leading_split(list(splits.values())) == splits["half 4"]
+    assert leading_split([splits["described 0"]]) is None
+
+
 def test_a_report_leads_with_half_of_the_tasks_and_most_rows_whatever_the_scores_are() -> None:
     splits = splits_of(
         ("portal", "quarter", 0, 16, "abcdef"),

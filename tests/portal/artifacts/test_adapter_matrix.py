@@ -60,7 +60,8 @@ def teach(folder: Path, artifact: Path, base: Base, latents: Mapping[str, Tensor
     """The artifact with new tasks at these latents, in the folder."""
     run = make_run("taught", base.name, adapter=ADAPTER, hypernet=HYPERNET)
     codes = {task: TaskCode(latent) for task, latent in latents.items()}
-    save_more_tasks(folder, Artifact.load(artifact), codes, base=base, record=RunRecord.of(run))
+    start = Artifact.load(artifact)
+    save_more_tasks(folder, start, codes, source=start.as_source(), base=base, record=RunRecord.of(run))
     return folder
 
 

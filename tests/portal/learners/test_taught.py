@@ -229,7 +229,14 @@ def test_residuals_of_unlike_rank_are_taught_one_after_another_and_keep_their_di
         }
         codes = {task: TaskCode(artifact.mean_latent, residual)}
         run = make_run("taught", "small", data={"tasks": NEW}, train=WIDENED)
-        save_more_tasks(tmp_path / "after", artifact, codes, base=bases["small"], record=RunRecord.of(run))
+        save_more_tasks(
+            tmp_path / "after",
+            artifact,
+            codes,
+            source=artifact.as_source(),
+            base=bases["small"],
+            record=RunRecord.of(run),
+        )
         after = Artifact.load(tmp_path / "after")
         digests = {name: each.latent_sha256 for name, each in after.record.tasks.items()}
         assert known.items() <= digests.items()

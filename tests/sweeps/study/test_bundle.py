@@ -103,6 +103,11 @@ def test_what_lies_on_the_cluster_stays_there(study: Path) -> None:
         ("counting", "countin", "suite 'mini' has no task 'countin'"),
         ("mini-qwen3-xs", "mini-qwen3-x", "unknown base 'mini-qwen3-x'; did you mean 'mini-qwen3-xs'?"),
         ("mini-qwen3-xs", "./mine.gguf", "base './mine.gguf' is a path on this machine"),
+        (
+            "methods:\n",
+            "sources: [mini-qwen3-xs]\nmethods:\n  source: {text: {encoder: .}}\n",
+            "encoder '.' is a path on this machine",
+        ),
         ("own/routing", "own/rooting", "no such task file"),
         ("lora:", "loar:", "unknown method 'loar'; did you mean 'lora'?"),
         ("size: 8", "size: 0", "methods.lora.size"),

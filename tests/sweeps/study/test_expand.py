@@ -7,6 +7,7 @@ from sweeps.study.catalogue import STUDIES, shipped_studies
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import expand, load_study
 from sweeps.study.study_file import StudyFile
+from tests.support.encoders import save_encoder
 from tests.support.studies import TINY
 
 
@@ -289,6 +290,10 @@ methods:
 """
 
 
+TAUGHT_AND_CARRIED = """taught: {targets: [village-qwen3-xs], size: 16, curve: {sizes: [1, 4]}}
+  carried: {targets: [village-qwen3-m], curve: {sizes: [4]}}"""
+
+
 def test_latents_are_taught_on_one_base_and_carried_to_another(tmp_path):
     study = load(tmp_path, NEW_TASKS)
 
@@ -313,6 +318,41 @@ def test_latents_are_taught_on_one_base_and_carried_to_another(tmp_path):
     )
 
 
+def test_new_tasks_are_described_in_words_that_the_source_never_saw(tmp_path):
+    encoder = save_encoder(tmp_path)
+    described = """
+  described: {targets: [village-qwen3-xs]}
+  mismatched_description: {targets: [village-qwen3-xs]}
+  carried_words: {method: carried, latents: described, targets: [village-qwen3-m]}
+"""
+    text = NEW_TASKS.replace("carried: {", "carried: {latents: taught, ").rstrip() + described
+    study = load(tmp_path, text.replace("source: {", f"source: {{text: {{encoder: {encoder}}}, "))
+
+    for run in study.runs:
+        own = {phrasing for phrasings in run.data.descriptions.values() for phrasing in phrasings}
+        known = {phrasing for each in study.suite.descriptions.values() for phrasing in each.phrasings}
+        if run.method == "source":
+            assert run.text is not None
+            assert (run.text.encoder, len(run.text.encoder_sha256)) == (str(encoder), 64)
+            assert {len(phrasings) for phrasings in run.data.descriptions.values()} == {8}
+            assert own <= known
+        elif run.method in ("described", "mismatched_description"):
+            assert (run.data.size, run.data.trained_tasks, run.train) == (0, (), None)
+            assert {len(phrasings) for phrasings in run.data.descriptions.values()} == {1}
+            assert not own & known
+        else:
+            assert not own
+    of = {
+        label: [run for run in study.runs if study.labels[run.key] == label]
+        for label in study.labels.values()
+    }
+    first, second = of["described"]
+    assert first.data.descriptions != second.data.descriptions
+    for run in of["carried_words"]:
+        assert run.data.size == 0
+        assert study.by_key[run.latents].method == "described"
+
+
 def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(tmp_path):
     study = load(tmp_path, NEW_TASKS)
 
@@ -332,7 +372,20 @@ def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(t
             "is no source of the",
         ),
         (("tasks: [source-11], size: 48", "tasks: [source-12], size: 48"), "no task 'source-12'"),
-        (("carried: {", "carried: {latents: portal, "), "no taught or nearest_latent method 'portal'"),
+        (
+            ("carried: {", "carried: {latents: portal, "),
+            "no taught or nearest_latent or described method 'portal'",
+        ),
+        (
+            (TAUGHT_AND_CARRIED, "described: {targets: [village-qwen3-xs]}"),
+            "'source' is trained without descriptions; give it an encoder as methods.source.text",
+        ),
+        (
+            ("size: 16, curve: {sizes: [1, 4]}", "size: 16, train: {latent_start: description}"),
+            "methods.taught: 'source' is trained without descriptions",
+        ),
+        (("source: {", "source: {text: {encoder: nowhere}, "), "encoder 'nowhere': no such folder"),
+        (("lora: {", "lora: {text: {}, "), "method 'lora' takes no 'text'"),
         (("taught: {", "taught: {seeds: [0], "), "seed 1 has no run of 'taught'"),
         (("curve: {sizes: [4]}}\n  mean", "curve: {sizes: [5]}}\n  mean"), "'taught' has no size 5"),
         (("  lora: {size: 16}", "  lora: {size: 16, tasks: [source-11]}"), "method 'lora' takes no 'tasks'"),
