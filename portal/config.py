@@ -156,12 +156,19 @@ class DataConfig(Frozen):
         return tuple(task for task in self.tasks if task in chosen)
 
 
-class TextConfig(Frozen):
-    """The encoder of task descriptions, and how often joint training goes by the description alone."""
+class TextSettings(Frozen):
+    """The encoder of task descriptions, `minilm`, a folder or a hub id, and how often joint training goes by
+    the description alone.
+    """
 
-    encoder: str
-    encoder_sha256: str
+    encoder: str = MINILM
     dropout: float = Field(default=0.2, ge=0, le=1)
+
+
+class TextConfig(TextSettings):
+    """The same with the encoder pinned."""
+
+    encoder_sha256: str
 
 
 LatentStart = Literal["mean", "nearest", "description"]

@@ -5,7 +5,7 @@ and write its learner; nothing else names it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from portal.messages import nearest
@@ -270,7 +270,6 @@ NEAREST_LATENT = register(
         order=53,
     )
 )
-_BY_DESCRIPTION = frozenset({"targets", "seeds", "source"})
 DESCRIBED = register(
     MethodSpec(
         name="described",
@@ -278,7 +277,7 @@ DESCRIBED = register(
         learner="portal.learners.described:DescribedLatents",
         made_by="latents of new tasks by their descriptions alone, with a core from {sources}",
         parts=frozenset({"adapter", "hypernet", "seed"}),
-        settings=_BY_DESCRIPTION,
+        settings=frozenset({"targets", "seeds", "source"}),
         parents=("source",),
         artifact="portable",
         recipe="teach",
@@ -290,20 +289,15 @@ DESCRIBED = register(
 )
 """No row of the tasks is read on any base."""
 MISMATCHED_DESCRIPTION = register(
-    MethodSpec(
+    replace(
+        DESCRIBED,
         name="mismatched_description",
         label="description of another task",
         learner="portal.learners.described:MismatchedDescriptions",
         made_by="a control: latents by the descriptions of other tasks, with a core from {sources}",
-        parts=frozenset({"adapter", "hypernet", "seed"}),
-        settings=_BY_DESCRIPTION,
-        parents=("source",),
-        artifact="portable",
-        recipe="teach",
-        teaches=True,
-        by_description=True,
         lends_latents=True,
         order=52,
+        mark=None,
     )
 )
 _TEACHING = (TAUGHT.name, NEAREST_LATENT.name, DESCRIBED.name)
@@ -322,7 +316,6 @@ MEAN_LATENT = register(
         mark=("#332288", "P"),
     )
 )
-_CARRIED = frozenset({"targets", "seeds", "source", "latents", "curve"})
 CARRIED = register(
     MethodSpec(
         name="carried",
@@ -330,7 +323,7 @@ CARRIED = register(
         learner="portal.learners.carried:CarriedLatents",
         made_by="latents taught on another base, with a port's converter, from {sources}",
         parts=frozenset({"adapter", "hypernet", "seed"}),
-        settings=_CARRIED,
+        settings=frozenset({"targets", "seeds", "source", "latents", "curve"}),
         parents=("portal",),
         latents_of=_TEACHING,
         artifact="adapters",
@@ -341,18 +334,16 @@ CARRIED = register(
 )
 """Tasks that were taught on one base, on another that saw no row of them."""
 MISMATCHED_LATENT = register(
-    MethodSpec(
+    replace(
+        CARRIED,
         name="mismatched_latent",
         label="carried latent of another task",
         learner="portal.learners.carried:MismatchedLatents",
         made_by="a control: latents taught for other tasks, with a port's converter, from {sources}",
-        parts=frozenset({"adapter", "hypernet", "seed"}),
-        settings=_CARRIED,
-        parents=("portal",),
-        latents_of=_TEACHING,
-        artifact="adapters",
+        own_latents=False,
         lends_latents=True,
         order=54,
+        mark=None,
     )
 )
 CROSS_LORA = register(

@@ -102,6 +102,16 @@ class Suite:
         """The kind of each of `tasks` that has one."""
         return {task: self.kinds[task] for task in tasks if task in self.kinds}
 
+    def described(self, tasks: Sequence[str]) -> dict[str, Descriptions]:
+        """What is said of each of `tasks`; ValueError for one of which nothing is said."""
+        for task in tasks:
+            if task not in self.descriptions:
+                raise ValueError(
+                    f"task {task!r} has no description: tasks of village and words have them, and those of "
+                    "task files with `descriptions`"
+                )
+        return {task: self.descriptions[task] for task in tasks}
+
     def _check(self, task: str) -> None:
         if task not in self.tasks:
             check_is_no_file(task)

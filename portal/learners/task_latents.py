@@ -6,6 +6,7 @@ Shape letters: T tasks, Z latent width, D embedding width, P phrasings of a task
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,15 @@ class FreeLatents(TaskLatents):
         return {"task_latents": self._latents.data} if self._latents.requires_grad else {}
 
 
+@dataclass(frozen=True)
+class _DrawnStep:
+    """Latents that a step draws: with the graph that leads to the parameters, and as a leaf of their own."""
+
+    number: int
+    graph: Tensor
+    leaf: Tensor
+
+
 class TextLatents(TaskLatents):
     """z_t = W x_t + b + d_t: x_t is the embedding of the task's description, d_t a part of its own.
 
@@ -100,7 +110,7 @@ class TextLatents(TaskLatents):
             self.linear.weight.copy_(std * torch.randn(width, d_text, generator=generator))
             self.linear.bias.zero_()
         self.own = nn.Parameter(torch.zeros(len(embeddings), width, device=device))
-        self._leaf: tuple[int, Tensor] | None = None
+        self._step: _DrawnStep | None = None
 
     @property
     def values(self) -> Tensor:
@@ -108,15 +118,14 @@ class TextLatents(TaskLatents):
             return self.linear(self._mean_TD) + self.own
 
     def leaf(self, step: int) -> Tensor:
-        if self._leaf is None or self._leaf[0] != step:
-            self._leaf = step, self._drawn(step).detach().requires_grad_()
-        return self._leaf[1]
+        return self._drawn_step(step).leaf
 
     def receive(self, step: int, gradient_TZ: Tensor) -> None:
-        torch.autograd.backward(self._drawn(step), gradient_TZ)
+        torch.autograd.backward(self._drawn_step(step).graph, gradient_TZ)
+        self._step = None
 
     def drop(self) -> None:
-        self._leaf = None
+        self._step = None
 
     def rates(self, train: TrainConfig) -> Rates:
         return [([self.own], train.lr_latent), (list(self.linear.parameters()), train.lr)]
@@ -127,6 +136,12 @@ class TextLatents(TaskLatents):
             "text.weight": self.linear.weight.data,
             "text.bias": self.linear.bias.data,
         }
+
+    def _drawn_step(self, step: int) -> _DrawnStep:
+        if self._step is None or self._step.number != step:
+            graph = self._drawn(step)
+            self._step = _DrawnStep(step, graph, graph.detach().requires_grad_())
+        return self._step
 
     def _drawn(self, step: int) -> Tensor:
         """The latents of that step, with the graph that leads to the parameters."""

@@ -108,7 +108,7 @@ def source_run(
         encoder = find_encoder(text_encoder)
         check_library()
         parts["text"] = {"encoder": encoder.name, "encoder_sha256": encoder.sha256}
-        known = described_tasks(request.suite, request.tasks)
+        known = request.suite.described(request.tasks)
         descriptions = {task: each.phrasings for task, each in known.items()}
     return SingleRun(_config("source", bases, request, parts, descriptions=descriptions), request)
 
@@ -155,32 +155,22 @@ def teach_run(
         raise ValueError(f"a description is for start 'description' or 0 examples, not for start {start!r}")
     if start == "description" or request.examples == 0:
         source.find_encoder()
-        known = described_tasks(request.suite, request.tasks, description)
+        known = _described(request.suite, request.tasks, description)
         descriptions = {task: each.unseen for task, each in known.items()}
     single = _run_from(source, method, base, request, train, descriptions)
     source.check_base(outline_base(base, revision=single.config.bases[0].revision))
     return single
 
 
-def described_tasks(
-    suite: Suite, tasks: Sequence[str], description: str | None = None
-) -> dict[str, Descriptions]:
-    """What is said of each task; `description` is that of a single one. ValueError where one has nothing."""
-    if description is not None:
-        if not description.strip():
-            raise ValueError("the description is empty")
-        if len(tasks) != 1:
-            raise ValueError(
-                f"one description is given for {len(tasks)} tasks; describe each in its task file"
-            )
-        return {tasks[0]: Descriptions((description,))}
-    for task in tasks:
-        if task not in suite.descriptions:
-            raise ValueError(
-                f"task {task!r} has no description: tasks of village and words have them, and those of task "
-                "files with `descriptions`"
-            )
-    return {task: suite.descriptions[task] for task in tasks}
+def _described(suite: Suite, tasks: Sequence[str], description: str | None) -> dict[str, Descriptions]:
+    """What is said of each task, or the `description` of a single one; ValueError where there is none."""
+    if description is None:
+        return suite.described(tasks)
+    if not description.strip():
+        raise ValueError("the description is empty")
+    if len(tasks) != 1:
+        raise ValueError(f"one description is given for {len(tasks)} tasks; describe each in its task file")
+    return {tasks[0]: Descriptions((description,))}
 
 
 def _run_from(

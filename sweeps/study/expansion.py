@@ -270,14 +270,13 @@ class Expansion:
 
     def _described(self, label: str, data: DataConfig, *, seed: int | None = None) -> DataConfig:
         """The data with its tasks' phrasings; with a seed with one each, of those that none is trained on."""
-        known = self.context.suite.descriptions
-        for task in data.tasks:
-            if task not in known:
-                raise ValueError(f"methods.{label}: task {task!r} has no description; give it `descriptions`")
-        if seed is None:
-            phrasings = {task: known[task].phrasings for task in data.tasks}
-        else:
-            phrasings = {task: (known[task].drawn(seed),) for task in data.tasks}
+        try:
+            known = self.context.suite.described(data.tasks)
+        except ValueError as error:
+            raise ValueError(f"methods.{label}: {error}") from None
+        phrasings = {
+            task: said.phrasings if seed is None else (said.drawn(seed),) for task, said in known.items()
+        }
         return data.model_copy(update={"descriptions": phrasings})
 
     def _shown_data(self, parent: RunConfig) -> DataConfig:

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from portal.config import (
-    MINILM,
     Activations,
     AdapterConfig,
     Frozen,
@@ -14,6 +13,7 @@ from portal.config import (
     Method,
     PrecisionChoice,
     RunConfig,
+    TextSettings,
     TrainConfig,
     TransferMode,
 )
@@ -48,15 +48,6 @@ class Curve(Frozen):
             if size < 1:
                 raise ValueError(f"size {size} is below 1")
         return sizes
-
-
-class TextSettings(Frozen):
-    """The encoder of descriptions, `minilm`, a folder or a hub id; and the share of steps in which a task is
-    its description alone.
-    """
-
-    encoder: str = MINILM
-    dropout: float = Field(default=0.2, ge=0, le=1)
 
 
 class MethodSettings(Frozen):

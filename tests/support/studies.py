@@ -13,7 +13,7 @@ from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.results.tables import collect
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
-from sweeps.study.expand import Study
+from sweeps.study.expand import Study, load_study
 
 TINY = """
 name: tiny
@@ -33,6 +33,13 @@ methods:
     train: {epochs: 2}
   portal: {size: 8, train: {epochs: 2}}
 """
+
+
+def load_text(folder: Path, text: str) -> Study:
+    """The study of that text, which is written into `folder`."""
+    path = folder / "study.yaml"
+    path.write_text(text)
+    return load_study(path)
 
 
 class Interruption(BaseException):

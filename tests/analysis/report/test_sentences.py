@@ -38,3 +38,15 @@ def test_a_base_that_new_tasks_are_taught_on_has_no_port_and_says_what_was_taugh
         "0.750 with a LoRA for each task."
     )
     assert headline(target_of(rows)) == "big: no port on this base has results."
+
+
+def test_a_base_says_what_descriptions_gave_without_their_control() -> None:
+    rows = [
+        row(run="base", method="base", acc_norm=0.25),
+        row(run="d", method="described", seed=0, size=0, acc_norm=0.75),
+        row(run="m", method="mismatched_description", seed=0, size=0, acc_norm=0.5),
+    ]
+
+    assert headline(target_of(rows)) == (
+        "big: new tasks are taught on this base, accuracy 0.250 frozen, 0.750 with described latents."
+    )

@@ -7,14 +7,7 @@ from sweeps.study.catalogue import STUDIES, shipped_studies
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import expand, load_study
 from sweeps.study.study_file import StudyFile
-from tests.support.encoders import save_encoder
-from tests.support.studies import TINY
-
-
-def load(tmp_path, text):
-    path = tmp_path / "study.yaml"
-    path.write_text(text)
-    return load_study(path)
+from tests.support.studies import TINY, load_text
 
 
 def test_a_study_lists_every_run_once_with_sources_before_ports(study_path):
@@ -36,7 +29,7 @@ def test_a_port_names_the_source_run_of_its_seed(study_path):
 
 
 def test_what_a_study_leaves_out_is_the_papers_setting(tmp_path):
-    study = load(
+    study = load_text(
         tmp_path, "name: s\ntargets: [mini-qwen3-s]\ntasks: [fact_qa]\nmethods: {lora: {}}\nseeds: [3]"
     )
 
@@ -56,7 +49,7 @@ methods: {source: {}, hypernet: {}, portal: {}, lora: {}}
 
 
 def test_a_study_follows_the_papers_recipe_by_default(tmp_path):
-    study = load(tmp_path, RECIPE_STUDY)
+    study = load_text(tmp_path, RECIPE_STUDY)
 
     assert {run.seed for run in study.runs} == {0, 1, 2}
     assert {run.data.size for run in study.runs} == {2000}
@@ -64,7 +57,7 @@ def test_a_study_follows_the_papers_recipe_by_default(tmp_path):
 
 
 def test_portallibs_recipe_is_a_key_of_the_study(tmp_path):
-    study = load(tmp_path, RECIPE_STUDY + "recipe: portallib-0.2\n")
+    study = load_text(tmp_path, RECIPE_STUDY + "recipe: portallib-0.2\n")
 
     runs = {run.method: run for run in study.runs}
     assert {run.seed for run in study.runs} == {0}
@@ -80,7 +73,7 @@ def test_portallibs_recipe_is_a_key_of_the_study(tmp_path):
 
 def test_the_recipe_of_many_tasks_takes_as_many_steps_at_every_size(tmp_path):
     text = RECIPE_STUDY.replace("portal: {}", "portal: {size: 48, curve: {sizes: [1, 4]}}")
-    study = load(tmp_path, text + "recipe: many-tasks\n")
+    study = load_text(tmp_path, text + "recipe: many-tasks\n")
 
     ports = [run for run in study.runs if run.method == "portal"]
     assert {run.data.size for run in ports} == {1, 4, 48}
@@ -93,23 +86,23 @@ def test_the_recipe_of_many_tasks_takes_as_many_steps_at_every_size(tmp_path):
 
 def test_what_a_study_says_goes_before_its_recipe(tmp_path):
     text = RECIPE_STUDY.replace("portal: {}", "portal: {size: null, train: {epochs: 1}}")
-    study = load(tmp_path, text + "recipe: portallib-0.2\nseeds: [4]\n")
+    study = load_text(tmp_path, text + "recipe: portallib-0.2\nseeds: [4]\n")
 
     (port,) = [run for run in study.runs if run.method == "portal"]
     assert (port.seed, port.data.size, port.train.epochs, port.train.schedule) == (4, None, 1, "linear")
 
 
 def test_one_more_seed_keeps_the_keys_of_the_others(tmp_path):
-    before = load(tmp_path, TINY)
-    after = load(tmp_path, TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+    before = load_text(tmp_path, TINY)
+    after = load_text(tmp_path, TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
 
     assert set(before.by_key) < set(after.by_key)
     assert {after.by_key[key].seed for key in set(after.by_key) - set(before.by_key)} == {2}
 
 
 def test_the_name_and_pack_size_of_a_study_are_no_part_of_a_runs_identity(tmp_path):
-    one = load(tmp_path, TINY)
-    other = load(tmp_path, TINY.replace("name: tiny", "name: other\npack_size: 1"))
+    one = load_text(tmp_path, TINY)
+    other = load_text(tmp_path, TINY.replace("name: tiny", "name: other\npack_size: 1"))
 
     assert set(one.by_key) == set(other.by_key)
 
@@ -119,7 +112,7 @@ def test_an_override_changes_one_target_only(tmp_path):
         "portal: {size: 8,", "portal: {overrides: {mini-qwen3-m: {size: 4, train: {lr: 2e-5}}}, size: 8,"
     )
 
-    ports = [run for run in load(tmp_path, text).runs if run.method == "portal"]
+    ports = [run for run in load_text(tmp_path, text).runs if run.method == "portal"]
 
     changed = {run.bases[0].name: (run.data.size, run.train.lr, run.train.epochs) for run in ports}
     assert changed == {"mini-qwen3-s": (8, 1e-3, 2), "mini-qwen3-m": (4, 2e-5, 2)}
@@ -136,7 +129,7 @@ CROSSED = """
 def test_a_transfer_brings_the_lora_it_starts_from(tmp_path):
     text = TINY.replace("targets: [mini-qwen3-s]", "targets: [mini-qwen3-s, mini-qwen3-m]") + CROSSED
 
-    study = load(tmp_path, text)
+    study = load_text(tmp_path, text)
 
     crossed = [run for run in study.runs if study.labels[run.key] == "cross_lora"]
     assert {(run.bases[0].name, run.seed) for run in crossed} == {
@@ -171,7 +164,7 @@ def test_a_mistake_in_a_transfer_is_one_line_that_names_it(tmp_path, change, mes
     text = (TINY + CROSSED.replace(", source_base: mini-qwen3-m", "")).replace(*change)
 
     with pytest.raises(ValueError) as caught:
-        load(tmp_path, text)
+        load_text(tmp_path, text)
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -203,7 +196,7 @@ def test_a_mistake_in_a_transfer_is_one_line_that_names_it(tmp_path, change, mes
 )
 def test_a_mistake_in_a_study_is_one_line_that_names_it(tmp_path, change, message):
     with pytest.raises(ValueError) as caught:
-        load(tmp_path, TINY.replace(*change))
+        load_text(tmp_path, TINY.replace(*change))
 
     text = str(caught.value)
     assert message in text
@@ -217,7 +210,7 @@ def test_an_unknown_study_name_is_answered_with_the_nearest():
 
 
 def test_yaml_1_2_floats_are_numbers_and_on_is_text(tmp_path):
-    study = load(tmp_path, TINY.replace("name: tiny", "name: on").replace("lr: 1e-3", "lr: 5E-4"))
+    study = load_text(tmp_path, TINY.replace("name: tiny", "name: on").replace("lr: 1e-3", "lr: 5E-4"))
 
     assert study.name == "on"
     assert {run.train.lr for run in study.runs if run.method == "lora"} == {5e-4}
@@ -243,7 +236,7 @@ def test_expanding_twice_gives_the_same_keys(study_path):
 
 
 def test_alpha_follows_the_rank_and_the_trunk_follows_the_modules(tmp_path):
-    study = load(
+    study = load_text(
         tmp_path,
         TINY.replace("lora: {size: 8,", "lora: {size: 8, adapter: {rank: 4},")
         .replace("adapter: {rank: 4, alpha: 8}", "adapter: {modules: [q, k, v, o, gate, up, down], rank: 2}")
@@ -269,167 +262,3 @@ def test_a_part_has_the_runs_of_its_seeds_and_those_without_one(study_path):
         assert {run.seed for run in part.runs if run.method == "portal"} == {seed for seed, _ in sources}
     with pytest.raises(ValueError, match="no run of seed 99"):
         study.part([99])
-
-
-NEW_TASKS = """
-name: s
-suite: village
-tasks: [new-frames]
-seeds: [0, 1]
-sources: [village-qwen3-xs]
-targets: [village-qwen3-xs, village-qwen3-m]
-methods:
-  base: {}
-  lora: {size: 16}
-  source: {tasks: [source-11], size: 48}
-  portal: {targets: [village-qwen3-m], size: 8}
-  taught: {targets: [village-qwen3-xs], size: 16, curve: {sizes: [1, 4]}}
-  carried: {targets: [village-qwen3-m], curve: {sizes: [4]}}
-  mean_latent: {targets: [village-qwen3-m]}
-  shared_lora: {tasks: [source-11], targets: [village-qwen3-m], size: 8}
-"""
-
-
-TAUGHT_AND_CARRIED = """taught: {targets: [village-qwen3-xs], size: 16, curve: {sizes: [1, 4]}}
-  carried: {targets: [village-qwen3-m], curve: {sizes: [4]}}"""
-
-
-def test_latents_are_taught_on_one_base_and_carried_to_another(tmp_path):
-    study = load(tmp_path, NEW_TASKS)
-
-    of = {
-        label: [run for run in study.runs if study.labels[run.key] == label]
-        for label in study.labels.values()
-    }
-    own, known = study.own_tasks, of["source"][0].data.tasks
-    assert (len(own), len(known), len(study.tasks)) == (28, 11, 39)
-    assert {run.data.tasks for label in ("base", "lora", "taught", "carried") for run in of[label]} == {own}
-    assert {run.data.tasks for run in of["portal"]} == {known}
-    assert sorted(run.data.size for run in of["taught"]) == [1, 1, 4, 4, 16, 16]
-    assert sorted(run.data.size for run in of["carried"]) == [4, 4, 16, 16]
-    for run in of["carried"]:
-        port, taught = (study.by_key[key] for key in run.parent_keys)
-        assert (port.method, taught.method) == ("portal", "taught")
-        assert {port.seed, taught.seed} == {run.seed}
-        assert port.source == taught.source
-        assert (run.data, run.adapter, run.hypernet) == (taught.data, port.adapter, port.hypernet)
-    assert [run.method for run in study.runs].index("carried") > max(
-        place for place, run in enumerate(study.runs) if run.method in ("portal", "taught")
-    )
-
-
-def test_new_tasks_are_described_in_words_that_the_source_never_saw(tmp_path):
-    encoder = save_encoder(tmp_path)
-    described = """
-  described: {targets: [village-qwen3-xs]}
-  mismatched_description: {targets: [village-qwen3-xs]}
-  carried_words: {method: carried, latents: described, targets: [village-qwen3-m]}
-"""
-    text = NEW_TASKS.replace("carried: {", "carried: {latents: taught, ").rstrip() + described
-    study = load(tmp_path, text.replace("source: {", f"source: {{text: {{encoder: {encoder}}}, "))
-
-    for run in study.runs:
-        own = {phrasing for phrasings in run.data.descriptions.values() for phrasing in phrasings}
-        known = {phrasing for each in study.suite.descriptions.values() for phrasing in each.phrasings}
-        if run.method == "source":
-            assert run.text is not None
-            assert (run.text.encoder, len(run.text.encoder_sha256)) == (str(encoder), 64)
-            assert {len(phrasings) for phrasings in run.data.descriptions.values()} == {8}
-            assert own <= known
-        elif run.method in ("described", "mismatched_description"):
-            assert (run.data.size, run.data.trained_tasks, run.train) == (0, (), None)
-            assert {len(phrasings) for phrasings in run.data.descriptions.values()} == {1}
-            assert not own & known
-        else:
-            assert not own
-    of = {
-        label: [run for run in study.runs if study.labels[run.key] == label]
-        for label in study.labels.values()
-    }
-    first, second = of["described"]
-    assert first.data.descriptions != second.data.descriptions
-    for run in of["carried_words"]:
-        assert run.data.size == 0
-        assert study.by_key[run.latents].method == "described"
-
-
-def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(tmp_path):
-    study = load(tmp_path, NEW_TASKS)
-
-    for run in study.runs:
-        if run.method == "mean_latent":
-            assert (run.data.tasks, run.data.trained_tasks, run.data.size) == (study.own_tasks, (), 8)
-        if run.method == "shared_lora":
-            assert set(run.data.tasks) == set(study.tasks)
-            assert set(run.data.trained_tasks) == set(study.tasks) - set(study.own_tasks)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            ("taught: {targets: [village-qwen3-xs]", "taught: {targets: [village-qwen3-m]"),
-            "is no source of the",
-        ),
-        (("tasks: [source-11], size: 48", "tasks: [source-12], size: 48"), "no task 'source-12'"),
-        (
-            ("carried: {", "carried: {latents: portal, "),
-            "no taught or nearest_latent or described method 'portal'",
-        ),
-        (
-            (TAUGHT_AND_CARRIED, "described: {targets: [village-qwen3-xs]}"),
-            "'source' is trained without descriptions; give it an encoder as methods.source.text",
-        ),
-        (
-            ("size: 16, curve: {sizes: [1, 4]}", "size: 16, train: {latent_start: description}"),
-            "methods.taught: 'source' is trained without descriptions",
-        ),
-        (("source: {", "source: {text: {encoder: nowhere}, "), "encoder 'nowhere': no such folder"),
-        (("lora: {", "lora: {text: {}, "), "method 'lora' takes no 'text'"),
-        (("taught: {", "taught: {seeds: [0], "), "seed 1 has no run of 'taught'"),
-        (("curve: {sizes: [4]}}\n  mean", "curve: {sizes: [5]}}\n  mean"), "'taught' has no size 5"),
-        (("  lora: {size: 16}", "  lora: {size: 16, tasks: [source-11]}"), "method 'lora' takes no 'tasks'"),
-    ],
-)
-def test_what_new_tasks_cannot_have_is_refused(tmp_path, change, message):
-    assert change[0] in NEW_TASKS
-    with pytest.raises(ValueError, match=message):
-        load(tmp_path, NEW_TASKS.replace(*change))
-
-
-def test_what_trains_nothing_can_name_one_variant_of_what_it_starts_from(tmp_path):
-    variants = """
-variants:
-  few: {methods: [source, portal, taught], tasks: [source-11]}
-  many: {methods: [source, portal, taught], tasks: [source-35]}
-"""
-    text = NEW_TASKS.replace("carried: {", "carried: {source: portal-few, latents: taught-few, ")
-    text = text.replace("mean_latent: {", "mean_latent: {source: portal-many, ")
-
-    study = load(tmp_path, text + variants)
-
-    parents = {
-        study.labels[run.key]: [study.labels[key] for key in run.parent_keys]
-        for run in study.runs
-        if run.method in ("carried", "mean_latent")
-    }
-    assert parents == {"carried": ["portal-few", "taught-few"], "mean_latent": ["portal-many"]}
-
-
-def test_what_trains_nothing_is_in_every_variant_of_what_it_starts_from(tmp_path):
-    variants = """
-variants:
-  few: {methods: [source, portal, taught], tasks: [source-11]}
-  many: {methods: [source, portal, taught], tasks: [source-35]}
-"""
-    study = load(tmp_path, NEW_TASKS + variants)
-
-    for run in study.runs:
-        label = study.labels[run.key]
-        if run.method in ("carried", "mean_latent"):
-            name = label.partition("-")[2]
-            assert name in ("few", "many")
-            parents = [study.labels[key] for key in run.parent_keys]
-            assert parents == [f"portal-{name}", f"taught-{name}"][: len(parents)]
-            port = study.by_key[run.source]
-            assert len(port.data.tasks) == {"few": 11, "many": 35}[name]

@@ -9,8 +9,8 @@ import pytest
 from portal.config import AdapterConfig
 from portal.storage.strict_yaml import read_yaml
 from sweeps.study.catalogue import STUDIES, shipped_studies
-from sweeps.study.expand import Study, load_study
 from sweeps.study.study_file import StudyFile, json_schema
+from tests.support.studies import load_text
 
 STUDY = """
 name: s
@@ -31,14 +31,8 @@ variants:
 """
 
 
-def load(tmp_path: Path, text: str) -> Study:
-    path = tmp_path / "study.yaml"
-    path.write_text(text)
-    return load_study(path)
-
-
 def test_every_variant_of_a_port_starts_from_that_variant_of_its_source(tmp_path: Path) -> None:
-    study = load(tmp_path, STUDY + RANKS)
+    study = load_text(tmp_path, STUDY + RANKS)
 
     labels = Counter(study.labels[run.key] for run in study.runs)
     assert labels == {
@@ -55,7 +49,7 @@ def test_every_variant_of_a_port_starts_from_that_variant_of_its_source(tmp_path
 
 
 def test_a_port_whose_source_is_not_varied_starts_from_that_source(tmp_path: Path) -> None:
-    study = load(
+    study = load_text(
         tmp_path,
         STUDY + "variants: {slow: {methods: [portal], train: {lr: 1e-4}}, fast: {methods: [portal]}}",
     )
@@ -67,7 +61,7 @@ def test_a_port_whose_source_is_not_varied_starts_from_that_source(tmp_path: Pat
 
 
 def test_without_methods_a_variant_is_for_all_that_train(tmp_path: Path) -> None:
-    study = load(tmp_path, STUDY + "variants: {a: {size: 4}, b: {size: 6}}")
+    study = load_text(tmp_path, STUDY + "variants: {a: {size: 4}, b: {size: 6}}")
 
     labels = {study.labels[run.key] for run in study.runs}
     assert labels == {"base", "lora-a", "lora-b", "source-a", "source-b", "portal-a", "portal-b"}
@@ -89,15 +83,15 @@ def test_without_methods_a_variant_is_for_all_that_train(tmp_path: Path) -> None
 )  # fmt: skip
 def test_a_variant_or_filter_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        load(tmp_path, f"{STUDY}{text}\n")
+        load_text(tmp_path, f"{STUDY}{text}\n")
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_filters_choose_runs_and_keep_the_sources_they_need(tmp_path: Path) -> None:
-    whole = load(tmp_path, STUDY)
-    study = load(
+    whole = load_text(tmp_path, STUDY)
+    study = load_text(
         tmp_path,
         STUDY
         + "include: [{method: portal, seed: 1}, {method: lora}]\nexclude: [{base: mini-gemma3}, {size: [4]}]",
