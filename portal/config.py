@@ -1,20 +1,12 @@
 """Frozen, validated configs; defaults are the paper's. The hash of a run's whole config is its identity."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from portal.frozen import ADDED, Frozen, content_key
 from portal.messages import nearest
 from portal.methods import ALL_MODULES, METHODS, MethodSpec, find_method
 
@@ -23,13 +15,6 @@ CONFIG_VERSION = 1
 MODULES = ALL_MODULES
 MINILM = "minilm"
 """The encoder of descriptions that is known by a name of its own."""
-
-
-class _Added:
-    """Marks a field that came after version 1: the hashed JSON leaves it out while it holds its default."""
-
-
-ADDED = _Added()
 
 
 def _known_method(name: str) -> str:
@@ -43,17 +28,6 @@ Method = Annotated[
 TransferMode = Literal["coordinate", "project"]
 """How Cross-LoRA carries factors over (cross_lora.py); `project` needs equal widths."""
 Module = Literal["q", "k", "v", "o", "gate", "up", "down"]
-
-
-def content_key(text: str) -> str:
-    """16 hex digits of the text's sha256: the name of what is known by its content."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Frozen(BaseModel):
-    """A validated value: unknown keys are refused, nothing changes after construction."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class AdapterConfig(Frozen):
@@ -283,6 +257,8 @@ class RunConfig(Frozen):
         for option in sorted(_special_options(self.train) - spec.train_options):
             takers = " or ".join(repr(each.name) for each in METHODS.values() if option in each.train_options)
             raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
+        if spec.base_residuals and self.train is not None and self.train.residual_rank == 0:
+            raise ValueError(f"method {self.method!r} needs train.residual_rank, of 1 or more")
         if self.train is not None and self.train.residual_rank and self.adapter is not None:
             self.adapter.widened(self.train.residual_rank)
             if self.train.task_gradients != "sum":
@@ -344,12 +320,6 @@ class RunConfig(Frozen):
         copy.__dict__.pop("key", None)
         return copy
 
-    def canonical_json(self) -> str:
-        """The JSON that is hashed: every field, but those added later while they hold their defaults."""
-        values = self.model_dump()
-        _drop_defaults(self, values)
-        return json.dumps(values, sort_keys=True, separators=(",", ":"))
-
     def describe(self) -> str:
         """A short name for people: method, bases, size, seed. Nothing parses it back."""
         parts = [self.method, "+".join(base.name for base in self.bases)]
@@ -379,36 +349,3 @@ def _special_options(train: TrainConfig | None) -> set[str]:
         return set()
     fields = TrainConfig.model_fields
     return {name for name in _SPECIAL_OPTIONS if getattr(train, name) != fields[name].default}
-
-
-def _drop_defaults(model: BaseModel, values: dict[str, Any]) -> None:
-    """Drop from a model's dumped `values` the fields that came after version 1 and hold their defaults."""
-    for name, default in _added_defaults(type(model)):
-        if getattr(model, name) == default:
-            del values[name]
-    for name in _parts_with_added(type(model)):
-        value = getattr(model, name)
-        if isinstance(value, tuple):
-            for each, dumped in zip(value, values[name], strict=True):
-                _drop_defaults(each, dumped)
-        elif value is not None:
-            _drop_defaults(value, values[name])
-
-
-@cache
-def _added_defaults(model: type[BaseModel]) -> tuple[tuple[str, Any], ...]:
-    """The fields of a model that came after version 1, with their defaults."""
-    fields = model.model_fields.items()
-    return tuple((name, field.get_default()) for name, field in fields if ADDED in field.metadata)
-
-
-@cache
-def _parts_with_added(model: type[BaseModel]) -> tuple[str, ...]:
-    """The fields of a model that hold a model, or a tuple of models, with such fields at any depth."""
-    return tuple(
-        name
-        for name, field in model.model_fields.items()
-        for part in (field.annotation, *get_args(field.annotation))
-        if isinstance(part, type) and issubclass(part, BaseModel)
-        if _added_defaults(part) or _parts_with_added(part)
-    )

@@ -1,4 +1,4 @@
-"""Devices: how tensors get there, how torch says that the memory is full, and what gives some of it back."""
+"""Devices: how tensors get there, what is set on a GPU, and what a full memory says and needs."""
 
 import gc
 import os
@@ -7,8 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_PLAIN = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-"""Messages of plain RuntimeErrors for lack of memory: on a CPU, for a library's workspace, page-locked."""
+_PLAIN = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",  # of page-locked memory
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # a handle that is made where the device is full
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Parts of the messages of plain RuntimeErrors that stand for lack of memory."""
+LIBRARIES_SHARE = 0.05
+"""Part of a process's share of a GPU that stays outside torch's allocator, for NCCL, cuBLAS and cuDNN."""
 
 
 def to_device(
@@ -31,6 +39,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _PLAIN)
+
+
+def prepare_gpu() -> None:
+    """Set what decides numbers and speed of this process's work on GPUs.
+
+    Sums of bf16 products stay in fp32 throughout: thin adapter products invite split sums, which torch would
+    add up in bf16. Attention leaves cuDNN out, which takes tens of milliseconds of the host for each new
+    shape of a batch, and steps have hundreds; at a few hundred tokens flash attention is as fast.
+    """
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def limit_gpu_memory(share: float) -> None:
+    """Hold this process's tensors to its share of the current GPU, so that neighbours keep theirs."""
+    torch.cuda.set_per_process_memory_fraction((1 - LIBRARIES_SHARE) * share)
 
 
 def release_memory() -> None:

@@ -47,6 +47,7 @@ class MethodSpec:
     carries: Literal["factors", "update", "norm"] | None = None  # what a transfer brings over of a LoRA
     by_description: bool = False  # whether latents come from descriptions alone, without a row
     lends_latents: bool = False  # whether it is a control whose tasks have the latents of other tasks
+    base_residuals: bool = False  # whether residuals are in its base's coordinates; it needs a rank of them
     own_latents: bool = False  # whether every task has the latent that was taught for it on another base
     order: int = 0  # place in tables; equal ones go by name
     article: bool = False  # "the per-task LoRA", but "PorTAL"
@@ -254,6 +255,20 @@ TAUGHT = register(
     )
 )
 """Of `portal teach`; in a study it starts from a source's own converter for the base."""
+BASE_RESIDUAL = register(
+    replace(
+        TAUGHT,
+        name="base_residual",
+        label="latents, residuals of the base",
+        learner="portal.learners.base_residual:BaseResiduals",
+        made_by="a control: latents of new tasks fitted on this base with a LoRA beside each, from {sources}",
+        artifact="adapters",
+        base_residuals=True,
+        order=66,
+        mark=None,
+    )
+)
+"""What a residual could give that need not travel."""
 NEAREST_LATENT = register(
     MethodSpec(
         name="nearest_latent",

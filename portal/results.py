@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from portal.config import Frozen, RunConfig
+from portal.config import RunConfig
+from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         finish_run,
         port_run,
         source_run,
+        teach_run,
     )
     from sweeps.planning.devices import Device, find_device
     from sweeps.planning.plan import Plan, plan_study
@@ -52,6 +53,7 @@ __all__ = [
     "run_search",
     "run_study",
     "source_run",
+    "teach_run",
 ]
 if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
     __getattr__, __dir__ = lazy_attributes(
@@ -65,6 +67,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "final_scores": "sweeps.results.run_artifacts",
             "port_run": "sweeps.launch.single_run",
             "source_run": "sweeps.launch.single_run",
+            "teach_run": "sweeps.launch.single_run",
             "Device": "sweeps.planning.devices",
             "find_device": "sweeps.planning.devices",
             "Plan": "sweeps.planning.plan",

@@ -24,7 +24,8 @@ def test_every_snippet_of_the_page_runs_in_order(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "2 of 2 runs done, 2 trained now" in done.stdout
-    assert (tmp_path / "fact_qa-adapter" / "adapter_model.safetensors").is_file()
+    for task in ("fact_qa", "membership"):
+        assert (tmp_path / f"{task}-adapter" / "adapter_model.safetensors").is_file()
     assert (tmp_path / "report" / "index.html").is_file()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from portal.config import Frozen
+from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.paths import file_sha256
 from portal.storage.run_folder import check_unaltered

@@ -162,7 +162,12 @@ class Artifact:
     @property
     def mean_latent(self) -> Tensor:
         """The mean of the calibrated tasks' latents, (d_z,); of all where none is recorded."""
-        return torch.stack([self.latents[task] for task in self.calibrated or self.config.tasks]).mean(0)
+        return torch.stack([self.latents[task] for task in self.known_tasks]).mean(0)
+
+    @property
+    def known_tasks(self) -> tuple[str, ...]:
+        """The tasks that the converter was trained with; all where none is recorded."""
+        return self.calibrated or self.config.tasks
 
     def described_latents(self, descriptions: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
         """By task the mean of the latents that its phrasings stand for, (d_z,).

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from portal.artifacts.adapter_record import AdapterRecord
 from portal.bases.sites import MODULE_PATHS, SiteGroup
-from portal.config import AdapterConfig, Frozen, HypernetConfig, Module
+from portal.config import AdapterConfig, HypernetConfig, Module
+from portal.frozen import Frozen
 from portal.hypernet import Converter, CoreDecoder
 from portal.tasks.builder import check_task_name
 

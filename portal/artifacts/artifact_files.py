@@ -10,7 +10,7 @@ from torch import Tensor
 from portal.artifacts.artifact_config import NEWEST_FORMAT, ArtifactConfig
 from portal.artifacts.portal_record import RECORD, PortalRecord
 from portal.bases.files import hub_error
-from portal.config import content_key
+from portal.frozen import content_key
 from portal.messages import explain
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.object_store import ObjectPath, is_url

@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from portal.artifacts.task_code import TaskCode
-from portal.config import BaseRef, Frozen
+from portal.config import BaseRef
+from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.checkpoint import below
 from portal.storage.paths import Folder

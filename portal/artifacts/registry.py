@@ -21,7 +21,7 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import CARD, CONFIG, WEIGHTS
 from portal.artifacts.inspection import Inspection, inspect_folder
 from portal.artifacts.portal_record import RECORD, PortalRecord
-from portal.config import Frozen
+from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.atomic import create_exclusive, json_bytes, write_folder
 from portal.storage.paths import Folder, matching, open_folder

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,6 +28,7 @@ from portal.bases.precision import check_precision, weights_dtype
 from portal.bases.registry import known_geometry, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
+from portal.device import prepare_gpu
 
 _QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
 
@@ -67,8 +69,15 @@ class Base:
 
     @cached_property
     def num_decoder_params(self) -> int:
-        """Parameters of the decoder layers, without embeddings and head."""
-        return sum(p.numel() for p in self.model.get_submodule(self.layer_path).parameters())
+        """Parameters of the decoder layers, without embeddings and head.
+
+        A linear layer's are counted by its widths: 4-bit weights lie packed, two in a number.
+        """
+        layers = self.model.get_submodule(self.layer_path)
+        linears = [module for module in layers.modules() if isinstance(module, nn.Linear)]
+        weights = {id(linear.weight) for linear in linears}
+        others = sum(each.numel() for each in layers.parameters() if id(each) not in weights)
+        return others + sum(linear.in_features * linear.out_features for linear in linears)
 
 
 def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
@@ -213,7 +222,9 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
     if precision not in _QUANTISED:
         return {}
     config = (
-        BitsAndBytesConfig(load_in_8bit=True)
+        # With another threshold a large value in one row takes its column out of int8 for all rows of the
+        # batch: learners in a pack would change each other's numbers, and each layer waits for the host.
+        BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
         if precision == "8bit"
         else BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
@@ -223,7 +234,10 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
 
 
 def _load_model(files: BaseFiles, device: torch.device, precision: Precision) -> Any:
-    dtype = weights_dtype(precision, on_gpu=device.type == "cuda")
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        prepare_gpu()
+    dtype = weights_dtype(precision, on_gpu=on_gpu)
     transformers_logging.disable_progress_bar()
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(

@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     PORTAL_TRACEBACK=1 shows the traceback too.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not spin on cores of others
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # shapes change at every step
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; the failure itself is told
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers|peft"

@@ -52,17 +52,25 @@ class LoraLearner(StackedTasks, TaskLoras):
     def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
         """A, (S, L, r, d_in), and B, (S, L, d_out, r), of every site group in turn."""
         assert self.run.seed is not None
-        generators = [lora_generator(self.run.seed, task) for task in tasks]
-        parameters: list[nn.Parameter] = []
-        for group in self._groups:
-            a_SLRI = torch.stack([init_a(group, self.adapter.rank, generator) for generator in generators])
-            b_SLOR = torch.zeros(len(tasks), len(group.layers), group.d_out, self.adapter.rank)
-            parameters += [nn.Parameter(a_SLRI.to(self.device)), nn.Parameter(b_SLOR.to(self.device))]
-        return [(parameters, self.train.lr)]
+        loras = fresh_loras(self.run.seed, tasks, self._groups, self.adapter.rank, self.device)
+        return [(loras, self.train.lr)]
 
     def factors(self, base: str) -> Factors:
         parts = [zip(stack.parameters[::2], stack.parameters[1::2], strict=True) for stack in self.stacks]
         return concatenate_slots([dict(zip(self._groups, pairs, strict=True)) for pairs in parts])
+
+
+def fresh_loras(
+    seed: int, tasks: Sequence[str], groups: Sequence[SiteGroup], rank: int, device: torch.device
+) -> list[nn.Parameter]:
+    """A, (S, L, r, d_in), drawn by seed and task, and B, (S, L, d_out, r), zero, of every group in turn."""
+    generators = [lora_generator(seed, task) for task in tasks]
+    parameters: list[nn.Parameter] = []
+    for group in groups:
+        a_SLRI = torch.stack([init_a(group, rank, generator) for generator in generators])
+        b_SLOR = torch.zeros(len(tasks), len(group.layers), group.d_out, rank)
+        parameters += [nn.Parameter(a_SLRI.to(device)), nn.Parameter(b_SLOR.to(device))]
+    return parameters
 
 
 def lora_generator(seed: int, task: str) -> torch.Generator:

@@ -26,7 +26,7 @@ def nearest_tasks(artifact: Artifact, base: Base, rows: Mapping[str, Sequence[To
     counts.
     """
     slots = [SlotRows(0, 0, tuple(own)) for own in rows.values()]
-    known = artifact.calibrated or artifact.config.tasks
+    known = artifact.known_tasks
     loss_KS = torch.stack([_losses(artifact, base, task, slots) for task in known])
     return {task: known[place] for task, place in zip(rows, loss_KS.argmin(0).tolist(), strict=True)}
 

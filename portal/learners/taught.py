@@ -51,7 +51,7 @@ class TaughtLatents(StackedTasks):
         return cls(run, bases, rows, Artifact.load(start.folder))
 
     def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
-        """The latents, (S, d_z); of a residual A (S, q, c) and B (S, c, q) of every module in turn."""
+        """The latents, (S, d_z), and what is beside them."""
         artifact = self._artifact
         match self.train.latent_start:
             case "mean":
@@ -66,10 +66,13 @@ class TaughtLatents(StackedTasks):
                 )
                 starts = [described[task] for task in tasks]
         latents = ([nn.Parameter(torch.stack(starts).to(self.device))], self.train.lr_latent)
+        residuals = self.fresh_residuals(tasks)
+        return [latents, (residuals, self.train.lr)] if residuals else [latents]
+
+    def fresh_residuals(self, tasks: Sequence[str]) -> list[nn.Parameter]:
+        """A (S, q, c) and B (S, c, q) of every module in turn; none without residuals."""
         residuals = fresh_residuals(self.run, tasks, self.device)
-        if not residuals:
-            return [latents]
-        return [latents, ([factor for pair in residuals.values() for factor in pair], self.train.lr)]
+        return [factor for pair in residuals.values() for factor in pair]
 
     def _stacked(self, index: int) -> Tensor:
         """One of the parameters, of all slots."""

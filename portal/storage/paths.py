@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from portal.config import content_key
+from portal.frozen import content_key
 from portal.storage.object_store import ObjectPath, is_url
 
 Folder = Path | ObjectPath

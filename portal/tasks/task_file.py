@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from portal.config import Frozen
+from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.builder import (

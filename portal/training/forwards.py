@@ -1,6 +1,7 @@
 """`ForwardRunner`: the forwards of a pack's step on its bases, as large as memory allows.
 
-Memory is predicted (`max_tokens`); a forward that runs out of it all the same is halved and taken again.
+Memory is predicted (`max_tokens`). A forward that runs out of it all the same is taken again once what the
+device holds in reserve is released, and halved where that is no remedy.
 """
 
 import logging
@@ -54,20 +55,27 @@ class ForwardRunner:
         waiting = plan_microbatches(slots, costs=costs, max_tokens=self.max_tokens[base], together=together)
         while waiting:
             forward = waiting[0]
-            if self._fits(base, forward, members):
+            if self._fits(base, forward, members, last=False):
+                waiting.pop(0)
+                continue
+            _log.warning("base %s: out of memory, the same forward once more", base)
+            release_memory()
+            if self._fits(base, forward, members, last=True):
                 waiting.pop(0)
                 continue
             self.max_tokens[base] = smaller_limit(forward)
             _log.warning("base %s: out of memory, %d tokens per forward now", base, self.max_tokens[base])
-            release_memory()
             waiting = [part for each in waiting for part in divide(each, self.max_tokens[base])]
 
-    def _fits(self, base: str, forward: MicroBatch, members: Sequence[LearnerStep]) -> bool:
-        """Run a forward; False, with nothing changed, when memory is too small for more than one row."""
+    def _fits(self, base: str, forward: MicroBatch, members: Sequence[LearnerStep], *, last: bool) -> bool:
+        """Run a forward; False, with nothing changed, when it runs out of memory.
+
+        The last try raises what it met where a single row does not fit.
+        """
         try:
             run_forward(self._bases[base], self.hooks[base], forward, members)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or forward.num_present == 1:
+            if not is_out_of_memory(error) or (last and forward.num_present == 1):
                 raise
             return False
         return True

@@ -89,8 +89,10 @@ class Pack:
         assert not any(learner.owed() for learner in learners), "evaluate what is due before the next step"
         work = {learner.key: _Work({}, []) for learner in learners}
         try:
-            for base in self._bases:
-                self._run_base(base, learners, work)
+            # One worker holds the gradients of one base at a time; several go through all bases at once.
+            rounds = [list(self._bases)] if self._workers.size > 1 else [[base] for base in self._bases]
+            for bases in rounds:
+                self._run_bases(bases, learners, work)
             self._update_all(learners, work)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -114,6 +116,12 @@ class Pack:
                 self._fail(by_key[reading.run], f"{reading.what} is {reading.value}")
             if reading.is_loss:
                 losses.setdefault(reading.run, []).append(reading.value)
+        everyone = self._workers.all_gather(sorted(self.failed))
+        if any(failed != everyone[0] for failed in everyone):
+            raise RuntimeError(
+                f"the workers of this pack disagree about which runs have failed, {everyone}: they go on "
+                "from the last checkpoint"
+            )
         self._spent += time.perf_counter() - started
         total = sum(self._tokens.values())
         for key, tokens in self._tokens.items():
@@ -141,21 +149,27 @@ class Pack:
         learner.judge(epoch, found.results)
         return found
 
-    def _run_base(self, base: str, learners: list[Learner], work: dict[str, "_Work"]) -> None:
-        """Forwards and backwards of all learners' rows on one base, down to the learners' parameters."""
-        sharing = self._sharing(base, learners, work)
-        slots = [slot for _, own in sharing for slot in own]
-        members = [LearnerStep(learner, base, [slot.slot for slot in own]) for learner, own in sharing]
-        place, count = list(self._bases).index(base), len(self._bases)
+    def _run_bases(self, bases: list[str], learners: list[Learner], work: dict[str, "_Work"]) -> None:
+        """Forwards and backwards of all learners' rows on some bases, down to the learners' parameters.
+
+        Workers wait for each other after the forwards of all these bases, not after each.
+        """
+        places, count = list(self._bases), len(self._bases)
+        members: list[tuple[LearnerStep, list[SlotRows]]] = []
+        sharing = {base: self._sharing(base, learners, work) for base in bases}
         with self._workers.all_or_none():
-            if self._workers.holds(place, count):
-                self._forwards.run(base, self._workers.share(slots, place, count), members)
-            received = [member.received(self._workers) for member in members]
+            for base, own in sharing.items():
+                place, slots = places.index(base), [slot for _, rows in own for slot in rows]
+                steps = [LearnerStep(learner, base, [slot.slot for slot in rows]) for learner, rows in own]
+                if self._workers.holds(place, count):
+                    self._forwards.run(base, self._workers.share(slots, place, count), steps)
+                members += [(step, rows) for step, (_, rows) in zip(steps, own, strict=True)]
+            received = [step.received(self._workers) for step, _ in members]
         for tensors in received:
             self._workers.all_reduce_sum(tensors)
         with self._workers.all_or_none():
-            for member, (_, own) in zip(members, sharing, strict=True):
-                work[member.learner.key].add(base, own, member.backward())
+            for step, rows in members:
+                work[step.learner.key].add(step.base, rows, step.backward())
 
     def _sharing(
         self, base: str, learners: list[Learner], work: dict[str, "_Work"]

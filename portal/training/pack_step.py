@@ -30,7 +30,7 @@ class LearnerStep:
     def __init__(self, learner: Learner, base: str, slots: Sequence[int]) -> None:
         self.learner = learner
         self.slots = list(slots)
-        self._base = base
+        self.base = base
         self._graph = learner.training_factors(base)
         self._values: Factors = {group: (a.detach(), b.detach()) for group, (a, b) in self._graph.items()}
         self._gradients: Factors = {}
@@ -83,14 +83,14 @@ class LearnerStep:
     def backward(self) -> Tensor:
         """Carry the factors' gradients on to the learner's parameters; the losses of `slots`, (S,)."""
         loss_S = self._losses()
-        weight_S = self.learner.loss_weights(self._base, self.slots, loss_S)
+        weight_S = self.learner.loss_weights(self.base, self.slots, loss_S)
         if weight_S is not None:
             index = to_device(self.slots, weight_S.device)
             scale = weight_S.new_zeros(self.num_slots).index_copy(0, index, weight_S).view(-1, 1, 1, 1)
             for pair in self._gradients.values():
                 for gradient in pair:
                     gradient.mul_(scale)
-        self.learner.backward(self._base, self._graph, self._gradients)
+        self.learner.backward(self.base, self._graph, self._gradients)
         return loss_S
 
     def _losses(self) -> Tensor:

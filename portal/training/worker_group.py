@@ -62,12 +62,16 @@ class Sharding:
 class WorkerGroup(Sharding):
     """This process among those that step a pack; a group of one holds everything and waits for nobody.
 
-    For more, torch.distributed must be initialised; every method that waits is called by all workers.
+    For more, torch.distributed must be initialised; every method that waits is called by all workers, and so
+    is the constructor. It exchanges a number, so that NCCL takes its buffers before bases fill the device.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         super().__init__(rank, size)
         self._talk = distributed.new_group(backend="gloo") if size > 1 else None
+        if size > 1:
+            on_gpu = distributed.get_backend() == "nccl"
+            self.all_reduce_sum([torch.zeros(1, device="cuda" if on_gpu else "cpu")])
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         """In place, over all workers."""

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from portal.bases.precision import cpu_has_bf16
-from portal.config import content_key
+from portal.frozen import content_key
 from portal.messages import one_line
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
@@ -31,8 +31,10 @@ RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
 }
-"""Quick health checks, no noise, an interrupt that surfaces, and workers as urgent as their driver."""
+"""Quick health checks, no noise, an interrupt that surfaces, workers as urgent as their driver, and blocks of
+GPU memory that grow: steps of ever new shapes would leave holes in others."""
 OBJECT_STORE_BYTES = 300_000_000
 
 
@@ -61,7 +63,7 @@ def ray_session(out: Folder, console: Console) -> Iterator[Resources]:
 def _start(out: Folder) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        environment = {"env_vars": RAY_ENVIRONMENT}
+        environment = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}  # a user's go first
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     _remove_scratch(out)

@@ -51,12 +51,17 @@ PLAIN = Execution()
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes at the peak, FLOPs, and hours of one device: as packed, and with every adapter or run alone."""
+    """Bytes at the peak, FLOPs, and hours.
+
+    `hours` are those of one worker that steps the pack, `hours_alone` those with every adapter or run in
+    a process of its own, and `hours_in_lane` are how long the workers of a lane take together.
+    """
 
     memory_bytes: float
     flops: float
     hours: float
     hours_alone: float
+    hours_in_lane: float
 
 
 def forecast(
@@ -65,14 +70,35 @@ def forecast(
     """Predict the pack of these runs, given the work of each."""
     limits = forward_tokens(runs, works, device, how)
     memory = peak_memory(runs, works, device, how, max_tokens=limits)
-    flops = seconds = alone = 0.0
+    flops = alone = 0.0
+    seconds: list[float] = []  # by base, without what every worker of a lane does
+    generating: list[float] = []
     for base in dict.fromkeys(ref.name for run in runs for ref in run.bases):
         on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
         flops += sum(_flops(base, work) for _, work in on_base)
         own_runs, own_works = [run for run, _ in on_base], [work for _, work in on_base]
-        seconds += _seconds(own_runs, own_works, base, device, how.activations)
+        generating.append(_generating_seconds(own_runs, own_works, base, device))
+        seconds.append(_seconds(own_runs, own_works, base, device, how.activations) - generating[-1])
         alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
-    return Forecast(memory, flops, seconds / 3600, alone / 3600)
+    return Forecast(
+        memory,
+        flops,
+        hours=(sum(seconds) + sum(generating)) / 3600,
+        hours_alone=alone / 3600,
+        hours_in_lane=(_seconds_of_slowest(seconds, how) + sum(generating)) / 3600,
+    )
+
+
+def _seconds_of_slowest(seconds: Sequence[float], how: Execution) -> float:
+    """What the worker of a lane takes that has the most to do, of the seconds that each base takes."""
+    count = len(seconds)
+    workers = [Sharding(rank, how.team_size(count)) for rank in range(how.team_size(count))]
+    shares = [
+        each / sum(worker.holds(place, count) for worker in workers) for place, each in enumerate(seconds)
+    ]
+    return max(
+        sum(share for place, share in enumerate(shares) if worker.holds(place, count)) for worker in workers
+    )
 
 
 def load_seconds(run: RunConfig, device: Device) -> float:
@@ -201,9 +227,14 @@ def _seconds(
     forwards = max(1.0, tokens / MAX_FORWARD_TOKENS)
     launches = forwards * layers * (LAYER_LAUNCHES + MODULE_LAUNCHES * modules) * device.launch_s
     answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
-    generating = sum(work.steps * generation_flops(run, base) for run, work in zip(runs, works, strict=True))
-    beside = answers * per_answer + _GENERATIONS * generating / steps / (ATTAINED * device.fp32_rate)
-    return steps * (_RECOMPUTED[activations] * max(per_token * tokens, launches) + beside) + scoring
+    forwards_s = steps * (_RECOMPUTED[activations] * max(per_token * tokens, launches) + answers * per_answer)
+    return forwards_s + _generating_seconds(runs, works, base, device) + scoring
+
+
+def _generating_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+    """Seconds of the hypernetworks' passes in training, which every worker of a lane makes."""
+    flops = sum(work.steps * generation_flops(run, base) for run, work in zip(runs, works, strict=True))
+    return _GENERATIONS * flops / (ATTAINED * device.fp32_rate)
 
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:

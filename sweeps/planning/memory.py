@@ -5,7 +5,7 @@ once with adapters, and every tensor that autograd saves is added up. Attention 
 kernels do it, without the T x T matrices. All sizes are bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -115,7 +115,8 @@ def generation_flops(run: RunConfig, base: str) -> float:
     """FLOPs of generating the factors of all tasks on `base` once, from heads and projections; 0 without."""
     if run.hypernet is None or run.adapter is None:
         return 0.0
-    rank, core = run.widest_rank, run.hypernet.d_core
+    rank = run.adapter.rank if run.spec.base_residuals else run.widest_rank
+    core = run.hypernet.d_core
     each = sum(
         len(group.layers) * (2 * run.hypernet.hidden + group.d_in + group.d_out)
         for group in _groups(base, run.adapter)
@@ -182,7 +183,10 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
         return ParamCount((1 if run.spec.shared_adapter else slots) * _slot_params(run, base), 0)
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
-    residual = 2 * len(run.adapter.modules) * run.train.residual_rank * run.hypernet.d_core
+    if run.spec.base_residuals:
+        residual = run.train.residual_rank * _params_per_rank(groups)
+    else:
+        residual = 2 * len(run.adapter.modules) * run.train.residual_rank * run.hypernet.d_core
     codes, core = slots * (run.hypernet.d_latent + residual), core_num_params(run.hypernet, run.adapter)
     if run.spec.teaches:
         return ParamCount(codes, core + converter)
@@ -193,8 +197,12 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
 def _slot_params(run: RunConfig, base: str) -> int:
     """Numbers of one task's adapter, with its residual."""
     assert run.adapter is not None
-    groups = _groups(base, run.adapter)
-    return sum(len(group.layers) * run.widest_rank * (group.d_in + group.d_out) for group in groups)
+    return run.widest_rank * _params_per_rank(_groups(base, run.adapter))
+
+
+def _params_per_rank(groups: Sequence[SiteGroup]) -> int:
+    """Numbers of an adapter of rank 1."""
+    return sum(len(group.layers) * (group.d_in + group.d_out) for group in groups)
 
 
 def _learner_bytes(run: RunConfig, base: str) -> float:
@@ -209,7 +217,9 @@ def _learner_bytes(run: RunConfig, base: str) -> float:
         return own + factors
     groups = _groups(base, run.adapter)
     rank = run.adapter.rank
-    if run.widest_rank > rank:
+    if run.spec.base_residuals:
+        factors += slots * _slot_params(run, base) * 2 * _FP32  # what is concatenated, and its gradient
+    elif run.widest_rank > rank:
         rank += run.widest_rank  # beside residuals there is a copy of what the heads give
     heads = 2 * sum(len(group.layers) for group in groups) * rank * run.hypernet.d_core
     trunk = _measure_base(base).num_layers * 8 * run.hypernet.hidden

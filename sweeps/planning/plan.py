@@ -115,9 +115,7 @@ class Plan:
             lengths = [pack.cost for pack in self.packs]
             loads = [_LOAD_SHARE * sum(lengths) / max(1, len(lengths))] * len(lengths)
         else:
-            workers = self.checked.how.workers_per_pack
-            share = 1 if workers == "bases" else workers  # of a pack's work that a worker of its lane has
-            lengths = [3600 * each.hours / share for each in self.forecasts]
+            lengths = [3600 * each.hours_in_lane for each in self.forecasts]
             loads = [self.forecaster.load_seconds(pack.runs[0]) for pack in self.packs]
         makers = {run.key: pack.key for pack in self.packs for run in pack.runs}
         return {

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from portal.config import AdapterConfig, Frozen, HypernetConfig, TrainConfig
+from portal.config import AdapterConfig, HypernetConfig, TrainConfig
+from portal.frozen import Frozen
 from portal.messages import explain, nearest
 from portal.methods import find_method
 from portal.storage.strict_yaml import read_yaml

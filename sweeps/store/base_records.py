@@ -1,6 +1,7 @@
 """`BaseRecords`: which weights the studies of an output folder were begun with."""
 
-from portal.config import BaseRef, content_key
+from portal.config import BaseRef
+from portal.frozen import content_key
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder
 from sweeps.store.json_record import read_record

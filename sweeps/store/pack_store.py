@@ -5,7 +5,7 @@ packs/<key>/pack.json, state/<sequence>/, parts/
 
 from collections.abc import Sequence
 
-from portal.config import content_key
+from portal.frozen import content_key
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder, matching
 from sweeps.store.json_record import checked_key, read_record

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 
 from portal.bases.base import tokenizer_digest
-from portal.config import content_key
 from portal.data.suite import Suite
 from portal.data.token_cache import CACHE_FORMAT
+from portal.frozen import content_key
 from portal.storage.paths import Folder
 
 

@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 from portal.config import (
     Activations,
     AdapterConfig,
-    Frozen,
     HypernetConfig,
     Method,
     PrecisionChoice,
@@ -17,6 +16,7 @@ from portal.config import (
     TrainConfig,
     TransferMode,
 )
+from portal.frozen import Frozen
 from portal.messages import nearest
 from portal.methods import METHODS, find_method
 from portal.recipes import RECIPES, RecipeName

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from portal.config import Frozen
+from portal.frozen import Frozen
 from portal.messages import nearest
 from portal.methods import find_method, stage_of_method
 from sweeps.study.study_file import (

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from math import fsum
 from typing import Any
 
-from portal.config import RunConfig, content_key
+from portal.config import RunConfig
+from portal.frozen import content_key
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder, local_place, open_folder
 from sweeps.results.live import evaluated_parts, live_rows

@@ -4,7 +4,9 @@ from collections.abc import Collection
 
 from portal.bases.base import Base, load_base
 from portal.bases.files import hub_weights_digest
-from portal.config import BaseRef, content_key
+from portal.config import BaseRef
+from portal.device import release_memory
+from portal.frozen import content_key
 from portal.storage.atomic import only_one, write_bytes_atomic
 from portal.storage.paths import cache_folder
 from sweeps.store.base_records import BaseRecords
@@ -34,10 +36,12 @@ class BaseCache:
         return self._loaded[identity]
 
     def keep(self, refs: Collection[BaseRef], device: str) -> None:
-        """Drop all other bases: a plan's prediction of memory holds for one pack."""
-        for ref, where in [*self._loaded]:
-            if ref not in refs or where != device:
-                del self._loaded[ref, where]
+        """Drop all other bases, and their memory: a plan's prediction of memory holds for one pack."""
+        others = [(ref, where) for ref, where in self._loaded if ref not in refs or where != device]
+        for identity in others:
+            del self._loaded[identity]
+        if others:
+            release_memory()  # a base whose modules refer to each other stays until they are collected
 
 
 def _load(ref: BaseRef, device: str, records: BaseRecords, token: str) -> Base:

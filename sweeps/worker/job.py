@@ -61,6 +61,7 @@ class LaneJob:
     rows: Mapping[str, str]  # base name -> token cache
     sources: Mapping[str, str] = field(default_factory=dict)  # digest -> folder of an artifact made elsewhere
     device: str = "cpu"
+    device_share: float = 1.0  # of a GPU
     threads: int = 1
     workers: int = 1  # that step each pack together
     teams: tuple[int, ...] = ()  # lanes whose packs this one cannot take

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from portal.device import is_out_of_memory, release_memory
+from portal.device import is_out_of_memory, limit_gpu_memory, release_memory
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.session import Claim
@@ -33,6 +33,8 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, group: WorkerGroup 
     or ClaimLost, with nothing committed after that, when the driver or the claim is gone.
     """
     torch.set_num_threads(job.threads)
+    if job.device.startswith("cuda"):
+        limit_gpu_memory(job.device_share)
     worker = LaneWorker(job, report, group or WorkerGroup())
     if worker.group.is_leader:
         worker.lead()
@@ -120,7 +122,8 @@ class LaneWorker:
 
         A run that does not fit alone is marked as failed.
         """
-        trainer = None
+        trainer: PackTrainer | None = None
+        shortage: str | None = None
         try:
             runs = [self.run_store.read_run(key) for key in keys]
             needed = {ref for run in runs for ref in held_bases(run, self.group)}
@@ -135,18 +138,22 @@ class LaneWorker:
             if not is_out_of_memory(error):
                 raise
             _log.warning("pack %s: %d run(s) do not fit into memory: %s", pack.key, len(keys), error)
-            if trainer is not None:
-                trainer.save()
-            if len(keys) > 1:
-                return False
-            guard.check()
-            if self.group.is_leader:
-                self._mark_too_large(keys[0], error)
+            shortage = str(error)
+        if shortage is None:
+            return True
+        if trainer is not None:
+            release_memory()  # after the block: its error holds what the failed forward has kept
+            trainer.save()
+        if len(keys) > 1:
+            return False
+        guard.check()
+        if self.group.is_leader:
+            self._mark_too_large(keys[0], shortage)
         return True
 
-    def _mark_too_large(self, key: str, error: BaseException) -> None:
+    def _mark_too_large(self, key: str, shortage: str) -> None:
         cause = f"run {key} ({self.run_store.read_run(key).describe()}) does not fit the device's memory"
-        self.run_store.mark_failed(key, f"{cause}: {error}", self.job.log_path())
+        self.run_store.mark_failed(key, f"{cause}: {shortage}", self.job.log_path())
 
     def _load_ahead(self, waiting: Sequence[PackJob]) -> None:
         """Load the bases of the first pack that waits, unless those that are loaded are another's.

@@ -7,6 +7,7 @@ import time
 
 from portal.learners.base import Learner
 from portal.training.pack import Pack
+from portal.training.replicas import align_replicas
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.session import Claim
@@ -73,12 +74,18 @@ class PackTrainer:
             self._meter.update(self._present, steps, self._learners.losses)
 
     def save(self) -> None:
-        """Checkpoint every learner still in the pack at the same step.
+        """Checkpoint every learner still in the pack at the same step, and see that its replicas are alike.
 
         Runs that end are marked done or failed only after this checkpoint exists.
         """
         self._guard.check()
         self._learners.sync_metrics()
+        for learner in align_replicas(self._present, self._group):
+            _log.warning(
+                "run %s, step %d: the workers' parameters differed; all have the first worker's now",
+                learner.key,
+                learner.step,
+            )
         max_tokens = self._group.all_reduce_min(self._learners.max_tokens)
         if self._group.is_leader:
             self._state.save(self._present, max_tokens, self._guard.check)

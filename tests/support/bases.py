@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import string
+from collections.abc import Mapping
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
@@ -112,18 +113,19 @@ def make_examples(task: str, split: str, count: int) -> list[Example]:
     return examples
 
 
-def make_rows(base: Base, *, count: int = 11) -> RowTable:
+def make_rows(base: Base, *, count: int = 11, counts: Mapping[str, int] | None = None) -> RowTable:
+    """So many rows of each task and split, `counts` of the tasks that it names."""
     return RowTable(
         encode_example(example, split, base.tokenizer, max_prompt=64)
         for task in TASKS
         for split in SPLITS
-        for example in make_examples(task, split, count)
+        for example in make_examples(task, split, (counts or {}).get(task, count))
     )
 
 
 def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
-    parts_of = find_method(method).parts
-    starts = bool(find_method(method).parents)
+    spec = find_method(method)
+    parts_of, starts = spec.parts, bool(spec.parents)
     data = {
         "suite": "test",
         "tasks": TASKS,
@@ -133,7 +135,7 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
         "data_hash": "0",
     }
     data |= changes.pop("data", {})
-    if find_method(method).by_description:
+    if spec.by_description:
         data = {"descriptions": {task: (f"name the {task}",) for task in data["tasks"]}} | data
     parts = {
         "data": DataConfig(**data),
@@ -141,10 +143,12 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
         "hypernet": HypernetConfig(d_latent=10, d_layer=6, hidden=16, d_core=12)
         if "hypernet" in parts_of
         else None,
-        "train": TrainConfig(epochs=2, lr=1e-2) if "train" in parts_of else None,
+        "train": TrainConfig(epochs=2, lr=1e-2, residual_rank=int(spec.base_residuals))
+        if "train" in parts_of
+        else None,
         "seed": 0 if "seed" in parts_of else None,
         "source": "0" * 16 if starts else None,
-        "latents": "1" * 16 if find_method(method).latents_of else None,
+        "latents": "1" * 16 if spec.latents_of else None,
         "transfer": "coordinate" if "transfer" in parts_of else None,
     }
     refs = tuple(BaseRef(name=name, revision=f"digest-{name}") for name in bases)

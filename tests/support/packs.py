@@ -1,6 +1,6 @@
 """Packs of unlike learners on tiny bases, and how to run them to their end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,16 @@ class FinishedPack:
     results: Rows
 
 
-def make_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None) -> Pack:
+def make_pack(
+    bases: dict[str, Base],
+    runs: list[RunConfig],
+    source: Path | None,
+    *,
+    counts: Mapping[str, int] | None = None,
+) -> Pack:
+    """A pack of fresh learners; `counts` are numbers of rows where a task has others than all."""
     names = sorted({ref.name for run in runs for ref in run.bases})
-    rows = {name: make_rows(bases[name]) for name in names}
+    rows = {name: make_rows(bases[name], counts=counts) for name in names}
     learners = [build_learner(run, bases, rows, start=start_of(run, source)) for run in runs]
     return Pack({name: bases[name] for name in names}, rows, learners)
 

@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from portal.bases.base import base_config, base_sites, load_base, load_tokenizer, tokenizer_digest
+from portal.bases.base import (
+    _quantisation,
+    base_config,
+    base_sites,
+    load_base,
+    load_tokenizer,
+    tokenizer_digest,
+)
 from portal.bases.files import BaseFiles, folder_digest, locate, resolve
 from portal.bases.registry import KNOWN
 from tests.support.bases import character_tokenizer, make_model
@@ -84,6 +92,31 @@ def test_weights_in_fp16_are_widened_to_fp32(folder: Path) -> None:
     for name, parameter in base.model.named_parameters():
         assert parameter.dtype == torch.float32
         assert torch.equal(parameter, halves[name].float())
+
+
+class Packed(nn.Linear):
+    """A linear layer as bitsandbytes keeps it in 4 bits: two weights in a byte."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
+        packed = torch.zeros(linear.weight.numel() // 2, 1, dtype=torch.uint8)
+        self.weight = nn.Parameter(packed, requires_grad=False)
+
+
+def test_parameters_are_counted_alike_where_weights_lie_packed(folder: Path) -> None:
+    plain, packed = load_base(str(folder)), load_base(str(folder))
+    for site in packed.sites:
+        packed.model.set_submodule(site.path, Packed(packed.model.get_submodule(site.path)))
+
+    layers = plain.model.get_submodule(plain.layer_path)
+    assert plain.num_decoder_params == sum(parameter.numel() for parameter in layers.parameters())
+    assert packed.num_decoder_params == plain.num_decoder_params
+
+
+def test_rows_of_an_8_bit_base_keep_apart() -> None:
+    config = _quantisation("8bit", torch.device("cuda"))["quantization_config"]
+
+    assert (config.load_in_8bit, config.llm_int8_threshold) == (True, 0.0)
 
 
 def test_a_base_is_pinned_by_the_digest_of_its_files(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Latents of new tasks: what trains, what is held, and what the artifact says of it."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,19 @@ def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder / "small"
 
 
+FEWER = {"names": 4}
+"""Rows of a task that has fewer than the others, and so takes fewer steps."""
+
+
 def taught_pack(
-    bases: dict[str, Base], source: Path, tasks: tuple[str, ...] = NEW, train: TrainConfig = TEACHING
+    bases: dict[str, Base],
+    source: Path,
+    tasks: tuple[str, ...] = NEW,
+    train: TrainConfig = TEACHING,
+    counts: Mapping[str, int] | None = None,
 ) -> Pack:
     run = make_run("taught", "small", data={"tasks": tasks, "size": 9}, train=train)
-    return make_pack(bases, [run], source)
+    return make_pack(bases, [run], source, counts=counts)
 
 
 def test_only_latents_of_new_tasks_train_and_all_else_stays_to_the_last_bit(
@@ -105,11 +114,12 @@ def test_tasks_are_taught_in_one_pack_as_alone(bases: dict[str, Base], tmp_path:
     pack = make_pack(bases, [run], None)
     pack.learners[0].save_artifact(tmp_path, RunRecord.of(run))
     source = tmp_path / "small"
-    together = taught_pack(bases, source, tasks=("names", "sums"))
+    together = taught_pack(bases, source, tasks=("names", "sums"), counts=FEWER)
     run_to_end(together)
+    assert [stack.tasks for stack in together.learners[0].stacks] == [("sums",), ("names",)]
 
     for task in ("names", "sums"):
-        alone = taught_pack(bases, source, tasks=(task,))
+        alone = taught_pack(bases, source, tasks=(task,), counts=FEWER)
         run_to_end(alone)
         torch.testing.assert_close(
             together.learners[0].trained_latents()[task], alone.learners[0].trained_latents()[task]

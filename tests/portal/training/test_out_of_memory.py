@@ -1,5 +1,6 @@
 """A pack that runs out of memory goes on in smaller forwards, and no step is lost or taken twice."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.forward.length_buckets import bucket_length
+from portal.training import forwards
 from tests.support.bases import make_run
 from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end
 
@@ -36,6 +38,27 @@ def test_out_of_memory_halves_the_forward_and_loses_no_step(
             assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=1e-4)
             assert ours["acc_norm"] == theirs["acc_norm"]
             assert ours["train_tokens"] == theirs["train_tokens"]
+
+
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_a_forward_that_fits_the_second_time_stays_as_large_as_it_was(
+    bases: dict[str, Base], source: Path, monkeypatch: pytest.MonkeyPatch, in_backward: bool
+) -> None:
+    """What is released between the two tries is all that was missing."""
+    expected, pack = (make_pack(bases, [make_run("portal", "target")], source) for _ in range(2))
+    run_to_end(expected)
+    ends: list[Callable[[], None]] = []
+    monkeypatch.setattr(forwards, "release_memory", lambda: ends.pop()())
+    for learner, epoch in pack.due():
+        pack.evaluate(learner, epoch)
+    ends.append(refuse_forwards(bases["target"], above=0, in_backward=in_backward))
+
+    run_to_end(pack)
+
+    assert not ends
+    assert pack.max_tokens == expected.max_tokens
+    for name, tensor in expected.learners[0].tensors().items():
+        assert torch.equal(pack.learners[0].tensors()[name], tensor), name
 
 
 def test_running_out_of_memory_changes_no_bit_where_every_slot_fits(

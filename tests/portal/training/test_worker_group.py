@@ -2,11 +2,6 @@
 
 import copy
 import multiprocessing
-import pickle
-import socket
-from collections.abc import Callable
-from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -14,78 +9,26 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, distributed
+from torch import Tensor
 
 from portal.bases.base import Base
-from portal.config import RunConfig, TrainConfig
+from portal.config import TrainConfig
 from portal.forward.microbatch import SlotRows
-from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
+from portal.training.forwards import ForwardRunner
 from portal.training.pack import Pack
 from portal.training.worker_group import OutOfMemoryElsewhere, Sharding, WorkerGroup
-from tests.support.bases import make_rows, make_run
-from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end, start_of
+from tests.support.bases import make_run
+from tests.support.groups import on_group, shared_pack
+from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end
 
 End = tuple[dict[str, list[dict[str, object]]], dict[str, dict[str, Tensor]], dict[str, str]]
-
-
-def outline(base: Base) -> Base:
-    """The base without its weights."""
-    return replace(base, model=copy.deepcopy(base.model).to("meta"))
-
-
-def team_pack(bases: dict[str, Base], runs: list[RunConfig], source: Path | None, team: WorkerGroup) -> Pack:
-    names = [ref.name for ref in runs[0].bases]
-    rows = {name: make_rows(bases[name]) for name in names}
-    held = {
-        name: bases[name] if team.holds(place, len(names)) else outline(bases[name])
-        for place, name in enumerate(names)
-    }
-    return Pack(
-        held,
-        rows,
-        [build_learner(run, held, rows, start=start_of(run, source)) for run in runs],
-        workers=team,
-    )
 
 
 def end_of(pack: Pack, results: dict[str, list[dict[str, object]]]) -> End:
     """Result rows without times, the state of every learner, and which failed."""
     rows = {key: [{**row, "wall_s": 0.0} for row in own] for key, own in results.items()}
     return rows, {learner.key: learner.tensors() for learner in pack.learners}, pack.failed
-
-
-def on_team(size: int, work: Callable[[WorkerGroup], Any]) -> list[Any]:
-    """What `work` returns in each of so many processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-    def member(rank: int, answer: Connection) -> None:
-        torch.set_num_threads(1)
-        distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
-        answer.send_bytes(pickle.dumps(work(WorkerGroup(rank, size))))
-        distributed.destroy_process_group()
-
-    context = multiprocessing.get_context("fork")
-    pipes = [context.Pipe(duplex=False) for _ in range(size)]
-    children = [context.Process(target=member, args=(rank, pipes[rank][1])) for rank in range(size)]
-    for child in children:
-        child.start()
-    try:
-        answers = []
-        for receive, _ in pipes:
-            while not receive.poll(0.1):
-                assert all(child.exitcode in (None, 0) for child in children), "a worker died; see its output"
-            answers.append(pickle.loads(receive.recv_bytes()))
-    except BaseException:
-        for child in children:
-            child.kill()
-        raise
-    finally:
-        for child in children:
-            child.join()
-    return answers
 
 
 def assert_same(found: End, expected: End) -> None:
@@ -106,12 +49,37 @@ def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the
     pack = make_pack(bases, runs, None)
     expected = end_of(pack, run_to_end(pack))
 
-    def work(team: WorkerGroup) -> End:
-        pack = team_pack(bases, runs, None, team)
+    def work(group: WorkerGroup) -> End:
+        pack = shared_pack(bases, runs, None, group)
         return end_of(pack, run_to_end(pack))
 
-    for found in on_team(2, work):
+    for found in on_group(2, work):
         assert_same(found, expected)
+
+
+def test_workers_of_two_bases_run_their_forwards_at_the_same_time(bases: dict[str, Base]) -> None:
+    """Each waits inside its forwards until the other is in its own."""
+    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1, lr=3e-3))]
+    meeting = multiprocessing.get_context("fork").Barrier(2)
+
+    def work(group: WorkerGroup) -> list[str]:
+        pack = shared_pack(bases, runs, None, group)
+        run, met = ForwardRunner.run, []
+
+        def meet(self: ForwardRunner, base: str, *arguments: Any) -> None:
+            meeting.wait(60)
+            met.append(base)
+            run(self, base, *arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ForwardRunner, "run", meet)
+            run_to_end(pack)
+        return met
+
+    first, second = on_group(2, work)
+    steps = len(first)
+    assert steps > 1
+    assert (first, second) == (["small"] * steps, ["target"] * steps)
 
 
 @pytest.mark.slow
@@ -122,8 +90,8 @@ def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
     runs = mixed_runs()
     scores = [row for results in mixed_end.results.values() for row in results]
 
-    def work(team: WorkerGroup) -> tuple[End, list[dict[str, Tensor]]]:
-        pack = team_pack(bases, runs, source, team)
+    def work(group: WorkerGroup) -> tuple[End, list[dict[str, Tensor]]]:
+        pack = shared_pack(bases, runs, source, group)
         first: list[dict[str, Tensor]] = []
 
         def keep() -> None:
@@ -136,7 +104,7 @@ def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
     for learner, epoch in alone.due():
         alone.evaluate(learner, epoch)
     alone.step()
-    answers = on_team(size, work)
+    answers = on_group(size, work)
     for found, first in answers:
         assert_same(found, answers[0][0])
         for learner, tensors in zip(alone.learners, first, strict=True):
@@ -157,11 +125,11 @@ def test_joint_training_by_three_workers_on_two_bases_is_that_of_one_worker_up_t
     pack = make_pack(bases, runs, None)
     run_to_end(pack)
 
-    def work(team: WorkerGroup) -> End:
-        pack = team_pack(bases, runs, None, team)
+    def work(group: WorkerGroup) -> End:
+        pack = shared_pack(bases, runs, None, group)
         return end_of(pack, run_to_end(pack))
 
-    for _, states, failed in on_team(3, work):
+    for _, states, failed in on_group(3, work):
         assert not failed
         for name, value in pack.learners[0].tensors().items():
             assert torch.allclose(states[runs[0].key][name], value, rtol=1e-3, atol=1e-5), name
@@ -180,21 +148,38 @@ def test_a_run_that_diverges_leaves_every_worker_at_the_same_step(bases: dict[st
 
         return end_of(pack, run_to_end(pack, poison))
 
-    def work(team: WorkerGroup) -> End:
-        return run(team_pack(bases, runs, None, team))
+    def work(group: WorkerGroup) -> End:
+        return run(shared_pack(bases, runs, None, group))
 
     expected = run(make_pack(bases, runs, None))
     assert list(expected[2]) == [runs[0].key]
-    for found in on_team(2, work):
+    for found in on_group(2, work):
         assert found[0][runs[1].key] == expected[0][runs[1].key]
         assert found[2] == expected[2]
+
+
+def test_workers_that_disagree_about_a_failure_end_together(bases: dict[str, Base]) -> None:
+    """Parameters that are broken on one worker alone: what others go on with would never match its own."""
+    runs = [make_run("lora", "target", seed=seed) for seed in (0, 1)]
+
+    def work(group: WorkerGroup) -> str:
+        pack = shared_pack(bases, runs, None, group)
+        if group.rank == 1:
+            pack.failed[runs[0].key] = "its loss is nan here"
+        with pytest.raises(RuntimeError) as error:
+            pack.sync_metrics()
+        return str(error.value)
+
+    first, second = on_group(2, work)
+    assert first == second
+    assert f"disagree about which runs have failed, [[], ['{runs[0].key}']]" in first
 
 
 def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases: dict[str, Base]) -> None:
     runs = [make_run("source", "small", "target")]
 
-    def work(team: WorkerGroup) -> tuple[str, int, int]:
-        pack = team_pack(bases, runs, None, team)
+    def work(group: WorkerGroup) -> tuple[str, int, int]:
+        pack = shared_pack(bases, runs, None, group)
         for learner, epoch in pack.due():
             pack.evaluate(learner, epoch)
         end = refuse_forwards(bases["target"], above=0, in_backward=False)
@@ -205,21 +190,21 @@ def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases
         pack.step()
         return error.type.__name__, steps, pack.learners[0].step
 
-    assert on_team(2, work) == [("OutOfMemoryElsewhere", 0, 1), ("OutOfMemoryError", 0, 1)]
+    assert on_group(2, work) == [("OutOfMemoryElsewhere", 0, 1), ("OutOfMemoryError", 0, 1)]
 
 
 @pytest.mark.slow
 def test_workers_that_score_out_of_memory_tell_the_others_too(bases: dict[str, Base]) -> None:
     runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1))]
 
-    def work(team: WorkerGroup) -> str:
-        pack = team_pack(bases, runs, None, team)
+    def work(group: WorkerGroup) -> str:
+        pack = shared_pack(bases, runs, None, group)
         refuse_forwards(bases["target"], above=0, in_backward=False)
         with pytest.raises((torch.OutOfMemoryError, OutOfMemoryElsewhere)) as error:
             pack.evaluate(*pack.due()[0])
         return error.type.__name__
 
-    assert on_team(2, work) == ["OutOfMemoryElsewhere", "OutOfMemoryError"]
+    assert on_group(2, work) == ["OutOfMemoryElsewhere", "OutOfMemoryError"]
 
 
 @given(size=st.integers(2, 7), count=st.integers(1, 5), rows=st.integers(1, 6))

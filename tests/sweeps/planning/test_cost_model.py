@@ -8,7 +8,7 @@ from portal.bases.precision import cpu_bf16_gain
 from portal.config import RunConfig
 from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
-from sweeps.planning.cost_model import duration, forecast
+from sweeps.planning.cost_model import Execution, duration, forecast
 from sweeps.planning.devices import ATTAINED, GPUS, MEMORY_SHARE, Device, find_device, smallest_gpu
 from sweeps.planning.memory import decoder_shape, generation_flops
 from sweeps.planning.plan import plan_study
@@ -71,6 +71,28 @@ def test_every_part_of_a_step_and_of_scoring_is_counted():
     assert logits == pytest.approx(1e-6 * shape.vocabulary * answers)
     generating = seconds(hypernet, plain) - seconds(lora, plain)
     assert generating == pytest.approx(10 * 3 * generation_flops(hypernet, base) / rate)
+
+
+def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():
+    bases = ("village-qwen3-m", "village-qwen3-xs")
+    joint, device = make_run("source", *bases), find_device("b200")
+    works = [WORK]
+
+    by_one = forecast([joint], works, device)
+    by_base = forecast([joint], works, device, Execution(workers_per_pack="bases"))
+    by_two = forecast([joint], works, device, Execution(workers_per_pack=2))
+    by_three = forecast([joint], works, device, Execution(workers_per_pack=3))
+
+    each = [forecast([make_run("source", base)], works, device).hours for base in bases]
+    flops = [3 * WORK.steps * generation_flops(joint, base) for base in bases]
+    generating = [each / (ATTAINED * device.fp32_rate) / 3600 for each in flops]
+    assert by_one.hours_in_lane == by_one.hours == pytest.approx(sum(each))
+    assert by_base.hours == by_three.hours == by_one.hours
+    own = [whole - part for whole, part in zip(each, generating, strict=True)]
+    assert by_base.hours_in_lane == by_two.hours_in_lane == pytest.approx(max(own) + sum(generating))
+    assert by_three.hours_in_lane == pytest.approx(max(own[0] / 2, own[1]) + sum(generating))
+    alone = forecast([make_run("lora", bases[0])], works, device, Execution(workers_per_pack=2))
+    assert alone.hours_in_lane == pytest.approx(alone.hours / 2)
 
 
 def test_factors_are_generated_in_fp32_which_is_slower_on_a_gpu():

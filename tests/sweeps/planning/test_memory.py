@@ -138,6 +138,12 @@ def test_what_trains_of_a_taught_task_is_its_latent_and_its_residual() -> None:
     joint = [
         make_run("hypernet", BASE, adapter=WIDE, train=TrainConfig(residual_rank=rank)) for rank in (0, 2)
     ]
+    loras = make_run("base_residual", BASE, adapter=WIDE, train=TrainConfig(residual_rank=2))
+    of_lora = count_params(make_run("lora", BASE, adapter=AdapterConfig(modules=WIDE.modules, rank=2)), BASE)
+    of_latents = len(run.data.tasks) * run.hypernet.d_latent
+    assert count_params(loras, BASE).trained == of_latents + of_lora.trained
+    plain = make_run("taught", BASE, adapter=WIDE)
+    assert generation_flops(loras, BASE) == generation_flops(plain, BASE) < generation_flops(run, BASE)
     without, with_residuals = (count_params(each, BASE).trained for each in joint)
     assert with_residuals - without == len(run.data.tasks) * of_residual
 

@@ -1,5 +1,6 @@
 """The weights of a hub base are recorded when a study first loads them, and compared ever after."""
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,18 @@ def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Pa
 
 def test_a_local_base_is_identified_by_its_files_already() -> None:
     assert hub_weights_digest("mini-qwen3-xs", "any") is None
+
+
+def test_a_base_that_is_dropped_leaves_the_memory_at_once(weights: Path, tmp_path: Path) -> None:
+    """Also one that a library has made refer to itself, as wrappers of models do."""
+    bases = BaseCache()
+    base = bases.load(REF, "cpu", BaseRecords(tmp_path / "out"), "launch")
+    model = weakref.ref(base.model)
+    base.model.wrapper = [base.model]
+    del base
+
+    bases.keep([REF], "cpu")
+    assert model() is not None
+    bases.keep([], "cpu")
+
+    assert model() is None

@@ -2,35 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
-from portal.storage.paths import Folder
 from portal.training.worker_group import WorkerGroup
-from sweeps.launch.tokenize import prepare_rows
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.worker.build_learners import build_learners
 from sweeps.worker.job import LaneJob
-
-
-@pytest.fixture
-def job(finished: Path, tiny_study: Study) -> LaneJob:
-    """A lane's job in the folder of a finished study."""
-    rows: dict[str, Folder] = prepare_rows(
-        tiny_study.suite,
-        tiny_study.tasks,
-        tiny_study.bases,
-        finished,
-        max_prompt=tiny_study.settings.max_prompt,
-        data_hash=tiny_study.runs[0].data.data_hash,
-    )
-    return LaneJob(
-        out=str(finished),
-        token="0" * 16,
-        lane=0,
-        packs=(),
-        rows={base: str(path) for base, path in rows.items()},
-    )
 
 
 def test_every_run_of_a_study_gets_its_learner_in_order(job: LaneJob, tiny_study: Study) -> None:

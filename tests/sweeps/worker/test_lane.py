@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.worker.lane import run_lane
+from sweeps.worker.pack_trainer import PackTrainer
 from tests.support.studies import TINY, Tables, counts_of, silent, tables_of
 
 
@@ -145,6 +147,43 @@ def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
     assert sum(taken) == 6 * 4 + 2 * 2  # two epochs of two batches each, the small LoRAs of one
     assert tables_of(tiny_study, tmp_path).results.equals(unbroken[1].results)
     assert not list((tmp_path / "packs").glob("*/state"))
+
+
+@pytest.mark.slow
+def test_the_state_is_saved_once_nothing_holds_what_the_failed_forward_kept(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that is being handled holds the frames that it went through, and their tensors."""
+    handled: list[BaseException | None] = []
+    refused = refuse_steps(monkeypatch, lambda pack: len(pack.active) > 1)
+    save = PackTrainer.save
+
+    def watched(trainer: PackTrainer) -> None:
+        handled.append(sys.exception())
+        save(trainer)
+
+    monkeypatch.setattr(PackTrainer, "save", watched)
+    outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
+
+    assert outcome.is_done
+    assert refused
+    assert handled
+    assert not any(handled)
+
+
+def test_a_lane_on_a_gpu_keeps_to_its_share_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)
+    for device in ("cpu", "cuda"):
+        job = LaneJob(
+            out=str(tmp_path), token="0" * 16, lane=0, packs=(), rows={}, device=device, device_share=0.5
+        )
+        with pytest.raises(LeaseLost):
+            run_lane(job, lambda finished: None)
+
+    assert limits == pytest.approx([0.475])
 
 
 @pytest.mark.slow

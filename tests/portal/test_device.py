@@ -1,0 +1,67 @@
+"""What is set for a GPU, and which errors say that the memory is full; nothing here needs one."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from portal.device import is_out_of_memory, limit_gpu_memory, prepare_gpu
+
+
+@pytest.fixture
+def settings() -> Iterator[None]:
+    """torch's settings are as before when the test is over."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cuda.cudnn_sdp_enabled()
+    reduced = matmul.allow_bf16_reduced_precision_reduction
+    yield
+    matmul.allow_bf16_reduced_precision_reduction = reduced
+    torch.backends.cuda.enable_cudnn_sdp(cudnn)
+
+
+@pytest.mark.usefixtures("settings")
+def test_sums_of_bf16_products_stay_in_fp32_and_attention_is_not_cudnns() -> None:
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
+    torch.backends.cuda.enable_cudnn_sdp(True)
+
+    prepare_gpu()
+
+    assert torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction is False
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_a_process_may_fill_its_share_of_a_gpu_but_for_what_libraries_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: list[float] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)
+
+    limit_gpu_memory(1.0)
+    limit_gpu_memory(0.5)
+
+    assert limits == pytest.approx([0.95, 0.475])
+
+
+@pytest.mark.parametrize(
+    ("error", "says_so"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (
+            RuntimeError(
+                "NCCL error in: ProcessGroupNCCL.cpp:94, ncclUnhandledCudaError: Call to CUDA function "
+                "failed. Last error: Cuda failure 2 'out of memory'"
+            ),
+            False,  # others wait for this exchange: the group ends
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_lack_of_memory_is_known_by_its_error(error: BaseException, says_so: bool) -> None:
+    assert is_out_of_memory(error) is says_so
