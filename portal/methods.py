@@ -259,7 +259,7 @@ BASE_RESIDUAL = register(
     replace(
         TAUGHT,
         name="base_residual",
-        label="latents, residuals of the base",
+        label="latents and base residuals",
         learner="portal.learners.base_residual:BaseResiduals",
         made_by="a control: latents of new tasks fitted on this base with a LoRA beside each, from {sources}",
         artifact="adapters",
