@@ -63,7 +63,8 @@ def ray_session(out: Folder, console: Console) -> Iterator[Resources]:
 def _start(out: Folder) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        environment = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}  # a user's go first
+        # As this process has them: what the user has set there holds on the cluster, too.
+        environment = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     _remove_scratch(out)

@@ -41,9 +41,10 @@ class Execution:
     activations: Activations = "keep"
     workers_per_pack: WorkersPerPack = 1
 
-    def team_size(self, num_bases: int) -> int:
-        """Workers that step a pack of so many bases together."""
-        return num_bases if self.workers_per_pack == "bases" else self.workers_per_pack
+    def shardings(self, num_bases: int) -> list[Sharding]:
+        """The parts of the workers that step a pack of so many bases together."""
+        size = num_bases if self.workers_per_pack == "bases" else self.workers_per_pack
+        return [Sharding(rank, size) for rank in range(size)]
 
 
 PLAIN = Execution()
@@ -91,8 +92,7 @@ def forecast(
 
 def _seconds_of_slowest(seconds: Sequence[float], how: Execution) -> float:
     """What the worker of a lane takes that has the most to do, of the seconds that each base takes."""
-    count = len(seconds)
-    workers = [Sharding(rank, how.team_size(count)) for rank in range(how.team_size(count))]
+    count, workers = len(seconds), how.shardings(len(seconds))
     shares = [
         each / sum(worker.holds(place, count) for worker in workers) for place, each in enumerate(seconds)
     ]
@@ -185,10 +185,9 @@ def _footprints(
 def _fixed_bytes(prints: Mapping[str, Footprint], how: Execution) -> float:
     """Bytes independent of batch size on the fullest worker: all learners, plus the bases that it holds."""
     count = len(prints)
-    workers = [Sharding(rank, how.team_size(count)) for rank in range(how.team_size(count))]
     bases = (
         sum(each.base for place, each in enumerate(prints.values()) if worker.holds(place, count))
-        for worker in workers
+        for worker in how.shardings(count)
     )
     return max(bases) + sum(each.learners for each in prints.values())
 

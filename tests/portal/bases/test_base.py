@@ -113,7 +113,7 @@ def test_parameters_are_counted_alike_where_weights_lie_packed(folder: Path) -> 
     assert packed.num_decoder_params == plain.num_decoder_params
 
 
-def test_rows_of_an_8_bit_base_keep_apart() -> None:
+def test_an_8_bit_base_is_loaded_without_the_rule_for_outliers() -> None:
     config = _quantisation("8bit", torch.device("cuda"))["quantization_config"]
 
     assert (config.load_in_8bit, config.llm_int8_threshold) == (True, 0.0)
