@@ -28,6 +28,7 @@ def submit(
     out: str,
     executor: str,
     name: str,
+    gpus: int = 0,
     trackers: Sequence[str] = (),
 ) -> str:
     """Start `portal sweep run STUDY` on the cluster at `address`, in a folder with `files`; the job's id.
@@ -41,6 +42,7 @@ def submit(
             "the cluster's shared storage, or a URL like s3://bucket/folder"
         )
     command = ["portal", "sweep", "run", study, "--out", out, "--executor", executor, "--wait"]
+    command += ["--gpus", str(gpus)] if gpus else []
     command += [word for tracker in trackers for word in ("--tracker", tracker)]
     with _client(address) as client, tempfile.TemporaryDirectory(prefix="portal-job-") as folder:
         for place, content in files.items():

@@ -74,6 +74,7 @@ def render(kind: str, settings: ClusterSettings) -> str:
         _check_places(settings)
     values = {field.name: str(getattr(settings, field.name)) for field in fields(settings)}
     values["job"] = settings.job
+    values["all_gpus"] = str(settings.nodes * settings.gpus)
     values["ray_version"] = importlib.metadata.version("ray")
     spec = Template((TEMPLATES / "cluster_spec.yaml").read_text()).substitute(values).rstrip()
     values["cluster_spec"] = textwrap.indent(spec, "  ")

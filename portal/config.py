@@ -211,6 +211,11 @@ CPU has the instructions; 8 and 4 bits are by bitsandbytes, on a GPU only."""
 PrecisionChoice = Literal["default", "bf16", "8bit", "4bit", "auto"]
 """A precision to ask for. `auto` is resolved before a run is made: no config holds it."""
 PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
+DeviceKind = Literal["cpu", "cuda"]
+"""What runs are computed on; their numbers differ between the two."""
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+"""A kind of device to ask for. `auto` is a GPU where there is one."""
+DEVICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
 Activations = Literal["keep", "recompute"]
 """Activations of a base in training: kept for the backward, or recomputed in it (1.5 times the time)."""
 ACTIVATIONS: tuple[Activations, ...] = get_args(Activations)

@@ -41,7 +41,7 @@ if [ "$${SLURM_JOB_NUM_NODES}" -gt 1 ]; then
 fi
 portal cluster wait --address "$${address}" --nodes "$${SLURM_JOB_NUM_NODES}" --timeout 600
 
-RAY_ADDRESS="$${address}" portal sweep run $study --out "$${out}" --wait &
+RAY_ADDRESS="$${address}" portal sweep run $study --out "$${out}" --gpus $all_gpus --wait &
 driver=$$!
 requeue=no
 trap 'requeue=yes; kill -TERM "$${driver}"' USR1

@@ -10,7 +10,7 @@ import typer
 from portal.cli import completion
 from portal.cli.completion import one_of
 from portal.cli.exit_codes import FAILED
-from portal.cli.options import ExecutorOption, StudyArgument, TrackersOption, chosen_executor
+from portal.cli.options import ExecutorOption, GpusOption, StudyArgument, TrackersOption, chosen_executor
 from portal.cli.output import check_known, warn
 
 _FILES, _JOBS = "Start a cluster", "Jobs on a running cluster"
@@ -91,6 +91,7 @@ def submit(
         ),
     ],
     executor: ExecutorOption = "auto",
+    gpus: GpusOption = 0,
     tracker: TrackersOption = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the job's log until it ends.")] = False,
 ) -> None:
@@ -112,6 +113,7 @@ def submit(
         out=out,
         executor=chosen_executor(executor),
         name=Path(study).stem,
+        gpus=gpus,
         trackers=tracker or (),
     )
     typer.echo(job)

@@ -107,6 +107,13 @@ def devices() -> Iterable[str]:
     return ("cpu", "cuda")
 
 
+def wanted_devices() -> Iterable[str]:
+    """Kinds of device that a study can ask for."""
+    from portal.config import DEVICES
+
+    return DEVICES
+
+
 def planned_devices() -> Iterable[str]:
     """Devices that a plan can predict for; their table itself loads torch."""
     return ("b200", "h200", "h100", "a100", "cpu")

@@ -10,7 +10,7 @@ from portal.cli.completion import one_of, some_of
 from portal.cli.output import check_known, comma_list
 
 if TYPE_CHECKING:
-    from portal.config import Activations, PrecisionChoice
+    from portal.config import Activations, DeviceChoice, PrecisionChoice
     from portal.data.suite import Suite
     from sweeps.launch.executors import ExecutorName
 
@@ -162,6 +162,25 @@ ExecutorOption = Annotated[
         autocompletion=one_of(completion.executors),
     ),
 ]
+StudyDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Kind of device for all lanes, in place of the study's own. auto: GPUs where there are any. A "
+        "folder goes on with another kind than before only when it is named.",
+        autocompletion=one_of(completion.wanted_devices),
+    ),
+]
+GpusOption = Annotated[
+    int,
+    typer.Option(
+        "--gpus",
+        metavar="N",
+        help="Wait until the cluster has N GPUs, and train on GPUs only. On this machine alone: N must be "
+        "there.",
+    ),
+]
 TrackersOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -237,6 +256,13 @@ def chosen_activations(name: str) -> "Activations":
     from portal.config import ACTIVATIONS
 
     return check_known(name, ACTIVATIONS, what="activations")
+
+
+def chosen_wanted_device(name: str | None) -> "DeviceChoice | None":
+    """`name` checked; None where it was not given."""
+    from portal.config import DEVICES
+
+    return None if name is None else check_known(name, DEVICES, what="device")
 
 
 def chosen_executor(name: str) -> "ExecutorName":

@@ -43,6 +43,7 @@ class AdapterHooks:
 
     def __init__(self, model: nn.Module, sites: Sequence[Site], *, recomputed: Sequence[str] = ()) -> None:
         self._paths = {(site.module, site.layer): site.path for site in sites}
+        self._dtype = next(each.dtype for each in model.parameters() if each.is_floating_point())
         self._linears = {site.path: model.get_submodule(site.path) for site in sites}
         self._recomputed = [model.get_submodule(path) for path in recomputed]
 
@@ -82,7 +83,9 @@ class AdapterHooks:
         for segment in segments:
             rows = segment.rows_per_slot
             for group, (a_SLRI, b_SLOR) in segment.factors.items():
-                layers_a, layers_b = a_SLRI.unbind(1), (b_SLOR * segment.scaling).unbind(1)
+                # Cast whole, not a layer at a time; never rounded before it is scaled.
+                layers_a = a_SLRI.to(self._dtype).unbind(1)
+                layers_b = (b_SLOR * segment.scaling).to(self._dtype).unbind(1)
                 for layer, a_SRI, b_SOR in zip(group.layers, layers_a, layers_b, strict=True):
                     part = _Part(start, segment.num_slots, rows, total, a_SRI, b_SOR)
                     deltas.setdefault(self._path(group, layer), []).append(part)
@@ -118,8 +121,8 @@ class _Part:
         return self._add(x_SKI, y_SKO).view(y_NTO.shape)
 
     def _add(self, x_SKI: Tensor, y_SKO: Tensor) -> Tensor:
-        h_SKR = torch.bmm(x_SKI, self.a_SRI.to(x_SKI.dtype).transpose(1, 2))
-        b_SRO = self.b_SOR.to(x_SKI.dtype).transpose(1, 2)
+        h_SKR = torch.bmm(x_SKI, self.a_SRI.transpose(1, 2))
+        b_SRO = self.b_SOR.transpose(1, 2)
         if torch.is_grad_enabled():
             return torch.baddbmm(y_SKO, h_SKR, b_SRO)
         return y_SKO.baddbmm_(h_SKR, b_SRO)  # the output is the linear's own: no copy where no graph needs it
@@ -136,16 +139,17 @@ class _Delta:
         num_rows = len(output)
         spans = [part.span(num_rows) for part in self._parts]
         if spans == [(0, num_rows)]:
-            return self._parts[0].add(x_NTI, output)  # no slices: their backward fills zeros
-        pieces, done = [], 0
+            return self._parts[0].add(x_NTI, output)
+        owners: list[tuple[_Part | None, int]] = []  # with their rows; None: these have no adapter here
+        done = 0
         for part, (start, end) in zip(self._parts, spans, strict=True):
-            if start > done:
-                pieces.append(output[done:start])
-            pieces.append(part.add(x_NTI[start:end], output[start:end]))
+            owners += [(None, start - done), (part, end - start)]
             done = end
-        if done < num_rows:
-            pieces.append(output[done:])
-        return torch.cat(pieces)
+        owners = [(part, rows) for part, rows in [*owners, (None, num_rows - done)] if rows]
+        # Split, not sliced: the backward of a slice fills a tensor of zeros, for each of them.
+        sizes = [rows for _, rows in owners]
+        pieces = zip(owners, x_NTI.split(sizes), output.split(sizes), strict=True)
+        return torch.cat([y if part is None else part.add(x, y) for (part, _), x, y in pieces])
 
 
 @contextmanager

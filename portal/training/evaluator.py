@@ -1,7 +1,8 @@
 """`Evaluator`: scores of a pack's learners on validation and test rows.
 
 The batches of a (base, task, split) are laid out once and serve every learner and epoch; scoring that runs
-out of memory goes on with half as many tokens per forward.
+out of memory goes on with half as many tokens per forward. Adapters that add nothing, as most do before their
+first step, are not run: the frozen base's scores are theirs, and are computed once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from portal.results import PREDICTIONS
 from portal.training.result_rows import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
 from portal.training.worker_group import WorkerGroup
 
+_Rows = tuple[str, str, str, int]
+"""Base, task, split and the most rows."""
 _Part = tuple[tuple[int, int], Evaluation | str]
 """By the places of base and task: scores, or why they are not finite."""
 
@@ -36,7 +39,8 @@ class Evaluator:
         workers: WorkerGroup,
     ) -> None:
         self._bases, self._rows, self._hooks, self._workers = bases, rows, hooks, workers
-        self._batches: dict[tuple[str, str, str, int], ScoringBatches] = {}
+        self._batches: dict[_Rows, ScoringBatches] = {}
+        self._frozen_scores: dict[_Rows, list[Scored]] = {}
         self._max_tokens = MAX_TOKENS
 
     def evaluate(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> Evaluation | str:
@@ -86,10 +90,18 @@ class Evaluator:
         segments = []
         if learner.run.adapter is not None:
             own = select_slots(factors, [learner.tasks.index(task)])
-            segments = [Segment(1, own, learner.adapter.scaling)]
-        size = learner.run.data.eval_size
+            segments = [Segment(1, own, learner.adapter.scaling)] if _adds_anything(own) else []
+        rows = (base, task, split, learner.run.data.eval_size)
+        if segments:
+            return self._score_adapted(rows, segments)
+        if rows not in self._frozen_scores:
+            self._frozen_scores[rows] = self._score_adapted(rows, [])
+        return self._frozen_scores[rows]
+
+    def _score_adapted(self, rows: _Rows, segments: Sequence[Segment]) -> list[Scored]:
+        base = rows[0]
         while True:
-            batches = self._laid_out(base, task, split, size)
+            batches = self._laid_out(rows)
             try:
                 with self._hooks[base].active(segments):
                     return score_batches(self._bases[base], batches)
@@ -100,9 +112,14 @@ class Evaluator:
             self._batches.clear()
             release_memory()
 
-    def _laid_out(self, base: str, task: str, split: str, size: int) -> ScoringBatches:
-        key = (base, task, split, size)
-        if key not in self._batches:
-            rows = evaluation_rows(self._rows[base].rows(task, split), size)
-            self._batches[key] = scoring_batches(rows, self._bases[base], max_tokens=self._max_tokens)
-        return self._batches[key]
+    def _laid_out(self, rows: _Rows) -> ScoringBatches:
+        if rows not in self._batches:
+            base, task, split, size = rows
+            chosen = evaluation_rows(self._rows[base].rows(task, split), size)
+            self._batches[rows] = scoring_batches(chosen, self._bases[base], max_tokens=self._max_tokens)
+        return self._batches[rows]
+
+
+def _adds_anything(factors: Factors) -> bool:
+    """Whether these adapters change a forward: without one that is not 0 in any B they add exact zeros."""
+    return bool(torch.stack([b.any() for _, b in factors.values()]).any())

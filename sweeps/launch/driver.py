@@ -10,19 +10,23 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from portal.config import RunConfig
+from portal.config import BaseRef, DeviceKind, RunConfig
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
+from sweeps.launch.resources import Wanted
 from sweeps.planning.checks import (
     check_libraries,
     check_nodes,
     check_precisions,
+    check_sizes,
     check_study,
     check_tokenizers,
+    expected_device,
 )
+from sweeps.store.kept_device import KeptDevice
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import acquire, read_holder
 from sweeps.store.output_folder import check_writable
@@ -41,6 +45,7 @@ def run_study(
     executor: ExecutorName = "auto",
     console: Console | None = None,
     threads: int = 1,
+    gpus: int = 0,
     wait: bool = False,
     trackers: Sequence[str] = (),
 ) -> LaunchResult:
@@ -48,17 +53,21 @@ def run_study(
 
     ValueError while another driver works on `out`, unless told to `wait`. KeyboardInterrupt surfaces after
     Ray has been stopped; nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs
-    on that cluster. `threads` are torch's in each lane.
+    on that cluster, as soon as that has so many `gpus`. `threads` are torch's in each lane. ValueError where
+    `out` was computed on another kind of device, or a base is too large for a CPU, unless the study says
+    which device it wants.
     """
     started = time.monotonic()
     chosen, console, store = find_executor(executor), console or Console(quiet=True), RunStore(out)
+    device = study.settings.device
+    wanted = Wanted("cuda" if gpus and device == "auto" else device, gpus)
     chosen.check(study.settings)
     check_writable(out)
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
     runs_left = _runs_left(study, status)
     left = tuple(dict.fromkeys(ref for run in runs_left for ref in run.bases))
     check_libraries(runs_left)
-    check_precisions(left)
+    check_precisions(left, expected_device(wanted.device))
     check_tokenizers(dict.fromkeys(ref.name for ref in left))
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
     tried, errors = status.trainable(study.runs), list[str]()
@@ -73,7 +82,9 @@ def run_study(
                 if tried:
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
-                    with chosen.open(out, console) as found:
+                    with chosen.open(out, console, wanted) as found:
+                        _check_device(out, left, wanted, found.device)
+                        console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
                         if found.device == "cpu":
                             check_nodes(left, chosen.nodes_without_bf16)
                         launch = Launch(
@@ -96,6 +107,14 @@ def run_study(
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+def _check_device(out: Folder, bases: Sequence[BaseRef], wanted: Wanted, found: DeviceKind) -> None:
+    """Record that runs are computed on this kind of device; ValueError where that is likely an accident."""
+    told = wanted.device != "auto"
+    if not told:
+        check_sizes(bases, found)
+    KeptDevice(out).keep(found, told=told)
 
 
 def _runs_left(study: Study, status: StudyStatus) -> list[RunConfig]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from portal.storage.paths import Folder
-    from sweeps.launch.resources import Resources
+    from sweeps.launch.resources import Resources, Wanted
     from sweeps.study.study_file import StudyFile
     from sweeps.worker.job import LaneJob
 
@@ -49,8 +49,13 @@ class Executor(Protocol):
     def check(self, settings: "StudyFile") -> None:
         """ValueError for a study that cannot run this way."""
 
-    def open(self, out: "Folder", console: "Console") -> AbstractContextManager["Resources"]:
-        """Open what there is to run on for a study in `out`, for as long as the block lasts."""
+    def open(
+        self, out: "Folder", console: "Console", wanted: "Wanted"
+    ) -> AbstractContextManager["Resources"]:
+        """Open what there is to run on for a study in `out`, for as long as the block lasts.
+
+        Waits for the GPUs that are `wanted`; ValueError where none can come.
+        """
 
     def nodes_without_bf16(self) -> Sequence[str]:
         """Names of the machines whose CPUs lack bf16 instructions, within the block of `open`."""
@@ -72,7 +77,9 @@ class Local:
             )
 
     @contextmanager
-    def open(self, out: "Folder", console: "Console") -> Iterator["Resources"]:
+    def open(self, out: "Folder", console: "Console", wanted: "Wanted") -> Iterator["Resources"]:
+        if wanted.num_gpus:
+            raise ValueError("executor 'local' computes on the CPU; GPUs need Ray's (auto, train or plain)")
         from sweeps.launch.resources import Resources
         from sweeps.planning.devices import find_device
 
@@ -103,10 +110,12 @@ class RayTune:
     def check(self, settings: "StudyFile") -> None:
         """Every study can run this way."""
 
-    def open(self, out: "Folder", console: "Console") -> AbstractContextManager["Resources"]:
+    def open(
+        self, out: "Folder", console: "Console", wanted: "Wanted"
+    ) -> AbstractContextManager["Resources"]:
         from sweeps.launch.ray_session import ray_session
 
-        return ray_session(out, console)
+        return ray_session(out, console, wanted)
 
     def nodes_without_bf16(self) -> Sequence[str]:
         from sweeps.launch.ray_session import nodes_without_bf16

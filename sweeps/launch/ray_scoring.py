@@ -20,6 +20,7 @@ from portal.evaluate.loglikelihood import TaskMetrics
 from portal.evaluate.peft_adapter import score_adapter
 from sweeps.launch.lane_layout import WORKER_CPUS
 from sweeps.launch.ray_session import ray_session
+from sweeps.launch.resources import Wanted
 
 
 def score_with_workers(
@@ -47,7 +48,7 @@ def score_with_workers(
         ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
     with (
         tempfile.TemporaryDirectory(prefix="portal-") as scratch,
-        ray_session(Path(scratch), console) as found,
+        ray_session(Path(scratch), console, Wanted()) as found,
     ):
         count = workers or min(len(folders), sum(found.nodes))
         return score_adapters(folders, ref, rows, device=found.device, workers=count, tell=tell)

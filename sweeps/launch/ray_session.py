@@ -3,12 +3,14 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
@@ -18,7 +20,7 @@ from portal.messages import one_line
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to
-from sweeps.launch.resources import Resources
+from sweeps.launch.resources import Resources, Wanted
 from sweeps.planning.devices import find_device, local_hardware, smallest_gpu
 
 RAY_ENVIRONMENT = {
@@ -36,25 +38,28 @@ RAY_ENVIRONMENT = {
 """Quick health checks, no noise, an interrupt that surfaces, workers as urgent as their driver, and blocks of
 GPU memory that grow: steps of ever new shapes would leave holes in others."""
 OBJECT_STORE_BYTES = 300_000_000
+POLL_S = 1.0
+"""Seconds between two looks at a cluster whose GPUs are still coming."""
 
 
 @contextmanager
-def ray_session(out: Folder, console: Console) -> Iterator[Resources]:
+def ray_session(out: Folder, console: Console, wanted: Wanted) -> Iterator[Resources]:
     """What a running Ray has: the one of this process, the cluster at RAY_ADDRESS, or a private local one.
 
-    Only a Ray started here is stopped at the end. Inside, SIGTERM interrupts like Ctrl-C, and what Ray prints
-    goes to `out/logs/ray.log`.
+    On a cluster it waits until all `wanted` GPUs have joined; ValueError where this machine has fewer. Only a
+    Ray started here is stopped at the end. Inside, SIGTERM interrupts like Ctrl-C, and what Ray prints goes
+    to `out/logs/ray.log`.
     """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if ray.is_initialized():
-        yield _describe_cluster()
+        yield _found(wanted, console)
         return
     with streams_to(local_place(out) / "logs" / "ray.log", console):
         try:
             _start(out)
             with termination_interrupts():
-                yield _describe_cluster()
+                yield _found(wanted, console)
         finally:
             ray.shutdown()
             _remove_scratch(out)
@@ -122,14 +127,44 @@ def _cpu_nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
 
-def _describe_cluster() -> Resources:
-    resources = ray.cluster_resources()
+def _found(wanted: Wanted, console: Console) -> Resources:
+    """What there is of the wanted kind, as soon as that is enough."""
+    if wanted.num_gpus > sum(_gpus_of_nodes()):
+        if not os.environ.get("RAY_ADDRESS"):
+            raise ValueError(
+                f"{wanted.num_gpus} GPUs are wanted, and Ray finds {sum(_gpus_of_nodes())} on this machine; "
+                "leave --gpus and device out, or name a cluster as RAY_ADDRESS"
+            )
+        _wait_for_gpus(wanted.num_gpus, console)
+    return _describe_cluster(wanted)
+
+
+def _wait_for_gpus(count: int, console: Console) -> None:
+    """Return when so many GPUs have joined the cluster, whose autoscaler is asked for them, if it has one."""
+    request_resources(bundles=[{"GPU": 1}] * count)
+    try:
+        said = -1
+        while (there := sum(_gpus_of_nodes())) < count:
+            if there != said:
+                console.print(f"waiting for GPUs: {there} of {count} have joined the cluster")
+                said = there
+            time.sleep(POLL_S)
+    finally:
+        request_resources(bundles=[])  # else the autoscaler would hold the nodes for ever
+
+
+def _gpus_of_nodes() -> tuple[int, ...]:
+    """Whole GPUs of each living node that has any."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return tuple(int(node["GPU"]) for node in alive if node.get("GPU", 0) >= 1)
+
+
+def _describe_cluster(wanted: Wanted) -> Resources:
     is_remote = bool(os.environ.get("RAY_ADDRESS"))
-    gpus = tuple(int(node["GPU"]) for node in alive if node.get("GPU", 0) >= 1)
+    gpus = () if wanted.device == "cpu" else _gpus_of_nodes()
     if gpus:
         prefix = "accelerator_type:"
-        models = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
+        models = [name.removeprefix(prefix) for name in ray.cluster_resources() if name.startswith(prefix)]
         return Resources(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
     cpus = tuple(int(node["Resources"]["CPU"]) for node in _cpu_nodes())
     if not cpus:

@@ -1,8 +1,26 @@
-"""`Resources`: where lanes can run, as an executor found it."""
+"""`Wanted` and `Resources`: where a study is to run, and where its lanes can, as an executor found it."""
 
 from dataclasses import dataclass, replace
 
+from portal.config import DeviceChoice, DeviceKind
 from sweeps.planning.devices import Device
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A kind of device, and the number of GPUs to wait for: with `cuda` at least one. ValueError on a CPU."""
+
+    device: DeviceChoice = "auto"
+    gpus: int = 0
+
+    def __post_init__(self) -> None:
+        if self.gpus and self.device == "cpu":
+            raise ValueError(f"{self.gpus} GPUs are wanted with device 'cpu'; leave one of the two out")
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that must be there before anything starts."""
+        return max(self.gpus, int(self.device == "cuda"))
 
 
 @dataclass(frozen=True)
@@ -13,9 +31,18 @@ class Resources:
     """
 
     nodes: tuple[int, ...]
-    device: str
+    device: DeviceKind
     hardware: Device | None
     gpus_per_worker: float = 0.0
+
+    def __str__(self) -> str:
+        """How many lanes there can be, and on what each of them runs."""
+        slots = sum(self.nodes)
+        lanes = "1 lane" if slots == 1 else f"up to {slots} lanes"
+        if self.device == "cpu":
+            return f"{lanes} on {self.hardware.name if self.hardware else 'the CPUs of the cluster'}"
+        gpu = self.hardware.name if self.hardware else "GPU" if self.gpus_per_worker == 1 else "part of a GPU"
+        return f"{lanes} on GPUs, each on one {gpu}"
 
     def shared(self, share: float) -> "Resources":
         """The resources when each lane gets this share of a GPU; those on a CPU stay as they are."""

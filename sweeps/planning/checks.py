@@ -12,11 +12,11 @@ from portal.bases.base import base_sites, load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
 from portal.bases.precision import check_precision, no_bf16
 from portal.bases.sites import Site, check_rank
-from portal.config import BaseRef, RunConfig
+from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.learners.task_gradients import check_task_gradients
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
-from sweeps.planning.devices import Device
+from sweeps.planning.memory import decoder_shape
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
 from sweeps.study.expand import Study
@@ -116,11 +116,27 @@ def check_libraries(runs: Sequence[RunConfig]) -> None:
         check_library()
 
 
-def check_precisions(bases: Iterable[BaseRef], device: Device | None = None) -> None:
-    """ValueError for a precision that cannot be held where runs will be: on `device`, if that is a GPU."""
-    kind = "cuda" if device is not None and device.is_gpu else _planned_device()
+LARGE_BASE_WEIGHTS = 1e9
+"""Weights of a base's layers from which nobody trains on CPUs by choice without saying so."""
+
+
+def check_sizes(bases: Iterable[BaseRef], device: DeviceKind) -> None:
+    """ValueError for a base so large that training it on a CPU must be an accident: GPUs were not found."""
+    if device == "cuda":
+        return
+    for name in dict.fromkeys(ref.name for ref in bases):
+        weights = decoder_shape(name).params
+        if weights > LARGE_BASE_WEIGHTS:
+            raise ValueError(
+                f"base {name!r} has {weights / 1e9:.1f} billion weights in its layers, and no GPU was found; "
+                "--gpus N waits for GPUs, and --device cpu trains on CPUs all the same"
+            )
+
+
+def check_precisions(bases: Iterable[BaseRef], device: DeviceKind) -> None:
+    """ValueError for a precision that cannot be held where runs will be."""
     for precision in dict.fromkeys(ref.precision for ref in bases):
-        check_precision(precision, kind)
+        check_precision(precision, device)
 
 
 def check_nodes(bases: Iterable[BaseRef], without_bf16: Callable[[], Iterable[str]]) -> None:
@@ -165,6 +181,8 @@ def unchecked_tokenizers(bases: Iterable[str]) -> tuple[str, ...]:
     return tuple(unchecked)
 
 
-def _planned_device() -> str:
-    """Where runs will be: on a GPU when this machine has one, or a cluster is named that may have."""
+def expected_device(choice: DeviceChoice) -> DeviceKind:
+    """Where runs will be: with `auto` on a GPU when this machine has one, or a cluster is named that may."""
+    if choice != "auto":
+        return choice
     return "cuda" if torch.cuda.is_available() or os.environ.get("RAY_ADDRESS") else "cpu"

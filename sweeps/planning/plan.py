@@ -7,7 +7,13 @@ from functools import cached_property
 
 from portal.config import RunConfig
 from portal.storage.paths import Folder
-from sweeps.planning.checks import CheckedStudy, check_libraries, check_precisions, check_study
+from sweeps.planning.checks import (
+    CheckedStudy,
+    check_libraries,
+    check_precisions,
+    check_study,
+    expected_device,
+)
 from sweeps.planning.cost_model import START_S, Forecast
 from sweeps.planning.devices import Device
 from sweeps.planning.group_runs import RunGroups, group_runs
@@ -141,7 +147,8 @@ def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes
     forecaster = None if device is None else PackForecaster(checked, device)
     status = StudyStatus.read(RunStore(out), study.runs)
     plan = plan_packs(checked, status, PackStore(out).recorded_packs(), forecaster, lanes=lanes)
-    check_precisions((ref for run in plan.missing for ref in run.bases), device)
+    planned = "cuda" if device is not None and device.is_gpu else expected_device(study.settings.device)
+    check_precisions((ref for run in plan.missing for ref in run.bases), planned)
     check_libraries(plan.missing)
     return plan
 

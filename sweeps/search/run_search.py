@@ -27,6 +27,7 @@ from rich.console import Console
 from portal.storage.atomic import write_bytes_atomic
 from sweeps.launch.driver import run_study
 from sweeps.launch.executors import ExecutorName, find_executor
+from sweeps.launch.resources import Wanted
 from sweeps.planning.checks import check_shapes
 from sweeps.results.validation_scores import validation_values
 from sweeps.search.search_file import Range, Scalar, SearchPlan
@@ -109,9 +110,10 @@ def run_search(
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
-        store, context = RunStore(out), StudyContext.open(plan.trial({}), out)
+        settings, store = plan.trial({}), RunStore(out)
+        context = StudyContext.open(settings, out)
         _check_adapters(plan, context)
-        with find_executor(executor).open(out, console):  # one for all batches
+        with find_executor(executor).open(out, console, Wanted(settings.device)):  # one for all batches
             while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")

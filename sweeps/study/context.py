@@ -44,7 +44,8 @@ class StudyContext:
             suite, chosen = with_task_files(suite, names)
             named[names] = suite.choose(chosen)
         bases = dict.fromkeys((*settings.sources, *settings.targets))
-        precisions = resolve_precisions(settings.precision, bases, out=out)
+        device = None if settings.device == "auto" else settings.device
+        precisions = resolve_precisions(settings.precision, bases, device=device, out=out)
         refs = {name: resolve(name, precision=precisions[name]) for name in bases}
         tasks = _all_tasks(own, named)
         encoders = {name: find_encoder(name) for name in _encoders(methods)}
@@ -85,6 +86,6 @@ def _encoders(settings: StudyFile) -> tuple[str, ...]:
 
 
 def _names(settings: StudyFile) -> tuple[object, ...]:
-    bases = (settings.sources, settings.targets, settings.precision)
+    bases = (settings.sources, settings.targets, settings.precision, settings.device)
     methods = with_variants(settings)
     return (settings.suite, settings.tasks, settings.data, *_others(methods), *_encoders(methods), *bases)

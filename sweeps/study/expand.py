@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from portal.config import Precision, RunConfig
+from portal.config import DeviceChoice, Precision, RunConfig
 from portal.data.suite import Suite
 from portal.messages import explain
 from portal.methods import stage_of_method
@@ -94,13 +94,18 @@ def stage_of(run: RunConfig) -> int:
     return stage_of_method(run.method)
 
 
-def load_study(name_or_path: str | Path, *, out: Folder | None = None) -> Study:
+def load_study(
+    name_or_path: str | Path, *, out: Folder | None = None, device: DeviceChoice | None = None
+) -> Study:
     """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault.
 
-    `out` is where it runs: with precision `auto`, bases stay there what they were at its first launch.
+    `out` is where it runs: with precision `auto`, bases stay there what they were at its first launch. A
+    `device` takes the place of the file's.
     """
     path = find_study(str(name_or_path))
     settings = read_study(path)
+    if device is not None:
+        settings = settings.model_copy(update={"device": device})
     with _named_faults(path):
         return expand(settings, StudyContext.open(settings, out))
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from portal.config import (
     Activations,
     AdapterConfig,
+    DeviceChoice,
     HypernetConfig,
     Method,
     PrecisionChoice,
@@ -152,6 +153,7 @@ class StudyFile(Frozen):
     recipe: RecipeName = "paper"
     seeds: tuple[int, ...] = Field(min_length=1)  # the recipe's, where the file names none
     precision: PrecisionChoice = "default"
+    device: DeviceChoice = "auto"
     pack_size: int = Field(default=8, ge=1)
     activations: Activations = "keep"
     workers_per_pack: WorkersPerPack = 1

@@ -84,7 +84,7 @@ def test_yaml_files_hold_the_settings_and_no_open_places(kind: str) -> None:
     assert "registry/portal:1" in text
     assert "$study" not in text
     if kind in ("rayjob", "skypilot"):
-        assert "portal sweep run cross-family --out /shared/out --wait" in text
+        assert "portal sweep run cross-family --out /shared/out --gpus 24 --wait" in text
 
 
 @pytest.mark.parametrize("kind", ["slurm", "skypilot"])
@@ -133,7 +133,7 @@ def test_skypilot_mounts_a_volume_and_never_a_bucket() -> None:
     assert "volumes" not in stored
     assert "PORTAL_DATA" not in stored["envs"]
     assert own["envs"]["PORTAL_DATA"] == "/opt/rows"
-    assert "--out s3://bucket/folder --wait" in stored["run"]
+    assert "--out s3://bucket/folder --gpus 16 --wait" in stored["run"]
 
 
 def test_no_file_holds_a_secret_or_opens_a_port() -> None:

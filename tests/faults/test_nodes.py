@@ -67,6 +67,37 @@ def start(study: Path, out: Path, address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+WAITING = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from sweeps.launch.ray_session import ray_session
+from sweeps.launch.resources import Wanted
+console = Console(width=200)
+with ray_session(Path(sys.argv[1]), console, Wanted("cuda", 3)) as found:
+    console.print(found)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_launch_waits_for_gpus_that_have_yet_to_join(cluster: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WAITING, str(tmp_path)]
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+    waiting = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert waiting.stdout is not None
+
+    told = [waiting.stdout.readline()]
+    cluster.add_node(**NODE, num_gpus=1)
+    told.append(waiting.stdout.readline())
+    cluster.add_node(**NODE, num_gpus=2)
+    rest, _ = waiting.communicate()
+
+    assert told == [f"waiting for GPUs: {count} of 3 have joined the cluster\n" for count in (0, 1)]
+    assert rest == "up to 3 lanes on GPUs, each on one GPU\n"
+
+
 def lanes_at_work(store: RunStore) -> list[int]:
     return [lane["pid"] for lane in read_progress(store.out) if "pid" in lane]
 

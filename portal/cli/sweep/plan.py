@@ -50,8 +50,8 @@ def plan(
     from sweeps.planning.run_table import run_records
     from sweeps.planning.study_rows import check_row_lengths, row_warnings
 
-    whole = find_device(device)
     loaded, folder = open_study(study, out, seed)
+    whole = find_device(device or ("cpu" if loaded.settings.device == "cpu" else None))
     check_at_least_one(count=count)
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     workers = count * int(1 / share)

@@ -9,12 +9,15 @@ import typer
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import (
     ExecutorOption,
+    GpusOption,
     JsonOption,
     OutOption,
     SeedsOption,
     StudyArgument,
+    StudyDeviceOption,
     TrackersOption,
     chosen_executor,
+    chosen_wanted_device,
 )
 from portal.cli.output import progress_console, warn
 
@@ -28,6 +31,8 @@ def run(
     study: StudyArgument,
     out: OutOption = None,
     executor: ExecutorOption = "auto",
+    device: StudyDeviceOption = None,
+    gpus: GpusOption = 0,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait while another driver works on the output folder.")
     ] = False,
@@ -41,10 +46,10 @@ def run(
     """
     from sweeps.planning.study_rows import row_warnings
 
-    loaded, folder = open_study(study, out, seed)
+    loaded, folder = open_study(study, out, seed, device=device)
     for line in row_warnings(loaded):
         warn(line)
-    complete(loaded, folder, executor, as_json=as_json, wait=wait, trackers=tracker or ())
+    complete(loaded, folder, executor, as_json=as_json, gpus=gpus, wait=wait, trackers=tracker or ())
 
 
 def complete(
@@ -53,13 +58,14 @@ def complete(
     executor: str,
     *,
     as_json: bool,
+    gpus: int = 0,
     wait: bool = False,
     trackers: Sequence[str] = (),
 ) -> None:
     """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
     from sweeps.results.snapshot import collect_snapshot, is_stale
 
-    outcome = launch(loaded, folder, executor, wait=wait, trackers=trackers)
+    outcome = launch(loaded, folder, executor, gpus=gpus, wait=wait, trackers=trackers)
     if outcome.done and is_stale(loaded.manifest, folder):
         collect_snapshot(loaded.manifest, folder)
     if as_json:
@@ -72,22 +78,30 @@ def complete(
     finish(outcome)
 
 
-def open_study(study: str, out: str | None, seeds: Sequence[int] | None = None) -> "tuple[Study, Folder]":
+def open_study(
+    study: str, out: str | None, seeds: Sequence[int] | None = None, *, device: str | None = None
+) -> "tuple[Study, Folder]":
     """The study as its output folder keeps it, and that folder: the one that `--out` names, or its own.
 
-    With `seeds` the study has no runs but those of these seeds.
+    With `seeds` the study has no runs but those of these seeds; a `device` takes the place of its own.
     """
     from portal.storage.paths import open_folder
     from sweeps.study.catalogue import find_study
     from sweeps.study.expand import load_study, read_study
 
     folder = open_folder(out or f"portal-{read_study(find_study(study)).name}")
-    loaded = load_study(study, out=folder)
+    loaded = load_study(study, out=folder, device=chosen_wanted_device(device))
     return (loaded.part(seeds) if seeds else loaded), folder
 
 
 def launch(
-    study: "Study", out: "Folder", executor: str, *, wait: bool = False, trackers: Sequence[str] = ()
+    study: "Study",
+    out: "Folder",
+    executor: str,
+    *,
+    gpus: int = 0,
+    wait: bool = False,
+    trackers: Sequence[str] = (),
 ) -> "LaunchResult":
     """Finish what is missing of the study, with its progress on stderr."""
     from sweeps.launch.driver import run_study
@@ -98,6 +112,7 @@ def launch(
         executor=chosen_executor(executor),
         console=progress_console(),
         threads=threads_for(executor),
+        gpus=gpus,
         wait=wait,
         trackers=trackers,
     )

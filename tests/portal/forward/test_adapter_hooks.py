@@ -17,9 +17,12 @@ from portal.forward.adapter_hooks import (
     concatenate_slots,
     select_slots,
 )
+from portal.forward.microbatch_plan import LAYER_LAUNCHES, MODULE_LAUNCHES
 from portal.forward.output_head import token_log_probs
 from portal.hypernet import Factors
 from tests.support.bases import make_base, make_uneven_base, random_factors, reads_of
+from tests.support.launches import count_launches, no_attention
+from tests.support.precision import in_bf16
 
 ALL = tuple(MODULE_PATHS)
 ROWS_PER_SLOT = 2
@@ -279,3 +282,45 @@ def count_calls(module: nn.Module) -> Callable[[], int]:
         return len(calls)
 
     return end
+
+
+def launches_of_layer(monkeypatch: pytest.MonkeyPatch, modules: tuple[str, ...], segments: int) -> int:
+    """Operations of a step per layer, in bf16: what a layer more adds."""
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", no_attention)
+    counts = []
+    for layers in (1, 2):
+        base = in_bf16(make_base("base", "qwen3", layers=layers))
+        own = [random_factors(base, modules, rank=2, slots=1, seed=seed) for seed in range(segments)]
+        parts = [Segment(1, factors, 2.0, 1 + place) for place, factors in enumerate(own)]
+        leaves = [leaf.requires_grad_() for factors in own for pair in factors.values() for leaf in pair]
+        ids = torch.ones(sum(range(segments + 1)), 8, dtype=torch.long)
+
+        def step() -> None:
+            logits = injected_logits(base, parts, ids)  # noqa: B023
+            torch.autograd.grad(logits.sum(), leaves)  # noqa: B023
+
+        counts.append(count_launches(step).total())
+    return counts[1] - counts[0]
+
+
+def test_a_layer_takes_the_launches_that_planning_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    two, all_seven = (launches_of_layer(monkeypatch, modules, 1) for modules in (("q", "v"), ALL))
+    more = launches_of_layer(monkeypatch, ("q", "v"), 3)
+    attention = 2  # one operation forward and one backward
+
+    assert all_seven - two == 5 * MODULE_LAUNCHES
+    assert more - two == 2 * (2 * (MODULE_LAUNCHES - 1) + 3)  # rows that are split are joined thrice
+    assert two + attention == LAYER_LAUNCHES + 2 * MODULE_LAUNCHES
+
+
+def test_rows_of_several_segments_take_no_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = make_base("base", "llama")
+    factors = [random_factors(base, ("q", "v"), rank=2, slots=1, seed=seed) for seed in (0, 1)]
+    parts = [Segment(1, factors[0], 1.0, 1), Segment(1, factors[1], 1.0, 2)]
+    leaves = [leaf.requires_grad_() for own in factors for pair in own.values() for leaf in pair]
+
+    counts = count_launches(
+        lambda: torch.autograd.grad(injected_logits(base, parts, token_ids(2)[:3]).sum(), leaves)
+    )
+
+    assert counts["zeros"] == counts["new_zeros"] == 0

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from portal.cli import main
 from sweeps.launch.driver import run_study
 from sweeps.launch.launch_result import LaunchResult
+from sweeps.store.kept_device import KeptDevice
 from sweeps.store.lease import read_holder
 from sweeps.store.session import read_progress
 from sweeps.study.expand import Study
+from tests.support.command_line import only_line
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
 
 DRIVER = """
@@ -112,3 +115,38 @@ def test_a_killed_driver_leaves_nothing_that_blocks_the_next_and_the_tables_are_
 
     assert (outcome.is_done, outcome.done) == (True, 9)
     assert_same(tables_of(tiny_study, out), unbroken[1])
+
+
+def test_a_folder_of_gpu_runs_goes_on_on_a_cpu_only_when_it_is_told_to(
+    tiny_study: Study, finished: Path, study_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (finished / "runs" / tiny_study.runs[0].key / "DONE.json").unlink()
+    (finished / "device.json").write_text('{"device": "cuda"}')
+    command = ["sweep", "run", str(study_path), "--out", str(finished), "--executor", "local"]
+
+    assert main(command) == 2
+    refused = capfd.readouterr().err
+    assert main([*command, "--device", "cpu"]) == 0
+    went_on = capfd.readouterr().err
+
+    assert "its runs were computed on GPUs, and this launch found CPUs" in refused
+    assert "device: 1 lane on this CPU" in went_on
+    assert KeptDevice(finished).read() == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--gpus", "2"], "executor 'local' computes on the CPU; GPUs need Ray's"),
+        (["--device", "cuda"], "executor 'local' computes on the CPU; GPUs need Ray's"),
+        (["--device", "cpu", "--gpus", "2"], "2 GPUs are wanted with device 'cpu'"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+    ],
+)
+def test_a_device_that_cannot_be_had_is_refused_in_one_line(
+    options: list[str], told: str, study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "run", str(study_path), "--out", str(tmp_path / "out"), "--executor", "local"]
+
+    assert main([*command, *options]) == 2
+    assert told in only_line(capsys)

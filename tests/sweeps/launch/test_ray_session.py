@@ -10,7 +10,7 @@ from portal.bases.precision import cpu_has_bf16
 from portal.cli import main
 from portal.config import BaseRef
 from sweeps.launch.ray_session import nodes_without_bf16, ray_session
-from sweeps.launch.resources import Resources
+from sweeps.launch.resources import Resources, Wanted
 from sweeps.planning.checks import check_nodes
 from sweeps.planning.devices import GPUS, find_device
 from tests.support.precision import cpu_with
@@ -38,7 +38,7 @@ def test_rays_bare_exception_becomes_one_line(
 ) -> None:
     refuse_to_start(monkeypatch, Exception(raised))
 
-    with pytest.raises(OSError) as caught, ray_session(tmp_path, silent()):
+    with pytest.raises(OSError) as caught, ray_session(tmp_path, silent(), Wanted()):
         pass
 
     assert str(caught.value).startswith(f"Ray did not start ({told}")
@@ -50,7 +50,7 @@ def test_any_other_fault_of_rays_start_surfaces_as_it_is(
 ) -> None:
     refuse_to_start(monkeypatch, AssertionError("ours"))
 
-    with pytest.raises(AssertionError, match="ours"), ray_session(tmp_path, silent()):
+    with pytest.raises(AssertionError, match="ours"), ray_session(tmp_path, silent(), Wanted()):
         pass
 
 
@@ -95,6 +95,18 @@ def test_a_ray_of_this_machine_alone_is_as_able_as_this_machine(ray_cluster: str
         (host,) = nodes_without_bf16()
         with pytest.raises(ValueError, match=f"on a CPU, and {re.escape(host)} has neither"):
             check_nodes([BaseRef(name="base", revision="0", precision="bf16")], nodes_without_bf16)
+
+
+@pytest.mark.ray
+def test_a_ray_of_this_machine_alone_has_the_gpus_that_it_has(ray_cluster: str, tmp_path: Path) -> None:
+    with ray_session(tmp_path, silent(), Wanted("cpu")) as found:
+        assert found.device == "cpu"
+
+    with (
+        pytest.raises(ValueError, match="2 GPUs are wanted, and Ray finds 0 on this machine"),
+        ray_session(tmp_path, silent(), Wanted("cuda", 2)),
+    ):
+        pass
 
 
 @pytest.mark.ray

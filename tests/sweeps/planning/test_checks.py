@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from portal.config import BaseRef, Precision
-from sweeps.planning.checks import check_nodes, check_precisions
-from sweeps.planning.devices import find_device
+from sweeps.planning.checks import check_nodes, check_precisions, check_sizes, expected_device
 from tests.support.precision import cpu_with
 
 
@@ -32,11 +31,31 @@ def test_nodes_are_not_asked_where_no_base_is_in_bf16() -> None:
 
 def test_a_plan_for_a_gpu_takes_what_this_cpu_cannot_do() -> None:
     with cpu_with():
-        check_precisions([ref("bf16")], find_device("b200"))
+        check_precisions([ref("bf16")], "cuda")
         with pytest.raises(ValueError, match="needs AVX512-BF16 or AMX-BF16"):
-            check_precisions([ref("bf16")], find_device("cpu"))
+            check_precisions([ref("bf16")], "cpu")
 
 
 def test_finished_runs_need_no_precision() -> None:
     with cpu_with():
-        check_precisions([])
+        check_precisions([], "cpu")
+
+
+def test_runs_are_expected_where_the_study_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert expected_device("auto") == "cpu"  # no test sees a GPU unless it is told to
+    assert expected_device("cuda") == "cuda"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert expected_device("auto") == "cuda"
+    assert expected_device("cpu") == "cpu"
+
+
+def test_a_large_base_is_not_trained_on_a_cpu_by_accident() -> None:
+    large, small = (BaseRef(name=name, revision="0") for name in ("qwen3-8b", "mini-qwen3-s"))
+
+    check_sizes([small], "cpu")
+    check_sizes([small, large], "cuda")
+    with pytest.raises(
+        ValueError, match=r"base 'qwen3-8b' has 6\.9 billion .*--gpus N .*--device cpu"
+    ) as raised:
+        check_sizes([small, large], "cpu")
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,46 @@
+"""`KeptDevice`: the kind of device on which the runs of an output folder were computed last."""
+
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from portal.config import DeviceKind
+from portal.storage.atomic import write_json_atomic
+from portal.storage.paths import Folder
+from sweeps.store.json_record import read_record
+
+_FILE = "device.json"
+_RECORD = TypeAdapter(dict[Literal["device"], DeviceKind])
+_NAMES: dict[DeviceKind, str] = {"cpu": "CPUs", "cuda": "GPUs"}
+
+
+class KeptDevice:
+    """device.json below `out`: a folder goes on with another kind of device only when it is told to.
+
+    The same run has other numbers there: precision `default` is fp32 on a CPU and bf16 on a GPU.
+    """
+
+    def __init__(self, out: Folder) -> None:
+        self._path = out / _FILE
+
+    def read(self) -> DeviceKind | None:
+        """The kind that was used last; None before the first launch."""
+        try:
+            return _RECORD.validate_python(read_record(self._path) or {}).get("device")
+        except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
+            raise ValueError(f"{self._path}: not a kind of device; delete it and run again") from None
+
+    def keep(self, found: DeviceKind, *, told: bool) -> None:
+        """Record the kind that runs are computed on from now on.
+
+        ValueError for another one than before, unless the user has named it (`told`).
+        """
+        kept = self.read()
+        if kept is not None and kept != found and not told:
+            instead = "--gpus N waits for GPUs, and --device cpu" if found == "cpu" else "--device cuda"
+            raise ValueError(
+                f"{self._path.parent}: its runs were computed on {_NAMES[kept]}, and this launch found "
+                f"{_NAMES[found]}, on which numbers differ; {instead} goes on with {_NAMES[found]}"
+            )
+        if kept != found:
+            write_json_atomic(self._path, {"device": found})

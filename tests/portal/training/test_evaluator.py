@@ -1,0 +1,69 @@
+"""Adapters that add nothing cost no scoring of their own, and have the frozen base's scores."""
+
+from pathlib import Path
+
+from portal.bases.base import Base
+from portal.config import TrainConfig
+from portal.training.pack import Pack
+from tests.support.bases import make_run
+from tests.support.packs import make_pack
+
+TRAIN = TrainConfig(epochs=1, lr=1e-2, evaluate="every_epoch")
+
+
+def forwards_of(base: Base, pack: Pack, epoch: int, places: range) -> tuple[list[int], list[list[object]]]:
+    """The forwards of `base` and the result rows for each of these learners, scored one after another."""
+    counts, rows = [], []
+    seen = 0
+
+    def count(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+
+    hook = base.model.register_forward_pre_hook(count)
+    for place in places:
+        seen = 0
+        found = pack.evaluate(pack.learners[place], epoch)
+        counts.append(seen)
+        metrics = ("task", "split", "acc", "acc_norm", "log_loss", "ties", "eval_set")
+        rows.append([{name: row[name] for name in metrics} for row in found.results])
+    hook.remove()
+    return counts, rows
+
+
+def test_the_frozen_base_is_scored_once_for_all_that_start_as_it(
+    bases: dict[str, Base], source: Path
+) -> None:
+    methods = ("base", "lora", "hypernet", "portal")
+    runs = [make_run(m, "target", **({} if m == "base" else {"train": TRAIN})) for m in methods]
+    pack = make_pack(bases, runs, source)
+
+    counts, rows = forwards_of(bases["target"], pack, 0, range(4))
+
+    assert counts[0] > 0
+    assert counts[1:] == [0, 0, 0]
+    assert rows[0]
+    assert rows[1:] == [rows[0]] * 3
+
+
+def test_adapters_that_were_trained_are_scored_themselves(bases: dict[str, Base], source: Path) -> None:
+    pack = make_pack(bases, [make_run("lora", "target", seed=seed, train=TRAIN) for seed in (0, 1)], source)
+    before, _ = forwards_of(bases["target"], pack, 0, range(2))
+    while any(learner.step < learner.num_steps for learner in pack.learners):
+        pack.step()
+
+    after, rows = forwards_of(bases["target"], pack, 1, range(2))
+
+    assert after == [before[0]] * 2
+    assert rows[0] != rows[1]
+
+
+def test_latents_that_start_on_a_trained_core_are_scored_themselves(
+    bases: dict[str, Base], source: Path
+) -> None:
+    pack = make_pack(bases, [make_run("base", "small"), make_run("taught", "small", train=TRAIN)], source)
+
+    counts, rows = forwards_of(bases["small"], pack, 0, range(2))
+
+    assert counts[1] == counts[0]
+    assert rows[1] != rows[0]
