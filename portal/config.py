@@ -154,6 +154,10 @@ TaskGradients = Literal["sum", "norm_equalized", "upgrad", "pcgrad", "aligned_mt
 """How tasks' gradients are added up: as they are, scaled to their mean norm, or weighted by their Gramian."""
 
 
+Fp32Products = Literal["tf32", "fp32"]
+"""How a GPU multiplies fp32 matrices: with 11 bits of precision at many times the rate, or with all 24."""
+
+
 class TrainConfig(Frozen):
     """The optimiser's recipe. AdamW; `lr_latent` is used where task latents train.
 
@@ -168,7 +172,8 @@ class TrainConfig(Frozen):
     `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
     `layer_start` layer embeddings start from draws or where the source's stand. Where latents train,
     `residual_rank` is that of a part in core coordinates that each task has beside its latent; `latent_start`
-    is for taught ones. `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
+    is for taught ones. `hypernet_products` are those that generate factors, and their gradients; a CPU has
+    fp32 only. `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
     """
 
     epochs: int = Field(default=5, ge=1)
@@ -194,6 +199,7 @@ class TrainConfig(Frozen):
     layer_start: Annotated[Literal["random", "source"], ADDED] = "random"
     latent_start: Annotated[LatentStart, ADDED] = "mean"
     residual_rank: Annotated[int, ADDED] = Field(default=0, ge=0)
+    hypernet_products: Annotated[Fp32Products, ADDED] = "tf32"
     engine: Literal["pack", "peft"] = "pack"
 
     @model_validator(mode="after")
@@ -340,6 +346,7 @@ _SPECIAL_OPTIONS = (
     "choice_loss",
     "engine",
     "factor_decay",
+    "hypernet_products",
     "latent_start",
     "layer_start",
     "residual_rank",

@@ -1,8 +1,10 @@
-"""Devices: how tensors get there, what is set on a GPU, and what a full memory says and needs."""
+"""Devices: how tensors get there, what is set on them, and what a full memory says and needs."""
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +36,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Within the block torch has so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that an allocation failed."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -50,6 +63,18 @@ def prepare_gpu() -> None:
     """
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+@contextmanager
+def fp32_products(precision: Literal["tf32", "fp32"]) -> Iterator[None]:
+    """Within the block a GPU multiplies fp32 matrices with TF32's 11 bits of precision, or with all 24."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def limit_gpu_memory(share: float) -> None:

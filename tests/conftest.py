@@ -94,6 +94,15 @@ def world(trained_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return trained_world
 
 
+@pytest.fixture
+def new_tasks(world: Path, tmp_path: Path) -> Path:
+    """A folder with the tasks of the world, and one of them under another name."""
+    folder = tmp_path / "data"
+    shutil.copytree(world / "data", folder)
+    shutil.copytree(world / "data" / "sums", folder / "totals")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
     """The one local cluster of the test session; its address."""

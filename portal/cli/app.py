@@ -17,6 +17,7 @@ from portal.cli import (
     doctor,
     evaluate,
     export,
+    gpu_check,
     inspect,
     registry,
     reports,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_START)(doctor.doctor)
+app.command(rich_help_panel=_START)(gpu_check.gpu_check)
 app.command(rich_help_panel=_METHOD)(training.train)
 app.command(rich_help_panel=_METHOD)(training.port)
 app.command(rich_help_panel=_METHOD)(teach.teach)

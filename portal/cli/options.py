@@ -176,6 +176,7 @@ GpusOption = Annotated[
     int,
     typer.Option(
         "--gpus",
+        min=0,
         metavar="N",
         help="Wait until the cluster has N GPUs, and train on GPUs only. On this machine alone: N must be "
         "there.",
@@ -258,11 +259,13 @@ def chosen_activations(name: str) -> "Activations":
     return check_known(name, ACTIVATIONS, what="activations")
 
 
-def chosen_wanted_device(name: str | None) -> "DeviceChoice | None":
-    """`name` checked; None where it was not given."""
+def chosen_wanted_device(name: str | None, gpus: int) -> "DeviceChoice | None":
+    """`name` checked, or what so many GPUs imply; None where neither was given."""
     from portal.config import DEVICES
 
-    return None if name is None else check_known(name, DEVICES, what="device")
+    if name is not None:
+        return check_known(name, DEVICES, what="device")
+    return "cuda" if gpus else None
 
 
 def chosen_executor(name: str) -> "ExecutorName":

@@ -1,16 +1,17 @@
 """How scores are printed: by task for one adapter, by adapter for many, and as JSON."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from portal.cli.output import print_table
+from portal.cli.output import print_table, warn
 
 if TYPE_CHECKING:
     from portal.evaluate.loglikelihood import TaskMetrics
+    from sweeps.launch.reach import TrainingFit
 
 _SHOWN_TASKS = 6  # more make lines too long
 _METRICS = ("acc", "acc_norm", "log_loss")
@@ -128,3 +129,16 @@ def _as_json(summaries: "Mapping[str, TaskMetrics]") -> dict[str, Any]:
 def _print_note(base: str, note: str | None) -> None:
     if note is not None:
         typer.echo(f"{base}: {note}")
+
+
+def warn_of_reach(fits: "Iterable[TrainingFit]") -> None:
+    """A warning for each task that the core seems unable to express."""
+    from sweeps.launch.reach import REACH
+
+    for fit in fits:
+        if not fit.within_reach:
+            warn(
+                f"{fit.task}: the core seems unable to express it. On its own {fit.num_rows} training rows "
+                f"{fit.left:.2f} of a guess's uncertainty is left (within reach: at most {REACH:g}); it will "
+                "hardly carry to other bases"
+            )

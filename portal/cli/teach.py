@@ -20,7 +20,7 @@ from portal.cli.options import (
     chosen_tasks,
 )
 from portal.cli.output import check_known
-from portal.cli.scores import print_gains
+from portal.cli.scores import print_gains, warn_of_reach
 from portal.cli.training import (
     ADAPTED,
     FROZEN,
@@ -114,9 +114,11 @@ def teach(
     With 0 examples the latent is what the task's description stands for, and nothing is trained.
 
     Leaves the artifact with its old tasks, bit for bit, and the new ones as OUT/artifact, and prints what
-    each new task has gained over the frozen base on test rows.
+    each new task has gained over the frozen base on test rows. Warns of tasks that the core seems unable to
+    express, because their own training rows are not fitted.
     """
     from portal.config import LATENT_STARTS
+    from sweeps.launch.reach import training_fits
     from sweeps.launch.single_run import TrainRequest, teach_run
 
     where = chosen_device(device)
@@ -137,3 +139,5 @@ def teach(
     scores = execute(single, out, where, activations, with_base=not no_base, registry=registry)
     if not no_base:
         print_gains(scores[FROZEN], scores[ADAPTED])
+    if examples != 0:
+        warn_of_reach(training_fits(single, out, device=where))

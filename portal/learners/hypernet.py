@@ -20,7 +20,7 @@ from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable
-from portal.device import to_device
+from portal.device import fp32_products, to_device
 from portal.hypernet import Converter, CoreDecoder, Factors, Residual, init_latents, spread_layers
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.loss_balance import LossEMA, balance_gradients
@@ -89,10 +89,15 @@ class HypernetLearner(Learner):
         return {} if self._refit else dict(zip(self.tasks, self.latents.data, strict=True))
 
     def factors(self, base: str) -> Factors:
-        return self.converters[base](self.core, self.latents, self._residual)
+        return self._generate(base, self.latents)
 
     def training_factors(self, base: str) -> Factors:
-        return self.converters[base](self.core, self._latents.leaf(self.step), self._residual)
+        return self._generate(base, self._latents.leaf(self.step))
+
+    def _generate(self, base: str, z_TZ: Tensor) -> Factors:
+        with fp32_products(self.train.hypernet_products):
+            factors: Factors = self.converters[base](self.core, z_TZ, self._residual)
+        return factors
 
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
         """1 / max(ema_t, floor)."""
@@ -101,9 +106,13 @@ class HypernetLearner(Learner):
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         if self.train.factor_decay:
             self._decay_factors(factors, gradients)
-        if self.train.task_gradients != "sum":
-            self._backward_per_task(base, gradients)
-            return
+        with fp32_products(self.train.hypernet_products):
+            if self.train.task_gradients == "sum":
+                self._backward_of_sum(factors, gradients)
+            else:
+                self._backward_per_task(base, gradients)
+
+    def _backward_of_sum(self, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
         leaf = self._latents.leaf(self.step)

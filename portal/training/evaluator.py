@@ -121,5 +121,5 @@ class Evaluator:
 
 
 def _adds_anything(factors: Factors) -> bool:
-    """Whether these adapters change a forward: without one that is not 0 in any B they add exact zeros."""
-    return bool(torch.stack([b.any() for _, b in factors.values()]).any())
+    """Whether these adapters change a forward: where every B is 0 and every A finite they add exact zeros."""
+    return bool(torch.stack([b.any() | ~torch.isfinite(a.sum()) for a, b in factors.values()]).any())

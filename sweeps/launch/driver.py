@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from portal.config import BaseRef, DeviceKind, RunConfig
+from portal.config import DeviceKind, RunConfig
+from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.interrupts import termination_interrupts
@@ -26,7 +27,7 @@ from sweeps.planning.checks import (
     check_tokenizers,
     expected_device,
 )
-from sweeps.store.kept_device import KeptDevice
+from sweeps.store.kept_device import KeptDevice, check_device_kind
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import acquire, read_holder
 from sweeps.store.output_folder import check_writable
@@ -59,8 +60,7 @@ def run_study(
     """
     started = time.monotonic()
     chosen, console, store = find_executor(executor), console or Console(quiet=True), RunStore(out)
-    device = study.settings.device
-    wanted = Wanted("cuda" if gpus and device == "auto" else device, gpus)
+    wanted = Wanted.of(study.settings.device, gpus)
     chosen.check(study.settings)
     check_writable(out)
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
@@ -83,7 +83,12 @@ def run_study(
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
                     with chosen.open(out, console, wanted) as found:
-                        _check_device(out, left, wanted, found.device)
+                        if wanted.device == "auto":
+                            kept = KeptDevice(out).read() or _device_of(store, status.done)
+                            check_device_kind(kept, found.device, out)
+                            if kept is None:
+                                check_sizes(left, found.device)
+                        check_precisions(left, found.device)
                         console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
                         if found.device == "cpu":
                             check_nodes(left, chosen.nodes_without_bf16)
@@ -109,12 +114,13 @@ def run_study(
     )
 
 
-def _check_device(out: Folder, bases: Sequence[BaseRef], wanted: Wanted, found: DeviceKind) -> None:
-    """Record that runs are computed on this kind of device; ValueError where that is likely an accident."""
-    told = wanted.device != "auto"
-    if not told:
-        check_sizes(bases, found)
-    KeptDevice(out).keep(found, told=told)
+def _device_of(store: RunStore, done: Sequence[str]) -> DeviceKind | None:
+    """What the finished runs of a folder without a record were computed on; None where there are none."""
+    if not done:
+        return None
+    rows = read_table(store.run_folder(done[0]) / RESULTS_FILE, RESULTS)
+    device: DeviceKind = rows["device"][0].as_py()
+    return device
 
 
 def _runs_left(study: Study, status: StudyStatus) -> list[RunConfig]:

@@ -18,6 +18,7 @@ from sweeps.planning.devices import Device
 from sweeps.planning.pack_forecaster import PackForecaster
 from sweeps.planning.plan import Plan, plan_packs
 from sweeps.planning.planned_pack import PlannedPack
+from sweeps.store.kept_device import KeptDevice
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session
@@ -70,6 +71,7 @@ class Launch:
         rows = self._prepare_rows()
         plan, layout = self._plan(status)
         lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
+        KeptDevice(self.out).keep(self.resources.device)
         with self._progress(status):
             while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
                 before = self._saved(plan.status)

@@ -53,13 +53,14 @@ def ray_session(out: Folder, console: Console, wanted: Wanted) -> Iterator[Resou
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if ray.is_initialized():
-        yield _found(wanted, console)
+        with _found(wanted, console) as found:
+            yield found
         return
     with streams_to(local_place(out) / "logs" / "ray.log", console):
         try:
             _start(out)
-            with termination_interrupts():
-                yield _found(wanted, console)
+            with termination_interrupts(), _found(wanted, console) as found:
+                yield found
         finally:
             ray.shutdown()
             _remove_scratch(out)
@@ -127,30 +128,37 @@ def _cpu_nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
 
-def _found(wanted: Wanted, console: Console) -> Resources:
-    """What there is of the wanted kind, as soon as that is enough."""
-    if wanted.num_gpus > sum(_gpus_of_nodes()):
-        if not os.environ.get("RAY_ADDRESS"):
-            raise ValueError(
-                f"{wanted.num_gpus} GPUs are wanted, and Ray finds {sum(_gpus_of_nodes())} on this machine; "
-                "leave --gpus and device out, or name a cluster as RAY_ADDRESS"
-            )
-        _wait_for_gpus(wanted.num_gpus, console)
-    return _describe_cluster(wanted)
+@contextmanager
+def _found(wanted: Wanted, console: Console) -> Iterator[Resources]:
+    """What there is of the wanted kind, as soon as that is enough.
 
-
-def _wait_for_gpus(count: int, console: Console) -> None:
-    """Return when so many GPUs have joined the cluster, whose autoscaler is asked for them, if it has one."""
-    request_resources(bundles=[{"GPU": 1}] * count)
+    A cluster's autoscaler, if it has one, is asked for the GPUs, and to keep them until the block ends.
+    """
+    gpus = () if wanted.device == "cpu" else _gpus_of_nodes()
+    if sum(gpus) >= wanted.num_gpus:
+        yield _describe_cluster(gpus)
+        return
+    if not os.environ.get("RAY_ADDRESS"):
+        raise ValueError(
+            f"{wanted.num_gpus} GPUs are wanted, and Ray finds {sum(gpus)} on this machine; leave --gpus and "
+            "device out, or name a cluster as RAY_ADDRESS"
+        )
     try:
-        said = -1
-        while (there := sum(_gpus_of_nodes())) < count:
-            if there != said:
-                console.print(f"waiting for GPUs: {there} of {count} have joined the cluster")
-                said = there
-            time.sleep(POLL_S)
+        yield _describe_cluster(_wait_for_gpus(wanted.num_gpus, console))
     finally:
         request_resources(bundles=[])  # else the autoscaler would hold the nodes for ever
+
+
+def _wait_for_gpus(count: int, console: Console) -> tuple[int, ...]:
+    """The GPUs of each node that has any, as soon as they are so many."""
+    said = -1
+    while sum(gpus := _gpus_of_nodes()) < count:
+        request_resources(bundles=[{"GPU": 1}] * count)  # again and again: another driver's replaces it
+        if sum(gpus) != said:
+            said = sum(gpus)
+            console.print(f"waiting for GPUs: {said} of {count} have joined the cluster")
+        time.sleep(POLL_S)
+    return gpus
 
 
 def _gpus_of_nodes() -> tuple[int, ...]:
@@ -159,9 +167,9 @@ def _gpus_of_nodes() -> tuple[int, ...]:
     return tuple(int(node["GPU"]) for node in alive if node.get("GPU", 0) >= 1)
 
 
-def _describe_cluster(wanted: Wanted) -> Resources:
+def _describe_cluster(gpus: tuple[int, ...]) -> Resources:
+    """What lanes can run on: these GPUs, or the CPUs where there are none."""
     is_remote = bool(os.environ.get("RAY_ADDRESS"))
-    gpus = () if wanted.device == "cpu" else _gpus_of_nodes()
     if gpus:
         prefix = "accelerator_type:"
         models = [name.removeprefix(prefix) for name in ray.cluster_resources() if name.startswith(prefix)]

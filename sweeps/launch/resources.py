@@ -17,6 +17,11 @@ class Wanted:
         if self.gpus and self.device == "cpu":
             raise ValueError(f"{self.gpus} GPUs are wanted with device 'cpu'; leave one of the two out")
 
+    @classmethod
+    def of(cls, device: DeviceChoice, gpus: int) -> "Wanted":
+        """What a study with this device and a launch that waits for so many GPUs want together."""
+        return cls("cuda" if gpus and device == "auto" else device, gpus)
+
     @property
     def num_gpus(self) -> int:
         """GPUs that must be there before anything starts."""
@@ -36,13 +41,13 @@ class Resources:
     gpus_per_worker: float = 0.0
 
     def __str__(self) -> str:
-        """How many lanes there can be, and on what each of them runs."""
+        """How many workers there can be, and what each of them has."""
         slots = sum(self.nodes)
-        lanes = "1 lane" if slots == 1 else f"up to {slots} lanes"
+        workers = "1 worker" if slots == 1 else f"up to {slots} workers"
         if self.device == "cpu":
-            return f"{lanes} on {self.hardware.name if self.hardware else 'the CPUs of the cluster'}"
+            return f"{workers} on {self.hardware.name if self.hardware else 'the CPUs of the cluster'}"
         gpu = self.hardware.name if self.hardware else "GPU" if self.gpus_per_worker == 1 else "part of a GPU"
-        return f"{lanes} on GPUs, each on one {gpu}"
+        return f"{workers} on GPUs, each with one {gpu}"
 
     def shared(self, share: float) -> "Resources":
         """The resources when each lane gets this share of a GPU; those on a CPU stay as they are."""

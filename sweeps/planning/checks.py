@@ -117,19 +117,20 @@ def check_libraries(runs: Sequence[RunConfig]) -> None:
 
 
 LARGE_BASE_WEIGHTS = 1e9
-"""Weights of a base's layers from which nobody trains on CPUs by choice without saying so."""
+"""Weights of a base's layers from which nobody trains on CPUs without having said so."""
 
 
 def check_sizes(bases: Iterable[BaseRef], device: DeviceKind) -> None:
-    """ValueError for a base so large that training it on a CPU must be an accident: GPUs were not found."""
+    """ValueError for a base so large that training it on a CPU must be an accident."""
     if device == "cuda":
         return
     for name in dict.fromkeys(ref.name for ref in bases):
         weights = decoder_shape(name).params
         if weights > LARGE_BASE_WEIGHTS:
             raise ValueError(
-                f"base {name!r} has {weights / 1e9:.1f} billion weights in its layers, and no GPU was found; "
-                "--gpus N waits for GPUs, and --device cpu trains on CPUs all the same"
+                f"base {name!r} has {weights / 1e9:.1f} billion weights in its layers, and this launch is on "
+                "CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu (or `device: "
+                "cpu` in the study) it trains on CPUs all the same"
             )
 
 

@@ -134,8 +134,8 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
     Large matrix products attain the share `ATTAINED` of a peak rate, so the rate that they show is divided by
     it. Takes about 0.3 s on a GPU and up to 100 MB of its memory, which is handed back.
     """
-    product_s = _seconds_each(_product(width, torch.bfloat16, device), 3, device)
-    launch_s = _seconds_each(_addition(device), launches, device)
+    product_s = seconds_each(_product(width, torch.bfloat16, device), 3, device)
+    launch_s = seconds_each(_addition(device), launches, device)
     release_memory()
     return 2 * width**3 / product_s / ATTAINED, launch_s
 
@@ -150,7 +150,7 @@ def _addition(device: torch.device) -> Callable[[], Tensor]:
     return lambda: number + number
 
 
-def _seconds_each(operation: Callable[[], Tensor], count: int, device: torch.device) -> float:
+def seconds_each(operation: Callable[[], Tensor], count: int, device: torch.device) -> float:
     """Mean seconds of an operation, once it is warm and until the device has done all of them."""
     operation()
     _wait_for(device)

@@ -100,8 +100,11 @@ def run_search(
     executor: ExecutorName = "auto",
     console: Console | None = None,
     threads: int = 1,
+    gpus: int = 0,
 ) -> SearchResult:
-    """Bring the search to its number of trials in `out`; without a console, in silence.
+    """Bring the search to its number of trials in `out`, on a cluster as soon as that has so many `gpus`.
+
+    Without a console it works in silence.
 
     ValueError when `out` holds another search, or another driver works there.
     """
@@ -113,13 +116,15 @@ def run_search(
         settings, store = plan.trial({}), RunStore(out)
         context = StudyContext.open(settings, out)
         _check_adapters(plan, context)
-        with find_executor(executor).open(out, console, Wanted(settings.device)):  # one for all batches
+        with find_executor(executor).open(
+            out, console, Wanted.of(settings.device, gpus)
+        ):  # one for all batches
             while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")
                 study = _together([each.study for each in batch])
                 with _watched(batch, store):
-                    run_study(study, out, executor=executor, console=console, threads=threads)
+                    run_study(study, out, executor=executor, console=console, threads=threads, gpus=gpus)
                 for each in batch:
                     _tell(search, each)
                 if lost := [each for each in batch if each.lost]:

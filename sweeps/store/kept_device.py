@@ -15,7 +15,7 @@ _NAMES: dict[DeviceKind, str] = {"cpu": "CPUs", "cuda": "GPUs"}
 
 
 class KeptDevice:
-    """device.json below `out`: a folder goes on with another kind of device only when it is told to.
+    """device.json below `out`, written when lanes start.
 
     The same run has other numbers there: precision `default` is fp32 on a CPU and bf16 on a GPU.
     """
@@ -30,17 +30,18 @@ class KeptDevice:
         except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
             raise ValueError(f"{self._path}: not a kind of device; delete it and run again") from None
 
-    def keep(self, found: DeviceKind, *, told: bool) -> None:
-        """Record the kind that runs are computed on from now on.
-
-        ValueError for another one than before, unless the user has named it (`told`).
-        """
-        kept = self.read()
-        if kept is not None and kept != found and not told:
-            instead = "--gpus N waits for GPUs, and --device cpu" if found == "cpu" else "--device cuda"
-            raise ValueError(
-                f"{self._path.parent}: its runs were computed on {_NAMES[kept]}, and this launch found "
-                f"{_NAMES[found]}, on which numbers differ; {instead} goes on with {_NAMES[found]}"
-            )
-        if kept != found:
+    def keep(self, found: DeviceKind) -> None:
+        """Record that runs are computed on this kind from now on."""
+        if self.read() != found:
             write_json_atomic(self._path, {"device": found})
+
+
+def check_device_kind(kept: DeviceKind | None, found: DeviceKind, out: Folder) -> None:
+    """ValueError where runs in `out` were computed on another kind of device than this launch has."""
+    if kept is None or kept == found:
+        return
+    instead = "--gpus N waits for GPUs, and --device cpu" if found == "cpu" else "--device cuda"
+    raise ValueError(
+        f"{out}: its runs were computed on {_NAMES[kept]}, and this launch is on {_NAMES[found]}, where "
+        f"numbers differ; `portal sweep run` with {instead} goes on with {_NAMES[found]}"
+    )

@@ -35,6 +35,10 @@ class BaseCache:
             self._loaded[identity] = _load(ref, device, records, token)
         return self._loaded[identity]
 
+    def loaded(self, ref: BaseRef, device: str) -> Base | None:
+        """The base, where it is here already."""
+        return self._loaded.get((ref, device))
+
     def keep(self, refs: Collection[BaseRef], device: str) -> None:
         """Drop all other bases, and their memory: a plan's prediction of memory holds for one pack."""
         others = [(ref, where) for ref, where in self._loaded if ref not in refs or where != device]

@@ -16,6 +16,7 @@ from portal.bases.precision import cpu_has_bf16
 from portal.cli.app import main
 from portal.config import AdapterConfig, TrainConfig
 from portal.data.token_rows import RowTable, encode_example
+from portal.device import torch_threads
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.evaluate.peft_adapter import score_adapter
 from portal.forward.adapter_hooks import adapted
@@ -35,7 +36,6 @@ from tests.support.packs import (
     mixed_runs,
     run_to_end,
     save_source,
-    torch_threads,
     without_times,
 )
 from tests.support.precision import copy_in_fp32, make_bf16_base, needs_bf16

@@ -95,7 +95,7 @@ def test_a_launch_waits_for_gpus_that_have_yet_to_join(cluster: Any, tmp_path: P
     rest, _ = waiting.communicate()
 
     assert told == [f"waiting for GPUs: {count} of 3 have joined the cluster\n" for count in (0, 1)]
-    assert rest == "up to 3 lanes on GPUs, each on one GPU\n"
+    assert rest == "up to 3 workers on GPUs, each with one GPU\n"
 
 
 def lanes_at_work(store: RunStore) -> list[int]:

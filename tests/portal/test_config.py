@@ -56,6 +56,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "layer_start"): "source",
     ("train", "latent_start"): "nearest",
     ("train", "residual_rank"): 2,
+    ("train", "hypernet_products"): "fp32",
     ("train", "ema_decay"): 0.5,
     ("train", "ema_floor"): 0.01,
     ("train", "schedule"): "linear",

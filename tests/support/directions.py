@@ -51,6 +51,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.search": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.launch",
     ),
+    "sweeps.gpu_check": (
+        "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.launch",
+    ),
     "analysis.stats": ("portal.methods", "portal.results"),
     "analysis.tables": ("portal.methods", "portal.results", "analysis.stats"),
     "analysis.figures": ("portal.methods", "portal.storage", "analysis.stats"),

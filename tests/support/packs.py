@@ -1,7 +1,6 @@
 """Packs of unlike learners on tiny bases, and how to run them to their end."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +57,6 @@ def save_source(bases: dict[str, Base], folder: Path) -> Path:
     run_to_end(pack)
     pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
     return folder / "small"
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Within the block torch has so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def run_to_end(pack: Pack, each_step: Callable[[], None] = lambda: None) -> Rows:

@@ -22,6 +22,7 @@ from portal.cli.options import (
 from portal.cli.output import progress_console, warn
 
 if TYPE_CHECKING:
+    from portal.config import DeviceChoice
     from portal.storage.paths import Folder
     from sweeps.launch.launch_result import LaunchResult
     from sweeps.study.expand import Study
@@ -46,7 +47,7 @@ def run(
     """
     from sweeps.planning.study_rows import row_warnings
 
-    loaded, folder = open_study(study, out, seed, device=device)
+    loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))
     for line in row_warnings(loaded):
         warn(line)
     complete(loaded, folder, executor, as_json=as_json, gpus=gpus, wait=wait, trackers=tracker or ())
@@ -79,7 +80,11 @@ def complete(
 
 
 def open_study(
-    study: str, out: str | None, seeds: Sequence[int] | None = None, *, device: str | None = None
+    study: str,
+    out: str | None,
+    seeds: Sequence[int] | None = None,
+    *,
+    device: "DeviceChoice | None" = None,
 ) -> "tuple[Study, Folder]":
     """The study as its output folder keeps it, and that folder: the one that `--out` names, or its own.
 
@@ -90,7 +95,7 @@ def open_study(
     from sweeps.study.expand import load_study, read_study
 
     folder = open_folder(out or f"portal-{read_study(find_study(study)).name}")
-    loaded = load_study(study, out=folder, device=chosen_wanted_device(device))
+    loaded = load_study(study, out=folder, device=device)
     return (loaded.part(seeds) if seeds else loaded), folder
 
 

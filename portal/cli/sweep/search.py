@@ -9,7 +9,7 @@ import typer
 from portal.cli import completion
 from portal.cli.completion import one_of
 from portal.cli.exit_codes import FAILED
-from portal.cli.options import ExecutorOption, JsonOption, check_at_least_one, chosen_executor
+from portal.cli.options import ExecutorOption, GpusOption, JsonOption, check_at_least_one, chosen_executor
 from portal.cli.output import print_table, progress_console, warn
 from portal.cli.sweep.run import threads_for
 
@@ -38,6 +38,7 @@ def search(
         int | None, typer.Option(help="Number of trials in all, instead of the file's.")
     ] = None,
     executor: ExecutorOption = "auto",
+    gpus: GpusOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Search a method's settings with Optuna, and write the best as a study file.
@@ -62,6 +63,7 @@ def search(
         executor=chosen_executor(executor),
         console=progress_console(),
         threads=threads_for(executor),
+        gpus=gpus,
     )
     if as_json:
         _print_json(outcome)

@@ -9,10 +9,13 @@ from portal.cli.exit_codes import FAILED
 from portal.cli.options import (
     ExecutorOption,
     FolderArgument,
+    GpusOption,
     JsonOption,
     OutOption,
     SeedsOption,
     StudyArgument,
+    StudyDeviceOption,
+    chosen_wanted_device,
 )
 from portal.cli.output import print_table, warn
 from portal.cli.sweep.run import complete, open_study
@@ -25,13 +28,15 @@ def retry(
     out: OutOption = None,
     seed: SeedsOption = None,
     executor: ExecutorOption = "auto",
+    device: StudyDeviceOption = None,
+    gpus: GpusOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Clear failures and run the study again; runs resume from their last checkpoint."""
     from sweeps.store.lease import acquire
     from sweeps.store.run_store import RunStore
 
-    loaded, folder = open_study(study, out, seed)
+    loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))
     store = RunStore(folder)
     known = [run.key for run in loaded.runs if store.failure(run.key) is not None]
     if not runs and not failed:
@@ -43,7 +48,7 @@ def retry(
             raise ValueError(f"run {key!r} has not failed here; failed: {', '.join(known) or 'none'}")
     with acquire(folder):
         store.forget_failed(known if failed else runs or [])
-    complete(loaded, folder, executor, as_json=as_json)
+    complete(loaded, folder, executor, as_json=as_json, gpus=gpus)
 
 
 def cancel(folder: FolderArgument) -> None:

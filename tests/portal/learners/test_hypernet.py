@@ -12,7 +12,7 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig, TaskGradients, TrainConfig
+from portal.config import AdapterConfig, Fp32Products, TaskGradients, TrainConfig
 from portal.evaluate.loglikelihood import score_rows
 from portal.hypernet import spread_layers
 from portal.learners.base import Learner
@@ -329,3 +329,25 @@ def test_a_turn_has_every_task_once_in_an_order_of_its_own(bases: dict[str, Base
     turns = [first + second for first, second in zip(steps[::2], steps[1::2], strict=True)]
     assert all(sorted(turn) == sorted(TASKS) for turn in turns)
     assert len(set(turns)) > 1
+
+
+@pytest.mark.parametrize(("products", "setting"), [("tf32", "tf32"), ("fp32", "ieee")])
+@pytest.mark.parametrize("task_gradients", ["sum", "norm_equalized"])
+def test_a_gpu_makes_the_hypernetworks_products_as_the_run_says_and_no_others(
+    bases: dict[str, Base], products: Fp32Products, setting: str, task_gradients: TaskGradients
+) -> None:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    train = TrainConfig(epochs=1, hypernet_products=products, task_gradients=task_gradients)
+    pack = make_pack(bases, make_run("hypernet", "small", train=train))
+    layer = pack.learners[0].core.l1
+    seen: dict[str, set[str]] = {"forward": set(), "backward": set(), "base": set()}
+    layer.register_forward_pre_hook(lambda *_: seen["forward"].add(matmul.fp32_precision))
+    layer.weight.register_hook(lambda _: seen["backward"].add(matmul.fp32_precision))
+    hook = bases["small"].model.register_forward_pre_hook(lambda *_: seen["base"].add(matmul.fp32_precision))
+
+    advance(pack, 2)
+    hook.remove()
+
+    assert seen == {"forward": {setting}, "backward": {setting}, "base": {before}}
+    assert matmul.fp32_precision == before

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.data.token_rows import RowTable
+from portal.device import torch_threads
 from portal.results import PREDICTIONS, RESULTS
 from portal.training.pack import SYNC_STEPS, Pack
 from tests.support.bases import make_row, make_rows, make_run
@@ -20,7 +21,6 @@ from tests.support.packs import (
     make_pack,
     mixed_runs,
     run_to_end,
-    torch_threads,
     without_times,
 )
 

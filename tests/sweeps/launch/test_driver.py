@@ -5,16 +5,22 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from portal.cli import main
+from portal.results import RESULTS, RESULTS_FILE, read_table, write_table
 from sweeps.launch.driver import run_study
 from sweeps.launch.launch_result import LaunchResult
+from sweeps.planning import checks
 from sweeps.store.kept_device import KeptDevice
 from sweeps.store.lease import read_holder
+from sweeps.store.run_store import RunStore
 from sweeps.store.session import read_progress
+from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from tests.support.command_line import only_line
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
@@ -129,9 +135,42 @@ def test_a_folder_of_gpu_runs_goes_on_on_a_cpu_only_when_it_is_told_to(
     assert main([*command, "--device", "cpu"]) == 0
     went_on = capfd.readouterr().err
 
-    assert "its runs were computed on GPUs, and this launch found CPUs" in refused
-    assert "device: 1 lane on this CPU" in went_on
+    assert "its runs were computed on GPUs, and this launch is on CPUs" in refused
+    assert "device: 1 worker on this CPU" in went_on
     assert KeptDevice(finished).read() == "cpu"
+
+
+def test_runs_of_a_folder_without_a_record_say_what_they_were_computed_on(
+    tiny_study: Study, finished: Path, study_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (finished / "runs" / tiny_study.runs[-1].key / "DONE.json").unlink()
+    (finished / "device.json").unlink(missing_ok=True)
+    first = finished / "runs" / StudyStatus.read(RunStore(finished), tiny_study.runs).done[0]
+    table = read_table(first / RESULTS_FILE, RESULTS)
+    place = table.schema.get_field_index("device")
+    write_table(
+        table.set_column(place, RESULTS.field(place), pa.array(["cuda"] * len(table))), first / RESULTS_FILE
+    )
+
+    assert main(["sweep", "run", str(study_path), "--out", str(finished), "--executor", "local"]) == 2
+    assert "its runs were computed on GPUs" in capfd.readouterr().err
+    assert KeptDevice(finished).read() is None
+
+
+def test_a_large_base_is_refused_on_a_cpu_until_the_device_is_named_and_leaves_no_record(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "LARGE_BASE_WEIGHTS", 1.0)
+    out = tmp_path / "out"
+
+    with pytest.raises(ValueError, match="billion weights in its layers, and this launch is on CPUs"):
+        run_study(tiny_study, out, executor="local")
+    assert KeptDevice(out).read() is None
+
+    named = replace(tiny_study, settings=tiny_study.settings.model_copy(update={"device": "cpu"}))
+    assert run_study(named.part([0]), out, executor="local").is_done
+    assert KeptDevice(out).read() == "cpu"
+    assert run_study(tiny_study, out, executor="local").is_done  # the folder has said so
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ def test_a_study_for_gpus_waits_for_one_at_least() -> None:
     assert Wanted("cpu").num_gpus == 0
     assert Wanted("cuda").num_gpus == 1
     assert Wanted("cuda", 8).num_gpus == 8
+    assert Wanted.of("auto", 8) == Wanted("cuda", 8)
+    assert Wanted.of("auto", 0) == Wanted("auto")
     with pytest.raises(ValueError, match="8 GPUs are wanted with device 'cpu'"):
         Wanted("cpu", 8)
 
@@ -19,9 +21,9 @@ def test_a_launch_names_what_it_runs_on() -> None:
     b200 = Resources((8, 8), "cuda", GPUS["b200"], 1.0)
     unknown = Resources((2,), "cuda", None, 1.0)
 
-    assert str(b200) == "up to 16 lanes on GPUs, each on one B200"
-    assert str(b200.shared(0.5)) == "up to 32 lanes on GPUs, each on one 0.5 of a B200"
-    assert str(unknown) == "up to 2 lanes on GPUs, each on one GPU"
-    assert str(unknown.shared(0.5)) == "up to 4 lanes on GPUs, each on one part of a GPU"
-    assert str(Resources((1,), "cpu", find_device("cpu"))).startswith("1 lane on this CPU (")
-    assert str(Resources((4, 4), "cpu", None)) == "up to 8 lanes on the CPUs of the cluster"
+    assert str(b200) == "up to 16 workers on GPUs, each with one B200"
+    assert str(b200.shared(0.5)) == "up to 32 workers on GPUs, each with one 0.5 of a B200"
+    assert str(unknown) == "up to 2 workers on GPUs, each with one GPU"
+    assert str(unknown.shared(0.5)) == "up to 4 workers on GPUs, each with one part of a GPU"
+    assert str(Resources((1,), "cpu", find_device("cpu"))).startswith("1 worker on this CPU (")
+    assert str(Resources((4, 4), "cpu", None)) == "up to 8 workers on the CPUs of the cluster"

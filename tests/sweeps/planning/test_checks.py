@@ -42,6 +42,7 @@ def test_finished_runs_need_no_precision() -> None:
 
 
 def test_runs_are_expected_where_the_study_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert expected_device("auto") == "cpu"  # no test sees a GPU unless it is told to
     assert expected_device("cuda") == "cuda"
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
@@ -55,7 +56,7 @@ def test_a_large_base_is_not_trained_on_a_cpu_by_accident() -> None:
     check_sizes([small], "cpu")
     check_sizes([small, large], "cuda")
     with pytest.raises(
-        ValueError, match=r"base 'qwen3-8b' has 6\.9 billion .*--gpus N .*--device cpu"
+        ValueError, match=r"base 'qwen3-8b' has 6\.9 billion .* on CPUs; .*--gpus N .*--device cpu"
     ) as raised:
         check_sizes([small, large], "cpu")
     assert "\n" not in str(raised.value)

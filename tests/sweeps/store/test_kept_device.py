@@ -1,36 +1,32 @@
-"""A folder goes on with another kind of device only when it is told to."""
+"""A folder knows on which kind of device its runs were computed last."""
 
 from pathlib import Path
 
 import pytest
 
-from sweeps.store.kept_device import KeptDevice
+from sweeps.store.kept_device import KeptDevice, check_device_kind
 
 
-def test_the_first_kind_is_kept_and_goes_on_unasked(tmp_path: Path) -> None:
+def test_the_last_kind_is_kept(tmp_path: Path) -> None:
     kept = KeptDevice(tmp_path / "out")
     assert kept.read() is None
 
-    kept.keep("cuda", told=False)
-    kept.keep("cuda", told=False)
-
+    kept.keep("cuda")
+    kept.keep("cuda")
     assert KeptDevice(tmp_path / "out").read() == "cuda"
+
+    kept.keep("cpu")
+    assert kept.read() == "cpu"
 
 
 def test_another_kind_is_refused_with_what_would_do(tmp_path: Path) -> None:
-    kept = KeptDevice(tmp_path)
-    kept.keep("cuda", told=False)
+    check_device_kind(None, "cpu", tmp_path)
+    check_device_kind("cuda", "cuda", tmp_path)
 
-    with pytest.raises(
-        ValueError, match=r"computed on GPUs, .* found CPUs, .* --gpus N waits .* --device cpu"
-    ):
-        kept.keep("cpu", told=False)
-    assert kept.read() == "cuda"
-
-    kept.keep("cpu", told=True)
-    assert kept.read() == "cpu"
-    with pytest.raises(ValueError, match=r"computed on CPUs, .* found GPUs, .*; --device cuda goes on"):
-        kept.keep("cuda", told=False)
+    with pytest.raises(ValueError, match=r"computed on GPUs, .* on CPUs, .* --gpus N waits .* --device cpu"):
+        check_device_kind("cuda", "cpu", tmp_path)
+    with pytest.raises(ValueError, match=r"computed on CPUs, .* on GPUs, .* with --device cuda goes on"):
+        check_device_kind("cpu", "cuda", tmp_path)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"device": "tpu"}', '{"kind": "cpu"}'])

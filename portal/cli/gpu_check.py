@@ -1,0 +1,59 @@
+"""`portal gpu-check`: whether a machine computes right, and how fast, before a study runs on it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portal.cli.exit_codes import FAILED
+from portal.cli.options import DeviceOption, JsonOption, chosen_device
+
+if TYPE_CHECKING:
+    from sweeps.gpu_check.finding import Finding
+    from sweeps.gpu_check.rates import Rates
+
+
+def gpu_check(
+    device: DeviceOption = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder for gpu-check.json; its disk is measured, too."),
+    ] = Path("portal-gpu-check"),
+    as_json: JsonOption = False,
+) -> None:
+    """Check a device on embedded bases: rates, numbers against the CPU in fp32, packs, resume, memory.
+
+    Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download and no Ray. Exit code 3
+    when a line failed.
+    """
+    from sweeps.gpu_check.check import RECORD, check_device
+
+    def tell(check: str, finding: "Finding") -> None:
+        if not as_json:
+            typer.echo(f"{finding}")
+
+    record = check_device(chosen_device(device), out, tell)
+    if as_json:
+        typer.echo(json.dumps(record.to_json()))
+    else:
+        for line in _rate_lines(record.rates) if record.rates is not None else ():
+            typer.echo(line)
+        verdict = "no line failed" if record.passed else "some lines failed"
+        typer.echo(f"{record.name}: {verdict}, {record.wall_s:.0f} s; {out / RECORD}")
+    if not record.passed:
+        raise typer.Exit(FAILED)
+
+
+def _rate_lines(rates: "Rates") -> list[str]:
+    """What was measured, in the units that people know."""
+    named = [
+        ("products in fp32", rates.fp32_flops, 1e9, "GFLOP/s"),
+        ("products in TF32", rates.tf32_flops, 1e9, "GFLOP/s"),
+        ("products in bf16", rates.bf16_flops, 1e9, "GFLOP/s"),
+        ("copies on the device", rates.copy_bytes_per_s, 1e9, "GB/s"),
+        ("uploads to the device", rates.upload_bytes_per_s, 1e9, "GB/s"),
+        ("launch of an operation", rates.launch_s, 1e-6, "µs"),
+        ("writes to the output's disk", rates.write_bytes_per_s, 1e6, "MB/s"),
+    ]
+    return [f"rate  {what}: {value / each:.3g} {unit}" for what, value, each, unit in named if value]

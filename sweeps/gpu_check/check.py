@@ -1,0 +1,122 @@
+"""`check_device`: all checks of a device one after another, and the record that they leave."""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from portal.device import torch_threads
+from portal.messages import one_line
+from portal.storage.atomic import write_json_atomic
+from sweeps.gpu_check.finding import Finding
+from sweeps.gpu_check.machine import check_machine
+from sweeps.gpu_check.numerics import check_gradients, check_scores
+from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
+from sweeps.gpu_check.rates import Rates, measure
+from sweeps.gpu_check.world import CheckWorld
+from sweeps.store.provenance import provenance
+
+RECORD = "gpu-check.json"
+Check = Callable[[CheckWorld], Iterator[Finding]]
+CHECKS: Mapping[str, Check] = {
+    "machine": check_machine,
+    "gradients": check_gradients,
+    "scores": check_scores,
+    "companions": check_companions,
+    "waiting": check_waiting,
+    "resume": check_resume,
+    "shortage": check_shortage,
+}
+"""By name, in the order in which they run."""
+
+
+_ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError)
+
+
+@dataclass(frozen=True)
+class DeviceRecord:
+    """What the checks found: `device` is its kind, `name` its model; findings are by check.
+
+    `rates` are of one CPU thread or of the GPU, None where measuring them ended in an error.
+    """
+
+    device: str
+    name: str
+    date: str
+    rates: Rates | None
+    findings: Mapping[str, tuple[Finding, ...]]
+    wall_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether no line failed."""
+        return all(each.level != "FAIL" for found in self.findings.values() for each in found)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it; a value that is no number is null."""
+        record = asdict(self)
+        for found in record["findings"].values():
+            for each in found:
+                if each["value"] is not None and not math.isfinite(each["value"]):
+                    each["value"] = None
+        return {**record, "passed": self.passed, **provenance()}
+
+
+def check_device(
+    device: str, out: Path, tell: Callable[[str, Finding], None], *, checks: Mapping[str, Check] = CHECKS
+) -> DeviceRecord:
+    """Run the checks, `tell` each line as it comes, and write `RECORD` into `out`.
+
+    A check that ends in an error is a line that failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    findings: dict[str, tuple[Finding, ...]] = {}
+    with tempfile.TemporaryDirectory(prefix="portal-check-") as scratch, torch_threads(1):
+        world = CheckWorld(device, Path(scratch))
+        for name, check in checks.items():
+            found = []
+            for each in _lines(check, world):
+                tell(name, each)
+                found.append(each)
+            findings[name] = tuple(found)
+        rates, error = _rates(world, out)
+        if error is not None:
+            tell("rates", error)
+            findings["rates"] = (error,)
+    record = DeviceRecord(
+        device=world.device.type,
+        name=torch.cuda.get_device_name(world.device) if world.is_gpu else "CPU",
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        rates=rates,
+        findings=findings,
+        wall_s=round(time.monotonic() - started, 1),
+    )
+    write_json_atomic(out / RECORD, record.to_json())
+    return record
+
+
+def _lines(check: Check, world: CheckWorld) -> Iterator[Finding]:
+    """The check's lines, the last one its error if it ends in one."""
+    try:
+        yield from check(world)
+    except _ERRORS as error:
+        yield _failed(error)
+
+
+def _rates(world: CheckWorld, out: Path) -> tuple[Rates | None, Finding | None]:
+    """The rates, or why there are none."""
+    try:
+        return measure(world.device, out, has_bf16=world.own_precision is not None), None
+    except _ERRORS as error:
+        return None, _failed(error)
+
+
+def _failed(error: Exception) -> Finding:
+    return Finding("FAIL", "the check ended in an error", note=one_line(error, most=300))

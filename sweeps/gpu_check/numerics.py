@@ -1,0 +1,129 @@
+"""Numbers: gradients and scores of the device against those of one CPU thread in fp32."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from portal.bases.base import Base
+from portal.data.token_rows import TokenRow
+from portal.device import torch_threads, usable_cores
+from portal.evaluate.loglikelihood import Scored, score_rows
+from portal.training.pack import Pack
+from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
+from sweeps.gpu_check.world import (
+    LABELS,
+    SLIDING,
+    TARGET,
+    CheckWorld,
+    Where,
+    distance,
+    gradient,
+)
+
+FP32_BOUND = 1e-4
+"""Of a gradient's norm: sums in another order differ by 1e-7 to 1e-5, a fault of logic by 1e-2 and more."""
+BF16_COSINE = 0.99
+PEFT_FACTOR = 1.5
+PEFT_DRAWS = 4
+"""Our error in bf16 over that of transformers and peft on the same rows: of one draw it is 0.7 to 1.7."""
+SCORE_BOUND_NATS = 1e-3
+AGREEMENT = 0.98
+"""Of the rows whose likeliest choice is the same in bf16 and in fp32; embedded bases are often undecided."""
+TIES = 0.005
+_SCORED_TASK, _SCORED_ROWS = "fact_qa", 50
+
+
+def check_gradients(world: CheckWorld) -> Iterator[Finding]:
+    """A step of every kind of learner, all in one pack, against each alone on the CPU."""
+    for base in (TARGET, SLIDING):
+        alone = {label: _reference_gradient(world, label, base) for label in LABELS}
+        packed = _packed_gradients(world, LABELS, "fp32", base)
+        for label in LABELS:
+            what = f"{base}, {label}: gradient of a step in fp32, packed on the device, off one CPU thread's"
+            yield at_most(what, distance(packed[label], alone[label]), FP32_BOUND, unit="of its norm")
+        if world.own_precision is None:
+            continue
+        rounded = _packed_gradients(world, LABELS, "own", base)
+        for label in LABELS:
+            what = f"{base}, {label}: cosine of the gradient in bf16 with that in fp32"
+            yield at_least(what, _cosine(rounded[label], alone[label]), BF16_COSINE)
+        yield _against_peft(world, base)
+    if world.own_precision is None:
+        yield skipped("gradients in bf16", "this CPU has no bf16 instructions")
+
+
+def check_scores(world: CheckWorld) -> Iterator[Finding]:
+    """Packed scores against one forward per choice, and those in bf16 against those in fp32."""
+    for base in (TARGET, SLIDING):
+        rows = world.rows(base).rows(_SCORED_TASK, "test")[:_SCORED_ROWS]
+        packed = score_rows(world.base(base, "fp32"), rows)
+        single = [_score_alone(world.base(base, "reference"), row) for row in rows]
+        apart = max(
+            abs(ours - theirs)
+            for item, scores in zip(packed, single, strict=True)
+            for ours, theirs in zip(item.scores, scores, strict=True)
+        )
+        what = f"{base}: scores in fp32, packed on the device, off one forward per choice on the CPU"
+        yield at_most(what, apart, SCORE_BOUND_NATS, unit="nats")
+        if world.own_precision is None:
+            continue
+        rounded = score_rows(world.base(base, "own"), rows)
+        same = sum(_likeliest(a) == _likeliest(b) for a, b in zip(rounded, packed, strict=True)) / len(rows)
+        yield at_least(f"{base}: rows whose likeliest choice is the same in bf16", same, AGREEMENT)
+        ties = sum(item.is_tied for item in rounded) / len(rows)
+        yield at_most(f"{base}: rows whose likeliest choices tie in bf16", ties, TIES)
+
+
+def _against_peft(world: CheckWorld, base: str) -> Finding:
+    """How much farther off fp32 we are in bf16 than peft's own adapters, over some draws of the adapters."""
+    ours, theirs = (
+        sum(
+            distance(
+                _packed_gradients(world, [label], "own", base, draw=draw)[label],
+                _reference_gradient(world, label, base, draw=draw),
+            )
+            for draw in range(PEFT_DRAWS)
+        )
+        for label in ("lora", "lora-peft")
+    )
+    return at_most(f"{base}, lora: error of the gradient in bf16 over peft's", ours / theirs, PEFT_FACTOR)
+
+
+def _reference_gradient(world: CheckWorld, label: str, base: str, *, draw: int = 0) -> Tensor:
+    with torch_threads(1):
+        pack = world.pack([label], "reference", base, draw=draw)
+        return _step(pack, [label])[label]
+
+
+def _packed_gradients(
+    world: CheckWorld, labels: Sequence[str], where: Where, base: str, *, draw: int = 0
+) -> dict[str, Tensor]:
+    with torch_threads(usable_cores()):  # of a CPU all cores, to be strict
+        return _step(world.pack(labels, where, base, draw=draw), labels)
+
+
+def _step(pack: Pack, labels: Sequence[str]) -> dict[str, Tensor]:
+    pack.step()
+    return {label: gradient(learner) for label, learner in zip(labels, pack.learners, strict=True)}
+
+
+def _cosine(ours: Tensor, theirs: Tensor) -> float:
+    return float(torch.cosine_similarity(ours.double(), theirs.double(), dim=0))
+
+
+def _likeliest(item: Scored) -> int:
+    return max(range(len(item.scores)), key=lambda choice: item.scores[choice])
+
+
+@torch.inference_mode()
+def _score_alone(base: Base, row: TokenRow) -> list[float]:
+    """Each choice's log-likelihood from a forward of its own, as transformers alone gives it."""
+    scores = []
+    for choice, unscored in zip(row.choices, row.unscored, strict=True):
+        ids = torch.tensor([[*row.prompt, *choice]])
+        log_probs_TV = base.model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+        first = len(row.prompt) + unscored
+        own = log_probs_TV[first - 1 : -1].gather(1, ids[0, first:, None])
+        scores.append(float(own.sum()))
+    return scores

@@ -1,0 +1,161 @@
+"""Packs: learners that share forwards change nothing for each other, a step never waits, a resume goes on."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from portal.storage.checkpoint import load_latest, save_checkpoint
+from portal.training import forwards
+from portal.training.pack import Pack
+from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
+from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld, distance, gradient
+
+PackCheck = Callable[[CheckWorld], Iterator[Finding]]
+PACK_BOUND = 1e-5
+"""Of a gradient's norm on a GPU, whose kernels round by the size of a forward; on a CPU packs are exact."""
+RESUME_BOUND = 1e-3
+"""Of a gradient's norm on a GPU, some of whose kernels sum in no fixed order; on a CPU a resume is exact."""
+_STEPS, _SAVED_AT = 4, 2
+
+
+def check_companions(world: CheckWorld) -> Iterator[Finding]:
+    """A learner has the gradient that it has alone, also beside one that is no number any more."""
+    bound = PACK_BOUND if world.is_gpu else 0.0
+    together = world.pack(LABELS, "fp32")
+    together.step()
+    for label, learner in zip(LABELS, together.learners, strict=True):
+        alone = world.pack([label], "fp32")
+        alone.step()
+        apart = distance(gradient(learner), gradient(alone.learners[0]))
+        yield at_most(
+            f"{label}: gradient in a pack of {len(LABELS)} off that alone", apart, bound, unit="of its norm"
+        )
+    yield from _beside_one_that_diverges(world, bound)
+
+
+def _beside_one_that_diverges(world: CheckWorld, bound: float) -> Iterator[Finding]:
+    healthy, sick = world.pack(LABELS, "fp32"), world.pack(LABELS, "fp32")
+    for pack in (healthy, sick):
+        pack.step()
+    bad = sick.learners[0]
+    for tensor in bad.artifact_tensors(bad.tasks).values():
+        tensor.data.view(-1)[0] = torch.nan
+    before = {name: tensor.clone() for name, tensor in bad.tensors().items()}
+    for pack in (healthy, sick):
+        pack.step()
+        pack.sync_metrics()
+    others = max(
+        distance(gradient(ours), gradient(theirs))
+        for ours, theirs in zip(sick.learners[1:], healthy.learners[1:], strict=True)
+    )
+    yield at_most("gradients beside a learner that has diverged, off those without", others, bound)
+    changed = sum(
+        not torch.equal(tensor.nan_to_num(), before[name].nan_to_num())
+        for name, tensor in bad.tensors().items()
+    )
+    yield at_most("tensors of the learner that has diverged which a step still changed", changed, 0)
+    astray = len({*sick.failed} ^ {bad.key})
+    yield at_most("learners that left and should not have, or stayed and should have left", astray, 0)
+
+
+def check_waiting(world: CheckWorld) -> Iterator[Finding]:
+    """Steps between two looks at the device, with every wait for it an error."""
+    what = "steps that waited for the device"
+    if not world.is_gpu:
+        yield skipped(what, "only a GPU can be waited for")
+        return
+    pack = world.pack(LABELS, "own")
+    pack.step()  # the first one settles limits and allocates
+    pack.sync_metrics()
+    waited, note = 0, ""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pack.step()
+    except RuntimeError as error:
+        if "synchroniz" not in str(error):
+            raise
+        waited, note = 1, str(error).splitlines()[0]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    yield at_most(what, waited, 0, note=note)
+
+
+def check_resume(world: CheckWorld) -> Iterator[Finding]:
+    """Learners that are saved, made anew and restored end as those that went on."""
+    bound = RESUME_BOUND if world.is_gpu else 0.0
+    unbroken, broken = world.pack(LABELS, "fp32"), world.pack(LABELS, "fp32")
+    _step(unbroken, _STEPS)
+    _step(broken, _SAVED_AT)
+    resumed = world.pack(LABELS, "fp32")
+    for label, old, new in zip(LABELS, broken.learners, resumed.learners, strict=True):
+        folder = world.scratch / "checkpoints" / label
+        save_checkpoint(folder, _SAVED_AT, *old.state())
+        found = load_latest(folder)
+        assert found is not None, "a checkpoint that was written is there"
+        new.restore(found.tensors, found.meta)
+        lost = sum(not torch.equal(tensor, old.tensors()[name]) for name, tensor in new.tensors().items())
+        yield at_most(f"{label}: tensors that a checkpoint did not bring back", lost, 0)
+    _step(resumed, _STEPS - _SAVED_AT)
+    for label, ours, theirs in zip(LABELS, resumed.learners, unbroken.learners, strict=True):
+        apart = distance(gradient(ours), gradient(theirs))
+        yield at_most(f"{label}: gradient after a resume off the unbroken run's", apart, bound)
+
+
+def check_shortage(world: CheckWorld) -> Iterator[Finding]:
+    """A step whose forwards run out of memory is taken in parts, with the same gradient."""
+    whole, parts = world.pack(LABELS, "fp32"), world.pack(LABELS, "fp32")
+    whole.step()
+    limit = _largest_forward(world) // 2
+    with _refused_forwards(world, above=limit) as refused:
+        parts.step()
+    yield at_least("forwards that ran out of memory on purpose", len(refused), 1)
+    for label, ours, theirs in zip(LABELS, parts.learners, whole.learners, strict=True):
+        apart = distance(gradient(ours), gradient(theirs))
+        yield at_most(f"{label}: gradient of a step in parts off that of the whole", apart, PACK_BOUND)
+
+
+def _step(pack: Pack, count: int) -> None:
+    for _ in range(count):
+        pack.step()
+
+
+def _largest_forward(world: CheckWorld) -> int:
+    """Rows x positions of the largest forward in a first step of fresh learners."""
+    sizes: list[int] = []
+    with _before_forwards(world, sizes.append):
+        world.pack(LABELS, "fp32").step()
+    return max(sizes)
+
+
+@contextmanager
+def _refused_forwards(world: CheckWorld, *, above: int) -> Iterator[list[int]]:
+    """Within the block forwards of more rows x positions run out of memory; their sizes."""
+    refused: list[int] = []
+
+    def refuse(size: int) -> None:
+        if size > above:
+            refused.append(size)
+            raise torch.OutOfMemoryError("a check of the machine refuses this forward")
+
+    log = logging.getLogger(forwards.__name__)
+    with _before_forwards(world, refuse):
+        log.disabled = True  # what it would say is on purpose here
+        try:
+            yield refused
+        finally:
+            log.disabled = False
+
+
+@contextmanager
+def _before_forwards(world: CheckWorld, look: Callable[[int], None]) -> Iterator[None]:
+    """Within the block `look` is called with the rows x positions of every forward of the base."""
+    model = world.base(TARGET, "fp32").model
+    hook = model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: look(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        hook.remove()

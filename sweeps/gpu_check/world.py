@@ -1,0 +1,153 @@
+"""`CheckWorld`: embedded bases, rows and runs, on the device that is checked and on the CPU in fp32."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from portal.artifacts.run_record import RunRecord
+from portal.bases.base import Base, load_base
+from portal.bases.precision import cpu_has_bf16
+from portal.config import Precision, RunConfig
+from portal.data.token_cache import read_cache
+from portal.data.token_rows import RowTable
+from portal.device import torch_threads
+from portal.learners.base import Learner, Start, named_generator
+from portal.learners.factory import build_learner
+from portal.training.pack import Pack
+from sweeps.launch.tokenize import prepare_rows
+from sweeps.study.context import StudyContext
+from sweeps.study.expand import Study, expand
+from sweeps.study.study_file import StudyFile
+
+Where = Literal["reference", "fp32", "own"]
+"""The CPU in fp32; the device in fp32; the device in the precision that studies have there."""
+LABELS = ("lora", "hypernet", "portal", "portal-choices")
+"""Runs of every kind of gradient that a step has."""
+SOURCE, TARGET, SLIDING = "mini-qwen3-xs", "mini-qwen3-s", "mini-gemma3"
+_NOISE = 0.02
+_TRAIN = {"epochs": 4, "evaluate": "last_epoch", "batch_size": 4}
+_JOINT = {**_TRAIN, "hypernet_products": "fp32"}  # TF32 would be most of the error of lines in fp32
+_SMALL = {"d_latent": 32, "d_layer": 16, "hidden": 64, "d_core": 48}
+_STUDY = {
+    "name": "gpu-check",
+    "tasks": ["fact_qa", "passage_yesno", "counting"],
+    "sources": [SOURCE],
+    "targets": [TARGET, SLIDING],
+    "seeds": [0],
+    "methods": {
+        "source": {"size": 16, "hypernet": _SMALL, "train": _JOINT},
+        "lora": {"size": 16, "train": _TRAIN},
+        "lora-peft": {"method": "lora", "size": 16, "train": {**_TRAIN, "engine": "peft"}},
+        "hypernet": {"size": 16, "hypernet": _SMALL, "train": _JOINT},
+        "portal": {"size": 16, "train": _JOINT},
+        "portal-choices": {"method": "portal", "size": 16, "train": {**_JOINT, "choice_loss": 1.0}},
+    },
+}
+
+
+class CheckWorld:
+    """What the checks share, made once. `scratch` is a folder for what they write."""
+
+    def __init__(self, device: str, scratch: Path) -> None:
+        self.device, self.scratch = torch.device(device), scratch
+        self._bases: dict[tuple[str, Where], Base] = {}
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def own_precision(self) -> Precision | None:
+        """The precision of bases in studies here that is not fp32; None where there is none."""
+        if self.is_gpu:
+            return "default"
+        return "bf16" if cpu_has_bf16() else None
+
+    def run(self, label: str, base: str = TARGET) -> RunConfig:
+        """The run that is listed under `label`."""
+        names = self._study.labels
+        return next(run for run in self._study.runs if names[run.key] == label and run.bases[0].name == base)
+
+    def base(self, name: str, where: Where) -> Base:
+        """The base there; every place has weights of its own."""
+        if (name, where) not in self._bases:
+            self._bases[name, where] = self._load(name, where)
+        return self._bases[name, where]
+
+    def rows(self, name: str) -> RowTable:
+        """The tokens of the base's rows."""
+        return self._rows[name]
+
+    def pack(self, labels: Sequence[str], where: Where, base: str = TARGET, *, draw: int = 0) -> Pack:
+        """A pack of learners of these runs, fresh but for some noise in all that they train."""
+        bases = {base: self.base(base, where)}
+        learners = [self._build(self.run(label, base), bases, draw) for label in labels]
+        return Pack(bases, {base: self.rows(base)}, learners)
+
+    def _build(self, run: RunConfig, bases: dict[str, Base], draw: int) -> Learner:
+        start = Start(self._source_artifact) if run.spec.parents else None
+        learner = build_learner(run, bases, {name: self.rows(name) for name in bases}, start=start)
+        _stir(learner, draw)
+        return learner
+
+    def _load(self, name: str, where: Where) -> Base:
+        if where == "own":
+            assert self.own_precision is not None, "the CPU has no precision but fp32"
+            return load_base(name, device=str(self.device), precision=self.own_precision)
+        base = load_base(name)
+        if where == "reference":
+            return base
+        return replace(base, model=copy.deepcopy(base.model).to(self.device))
+
+    @cached_property
+    def _study(self) -> Study:
+        settings = StudyFile.model_validate(_STUDY)
+        return expand(settings, StudyContext.open(settings))
+
+    @cached_property
+    def _rows(self) -> dict[str, RowTable]:
+        study = self._study
+        folders = prepare_rows(
+            study.suite,
+            study.tasks,
+            study.bases,
+            self.scratch,
+            max_prompt=study.settings.max_prompt,
+            data_hash=study.runs[0].data.data_hash,
+        )
+        return {base: read_cache(folder) for base, folder in folders.items()}
+
+    @cached_property
+    def _source_artifact(self) -> Path:
+        """A source's artifact after a step on the CPU, from which ports start."""
+        pack = self.pack(["source"], "reference", SOURCE)
+        with torch_threads(1):
+            pack.step()
+        learner = pack.learners[0]
+        learner.save_artifact(self.scratch / "source", RunRecord.of(learner.run))
+        return self.scratch / "source" / SOURCE
+
+
+def _stir(learner: Learner, draw: int) -> None:
+    """Move all that trains off its start, where adapters are zero and half of the gradients are, too."""
+    for name, tensor in learner.artifact_tensors(learner.tasks).items():
+        noise = torch.randn(tensor.shape, generator=named_generator(draw, name))
+        tensor.data.add_(_NOISE * noise.to(tensor.device))
+
+
+def gradient(learner: Learner) -> Tensor:
+    """The gradients of a learner's steps, all in one vector on the CPU, as its optimiser remembers them."""
+    moments = [t for name, t in sorted(learner.tensors().items()) if name.endswith("exp_avg")]
+    assert moments, "a learner that has stepped has moments"
+    return torch.cat([moment.detach().float().cpu().flatten() for moment in moments])
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    """||ours - theirs|| / ||theirs||."""
+    return float((ours - theirs).norm() / theirs.norm())

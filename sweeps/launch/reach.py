@@ -1,0 +1,64 @@
+"""`training_fits`: whether new tasks seem within the reach of a frozen core, by their own training rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.artifacts.artifact import Artifact
+from portal.bases.base import load_base
+from portal.data.token_cache import read_cache
+from portal.evaluate.fit import guess_left
+from portal.evaluate.loglikelihood import score_rows
+from portal.forward.adapter_hooks import adapted
+from portal.learners.data_order import DataOrder
+from sweeps.launch.single_run import ARTIFACT, SingleRun
+from sweeps.launch.tokenize import prepare_rows
+from sweeps.worker.build_learners import BASES
+
+REACH = 0.5
+"""What may be left of a guess's uncertainty on training rows: docs/results/village-settings has why."""
+MIN_ROWS = 8
+"""Fewer rows are fitted by some latent whatever the task is, so nothing follows from them."""
+_MOST_ROWS = 64
+"""More of a task's rows change its fit by little."""
+
+
+@dataclass(frozen=True)
+class TrainingFit:
+    """What a taught latent leaves of a guess's uncertainty on the rows that it was fitted to."""
+
+    task: str
+    num_rows: int
+    left: float
+
+    @property
+    def within_reach(self) -> bool:
+        """Whether the core can express the task, as it seems."""
+        return self.left <= REACH
+
+
+def training_fits(single: SingleRun, out: Path, *, device: str) -> Sequence[TrainingFit]:
+    """The fit of the new tasks with `MIN_ROWS` rows or more, of a finished run of `teach_run` in `out`."""
+    run = single.config
+    (ref,) = run.bases
+    folders = prepare_rows(
+        single.suite,
+        run.data.tasks,
+        [ref.name],
+        out,
+        max_prompt=run.data.max_prompt,
+        data_hash=run.data.data_hash,
+    )
+    by_task = DataOrder(run, {ref.name: read_cache(folders[ref.name])}).first_rows(ref.name, _MOST_ROWS)
+    enough = {task: rows for task, rows in by_task.items() if len(rows) >= MIN_ROWS}
+    if not enough:
+        return []
+    base = BASES.loaded(ref, device) or load_base(
+        ref.name, device=device, revision=ref.revision, precision=ref.precision
+    )
+    artifact = Artifact.load(out / ARTIFACT)
+    fits = []
+    for task, rows in enough.items():
+        with adapted(base, artifact.factors((task,)), artifact.config.adapter.scaling):
+            fits.append(TrainingFit(task, len(rows), guess_left(score_rows(base, rows))))
+    return fits

@@ -1,0 +1,106 @@
+"""All checks run one after another, and leave a record that a program can read."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from portal.cli import main
+from sweeps.gpu_check import check
+from sweeps.gpu_check.check import RECORD, check_device
+from sweeps.gpu_check.finding import Finding, at_most
+from sweeps.gpu_check.world import CheckWorld
+
+
+def good(world: CheckWorld) -> Iterator[Finding]:
+    yield at_most("error", 0.5, 1.0)
+
+
+def unmeasured(world: CheckWorld) -> Iterator[Finding]:
+    yield at_most("error", math.nan, 1.0)
+
+
+def broken(world: CheckWorld) -> Iterator[Finding]:
+    yield at_most("error", 0.5, 1.0)
+    raise RuntimeError("the device has\nfallen off the bus")
+
+
+def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    record = check_device(
+        "cpu", tmp_path, lambda name, line: told.append(f"{name} {line}"), checks={"a": good}
+    )
+
+    written = json.loads((tmp_path / RECORD).read_text())
+    assert told == ["a PASS  error: 0.5 (at most 1)"]
+    assert record.passed
+    assert written["passed"]
+    assert written["device"] == "cpu"
+    assert written["findings"]["a"][0]["bound"] == "at most 1"
+    assert written["rates"]["fp32_flops"] == record.rates.fp32_flops
+    assert written["versions"]["torch"]
+
+
+def test_a_check_that_ends_in_an_error_is_a_line_that_failed_and_the_next_one_runs(tmp_path: Path) -> None:
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={"bad": broken, "good": good})
+
+    assert [each.level for each in record.findings["bad"]] == ["PASS", "FAIL"]
+    assert record.findings["bad"][1].note == "the device has fallen off the bus"
+    assert [each.level for each in record.findings["good"]] == ["PASS"]
+    assert not record.passed
+
+
+def test_what_is_no_number_is_null_in_the_record_and_a_line_that_failed(tmp_path: Path) -> None:
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={"a": unmeasured})
+
+    (line,) = json.loads((tmp_path / RECORD).read_text(), parse_constant=pytest.fail)["findings"]["a"]
+    assert (line["level"], line["value"]) == ("FAIL", None)
+    assert not record.passed
+
+
+def test_rates_that_cannot_be_measured_are_a_line_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("the device is full")
+
+    monkeypatch.setattr(check, "measure", full)
+
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={"good": good})
+
+    assert record.rates is None
+    assert [each.note for each in record.findings["rates"]] == ["the device is full"]
+    assert not record.passed
+
+
+def test_the_command_prints_lines_rates_and_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["gpu-check", "--device", "cpu", "--out", str(tmp_path)]
+    monkeypatch.setattr(check.check_device, "__kwdefaults__", {"checks": {"bad": broken}})
+
+    assert main(command) == 3
+    printed = capsys.readouterr().out.splitlines()
+    assert main([*command, "--json"]) == 3
+    record = json.loads(capsys.readouterr().out)
+
+    assert printed[:2] == [
+        "PASS  error: 0.5 (at most 1)",
+        "FAIL  the check ended in an error; the device has fallen off the bus",
+    ]
+    assert any(line.startswith("rate  products in fp32: ") for line in printed)
+    assert printed[-1].startswith("CPU: some lines failed, ")
+    assert record["passed"] is False
+
+
+@pytest.mark.slow
+def test_this_cpu_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gpu-check", "--device", "cpu", "--out", str(tmp_path)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert not any(line.startswith("FAIL") for line in lines)
+    assert sum(line.startswith("PASS") for line in lines) > 30

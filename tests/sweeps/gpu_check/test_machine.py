@@ -1,0 +1,52 @@
+"""What a machine lacks is a line with what would help."""
+
+import pytest
+
+from sweeps.gpu_check import machine
+from sweeps.gpu_check.machine import check_locked_memory, check_machine, runs_on
+from sweeps.gpu_check.world import CheckWorld
+from tests.support.findings import levels
+from tests.support.precision import cpu_with
+
+
+def test_a_cpu_without_bf16_skips_its_rate(checked: CheckWorld) -> None:
+    with cpu_with():
+        found = levels(check_machine(checked))
+
+    assert found["rate of bf16 over that of fp32"] == "SKIP"
+
+
+def test_one_core_no_shared_memory_and_slow_bf16_are_warnings(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "usable_cores", lambda: 1)
+    monkeypatch.setattr(machine, "_shared_bytes", lambda: 2.0**26)
+    monkeypatch.setattr(machine, "cpu_bf16_gain", lambda: 0.5)
+    with cpu_with("avx512_bf16"):
+        found = levels(check_machine(checked))
+
+    assert found == {"CPU cores": "WARN", "rate of bf16 over that of fp32": "WARN", "/dev/shm": "WARN"}
+
+
+@pytest.mark.parametrize(
+    ("arch", "capability", "runs"),
+    [
+        ("sm_90", (9, 0), True),
+        ("sm_86", (8, 9), True),
+        ("sm_80", (8, 6), True),
+        ("sm_89", (8, 6), False),
+        ("sm_90a", (9, 0), True),
+        ("sm_100", (10, 0), True),
+        ("sm_100a", (10, 3), False),
+        ("sm_90", (10, 0), False),
+        ("compute_90", (9, 0), False),
+    ],
+)
+def test_code_runs_on_later_minors_of_its_major(arch: str, capability: tuple[int, int], runs: bool) -> None:
+    assert runs_on(arch, *capability) is runs
+
+
+def test_memory_that_may_be_locked_is_told_where_it_is_short() -> None:
+    assert str(check_locked_memory(-1)) == "PASS  memory that this process may lock; unlimited"
+    assert check_locked_memory(2**34).level == "PASS"
+    assert check_locked_memory(2**16).level == "WARN"

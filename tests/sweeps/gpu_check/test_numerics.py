@@ -1,0 +1,55 @@
+"""Numbers of the device are those of the CPU, and a fault in them makes a line fail."""
+
+from itertools import islice
+
+import torch
+
+from sweeps.gpu_check.numerics import check_gradients, check_scores
+from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld, Where
+from tests.support.findings import levels
+from tests.support.precision import cpu_with
+
+
+@torch.no_grad()
+def spoil(world: CheckWorld, where: Where) -> None:
+    """Turn the weights of a base on the device around."""
+    for parameter in world.base(TARGET, where).model.parameters():
+        parameter.copy_(parameter.roll(1, dims=0))
+
+
+def test_gradients_and_scores_on_this_cpu_pass(checked: CheckWorld) -> None:
+    gradients, scores = list(check_gradients(checked)), list(check_scores(checked))
+
+    assert {each.level for each in gradients[:8]} == {"PASS"}
+    assert len(gradients) > 8
+    assert {each.level for each in scores if "bf16" not in each.what} == {"PASS"}
+
+
+def test_bf16_is_held_to_fp32_and_to_peft(fresh: CheckWorld) -> None:
+    with cpu_with("avx512_bf16"):
+        found = list(islice(check_gradients(fresh), 9))
+        scored = list(islice(check_scores(fresh), 3))
+
+    assert [each.level for each in (*found, *scored)] == ["PASS"] * 12
+    assert found[8].what.endswith("over peft's")
+    assert found[8].value is not None
+    assert found[8].value > 0
+    assert all("bf16" in each.what for each in (*found[4:], *scored[1:]))
+
+
+def test_wrong_weights_on_the_device_make_the_lines_in_fp32_fail(fresh: CheckWorld) -> None:
+    spoil(fresh, "fp32")
+
+    assert set(levels(islice(check_gradients(fresh), len(LABELS))).values()) == {"FAIL"}
+    assert set(levels(islice(check_scores(fresh), 1)).values()) == {"FAIL"}
+
+
+def test_wrong_weights_in_bf16_make_its_lines_fail(fresh: CheckWorld) -> None:
+    with cpu_with("avx512_bf16"):
+        spoil(fresh, "own")
+        found = list(islice(check_gradients(fresh), 8))
+        scored = list(islice(check_scores(fresh), 2))
+
+    assert [each.level for each in found[:4]] == ["PASS"] * 4
+    assert [each.level for each in found[4:]] == ["FAIL"] * 4
+    assert [each.level for each in scored] == ["PASS", "FAIL"]

@@ -1,0 +1,98 @@
+"""Packs, resume and shortage of memory on this CPU pass, and every line can fail."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.microbatch import MicroBatch
+from portal.learners.base import Learner
+from portal.storage.checkpoint import Checkpoint, load_latest
+from portal.storage.paths import Folder
+from portal.training import forwards
+from sweeps.gpu_check import packs
+from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
+from sweeps.gpu_check.world import LABELS, CheckWorld
+from tests.support.findings import levels
+
+
+@pytest.mark.parametrize("check", [check_companions, check_resume, check_shortage])
+def test_the_checks_pass_on_this_cpu(checked: CheckWorld, check: packs.PackCheck) -> None:
+    found = list(check(checked))
+
+    assert len(found) > len(LABELS)
+    assert {each.level for each in found} == {"PASS"}
+
+
+def test_waiting_is_told_apart_on_a_gpu_only(checked: CheckWorld) -> None:
+    (line,) = check_waiting(checked)
+
+    assert line.level == "SKIP"
+
+
+def test_companions_that_change_a_gradient_are_found(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltas = AdapterHooks._deltas
+
+    def leak(hooks: AdapterHooks, segments: Sequence[Segment]) -> object:
+        shared = sum(segment.num_slots for segment in segments) > 3
+        scaled = [replace(s, scaling=s.scaling * (1.001 if shared else 1.0)) for s in segments]
+        return deltas(hooks, scaled)
+
+    monkeypatch.setattr(AdapterHooks, "_deltas", leak)
+
+    found = levels(check_companions(checked))
+
+    sharing = LABELS[:3]  # rows with all their choices have forwards of their own
+    assert [found[f"{label}: gradient in a pack of 4 off that alone"] for label in sharing] == ["FAIL"] * 3
+
+
+def test_a_learner_that_diverges_unseen_is_found(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "watch", lambda *_: None)
+
+    found = levels(check_companions(checked))
+
+    assert found["tensors of the learner that has diverged which a step still changed"] == "FAIL"
+
+
+def test_a_checkpoint_that_forgets_is_found(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forget(folder: Folder) -> Checkpoint | None:
+        found = load_latest(folder)
+        assert found is not None
+        name = next(name for name in found.tensors if name.endswith("exp_avg"))
+        return replace(found, tensors={**found.tensors, name: found.tensors[name] * 0})
+
+    monkeypatch.setattr(packs, "load_latest", forget)
+
+    found = levels(check_resume(checked))
+
+    assert [found[f"{label}: tensors that a checkpoint did not bring back"] for label in LABELS] == [
+        "FAIL"
+    ] * 4
+    assert [found[f"{label}: gradient after a resume off the unbroken run's"] for label in LABELS] == [
+        "FAIL"
+    ] * 4
+
+
+def test_a_step_that_loses_rows_when_it_is_divided_is_found(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divide = forwards.divide
+
+    def lose(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
+        parts = divide(forward, max_tokens)
+        return parts if len(parts) == 1 else parts[1:]
+
+    monkeypatch.setattr(forwards, "divide", lose)
+
+    assert "FAIL" in levels(check_shortage(checked)).values()
+
+
+def test_a_shortage_that_never_comes_is_found(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "_largest_forward", lambda _: 10**9)
+
+    assert levels(check_shortage(checked))["forwards that ran out of memory on purpose"] == "FAIL"
