@@ -144,7 +144,7 @@ _PLACES = 8  # of the number in the name of a sheet, so that names sort as numbe
 
 
 def now() -> datetime:
-    """The date that people read in a registry; nothing is decided by it."""
+    """The date that people read in a registry or record; nothing is decided by it."""
     return datetime.now(UTC)
 
 

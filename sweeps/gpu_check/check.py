@@ -5,12 +5,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from portal.artifacts.registry import now
 from portal.device import torch_threads
 from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
@@ -93,7 +93,7 @@ def check_device(
     record = DeviceRecord(
         device=world.device.type,
         name=torch.cuda.get_device_name(world.device) if world.is_gpu else "CPU",
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=now().isoformat(timespec="seconds"),
         rates=rates,
         findings=findings,
         wall_s=round(time.monotonic() - started, 1),

@@ -75,14 +75,17 @@ from sweeps.launch.ray_session import ray_session
 from sweeps.launch.resources import Wanted
 console = Console(width=200)
 with ray_session(Path(sys.argv[1]), console, Wanted("cuda", 3)) as found:
-    console.print(found)
+    console.print(str(found))
 """
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_launch_waits_for_gpus_that_have_yet_to_join(cluster: Any, tmp_path: Path) -> None:
+def test_a_launch_waits_for_gpus_that_have_yet_to_join(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # else Ray counts what is hidden here
     command = [sys.executable, "-c", WAITING, str(tmp_path)]
     environment = {**os.environ, "RAY_ADDRESS": cluster.address}
     waiting = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
