@@ -80,25 +80,21 @@ class Evaluator:
         self, learner: Learner, base: str, factors: Factors, epoch: int, task: str
     ) -> Evaluation:
         results, predictions = [], []
+        segments = _segments(learner, factors, task)
         for split in EVALUATED_SPLITS:
-            scored = self._score(learner, base, factors, task, split)
+            scored = self._score((base, task, split, learner.run.data.eval_size), segments)
             results.append(result_row(learner, base, epoch, split, scored))
             predictions += prediction_rows(learner, epoch, split, scored)
         return Evaluation(results, pa.Table.from_pylist(predictions, schema=PREDICTIONS))
 
-    def _score(self, learner: Learner, base: str, factors: Factors, task: str, split: str) -> list[Scored]:
-        segments = []
-        if learner.run.adapter is not None:
-            own = select_slots(factors, [learner.tasks.index(task)])
-            segments = [Segment(1, own, learner.adapter.scaling)] if _adds_anything(own) else []
-        rows = (base, task, split, learner.run.data.eval_size)
+    def _score(self, rows: _Rows, segments: Sequence[Segment]) -> list[Scored]:
         if segments:
-            return self._score_adapted(rows, segments)
+            return self._run(rows, segments)
         if rows not in self._frozen_scores:
-            self._frozen_scores[rows] = self._score_adapted(rows, [])
+            self._frozen_scores[rows] = self._run(rows, segments)
         return self._frozen_scores[rows]
 
-    def _score_adapted(self, rows: _Rows, segments: Sequence[Segment]) -> list[Scored]:
+    def _run(self, rows: _Rows, segments: Sequence[Segment]) -> list[Scored]:
         base = rows[0]
         while True:
             batches = self._laid_out(rows)
@@ -118,6 +114,14 @@ class Evaluator:
             chosen = evaluation_rows(self._rows[base].rows(task, split), size)
             self._batches[rows] = scoring_batches(chosen, self._bases[base], max_tokens=self._max_tokens)
         return self._batches[rows]
+
+
+def _segments(learner: Learner, factors: Factors, task: str) -> list[Segment]:
+    """The task's adapter; nothing where it adds nothing."""
+    if learner.run.adapter is None:
+        return []
+    own = select_slots(factors, [learner.tasks.index(task)])
+    return [Segment(1, own, learner.adapter.scaling)] if _adds_anything(own) else []
 
 
 def _adds_anything(factors: Factors) -> bool:

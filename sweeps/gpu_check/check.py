@@ -34,9 +34,8 @@ CHECKS: Mapping[str, Check] = {
     "shortage": check_shortage,
 }
 """By name, in the order in which they run."""
-
-
 _ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError)
+"""What a check may end in and be a line that failed; any other error is this program's own."""
 
 
 @dataclass(frozen=True)

@@ -28,22 +28,20 @@ def at_most(
     what: str, value: float, bound: float, *, unit: str = "", otherwise: Level = "FAIL", note: str = ""
 ) -> Finding:
     """PASS where the value is at most the bound, else `otherwise` with the note: so is what is no number."""
-    return _judged(what, value, f"at most {bound:g}", unit, otherwise, note, holds=value <= bound)
+    holds = value <= bound
+    level = "PASS" if holds else otherwise
+    return Finding(level, what, value, unit, f"at most {bound:g}", "" if holds else note)
 
 
 def at_least(
     what: str, value: float, bound: float, *, unit: str = "", otherwise: Level = "FAIL", note: str = ""
 ) -> Finding:
     """PASS where the value is at least the bound, else `otherwise` with the note: so is what is no number."""
-    return _judged(what, value, f"at least {bound:g}", unit, otherwise, note, holds=value >= bound)
+    holds = value >= bound
+    level = "PASS" if holds else otherwise
+    return Finding(level, what, value, unit, f"at least {bound:g}", "" if holds else note)
 
 
 def skipped(what: str, why: str) -> Finding:
     """A line that has no meaning on this machine."""
     return Finding("SKIP", what, note=why)
-
-
-def _judged(
-    what: str, value: float, bound: str, unit: str, otherwise: Level, note: str, *, holds: bool
-) -> Finding:
-    return Finding("PASS" if holds else otherwise, what, value, unit, bound, "" if holds else note)

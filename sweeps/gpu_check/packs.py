@@ -12,7 +12,6 @@ from portal.training.pack import Pack
 from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
 from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld, distance, gradient
 
-PackCheck = Callable[[CheckWorld], Iterator[Finding]]
 PACK_BOUND = 1e-5
 """Of a gradient's norm on a GPU, whose kernels round by the size of a forward; on a CPU packs are exact."""
 RESUME_BOUND = 1e-3

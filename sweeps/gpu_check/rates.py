@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from portal.device import fp32_products, release_memory
-from sweeps.planning.devices import seconds_each
+from sweeps.planning.devices import product_rate, seconds_each
 
 _GPU_WIDTH, _CPU_WIDTH = 8192, 1024
 _COPIED_BYTES = 2**28
@@ -37,9 +37,9 @@ def measure(device: torch.device, out: Path, *, has_bf16: bool) -> Rates:
     is_gpu = device.type == "cuda"
     width = _GPU_WIDTH if is_gpu else _CPU_WIDTH
     rates = Rates(
-        fp32_flops=_product_rate(width, torch.float32, device),
+        fp32_flops=product_rate(width, torch.float32, device),
         tf32_flops=_tf32_rate(width, device) if is_gpu else None,
-        bf16_flops=_product_rate(width, torch.bfloat16, device) if has_bf16 else None,
+        bf16_flops=product_rate(width, torch.bfloat16, device) if has_bf16 else None,
         copy_bytes_per_s=_copy_rate(device, device),
         upload_bytes_per_s=_copy_rate(torch.device("cpu"), device) if is_gpu else None,
         launch_s=_launch_seconds(device),
@@ -49,14 +49,9 @@ def measure(device: torch.device, out: Path, *, has_bf16: bool) -> Rates:
     return rates
 
 
-def _product_rate(width: int, dtype: torch.dtype, device: torch.device) -> float:
-    matrix = torch.ones(width, width, dtype=dtype, device=device)
-    return 2 * width**3 / seconds_each(lambda: matrix @ matrix, 3, device)
-
-
 def _tf32_rate(width: int, device: torch.device) -> float:
     with fp32_products("tf32"):
-        return _product_rate(width, torch.float32, device)
+        return product_rate(width, torch.float32, device)
 
 
 def _copy_rate(source: torch.device, target: torch.device) -> float:

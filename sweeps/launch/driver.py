@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from portal.config import DeviceKind, RunConfig
+from portal.config import BaseRef, DeviceKind, RunConfig
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import ExecutorName, find_executor
@@ -84,10 +84,7 @@ def run_study(
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
                     with chosen.open(out, console, wanted) as found:
                         if wanted.device == "auto":
-                            kept = KeptDevice(out).read() or _device_of(store, status.done)
-                            check_device_kind(kept, found.device, out)
-                            if kept is None:
-                                check_sizes(left, found.device)
+                            _check_unnamed(found.device, left, out, _device_of(store, status.done))
                         check_precisions(left, found.device)
                         console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
                         if found.device == "cpu":
@@ -114,10 +111,23 @@ def run_study(
     )
 
 
+def _check_unnamed(
+    found: DeviceKind, bases: Sequence[BaseRef], out: Folder, before: DeviceKind | None
+) -> None:
+    """ValueError where going on with the device that was found, which nobody named, must be an accident."""
+    check_device_kind(before, found, out)
+    if before is None:
+        check_sizes(bases, found)
+
+
 def _device_of(store: RunStore, done: Sequence[str]) -> DeviceKind | None:
-    """What the finished runs of a folder without a record were computed on; None where there are none."""
-    if not done:
-        return None
+    """What runs of the folder were computed on last; None where there are none.
+
+    A folder of an earlier version has no record of it: there a finished run tells.
+    """
+    kept = KeptDevice(store.out).read()
+    if kept is not None or not done:
+        return kept
     rows = read_table(store.run_folder(done[0]) / RESULTS_FILE, RESULTS)
     device: DeviceKind = rows["device"][0].as_py()
     return device

@@ -134,15 +134,16 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
     Large matrix products attain the share `ATTAINED` of a peak rate, so the rate that they show is divided by
     it. Takes about 0.3 s on a GPU and up to 100 MB of its memory, which is handed back.
     """
-    product_s = seconds_each(_product(width, torch.bfloat16, device), 3, device)
+    rate = product_rate(width, torch.bfloat16, device)
     launch_s = seconds_each(_addition(device), launches, device)
     release_memory()
-    return 2 * width**3 / product_s / ATTAINED, launch_s
+    return rate / ATTAINED, launch_s
 
 
-def _product(width: int, dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
+def product_rate(width: int, dtype: torch.dtype, device: torch.device) -> float:
+    """FLOP/s of products of square matrices, so many numbers wide."""
     matrix = torch.ones(width, width, dtype=dtype, device=device)
-    return lambda: matrix @ matrix
+    return 2 * width**3 / seconds_each(lambda: matrix @ matrix, 3, device)
 
 
 def _addition(device: torch.device) -> Callable[[], Tensor]:

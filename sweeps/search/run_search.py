@@ -102,11 +102,10 @@ def run_search(
     threads: int = 1,
     gpus: int = 0,
 ) -> SearchResult:
-    """Bring the search to its number of trials in `out`, on a cluster as soon as that has so many `gpus`.
+    """Bring the search to its number of trials in `out`; without a console, in silence.
 
-    Without a console it works in silence.
-
-    ValueError when `out` holds another search, or another driver works there.
+    A cluster is waited for until it has so many `gpus`. ValueError when `out` holds another search, or
+    another driver works there.
     """
     folder, console = out / "search", console or Console(quiet=True)
     with acquire(folder):
@@ -116,9 +115,8 @@ def run_search(
         settings, store = plan.trial({}), RunStore(out)
         context = StudyContext.open(settings, out)
         _check_adapters(plan, context)
-        with find_executor(executor).open(
-            out, console, Wanted.of(settings.device, gpus)
-        ):  # one for all batches
+        wanted = Wanted.of(settings.device, gpus)
+        with find_executor(executor).open(out, console, wanted):  # one for all batches
             while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")

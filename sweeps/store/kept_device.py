@@ -17,7 +17,7 @@ _NAMES: dict[DeviceKind, str] = {"cpu": "CPUs", "cuda": "GPUs"}
 class KeptDevice:
     """device.json below `out`, written when lanes start.
 
-    The same run has other numbers there: precision `default` is fp32 on a CPU and bf16 on a GPU.
+    A run has other numbers on the other kind: precision `default` is fp32 on a CPU and bf16 on a GPU.
     """
 
     def __init__(self, out: Folder) -> None:

@@ -12,13 +12,14 @@ from portal.storage.checkpoint import Checkpoint, load_latest
 from portal.storage.paths import Folder
 from portal.training import forwards
 from sweeps.gpu_check import packs
+from sweeps.gpu_check.check import Check
 from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
 from sweeps.gpu_check.world import LABELS, CheckWorld
 from tests.support.findings import levels
 
 
 @pytest.mark.parametrize("check", [check_companions, check_resume, check_shortage])
-def test_the_checks_pass_on_this_cpu(checked: CheckWorld, check: packs.PackCheck) -> None:
+def test_the_checks_pass_on_this_cpu(checked: CheckWorld, check: Check) -> None:
     found = list(check(checked))
 
     assert len(found) > len(LABELS)
