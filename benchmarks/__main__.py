@@ -15,10 +15,12 @@ import torch
 
 from benchmarks import (
     bf16_widths,
+    checkpoints,
     demo,
     generation,
     lora,
     pack_scaling,
+    padding,
     python_share,
     scoring,
     simulation,
@@ -42,6 +44,8 @@ COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
 }
 SCALES: dict[str, Callable[[], Sequence[Any]]] = {
     "python-share": python_share.python_share,
+    "checkpoints": checkpoints.checkpoints,
+    "padding": padding.padding,
     "pack-scaling": pack_scaling.pack_scaling,
     "bf16-widths": bf16_widths.bf16_widths,
     "study-scaling": study_scaling.study_scaling,

@@ -22,7 +22,7 @@ from portal.bases.registry import MINI_FOLDER
 from portal.bases.sites import find_layer_path, find_sites
 from portal.data.token_rows import RowTable, TokenRow
 from portal.device import usable_cores
-from portal.evaluate.loglikelihood import score_batches, scoring_batches
+from portal.evaluate.loglikelihood import Scored, ScoringBatches, queue_scores, scoring_batches
 from portal.learners.lora import LoraLearner
 from portal.tasks.example import SPLITS
 from portal.training.pack import Pack
@@ -54,6 +54,10 @@ def bf16_widths() -> list[Point]:
     return [measure(width, threads, rows) for width in WIDTHS for threads in sorted({1, usable_cores()})]
 
 
+def _scores(base: Base, layout: ScoringBatches) -> list[Scored]:
+    return queue_scores(base, layout).scored
+
+
 def measure(width: int, threads: int, rows: RowTable) -> Point:
     """Both precisions by turns in this process."""
     torch.set_num_threads(threads)
@@ -63,7 +67,7 @@ def measure(width: int, threads: int, rows: RowTable) -> Point:
         base = _base(width, dtype)
         steps[name] = partial(_step, _pack(base, rows))
         layout = scoring_batches([row for task in TASKS for row in rows.rows(task, "test")], base)
-        scores[name] = partial(score_batches, base, layout)
+        scores[name] = partial(_scores, base, layout)
     step_s, score_s = (take_turns(sides, repeats=TURNS, clock=time.process_time) for sides in (steps, scores))
     return Point(
         width,

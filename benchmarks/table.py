@@ -4,7 +4,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import bf16_widths, pack_scaling, python_share, simulation, study_scaling
+from benchmarks import (
+    bf16_widths,
+    checkpoints,
+    pack_scaling,
+    padding,
+    python_share,
+    simulation,
+    study_scaling,
+)
 from benchmarks.comparison import HEADERS, Comparison, seconds
 from sweeps.planning.cost_model import duration
 
@@ -26,6 +34,10 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     points = {record["name"]: record["points"] for record in records if "points" in record}
     if shares := [python_share.Point(**point) for point in points.get("python-share", [])]:
         lines += ["", *_shares(shares)]
+    if stops := [checkpoints.Point(**point) for point in points.get("checkpoints", [])]:
+        lines += ["", *_stops(stops)]
+    if padded := [padding.Point(**point) for point in points.get("padding", [])]:
+        lines += ["", *_padded(padded)]
     packs = [pack_scaling.Point(**point) for point in points.get("pack-scaling", [])]
     for base in dict.fromkeys(point.base for point in packs):
         lines += ["", *_packs(base, [point for point in packs if point.base == base])]
@@ -81,6 +93,52 @@ def _shares(points: Sequence[python_share.Point]) -> list[str]:
         "",
         *_table(("tasks", "threads", "step", "in Python"), rows),
     ]
+
+
+def _stops(points: Sequence[checkpoints.Point]) -> list[str]:
+    rows = [
+        (
+            str(point.size),
+            f"{point.bytes / 2**20:.0f} MiB",
+            seconds(point.write_s),
+            seconds(point.stop_s),
+            f"{100 * point.stopped:.2f} %",
+            seconds(point.step_s),
+            seconds(point.beside_s),
+        )
+        for point in points
+    ]
+    headers = ("learners", "checkpoint", "written in", "training stops", "of the time", "step", "meanwhile")
+    met = all(point.stopped <= checkpoints.TARGET for point in points)
+    return [
+        f"A pack on {checkpoints.BASE} (LoRAs of all tasks, all modules r16) and its checkpoints, of which "
+        f"there is one every {checkpoints.CHECKPOINT_S:.0f} s, or {checkpoints.CHECKPOINT_RATIO} times as "
+        f"long as one takes: training may stop for {100 * checkpoints.TARGET:.0f} % of the time "
+        f"({_met(met)}).",
+        "",
+        *_table(headers, rows),
+    ]
+
+
+def _padded(points: Sequence[padding.Point]) -> list[str]:
+    of_packs: dict[tuple[str, str, str], dict[int, padding.Point]] = {}
+    for point in points:
+        of_packs.setdefault((point.base, point.gpu, point.modules), {})[point.learners] = point
+    counts = sorted({point.learners for point in points})
+    rows = [(*place, *(_padding_cell(found[count]) for count in counts)) for place, found in of_packs.items()]
+    worst = max(p.padded for p in points if p.base == points[0].base and p.learners == counts[-1])
+    return [
+        f"A step on a GPU as it is planned, by count: padded tokens per real one, behind them the longer of "
+        f"launches and padded tokens, per real token, and the forwards. Rows of the fourteen tasks, "
+        f"{padding.BATCH} per task; rates of data sheets. Target: at most {padding.TARGET:g} on "
+        f"{points[0].base} with {counts[-1]} learners ({worst:.2f}: {_met(worst <= padding.TARGET)}).",
+        "",
+        *_table(("base", "GPU", "adapted", *(f"learners: {count}" for count in counts)), rows),
+    ]
+
+
+def _padding_cell(point: padding.Point) -> str:
+    return f"{point.padded:.2f} / {point.bound:.2f} / {point.forwards:.1f}"
 
 
 def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:

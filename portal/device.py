@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -29,6 +29,25 @@ def to_device(
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def copy_to_host(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Copies in this machine's memory as the tensors are now, and a call that waits until they are there.
+
+    A GPU copies into page-locked memory, after the work that it has been given and before what comes next.
+    """
+    copies, on_gpu = {}, False
+    for name, tensor in tensors.items():
+        if tensor.device.type == "cuda":
+            place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            copies[name], on_gpu = place.copy_(tensor.detach(), non_blocking=True), True
+        else:
+            copies[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
+    if not on_gpu:
+        return copies, lambda: None
+    copied = torch.cuda.Event()
+    copied.record()
+    return copies, copied.synchronize
 
 
 def usable_cores() -> int:

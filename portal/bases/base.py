@@ -24,6 +24,7 @@ from transformers import (
 from transformers import logging as transformers_logging
 
 from portal.bases.files import BaseFiles, hub_error, locate
+from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import check_precision, weights_dtype
 from portal.bases.registry import known_geometry, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
@@ -43,6 +44,7 @@ class Base:
     tokenizer: PreTrainedTokenizerBase
     layer_path: str
     sites: tuple[Site, ...]
+    operations: Operations = "plain"
 
     @property
     def public_name(self) -> str:
@@ -98,8 +100,9 @@ def load_base(
     revision: str | None = None,
     precision: Precision = "default",
     verified: bool = False,
+    operations: Operations | None = None,
 ) -> Base:
-    """The base, frozen, in evaluation mode, with sdpa attention.
+    """The base, frozen, in evaluation mode, with sdpa attention and these operations, else the usual ones.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
     unreadable or incomplete weights (missing or unexpected tensors). `verified`: a local base's files have
@@ -114,7 +117,16 @@ def load_base(
             f"base {name!r}: its files have digest {found[:12]}, the run was planned with {revision[:12]}"
         )
     files = replace(files, commit=None if files.is_local else found)
-    return _base(files, found, _load_model(files, torch.device(device), precision))
+    where = torch.device(device)
+    base = _base(files, found, _load_model(files, where, precision))
+    wanted = operations or usual_operations(on_gpu=where.type == "cuda")
+    return with_fused_operations(base) if wanted == "fused" else base
+
+
+def with_fused_operations(base: Base) -> Base:
+    """The base after `fuse_operations` of its model."""
+    fuse_operations(base.model)
+    return replace(base, operations="fused")
 
 
 def outline_base(name: str, *, revision: str) -> Base:

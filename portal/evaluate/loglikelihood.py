@@ -8,9 +8,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
+from portal.device import copy_to_host
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch_plan import launch_cost
 from portal.forward.shared_prefix import SharedPrefixBatch, answer_token_scores, pack_rows, packed_length
@@ -103,7 +105,7 @@ def score_rows(base: Base, rows: Sequence[TokenRow], *, max_tokens: int = MAX_TO
     Raises ValueError when the base does not use sdpa attention (a 4-D mask is silently wrong elsewhere) and
     FloatingPointError, naming task and example, for a score that is not finite.
     """
-    return score_batches(base, scoring_batches(rows, base, max_tokens=max_tokens))
+    return queue_scores(base, scoring_batches(rows, base, max_tokens=max_tokens)).scored
 
 
 def scoring_batches(rows: Sequence[TokenRow], base: Base, *, max_tokens: int = MAX_TOKENS) -> ScoringBatches:
@@ -121,20 +123,37 @@ def scoring_batches(rows: Sequence[TokenRow], base: Base, *, max_tokens: int = M
     return ScoringBatches(tuple(rows), tuple(order), tuple(batches))
 
 
-def score_batches(base: Base, layout: ScoringBatches) -> list[Scored]:
-    """`score_rows` for rows that are laid out already."""
+class PendingScores:
+    """Scores of rows that a device may still be working on; whoever needs them waits for these alone."""
+
+    def __init__(self, layout: ScoringBatches, token_scores: Tensor | None) -> None:
+        self._layout = layout
+        self._copies, self._wait = copy_to_host({} if token_scores is None else {"scores": token_scores})
+
+    @cached_property
+    def scored(self) -> list[Scored]:
+        """The rows in their order; FloatingPointError, naming task and example, where one is not finite."""
+        layout = self._layout
+        if not layout.rows:
+            return []
+        self._wait()
+        in_order = _choice_scores(self._copies["scores"].double().tolist(), layout.batches)
+        by_index = dict(zip(layout.order, in_order, strict=True))
+        scored = [Scored(row, by_index[index]) for index, row in enumerate(layout.rows)]
+        for item in scored:
+            if not all(math.isfinite(score) for score in item.scores):
+                where = f"task {item.row.task!r}, example {item.row.id!r}"
+                raise FloatingPointError(f"{where}: a score is not finite: {item.scores}")
+        return scored
+
+
+def queue_scores(base: Base, layout: ScoringBatches) -> PendingScores:
+    """Hand the forwards of these rows to the base's device, with the adapters that are active now."""
     if not layout.rows:
-        return []
+        return PendingScores(layout, None)
     with torch.inference_mode():
-        token_scores = torch.cat([answer_token_scores(base, batch) for batch in layout.batches])
-    in_order = _choice_scores(token_scores.double().tolist(), layout.batches)
-    by_index = dict(zip(layout.order, in_order, strict=True))
-    scored = [Scored(row, by_index[index]) for index, row in enumerate(layout.rows)]
-    for item in scored:
-        if not all(math.isfinite(score) for score in item.scores):
-            where = f"task {item.row.task!r}, example {item.row.id!r}"
-            raise FloatingPointError(f"{where}: a score is not finite: {item.scores}")
-    return scored
+        scores = torch.cat([answer_token_scores(base, batch) for batch in layout.batches])
+    return PendingScores(layout, scores)
 
 
 def summarise(scored: Sequence[Scored]) -> TaskMetrics:

@@ -3,7 +3,8 @@
 Pure planning: no tensor is made here. On a CPU each learner's rows are bucketed by length on their own;
 buckets of equal padded length are then merged into one micro-batch. So the other learners in the pack affect
 neither padding nor summation order, and a packed run equals the same run alone, bit for bit. On a GPU, where
-kernels round by the size of a forward anyhow, all rows are planned together.
+kernels round by the size of a forward anyhow, all rows are planned together, and it computes while the next
+launches are queued: a step takes as long as its launches or its tokens, whichever take longer.
 """
 
 from collections import defaultdict
@@ -12,18 +13,21 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from portal.bases.base import Base
+from portal.bases.operations import Operations
 from portal.data.token_rows import TokenRow
+from portal.device_rates import ATTAINED, GpuRates, own_gpu_rates
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch import MicroBatch, SlotRows
 
 MAX_FORWARD_TOKENS = 16384
 """Padded tokens of one training forward where memory allows them: more do not make it any faster."""
-LAYER_LAUNCHES, MODULE_LAUNCHES = 142, 7
+LAYER_LAUNCHES: dict[Operations, int] = {"plain": 142, "fused": 44}
+MODULE_LAUNCHES = 7
 """Operations per layer, forward and backward, in eager torch: those of a Qwen3 layer without adapters, and
 for each adapted module and segment of rows."""
 _CPU_FORWARD_TOKENS = 96.0  # 40 to 170 were measured on bases of 0.4 to 106 M parameters
-_GPU_LAUNCH_S = 8e-6
-_GPU_FLOPS = 5e14  # half of an H100's peak
+_FLOPS_PER_PARAM_TOKEN = 4  # forward, and the gradient of activations
+_LIGHTER = tuple(0.5**halvings for halvings in range(8))  # what launches count beside tokens, plan by plan
 
 
 @dataclass(frozen=True)
@@ -36,20 +40,35 @@ class LaunchCost:
     forward: float
     segment: float
 
+    def scaled(self, share: float) -> "LaunchCost":
+        """A share of the overhead, for a plan that minds launches less."""
+        return LaunchCost(share * self.forward, share * self.segment)
+
     def halved(self) -> "LaunchCost":
         """Half the overhead: where learners are bucketed separately, others share the same forward."""
         return LaunchCost(self.forward / 2, self.segment)
 
 
 def launch_cost(base: Base, num_modules: int) -> LaunchCost:
-    """The launch overhead of a forward of `base` with so many adapted modules per layer."""
-    if base.device.type == "cuda":
-        token_s = 4 * base.num_decoder_params / _GPU_FLOPS
-        plain = base.num_layers * LAYER_LAUNCHES * _GPU_LAUNCH_S / token_s
-    else:
-        plain = _CPU_FORWARD_TOKENS
-    segment = plain * num_modules * MODULE_LAUNCHES / LAYER_LAUNCHES
-    return LaunchCost(plain + segment, segment)
+    """The launch overhead of a forward of `base` with so many adapted modules per layer, on its device."""
+    if base.device.type != "cuda":
+        return _cost_in_launches(_CPU_FORWARD_TOKENS / LAYER_LAUNCHES["plain"], num_modules, "plain")
+    rates = own_gpu_rates(base.device)
+    return gpu_launch_cost(rates, base.num_layers, base.num_decoder_params, num_modules, base.operations)
+
+
+def gpu_launch_cost(
+    rates: GpuRates, num_layers: int, num_params: int, num_modules: int, operations: Operations
+) -> LaunchCost:
+    """The same on a GPU of these rates, of a base with so many layers and parameters in them."""
+    token_s = _FLOPS_PER_PARAM_TOKEN * num_params / (ATTAINED * rates.flops)
+    return _cost_in_launches(num_layers * rates.launch_s / token_s, num_modules, operations)
+
+
+def _cost_in_launches(tokens: float, num_modules: int, operations: Operations) -> LaunchCost:
+    """`tokens` stand for one launch in every layer."""
+    segment = tokens * MODULE_LAUNCHES * num_modules
+    return LaunchCost(tokens * LAYER_LAUNCHES[operations] + segment, segment)
 
 
 def plan_microbatches(
@@ -72,14 +91,35 @@ def plan_microbatches(
         return slot.choice_weight > 0, None if together else slot.owner
 
     for (kind, owner), own in groupby(in_order, key=learner_of):
-        cost = costs[owner].halved() if owner is not None else max(costs, key=lambda cost: cost.forward)
-        for forward in plan_learner(list(own), cost):
+        if owner is None:
+            plan = plan_overlapped(list(own), max(costs, key=lambda cost: cost.forward))
+        else:
+            plan = plan_learner(list(own), costs[owner].halved())
+        for forward in plan:
             shared[kind, forward.length].extend(forward.slots)
     return [
         part
         for (_, length), parts in sorted(shared.items(), key=lambda item: item[0])
         for part in divide(MicroBatch(length, tuple(parts)), max_tokens)
     ]
+
+
+def plan_overlapped(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
+    """The micro-batches of all slots whose launches or tokens, whichever take longer, take least.
+
+    Tried are the plans that cost least in tokens and launches together, as launches count less and less.
+    """
+    best: tuple[tuple[float, float], list[MicroBatch]] | None = None
+    for share in _LIGHTER:
+        plan = plan_learner(slots, cost.scaled(share))
+        tokens, launches = tokens_and_launches(plan, cost)
+        rank = max(tokens, launches), tokens + launches
+        if best is None or rank < best[0]:
+            best = rank, plan
+        if launches >= tokens:
+            break  # more forwards would only take longer
+    assert best is not None
+    return best[1]
 
 
 def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
@@ -89,7 +129,8 @@ def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch
         group_by_length(parts, forward_cost=cost.forward, max_tokens=MAX_FORWARD_TOKENS)
         for parts in (_whole(slots, lengths), _single_rows(slots, lengths))
     )
-    cheaper = whole if _cost_of(whole, cost) <= _cost_of(apart, cost) else apart
+    costs = [sum(_tokens_and_launches(plan, cost)) for plan in (whole, apart)]
+    cheaper = whole if costs[0] <= costs[1] else apart
     return [MicroBatch(length, tuple(_joined(parts))) for length, parts in cheaper]
 
 
@@ -118,27 +159,30 @@ def smaller_limit(forward: MicroBatch) -> int:
     return max(forward.padded_tokens // 2, largest) if len(forward.slots) > 1 else forward.padded_tokens // 2
 
 
-def plan_cost(plan: Sequence[MicroBatch], cost: LaunchCost) -> float:
-    """The cost of a plan: padded tokens, plus launches expressed in tokens."""
+def tokens_and_launches(plan: Sequence[MicroBatch], cost: LaunchCost) -> tuple[float, float]:
+    """The padded tokens of a plan, and its launches expressed in tokens."""
     parts = [(forward.length, [(slot, slot.rows) for slot in forward.slots]) for forward in plan]
-    return _cost_of(parts, cost)
+    return _tokens_and_launches(parts, cost)
 
 
 _Part = tuple[SlotRows, tuple[TokenRow, ...]]
 """Some rows of a slot; a `SlotRows` of its own is made only of those in the plan that is taken."""
 
 
-def _cost_of(plan: Sequence[tuple[int, Sequence[_Part]]], cost: LaunchCost) -> float:
-    """The cost of the forwards of that padded length, each with the parts in it."""
-    total = 0.0
+def _tokens_and_launches(
+    plan: Sequence[tuple[int, Sequence[_Part]]], cost: LaunchCost
+) -> tuple[float, float]:
+    """Those of forwards by their padded length, each with the parts in it."""
+    tokens = launches = 0.0
     for length, parts in plan:
         counts: dict[tuple[int, int], int] = {}
         for slot, rows in parts:
             place = slot.owner, slot.slot
             counts[place] = counts.get(place, 0) + len(rows)
         segments = len(set(counts.values()))
-        total += sum(counts.values()) * length + cost.forward + cost.segment * (segments - 1)
-    return total
+        tokens += sum(counts.values()) * length
+        launches += cost.forward + cost.segment * (segments - 1)
+    return tokens, launches
 
 
 def _whole(slots: Sequence[SlotRows], lengths: Sequence[Sequence[int]]) -> list[tuple[_Part, int, int]]:

@@ -79,44 +79,43 @@ def write_folder(
                 check_permit()
             (folder / name).write_bytes(data)
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    for name, data in contents.items():
-        (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(temporary / name, data)
-    for inner in {(temporary / name).parent for name in contents} | {temporary}:
-        sync(inner)
-    check_permit()
-    if folder.exists():
-        remove_folder(folder)
-    temporary.rename(folder)
-    sync(folder.parent)
+    with new_folder(folder, check_permit=check_permit) as place:
+        for name, data in contents.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            with naming(place / name):
+                (place / name).write_bytes(data)
 
 
 @contextmanager
-def new_folder(folder: Folder) -> Iterator[Path]:
+def new_folder(
+    folder: Folder, *, last: str = "", check_permit: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """An empty folder of this machine, which becomes `folder` as a whole when the block ends.
 
-    An older one is replaced; where nothing is written, there is none.
+    An older one is replaced; where nothing is written, there is none. A store gets the file `last` after all
+    others. `check_permit` is called just before an older folder goes, and in a store before the last file
+    appears; it raises when that must not be.
     """
     if isinstance(folder, ObjectPath):
         with tempfile.TemporaryDirectory(prefix="portal-") as scratch:
             place = Path(scratch, folder.name)
             place.mkdir()
             yield place
+            check_permit()
             remove_folder(folder)
-            write_folder(folder, folder_contents(place))
+            contents = folder_contents(place)
+            in_order = {name: contents[name] for name in sorted(contents, key=lambda name: name == last)}
+            write_folder(folder, in_order, check_permit=check_permit)
         return
     place = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     yield place
+    for path in (*place.rglob("*"), place):
+        sync(path)
+    check_permit()
     remove_folder(folder)
     if any(place.iterdir()):
-        for path in (*place.rglob("*"), place):
-            sync(path)
         place.rename(folder)
         sync(folder.parent)
     else:

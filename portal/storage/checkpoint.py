@@ -7,19 +7,24 @@ and renamed; a reader believes it only when every file matches the manifest. No 
 import hashlib
 import json
 import logging
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from portal.messages import one_line
-from portal.storage.atomic import remove_folder, remove_leftovers, write_folder
-from portal.storage.paths import Folder
+from portal.storage.atomic import naming, new_folder, remove_folder, remove_leftovers
+from portal.storage.paths import Folder, file_sha256
 
 KEEP = 2
 _TENSORS, _META, _MANIFEST = "tensors.safetensors", "meta.json", "manifest.json"
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +51,12 @@ def save_checkpoint(
     just before the checkpoint appears, and raises when it must not.
     """
     final = folder / f"{sequence:010d}"
-    write_folder(final, _encode(tensors, meta), check_permit=check_permit)
+    with new_folder(final, last=_MANIFEST, check_permit=check_permit) as place:
+        _write_tensors(place / _TENSORS, tensors)
+        with naming(place):
+            (place / _META).write_text(json.dumps(meta, sort_keys=True))
+            manifest = {name: file_sha256(place / name) for name in (_TENSORS, _META)}
+            (place / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True))
     for path in sorted(_checkpoint_folders(folder))[:-KEEP]:
         remove_folder(path)
     remove_leftovers(folder)
@@ -79,14 +89,15 @@ def below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _encode(tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> dict[str, bytes]:
-    """A checkpoint's files, the manifest last."""
-    contents = {
-        _TENSORS: save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}),
-        _META: json.dumps(meta, sort_keys=True).encode(),
-    }
-    manifest = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    return {**contents, _MANIFEST: json.dumps(manifest, sort_keys=True).encode()}
+def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write them from where they lie, without a copy of all; an OSError when the disk refuses."""
+    with naming(path):
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        except SafetensorError as error:
+            if (found := _OS_ERROR.search(str(error))) is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def _read(path: Folder) -> Checkpoint:

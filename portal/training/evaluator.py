@@ -2,7 +2,8 @@
 
 The batches of a (base, task, split) are laid out once and serve every learner and epoch; scoring that runs
 out of memory goes on with half as many tokens per forward. Adapters that add nothing, as most do before their
-first step, are not run: the frozen base's scores are theirs, and are computed once.
+first step, are not run: the frozen base's scores are theirs, and are computed once. A device gets the
+forwards of all tasks before the first scores are read; tables are made while it works on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,13 @@ from portal.bases.base import Base
 from portal.data.sampling import evaluation_rows
 from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory, release_memory
-from portal.evaluate.loglikelihood import MAX_TOKENS, Scored, ScoringBatches, score_batches, scoring_batches
+from portal.evaluate.loglikelihood import (
+    MAX_TOKENS,
+    PendingScores,
+    ScoringBatches,
+    queue_scores,
+    scoring_batches,
+)
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner
@@ -40,7 +47,7 @@ class Evaluator:
     ) -> None:
         self._bases, self._rows, self._hooks, self._workers = bases, rows, hooks, workers
         self._batches: dict[_Rows, ScoringBatches] = {}
-        self._frozen_scores: dict[_Rows, list[Scored]] = {}
+        self._frozen_scores: dict[_Rows, PendingScores] = {}
         self._max_tokens = MAX_TOKENS
 
     def evaluate(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> Evaluation | str:
@@ -60,7 +67,7 @@ class Evaluator:
 
     def _evaluate_share(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> list[_Part]:
         """This worker's share of the scores, up to the first one that is not finite."""
-        parts: list[_Part] = []
+        queued: list[tuple[tuple[int, int], str, dict[str, PendingScores]]] = []
         for base in learner.bases:
             place, count = list(self._bases).index(base), len(self._bases)
             own = [index for index in range(len(tasks)) if self._workers.scores(index, place, count)]
@@ -68,39 +75,36 @@ class Evaluator:
                 continue
             with torch.no_grad():
                 factors = learner.factors(base)
+            adds = _adding_slots(learner, factors)
             for index in own:
-                try:
-                    evaluation = self._evaluate_task(learner, base, factors, epoch, tasks[index])
-                except FloatingPointError as error:
-                    return [*parts, ((place, index), str(error))]
-                parts.append(((place, index), evaluation))
+                adapter = _adapter(learner, factors, tasks[index], adds)
+                pending = {
+                    split: self._queue((base, tasks[index], split, learner.run.data.eval_size), adapter)
+                    for split in EVALUATED_SPLITS
+                }
+                queued.append(((place, index), base, pending))
+        parts: list[_Part] = []
+        for places, base, pending in queued:
+            try:
+                parts.append((places, _read(learner, base, epoch, pending)))
+            except FloatingPointError as error:
+                return [*parts, (places, str(error))]
         return parts
 
-    def _evaluate_task(
-        self, learner: Learner, base: str, factors: Factors, epoch: int, task: str
-    ) -> Evaluation:
-        results, predictions = [], []
-        segments = _segments(learner, factors, task)
-        for split in EVALUATED_SPLITS:
-            scored = self._score((base, task, split, learner.run.data.eval_size), segments)
-            results.append(result_row(learner, base, epoch, split, scored))
-            predictions += prediction_rows(learner, epoch, split, scored)
-        return Evaluation(results, pa.Table.from_pylist(predictions, schema=PREDICTIONS))
-
-    def _score(self, rows: _Rows, segments: Sequence[Segment]) -> list[Scored]:
+    def _queue(self, rows: _Rows, segments: Sequence[Segment]) -> PendingScores:
         if segments:
             return self._run(rows, segments)
         if rows not in self._frozen_scores:
             self._frozen_scores[rows] = self._run(rows, segments)
         return self._frozen_scores[rows]
 
-    def _run(self, rows: _Rows, segments: Sequence[Segment]) -> list[Scored]:
+    def _run(self, rows: _Rows, segments: Sequence[Segment]) -> PendingScores:
         base = rows[0]
         while True:
             batches = self._laid_out(rows)
             try:
                 with self._hooks[base].active(segments):
-                    return score_batches(self._bases[base], batches)
+                    return queue_scores(self._bases[base], batches)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or batches.is_finest:
                     raise
@@ -116,14 +120,32 @@ class Evaluator:
         return self._batches[rows]
 
 
-def _segments(learner: Learner, factors: Factors, task: str) -> list[Segment]:
+def _read(learner: Learner, base: str, epoch: int, pending: Mapping[str, PendingScores]) -> Evaluation:
+    """The rows of the tables of one task, from its scores by split."""
+    results, predictions = [], []
+    for split, scores in pending.items():
+        results.append(result_row(learner, base, epoch, split, scores.scored))
+        predictions += prediction_rows(learner, epoch, split, scores.scored)
+    return Evaluation(results, pa.Table.from_pylist(predictions, schema=PREDICTIONS))
+
+
+def _adapter(learner: Learner, factors: Factors, task: str, adding: Sequence[bool]) -> list[Segment]:
     """The task's adapter; nothing where it adds nothing."""
-    if learner.run.adapter is None:
+    if learner.run.adapter is None or not adding[slot := learner.tasks.index(task)]:
         return []
-    own = select_slots(factors, [learner.tasks.index(task)])
-    return [Segment(1, own, learner.adapter.scaling)] if _adds_anything(own) else []
+    return [Segment(1, select_slots(factors, [slot]), learner.adapter.scaling)]
 
 
-def _adds_anything(factors: Factors) -> bool:
-    """Whether these adapters change a forward: where every B is 0 and every A finite they add exact zeros."""
-    return bool(torch.stack([b.any() | ~torch.isfinite(a.sum()) for a, b in factors.values()]).any())
+def _adding_slots(learner: Learner, factors: Factors) -> list[bool]:
+    """Whether each task's adapter changes a forward: with every B 0 and every A finite it adds zeros.
+
+    Waits for the device, once for all tasks.
+    """
+    if learner.run.adapter is None:
+        return [False] * len(learner.tasks)
+    changes = [
+        b_SLOR.flatten(1).any(1) | ~torch.isfinite(a_SLRI.flatten(1).sum(1))
+        for a_SLRI, b_SLOR in factors.values()
+    ]
+    found: list[bool] = torch.stack(changes).any(0).tolist()
+    return found

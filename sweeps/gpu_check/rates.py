@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from portal.device import fp32_products, release_memory
-from sweeps.planning.devices import product_rate, seconds_each
+from portal.device_rates import product_rate, seconds_each
 
 _GPU_WIDTH, _CPU_WIDTH = 8192, 1024
 _COPIED_BYTES = 2**28

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
-from portal.bases.base import Base, load_base
+from portal.bases.base import Base, load_base, with_fused_operations
 from portal.bases.precision import cpu_has_bf16
 from portal.config import Precision, RunConfig
 from portal.data.token_cache import read_cache
@@ -99,11 +99,11 @@ class CheckWorld:
     def _load(self, name: str, where: Where) -> Base:
         if where == "own":
             assert self.own_precision is not None, "the CPU has no precision but fp32"
-            return load_base(name, device=str(self.device), precision=self.own_precision)
-        base = load_base(name)
+            return load_base(name, device=str(self.device), precision=self.own_precision, operations="fused")
+        base = load_base(name, operations="plain")
         if where == "reference":
             return base
-        return replace(base, model=copy.deepcopy(base.model).to(self.device))
+        return with_fused_operations(replace(base, model=copy.deepcopy(base.model).to(self.device)))
 
     @cached_property
     def _study(self) -> Study:

@@ -6,13 +6,15 @@ A step takes the longer of its arithmetic and of its launches; both are models, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from portal.bases.operations import usual_operations
 from portal.config import Activations, RunConfig
+from portal.device_rates import ATTAINED
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from portal.training.worker_group import Sharding
-from sweeps.planning.devices import ATTAINED, Device
+from sweeps.planning.devices import Device
 from sweeps.planning.memory import (
     Footprint,
     base_bytes,
@@ -224,7 +226,8 @@ def _seconds(
     tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
     modules = max(len(run.adapter.modules) for run in runs if run.adapter is not None)
     forwards = max(1.0, tokens / MAX_FORWARD_TOKENS)
-    launches = forwards * layers * (LAYER_LAUNCHES + MODULE_LAUNCHES * modules) * device.launch_s
+    of_layer = LAYER_LAUNCHES[usual_operations(on_gpu=device.is_gpu)] + MODULE_LAUNCHES * modules
+    launches = forwards * layers * of_layer * device.launch_s
     answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
     forwards_s = steps * (_RECOMPUTED[activations] * max(per_token * tokens, launches) + answers * per_answer)
     return forwards_s + _generating_seconds(runs, works, base, device) + scoring

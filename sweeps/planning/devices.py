@@ -5,23 +5,20 @@ Rates are data sheets', dense, without sparsity; those of a GPU that is not in t
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from portal.bases.precision import cpu_bf16_gain
 from portal.config import Precision
-from portal.device import release_memory, usable_cores
+from portal.device import usable_cores
+from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates, rates_of
 from portal.messages import nearest
 
 MEMORY_SHARE = 0.9
 """Share of a device's memory that a plan gives away; the rest is for fragments, workspaces, the driver."""
-ATTAINED = 0.5
-"""Share of the peak rate that large matrix products reach."""
 _CPU_CORE_FLOPS = 8e10  # fp32, of a virtual machine's core; with the next line it fits bases 96 to 640 wide
 _CPU_VALUE_S = 1.4e-7
 """Core-seconds per hidden value, layer and token of a step, for all but the products of the base's matrices:
@@ -87,11 +84,10 @@ class Device:
         return self if self.is_gpu else replace(self, memory_bytes=self.memory_bytes / count)
 
 
+_GPU_GIB = {"B200": 180, "H200": 141, "H100": 80, "A100": 80}
 GPUS = {
-    "b200": Device("B200", 180 * _GIB, 2.25e15, 8e-6),
-    "h200": Device("H200", 141 * _GIB, 9.89e14, 8e-6),
-    "h100": Device("H100", 80 * _GIB, 9.89e14, 8e-6),
-    "a100": Device("A100", 80 * _GIB, 3.12e14, 8e-6),
+    name.lower(): Device(name, _GPU_GIB[name] * _GIB, rates.flops, rates.launch_s)
+    for name, rates in KNOWN_GPUS.items()
 }
 
 
@@ -121,50 +117,10 @@ def local_hardware() -> Device:
     return describe_gpu(found.name, found.total_memory, lambda: measure_rates(torch.device("cuda")))
 
 
-def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], tuple[float, float]]) -> Device:
-    """A GPU by its full name (`NVIDIA H100 80GB HBM3`); `measure` is called where the table has no rates."""
-    known = next((gpu for gpu in GPUS.values() if gpu.name in name), None)
-    flops, launch_s = measure() if known is None else (known.flops, known.launch_s)
-    return Device(name, memory_bytes, flops, launch_s)
-
-
-def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 1000) -> tuple[float, float]:
-    """(peak FLOP/s in bf16, seconds to launch one eager operation), as far as this device shows them.
-
-    Large matrix products attain the share `ATTAINED` of a peak rate, so the rate that they show is divided by
-    it. Takes about 0.3 s on a GPU and up to 100 MB of its memory, which is handed back.
-    """
-    rate = product_rate(width, torch.bfloat16, device)
-    launch_s = seconds_each(_addition(device), launches, device)
-    release_memory()
-    return rate / ATTAINED, launch_s
-
-
-def product_rate(width: int, dtype: torch.dtype, device: torch.device) -> float:
-    """FLOP/s of products of square matrices, so many numbers wide."""
-    matrix = torch.ones(width, width, dtype=dtype, device=device)
-    return 2 * width**3 / seconds_each(lambda: matrix @ matrix, 3, device)
-
-
-def _addition(device: torch.device) -> Callable[[], Tensor]:
-    number = torch.ones(1, device=device)
-    return lambda: number + number
-
-
-def seconds_each(operation: Callable[[], Tensor], count: int, device: torch.device) -> float:
-    """Mean seconds of an operation, once it is warm and until the device has done all of them."""
-    operation()
-    _wait_for(device)
-    started = time.perf_counter()
-    for _ in range(count):
-        operation()
-    _wait_for(device)
-    return (time.perf_counter() - started) / count
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:
+    """A GPU by its full name (`NVIDIA H100 80GB HBM3`); `measure` is called where its rates are not known."""
+    rates = rates_of(name, measure)
+    return Device(name, memory_bytes, rates.flops, rates.launch_s)
 
 
 def _own_cpu() -> Device:

@@ -16,6 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM
 
 from portal.bases.base import outline_config
+from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
 from portal.config import Activations, AdapterConfig, Precision, RunConfig
@@ -29,6 +30,9 @@ _TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
 _FACTORS = 5 * _FP32  # a factor, its leaf, what the hooks cast or scale, its gradient, and the sum of those
 _QUANTISED_BYTES: dict[Precision, float] = {"8bit": 1.0, "4bit": 0.55}  # per number of a decoder layer
 _LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
+
+_OfModel = tuple[torch.dtype, Operations]
+"""The precision of a base's values in a forward, and what it computes them with."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,13 @@ def footprint(
     widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
     vocabulary = _measure_base(base).vocabulary
     precision = precision_of(runs, base)
-    dtype = weights_dtype(precision, on_gpu=on_gpu)
+    of_model = weights_dtype(precision, on_gpu=on_gpu), usual_operations(on_gpu=on_gpu)
     return Footprint(
         base=(1 + copies) * base_bytes(base, precision, on_gpu=on_gpu),
         learners=sum(_learner_bytes(run, base) for run in runs),
-        per_token=0.0 if widest is None else _bytes_per_token(base, widest, length | 1, dtype, activations),
+        per_token=0.0
+        if widest is None
+        else _bytes_per_token(base, widest, length | 1, of_model, activations),
         per_answer_token=vocabulary * _FP32 * _LOGIT_COPIES,
         answers_at_once=positions_at_once(vocabulary),
     )
@@ -156,11 +162,13 @@ def _groups(base: str, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
     return () if adapter is None else group_sites(_measure_base(base).sites, adapter.modules)
 
 
-def _meta_model(base: str, dtype: torch.dtype) -> Any:
+def _meta_model(base: str, dtype: torch.dtype, operations: Operations = "plain") -> Any:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             outline_config(base), dtype=dtype, attn_implementation="sdpa"
         )
+    if operations == "fused":
+        fuse_operations(model)
     return model.requires_grad_(False).eval()
 
 
@@ -228,25 +236,25 @@ def _learner_bytes(run: RunConfig, base: str) -> float:
 
 
 def _bytes_per_token(
-    base: str, adapter: AdapterConfig, length: int, dtype: torch.dtype, activations: Activations
+    base: str, adapter: AdapterConfig, length: int, of_model: _OfModel, activations: Activations
 ) -> float:
     """Bytes per token of a forward until its backward; recomputed, one layer at a time is kept whole."""
-    kept = _saved_bytes_per_token(base, adapter, length, dtype, "keep")
+    kept = _saved_bytes_per_token(base, adapter, length, of_model, "keep")
     if activations == "keep":
         return kept
     layers = _measure_base(base).num_layers
-    return _saved_bytes_per_token(base, adapter, length, dtype, "recompute") + kept / layers
+    return _saved_bytes_per_token(base, adapter, length, of_model, "recompute") + kept / layers
 
 
 @lru_cache(maxsize=256)
 def _saved_bytes_per_token(
-    base: str, adapter: AdapterConfig, length: int, dtype: torch.dtype, activations: Activations
+    base: str, adapter: AdapterConfig, length: int, of_model: _OfModel, activations: Activations
 ) -> float:
     """Bytes that autograd keeps per token in rows of `length` tokens, without logits and parameters.
 
     The length is odd, so that no width of the base is taken for it.
     """
-    model = _meta_model(base, dtype)
+    model = _meta_model(base, *of_model)
     path = find_layer_path(model)
     sites = find_sites(model, path)
     groups = group_sites(sites, adapter.modules)

@@ -1,9 +1,11 @@
 """`BaseCache`: the bases that a process has loaded, fetched and verified once per node."""
 
 from collections.abc import Collection
+from functools import partial
 
 from portal.bases.base import Base, load_base
 from portal.bases.files import hub_weights_digest
+from portal.bases.operations import Operations
 from portal.config import BaseRef
 from portal.device import release_memory
 from portal.frozen import content_key
@@ -24,7 +26,14 @@ class BaseCache:
         """Names of the bases that are loaded."""
         return {ref.name for ref, _ in self._loaded}
 
-    def load(self, ref: BaseRef, device: str, records: BaseRecords, token: str) -> Base:
+    def load(
+        self,
+        ref: BaseRef,
+        device: str,
+        records: BaseRecords,
+        token: str,
+        operations: Operations | None = None,
+    ) -> Base:
         """The base, loaded once: its weights are those of the reference, and those in the study's `records`.
 
         The first process of a node that needs it in the launch `token` fetches and verifies it, while others
@@ -32,7 +41,7 @@ class BaseCache:
         """
         identity = (ref, device)
         if identity not in self._loaded:
-            self._loaded[identity] = _load(ref, device, records, token)
+            self._loaded[identity] = _load(ref, device, records, token, operations)
         return self._loaded[identity]
 
     def loaded(self, ref: BaseRef, device: str) -> Base | None:
@@ -48,16 +57,24 @@ class BaseCache:
             release_memory()  # a base whose modules refer to each other stays until they are collected
 
 
-def _load(ref: BaseRef, device: str, records: BaseRecords, token: str) -> Base:
+def _load(ref: BaseRef, device: str, records: BaseRecords, token: str, operations: Operations | None) -> Base:
+    load = partial(
+        load_base,
+        ref.name,
+        device=device,
+        revision=ref.revision,
+        precision=ref.precision,
+        operations=operations,
+    )
     name = f"{boot_id()}-{content_key(ref.model_dump_json())}"
     record = cache_folder() / "verified" / name  # of this node, until it starts again
     record.parent.mkdir(parents=True, exist_ok=True)
     with only_one(record.with_suffix(".lock")):
         if not record.is_file() or record.read_text() != token:
-            base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
+            base = load()
             digest = hub_weights_digest(ref.name, ref.revision)
             if digest is not None:
                 records.check(ref, digest)
             write_bytes_atomic(record, token.encode())
             return base
-    return load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision, verified=True)
+    return load(verified=True)

@@ -34,7 +34,7 @@ def load_rows(folder: str) -> RowTable:
 
 def load_base(ref: BaseRef, job: LaneJob) -> Base:
     """The base on the job's device, loaded once per process; ValueError when its weights are others."""
-    return BASES.load(ref, job.device, BaseRecords(job.folder), job.token)
+    return BASES.load(ref, job.device, BaseRecords(job.folder), job.token, job.operations)
 
 
 def held_bases(run: RunConfig, group: WorkerGroup) -> list[BaseRef]:

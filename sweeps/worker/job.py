@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from portal.bases.operations import Operations, wanted_operations
 from portal.config import Activations
 from portal.storage.paths import Folder, open_folder
 from sweeps.store.pack_store import PackStore
@@ -16,12 +17,19 @@ from sweeps.store.session import Session
 from sweeps.worker.lane_log import log_path
 
 CHECKPOINT_S = 60.0
-"""Seconds between checkpoints, unless PORTAL_CHECKPOINT_S says otherwise."""
+"""Seconds between checkpoints, or more where one takes long to write; PORTAL_CHECKPOINT_S says otherwise."""
+CHECKPOINT_RATIO = 20
+"""Without PORTAL_CHECKPOINT_S, so many times what a checkpoint took to write lie between two."""
 
 
-def checkpoint_interval_s() -> float:
-    """Seconds between checkpoints; ValueError when PORTAL_CHECKPOINT_S is no positive number."""
-    text = os.environ.get("PORTAL_CHECKPOINT_S", str(CHECKPOINT_S))
+def checkpoint_interval_s() -> float | None:
+    """Seconds between checkpoints as PORTAL_CHECKPOINT_S has them; None where it is not set.
+
+    ValueError when it is no positive number.
+    """
+    text = os.environ.get("PORTAL_CHECKPOINT_S")
+    if text is None:
+        return None
     try:
         seconds = float(text)
     except ValueError:
@@ -68,7 +76,8 @@ class LaneJob:
     start: Start = "now"
     activations: Activations = "keep"
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
-    checkpoint_s: float = field(default_factory=checkpoint_interval_s)
+    checkpoint_s: float | None = field(default_factory=checkpoint_interval_s)
+    operations: Operations | None = field(default_factory=wanted_operations)
 
     @cached_property
     def folder(self) -> Folder:

@@ -5,7 +5,9 @@ run, which on a GPU has a part in their rounding. Scores of finished epochs are 
 checkpoint that counts them.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -24,12 +26,15 @@ from portal.results import (
     write_table,
 )
 from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
-from portal.storage.checkpoint import below, load_latest, save_checkpoint
+from portal.storage.checkpoint import below, load_latest
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
 from portal.training.result_rows import latent_table, mark_kept
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
+from sweeps.worker.checkpoint_writer import CheckpointWriter
+
+_log = logging.getLogger(__name__)
 
 
 class PackCheckpoint:
@@ -38,6 +43,7 @@ class PackCheckpoint:
     def __init__(self, run_store: RunStore, pack_store: PackStore, key: str) -> None:
         self._run_store = run_store
         self._folder = pack_store.pack_folder(key)
+        self._writer = CheckpointWriter(self._folder / "state")
         self._sequence = 0
         self._parts: dict[str, int] = {}
         self._others: dict[str, tuple[dict[str, Tensor], dict[str, Any], int]] = {}  # whose turn comes later
@@ -63,13 +69,45 @@ class PackCheckpoint:
         max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
         return max_tokens
 
-    def save(
-        self, learners: list[Learner], max_tokens: Mapping[str, int], check_permit: Callable[[], None]
-    ) -> None:
-        """Write one checkpoint of all `learners` and the scores so far.
+    @property
+    def writing_s(self) -> float:
+        """Seconds that the newest checkpoint took to reach the disk; 0 before the first."""
+        return self._writer.seconds
 
-        `check_permit` is called just before it becomes visible, and raises if this worker lost its lease or
-        its claim.
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """At the end of the block the checkpoint that was started last is written, whatever ended the block.
+
+        What goes wrong in writing is raised here, unless the block has an error of its own.
+        """
+        try:
+            yield
+        except BaseException:
+            if (error := self._writer.failure()) is not None:
+                _log.warning("the last checkpoint of this pack is not written: %s", error)
+            raise
+        self._writer.wait()
+
+    def check(self) -> None:
+        """Raise what went wrong in writing the newest checkpoint, without waiting for it."""
+        self._writer.check()
+
+    def wait(self) -> None:
+        """Wait until the newest checkpoint is on the disk."""
+        self._writer.wait()
+
+    def save(
+        self,
+        learners: list[Learner],
+        max_tokens: Mapping[str, int],
+        check_permit: Callable[[], None],
+        *,
+        wait: bool = True,
+    ) -> None:
+        """Write one checkpoint of all `learners` and the scores so far; `wait` until it is on the disk.
+
+        Without waiting it is written as the learners are now. `check_permit` is called just before it becomes
+        visible, from the thread that writes, and raises if this worker lost its lease or its claim.
         """
         saved = dict(self._others)
         for learner in learners:
@@ -82,7 +120,9 @@ class PackCheckpoint:
             "max_tokens": dict(max_tokens),
         }
         self._sequence += 1
-        save_checkpoint(self._folder / "state", self._sequence, tensors, meta, check_permit=check_permit)
+        self._writer.start(self._sequence, tensors, meta, check_permit)
+        if wait:
+            self.wait()
 
     def add(self, key: str, evaluation: Evaluation) -> None:
         """Write the scores of one evaluation; they count from the next checkpoint on."""

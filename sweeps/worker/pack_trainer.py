@@ -12,7 +12,7 @@ from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.session import Claim
 from sweeps.worker.build_learners import load_rows
-from sweeps.worker.job import LaneJob, PackJob
+from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S, LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 
 _log = logging.getLogger(__name__)
@@ -59,24 +59,29 @@ class PackTrainer:
 
     def run(self) -> None:
         """Bring every run of the pack to its end."""
-        while self._present:
-            evaluated = self._evaluate()
-            if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):
-                self.save()
-            for learner in self._leaving():
-                self._mark(learner)
-            if self._learners.active:
-                steps = self._learners.step()
-                self._report(steps)
+        with self._state.writing():
+            while self._present:
+                evaluated = self._evaluate()
+                if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):
+                    self.save(wait=False)
+                if leaving := self._leaving():
+                    self._state.wait()
+                for learner in leaving:
+                    self._mark(learner)
+                if self._learners.active:
+                    steps = self._learners.step()
+                    self._report(steps)
+                self._state.check()
 
     def _report(self, steps: int) -> None:
         if self._group.is_leader:
             self._meter.update(self._present, steps, self._learners.losses)
 
-    def save(self) -> None:
+    def save(self, *, wait: bool = True) -> None:
         """Checkpoint every learner still in the pack at the same step, and see that its replicas are alike.
 
-        Runs that end are marked done or failed only after this checkpoint exists.
+        Runs that end are marked done or failed only after this checkpoint exists; the others go on while it
+        is written.
         """
         self._guard.check()
         self._learners.sync_metrics()
@@ -88,7 +93,7 @@ class PackTrainer:
             )
         max_tokens = self._group.all_reduce_min(self._learners.max_tokens)
         if self._group.is_leader:
-            self._state.save(self._present, max_tokens, self._guard.check)
+            self._state.save(self._present, max_tokens, self._guard.check, wait=wait)
         self._saved_at = time.monotonic()
 
     def _evaluate(self) -> bool:
@@ -112,8 +117,14 @@ class PackTrainer:
         ]
 
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
-        """Whether a checkpoint is due, for all workers alike; sooner where an evaluation is to be kept."""
-        interval = self._job.checkpoint_s / 4 if evaluated else self._job.checkpoint_s
+        """Whether a checkpoint is due, for all workers alike; sooner where an evaluation is to be kept.
+
+        Unless the interval is the user's, checkpoints take a twentieth of the time at most.
+        """
+        wanted = self._job.checkpoint_s or CHECKPOINT_S
+        interval = wanted / 4 if evaluated else wanted
+        if self._job.checkpoint_s is None:
+            interval = max(interval, CHECKPOINT_RATIO * self._state.writing_s)
         return self._group.broadcast(time.monotonic() - self._saved_at >= interval)
 
     def _mark(self, learner: Learner) -> None:

@@ -5,9 +5,11 @@ import time
 import pytest
 
 from benchmarks.bf16_widths import Point as WidthPoint
+from benchmarks.checkpoints import Point as StopPoint
 from benchmarks.comparison import Comparison, seconds
 from benchmarks.measure import Ratio, ratio, take_turns
 from benchmarks.pack_scaling import Point, slope_bytes
+from benchmarks.padding import Point as PaddingPoint
 from benchmarks.python_share import Point as SharePoint
 from benchmarks.simulation import Point as SimulatedPoint
 from benchmarks.study_scaling import Point as StudyPoint
@@ -75,6 +77,14 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
             }
             for name, each in {
                 "pack-scaling": points,
+                "padding": [
+                    PaddingPoint("large", "B200", "q, v", learners, 9.5, 1.0 + 0.1 * learners, 1.5)
+                    for learners in (1, 2)
+                ],
+                "checkpoints": [
+                    StopPoint(1, 2**20, 0.02, 0.5, 0.1, 0.2),
+                    StopPoint(8, 2**30, 0.3, 9.0, 1.0, 1.5),
+                ],
                 "python-share": [SharePoint(11, 1, 0.1, 0.16), SharePoint(140, 1, 0.8, 0.049)],
                 "bf16-widths": [
                     WidthPoint(64, 2, {"fp32": 0.02, "bf16": 0.04}, 0.5, {"fp32": 0.3, "bf16": 0.1}, 3.0)
@@ -94,6 +104,11 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert "- a step: all equal." in table
     assert "at most 5 % with 140 tasks: met" in " ".join(table.split())
     assert "| 140 | 1 | 800 ms | 4.9 % |" in table
+    assert "at most 1.25 on large with 2 learners (1.20: met)" in " ".join(table.split())
+    assert "| large | B200 | q, v | 1.10 / 1.50 / 9.5 | 1.20 / 1.50 / 9.5 |" in table
+    assert "training may stop for 2 % of the time (met)" in " ".join(table.split())
+    assert "| 1 | 1 MiB | 500 ms | 20 ms | 0.03 % | 100 ms | 200 ms |" in table
+    assert "| 8 | 1024 MiB | 9.00 s | 300 ms | 0.17 % | 1.00 s | 1.50 s |" in table
     assert "| 64 | 2 | 20 ms | 40 ms | 0.50x | 300 ms | 100 ms | 3.00x |" in table
     assert "another run adds 20 ms of wall time, 10 ms of the driver's CPU time" in " ".join(table.split())
     assert [line for line in table.splitlines() if len(line) > 110 and not line.startswith("|")] == []

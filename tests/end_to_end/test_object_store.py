@@ -227,10 +227,10 @@ def test_a_study_interrupted_in_a_store_resumes_exactly(
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
     save, saved, breaks = PackCheckpoint.save, 0, 0
 
-    def break_off(*arguments: object) -> None:
+    def break_off(*arguments: object, **named: bool) -> None:
         nonlocal saved
         saved += 1
-        save(*arguments)  # type: ignore[arg-type]
+        save(*arguments, **named)  # type: ignore[arg-type]
         if saved % 5 == 0:
             raise Interruption
 

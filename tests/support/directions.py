@@ -7,6 +7,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.frozen": (),
     "portal.config": ("portal.messages", "portal.methods", "portal.frozen"),
     "portal.device": (),
+    "portal.device_rates": ("portal.device",),
     "portal.storage": ("portal.messages", "portal.frozen"),
     "portal.recipes": ("portal.messages", "portal.config", "portal.methods"),
     "portal.results": (  # rows and records hold columns of a run's config
@@ -23,7 +24,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
     "portal.text": ("portal.messages", "portal.config", "portal.storage", "portal.bases"),
-    "portal.forward": ("portal.device", "portal.bases", "portal.data", "portal.hypernet"),
+    "portal.forward": (
+        "portal.device", "portal.device_rates", "portal.bases", "portal.data", "portal.hypernet",
+    ),
     "portal.artifacts": (
         "portal.messages", "portal.methods", "portal.frozen", "portal.config", "portal.storage",
         "portal.results", "portal.bases", "portal.tasks", "portal.text", "portal.hypernet", "portal.forward",
@@ -33,7 +36,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.hypernet", "portal.forward", "portal.artifacts",
     ),
     "portal.evaluate": (
-        "portal.results", "portal.bases", "portal.data", "portal.forward", "portal.artifacts",
+        "portal.device", "portal.results", "portal.bases", "portal.data", "portal.forward",
+        "portal.artifacts",
     ),
     "portal.training": (
         "portal.config", "portal.device", "portal.results", "portal.bases", "portal.data", "portal.hypernet",

@@ -12,7 +12,7 @@ from portal.bases.base import Base
 from portal.evaluate.loglikelihood import (
     Scored,
     TaskMetrics,
-    score_batches,
+    queue_scores,
     score_rows,
     scoring_batches,
     summarise,
@@ -67,13 +67,13 @@ def test_rows_laid_out_once_are_scored_by_whatever_adapters_are_active(any_base:
     layout = scoring_batches(NAMED_ROWS, any_base, max_tokens=100)
     segment = Segment(1, random_factors(any_base, ("q", "v"), rank=2, slots=1, seed=0), 1.0)
 
-    plain = score_batches(any_base, layout)
+    plain = queue_scores(any_base, layout).scored
     with AdapterHooks(any_base.model, any_base.sites).active([segment]):
-        adapted = score_batches(any_base, layout)
+        adapted = queue_scores(any_base, layout).scored
         expected = [score_one_by_one(any_base, row) for row in NAMED_ROWS]
 
     assert len(layout.batches) > 1
-    assert score_batches(any_base, layout) == plain
+    assert queue_scores(any_base, layout).scored == plain
     for item, scores in zip(adapted, expected, strict=True):
         assert item.scores == pytest.approx(scores, abs=1e-4)
     assert adapted != plain

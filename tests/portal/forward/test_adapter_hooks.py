@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from portal.bases.base import Base
+from portal.bases.base import Base, with_fused_operations
 from portal.bases.sites import MODULE_PATHS
 from portal.forward.adapter_hooks import (
     AdapterHooks,
@@ -21,7 +21,7 @@ from portal.forward.microbatch_plan import LAYER_LAUNCHES, MODULE_LAUNCHES
 from portal.forward.output_head import token_log_probs
 from portal.hypernet import Factors
 from tests.support.bases import make_base, make_uneven_base, random_factors, reads_of
-from tests.support.launches import count_launches, no_attention
+from tests.support.launches import count_launches, no_attention, no_norm
 from tests.support.precision import in_bf16
 
 ALL = tuple(MODULE_PATHS)
@@ -284,12 +284,21 @@ def count_calls(module: nn.Module) -> Callable[[], int]:
     return end
 
 
-def launches_of_layer(monkeypatch: pytest.MonkeyPatch, modules: tuple[str, ...], segments: int) -> int:
-    """Operations of a step per layer, in bf16: what a layer more adds."""
+def launches_of_layer(
+    monkeypatch: pytest.MonkeyPatch,
+    modules: tuple[str, ...],
+    segments: int,
+    *,
+    family: str = "qwen3",
+    fused: bool = False,
+) -> int:
+    """Operations of a step per layer, in bf16, but for attention and fused norms: what a layer more adds."""
+    bases = [in_bf16(make_base("base", family, layers=layers)) for layers in (1, 2)]
+    bases = [with_fused_operations(base) for base in bases] if fused else bases
     monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", no_attention)
+    monkeypatch.setattr(nn.functional, "rms_norm", no_norm)
     counts = []
-    for layers in (1, 2):
-        base = in_bf16(make_base("base", "qwen3", layers=layers))
+    for base in bases:
         own = [random_factors(base, modules, rank=2, slots=1, seed=seed) for seed in range(segments)]
         parts = [Segment(1, factors, 2.0, 1 + place) for place, factors in enumerate(own)]
         leaves = [leaf.requires_grad_() for factors in own for pair in factors.values() for leaf in pair]
@@ -310,7 +319,26 @@ def test_a_layer_takes_the_launches_that_planning_counts(monkeypatch: pytest.Mon
 
     assert all_seven - two == 5 * MODULE_LAUNCHES
     assert more - two == 2 * (2 * (MODULE_LAUNCHES - 1) + 3)  # rows that are split are joined thrice
-    assert two + attention == LAYER_LAUNCHES + 2 * MODULE_LAUNCHES
+    assert two + attention == LAYER_LAUNCHES["plain"] + 2 * MODULE_LAUNCHES
+
+
+@pytest.mark.parametrize(
+    ("family", "norms", "expected"),
+    [("qwen3", 4, (58, 156)), ("llama", 2, (56, 112)), ("gemma3", 6, (86, 222))],
+)
+def test_fused_operations_take_the_launches_that_planning_counts(
+    family: str, norms: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attention and a norm are one operation forward and one backward."""
+    fused, plain = (
+        2 + launches_of_layer(monkeypatch, ("q", "v"), 1, family=family, fused=fused)
+        for fused in (True, False)
+    )
+
+    fused += 2 * norms
+    assert (fused, plain) == expected
+    if family == "qwen3":
+        assert fused == LAYER_LAUNCHES["fused"] + 2 * MODULE_LAUNCHES
 
 
 def test_rows_of_several_segments_take_no_zeros(monkeypatch: pytest.MonkeyPatch) -> None:

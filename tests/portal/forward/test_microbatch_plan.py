@@ -14,10 +14,11 @@ from portal.forward.microbatch_plan import (
     LaunchCost,
     divide,
     launch_cost,
-    plan_cost,
     plan_learner,
     plan_microbatches,
+    plan_overlapped,
     smaller_limit,
+    tokens_and_launches,
 )
 from tests.support.bases import make_base, make_row
 
@@ -97,8 +98,10 @@ def test_a_learners_rows_are_padded_and_summed_as_when_it_is_alone(slots: list[S
 def test_on_a_gpu_rows_of_all_learners_are_planned_as_one() -> None:
     slots = [SlotRows(owner, owner, rows_of_length(20 + 4 * owner, 4)) for owner in range(4)]
 
-    assert len(plan_microbatches(slots, costs=[COST] * 4)) == 4
-    (forward,) = plan_microbatches(slots, costs=[COST] * 4, together=True)
+    costs = [LaunchCost(400, 20)] * 4
+
+    assert len(plan_microbatches(slots, costs=costs)) == 4
+    (forward,) = plan_microbatches(slots, costs=costs, together=True)
     assert (forward.length, forward.num_present) == (32, 16)
 
 
@@ -128,7 +131,34 @@ def test_a_plan_costs_no_more_than_the_plain_ones(slots: list[SlotRows]) -> None
 
     segments = 3 * COST.segment * len(plan)  # the cut does not see the products of unequal slots
     for plain in ([forward_of(slots)], each_slot, each_row):
-        assert plan_cost(plan, COST) <= plan_cost(plain, COST) + segments
+        assert sum(tokens_and_launches(plan, COST)) <= sum(tokens_and_launches(plain, COST)) + segments
+
+
+@given(slots=SLOTS.filter(bool), forward=st.sampled_from([1.0, 30.0, 300.0, 3000.0, 30_000.0]))
+def test_a_gpus_plan_takes_no_longer_than_the_one_that_adds_launches_and_tokens(
+    slots: list[SlotRows], forward: float
+) -> None:
+    slots = [replace(slot, owner=0, choice_weight=0.0) for slot in slots]
+    cost = LaunchCost(forward, forward / 5)
+
+    found, added = (
+        max(tokens_and_launches(plan, cost))
+        for plan in (plan_overlapped(slots, cost), plan_learner(slots, cost))
+    )
+
+    assert found <= added
+
+
+def test_a_gpu_that_waits_for_arithmetic_gets_more_forwards_and_less_padding() -> None:
+    lengths = (20, 60, 120, 250, 500)
+    slots = [SlotRows(0, place, rows_of_length(length, 8)) for place, length in enumerate(lengths)]
+    cost = LaunchCost(900.0, 0.0)
+
+    added, overlapped = plan_learner(slots, cost), plan_overlapped(slots, cost)
+
+    assert len(added) < len(overlapped) == len(lengths)
+    assert sum(each.padded_tokens for each in overlapped) < sum(each.padded_tokens for each in added)
+    assert len(plan_overlapped(slots, LaunchCost(100_000.0, 0.0))) == 1
 
 
 def forward_of(slots: list[SlotRows]) -> MicroBatch:

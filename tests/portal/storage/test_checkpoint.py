@@ -5,9 +5,11 @@ import json
 import logging
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from portal.storage.atomic import write_bytes_atomic, write_json_atomic
 from portal.storage.checkpoint import load_latest, save_checkpoint
@@ -95,6 +97,22 @@ def test_a_sequence_number_written_again_is_replaced_as_a_whole(tmp_path: Path) 
     assert loaded is not None
     assert loaded.meta["again"]
     assert list(loaded.tensors) == ["value"]
+
+
+def test_a_disk_that_is_full_while_tensors_are_written_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What safetensors raises then, taken from a small disk that was full."""
+    save(tmp_path, 1)
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    monkeypatch.setattr("portal.storage.checkpoint.save_file", Mock(side_effect=full))
+
+    with pytest.raises(OSError, match=r"No space left on device \(\d+ bytes free\)") as raised:
+        save(tmp_path, 2)
+
+    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.filename.endswith("tensors.safetensors")
+    assert latest_step(tmp_path) == 1
 
 
 def damage(path: Path, how: str) -> None:

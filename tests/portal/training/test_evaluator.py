@@ -1,9 +1,12 @@
-"""Adapters that add nothing cost no scoring of their own, and have the frozen base's scores."""
+"""Scoring: adapters that add nothing have the frozen base's scores, and a device never waits for a table."""
 
 from pathlib import Path
 
+import pytest
+
 from portal.bases.base import Base
 from portal.config import TrainConfig
+from portal.evaluate.loglikelihood import PendingScores, Scored
 from portal.training.pack import Pack
 from tests.support.bases import make_run
 from tests.support.packs import make_pack
@@ -67,3 +70,23 @@ def test_latents_that_start_on_a_trained_core_are_scored_themselves(
 
     assert counts[1] == counts[0]
     assert rows[1] != rows[0]
+
+
+def test_a_device_has_all_forwards_before_the_first_scores_are_read(
+    bases: dict[str, Base], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading waits for the device: whatever comes after it finds the device without work."""
+    pack = make_pack(bases, [make_run("lora", "target", train=TRAIN)], source)
+    read, seen = PendingScores.scored.func, []  # type: ignore[attr-defined]
+
+    def note(pending: PendingScores) -> list[Scored]:
+        seen.append("read")
+        return read(pending)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(PendingScores, "scored", property(note))
+    hook = bases["target"].model.register_forward_pre_hook(lambda *_: seen.append("forward"))
+    pack.evaluate(pack.learners[0], 0)
+    hook.remove()
+
+    assert seen.count("forward") >= 6  # tasks x splits
+    assert seen == sorted(seen)

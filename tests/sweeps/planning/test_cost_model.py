@@ -6,10 +6,11 @@ import pytest
 
 from portal.bases.precision import cpu_bf16_gain
 from portal.config import RunConfig
+from portal.device_rates import ATTAINED
 from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from sweeps.planning.cost_model import Execution, duration, forecast
-from sweeps.planning.devices import ATTAINED, GPUS, MEMORY_SHARE, Device, find_device, smallest_gpu
+from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, smallest_gpu
 from sweeps.planning.memory import decoder_shape, generation_flops
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours

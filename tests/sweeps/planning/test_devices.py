@@ -6,25 +6,18 @@ import pytest
 import torch
 
 from portal.bases.precision import cpu_bf16_gain
+from portal.device_rates import GpuRates, measure_rates
 from sweeps.planning.devices import (
     GPUS,
     Device,
     describe_gpu,
     find_device,
-    measure_rates,
 )
 from sweeps.planning.plan import plan_study
 from sweeps.study.expand import Study
 from tests.support.precision import cpu_with
 
 MEASURE = partial(measure_rates, torch.device("cpu"), width=128, launches=50)
-
-
-def test_measured_rates_are_those_of_a_device_that_works() -> None:
-    flops, launch_s = MEASURE()
-
-    assert 1e6 < flops < 1e15
-    assert 1e-8 < launch_s < 1e-2
 
 
 @pytest.mark.parametrize("field", ["memory_bytes", "flops", "launch_s"])
@@ -46,7 +39,7 @@ def test_a_gpu_that_is_not_in_the_table_is_measured_and_planned_for(tiny_study: 
 
 
 def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:
-    def measure() -> tuple[float, float]:
+    def measure() -> GpuRates:
         raise AssertionError("the rates are known")
 
     found = describe_gpu("NVIDIA H100 80GB HBM3", 79 * 2**30, measure)

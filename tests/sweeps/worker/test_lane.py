@@ -158,9 +158,9 @@ def test_the_state_is_saved_once_nothing_holds_what_the_failed_forward_kept(
     refused = refuse_steps(monkeypatch, lambda pack: len(pack.active) > 1)
     save = PackTrainer.save
 
-    def watched(trainer: PackTrainer) -> None:
+    def watched(trainer: PackTrainer, **named: bool) -> None:
         handled.append(sys.exception())
-        save(trainer)
+        save(trainer, **named)
 
     monkeypatch.setattr(PackTrainer, "save", watched)
     outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
@@ -256,6 +256,8 @@ def test_a_checkpoint_interval_that_is_no_number_is_refused(monkeypatch: pytest.
             checkpoint_interval_s()
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "2.5")
     assert checkpoint_interval_s() == 2.5
+    monkeypatch.delenv("PORTAL_CHECKPOINT_S")
+    assert checkpoint_interval_s() is None
 
 
 def test_progress_is_seen_while_a_run_trains(tiny_study: Study, tmp_path: Path) -> None:

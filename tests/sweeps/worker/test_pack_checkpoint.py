@@ -1,5 +1,6 @@
 """The state of a pack comes back as it was saved, and a worker that may not commit changes nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from sweeps.worker.lane_log import log_path
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.bases import make_base, make_run
 from tests.support.packs import make_pack
+from tests.support.studies import Interruption
 
 RUNS = [make_run("lora", "target", seed=seed) for seed in (0, 1)]
 KEY = pack_key([run.key for run in RUNS])
@@ -137,6 +139,32 @@ def test_a_worker_that_may_not_commit_leaves_neither_checkpoint_nor_marker(
     assert latest is not None
     assert latest.sequence == 1
     assert not store.is_done(pack.learners[0].key)
+
+
+def test_an_end_of_training_waits_for_the_checkpoint_that_is_being_written(
+    base: Base, store: RunStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    pack = stepped_pack(base)
+    state = checkpoint_of(store)
+
+    def train(permit: Callable[[], None], ends_with: type[Exception] | None) -> None:
+        with state.writing():
+            state.save(pack.learners, {}, permit, wait=False)
+            if ends_with is not None:
+                raise ends_with
+
+    with pytest.raises(Interruption):
+        train(allow, Interruption)
+    saved = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
+    with pytest.raises(LeaseLost):
+        train(refuse, None)
+    with pytest.raises(Interruption):
+        train(refuse, Interruption)
+
+    assert saved is not None
+    assert saved.sequence == 1
+    (record,) = caplog.records
+    assert "the last checkpoint of this pack is not written: the folder has" in record.getMessage()
 
 
 def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(

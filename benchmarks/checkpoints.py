@@ -1,0 +1,98 @@
+"""How long training stops for a checkpoint, and how fast it goes on while one is written."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from benchmarks.lora import EVERYTHING, FOREVER
+from benchmarks.runs import make_run
+from benchmarks.sample import as_table, draw, task_names
+from portal.bases.base import load_base
+from portal.learners.lora import LoraLearner
+from portal.training.pack import Pack
+from sweeps.worker.checkpoint_writer import CheckpointWriter
+from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S
+
+BASE, SUITE, BATCH = "mini-qwen3-m", "mini", 4
+SIZES = (1, 3, 8)
+TARGET = 0.02
+"""Of the time that training may stop for checkpoints at the default interval."""
+_TURNS = 5
+
+
+@dataclass(frozen=True)
+class Point:
+    """A pack of `size` learners whose checkpoint has so many bytes.
+
+    Training stops for `stop_s`, then goes on while the rest of `write_s` is spent; a step takes `step_s`,
+    and `beside_s` meanwhile.
+    """
+
+    size: int
+    bytes: int
+    stop_s: float
+    write_s: float
+    step_s: float
+    beside_s: float
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two checkpoints, unless the user wants others."""
+        return max(CHECKPOINT_S, CHECKPOINT_RATIO * self.write_s)
+
+    @property
+    def stopped(self) -> float:
+        """The share of the time for which training stops."""
+        return self.stop_s / self.interval_s
+
+
+def checkpoints() -> list[Point]:
+    """Packs of LoRA learners of all modules and every task, in so many seeds."""
+    with tempfile.TemporaryDirectory(prefix="portal-") as folder:
+        return [_measure(size, Path(folder, str(size))) for size in SIZES]
+
+
+def _measure(size: int, folder: Path) -> Point:
+    pack = _pack(size)
+    tensors = {
+        f"{learner.key}/{name}": each
+        for learner in pack.learners
+        for name, each in learner.state()[0].items()
+    }
+    writer = CheckpointWriter(folder)
+    stops, writes, steps, beside = [], [], [], []
+    for _ in range(2):
+        pack.step()
+    for sequence in range(_TURNS):
+        stops.append(_seconds(partial(writer.start, sequence, tensors, {}, lambda: None)))
+        meanwhile = [_seconds(pack.step)]
+        while writer.is_writing:
+            meanwhile.append(_seconds(pack.step))
+        writer.wait()
+        writes.append(writer.seconds)
+        beside.append(median(meanwhile))
+        steps.append(median(_seconds(pack.step) for _ in range(3)))
+    total = sum(each.nbytes for each in tensors.values())
+    return Point(size, total, median(stops), median(writes), median(steps), median(beside))
+
+
+def _pack(size: int) -> Pack:
+    base = load_base(BASE)
+    examples = draw(SUITE, BATCH, seed=0)
+    rows, tasks = as_table(examples, base), task_names(examples)
+    runs = [
+        make_run("lora", base, tasks, size=BATCH, seed=seed, adapter=EVERYTHING, train=FOREVER)
+        for seed in range(size)
+    ]
+    by_base = {base.name: base}, {base.name: rows}
+    return Pack(*by_base, [LoraLearner(run, *by_base) for run in runs])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -1,0 +1,210 @@
+"""Fewer operations in a base: its RMSNorms as torch has them, and its rotary embeddings in three steps.
+
+On a GPU each operation is a launch, and each launch reads and writes all that it works on. transformers
+writes a norm in eight operations and a rotation in five; backward they are more. What replaces them here
+gives the same up to rounding: sums are in fp32 as before, and fewer results between them are rounded.
+"""
+
+import inspect
+import logging
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from types import FunctionType, MethodType
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from portal.messages import nearest
+
+Operations = Literal["plain", "fused"]
+"""A base's operations: as transformers writes them, or with norms and rotations in fewer."""
+ALL_OPERATIONS: tuple[Operations, ...] = get_args(Operations)
+_ROTARY = "apply_rotary_pos_emb"
+_ALIKE = 1e-6  # of fp32 results of a sample
+_log = logging.getLogger(__name__)
+
+
+def wanted_operations() -> Operations | None:
+    """What PORTAL_OPERATIONS says; None where it is not set. ValueError when it is neither word."""
+    text = os.environ.get("PORTAL_OPERATIONS")
+    for each in ALL_OPERATIONS:
+        if each == text:
+            return each
+    if text is None:
+        return None
+    raise ValueError(f"unknown PORTAL_OPERATIONS {text!r}{nearest(text, ALL_OPERATIONS)}")
+
+
+def usual_operations(*, on_gpu: bool) -> Operations:
+    """What PORTAL_OPERATIONS says, else fused on a GPU and plain on a CPU."""
+    return wanted_operations() or ("fused" if on_gpu else "plain")
+
+
+def fuse_operations(model: nn.Module) -> None:
+    """Replace the model's norms and rotations, in place, each where it gives what the original gives.
+
+    That is tried on a sample of the original's class. Others stay as they are, and are named in the log.
+    """
+    left = set()
+    for module in model.modules():
+        kind: Any = type(module)
+        if kind.__name__.endswith("RMSNorm"):
+            forward = _norm_like(kind)
+        elif _ROTARY in _globals(kind):
+            forward = _forward_like(kind)
+        else:
+            continue
+        if forward is None:
+            left.add(kind.__name__)
+        else:
+            module.forward = MethodType(forward, module)
+    if left:
+        _log.warning("these modules keep their own operations: %s", ", ".join(sorted(left)))
+
+
+def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
+    """Rotary embeddings of queries and keys, (N, heads, T, width) each; cos and sin are (N or 1, T, width).
+
+    Source: Su et al., RoFormer, eq. 34, for pairs that are half a width apart.
+    """
+    both = torch.cat((q, k), dim=unsqueeze_dim)  # in as many operations as one of them
+    turned = _Rotation.apply(both, cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim))
+    q, k = turned.split((q.shape[unsqueeze_dim], k.shape[unsqueeze_dim]), dim=unsqueeze_dim)
+    return q, k
+
+
+class _Rotation(torch.autograd.Function):
+    """x cos + (-x2, x1) sin of the halves x1 and x2 in three operations, and its transpose in three."""
+
+    @staticmethod
+    def forward(context: FunctionCtx, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        context.save_for_backward(cos, sin)
+        first, second = sin.chunk(2, dim=-1)
+        return _turned(x, cos, -1, first, 1, second)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = context.saved_tensors
+        first, second = sin.chunk(2, dim=-1)
+        return _turned(gradient, cos, 1, second, -1, first), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sign1: int, sin1: Tensor, sign2: int, sin2: Tensor) -> Tensor:
+    """x cos + (sign1 x2 sin1, sign2 x1 sin2)."""
+    out = torch.mul(x, cos)
+    (x1, x2), (out1, out2) = x.chunk(2, dim=-1), out.chunk(2, dim=-1)
+    out1.addcmul_(x2, sin1, value=sign1)
+    out2.addcmul_(x1, sin2, value=sign2)
+    return out
+
+
+def _scaled_norm(module: Any, x: Tensor) -> Tensor:
+    """w x / rms(x)."""
+    if x.dtype != module.weight.dtype:
+        return type(module).forward(module, x)
+    return _rms_norm(x, module.weight, _epsilon(module))
+
+
+def _offset_norm(module: Any, x: Tensor) -> Tensor:
+    """(1 + w) x / rms(x), whose weights lie around zero; 1 + w is never rounded to the weights' precision."""
+    if x.dtype != module.weight.dtype:
+        return type(module).forward(module, x)
+    return _Offset.apply(_rms_norm(x, None, _epsilon(module)), module.weight)
+
+
+class _Offset(torch.autograd.Function):
+    """(1 + w) y of a frozen w, in one operation forward and one backward."""
+
+    @staticmethod
+    def forward(context: FunctionCtx, y: Tensor, weight: Tensor) -> Tensor:
+        context.save_for_backward(weight)
+        return torch.addcmul(y, y, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (weight,) = context.saved_tensors
+        return torch.addcmul(gradient, gradient, weight), None
+
+
+def _rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    if x.device.type == "meta":
+        return _OutlinedNorm.apply(x)
+    return nn.functional.rms_norm(x, x.shape[-1:], weight, eps)
+
+
+class _OutlinedNorm(torch.autograd.Function):
+    """What a GPU's norm keeps for its backward: on the meta device torch takes it apart, as on a CPU."""
+
+    @staticmethod
+    def forward(context: FunctionCtx, x: Tensor) -> Tensor:
+        context.save_for_backward(x, x.new_empty(x.shape[:-1], dtype=torch.float32))
+        return torch.empty_like(x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return torch.empty_like(gradient)
+
+
+def _epsilon(module: Any) -> float:
+    return float(module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps)
+
+
+@lru_cache(maxsize=64)
+def _norm_like(kind: type[nn.Module]) -> Callable[[Any, Tensor], Tensor] | None:
+    """The norm that gives on a sample what this class of norms gives, if one does."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 8, generator=draw)
+    try:
+        with torch.device("cpu"):
+            sample: Any = kind(8).float()
+        sample.weight.data.copy_(torch.randn(8, generator=draw))
+        expected, _ = sample(x), _epsilon(sample)
+    except (TypeError, AttributeError):
+        return None  # it is made or shaped in another way than the norms that are known here
+    for norm in (_scaled_norm, _offset_norm):
+        if torch.allclose(norm(sample, x), expected, rtol=_ALIKE, atol=_ALIKE):
+            return norm
+    return None
+
+
+@lru_cache(maxsize=64)
+def _forward_like(kind: type[nn.Module]) -> Callable[..., Any] | None:
+    """The forward of this class of attention layers with our rotation, if that gives what its own gives."""
+    forward = kind.forward
+    if (inside := inspect.unwrap(forward)) is not forward and not _renames_arguments(forward):
+        return None
+    draw = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(1, heads, 5, 8, generator=draw) for heads in (2, 1))
+    angles = torch.randn(1, 5, 4, generator=draw).repeat(1, 1, 2)
+    try:
+        expected = _globals(kind)[_ROTARY](q, k, angles.cos(), angles.sin())
+    except TypeError:
+        return None  # it takes other arguments
+    found = rotate(q, k, angles.cos(), angles.sin())
+    if [each.shape for each in expected] != [each.shape for each in found]:
+        return None
+    if not all(torch.allclose(*pair, rtol=_ALIKE, atol=_ALIKE) for pair in zip(found, expected, strict=True)):
+        return None
+    names = {**inside.__globals__, _ROTARY: rotate}
+    copy = FunctionType(inside.__code__, names, forward.__name__, inside.__defaults__, inside.__closure__)
+    copy.__kwdefaults__ = inside.__kwdefaults__
+    return copy
+
+
+def _globals(kind: type[nn.Module]) -> dict[str, Any]:
+    """The names that the class's forward looks up, if it looks up the rotation itself."""
+    forward = inspect.unwrap(kind.forward)
+    uses = isinstance(forward, FunctionType) and _ROTARY in forward.__code__.co_names
+    return forward.__globals__ if uses else {}
+
+
+def _renames_arguments(forward: Callable[..., Any]) -> bool:
+    """Whether what wraps it only takes old names of arguments, which the model's own code does not use."""
+    wrapper: Any = forward
+    is_outer = wrapper.__wrapped__ is inspect.unwrap(forward)
+    return is_outer and wrapper.__code__.co_qualname.startswith("deprecate_kwarg.")
