@@ -28,7 +28,7 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     dates = sorted({record["date"] for record in records})
     lines += ["", f"Measured {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else "") + ".", ""]
     comparisons = [Comparison.from_json(line) for record in records for line in record.get("comparisons", [])]
-    lines += _table(HEADERS, [comparison.cells() for comparison in comparisons])
+    lines += _table(HEADERS, [comparison.cells() for comparison in comparisons]) if comparisons else []
     notes = [f"- {each.what}: {each.note}." for each in comparisons if each.note]
     lines += ["", *notes] if notes else []
     points = {record["name"]: record["points"] for record in records if "points" in record}
