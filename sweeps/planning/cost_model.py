@@ -6,15 +6,16 @@ A step takes the longer of its arithmetic and of its launches; both are models, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from portal.bases.operations import usual_operations
-from portal.config import Activations, RunConfig
-from portal.device_rates import ATTAINED
+from portal.bases.operations import Operations, usual_operations
+from portal.config import Activations, Fp32Products, RunConfig
+from portal.device_rates import ATTAINED, GpuRates
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
-from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
+from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS, gpu_launch_cost
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
+from sweeps.planning.gpu_step import sample_step
 from sweeps.planning.memory import (
     Footprint,
     base_bytes,
@@ -30,6 +31,9 @@ START_S = 30.0
 """Seconds until a new process can load a base: a Ray Train worker takes 20, then torch is imported."""
 READ_BYTES_PER_S = 1e9
 """Rate at which a base's weights are read, from shared storage or a disk."""
+_GPU_ATTAINED: dict[Operations, float] = {"plain": 0.35, "fused": ATTAINED}
+"""Share of a GPU's peak rate that a whole layer reaches, with all that it does beside large products: by
+count of the bytes that its operations read and write on an H100 and a B200."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _GENERATIONS = 3
 """A step's passes over the hypernetwork: forwards, and backwards to its parameters and to its inputs."""
@@ -212,31 +216,61 @@ def _seconds(
     activations: Activations = "keep",
 ) -> float:
     """Seconds of the longest learner's steps (each its arithmetic or its launches) and of the scoring."""
-    shape = decoder_shape(base)
-    layers = shape.layers
     steps = max(work.steps for work in works)
-    rate = ATTAINED * device.rate(precision_of(runs, base))
-    per_token = FLOPS_PER_PARAM_TOKEN * shape.params / rate + layers * shape.width * device.value_s
-    per_answer = shape.vocabulary * (FLOPS_PER_PARAM_TOKEN * shape.width / rate + device.logit_s)
+    per_token, per_answer = _token_seconds(runs, base, device)
     scoring = sum(
         work.scored_tokens * (per_token + work.scored_answer_share * per_answer) / 2 for work in works
     )
     if steps == 0:
         return scoring
-    tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
-    modules = max(len(run.adapter.modules) for run in runs if run.adapter is not None)
-    forwards = max(1.0, tokens / MAX_FORWARD_TOKENS)
-    of_layer = LAYER_LAUNCHES[usual_operations(on_gpu=device.is_gpu)] + MODULE_LAUNCHES * modules
-    launches = forwards * layers * of_layer * device.launch_s
+    forwards = _RECOMPUTED[activations] * forwards_seconds(runs, works, base, device)
     answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
-    forwards_s = steps * (_RECOMPUTED[activations] * max(per_token * tokens, launches) + answers * per_answer)
-    return forwards_s + _generating_seconds(runs, works, base, device) + scoring
+    generating = _generating_seconds(runs, works, base, device)
+    return steps * (forwards + answers * per_answer) + generating + scoring
+
+
+def _token_seconds(runs: Sequence[RunConfig], base: str, device: Device) -> tuple[float, float]:
+    """Seconds of a token, and of an answer's token beside that, forwards and backwards."""
+    shape, attained = decoder_shape(base), ATTAINED
+    if device.is_gpu:
+        attained = _GPU_ATTAINED[usual_operations(on_gpu=True)]
+    rate = attained * device.rate(precision_of(runs, base))
+    return (
+        FLOPS_PER_PARAM_TOKEN * shape.params / rate + shape.layers * shape.width * device.value_s,
+        shape.vocabulary * (FLOPS_PER_PARAM_TOKEN * shape.width / rate + device.logit_s),
+    )
+
+
+def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+    """Seconds of a mean step's forwards and backwards through the base, without logits and hypernetworks.
+
+    A GPU's step takes as long as its padded tokens or its launches, whichever take longer.
+    """
+    steps = max(work.steps for work in works)
+    per_token, _ = _token_seconds(runs, base, device)
+    first = sum(work.rows_per_step * work.row_tokens for work in works)  # in the first step
+    tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
+    if not device.is_gpu:
+        return per_token * tokens
+    shape, modules = decoder_shape(base), max(len(run.adapter.modules) for run in runs if run.adapter)
+    rates, operations = GpuRates(device.flops, device.launch_s), usual_operations(on_gpu=True)
+    cost = gpu_launch_cost(rates, shape.layers, shape.params, modules, operations)
+    step = sample_step(works, cost)
+    launch_s = FLOPS_PER_PARAM_TOKEN * shape.params / (ATTAINED * rates.flops)  # what a launch is counted in
+    whole = max(per_token * first * step.padding, launch_s * step.launches)
+    return whole * tokens / first  # some learners end early
 
 
 def _generating_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
     """Seconds of the hypernetworks' passes in training, which every worker of a lane makes."""
-    flops = sum(work.steps * generation_flops(run, base) for run, work in zip(runs, works, strict=True))
-    return _GENERATIONS * flops / (ATTAINED * device.fp32_rate)
+    return _GENERATIONS * sum(
+        work.steps * generation_flops(run, base) / (ATTAINED * device.hypernet_rate(_products(run)))
+        for run, work in zip(runs, works, strict=True)
+    )
+
+
+def _products(run: RunConfig) -> Fp32Products:
+    return "fp32" if run.train is None else run.train.hypernet_products
 
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:

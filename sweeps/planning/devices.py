@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from portal.bases.precision import cpu_bf16_gain
-from portal.config import Precision
+from portal.config import Fp32Products, Precision
 from portal.device import usable_cores
 from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates, rates_of
 from portal.messages import nearest
@@ -26,8 +26,8 @@ norms, activations, attention, adapters. They take half of a step of a base that
 one that is 640 wide."""
 _CPU_LOGIT_S = 1.1e-8
 """Core-seconds per logit of a step: softmax, its gradient, conversions, all but the head's products."""
-_GPU_FP32_SHARE = 1 / 15
-"""Of a GPU's bf16 rate: an H100's and an A100's without TF32."""
+_GPU_FP32_SHARES: dict[Fp32Products, float] = {"fp32": 1 / 15, "tf32": 1 / 2}
+"""Of a GPU's bf16 rate: an H100's and an A100's."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
@@ -63,10 +63,9 @@ class Device:
         gains = precision == "bf16" and not self.is_gpu
         return self.flops * (cpu_bf16_gain() if gains else 1.0)
 
-    @property
-    def fp32_rate(self) -> float:
-        """Peak FLOP/s in fp32, in which the hypernetwork generates factors."""
-        return self.flops * (_GPU_FP32_SHARE if self.is_gpu else 1.0)
+    def hypernet_rate(self, products: Fp32Products) -> float:
+        """Peak FLOP/s at which the hypernetwork generates factors, which it does in fp32 or TF32."""
+        return self.flops * (_GPU_FP32_SHARES[products] if self.is_gpu else 1.0)
 
     def part(self, share: float) -> "Device":
         """One process's equal share of a GPU, in memory and rate; a CPU is returned as it is."""

@@ -30,6 +30,7 @@ class Work:
     scored_tokens: float
     scored_answer_share: float  # of the scored tokens
     scored_rows: float
+    lengths: tuple[tuple[int, ...], ...] = ()  # tokens of sampled rows to train on, by task
 
 
 class WorkloadEstimator:
@@ -50,7 +51,8 @@ class WorkloadEstimator:
         self._num_scored = {
             task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
         }
-        sample = [example for task in tasks for example in suite.examples(task, "validation")[:_SAMPLE]]
+        by_task = {task: suite.examples(task, "validation")[:_SAMPLE] for task in tasks}
+        sample = [example for examples in by_task.values() for example in examples]
         self._chars_per_token = {
             base: _chars_per_token(sample, tokenizer) for base, tokenizer in (tokenizers or {}).items()
         }
@@ -62,6 +64,10 @@ class WorkloadEstimator:
         self._answer_chars = answers / len(sample)
         self._answer_share = choices / (prompts + choices)
         self._weights: dict[str, int] = {}
+        self._lengths = {
+            task: [len(each.prompt) + len(each.choices[each.gold]) for each in examples]
+            for task, examples in by_task.items()
+        }
 
     def work(self, run: RunConfig) -> Work:
         """How much a run trains and scores on each of its bases."""
@@ -93,6 +99,10 @@ class WorkloadEstimator:
             scored_tokens=self._scored_chars / per_token * scored_rows,
             scored_answer_share=self._answer_share,
             scored_rows=scored_rows,
+            lengths=tuple(
+                tuple(max(2, round(chars / per_token)) for chars in self._lengths[task])
+                for task in run.data.trained_tasks
+            ),
         )
 
     def cost(self, run: RunConfig, work: Work) -> float:

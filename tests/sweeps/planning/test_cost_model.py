@@ -7,9 +7,9 @@ import pytest
 from portal.bases.precision import cpu_bf16_gain
 from portal.config import RunConfig
 from portal.device_rates import ATTAINED
-from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
+from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
-from sweeps.planning.cost_model import Execution, duration, forecast
+from sweeps.planning.cost_model import Execution, duration, forecast, forwards_seconds
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, smallest_gpu
 from sweeps.planning.memory import decoder_shape, generation_flops
 from sweeps.planning.plan import plan_study
@@ -86,7 +86,7 @@ def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():
 
     each = [forecast([make_run("source", base)], works, device).hours for base in bases]
     flops = [3 * WORK.steps * generation_flops(joint, base) for base in bases]
-    generating = [each / (ATTAINED * device.fp32_rate) / 3600 for each in flops]
+    generating = [each / (ATTAINED * device.hypernet_rate("tf32")) / 3600 for each in flops]
     assert by_one.hours_in_lane == by_one.hours == pytest.approx(sum(each))
     assert by_base.hours == by_three.hours == by_one.hours
     own = [whole - part for whole, part in zip(each, generating, strict=True)]
@@ -96,9 +96,36 @@ def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():
     assert alone.hours_in_lane == pytest.approx(alone.hours / 2)
 
 
-def test_factors_are_generated_in_fp32_which_is_slower_on_a_gpu():
-    assert GPUS["h100"].fp32_rate == pytest.approx(67e12, rel=0.02)  # its data sheet, without tensor cores
-    assert find_device("cpu").fp32_rate == find_device("cpu").flops
+def test_factors_are_generated_in_fp32_or_tf32_which_are_slower_on_a_gpu():
+    gpu, cpu = GPUS["h100"], find_device("cpu")
+
+    assert gpu.hypernet_rate("fp32") == pytest.approx(67e12, rel=0.02)  # its data sheet, without tensor cores
+    assert gpu.hypernet_rate("tf32") == pytest.approx(495e12, rel=0.02)
+    assert cpu.hypernet_rate("fp32") == cpu.hypernet_rate("tf32") == cpu.flops
+
+
+def test_a_gpus_step_takes_as_long_as_its_launches_or_its_padded_tokens():
+    """A base so small that launches take longer, and one so large that they do not."""
+    gpu, run = GPUS["b200"], make_run("lora", "village-qwen3-m")
+    shape = decoder_shape("village-qwen3-m")
+    per_forward = shape.layers * (LAYER_LAUNCHES["fused"] + 2 * MODULE_LAUNCHES) * gpu.launch_s
+    own = [replace(WORK, lengths=((20, 40),) * 3)]
+
+    found = forwards_seconds([run], own, "village-qwen3-m", gpu)
+    unbounded = forwards_seconds([run], own, "village-qwen3-m", replace(gpu, launch_s=1e-15))
+
+    assert found == pytest.approx(per_forward)  # one forward has all rows
+    per_token = FLOPS_PER_PARAM_TOKEN * shape.params / (ATTAINED * gpu.flops)
+    assert unbounded / per_token / 12 == pytest.approx(30)  # tokens of a row: there is no padding
+
+
+def test_a_gpu_with_plain_operations_takes_longer(monkeypatch):
+    gpu, run = GPUS["b200"], make_run("lora", "village-qwen3-m")
+
+    fused = seconds(run, gpu)
+    monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
+
+    assert 1.4 * fused < seconds(run, gpu) < 4 * fused
 
 
 @needs_bf16
