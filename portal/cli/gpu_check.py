@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portal.cli import completion
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import DeviceOption, JsonOption, chosen_device
 
@@ -20,12 +21,21 @@ def gpu_check(
         Path,
         typer.Option("--out", metavar="DIR", help="Folder for gpu-check.json; its disk is measured, too."),
     ] = Path("portal-gpu-check"),
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE",
+            help="Time steps on a base of this one's shape, with random weights. Default: qwen3-1.7b on a "
+            "GPU, mini-qwen3-m on a CPU.",
+            autocompletion=completion.one_of(completion.bases),
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a device on embedded bases: rates, numbers against the CPU in fp32, packs, resume, memory.
+    """Check a device: rates, numbers against the CPU in fp32, packs, resume, memory, steps beside forecasts.
 
-    Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download and no Ray. Exit code 3
-    when a line failed.
+    Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download and no Ray. Plans and
+    launches of this machine read what was measured. Exit code 3 when a line failed.
     """
     from sweeps.gpu_check.check import RECORD, check_device
 
@@ -33,12 +43,14 @@ def gpu_check(
         if not as_json:
             typer.echo(f"{finding}")
 
-    record = check_device(chosen_device(device), out, tell)
+    record = check_device(chosen_device(device), out, tell, shape=shape)
     if as_json:
         typer.echo(json.dumps(record.to_json()))
     else:
         for line in _rate_lines(record.rates) if record.rates is not None else ():
             typer.echo(line)
+        if record.pace is not None:
+            typer.echo(f"pace  steps take {record.pace:.2f} times as long as a plan for any machine says")
         verdict = "no line failed" if record.passed else "some lines failed"
         typer.echo(f"{record.name}: {verdict}, {record.wall_s:.0f} s; {out / RECORD}")
     if not record.passed:

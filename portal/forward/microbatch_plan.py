@@ -52,9 +52,14 @@ class LaunchCost:
 def launch_cost(base: Base, num_modules: int) -> LaunchCost:
     """The launch overhead of a forward of `base` with so many adapted modules per layer, on its device."""
     if base.device.type != "cuda":
-        return _cost_in_launches(_CPU_FORWARD_TOKENS / LAYER_LAUNCHES["plain"], num_modules, "plain")
+        return cpu_launch_cost(num_modules)
     rates = own_gpu_rates(base.device)
     return gpu_launch_cost(rates, base.num_layers, base.num_decoder_params, num_modules, base.operations)
+
+
+def cpu_launch_cost(num_modules: int) -> LaunchCost:
+    """The same on a CPU, whatever the base: a larger one has more work per token and per launch."""
+    return _cost_in_launches(_CPU_FORWARD_TOKENS / LAYER_LAUNCHES["plain"], num_modules, "plain")
 
 
 def gpu_launch_cost(

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from portal.artifacts.registry import now
 from portal.device import torch_threads
+from portal.device_rates import measure_rates
 from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check.finding import Finding
@@ -19,10 +21,16 @@ from sweeps.gpu_check.machine import check_machine
 from sweeps.gpu_check.numerics import check_gradients, check_scores
 from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
 from sweeps.gpu_check.rates import Rates, measure
+from sweeps.gpu_check.shape import ShapeWorld
+from sweeps.gpu_check.speed import Speed, measure_speeds, pace_of
 from sweeps.gpu_check.world import CheckWorld
+from sweeps.planning.devices import Device, as_checked, describe_gpu, plain_cpu
+from sweeps.planning.known_checks import KnownCheck, processor_name
 from sweeps.store.provenance import provenance
 
 RECORD = "gpu-check.json"
+GPU_SHAPE, CPU_SHAPE = "qwen3-1.7b", "mini-qwen3-m"
+"""Whose shape the base has on which steps are timed, unless another is named."""
 Check = Callable[[CheckWorld], Iterator[Finding]]
 CHECKS: Mapping[str, Check] = {
     "machine": check_machine,
@@ -42,13 +50,16 @@ _ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError)
 class DeviceRecord:
     """What the checks found: `device` is its kind, `name` its model; findings are by check.
 
-    `rates` are of one CPU thread or of the GPU, None where measuring them ended in an error.
+    `rates` are of one CPU thread or of the GPU, None where measuring them ended in an error; `pace` is how
+    many times as long as predicted a step on a base of this `shape` took.
     """
 
     device: str
     name: str
     date: str
     rates: Rates | None
+    shape: str
+    pace: float | None
     findings: Mapping[str, tuple[Finding, ...]]
     wall_s: float
 
@@ -66,13 +77,32 @@ class DeviceRecord:
                     each["value"] = None
         return {**record, "passed": self.passed, **provenance()}
 
+    def known(self) -> KnownCheck:
+        """What plans and launches want to know of it."""
+        is_gpu = self.device == "cuda" and self.rates is not None
+        return KnownCheck(
+            self.name,
+            torch.__version__,
+            self.date,
+            self.passed,
+            pace=self.pace,
+            flops=self.rates.bf16_flops if is_gpu and self.rates else None,
+            launch_s=self.rates.launch_s if is_gpu and self.rates else None,
+        )
+
 
 def check_device(
-    device: str, out: Path, tell: Callable[[str, Finding], None], *, checks: Mapping[str, Check] = CHECKS
+    device: str,
+    out: Path,
+    tell: Callable[[str, Finding], None],
+    *,
+    checks: Mapping[str, Check] = CHECKS,
+    shape: str | None = None,
 ) -> DeviceRecord:
     """Run the checks, `tell` each line as it comes, and write `RECORD` into `out`.
 
-    A check that ends in an error is a line that failed.
+    Steps are timed on a base of this `shape`, any whose sizes are known, with random weights. What plans and
+    launches want to know is kept in this user's cache. A check that ends in an error is a line that failed.
     """
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -89,15 +119,20 @@ def check_device(
         if error is not None:
             tell("rates", error)
             findings["rates"] = (error,)
+        shape = shape or (GPU_SHAPE if world.is_gpu else CPU_SHAPE)
+        findings["speed"], pace = _speed(world, rates, shape, partial(tell, "speed"))
     record = DeviceRecord(
         device=world.device.type,
-        name=torch.cuda.get_device_name(world.device) if world.is_gpu else "CPU",
+        name=torch.cuda.get_device_name(world.device) if world.is_gpu else processor_name(),
         date=now().isoformat(timespec="seconds"),
         rates=rates,
+        shape=shape,
+        pace=pace,
         findings=findings,
         wall_s=round(time.monotonic() - started, 1),
     )
     write_json_atomic(out / RECORD, record.to_json())
+    record.known().keep()
     return record
 
 
@@ -115,6 +150,38 @@ def _rates(world: CheckWorld, out: Path) -> tuple[Rates | None, Finding | None]:
         return measure(world.device, out, has_bf16=world.own_precision is not None), None
     except _ERRORS as error:
         return None, _failed(error)
+
+
+def _speed(
+    world: CheckWorld, rates: Rates | None, shape: str, tell: Callable[[Finding], None]
+) -> tuple[tuple[Finding, ...], float | None]:
+    """The lines of steps beside the forecast, which knows the rates, and how far it is off in the mean."""
+    found: list[Finding] = []
+    speeds: list[Speed] = []
+    try:
+        device = plain_cpu(1)
+        if world.is_gpu:
+            device = _rated(world.device, rates)
+        for each in measure_speeds(ShapeWorld(shape, world.device), device):
+            lines = (each,) if isinstance(each, Finding) else each.findings
+            speeds += [] if isinstance(each, Finding) else [each]
+            for line in lines:
+                tell(line)
+            found += lines
+    except _ERRORS as error:
+        found.append(_failed(error))
+        tell(found[-1])
+    return tuple(found), pace_of(speeds) if speeds else None
+
+
+def _rated(gpu: torch.device, rates: Rates | None) -> Device:
+    """The GPU for plans, with the rates that were measured."""
+    found = torch.cuda.get_device_properties(gpu)
+    known = describe_gpu(found.name, found.total_memory, lambda: measure_rates(gpu))
+    if rates is None:
+        return known
+    check = KnownCheck(found.name, "", "", True, flops=rates.bf16_flops, launch_s=rates.launch_s)
+    return as_checked(known, check)
 
 
 def _failed(error: Exception) -> Finding:

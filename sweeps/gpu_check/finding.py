@@ -42,6 +42,22 @@ def at_least(
     return Finding(level, what, value, unit, f"at least {bound:g}", "" if holds else note)
 
 
+def between(
+    what: str,
+    value: float,
+    low: float,
+    high: float,
+    *,
+    unit: str = "",
+    otherwise: Level = "FAIL",
+    note: str = "",
+) -> Finding:
+    """PASS where the value is within the bounds, else `otherwise` with the note: so is what is no number."""
+    holds = low <= value <= high
+    level = "PASS" if holds else otherwise
+    return Finding(level, what, value, unit, f"{low:g} to {high:g}", "" if holds else note)
+
+
 def skipped(what: str, why: str) -> Finding:
     """A line that has no meaning on this machine."""
     return Finding("SKIP", what, note=why)

@@ -17,7 +17,7 @@ from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
-from sweeps.launch.resources import Wanted
+from sweeps.launch.resources import Resources, Wanted
 from sweeps.planning.checks import (
     check_libraries,
     check_nodes,
@@ -27,6 +27,7 @@ from sweeps.planning.checks import (
     check_tokenizers,
     expected_device,
 )
+from sweeps.planning.known_checks import check_advice
 from sweeps.store.kept_device import KeptDevice, check_device_kind
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import acquire, read_holder
@@ -87,6 +88,7 @@ def run_study(
                             _check_unnamed(found.device, left, out, _device_of(store, status.done))
                         check_precisions(left, found.device)
                         console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
+                        _print_check(found, console)
                         if found.device == "cpu":
                             check_nodes(left, chosen.nodes_without_bf16)
                         launch = Launch(
@@ -109,6 +111,13 @@ def run_study(
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+def _print_check(found: Resources, console: Console) -> None:
+    """Say what is wrong with what is known of the GPUs."""
+    model = None if found.hardware is None else found.hardware.name
+    if found.device == "cuda" and (advice := check_advice(model)):
+        console.print(f"device: {advice}")
 
 
 def _check_unnamed(

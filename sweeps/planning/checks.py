@@ -52,7 +52,9 @@ def check_study(study: Study) -> CheckedStudy:
     num_rows = count_rows(study.suite, study.tasks)
     check_shapes(study)
     tokenizers = {base: found for base in study.bases if (found := _tokenizer_here(base)) is not None}
-    estimator = WorkloadEstimator(study.suite, study.tasks, num_rows, tokenizers)
+    estimator = WorkloadEstimator(
+        study.suite, study.tasks, num_rows, tokenizers, max_prompt=study.settings.max_prompt
+    )
     numbers: dict[tuple[object, ...], int] = {}
     works: list[Work] = []
     costs: list[float] = []

@@ -11,11 +11,16 @@ from portal.config import Activations, Fp32Products, RunConfig
 from portal.device_rates import ATTAINED, GpuRates
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
-from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS, gpu_launch_cost
+from portal.forward.microbatch_plan import (
+    LAYER_LAUNCHES,
+    MAX_FORWARD_TOKENS,
+    MODULE_LAUNCHES,
+    cpu_launch_cost,
+    gpu_launch_cost,
+)
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
-from sweeps.planning.gpu_step import sample_step
 from sweeps.planning.memory import (
     Footprint,
     base_bytes,
@@ -24,6 +29,7 @@ from sweeps.planning.memory import (
     generation_flops,
     precision_of,
 )
+from sweeps.planning.planned_step import sample_step
 from sweeps.planning.workload import Work
 from sweeps.study.study_file import WorkersPerPack
 
@@ -34,6 +40,11 @@ READ_BYTES_PER_S = 1e9
 _GPU_ATTAINED: dict[Operations, float] = {"plain": 0.35, "fused": ATTAINED}
 """Share of a GPU's peak rate that a whole layer reaches, with all that it does beside large products: by
 count of the bytes that its operations read and write on an H100 and a B200."""
+_SCORED_VALUES = 0.4
+"""Of what a step does beside large products, the part that two scored tokens take: nothing is kept there for
+gradients, and none are made."""
+_SCORED_LAUNCHES = 0.4  # of those of a step's forward and backward
+_FORWARDS_PER_SET = 1.5
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _GENERATIONS = 3
 """A step's passes over the hypernetwork: forwards, and backwards to its parameters and to its inputs."""
@@ -90,9 +101,9 @@ def forecast(
     return Forecast(
         memory,
         flops,
-        hours=(sum(seconds) + sum(generating)) / 3600,
-        hours_alone=alone / 3600,
-        hours_in_lane=(_seconds_of_slowest(seconds, how) + sum(generating)) / 3600,
+        hours=device.pace * (sum(seconds) + sum(generating)) / 3600,
+        hours_alone=device.pace * alone / 3600,
+        hours_in_lane=device.pace * (_seconds_of_slowest(seconds, how) + sum(generating)) / 3600,
     )
 
 
@@ -216,49 +227,85 @@ def _seconds(
     activations: Activations = "keep",
 ) -> float:
     """Seconds of the longest learner's steps (each its arithmetic or its launches) and of the scoring."""
-    steps = max(work.steps for work in works)
-    per_token, per_answer = _token_seconds(runs, base, device)
-    scoring = sum(
+    per_token, per_answer = _token_seconds(runs, base, device, beside_products=_SCORED_VALUES)
+    scored_s = sum(
         work.scored_tokens * (per_token + work.scored_answer_share * per_answer) / 2 for work in works
     )
-    if steps == 0:
-        return scoring
+    launches_s = _forward_launches(runs, base, device) * _SCORED_LAUNCHES * sum(map(_scored_forwards, works))
+    scoring = max(scored_s, launches_s) if device.is_gpu else scored_s + launches_s
+    steps = max(work.steps for work in works)
+    return scoring + (steps * step_seconds(runs, works, base, device, activations) if steps else 0.0)
+
+
+def step_seconds(
+    runs: Sequence[RunConfig],
+    works: Sequence[Work],
+    base: str,
+    device: Device,
+    activations: Activations = "keep",
+) -> float:
+    """Seconds of a mean step of the pack's rows on `base`, from the hypernetworks to their gradients."""
+    _, per_answer = _token_seconds(runs, base, device)
+    steps = max(work.steps for work in works)
     forwards = _RECOMPUTED[activations] * forwards_seconds(runs, works, base, device)
     answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
-    generating = _generating_seconds(runs, works, base, device)
-    return steps * (forwards + answers * per_answer) + generating + scoring
-
-
-def _token_seconds(runs: Sequence[RunConfig], base: str, device: Device) -> tuple[float, float]:
-    """Seconds of a token, and of an answer's token beside that, forwards and backwards."""
-    shape, attained = decoder_shape(base), ATTAINED
-    if device.is_gpu:
-        attained = _GPU_ATTAINED[usual_operations(on_gpu=True)]
-    rate = attained * device.rate(precision_of(runs, base))
-    return (
-        FLOPS_PER_PARAM_TOKEN * shape.params / rate + shape.layers * shape.width * device.value_s,
-        shape.vocabulary * (FLOPS_PER_PARAM_TOKEN * shape.width / rate + device.logit_s),
-    )
+    return forwards + answers * per_answer + _generating_seconds(runs, works, base, device) / steps
 
 
 def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
     """Seconds of a mean step's forwards and backwards through the base, without logits and hypernetworks.
 
-    A GPU's step takes as long as its padded tokens or its launches, whichever take longer.
+    A CPU launches and computes in turns. A GPU does both at once: its step takes as long as its padded tokens
+    or its launches, whichever take longer.
     """
     steps = max(work.steps for work in works)
     per_token, _ = _token_seconds(runs, base, device)
     first = sum(work.rows_per_step * work.row_tokens for work in works)  # in the first step
     tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
-    if not device.is_gpu:
-        return per_token * tokens
-    shape, modules = decoder_shape(base), max(len(run.adapter.modules) for run in runs if run.adapter)
-    rates, operations = GpuRates(device.flops, device.launch_s), usual_operations(on_gpu=True)
-    cost = gpu_launch_cost(rates, shape.layers, shape.params, modules, operations)
-    step = sample_step(works, cost)
-    launch_s = FLOPS_PER_PARAM_TOKEN * shape.params / (ATTAINED * rates.flops)  # what a launch is counted in
-    whole = max(per_token * first * step.padding, launch_s * step.launches)
+    shape, modules = decoder_shape(base), _num_modules(runs)
+    cost, operations = cpu_launch_cost(modules), usual_operations(on_gpu=device.is_gpu)
+    if device.is_gpu:
+        rates = GpuRates(device.flops, device.launch_s)
+        cost = gpu_launch_cost(rates, shape.layers, shape.params, modules, operations)
+    step = sample_step(works, cost, on_gpu=device.is_gpu)
+    launches = step.launches / cost.forward * _forward_launches(runs, base, device)
+    padded = per_token * first * step.padding
+    whole = max(padded, launches) if device.is_gpu else padded + launches
     return whole * tokens / first  # some learners end early
+
+
+def _token_seconds(
+    runs: Sequence[RunConfig], base: str, device: Device, *, beside_products: float = 1.0
+) -> tuple[float, float]:
+    """Seconds of a token, and of an answer's token beside that, forwards and backwards.
+
+    A share of what is done beside the products of large matrices is counted.
+    """
+    shape, attained = decoder_shape(base), ATTAINED
+    if device.is_gpu:
+        attained = _GPU_ATTAINED[usual_operations(on_gpu=True)]
+    rate = attained * device.rate(precision_of(runs, base))
+    value_s = beside_products * (device.value_s + _num_modules(runs) * device.module_s)
+    return (
+        FLOPS_PER_PARAM_TOKEN * shape.params / rate + shape.layers * shape.width * value_s,
+        shape.vocabulary * (FLOPS_PER_PARAM_TOKEN * shape.width / rate + beside_products * device.logit_s),
+    )
+
+
+def _forward_launches(runs: Sequence[RunConfig], base: str, device: Device) -> float:
+    """Seconds of the launches of a forward and its backward."""
+    of_layer = LAYER_LAUNCHES[usual_operations(on_gpu=device.is_gpu)] + MODULE_LAUNCHES * _num_modules(runs)
+    return decoder_shape(base).layers * of_layer * device.launch_s
+
+
+def _scored_forwards(work: Work) -> float:
+    """Forwards of a run's scoring: each set of rows takes one or two, by length, and more if it is large."""
+    return max(_FORWARDS_PER_SET * work.scored_sets, work.scored_tokens / MAX_TOKENS)
+
+
+def _num_modules(runs: Sequence[RunConfig]) -> int:
+    """The most modules of a layer that a run of the pack adapts."""
+    return max((len(run.adapter.modules) for run in runs if run.adapter is not None), default=0)
 
 
 def _generating_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:

@@ -14,17 +14,20 @@ import torch
 from portal.bases.precision import cpu_bf16_gain
 from portal.config import Fp32Products, Precision
 from portal.device import usable_cores
-from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates, rates_of
+from portal.device_rates import ATTAINED, KNOWN_GPUS, GpuRates, measure_rates, rates_of
 from portal.messages import nearest
+from sweeps.planning.known_checks import KnownCheck, find_check, processor_name
 
 MEMORY_SHARE = 0.9
 """Share of a device's memory that a plan gives away; the rest is for fragments, workspaces, the driver."""
-_CPU_CORE_FLOPS = 8e10  # fp32, of a virtual machine's core; with the next line it fits bases 96 to 640 wide
-_CPU_VALUE_S = 1.4e-7
+_CPU_CORE_FLOPS = 1.4e11  # fp32, of a virtual machine's core (AMD EPYC), which attains half of it
+_CPU_VALUE_S, _CPU_MODULE_S = 7.6e-8, 2.2e-8
 """Core-seconds per hidden value, layer and token of a step, for all but the products of the base's matrices:
-norms, activations, attention, adapters. They take half of a step of a base that is 100 wide, and an eighth of
-one that is 640 wide."""
-_CPU_LOGIT_S = 1.1e-8
+norms, activations and attention, and for each adapted module. These and the next lines were fitted to steps
+on six bases, 64 to 576 wide, with q and v or all modules adapted and one or three learners, of which each is
+met within a fifth; two processes beside each other are as fast as one."""
+_CPU_LAUNCH_S = 2e-5  # with what an operation on few values takes
+_CPU_LOGIT_S = 5.8e-9
 """Core-seconds per logit of a step: softmax, its gradient, conversions, all but the head's products."""
 _GPU_FP32_SHARES: dict[Fp32Products, float] = {"fp32": 1 / 15, "tf32": 1 / 2}
 """Of a GPU's bf16 rate: an H100's and an A100's."""
@@ -36,8 +39,9 @@ _GIB = 2**30
 class Device:
     """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation.
 
-    `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices;
-    `logit_s` those per logit, beside products of its head.
+    `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices,
+    `module_s` those for each adapted module, `logit_s` those per logit, beside products of its head. `pace`
+    is how many times as long as all these say a step takes, where gpu-check has measured it on this machine.
     ValueError for one without memory or rates, on which nothing would ever end.
     """
 
@@ -47,7 +51,10 @@ class Device:
     launch_s: float
     is_gpu: bool = True
     value_s: float = 0.0
+    module_s: float = 0.0
     logit_s: float = 0.0
+    pace: float = 1.0
+    is_checked: bool = False
 
     def __post_init__(self) -> None:
         for field in ("memory_bytes", "flops", "launch_s"):
@@ -66,6 +73,13 @@ class Device:
     def hypernet_rate(self, products: Fp32Products) -> float:
         """Peak FLOP/s at which the hypernetwork generates factors, which it does in fp32 or TF32."""
         return self.flops * (_GPU_FP32_SHARES[products] if self.is_gpu else 1.0)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What a prediction is to be multiplied with for the least and the most that is to be expected."""
+        if self.is_checked:
+            return 0.8, 1.25
+        return (0.7, 2.0) if self.is_gpu else (0.7, 1.5)
 
     def part(self, share: float) -> "Device":
         """One process's equal share of a GPU, in memory and rate; a CPU is returned as it is."""
@@ -109,11 +123,25 @@ def smallest_gpu(names: Iterable[str]) -> Device | None:
 
 
 def local_hardware() -> Device:
-    """The device that this machine trains on, with its real memory; rates not in the table are measured."""
+    """The device that this machine trains on, with its real memory.
+
+    Its rates and pace are those that gpu-check has measured, else those of the table; others are measured.
+    """
     if not torch.cuda.is_available():
         return _own_cpu()
     found = torch.cuda.get_device_properties(0)
-    return describe_gpu(found.name, found.total_memory, lambda: measure_rates(torch.device("cuda")))
+    gpu = describe_gpu(found.name, found.total_memory, lambda: measure_rates(torch.device("cuda")))
+    return as_checked(gpu, find_check(found.name))
+
+
+def as_checked(device: Device, check: KnownCheck | None) -> Device:
+    """The device with the rates and the pace that a check has measured, as far as it has."""
+    if check is None:
+        return device
+    flops = device.flops if check.flops is None else check.flops / ATTAINED
+    launch_s = device.launch_s if check.launch_s is None else check.launch_s
+    rated = replace(device, flops=flops, launch_s=launch_s)
+    return rated if check.pace is None else replace(rated, pace=check.pace, is_checked=True)
 
 
 def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:
@@ -122,8 +150,8 @@ def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]
     return Device(name, memory_bytes, rates.flops, rates.launch_s)
 
 
-def _own_cpu() -> Device:
-    cores = usable_cores()
+def plain_cpu(cores: int) -> Device:
+    """A CPU of so many cores of this machine, at the pace of the machines that the model was made on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
     if limit != "max":  # a container's
@@ -133,8 +161,13 @@ def _own_cpu() -> Device:
         name,
         memory,
         cores * _CPU_CORE_FLOPS,
-        launch_s=5e-6,
+        launch_s=_CPU_LAUNCH_S / cores,
         is_gpu=False,
         value_s=_CPU_VALUE_S / cores,
+        module_s=_CPU_MODULE_S / cores,
         logit_s=_CPU_LOGIT_S / cores,
     )
+
+
+def _own_cpu() -> Device:
+    return as_checked(plain_cpu(usable_cores()), find_check(processor_name()))

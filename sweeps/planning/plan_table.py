@@ -73,7 +73,12 @@ def to_json(plan: Plan) -> dict[str, Any]:
             for pack, predicted in _predicted(plan)
         ],
         "bytes_kept": bytes_written(plan, 1)[0],
-        "device": {"name": plan.device.name, "memory_bytes": plan.device.memory_bytes},
+        "device": {
+            "name": plan.device.name,
+            "memory_bytes": plan.device.memory_bytes,
+            "pace": plan.device.pace,
+            "range": plan.device.range,
+        },
     }
 
 
@@ -102,10 +107,12 @@ def state_line(plan: Plan) -> str:
 
 def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) -> list[str]:
     """Sentences on device time, on time from start to end with so many devices and workers, on disk space."""
-    packed, alone = map(duration, device_hours(plan))
+    packed, alone = device_hours(plan)
+    low, high = (duration(share * packed) for share in plan.device.range)
     lines = [
-        f"predicted for {plan.device.name}, one device: {packed} as packed, {alone} unpacked "
-        "(every run in a process of its own, every task's LoRA after another)"
+        f"predicted for {plan.device.name}, one device: {duration(packed)} as packed ({low} to {high}"
+        f"{'' if plan.device.is_checked else '; portal gpu-check measures its pace'}), {duration(alone)} "
+        "unpacked (every run in a process of its own, every task's LoRA after another)"
     ]
     if workers > 1:
         shared = f", {workers // devices} workers on each" if workers > devices else ""

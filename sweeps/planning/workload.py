@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
 
@@ -9,13 +11,16 @@ from portal.bases.base import base_sites
 from portal.config import RunConfig
 from portal.data.sampling import num_batches
 from portal.data.suite import Suite
+from portal.data.token_rows import TokenRow, encode_examples
+from portal.forward.shared_prefix import packed_length
 from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import SPLITS, Example
+from portal.training.result_rows import EVALUATED_SPLITS
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
 _CHARS_PER_TOKEN = 4.0
-_SAMPLE = 50
-"""Rows per task that stand for all of it."""
+_SAMPLE, _MOST_PER_TASK, _LEAST_PER_TASK = 2000, 50, 5
+"""Rows that stand for all: about so many of all tasks, and of each at most and at least."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,16 @@ class Work:
     scored_tokens: float
     scored_answer_share: float  # of the scored tokens
     scored_rows: float
+    scored_sets: float = 0.0  # evaluations x tasks x splits whose scores are computed
     lengths: tuple[tuple[int, ...], ...] = ()  # tokens of sampled rows to train on, by task
 
 
 class WorkloadEstimator:
     """Multiply-adds of a run: weights of the adaptable layers x tokens x passes.
 
-    `tokenizers` are by base. Without its own a base's token is taken for four characters, as is usual for
-    English and a large vocabulary.
+    `tokenizers` are by base: they count the tokens of a sample of rows. Without its own a base's token is
+    taken for four characters, as is usual for English and a large vocabulary. ValueError for a row of the
+    sample that a tokenizer cannot divide into prompt and answer.
     """
 
     def __init__(
@@ -46,35 +53,31 @@ class WorkloadEstimator:
         tasks: Sequence[str],
         num_rows: dict[str, int],
         tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
+        *,
+        max_prompt: int,
     ) -> None:
         self._num_rows = num_rows
         self._num_scored = {
             task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
         }
-        by_task = {task: suite.examples(task, "validation")[:_SAMPLE] for task in tasks}
-        sample = [example for examples in by_task.values() for example in examples]
-        self._chars_per_token = {
-            base: _chars_per_token(sample, tokenizer) for base, tokenizer in (tokenizers or {}).items()
-        }
-        prompts = sum(len(example.prompt) for example in sample)
-        choices = sum(len(choice) for example in sample for choice in example.choices)
-        answers = sum(len(example.choices[example.gold]) for example in sample)
-        self._scored_chars = (prompts + choices) / len(sample)  # of a row with all its choices
-        self._row_chars = (prompts + answers) / len(sample)  # of one to train on
-        self._answer_chars = answers / len(sample)
-        self._answer_share = choices / (prompts + choices)
+        most = max(_LEAST_PER_TASK, min(_MOST_PER_TASK, _SAMPLE // len(tasks)))
+        examples = {task: suite.examples(task, "validation")[:most] for task in tasks}
+        self._unknown = _Sample.guessed(examples)
+        counted: dict[str, _Sample] = {}  # bases of a family share their tokenizer
+        self._samples = {}
+        for base, tokenizer in (tokenizers or {}).items():
+            definition = tokenizer.backend_tokenizer.to_str()
+            if definition not in counted:
+                counted[definition] = _Sample.counted(examples, tokenizer, max_prompt)
+            self._samples[base] = counted[definition]
         self._weights: dict[str, int] = {}
-        self._lengths = {
-            task: [len(each.prompt) + len(each.choices[each.gold]) for each in examples]
-            for task, examples in by_task.items()
-        }
 
     def work(self, run: RunConfig) -> Work:
         """How much a run trains and scores on each of its bases."""
         data, train = run.data, run.train
         scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
         if train is None:
-            return self._work(run, 0, 0.0, scored)
+            return self._work(run, 0, 0.0, scored, 1.0, 1.0)
         counts = {task: self._num_rows[task] for task in data.trained_tasks}
         sizes = {
             task: count if data.size is None else min(data.size, count) for task, count in counts.items()
@@ -83,26 +86,38 @@ class WorkloadEstimator:
         schedule = TrainingSchedule(train, batches, joint=not run.spec.per_task)
         steps = [schedule.task_steps(task) for task in batches]
         passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
+        starts_as_base = passes > 1 and not run.spec.teaches
+        computed = passes - starts_as_base  # the frozen base's scores are computed once for a pack
         rows = sum(min(train.batch_size, size) * own for size, own in zip(sizes.values(), steps, strict=True))
         rows_per_step = rows / max(steps) / schedule.num_parts
-        return self._work(run, max(steps), rows_per_step, passes * scored)
+        return self._work(run, max(steps), rows_per_step, scored, passes, computed)
 
-    def _work(self, run: RunConfig, steps: int, rows_per_step: float, scored_rows: float) -> Work:
-        own = [self._chars_per_token.get(ref.name, _CHARS_PER_TOKEN) for ref in run.bases]
-        per_token = sum(own) / len(own)
+    def _work(
+        self,
+        run: RunConfig,
+        steps: int,
+        rows_per_step: float,
+        scored_rows: int,
+        passes: float,
+        computed: float,
+    ) -> Work:
+        """`passes` are the evaluations of `scored_rows`, and `computed` those whose scores are computed."""
+        own = [self._samples.get(ref.name, self._unknown) for ref in run.bases]
+        rows = [[each.of(task) for task in run.data.trained_tasks] for each in own]
+        scored = [each.of(task) for each in own for task in run.data.tasks]
+        trained = [task for of_base in rows for task in of_base]
+        packed = fmean(task.packed for task in scored)
         return Work(
             steps=steps,
             rows_per_step=rows_per_step,
             tasks=len(run.data.tasks),
-            row_tokens=self._row_chars / per_token,
-            answer_tokens=max(1.0, self._answer_chars / per_token),
-            scored_tokens=self._scored_chars / per_token * scored_rows,
-            scored_answer_share=self._answer_share,
-            scored_rows=scored_rows,
-            lengths=tuple(
-                tuple(max(2, round(chars / per_token)) for chars in self._lengths[task])
-                for task in run.data.trained_tasks
-            ),
+            row_tokens=fmean(fmean(task.lengths) for task in trained),
+            answer_tokens=max(1.0, fmean(task.answer for task in trained)),
+            scored_tokens=computed * packed * scored_rows,
+            scored_answer_share=fmean(task.choices for task in scored) / packed,
+            scored_rows=passes * scored_rows,
+            scored_sets=computed * len(run.data.tasks) * len(EVALUATED_SPLITS),
+            lengths=tuple(task.lengths for task in rows[0]),
         )
 
     def cost(self, run: RunConfig, work: Work) -> float:
@@ -117,7 +132,57 @@ class WorkloadEstimator:
         return self._weights[base]
 
 
-def _chars_per_token(sample: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> float:
-    texts = [text for example in sample for text in (example.prompt, *example.choices) if text]
-    tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return sum(map(len, texts)) / sum(map(len, tokens))
+@dataclass(frozen=True)
+class _TaskTokens:
+    """Tokens of a task's sampled rows: of each to train on; means of its answer, of all, and of choices."""
+
+    lengths: tuple[int, ...]
+    answer: float
+    packed: float
+    choices: float
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The tokens of sampled rows, by task."""
+
+    by_task: Mapping[str, _TaskTokens]
+
+    def of(self, task: str) -> _TaskTokens:
+        return self.by_task[task]
+
+    @staticmethod
+    def guessed(examples: Mapping[str, Sequence[Example]]) -> "_Sample":
+        """What they would be at four characters per token."""
+        return _Sample({task: _guess(own) for task, own in examples.items()})
+
+    @staticmethod
+    def counted(
+        examples: Mapping[str, Sequence[Example]], tokenizer: PreTrainedTokenizerBase, max_prompt: int
+    ) -> "_Sample":
+        """What the tokenizer makes of them."""
+        rows = iter(
+            encode_examples(
+                ((each, "validation") for own in examples.values() for each in own),
+                tokenizer,
+                max_prompt=max_prompt,
+            )
+        )
+        return _Sample({task: _count(list(islice(rows, len(own)))) for task, own in examples.items()})
+
+
+def _guess(examples: Sequence[Example]) -> _TaskTokens:
+    choices = [sum(map(len, each.choices)) / _CHARS_PER_TOKEN for each in examples]
+    answers = [len(each.choices[each.gold]) / _CHARS_PER_TOKEN for each in examples]
+    prompts = [len(each.prompt) / _CHARS_PER_TOKEN for each in examples]
+    lengths = (max(2, round(sum(parts))) for parts in zip(prompts, answers, strict=True))
+    return _TaskTokens(tuple(lengths), fmean(answers), fmean(prompts) + fmean(choices), fmean(choices))
+
+
+def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
+    return _TaskTokens(
+        tuple(len(row.gold_ids) for row in rows),
+        fmean(row.scored_tokens[row.gold] for row in rows),
+        fmean(packed_length(row) for row in rows),
+        fmean(sum(row.scored_tokens) for row in rows),
+    )

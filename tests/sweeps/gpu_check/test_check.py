@@ -13,6 +13,7 @@ from sweeps.gpu_check import check
 from sweeps.gpu_check.check import RECORD, check_device
 from sweeps.gpu_check.finding import Finding, at_most
 from sweeps.gpu_check.world import CheckWorld
+from sweeps.planning.known_checks import find_check, processor_name
 
 
 def good(world: CheckWorld) -> Iterator[Finding]:
@@ -32,21 +33,35 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     told: list[str] = []
 
     record = check_device(
-        "cpu", tmp_path, lambda name, line: told.append(f"{name} {line}"), checks={"a": good}
+        "cpu",
+        tmp_path,
+        lambda name, line: told.append(f"{name} {line}"),
+        checks={"a": good},
+        shape="mini-qwen3-xs",
     )
 
     written = json.loads((tmp_path / RECORD).read_text())
-    assert told == ["a PASS  error: 0.5 (at most 1)"]
+    assert told[0] == "a PASS  error: 0.5 (at most 1)"
+    assert all(line.startswith("speed ") for line in told[1:])
+    assert len(told) == 5
     assert record.passed
     assert written["passed"]
     assert written["device"] == "cpu"
     assert written["findings"]["a"][0]["bound"] == "at most 1"
     assert written["rates"]["fp32_flops"] == record.rates.fp32_flops
     assert written["versions"]["torch"]
+    assert written["shape"] == "mini-qwen3-xs"
+    assert written["pace"] == record.pace > 0
+    assert [each["level"] for each in written["findings"]["speed"]] != []
+    known = find_check(processor_name())
+    assert known is not None
+    assert (known.passed, known.pace, known.launch_s) == (True, record.pace, None)
 
 
 def test_a_check_that_ends_in_an_error_is_a_line_that_failed_and_the_next_one_runs(tmp_path: Path) -> None:
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={"bad": broken, "good": good})
+    record = check_device(
+        "cpu", tmp_path, lambda *_: None, checks={"bad": broken, "good": good}, shape="mini-qwen3-xs"
+    )
 
     assert [each.level for each in record.findings["bad"]] == ["PASS", "FAIL"]
     assert record.findings["bad"][1].note == "the device has fallen off the bus"
@@ -55,7 +70,7 @@ def test_a_check_that_ends_in_an_error_is_a_line_that_failed_and_the_next_one_ru
 
 
 def test_what_is_no_number_is_null_in_the_record_and_a_line_that_failed(tmp_path: Path) -> None:
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={"a": unmeasured})
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={"a": unmeasured}, shape="mini-qwen3-xs")
 
     (line,) = json.loads((tmp_path / RECORD).read_text(), parse_constant=pytest.fail)["findings"]["a"]
     assert (line["level"], line["value"]) == ("FAIL", None)
@@ -70,18 +85,27 @@ def test_rates_that_cannot_be_measured_are_a_line_that_failed(
 
     monkeypatch.setattr(check, "measure", full)
 
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={"good": good})
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={"good": good}, shape="mini-qwen3-xs")
 
     assert record.rates is None
     assert [each.note for each in record.findings["rates"]] == ["the device is full"]
     assert not record.passed
 
 
+def test_a_shape_that_is_not_known_is_a_line_that_failed(tmp_path: Path) -> None:
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={"good": good}, shape="mini-qwen3-xxs")
+
+    (line,) = record.findings["speed"]
+    assert line.level == "FAIL"
+    assert "mini-qwen3-xxs" in line.note
+    assert record.pace is None
+
+
 def test_the_command_prints_lines_rates_and_a_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["gpu-check", "--device", "cpu", "--out", str(tmp_path)]
-    monkeypatch.setattr(check.check_device, "__kwdefaults__", {"checks": {"bad": broken}})
+    command = ["gpu-check", "--device", "cpu", "--out", str(tmp_path), "--shape", "mini-qwen3-xs"]
+    monkeypatch.setattr(check.check_device, "__kwdefaults__", {"checks": {"bad": broken}, "shape": None})
 
     assert main(command) == 3
     printed = capsys.readouterr().out.splitlines()
@@ -93,7 +117,8 @@ def test_the_command_prints_lines_rates_and_a_verdict(
         "FAIL  the check ended in an error; the device has fallen off the bus",
     ]
     assert any(line.startswith("rate  products in fp32: ") for line in printed)
-    assert printed[-1].startswith("CPU: some lines failed, ")
+    assert printed[-2].startswith("pace  steps take ")
+    assert printed[-1].startswith(f"{processor_name()}: some lines failed, ")
     assert record["passed"] is False
 
 

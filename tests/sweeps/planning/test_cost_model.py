@@ -10,7 +10,7 @@ from portal.device_rates import ATTAINED
 from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
 from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from sweeps.planning.cost_model import Execution, duration, forecast, forwards_seconds
-from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, smallest_gpu
+from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
 from sweeps.planning.memory import decoder_shape, generation_flops
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
@@ -28,6 +28,7 @@ WORK = Work(
     scored_tokens=5000,
     scored_answer_share=0.2,
     scored_rows=100,
+    scored_sets=6,
 )
 
 
@@ -59,17 +60,24 @@ def seconds(run: RunConfig, device: Device) -> float:
 def test_every_part_of_a_step_and_of_scoring_is_counted():
     """Arithmetic alone: no launch counts, and what is not a product costs so much per value or logit."""
     base = "village-qwen3-m"
-    plain = replace(find_device("cpu"), launch_s=1e-12, value_s=0.0, logit_s=0.0)
+    plain = replace(plain_cpu(2), launch_s=1e-12, value_s=0.0, module_s=0.0, logit_s=0.0)
     shape, rate = decoder_shape(base), ATTAINED * plain.flops
     lora, hypernet = make_run("lora", base), make_run("hypernet", base)
-    tokens, answers = 10 * 12 * 30 + 5000 / 2, 10 * 12 * 3 + 1000 / 2
+    trained, answers = 10 * 12 * 32, 10 * 12 * 3  # rows of 30 tokens are padded to 32
+    scored, scored_answers = 5000 / 2, 1000 / 2  # forwards only
+    num_modules = len(lora.adapter.modules)
 
-    products = shape.params * tokens + shape.vocabulary * shape.width * answers
+    products = shape.params * (trained + scored) + shape.vocabulary * shape.width * (answers + scored_answers)
     assert seconds(lora, plain) == pytest.approx(FLOPS_PER_PARAM_TOKEN * products / rate)
     values = seconds(lora, replace(plain, value_s=1e-6)) - seconds(lora, plain)
-    assert values == pytest.approx(1e-6 * shape.layers * shape.width * tokens)
+    assert values == pytest.approx(1e-6 * shape.layers * shape.width * (trained + 0.4 * scored))
+    by_module = seconds(lora, replace(plain, module_s=1e-6)) - seconds(lora, plain)
+    assert by_module == pytest.approx(num_modules * values)
     logits = seconds(lora, replace(plain, logit_s=1e-6)) - seconds(lora, plain)
-    assert logits == pytest.approx(1e-6 * shape.vocabulary * answers)
+    assert logits == pytest.approx(1e-6 * shape.vocabulary * (answers + 0.4 * scored_answers))
+    launches = seconds(lora, replace(plain, launch_s=1e-6)) - seconds(lora, plain)
+    of_forward = shape.layers * (LAYER_LAUNCHES["plain"] + num_modules * MODULE_LAUNCHES)
+    assert launches == pytest.approx(1e-6 * of_forward * (10 + 0.4 * 1.5 * 6))
     generating = seconds(hypernet, plain) - seconds(lora, plain)
     assert generating == pytest.approx(10 * 3 * generation_flops(hypernet, base) / rate)
 

@@ -7,6 +7,7 @@ import pytest
 
 from portal.bases.base import load_tokenizer
 from portal.data.token_rows import encode_examples
+from portal.forward.shared_prefix import packed_length
 from portal.tasks.example import SPLITS
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import WorkloadEstimator
@@ -34,7 +35,8 @@ def study(tmp_path: Path) -> Study:
 
 def estimator(study: Study, *bases: str) -> WorkloadEstimator:
     tokenizers = {base: load_tokenizer(base) for base in bases}
-    return WorkloadEstimator(study.suite, study.tasks, count_rows(study.suite, study.tasks), tokenizers)
+    num_rows = count_rows(study.suite, study.tasks)
+    return WorkloadEstimator(study.suite, study.tasks, num_rows, tokenizers, max_prompt=768)
 
 
 def test_tokens_are_those_of_the_bases_own_tokenizer(study: Study) -> None:
@@ -47,9 +49,10 @@ def test_tokens_are_those_of_the_bases_own_tokenizer(study: Study) -> None:
     work = estimator(study, "village-gemma3").work(run)
     unknown = estimator(study).work(run)
 
-    assert work.row_tokens == pytest.approx(mean(len(row.gold_ids) for row in rows), rel=0.2)
+    assert work.row_tokens == pytest.approx(mean(len(row.gold_ids) for row in rows), rel=0.05)
     assert work.row_tokens > 1.2 * unknown.row_tokens  # a token of made-up names is no four characters
-    assert work.scored_tokens / unknown.scored_tokens == pytest.approx(work.row_tokens / unknown.row_tokens)
+    assert work.scored_tokens == pytest.approx(work.scored_rows * mean(map(packed_length, rows)), rel=0.05)
+    assert work.scored_tokens != unknown.scored_tokens
 
 
 def test_a_task_with_fewer_rows_than_a_batch_gives_what_it_has(study: Study) -> None:

@@ -1,11 +1,11 @@
-"""A sampled step has the rows that a pack's learners draw, planned as a GPU's steps are."""
+"""A sampled step has the rows that a pack's learners draw, planned as they are when it trains."""
 
 from dataclasses import replace
 
 import pytest
 
 from portal.forward.microbatch_plan import LaunchCost
-from sweeps.planning.gpu_step import sample_step
+from sweeps.planning.planned_step import sample_step
 from sweeps.planning.workload import Work
 
 WORK = Work(
@@ -23,7 +23,7 @@ FREE, DEAR = LaunchCost(0.0, 0.0), LaunchCost(1e6, 1e5)
 
 
 def test_every_learner_gives_the_rows_of_every_task() -> None:
-    one, two = sample_step([WORK], FREE), sample_step([WORK, WORK], FREE)
+    one, two = sample_step([WORK], FREE, on_gpu=True), sample_step([WORK, WORK], FREE, on_gpu=True)
 
     assert one.real_tokens == 4 * (20 + 60 + 250)
     assert two.real_tokens == 2 * one.real_tokens
@@ -32,7 +32,7 @@ def test_every_learner_gives_the_rows_of_every_task() -> None:
 
 
 def test_where_launches_are_dear_all_rows_share_a_forward() -> None:
-    step = sample_step([WORK, WORK], DEAR)
+    step = sample_step([WORK, WORK], DEAR, on_gpu=True)
 
     assert step.forwards == 1
     assert step.launches == DEAR.forward
@@ -40,13 +40,20 @@ def test_where_launches_are_dear_all_rows_share_a_forward() -> None:
 
 
 def test_without_sampled_rows_all_are_as_long_as_the_mean() -> None:
-    step = sample_step([replace(WORK, lengths=(), row_tokens=31.6)], FREE)
+    step = sample_step([replace(WORK, lengths=(), row_tokens=31.6)], FREE, on_gpu=True)
 
     assert step.real_tokens == 12 * 32
     assert step.forwards == 1
 
 
 def test_fewer_rows_than_tasks_are_those_of_some_tasks() -> None:
-    step = sample_step([replace(WORK, rows_per_step=2)], FREE)
+    step = sample_step([replace(WORK, rows_per_step=2)], FREE, on_gpu=True)
 
     assert step.real_tokens == 20 + 60
+
+
+def test_on_a_cpu_other_learners_change_no_ones_forwards() -> None:
+    one, two = (sample_step([WORK] * count, LaunchCost(600.0, 0.0), on_gpu=False) for count in (1, 2))
+
+    assert one.padding == two.padding > 1.05
+    assert one.forwards == two.forwards == 2

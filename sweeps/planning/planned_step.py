@@ -1,4 +1,4 @@
-"""What a GPU does in a step, by the planner that plans it: padded tokens and launches of sampled steps."""
+"""`PlannedStep`: the padded tokens and launches of a pack's steps, by the planner that plans them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 
 from portal.data.token_rows import TokenRow
 from portal.forward.microbatch import SlotRows
-from portal.forward.microbatch_plan import LaunchCost, plan_overlapped, tokens_and_launches
+from portal.forward.microbatch_plan import LaunchCost, plan_microbatches, tokens_and_launches
 from sweeps.planning.workload import Work
 
 SAMPLED_STEPS = 4
 
 
 @dataclass(frozen=True)
-class GpuStep:
+class PlannedStep:
     """Means of a step: forwards, real and padded tokens, and launches as tokens that take as long."""
 
     forwards: float
@@ -30,13 +30,14 @@ class GpuStep:
         return self.padded_tokens / self.real_tokens
 
 
-def sample_step(works: Sequence[Work], cost: LaunchCost) -> GpuStep:
-    """The mean step of a pack with this work, planned with forwards of such launch cost."""
+def sample_step(works: Sequence[Work], cost: LaunchCost, *, on_gpu: bool) -> PlannedStep:
+    """The mean of some sampled steps of a pack with this work, where forwards have such launch cost."""
     draw = np.random.default_rng(0)
     steps = [_slots(works, draw) for _ in range(SAMPLED_STEPS)]
-    plans = [plan_overlapped(slots, cost) for slots in steps]
+    costs = [cost] * len(works)
+    plans = [plan_microbatches(slots, costs=costs, together=on_gpu) for slots in steps]
     counts = [tokens_and_launches(plan, cost) for plan in plans]
-    return GpuStep(
+    return PlannedStep(
         forwards=fmean(len(plan) for plan in plans),
         real_tokens=fmean(sum(slot.num_tokens for slot in slots) for slots in steps),
         padded_tokens=fmean(padded for padded, _ in counts),

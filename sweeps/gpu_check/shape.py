@@ -1,0 +1,132 @@
+"""`ShapeWorld`: a base of a known shape with random weights, rows as long as tasks' are, and packs on it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from portal.bases.base import Base, load_tokenizer, outline_config, with_fused_operations
+from portal.bases.operations import usual_operations
+from portal.bases.precision import weights_dtype
+from portal.bases.sites import find_layer_path, find_sites
+from portal.config import (
+    AdapterConfig,
+    BaseRef,
+    DataConfig,
+    HypernetConfig,
+    RunConfig,
+    TrainConfig,
+    paper_hidden,
+)
+from portal.data.token_rows import RowTable, TokenRow
+from portal.device import prepare_gpu
+from portal.learners.hypernet import HypernetLearner
+from portal.tasks.example import SPLITS
+from portal.training.pack import Pack
+
+LENGTHS: dict[str, tuple[tuple[int, ...], int, int]] = {
+    "truthfulqa": ((11, 14, 16, 19, 33), 12, 5),
+    "rte": ((37, 51, 65, 100, 178), 1, 2),
+    "cb": ((47, 65, 82, 110, 186), 1, 3),
+    "copa": ((5, 6, 8, 9, 11), 6, 2),
+    "wic": ((41, 44, 48, 52, 60), 1, 2),
+    "wsc": ((33, 37, 41, 47, 61), 1, 2),
+    "boolq": ((64, 104, 144, 188, 297), 1, 2),
+    "arc_easy": ((13, 17, 22, 32, 58), 5, 4),
+    "arc_challenge": ((14, 18, 25, 37, 57), 6, 4),
+    "hellaswag": ((14, 22, 29, 35, 52), 15, 4),
+    "openbookqa": ((10, 13, 16, 20, 30), 3, 4),
+    "winogrande": ((9, 12, 15, 17, 23), 7, 2),
+    "commonsense_qa": ((12, 16, 20, 24, 31), 2, 5),
+    "sciq": ((13, 17, 20, 24, 32), 2, 4),
+}
+"""Of the fourteen public tasks, as SmolLM2's tokenizer counts them: the 5th, 25th, 50th, 75th and 95th
+percentile of the prompt's tokens, mean tokens of the gold answer, and the usual number of choices."""
+_PERCENTILES = (5, 25, 50, 75, 95)
+BATCH = 4
+"""Rows of each task in a step, as in the paper."""
+_ROWS = 64
+_TRAIN = {"epochs": 10**6, "evaluate": "last_epoch", "batch_size": BATCH}
+_SMALL_HYPERNET = HypernetConfig(d_latent=32, d_layer=16, hidden=64, d_core=48)
+_TOKENIZER = "mini-qwen3-s"
+
+
+class ShapeWorld:
+    """The base `name`, any whose sizes are known, on `device`; no weights are read or downloaded."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.base = random_base(name, device)
+        self.rows = random_rows(self.base.text_config.vocab_size)
+        self._by_base = {self.base.name: self.base}, {self.base.name: self.rows}
+
+    def runs(self, modules: Sequence[str], count: int) -> list[RunConfig]:
+        """So many LoRA hypernets on all tasks, in as many seeds; on a CPU of a small core."""
+        hypernet = HypernetConfig(hidden=paper_hidden(modules))
+        return [
+            RunConfig(
+                method="hypernet",
+                bases=(BaseRef(name=self.base.name, revision=self.base.revision),),
+                data=DataConfig(
+                    suite="lengths", tasks=tuple(LENGTHS), prompt_set="lengths", size=_ROWS, data_hash="0"
+                ),
+                adapter=AdapterConfig(modules=tuple(modules), rank=8, alpha=16),
+                hypernet=hypernet if self.base.device.type == "cuda" else _SMALL_HYPERNET,
+                train=TrainConfig(**_TRAIN),
+                seed=seed,
+            )
+            for seed in range(count)
+        ]
+
+    def pack(self, runs: Sequence[RunConfig], max_tokens: Mapping[str, int]) -> Pack:
+        """A pack of fresh learners of these runs; `max_tokens` are those of a forward, by base."""
+        learners = [HypernetLearner(run, *self._by_base, source=None) for run in runs]
+        return Pack(*self._by_base, learners, max_tokens=max_tokens)
+
+
+def random_base(name: str, device: torch.device) -> Base:
+    """A base of this shape as `load_base` gives it on the device, but for its weights."""
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        prepare_gpu()
+    torch.manual_seed(0)
+    config = outline_config(name)
+    config.use_cache = False
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=weights_dtype("default", on_gpu=on_gpu), attn_implementation="sdpa"
+        )
+    model.requires_grad_(False).eval()
+    path = find_layer_path(model)
+    base = Base(name, "random weights", model, load_tokenizer(_TOKENIZER), path, find_sites(model, path))
+    return with_fused_operations(base) if usual_operations(on_gpu=on_gpu) == "fused" else base
+
+
+def random_rows(vocabulary: int) -> RowTable:
+    """Rows of random tokens, as long as those of the tasks; the same in every split."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for task, (percentiles, answer, choices) in LENGTHS.items():
+        lengths = np.interp(draw.uniform(5, 95, _ROWS), _PERCENTILES, percentiles).round()
+        for number, length in enumerate(lengths.astype(int)):
+            prompt = tuple(draw.integers(3, vocabulary, length).tolist())
+            offered = tuple(tuple(draw.integers(3, vocabulary, answer).tolist()) for _ in range(choices))
+            sizes = (4 * answer,) * choices
+            rows += [
+                TokenRow(
+                    task,
+                    str(number),
+                    split,
+                    str(number),
+                    prompt,
+                    offered,
+                    number % choices,
+                    sizes,
+                    sizes,
+                    sizes,
+                    (0,) * choices,
+                    0,
+                )
+                for split in SPLITS
+            ]
+    return RowTable(rows)

@@ -1,0 +1,92 @@
+"""`KnownCheck`: what `portal gpu-check` found on a device of this machine, kept where plans read it."""
+
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from portal.frozen import content_key
+from portal.storage.atomic import write_json_atomic
+from portal.storage.paths import cache_folder
+
+_CPU_FACTS = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class KnownCheck:
+    """The newest check of a device by its full name, with one release of torch.
+
+    `pace` is how many times as long as predicted a step took. `flops` in bf16 and `launch_s` are a GPU's as
+    measured; None on a CPU, and where they could not be.
+    """
+
+    name: str
+    torch: str
+    date: str
+    passed: bool
+    pace: float | None = None
+    flops: float | None = None
+    launch_s: float | None = None
+
+    def keep(self) -> None:
+        """Write it down for this user's plans and launches."""
+        write_json_atomic(_path(self.name), asdict(self))
+
+
+_RECORD = TypeAdapter(KnownCheck)
+
+
+def find_check(name: str) -> KnownCheck | None:
+    """What is known of this device with the present torch; None where no check was made."""
+    return _read(_path(name))
+
+
+def checks_of(model: str) -> list[KnownCheck]:
+    """What is known of GPUs whose full name contains `model`, with the present torch."""
+    found = (_read(path) for path in sorted(_folder().glob("*.json")))
+    return [
+        each
+        for each in found
+        if each and each.launch_s is not None and each.torch == torch.__version__ and model in each.name
+    ]
+
+
+def check_advice(model: str | None) -> str | None:
+    """What a launch on GPUs of this model says of their checks; None where one has passed.
+
+    Without a model, as on a cluster whose GPUs are not known, any check will do.
+    """
+    found = checks_of(model or "")
+    if any(each.passed for each in found):
+        return None
+    name = model or "such a GPU"
+    how = "`portal gpu-check` on a node of it takes minutes"
+    if found:
+        return f"the gpu-check of {name} of {max(each.date for each in found)} has failed; {how}"
+    return f"no gpu-check of {name} with torch {torch.__version__} is known here; {how}"
+
+
+def processor_name() -> str:
+    """This machine's processor, as Linux names it."""
+    for line in _CPU_FACTS.read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _path(name: str) -> Path:
+    return _folder() / f"{content_key(f'{name} with torch {torch.__version__}')}.json"
+
+
+def _folder() -> Path:
+    return cache_folder() / "gpu-checks"
+
+
+def _read(path: Path) -> KnownCheck | None:
+    """The record; None where there is none, or one that another version has written."""
+    try:
+        return _RECORD.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

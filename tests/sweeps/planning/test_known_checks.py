@@ -1,0 +1,100 @@
+"""What gpu-check has measured on this machine is read by its plans, and asked for by launches on GPUs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sweeps.planning.devices import ATTAINED, GPUS, as_checked, find_device, plain_cpu
+from sweeps.planning.known_checks import KnownCheck, check_advice, checks_of, find_check, processor_name
+from sweeps.planning.plan import plan_study
+from sweeps.planning.plan_table import time_lines
+from sweeps.study.expand import Study
+
+H100 = KnownCheck(
+    "NVIDIA H100 80GB HBM3", torch.__version__, "2026-11-28T07:00:00+00:00", True, 1.2, 6e14, 5e-6
+)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_check_is_found_again_by_its_device_and_the_release_of_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert find_check(H100.name) is None
+    H100.keep()
+
+    assert find_check(H100.name) == H100
+    assert checks_of("H100") == [H100]
+    assert checks_of("B200") == []
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    assert find_check(H100.name) is None
+    assert checks_of("H100") == []
+
+
+def test_a_record_of_another_version_is_none(tmp_path: Path) -> None:
+    H100.keep()
+    (path,) = (tmp_path / "cache" / "gpu-checks").iterdir()
+    path.write_text('{"name": "NVIDIA H100 80GB HBM3"}')
+
+    assert find_check(H100.name) is None
+    assert checks_of("H100") == []
+
+
+def test_a_plan_has_the_rates_and_the_pace_that_were_measured() -> None:
+    gpu, cpu = GPUS["h100"], plain_cpu(2)
+
+    assert as_checked(gpu, None) == gpu
+    checked = as_checked(gpu, H100)
+    assert (checked.flops, checked.launch_s, checked.pace) == (6e14 / ATTAINED, 5e-6, 1.2)
+    slower = as_checked(cpu, replace(H100, flops=None, launch_s=None))
+    assert slower == replace(cpu, pace=1.2, is_checked=True)
+
+
+def test_a_plan_for_this_machine_takes_its_pace_and_says_how_sure_it_is(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    def hours_and_line() -> tuple[float, str]:
+        plan = plan_study(tiny_study, tmp_path / "out", device=find_device("cpu"))
+        return sum(each.hours for each in plan.forecasts), time_lines(
+            plan, plan.schedule(1), devices=1, workers=1
+        )[0]
+
+    hours, line = hours_and_line()
+    replace(H100, name=processor_name(), pace=2.0, flops=None, launch_s=None).keep()
+    checked_hours, checked_line = hours_and_line()
+
+    assert checked_hours == pytest.approx(2 * hours)
+    assert "portal gpu-check measures its pace" in line
+    assert "portal gpu-check" not in checked_line
+    assert " to " in line
+    assert " to " in checked_line
+
+
+def test_a_launch_on_gpus_asks_for_a_check_that_has_passed() -> None:
+    release = torch.__version__
+
+    assert check_advice("B200") == (
+        f"no gpu-check of B200 with torch {release} is known here; `portal gpu-check` on a node of it takes "
+        "minutes"
+    )
+    assert "no gpu-check of such a GPU" in str(check_advice(None))
+    replace(H100, passed=False).keep()
+    assert str(check_advice("H100")).startswith(
+        "the gpu-check of H100 of 2026-11-28T07:00:00+00:00 has failed"
+    )
+    H100.keep()
+    assert check_advice("H100") is None
+    assert check_advice("NVIDIA H100 80GB HBM3") is None
+    assert check_advice(None) is None
+    assert check_advice("B200") is not None
+
+
+def test_a_check_of_a_cpu_is_none_of_a_gpu() -> None:
+    replace(H100, name="AMD EPYC", flops=None, launch_s=None).keep()
+
+    assert check_advice(None) is not None
