@@ -1,6 +1,7 @@
 """What a pack is predicted to take on a device: memory, operations, hours; packed, and one run at a time.
 
-A step takes the longer of its arithmetic and of its launches; both are models, to be read to one digit.
+Steps are planned as they will be, on sampled rows. What tokens and launches take is a model with constants of
+some machine; `Device.pace` corrects it by what this one was measured to take.
 """
 
 from collections.abc import Mapping, Sequence
