@@ -34,12 +34,13 @@ def to_device(
 def copy_to_host(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
     """Copies in this machine's memory as the tensors are now, and a call that waits until they are there.
 
-    A GPU copies into page-locked memory, after the work that it has been given and before what comes next.
+    A GPU copies into page-locked memory, after the work that it has been given and before what comes next;
+    where no more can be locked, the call waits for it.
     """
     copies, on_gpu = {}, False
     for name, tensor in tensors.items():
         if tensor.device.type == "cuda":
-            place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=_can_lock(tensor.nbytes))
             copies[name], on_gpu = place.copy_(tensor.detach(), non_blocking=True), True
         else:
             copies[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
@@ -48,6 +49,17 @@ def copy_to_host(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Call
     copied = torch.cuda.Event()
     copied.record()
     return copies, copied.synchronize
+
+
+def _can_lock(num_bytes: int) -> bool:
+    """Whether so much memory can be page-locked now."""
+    try:
+        torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def usable_cores() -> int:

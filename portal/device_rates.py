@@ -24,7 +24,7 @@ class GpuRates:
     launch_s: float
 
     def rounded(self) -> "GpuRates":
-        """The nearest of rates that are a quarter apart, so that a measurement's noise changes nothing."""
+        """The nearest of rates that are a quarter apart, so that a measurement's noise changes little."""
         return GpuRates(_round(self.flops), _round(self.launch_s))
 
 

@@ -124,9 +124,8 @@ def load_base(
 
 
 def with_fused_operations(base: Base) -> Base:
-    """The base after `fuse_operations` of its model."""
-    fuse_operations(base.model)
-    return replace(base, operations="fused")
+    """The base after `fuse_operations` of its model; as it was where nothing of it could be replaced."""
+    return replace(base, operations="fused") if fuse_operations(base.model) else base
 
 
 def outline_base(name: str, *, revision: str) -> Base:

@@ -2,7 +2,8 @@
 
 On a GPU each operation is a launch, and each launch reads and writes all that it works on. transformers
 writes a norm in eight operations and a rotation in five; backward they are more. What replaces them here
-gives the same up to rounding: sums are in fp32 as before, and fewer results between them are rounded.
+gives the same up to rounding: sums are in fp32 as before. A result between them is rounded less often than in
+the original, but for norms whose weights lie around zero, where it is rounded once more.
 """
 
 import inspect
@@ -24,6 +25,8 @@ Operations = Literal["plain", "fused"]
 ALL_OPERATIONS: tuple[Operations, ...] = get_args(Operations)
 _ROTARY = "apply_rotary_pos_emb"
 _ALIKE = 1e-6  # of fp32 results of a sample
+_UNLIKE = (TypeError, AttributeError, RuntimeError, ValueError, IndexError)
+"""What a module or function ends in that is made for other arguments than those of a sample."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,12 +46,13 @@ def usual_operations(*, on_gpu: bool) -> Operations:
     return wanted_operations() or ("fused" if on_gpu else "plain")
 
 
-def fuse_operations(model: nn.Module) -> None:
+def fuse_operations(model: nn.Module) -> int:
     """Replace the model's norms and rotations, in place, each where it gives what the original gives.
 
-    That is tried on a sample of the original's class. Others stay as they are, and are named in the log.
+    That is tried on samples for the original's class. Others stay as they are, and are named in the log.
+    Returns how many modules have new operations.
     """
-    left = set()
+    left, replaced = set(), 0
     for module in model.modules():
         kind: Any = type(module)
         if kind.__name__.endswith("RMSNorm"):
@@ -61,8 +65,10 @@ def fuse_operations(model: nn.Module) -> None:
             left.add(kind.__name__)
         else:
             module.forward = MethodType(forward, module)
+            replaced += 1
     if left:
         _log.warning("these modules keep their own operations: %s", ", ".join(sorted(left)))
+    return replaced
 
 
 def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
@@ -70,9 +76,11 @@ def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 
 
     Source: Su et al., RoFormer, eq. 34, for pairs that are half a width apart.
     """
-    both = torch.cat((q, k), dim=unsqueeze_dim)  # in as many operations as one of them
-    turned = _Rotation.apply(both, cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim))
-    q, k = turned.split((q.shape[unsqueeze_dim], k.shape[unsqueeze_dim]), dim=unsqueeze_dim)
+    # Both in as many operations as one of them, and token by token in memory, as attention wants its results.
+    heads, tokens = unsqueeze_dim, 3 - unsqueeze_dim
+    both = torch.cat([each.transpose(heads, tokens) for each in (q, k)], dim=tokens).transpose(heads, tokens)
+    turned = _Rotation.apply(both, cos.unsqueeze(heads), sin.unsqueeze(heads))
+    q, k = turned.split((q.shape[heads], k.shape[heads]), dim=heads)
     return q, k
 
 
@@ -120,7 +128,8 @@ class _Offset(torch.autograd.Function):
     """(1 + w) y of a frozen w, in one operation forward and one backward."""
 
     @staticmethod
-    def forward(context: FunctionCtx, y: Tensor, weight: Tensor) -> Tensor:
+    def forward(context: Any, y: Tensor, weight: Tensor) -> Tensor:
+        assert not weight.requires_grad, "the base is frozen"
         context.save_for_backward(weight)
         return torch.addcmul(y, y, weight)
 
@@ -155,16 +164,17 @@ def _epsilon(module: Any) -> float:
 
 
 @lru_cache(maxsize=64)
+@torch.no_grad()
 def _norm_like(kind: type[nn.Module]) -> Callable[[Any, Tensor], Tensor] | None:
     """The norm that gives on a sample what this class of norms gives, if one does."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(3, 8, generator=draw)
     try:
         with torch.device("cpu"):
-            sample: Any = kind(8).float()
-        sample.weight.data.copy_(torch.randn(8, generator=draw))
+            sample: Any = kind(8).float().requires_grad_(False)
+        sample.weight.copy_(torch.randn(8, generator=draw))
         expected, _ = sample(x), _epsilon(sample)
-    except (TypeError, AttributeError):
+    except _UNLIKE:
         return None  # it is made or shaped in another way than the norms that are known here
     for norm in (_scaled_norm, _offset_norm):
         if torch.allclose(norm(sample, x), expected, rtol=_ALIKE, atol=_ALIKE):
@@ -178,22 +188,33 @@ def _forward_like(kind: type[nn.Module]) -> Callable[..., Any] | None:
     forward = kind.forward
     if (inside := inspect.unwrap(forward)) is not forward and not _renames_arguments(forward):
         return None
+    own = _globals(kind)[_ROTARY]
+    if not _rotates_alike(own):
+        return None
+
+    def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **named: Any) -> Any:
+        if not rest and not named and cos.shape[-1] == q.shape[-1] and cos.dtype == q.dtype == k.dtype:
+            return rotate(q, k, cos, sin)
+        return own(q, k, cos, sin, *rest, **named)  # a part of the width alone, or another precision
+
+    names = {**inside.__globals__, _ROTARY: rotated}
+    copy = FunctionType(inside.__code__, names, forward.__name__, inside.__defaults__, inside.__closure__)
+    copy.__kwdefaults__ = inside.__kwdefaults__
+    return copy
+
+
+def _rotates_alike(own: Callable[..., Any]) -> bool:
+    """Whether a family's function gives what ours gives, of its results' shapes and precision, too."""
     draw = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, heads, 5, 8, generator=draw) for heads in (2, 1))
     angles = torch.randn(1, 5, 4, generator=draw).repeat(1, 1, 2)
     try:
-        expected = _globals(kind)[_ROTARY](q, k, angles.cos(), angles.sin())
-    except TypeError:
-        return None  # it takes other arguments
-    found = rotate(q, k, angles.cos(), angles.sin())
-    if [each.shape for each in expected] != [each.shape for each in found]:
-        return None
-    if not all(torch.allclose(*pair, rtol=_ALIKE, atol=_ALIKE) for pair in zip(found, expected, strict=True)):
-        return None
-    names = {**inside.__globals__, _ROTARY: rotate}
-    copy = FunctionType(inside.__code__, names, forward.__name__, inside.__defaults__, inside.__closure__)
-    copy.__kwdefaults__ = inside.__kwdefaults__
-    return copy
+        expected, found = (each(q, k, angles.cos(), angles.sin()) for each in (own, rotate))
+        pairs = list(zip(found, expected, strict=True))
+        alike = all(torch.allclose(*pair, rtol=_ALIKE, atol=_ALIKE) for pair in pairs)
+    except _UNLIKE:
+        return False  # it takes or gives something else
+    return alike and all(ours.dtype == theirs.dtype for ours, theirs in pairs)
 
 
 def _globals(kind: type[nn.Module]) -> dict[str, Any]:

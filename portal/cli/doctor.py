@@ -3,8 +3,10 @@
 import importlib.metadata
 import os
 import platform
+import resource
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,9 +82,96 @@ def _check_machine() -> Iterator[Finding]:
     )
     if not torch.cuda.is_available():
         yield Finding("ok", f"no GPU that torch can use; bases run on the CPU, in fp32{_bf16_offer()}")
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        yield Finding("ok", f"GPU {index}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB")
+    if torch.cuda.is_available():
+        yield from gpu_findings(_gpu_facts())
+        yield locked_memory(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """What torch and the driver say of a machine's GPUs; `names` and `capabilities` are by index.
+
+    `apart` are pairs of GPUs that cannot reach each other's memory.
+    """
+
+    names: tuple[str, ...]
+    memory_bytes: tuple[int, ...]
+    capabilities: tuple[tuple[int, int], ...]
+    torch_archs: tuple[str, ...]
+    cuda: str
+    driver: str | None
+    cudnn: int | None
+    nccl: tuple[int, ...] | None
+    apart: tuple[tuple[int, int], ...]
+
+
+def _gpu_facts() -> GpuFacts:
+    import torch
+
+    count = torch.cuda.device_count()
+    properties = [torch.cuda.get_device_properties(index) for index in range(count)]
+    pairs = ((a, b) for a in range(count) for b in range(a + 1, count))
+    return GpuFacts(
+        names=tuple(each.name for each in properties),
+        memory_bytes=tuple(each.total_memory for each in properties),
+        capabilities=tuple((each.major, each.minor) for each in properties),
+        torch_archs=tuple(torch.cuda.get_arch_list()),
+        cuda=str(torch.version.cuda),
+        driver=_driver_version(),
+        cudnn=torch.backends.cudnn.version(),
+        nccl=torch.cuda.nccl.version() if torch.distributed.is_nccl_available() else None,
+        apart=tuple(pair for pair in pairs if not torch.cuda.can_device_access_peer(*pair)),
+    )
+
+
+def _driver_version() -> str | None:
+    """The release of NVIDIA's driver, as its tool says; None where there is no such tool."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
+
+
+def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:
+    """Lines on GPUs, their driver, and the libraries that torch has for them."""
+    from sweeps.gpu_check.machine import runs_on
+
+    for index, (name, size) in enumerate(zip(facts.names, facts.memory_bytes, strict=True)):
+        yield Finding("ok", f"GPU {index}: {name}, {size / _GIB:.0f} GiB")
+    driver = f"driver {facts.driver}" if facts.driver else "no nvidia-smi to name the driver"
+    cudnn = f"cuDNN {facts.cudnn}" if facts.cudnn else "no cuDNN"
+    yield Finding("ok", f"{driver}, CUDA {facts.cuda} of torch, {cudnn}")
+    for major, minor in dict.fromkeys(facts.capabilities):
+        arch = f"sm_{major}{minor}"
+        has = any(runs_on(each, major, minor) for each in facts.torch_archs)
+        yield Finding(
+            "ok" if has else "warn",
+            f"torch has {'' if has else 'no '}kernels for {arch}",
+            "" if has else f"it has {', '.join(facts.torch_archs)}: install a torch that is built for {arch}",
+        )
+    if facts.nccl is None:
+        yield Finding("warn", "torch has no NCCL", "a pack cannot have several workers on GPUs")
+    else:
+        yield Finding("ok", f"NCCL {'.'.join(map(str, facts.nccl))}")
+    if facts.apart:
+        named = ", ".join(f"{a} and {b}" for a, b in facts.apart)
+        yield Finding("warn", f"GPUs {named} exchange data through the host", "their teams wait longer")
+    elif len(facts.names) > 1:
+        yield Finding("ok", "every GPU reaches the others' memory, by NVLink or PCIe")
+
+
+def locked_memory(limit_bytes: int) -> Finding:
+    """The line on the memory that Linux lets a process lock, which GPUs copy from and to."""
+    if limit_bytes == resource.RLIM_INFINITY:
+        return Finding("ok", "a process may lock any amount of memory")
+    enough = limit_bytes >= _GIB
+    return Finding(
+        "ok" if enough else "warn",
+        f"a process may lock {limit_bytes / _GIB:.2g} GiB of memory",
+        "" if enough else "GPUs want page-locked memory: raise memlock (ulimit -l)",
+    )
 
 
 def _bf16_offer() -> str:

@@ -16,7 +16,7 @@ from portal.bases.base import Base
 from portal.bases.operations import Operations
 from portal.data.token_rows import TokenRow
 from portal.device_rates import ATTAINED, GpuRates, own_gpu_rates
-from portal.forward.length_buckets import group_by_length
+from portal.forward.length_buckets import bucket_length, group_by_length
 from portal.forward.microbatch import MicroBatch, SlotRows
 
 MAX_FORWARD_TOKENS = 16384
@@ -115,14 +115,15 @@ def plan_overlapped(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBa
     Tried are the plans that cost least in tokens and launches together, as launches count less and less.
     """
     best: tuple[tuple[float, float], list[MicroBatch]] | None = None
+    least = sum(bucket_length(slot.row_length(row)) for slot in slots for row in slot.rows)
     for share in _LIGHTER:
         plan = plan_learner(slots, cost.scaled(share))
         tokens, launches = tokens_and_launches(plan, cost)
         rank = max(tokens, launches), tokens + launches
         if best is None or rank < best[0]:
             best = rank, plan
-        if launches >= tokens:
-            break  # more forwards would only take longer
+        if launches >= tokens or tokens <= least:
+            break  # more forwards would only take longer, or there is no padding left
     assert best is not None
     return best[1]
 

@@ -171,6 +171,7 @@ def _speed(
     except _ERRORS as error:
         found.append(_failed(error))
         tell(found[-1])
+        return tuple(found), None  # the mean of some packs only would be another pace
     return tuple(found), pace_of(speeds) if speeds else None
 
 

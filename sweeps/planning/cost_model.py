@@ -6,10 +6,11 @@ some machine; `Device.pace` corrects it by what this one was measured to take.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from portal.bases.operations import Operations, usual_operations
 from portal.config import Activations, Fp32Products, RunConfig
-from portal.device_rates import ATTAINED, GpuRates
+from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import (
@@ -256,23 +257,34 @@ def step_seconds(
 def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
     """Seconds of a mean step's forwards and backwards through the base, without logits and hypernetworks.
 
+    Runs with fewer steps leave the pack before the others: what is left of it is planned anew.
+    """
+    ends = sorted({work.steps for work in works if work.steps})
+    total = 0.0
+    for start, end in pairwise((0, *ends)):
+        left = [work for work in works if work.steps >= end]
+        total += (end - start) * _forwards_together(runs, left, base, device)
+    return total / ends[-1]
+
+
+def _forwards_together(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+    """The same of a step in which all these take part.
+
     A CPU launches and computes in turns. A GPU does both at once: its step takes as long as its padded tokens
     or its launches, whichever take longer.
     """
-    steps = max(work.steps for work in works)
-    per_token, _ = _token_seconds(runs, base, device)
-    first = sum(work.rows_per_step * work.row_tokens for work in works)  # in the first step
-    tokens = sum(work.steps * work.rows_per_step * work.row_tokens for work in works) / steps
     shape, modules = decoder_shape(base), _num_modules(runs)
     cost, operations = cpu_launch_cost(modules), usual_operations(on_gpu=device.is_gpu)
     if device.is_gpu:
-        rates = GpuRates(device.flops, device.launch_s)
+        own = GpuRates(device.flops, device.launch_s)
+        rates = rates_of(device.name, lambda: own).rounded()  # as a worker there plans with
         cost = gpu_launch_cost(rates, shape.layers, shape.params, modules, operations)
     step = sample_step(works, cost, on_gpu=device.is_gpu)
+    per_token, _ = _token_seconds(runs, base, device)
+    tokens = sum(work.rows_per_step * work.row_tokens for work in works)
+    padded = per_token * tokens * step.padding
     launches = step.launches / cost.forward * _forward_launches(runs, base, device)
-    padded = per_token * first * step.padding
-    whole = max(padded, launches) if device.is_gpu else padded + launches
-    return whole * tokens / first  # some learners end early
+    return max(padded, launches) if device.is_gpu else padded + launches
 
 
 def _token_seconds(
@@ -324,8 +336,15 @@ def _products(run: RunConfig) -> Fp32Products:
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:
     """Seconds of a run in a process of its own; its per-task LoRAs one after another."""
     parts = work.tasks if run.spec.per_task else 1
-    one = replace(
-        work, rows_per_step=work.rows_per_step / parts, tasks=1, scored_tokens=work.scored_tokens / parts
-    )
+    one = work
+    if parts > 1:
+        one = replace(
+            work,
+            rows_per_step=work.rows_per_step / parts,
+            tasks=1,
+            scored_tokens=work.scored_tokens / parts,
+            scored_sets=work.scored_sets / parts,
+            lengths=(),  # of all tasks: a mean row stands for each of them
+        )
     start = START_S + load_seconds(run, device)
     return start + parts * _seconds([run], [one], base, device)

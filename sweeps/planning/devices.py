@@ -75,7 +75,7 @@ class Device:
         return self.flops * (_GPU_FP32_SHARES[products] if self.is_gpu else 1.0)
 
     @property
-    def range(self) -> tuple[float, float]:
+    def uncertainty(self) -> tuple[float, float]:
         """What a prediction is to be multiplied with for the least and the most that is to be expected."""
         if self.is_checked:
             return 0.8, 1.25
@@ -136,7 +136,7 @@ def local_hardware() -> Device:
 
 def as_checked(device: Device, check: KnownCheck | None) -> Device:
     """The device with the rates and the pace that a check has measured, as far as it has."""
-    if check is None:
+    if check is None or not check.passed:
         return device
     flops = device.flops if check.flops is None else check.flops / ATTAINED
     launch_s = device.launch_s if check.launch_s is None else check.launch_s

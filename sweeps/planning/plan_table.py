@@ -77,7 +77,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "name": plan.device.name,
             "memory_bytes": plan.device.memory_bytes,
             "pace": plan.device.pace,
-            "range": plan.device.range,
+            "uncertainty": plan.device.uncertainty,
         },
     }
 
@@ -108,7 +108,7 @@ def state_line(plan: Plan) -> str:
 def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) -> list[str]:
     """Sentences on device time, on time from start to end with so many devices and workers, on disk space."""
     packed, alone = device_hours(plan)
-    low, high = (duration(share * packed) for share in plan.device.range)
+    low, high = (duration(share * packed) for share in plan.device.uncertainty)
     lines = [
         f"predicted for {plan.device.name}, one device: {duration(packed)} as packed ({low} to {high}"
         f"{'' if plan.device.is_checked else '; portal gpu-check measures its pace'}), {duration(alone)} "

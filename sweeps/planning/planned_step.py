@@ -48,7 +48,7 @@ def sample_step(works: Sequence[Work], cost: LaunchCost, *, on_gpu: bool) -> Pla
 def _slots(works: Sequence[Work], draw: np.random.Generator) -> list[SlotRows]:
     slots = []
     for owner, work in enumerate(works):
-        each = max(1, round(work.rows_per_step / work.tasks))
+        each = max(1, round(work.rows_per_step / (len(work.lengths) or work.tasks)))
         for slot in range(max(1, round(work.rows_per_step / each))):
             lengths = work.lengths[slot % len(work.lengths)] if work.lengths else (round(work.row_tokens),)
             rows = tuple(_row(int(length)) for length in draw.choice(lengths, each))

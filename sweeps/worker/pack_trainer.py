@@ -119,7 +119,7 @@ class PackTrainer:
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
         """Whether a checkpoint is due, for all workers alike; sooner where an evaluation is to be kept.
 
-        Unless the interval is the user's, checkpoints take a twentieth of the time at most.
+        Unless the interval is the user's, so many times what the last one took lies between two.
         """
         wanted = self._job.checkpoint_s or CHECKPOINT_S
         interval = wanted / 4 if evaluated else wanted

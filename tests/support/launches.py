@@ -42,10 +42,9 @@ def count_launches(work: Callable[[], object]) -> Counter[str]:
 def no_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any) -> torch.Tensor:
     """An attention in no operation, forward and backward: fused kernels take one each, math on meta many.
 
-    Like theirs, its results lie token by token in memory.
+    Like theirs, its results lie in memory as its inputs do.
     """
-    by_token = _Nothing.apply(*(each.transpose(1, 2) for each in (query, key, value)))
-    return by_token.transpose(1, 2)  # type: ignore[no-any-return]
+    return _Nothing.apply(query, key, value)  # type: ignore[no-any-return]
 
 
 def no_norm(x: torch.Tensor, _: Any, weight: torch.Tensor | None, __: float) -> torch.Tensor:
@@ -57,10 +56,8 @@ class _Nothing(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, *inputs: torch.Tensor) -> torch.Tensor:
         context.save_for_backward(*inputs)
-        return torch.empty_like(inputs[0], memory_format=torch.contiguous_format)
+        return torch.empty_like(inputs[0])
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(
-            torch.empty_like(each, memory_format=torch.contiguous_format) for each in context.saved_tensors
-        )
+        return tuple(torch.empty_like(each) for each in context.saved_tensors)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama import modeling_llama
 
 from portal.bases.base import Base, load_base, with_fused_operations
@@ -86,6 +87,34 @@ def test_a_rotation_and_its_gradient_are_those_of_transformers(dtype: torch.dtyp
         assert off(ours, theirs) < (1e-6 if dtype == torch.float32 else ROUNDING)
 
 
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("olmo2", {}),
+        ("nemotron", {"partial_rotary_factor": 0.5}),
+        ("glm4_moe", {"partial_rotary_factor": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_families_that_turn_a_part_of_the_width_or_in_another_precision_compute_the_same(
+    family: str, settings: dict[str, float], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 64}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "pad_token_id": 0}
+    config = AutoConfig.for_model(family, **sizes, **heads, **settings)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
+    model.requires_grad_(False)
+    ids = torch.randint(1, 64, (2, 9), generator=torch.Generator().manual_seed(1))
+    expected = model(ids, use_cache=False).logits
+
+    fuse_operations(model)
+
+    found = model(ids, use_cache=False).logits
+    assert found.dtype == expected.dtype
+    assert off(found, expected) < (1e-5 if dtype == torch.float32 else 4 * ROUNDING)
+
+
 class OddRMSNorm(nn.Module):
     """A norm with a bias, which none of the replacements has."""
 
@@ -124,7 +153,7 @@ def test_what_is_not_alike_keeps_its_own_operations_and_is_named(caplog: pytest.
     model = nn.ModuleList([OddRMSNorm(4), WiderRMSNorm(4, 2), OddAttention(), nn.LayerNorm(4)])
 
     with caplog.at_level(logging.WARNING, logger="portal.bases.operations"):
-        fuse_operations(model)
+        assert fuse_operations(model) == 0
 
     assert not any("forward" in vars(each) for each in model)
     (record,) = caplog.records
@@ -132,7 +161,7 @@ def test_what_is_not_alike_keeps_its_own_operations_and_is_named(caplog: pytest.
 
 
 def test_an_input_of_another_precision_than_the_weights_goes_the_old_way() -> None:
-    norm = modeling_llama.LlamaRMSNorm(8).to(torch.bfloat16)
+    norm = modeling_llama.LlamaRMSNorm(8).to(torch.bfloat16).requires_grad_(False)
     x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
     expected = norm(x)
 

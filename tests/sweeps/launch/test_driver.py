@@ -1,5 +1,6 @@
 """The same study through Ray Tune and Ray Train, with workers and drivers killed on the way."""
 
+import io
 import os
 import signal
 import subprocess
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from portal.cli import main
 from portal.results import RESULTS, RESULTS_FILE, read_table, write_table
-from sweeps.launch.driver import run_study
+from sweeps.launch.driver import _print_check, run_study
 from sweeps.launch.launch_result import LaunchResult
+from sweeps.launch.resources import Resources
 from sweeps.planning import checks
+from sweeps.planning.devices import GPUS
 from sweeps.store.kept_device import KeptDevice
 from sweeps.store.lease import read_holder
 from sweeps.store.run_store import RunStore
@@ -138,6 +142,20 @@ def test_a_folder_of_gpu_runs_goes_on_on_a_cpu_only_when_it_is_told_to(
     assert "its runs were computed on GPUs, and this launch is on CPUs" in refused
     assert "device: 1 worker on this CPU" in went_on
     assert KeptDevice(finished).read() == "cpu"
+
+
+def test_a_launch_on_gpus_asks_for_a_check_and_one_on_cpus_does_not() -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+
+    _print_check(Resources((1,), "cpu", None), console)
+    assert said.getvalue() == ""
+    _print_check(Resources((1,), "cuda", GPUS["b200"], 1.0), console)
+    _print_check(Resources((1,), "cuda", None, 1.0), console)
+
+    first, second = said.getvalue().splitlines()
+    assert first.startswith("device: no gpu-check of B200 with torch ")
+    assert second.startswith("device: no gpu-check of such a GPU with torch ")
 
 
 def test_runs_of_a_folder_without_a_record_say_what_they_were_computed_on(

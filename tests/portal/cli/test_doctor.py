@@ -1,0 +1,69 @@
+"""`portal doctor`: a line for what a machine has, and advice where something is missing."""
+
+import resource
+from dataclasses import replace
+
+import pytest
+
+from portal.cli import main
+from portal.cli.doctor import GpuFacts, gpu_findings, locked_memory
+
+NODE = GpuFacts(
+    names=("NVIDIA H100 80GB HBM3",) * 2,
+    memory_bytes=(80 * 2**30,) * 2,
+    capabilities=((9, 0),) * 2,
+    torch_archs=("sm_80", "sm_90"),
+    cuda="13.0",
+    driver="580.95.05",
+    cudnn=91500,
+    nccl=(2, 28, 9),
+    apart=(),
+)
+
+
+def lines_of(facts: GpuFacts) -> list[str]:
+    return [f"{each.level} {each.what}" for each in gpu_findings(facts)]
+
+
+def test_a_node_of_gpus_is_described() -> None:
+    assert lines_of(NODE) == [
+        "ok GPU 0: NVIDIA H100 80GB HBM3, 80 GiB",
+        "ok GPU 1: NVIDIA H100 80GB HBM3, 80 GiB",
+        "ok driver 580.95.05, CUDA 13.0 of torch, cuDNN 91500",
+        "ok torch has kernels for sm_90",
+        "ok NCCL 2.28.9",
+        "ok every GPU reaches the others' memory, by NVLink or PCIe",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"torch_archs": ("sm_100",)}, "warn torch has no kernels for sm_90"),
+        ({"nccl": None}, "warn torch has no NCCL"),
+        ({"apart": ((0, 1),)}, "warn GPUs 0 and 1 exchange data through the host"),
+        ({"driver": None}, "ok no nvidia-smi to name the driver, CUDA 13.0 of torch, cuDNN 91500"),
+    ],
+)
+def test_what_a_node_lacks_is_a_line_with_advice(changes: dict[str, object], line: str) -> None:
+    facts = replace(NODE, **changes)
+
+    assert line in lines_of(facts)
+    assert all(each.advice for each in gpu_findings(facts) if each.level == "warn")
+
+
+def test_memory_that_a_process_may_lock() -> None:
+    assert locked_memory(resource.RLIM_INFINITY).level == "ok"
+    assert locked_memory(2**33).what == "a process may lock 8 GiB of memory"
+    short = locked_memory(8 * 2**20)
+    assert (short.level, short.what) == ("warn", "a process may lock 0.0078 GiB of memory")
+    assert "ulimit -l" in short.advice
+
+
+def test_this_machine_can_run_a_study(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("ok    torch ") for line in lines)
+    assert any("CPU cores" in line for line in lines)
+    assert not any(line.startswith("fail") for line in lines)
