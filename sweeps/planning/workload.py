@@ -103,7 +103,8 @@ class WorkloadEstimator:
     ) -> Work:
         """`passes` are the evaluations of `scored_rows`, and `computed` those whose scores are computed."""
         own = [self._samples.get(ref.name, self._unknown) for ref in run.bases]
-        rows = [[each.of(task) for task in run.data.trained_tasks] for each in own]
+        sampled = run.data.trained_tasks or run.data.tasks  # a run of other tasks' latents trains none
+        rows = [[each.of(task) for task in sampled] for each in own]
         scored = [each.of(task) for each in own for task in run.data.tasks]
         trained = [task for of_base in rows for task in of_base]
         packed = fmean(task.packed for task in scored)

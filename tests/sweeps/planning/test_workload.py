@@ -55,6 +55,19 @@ def test_tokens_are_those_of_the_bases_own_tokenizer(study: Study) -> None:
     assert work.scored_tokens != unknown.scored_tokens
 
 
+def test_a_run_that_trains_no_task_is_counted_by_what_it_scores(study: Study) -> None:
+    run = study.runs[0]
+    data = run.data.model_copy(update={"calibrated": ()})
+    carried = run.model_copy(update={"data": data, "train": None})
+    assert carried.data.trained_tasks == ()
+
+    work = estimator(study, "village-gemma3").work(carried)
+
+    assert (work.steps, work.rows_per_step) == (0, 0.0)
+    assert work.scored_tokens > 0
+    assert work.row_tokens == estimator(study, "village-gemma3").work(run).row_tokens
+
+
 def test_a_task_with_fewer_rows_than_a_batch_gives_what_it_has(study: Study) -> None:
     works = {run.data.size: estimator(study).work(run) for run in study.runs}
 
