@@ -8,16 +8,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.lora import EVERYTHING, FOREVER
-from benchmarks.runs import make_run
+from benchmarks.lora import BATCH, EVERYTHING, make_pack
 from benchmarks.sample import as_table, draw, task_names
 from portal.bases.base import load_base
-from portal.learners.lora import LoraLearner
 from portal.training.pack import Pack
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S
 
-BASE, SUITE, BATCH = "mini-qwen3-m", "mini", 4
+BASE, SUITE = "mini-qwen3-m", "mini"
 SIZES = (1, 3, 8)
 TARGET = 0.02
 """Of the time that training may stop for checkpoints at the default interval."""
@@ -83,13 +81,7 @@ def _measure(size: int, folder: Path) -> Point:
 def _pack(size: int) -> Pack:
     base = load_base(BASE)
     examples = draw(SUITE, BATCH, seed=0)
-    rows, tasks = as_table(examples, base), task_names(examples)
-    runs = [
-        make_run("lora", base, tasks, size=BATCH, seed=seed, adapter=EVERYTHING, train=FOREVER)
-        for seed in range(size)
-    ]
-    by_base = {base.name: base}, {base.name: rows}
-    return Pack(*by_base, [LoraLearner(run, *by_base) for run in runs])
+    return make_pack(base, as_table(examples, base), task_names(examples), EVERYTHING, seeds=size)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -85,16 +85,23 @@ def _step_all(peer: PeftAdapter, rows: RowTable, tasks: Sequence[str]) -> None:
             peer.step(rows.rows(task, "train"))
 
 
-def _pack(
+def make_pack(
     base: Base, rows: RowTable, tasks: tuple[str, ...], adapter: AdapterConfig, *, seeds: int
-) -> Callable[[], None]:
-    """A step of a pack of LoRA learners."""
+) -> Pack:
+    """A pack of LoRA learners of all these tasks, one per seed, that train without end."""
     runs = [
         make_run("lora", base, tasks, size=BATCH, seed=seed, adapter=adapter, train=FOREVER)
         for seed in range(seeds)
     ]
     by_base = {base.name: base}, {base.name: rows}
-    pack = Pack(*by_base, [LoraLearner(run, *by_base) for run in runs])
+    return Pack(*by_base, [LoraLearner(run, *by_base) for run in runs])
+
+
+def _pack(
+    base: Base, rows: RowTable, tasks: tuple[str, ...], adapter: AdapterConfig, *, seeds: int
+) -> Callable[[], None]:
+    """A step of a pack of LoRA learners."""
+    pack = make_pack(base, rows, tasks, adapter, seeds=seeds)
 
     def step() -> None:
         pack.step()

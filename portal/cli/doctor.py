@@ -130,7 +130,10 @@ def _driver_version() -> str | None:
     if tool is None:
         return None
     asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return "unknown, as nvidia-smi does not answer"
     return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
 
 
@@ -166,7 +169,9 @@ def locked_memory(limit_bytes: int) -> Finding:
     """The line on the memory that Linux lets a process lock, which GPUs copy from and to."""
     if limit_bytes == resource.RLIM_INFINITY:
         return Finding("ok", "a process may lock any amount of memory")
-    enough = limit_bytes >= _GIB
+    from sweeps.gpu_check.machine import MIN_LOCKED_BYTES
+
+    enough = limit_bytes >= MIN_LOCKED_BYTES
     return Finding(
         "ok" if enough else "warn",
         f"a process may lock {limit_bytes / _GIB:.2g} GiB of memory",

@@ -50,7 +50,7 @@ def gpu_check(
         for line in _rate_lines(record.rates) if record.rates is not None else ():
             typer.echo(line)
         if record.pace is not None:
-            typer.echo(f"pace  steps take {record.pace:.2f} times as long as predicted from these rates")
+            typer.echo(f"pace  steps take {record.pace:.2f} times as long as predicted")
         verdict = "no line failed" if record.passed else "some lines failed"
         typer.echo(f"{record.name}: {verdict}, {record.wall_s:.0f} s; {out / RECORD}")
     if not record.passed:

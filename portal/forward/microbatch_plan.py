@@ -26,7 +26,8 @@ MODULE_LAUNCHES = 7
 """Operations per layer, forward and backward, in eager torch: those of a Qwen3 layer without adapters, and
 for each adapted module and segment of rows."""
 _CPU_FORWARD_TOKENS = 96.0  # 40 to 170 were measured on bases of 0.4 to 106 M parameters
-_FLOPS_PER_PARAM_TOKEN = 4  # forward, and the gradient of activations
+FLOPS_PER_PARAM_TOKEN = 4
+"""Forward (2) and the activations' gradient (2); frozen weights take no gradient of their own."""
 _LIGHTER = tuple(0.5**halvings for halvings in range(8))  # what launches count beside tokens, plan by plan
 
 
@@ -66,7 +67,7 @@ def gpu_launch_cost(
     rates: GpuRates, num_layers: int, num_params: int, num_modules: int, operations: Operations
 ) -> LaunchCost:
     """The same on a GPU of these rates, of a base with so many layers and parameters in them."""
-    token_s = _FLOPS_PER_PARAM_TOKEN * num_params / (ATTAINED * rates.flops)
+    token_s = FLOPS_PER_PARAM_TOKEN * num_params / (ATTAINED * rates.flops)
     return _cost_in_launches(num_layers * rates.launch_s / token_s, num_modules, operations)
 
 

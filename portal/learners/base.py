@@ -16,14 +16,13 @@ from portal.bases.base import Base
 from portal.config import AdapterConfig, BaseRef, RunConfig, TrainConfig
 from portal.data.token_rows import RowTable
 from portal.forward.microbatch import SlotRows
+from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN
 from portal.hypernet import Factors
 from portal.learners.data_order import DataOrder
 from portal.learners.kept import KeptEpochs
 from portal.learners.schedule import TrainingSchedule
 from portal.storage.checkpoint import below
 
-FLOPS_PER_PARAM_TOKEN = 4
-"""Forward (2) and the activations' gradient (2); frozen weights take no gradient of their own."""
 _KEPT = "kept/"
 
 

@@ -14,13 +14,13 @@ from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import (
+    FLOPS_PER_PARAM_TOKEN,
     LAYER_LAUNCHES,
     MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
     cpu_launch_cost,
     gpu_launch_cost,
 )
-from portal.learners.base import FLOPS_PER_PARAM_TOKEN
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
 from sweeps.planning.memory import (

@@ -7,8 +7,12 @@ import pytest
 from portal.bases.precision import cpu_bf16_gain
 from portal.config import RunConfig
 from portal.device_rates import ATTAINED
-from portal.forward.microbatch_plan import LAYER_LAUNCHES, MAX_FORWARD_TOKENS, MODULE_LAUNCHES
-from portal.learners.base import FLOPS_PER_PARAM_TOKEN
+from portal.forward.microbatch_plan import (
+    FLOPS_PER_PARAM_TOKEN,
+    LAYER_LAUNCHES,
+    MAX_FORWARD_TOKENS,
+    MODULE_LAUNCHES,
+)
 from sweeps.planning.cost_model import Execution, duration, forecast, forwards_seconds
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
 from sweeps.planning.memory import decoder_shape, generation_flops
