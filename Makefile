@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench recipe chaos demo test test-without-ray \
+.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench bench-gpu recipe chaos demo test test-without-ray \
   test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -42,6 +42,7 @@ help:
 	@echo 'make test-demo  the demo, and its page in a browser'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
+	@echo 'make bench-gpu   the benchmarks of docs/benchmarks-gpu.md; SHAPES=... picks bases'
 	@echo 'make recipe  joint training of 11 to 140 tasks at three rates, as a table (hours); SEED=0 for a part'
 	@echo 'make venv    only the set-up; make clean removes it'
 
@@ -75,6 +76,9 @@ test-demo: venv
 bench: real-cpu
 	$(BIN)/python -m benchmarks $(NAMES) $(if $(DOCUMENT),--document $(DOCUMENT))
 
+bench-gpu: venv
+	$(BIN)/python -m benchmarks.gpu $(SHAPES) $(if $(DOCUMENT),--document $(DOCUMENT))
+
 recipe: venv
 	$(BIN)/python -m benchmarks.recipe_table $(if $(SEED),--seed $(SEED))
 
@@ -101,6 +105,7 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint cluster/templates/Dockerfile
 
 check: lint
 	$(PYTEST) -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'

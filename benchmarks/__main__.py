@@ -3,9 +3,6 @@
 import argparse
 import datetime
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +24,7 @@ from benchmarks import (
     study_scaling,
     training_round,
 )
+from benchmarks.apart import run_apart
 from benchmarks.comparison import Comparison
 from benchmarks.machine import describe_machine
 from benchmarks.table import publish, render
@@ -67,16 +65,7 @@ def main() -> None:
     if arguments.here:
         _run(arguments.names[0], arguments.out)
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names or NAMES:
-        started = time.monotonic()
-        print(f"{name} ...", end=" ", flush=True)
-        command = [sys.executable, "-m", "benchmarks", name, "--here", "--out", str(arguments.out)]
-        with (arguments.out / f"{name}.log").open("w") as log:
-            code = subprocess.run(command, stderr=log, check=False).returncode
-        if code:
-            sys.exit(f"failed; see {arguments.out / f'{name}.log'}")
-        print(f"{time.monotonic() - started:.0f} s", flush=True)
+    run_apart("benchmarks", arguments.names or NAMES, arguments.out)
     _show(arguments.out, arguments.document)
 
 

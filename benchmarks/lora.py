@@ -29,19 +29,31 @@ def packed() -> list[Comparison]:
         examples = draw("mini", BATCH, seed=0)
         tasks = task_names(examples)
         rows = as_table(examples, base)
-        ours = _pack(base, rows, tasks, EVERYTHING, seeds=SEEDS)
-        for answer_only in (False, True):
-            peer = PeftAdapter(base, EVERYTHING, answer_only=answer_only)
-            spent = take_turns({"ours": ours, "theirs": partial(_step_all, peer, rows, tasks)}, repeats=15)
-            logits = "answer-only logits" if answer_only else "transformers' loss"
-            lines.append(
-                Comparison(
-                    f"step of {len(tasks)} tasks' LoRAs in {SEEDS} seeds, all r16, {name}",
-                    f"peft, one after another, {logits}",
-                    2.5,
-                    ratio(spent["ours"], spent["theirs"]),
-                )
-            )
+        what = f"step of {len(tasks)} tasks' LoRAs in {SEEDS} seeds, all r16, {name}"
+        lines += compare_packed(base, rows, tasks, EVERYTHING, what, seeds=SEEDS, target=2.5)
+    return lines
+
+
+def compare_packed(
+    base: Base,
+    rows: RowTable,
+    tasks: tuple[str, ...],
+    adapter: AdapterConfig,
+    what: str,
+    *,
+    seeds: int,
+    target: float | None,
+    repeats: int = 15,
+) -> list[Comparison]:
+    """A step of every task's LoRA in so many seeds, in one pack, against peft one adapter after another."""
+    ours, lines = _pack(base, rows, tasks, adapter, seeds=seeds), []
+    for answer_only in (False, True):
+        peer = PeftAdapter(base, adapter, answer_only=answer_only)
+        theirs = partial(_step_all, peer, rows, tasks, seeds)
+        spent = take_turns({"ours": ours, "theirs": theirs}, repeats=repeats)
+        logits = "answer-only logits" if answer_only else "transformers' loss"
+        against = f"peft, one after another, {logits}"
+        lines.append(Comparison(what, against, target, ratio(spent["ours"], spent["theirs"])))
     return lines
 
 
@@ -78,9 +90,9 @@ def _single(name: str, suite: str, task: str, *, repeats: int) -> list[Compariso
     return lines
 
 
-def _step_all(peer: PeftAdapter, rows: RowTable, tasks: Sequence[str]) -> None:
+def _step_all(peer: PeftAdapter, rows: RowTable, tasks: Sequence[str], seeds: int) -> None:
     """One adapter stands for all: a step takes as long in each, and the base stays in the cache."""
-    for _ in range(SEEDS):
+    for _ in range(seeds):
         for task in tasks:
             peer.step(rows.rows(task, "train"))
 

@@ -30,7 +30,8 @@ class PeftAdapter:
 
     def step(self, rows: Sequence[TokenRow]) -> float:
         """One step on a batch; its loss."""
-        ids_NT, mask_NT, label_NT = labelled_batch(rows)
+        device = self._parameters[0].device
+        ids_NT, mask_NT, label_NT = (each.to(device) for each in labelled_batch(rows))
         loss = self._loss(ids_NT, mask_NT, label_NT)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)

@@ -24,11 +24,13 @@ _COLUMNS = 110
 def render(records: Sequence[Mapping[str, Any]]) -> str:
     """One table of comparisons, then what packs and studies cost by size, then predicted makespans."""
     machines = {tuple(sorted(record["machine"].items())): record["machine"] for record in records}
-    lines = [_caption(machine) for machine in machines.values()]
+    lines = [caption(machine) for machine in machines.values()]
     dates = sorted({record["date"] for record in records})
     lines += ["", f"Measured {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else "") + ".", ""]
     comparisons = [Comparison.from_json(line) for record in records for line in record.get("comparisons", [])]
-    lines += _table(HEADERS, [comparison.cells() for comparison in comparisons]) if comparisons else []
+    lines += (
+        markdown_table(HEADERS, [comparison.cells() for comparison in comparisons]) if comparisons else []
+    )
     notes = [f"- {each.what}: {each.note}." for each in comparisons if each.note]
     lines += ["", *notes] if notes else []
     points = {record["name"]: record["points"] for record in records if "points" in record}
@@ -47,7 +49,7 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
         lines += ["", *_studies(studies)]
     if simulated := [simulation.Point(**point) for point in points.get("simulation", [])]:
         lines += ["", *_simulated(simulated)]
-    return "\n".join(part for line in lines for part in _wrapped(line)) + "\n"
+    return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
 
 
 def publish(document: str, table: str) -> str:
@@ -57,7 +59,7 @@ def publish(document: str, table: str) -> str:
     return f"{before}{BEGIN}\n{table}{END}{after}"
 
 
-def _wrapped(line: str) -> list[str]:
+def wrapped(line: str) -> list[str]:
     """A line of prose as lines of at most `_COLUMNS`, an item of a list with its indent."""
     if line.startswith("|") or not line:
         return [line]
@@ -67,14 +69,15 @@ def _wrapped(line: str) -> list[str]:
     )
 
 
-def _caption(machine: Mapping[str, str]) -> str:
+def caption(machine: Mapping[str, str]) -> str:
     versions = ", ".join(
-        f"{name} {machine[name]}" for name in machine if name not in ("processor", "cores", "memory")
+        f"{name} {machine[name]}" for name in machine if name not in ("gpu", "processor", "cores", "memory")
     )
-    return f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}; {versions}."
+    gpu = f"{machine['gpu']}; " if "gpu" in machine else ""
+    return f"{gpu}{machine['processor']}, {machine['cores']} cores, {machine['memory']}; {versions}."
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [headers, ["---"] * len(headers), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
@@ -91,7 +94,7 @@ def _shares(points: Sequence[python_share.Point]) -> list[str]:
         f"task) as its tasks grow: the share of it that is spent in Python (target: at most "
         f"{100 * python_share.TARGET:.0f} % with {most} tasks: {_met(met)}).",
         "",
-        *_table(("tasks", "threads", "step", "in Python"), rows),
+        *markdown_table(("tasks", "threads", "step", "in Python"), rows),
     ]
 
 
@@ -116,7 +119,7 @@ def _stops(points: Sequence[checkpoints.Point]) -> list[str]:
         f"long as one takes: training may stop for {100 * checkpoints.TARGET:.0f} % of the time "
         f"({_met(met)}).",
         "",
-        *_table(headers, rows),
+        *markdown_table(headers, rows),
     ]
 
 
@@ -133,7 +136,7 @@ def _padded(points: Sequence[padding.Point]) -> list[str]:
         f"{padding.BATCH} per task; rates of data sheets. Target: at most {padding.TARGET:g} on "
         f"{points[0].base} with {counts[-1]} learners ({worst:.2f}: {_met(worst <= padding.TARGET)}).",
         "",
-        *_table(("base", "GPU", "adapted", *(f"learners: {count}" for count in counts)), rows),
+        *markdown_table(("base", "GPU", "adapted", *(f"learners: {count}" for count in counts)), rows),
     ]
 
 
@@ -157,7 +160,7 @@ def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:
     return [
         f"A pack on {base} as it grows (LoRA r8 on q and v, one task, 4 rows): {slope:.2f} MiB per learner.",
         "",
-        *_table(headers, rows),
+        *markdown_table(headers, rows),
     ]
 
 
@@ -187,7 +190,7 @@ def _widths(points: Sequence[bf16_widths.Point]) -> list[str]:
         "A frozen base in bf16 on this CPU as it gets wider (Qwen3's shape, six layers, random weights; LoRA "
         "r8 on q and v, eight tasks, 4 rows of about 50 tokens; 64 rows scored), in CPU time of all threads.",
         "",
-        *_table(headers, rows),
+        *markdown_table(headers, rows),
     ]
 
 
@@ -208,7 +211,7 @@ def _studies(points: Sequence[study_scaling.Point]) -> list[str]:
         f"{seconds(wall_s)} of wall time, {seconds(driver_s)} of the driver's CPU time among it "
         f"(target: under {seconds(study_scaling.TARGET_S)} per run, the driver under 1 GiB: {_met(met)}).",
         "",
-        *_table(("runs", "wall time", "the driver's CPU time", "the driver's peak memory"), rows),
+        *markdown_table(("runs", "wall time", "the driver's CPU time", "the driver's peak memory"), rows),
     ]
 
 
@@ -231,7 +234,7 @@ def _simulated(points: Sequence[simulation.Point]) -> list[str]:
         "the cost model has them: from start to end, beside the least that any order could take "
         f"(target: at most {simulation.TARGET} times as much).",
         "",
-        *_table(("runs", "GPUs", "packs", "makespan", "lower bound", "ratio", "planning took"), rows),
+        *markdown_table(("runs", "GPUs", "packs", "makespan", "lower bound", "ratio", "planning took"), rows),
     ]
 
 

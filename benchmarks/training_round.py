@@ -1,7 +1,7 @@
 """One round of joint training, every task x 4 rows, against portallib's trainer: same weights, same rows."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from portallib.evaluation import PortalBase
 from portallib.training import PortalCoreTrainer, PortalTrainingConfig
@@ -12,6 +12,7 @@ from benchmarks.measure import REPEATS, Ratio, ratio
 from benchmarks.runs import make_run
 from benchmarks.sample import as_dataset, as_table, draw, task_names
 from portal.bases.base import Base, load_base
+from portal.device import wait_for_device
 from portal.learners.hypernet import HypernetLearner
 from portal.tasks.example import Example
 from portal.training.pack import Pack
@@ -31,13 +32,22 @@ def embedded() -> list[Comparison]:
 
 
 def _compare(name: str, suite: str, *, target: float, rounds: int = REPEATS) -> list[Comparison]:
-    examples = draw(suite, BATCH, seed=0)
+    return compare_rounds(lambda: load_base(name), draw(suite, BATCH, seed=0), target=target, rounds=rounds)
+
+
+def compare_rounds(
+    load: Callable[[], Base], examples: Sequence[Example], *, target: float | None, rounds: int
+) -> list[Comparison]:
+    """A round on all the examples' tasks against portallib, which keeps activations or computes them again.
+
+    `load` gives the base anew: portallib changes its settings.
+    """
     lines = []
     for checkpointing in (True, False):
-        base = load_base(name)  # portallib changes its settings
+        base = load()
         lines.append(
             Comparison(
-                f"training round, {len(task_names(examples))} tasks x {BATCH} rows, q/v r8, {name}",
+                f"training round, {len(task_names(examples))} tasks x {BATCH} rows, q/v r8, {base.name}",
                 f"portallib, gradient_checkpointing={checkpointing}"
                 + (" (its default)" if checkpointing else ""),
                 target,
@@ -58,6 +68,7 @@ def _alternate(base: Base, examples: Sequence[Example], *, checkpointing: bool, 
     def after_step(optimizer: object, args: object, kwargs: object) -> None:
         if optimizer is learner._optimiser._adamw:
             return
+        wait_for_device()
         now = time.perf_counter()
         theirs.append(now - ended[0])
         training = base.model.training

@@ -62,6 +62,12 @@ def _can_lock(num_bytes: int) -> bool:
     return True
 
 
+def wait_for_device() -> None:
+    """Wait until the current GPU has done what it was given; on a CPU there is nothing to wait for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def usable_cores() -> int:
     """CPU cores that this process may use: those of its machine, container or affinity mask."""
     return len(os.sched_getaffinity(0))

@@ -6,6 +6,7 @@ converters, logits and losses are fp32 everywhere; factors are cast at the point
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -105,22 +106,26 @@ def load_base(
     """The base, frozen, in evaluation mode, with sdpa attention and these operations, else the usual ones.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
-    unreadable or incomplete weights (missing or unexpected tensors). `verified`: a local base's files have
-    been found to be those of `revision` already, and are not read for that again.
+    unreadable or incomplete weights (missing or unexpected tensors). `verified`: whether a local base's files
+    are those of `revision` is found out elsewhere, and they are not read for that here.
     """
     check_precision(precision, device)
     files = locate(name)
-    trusted = revision is not None and (verified or not files.is_local)
-    found = revision if trusted and revision is not None else files.revision()
-    if revision is not None and found != revision:
-        raise ValueError(
-            f"base {name!r}: its files have digest {found[:12]}, the run was planned with {revision[:12]}"
-        )
-    files = replace(files, commit=None if files.is_local else found)
+    if revision is None:
+        revision = files.revision()
+    elif files.is_local and not verified:
+        files.check(revision)
+    files = replace(files, commit=None if files.is_local else revision)
     where = torch.device(device)
-    base = _base(files, found, _load_model(files, where, precision))
+    base = _base(files, revision, _load_model(files, where, precision))
     wanted = operations or usual_operations(on_gpu=where.type == "cuda")
     return with_fused_operations(base) if wanted == "fused" else base
+
+
+def quantised_base(name: str, precision: Precision, device: torch.device) -> Base:
+    """The base in 8 or 4 bits; also on a CPU, where studies refuse it and bitsandbytes must be installed."""
+    files = locate(name)
+    return _base(files, files.revision(), _load_model(files, device, precision))
 
 
 def with_fused_operations(base: Base) -> Base:
@@ -232,6 +237,7 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
     """What from_pretrained needs for a quantised base: weights are placed while they are read."""
     if precision not in _QUANTISED:
         return {}
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # each layer of each forward has a warning
     config = (
         # With another threshold a large value in one row takes its column out of int8 for all rows of the
         # batch: learners in a pack would change each other's numbers, and each layer waits for the host.
@@ -241,7 +247,9 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
     )
-    return {"quantization_config": config, "device_map": {"": device}}
+    # By its number: threads that read weights do not have this one's current device.
+    place = torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else device
+    return {"quantization_config": config, "device_map": {"": place}}
 
 
 def _load_model(files: BaseFiles, device: torch.device, precision: Precision) -> Any:

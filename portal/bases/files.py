@@ -10,7 +10,7 @@ from portal.bases.gguf.conversion import converted, verify
 from portal.bases.registry import KNOWN, rebuild_command
 from portal.config import BaseRef, Precision
 from portal.messages import nearest, one_line
-from portal.storage.paths import file_sha256
+from portal.storage.paths import files_sha256
 
 OTHER_BASES = "a folder as transformers saves models, a GGUF file, or a hub id like 'org/model'"
 """What a base can be beside a short name, for messages."""
@@ -43,6 +43,15 @@ class BaseFiles:
         if self.is_local:
             return folder_digest(Path(self.location))
         return self.commit or _hub_commit(self.location)
+
+    def check(self, revision: str) -> None:
+        """ValueError unless the files are those of that `revision`."""
+        found = self.revision()
+        if found != revision:
+            raise ValueError(
+                f"base {self.name!r}: its files have digest {found[:12]}, the run was planned with "
+                f"{revision[:12]}"
+            )
 
 
 def locate(name: str) -> BaseFiles:
@@ -115,7 +124,7 @@ def folder_digest(folder: Path) -> str:
     paths = sorted(path for pattern in _WEIGHT_FILES for path in folder.glob(pattern))
     if not any(path.suffix == ".safetensors" for path in paths):
         raise ValueError(f"{folder}: no safetensors weights in this folder")
-    lines = [f"{path.name} {file_sha256(path)}" for path in paths]
+    lines = [f"{path.name} {digest}" for path, digest in zip(paths, files_sha256(paths), strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -136,7 +145,8 @@ def hub_weights_digest(name: str, commit: str) -> str | None:
         if index.is_file()
         else ["model.safetensors"]
     )
-    lines = [f"{weight} {file_sha256(folder / weight)}" for weight in weights]
+    digests = files_sha256([folder / weight for weight in weights])
+    lines = [f"{weight} {digest}" for weight, digest in zip(weights, digests, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -25,25 +25,40 @@ def gpu_check(
         str | None,
         typer.Option(
             metavar="BASE",
-            help="Time steps on a base of this one's shape, with random weights. Default: qwen3-1.7b on a "
-            "GPU, mini-qwen3-m on a CPU.",
+            help="Time steps and loading on a base of this one's shape, with random weights. Default: "
+            "qwen3-1.7b on a GPU, mini-qwen3-m on a CPU.",
             autocompletion=completion.one_of(completion.bases),
         ),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE",
+            help="Time steps and loading on this base, with its own weights.",
+            autocompletion=completion.one_of(completion.bases),
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use so many GPUs for the lines of several workers. Default: all of them."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a device: rates, numbers against the CPU in fp32, packs, resume, memory, steps beside forecasts.
+    """Check a device: numbers against the CPU in fp32, packs, resume, memory, teams, loading, steps, rates.
 
-    Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download and no Ray. Plans and
-    launches of this machine read what was measured. Exit code 3 when a line failed.
+    Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download; without Ray the lines
+    of teams are left out. Plans and launches of this machine read what was measured. Exit code 3 when a line
+    failed.
     """
+    if base is not None and shape is not None:
+        raise ValueError("--base names a base with its weights, --shape one without: give one of the two")
     from sweeps.gpu_check.check import RECORD, check_device
 
     def tell(check: str, finding: "Finding") -> None:
         if not as_json:
             typer.echo(f"{finding}")
 
-    record = check_device(chosen_device(device), out, tell, shape=shape)
+    record = check_device(chosen_device(device), out, tell, shape=shape, base=base, gpus=gpus)
     if as_json:
         typer.echo(json.dumps(record.to_json()))
     else:

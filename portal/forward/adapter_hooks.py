@@ -19,6 +19,9 @@ from portal.bases.sites import Site, SiteGroup
 from portal.device import to_device
 from portal.hypernet import Factors
 
+_ALIGNED_RANK = 8
+"""bf16 operands of tensor cores start every 16 bytes."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -43,7 +46,9 @@ class AdapterHooks:
 
     def __init__(self, model: nn.Module, sites: Sequence[Site], *, recomputed: Sequence[str] = ()) -> None:
         self._paths = {(site.module, site.layer): site.path for site in sites}
-        self._dtype = next(each.dtype for each in model.parameters() if each.is_floating_point())
+        weight = next(each for each in model.parameters() if each.is_floating_point())
+        self._dtype = weight.dtype
+        self._aligns_ranks = weight.device.type == "cuda" and weight.dtype == torch.bfloat16
         self._linears = {site.path: model.get_submodule(site.path) for site in sites}
         self._recomputed = [model.get_submodule(path) for path in recomputed]
 
@@ -84,9 +89,11 @@ class AdapterHooks:
             rows = segment.rows_per_slot
             for group, (a_SLRI, b_SLOR) in segment.factors.items():
                 # Cast whole, not a layer at a time; never rounded before it is scaled.
-                layers_a = a_SLRI.to(self._dtype).unbind(1)
-                layers_b = (b_SLOR * segment.scaling).to(self._dtype).unbind(1)
-                for layer, a_SRI, b_SOR in zip(group.layers, layers_a, layers_b, strict=True):
+                factors = a_SLRI.to(self._dtype), (b_SLOR * segment.scaling).to(self._dtype)
+                if self._aligns_ranks:
+                    factors = with_aligned_rank(*factors)
+                by_layer = (factor.unbind(1) for factor in factors)
+                for layer, a_SRI, b_SOR in zip(group.layers, *by_layer, strict=True):
                     part = _Part(start, segment.num_slots, rows, total, a_SRI, b_SOR)
                     deltas.setdefault(self._path(group, layer), []).append(part)
             start += segment.num_slots * (rows or 1)
@@ -150,6 +157,17 @@ class _Delta:
         sizes = [rows for _, rows in owners]
         pieces = zip(owners, x_NTI.split(sizes), output.split(sizes), strict=True)
         return torch.cat([y if part is None else part.add(x, y) for (part, _), x, y in pieces])
+
+
+def with_aligned_rank(a_SLRI: Tensor, b_SLOR: Tensor) -> tuple[Tensor, Tensor]:
+    """The same update by factors whose rank is a multiple of eight: rows and columns of zeros follow.
+
+    Products with another rank do not start where tensor cores want their operands.
+    """
+    missing = -a_SLRI.shape[2] % _ALIGNED_RANK
+    if not missing:
+        return a_SLRI, b_SLOR
+    return nn.functional.pad(a_SLRI, (0, 0, 0, missing)), nn.functional.pad(b_SLOR, (0, missing))
 
 
 @contextmanager

@@ -20,10 +20,12 @@ from portal.bases.base import Base, base_sites
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import Site, SiteGroup, group_sites
 from portal.config import BaseRef, RunConfig
+from portal.frozen import content_key
 from portal.hypernet import Factors
 from portal.learners.base import Start, named_generator
 from portal.learners.cross_lora import RANK_LIMIT, Basis, source_layer, transfer, update_norm, weight_basis
-from portal.storage.atomic import write_bytes_atomic
+from portal.storage.atomic import only_one, write_bytes_atomic
+from portal.storage.paths import cache_folder
 
 Pair = tuple[Tensor, Tensor]
 
@@ -221,12 +223,11 @@ class _BasisCache:
 
     def _read_or_compute(self, site: Site, device: torch.device) -> Basis:
         path = self._folder / f"{site.layer}.{site.module}.safetensors"
-        if path.is_file():
-            tensors = load_file(path)
-        else:
-            self._base = self._base or self._load()
-            basis = weight_basis(self._base.model.get_submodule(site.path).weight.detach())
-            tensors = {"u": basis.u_OR.cpu(), "v": basis.v_IR.cpu()}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomic(path, save(tensors))
+        lock = cache_folder() / "locks" / content_key(str(path.resolve()))  # of this node
+        with only_one(lock):  # who wants the same vectors reads what another lane has computed
+            if not path.is_file():
+                self._base = self._base or self._load()
+                basis = weight_basis(self._base.model.get_submodule(site.path).weight.detach())
+                write_bytes_atomic(path, save({"u": basis.u_OR.cpu(), "v": basis.v_IR.cpu()}))
+        tensors = load_file(path)
         return Basis(tensors["u"].to(device), tensors["v"].to(device))

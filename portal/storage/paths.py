@@ -4,7 +4,8 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,8 @@ from portal.frozen import content_key
 from portal.storage.object_store import ObjectPath, is_url
 
 Folder = Path | ObjectPath
+HASHED_AT_ONCE = 4
+"""Files whose digests are computed at the same time."""
 
 
 def open_folder(text: str) -> Folder:
@@ -75,6 +78,12 @@ def file_sha256(path: Folder) -> str:
     """Hex sha256 of the file's bytes."""
     with open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def files_sha256(paths: Sequence[Folder]) -> list[str]:
+    """Hex sha256 of each file's bytes; several are read at once, hashing waits for no other thread."""
+    with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
+        return list(pool.map(file_sha256, paths))
 
 
 def open_binary(path: Folder) -> BinaryIO:

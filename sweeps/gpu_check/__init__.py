@@ -1,1 +1,1 @@
-"""What a machine must show before a study runs on it: rates, numbers, packs, resume, memory. No Ray."""
+"""What a machine must show before a study runs on it: numbers, packs, teams, resume, memory, pace."""

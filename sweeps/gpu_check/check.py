@@ -12,25 +12,27 @@ from typing import Any
 import torch
 
 from portal.artifacts.registry import now
+from portal.bases.base import load_base
 from portal.device import torch_threads
 from portal.device_rates import measure_rates
 from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check.finding import Finding
+from sweeps.gpu_check.loading import check_loading
 from sweeps.gpu_check.machine import check_machine
 from sweeps.gpu_check.numerics import check_gradients, check_scores
 from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
+from sweeps.gpu_check.quantised import check_quantised
 from sweeps.gpu_check.rates import Rates, measure
-from sweeps.gpu_check.shape import ShapeWorld
+from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.gpu_check.speed import Speed, measure_speeds, pace_of
+from sweeps.gpu_check.team import check_team
 from sweeps.gpu_check.world import CheckWorld
 from sweeps.planning.devices import Device, as_checked, describe_gpu, plain_cpu
 from sweeps.planning.known_checks import KnownCheck, processor_name
 from sweeps.store.provenance import provenance
 
 RECORD = "gpu-check.json"
-GPU_SHAPE, CPU_SHAPE = "qwen3-1.7b", "mini-qwen3-m"
-"""Whose shape the base has on which steps are timed, unless another is named."""
 Check = Callable[[CheckWorld], Iterator[Finding]]
 CHECKS: Mapping[str, Check] = {
     "machine": check_machine,
@@ -40,6 +42,9 @@ CHECKS: Mapping[str, Check] = {
     "waiting": check_waiting,
     "resume": check_resume,
     "shortage": check_shortage,
+    "quantised": check_quantised,
+    "team": check_team,
+    "loading": check_loading,
 }
 """By name, in the order in which they run."""
 _ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError)
@@ -98,17 +103,20 @@ def check_device(
     *,
     checks: Mapping[str, Check] = CHECKS,
     shape: str | None = None,
+    base: str | None = None,
+    gpus: int | None = None,
 ) -> DeviceRecord:
     """Run the checks, `tell` each line as it comes, and write `RECORD` into `out`.
 
-    Steps are timed on a base of this `shape`, any whose sizes are known, with random weights. What plans and
+    Steps and loading are timed on a base of this `shape`, any whose sizes are known, with random weights, or
+    on this `base`, with its own. `gpus` are those for lines of several, otherwise all. What plans and
     launches want to know is kept in this user's cache. A check that ends in an error is a line that failed.
     """
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     findings: dict[str, tuple[Finding, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="portal-check-") as scratch, torch_threads(1):
-        world = CheckWorld(device, Path(scratch))
+        world = CheckWorld(device, Path(scratch), gpus=gpus, shape=shape, base=base)
         for name, check in checks.items():
             found = []
             for each in _lines(check, world):
@@ -119,14 +127,13 @@ def check_device(
         if error is not None:
             tell("rates", error)
             findings["rates"] = (error,)
-        shape = shape or (GPU_SHAPE if world.is_gpu else CPU_SHAPE)
-        findings["speed"], pace = _speed(world, rates, shape, partial(tell, "speed"))
+        findings["speed"], pace = _speed(world, rates, partial(tell, "speed"))
     record = DeviceRecord(
         device=world.device.type,
         name=torch.cuda.get_device_name(world.device) if world.is_gpu else processor_name(),
         date=now().isoformat(timespec="seconds"),
         rates=rates,
-        shape=shape,
+        shape=world.timed,
         pace=pace,
         findings=findings,
         wall_s=round(time.monotonic() - started, 1),
@@ -153,7 +160,7 @@ def _rates(world: CheckWorld, out: Path) -> tuple[Rates | None, Finding | None]:
 
 
 def _speed(
-    world: CheckWorld, rates: Rates | None, shape: str, tell: Callable[[Finding], None]
+    world: CheckWorld, rates: Rates | None, tell: Callable[[Finding], None]
 ) -> tuple[tuple[Finding, ...], float | None]:
     """The lines of steps beside the forecast, which knows the rates, and how far it is off in the mean."""
     found: list[Finding] = []
@@ -162,7 +169,11 @@ def _speed(
         device = plain_cpu(1)
         if world.is_gpu:
             device = _rated(world.device, rates)
-        for each in measure_speeds(ShapeWorld(shape, world.device), device):
+        name = world.timed
+        timed = (
+            random_base(name, world.device) if world.is_random else load_base(name, device=world.device_kind)
+        )
+        for each in measure_speeds(ShapeWorld(timed), device):
             lines = (each,) if isinstance(each, Finding) else each.findings
             speeds += [] if isinstance(each, Finding) else [each]
             for line in lines:

@@ -65,20 +65,24 @@ def check_waiting(world: CheckWorld) -> Iterator[Finding]:
     if not world.is_gpu:
         yield skipped(what, "only a GPU can be waited for")
         return
-    pack = world.pack(LABELS, "own")
+    wait = first_wait(world.pack(LABELS, "own"))
+    yield at_most(what, int(bool(wait)), 0, note=wait)
+
+
+def first_wait(pack: Pack) -> str:
+    """What torch says of the first operation in a pack's second step that waits for the GPU, else nothing."""
     pack.step()  # the first one settles limits and allocates
     pack.sync_metrics()
-    waited, note = 0, ""
     torch.cuda.set_sync_debug_mode("error")
     try:
         pack.step()
     except RuntimeError as error:
         if "synchroniz" not in str(error):
             raise
-        waited, note = 1, str(error).splitlines()[0]
+        return str(error).splitlines()[0]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    yield at_most(what, waited, 0, note=note)
+    return ""
 
 
 def check_resume(world: CheckWorld) -> Iterator[Finding]:

@@ -53,10 +53,10 @@ _TOKENIZER = "mini-qwen3-s"
 
 
 class ShapeWorld:
-    """The base `name`, any whose sizes are known, on `device`; no weights are read or downloaded."""
+    """A base, its own weights or random ones, and rows of random tokens for it."""
 
-    def __init__(self, name: str, device: torch.device) -> None:
-        self.base = random_base(name, device)
+    def __init__(self, base: Base) -> None:
+        self.base = base
         self.rows = random_rows(self.base.text_config.vocab_size)
         self._by_base = {self.base.name: self.base}, {self.base.name: self.rows}
 
@@ -85,7 +85,10 @@ class ShapeWorld:
 
 
 def random_base(name: str, device: torch.device) -> Base:
-    """A base of this shape as `load_base` gives it on the device, but for its weights."""
+    """A base of this shape, any whose sizes are known, as `load_base` gives it but for its weights.
+
+    Nothing is read or downloaded.
+    """
     on_gpu = device.type == "cuda"
     if on_gpu:
         prepare_gpu()

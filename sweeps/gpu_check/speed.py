@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from portal.config import MODULES, RunConfig
+from portal.device import wait_for_device
 from portal.training.pack import Pack
 from sweeps.gpu_check.finding import Finding, between, skipped
 from sweeps.gpu_check.shape import BATCH, LENGTHS, ShapeWorld
@@ -46,7 +47,7 @@ def measure_speeds(world: ShapeWorld, device: Device) -> Iterator[Speed | Findin
         for count in _COUNTS[kind]:
             what = f"{world.base.name}, {adapted}, {count} learner{'s' if count > 1 else ''}"
             runs = world.runs(modules, count)
-            works = [_work(world)] * count
+            works = [work_of(world)] * count
             if peak_memory(runs, works, device) > device.budget_bytes:
                 yield skipped(f"{what}: a step", "the pack does not fit the device's memory")
                 continue
@@ -80,7 +81,7 @@ def _speed(
     return Speed(measured, predicted, tuple(findings))
 
 
-def _work(world: ShapeWorld) -> Work:
+def work_of(world: ShapeWorld) -> Work:
     """A step of one run on the world's rows."""
     rows = {task: world.rows.rows(task, "train") for task in LENGTHS}
     lengths = tuple(tuple(len(row.gold_ids) for row in own) for own in rows.values())
@@ -101,14 +102,9 @@ def _work(world: ShapeWorld) -> Work:
 
 def _seconds_per_step(pack: Pack, count: int) -> float:
     pack.sync_metrics()
-    _wait()
+    wait_for_device()
     started = time.perf_counter()
     for _ in range(count):
         pack.step()
-    _wait()
+    wait_for_device()
     return (time.perf_counter() - started) / count
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

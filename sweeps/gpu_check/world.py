@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
-from portal.bases.base import Base, load_base, with_fused_operations
+from portal.bases.base import Base, load_base, quantised_base, with_fused_operations
 from portal.bases.precision import cpu_has_bf16
-from portal.config import Precision, RunConfig
+from portal.config import DeviceKind, Precision, RunConfig
 from portal.data.token_cache import read_cache
 from portal.data.token_rows import RowTable
-from portal.device import torch_threads
+from portal.device import torch_threads, usable_cores
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.factory import build_learner
 from portal.training.pack import Pack
@@ -25,8 +25,10 @@ from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile
 
-Where = Literal["reference", "fp32", "own"]
-"""The CPU in fp32; the device in fp32; the device in the precision that studies have there."""
+Where = Literal["reference", "fp32", "own", "8bit", "4bit"]
+"""The CPU in fp32; the device in fp32, in the precision that studies have there, and quantised."""
+GPU_SHAPE, CPU_SHAPE = "qwen3-1.7b", "mini-qwen3-m"
+"""Whose shape the base has on which steps and loading are timed, unless another is named."""
 LABELS = ("lora", "hypernet", "portal", "portal-choices")
 """Runs of every kind of gradient that a step has."""
 SOURCE, TARGET, SLIDING = "mini-qwen3-xs", "mini-qwen3-s", "mini-gemma3"
@@ -52,11 +54,38 @@ _STUDY = {
 
 
 class CheckWorld:
-    """What the checks share, made once. `scratch` is a folder for what they write."""
+    """What the checks share, made once. `scratch` is a folder for what they write.
 
-    def __init__(self, device: str, scratch: Path) -> None:
+    `workers` is the number of processes that a machine can have side by side here: its GPUs, or two cores.
+    `timed` is the base whose steps and loading are timed: one of the shape `shape` with random weights, or
+    the base `base` itself.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        scratch: Path,
+        *,
+        gpus: int | None = None,
+        shape: str | None = None,
+        base: str | None = None,
+    ) -> None:
         self.device, self.scratch = torch.device(device), scratch
+        self.timed = base or shape or (GPU_SHAPE if self.is_gpu else CPU_SHAPE)
+        self.is_random = base is None
+        self._gpus = gpus
         self._bases: dict[tuple[str, Where], Base] = {}
+
+    @property
+    def device_kind(self) -> DeviceKind:
+        return "cuda" if self.is_gpu else "cpu"
+
+    @property
+    def workers(self) -> int:
+        """Processes that have a GPU each, or a core."""
+        if self.is_gpu:
+            return self._gpus or torch.cuda.device_count()
+        return min(2, usable_cores())
 
     @property
     def is_gpu(self) -> bool:
@@ -97,6 +126,8 @@ class CheckWorld:
         return learner
 
     def _load(self, name: str, where: Where) -> Base:
+        if where in ("8bit", "4bit"):
+            return quantised_base(name, where, self.device)
         if where == "own":
             assert self.own_precision is not None, "the CPU has no precision but fp32"
             return load_base(name, device=str(self.device), precision=self.own_precision, operations="fused")

@@ -1,10 +1,11 @@
 """`BaseCache`: the bases that a process has loaded, fetched and verified once per node."""
 
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from portal.bases.base import Base, load_base
-from portal.bases.files import hub_weights_digest
+from portal.bases.files import hub_weights_digest, locate
 from portal.bases.operations import Operations
 from portal.config import BaseRef
 from portal.device import release_memory
@@ -36,8 +37,8 @@ class BaseCache:
     ) -> Base:
         """The base, loaded once: its weights are those of the reference, and those in the study's `records`.
 
-        The first process of a node that needs it in the launch `token` fetches and verifies it, while others
-        wait; they map the same files. ValueError when the weights are others.
+        The first process of a node that needs it in the launch `token` verifies it, while others load it and
+        then wait for that. ValueError when the weights are others.
         """
         identity = (ref, device)
         if identity not in self._loaded:
@@ -64,17 +65,36 @@ def _load(ref: BaseRef, device: str, records: BaseRecords, token: str, operation
         device=device,
         revision=ref.revision,
         precision=ref.precision,
+        verified=True,
         operations=operations,
     )
+    if not locate(ref.name).is_local:  # to load is to fetch what is verified
+        base = load()
+        verify_once(ref, records, token)
+        return base
+    with ThreadPoolExecutor(1) as beside:
+        verifying = beside.submit(verify_once, ref, records, token)
+        try:
+            return load()
+        finally:
+            verifying.result()  # that files are others says more than what was wrong with them
+
+
+def verify_once(ref: BaseRef, records: BaseRecords, token: str) -> None:
+    """Find out whether the base's files are those of the reference, once per node and launch.
+
+    A node's other processes wait for the one that does. ValueError when they are others.
+    """
     name = f"{boot_id()}-{content_key(ref.model_dump_json())}"
     record = cache_folder() / "verified" / name  # of this node, until it starts again
-    record.parent.mkdir(parents=True, exist_ok=True)
     with only_one(record.with_suffix(".lock")):
-        if not record.is_file() or record.read_text() != token:
-            base = load()
+        if record.is_file() and record.read_text() == token:
+            return
+        files = locate(ref.name)
+        if files.is_local:
+            files.check(ref.revision)
+        else:
             digest = hub_weights_digest(ref.name, ref.revision)
-            if digest is not None:
-                records.check(ref, digest)
-            write_bytes_atomic(record, token.encode())
-            return base
-    return load(verified=True)
+            assert digest is not None, "a hub base has weight files"
+            records.check(ref, digest)
+        write_bytes_atomic(record, token.encode())

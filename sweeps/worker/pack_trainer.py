@@ -16,6 +16,7 @@ from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S, LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 
 _log = logging.getLogger(__name__)
+DRIFTED = "the workers' parameters differed; all have the first worker's now"
 
 
 class CommitGuard:
@@ -86,11 +87,7 @@ class PackTrainer:
         self._guard.check()
         self._learners.sync_metrics()
         for learner in align_replicas(self._present, self._group):
-            _log.warning(
-                "run %s, step %d: the workers' parameters differed; all have the first worker's now",
-                learner.key,
-                learner.step,
-            )
+            _log.warning("run %s, step %d: %s", learner.key, learner.step, DRIFTED)
         max_tokens = self._group.all_reduce_min(self._learners.max_tokens)
         if self._group.is_leader:
             self._state.save(self._present, max_tokens, self._guard.check, wait=wait)

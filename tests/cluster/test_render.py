@@ -4,6 +4,8 @@ import copy
 import json
 import re
 import subprocess
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -14,6 +16,7 @@ from cluster.render import KINDS, ClusterSettings, render
 from portal.cli import main
 from tests.support.shared import SHARED
 
+ROOT = Path(__file__).parents[2]
 SCHEMAS = SHARED / "data" / "kuberay"
 needs_schemas = pytest.mark.skipif(
     not SCHEMAS.is_dir(), reason="no KubeRay schemas beside the checkout (../shared/data/kuberay)"
@@ -72,6 +75,22 @@ def test_the_validation_sees_a_misspelt_field_anywhere(kind: str) -> None:
             place = place[part]
         place["replcas"] = 1
         assert not validator(kind).is_valid(value), path
+
+
+def test_the_dockerfile_copies_what_is_there_and_installs_extras_that_exist() -> None:
+    lines = [line.split() for line in render("dockerfile", ClusterSettings()).splitlines() if line]
+    copied = [path for line in lines if line[0] == "COPY" for path in line[1:-1]]
+    installs = [" ".join(line) for line in lines if line[0] == "RUN" and "pip" in line]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert copied
+    assert [path for path in copied if not (ROOT / path).exists()] == []
+    assert len(installs) == 2
+    for install in installs:
+        (extras,) = re.findall(r"'\.\[(.+?)\]'", install)
+        assert {*extras.split(",")} <= {*project["optional-dependencies"]}
+        assert "-c constraints.txt" in install
+        assert '"torch==${TORCH}.*"' in install
 
 
 @pytest.mark.parametrize("kind", ["rayjob", "raycluster", "skypilot", "ray-launcher"])

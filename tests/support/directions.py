@@ -32,8 +32,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.results", "portal.bases", "portal.tasks", "portal.text", "portal.hypernet", "portal.forward",
     ),
     "portal.learners": (
-        "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data", "portal.text",
-        "portal.hypernet", "portal.forward", "portal.artifacts",
+        "portal.frozen", "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data",
+        "portal.text", "portal.hypernet", "portal.forward", "portal.artifacts",
     ),
     "portal.evaluate": (
         "portal.device", "portal.results", "portal.bases", "portal.data", "portal.forward",
@@ -56,7 +56,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.launch",
     ),
     "sweeps.gpu_check": (
-        "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.launch",
+        "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.launch",
     ),
     "analysis.stats": ("portal.methods", "portal.results"),
     "analysis.tables": ("portal.methods", "portal.results", "analysis.stats"),

@@ -15,7 +15,7 @@ from portal.bases.gguf.reader import GgufFile
 from portal.bases.gguf.tokenizer import build_tokenizer
 from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
-from portal.storage.paths import cache_folder, file_sha256
+from portal.storage.paths import cache_folder, file_sha256, files_sha256
 
 FORMAT = 1  # of converted folders; another number converts anew
 _MANIFEST = "manifest.json"
@@ -45,9 +45,13 @@ def verify(folder: Path) -> None:
         manifest = json.loads((folder / _MANIFEST).read_bytes())
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder}: no readable manifest ({error}); delete the folder") from None
-    for name, digest in manifest.items():
-        if not (folder / name).is_file() or file_sha256(folder / name) != digest:
-            raise ValueError(f"{folder / name}: damaged since the conversion; delete {folder}")
+    paths = [folder / name for name in manifest]
+    damaged = [path for path in paths if not path.is_file()]
+    if not damaged:
+        found = zip(paths, files_sha256(paths), strict=True)
+        damaged = [path for path, digest in found if digest != manifest[path.name]]
+    if damaged:
+        raise ValueError(f"{damaged[0]}: damaged since the conversion; delete {folder}")
 
 
 @cache

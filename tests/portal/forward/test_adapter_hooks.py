@@ -16,6 +16,7 @@ from portal.forward.adapter_hooks import (
     Segment,
     concatenate_slots,
     select_slots,
+    with_aligned_rank,
 )
 from portal.forward.microbatch_plan import LAYER_LAUNCHES, MODULE_LAUNCHES
 from portal.forward.output_head import token_log_probs
@@ -99,6 +100,24 @@ def test_the_factors_gradients_are_those_through_merged_weights(
     for ours, theirs in zip(injected, expected, strict=True):
         assert (theirs.flatten(2).norm(dim=-1) > 0).all()  # every slot and layer is reached
         assert (ours - theirs).norm() < 1e-4 * theirs.norm()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4, 8, 12])
+def test_factors_of_an_aligned_rank_are_the_same_adapter_with_the_same_gradients(rank: int) -> None:
+    base, ids = make_base("tiny", "qwen3"), token_ids(2)
+    factors = random_factors(base, ("q", "down"), slots=2, rank=rank, seed=1)
+    leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
+    aligned = {group: with_aligned_rank(*pair) for group, pair in factors.items()}
+    logits, gradients = [], []
+    for each in (factors, aligned):
+        with AdapterHooks(base.model, base.sites).active([Segment(2, each, 0.5)]):
+            logits.append(logits_of(base, ids))
+        gradients.append(torch.autograd.grad(logits[-1].square().mean(), leaves))
+
+    assert {a.shape[2] for a, _ in aligned.values()} == {b.shape[3] for _, b in aligned.values()}
+    assert {a.shape[2] % 8 for a, _ in aligned.values()} == {0}
+    torch.testing.assert_close(logits[1], logits[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_a_slot_takes_no_gradient_from_the_rows_of_another() -> None:

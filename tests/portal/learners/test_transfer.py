@@ -1,5 +1,8 @@
 """Transferred LoRAs on tiny bases: what every method gives, what is recorded, what is refused."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, BaseRef, RunConfig
 from portal.learners import transfer as lora_transfer
 from portal.learners.base import Start
-from portal.learners.cross_lora import update_norm
+from portal.learners.cross_lora import Basis, update_norm
 from portal.learners.fixed import TransferredLoras
 from portal.learners.transfer import Transferred, check_transfer, transfer_loras
 from tests.support.bases import TASKS, make_base, make_rows, make_run, random_factors
@@ -135,6 +138,33 @@ def test_singular_vectors_on_disk_are_used_again(source: Base, target: Base, tra
     for group, (a, b) in first.factors.items():
         assert torch.equal(a, again.factors[group][0])
         assert torch.equal(b, again.factors[group][1])
+
+
+def test_lanes_that_want_the_same_singular_vectors_compute_them_once(
+    source: Base, target: Base, trained: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, together = [], threading.Barrier(2, timeout=60)
+    compute = lora_transfer.weight_basis
+
+    def slowly(weight_OI: torch.Tensor) -> Basis:
+        computed.append(weight_OI)
+        time.sleep(0.01)
+        return compute(weight_OI)
+
+    def lane(seed: int) -> Transferred:
+        together.wait()
+        return transferred(make_run("cross_lora", "target", adapter=ALL, seed=seed), target, trained)
+
+    monkeypatch.setattr(lora_transfer, "weight_basis", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lane, (0, 1))
+
+    assert len(computed) == len(target.sites) + len({ratio.source_layer for ratio in first.ratios}) * len(
+        {site.module for site in source.sites}
+    )
+    for group, (a, b) in first.factors.items():
+        assert torch.equal(a, second.factors[group][0])
+        assert torch.equal(b, second.factors[group][1])
 
 
 def test_zero_updates_are_zero_and_have_no_ratio(source: Base, target: Base) -> None:

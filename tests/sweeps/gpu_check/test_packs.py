@@ -1,11 +1,9 @@
 """Packs, resume and shortage of memory on this CPU pass, and every line can fail."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.microbatch import MicroBatch
 from portal.learners.base import Learner
 from portal.storage.checkpoint import Checkpoint, load_latest
@@ -16,6 +14,7 @@ from sweeps.gpu_check.check import Check
 from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
 from sweeps.gpu_check.world import LABELS, CheckWorld
 from tests.support.findings import levels
+from tests.support.leaks import leak_between_companions
 
 
 @pytest.mark.parametrize("check", [check_companions, check_resume, check_shortage])
@@ -35,14 +34,7 @@ def test_waiting_is_told_apart_on_a_gpu_only(checked: CheckWorld) -> None:
 def test_companions_that_change_a_gradient_are_found(
     checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deltas = AdapterHooks._deltas
-
-    def leak(hooks: AdapterHooks, segments: Sequence[Segment]) -> object:
-        shared = sum(segment.num_slots for segment in segments) > 3
-        scaled = [replace(s, scaling=s.scaling * (1.001 if shared else 1.0)) for s in segments]
-        return deltas(hooks, scaled)
-
-    monkeypatch.setattr(AdapterHooks, "_deltas", leak)
+    leak_between_companions(monkeypatch, 1.001)
 
     found = levels(check_companions(checked))
 

@@ -6,14 +6,14 @@ import torch
 
 from portal.bases.base import load_base
 from portal.config import MODULES
-from sweeps.gpu_check.shape import BATCH, LENGTHS, ShapeWorld, random_rows
+from sweeps.gpu_check.shape import BATCH, LENGTHS, ShapeWorld, random_base, random_rows
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def world() -> ShapeWorld:
-    return ShapeWorld("mini-qwen3-xs", CPU)
+    return ShapeWorld(random_base("mini-qwen3-xs", CPU))
 
 
 def test_the_base_has_the_shape_of_its_namesake_and_other_weights(world: ShapeWorld) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from sweeps.gpu_check import speed
 from sweeps.gpu_check.finding import Finding
-from sweeps.gpu_check.shape import ShapeWorld
+from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.gpu_check.speed import Speed, measure_speeds, pace_of
 from sweeps.planning.devices import plain_cpu
 
@@ -17,7 +17,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> ShapeWorld:
     monkeypatch.setattr(speed, "ADAPTED", {"q and v": ("q", "v")})
     monkeypatch.setitem(speed._COUNTS, "cpu", (1,))
     monkeypatch.setitem(speed._STEPS, "cpu", 1)
-    return ShapeWorld("mini-qwen3-xs", torch.device("cpu"))
+    return ShapeWorld(random_base("mini-qwen3-xs", torch.device("cpu")))
 
 
 def only(found: list[Speed | Finding]) -> Speed:

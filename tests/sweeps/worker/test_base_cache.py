@@ -1,12 +1,14 @@
 """The weights of a hub base are recorded when a study first loads them, and compared ever after."""
 
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from portal.bases.base import load_base
-from portal.bases.files import folder_digest, hub_weights_digest
+from portal.bases.base import Base, load_base
+from portal.bases.files import BaseFiles, folder_digest, hub_weights_digest
 from portal.bases.registry import KNOWN, KnownBase
 from portal.config import BaseRef
 from sweeps.store.base_records import BaseRecords
@@ -53,22 +55,62 @@ def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(weights: Path, t
 def test_a_base_is_verified_once_a_launch_on_a_node_and_what_another_launch_found_does_not_count(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records, verified = BaseRecords(tmp_path / "out"), []
+    records, verified, check = BaseRecords(tmp_path / "out"), [], BaseFiles.check
     local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
     monkeypatch.setattr(
-        frozen_bases,
-        "load_base",
-        lambda *named, **how: verified.append(how.get("verified")) or load_base(*named, **how),
+        BaseFiles, "check", lambda files, revision: verified.append(revision) or check(files, revision)
     )
 
     for launch in ("first", "second"):
         for _ in range(3):  # processes of the node
             BaseCache().load(local, "cpu", records, launch)
 
-    assert verified == [None, True, True, None, True, True]
+    assert verified == [local.revision] * 2
     flip_last_bit(weights)
+    for _ in range(2):  # the next process does not take the first one's failure for a pass
+        with pytest.raises(ValueError, match="its files have digest"):
+            BaseCache().load(local, "cpu", records, "third")
+
+
+def test_files_that_are_others_are_named_also_where_they_cannot_be_loaded(
+    weights: Path, tmp_path: Path
+) -> None:
+    local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
+    weights.write_bytes(weights.read_bytes()[:-100])
+
     with pytest.raises(ValueError, match="its files have digest"):
-        BaseCache().load(local, "cpu", records, "third")
+        BaseCache().load(local, "cpu", BaseRecords(tmp_path / "out"), "launch")
+
+
+def test_processes_of_a_node_load_a_base_while_one_of_them_verifies_it(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever verifies goes on only after all have loaded: this would never end if they waited for that."""
+    records, lanes, check = BaseRecords(tmp_path / "out"), 4, BaseFiles.check
+    local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
+    loaded, verified = threading.Barrier(lanes + 1, timeout=60), []
+    one_at_a_time = threading.Lock()  # transformers loads in one thread of a process only
+
+    def load(*named: str, **how: str) -> Base:
+        with one_at_a_time:
+            base = load_base(*named, **how)
+        loaded.wait()
+        return base
+
+    def check_late(files: BaseFiles, revision: str) -> None:
+        loaded.wait()
+        verified.append(revision)
+        check(files, revision)
+
+    monkeypatch.setattr(frozen_bases, "load_base", load)
+    monkeypatch.setattr(BaseFiles, "check", check_late)
+
+    with ThreadPoolExecutor(lanes) as pool:
+        lane = [pool.submit(BaseCache().load, local, "cpu", records, "launch") for _ in range(lanes)]
+        bases = [each.result() for each in lane]
+
+    assert verified == [local.revision]
+    assert [base.name for base in bases] == [local.name] * lanes
 
 
 def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Path) -> None:

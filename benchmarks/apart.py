@@ -1,0 +1,21 @@
+"""`run_apart`: parts of a benchmark one after the other, each in a process of its own."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def run_apart(module: str, names: Iterable[str], out: Path) -> None:
+    """Run `python -m MODULE NAME --here` for every name, with NAME.log in `out`; leaves where one fails."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        started = time.monotonic()
+        print(f"{name} ...", end=" ", flush=True)
+        command = [sys.executable, "-m", module, name, "--here", "--out", str(out)]
+        with (out / f"{name}.log").open("w") as log:
+            code = subprocess.run(command, stderr=log, check=False).returncode
+        if code:
+            sys.exit(f"failed; see {out / f'{name}.log'}")
+        print(f"{time.monotonic() - started:.0f} s", flush=True)

@@ -1,0 +1,72 @@
+"""`python -m benchmarks.gpu`: packs on bases of real shapes, beside forecasts and peers.
+
+Every shape runs in a process of its own. Needs no download: the weights are random. On a machine without a
+GPU the shapes are those of embedded bases, and the figures show no more than that it works.
+"""
+
+import argparse
+import datetime
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.apart import run_apart
+from benchmarks.gpu.packs import measure_packs
+from benchmarks.gpu.peers import compare_with_peers
+from benchmarks.gpu.table import render
+from benchmarks.machine import describe_machine
+from benchmarks.table import publish
+from portal.device import release_memory, torch_threads
+from sweeps.gpu_check.shape import ShapeWorld, random_base
+from sweeps.planning.devices import local_hardware, plain_cpu
+
+SHAPES = {
+    "cuda": ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b"),
+    "cpu": ("mini-qwen3-xs", "mini-gemma3"),
+}
+
+
+def main() -> None:
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument(
+        "shapes", nargs="*", metavar="SHAPE", help=f"bases; default: {', '.join(SHAPES[kind])}"
+    )
+    parser.add_argument("--out", type=Path, default=Path("portal-bench-gpu"), help="folder of the results")
+    parser.add_argument("--document", type=Path, help="a Markdown file to write the tables into")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        measure(arguments.shapes[0], torch.device(kind), arguments.out)
+        return
+    shapes = arguments.shapes or SHAPES[kind]
+    run_apart("benchmarks.gpu", shapes, arguments.out)
+    table = render([json.loads((arguments.out / f"{shape}.json").read_text()) for shape in shapes])
+    (arguments.out / "table.md").write_text(table)
+    print(f"\n{table}\n{arguments.out / 'table.md'}")
+    if arguments.document is not None:
+        arguments.document.write_text(publish(arguments.document.read_text(), table))
+
+
+def measure(shape: str, device: torch.device, out: Path) -> None:
+    """Measure one shape on the device and write `SHAPE.json` into `out`."""
+    planned = local_hardware() if device.type == "cuda" else plain_cpu(1)
+    with torch_threads(1):
+        world = ShapeWorld(random_base(shape, device))
+        points = [asdict(point) for point in measure_packs(world, planned)]
+        del world
+        release_memory()
+        comparisons = [line.to_json() for line in compare_with_peers(shape, device)]
+    record = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+        "points": points,
+        "comparisons": comparisons,
+    }
+    (out / f"{shape}.json").write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

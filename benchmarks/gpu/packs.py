@@ -1,0 +1,199 @@
+"""Packs on a base of a real shape: time, tokens, launches and memory of a step, and what is between two."""
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.checkpoints import tensors_of
+from portal.device import wait_for_device
+from portal.forward.adapter_hooks import AdapterHooks
+from portal.training.evaluator import Evaluator
+from portal.training.pack import Pack
+from portal.training.worker_group import WorkerGroup
+from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
+from sweeps.gpu_check.speed import ADAPTED, work_of
+from sweeps.planning.cost_model import forward_tokens, peak_memory, step_seconds
+from sweeps.planning.devices import Device
+from sweeps.worker.checkpoint_writer import CheckpointWriter
+
+LEARNERS = {"cuda": (1, 3, 8, 16), "cpu": (1, 3)}
+_STEPS = {"cuda": 30, "cpu": 3}
+_WARM_UP, _CHECKPOINTS = 3, 3
+_SCORED_TASKS = {"cuda": len(LENGTHS), "cpu": 2}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A pack of hypernets of all tasks on one base.
+
+    A step takes `step_s`, `predicted_s` by the forecast; it has so many real tokens, tokens with padding,
+    forwards, and launches of kernels, which keep the device busy for the share `busy`. On a CPU launches are
+    calls of operations. Memory is the most that tensors had and what a plan expects of that; None on a CPU.
+    Training stops for `stop_s` while a checkpoint of so many bytes is copied, which is written in `write_s`.
+    One learner's adapters score `scored_rows` in `scoring_s`.
+    """
+
+    shape: str
+    adapted: str
+    learners: int
+    step_s: float
+    predicted_s: float
+    real_tokens: float
+    padded_tokens: float
+    forwards: float
+    launches: int
+    busy: float
+    peak_bytes: float | None
+    predicted_bytes: float
+    checkpoint_bytes: int
+    stop_s: float
+    write_s: float
+    scored_rows: int
+    scoring_s: float
+
+
+def measure_packs(world: ShapeWorld, device: Device) -> Iterator[Point]:
+    """Packs of fewer and more learners and modules, one after another, as far as the memory goes."""
+    kind = world.base.device.type
+    for adapted, modules in ADAPTED.items():
+        for count in LEARNERS[kind]:
+            runs, works = world.runs(modules, count), [work_of(world)] * count
+            if peak_memory(runs, works, device) <= device.budget_bytes:
+                limits = forward_tokens(runs, works, device)
+                predicted_s = step_seconds(runs, works, world.base.name, device)
+                predicted_bytes = peak_memory(runs, works, device, max_tokens=limits)
+                yield _measure(world, world.pack(runs, limits), adapted, predicted_s, predicted_bytes)
+
+
+def _measure(
+    world: ShapeWorld, pack: Pack, adapted: str, predicted_s: float, predicted_bytes: float
+) -> Point:
+    on_gpu = world.base.device.type == "cuda"
+    steps = _STEPS[world.base.device.type]
+    for _ in range(_WARM_UP):
+        pack.step()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    pack.sync_metrics()
+    tokens_before = _real_tokens(pack)
+    with _forwards(world) as sizes:
+        wait_for_device()
+        started = time.perf_counter()
+        for _ in range(steps):
+            pack.step()
+        wait_for_device()
+        step_s = (time.perf_counter() - started) / steps
+    peak_bytes = float(torch.cuda.max_memory_allocated()) if on_gpu else None
+    real = _real_tokens(pack) - tokens_before
+    launches, busy = _profiled(pack, step_s, on_gpu=on_gpu)
+    stop_s, write_s, num_bytes = _checkpoint(pack)
+    scored, scoring_s = _scoring(world, pack)
+    return Point(
+        world.base.name,
+        adapted,
+        len(pack.learners),
+        step_s,
+        predicted_s,
+        real / steps,
+        sum(sizes) / steps,
+        len(sizes) / steps,
+        launches,
+        busy,
+        peak_bytes,
+        predicted_bytes,
+        num_bytes,
+        stop_s,
+        write_s,
+        scored,
+        scoring_s,
+    )
+
+
+def _real_tokens(pack: Pack) -> int:
+    """Tokens that all learners have been trained on so far, without padding."""
+    return sum(learner.train_tokens for learner in pack.learners)
+
+
+@contextmanager
+def _forwards(world: ShapeWorld) -> Iterator[list[int]]:
+    """Within the block the rows x positions of every forward of the base are listed."""
+    sizes: list[int] = []
+    hook = world.base.model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        yield sizes
+    finally:
+        hook.remove()
+
+
+def _profiled(pack: Pack, step_s: float, *, on_gpu: bool) -> tuple[int, float]:
+    """A step's launches, and the share of its time in which the device works on any of them.
+
+    The profiler slows the host, not the kernels: on a GPU their time is held to that of a step without it.
+    """
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as profiler:
+        started = time.perf_counter()
+        pack.step()
+        wait_for_device()
+        profiled_s = time.perf_counter() - started
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events()
+        if (event.device_type == DeviceType.CUDA if on_gpu else event.cpu_parent is None)
+    ]
+    return len(spans), 1e-6 * covered(spans) / (step_s if on_gpu else profiled_s)
+
+
+def covered(spans: Sequence[tuple[float, float]]) -> float:
+    """How much of the time line lies in at least one of the spans (start, end)."""
+    total, reached = 0.0, -math.inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _checkpoint(pack: Pack) -> tuple[float, float, int]:
+    """Seconds for which training stops for a checkpoint, those that it takes, and its bytes; medians."""
+    tensors, stops, writes = tensors_of(pack), [], []
+    with tempfile.TemporaryDirectory(prefix="portal-") as folder:
+        writer = CheckpointWriter(Path(folder))
+        for sequence in range(_CHECKPOINTS):
+            wait_for_device()
+            started = time.perf_counter()
+            writer.start(sequence, tensors, {}, lambda: None)
+            wait_for_device()
+            stops.append(time.perf_counter() - started)
+            writer.wait()
+            writes.append(writer.seconds)
+    return statistics.median(stops), statistics.median(writes), sum(each.nbytes for each in tensors.values())
+
+
+def _scoring(world: ShapeWorld, pack: Pack) -> tuple[int, float]:
+    """Rows of some tasks that one learner scores in both splits, and the seconds for them."""
+    base, learner = world.base, pack.learners[0]
+    evaluator = Evaluator(
+        {base.name: base},
+        {base.name: world.rows},
+        {base.name: AdapterHooks(base.model, base.sites)},
+        WorkerGroup(),
+    )
+    tasks = learner.tasks[: _SCORED_TASKS[base.device.type]]
+    seconds = []
+    for _ in range(2):  # the batches are laid out in the first turn
+        started = time.perf_counter()
+        found = evaluator.evaluate(learner, 1, tasks)
+        seconds.append(time.perf_counter() - started)
+    if isinstance(found, str):
+        raise FloatingPointError(found)
+    return len(found.predictions), seconds[-1]

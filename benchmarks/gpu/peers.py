@@ -1,0 +1,61 @@
+"""One learner of all tasks against peft and portallib, on a base of a real shape and the same rows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from benchmarks.comparison import Comparison
+from benchmarks.lora import BATCH, NARROW, compare_packed
+from benchmarks.sample import as_table, task_names
+from benchmarks.training_round import compare_rounds
+from portal.device import release_memory
+from portal.tasks.example import Example
+from sweeps.gpu_check.shape import LENGTHS, random_base
+
+_TURNS = {"cuda": 15, "cpu": 3}
+_TASKS = {"cuda": len(LENGTHS), "cpu": 3}
+
+
+def compare_with_peers(shape: str, device: torch.device) -> Iterator[Comparison]:
+    """A step against peft with one adapter after another, then a round against portallib's trainer."""
+    base, turns = random_base(shape, device), _TURNS[device.type]
+    examples = random_examples(base.tokenizer, tuple(LENGTHS)[: _TASKS[device.type]])
+    rows, tasks = as_table(examples, base), task_names(examples)
+    what = f"step of {len(tasks)} tasks' LoRAs, q/v r8, {shape}"
+    yield from compare_packed(base, rows, tasks, NARROW, what, seeds=1, target=None, repeats=turns)
+    del base
+    release_memory()
+    yield from compare_rounds(lambda: random_base(shape, device), examples, target=None, rounds=turns)
+
+
+def random_examples(tokenizer: PreTrainedTokenizerBase, tasks: tuple[str, ...]) -> list[Example]:
+    """Questions of random words, each about as many tokens long as the tasks' own, BATCH of each task."""
+    draw, words = np.random.default_rng(0), _words(tokenizer)
+
+    def text(length: int) -> str:
+        return " ".join(draw.choice(words, length))
+
+    examples = []
+    for task in tasks:
+        percentiles, answer, num_choices = LENGTHS[task]
+        for number in range(BATCH):
+            choices: dict[str, None] = {}  # in their order, each of them once
+            while len(choices) < num_choices:
+                choices[f" {text(answer)}"] = None
+            prompt = text(int(draw.choice(percentiles)))
+            examples.append(Example(task, str(number), prompt, tuple(choices), 0, str(number)))
+    return examples
+
+
+def _words(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Words that are a token each."""
+    texts = {tokenizer.decode([index]).strip() for index in range(len(tokenizer))}
+    found = [
+        text
+        for text in sorted(texts)
+        if text.isalpha() and len(tokenizer(f" {text}", add_special_tokens=False).input_ids) == 1
+    ]
+    assert found, "a tokenizer has words"
+    return found

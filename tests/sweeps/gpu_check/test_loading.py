@@ -1,0 +1,70 @@
+"""Workers load a base side by side while one of them verifies it, and a line says where they do not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import _ntuple_diskusage
+from typing import Any
+
+import pytest
+
+from sweeps.gpu_check import loading
+from sweeps.gpu_check.loading import Lane, check_loading
+from sweeps.gpu_check.world import CheckWorld
+from tests.support.findings import levels
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CheckWorld]:
+    monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
+    world = CheckWorld("cpu", tmp_path, shape="mini-qwen3-xs")
+    yield world
+    assert not (tmp_path / "loading").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_load_a_base_of_random_weights(world: CheckWorld) -> None:
+    found = list(check_loading(world))
+
+    assert [each.what for each in found] == [
+        "mini-qwen3-xs: digest of its files",
+        "mini-qwen3-xs: loading it",
+        "mini-qwen3-xs: 2 workers over one, waiting for the digest",
+        "mini-qwen3-xs: 2 workers over one, loading",
+    ]
+    assert all(each.value is not None and each.value > 0 for each in found)
+    assert {each.level for each in found} <= {"PASS", "WARN"}
+
+
+@pytest.mark.parametrize(
+    ("lanes", "verifying", "loading_them"),
+    [
+        ([Lane(1.0, 4.0), Lane(1.2, 5.0)], "PASS", "PASS"),
+        ([Lane(1.0, 4.0), Lane(2.0, 5.0)], "WARN", "PASS"),
+        ([Lane(1.0, 4.0), Lane(1.0, 9.0)], "PASS", "WARN"),
+    ],
+)
+def test_workers_that_hold_each_other_up_are_found(
+    world: CheckWorld,
+    lanes: list[Lane],
+    verifying: str,
+    loading_them: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "_lanes", lambda world, ref, count: lanes[:count])
+
+    found = levels(check_loading(world))
+
+    assert found["mini-qwen3-xs: 2 workers over one, waiting for the digest"] == verifying
+    assert found["mini-qwen3-xs: 2 workers over one, loading"] == loading_them
+
+
+def test_a_disk_without_room_is_a_line_of_its_own(world: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Any) -> _ntuple_diskusage:
+        return _ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
+
+    monkeypatch.setattr(loading.shutil, "disk_usage", full)
+
+    (line,) = check_loading(world)
+
+    assert line.level == "SKIP"
+    assert "no room" in line.note

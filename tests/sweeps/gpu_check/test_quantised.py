@@ -1,0 +1,71 @@
+"""Bases in 8 and 4 bits pass on this CPU, and every line can fail."""
+
+from dataclasses import replace
+
+import pytest
+
+from portal.bases.base import Base
+from sweeps.gpu_check import quantised
+from sweeps.gpu_check.quantised import PRECISIONS, check_quantised
+from sweeps.gpu_check.world import CheckWorld, Where
+from tests.support.findings import levels
+from tests.support.leaks import leak_between_companions
+
+pytestmark = pytest.mark.slow
+
+
+def test_bases_in_8_and_4_bits_pass_on_this_cpu(
+    checked: CheckWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = list(check_quantised(checked))
+
+    assert len(found) == 4 * len(PRECISIONS)
+    assert {each.level for each in found} == {"PASS"}
+    assert not [each for each in caplog.records if each.name.startswith("bitsandbytes")]
+
+
+def test_companions_that_change_a_gradient_are_found(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leak_between_companions(monkeypatch, 1.1)
+
+    found = levels(check_quantised(checked))
+
+    assert [found[f"{each}: gradient beside a companion off that alone"] for each in PRECISIONS] == [
+        "FAIL"
+    ] * 2
+
+
+def test_layers_that_are_not_found_and_weights_that_are_miscounted_are_lines_that_failed(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = CheckWorld.base
+
+    def without_a_site(world: CheckWorld, name: str, where: Where) -> Base:
+        base = load(world, name, where)
+        return replace(base, sites=base.sites[1:]) if where == "8bit" else base
+
+    def count_elements(base: Base) -> int:
+        return sum(each.numel() for each in base.model.get_submodule(base.layer_path).parameters())
+
+    monkeypatch.setattr(CheckWorld, "base", without_a_site)
+    monkeypatch.setattr(Base, "num_decoder_params", property(count_elements))
+
+    found = levels(check_quantised(checked))
+
+    assert found["8bit: linear layers that cannot be adapted"] == "FAIL"
+    assert found["8bit: weights that costs are not counted with"] == "PASS"
+    assert found["4bit: linear layers that cannot be adapted"] == "PASS"
+    assert found["4bit: weights that costs are not counted with"] == "FAIL"
+    assert not any(what.startswith("8bit: cosine") for what in found)
+
+
+def test_without_the_library_the_lines_are_left_out(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantised, "find_spec", lambda name: None)
+
+    (line,) = check_quantised(checked)
+
+    assert line.level == "SKIP"
+    assert "'quantised'" in line.note

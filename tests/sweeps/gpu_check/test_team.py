@@ -1,0 +1,74 @@
+"""A team learns what one worker learns, through Ray, and every line can fail."""
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.gpu_check import team
+from sweeps.gpu_check.team import Trained, check_team
+from sweeps.gpu_check.world import CheckWorld
+from tests.support.findings import levels
+
+ONE = Trained({("a", "t", "test"): 1.0}, 10.0, 0)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckWorld:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return CheckWorld("cpu", tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_worker_per_base_learns_what_one_worker_does(
+    ray_cluster: str, world: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a worker per base"
+    monkeypatch.setattr(team, "_TEAMS", {name: team._TEAMS[name]})
+
+    found = list(check_team(world))
+
+    assert [each.what for each in found] == [
+        f"{name}: losses off those of one worker",
+        f"{name}: replicas that drifted apart",
+        f"{name}: training time over that of one worker",
+    ]
+    assert [each.level for each in found[:2]] == ["PASS", "PASS"]
+    assert found[0].value == 0.0
+    assert found[2].value is not None
+    assert found[2].value > 0.3  # two workers cannot be three times as fast as one
+
+
+@pytest.mark.parametrize(
+    ("trained", "failed"),
+    [
+        (Trained({("a", "t", "test"): 1.001}, 5.0, 0), "losses off those of one worker"),
+        (Trained({("a", "t", "test"): float("nan")}, 5.0, 0), "losses off those of one worker"),
+        (Trained({("a", "t", "test"): 1.0}, 5.0, 1), "replicas that drifted apart"),
+        (Trained({("a", "t", "test"): 1.0}, 9.0, 0), "training time over that of one worker"),
+    ],
+)
+def test_a_team_that_learns_something_else_drifts_or_waits_is_found(
+    world: CheckWorld, trained: Trained, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team, "_train", lambda world, sources, workers, out: ONE if workers == 1 else trained)
+
+    found = levels(team._beside_one_worker(world, "team", ["a"], 2))
+
+    assert [what for what, level in found.items() if level != "PASS"] == [f"team: {failed}"]
+
+
+def test_what_a_team_needs_and_is_not_there_is_said(
+    world: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    (elsewhere,) = check_team(world)
+    monkeypatch.setattr(CheckWorld, "workers", 1)
+    (alone,) = check_team(world)
+    monkeypatch.setattr(team, "find_spec", lambda name: None)
+    (without,) = check_team(world)
+
+    assert {each.level for each in (elsewhere, alone, without)} == {"SKIP"}
+    assert "RAY_ADDRESS" in elsewhere.note
+    assert "one CPU core" in alone.note
+    assert "Ray is not installed" in without.note
