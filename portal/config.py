@@ -165,7 +165,8 @@ class TrainConfig(Frozen):
     `rounds_per_epoch` steps; there are `epochs` of them, or more until `min_steps` steps are taken.
     `evaluate_every` makes evaluations rarer where epochs are short: only at ends of epochs that reach another
     multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
-    step, or those of the evaluation that validation rows prefer (portal/learners/kept.py).
+    step, or those of the evaluation that validation rows prefer (portal/learners/kept.py). `test_scores` are
+    of every evaluation, or only of the kept one and the last: two thirds of what is scored are test rows.
     `betas` are AdamW's. `tasks_per_step` lets that many tasks take part in a step, in turns, so that an epoch
     has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
     `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
@@ -194,6 +195,7 @@ class TrainConfig(Frozen):
     evaluate: Literal["every_epoch", "last_epoch"] = "every_epoch"
     evaluate_every: Annotated[int | None, ADDED] = Field(default=None, ge=1)
     keep: Annotated[Literal["last", "best_validation"], ADDED] = "last"
+    test_scores: Annotated[Literal["every_evaluation", "kept"], ADDED] = "every_evaluation"
     task_gradients: TaskGradients = "sum"
     choice_loss: float = Field(default=0.0, ge=0)
     layer_start: Annotated[Literal["random", "source"], ADDED] = "random"
@@ -208,6 +210,8 @@ class TrainConfig(Frozen):
             raise ValueError("evaluate_every is for evaluate 'every_epoch', not for 'last_epoch'")
         if self.evaluate == "last_epoch" and self.keep == "best_validation":
             raise ValueError("keep 'best_validation' chooses among evaluations; 'last_epoch' makes only one")
+        if self.test_scores == "kept" and self.keep != "best_validation":
+            raise ValueError("test_scores 'kept' needs keep 'best_validation', which chooses what is kept")
         return self
 
 

@@ -27,11 +27,11 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     """The reported epoch of every task of `run` (docs/method.md, "Evaluation").
 
     `final`: the last one. `kept`: the one that the run keeps, which is the last where the table does not say.
-    Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read
-    on the validation split, or for `paper` on the reported split itself. The choice is by task mean for
-    methods that train all tasks together and by task for those that do not (docs/method.md, "Evaluation");
-    `symmetric` always goes by task mean. Tasks that the run was not trained on never vote where others do.
-    Epoch 0 (no training) is a candidate only where nothing else was scored.
+    Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read on the validation
+    split, or for `paper` on the reported split itself. The choice is by task mean for methods that train all
+    tasks together and by task for those that do not (docs/method.md, "Evaluation"); `symmetric` always goes
+    by task mean. These two need reported rows of every evaluation. Tasks that the run was not trained on
+    never vote where others do. Epoch 0 (no training) is a candidate only where nothing else was scored.
 
     Raises SelectionError when rows are missing.
     """
@@ -41,6 +41,8 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     if rule in ("final", KEPT):
         last = {task: epochs[-1] for task, epochs in candidates.items()}
         return last if rule == "final" else {task: run.kept.get(task, epoch) for task, epoch in last.items()}
+    if rule in ("paper", "symmetric") and _is_reported_in_part(run):
+        raise SelectionError(f"{REPORTED_SPLIT} rows are scored at the kept and the last evaluation only")
     if all(len(epochs) == 1 for epochs in candidates.values()):
         return {task: epochs[0] for task, epochs in candidates.items()}
     judged = run.scores.get(REPORTED_SPLIT if rule == "paper" else SELECTION_SPLIT, {})
@@ -88,6 +90,15 @@ def scores_at(run: Run, epochs: Mapping[str, int], split: str) -> dict[str, Scor
     """The scores on `split` at each task's epoch, for the tasks that were scored there."""
     scores = run.scores.get(split, {})
     return {task: scores[epoch][task] for task, epoch in epochs.items() if task in scores.get(epoch, {})}
+
+
+def _is_reported_in_part(run: Run) -> bool:
+    """Whether an evaluation after epoch 0 has no reported rows of a task, as with `test_scores: kept`."""
+    reported = run.scores.get(REPORTED_SPLIT, {})
+    return any(
+        epoch > 0 and not {*scores} <= {*reported.get(epoch, ())}
+        for epoch, scores in run.scores.get(SELECTION_SPLIT, {}).items()
+    )
 
 
 def _candidates(run: Run) -> dict[str, list[int]]:

@@ -2,7 +2,7 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from portal.forward.microbatch import SlotRows
 from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN
 from portal.hypernet import Factors
 from portal.learners.data_order import DataOrder
-from portal.learners.kept import KeptEpochs
+from portal.learners.kept import COSTS, EVALUATED_SPLITS, REPORTED_SPLIT, SELECTION_SPLIT, KeptEpochs
 from portal.learners.schedule import TrainingSchedule
 from portal.storage.checkpoint import below
 
@@ -63,6 +63,7 @@ class Learner(ABC):
         self.device = next(base.device for base in self.bases.values() if base.device.type != "meta")
         self.broken = torch.zeros((), device=self.device)
         self.scored: set[tuple[str, int]] = set()
+        self.scored_as_kept: set[str] = set()  # whose test rows were scored again, at the kept epoch
         self.data = DataOrder(run, rows)
         self.schedule = TrainingSchedule(run.train, self.data.batches, joint=not run.spec.per_task)
         keeps_best = run.train is not None and run.train.keep == "best_validation"
@@ -114,11 +115,55 @@ class Learner(ABC):
         return self.step >= self.num_steps and not self.owed()
 
     def owed(self) -> list[tuple[str, int]]:
-        """(task, epoch) pairs whose evaluation is due at this step, before the next one is taken."""
+        """(task, epoch) pairs whose evaluation is due at this step, before the next one is taken.
+
+        After the last of them come those whose test rows are scored only because they are kept.
+        """
         due = ((task, self.schedule.evaluation_due(task, self.step)) for task in self.tasks)
+        own = [(task, epoch) for task, epoch in due if epoch is not None and (task, epoch) not in self.scored]
+        return own or self._owed_of_kept()
+
+    def _owed_of_kept(self) -> list[tuple[str, int]]:
+        """(task, epoch) pairs that are kept, whose test rows wait for the last step to be scored."""
+        train = self.run.train
+        if self.step < self.num_steps or train is None or train.test_scores == "every_evaluation":
+            return []
         return [
-            (task, epoch) for task, epoch in due if epoch is not None and (task, epoch) not in self.scored
+            (task, epoch)
+            for task, epoch in self._kept_epochs().items()
+            if epoch != self.schedule.num_epochs(task) and task not in self.scored_as_kept
         ]
+
+    def begin_evaluation(self, tasks: Sequence[str], epoch: int) -> dict[str, tuple[str, ...]]:
+        """The splits that are scored of each of these tasks, which owe this epoch.
+
+        Where test rows are scored last, the parameters are from now on those that the run leaves.
+        """
+        if self.run.train is None or self.run.train.test_scores == "every_evaluation":
+            return dict.fromkeys(tasks, EVALUATED_SPLITS)
+        if self.owed() == self._owed_of_kept():
+            self.restore_kept()
+            return dict.fromkeys(tasks, (REPORTED_SPLIT,))
+        return {
+            task: EVALUATED_SPLITS if epoch == self.schedule.num_epochs(task) else (SELECTION_SPLIT,)
+            for task in tasks
+        }
+
+    def end_evaluation(self, tasks: Sequence[str], epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The evaluation of these tasks is made, with these result rows, which are judged."""
+        for task in tasks:
+            if (task, epoch) in self.scored:
+                self.scored_as_kept.add(task)
+            self.scored.add((task, epoch))
+        self.judge(epoch, rows)
+
+    def costs(self, task: str, epoch: int) -> dict[str, Any]:
+        """What training had cost when `epoch` ended, by column of the result rows; None without training."""
+        if self.run.train is None:
+            return dict.fromkeys(COSTS)
+        if self.kept is not None and (task, epoch) in self.scored:
+            return self.kept.costs(task)
+        return {"train_tokens": self.train_tokens, "train_flops": self.train_flops, "wall_s": self.wall_s}
 
     def tasks_at(self, step: int) -> list[str]:
         """The tasks that give rows in this step, in the order of the slots."""
@@ -206,6 +251,11 @@ class Learner(ABC):
             return {task: self.schedule.num_epochs(task) for task in self.tasks}
         for name, tensor in self.artifact_tensors(self.kept.epochs).items():
             tensor.data.copy_(self.kept.tensors[name])
+        return self._kept_epochs()
+
+    def _kept_epochs(self) -> dict[str, int]:
+        """The kept epoch of every task that has one."""
+        assert self.kept is not None, "the run keeps its best evaluation"
         kept = self.kept.epochs
         without_rows = [task for task in self.tasks if task not in self._giving_rows]
         return kept | {task: max(kept.values()) for task in without_rows}  # trained together: one epoch
@@ -227,7 +277,8 @@ class Learner(ABC):
         if self.kept is None:
             return self.tensors(), meta
         kept = {f"{_KEPT}{name}": tensor for name, tensor in self.kept.tensors.items()}
-        return self.tensors() | kept, {**meta, "kept": self.kept.state()}
+        meta |= {"kept": self.kept.state(), "scored_as_kept": sorted(self.scored_as_kept)}
+        return self.tensors() | kept, meta
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Continue from a saved state of the same run."""
@@ -239,6 +290,7 @@ class Learner(ABC):
         self.wall_s = meta["wall_s"]
         self.scored = {(task, epoch) for task, epoch in meta["scored"]}
         if self.kept is not None:
+            self.scored_as_kept = set(meta.get("scored_as_kept", ()))  # earlier versions had none
             self.kept.restore(meta["kept"], {name: t.to(self.device) for name, t in kept.items()})
 
 

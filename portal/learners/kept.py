@@ -1,12 +1,15 @@
 """`KeptEpochs`: which evaluation of a run its artifact is of, chosen on validation rows while it trains."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
 from torch import Tensor
 
-SELECTION_SPLIT = "validation"
+SELECTION_SPLIT, REPORTED_SPLIT = EVALUATED_SPLITS = ("validation", "test")
+COSTS = ("train_tokens", "train_flops", "wall_s")
+"""Columns of the result rows that say what training had cost until an evaluation."""
 
 
 class KeptEpochs:
@@ -21,20 +24,26 @@ class KeptEpochs:
 
     def __init__(self, tasks: Sequence[str], *, per_task: bool) -> None:
         self._groups = [(task,) for task in tasks] if per_task else [tuple(tasks)]
-        self._scores: dict[
-            str, tuple[int, float, float]
-        ] = {}  # first task of a group -> epoch, acc_norm, loss
+        self._best: dict[str, _Best] = {}  # by the first task of a group
         self.tensors: dict[str, Tensor] = {}
 
     @property
     def epochs(self) -> dict[str, int]:
         """The kept epoch of every task that has one."""
         return {
-            task: self._scores[group[0]][0]
+            task: self._best[group[0]].epoch
             for group in self._groups
-            if group[0] in self._scores
+            if group[0] in self._best
             for task in group
         }
+
+    def costs(self, task: str) -> dict[str, Any]:
+        """What training had cost when the task's kept epoch was evaluated, by column of the result rows.
+
+        A task that no group has was trained by the others: theirs are its.
+        """
+        own = next((group[0] for group in self._groups if task in group), self._groups[0][0])
+        return dict(zip(COSTS, self._best[own].costs, strict=True))
 
     def better_tasks(self, epoch: int, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         """The tasks for which this evaluation is the best so far; its scores are remembered.
@@ -49,17 +58,33 @@ class KeptEpochs:
                 continue
             accuracy = fsum(row["acc_norm"] for row in own) / len(own)
             log_loss = fsum(row["log_loss"] for row in own) / len(own)
-            best = self._scores.get(group[0])
-            if best is None or (accuracy, -log_loss) > (best[1], -best[2]):
-                self._scores[group[0]] = epoch, accuracy, log_loss
+            best = self._best.get(group[0])
+            if best is None or (accuracy, -log_loss) > (best.accuracy, -best.log_loss):
+                costs = tuple(own[0][column] for column in COSTS)
+                self._best[group[0]] = _Best(epoch, accuracy, log_loss, costs)
                 better.extend(group)
         return tuple(better)
 
     def state(self) -> dict[str, Any]:
         """The scores as a JSON value; `tensors` are saved beside it."""
-        return {task: list(score) for task, score in self._scores.items()}
+        return {
+            task: [best.epoch, best.accuracy, best.log_loss, *best.costs] for task, best in self._best.items()
+        }
 
     def restore(self, state: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
-        self._scores = {task: (epoch, acc, loss) for task, (epoch, acc, loss) in state.items()}
+        self._best = {
+            task: _Best(epoch, accuracy, log_loss, tuple(costs))
+            for task, (epoch, accuracy, log_loss, *costs) in state.items()
+        }
         self.tensors = tensors
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best evaluation so far of tasks that are judged together, and what training had cost by then."""
+
+    epoch: int
+    accuracy: float
+    log_loss: float
+    costs: tuple[Any, ...]

@@ -26,7 +26,7 @@ from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner
 from portal.results import PREDICTIONS
-from portal.training.result_rows import EVALUATED_SPLITS, Evaluation, prediction_rows, result_row
+from portal.training.result_rows import Evaluation, prediction_rows, result_row
 from portal.training.worker_group import WorkerGroup
 
 _Rows = tuple[str, str, str, int]
@@ -68,6 +68,7 @@ class Evaluator:
     def _evaluate_share(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> list[_Part]:
         """This worker's share of the scores, up to the first one that is not finite."""
         queued: list[tuple[tuple[int, int], str, dict[str, PendingScores]]] = []
+        splits = learner.begin_evaluation(tasks, epoch)
         for base in learner.bases:
             place, count = list(self._bases).index(base), len(self._bases)
             own = [index for index in range(len(tasks)) if self._workers.scores(index, place, count)]
@@ -80,7 +81,7 @@ class Evaluator:
                 adapter = _adapter(learner, factors, tasks[index], adds)
                 pending = {
                     split: self._queue((base, tasks[index], split, learner.run.data.eval_size), adapter)
-                    for split in EVALUATED_SPLITS
+                    for split in splits[tasks[index]]
                 }
                 queued.append(((place, index), base, pending))
         parts: list[_Part] = []

@@ -145,8 +145,7 @@ class Pack:
         if isinstance(found, str):
             self._fail(learner, found)
             return Evaluation([], PREDICTIONS.empty_table())
-        learner.scored.update((task, epoch) for task in tasks)
-        learner.judge(epoch, found.results)
+        learner.end_evaluation(tasks, epoch, found.results)
         return found
 
     def _run_bases(self, bases: list[str], learners: list[Learner], work: dict[str, "_Work"]) -> None:

@@ -11,8 +11,6 @@ from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
 from portal.results import LATENTS, RESULTS, TASK_FILE, run_columns
 
-EVALUATED_SPLITS = ("validation", "test")
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -28,7 +26,6 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
     `label` is the method: only a study knows another, and a run may be in several studies.
     """
     run, summary, task = learner.run, summarise(scored), scored[0].row.task
-    trains = run.train is not None
     return {
         **run_columns(run, run.method),
         "base": base,
@@ -51,10 +48,8 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "ties": summary.ties,
         "log_loss": summary.log_loss,
         "gold_tokens": summary.gold_tokens,
-        "train_tokens": learner.train_tokens if trains else None,
-        "train_flops": learner.train_flops if trains else None,
-        "trained_params": learner.num_trained_params if trains else None,
-        "wall_s": learner.wall_s if trains else None,
+        **learner.costs(task, epoch),
+        "trained_params": None if run.train is None else learner.num_trained_params,
         "calibrated": task in learner.trained_tasks if run.spec.has_size else None,
         "train_rows": learner.data.num_rows(task) if run.spec.has_size else None,
         "norm_ratio": learner.norm_ratio(task),

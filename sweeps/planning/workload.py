@@ -13,9 +13,9 @@ from portal.data.sampling import num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.forward.shared_prefix import packed_length
+from portal.learners.kept import EVALUATED_SPLITS
 from portal.learners.schedule import TrainingSchedule
-from portal.tasks.example import SPLITS, Example
-from portal.training.result_rows import EVALUATED_SPLITS
+from portal.tasks.example import Example
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
 _CHARS_PER_TOKEN = 4.0
@@ -58,7 +58,7 @@ class WorkloadEstimator:
     ) -> None:
         self._num_rows = num_rows
         self._num_scored = {
-            task: [len(suite.examples(task, split)) for split in SPLITS if split != "train"] for task in tasks
+            split: [len(suite.examples(task, split)) for task in tasks] for split in EVALUATED_SPLITS
         }
         most = max(_LEAST_PER_TASK, min(_MOST_PER_TASK, _SAMPLE // len(tasks)))
         examples = {task: suite.examples(task, "validation")[:most] for task in tasks}
@@ -75,9 +75,8 @@ class WorkloadEstimator:
     def work(self, run: RunConfig) -> Work:
         """How much a run trains and scores on each of its bases."""
         data, train = run.data, run.train
-        scored = sum(min(data.eval_size, count) for counts in self._num_scored.values() for count in counts)
         if train is None:
-            return self._work(run, 0, 0.0, scored, 1.0, 1.0)
+            return self._work(run, 0, 0.0, _Evaluations(1.0, 1.0, 1.0, 1.0))
         counts = {task: self._num_rows[task] for task in data.trained_tasks}
         sizes = {
             task: count if data.size is None else min(data.size, count) for task, count in counts.items()
@@ -88,20 +87,19 @@ class WorkloadEstimator:
         passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
         starts_as_base = passes > 1 and not run.spec.teaches
         computed = passes - starts_as_base  # the frozen base's scores are computed once for a pack
+        evaluations = _Evaluations(passes, passes, computed, computed)
+        if train.test_scores == "kept":
+            reported = min(2.0, passes)  # the kept evaluation and the last, if that is another
+            evaluations = _Evaluations(passes, reported, computed, reported)
         rows = sum(min(train.batch_size, size) * own for size, own in zip(sizes.values(), steps, strict=True))
         rows_per_step = rows / max(steps) / schedule.num_parts
-        return self._work(run, max(steps), rows_per_step, scored, passes, computed)
+        return self._work(run, max(steps), rows_per_step, evaluations)
 
-    def _work(
-        self,
-        run: RunConfig,
-        steps: int,
-        rows_per_step: float,
-        scored_rows: int,
-        passes: float,
-        computed: float,
-    ) -> Work:
-        """`passes` are the evaluations of `scored_rows`, and `computed` those whose scores are computed."""
+    def _work(self, run: RunConfig, steps: int, rows_per_step: float, evaluations: "_Evaluations") -> Work:
+        validated, tested = (
+            sum(min(run.data.eval_size, count) for count in self._num_scored[split])
+            for split in EVALUATED_SPLITS
+        )
         own = [self._samples.get(ref.name, self._unknown) for ref in run.bases]
         sampled = run.data.trained_tasks or run.data.tasks  # a run of other tasks' latents trains none
         rows = [[each.of(task) for task in sampled] for each in own]
@@ -114,10 +112,11 @@ class WorkloadEstimator:
             tasks=len(run.data.tasks),
             row_tokens=fmean(fmean(task.lengths) for task in trained),
             answer_tokens=max(1.0, fmean(task.answer for task in trained)),
-            scored_tokens=computed * packed * scored_rows,
+            scored_tokens=packed
+            * (evaluations.validation_computed * validated + evaluations.test_computed * tested),
             scored_answer_share=fmean(task.choices for task in scored) / packed,
-            scored_rows=passes * scored_rows,
-            scored_sets=computed * len(run.data.tasks) * len(EVALUATED_SPLITS),
+            scored_rows=evaluations.validation * validated + evaluations.test * tested,
+            scored_sets=len(run.data.tasks) * (evaluations.validation_computed + evaluations.test_computed),
             lengths=tuple(task.lengths for task in rows[0]),
         )
 
@@ -131,6 +130,16 @@ class WorkloadEstimator:
         if base not in self._weights:
             self._weights[base] = sum(site.d_in * site.d_out for site in base_sites(base))
         return self._weights[base]
+
+
+@dataclass(frozen=True)
+class _Evaluations:
+    """How often a run's validation and test rows are scored, and how often the scores are computed for it."""
+
+    validation: float
+    test: float
+    validation_computed: float
+    test_computed: float
 
 
 @dataclass(frozen=True)

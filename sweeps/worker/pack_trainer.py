@@ -94,15 +94,19 @@ class PackTrainer:
         self._saved_at = time.monotonic()
 
     def _evaluate(self) -> bool:
-        due = self._learners.due()
-        for learner, epoch in due:
-            evaluation = self._learners.evaluate(learner, epoch)
-            if evaluation.results and self._group.is_leader:
-                self._state.add(learner.key, evaluation)
-            self._report(0)
-        if due:
+        evaluated = False
+        while (
+            due := self._learners.due()
+        ):  # after the last evaluation the test rows of the kept one may follow
+            evaluated = True
+            for learner, epoch in due:
+                evaluation = self._learners.evaluate(learner, epoch)
+                if evaluation.results and self._group.is_leader:
+                    self._state.add(learner.key, evaluation)
+                self._report(0)
+        if evaluated:
             self._stopped = self._group.broadcast(self._session.stops())
-        return bool(due)
+        return evaluated
 
     def _leaving(self) -> list[Learner]:
         """Learners that have ended, well or not, and those that a search stops."""

@@ -7,6 +7,7 @@ import pytest
 from analysis.stats.epoch_selection import SelectionError, best_epochs
 from analysis.stats.result_table import Run, gather_runs, load_results
 from portal.artifacts.run_record import read_run_record
+from portal.cli import main
 from portal.results import RESULTS_FILE
 from sweeps.launch.driver import run_study
 from sweeps.results.tables import collect
@@ -37,8 +38,12 @@ methods:
 
 
 @pytest.mark.slow
-def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(tmp_path: Path) -> None:
-    (tmp_path / "kept.yaml").write_text(STUDY)
+@pytest.mark.parametrize("test_scores", ["every_evaluation", "kept"])
+def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(
+    tmp_path: Path, test_scores: str
+) -> None:
+    keep = "keep: best_validation"
+    (tmp_path / "kept.yaml").write_text(STUDY.replace(keep, f"{keep}, test_scores: {test_scores}"))
     study, out = load_study(tmp_path / "kept.yaml"), tmp_path / "out"
     assert run_study(study, out, executor="local", console=silent()).is_done
     by_key: dict[str, list[Run]] = {}
@@ -66,6 +71,14 @@ def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(tmp_path:
     assert len(by_key[next(key for key, run in study.by_key.items() if run.method == "source")]) == 2
     for recorded in chosen.values():
         assert set(recorded.values()) - {12}, f"the last epoch is best for every task: {chosen}"
+    assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
+    for key, runs in by_key.items():
+        if (method := study.by_key[key].method) in chosen:
+            reported = {
+                (epoch, task) for run in runs for epoch, own in run.scores["test"].items() for task in own
+            }
+            ends = {(epoch, task) for task, kept in chosen[method].items() for epoch in (kept, 12)}
+            assert (reported == ends) == (test_scores == "kept")
 
 
 def runs_of(method: str, scores: dict[tuple[str, str, int], tuple[float, float]]) -> list[Run]:

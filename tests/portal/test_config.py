@@ -64,6 +64,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "evaluate"): "last_epoch",
     ("train", "evaluate_every"): 20,
     ("train", "keep"): "best_validation",
+    ("train", "test_scores"): "kept",
     ("seed",): 1,
     ("source",): "1" * 16,
     ("latents",): "2" * 16,
@@ -117,6 +118,9 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
     raw = changed(run, path, CHANGES[path])
     if path == ("text",):
         raw["data"]["descriptions"] = {task: ["what it is"] for task in run.data.tasks}
+    if path == ("train", "test_scores"):
+        run = RunConfig.model_validate(changed(run, ("train", "keep"), "best_validation"))
+        raw["train"]["keep"] = "best_validation"
     if path == ("method",):
         raw["source"] = None  # a source run takes none
 
@@ -146,7 +150,7 @@ def test_a_field_that_came_later_is_in_the_key_only_where_it_leaves_its_default(
     rarer = run.model_copy(update={"train": run.train.model_copy(update={"evaluate_every": 20})})
 
     assert json.loads(rarer.canonical_json())["train"].pop("evaluate_every") == 20
-    assert not {"evaluate_every", "keep"} & set(json.loads(run.canonical_json())["train"])
+    assert not {"evaluate_every", "keep", "test_scores"} & set(json.loads(run.canonical_json())["train"])
     assert RunConfig.model_validate_json(run.canonical_json()) == run
 
 
@@ -156,6 +160,14 @@ def test_to_keep_the_best_epoch_there_must_be_several_evaluations() -> None:
 
     assert explanation(raw) == (
         "train: keep 'best_validation' chooses among evaluations; 'last_epoch' makes only one"
+    )
+
+
+def test_test_rows_of_what_is_kept_need_a_choice_of_it() -> None:
+    raw = changed(make_run("portal", "tiny"), ("train", "test_scores"), "kept")
+
+    assert explanation(raw) == (
+        "train: test_scores 'kept' needs keep 'best_validation', which chooses what is kept"
     )
 
 

@@ -54,6 +54,26 @@ def test_ties_go_to_the_lower_log_loss_and_then_to_the_earlier_epoch() -> None:
     assert select_epochs(run_of("portal", scores), "best_on_validation") == {"a": 2}
 
 
+@pytest.mark.parametrize(
+    ("method", "kept", "final"), [("portal", {"a": 2, "b": 2}, 3), ("lora", {"a": 1, "b": 2}, 3)]
+)
+def test_where_test_rows_are_of_the_kept_and_the_last_evaluation_only_other_choices_are_refused(
+    method: str, kept: dict[str, int], final: int
+) -> None:
+    scores = {
+        (split, epoch, task): score
+        for (split, epoch, task), score in SCORES.items()
+        if split == "validation" or epoch in (kept[task], final)
+    }
+    run = run_of(method, scores)
+
+    assert select_epochs(run, "best_on_validation") == kept
+    assert select_epochs(run, "final") == {"a": final, "b": final}
+    for rule in ("paper", "symmetric"):
+        with pytest.raises(SelectionError, match="test rows are scored at the kept and the last evaluation"):
+            select_epochs(run, rule)
+
+
 def test_a_run_scored_once_needs_no_validation_rows() -> None:
     assert select_epochs(run_of("lora", {("test", 5, "a"): (0.5, 1.0)}), "best_on_validation") == {"a": 5}
 

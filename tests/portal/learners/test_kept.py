@@ -1,5 +1,7 @@
 """A run that keeps its best evaluation leaves those parameters, chosen on validation rows alone."""
 
+import json
+from collections.abc import Callable
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import torch
 from portal.bases.base import Base
 from portal.config import RunConfig, TrainConfig
 from portal.learners.base import Learner
-from portal.learners.kept import KeptEpochs
+from portal.learners.kept import COSTS, KeptEpochs
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_run
 from tests.support.packs import make_pack
@@ -21,7 +23,8 @@ BEST = TrainConfig(epochs=6, lr=3e-2, keep="best_validation")
 def row(
     task: str, acc_norm: float, log_loss: float, *, split: str = "validation", base: str = "b"
 ) -> dict[str, Any]:
-    return {"task": task, "split": split, "base": base, "acc_norm": acc_norm, "log_loss": log_loss}
+    scores = {"acc_norm": acc_norm, "log_loss": log_loss}
+    return {"task": task, "split": split, "base": base, **scores, **dict.fromkeys(COSTS, 0.0)}
 
 
 def test_tasks_that_train_together_are_judged_by_their_mean() -> None:
@@ -115,6 +118,61 @@ def test_what_is_kept_is_saved_and_restored(bases: dict[str, Base], source: Path
     assert resumed.restore_kept() == ended.restore_kept()
     for key, tensor in ended.artifact_tensors(TASKS).items():
         assert torch.equal(tensor, resumed.artifact_tensors(TASKS)[key])
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("is_broken_off", [False, True])
+def test_test_rows_of_the_kept_and_the_last_evaluation_are_those_of_a_run_that_scores_all(
+    bases: dict[str, Base], source: Path, name: str, *, is_broken_off: bool
+) -> None:
+    """Also where the run is broken off after every evaluation, those of the kept parameters among them."""
+    run = RUNS[name]
+    assert run.train is not None
+    sparing = run.model_copy(update={"train": run.train.model_copy(update={"test_scores": "kept"})})
+    whole, _, all_rows = run_and_judge(make_pack(bases, [run], source))
+    learner, rows = run_to_end(lambda: make_pack(bases, [sparing], source), is_broken_off=is_broken_off)
+
+    kept = learner.restore_kept()
+
+    assert kept == whole.restore_kept()
+    expected = {
+        place(each): each
+        for each in all_rows
+        if each["split"] == "validation" or each["epoch"] in (kept[each["task"]], BEST.epochs)
+    }
+    found = {place(each): each for each in rows}
+    assert len(rows) == len(found) == len(expected) < len(all_rows)
+    assert [without_time(found[key]) for key in expected] == [*map(without_time, expected.values())]
+    for (base, task, epoch, _), each in found.items():
+        assert each["wall_s"] == found[base, task, epoch, "validation"]["wall_s"]
+    for key, tensor in whole.artifact_tensors(TASKS).items():
+        assert torch.equal(tensor, learner.artifact_tensors(TASKS)[key])
+
+
+def run_to_end(make: Callable[[], Pack], *, is_broken_off: bool) -> tuple[Learner, list[dict[str, Any]]]:
+    """The one learner of a pack at its end, and all result rows; or of packs that end after an evaluation."""
+    pack, rows = make(), list[dict[str, Any]]()
+    while pack.active:
+        while due := pack.due():
+            ((learner, epoch), *_) = due
+            rows += pack.evaluate(learner, epoch).results
+            if is_broken_off:
+                tensors, meta = learner.state()
+                pack = make()
+                copies = {key: tensor.clone() for key, tensor in tensors.items()}
+                pack.learners[0].restore(copies, json.loads(json.dumps(meta)))
+        (learner,) = pack.learners
+        if learner.step < learner.num_steps:
+            pack.step()
+    return learner, rows
+
+
+def place(row: dict[str, Any]) -> tuple[str, str, int, str]:
+    return row["base"], row["task"], row["epoch"], row["split"]
+
+
+def without_time(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("run", "wall_s")}
 
 
 def test_a_run_that_keeps_its_last_step_has_the_same_state_as_before(

@@ -68,6 +68,32 @@ def test_a_run_that_trains_no_task_is_counted_by_what_it_scores(study: Study) ->
     assert work.row_tokens == estimator(study, "village-gemma3").work(run).row_tokens
 
 
+def test_test_rows_of_what_is_kept_are_scored_twice_at_most(study: Study) -> None:
+    (run, *_) = study.runs
+    assert run.train is not None
+    of_all = run.train.model_copy(
+        update={"epochs": 5, "evaluate": "every_epoch", "evaluate_every": None, "keep": "best_validation"}
+    )
+    runs = [
+        run.model_copy(update={"train": of_all.model_copy(update={"test_scores": scores})})
+        for scores in ("every_evaluation", "kept")
+    ]
+    validated, tested = (
+        sum(min(10, len(study.suite.examples(task, split))) for task in study.tasks)
+        for split in ("validation", "test")
+    )
+
+    whole, sparing = (estimator(study).work(each) for each in runs)
+
+    passes = whole.scored_rows / (validated + tested)
+    assert passes > 3
+    assert sparing.scored_rows == pytest.approx(passes * validated + 2 * tested)
+    per_row = whole.scored_tokens / ((passes - 1) * (validated + tested))
+    assert sparing.scored_tokens == pytest.approx(per_row * ((passes - 1) * validated + 2 * tested))
+    assert whole.scored_sets == 2 * (passes - 1) * len(study.tasks)
+    assert sparing.scored_sets == (passes - 1 + 2) * len(study.tasks)
+
+
 def test_a_task_with_fewer_rows_than_a_batch_gives_what_it_has(study: Study) -> None:
     works = {run.data.size: estimator(study).work(run) for run in study.runs}
 
