@@ -247,9 +247,10 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
     )
-    # By its number: threads that read weights do not have this one's current device.
-    place = torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else device
-    return {"quantization_config": config, "device_map": {"": place}}
+    if device.type == "cuda" and torch.cuda.is_available():
+        # By its number: threads that read weights do not have this one's current device.
+        device = torch.device("cuda", torch.cuda.current_device())
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _load_model(files: BaseFiles, device: torch.device, precision: Precision) -> Any:
