@@ -30,8 +30,10 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read on the validation
     split, or for `paper` on the reported split itself. The choice is by task mean for methods that train all
     tasks together and by task for those that do not (docs/method.md, "Evaluation"); `symmetric` always goes
-    by task mean. These two need reported rows of every evaluation. Tasks that the run was not trained on
-    never vote where others do. Epoch 0 (no training) is a candidate only where nothing else was scored.
+    by task mean. Where only some evaluations have reported rows, `best_on_validation` is the one that the run
+    kept, by the same choice over all its bases, and neither `paper` nor `symmetric` can choose. Tasks that
+    the run was not trained on never vote where others do. Epoch 0 (no training) is a candidate only where
+    nothing else was scored.
 
     Raises SelectionError when rows are missing.
     """
@@ -41,8 +43,10 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     if rule in ("final", KEPT):
         last = {task: epochs[-1] for task, epochs in candidates.items()}
         return last if rule == "final" else {task: run.kept.get(task, epoch) for task, epoch in last.items()}
-    if rule in ("paper", "symmetric") and _is_reported_in_part(run):
-        raise SelectionError(f"{REPORTED_SPLIT} rows are scored at the kept and the last evaluation only")
+    if _is_reported_in_part(run):
+        if rule != "best_on_validation":
+            raise SelectionError(f"{REPORTED_SPLIT} rows are scored at the kept and the last evaluation only")
+        return {task: run.kept.get(task, epochs[-1]) for task, epochs in candidates.items()}
     if all(len(epochs) == 1 for epochs in candidates.values()):
         return {task: epochs[0] for task, epochs in candidates.items()}
     judged = run.scores.get(REPORTED_SPLIT if rule == "paper" else SELECTION_SPLIT, {})

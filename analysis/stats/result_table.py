@@ -261,7 +261,9 @@ def gather_runs(table: pa.Table) -> ResultSet:
         epochs = run.scores.setdefault(row["split"], {})
         epochs.setdefault(row["epoch"], {})[row["task"]] = Score(*(row[name] for name in Score._fields))
     kept: dict[tuple[Cell, int | None], Run] = {}
-    for run in sorted(runs.values(), key=lambda run: (-run.num_epochs, run.key)):
+    for run in sorted(
+        runs.values(), key=lambda run: (-run.num_epochs, -len(run.scores.get("test", ())), run.key)
+    ):
         kept.setdefault((run.cell, run.seed), run)
     chosen = sorted(kept.values(), key=lambda run: (cell_order(run.cell), run.seed or 0, run.key))
     passed_over = {run.key for run in runs.values()} - {run.key for run in chosen}

@@ -7,8 +7,10 @@ GPU the shapes are those of embedded bases, and the figures show no more than th
 import argparse
 import datetime
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +20,7 @@ from benchmarks.gpu.peers import compare_with_peers
 from benchmarks.gpu.table import render
 from benchmarks.machine import describe_machine
 from benchmarks.table import publish
+from portal.bases.registry import KNOWN, known_geometry
 from portal.device import release_memory, torch_threads
 from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.planning.devices import local_hardware, plain_cpu
@@ -42,8 +45,22 @@ def main() -> None:
         measure(arguments.shapes[0], torch.device(kind), arguments.out)
         return
     shapes = arguments.shapes or SHAPES[kind]
-    run_apart("benchmarks.gpu", shapes, arguments.out)
-    table = render([json.loads((arguments.out / f"{shape}.json").read_text()) for shape in shapes])
+    unknown = [shape for shape in shapes if known_geometry(shape) is None and shape not in KNOWN]
+    if unknown:
+        parser.error(f"no base whose sizes are known: {unknown[0]!r}")
+    try:
+        run_apart("benchmarks.gpu", shapes, arguments.out)
+    finally:
+        _show(arguments, shapes)
+
+
+def _show(arguments: argparse.Namespace, shapes: Sequence[str]) -> None:
+    """Print the tables of the shapes that are measured, and write them into the document."""
+    paths = [arguments.out / f"{shape}.json" for shape in shapes]
+    records = [json.loads(path.read_text()) for path in paths if path.is_file()]
+    if not records:
+        return
+    table = render(records)
     (arguments.out / "table.md").write_text(table)
     print(f"\n{table}\n{arguments.out / 'table.md'}")
     if arguments.document is not None:
@@ -53,18 +70,25 @@ def main() -> None:
 def measure(shape: str, device: torch.device, out: Path) -> None:
     """Measure one shape on the device and write `SHAPE.json` into `out`."""
     planned = local_hardware() if device.type == "cuda" else plain_cpu(1)
-    with torch_threads(1):
-        world = ShapeWorld(random_base(shape, device))
-        points = [asdict(point) for point in measure_packs(world, planned)]
-        del world
-        release_memory()
-        comparisons = [line.to_json() for line in compare_with_peers(shape, device)]
-    record = {
+    record: dict[str, Any] = {
         "machine": describe_machine(),
         "date": datetime.date.today().isoformat(),
-        "points": points,
-        "comparisons": comparisons,
+        "points": [],
+        "comparisons": [],
     }
+    with torch_threads(1):
+        world = ShapeWorld(random_base(shape, device))
+        for point in measure_packs(world, planned, out):
+            record["points"].append(asdict(point))
+            _write(record, shape, out)  # what is measured stays, whatever comes after it
+        del world
+        release_memory()
+        for line in compare_with_peers(shape, device):
+            record["comparisons"].append(line.to_json())
+            _write(record, shape, out)
+
+
+def _write(record: dict[str, Any], shape: str, out: Path) -> None:
     (out / f"{shape}.json").write_text(json.dumps(record, indent=1))
 
 

@@ -1,6 +1,7 @@
 """Packs on a base of a real shape: time, tokens, launches and memory of a step, and what is between two."""
 
 import math
+import shutil
 import statistics
 import tempfile
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.autograd import DeviceType
@@ -55,14 +57,17 @@ class Point:
     peak_bytes: float | None
     predicted_bytes: float
     checkpoint_bytes: int
-    stop_s: float
-    write_s: float
+    stop_s: float | None  # None: the disk had no room
+    write_s: float | None
     scored_rows: int
     scoring_s: float
 
 
-def measure_packs(world: ShapeWorld, device: Device) -> Iterator[Point]:
-    """Packs of fewer and more learners and modules, one after another, as far as the memory goes."""
+def measure_packs(world: ShapeWorld, device: Device, out: Path) -> Iterator[Point]:
+    """Packs of fewer and more learners and modules, one after another, as far as the memory goes.
+
+    Checkpoints are written below `out`, and removed.
+    """
     kind = world.base.device.type
     for adapted, modules in ADAPTED.items():
         for count in LEARNERS[kind]:
@@ -71,11 +76,14 @@ def measure_packs(world: ShapeWorld, device: Device) -> Iterator[Point]:
                 limits = forward_tokens(runs, works, device)
                 predicted_s = step_seconds(runs, works, world.base.name, device)
                 predicted_bytes = peak_memory(runs, works, device, max_tokens=limits)
-                yield _measure(world, world.pack(runs, limits), adapted, predicted_s, predicted_bytes)
+                pack = world.pack(runs, limits)
+                yield _measure(
+                    world, pack, adapted, out, predicted_s=predicted_s, predicted_bytes=predicted_bytes
+                )
 
 
 def _measure(
-    world: ShapeWorld, pack: Pack, adapted: str, predicted_s: float, predicted_bytes: float
+    world: ShapeWorld, pack: Pack, adapted: str, out: Path, *, predicted_s: float, predicted_bytes: float
 ) -> Point:
     on_gpu = world.base.device.type == "cuda"
     steps = _STEPS[world.base.device.type]
@@ -95,26 +103,26 @@ def _measure(
     peak_bytes = float(torch.cuda.max_memory_allocated()) if on_gpu else None
     real = _real_tokens(pack) - tokens_before
     launches, busy = _profiled(pack, step_s, on_gpu=on_gpu)
-    stop_s, write_s, num_bytes = _checkpoint(pack)
+    checkpoint_bytes, stop_s, write_s = _checkpoint(pack, out)
     scored, scoring_s = _scoring(world, pack)
     return Point(
-        world.base.name,
-        adapted,
-        len(pack.learners),
-        step_s,
-        predicted_s,
-        real / steps,
-        sum(sizes) / steps,
-        len(sizes) / steps,
-        launches,
-        busy,
-        peak_bytes,
-        predicted_bytes,
-        num_bytes,
-        stop_s,
-        write_s,
-        scored,
-        scoring_s,
+        shape=world.base.name,
+        adapted=adapted,
+        learners=len(pack.learners),
+        step_s=step_s,
+        predicted_s=predicted_s,
+        real_tokens=real / steps,
+        padded_tokens=sum(sizes) / steps,
+        forwards=len(sizes) / steps,
+        launches=launches,
+        busy=busy,
+        peak_bytes=peak_bytes,
+        predicted_bytes=predicted_bytes,
+        checkpoint_bytes=checkpoint_bytes,
+        stop_s=stop_s,
+        write_s=write_s,
+        scored_rows=scored,
+        scoring_s=scoring_s,
     )
 
 
@@ -149,9 +157,14 @@ def _profiled(pack: Pack, step_s: float, *, on_gpu: bool) -> tuple[int, float]:
     spans = [
         (event.time_range.start, event.time_range.end)
         for event in profiler.events()
-        if (event.device_type == DeviceType.CUDA if on_gpu else event.cpu_parent is None)
+        if (_is_kernel(event) if on_gpu else event.cpu_parent is None)
     ]
     return len(spans), 1e-6 * covered(spans) / (step_s if on_gpu else profiled_s)
+
+
+def _is_kernel(event: Any) -> bool:
+    """Whether an event of the profiler is work of the GPU, and not a name that spans some of it."""
+    return event.device_type == DeviceType.CUDA and not event.is_user_annotation
 
 
 def covered(spans: Sequence[tuple[float, float]]) -> float:
@@ -163,10 +176,16 @@ def covered(spans: Sequence[tuple[float, float]]) -> float:
     return total
 
 
-def _checkpoint(pack: Pack) -> tuple[float, float, int]:
-    """Seconds for which training stops for a checkpoint, those that it takes, and its bytes; medians."""
+def _checkpoint(pack: Pack, out: Path) -> tuple[int, float | None, float | None]:
+    """A checkpoint's bytes, seconds for which training stops for it, and those that it takes; medians.
+
+    None where the disk of `out` has no room for two.
+    """
     tensors, stops, writes = tensors_of(pack), [], []
-    with tempfile.TemporaryDirectory(prefix="portal-") as folder:
+    num_bytes = sum(each.nbytes for each in tensors.values())
+    if shutil.disk_usage(out).free < 3 * num_bytes:
+        return num_bytes, None, None
+    with tempfile.TemporaryDirectory(prefix="portal-", dir=out) as folder:
         writer = CheckpointWriter(Path(folder))
         for sequence in range(_CHECKPOINTS):
             wait_for_device()
@@ -176,7 +195,7 @@ def _checkpoint(pack: Pack) -> tuple[float, float, int]:
             stops.append(time.perf_counter() - started)
             writer.wait()
             writes.append(writer.seconds)
-    return statistics.median(stops), statistics.median(writes), sum(each.nbytes for each in tensors.values())
+    return num_bytes, statistics.median(stops), statistics.median(writes)
 
 
 def _scoring(world: ShapeWorld, pack: Pack) -> tuple[int, float]:

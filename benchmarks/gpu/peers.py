@@ -19,15 +19,20 @@ _TASKS = {"cuda": len(LENGTHS), "cpu": 3}
 
 
 def compare_with_peers(shape: str, device: torch.device) -> Iterator[Comparison]:
-    """A step against peft with one adapter after another, then a round against portallib's trainer."""
-    base, turns = random_base(shape, device), _TURNS[device.type]
+    """A step against peft with one adapter after another, then a round against portallib's trainer.
+
+    All of them run on the base's own operations, ours too.
+    """
+    base, turns = random_base(shape, device, "plain"), _TURNS[device.type]
     examples = random_examples(base.tokenizer, tuple(LENGTHS)[: _TASKS[device.type]])
     rows, tasks = as_table(examples, base), task_names(examples)
     what = f"step of {len(tasks)} tasks' LoRAs, q/v r8, {shape}"
     yield from compare_packed(base, rows, tasks, NARROW, what, seeds=1, target=None, repeats=turns)
     del base
     release_memory()
-    yield from compare_rounds(lambda: random_base(shape, device), examples, target=None, rounds=turns)
+    yield from compare_rounds(
+        lambda: random_base(shape, device, "plain"), examples, target=None, rounds=turns
+    )
 
 
 def random_examples(tokenizer: PreTrainedTokenizerBase, tasks: tuple[str, ...]) -> list[Example]:

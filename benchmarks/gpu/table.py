@@ -57,7 +57,6 @@ def _between(point: Point) -> tuple[str, ...]:
     return (
         *_place(point),
         f"{point.checkpoint_bytes / 2**20:,.0f} MiB",
-        seconds(point.stop_s),
-        seconds(point.write_s),
+        *("no room" if each is None else seconds(each) for each in (point.stop_s, point.write_s)),
         f"{point.scored_rows / point.scoring_s:,.0f}",
     )

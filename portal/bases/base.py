@@ -125,7 +125,8 @@ def load_base(
 def quantised_base(name: str, precision: Precision, device: torch.device) -> Base:
     """The base in 8 or 4 bits; also on a CPU, where studies refuse it and bitsandbytes must be installed."""
     files = locate(name)
-    return _base(files, files.revision(), _load_model(files, device, precision))
+    base = _base(files, files.revision(), _load_model(files, device, precision))
+    return with_fused_operations(base) if usual_operations(on_gpu=device.type == "cuda") == "fused" else base
 
 
 def with_fused_operations(base: Base) -> Base:

@@ -47,7 +47,7 @@ CHECKS: Mapping[str, Check] = {
     "loading": check_loading,
 }
 """By name, in the order in which they run."""
-_ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError)
+_ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError, ImportError, LookupError)
 """What a check may end in and be a line that failed; any other error is this program's own."""
 
 

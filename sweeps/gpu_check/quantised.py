@@ -12,7 +12,7 @@ from sweeps.gpu_check.world import TARGET, CheckWorld, distance, gradient
 
 PRECISIONS: tuple[Literal["8bit", "4bit"], ...] = ("8bit", "4bit")
 COSINE_BOUND = 0.9
-"""Of gradients on a quantised base with those on a bf16 base: its weights are other ones, if near."""
+"""Of gradients on a quantised base with those on its whole weights, which are other ones, if near."""
 PACK_BOUND = 0.01
 """Of a gradient's norm, beside companions or alone: products of other sizes round in another way in bf16."""
 

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from portal.bases.base import Base, load_tokenizer, outline_config, with_fused_operations
-from portal.bases.operations import usual_operations
+from portal.bases.operations import Operations, usual_operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import find_layer_path, find_sites
 from portal.config import (
@@ -84,10 +84,10 @@ class ShapeWorld:
         return Pack(*self._by_base, learners, max_tokens=max_tokens)
 
 
-def random_base(name: str, device: torch.device) -> Base:
+def random_base(name: str, device: torch.device, operations: Operations | None = None) -> Base:
     """A base of this shape, any whose sizes are known, as `load_base` gives it but for its weights.
 
-    Nothing is read or downloaded.
+    Nothing is read or downloaded. Without `operations` it has the usual ones.
     """
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -102,7 +102,8 @@ def random_base(name: str, device: torch.device) -> Base:
     model.requires_grad_(False).eval()
     path = find_layer_path(model)
     base = Base(name, "random weights", model, load_tokenizer(_TOKENIZER), path, find_sites(model, path))
-    return with_fused_operations(base) if usual_operations(on_gpu=on_gpu) == "fused" else base
+    wanted = operations or usual_operations(on_gpu=on_gpu)
+    return with_fused_operations(base) if wanted == "fused" else base
 
 
 def random_rows(vocabulary: int) -> RowTable:

@@ -1,5 +1,6 @@
 """Teams: workers of Ray that step one pack together learn what one worker learns, in less time."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def check_team(world: CheckWorld) -> Iterator[Finding]:
         yield skipped(what, "Ray is not installed")
         return
     if world.workers < 2:
-        yield skipped(what, "there is one GPU" if world.is_gpu else "there is one CPU core")
+        yield skipped(what, world.lone_worker)
         return
     if os.environ.get("RAY_ADDRESS"):
         yield skipped(what, "RAY_ADDRESS names a cluster, and only this machine is checked")
@@ -67,7 +68,8 @@ def _beside_one_worker(
     folder = world.scratch / name.replace(" ", "-")
     alone = _train(world, sources, 1, folder / "alone")
     team = _train(world, sources, workers, folder / "team")
-    apart = max(abs(team.losses[place] - loss) for place, loss in alone.losses.items())
+    differences = [abs(team.losses[place] - loss) for place, loss in alone.losses.items()]
+    apart = max(differences) if all(map(math.isfinite, differences)) else math.nan
     yield at_most(
         f"{name}: losses off those of one worker",
         apart,

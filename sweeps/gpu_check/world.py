@@ -71,6 +71,9 @@ class CheckWorld:
         base: str | None = None,
     ) -> None:
         self.device, self.scratch = torch.device(device), scratch
+        there = torch.cuda.device_count() if self.is_gpu else 0
+        if gpus is not None and gpus > there:
+            raise ValueError(f"--gpus {gpus}: this machine has {there} that can be checked on {device!r}")
         self.timed = base or shape or (GPU_SHAPE if self.is_gpu else CPU_SHAPE)
         self.is_random = base is None
         self._gpus = gpus
@@ -78,7 +81,15 @@ class CheckWorld:
 
     @property
     def device_kind(self) -> DeviceKind:
+        """What studies call the device."""
         return "cuda" if self.is_gpu else "cpu"
+
+    @property
+    def lone_worker(self) -> str:
+        """Why there is but one of them."""
+        if not self.is_gpu:
+            return "there is one CPU core"
+        return "there is one GPU" if self._gpus is None else "one GPU was asked for (--gpus)"
 
     @property
     def workers(self) -> int:

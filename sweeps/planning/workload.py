@@ -89,7 +89,9 @@ class WorkloadEstimator:
         computed = passes - starts_as_base  # the frozen base's scores are computed once for a pack
         evaluations = _Evaluations(passes, passes, computed, computed)
         if train.test_scores == "kept":
-            reported = min(2.0, passes)  # the kept evaluation and the last, if that is another
+            reported = min(
+                2.0, max(1.0, passes - 1)
+            )  # the kept one and the last, if it is another; not epoch 0
             evaluations = _Evaluations(passes, reported, computed, reported)
         rows = sum(min(train.batch_size, size) * own for size, own in zip(sizes.values(), steps, strict=True))
         rows_per_step = rows / max(steps) / schedule.num_parts

@@ -123,19 +123,19 @@ class Reporter:
                 record["state"] = state
 
     def _read_epochs(self, run: RunConfig) -> dict[int, dict[str, float]]:
-        """Metrics by epoch, where all tasks of a split are there.
+        """Metrics by epoch, of the splits of which all tasks are there.
 
         Tasks of unlike length end their epochs at unlike steps, so an epoch may come in several parts.
         """
-        rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        rows: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
         for row in live_rows(self._store, run.key):
-            rows[row["epoch"]].append(row)
+            rows[row["epoch"], row["split"]].append(row)
         number = len(run.data.tasks) * len(run.bases)
-        return {
-            epoch: epoch_metrics(of_epoch)
-            for epoch, of_epoch in rows.items()
-            if len(of_epoch) == number * len({row["split"] for row in of_epoch})
-        }
+        whole: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for (epoch, _), of_split in rows.items():
+            if len(of_split) == number:
+                whole[epoch] += of_split
+        return {epoch: epoch_metrics(of_epoch) for epoch, of_epoch in whole.items()}
 
     @contextmanager
     def _recording(self, key: str, record: dict[str, Any]) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""`BaseCache`: the bases that a process has loaded, fetched and verified once per node."""
+"""`BaseCache`: the bases that a process has loaded, verified once per node."""
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor

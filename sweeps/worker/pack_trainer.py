@@ -95,9 +95,8 @@ class PackTrainer:
 
     def _evaluate(self) -> bool:
         evaluated = False
-        while (
-            due := self._learners.due()
-        ):  # after the last evaluation the test rows of the kept one may follow
+        # After the last evaluation the test rows of the kept one may follow.
+        while due := self._learners.due():
             evaluated = True
             for learner, epoch in due:
                 evaluation = self._learners.evaluate(learner, epoch)

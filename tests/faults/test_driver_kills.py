@@ -39,7 +39,7 @@ def launch(study: Study, out: Path) -> None:
     run_study(study, out, executor="local", console=silent())
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 * LONG)
 def test_a_study_whose_driver_is_killed_at_random_ends_as_an_unbroken_one(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from portal.bases.gguf.reader import GgufFile
 from portal.bases.gguf.tokenizer import build_tokenizer
 from portal.messages import one_line
-from portal.storage.atomic import write_json_atomic
+from portal.storage.atomic import only_one, write_json_atomic
 from portal.storage.paths import cache_folder, file_sha256, files_sha256
 
 FORMAT = 1  # of converted folders; another number converts anew
@@ -32,10 +32,12 @@ def converted(path: Path) -> tuple[Path, str]:
     digest = _digest(path, status.st_size, status.st_mtime_ns)
     folder = cache_folder() / "gguf" / f"{digest[:20]}-{FORMAT}"
     if not (folder / _MANIFEST).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
-            _convert(path, Path(scratch) / "model")
-            _publish(Path(scratch) / "model", folder)
+        with only_one(cache_folder() / "locks" / folder.name):  # the workers of a node want it together
+            if not (folder / _MANIFEST).is_file():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
+                    _convert(path, Path(scratch) / "model")
+                    _publish(Path(scratch) / "model", folder)
     return folder, digest
 
 

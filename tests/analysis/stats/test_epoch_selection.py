@@ -66,6 +66,7 @@ def test_where_test_rows_are_of_the_kept_and_the_last_evaluation_only_other_choi
         if split == "validation" or epoch in (kept[task], final)
     }
     run = run_of(method, scores)
+    run.kept.update(kept)
 
     assert select_epochs(run, "best_on_validation") == kept
     assert select_epochs(run, "final") == {"a": final, "b": final}

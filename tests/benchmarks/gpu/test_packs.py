@@ -1,5 +1,7 @@
 """A pack on a base of a real shape is measured, at toy size on this CPU; every real shape can be built."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -29,13 +31,13 @@ def test_time_that_several_kernels_share_counts_once(spans: list[tuple[float, fl
 
 
 @pytest.mark.slow
-def test_a_pack_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packs, "ADAPTED", {"q and v": ("q", "v")})
     monkeypatch.setitem(packs.LEARNERS, "cpu", (2,))
     monkeypatch.setitem(packs._STEPS, "cpu", 1)
     world = ShapeWorld(random_base("mini-qwen3-xs", CPU))
 
-    (point,) = measure_packs(world, plain_cpu(1))
+    (point,) = measure_packs(world, plain_cpu(1), tmp_path)
 
     rows = 2 * BATCH * len(LENGTHS)
     assert (point.shape, point.adapted, point.learners) == ("mini-qwen3-xs", "q and v", 2)
@@ -43,17 +45,20 @@ def test_a_pack_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert point.forwards >= 1
     assert point.launches > 100 * point.forwards
     assert 0.2 < point.busy <= 1
+    assert point.stop_s is not None
+    assert point.write_s is not None
     assert 0 < point.stop_s <= point.write_s
+    assert not list(tmp_path.iterdir())
     assert point.checkpoint_bytes > 12 * rows  # parameters and two moments each, in fp32
     assert point.scored_rows == 2 * 64 * 2  # tasks, rows, splits
     assert min(point.step_s, point.predicted_s, point.scoring_s) > 0
     assert point.peak_bytes is None
 
 
-def test_a_pack_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packs, "peak_memory", lambda *_, **__: 1e18)
 
-    assert list(measure_packs(ShapeWorld(random_base("mini-qwen3-xs", CPU)), plain_cpu(1))) == []
+    assert list(measure_packs(ShapeWorld(random_base("mini-qwen3-xs", CPU)), plain_cpu(1), tmp_path)) == []
 
 
 @pytest.mark.parametrize("shape", SHAPES["cuda"])

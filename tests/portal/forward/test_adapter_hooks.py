@@ -120,6 +120,22 @@ def test_factors_of_an_aligned_rank_are_the_same_adapter_with_the_same_gradients
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
+def test_hooks_that_align_ranks_add_the_same_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, ids = make_base("tiny", "qwen3"), token_ids(3)
+    two = random_factors(base, ("q", "down"), slots=2, rank=2, seed=1)
+    twelve = random_factors(base, ("v",), slots=1, rank=12, seed=2)
+    segments = [Segment(2, two, 0.5), Segment(1, twelve, 2.0)]
+    plain, aligned = (AdapterHooks(base.model, base.sites) for _ in range(2))
+    monkeypatch.setattr(aligned, "_aligns_ranks", True)
+    found = []
+    for hooks in (plain, aligned):
+        with hooks.active(segments):
+            found.append(logits_of(base, ids))
+
+    torch.testing.assert_close(found[1], found[0])
+    assert not torch.allclose(found[0], logits_of(base, ids))
+
+
 def test_a_slot_takes_no_gradient_from_the_rows_of_another() -> None:
     base = make_base("tiny", "qwen3")
     factors = random_factors(base, ("q", "v"), rank=3, slots=2, seed=1)

@@ -132,6 +132,12 @@ def test_a_base_and_a_shape_are_not_both_timed(capsys: pytest.CaptureFixture[str
     assert "--base names a base with its weights, --shape one without" in capsys.readouterr().err
 
 
+def test_more_gpus_than_there_are_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gpu-check", "--device", "cpu", "--gpus", "2"]) == 2
+
+    assert "--gpus 2: this machine has 0 that can be checked on 'cpu'" in capsys.readouterr().err
+
+
 def test_a_base_is_timed_with_its_own_weights(tmp_path: Path) -> None:
     record = check_device("cpu", tmp_path, lambda *_: None, checks={}, base="mini-qwen3-xs")
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import _ntuple_diskusage
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,9 +26,9 @@ def test_two_processes_load_a_base_of_random_weights(world: CheckWorld) -> None:
 
     assert [each.what for each in found] == [
         "mini-qwen3-xs: digest of its files",
-        "mini-qwen3-xs: loading it",
+        "mini-qwen3-xs: loading and verifying it",
         "mini-qwen3-xs: 2 workers over one, waiting for the digest",
-        "mini-qwen3-xs: 2 workers over one, loading",
+        "mini-qwen3-xs: 2 workers over one, loading and verifying",
     ]
     assert all(each.value is not None and each.value > 0 for each in found)
     assert {each.level for each in found} <= {"PASS", "WARN"}
@@ -55,14 +54,20 @@ def test_workers_that_hold_each_other_up_are_found(
     found = levels(check_loading(world))
 
     assert found["mini-qwen3-xs: 2 workers over one, waiting for the digest"] == verifying
-    assert found["mini-qwen3-xs: 2 workers over one, loading"] == loading_them
+    assert found["mini-qwen3-xs: 2 workers over one, loading and verifying"] == loading_them
+
+
+def test_one_worker_has_nothing_to_be_held_up_by(world: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CheckWorld, "workers", 1)
+    monkeypatch.setattr(loading, "_lanes", lambda world, ref, count: [Lane(1.0, 2.0)] * count)
+
+    found = levels(check_loading(world))
+
+    assert found["mini-qwen3-xs: several workers over one"] == "SKIP"
 
 
 def test_a_disk_without_room_is_a_line_of_its_own(world: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Any) -> _ntuple_diskusage:
-        return _ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
-
-    monkeypatch.setattr(loading.shutil, "disk_usage", full)
+    monkeypatch.setattr(loading.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
 
     (line,) = check_loading(world)
 

@@ -9,7 +9,13 @@ from sweeps.gpu_check.team import Trained, check_team
 from sweeps.gpu_check.world import CheckWorld
 from tests.support.findings import levels
 
-ONE = Trained({("a", "t", "test"): 1.0}, 10.0, 0)
+
+def trained(loss: float, *, wall_s: float = 5.0, drifted: int = 0) -> Trained:
+    """What a team has learnt: as much of one task as one worker, and so much of the other."""
+    return Trained({("a", "first", "test"): 1.0, ("a", "second", "test"): loss}, wall_s, drifted)
+
+
+ONE = trained(1.0, wall_s=10.0)
 
 
 @pytest.fixture
@@ -40,22 +46,22 @@ def test_a_worker_per_base_learns_what_one_worker_does(
 
 
 @pytest.mark.parametrize(
-    ("trained", "failed"),
+    ("found", "failed"),
     [
-        (Trained({("a", "t", "test"): 1.001}, 5.0, 0), "losses off those of one worker"),
-        (Trained({("a", "t", "test"): float("nan")}, 5.0, 0), "losses off those of one worker"),
-        (Trained({("a", "t", "test"): 1.0}, 5.0, 1), "replicas that drifted apart"),
-        (Trained({("a", "t", "test"): 1.0}, 9.0, 0), "training time over that of one worker"),
+        (trained(1.001), "losses off those of one worker"),
+        (trained(float("nan")), "losses off those of one worker"),
+        (trained(1.0, drifted=1), "replicas that drifted apart"),
+        (trained(1.0, wall_s=9.0), "training time over that of one worker"),
     ],
 )
 def test_a_team_that_learns_something_else_drifts_or_waits_is_found(
-    world: CheckWorld, trained: Trained, failed: str, monkeypatch: pytest.MonkeyPatch
+    world: CheckWorld, found: Trained, failed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(team, "_train", lambda world, sources, workers, out: ONE if workers == 1 else trained)
+    monkeypatch.setattr(team, "_train", lambda world, sources, workers, out: ONE if workers == 1 else found)
 
-    found = levels(team._beside_one_worker(world, "team", ["a"], 2))
+    lines = levels(team._beside_one_worker(world, "team", ["a"], 2))
 
-    assert [what for what, level in found.items() if level != "PASS"] == [f"team: {failed}"]
+    assert [what for what, level in lines.items() if level != "PASS"] == [f"team: {failed}"]
 
 
 def test_what_a_team_needs_and_is_not_there_is_said(

@@ -1,5 +1,6 @@
 """A GGUF file is a base: the same logits and tokens, converted once, and verified after that."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from portal.bases.base import load_base
 from portal.bases.files import locate, resolve
+from portal.bases.gguf import conversion
 from portal.bases.gguf.conversion import cache_folder, converted
 from portal.storage.paths import file_sha256
 from tests.support.gguf_files import tiny_llama, write_gguf
@@ -58,6 +60,20 @@ def test_a_file_is_converted_once(tmp_path: Path) -> None:
     assert converted(path) == (folder, digest)
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     assert [entry.name for entry in (cache_folder() / "gguf").iterdir()] == [folder.name]
+
+
+def test_workers_that_want_the_same_file_convert_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, began = write_gguf(tmp_path / "tiny.gguf", tiny_llama()), list[Path]()
+    convert = conversion._convert
+    monkeypatch.setattr(conversion, "_convert", lambda *paths: began.append(paths[0]) or convert(*paths))
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(converted, [path] * 3))
+
+    assert began == [path]
+    assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
