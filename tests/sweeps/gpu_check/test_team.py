@@ -24,8 +24,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckWorld:
     return CheckWorld("cpu", tmp_path)
 
 
+@pytest.mark.chaos
 @pytest.mark.ray
-@pytest.mark.slow
 def test_a_worker_per_base_learns_what_one_worker_does(
     ray_cluster: str, world: CheckWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
