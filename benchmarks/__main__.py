@@ -27,7 +27,7 @@ from benchmarks import (
 from benchmarks.apart import run_apart
 from benchmarks.comparison import Comparison
 from benchmarks.machine import describe_machine
-from benchmarks.table import publish, render
+from benchmarks.table import render, show
 from portal.device import usable_cores
 
 COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
@@ -88,11 +88,7 @@ def _show(out: Path, document: Path | None) -> None:
     records = [
         json.loads((out / f"{name}.json").read_text()) for name in NAMES if (out / f"{name}.json").is_file()
     ]
-    table = render(records)
-    (out / "table.md").write_text(table)
-    print(f"\n{table}\n{out / 'table.md'}")
-    if document is not None:
-        document.write_text(publish(document.read_text(), table))
+    show(render(records), out, document)
 
 
 if __name__ == "__main__":

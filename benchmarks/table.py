@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks import (
@@ -50,6 +51,15 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     if simulated := [simulation.Point(**point) for point in points.get("simulation", [])]:
         lines += ["", *_simulated(simulated)]
     return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
+
+
+def show(table: str, out: Path, document: Path | None) -> None:
+    """Print the table, keep it in `out`, and write it into the document, if there is one."""
+    path = out / "table.md"
+    path.write_text(table)
+    print(f"\n{table}\n{path}")
+    if document is not None:
+        document.write_text(publish(document.read_text(), table))
 
 
 def publish(document: str, table: str) -> str:

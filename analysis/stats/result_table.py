@@ -261,9 +261,12 @@ def gather_runs(table: pa.Table) -> ResultSet:
         epochs = run.scores.setdefault(row["split"], {})
         epochs.setdefault(row["epoch"], {})[row["task"]] = Score(*(row[name] for name in Score._fields))
     kept: dict[tuple[Cell, int | None], Run] = {}
-    for run in sorted(
-        runs.values(), key=lambda run: (-run.num_epochs, -len(run.scores.get("test", ())), run.key)
-    ):
+
+    def completeness(run: Run) -> tuple[int, int, str]:
+        """The most complete run of a cell and seed comes first: test rows may be of some epochs only."""
+        return -run.num_epochs, -len(run.scores.get("test", ())), run.key
+
+    for run in sorted(runs.values(), key=completeness):
         kept.setdefault((run.cell, run.seed), run)
     chosen = sorted(kept.values(), key=lambda run: (cell_order(run.cell), run.seed or 0, run.key))
     passed_over = {run.key for run in runs.values()} - {run.key for run in chosen}

@@ -19,7 +19,7 @@ from benchmarks.gpu.packs import measure_packs
 from benchmarks.gpu.peers import compare_with_peers
 from benchmarks.gpu.table import render
 from benchmarks.machine import describe_machine
-from benchmarks.table import publish
+from benchmarks.table import show
 from portal.bases.registry import KNOWN, known_geometry
 from portal.device import release_memory, torch_threads
 from sweeps.gpu_check.shape import ShapeWorld, random_base
@@ -58,13 +58,8 @@ def _show(arguments: argparse.Namespace, shapes: Sequence[str]) -> None:
     """Print the tables of the shapes that are measured, and write them into the document."""
     paths = [arguments.out / f"{shape}.json" for shape in shapes]
     records = [json.loads(path.read_text()) for path in paths if path.is_file()]
-    if not records:
-        return
-    table = render(records)
-    (arguments.out / "table.md").write_text(table)
-    print(f"\n{table}\n{arguments.out / 'table.md'}")
-    if arguments.document is not None:
-        arguments.document.write_text(publish(arguments.document.read_text(), table))
+    if records:
+        show(render(records), arguments.out, arguments.document)
 
 
 def measure(shape: str, device: torch.device, out: Path) -> None:

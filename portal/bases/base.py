@@ -117,16 +117,19 @@ def load_base(
         files.check(revision)
     files = replace(files, commit=None if files.is_local else revision)
     where = torch.device(device)
-    base = _base(files, revision, _load_model(files, where, precision))
-    wanted = operations or usual_operations(on_gpu=where.type == "cuda")
-    return with_fused_operations(base) if wanted == "fused" else base
+    return with_operations(_base(files, revision, _load_model(files, where, precision)), operations)
 
 
 def quantised_base(name: str, precision: Precision, device: torch.device) -> Base:
     """The base in 8 or 4 bits; also on a CPU, where studies refuse it and bitsandbytes must be installed."""
     files = locate(name)
-    base = _base(files, files.revision(), _load_model(files, device, precision))
-    return with_fused_operations(base) if usual_operations(on_gpu=device.type == "cuda") == "fused" else base
+    return with_operations(_base(files, files.revision(), _load_model(files, device, precision)))
+
+
+def with_operations(base: Base, operations: Operations | None = None) -> Base:
+    """The base with these operations, else those that are usual on its device."""
+    wanted = operations or usual_operations(on_gpu=base.device.type == "cuda")
+    return with_fused_operations(base) if wanted == "fused" else base
 
 
 def with_fused_operations(base: Base) -> Base:
@@ -238,7 +241,6 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
     """What from_pretrained needs for a quantised base: weights are placed while they are read."""
     if precision not in _QUANTISED:
         return {}
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # each layer of each forward has a warning
     config = (
         # With another threshold a large value in one row takes its column out of int8 for all rows of the
         # batch: learners in a pack would change each other's numbers, and each layer waits for the host.
@@ -260,6 +262,7 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
         prepare_gpu()
     dtype = weights_dtype(precision, on_gpu=on_gpu)
     transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             files.location,

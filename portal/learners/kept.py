@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-SELECTION_SPLIT, REPORTED_SPLIT = EVALUATED_SPLITS = ("validation", "test")
+SELECTION_SPLIT, REPORTED_SPLIT = "validation", "test"
+EVALUATED_SPLITS = (SELECTION_SPLIT, REPORTED_SPLIT)
 COSTS = ("train_tokens", "train_flops", "wall_s")
 """Columns of the result rows that say what training had cost until an evaluation."""
 

@@ -223,11 +223,14 @@ class _BasisCache:
 
     def _read_or_compute(self, site: Site, device: torch.device) -> Basis:
         path = self._folder / f"{site.layer}.{site.module}.safetensors"
-        lock = cache_folder() / "locks" / content_key(str(path.resolve()))  # of this node
-        with only_one(lock):  # who wants the same vectors reads what another lane has computed
-            if not path.is_file():
-                self._base = self._base or self._load()
-                basis = weight_basis(self._base.model.get_submodule(site.path).weight.detach())
-                write_bytes_atomic(path, save({"u": basis.u_OR.cpu(), "v": basis.v_IR.cpu()}))
+        if not path.is_file():
+            with only_one(cache_folder() / "locks" / content_key(str(path.resolve()))):  # of this node
+                if not path.is_file():  # else another lane has computed it meanwhile
+                    self._compute(site, path)
         tensors = load_file(path)
         return Basis(tensors["u"].to(device), tensors["v"].to(device))
+
+    def _compute(self, site: Site, path: Path) -> None:
+        self._base = self._base or self._load()
+        basis = weight_basis(self._base.model.get_submodule(site.path).weight.detach())
+        write_bytes_atomic(path, save({"u": basis.u_OR.cpu(), "v": basis.v_IR.cpu()}))

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from portal.bases.base import Base, load_tokenizer, outline_config, with_fused_operations
-from portal.bases.operations import Operations, usual_operations
+from portal.bases.base import Base, load_tokenizer, outline_config, with_operations
+from portal.bases.operations import Operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import find_layer_path, find_sites
 from portal.config import (
@@ -102,8 +102,7 @@ def random_base(name: str, device: torch.device, operations: Operations | None =
     model.requires_grad_(False).eval()
     path = find_layer_path(model)
     base = Base(name, "random weights", model, load_tokenizer(_TOKENIZER), path, find_sites(model, path))
-    wanted = operations or usual_operations(on_gpu=on_gpu)
-    return with_fused_operations(base) if wanted == "fused" else base
+    return with_operations(base, operations)
 
 
 def random_rows(vocabulary: int) -> RowTable:

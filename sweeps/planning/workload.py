@@ -89,9 +89,7 @@ class WorkloadEstimator:
         computed = passes - starts_as_base  # the frozen base's scores are computed once for a pack
         evaluations = _Evaluations(passes, passes, computed, computed)
         if train.test_scores == "kept":
-            reported = min(
-                2.0, max(1.0, passes - 1)
-            )  # the kept one and the last, if it is another; not epoch 0
+            reported = min(2.0, max(1.0, passes - 1))  # the kept one, and the last if it is another
             evaluations = _Evaluations(passes, reported, computed, reported)
         rows = sum(min(train.batch_size, size) * own for size, own in zip(sizes.values(), steps, strict=True))
         rows_per_step = rows / max(steps) / schedule.num_parts

@@ -17,6 +17,7 @@ from sweeps.worker.pack_checkpoint import PackCheckpoint
 
 _log = logging.getLogger(__name__)
 DRIFTED = "the workers' parameters differed; all have the first worker's now"
+"""What the log says of replicas that were not alike; gpu-check looks for it."""
 
 
 class CommitGuard:

@@ -136,6 +136,23 @@ def test_of_two_runs_in_one_place_the_one_with_more_epochs_counts() -> None:
     assert study.duplicates == (short,)
 
 
+@pytest.mark.parametrize("whole", ["a", "z"])
+def test_of_two_runs_with_as_many_epochs_the_one_with_more_test_rows_counts(whole: str) -> None:
+    part = "m"
+    rows = [
+        row(run=run, split=split, epoch=epoch)
+        for run in (whole, part)
+        for split in ("validation", "test")
+        for epoch in (1, 2, 3)
+        if (run, split, epoch) != (part, "test", 1)
+    ]
+
+    study = gather_runs(to_table(rows))
+
+    assert [run.key for run in study.runs] == [whole]
+    assert study.duplicates == (part,)
+
+
 def test_source_runs_stand_apart_from_the_comparison() -> None:
     builder = StudyBuilder(with_predictions=False)
     builder.add("source", base="small", seed=0, size=8, rates=(0.5, 0.6))

@@ -108,6 +108,29 @@ def test_an_epoch_that_comes_in_parts_is_reported_when_it_is_whole(finished: Pat
     assert not any(key == lora.key for key, _ in recorder.ends)
 
 
+def test_an_epoch_with_test_rows_of_some_tasks_is_reported_by_its_validation_rows(
+    finished: Path, tiny_study: Study
+) -> None:
+    """As with `test_scores: kept`, where each task has its own kept epoch."""
+    lora = next(run for run in tiny_study.runs if run.method == "lora")
+    folder = RunStore(finished).run_folder(lora.key)
+    table = read_table(folder / "results.parquet", RESULTS)
+    lacks = (
+        (pc.field("epoch") == 1) & (pc.field("split") == "test") & (pc.field("task") == tiny_study.tasks[1])
+    )
+    write_table(table.filter(~lacks), folder / "results.parquet")
+    recorder = Recorder()
+
+    Reporter(finished, tiny_study.manifest, recorder).report()
+
+    splits = {
+        epoch: {name.partition("/")[0] for name in metrics} & {"validation", "test"}
+        for (key, epoch), metrics in recorder.metrics.items()
+        if key == lora.key
+    }
+    assert splits == {0: {"validation", "test"}, 1: {"validation"}, 2: {"validation", "test"}}
+
+
 def test_a_run_that_failed_and_was_tried_again_is_reported_anew(finished: Path, tiny_study: Study) -> None:
     store, key = RunStore(finished), tiny_study.runs[0].key
     marker = store.run_folder(key) / "DONE.json"
