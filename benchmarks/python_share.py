@@ -19,10 +19,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.runs import make_run
 from portal.bases.base import Base, load_base
-from portal.config import MODULES, AdapterConfig, HypernetConfig
+from portal.config import AdapterConfig, HypernetConfig
 from portal.data.suite import load_suite
 from portal.data.token_rows import RowTable, encode_examples
 from portal.learners.hypernet import HypernetLearner
+from portal.modules import ALL_MODULES
 from portal.training.pack import Pack
 
 BASE, SUITE = "village-qwen3-s", "village"
@@ -85,7 +86,7 @@ def _pack(base: Base, tasks: tuple[str, ...]) -> Pack:
         base,
         tasks,
         size=_ROWS_PER_TASK,
-        adapter=AdapterConfig(modules=MODULES, rank=8, alpha=16),
+        adapter=AdapterConfig(modules=ALL_MODULES, rank=8, alpha=16),
         hypernet=HypernetConfig(d_latent=64, d_layer=16, hidden=128, d_core=128),
         train={"epochs": 10**6, "evaluate": "last_epoch", "batch_size": BATCH},
     )

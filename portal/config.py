@@ -8,11 +8,10 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from portal.frozen import ADDED, Frozen, content_key
 from portal.messages import nearest
-from portal.methods import ALL_MODULES, METHODS, MethodSpec, find_method
+from portal.methods import METHODS, MethodSpec, find_method
 
 CONFIG_VERSION = 1
 """Part of every content key: raise it when the same config would train to other numbers."""
-MODULES = ALL_MODULES
 MINILM = "minilm"
 """The encoder of descriptions that is known by a name of its own."""
 
@@ -27,7 +26,11 @@ Method = Annotated[
 """The name of a method of portal.methods."""
 TransferMode = Literal["coordinate", "project"]
 """How Cross-LoRA carries factors over (cross_lora.py); `project` needs equal widths."""
-Module = Literal["q", "k", "v", "o", "gate", "up", "down"]
+Module = Literal[
+    "q", "k", "v", "o", "gate", "up", "down", "qkv", "gate_up", "q_b", "q_a", "kv_b", "kv_a",
+    "in_qkv", "in_z", "in_proj", "out_proj",
+]  # fmt: skip
+"""A module of portal.modules."""
 
 
 class AdapterConfig(Frozen):

@@ -112,10 +112,10 @@ class Converter(nn.Module):
         for group in self.groups:
             whole = len(group.layers) == h_TLH.shape[1]
             a_TLRC, b_TLCR = core.heads(
-                group.module, h_TLH if whole else h_TLH.index_select(1, to_device(group.layers, h_TLH.device))
+                group.head, h_TLH if whole else h_TLH.index_select(1, to_device(group.layers, h_TLH.device))
             )
             if residual is not None:
-                a_TLRC, b_TLCR = _widen(a_TLRC, b_TLCR, *residual[group.module])
+                a_TLRC, b_TLCR = _widen(a_TLRC, b_TLCR, *residual[group.head])
             a_TLRI = a_TLRC @ self.input[group.input]
             b_TLOR = self.output[group.output] @ b_TLCR
             factors[group] = (a_TLRI, b_TLOR)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from portal.messages import nearest
+from portal.modules import ALL_MODULES
 
-ALL_MODULES = ("q", "k", "v", "o", "gate", "up", "down")
 LORA_ADAPTER: Mapping[str, Any] = {"modules": ALL_MODULES, "rank": 16, "alpha": 32}
 """The adapter of a per-task LoRA where a study names none."""
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import transformers
 from pydantic import BaseModel
 
 from portal.config import AdapterConfig, HypernetConfig, TrainConfig
@@ -27,6 +28,7 @@ from tests.support.markdown import (
     symbols,
     text_outside_code,
 )
+from tests.support.zoo_table import PAGE, page
 
 METHOD = DOCS / "method.md"
 LONGEST_LINE = 110
@@ -205,3 +207,11 @@ def charter_of(place: Path) -> str:
     """The first line of the docstring of a module or package."""
     module = place / "__init__.py" if place.is_dir() else place
     return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+@pytest.mark.slow
+def test_the_page_of_families_is_what_their_models_give() -> None:
+    if f"transformers {transformers.__version__} " not in PAGE.read_text():
+        pytest.skip("the page is of another version of transformers")
+
+    assert page() == PAGE.read_text()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from portal.artifacts.adapter_record import ADAPTER_WEIGHTS
 from portal.bases.base import Base, base_config
+from portal.bases.sites import linear_weight
 from portal.forward.adapter_hooks import adapted
 from portal.hypernet import Factors
 
@@ -28,13 +29,19 @@ def peft_adapted(base: Base, folder: Path) -> Iterator[PeftModel]:
     ValueError where peft does not bind every factor in the folder, which it leaves unsaid.
     """
     linears = {site.path: base.model.get_submodule(site.path) for site in base.sites}
-    expected = len(load_file(folder / ADAPTER_WEIGHTS)) // 2
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
     try:
         model = PeftModel.from_pretrained(base.model, str(folder))
         matched = sum(isinstance(module, LoraLayer) for module in model.modules())
-        if matched != expected:
+        if matched != len(tensors) // 2:
             raise ValueError(
-                f"{folder}: peft adapts {matched} projections of {base.name!r}, the adapter has {expected}"
+                f"{folder}: peft adapts {matched} projections of {base.name!r}, the adapter has "
+                f"{len(tensors) // 2}"
+            )
+        loaded = {name.replace(".default.", "."): value for name, value in model.state_dict().items()}
+        if lost := [name for name, value in tensors.items() if not torch.equal(loaded[name].cpu(), value)]:
+            raise ValueError(
+                f"{folder}: peft does not load {len(lost)} of {len(tensors)} tensors, {lost[0]} for one"
             )
         yield model
     finally:
@@ -95,8 +102,8 @@ def _merged(base: Base, factors: Factors, scaling: float) -> Iterator[None]:
     with torch.no_grad():
         for group, (a, b) in factors.items():
             for index, layer in enumerate(group.layers):
-                weight = base.model.get_submodule(paths[group.module, layer]).weight
-                originals[weight] = weight.detach().clone()
+                weight = linear_weight(base.model.get_submodule(paths[group.module, layer]))
+                originals[weight] = weight.clone()
                 update = scaling * (b[0, index].float() @ a[0, index].float())
                 weight += update.to(weight.device, weight.dtype)
     try:

@@ -29,7 +29,7 @@ from portal.artifacts.artifact_files import (
 from portal.artifacts.peft_adapter import write_adapter
 from portal.artifacts.portal_record import PortalRecord, SourceRecord, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord, read_run_record
-from portal.artifacts.task_code import TaskCode, code_tensors, residual_keys, split_codes, stack_residuals
+from portal.artifacts.task_code import TaskCode, code_tensors, split_codes, stack_residuals
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import AdapterConfig, HypernetConfig
@@ -225,7 +225,7 @@ class Artifact:
         shared = {name: value for name, value in self.tensors.items() if not name.startswith("residual.")}
         return replace(
             self,
-            config=self.config.model_copy(update={"tasks": tuple(codes), **residual_keys(codes)}),
+            config=self.config.with_codes(codes),
             tensors=shared | code_tensors(codes),
         )
 
@@ -262,7 +262,14 @@ class Artifact:
             for group, (a, b) in self.factors((task,)).items()
             for index, layer in enumerate(group.layers)
         }
-        write_adapter(folder, named, adapter=self.adapter(task), made_for=made_for, record=self.run_record())
+        write_adapter(
+            folder,
+            named,
+            adapter=self.adapter(task),
+            made_for=made_for,
+            record=self.run_record(),
+            left_alone=config.namesakes,
+        )
 
     def run_record(self) -> RunRecord | None:
         """What the run that made the artifact left beside it; None for an artifact from elsewhere."""

@@ -3,13 +3,15 @@
 An artifact has format 1, which portallib loads, unless it needs more; portallib refuses format 2 by name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
 
 from portal.artifacts.adapter_record import AdapterRecord
+from portal.artifacts.task_code import TaskCode, residual_keys
 from portal.bases.sites import MODULE_PATHS, SiteGroup
 from portal.config import AdapterConfig, HypernetConfig, Module
 from portal.frozen import Frozen
@@ -17,14 +19,41 @@ from portal.hypernet import Converter, CoreDecoder
 from portal.tasks.builder import check_task_name
 
 NEWEST_FORMAT = 2
+_LLAMA_MODULES = {path: module for module, path in MODULE_PATHS.items()}
+_NEWER = ("residual_rank", "residual_tasks", "core_modules", "namesakes")
+"""Keys that format 1 does not have."""
 
 
 class ProjectionTarget(Frozen):
-    """One adapted linear of the artifact's base, as the format spells it."""
+    """One adapted linear of the artifact's base, as the format spells it.
+
+    `core_module` names the core's heads where they are another module's, for which this one stands in.
+    """
 
     layer_index: int = Field(ge=0)
     module_name: Module
     module_path: str
+    core_module: Module | None = None
+
+    @property
+    def head(self) -> str:
+        """The module whose heads of the core generate the adapter."""
+        return self.core_module or self.module_name
+
+    @property
+    def group(self) -> SiteGroup:
+        """The group of the target, without layers."""
+        return SiteGroup(
+            module=self.module_name,
+            d_in=self.in_features,
+            d_out=self.out_features,
+            input=self.input_group,
+            output=self.output_group,
+            layers=(),
+            head=self.head,
+            path=self.module_path,
+        )
+
     in_features: int = Field(ge=1)
     out_features: int = Field(ge=1)
     input_group: str
@@ -54,6 +83,8 @@ class ArtifactConfig(Frozen):
     library_name: Literal["portallib"] = "portallib"
     residual_rank: int = Field(default=0, ge=0)
     residual_tasks: tuple[str, ...] = ()
+    core_modules: tuple[Module, ...] = ()  # all that the core has heads for, where targets do not say so
+    namesakes: tuple[str, ...] = ()  # modules of the base's layers that peft must not take for adapted ones
 
     @model_validator(mode="after")
     def _targets_lie_inside(self) -> "ArtifactConfig":
@@ -70,16 +101,31 @@ class ArtifactConfig(Frozen):
             self.residual_tasks
         ):
             raise ValueError("residual_rank and residual_tasks do not fit together")
-        if self.residual_tasks and self.format_version == 1:
-            raise ValueError("residual_tasks needs format_version 2")
+        for name in _NEWER:
+            if getattr(self, name) and self.format_version == 1:
+                raise ValueError(f"{name} needs format_version 2")
         for task in self.residual_tasks:
             if task not in self.tasks:
                 raise ValueError(f"residual_tasks: the artifact has no task {task!r}")
         return self
 
+    @model_validator(mode="after")
+    def _targets_have_heads(self) -> "ArtifactConfig":
+        for target in self.projection_targets:
+            if target.head not in self.adapter.modules:
+                raise ValueError(f"the core has no heads for {target.head!r}, which a target asks for")
+        return self
+
+    def with_codes(self, codes: Mapping[str, TaskCode]) -> "ArtifactConfig":
+        """The config of the same core and converter with exactly these tasks."""
+        kept = {name: value for name, value in self if name not in ("tasks", "format_version")}
+        return in_needed_format(tasks=tuple(codes), **(kept | residual_keys(codes)))
+
     @property
     def adapter(self) -> AdapterConfig:
-        modules = tuple(dict.fromkeys(target.module_name for target in self.projection_targets))
+        modules = self.core_modules or tuple(
+            dict.fromkeys(target.module_name for target in self.projection_targets)
+        )
         return AdapterConfig(modules=modules, rank=self.rank, alpha=self.alpha)
 
     @property
@@ -88,15 +134,13 @@ class ArtifactConfig(Frozen):
 
     @property
     def groups(self) -> tuple[SiteGroup, ...]:
-        """The projection targets by shared widths, modules in their order of appearance."""
-        layers: dict[tuple[str, int, int, str, str], list[int]] = {}
-        for module in self.adapter.modules:
+        """The projection targets by shared widths, in the order of the core's modules."""
+        layers: dict[SiteGroup, list[int]] = {}
+        for head in self.adapter.modules:
             for target in self.projection_targets:
-                if target.module_name == module:
-                    widths = target.in_features, target.out_features
-                    key = (module, *widths, target.input_group, target.output_group)
-                    layers.setdefault(key, []).append(target.layer_index)
-        return tuple(SiteGroup(*key, layers=tuple(sorted(indices))) for key, indices in layers.items())
+                if target.head == head:
+                    layers.setdefault(target.group, []).append(target.layer_index)
+        return tuple(replace(group, layers=tuple(sorted(indices))) for group, indices in layers.items())
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
@@ -114,8 +158,12 @@ class ArtifactConfig(Frozen):
 
     def as_json(self) -> dict[str, Any]:
         """What stands in `config.json`: in format 1 only what that has."""
-        only_newer = {"residual_rank", "residual_tasks"} if self.format_version == 1 else set()
-        return self.model_dump(mode="json", exclude=only_newer)
+        if self.format_version > 1:
+            return self.model_dump(mode="json")
+        newer = dict.fromkeys(_NEWER, True)
+        return self.model_dump(
+            mode="json", exclude={**newer, "projection_targets": {"__all__": {"core_module"}}}
+        )
 
     def converter(self) -> Converter:
         """A converter of the artifact's shapes, to load its weights into."""
@@ -139,6 +187,18 @@ class ArtifactConfig(Frozen):
         raise KeyError((module, layer))
 
 
+def in_needed_format(**values: Any) -> ArtifactConfig:
+    """The config with these values, in format 1 unless one of them needs more."""
+    return ArtifactConfig(**values, format_version=2 if any(values.get(name) for name in _NEWER) else 1)
+
+
+def core_modules(groups: Iterable[SiteGroup], adapter: AdapterConfig) -> tuple[str, ...]:
+    """What the key of this name must say: nothing where each head has its module of a Llama-like layer."""
+    plain = {group.module for group in groups if group.head == group.module == _LLAMA_MODULES.get(group.path)}
+    is_plain = plain == set(adapter.modules) and all(group.module in plain for group in groups)
+    return () if is_plain else adapter.modules
+
+
 def projection_targets(groups: tuple[SiteGroup, ...]) -> Iterator[ProjectionTarget]:
     """The adapted linears of these groups, by layer, then in the groups' order of modules."""
     order = {group.module: index for index, group in reversed(list(enumerate(groups)))}
@@ -147,7 +207,8 @@ def projection_targets(groups: tuple[SiteGroup, ...]) -> Iterator[ProjectionTarg
         yield ProjectionTarget(
             layer_index=layer,
             module_name=group.module,
-            module_path=MODULE_PATHS[group.module],
+            module_path=group.path,
+            core_module=None if group.head == group.module else group.head,
             in_features=group.d_in,
             out_features=group.d_out,
             input_group=group.input,

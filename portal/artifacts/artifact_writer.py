@@ -9,8 +9,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_config import ArtifactConfig, projection_targets
+from portal.artifacts.artifact_config import (
+    ArtifactConfig,
+    core_modules,
+    in_needed_format,
+    projection_targets,
+)
 from portal.artifacts.artifact_files import CARD, CONFIG, WEIGHTS
+from portal.artifacts.peft_targets import namesakes
 from portal.artifacts.portal_record import (
     RECORD,
     PortalRecord,
@@ -113,14 +119,15 @@ def save_more_tasks(
 
 
 def _config(base: Base, trained: TrainedHypernet) -> ArtifactConfig:
-    """The config of the artifact, in format 1 unless a task has a residual."""
+    """The config of the artifact, in format 1 unless a task has a residual or modules stand in for others."""
     adapter, hypernet = trained.adapter, trained.hypernet
-    return ArtifactConfig(
+    groups = group_sites(base.sites, adapter.modules)
+    return in_needed_format(
         base_model_name_or_path=base.public_name,
         base_model_revision=base.revision,
         tasks=tuple(trained.codes),
         n_layers=base.num_layers,
-        projection_targets=tuple(projection_targets(group_sites(base.sites, adapter.modules))),
+        projection_targets=tuple(projection_targets(groups)),
         rank=adapter.rank,
         alpha=adapter.alpha,
         d_z=hypernet.d_latent,
@@ -128,16 +135,20 @@ def _config(base: Base, trained: TrainedHypernet) -> ArtifactConfig:
         hidden=hypernet.hidden,
         d_core=hypernet.d_core,
         layer_path=base.layer_path,
+        core_modules=core_modules(groups, adapter),
+        namesakes=namesakes(base, groups),
         **residual_keys(trained.codes),
     )
 
 
 def _card(config: ArtifactConfig) -> str:
     tasks = "\n".join(f"- `{task}`" for task in config.tasks)
-    modules = ", ".join(config.adapter.modules)
+    modules = ", ".join(dict.fromkeys(target.module_name for target in config.projection_targets))
     widened = ""
+    if config.core_modules or config.namesakes:
+        widened = " Layers of this base are not Llama's; only portal-sweeps reads this format."
     if config.residual_tasks:
-        widened = (
+        widened += (
             f" Adapters of {len(config.residual_tasks)} tasks with a residual are up to "
             f"{config.residual_rank} ranks wider; only portal-sweeps reads this format."
         )

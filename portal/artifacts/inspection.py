@@ -50,10 +50,10 @@ class Inspection:
     @property
     def layers_by_module(self) -> dict[str, int]:
         """How many layers carry each adapted module."""
-        return {
-            module: sum(len(group.layers) for group in self.config.groups if group.module == module)
-            for module in self.config.adapter.modules
-        }
+        counts: dict[str, int] = {}
+        for group in self.config.groups:
+            counts[group.module] = counts.get(group.module, 0) + len(group.layers)
+        return counts
 
 
 def inspect_artifact(location: str | Path) -> Inspection:

@@ -4,6 +4,7 @@ Only the portable subset is written: one rank, one alpha, no patterns, no rslora
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from portal.artifacts.adapter_record import (
     read_adapter_record,
 )
 from portal.artifacts.model_card import adapter_card
+from portal.artifacts.peft_targets import exclusion, namesakes, target_of
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
 from portal.hypernet import Factors
 from portal.storage.atomic import json_bytes, write_bytes_atomic
@@ -56,7 +57,8 @@ def save_peft_adapter(
         for index, layer in enumerate(group.layers)
     }
     made_for = AdapterRecord(base=base.public_name, revision=base.revision, task=task)
-    write_adapter(folder, named, adapter=adapter, made_for=made_for, record=record)
+    left_alone = namesakes(base, factors)
+    write_adapter(folder, named, adapter=adapter, made_for=made_for, record=record, left_alone=left_alone)
 
 
 def write_adapter(
@@ -66,15 +68,19 @@ def write_adapter(
     adapter: AdapterConfig,
     made_for: AdapterRecord,
     record: RunRecord | None,
+    left_alone: tuple[str, ...] = (),
 ) -> None:
-    """Write weights, card, record and, last of all, the config."""
+    """Write weights, card, record and, last of all, the config.
+
+    `left_alone` are the namesakes of adapted modules (peft_targets.py).
+    """
     tensors = {}
     for path, (a, b) in sorted(named.items()):
         tensors[f"base_model.model.{path}.lora_A.weight"] = a.detach().float().cpu().contiguous()
         tensors[f"base_model.model.{path}.lora_B.weight"] = b.detach().float().cpu().contiguous()
     contents = {
         ADAPTER_WEIGHTS: save(tensors, metadata={"format": "pt"}),
-        ADAPTER_CONFIG: json_bytes(_peft_config(adapter, made_for, named)),
+        ADAPTER_CONFIG: json_bytes(_peft_config(adapter, made_for, named, left_alone)),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     own = made_for.model_copy(update={"files": digests})
@@ -102,12 +108,14 @@ def read_peft_factors(folder: Path, device: torch.device) -> NamedFactors:
     }
 
 
-def _peft_config(adapter: AdapterConfig, made_for: AdapterRecord, named: NamedFactors) -> dict[str, object]:
+def _peft_config(
+    adapter: AdapterConfig, made_for: AdapterRecord, named: NamedFactors, left_alone: tuple[str, ...]
+) -> dict[str, object]:
     """The adapter's config as peft would write it, with sorted lists where peft keeps sets."""
     from peft import LoraConfig  # seconds, which who only reads an artifact need not wait
 
     revision = made_for.revision
-    suffixes = sorted({MODULE_PATHS[module].rsplit(".", 1)[1] for module in adapter.modules})
+    suffixes = sorted({target_of(re.split(r"\.\d+\.", path, maxsplit=1)[1]) for path in named})
     config = LoraConfig(
         base_model_name_or_path=made_for.base,
         revision=revision if revision and len(revision) == 40 else None,  # a commit; no digest of files
@@ -120,6 +128,7 @@ def _peft_config(adapter: AdapterConfig, made_for: AdapterRecord, named: NamedFa
         inference_mode=True,
     ).to_dict()
     config["target_modules"] = suffixes
-    if any("language_model." in path for path in named):
-        config["exclude_modules"] = ".*(vision_tower|multi_modal_projector).*"
+    excluded = exclusion(left_alone, in_multimodal=any("language_model." in path for path in named))
+    if excluded is not None:
+        config["exclude_modules"] = excluded
     return {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}

@@ -91,7 +91,7 @@ def residual_keys(codes: Mapping[str, TaskCode]) -> dict[str, Any]:
     """What an artifact's config says of the residuals of its tasks."""
     rank = max((code.residual_rank for code in codes.values()), default=0)
     having = tuple(task for task, code in codes.items() if code.residual)
-    return {"residual_rank": rank, "residual_tasks": having, "format_version": 2 if having else 1}
+    return {"residual_rank": rank, "residual_tasks": having}
 
 
 def code_tensors(codes: Mapping[str, TaskCode]) -> dict[str, Tensor]:

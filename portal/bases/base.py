@@ -25,6 +25,7 @@ from transformers import (
 from transformers import logging as transformers_logging
 
 from portal.bases.files import BaseFiles, hub_error, locate
+from portal.bases.layer_kinds import attention_implementation, takes_branches
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import check_precision, weights_dtype
 from portal.bases.registry import known_geometry, public_name
@@ -60,6 +61,11 @@ class Base:
     @property
     def text_config(self) -> PretrainedConfig:
         return self.model.config.get_text_config()
+
+    @property
+    def takes_branches(self) -> bool:
+        """Whether a row may hold all choices of a question (layer_kinds.py)."""
+        return takes_branches(self.text_config)
 
     @property
     def num_layers(self) -> int:
@@ -103,7 +109,8 @@ def load_base(
     verified: bool = False,
     operations: Operations | None = None,
 ) -> Base:
-    """The base, frozen, in evaluation mode, with sdpa attention and these operations, else the usual ones.
+    """The base, frozen, in evaluation mode, with these operations, else the usual ones. Attention is sdpa, or
+    eager in families without it.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
     unreadable or incomplete weights (missing or unexpected tensors). `verified`: whether a local base's files
@@ -160,14 +167,34 @@ def _base(files: BaseFiles, revision: str, model: Any) -> Base:
     )
 
 
-def base_sites(name: str) -> tuple[Site, ...]:
-    """The adaptable sites of a base: from its published sizes where they are known, else from its config."""
+@dataclass(frozen=True)
+class BaseLayout:
+    """The decoder layers of a base: how many there are, and what can be adapted in them."""
+
+    num_layers: int
+    sites: tuple[Site, ...]
+
+
+def base_layout(name: str) -> BaseLayout:
+    """The layout of a base: from its published sizes where they are known, else from its config."""
     geometry = known_geometry(name)
     if geometry is not None:
-        return published_sites(geometry)
+        return BaseLayout(geometry.layers, published_sites(geometry))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(base_config(name))
-    return find_sites(model, find_layer_path(model))
+    path = find_layer_path(model)
+    return BaseLayout(len(model.get_submodule(path)), find_sites(model, path))
+
+
+def base_sites(name: str) -> tuple[Site, ...]:
+    """What can be adapted in a base."""
+    return base_layout(name).sites
+
+
+def base_takes_branches(name: str) -> bool:
+    """Whether a row may hold all choices of a question, from the base's config."""
+    config = outline_config(name)
+    return takes_branches(config.get_text_config()) and attention_implementation(config) == "sdpa"
 
 
 def outline_config(name: str) -> PretrainedConfig:
@@ -268,7 +295,7 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
             files.location,
             revision=files.commit,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=attention_implementation(base_config(files.name)),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
             **_quantisation(precision, device),

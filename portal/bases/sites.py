@@ -1,27 +1,27 @@
-"""`Site`: one adapted linear layer of a base, found by its exact path, and groups of sites of equal width."""
+"""`Site`: one linear layer of a base that can be adapted, found by its exact path; groups of equal sites."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from torch import nn
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from portal.bases.geometry import Geometry
+from portal.modules import ALL_MODULES, MODULES, PROJECTIONS, adapted_in, all_of
 
-MODULE_PATHS = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "o": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
-}
-LAYER_PATHS = ("model.layers", "model.language_model.layers", "language_model.model.layers")
+MODULE_PATHS = {module: PROJECTIONS[module].paths[0] for module in ALL_MODULES}
+"""Where a Llama-like layer has its modules."""
+LAYER_PATHS = (
+    *("model.layers", "model.language_model.layers", "language_model.model.layers", "model.decoder.layers"),
+    *("transformer.h", "transformer.blocks", "gpt_neox.layers", "gpt_neox_japanese.layers", "biogpt.layers"),
+    "backbone.layers",
+)
 
 
 @dataclass(frozen=True)
 class Site:
-    """One linear layer that can be adapted: y = W x, W of shape (d_out, d_in)."""
+    """One linear layer that can be adapted: y = W x, W of shape (d_out, d_in); Conv1D holds its transpose."""
 
     layer: int
     module: str
@@ -29,14 +29,19 @@ class Site:
     d_in: int
     d_out: int
 
+    @property
+    def path_in_layer(self) -> str:
+        """The path below the layer."""
+        return self.path.partition(f".{self.layer}.")[2]
+
 
 @dataclass(frozen=True)
 class SiteGroup:
-    """Sites of one module and equal widths; they share the converter's projections and are generated
-    together.
+    """Sites of one module, at one path below their layers and of equal widths, that are generated together.
 
-    `input` and `output` name the converter's parameters: the module where all its layers are equally wide,
-    else `<module>__in_<width>` and `<module>__out_<width>`.
+    `input` and `output` name the converter's parameters, which groups of equal width share: the module where
+    all its layers are equally wide, else `<module>__in_<width>` and `<module>__out_<width>`. `head` names the
+    core's heads: the module that was asked for, for which this one may stand in.
     """
 
     module: str
@@ -45,6 +50,8 @@ class SiteGroup:
     input: str
     output: str
     layers: tuple[int, ...]
+    head: str
+    path: str
 
 
 def find_layer_path(model: nn.Module) -> str:
@@ -60,25 +67,52 @@ def find_layer_path(model: nn.Module) -> str:
 
 
 def find_sites(model: nn.Module, layer_path: str) -> tuple[Site, ...]:
-    """Every adaptable linear layer, ordered by layer and module."""
-    sites = []
+    """Every linear layer that can be adapted, ordered by layer and module.
+
+    One that several decoder layers share is none: an adapter of one of them would act in all.
+    """
     layers = model.get_submodule(layer_path)
     assert isinstance(layers, nn.ModuleList)
+    found: list[tuple[Site, nn.Module]] = []
     for index, layer in enumerate(layers):
-        for module, path in MODULE_PATHS.items():
-            try:
-                linear = layer.get_submodule(path)
-            except AttributeError:
-                continue
-            full = f"{layer_path}.{index}.{path}"
-            if not isinstance(linear, nn.Linear):
-                raise ValueError(
-                    f"{full} is a {type(linear).__name__}, not a linear layer that can be adapted"
-                )
-            sites.append(Site(index, module, full, linear.in_features, linear.out_features))
+        for module in MODULES:
+            path = next((path for path in PROJECTIONS[module].paths if _has(layer, path)), None)
+            if path is not None:
+                linear, full = layer.get_submodule(path), f"{layer_path}.{index}.{path}"
+                found.append((Site(index, module, full, *_widths(linear, full)), linear))
+    uses = Counter(id(linear) for _, linear in found)
+    sites = tuple(site for site, linear in found if uses[id(linear)] == 1)
     if not sites:
-        raise ValueError(f"{type(model).__name__} has none of the projections {', '.join(MODULE_PATHS)}")
-    return tuple(sites)
+        raise ValueError(
+            f"{type(model).__name__} has none of the projections that can be adapted: {', '.join(MODULES)}"
+        )
+    return sites
+
+
+def _has(layer: nn.Module, path: str) -> bool:
+    for name in path.split("."):
+        child = layer._modules.get(name)
+        if child is None:
+            return False
+        layer = child
+    return True
+
+
+def _widths(linear: nn.Module, path: str) -> tuple[int, int]:
+    """(d_in, d_out); ValueError for what is no linear layer."""
+    if isinstance(linear, nn.Linear):
+        return linear.in_features, linear.out_features
+    if isinstance(linear, Conv1D):
+        d_in, d_out = linear.weight.shape
+        return d_in, d_out
+    raise ValueError(f"{path} is a {type(linear).__name__}, not a linear layer that can be adapted")
+
+
+def linear_weight(linear: nn.Module) -> Tensor:
+    """W of a site's layer, (d_out, d_in), without its gradient."""
+    assert isinstance(linear, nn.Linear | Conv1D)
+    weight = linear.weight.detach()
+    return weight.T if isinstance(linear, Conv1D) else weight
 
 
 def published_sites(geometry: Geometry) -> tuple[Site, ...]:
@@ -90,33 +124,62 @@ def published_sites(geometry: Geometry) -> tuple[Site, ...]:
     )
 
 
-def group_sites(sites: tuple[Site, ...], modules: tuple[str, ...]) -> tuple[SiteGroup, ...]:
-    """The sites of `modules`, in that order, by equal widths; ValueError names a module the base lacks."""
-    groups = []
-    for module in modules:
-        of_module = [site for site in sites if site.module == module]
-        if not of_module:
-            raise ValueError(
-                f"the base has no projection {module!r}; it has {sorted({s.module for s in sites})}"
-            )
-        one_input = len({site.d_in for site in of_module}) == 1
-        one_output = len({site.d_out for site in of_module}) == 1
-        of_module.sort(key=_widths)
-        for (d_in, d_out), members in groupby(of_module, key=_widths):
-            groups.append(
-                SiteGroup(
-                    module=module,
-                    d_in=d_in,
-                    d_out=d_out,
-                    input=module if one_input else f"{module}__in_{d_in}",
-                    output=module if one_output else f"{module}__out_{d_out}",
-                    layers=tuple(sorted(site.layer for site in members)),
-                )
-            )
-    return tuple(groups)
+def group_sites(sites: Sequence[Site], modules: Sequence[str]) -> tuple[SiteGroup, ...]:
+    """What is adapted when `modules` are asked for, in that order; where a layer lacks one, what stands in.
+
+    ValueError where the base has nothing of what is asked for.
+    """
+    of_layer: dict[int, dict[str, Site]] = {}
+    for site in sites:
+        of_layer.setdefault(site.layer, {})[site.module] = site
+    members: dict[tuple[str, str], list[Site]] = {}
+    for own in of_layer.values():
+        for module, head in adapted_in(own, modules):
+            members.setdefault((head, module), []).append(own[module])
+    if not members:
+        raise ValueError(
+            f"the base has no projection {' or '.join(map(repr, modules))}; it has {_named(sites)}"
+        )
+    places = sorted(members, key=lambda place: (modules.index(place[0]), MODULES.index(place[1])))
+    return tuple(group for head, module in places for group in _groups(head, module, members))
 
 
-def check_rank(sites: tuple[Site, ...], modules: tuple[str, ...], rank: int) -> None:
+def _groups(head: str, module: str, members: dict[tuple[str, str], list[Site]]) -> list[SiteGroup]:
+    """The groups of a module under one head; parameters are named by all sites of the module."""
+    everywhere = [site for (_, each), own in members.items() if each == module for site in own]
+    one_input = len({site.d_in for site in everywhere}) == 1
+    one_output = len({site.d_out for site in everywhere}) == 1
+    layers: dict[tuple[int, int, str], list[int]] = {}
+    for site in members[head, module]:
+        layers.setdefault((site.d_in, site.d_out, site.path_in_layer), []).append(site.layer)
+    return [
+        SiteGroup(
+            module=module,
+            d_in=d_in,
+            d_out=d_out,
+            input=module if one_input else f"{module}__in_{d_in}",
+            output=module if one_output else f"{module}__out_{d_out}",
+            layers=tuple(sorted(own)),
+            head=head,
+            path=path,
+        )
+        for (d_in, d_out, path), own in sorted(layers.items())
+    ]
+
+
+def check_modules(sites: Sequence[Site], modules: Sequence[str]) -> None:
+    """ValueError for a module that was asked for by name and that no layer has, nor anything in its place."""
+    heads = {group.head for group in group_sites(sites, modules)}
+    missing = [module for module in modules if module not in heads]
+    if missing and not all_of(modules):
+        raise ValueError(f"the base has no projection {missing[0]!r}; it has {_named(sites)}")
+
+
+def _named(sites: Sequence[Site]) -> str:
+    return ", ".join(module for module in MODULES if module in {site.module for site in sites})
+
+
+def check_rank(sites: Sequence[Site], modules: Sequence[str], rank: int) -> None:
     """ValueError when `rank` exceeds the narrowest adapted width."""
     for group in group_sites(sites, modules):
         if rank > min(group.d_in, group.d_out):
@@ -124,7 +187,3 @@ def check_rank(sites: tuple[Site, ...], modules: tuple[str, ...], rank: int) -> 
                 f"rank {rank} is above the width of {group.module!r} ({group.d_out} x {group.d_in}); "
                 f"use at most {min(group.d_in, group.d_out)}"
             )
-
-
-def _widths(site: Site) -> tuple[int, int]:
-    return site.d_in, site.d_out

@@ -54,8 +54,8 @@ def params(
     as_json: JsonOption = False,
 ) -> None:
     """Count parameters: of the shared core, and of the converter that a port refits for each base."""
-    from portal.bases.base import base_sites
-    from portal.bases.sites import check_rank, group_sites
+    from portal.bases.base import base_layout
+    from portal.bases.sites import check_modules, check_rank, group_sites
     from portal.config import AdapterConfig, HypernetConfig, paper_hidden
     from portal.hypernet import converter_num_params, core_num_params
 
@@ -64,10 +64,11 @@ def params(
     hypernet = validated(HypernetConfig, {"hidden": paper_hidden(names) if hidden is None else hidden})
     counts = {}
     for name in base or PAPER_BASES:
-        sites = base_sites(name)
-        check_rank(sites, adapter.modules, adapter.rank)
-        num_layers = 1 + max(site.layer for site in sites)
-        counts[name] = converter_num_params(hypernet, group_sites(sites, adapter.modules), num_layers)
+        layout = base_layout(name)
+        check_modules(layout.sites, adapter.modules)
+        check_rank(layout.sites, adapter.modules, adapter.rank)
+        groups = group_sites(layout.sites, adapter.modules)
+        counts[name] = converter_num_params(hypernet, groups, layout.num_layers)
     core = core_num_params(hypernet, adapter)
     if as_json:
         typer.echo(json.dumps({"core": core, "converter": counts, "latent_per_task": hypernet.d_latent}))
@@ -82,10 +83,26 @@ def params(
     )
 
 
-def bases(as_json: JsonOption = False) -> None:
-    """List the bases with short names. Any other base is named by its hub id, model folder or GGUF file."""
+def bases(
+    base: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[BASE]",
+            help="Say what of this base can be adapted.",
+            autocompletion=one_of(completion.bases),
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the bases with short names, or what can be adapted in one of them.
+
+    Any other base is named by its hub id, model folder or GGUF file.
+    """
     from portal.bases.registry import KNOWN
 
+    if base is not None:
+        _print_layers(base, as_json=as_json)
+        return
     if as_json:
         fields = ("location", "revision", "licence", "about")
         listed = {
@@ -98,6 +115,46 @@ def bases(as_json: JsonOption = False) -> None:
         ["base", "licence", "what", "availability"],
         [[known.name, known.licence, known.about, known.availability()] for known in KNOWN.values()],
     )
+
+
+def _print_layers(base: str, *, as_json: bool) -> None:
+    """The modules of a base by the number of layers that have them, and what q and v, and all, mean there."""
+    from portal.bases.base import base_layout, base_takes_branches
+    from portal.bases.coverage import count_layers, cover
+    from portal.modules import ALL_MODULES
+
+    layout, packed = base_layout(base), base_takes_branches(base)
+    counts = count_layers(layout.sites)
+    widths = {
+        module: sorted({(site.d_in, site.d_out) for site in layout.sites if site.module == module})
+        for module in counts
+    }
+    meant = {"q,v": cover(layout, ("q", "v")), "all": cover(layout, ALL_MODULES)}
+    if as_json:
+        described = {
+            "layers": layout.num_layers,
+            "modules": {module: {"layers": counts[module], "widths": widths[module]} for module in counts},
+            "adapted": {
+                name: {each.module: {each.module: each.own, **dict(each.stand_ins)} for each in covered}
+                for name, covered in meant.items()
+            },
+            "choices_share_a_row": packed,
+        }
+        typer.echo(json.dumps(described))
+        return
+    typer.echo(f"{base}: {layout.num_layers} layers")
+    print_table(
+        ["module", "layers", "inputs x outputs"],
+        [
+            [module, str(count), ", ".join(f"{d_in} x {d_out}" for d_in, d_out in widths[module])]
+            for module, count in counts.items()
+        ],
+    )
+    for name, covered in meant.items():
+        typer.echo(
+            f"modules {name} are adapted as {', '.join(map(str, covered))} of {layout.num_layers} layers"
+        )
+    typer.echo("scoring: all choices of a question in one row" if packed else "scoring: one choice in a row")
 
 
 def tasks(

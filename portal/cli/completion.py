@@ -69,7 +69,7 @@ def splits() -> Iterable[str]:
 
 def modules() -> Iterable[str]:
     """Projections that can be adapted."""
-    from portal.config import MODULES
+    from portal.modules import MODULES
 
     return ("all", *MODULES)
 

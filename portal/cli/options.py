@@ -101,7 +101,8 @@ ModulesOption = Annotated[
         "--modules",
         rich_help_panel=ADAPTER,
         metavar="MODULES",
-        help="Adapted projections, comma-separated: q, k, v, o, gate, up, down; or all.",
+        help="Adapted projections, comma-separated: q, k, v, o, gate, up, down; others that `portal bases` "
+        "lists; or all.",
         autocompletion=some_of(completion.modules),
     ),
 ]
@@ -235,10 +236,10 @@ def known_kinds(tasks: tuple[str, ...], suite: str | None) -> dict[str, str]:
 
 
 def chosen_modules(names: str) -> tuple[str, ...]:
-    """The projections in `names`, or all seven; ValueError for an unknown one."""
-    from portal.config import MODULES
+    """The projections in `names`, or all of a Llama-like layer; ValueError for an unknown one."""
+    from portal.modules import ALL_MODULES, MODULES
 
-    return MODULES if names == "all" else comma_list(names, known=MODULES, what="module")
+    return ALL_MODULES if names == "all" else comma_list(names, known=MODULES, what="module")
 
 
 def chosen_precision(name: str, device: str) -> "PrecisionChoice":

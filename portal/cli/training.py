@@ -194,12 +194,15 @@ def execute(
     from portal.artifacts.registry import Registry
     from portal.device import usable_cores
     from sweeps.launch.single_run import finish_run, score_frozen_bases
+    from sweeps.planning.shapes import coverage_notes
     from sweeps.results.run_artifacts import final_scores
     from sweeps.store.run_store import RunStore
 
     run, console, threads = single.config, progress_console(), usable_cores()
     shelf = None if registry is None else Registry.open(registry)
     checkpointing = chosen_activations(activations)
+    for note in coverage_notes([run]):
+        console.print(note)
     try:
         place = finish_run(single, out, console, device=device, threads=threads, activations=checkpointing)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Packed scoring of choices: one row a document (packed.py), exact, finite or an error."""
+"""Scoring of choices: one row a question, or one a choice (shared_prefix.py); exact, finite or an error."""
 
 import math
 from collections import Counter
@@ -15,7 +15,14 @@ from portal.data.token_rows import TokenRow
 from portal.device import copy_to_host
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch_plan import launch_cost
-from portal.forward.shared_prefix import SharedPrefixBatch, answer_token_scores, pack_rows, packed_length
+from portal.forward.shared_prefix import (
+    SharedPrefixBatch,
+    answer_token_scores,
+    choice_length,
+    pack_choices,
+    pack_rows,
+    packed_length,
+)
 from portal.results import UNITS
 
 MAX_TOKENS = 6144
@@ -102,8 +109,7 @@ def right_share(values: Sequence[float], gold: int) -> float:
 def score_rows(base: Base, rows: Sequence[TokenRow], *, max_tokens: int = MAX_TOKENS) -> list[Scored]:
     """Every row's choices scored by the base as it is now (adapters active or not), in the order of `rows`.
 
-    Raises ValueError when the base does not use sdpa attention (a 4-D mask is silently wrong elsewhere) and
-    FloatingPointError, naming task and example, for a score that is not finite.
+    Raises FloatingPointError, naming task and example, for a score that is not finite.
     """
     return queue_scores(base, scoring_batches(rows, base, max_tokens=max_tokens)).scored
 
@@ -111,14 +117,19 @@ def score_rows(base: Base, rows: Sequence[TokenRow], *, max_tokens: int = MAX_TO
 def scoring_batches(rows: Sequence[TokenRow], base: Base, *, max_tokens: int = MAX_TOKENS) -> ScoringBatches:
     """The packed batches of `rows`, like lengths together; they serve as often as adapters change."""
     forward_cost = launch_cost(base, 0).forward / 2  # one way only
-    sized = [(index, packed_length(row), 1) for index, row in enumerate(rows)]
+    packed = base.takes_branches
+    sized = [
+        (index, packed_length(row), 1) if packed else (index, choice_length(row), len(row.choices))
+        for index, row in enumerate(rows)
+    ]
     order: list[int] = []
     batches = []
     for length, group in group_by_length(sized, forward_cost=forward_cost, max_tokens=max_tokens):
-        most = max(1, max_tokens // length)
+        each = 1 if packed else max(len(rows[index].choices) for index in group)
+        most = max(1, max_tokens // (length * each))
         for start in range(0, len(group), most):
             chunk = group[start : start + most]
-            batches.append(pack_rows([rows[index] for index in chunk]))
+            batches.append((pack_rows if packed else pack_choices)([rows[index] for index in chunk]))
             order.extend(chunk)
     return ScoringBatches(tuple(rows), tuple(order), tuple(batches))
 

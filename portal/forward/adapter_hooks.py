@@ -53,9 +53,13 @@ class AdapterHooks:
         self._recomputed = [model.get_submodule(path) for path in recomputed]
 
     @contextmanager
-    def active(self, segments: Sequence[Segment]) -> Iterator[None]:
-        """Adapt every forward in the block; its rows are the segments' slots in order."""
-        deltas = self._deltas(segments)
+    def active(self, segments: Sequence[Segment], *, num_rows: int | None = None) -> Iterator[None]:
+        """Adapt every forward in the block; its rows are the segments' slots in order.
+
+        `num_rows` are those of a forward, by which a layer that takes all tokens in one dimension divides
+        them where segments say how many rows their slots have.
+        """
+        deltas = self._deltas(segments, num_rows)
         handles = []
         try:
             for path, parts in deltas.items():
@@ -81,7 +85,7 @@ class AdapterHooks:
             for layer in self._recomputed:
                 layer.__dict__.pop("forward", None)
 
-    def _deltas(self, segments: Sequence[Segment]) -> dict[str, list["_Part"]]:
+    def _deltas(self, segments: Sequence[Segment], num_rows: int | None) -> dict[str, list["_Part"]]:
         total = sum(segment.num_slots for segment in segments)
         deltas: dict[str, list[_Part]] = {}
         start = 0  # in rows, or in slots where these share the rows evenly
@@ -94,7 +98,7 @@ class AdapterHooks:
                     factors = with_aligned_rank(*factors)
                 by_layer = (factor.unbind(1) for factor in factors)
                 for layer, a_SRI, b_SOR in zip(group.layers, *by_layer, strict=True):
-                    part = _Part(start, segment.num_slots, rows, total, a_SRI, b_SOR)
+                    part = _Part(start, segment.num_slots, rows, total, num_rows, a_SRI, b_SOR)
                     deltas.setdefault(self._path(group, layer), []).append(part)
             start += segment.num_slots * (rows or 1)
         return deltas
@@ -111,14 +115,18 @@ class _Part:
     num_slots: int
     rows_per_slot: int | None
     total_slots: int
+    num_rows: int | None
     a_SRI: Tensor
     b_SOR: Tensor
 
-    def span(self, num_rows: int) -> tuple[int, int]:
-        """The first row of the part and the one after its last, in a forward of `num_rows`."""
+    def span(self, length: int) -> tuple[int, int]:
+        """The first place of the part and the one after its last, in a first dimension of `length`: rows, or
+        the tokens of all rows one after another.
+        """
         if self.rows_per_slot is not None:
-            return self.start, self.start + self.num_slots * self.rows_per_slot
-        each = num_rows // self.total_slots
+            each = 1 if self.num_rows is None else length // self.num_rows
+            return self.start * each, (self.start + self.num_slots * self.rows_per_slot) * each
+        each = length // self.total_slots
         return self.start * each, (self.start + self.num_slots) * each
 
     def add(self, x_NTI: Tensor, y_NTO: Tensor) -> Tensor:
@@ -143,16 +151,16 @@ class _Delta:
 
     def __call__(self, linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         (x_NTI,) = args
-        num_rows = len(output)
-        spans = [part.span(num_rows) for part in self._parts]
-        if spans == [(0, num_rows)]:
+        length = len(output)
+        spans = [part.span(length) for part in self._parts]
+        if spans == [(0, length)]:
             return self._parts[0].add(x_NTI, output)
         owners: list[tuple[_Part | None, int]] = []  # with their rows; None: these have no adapter here
         done = 0
         for part, (start, end) in zip(self._parts, spans, strict=True):
             owners += [(None, start - done), (part, end - start)]
             done = end
-        owners = [(part, rows) for part, rows in [*owners, (None, num_rows - done)] if rows]
+        owners = [(part, rows) for part, rows in [*owners, (None, length - done)] if rows]
         # Split, not sliced: the backward of a slice fills a tensor of zeros, for each of them.
         sizes = [rows for _, rows in owners]
         pieces = zip(owners, x_NTI.split(sizes), output.split(sizes), strict=True)

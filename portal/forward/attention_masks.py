@@ -9,20 +9,22 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+from portal.bases.layer_kinds import FULL, SLIDING, layer_kinds, takes_branches
 
 
 def causal_masks(config: PretrainedConfig, length: int, device: torch.device) -> Any:
     """For rows of `length` tokens padded on the right: (1, 1, T, T), or None for plain causal attention.
 
-    Fused kernels know the latter by themselves.
+    Fused kernels know the latter by themselves. A family whose masks are not known here makes its own.
     """
+    if not takes_branches(config):
+        return None
     window = getattr(config, "sliding_window", None)
     near = None
     if window is not None and length > window:
         causal_TT = torch.ones(length, length, dtype=torch.bool, device=device).tril()
         near = (causal_TT & causal_TT.triu(1 - window))[None, None]
-    kinds = _kinds(config)
+    kinds = layer_kinds(config)
     if kinds is None:
         if near is None and device.type != "cpu":  # None would make transformers ask the device for a value
             return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
@@ -44,23 +46,9 @@ def branch_masks(config: PretrainedConfig, branch_NT: Tensor, positions_NT: Tens
     near = full
     if window is not None:
         near = full & (positions_NT[:, :, None] - positions_NT[:, None, :] < window)[:, None]
-    kinds = _kinds(config)
+    kinds = layer_kinds(config)
     if kinds is None:
         return near
     if SLIDING not in kinds:
         return full
     return {FULL: full, SLIDING: near}
-
-
-def _kinds(config: PretrainedConfig) -> set[str] | None:
-    """The kinds of layers; None for a config that lists none. ValueError for one that is not known here."""
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None:
-        return None
-    unknown = set(kinds) - {FULL, SLIDING}
-    if unknown:
-        raise ValueError(
-            f"a base of type {config.model_type!r} has layers of kind {sorted(unknown)}, whose attention "
-            "masks are not known here"
-        )
-    return set(kinds)

@@ -18,7 +18,7 @@ from torch import Tensor
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.base import Base, base_sites
 from portal.bases.precision import weights_dtype
-from portal.bases.sites import Site, SiteGroup, group_sites
+from portal.bases.sites import Site, SiteGroup, group_sites, linear_weight
 from portal.config import BaseRef, RunConfig
 from portal.frozen import content_key
 from portal.hypernet import Factors
@@ -232,5 +232,5 @@ class _BasisCache:
 
     def _compute(self, site: Site, path: Path) -> None:
         self._base = self._base or self._load()
-        basis = weight_basis(self._base.model.get_submodule(site.path).weight.detach())
+        basis = weight_basis(linear_weight(self._base.model.get_submodule(site.path)))
         write_bytes_atomic(path, save({"u": basis.u_OR.cpu(), "v": basis.v_IR.cpu()}))

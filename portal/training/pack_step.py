@@ -113,7 +113,7 @@ def run_forward(base: Base, hooks: AdapterHooks, forward: MicroBatch, members: S
         if not span.is_everything:
             span.member.make_room()
     leaves = [leaf for segment in segments for pair in segment.factors.values() for leaf in pair]
-    with hooks.active(segments):
+    with hooks.active(segments, num_rows=forward.num_present):
         loss_S = slot_losses(base, [slot for span in spans for slot in span.rows], length=forward.length)
         gradients = iter(torch.autograd.grad(loss_S.sum(), leaves))
     indices = iter([to_device(span.slots, loss_S.device) for span in spans])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from portal.config import MODULES, RunConfig
+from portal.config import RunConfig
 from portal.device import wait_for_device
+from portal.modules import ALL_MODULES
 from portal.training.pack import Pack
 from sweeps.gpu_check.finding import Finding, between, skipped
 from sweeps.gpu_check.shape import BATCH, LENGTHS, ShapeWorld
@@ -20,7 +21,7 @@ PACE_BOUNDS = (0.7, 1.4)
 """Of a measured step over the predicted one: outside, plans for this machine are not to be relied on."""
 MEMORY_BOUNDS = (0.85, 1.15)
 """Of a GPU's measured peak over the predicted one."""
-ADAPTED = {"q and v": ("q", "v"), "all modules": MODULES}
+ADAPTED = {"q and v": ("q", "v"), "all modules": ALL_MODULES}
 _COUNTS = {"cuda": (1, 3, 8), "cpu": (1, 3)}
 _STEPS = {"cuda": 20, "cpu": 3}
 _WARM_UP = 2

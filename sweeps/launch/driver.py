@@ -89,6 +89,8 @@ def run_study(
                         check_precisions(left, found.device)
                         console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
                         _print_check(found, console)
+                        for note in checked.notes:
+                            console.print(note)
                         if found.device == "cpu":
                             check_nodes(left, chosen.nodes_without_bf16)
                         launch = Launch(

@@ -10,9 +10,8 @@ from rich.console import Console
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import WEIGHTS
-from portal.bases.base import base_sites, outline_base
+from portal.bases.base import outline_base
 from portal.bases.files import resolve
-from portal.bases.sites import check_rank
 from portal.config import (
     Activations,
     LatentStart,
@@ -24,13 +23,15 @@ from portal.config import (
 )
 from portal.data.suite import Suite, examples_hash
 from portal.messages import explain
-from portal.methods import ALL_MODULES, DESCRIBED, find_method
+from portal.methods import DESCRIBED, find_method
+from portal.modules import ALL_MODULES
 from portal.recipes import find_recipe
 from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from portal.tasks.descriptions import Descriptions
 from portal.text.encoder import check_library, find_encoder
 from sweeps.launch.local_run import run_local
+from sweeps.planning.shapes import check_shapes
 from sweeps.planning.study_rows import count_rows
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.output_folder import check_writable
@@ -225,9 +226,7 @@ def _config(
         run = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ValueError(explain(error, RunConfig)) from None
-    assert run.adapter is not None
-    for base in bases:
-        check_rank(base_sites(base), run.adapter.modules, run.widest_rank)
+    check_shapes([run])
     return run
 
 

@@ -8,15 +8,15 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base import base_sites, load_tokenizer
+from portal.bases.base import load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
 from portal.bases.precision import check_precision, no_bf16
-from portal.bases.sites import Site, check_rank
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.learners.task_gradients import check_task_gradients
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
 from sweeps.planning.memory import decoder_shape
+from sweeps.planning.shapes import check_shapes, coverage_notes
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
 from sweeps.study.expand import Study
@@ -34,6 +34,8 @@ class CheckedStudy:
     works: Mapping[str, Work]
     costs: Mapping[str, float]
     kinds: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    """What should be known of bases that lack modules in some layers."""
 
     @property
     def how(self) -> Execution:
@@ -50,7 +52,7 @@ def check_study(study: Study) -> CheckedStudy:
     and cannot be loaded is theirs to refuse, too.
     """
     num_rows = count_rows(study.suite, study.tasks)
-    check_shapes(study)
+    check_shapes(study.runs, full_coverage=study.settings.coverage == "full")
     tokenizers = {base: found for base in study.bases if (found := _tokenizer_here(base)) is not None}
     estimator = WorkloadEstimator(
         study.suite, study.tasks, num_rows, tokenizers, max_prompt=study.settings.max_prompt
@@ -69,6 +71,7 @@ def check_study(study: Study) -> CheckedStudy:
         {key: works[kind] for key, kind in kinds.items()},
         {key: costs[kind] for key, kind in kinds.items()},
         kinds,
+        tuple(coverage_notes(study.runs)),
     )
 
 
@@ -86,28 +89,6 @@ def _identity(run: RunConfig) -> tuple[object, ...]:
         data.size,
         data.eval_size,
     )
-
-
-def check_shapes(study: Study) -> None:
-    """ValueError where an adapter does not fit its base, or a transfer not its two bases."""
-    sites = {name: base_sites(name) for name in study.bases}
-    shapes = {
-        (run.method, run.bases, run.adapter, run.widest_rank, run.source_bases): run for run in study.runs
-    }
-    for run in shapes.values():
-        if run.adapter is None:
-            continue
-        for ref in run.bases:
-            check_rank(sites[ref.name], run.adapter.modules, run.widest_rank)
-        if run.spec.is_transfer and run.source_bases is not None:
-            _check_transfer(run, sites)
-
-
-def _check_transfer(run: RunConfig, sites: Mapping[str, tuple[Site, ...]]) -> None:
-    from portal.learners.transfer import check_transfer  # it loads peft, which few studies need this early
-
-    assert run.source_bases is not None
-    check_transfer(run, sites[run.source_bases[0]], sites[run.bases[0].name])
 
 
 def check_libraries(runs: Sequence[RunConfig]) -> None:

@@ -1,8 +1,8 @@
 """Memory of a pack on a base, predicted from shapes: no weights are read and nothing is run.
 
 What a forward keeps for its backward is counted, not modelled: the base is built on torch's meta device, run
-once with adapters, and every tensor that autograd saves is added up. Attention is counted as the fused
-kernels do it, without the T x T matrices. All sizes are bytes.
+once with adapters, and every tensor that autograd saves is added up. Attention by fused
+kernels is counted as they do it, without the T x T matrices. All sizes are bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM
 
 from portal.bases.base import outline_config
+from portal.bases.layer_kinds import attention_implementation
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
@@ -163,9 +164,10 @@ def _groups(base: str, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
 
 
 def _meta_model(base: str, dtype: torch.dtype, operations: Operations = "plain") -> Any:
+    config = outline_config(base)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
-            outline_config(base), dtype=dtype, attn_implementation="sdpa"
+            config, dtype=dtype, attn_implementation=attention_implementation(config)
         )
     if operations == "fused":
         fuse_operations(model)
@@ -271,10 +273,11 @@ def _saved_bytes_per_token(
 
 def _saved_by(model: Any, hooks: AdapterHooks, segment: Segment, rows: int, length: int) -> float:
     saved: dict[int, int] = {}
+    is_fused = model.config._attn_implementation == "sdpa"
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        is_attention = tensor.ndim > 2 and tensor.shape[-2:] == (length, length)
+        is_attention = is_fused and tensor.ndim > 2 and tensor.shape[-2:] == (length, length)
         if not is_attention:
             saved[storage._cdata] = storage.nbytes()
         return tensor

@@ -7,12 +7,12 @@ from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base import base_sites
+from portal.bases.base import base_sites, base_takes_branches
 from portal.config import RunConfig
 from portal.data.sampling import num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
-from portal.forward.shared_prefix import packed_length
+from portal.forward.shared_prefix import choice_length, packed_length
 from portal.learners.kept import EVALUATED_SPLITS
 from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import Example
@@ -71,6 +71,7 @@ class WorkloadEstimator:
                 counted[definition] = _Sample.counted(examples, tokenizer, max_prompt)
             self._samples[base] = counted[definition]
         self._weights: dict[str, int] = {}
+        self._branching: dict[str, bool] = {}
 
     def work(self, run: RunConfig) -> Work:
         """How much a run trains and scores on each of its bases."""
@@ -105,7 +106,11 @@ class WorkloadEstimator:
         rows = [[each.of(task) for task in sampled] for each in own]
         scored = [each.of(task) for each in own for task in run.data.tasks]
         trained = [task for of_base in rows for task in of_base]
-        packed = fmean(task.packed for task in scored)
+        packed = fmean(
+            task.packed if self._takes_branches(ref.name) else task.apart
+            for ref, each in zip(run.bases, own, strict=True)
+            for task in map(each.of, run.data.tasks)
+        )
         return Work(
             steps=steps,
             rows_per_step=rows_per_step,
@@ -126,6 +131,11 @@ class WorkloadEstimator:
         tokens = _TRAIN_COST * trained + _SCORE_COST * work.scored_tokens
         return tokens * sum(self._num_weights(ref.name) for ref in run.bases)
 
+    def _takes_branches(self, base: str) -> bool:
+        if base not in self._branching:
+            self._branching[base] = base_takes_branches(base)
+        return self._branching[base]
+
     def _num_weights(self, base: str) -> int:
         if base not in self._weights:
             self._weights[base] = sum(site.d_in * site.d_out for site in base_sites(base))
@@ -144,11 +154,14 @@ class _Evaluations:
 
 @dataclass(frozen=True)
 class _TaskTokens:
-    """Tokens of a task's sampled rows: of each to train on; means of its answer, of all, and of choices."""
+    """Tokens of a task's sampled rows: of each to train on; means of its answer, of what is scored, in one
+    row or with a row for each choice, and of choices.
+    """
 
     lengths: tuple[int, ...]
     answer: float
     packed: float
+    apart: float
     choices: float
 
 
@@ -186,7 +199,10 @@ def _guess(examples: Sequence[Example]) -> _TaskTokens:
     answers = [len(each.choices[each.gold]) / _CHARS_PER_TOKEN for each in examples]
     prompts = [len(each.prompt) / _CHARS_PER_TOKEN for each in examples]
     lengths = (max(2, round(sum(parts))) for parts in zip(prompts, answers, strict=True))
-    return _TaskTokens(tuple(lengths), fmean(answers), fmean(prompts) + fmean(choices), fmean(choices))
+    counts = [len(each.choices) for each in examples]
+    apart = fmean(count * prompt for count, prompt in zip(counts, prompts, strict=True)) + fmean(choices)
+    packed = fmean(prompts) + fmean(choices)
+    return _TaskTokens(tuple(lengths), fmean(answers), packed, apart, fmean(choices))
 
 
 def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
@@ -194,5 +210,6 @@ def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
         tuple(len(row.gold_ids) for row in rows),
         fmean(row.scored_tokens[row.gold] for row in rows),
         fmean(packed_length(row) for row in rows),
+        fmean(len(row.choices) * choice_length(row) for row in rows),
         fmean(sum(row.scored_tokens) for row in rows),
     )

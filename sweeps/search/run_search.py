@@ -28,7 +28,7 @@ from portal.storage.atomic import write_bytes_atomic
 from sweeps.launch.driver import run_study
 from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.resources import Wanted
-from sweeps.planning.checks import check_shapes
+from sweeps.planning.shapes import check_shapes
 from sweeps.results.validation_scores import validation_values
 from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
@@ -137,7 +137,7 @@ def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:
     for key in plan.search.space:
         if ".adapter." in key:
             for value in plan.extremes(key):
-                check_shapes(expand(plan.trial({key: value}), context))
+                check_shapes(expand(plan.trial({key: value}), context).runs)
 
 
 def decoded(plan: SearchPlan, params: dict[str, Any]) -> dict[str, Any]:

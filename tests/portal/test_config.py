@@ -216,7 +216,7 @@ def test_an_unknown_key_that_is_near_to_none_lists_them_all() -> None:
         (("train", "schedule"), "cosine"),
         (("train", "ema_decay"), 1),
         (("adapter", "rank"), 0),
-        (("adapter", "modules"), ["q", "qkv"]),
+        (("adapter", "modules"), ["q", "head"]),
         (("data", "size"), -1),
         (("data", "tasks"), []),
         (("bases",), []),
@@ -231,7 +231,7 @@ def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_valu
 
     assert message.startswith(".".join(map(str, path)))
     assert "\n" not in message
-    assert repr(value[-1] if value == ["q", "qkv"] else value) in message
+    assert repr(value[-1] if value == ["q", "head"] else value) in message
 
 
 @pytest.mark.parametrize(

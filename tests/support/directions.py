@@ -3,7 +3,8 @@
 FLOORS: dict[str, tuple[str, ...]] = {
     "portal.lazy": (),
     "portal.messages": (),
-    "portal.methods": ("portal.messages",),
+    "portal.modules": (),
+    "portal.methods": ("portal.messages", "portal.modules"),
     "portal.frozen": (),
     "portal.config": ("portal.messages", "portal.methods", "portal.frozen"),
     "portal.device": (),
@@ -13,7 +14,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.results": (  # rows and records hold columns of a run's config
         "portal.messages", "portal.frozen", "portal.config", "portal.storage",
     ),
-    "portal.bases": ("portal.messages", "portal.config", "portal.device", "portal.storage"),
+    "portal.bases": (
+        "portal.messages", "portal.modules", "portal.config", "portal.device", "portal.storage",
+    ),
     "portal.tasks": ("portal.messages", "portal.frozen", "portal.storage"),
     "portal.pretraining": (),
     "portal.mini": ("portal.messages", "portal.tasks", "portal.pretraining"),

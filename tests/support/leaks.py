@@ -12,9 +12,9 @@ def leak_between_companions(monkeypatch: pytest.MonkeyPatch, factor: float) -> N
     """Adapters that share a forward with those of others are scaled by so much more."""
     deltas = AdapterHooks._deltas
 
-    def leak(hooks: AdapterHooks, segments: Sequence[Segment]) -> object:
+    def leak(hooks: AdapterHooks, segments: Sequence[Segment], num_rows: int | None) -> object:
         shared = sum(segment.num_slots for segment in segments) > 3
         scaled = [replace(s, scaling=s.scaling * (factor if shared else 1.0)) for s in segments]
-        return deltas(hooks, scaled)
+        return deltas(hooks, scaled, num_rows)
 
     monkeypatch.setattr(AdapterHooks, "_deltas", leak)

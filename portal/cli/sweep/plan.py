@@ -63,10 +63,13 @@ def plan(
             "runs": run_records(planned),
             "tokenizers_not_checked": unchecked,
             "warnings": row_warnings(loaded),
+            "coverage": planned.checked.notes,
         }
         typer.echo(json.dumps({**to_json(planned), **listed}))
         return
     typer.echo(state_line(planned))
+    for note in planned.checked.notes:
+        typer.echo(note)
     if runs:
         _print_runs(planned)
     if planned.packs:

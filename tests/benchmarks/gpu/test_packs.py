@@ -8,7 +8,7 @@ import torch
 from benchmarks.gpu import packs
 from benchmarks.gpu.__main__ import SHAPES
 from benchmarks.gpu.packs import covered, measure_packs
-from portal.config import MODULES
+from portal.modules import ALL_MODULES
 from sweeps.gpu_check.shape import BATCH, LENGTHS, ShapeWorld, random_base
 from sweeps.planning.devices import plain_cpu
 from sweeps.planning.memory import decoder_shape
@@ -68,5 +68,5 @@ def test_real_shapes_can_be_built_and_adapted(shape: str) -> None:
     known = decoder_shape(shape)
     assert base.num_layers == known.layers
     assert {(site.layer, site.module) for site in base.sites} == {
-        (layer, module) for layer in range(known.layers) for module in MODULES
+        (layer, module) for layer in range(known.layers) for module in ALL_MODULES
     }

@@ -55,7 +55,7 @@ def test_residuals_of_some_tasks_have_tensors_and_need_format_2(config: Artifact
         assert widened.shapes[f"residual.A.{module}"] == (1, 2, config.d_core)
         assert widened.shapes[f"residual.B.{module}"] == (1, config.d_core, 2)
     for wrong, message in (
-        (residuals, "residual_tasks needs format_version 2"),
+        (residuals, "residual_rank needs format_version 2"),
         ({"residual_rank": 2, "format_version": 2}, "do not fit together"),
         ({**residuals, "residual_tasks": ["else"], "format_version": 2}, "no task 'else'"),
     ):

@@ -49,15 +49,11 @@ def test_tensors_and_config_keys_name_only_tasks_with_a_residual() -> None:
 
     tensors = code_tensors(codes)
 
-    assert residual_keys(codes) == {
-        "residual_rank": 2,
-        "residual_tasks": ("two", "three"),
-        "format_version": 2,
-    }
+    assert residual_keys(codes) == {"residual_rank": 2, "residual_tasks": ("two", "three")}
     assert tensors["task_latents"].shape == (3, 3)
     assert tensors["residual.A.q"].shape == (2, 2, WIDTH)
     assert code_tensors({"one": code(0)}).keys() == {"task_latents"}
-    assert residual_keys({"one": code(0)})["format_version"] == 1
+    assert residual_keys({"one": code(0)}) == {"residual_rank": 0, "residual_tasks": ()}
 
 
 def test_codes_are_equal_only_with_equal_latents_and_residuals() -> None:

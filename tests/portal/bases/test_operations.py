@@ -13,9 +13,9 @@ from transformers.models.llama import modeling_llama
 
 from portal.bases.base import Base, load_base, with_fused_operations
 from portal.bases.operations import fuse_operations, rotate, usual_operations
-from portal.config import MODULES
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import token_log_probs
+from portal.modules import ALL_MODULES
 from tests.support.bases import make_base, random_factors, reads_of
 from tests.support.precision import copy_in_fp32, in_bf16
 
@@ -29,7 +29,7 @@ def fused_copy(base: Base) -> Base:
 
 def loss_and_gradient(base: Base) -> tuple[Tensor, Tensor]:
     """Of adapters on all modules."""
-    factors = random_factors(base, MODULES, rank=2, slots=2, seed=1)
+    factors = random_factors(base, ALL_MODULES, rank=2, slots=2, seed=1)
     leaves = [leaf.requires_grad_() for pair in factors.values() for leaf in pair]
     ids = torch.randint(3, 100, (4, 13), generator=torch.Generator().manual_seed(3))
     with AdapterHooks(base.model, base.sites).active([Segment(2, factors, 1.0)]):

@@ -1,18 +1,23 @@
 """Adapted linears are found by exact path and grouped by width."""
 
 import pytest
+import torch
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from portal.bases.base import Base
 from portal.bases.sites import (
     MODULE_PATHS,
     Site,
     SiteGroup,
+    check_modules,
     check_rank,
     find_layer_path,
     find_sites,
     group_sites,
+    linear_weight,
 )
+from portal.modules import ALL_MODULES, PROJECTIONS
 from tests.support.bases import make_base, make_model
 
 
@@ -27,7 +32,7 @@ class Nested(nn.Module):
 
 
 def site(module: str, layer: int, d_in: int, d_out: int) -> Site:
-    return Site(layer, module, f"{module}.{layer}", d_in, d_out)
+    return Site(layer, module, f"layers.{layer}.{PROJECTIONS[module].paths[0]}", d_in, d_out)
 
 
 def test_every_family_has_seven_sites_a_layer_with_the_widths_of_their_weights(any_base: Base) -> None:
@@ -65,7 +70,7 @@ def test_a_model_without_decoder_layers_is_refused() -> None:
 
 
 def test_layers_without_any_projection_are_refused() -> None:
-    with pytest.raises(ValueError, match="none of the projections q, k"):
+    with pytest.raises(ValueError, match="none of the projections that can be adapted: q, k"):
         find_sites(Nested(nn.ModuleList([nn.Linear(2, 2)])), "language_model.model.layers")
 
 
@@ -81,8 +86,8 @@ def test_equal_layers_make_one_group_a_module_in_the_order_asked_for() -> None:
     groups = group_sites(make_base("tiny", "llama").sites, ("v", "q"))
 
     assert groups == (
-        SiteGroup("v", 24, 24, "v", "v", (0, 1, 2)),
-        SiteGroup("q", 24, 48, "q", "q", (0, 1, 2)),
+        SiteGroup("v", 24, 24, "v", "v", (0, 1, 2), "v", "self_attn.v_proj"),
+        SiteGroup("q", 24, 48, "q", "q", (0, 1, 2), "q", "self_attn.q_proj"),
     )
 
 
@@ -98,10 +103,10 @@ def test_layers_of_other_widths_get_groups_and_projection_names_of_their_own() -
     groups = group_sites(sites, ("q", "down"))
 
     assert groups == (
-        SiteGroup("q", 8, 8, "q", "q__out_8", (0, 2)),
-        SiteGroup("q", 8, 16, "q", "q__out_16", (1,)),
-        SiteGroup("down", 32, 8, "down__in_32", "down", (0,)),
-        SiteGroup("down", 64, 8, "down__in_64", "down", (1,)),
+        SiteGroup("q", 8, 8, "q", "q__out_8", (0, 2), "q", "self_attn.q_proj"),
+        SiteGroup("q", 8, 16, "q", "q__out_16", (1,), "q", "self_attn.q_proj"),
+        SiteGroup("down", 32, 8, "down__in_32", "down", (0,), "down", "mlp.down_proj"),
+        SiteGroup("down", 64, 8, "down__in_64", "down", (1,), "down", "mlp.down_proj"),
     )
 
 
@@ -113,7 +118,7 @@ def test_every_site_of_the_modules_lies_in_exactly_one_group(any_base: Base) -> 
 
 
 def test_a_module_the_base_lacks_is_refused_with_those_it_has() -> None:
-    with pytest.raises(ValueError, match=r"the base has no projection 'gate'; it has \['q'\]"):
+    with pytest.raises(ValueError, match="the base has no projection 'gate'; it has q"):
         group_sites((site("q", 0, 8, 8),), ("gate",))
 
 
@@ -126,3 +131,64 @@ def test_a_rank_above_the_narrowest_width_is_refused_saying_what_fits() -> None:
         check_rank(sites, ("q",), 9)
     with pytest.raises(ValueError, match="use at most 4"):
         check_rank(sites, ("q", "v"), 5)
+
+
+def test_a_fused_layer_stands_in_once_for_what_is_asked_first() -> None:
+    sites = (site("qkv", 0, 8, 24), site("o", 0, 8, 8), site("up", 0, 8, 32), site("down", 0, 32, 8))
+
+    groups = group_sites(sites, ALL_MODULES)
+
+    assert [(group.module, group.head) for group in groups] == [
+        ("qkv", "q"),
+        ("o", "o"),
+        ("up", "up"),
+        ("down", "down"),
+    ]
+
+
+def test_a_layer_that_divides_a_fused_module_has_all_of_its_parts_adapted() -> None:
+    sites = tuple(site(module, 0, 8, 8) for module in ("q", "k", "v", "o"))
+
+    groups = group_sites(sites, ("qkv",))
+
+    assert [(group.module, group.head) for group in groups] == [("q", "qkv"), ("k", "qkv"), ("v", "qkv")]
+
+
+def test_layers_of_two_kinds_have_each_their_own_or_what_stands_in() -> None:
+    sites = (site("in_qkv", 0, 8, 24), site("in_z", 0, 8, 8), site("q", 1, 8, 16), site("v", 1, 8, 8))
+
+    groups = group_sites(sites, ("q", "v"))
+
+    assert [(group.module, group.layers, group.head) for group in groups] == [
+        ("q", (1,), "q"),
+        ("in_qkv", (0,), "q"),
+        ("v", (1,), "v"),
+    ]
+
+
+def test_a_module_that_no_layer_has_is_refused_unless_all_are_asked_for() -> None:
+    sites = (site("qkv", 0, 8, 24), site("up", 0, 8, 32))
+
+    check_modules(sites, ALL_MODULES)
+    check_modules(sites, ("q", "v", "up")[:1])
+    with pytest.raises(ValueError, match="the base has no projection 'gate'; it has up, qkv"):
+        check_modules(sites, ("q", "gate"))
+
+
+def test_a_layer_that_two_decoder_layers_share_is_no_site() -> None:
+    model = make_model("qwen3", hidden=24, layers=2, seed=0)
+    layers = model.get_submodule("model.layers")
+    layers[1].mlp = layers[0].mlp
+
+    assert {found.module for found in find_sites(model, "model.layers")} == {"q", "k", "v", "o"}
+
+
+def test_a_transposed_layer_has_the_widths_and_weights_of_the_product() -> None:
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=16, n_embd=8, n_layer=1, n_head=2, n_positions=8))
+
+    widths = {found.module: (found.d_in, found.d_out) for found in find_sites(model, "transformer.h")}
+
+    assert widths == {"qkv": (8, 24), "o": (8, 8), "up": (8, 32), "down": (32, 8)}
+    linear = model.get_submodule("transformer.h.0.mlp.c_fc")
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(linear(x) - linear.bias, x @ linear_weight(linear).T)

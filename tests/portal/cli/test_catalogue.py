@@ -1,12 +1,14 @@
 """`portal params`, `portal bases` and `portal tasks`: what there is, in numbers."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from portal.cli import main
 from tests.support.bases import TASKS
+from tests.support.zoo import tiny_config
 
 
 def test_params_prints_the_published_counts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,3 +88,32 @@ def test_choices_without_white_space_are_told_with_what_it_does_to_their_tokens(
     assert len(told) == 1
     assert told[0].startswith("without: rows with a choice that does not start with white space: 36; ")
     assert "its tokens continue the prompt's last word" in told[0]
+
+
+def test_a_base_is_described_by_its_modules_and_what_asking_for_some_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_config("qwen3_5_text").save_pretrained(tmp_path)
+
+    assert main(["bases", str(tmp_path)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path}: 4 layers"
+    assert ["in_qkv", "2", "32 x 96"] in [line.split("  ")[:3] for line in map(squeezed, lines)]
+    assert "modules q,v are adapted as q in 2 and in_qkv for q in 2, v in 2 of 4 layers" in lines
+    assert lines[-1] == "scoring: one choice in a row"
+
+
+def squeezed(line: str) -> str:
+    """The cells of a printed table's row, two spaces apart."""
+    return re.sub(r" {2,}", "  ", line.strip())
+
+
+def test_a_base_as_json_has_layers_and_widths_by_module(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bases", "qwen3-8b", "--json"]) == 0
+
+    described = json.loads(capsys.readouterr().out)
+    assert described["layers"] == 36
+    assert described["modules"]["v"] == {"layers": 36, "widths": [[4096, 1024]]}
+    assert described["adapted"]["q,v"] == {"q": {"q": 36}, "v": {"v": 36}}
+    assert described["choices_share_a_row"] is True

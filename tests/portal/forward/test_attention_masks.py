@@ -1,10 +1,10 @@
-"""Masks follow the sliding window of a base, and a layer of an unknown kind is refused."""
+"""Masks follow the sliding window of a base; layers of other kinds get rows of one choice and no mask."""
 
-import pytest
-
-from portal.evaluate.loglikelihood import score_rows
+from portal.evaluate.loglikelihood import score_rows, scoring_batches
+from portal.forward.attention_masks import causal_masks
 from tests.support.bases import make_base
 from tests.support.scoring import LABELS, LONG
+from tests.support.zoo import tiny_base
 
 
 def test_a_sliding_window_that_is_ignored_would_show() -> None:
@@ -17,9 +17,11 @@ def test_a_sliding_window_that_is_ignored_would_show() -> None:
     assert max(abs(a - b) for a, b in zip(windowed.scores, full.scores, strict=True)) > 0.1
 
 
-def test_a_layer_of_an_unknown_kind_is_refused() -> None:
-    base = make_base("tiny", "gemma3")
-    base.text_config.layer_types = ["chunked_attention", "full_attention", "full_attention"]
+def test_a_base_with_layers_of_another_kind_takes_one_choice_in_a_row_and_makes_its_own_masks() -> None:
+    base = tiny_base("qwen3_5_text")
 
-    with pytest.raises(ValueError, match=r"layers of kind \['chunked_attention'\]"):
-        score_rows(base, [LABELS])
+    assert not base.takes_branches
+    assert causal_masks(base.text_config, 20, base.device) is None
+    (batch,) = scoring_batches([LABELS], base).batches
+    assert len(batch.ids_NT) == len(LABELS.choices)
+    assert batch.layout is None

@@ -6,6 +6,7 @@ import pytest
 
 from portal.bases.base import Base
 from portal.evaluate.loglikelihood import MAX_TOKENS, score_rows
+from portal.forward.shared_prefix import answer_token_scores, pack_rows
 from tests.support.scoring import LABELS, NAMED_ROWS, PREFIXES, random_rows, score_one_by_one
 
 
@@ -31,8 +32,11 @@ def test_a_choice_scores_the_same_whatever_stands_beside_it(any_base: Base) -> N
     assert shuffled.scores == pytest.approx([together.scores[index] for index in order], abs=1e-5)
 
 
-def test_eager_attention_is_refused_because_its_masks_are_silently_wrong(any_base: Base) -> None:
+def test_eager_attention_takes_one_choice_in_a_row_and_branches_are_refused(any_base: Base) -> None:
+    packed = score_rows(any_base, [LABELS, PREFIXES])
     any_base.model.set_attn_implementation("eager")
 
-    with pytest.raises(ValueError, match=f"need sdpa attention, base {any_base.name!r} was loaded with"):
-        score_rows(any_base, [LABELS])
+    for ours, theirs in zip(score_rows(any_base, [LABELS, PREFIXES]), packed, strict=True):
+        assert ours.scores == pytest.approx(theirs.scores, abs=1e-5)
+    with pytest.raises(ValueError, match=f"base {any_base.name!r} takes one choice in a row only"):
+        answer_token_scores(any_base, pack_rows([LABELS]))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from portal.bases.base import load_base
-from portal.config import MODULES
+from portal.modules import ALL_MODULES
 from sweeps.gpu_check.shape import BATCH, LENGTHS, ShapeWorld, random_base, random_rows
 
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ def test_rows_are_as_long_as_those_of_each_task() -> None:
         assert rows.rows(task, "test")
 
 
-@pytest.mark.parametrize("modules", [("q", "v"), MODULES])
+@pytest.mark.parametrize("modules", [("q", "v"), ALL_MODULES])
 def test_a_pack_steps_on_rows_of_every_task(world: ShapeWorld, modules: tuple[str, ...]) -> None:
     runs = world.runs(modules, 2)
     pack = world.pack(runs, {})

@@ -1,0 +1,71 @@
+"""How many layers of a base have each module, and what is adapted in place of one that was asked for."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portal.bases.base import BaseLayout
+from portal.bases.sites import Site, group_sites
+from portal.modules import MODULES, all_of
+
+
+@dataclass(frozen=True)
+class ModuleCoverage:
+    """A module that was asked for: layers where it is adapted itself, and those of what stands in for it."""
+
+    module: str
+    num_layers: int
+    own: int
+    stand_ins: tuple[tuple[str, int], ...]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every layer has the module, or what stands in for it."""
+        return self.own + sum(layers for _, layers in self.stand_ins) >= self.num_layers
+
+    def __str__(self) -> str:
+        parts = [f"{self.module} in {self.own}"] if self.own else []
+        parts += [f"{other} for {self.module} in {layers}" for other, layers in self.stand_ins]
+        return " and ".join(parts) or f"{self.module} in none"
+
+
+def count_layers(sites: Sequence[Site]) -> dict[str, int]:
+    """By module the number of layers that have it."""
+    counts = Counter(site.module for site in sites)
+    return {module: counts[module] for module in MODULES if module in counts}
+
+
+def cover(layout: BaseLayout, modules: Sequence[str]) -> list[ModuleCoverage]:
+    """What is adapted when these modules are asked for, a line for each of them."""
+    counts: dict[tuple[str, str], int] = Counter()
+    for group in group_sites(layout.sites, modules):
+        counts[group.head, group.module] += len(group.layers)
+    return [
+        ModuleCoverage(
+            module,
+            layout.num_layers,
+            counts.get((module, module), 0),
+            tuple((other, n) for (head, other), n in counts.items() if head == module != other),
+        )
+        for module in modules
+    ]
+
+
+def coverage_note(name: str, layout: BaseLayout, modules: Sequence[str]) -> str | None:
+    """One sentence on a base where a module is not adapted, itself, in every layer; None where all are."""
+    covered = cover(layout, modules)
+    if all(each.own == layout.num_layers for each in covered):
+        return None
+    listed = ", ".join(str(each) for each in covered)
+    asked = "all modules" if all_of(modules) else " and ".join(modules)
+    return f"base {name}: {asked} of {layout.num_layers} layers are adapted as {listed}"
+
+
+def check_coverage(name: str, layout: BaseLayout, modules: Sequence[str]) -> None:
+    """ValueError where a module that was asked for has no adapter in some layer."""
+    lacking = [each for each in cover(layout, modules) if not each.is_full]
+    if lacking:
+        raise ValueError(
+            f"base {name!r}: coverage full is asked for, and of {layout.num_layers} layers it has "
+            f"{', '.join(map(str, lacking))}"
+        )

@@ -1,0 +1,42 @@
+"""What kinds of layers a base has, and what a row may hold in them: all choices of a question, or one."""
+
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+BRANCHING = frozenset(
+    """
+    afmoe apertus apertus1p5_text arcee aria_text axk1 biogpt bitnet codegen cohere cohere2 cohere2_moe cwm
+    deepseek_v2 deepseek_v3 diffllama dory dots1 emu3_text_model ernie4_5 ernie4_5_moe exaone exaone4
+    exaone_moe flex_olmo gemma gemma3_text gemma3n_text gemma4_text gemma4_unified_text glm glm4 glm4_moe
+    glm4_moe_lite gpt2 gpt_bigcode gpt_neox gptj granite granitemoe granitemoeshared helium hunyuan_v1_dense
+    hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 kolibri1 laguna lfm2 llama mellum minicpm3
+    minimax_m2 minimax_m3_vl_text ministral ministral3 mistral mixtral modernbert-decoder nanochat nemotron
+    olmo olmo2 olmo3 olmoe opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe sarvam_mla
+    sarvam_moe seed_oss smollm3 solar_open stablelm starcoder2 youtu
+    """.split()  # noqa: SIM905
+)
+"""Model types of text models that attend by masks and positions alone; all of a family's variants do."""
+
+
+def takes_branches(config: PretrainedConfig) -> bool:
+    """Whether a row may hold all choices of a question, kept apart by an attention mask.
+
+    That is where every layer attends by such a mask and by given positions, and by nothing else: families of
+    which it was found out (`make zoo`), without layers of another kind. In others a row holds one choice.
+    `config` is that of the text model, and says which attention a loaded model has: masks are for sdpa.
+    """
+    attention = config._attn_implementation or "sdpa"
+    kinds = layer_kinds(config) or set()
+    return config.model_type in BRANCHING and kinds <= {FULL, SLIDING} and attention == "sdpa"
+
+
+def layer_kinds(config: PretrainedConfig) -> set[str] | None:
+    """The kinds of layers; None for a config that lists none."""
+    kinds = getattr(config, "layer_types", None)
+    return None if kinds is None else set(kinds)
+
+
+def attention_implementation(config: PretrainedConfig) -> str:
+    """`sdpa`, or `eager` for a family that has nothing else; `config` is that of the whole model."""
+    model = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return "sdpa" if model is None or model._supports_sdpa else "eager"

@@ -1,0 +1,236 @@
+"""Families of causal language models in transformers: scored, trained, ported to, exported, resumed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from torch.func import functional_call
+from transformers.pytorch_utils import Conv1D
+
+from portal.artifacts.adapted_base import check_export
+from portal.artifacts.artifact import Artifact
+from portal.artifacts.run_record import RunRecord
+from portal.bases.base import Base
+from portal.bases.sites import group_sites
+from portal.config import AdapterConfig, TrainConfig
+from portal.evaluate.loglikelihood import score_rows
+from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.losses import slot_losses
+from portal.forward.microbatch import SlotRows
+from portal.hypernet import Factors
+from portal.modules import ALL_MODULES
+from tests.support.bases import make_base, make_rows, make_run, random_factors
+from tests.support.packs import interrupted_run, make_pack, run_to_end, without_times
+from tests.support.zoo import left_out, rewritten_by_peft, supported, tiny_base
+
+EVERYTHING = AdapterConfig(modules=ALL_MODULES, rank=2, alpha=4)
+ATTENTION = ("q", "k", "v", "o")
+SHORT = TrainConfig(epochs=1, lr=1e-2, batch_size=3, rounds_per_epoch=2)
+SAMPLE = (
+    "deepseek_v3", "falcon_h1", "gemma4_text", "gpt2", "gpt_neox", "gpt_oss", "granitemoehybrid", "lfm2",
+    "llama4_text", "nemotron_h", "phi3", "qwen3_5_text", "qwen3_next",
+)  # fmt: skip
+"""Families that `make test` tries; `make zoo` tries all."""
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Path]:
+    """Artifacts of sources that were trained on a Llama-like base, by the modules that they adapt."""
+    found = {}
+    bases = {"small": make_base("small", "llama")}
+    for modules in (ALL_MODULES, ATTENTION):
+        adapter = EVERYTHING.model_copy(update={"modules": modules})
+        pack = make_pack(bases, [make_run("source", "small", adapter=adapter, train=SHORT)], None)
+        run_to_end(pack)
+        folder = tmp_path_factory.mktemp("source")
+        pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
+        found[modules] = folder / "small"
+    return found
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        family if family in SAMPLE else pytest.param(family, marks=pytest.mark.zoo) for family in supported()
+    ],
+)
+def base(request: pytest.FixtureRequest) -> Base:
+    return tiny_base(request.param)
+
+
+def test_every_family_is_tried_or_left_out_for_a_reason() -> None:
+    assert set(SAMPLE) <= set(supported())
+    assert all(left_out().values())
+
+
+def test_scores_are_those_of_a_forward_for_each_choice_alone(base: Base) -> None:
+    rows = make_rows(base).rows("sums", "test")
+    factors = random_factors(base, ALL_MODULES, rank=2, slots=1, seed=1)
+    with AdapterHooks(base.model, base.sites).active([Segment(1, factors, 0.5)]):
+        scored = score_rows(base, rows)
+        with torch.inference_mode():
+            alone = [[choice_score(base, row.prompt, choice) for choice in row.choices] for row in rows]
+
+    torch.testing.assert_close(
+        torch.tensor([row.scores for row in scored]), torch.tensor(alone), atol=1e-4, rtol=1e-5
+    )
+
+
+def choice_score(base: Base, prompt: tuple[int, ...], choice: tuple[int, ...]) -> float:
+    """The log-likelihood of a choice from the model's own forward, as transformers runs it."""
+    ids = torch.tensor([[*prompt, *choice]])
+    log_probs_TV = base.model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
+    start = len(prompt) - 1
+    return sum(log_probs_TV[start + place, token].item() for place, token in enumerate(choice))
+
+
+@pytest.mark.parametrize("oracle", ["merged", "peft"])
+def test_gradients_of_slots_with_unequal_rows_are_those_of_each_row_alone(base: Base, oracle: str) -> None:
+    gradients_of = {"merged": merged_gradients, "peft": peft_gradients}[oracle]
+    modules = ALL_MODULES if oracle == "merged" else bound_by_peft(base)
+    table = make_rows(base)
+    slots = [
+        SlotRows(0, 0, tuple(table.rows("sums", "train")[:3])),
+        SlotRows(0, 1, tuple(table.rows("names", "train")[:2])),
+    ]
+    parts = [random_factors(base, modules, rank=2, slots=1, seed=seed) for seed in (2, 3)]
+    for own in parts:
+        for pair in own.values():
+            for factor in pair:
+                factor.requires_grad_()
+    segments = [Segment(1, own, 0.5, len(slot.rows)) for own, slot in zip(parts, slots, strict=True)]
+    with AdapterHooks(base.model, base.sites).active(segments, num_rows=5):
+        losses = slot_losses(base, slots)
+        losses.sum().backward()
+
+    for own, slot, loss in zip(parts, slots, losses, strict=True):
+        expected, gradients = gradients_of(base, own, slot)
+        torch.testing.assert_close(loss.detach(), expected, atol=1e-5, rtol=1e-5)
+        for group, pair in own.items():
+            for found, theirs in zip(pair, gradients[group], strict=True):
+                scale = max(theirs.abs().max().item(), 1e-2)
+                torch.testing.assert_close(found.grad, theirs, atol=1e-4 * scale, rtol=1e-3)
+
+
+def bound_by_peft(base: Base) -> tuple[str, ...]:
+    """The modules that peft adapts where they are asked for: all, but for those of a mixture's feed-forward.
+
+    There peft takes their names for those of the routed experts, whose weights it then adapts.
+    """
+    return ATTENTION if base.model.config.model_type in rewritten_by_peft() else ALL_MODULES
+
+
+def merged_gradients(base: Base, factors: Factors, slot: SlotRows) -> tuple[Tensor, Factors]:
+    """The loss of a slot's rows and the gradients of its factors, by weights that the update is added to."""
+    leaves = {
+        group: (a.detach().clone().requires_grad_(), b.detach().clone().requires_grad_())
+        for group, (a, b) in factors.items()
+    }
+    paths = {(site.module, site.layer): site.path for site in base.sites}
+    weights = {}
+    for group, (a, b) in leaves.items():
+        for index, layer in enumerate(group.layers):
+            path = paths[group.module, layer]
+            linear = base.model.get_submodule(path)
+            update = 0.5 * (b[0, index] @ a[0, index])
+            weights[f"{path}.weight"] = linear.weight + (update.T if isinstance(linear, Conv1D) else update)
+
+    loss = loss_alone(
+        lambda ids: functional_call(base.model, weights, kwargs={"input_ids": ids, "use_cache": False}), slot
+    )
+    flat = [leaf for pair in leaves.values() for leaf in pair]
+    gradients = iter(torch.autograd.grad(loss, flat))
+    return loss.detach(), {group: (next(gradients), next(gradients)) for group in leaves}
+
+
+def peft_gradients(base: Base, factors: Factors, slot: SlotRows) -> tuple[Tensor, Factors]:
+    """The same by peft's adapter."""
+    paths = {(site.module, site.layer): site.path for site in base.sites}
+    places = [
+        (group, index, paths[group.module, layer])
+        for group in factors
+        for index, layer in enumerate(group.layers)
+    ]
+    config = LoraConfig(r=2, lora_alpha=1, target_modules=[path for _, _, path in places], lora_dropout=0.0)
+    model = get_peft_model(base.model, config)
+    try:
+        layers = {path: model.base_model.model.get_submodule(path) for _, _, path in places}
+        for group, index, path in places:
+            a, b = (factor.data[0, index] for factor in factors[group])
+            layers[path].lora_A.default.weight.data.copy_(a)
+            layers[path].lora_B.default.weight.data.copy_(b)
+        loss = loss_alone(lambda ids: model(input_ids=ids, use_cache=False), slot)
+        loss.backward()
+        gradients: Factors = {
+            group: (torch.zeros_like(a), torch.zeros_like(b)) for group, (a, b) in factors.items()
+        }
+        for group, index, path in places:
+            for whole, own in zip(gradients[group], (layers[path].lora_A, layers[path].lora_B), strict=True):
+                whole[0, index] = own.default.weight.grad
+    finally:
+        model.unload()
+        base.model.requires_grad_(False)
+    return loss.detach(), gradients
+
+
+def loss_alone(forward: Callable[[Tensor], Any], slot: SlotRows) -> Tensor:
+    """The mean NLL of a slot's gold answers from forwards of one row each."""
+    total = torch.zeros(())
+    for row in slot.rows:
+        log_probs_TV = forward(torch.tensor([row.gold_ids])).logits[0].log_softmax(-1)
+        start = len(row.prompt) - 1
+        for place, token in enumerate(row.choices[row.gold]):
+            total = total - log_probs_TV[start + place, token]
+    return total / slot.num_gold_tokens
+
+
+def test_two_steps_move_every_adapter(base: Base) -> None:
+    pack = make_pack({base.name: base}, [make_run("lora", base.name, adapter=EVERYTHING, train=SHORT)], None)
+    (learner,) = pack.learners
+    before = {name: value.clone() for name, value in learner.tensors().items()}
+
+    run_to_end(pack)
+
+    factors = learner.factors(base.name)
+    assert factors.keys() == set(group_sites(base.sites, ALL_MODULES))
+    for group, (_, b) in factors.items():
+        assert b.flatten(2).any(-1).all(), group
+    moved = [
+        name
+        for name, value in learner.tensors().items()
+        if name in before and not torch.equal(value, before[name])
+    ]
+    assert len(moved) >= 2 * len(factors)
+
+
+def test_a_port_resumes_to_the_bit(base: Base, sources: dict[tuple[str, ...], Path], tmp_path: Path) -> None:
+    bases, run = {base.name: base}, make_run("portal", base.name, adapter=EVERYTHING, train=SHORT)
+    results = run_to_end(make_pack(bases, [run], sources[ALL_MODULES]))[run.key]
+
+    again = interrupted_run(bases, [run], sources[ALL_MODULES], stop_after=1, folder=tmp_path)
+
+    assert without_times(again.results[run.key]) == without_times(results)
+
+
+def test_the_export_of_a_port_is_bound_whole_by_peft(
+    base: Base, sources: dict[tuple[str, ...], Path], tmp_path: Path
+) -> None:
+    modules = bound_by_peft(base)
+    adapter = EVERYTHING.model_copy(update={"modules": modules})
+    pack = make_pack(
+        {base.name: base}, [make_run("portal", base.name, adapter=adapter, train=SHORT)], sources[modules]
+    )
+    run_to_end(pack)
+    (learner,) = pack.learners
+    learner.save_artifact(tmp_path / "artifact", RunRecord.of(learner.run))
+
+    artifact = Artifact.load(tmp_path / "artifact")
+    artifact.check_base(base)
+    artifact.export_peft("sums", tmp_path / "export")
+
+    factors = artifact.factors(("sums",))
+    assert check_export(tmp_path / "export", base, factors, artifact.config.adapter.scaling) <= 1e-4
