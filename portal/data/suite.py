@@ -19,6 +19,7 @@ from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
 from portal.tasks.lint import Lint
 from portal.tasks.portal14 import BUILDERS
+from portal.tasks.portal14_sizes import SIZES, SizedRows, sized_rows
 from portal.tasks.prompt_folder import prompt_kinds, prompt_tasks, read_prompts
 from portal.tasks.records import Record, folder_records, hub_records, split_files
 from portal.tasks.row_source import unread_files
@@ -62,6 +63,7 @@ class Suite:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names that stand for several tasks
     kinds: Mapping[str, str] = field(default_factory=dict)  # by task: the skill that it shares with others
     descriptions: Mapping[str, Descriptions] = field(default_factory=dict)  # of the tasks that have any
+    is_outline: bool = False  # whether rows have known sizes and no words, for plans alone
     unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
     _compared: set[str] = field(default_factory=set, repr=False, compare=False)
@@ -141,6 +143,20 @@ def open_suite(
     suite = load_suite(name or _suite_of([task for task in tasks if not is_task_file(task)], data), data=data)
     suite, names = with_task_files(suite, tasks)
     return suite, suite.choose(names)
+
+
+def outline_suite(suite: Suite) -> Suite:
+    """The suite with rows of known sizes in place of those of public benchmarks, for plans alone.
+
+    ValueError for a suite whose sizes are not known.
+    """
+    if not set(suite.tasks) - set(suite.paths) <= SIZES.keys():
+        raise ValueError(f"suite {suite.name!r}: the sizes of its tasks are not known here")
+
+    def load(task: str) -> _Loaded:
+        return suite.load(task) if task in suite.paths else (sized_rows(task), Lint())
+
+    return replace(suite, load=load, is_outline=True, _read={}, _compared=set(), _hashes={})
 
 
 def with_task_files(suite: Suite, tasks: Iterable[str]) -> tuple[Suite, tuple[str, ...]]:
@@ -230,7 +246,7 @@ def split_hash(suite: Suite, task: str, split: str) -> str:
 
 
 def _hash(examples: Sequence[Example]) -> str:
-    if isinstance(examples, ExampleFile):
+    if isinstance(examples, ExampleFile | SizedRows):
         return examples.sha256
     digest = hashlib.sha256()
     for example in sorted(examples, key=lambda example: example.id):

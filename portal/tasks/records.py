@@ -134,6 +134,10 @@ def column_of(record: Record, name: str) -> Any:
     return value
 
 
+class RowsNotAtHandError(ValueError):
+    """A hub data set that could not be read: it is neither on this machine nor within reach."""
+
+
 def hub_records(repo: str, config: str | None, revision: str | None, split: str) -> list[Record]:
     """The rows of a split of a hub data set at a pinned revision; no code of the repository is run.
 
@@ -176,7 +180,7 @@ def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
         hint = "" if os.environ.get("HF_TOKEN") else "; if it is private or gated, set HF_TOKEN"
         raise ValueError(f"{where}: not found on the hub ({one_line(error, most=300)}){hint}") from None
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise ValueError(
+        raise RowsNotAtHandError(
             f"{where}{split}: cannot be read ({one_line(error, most=300)}); "
             "without the hub, name a folder of its rows with --data or PORTAL_DATA"
         ) from None

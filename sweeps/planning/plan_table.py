@@ -25,7 +25,7 @@ def pack_rows(plan: Plan) -> list[tuple[str, ...]]:
             f"{predicted.flops:.1e}",
             duration(predicted.hours),
             duration(predicted.hours_alone),
-            pack.key,
+            _key(plan, pack.key) or "-",
         )
         for pack, predicted in _predicted(plan)
     ]
@@ -59,12 +59,12 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "missing": len(plan.missing),
         "packs": [
             {
-                "pack": pack.key,
+                "pack": _key(plan, pack.key),
                 "stage": pack.stage,
                 "bases": list(pack.bases),
                 "methods": sorted({run.method for run in pack.runs}),
-                "runs": [run.key for run in pack.runs],
-                "needs": list(pack.needs),
+                "runs": [_key(plan, run.key) for run in pack.runs],
+                "needs": [_key(plan, key) for key in pack.needs],
                 "flops": predicted.flops,
                 "memory_bytes": predicted.memory_bytes,
                 "hours": predicted.hours,
@@ -80,6 +80,11 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "uncertainty": plan.device.uncertainty,
         },
     }
+
+
+def _key(plan: Plan, key: str) -> str | None:
+    """The key; None in a plan without the study's rows, whose hash it would be over."""
+    return None if plan.study.suite.is_outline else key
 
 
 def device_hours(plan: Plan) -> tuple[float, float]:

@@ -17,7 +17,7 @@ def run_records(plan: Plan) -> list[dict[str, Any]]:
     states = dict.fromkeys(status.done, "done") | dict.fromkeys(status.failed_for_good, "failed")
     return [
         {
-            "run": run.key,
+            "run": None if plan.study.suite.is_outline else run.key,
             "label": plan.study.labels[run.key],
             "method": run.method,
             "bases": [ref.name for ref in run.bases],
@@ -39,7 +39,7 @@ def run_rows(plan: Plan) -> list[tuple[str, ...]]:
             "-" if record["size"] is None else str(record["size"]),
             "-" if record["seed"] is None else str(record["seed"]),
             record["state"],
-            record["run"],
+            record["run"] or "-",
         )
         for record in run_records(plan)
     ]

@@ -68,6 +68,8 @@ def _leaks(study: Study) -> list[str]:
     Tasks with splits too large to be held are left to `portal tasks`.
     """
     leaks: dict[str, tuple[int, int]] = {}
+    if study.suite.is_outline:
+        return []
     for task in study.tasks:
         if any(isinstance(study.suite.examples(task, split), ExampleFile) for split in SPLITS):
             continue

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from portal.bases.files import resolve
 from portal.config import BaseRef, DataConfig
-from portal.data.suite import Suite, examples_hash, open_suite, with_task_files
+from portal.data.suite import Suite, examples_hash, open_suite, outline_suite, with_task_files
 from portal.storage.paths import Folder
+from portal.tasks.records import RowsNotAtHandError
 from portal.text.encoder import Encoder, find_encoder
 from sweeps.study.precisions import resolve_precisions
 from sweeps.study.study_file import StudyFile, check_names
@@ -31,10 +32,11 @@ class StudyContext:
     names: tuple[object, ...]  # what the study file says of all that, to tell one context from another
 
     @classmethod
-    def open(cls, settings: StudyFile, out: Folder | None = None) -> "StudyContext":
+    def open(cls, settings: StudyFile, out: Folder | None = None, *, outline: bool = False) -> "StudyContext":
         """Read the suite's examples and the bases' digests; ValueError for what the study cannot have.
 
-        In `out` the study ran before, or will run: the folder keeps what precision `auto` stands for.
+        In `out` the study ran before, or will run: the folder keeps what precision `auto` stands for. With
+        `outline` rows of public benchmarks that are not at hand are taken to be as many as they are known to.
         """
         methods = with_variants(settings)
         check_names(methods)
@@ -49,7 +51,14 @@ class StudyContext:
         refs = {name: resolve(name, precision=precisions[name]) for name in bases}
         tasks = _all_tasks(own, named)
         encoders = {name: find_encoder(name) for name in _encoders(methods)}
-        return cls(suite, own, named, examples_hash(suite, tasks), refs, encoders, _names(settings))
+        try:
+            data_hash = examples_hash(suite, tasks)
+        except RowsNotAtHandError:
+            if not outline:
+                raise
+            suite = outline_suite(suite)
+            data_hash = examples_hash(suite, tasks)
+        return cls(suite, own, named, data_hash, refs, encoders, _names(settings))
 
     @property
     def tasks(self) -> tuple[str, ...]:

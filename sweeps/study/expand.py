@@ -95,19 +95,24 @@ def stage_of(run: RunConfig) -> int:
 
 
 def load_study(
-    name_or_path: str | Path, *, out: Folder | None = None, device: DeviceChoice | None = None
+    name_or_path: str | Path,
+    *,
+    out: Folder | None = None,
+    device: DeviceChoice | None = None,
+    outline: bool = False,
 ) -> Study:
     """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault.
 
     `out` is where it runs: with precision `auto`, bases stay there what they were at its first launch. A
-    `device` takes the place of the file's.
+    `device` takes the place of the file's. With `outline` it can be planned where the rows of public
+    benchmarks are not at hand; whether that is so, its suite says, and then its runs have no keys that count.
     """
     path = find_study(str(name_or_path))
     settings = read_study(path)
     if device is not None:
         settings = settings.model_copy(update={"device": device})
     with _named_faults(path):
-        return expand(settings, StudyContext.open(settings, out))
+        return expand(settings, StudyContext.open(settings, out, outline=outline))
 
 
 def read_study(path: Path) -> StudyFile:

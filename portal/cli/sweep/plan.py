@@ -50,24 +50,31 @@ def plan(
     from sweeps.planning.run_table import run_records
     from sweeps.planning.study_rows import check_row_lengths, row_warnings
 
-    loaded, folder = open_study(study, out, seed)
+    loaded, folder = open_study(study, out, seed, outline=True)
     whole = find_device(device or ("cpu" if loaded.settings.device == "cpu" else None))
     check_at_least_one(count=count)
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     workers = count * int(1 / share)
     planned = plan_study(loaded, folder, device=whole.part(share), lanes=workers)
     unchecked = unchecked_tokenizers(planned.bases)
-    sampled = check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
+    outlined = loaded.suite.is_outline
+    sampled = () if outlined else check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
     if as_json:
         listed = {
             "runs": run_records(planned),
             "tokenizers_not_checked": unchecked,
             "warnings": row_warnings(loaded),
             "coverage": planned.checked.notes,
+            "rows_at_hand": not outlined,
         }
         typer.echo(json.dumps({**to_json(planned), **listed}))
         return
     typer.echo(state_line(planned))
+    if outlined:
+        warn(
+            "the rows of public benchmarks are not at hand: they are counted from the known sizes of these; "
+            "the plan has no run keys, and the study cannot be run here"
+        )
     for note in planned.checked.notes:
         typer.echo(note)
     if runs:

@@ -85,17 +85,19 @@ def open_study(
     seeds: Sequence[int] | None = None,
     *,
     device: "DeviceChoice | None" = None,
+    outline: bool = False,
 ) -> "tuple[Study, Folder]":
     """The study as its output folder keeps it, and that folder: the one that `--out` names, or its own.
 
-    With `seeds` the study has no runs but those of these seeds; a `device` takes the place of its own.
+    With `seeds` the study has no runs but those of these seeds; a `device` takes the place of its own;
+    `outline` is that of `load_study`.
     """
     from portal.storage.paths import open_folder
     from sweeps.study.catalogue import find_study
     from sweeps.study.expand import load_study, read_study
 
     folder = open_folder(out or f"portal-{read_study(find_study(study)).name}")
-    loaded = load_study(study, out=folder, device=device)
+    loaded = load_study(study, out=folder, device=device, outline=outline)
     return (loaded.part(seeds) if seeds else loaded), folder
 
 

@@ -118,3 +118,47 @@ def test_a_tokenizer_in_the_hubs_cache_is_checked_without_a_network(tmp_path: Pa
 
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["tokenizers_not_checked"] == []
+
+
+OUTLINED = """\
+name: s
+suite: portal14
+tasks: [rte, hellaswag]
+targets: [qwen3-0.6b]
+seeds: [0]
+methods: {base: {}, lora: {size: 1500}}
+"""
+
+
+@pytest.mark.slow
+def test_a_study_whose_public_rows_are_out_of_reach_is_planned_without_keys_and_not_run(
+    tmp_path: Path,
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(OUTLINED)
+    out = str(tmp_path / "out")
+
+    planned = offline(tmp_path, "plan", str(study), "--out", out, "--device", "b200", "--runs")
+    as_json = offline(tmp_path, "plan", str(study), "--out", out, "--device", "b200", "--json")
+    run = offline(tmp_path, "run", str(study), "--out", out, "--executor", "local")
+
+    assert planned.returncode == 0, planned.stderr
+    assert "the rows of public benchmarks are not at hand: they are counted from the known" in planned.stderr
+    lines = [line.split() for line in planned.stdout.splitlines()]
+    assert ["lora", "qwen3-0.6b", "1500", "0", "missing", "-"] in lines
+    found = json.loads(as_json.stdout)
+    assert found["rows_at_hand"] is False
+    assert {record["run"] for record in found["runs"]} == {None}
+    assert {pack["pack"] for pack in found["packs"]} == {None}
+    assert all(pack["hours"] > 0 for pack in found["packs"])
+    assert run.returncode == 2
+    assert "cannot be read" in run.stderr
+    assert not list((tmp_path / "out").glob("runs/*"))
+
+
+def offline(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of `portal sweep` where the hub does not answer and nothing of it is on the machine."""
+    kept = {name: value for name, value in os.environ.items() if name != "PORTAL_DATA"}
+    environment = kept | {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "portal", "sweep", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
