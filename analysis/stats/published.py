@@ -1,4 +1,6 @@
-"""Published numbers of the PorTAL paper (Ramp Labs, 2026), shown beside a study's own, never among them."""
+"""Published numbers, shown beside a study's own, never among them: of the PorTAL paper (Ramp Labs, 2026), and
+of portallib's model cards.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +10,17 @@ from analysis.stats.quantities import Spread
 
 @dataclass(frozen=True)
 class Published:
-    """A base of the paper: the section of its table, and acc_norm by method, task mean over three seeds."""
+    """A base: where its numbers stand, acc_norm by method as the mean over tasks, and what they are not."""
 
-    section: str
+    source: str
     accuracy: Mapping[str, Spread]
+    caveat: str | None = None
+
+
+_OF_CARDS = (
+    "one seed, whose epoch was chosen on the rows that are reported; a port above its LoRA shows that the "
+    "LoRA was not tuned"
+)
 
 
 def _three(mean: float, std: float) -> Spread:
@@ -24,11 +33,11 @@ def _frozen(mean: float) -> Spread:
 
 PUBLISHED = {
     "qwen3-4b": Published(
-        "6.1",
+        "the paper's table 6.1",
         {"base": _frozen(0.627), "lora": _three(0.765, 0.003), "hypernet": _three(0.757, 0.003)},
     ),
     "qwen3-8b": Published(
-        "6.2",
+        "the paper's table 6.2",
         {
             "base": _frozen(0.667),
             "lora": _three(0.795, 0.004),
@@ -38,8 +47,24 @@ PUBLISHED = {
         },
     ),
     "gemma-3-4b": Published(
-        "6.3",
+        "the paper's table 6.3",
         {"base": _frozen(0.595), "lora": _three(0.778, 0.004), "portal": _three(0.767, 0.004)},
     ),
 }
-"""The paper's bases, by their names here."""
+"""The paper's bases, by their names here; means over three seeds."""
+CARDS = {
+    name: Published(
+        "portallib's card", {method: _frozen(mean) for method, mean in accuracy.items()}, _OF_CARDS
+    )
+    for name, accuracy in {
+        "gemma-4-e2b": {"base": 0.5729, "lora": 0.7084, "portal": 0.7363},
+        "mistral-7b": {"base": 0.6127, "portal": 0.7914},
+        "inkling": {"base": 0.6767, "lora": 0.8610, "portal": 0.8692},
+    }.items()
+}
+"""Bases of portallib's model cards."""
+
+
+def published_for(base: str) -> Published | None:
+    """What is published of a base; None for most."""
+    return PUBLISHED.get(base) or CARDS.get(base)

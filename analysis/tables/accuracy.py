@@ -10,7 +10,7 @@ from analysis.stats.epoch_selection import RULE_TITLES
 from analysis.stats.findings import Target
 from analysis.stats.lift import recovered_lift
 from analysis.stats.lift_intervals import accuracy_interval, has_no_seed, lift_interval
-from analysis.stats.published import PUBLISHED
+from analysis.stats.published import published_for
 from analysis.stats.quantities import Quantity
 from analysis.stats.result_table import MethodKey
 from analysis.tables.columns import (
@@ -157,8 +157,8 @@ def _row_names(summaries: Sequence[MethodSummary]) -> dict[MethodKey, str]:
 
 def _main_title(comparison: Comparison) -> str:
     """Base and rule, with the paper's table for its bases; no epoch is called chosen where one was scored."""
-    published = PUBLISHED.get(comparison.base)
-    section = "" if published is None else f" (the paper's table {published.section})"
+    published = published_for(comparison.base)
+    section = "" if published is None else f" ({published.source})"
     rule = RULE_TITLES[comparison.rule] if comparison.chosen else "the only epoch scored"
     return f"{comparison.base}{section}: {rule}"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.lift import recovered_lift, retention
-from analysis.stats.published import PUBLISHED
+from analysis.stats.published import published_for
 from analysis.stats.quantities import Spread
 from analysis.tables.columns import PERCENT, SPREAD, WORD, Column
 from analysis.tables.reasons import lift_reasons
@@ -13,7 +13,7 @@ from portal.methods import LIFT_REFERENCES, find_method
 
 
 def overview_table(comparisons: Sequence[Comparison]) -> Table:
-    """One row per base, methods by their representatives; below a base of the paper, what it published."""
+    """One row per base, methods by their representatives; below some bases, what others published of them."""
     methods = _methods_of(comparisons)
     rows: list[tuple[object, ...]] = []
     reasons: list[str] = []
@@ -24,10 +24,12 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
             f"{comparison.base}, {reason}"
             for reason in lift_reasons(comparison, filter(None, shown.values()))
         ]
-        published = PUBLISHED.get(comparison.base)
+        published = published_for(comparison.base)
         if published is not None:
-            name = f"{comparison.base}, published (table {published.section})"
+            name = f"{comparison.base}, published ({published.source})"
             rows.append((name, *_published_fields(methods, published.accuracy)))
+            if published.caveat is not None:
+                reasons.append(f"{name}: {published.caveat}")
     columns = [Column("base", WORD)]
     for method in methods:
         label = find_method(method).label
@@ -40,7 +42,7 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
 
 def _methods_of(comparisons: Sequence[Comparison]) -> list[str]:
     """All methods with results, and those that the paper published for one of the bases, in order."""
-    published = [PUBLISHED[each.base].accuracy for each in comparisons if each.base in PUBLISHED]
+    published = [found.accuracy for each in comparisons if (found := published_for(each.base))]
     methods = {summary.cell.method for each in comparisons for summary in each.summaries}
     return sorted(methods.union(*published), key=lambda name: (find_method(name).order, name))
 

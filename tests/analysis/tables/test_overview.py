@@ -21,7 +21,7 @@ def test_the_published_numbers_print_as_published_for_every_base_and_stand_below
     assert shown["qwen3-8b"]["Cross-LoRA: retention"] == "86.2 %"
     assert shown["qwen3-8b"]["PorTAL: retention"] == "99.6 %"
     for base, section in (("qwen3-4b", "6.1"), ("qwen3-8b", "6.2"), ("gemma-3-4b", "6.3")):
-        own, published = shown.pop(base), shown.pop(f"{base}, published (table {section})")
+        own, published = shown.pop(base), shown.pop(f"{base}, published (the paper's table {section})")
         assert {**own, "base": ""} == {**published, "base": ""}
     assert shown == {}
 
@@ -31,3 +31,17 @@ def test_a_base_that_the_paper_does_not_have_has_no_published_line() -> None:
     builder.add("base")
     table = overview_table([compare(gather_runs(builder.results_table()), "big")])
     assert [row[0] for row in table.rows] == ["big"]
+
+
+def test_numbers_of_a_card_stand_below_a_studys_own_with_what_they_are_not() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    builder.add("base", base="mistral-7b")
+
+    table = overview_table([compare(gather_runs(builder.results_table()), "mistral-7b")])
+
+    own, published = [dict(zip(table.names, row, strict=True)) for row in table.texts]
+    assert own["PorTAL"] == "—"
+    assert published["base"] == "mistral-7b, published (portallib's card)"
+    assert published["PorTAL"] == "0.791"
+    (note,) = [note for note in table.reasons if "card" in note]
+    assert "whose epoch was chosen on the rows that are reported" in note
