@@ -97,21 +97,23 @@ def all_of(modules: Collection[str]) -> bool:
 def adapted_in(available: Collection[str], asked: Sequence[str]) -> list[tuple[str, str]]:
     """(module, head) of what is adapted in a layer that has the `available` modules when some are asked for.
 
-    The head is the module that was asked for: a core generates the adapter with its head of that name. A
-    module that the layer lacks is stood in for by what it is made of, if the layer has that, or else by the
-    first module in the table's order that holds a part of it; each stands in once, for what is asked first.
+    The head is the module that was asked for: a core generates the adapter with its head of that name. What
+    stands in for several is adapted once, for the one that was asked for first.
     """
     heads = {module: module for module in asked if module in available}
     for module in asked:
-        if module not in available:
-            for other in _stand_ins(module, [each for each in available if each not in heads]):
-                heads[other] = module
+        for other in covered_by(available, module):
+            heads.setdefault(other, module)
     return sorted(heads.items(), key=lambda pair: (asked.index(pair[1]), MODULES.index(pair[0])))
 
 
-def _stand_ins(module: str, available: Sequence[str]) -> list[str]:
-    parts = PROJECTIONS[module].parts
-    in_order = [each for each in MODULES if each in available]
+def covered_by(available: Collection[str], module: str) -> list[str]:
+    """What is adapted in a layer for a module: itself, or else what it is made of, if the layer has that, or
+    else the first module in the table's order that holds a part of it; nothing where there is none.
+    """
+    if module in available:
+        return [module]
+    parts, in_order = PROJECTIONS[module].parts, [each for each in MODULES if each in available]
     if len(parts) > 1 and (own := [each for each in in_order if each in parts]):
         return own
     return [each for each in in_order if set(PROJECTIONS[each].parts) & set(parts)][:1]

@@ -31,7 +31,7 @@ from portal.artifacts.portal_record import PortalRecord, SourceRecord, core_sha2
 from portal.artifacts.run_record import RunRecord, read_run_record
 from portal.artifacts.task_code import TaskCode, code_tensors, split_codes, stack_residuals
 from portal.bases.base import Base
-from portal.bases.sites import SiteGroup, group_sites
+from portal.bases.sites import SiteGroup, count_groups, group_sites, name_modules
 from portal.config import AdapterConfig, HypernetConfig
 from portal.forward.adapter_hooks import adapted
 from portal.hypernet import Converter, CoreDecoder, Factors, Residual
@@ -267,6 +267,7 @@ class Artifact:
             named,
             adapter=self.adapter(task),
             made_for=made_for,
+            modules=name_modules(count_groups(config.groups), config.n_layers),
             record=self.run_record(),
             left_alone=config.namesakes,
         )

@@ -28,7 +28,7 @@ from portal.artifacts.portal_record import (
 from portal.artifacts.run_record import RunRecord
 from portal.artifacts.task_code import TaskCode, code_tensors, residual_keys
 from portal.bases.base import Base
-from portal.bases.sites import group_sites
+from portal.bases.sites import count_groups, group_sites, name_modules
 from portal.config import AdapterConfig, HypernetConfig
 from portal.hypernet import Converter, CoreDecoder
 from portal.storage.atomic import json_bytes, write_bytes_atomic
@@ -143,7 +143,7 @@ def _config(base: Base, trained: TrainedHypernet) -> ArtifactConfig:
 
 def _card(config: ArtifactConfig) -> str:
     tasks = "\n".join(f"- `{task}`" for task in config.tasks)
-    modules = ", ".join(dict.fromkeys(target.module_name for target in config.projection_targets))
+    modules = name_modules(count_groups(config.groups), config.n_layers)
     widened = ""
     if config.core_modules or config.namesakes:
         widened = " Layers of this base are not Llama's; only portal-sweeps reads this format."

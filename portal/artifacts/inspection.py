@@ -6,6 +6,7 @@ from pathlib import Path
 from portal.artifacts.artifact_config import ArtifactConfig
 from portal.artifacts.artifact_files import CONFIG, fetch_artifact, read_config
 from portal.artifacts.portal_record import PortalRecord, read_record
+from portal.bases.sites import count_groups
 from portal.hypernet import converter_num_params, core_num_params
 from portal.storage.paths import Folder, file_sha256
 from portal.text.text_map import TEXT_MAP
@@ -50,10 +51,7 @@ class Inspection:
     @property
     def layers_by_module(self) -> dict[str, int]:
         """How many layers carry each adapted module."""
-        counts: dict[str, int] = {}
-        for group in self.config.groups:
-            counts[group.module] = counts.get(group.module, 0) + len(group.layers)
-        return counts
+        return count_groups(self.config.groups)
 
 
 def inspect_artifact(location: str | Path) -> Inspection:

@@ -14,16 +14,25 @@ _GENERATED = ("mini", "village", "words")
 
 
 def adapter_card(
-    *, task: str, base: str, revision: str | None, adapter: AdapterConfig, record: RunRecord | None
+    *,
+    task: str,
+    base: str,
+    revision: str | None,
+    adapter: AdapterConfig,
+    modules: str,
+    record: RunRecord | None,
 ) -> str:
-    """The text of README.md, with the metadata that hubs read at its head."""
+    """The text of README.md, with the metadata that hubs read at its head.
+
+    `modules` names those of the base that are adapted.
+    """
     facts = [
         ("base", f"`{base}`"),
         ("revision of the base", f"`{revision}`" if revision else NOT_RECORDED),
         ("task", f"`{task}`"),
         (
             "adapter",
-            f"rank {adapter.rank}, alpha {adapter.alpha}, projections {', '.join(adapter.modules)}; "
+            f"rank {adapter.rank}, alpha {adapter.alpha}, projections {modules}; "
             "no dropout, no bias, no patterns",
         ),
         *_training_facts(task, record),

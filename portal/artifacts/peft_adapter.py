@@ -24,6 +24,7 @@ from portal.artifacts.model_card import adapter_card
 from portal.artifacts.peft_targets import exclusion, namesakes, target_of
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
+from portal.bases.sites import count_groups, name_modules
 from portal.config import AdapterConfig
 from portal.hypernet import Factors
 from portal.storage.atomic import json_bytes, write_bytes_atomic
@@ -58,7 +59,16 @@ def save_peft_adapter(
     }
     made_for = AdapterRecord(base=base.public_name, revision=base.revision, task=task)
     left_alone = namesakes(base, factors)
-    write_adapter(folder, named, adapter=adapter, made_for=made_for, record=record, left_alone=left_alone)
+    modules = name_modules(count_groups(factors), base.num_layers)
+    write_adapter(
+        folder,
+        named,
+        adapter=adapter,
+        made_for=made_for,
+        modules=modules,
+        record=record,
+        left_alone=left_alone,
+    )
 
 
 def write_adapter(
@@ -67,12 +77,13 @@ def write_adapter(
     *,
     adapter: AdapterConfig,
     made_for: AdapterRecord,
+    modules: str,
     record: RunRecord | None,
     left_alone: tuple[str, ...] = (),
 ) -> None:
     """Write weights, card, record and, last of all, the config.
 
-    `left_alone` are the namesakes of adapted modules (peft_targets.py).
+    `modules` names what is adapted, for the card; `left_alone` are its namesakes (peft_targets.py).
     """
     tensors = {}
     for path, (a, b) in sorted(named.items()):
@@ -86,7 +97,12 @@ def write_adapter(
     own = made_for.model_copy(update={"files": digests})
     assert made_for.task is not None
     card = adapter_card(
-        task=made_for.task, base=made_for.base, revision=made_for.revision, adapter=adapter, record=record
+        task=made_for.task,
+        base=made_for.base,
+        revision=made_for.revision,
+        adapter=adapter,
+        modules=modules,
+        record=record,
     )
     write_bytes_atomic(folder / ADAPTER_WEIGHTS, contents[ADAPTER_WEIGHTS])
     write_bytes_atomic(folder / "README.md", card.encode())

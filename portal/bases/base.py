@@ -32,6 +32,7 @@ from portal.bases.registry import known_geometry, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
 from portal.device import prepare_gpu
+from portal.messages import one_line
 
 _QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
 
@@ -90,14 +91,20 @@ class Base:
 
 
 def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
-    """The transformers config of a base; no weights are read. `local_files_only`: the hub is not asked."""
+    """The transformers config of a base; no weights are read. `local_files_only`: the hub is not asked.
+
+    ValueError for one that cannot be read, and for that of an encoder-decoder model.
+    """
     files = locate(name)
     try:
-        return AutoConfig.from_pretrained(
+        config: PretrainedConfig = AutoConfig.from_pretrained(
             files.location, revision=files.commit, local_files_only=local_files_only
         )
     except (OSError, ValueError) as error:
         raise hub_error("base", name, files.location, error) from None
+    if config.is_encoder_decoder:
+        raise ValueError(f"base {name!r}: {config.model_type} is an encoder-decoder model, which is no base")
+    return config
 
 
 def load_base(
@@ -180,8 +187,15 @@ def base_layout(name: str) -> BaseLayout:
     geometry = known_geometry(name)
     if geometry is not None:
         return BaseLayout(geometry.layers, published_sites(geometry))
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(base_config(name))
+    config = base_config(name)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+        raise ValueError(
+            f"base {name!r}: transformers makes no causal language model of its config "
+            f"({one_line(error, most=200)})"
+        ) from None
     path = find_layer_path(model)
     return BaseLayout(len(model.get_submodule(path)), find_sites(model, path))
 
@@ -309,4 +323,9 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
             )
     model.requires_grad_(False)
     model.config.use_cache = False
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # Else bitsandbytes packs 4-bit weights anew on such CPUs, which widths that are no multiple of a
+            # block do not bear, and which a backward does not read.
+            module.support_avx512bf16_for_cpu = False
     return (model if precision in _QUANTISED else model.to(device)).eval()

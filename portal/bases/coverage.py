@@ -5,23 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portal.bases.base import BaseLayout
-from portal.bases.sites import Site, group_sites
-from portal.modules import MODULES, all_of
+from portal.bases.sites import Site, by_layer
+from portal.modules import MODULES, all_of, covered_by
 
 
 @dataclass(frozen=True)
 class ModuleCoverage:
-    """A module that was asked for: layers where it is adapted itself, and those of what stands in for it."""
+    """A module that was asked for: layers that have it, and by what stands in for it those of that."""
 
     module: str
     num_layers: int
     own: int
     stand_ins: tuple[tuple[str, int], ...]
+    covered: int
+    """Layers that have the module or something in its place."""
 
     @property
     def is_full(self) -> bool:
         """Whether every layer has the module, or what stands in for it."""
-        return self.own + sum(layers for _, layers in self.stand_ins) >= self.num_layers
+        return self.covered == self.num_layers
 
     def __str__(self) -> str:
         parts = [f"{self.module} in {self.own}"] if self.own else []
@@ -36,16 +38,20 @@ def count_layers(sites: Sequence[Site]) -> dict[str, int]:
 
 
 def cover(layout: BaseLayout, modules: Sequence[str]) -> list[ModuleCoverage]:
-    """What is adapted when these modules are asked for, a line for each of them."""
-    counts: dict[tuple[str, str], int] = Counter()
-    for group in group_sites(layout.sites, modules):
-        counts[group.head, group.module] += len(group.layers)
+    """What is adapted when these modules are asked for, an item for each of them.
+
+    What stands in for several of them is adapted once, and is named with each.
+    """
+    layers = by_layer(layout.sites).values()
+    covered = {module: [covered_by(own, module) for own in layers] for module in modules}
+    counts = {module: Counter(each for own in found for each in own) for module, found in covered.items()}
     return [
         ModuleCoverage(
             module,
             layout.num_layers,
-            counts.get((module, module), 0),
-            tuple((other, n) for (head, other), n in counts.items() if head == module != other),
+            counts[module].pop(module, 0),
+            tuple((each, counts[module][each]) for each in MODULES if each in counts[module]),
+            sum(map(bool, covered[module])),
         )
         for module in modules
     ]

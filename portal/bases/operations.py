@@ -56,7 +56,7 @@ def fuse_operations(model: nn.Module) -> int:
     for module in model.modules():
         kind: Any = type(module)
         if kind.__name__.endswith("RMSNorm"):
-            forward = _norm_like(kind)
+            forward = _norm_like(kind) if _has_one_weight(module) else None
         elif _ROTARY in _globals(kind):
             forward = _forward_like(kind)
         else:
@@ -159,6 +159,11 @@ class _OutlinedNorm(torch.autograd.Function):
         return torch.empty_like(gradient)
 
 
+def _has_one_weight(module: nn.Module) -> bool:
+    """Whether the norm has a weight for each number and nothing else, as samples of its class have."""
+    return [(name, weight.ndim) for name, weight in module.named_parameters()] == [("weight", 1)]
+
+
 def _epsilon(module: Any) -> float:
     return float(module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps)
 
@@ -192,10 +197,12 @@ def _forward_like(kind: type[nn.Module]) -> Callable[..., Any] | None:
     if not _rotates_alike(own):
         return None
 
-    def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **named: Any) -> Any:
-        if not rest and not named and cos.shape[-1] == q.shape[-1] and cos.dtype == q.dtype == k.dtype:
-            return rotate(q, k, cos, sin)
-        return own(q, k, cos, sin, *rest, **named)  # a part of the width alone, or another precision
+    def rotated(*given: Any, **named: Any) -> Any:
+        if len(given) == 4 and not named:
+            q, k, cos, sin = given
+            if cos.shape[-1] == q.shape[-1] and cos.dtype == q.dtype == k.dtype:
+                return rotate(q, k, cos, sin)
+        return own(*given, **named)  # a part of the width alone, another precision, one tensor at a time
 
     names = {**inside.__globals__, _ROTARY: rotated}
     copy = FunctionType(inside.__code__, names, forward.__name__, inside.__defaults__, inside.__closure__)

@@ -1,14 +1,14 @@
 """`Site`: one linear layer of a base that can be adapted, found by its exact path; groups of equal sites."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from portal.bases.geometry import Geometry
-from portal.modules import ALL_MODULES, MODULES, PROJECTIONS, adapted_in, all_of
+from portal.modules import ALL_MODULES, MODULES, PROJECTIONS, adapted_in, all_of, covered_by
 
 MODULE_PATHS = {module: PROJECTIONS[module].paths[0] for module in ALL_MODULES}
 """Where a Llama-like layer has its modules."""
@@ -124,16 +124,21 @@ def published_sites(geometry: Geometry) -> tuple[Site, ...]:
     )
 
 
+def by_layer(sites: Iterable[Site]) -> dict[int, dict[str, Site]]:
+    """The sites by layer and module."""
+    layers: dict[int, dict[str, Site]] = {}
+    for site in sites:
+        layers.setdefault(site.layer, {})[site.module] = site
+    return layers
+
+
 def group_sites(sites: Sequence[Site], modules: Sequence[str]) -> tuple[SiteGroup, ...]:
     """What is adapted when `modules` are asked for, in that order; where a layer lacks one, what stands in.
 
     ValueError where the base has nothing of what is asked for.
     """
-    of_layer: dict[int, dict[str, Site]] = {}
-    for site in sites:
-        of_layer.setdefault(site.layer, {})[site.module] = site
     members: dict[tuple[str, str], list[Site]] = {}
-    for own in of_layer.values():
+    for own in by_layer(sites).values():
         for module, head in adapted_in(own, modules):
             members.setdefault((head, module), []).append(own[module])
     if not members:
@@ -167,10 +172,26 @@ def _groups(head: str, module: str, members: dict[tuple[str, str], list[Site]]) 
     ]
 
 
+def count_groups(groups: Iterable[SiteGroup]) -> dict[str, int]:
+    """By module the number of layers that are adapted."""
+    counts: dict[str, int] = {}
+    for group in groups:
+        counts[group.module] = counts.get(group.module, 0) + len(group.layers)
+    return counts
+
+
+def name_modules(counts: Mapping[str, int], num_layers: int) -> str:
+    """`q, v`, or `q (in 2), in_qkv (in 2) of 4 layers` where not all layers have them."""
+    named = ", ".join(
+        name if count == num_layers else f"{name} (in {count})" for name, count in counts.items()
+    )
+    return named if set(counts.values()) == {num_layers} else f"{named} of {num_layers} layers"
+
+
 def check_modules(sites: Sequence[Site], modules: Sequence[str]) -> None:
     """ValueError for a module that was asked for by name and that no layer has, nor anything in its place."""
-    heads = {group.head for group in group_sites(sites, modules)}
-    missing = [module for module in modules if module not in heads]
+    layers = by_layer(sites).values()
+    missing = [module for module in modules if not any(covered_by(own, module) for own in layers)]
     if missing and not all_of(modules):
         raise ValueError(f"the base has no projection {missing[0]!r}; it has {_named(sites)}")
 

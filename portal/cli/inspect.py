@@ -40,18 +40,18 @@ def inspect(
 
 
 def _facts(found: "Inspection") -> list[tuple[str, str]]:
+    from portal.bases.sites import name_modules
+
     config, record = found.config, found.record
     of = f" @ {config.base_model_revision[:12]}" if config.base_model_revision else ""
-    layers = found.layers_by_module
-    modules = ", ".join(
-        module if count == config.n_layers else f"{module} (in {count})" for module, count in layers.items()
-    )
+    modules = name_modules(found.layers_by_module, config.n_layers)
     params = found.num_params
     facts = [
         ("artifact", str(found.folder)),
         ("base", f"{config.base_model_name_or_path}{of}"),
         ("made by", _made_by(found)),
-        ("adapters", f"rank {config.rank}, alpha {config.alpha} on {modules} of {config.n_layers} layers"),
+        ("adapters", f"rank {config.rank}, alpha {config.alpha} on {modules}"),
+        ("layers", str(config.n_layers)),
         (
             "widths",
             f"latent {config.d_z}, layer embedding {config.d_layer}, trunk {config.hidden}, "

@@ -177,6 +177,12 @@ class Extent:
                 f"base {base!r} knows {config.vocab_size} tokens, its rows use id {self.max_token}: "
                 "they were made with another tokenizer"
             )
+        if (limit := _fixed_angles(config)) is not None and self.longest > limit:
+            raise ValueError(
+                f"base {base!r} has rotary angles that hang on the longest row of a forward beyond {limit} "
+                f"tokens: rows would change each other's scores; the longest has {self.longest}; "
+                f"{self._remedy(limit)}"
+            )
         context = getattr(config, "max_position_embeddings", None)
         if context is not None and self.longest > context:
             raise ValueError(
@@ -207,6 +213,15 @@ def extent_of(rows: Sequence[TokenRow]) -> Extent:
         max(len(row.prompt) + max(len(choice) for choice in row.choices) for row in rows),
         max(len(choice) for row in rows for choice in row.choices),
     )
+
+
+def _fixed_angles(config: PretrainedConfig) -> int | None:
+    """Tokens up to which rotary angles depend on positions alone; None where they always do."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") not in ("longrope", "dynamic"):
+        return None
+    limit: int = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+    return limit
 
 
 class RowTable:

@@ -1,15 +1,17 @@
-"""Attention masks, ready-made: transformers then builds none and does not wait for the device.
+"""Attention masks, ready-made where they are known: transformers then builds none, nor waits for the device.
 
 A model whose config lists kinds of layers takes one mask a kind, any other a single one; True: may be seen.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, masking_utils
 
-from portal.bases.layer_kinds import FULL, SLIDING, layer_kinds, takes_branches
+from portal.bases.layer_kinds import FULL, SLIDING, layer_kinds, takes_branches, window_of
 
 
 def causal_masks(config: PretrainedConfig, length: int, device: torch.device) -> Any:
@@ -19,7 +21,7 @@ def causal_masks(config: PretrainedConfig, length: int, device: torch.device) ->
     """
     if not takes_branches(config):
         return None
-    window = getattr(config, "sliding_window", None)
+    window = window_of(config)
     near = None
     if window is not None and length > window:
         causal_TT = torch.ones(length, length, dtype=torch.bool, device=device).tril()
@@ -32,8 +34,19 @@ def causal_masks(config: PretrainedConfig, length: int, device: torch.device) ->
     return {kind: near if kind == SLIDING else None for kind in kinds}
 
 
+@contextmanager
+def one_sequence_a_row() -> Iterator[None]:
+    """In the block transformers does not ask the device whether a row holds several sequences: none does."""
+    original = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = lambda *_args, **_kwargs: None
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = original
+
+
 def branch_masks(config: PretrainedConfig, branch_NT: Tensor, positions_NT: Tensor) -> Any:
-    """For packed rows (packed.py): a position sees the prompt and its own branch, (N, 1, T, T).
+    """For packed rows (shared_prefix.py): a position sees the prompt and its own branch, (N, 1, T, T).
 
     A sliding window is measured in positions.
     """
@@ -42,7 +55,7 @@ def branch_masks(config: PretrainedConfig, branch_NT: Tensor, positions_NT: Tens
     same_NTT = branch_NT[:, :, None] == branch_NT[:, None, :]
     prefix_NTT = (branch_NT == 0)[:, None, :]
     full = (causal_TT & (same_NTT | prefix_NTT))[:, None]
-    window = getattr(config, "sliding_window", None)
+    window = window_of(config)
     near = full
     if window is not None:
         near = full & (positions_NT[:, :, None] - positions_NT[:, None, :] < window)[:, None]

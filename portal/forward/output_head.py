@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from portal.bases.sites import find_layer_path
 from portal.device import to_device
+from portal.forward.attention_masks import one_sequence_a_row
 
 CHUNK_LOGITS = 2**28
 """Logits that the head makes at a time: 1 GiB in fp32, 1,024 positions of a vocabulary of 262,144."""
@@ -54,6 +56,8 @@ def _read(log_probs_PV: Tensor, read_K: Tensor, token_K: Tensor) -> Tensor:
 def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **masks: Any) -> Iterator[Tensor]:
     """The logits of each chunk of kept positions, (P, V), fp32, from one forward through the layers."""
     body = model.base_model
+    if body is model:  # a model that takes itself for its own body: what holds the layers is
+        body = model.get_submodule(find_layer_path(model).rpartition(".")[0])
     outputs: list[Any] = []
     captured = body.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     try:
@@ -61,7 +65,7 @@ def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **masks: Any
             if number == 1:  # from here on the layers' output is known: only what follows them runs again
                 captured.remove()
                 body.forward = lambda *_args, **_kwargs: outputs[0]
-            with _head_at(model.get_output_embeddings(), kept_P, ids_NT.device):
+            with _head_at(model.get_output_embeddings(), kept_P, ids_NT.device), one_sequence_a_row():
                 logits_1PV = model(input_ids=ids_NT, logits_to_keep=0, use_cache=False, **masks).logits
             yield logits_1PV[0, : len(kept_P)].float()
     finally:

@@ -113,15 +113,15 @@ def answer_token_scores(base: Base, batch: SharedPrefixBatch) -> Tensor:
     ValueError for branches in a base that does not take them: it would mix them up without a word.
     """
     device = base.device
-    masks: dict[str, Any] = {"attention_mask": causal_masks(base.text_config, batch.ids_NT.shape[1], device)}
-    if batch.layout is not None:
-        if not base.takes_branches:
-            raise ValueError(f"base {base.name!r} takes one choice in a row only")
+    masks: dict[str, Any] = {}
+    if batch.layout is None:
+        masks["attention_mask"] = causal_masks(base.text_config, batch.ids_NT.shape[1], device)
+    elif base.takes_branches:
         positions_NT, branch_NT = (to_device(each, device) for each in batch.layout)
-        masks = {
-            "position_ids": positions_NT,
-            "attention_mask": branch_masks(base.text_config, branch_NT, positions_NT),
-        }
+        masks["position_ids"] = positions_NT
+        masks["attention_mask"] = branch_masks(base.text_config, branch_NT, positions_NT)
+    else:
+        raise ValueError(f"base {base.name!r} takes one choice in a row only")
     return token_log_probs(
         base.model,
         to_device(batch.ids_NT, device),

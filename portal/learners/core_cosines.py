@@ -52,7 +52,7 @@ def core_cosines(
             factors = converter(core, latent_TZ[index : index + 1], residual)
             with hooks.active([Segment(1, factors, config.adapter.scaling)]):
                 (loss,) = slot_losses(base, forward.slots, length=forward.length)
-                gradients = torch.autograd.grad(loss, parameters)
+                gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             for sum_, gradient in zip(total, gradients, strict=True):
                 sum_.add_(gradient)
         own.append(total)

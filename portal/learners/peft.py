@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from portal.bases.base import Base
@@ -25,6 +26,19 @@ IGNORED = -100
 """The label that transformers leaves out of the loss."""
 
 
+def check_bound(model: Any, paths: Iterable[str]) -> None:
+    """ValueError for a linear layer that was to be adapted and that peft has passed over.
+
+    It takes names in the feed-forward of some mixtures for those of the routed experts.
+    """
+    for path in paths:
+        if not isinstance(model.base_model.model.get_submodule(path), LoraLayer):
+            raise ValueError(
+                f"engine peft: peft does not adapt {path} of a {type(model.base_model.model).__name__}; "
+                "engine pack does"
+            )
+
+
 class PeftLearner(TaskLoras):
     """Holds a second copy of the base, which peft changes, and one optimiser per task."""
 
@@ -32,15 +46,17 @@ class PeftLearner(TaskLoras):
         super().__init__(run, bases, rows)
         assert run.seed is not None
         self._paths = {(site.module, site.layer): site.path for site in self._base.sites}
+        paths = [self._paths[group.module, i] for group in self._groups for i in group.layers]
         config = LoraConfig(
             r=self.adapter.rank,
             lora_alpha=self.adapter.alpha,
             lora_dropout=0.0,
             bias="none",
-            target_modules=[self._paths[group.module, i] for group in self._groups for i in group.layers],
+            target_modules=paths,
         )
         first, *others = self.tasks
         self._model: Any = get_peft_model(copy.deepcopy(self._base.model), config, adapter_name=first)
+        check_bound(self._model, paths)
         for task in others:
             self._model.add_adapter(task, copy.deepcopy(config))
         self._parameters = {task: self._start(task, run.seed) for task in self.tasks}

@@ -18,12 +18,13 @@ from torch import Tensor
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.base import Base, base_sites
 from portal.bases.precision import weights_dtype
-from portal.bases.sites import Site, SiteGroup, group_sites, linear_weight
+from portal.bases.sites import Site, SiteGroup, by_layer, group_sites, linear_weight
 from portal.config import BaseRef, RunConfig
 from portal.frozen import content_key
 from portal.hypernet import Factors
 from portal.learners.base import Start, named_generator
 from portal.learners.cross_lora import RANK_LIMIT, Basis, source_layer, transfer, update_norm, weight_basis
+from portal.modules import adapted_in
 from portal.storage.atomic import only_one, write_bytes_atomic
 from portal.storage.paths import cache_folder
 
@@ -88,9 +89,8 @@ def transfer_loras(run: RunConfig, target: Base, start: Start | None) -> Transfe
             value = update_norm(*pair) / before if before > 0 else None
             ratios.append(NormRatio(task, site.module, site.layer, matrix.source.layer, value))
             pairs.setdefault(site, []).append(pair)
-    modules = tuple(module for module in run.adapter.modules if module in {s.module for s in matrices})
     by_place = {(site.module, site.layer): found for site, found in pairs.items()}
-    groups = group_sites(tuple(matrices), modules)
+    groups = group_sites(tuple(matrices), run.adapter.modules)
     return Transferred(run.data.tasks, {g: _stack(g, by_place) for g in groups}, tuple(ratios))
 
 
@@ -131,14 +131,20 @@ def _pair_sites(
     run: RunConfig, source_sites: tuple[Site, ...], target_sites: tuple[Site, ...]
 ) -> Iterator[_Matrix]:
     assert run.adapter is not None
-    places = {(site.module, site.layer): site for site in source_sites}
+    modules = run.adapter.modules
+    places = {(site.module, site.layer): site for site in _adapted(source_sites, modules)}
     num_source = 1 + max(site.layer for site in source_sites)
     num_target = 1 + max(site.layer for site in target_sites)
-    for site in target_sites:
+    for site in _adapted(target_sites, modules):
         layer = source_layer(site.layer, num_source=num_source, num_target=num_target)
         source = places.get((site.module, layer))
-        if site.module in run.adapter.modules and source is not None:
+        if source is not None:
             yield _Matrix(site, source)
+
+
+def _adapted(sites: tuple[Site, ...], modules: tuple[str, ...]) -> list[Site]:
+    """The sites that are adapted when these modules are asked for; none where the base has none of them."""
+    return [own[module] for own in by_layer(sites).values() for module, _ in adapted_in(own, modules)]
 
 
 def _method(run: RunConfig, target: Base, start: Start) -> Callable[[str, _Matrix, Pair], Pair]:

@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from portal.bases.base import outline_config
 from portal.bases.layer_kinds import attention_implementation
@@ -22,7 +23,7 @@ from portal.bases.precision import weights_dtype
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
 from portal.config import Activations, AdapterConfig, Precision, RunConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment
-from portal.forward.attention_masks import causal_masks
+from portal.forward.attention_masks import causal_masks, one_sequence_a_row
 from portal.forward.output_head import positions_at_once
 from portal.hypernet import Factors, converter_num_params, core_num_params
 
@@ -99,8 +100,8 @@ def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
     """Bytes of a base's weights, from its config."""
     itself = _measure_base(base)
     each = weights_dtype(precision, on_gpu=on_gpu).itemsize
-    others = itself.num_params - itself.decoder_params  # embeddings and head, which are never quantised
-    return itself.decoder_params * _QUANTISED_BYTES.get(precision, each) + others * each
+    others = itself.num_params - itself.linear_params  # embeddings, head and experts, which are not quantised
+    return itself.linear_params * _QUANTISED_BYTES.get(precision, each) + others * each
 
 
 class DecoderShape(NamedTuple):
@@ -135,6 +136,7 @@ def generation_flops(run: RunConfig, base: str) -> float:
 class _Measured:
     num_params: int
     decoder_params: int
+    linear_params: int  # of these, the weights of linear layers
     num_layers: int
     width: int
     vocabulary: int
@@ -151,6 +153,7 @@ def _measure_base(base: str) -> _Measured:
     return _Measured(
         sum(unique.values()),
         sum(parameter.numel() for parameter in layers.parameters()),
+        sum(each.weight.numel() for each in layers.modules() if isinstance(each, nn.Linear | Conv1D)),
         len(layers),
         text.hidden_size,
         text.vocab_size,
@@ -256,7 +259,12 @@ def _saved_bytes_per_token(
 
     The length is odd, so that no width of the base is taken for it.
     """
-    model = _meta_model(base, *of_model)
+    dtype, operations = of_model
+    model = _meta_model(base, dtype, operations)
+    scale = 1.0
+    if dtype == torch.float32 and any(type(each).__name__.endswith("Experts") for each in model.modules()):
+        # Products of all experts at once have no shapes on the meta device but in bf16.
+        model, scale = _meta_model(base, torch.bfloat16, operations), 2.0
     path = find_layer_path(model)
     sites = find_sites(model, path)
     groups = group_sites(sites, adapter.modules)
@@ -268,7 +276,9 @@ def _saved_bytes_per_token(
         )
         for rows in (1, 2)
     )
-    return (many - few) / length  # what does not grow with the rows, factors above all, is counted elsewhere
+    return (
+        scale * (many - few) / length
+    )  # what does not grow with the rows, factors above all, is counted elsewhere
 
 
 def _saved_by(model: Any, hooks: AdapterHooks, segment: Segment, rows: int, length: int) -> float:
@@ -286,7 +296,7 @@ def _saved_by(model: Any, hooks: AdapterHooks, segment: Segment, rows: int, leng
     ids_NT = torch.zeros(rows, length, dtype=torch.long, device=device)
     no_logits = torch.zeros(0, dtype=torch.long, device=device)  # they are counted apart
     masks = causal_masks(model.config.get_text_config(), length, device)
-    with saved_tensors_hooks(keep, lambda tensor: tensor), hooks.active([segment]):
+    with saved_tensors_hooks(keep, lambda tensor: tensor), hooks.active([segment]), one_sequence_a_row():
         model(input_ids=ids_NT, logits_to_keep=no_logits, use_cache=False, attention_mask=masks)
     return sum(saved.values())
 

@@ -60,14 +60,21 @@ def _check_base(run: RunConfig, name: str, layout: BaseLayout) -> None:
 
 
 def _check_heads(run: RunConfig, layouts: Mapping[str, BaseLayout]) -> None:
-    """ValueError for a core with heads that no base of the run uses."""
+    """ValueError for a core to train, or residuals, with heads that no base of the run uses."""
     assert run.adapter is not None
-    if run.hypernet is None or run.spec.frozen_core or run.spec.teaches:
+    if run.hypernet is None or run.train is None:
         return
+    if run.spec.parents and not run.train.residual_rank:
+        return  # the core is held as it is
     groups = {ref.name: group_sites(layouts[ref.name].sites, run.adapter.modules) for ref in run.bases}
     used = {group.head for own in groups.values() for group in own}
     if unused := [module for module in run.adapter.modules if module not in used]:
         had = dict.fromkeys(group.module for own in groups.values() for group in own)
+        if run.spec.parents:
+            raise ValueError(
+                f"{run.describe()}: residuals for {', '.join(unused)} would never be trained, since the base "
+                "has no layers of their own for them; leave residual_rank 0"
+            )
         raise ValueError(
             f"{run.describe()}: the core's heads for {', '.join(unused)} would never be trained, since no "
             f"base of the run has layers of their own for them; ask for the modules {','.join(had)}"
@@ -75,10 +82,12 @@ def _check_heads(run: RunConfig, layouts: Mapping[str, BaseLayout]) -> None:
 
 
 def _layouts(runs: Iterable[RunConfig]) -> dict[str, BaseLayout]:
-    """By name those of all bases that the runs use or start from."""
-    names = dict.fromkeys(
-        name for run in runs for name in (*(ref.name for ref in run.bases), *(run.source_bases or ()))
-    )
+    """By name those of the bases that the runs use; a transfer uses that of its LoRAs, too."""
+    names: dict[str, None] = {}
+    for run in runs:
+        names |= dict.fromkeys(ref.name for ref in run.bases)
+        if run.spec.is_transfer:
+            names |= dict.fromkeys(run.source_bases or ())
     return {name: base_layout(name) for name in names}
 
 

@@ -14,18 +14,21 @@ from transformers.pytorch_utils import Conv1D
 from portal.artifacts.adapted_base import check_export
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
-from portal.bases.base import Base
+from portal.bases.base import Base, with_operations
 from portal.bases.sites import group_sites
-from portal.config import AdapterConfig, TrainConfig
+from portal.config import AdapterConfig, BaseRef, TrainConfig
 from portal.evaluate.loglikelihood import score_rows
+from portal.forward import output_head
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
+from sweeps.planning.memory import footprint
+from sweeps.planning.shapes import check_shapes
 from tests.support.bases import make_base, make_rows, make_run, random_factors
 from tests.support.packs import interrupted_run, make_pack, run_to_end, without_times
-from tests.support.zoo import left_out, rewritten_by_peft, supported, tiny_base
+from tests.support.zoo import families, left_out, rewritten_by_peft, supported, tiny_base
 
 EVERYTHING = AdapterConfig(modules=ALL_MODULES, rank=2, alpha=4)
 ATTENTION = ("q", "k", "v", "o")
@@ -64,7 +67,8 @@ def base(request: pytest.FixtureRequest) -> Base:
 
 def test_every_family_is_tried_or_left_out_for_a_reason() -> None:
     assert set(SAMPLE) <= set(supported())
-    assert all(left_out().values())
+    assert left_out().keys() <= set(families())
+    assert len(supported()) >= 130
 
 
 def test_scores_are_those_of_a_forward_for_each_choice_alone(base: Base) -> None:
@@ -78,6 +82,35 @@ def test_scores_are_those_of_a_forward_for_each_choice_alone(base: Base) -> None
     torch.testing.assert_close(
         torch.tensor([row.scores for row in scored]), torch.tensor(alone), atol=1e-4, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("way", ["in chunks", "with fused operations"])
+def test_scores_are_the_same(base: Base, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = make_rows(base).rows("names", "test")
+    expected = torch.tensor([row.scores for row in score_rows(base, rows)])
+    if way == "in chunks":
+        monkeypatch.setattr(
+            output_head, "CHUNK_LOGITS", 5 * base.model.get_output_embeddings().weight.shape[0]
+        )
+    else:
+        base = with_operations(tiny_base(base.name), "fused")
+
+    found = torch.tensor([row.scores for row in score_rows(base, rows)])
+
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_memory_is_planned_from_the_config_alone(base: Base, on_gpu: bool, tmp_path: Path) -> None:
+    base.model.config.save_pretrained(tmp_path)
+    run = make_run("lora", "base", adapter=EVERYTHING, train=SHORT)
+    placed = run.model_copy(update={"bases": (BaseRef(name=str(tmp_path), revision="0"),)})
+
+    planned = footprint([placed], str(tmp_path), length=32, on_gpu=on_gpu)
+
+    check_shapes([placed])
+    assert 0 < planned.per_token < 1e6
+    assert planned.base > 0
 
 
 def choice_score(base: Base, prompt: tuple[int, ...], choice: tuple[int, ...]) -> float:

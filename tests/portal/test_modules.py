@@ -18,6 +18,7 @@ from portal.modules import ALL_MODULES, MODULES, PROJECTIONS, adapted_in
         (("q", "k", "v", "in_proj"), ("q", "v"), [("q", "q"), ("v", "v")]),
         (("gate", "up", "down"), ("gate_up",), [("gate", "gate_up"), ("up", "gate_up")]),
         (("gate_up", "down"), ("gate", "up"), [("gate_up", "gate")]),
+        (("q_b", "q_a", "kv_b", "kv_a"), ("q", "k", "v"), [("q_b", "q"), ("kv_b", "k")]),
         (("up", "down"), ("gate",), []),
         (("qkv",), ("in_z",), []),
     ],

@@ -8,10 +8,14 @@ from pydantic import ValidationError
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_config import ArtifactConfig
+from portal.artifacts.artifact_files import read_config
+from portal.bases.sites import group_sites
 from portal.config import AdapterConfig
+from portal.modules import ALL_MODULES
 from portal.storage.atomic import json_bytes
 from tests.support.artifacts import write_artifact
 from tests.support.bases import make_base
+from tests.support.zoo import tiny_base
 
 RUNS = Path(__file__).parents[2] / "fixtures" / "v0.1.0" / "out" / "runs"
 
@@ -61,3 +65,36 @@ def test_residuals_of_some_tasks_have_tensors_and_need_format_2(config: Artifact
     ):
         with pytest.raises(ValidationError, match=message):
             ArtifactConfig.model_validate(values | wrong)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "dory"])
+def test_layers_unlike_llamas_need_format_2_and_come_back_from_it(family: str, tmp_path: Path) -> None:
+    base = tiny_base(family)
+    write_artifact(tmp_path, base, AdapterConfig(modules=ALL_MODULES, rank=2, alpha=4))
+
+    config = read_config(tmp_path / "config.json")
+
+    assert config.format_version == 2
+    assert config.adapter.modules == ALL_MODULES
+    assert config.groups == group_sites(base.sites, ALL_MODULES)
+    assert (config.core_modules, config.namesakes) == (
+        (ALL_MODULES, ()) if family == "gpt2" else ((), ("self_attn.gate_proj",))
+    )
+    with pytest.raises(ValidationError, match="needs format_version 2"):
+        ArtifactConfig.model_validate(config.as_json() | {"format_version": 1})
+    first = config.as_json()["projection_targets"][0] | {"core_module": "in_z"}
+    with pytest.raises(ValidationError, match="no heads for 'in_z'"):
+        ArtifactConfig.model_validate(config.as_json() | {"projection_targets": [first]})
+
+
+def test_format_2_of_earlier_versions_lacks_the_keys_of_families(config: ArtifactConfig) -> None:
+    values = config.as_json() | {
+        "residual_rank": 1,
+        "residual_tasks": list(config.tasks),
+        "format_version": 2,
+    }
+
+    read = ArtifactConfig.model_validate(values)
+
+    assert (read.core_modules, read.namesakes) == ((), ())
+    assert read.groups == config.groups

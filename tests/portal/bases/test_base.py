@@ -9,10 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import AutoConfig
 
 from portal.bases.base import (
     _quantisation,
     base_config,
+    base_layout,
     base_sites,
     load_base,
     load_tokenizer,
@@ -262,3 +264,23 @@ def test_artifacts_name_a_local_base_by_its_name(saved: dict[str, Path]) -> None
     assert (
         json.loads((saved["llama"] / "config.json").read_text())["model_type"] == base.text_config.model_type
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("bart", "bart is an encoder-decoder model, which is no base"),
+        ("dbrx", "transformers makes no causal language model of its config"),
+        ("t5", "t5 is an encoder-decoder model"),
+    ],
+)
+def test_what_is_no_base_is_refused_in_one_line_from_its_config(
+    family: str, message: str, tmp_path: Path
+) -> None:
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+
+    with pytest.raises(ValueError, match=message) as caught:
+        base_layout(str(tmp_path))
+
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600

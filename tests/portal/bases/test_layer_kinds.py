@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from portal.bases.layer_kinds import attention_implementation, takes_branches
+from portal.bases.layer_kinds import attention_implementation, layer_kinds, takes_branches, window_of
 from tests.support.bases import make_base
 from tests.support.zoo import tiny_config
 
@@ -35,3 +35,19 @@ def test_families_without_sdpa_are_loaded_with_eager_attention(family: str, atte
 
     assert attention_implementation(config) == attention
     assert not takes_branches(config.get_text_config())
+
+
+def test_keys_that_a_family_does_not_read_change_nothing() -> None:
+    config = make_base("tiny", "llama").text_config
+    config.sliding_window, config.layer_types = 4, ["chunked_attention"]
+
+    assert takes_branches(config)
+    assert window_of(config) is None
+    assert layer_kinds(config) is None
+
+
+def test_attention_in_both_directions_takes_no_branches() -> None:
+    config = make_base("tiny", "gemma3").text_config
+    config.use_bidirectional_attention = True
+
+    assert not takes_branches(config)

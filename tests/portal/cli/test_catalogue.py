@@ -100,7 +100,8 @@ def test_a_base_is_described_by_its_modules_and_what_asking_for_some_means(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{tmp_path}: 4 layers"
     assert ["in_qkv", "2", "32 x 96"] in [line.split("  ")[:3] for line in map(squeezed, lines)]
-    assert "modules q,v are adapted as q in 2 and in_qkv for q in 2, v in 2 of 4 layers" in lines
+    meant = "q in 2 and in_qkv for q in 2, v in 2 and in_qkv for v in 2"
+    assert f"modules q,v are adapted as {meant} of 4 layers" in lines
     assert lines[-1] == "scoring: one choice in a row"
 
 

@@ -244,3 +244,12 @@ def test_an_extent_of_a_cache_without_the_longest_choice_names_both_remedies() -
 
     with pytest.raises(ValueError, match="lower max_prompt, or shorten the choice"):
         Extent(max_token=3, longest=51, longest_choice=None).check("tiny", config)
+
+
+def test_rows_beyond_what_rotary_angles_are_fixed_for_are_refused() -> None:
+    config = make_base("tiny", "llama").text_config
+    config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 40}
+
+    Extent(5, 40, 3).check("tiny", config)
+    with pytest.raises(ValueError, match="rotary angles that hang on the longest row of a forward beyond 40"):
+        Extent(5, 41, 3).check("tiny", config)

@@ -12,6 +12,7 @@ from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.learners.core_cosines import core_cosines
 from tests.support.artifacts import write_artifact
 from tests.support.bases import TASKS, make_base, make_rows
+from tests.support.zoo import tiny_base
 
 ADAPTER = AdapterConfig(modules=("q", "v"), rank=2, alpha=6)
 EPSILON = 3e-2
@@ -82,3 +83,15 @@ def test_a_task_without_a_gradient_has_no_cosines(base, artifact, rows):
 def test_another_base_is_refused(artifact, rows):
     with pytest.raises(ValueError, match="made for base"):
         core_cosines(artifact, make_base("other", "qwen3", hidden=36), rows)
+
+
+def test_heads_that_a_base_does_not_use_are_left_out_of_the_cosines(tmp_path):
+    base = tiny_base("gpt2")
+    write_artifact(tmp_path, base, AdapterConfig(modules=("q", "v", "up"), rank=2, alpha=4))
+    table = make_rows(base)
+
+    cosines = core_cosines(
+        Artifact.load(tmp_path), base, {task: tuple(table.rows(task, "train"))[:3] for task in TASKS}
+    )
+
+    torch.testing.assert_close(torch.diagonal(torch.as_tensor(cosines)), torch.ones(len(TASKS)))

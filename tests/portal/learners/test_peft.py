@@ -16,6 +16,7 @@ from portal.learners.lora import LoraLearner
 from portal.learners.peft import PeftLearner
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
+from tests.support.zoo import tiny_base
 
 ADAPTER = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=8)
 
@@ -74,3 +75,11 @@ def test_a_reference_run_that_diverges_leaves_with_its_task_named() -> None:
         pack.step()
 
     assert "the loss of task 'colours'" in pack.failed[run.key]
+
+
+def test_layers_that_peft_passes_over_are_named() -> None:
+    base = tiny_base("deepseek_v3")
+    run = make_run("lora", base.name, adapter=ADAPTER, train=TrainConfig(epochs=1, engine="peft"))
+
+    with pytest.raises(ValueError, match=r"engine peft: peft does not adapt model\.layers\.\d\.mlp\."):
+        PeftLearner(run, {base.name: base}, {base.name: make_rows(base)})

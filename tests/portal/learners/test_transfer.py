@@ -20,6 +20,7 @@ from portal.learners.cross_lora import Basis, update_norm
 from portal.learners.fixed import TransferredLoras
 from portal.learners.transfer import Transferred, check_transfer, transfer_loras
 from tests.support.bases import TASKS, make_base, make_rows, make_run, random_factors
+from tests.support.zoo import tiny_base
 
 ALL = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=8)
 
@@ -226,3 +227,24 @@ def test_the_learner_writes_adapters_that_read_back_and_the_ratios(
         torch.testing.assert_close(b @ a, updates(found, "names")[site.module, site.layer])
     assert (tmp_path / "out" / "transfer.json").read_text().count('"module"') == len(found.ratios)
     assert learner.norm_ratio("names") == found.mean_norm_ratio("names")
+
+
+def test_fused_layers_are_carried_to_fused_layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bases = {name: replace(tiny_base("phi3"), name=name) for name in ("source", "target")}
+    monkeypatch.setattr(lora_transfer, "base_sites", {name: base.sites for name, base in bases.items()}.get)
+    for seed, task in enumerate(TASKS):
+        factors = random_factors(bases["source"], ALL.modules, rank=ALL.rank, slots=1, seed=seed)
+        save_peft_adapter(
+            tmp_path / "loras" / task, base=bases["source"], adapter=ALL, factors=factors, task=task
+        )
+    ref = BaseRef(name="source", revision=bases["source"].revision)
+    start = Start(tmp_path / "loras", ref, lambda ref: bases["source"], tmp_path / "bases")
+
+    found = transferred(make_run("copy_lora", "target", adapter=ALL), bases["target"], start)
+
+    assert {module for module, _ in updates(found, "sums")} == {"qkv", "o", "gate_up", "down"}
+    given = read_peft_factors(tmp_path / "loras" / "sums", bases["target"].device)
+    for (module, layer), update in updates(found, "sums").items():
+        path = next(s.path for s in bases["target"].sites if (s.module, s.layer) == (module, layer))
+        a, b = given[path]
+        torch.testing.assert_close(update, b @ a)

@@ -6,8 +6,8 @@ import pytest
 
 from portal.bases.base import Base
 from sweeps.gpu_check import quantised
-from sweeps.gpu_check.quantised import PRECISIONS, check_quantised
-from sweeps.gpu_check.world import CheckWorld, Where
+from sweeps.gpu_check.quantised import PRECISIONS, check_quantised, misread_weights
+from sweeps.gpu_check.world import TARGET, CheckWorld, Where
 from tests.support.findings import levels
 from tests.support.leaks import leak_between_companions
 
@@ -19,8 +19,12 @@ def test_bases_in_8_and_4_bits_pass_on_this_cpu(
 ) -> None:
     found = list(check_quantised(checked))
 
-    assert len(found) == 4 * len(PRECISIONS)
-    assert {each.level for each in found} == {"PASS"}
+    whole, small = (checked.base(TARGET, precision) for precision in ("fp32", "4bit"))
+    if misread_weights(small, whole):
+        assert [each.level for each in found] == ["PASS"] * 6 + ["SKIP"]
+        assert "reads 4-bit weights wrongly" in str(found[-1])
+    else:
+        assert [each.level for each in found] == ["PASS"] * 4 * len(PRECISIONS)
     assert not [each for each in caplog.records if each.name.startswith("bitsandbytes")]
 
 
@@ -31,9 +35,7 @@ def test_companions_that_change_a_gradient_are_found(
 
     found = levels(check_quantised(checked))
 
-    assert [found[f"{each}: gradient beside a companion off that alone"] for each in PRECISIONS] == [
-        "FAIL"
-    ] * 2
+    assert {level for what, level in found.items() if "gradient beside a companion" in what} == {"FAIL"}
 
 
 def test_layers_that_are_not_found_and_weights_that_are_miscounted_are_lines_that_failed(

@@ -47,8 +47,27 @@ def test_a_core_whose_heads_nothing_would_train_is_refused_with_what_to_ask_for(
     )
 
 
-def test_a_port_takes_what_stands_in(folders: dict[str, str]) -> None:
-    check_shapes([run_on("portal", folders["gpt2"], adapter=WIDE)])
+@pytest.mark.parametrize("method", ["portal", "mean_latent", "carried", "mismatched_latent", "taught"])
+def test_what_holds_a_core_takes_what_stands_in(folders: dict[str, str], method: str) -> None:
+    check_shapes([run_on(method, folders["gpt2"], adapter=WIDE)])
+
+
+def test_a_fused_module_stands_in_for_each_that_is_asked_for(folders: dict[str, str]) -> None:
+    check_shapes([run_on("lora", folders["gpt2"], adapter=AdapterConfig(modules=("q", "v"), rank=2))])
+
+
+def test_a_port_does_not_need_its_sources_base(folders: dict[str, str]) -> None:
+    run = run_on("portal", folders["llama"]).model_copy(update={"source_bases": ("/no/such/base",)})
+
+    check_shapes([run])
+    assert coverage_notes([run]) == []
+
+
+def test_residuals_of_heads_that_a_base_does_not_use_are_refused(folders: dict[str, str]) -> None:
+    train = TrainConfig(epochs=1, residual_rank=1)
+
+    with pytest.raises(ValueError, match="residuals for k, v, gate would never be trained"):
+        check_shapes([run_on("taught", folders["gpt2"], adapter=WIDE, train=train)])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +96,7 @@ def test_a_choice_loss_is_refused_where_choices_cannot_share_a_row(folders: dict
 def test_full_coverage_refuses_layers_without_a_module(folders: dict[str, str]) -> None:
     run = run_on("lora", folders["qwen3_5_text"])
 
-    check_shapes([run])
+    check_shapes([run], full_coverage=True)
     with pytest.raises(ValueError, match="coverage full is asked for"):
-        check_shapes([run], full_coverage=True)
+        check_shapes([run_on("lora", folders["mixtral"], adapter=WIDE)], full_coverage=True)
     check_shapes([run_on("lora", folders["llama"])], full_coverage=True)
