@@ -132,6 +132,11 @@ def by_layer(sites: Iterable[Site]) -> dict[int, dict[str, Site]]:
     return layers
 
 
+def adapted_sites(sites: Iterable[Site], modules: Sequence[str]) -> list[Site]:
+    """Those that are adapted when `modules` are asked for; none where the base has nothing of them."""
+    return [own[module] for own in by_layer(sites).values() for module, _ in adapted_in(own, modules)]
+
+
 def group_sites(sites: Sequence[Site], modules: Sequence[str]) -> tuple[SiteGroup, ...]:
     """What is adapted when `modules` are asked for, in that order; where a layer lacks one, what stands in.
 

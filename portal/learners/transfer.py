@@ -18,13 +18,12 @@ from torch import Tensor
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.base import Base, base_sites
 from portal.bases.precision import weights_dtype
-from portal.bases.sites import Site, SiteGroup, by_layer, group_sites, linear_weight
+from portal.bases.sites import Site, SiteGroup, adapted_sites, group_sites, linear_weight
 from portal.config import BaseRef, RunConfig
 from portal.frozen import content_key
 from portal.hypernet import Factors
 from portal.learners.base import Start, named_generator
 from portal.learners.cross_lora import RANK_LIMIT, Basis, source_layer, transfer, update_norm, weight_basis
-from portal.modules import adapted_in
 from portal.storage.atomic import only_one, write_bytes_atomic
 from portal.storage.paths import cache_folder
 
@@ -132,19 +131,14 @@ def _pair_sites(
 ) -> Iterator[_Matrix]:
     assert run.adapter is not None
     modules = run.adapter.modules
-    places = {(site.module, site.layer): site for site in _adapted(source_sites, modules)}
+    places = {(site.module, site.layer): site for site in adapted_sites(source_sites, modules)}
     num_source = 1 + max(site.layer for site in source_sites)
     num_target = 1 + max(site.layer for site in target_sites)
-    for site in _adapted(target_sites, modules):
+    for site in adapted_sites(target_sites, modules):
         layer = source_layer(site.layer, num_source=num_source, num_target=num_target)
         source = places.get((site.module, layer))
         if source is not None:
             yield _Matrix(site, source)
-
-
-def _adapted(sites: tuple[Site, ...], modules: tuple[str, ...]) -> list[Site]:
-    """The sites that are adapted when these modules are asked for; none where the base has none of them."""
-    return [own[module] for own in by_layer(sites).values() for module, _ in adapted_in(own, modules)]
 
 
 def _method(run: RunConfig, target: Base, start: Start) -> Callable[[str, _Matrix, Pair], Pair]:
