@@ -151,9 +151,11 @@ def _print_layers(base: str, *, as_json: bool) -> None:
         ],
     )
     for name, covered in meant.items():
-        typer.echo(
-            f"modules {name} are adapted as {', '.join(map(str, covered))} of {layout.num_layers} layers"
-        )
+        if all(each.own == layout.num_layers for each in covered):
+            typer.echo(f"modules {name}: each in every layer")
+        else:
+            listed = ", ".join(map(str, covered))
+            typer.echo(f"modules {name} are adapted as {listed} of {layout.num_layers} layers")
     typer.echo("scoring: all choices of a question in one row" if packed else "scoring: one choice in a row")
 
 

@@ -75,6 +75,7 @@ class AdapterHooks:
         if not torch.is_grad_enabled():
             yield
             return
+        patched = [vars(layer).get("forward") for layer in self._recomputed]  # of who places layers, too
         try:
             for layer in self._recomputed:
                 layer.forward = partial(
@@ -82,8 +83,11 @@ class AdapterHooks:
                 )
             yield
         finally:
-            for layer in self._recomputed:
-                layer.__dict__.pop("forward", None)
+            for layer, forward in zip(self._recomputed, patched, strict=True):
+                if forward is None:
+                    vars(layer).pop("forward", None)
+                else:
+                    layer.forward = forward
 
     def _deltas(self, segments: Sequence[Segment], num_rows: int | None) -> dict[str, list["_Part"]]:
         total = sum(segment.num_slots for segment in segments)
@@ -136,8 +140,10 @@ class _Part:
         return self._add(x_SKI, y_SKO).view(y_NTO.shape)
 
     def _add(self, x_SKI: Tensor, y_SKO: Tensor) -> Tensor:
-        h_SKR = torch.bmm(x_SKI, self.a_SRI.transpose(1, 2))
-        b_SRO = self.b_SOR.transpose(1, 2)
+        # A base may lie on several devices: each layer's factors go where its input is.
+        a_SRI, b_SOR = (factor.to(x_SKI.device, non_blocking=True) for factor in (self.a_SRI, self.b_SOR))
+        h_SKR = torch.bmm(x_SKI, a_SRI.transpose(1, 2))
+        b_SRO = b_SOR.transpose(1, 2)
         if torch.is_grad_enabled():
             return torch.baddbmm(y_SKO, h_SKR, b_SRO)
         return y_SKO.baddbmm_(h_SKR, b_SRO)  # the output is the linear's own: no copy where no graph needs it

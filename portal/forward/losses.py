@@ -58,8 +58,8 @@ def _gold_losses(base: Base, slots: Sequence[SlotRows], length: int) -> Tensor:
         torch.tensor(targets),
         attention_mask=masks,
     )
-    total_S = nll_K.new_zeros(len(slots)).index_add(0, to_device(owners, device), nll_K)
-    return total_S / to_device([slot.num_gold_tokens for slot in slots], device)
+    total_S = nll_K.new_zeros(len(slots)).index_add(0, to_device(owners, nll_K.device), nll_K)
+    return total_S / to_device([slot.num_gold_tokens for slot in slots], nll_K.device)
 
 
 def _choice_losses(base: Base, slots: Sequence[SlotRows], length: int) -> Tensor:

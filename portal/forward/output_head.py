@@ -79,11 +79,11 @@ def _head_at(head: nn.Module, kept_P: Tensor, device: torch.device) -> Iterator[
     fewest = _HEAD_POSITIONS * torch.get_num_threads() if device.type == "cpu" else 0
     if len(kept_P) < fewest:
         kept_P = torch.cat([kept_P, kept_P.new_zeros(fewest - len(kept_P))])
-    index_P = to_device(kept_P, device)
     hidden: list[Tensor] = []
 
     def keep(_head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (hidden_NTH,) = args
+        index_P = to_device(kept_P, hidden_NTH.device)  # that of the last layers, where a base has several
         hidden_PH = hidden_NTH.flatten(0, 1).index_select(0, index_P)
         if not _is_half(head):
             return (hidden_PH[None],)
