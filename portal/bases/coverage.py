@@ -25,6 +25,11 @@ class ModuleCoverage:
         """Whether every layer has the module, or what stands in for it."""
         return self.covered == self.num_layers
 
+    def adapted_as(self) -> str:
+        """`q 2, in_qkv 2`: what is adapted for the module, and in how many layers; empty where nothing is."""
+        own = [(self.module, self.own)] if self.own else []
+        return ", ".join(f"{module} {layers}" for module, layers in (*own, *self.stand_ins))
+
     def __str__(self) -> str:
         parts = [f"{self.module} in {self.own}"] if self.own else []
         parts += [f"{other} for {self.module} in {layers}" for other, layers in self.stand_ins]

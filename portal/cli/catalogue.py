@@ -118,7 +118,7 @@ def bases(
 
 
 def _print_layers(base: str, *, as_json: bool) -> None:
-    """The modules of a base by the number of layers that have them, and what q and v, and all, mean there."""
+    """The modules of a base, how many layers have them, and what is adapted for those of a Llama-like layer."""
     from portal.bases.base import base_layout, base_takes_branches
     from portal.bases.coverage import count_layers, cover
     from portal.modules import ALL_MODULES
@@ -129,14 +129,14 @@ def _print_layers(base: str, *, as_json: bool) -> None:
         module: sorted({(site.d_in, site.d_out) for site in layout.sites if site.module == module})
         for module in counts
     }
-    meant = {"q,v": cover(layout, ("q", "v")), "all": cover(layout, ALL_MODULES)}
+    covered = cover(layout, ALL_MODULES)
     if as_json:
         described = {
             "layers": layout.num_layers,
             "modules": {module: {"layers": counts[module], "widths": widths[module]} for module in counts},
             "adapted": {
-                name: {each.module: {each.module: each.own, **dict(each.stand_ins)} for each in covered}
-                for name, covered in meant.items()
+                each.module: dict([(each.module, each.own)] if each.own else []) | dict(each.stand_ins)
+                for each in covered
             },
             "choices_share_a_row": packed,
         }
@@ -150,12 +150,11 @@ def _print_layers(base: str, *, as_json: bool) -> None:
             for module, count in counts.items()
         ],
     )
-    for name, covered in meant.items():
-        if all(each.own == layout.num_layers for each in covered):
-            typer.echo(f"modules {name}: each in every layer")
-        else:
-            listed = ", ".join(map(str, covered))
-            typer.echo(f"modules {name} are adapted as {listed} of {layout.num_layers} layers")
+    typer.echo("")
+    print_table(
+        ["asked for", "adapted as, in how many layers"],
+        [[each.module, each.adapted_as() or "nothing"] for each in covered],
+    )
     typer.echo("scoring: all choices of a question in one row" if packed else "scoring: one choice in a row")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
+from portal.modules import ALL_MODULES
 from tests.support.bases import TASKS
 from tests.support.zoo import tiny_config
 
@@ -100,8 +101,9 @@ def test_a_base_is_described_by_its_modules_and_what_asking_for_some_means(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{tmp_path}: 4 layers"
     assert ["in_qkv", "2", "32 x 96"] in [line.split("  ")[:3] for line in map(squeezed, lines)]
-    meant = "q in 2 and in_qkv for q in 2, v in 2 and in_qkv for v in 2"
-    assert f"modules q,v are adapted as {meant} of 4 layers" in lines
+    cells = [line.split("  ") for line in map(squeezed, lines)]
+    assert ["v", "v 2, in_qkv 2"] in cells
+    assert ["up", "up 4"] in cells
     assert lines[-1] == "scoring: one choice in a row"
 
 
@@ -116,5 +118,5 @@ def test_a_base_as_json_has_layers_and_widths_by_module(capsys: pytest.CaptureFi
     described = json.loads(capsys.readouterr().out)
     assert described["layers"] == 36
     assert described["modules"]["v"] == {"layers": 36, "widths": [[4096, 1024]]}
-    assert described["adapted"]["q,v"] == {"q": {"q": 36}, "v": {"v": 36}}
+    assert described["adapted"] == {module: {module: 36} for module in ALL_MODULES}
     assert described["choices_share_a_row"] is True
