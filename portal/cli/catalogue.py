@@ -118,7 +118,7 @@ def bases(
 
 
 def _print_layers(base: str, *, as_json: bool) -> None:
-    """The modules of a base, how many layers have them, and what is adapted for those of a Llama-like layer."""
+    """The modules of a base, how many layers have them, and what is adapted for those of Llama."""
     from portal.bases.base import base_layout, base_takes_branches
     from portal.bases.coverage import count_layers, cover
     from portal.modules import ALL_MODULES
