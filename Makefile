@@ -97,7 +97,7 @@ test-with-ray: venv
 test-gpu: venv
 	PORTAL_TEST_GPU=1 $(PYTEST) -m gpu
 
-# Files are divided here: a test of one family is as good as alone.
+# The tests of one file are divided among the processes.
 zoo: venv
 	$(PYTEST) -n $(JOBS) -m 'zoo or not zoo' tests/end_to_end/test_zoo.py
 

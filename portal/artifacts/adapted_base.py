@@ -39,7 +39,7 @@ def peft_adapted(base: Base, folder: Path) -> Iterator[PeftModel]:
                 f"{len(tensors) // 2}"
             )
         loaded = {name.replace(".default.", "."): value for name, value in model.state_dict().items()}
-        if lost := [name for name, value in tensors.items() if not torch.equal(loaded[name].cpu(), value)]:
+        if lost := [name for name, value in tensors.items() if not _is_same(loaded.get(name), value)]:
             raise ValueError(
                 f"{folder}: peft does not load {len(lost)} of {len(tensors)} tensors, {lost[0]} for one"
             )
@@ -49,6 +49,11 @@ def peft_adapted(base: Base, folder: Path) -> Iterator[PeftModel]:
             base.model.set_submodule(path, linear)
         if hasattr(base.model, "peft_config"):
             del base.model.peft_config  # peft's note that the model is adapted, which it is no longer
+
+
+def _is_same(loaded: Tensor | None, stored: Tensor) -> bool:
+    """Whether peft has a tensor of the file, whatever its precision."""
+    return loaded is not None and torch.equal(loaded.cpu().float(), stored.float())
 
 
 def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> float:

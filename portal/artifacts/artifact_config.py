@@ -33,6 +33,10 @@ class ProjectionTarget(Frozen):
     layer_index: int = Field(ge=0)
     module_name: Module
     module_path: str
+    in_features: int = Field(ge=1)
+    out_features: int = Field(ge=1)
+    input_group: str
+    output_group: str
     core_module: Module | None = None
 
     @property
@@ -53,11 +57,6 @@ class ProjectionTarget(Frozen):
             head=self.head,
             path=self.module_path,
         )
-
-    in_features: int = Field(ge=1)
-    out_features: int = Field(ge=1)
-    input_group: str
-    output_group: str
 
 
 class ArtifactConfig(Frozen):

@@ -8,7 +8,7 @@ converters, logits and losses are fp32 everywhere; factors are cast at the point
 import hashlib
 import logging
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -182,6 +182,7 @@ class BaseLayout:
     sites: tuple[Site, ...]
 
 
+@lru_cache(maxsize=64)
 def base_layout(name: str) -> BaseLayout:
     """The layout of a base: from its published sizes where they are known, else from its config."""
     geometry = known_geometry(name)
@@ -205,6 +206,7 @@ def base_sites(name: str) -> tuple[Site, ...]:
     return base_layout(name).sites
 
 
+@lru_cache(maxsize=64)
 def base_takes_branches(name: str) -> bool:
     """Whether a row may hold all choices of a question, from the base's config."""
     config = outline_config(name)
@@ -305,11 +307,12 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward
     try:
+        config = AutoConfig.from_pretrained(files.location, revision=files.commit)
         model, loading = AutoModelForCausalLM.from_pretrained(
             files.location,
             revision=files.commit,
             dtype=dtype,
-            attn_implementation=attention_implementation(base_config(files.name)),
+            attn_implementation=attention_implementation(config),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
             **_quantisation(precision, device),
@@ -323,9 +326,18 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
             )
     model.requires_grad_(False)
     model.config.use_cache = False
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            # Else bitsandbytes packs 4-bit weights anew on such CPUs, which widths that are no multiple of a
-            # block do not bear, and which a backward does not read.
-            module.support_avx512bf16_for_cpu = False
+    if precision == "4bit":
+        _keep_packing(model)
     return (model if precision in _QUANTISED else model.to(device)).eval()
+
+
+def _keep_packing(model: nn.Module) -> None:
+    """Keep 4-bit weights as they are quantised.
+
+    On CPUs with AVX512-BF16 bitsandbytes packs them anew in the first forward, which widths that are no
+    multiple of a block do not bear, and which a backward does not read.
+    """
+    linear: Any
+    for linear in model.modules():
+        if hasattr(linear, "support_avx512bf16_for_cpu"):
+            linear.support_avx512bf16_for_cpu = False

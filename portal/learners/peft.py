@@ -26,7 +26,7 @@ IGNORED = -100
 """The label that transformers leaves out of the loss."""
 
 
-def check_bound(model: Any, paths: Iterable[str]) -> None:
+def _check_bound(model: Any, paths: Iterable[str]) -> None:
     """ValueError for a linear layer that was to be adapted and that peft has passed over.
 
     It takes names in the feed-forward of some mixtures for those of the routed experts.
@@ -56,7 +56,7 @@ class PeftLearner(TaskLoras):
         )
         first, *others = self.tasks
         self._model: Any = get_peft_model(copy.deepcopy(self._base.model), config, adapter_name=first)
-        check_bound(self._model, paths)
+        _check_bound(self._model, paths)
         for task in others:
             self._model.add_adapter(task, copy.deepcopy(config))
         self._parameters = {task: self._start(task, run.seed) for task in self.tasks}

@@ -31,9 +31,8 @@ def check_shapes(runs: Iterable[RunConfig], *, full_coverage: bool = False) -> N
                 check_coverage(name, layout, run.adapter.modules)
         _check_heads(run, layouts)
         if run.spec.is_transfer and run.source_bases is not None:
-            from portal.learners.transfer import (
-                check_transfer,  # it loads peft, which few studies need so early
-            )
+            # It loads peft, which few studies need so early.
+            from portal.learners.transfer import check_transfer
 
             check_transfer(run, layouts[run.source_bases[0]].sites, layouts[run.bases[0].name].sites)
 

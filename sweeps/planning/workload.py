@@ -71,7 +71,6 @@ class WorkloadEstimator:
                 counted[definition] = _Sample.counted(examples, tokenizer, max_prompt)
             self._samples[base] = counted[definition]
         self._weights: dict[str, int] = {}
-        self._branching: dict[str, bool] = {}
 
     def work(self, run: RunConfig) -> Work:
         """How much a run trains and scores on each of its bases."""
@@ -107,7 +106,7 @@ class WorkloadEstimator:
         scored = [each.of(task) for each in own for task in run.data.tasks]
         trained = [task for of_base in rows for task in of_base]
         packed = fmean(
-            task.packed if self._takes_branches(ref.name) else task.apart
+            task.packed if base_takes_branches(ref.name) else task.apart
             for ref, each in zip(run.bases, own, strict=True)
             for task in map(each.of, run.data.tasks)
         )
@@ -130,11 +129,6 @@ class WorkloadEstimator:
         trained = work.steps * work.rows_per_step * work.row_tokens
         tokens = _TRAIN_COST * trained + _SCORE_COST * work.scored_tokens
         return tokens * sum(self._num_weights(ref.name) for ref in run.bases)
-
-    def _takes_branches(self, base: str) -> bool:
-        if base not in self._branching:
-            self._branching[base] = base_takes_branches(base)
-        return self._branching[base]
 
     def _num_weights(self, base: str) -> int:
         if base not in self._weights:

@@ -8,7 +8,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from portal.artifacts.adapted_base import check_export
+from portal.artifacts.adapted_base import check_export, peft_adapted
 from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
@@ -16,6 +16,7 @@ from portal.config import AdapterConfig
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from tests.support.artifacts import export_random
 from tests.support.bases import make_base, make_uneven_base, random_factors
+from tests.support.zoo import tiny_base
 
 ALL = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=6)
 
@@ -98,3 +99,27 @@ def test_an_adapter_of_which_peft_reads_only_a_part_is_refused(tmp_path: Path) -
     ):
         check_export(tmp_path, base, factors, ALL.scaling)
     assert all(type(base.model.get_submodule(site.path)) is nn.Linear for site in base.sites)
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+def test_an_adapter_may_be_stored_in_half_precision(
+    any_base: Base, stored: torch.dtype, tmp_path: Path
+) -> None:
+    export_random(tmp_path, any_base, ALL)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({name: value.to(stored) for name, value in load_file(path).items()}, path)
+
+    with peft_adapted(any_base, tmp_path) as model:
+        found = model.state_dict()
+
+    for name, value in load_file(path).items():
+        assert torch.equal(found[name.replace(".weight", ".default.weight")].float(), value.float())
+
+
+def test_tensors_that_peft_renames_and_loses_are_told(tmp_path: Path) -> None:
+    base = tiny_base("laguna")
+    export_random(tmp_path, base, ALL)
+
+    lost = pytest.raises(ValueError, match=r"peft does not load 18 of \d+ tensors, .*shared_experts")
+    with lost, peft_adapted(base, tmp_path):
+        pass
