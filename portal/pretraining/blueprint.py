@@ -4,10 +4,22 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from transformers import Gemma3TextConfig, PretrainedConfig, PreTrainedTokenizerFast, Qwen3Config
+from transformers import (
+    Gemma3TextConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen3_5TextConfig,
+    Qwen3Config,
+)
 
 CONTEXT = 512
 _HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
+Family = Literal["qwen3", "qwen3_5", "gemma3"]
+_CONFIGS: dict[Family, type[PretrainedConfig]] = {
+    "qwen3": Qwen3Config,
+    "qwen3_5": Qwen3_5TextConfig,
+    "gemma3": Gemma3TextConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Blueprint:
     """
 
     name: str
-    family: Literal["qwen3", "gemma3"]
+    family: Family
     shape: dict[str, Any]
     vocab_size: int
     recipe: Recipe
@@ -58,7 +70,7 @@ class Blueprint:
             "initializer_range": 0.05,
             "tie_word_embeddings": True,
         }
-        return Qwen3Config(**settings) if self.family == "qwen3" else Gemma3TextConfig(**settings)
+        return _CONFIGS[self.family](**settings)
 
 
 def gemma_shape(hidden_size: int, layers: int, intermediate_size: int, window: int) -> dict[str, Any]:
@@ -72,4 +84,20 @@ def gemma_shape(hidden_size: int, layers: int, intermediate_size: int, window: i
         "intermediate_size": intermediate_size,
         "sliding_window": window,
         "layer_types": [*turns[: layers - 1], "full_attention"],
+    }
+
+
+def hybrid_shape(hidden_size: int, layers: int, intermediate_size: int) -> dict[str, Any]:
+    """A Qwen3.5 of `layers` layers: of every three, two of linear attention (Gated DeltaNet) and one full."""
+    turns = ["linear_attention", "linear_attention", "full_attention"] * layers
+    return {
+        "hidden_size": hidden_size,
+        "num_hidden_layers": layers,
+        "head_dim": 32,
+        "intermediate_size": intermediate_size,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 32,
+        "linear_value_head_dim": 32,
+        "layer_types": turns[:layers],
     }

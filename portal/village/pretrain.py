@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from portal.pretraining.blueprint import Blueprint, Recipe, gemma_shape
+from portal.pretraining.blueprint import Blueprint, Recipe, gemma_shape, hybrid_shape
 from portal.pretraining.pretrain import run_command
 from portal.village.corpus import draw_documents
 
@@ -11,13 +11,20 @@ _XS = {"hidden_size": 72, "num_hidden_layers": 3, "head_dim": 24, "intermediate_
 _S = {"hidden_size": 96, "num_hidden_layers": 4, "head_dim": 32, "intermediate_size": 256}
 _M = {"hidden_size": 128, "num_hidden_layers": 6, "head_dim": 32, "intermediate_size": 352}
 BLUEPRINTS = (
+    Blueprint("village-qwen3.5", "qwen3_5", hybrid_shape(112, 6, 256), 3072, Recipe(steps=7000)),
     Blueprint("village-qwen3-m", "qwen3", _M, 3072, Recipe(steps=7000)),
     Blueprint("village-gemma3", "gemma3", gemma_shape(112, 5, 320, window=24), 3328, Recipe(steps=7000)),
     Blueprint("village-qwen3-s", "qwen3", _S, 3072, Recipe(steps=9000)),
     Blueprint("village-qwen3-xs", "qwen3", _XS, 3072, Recipe(steps=12000)),
 )
 """Slowest first, so that two cores end together."""
-VILLAGE_BASES = ("village-qwen3-xs", "village-qwen3-s", "village-qwen3-m", "village-gemma3")
+VILLAGE_BASES = (
+    "village-qwen3-xs",
+    "village-qwen3-s",
+    "village-qwen3-m",
+    "village-gemma3",
+    "village-qwen3.5",
+)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3ForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3ForCausalLM,
+)
 
 import portal
 from portal.village.facts import state_fact
@@ -28,9 +34,10 @@ def test_bases_are_real_classes_of_unlike_shapes() -> None:
         for name in VILLAGE_BASES
     }
 
-    assert [type(model) for model in models.values()] == [Qwen3ForCausalLM] * 3 + [Gemma3ForCausalLM]
-    assert len({model.config.hidden_size for model in models.values()}) == 4
-    assert len({model.config.num_hidden_layers for model in models.values()}) == 4
+    classes = [type(model) for model in models.values()]
+    assert classes == [Qwen3ForCausalLM] * 3 + [Gemma3ForCausalLM, Qwen3_5ForCausalLM]
+    shapes = {(model.config.hidden_size, model.config.num_hidden_layers) for model in models.values()}
+    assert len(shapes) == 5
     assert set(models) == {blueprint.name for blueprint in BLUEPRINTS}
 
 
@@ -38,7 +45,7 @@ def test_all_embedded_weights_are_at_most_20_mb() -> None:
     package = Path(portal.__file__).parent
     weights = [*package.rglob("*.safetensors")]
 
-    assert len(weights) == 8
+    assert len(weights) == 9
     assert sum(path.stat().st_size for path in weights) <= 20 * 10**6
 
 
