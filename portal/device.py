@@ -114,9 +114,10 @@ def fp32_products(precision: Literal["tf32", "fp32"]) -> Iterator[None]:
         matmul.fp32_precision = before
 
 
-def limit_gpu_memory(share: float) -> None:
-    """Hold this process's tensors to its share of the current GPU, so that neighbours keep theirs."""
-    torch.cuda.set_per_process_memory_fraction((1 - LIBRARIES_SHARE) * share)
+def limit_gpu_memory(share: float, num_gpus: int = 1) -> None:
+    """Hold this process's tensors to its share of each of its GPUs, so that neighbours keep theirs."""
+    for index in range(num_gpus):
+        torch.cuda.set_per_process_memory_fraction((1 - LIBRARIES_SHARE) * share, index)
 
 
 def release_memory() -> None:

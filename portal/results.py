@@ -226,9 +226,9 @@ class StudyInfo(Frozen):
     """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
     `workers` are how many workers step a run together, by run key, where that is not one; each holds
-    `device_share` of a GPU. `kinds` are by task, of those that have one. `own_tasks` are the tasks that the
-    study is about, where its runs have others, too. What a file lacks has the default, so that older files
-    read; what it has beyond these is refused by name.
+    `device_share` of a GPU, or so many GPUs. `kinds` are by task, of those that have one. `own_tasks` are the
+    tasks that the study is about, where its runs have others, too. What a file lacks has the default, so that
+    older files read; what it has beyond these is refused by name.
     """
 
     facts: dict[str, Fact] = Field(default_factory=dict)
@@ -236,7 +236,7 @@ class StudyInfo(Frozen):
     missing: tuple[AbsentRun, ...] = ()
     notes: tuple[str, ...] = ()
     workers: dict[str, int] = Field(default_factory=dict)
-    device_share: float = Field(default=1.0, gt=0, le=1)
+    device_share: float = Field(default=1.0, gt=0)
     kinds: dict[str, str] = Field(default_factory=dict)
     own_tasks: tuple[str, ...] = ()
 

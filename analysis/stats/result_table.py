@@ -216,7 +216,7 @@ def load_results(path: Path, workers: Mapping[str, int], device_share: float) ->
     """The runs in the result table at `path`; a ValueError names what is wrong with the file.
 
     `workers` is the number of workers that stepped a run together, by run key, where that was not one; on a
-    GPU each held `device_share` of it.
+    GPU each held `device_share` of it, or so many.
     """
     table = read_table(path, RESULTS)
     study = gather_runs(table)

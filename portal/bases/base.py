@@ -24,10 +24,13 @@ from transformers import (
 )
 from transformers import logging as transformers_logging
 
+from portal.bases.division import divide
+from portal.bases.experts import idle_params
 from portal.bases.files import BaseFiles, hub_error, locate
 from portal.bases.layer_kinds import attention_implementation, takes_branches
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import check_precision, weights_dtype
+from portal.bases.quantised_checkpoints import check_checkpoint, dequantisation
 from portal.bases.registry import known_geometry, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
@@ -89,6 +92,12 @@ class Base:
         others = sum(each.numel() for each in layers.parameters() if id(each) not in weights)
         return others + sum(linear.in_features * linear.out_features for linear in linears)
 
+    @cached_property
+    def num_active_params(self) -> int:
+        """Those of them that a token meets: of a mixture's routed experts it meets a few."""
+        layers = self.model.get_submodule(self.layer_path)
+        return self.num_decoder_params - idle_params(layers, self.text_config)
+
 
 def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
     """The transformers config of a base; no weights are read. `local_files_only`: the hub is not asked.
@@ -104,6 +113,7 @@ def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfi
         raise hub_error("base", name, files.location, error) from None
     if config.is_encoder_decoder:
         raise ValueError(f"base {name!r}: {config.model_type} is an encoder-decoder model, which is no base")
+    check_checkpoint(name, config)
     return config
 
 
@@ -115,15 +125,23 @@ def load_base(
     precision: Precision = "default",
     verified: bool = False,
     operations: Operations | None = None,
+    num_gpus: int = 1,
 ) -> Base:
     """The base, frozen, in evaluation mode, with these operations, else the usual ones. Attention is sdpa, or
     eager in families without it.
+
+    With several `num_gpus` its layers are divided over the first so many GPUs (division.py); `Base.device` is
+    then the first. On a CPU they are not asked for.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
     unreadable or incomplete weights (missing or unexpected tensors). `verified`: whether a local base's files
     are those of `revision` is found out elsewhere, and they are not read for that here.
     """
     check_precision(precision, device)
+    if device == "cpu":
+        num_gpus = 1
+    elif num_gpus > (there := torch.cuda.device_count()):
+        raise ValueError(f"base {name!r} is to be divided over {num_gpus} GPUs, and {there} are here")
     files = locate(name)
     if revision is None:
         revision = files.revision()
@@ -131,7 +149,7 @@ def load_base(
         files.check(revision)
     files = replace(files, commit=None if files.is_local else revision)
     where = torch.device(device)
-    return with_operations(_base(files, revision, _load_model(files, where, precision)), operations)
+    return with_operations(_base(files, revision, _load_model(files, where, precision, num_gpus)), operations)
 
 
 def quantised_base(name: str, precision: Precision, device: torch.device) -> Base:
@@ -280,8 +298,8 @@ def tokenizer_digest(name: str) -> str:
     return hashlib.sha256(definition.encode()).hexdigest()
 
 
-def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
-    """What from_pretrained needs for a quantised base: weights are placed while they are read."""
+def _quantisation(precision: Precision) -> dict[str, Any]:
+    """What from_pretrained needs for a base in this precision."""
     if precision not in _QUANTISED:
         return {}
     config = (
@@ -293,13 +311,26 @@ def _quantisation(precision: Precision, device: torch.device) -> dict[str, Any]:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
     )
+    return {"quantization_config": config}
+
+
+def _places(
+    config: PretrainedConfig, device: torch.device, precision: Precision, num_gpus: int
+) -> dict[str, Any]:
+    """What from_pretrained needs where weights are placed while they are read."""
+    if num_gpus > 1:
+        with torch.device("meta"):
+            outline = AutoModelForCausalLM.from_config(config)
+        return {"device_map": divide(outline, num_gpus, precision, weights_dtype(precision, on_gpu=True))}
+    if precision not in _QUANTISED:
+        return {}
     if device.type == "cuda" and torch.cuda.is_available():
         # By its number: threads that read weights do not have this one's current device.
         device = torch.device("cuda", torch.cuda.current_device())
-    return {"quantization_config": config, "device_map": {"": device}}
+    return {"device_map": {"": device}}
 
 
-def _load_model(files: BaseFiles, device: torch.device, precision: Precision) -> Any:
+def _load_model(files: BaseFiles, device: torch.device, precision: Precision, num_gpus: int = 1) -> Any:
     on_gpu = device.type == "cuda"
     if on_gpu:
         prepare_gpu()
@@ -308,6 +339,7 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward
     try:
         config = AutoConfig.from_pretrained(files.location, revision=files.commit)
+        method = check_checkpoint(files.name, config, precision)
         model, loading = AutoModelForCausalLM.from_pretrained(
             files.location,
             revision=files.commit,
@@ -315,7 +347,9 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
             attn_implementation=attention_implementation(config),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
-            **_quantisation(precision, device),
+            **_quantisation(precision),
+            **dequantisation(method),
+            **_places(config, device, precision, num_gpus),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise hub_error("base", files.name, files.location, error) from None
@@ -328,7 +362,7 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision) ->
     model.config.use_cache = False
     if precision == "4bit":
         _keep_packing(model)
-    return (model if precision in _QUANTISED else model.to(device)).eval()
+    return (model if hasattr(model, "hf_device_map") else model.to(device)).eval()
 
 
 def _keep_packing(model: nn.Module) -> None:

@@ -64,7 +64,12 @@ def fuse_operations(model: nn.Module) -> int:
         if forward is None:
             left.add(kind.__name__)
         else:
-            module.forward = MethodType(forward, module)
+            # Where accelerate places the module, its own forward wraps this one.
+            setattr(
+                module,
+                "_old_forward" if hasattr(module, "_hf_hook") else "forward",
+                MethodType(forward, module),
+            )
             replaced += 1
     if left:
         _log.warning("these modules keep their own operations: %s", ", ".join(sorted(left)))

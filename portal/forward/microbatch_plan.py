@@ -55,7 +55,7 @@ def launch_cost(base: Base, num_modules: int) -> LaunchCost:
     if base.device.type != "cuda":
         return cpu_launch_cost(num_modules)
     rates = own_gpu_rates(base.device)
-    return gpu_launch_cost(rates, base.num_layers, base.num_decoder_params, num_modules, base.operations)
+    return gpu_launch_cost(rates, base.num_layers, base.num_active_params, num_modules, base.operations)
 
 
 def cpu_launch_cost(num_modules: int) -> LaunchCost:

@@ -59,6 +59,7 @@ def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **masks: Any
     if body is model:  # a model that takes itself for its own body: what holds the layers is
         body = model.get_submodule(find_layer_path(model).rpartition(".")[0])
     outputs: list[Any] = []
+    patched = vars(body).get("forward")  # of who places a base's parts on several devices
     captured = body.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     try:
         for number, kept_P in enumerate(chunks):
@@ -70,7 +71,10 @@ def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **masks: Any
             yield logits_1PV[0, : len(kept_P)].float()
     finally:
         captured.remove()
-        vars(body).pop("forward", None)
+        if patched is None:
+            vars(body).pop("forward", None)
+        else:
+            body.forward = patched
 
 
 @contextmanager
@@ -108,7 +112,7 @@ def _is_half(head: nn.Module) -> bool:
 def _wide_product(hidden_PH: Tensor, head: nn.Module) -> Tensor:
     assert isinstance(head, nn.Linear)
     product: Callable[..., Tensor] = _WideProduct.apply
-    logits_PV = product(hidden_PH, head.weight)
+    logits_PV = product(hidden_PH.to(head.weight.device), head.weight)
     return logits_PV if head.bias is None else logits_PV + head.bias.float()
 
 

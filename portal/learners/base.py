@@ -263,7 +263,7 @@ class Learner(ABC):
     def count(self, base: str, num_tokens: int) -> None:
         """Book `num_tokens` run through `base`."""
         self.train_tokens += num_tokens
-        self.train_flops += FLOPS_PER_PARAM_TOKEN * self.bases[base].num_decoder_params * num_tokens
+        self.train_flops += FLOPS_PER_PARAM_TOKEN * self.bases[base].num_active_params * num_tokens
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(tensors, JSON value) from which `restore` continues: on a CPU bit for bit."""

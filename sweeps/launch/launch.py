@@ -169,7 +169,7 @@ class Launch:
                 packs=tuple(packs[pack.key] for pack in order if layout.takes(lane, len(pack.bases))),
                 rows={base: str(folder.resolve()) for base, folder in rows.items()},
                 device=self.resources.device,
-                device_share=self.resources.gpus_per_worker or 1.0,
+                gpus_per_worker=self.resources.gpus_per_worker or 1.0,
                 threads=self.threads,
                 activations=self.study.settings.activations,
                 workers=layout.workers(lane),

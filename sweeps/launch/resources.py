@@ -46,16 +46,37 @@ class Resources:
         workers = "1 worker" if slots == 1 else f"up to {slots} workers"
         if self.device == "cpu":
             return f"{workers} on {self.hardware.name if self.hardware else 'the CPUs of the cluster'}"
-        gpu = self.hardware.name if self.hardware else "GPU" if self.gpus_per_worker == 1 else "part of a GPU"
-        return f"{workers} on GPUs, each with one {gpu}"
+        if self.gpus_per_worker > 1:
+            count = f"{self.gpus_per_worker:g}"
+            gpu = f"{count} GPUs" if self.hardware is None else self.hardware.label
+        elif self.hardware is not None:
+            gpu = f"one {self.hardware.name}"
+        else:
+            gpu = "one GPU" if self.gpus_per_worker == 1 else "one part of a GPU"
+        return f"{workers} on GPUs, each with {gpu}"
 
-    def shared(self, share: float) -> "Resources":
-        """The resources when each lane gets this share of a GPU; those on a CPU stay as they are."""
-        if self.device != "cuda" or share == 1.0:
+    def shared(self, gpus: float) -> "Resources":
+        """The resources when each worker gets so many GPUs, or a share of one; those on a CPU stay.
+
+        ValueError where no node has as many.
+        """
+        if self.device != "cuda" or gpus == 1.0:
             return self
+        nodes = tuple(workers_on(slots, gpus) for slots in self.nodes)
+        if not any(nodes):
+            raise ValueError(
+                f"gpus_per_worker: {gpus:g} takes as many GPUs of one node, the largest has {max(self.nodes)}"
+            )
         return replace(
             self,
-            nodes=tuple(slots * int(1 / share) for slots in self.nodes),  # none is spread over two GPUs
-            hardware=None if self.hardware is None else self.hardware.part(share),
-            gpus_per_worker=share,
+            nodes=nodes,
+            hardware=None if self.hardware is None else self.hardware.for_worker(gpus),
+            gpus_per_worker=gpus,
         )
+
+
+def workers_on(gpus: int, gpus_per_worker: float) -> int:
+    """Workers on a node of so many GPUs; one with a share of a GPU has it on one of them."""
+    if gpus_per_worker < 1:
+        return gpus * int(1 / gpus_per_worker)
+    return gpus // int(gpus_per_worker)

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base import load_tokenizer
+from portal.bases.base import base_layout, load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
 from portal.bases.precision import check_precision, no_bf16
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
@@ -51,6 +51,7 @@ def check_study(study: Study) -> CheckedStudy:
     of the output folder nothing is read here, and the hub is not asked. A tokenizer that is on this machine
     and cannot be loaded is theirs to refuse, too.
     """
+    _check_division(study)
     num_rows = count_rows(study.suite, study.tasks)
     check_shapes(study.runs, full_coverage=study.settings.coverage == "full")
     tokenizers = {base: found for base in study.bases if (found := _tokenizer_here(base)) is not None}
@@ -73,6 +74,22 @@ def check_study(study: Study) -> CheckedStudy:
         kinds,
         tuple(coverage_notes(study.runs)),
     )
+
+
+def _check_division(study: Study) -> None:
+    """ValueError for a base that cannot be divided over a worker's GPUs, and for an engine that copies it."""
+    gpus = study.settings.gpus_per_worker
+    if gpus <= 1:
+        return
+    copying = [run for run in study.runs if run.train is not None and run.train.engine == "peft"]
+    if copying:
+        raise ValueError(
+            f"run {copying[0].describe()}: engine 'peft' copies the base, which cannot be divided over the "
+            f"{gpus:g} GPUs of gpus_per_worker; leave the engine 'pack'"
+        )
+    for name in study.bases:
+        if (layers := base_layout(name).num_layers) < gpus:
+            raise ValueError(f"base {name!r}: {layers} layers cannot be divided over {gpus:g} GPUs")
 
 
 def _identity(run: RunConfig) -> tuple[object, ...]:

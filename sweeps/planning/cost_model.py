@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from portal.bases.operations import Operations, usual_operations
-from portal.config import Activations, Fp32Products, RunConfig
+from portal.config import Activations, Fp32Products, Precision, RunConfig
 from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
@@ -24,10 +24,12 @@ from portal.forward.microbatch_plan import (
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
 from sweeps.planning.memory import (
+    BasePart,
     Footprint,
     base_bytes,
     decoder_shape,
     footprint,
+    fullest_part,
     generation_flops,
     precision_of,
 )
@@ -164,9 +166,11 @@ def peak_memory(
 def _source_bytes(runs: Sequence[RunConfig], device: Device) -> float:
     """Bytes of the bases whose LoRAs are carried over, while that is done."""
     sources = {run.source_bases[0]: run for run in runs if run.spec.is_transfer and run.source_bases}
-    return sum(
-        base_bytes(name, run.bases[0].precision, on_gpu=device.is_gpu) for name, run in sources.items()
-    )
+    return sum(_own_part(name, run.bases[0].precision, device).num_bytes for name, run in sources.items())
+
+
+def _own_part(base: str, precision: Precision, device: Device) -> BasePart:
+    return fullest_part(base, precision, on_gpu=device.is_gpu, num_gpus=device.num_gpus)
 
 
 def forward_tokens(
@@ -196,6 +200,7 @@ def _footprints(
             length=length,
             on_gpu=device.is_gpu,
             activations=how.activations,
+            num_gpus=device.num_gpus,
         )
         for base in bases
     }
@@ -216,7 +221,7 @@ def _runs_on(run: RunConfig, base: str) -> bool:
 
 
 def _flops(base: str, work: Work) -> float:
-    params = decoder_shape(base).params
+    params = decoder_shape(base).active_params
     trained = work.steps * work.rows_per_step * work.row_tokens
     return params * (FLOPS_PER_PARAM_TOKEN * trained + FLOPS_PER_PARAM_TOKEN / 2 * work.scored_tokens)
 
@@ -278,7 +283,7 @@ def _forwards_together(runs: Sequence[RunConfig], works: Sequence[Work], base: s
     if device.is_gpu:
         own = GpuRates(device.flops, device.launch_s)
         rates = rates_of(device.name, lambda: own).rounded()  # as a worker there plans with
-        cost = gpu_launch_cost(rates, shape.layers, shape.params, modules, operations)
+        cost = gpu_launch_cost(rates, shape.layers, shape.active_params, modules, operations)
     step = sample_step(works, cost, on_gpu=device.is_gpu)
     per_token, _ = _token_seconds(runs, base, device)
     tokens = sum(work.rows_per_step * work.row_tokens for work in works)
@@ -300,7 +305,7 @@ def _token_seconds(
     rate = attained * device.rate(precision_of(runs, base))
     value_s = beside_products * (device.value_s + _num_modules(runs) * device.module_s)
     return (
-        FLOPS_PER_PARAM_TOKEN * shape.params / rate + shape.layers * shape.width * value_s,
+        FLOPS_PER_PARAM_TOKEN * shape.active_params / rate + shape.layers * shape.width * value_s,
         shape.vocabulary * (FLOPS_PER_PARAM_TOKEN * shape.width / rate + beside_products * device.logit_s),
     )
 

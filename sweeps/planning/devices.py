@@ -55,6 +55,8 @@ class Device:
     logit_s: float = 0.0
     pace: float = 1.0
     is_checked: bool = False
+    num_gpus: int = 1
+    """GPUs over which a base is divided, and which compute one after another; all else is of one of them."""
 
     def __post_init__(self) -> None:
         for field in ("memory_bytes", "flops", "launch_s"):
@@ -81,15 +83,25 @@ class Device:
             return 0.8, 1.25
         return (0.7, 2.0) if self.is_gpu else (0.7, 1.5)
 
-    def part(self, share: float) -> "Device":
-        """One process's equal share of a GPU, in memory and rate; a CPU is returned as it is."""
-        if share == 1.0 or not self.is_gpu:
+    @property
+    def label(self) -> str:
+        """What a worker has: `B200`, `4 x B200`."""
+        return self.name if self.num_gpus == 1 else f"{self.num_gpus} x {self.name}"
+
+    def for_worker(self, gpus: float) -> "Device":
+        """What a worker has with so many GPUs, or with its share of one, in memory and rate.
+
+        A CPU is returned as it is.
+        """
+        if gpus == 1.0 or not self.is_gpu:
             return self
+        if gpus > 1:
+            return replace(self, num_gpus=int(gpus))
         return replace(
             self,
-            name=f"{share:g} of a {self.name}",
-            memory_bytes=share * self.memory_bytes,
-            flops=share * self.flops,
+            name=f"{gpus:g} of a {self.name}",
+            memory_bytes=gpus * self.memory_bytes,
+            flops=gpus * self.flops,
         )
 
     def shared_by(self, count: int) -> "Device":

@@ -5,6 +5,7 @@ once with adapters, and every tensor that autograd saves is added up. Attention 
 kernels is counted as they do it, without the T x T matrices. All sizes are bytes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,8 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from portal.bases.base import outline_config
+from portal.bases.division import QUANTISED_BYTES, divide, part_bytes
+from portal.bases.experts import idle_params
 from portal.bases.layer_kinds import attention_implementation
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import weights_dtype
@@ -30,7 +33,6 @@ from portal.hypernet import Factors, converter_num_params, core_num_params
 _FP32 = 4
 _TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
 _FACTORS = 5 * _FP32  # a factor, its leaf, what the hooks cast or scale, its gradient, and the sum of those
-_QUANTISED_BYTES: dict[Precision, float] = {"8bit": 1.0, "4bit": 0.55}  # per number of a decoder layer
 _LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
 
 _OfModel = tuple[torch.dtype, Operations]
@@ -71,8 +73,12 @@ def footprint(
     length: int,
     on_gpu: bool,
     activations: Activations = "keep",
+    num_gpus: int = 1,
 ) -> Footprint:
-    """Bytes that a pack of `runs` takes on `base` with rows of `length` tokens."""
+    """Bytes that a pack of `runs` takes on `base` with rows of `length` tokens.
+
+    Where the base is divided over several GPUs, at most so many are on any of them.
+    """
     runs = list(runs)
     copies = sum(run.train is not None and run.train.engine == "peft" for run in runs)
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
@@ -80,12 +86,13 @@ def footprint(
     vocabulary = _measure_base(base).vocabulary
     precision = precision_of(runs, base)
     of_model = weights_dtype(precision, on_gpu=on_gpu), usual_operations(on_gpu=on_gpu)
+    part = fullest_part(base, precision, on_gpu=on_gpu, num_gpus=num_gpus)
     return Footprint(
-        base=(1 + copies) * base_bytes(base, precision, on_gpu=on_gpu),
+        base=(1 + copies) * part.num_bytes,
         learners=sum(_learner_bytes(run, base) for run in runs),
         per_token=0.0
         if widest is None
-        else _bytes_per_token(base, widest, length | 1, of_model, activations),
+        else part.layers * _bytes_per_token(base, widest, length | 1, of_model, activations),
         per_answer_token=vocabulary * _FP32 * _LOGIT_COPIES,
         answers_at_once=positions_at_once(vocabulary),
     )
@@ -101,22 +108,49 @@ def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:
     itself = _measure_base(base)
     each = weights_dtype(precision, on_gpu=on_gpu).itemsize
     others = itself.num_params - itself.linear_params  # embeddings, head and experts, which are not quantised
-    return itself.linear_params * _QUANTISED_BYTES.get(precision, each) + others * each
+    return itself.linear_params * QUANTISED_BYTES.get(precision, each) + others * each
+
+
+class BasePart(NamedTuple):
+    """What the fullest GPU has of a base: bytes of its weights, and the most layers, as a share of all."""
+
+    num_bytes: float
+    layers: float
+
+
+@lru_cache(maxsize=256)
+def fullest_part(base: str, precision: Precision, *, on_gpu: bool, num_gpus: int) -> BasePart:
+    """The largest part of a base that is divided over so many GPUs; ValueError with fewer layers."""
+    if num_gpus == 1:
+        return BasePart(base_bytes(base, precision, on_gpu=on_gpu), 1.0)
+    model, dtype = _meta_model(base, torch.float32), weights_dtype(precision, on_gpu=on_gpu)
+    try:
+        places = divide(model, num_gpus, precision, dtype)
+    except ValueError as error:
+        raise ValueError(f"base {base!r}: {error}") from None
+    path = find_layer_path(model)
+    layers = Counter(gpu for name, gpu in places.items() if name.startswith(f"{path}."))
+    return BasePart(max(part_bytes(model, places, precision, dtype)), max(layers.values()) / layers.total())
 
 
 class DecoderShape(NamedTuple):
-    """Layers of a base, parameters of them all, hidden values of a token, and tokens of the vocabulary."""
+    """Layers of a base, parameters of them all, hidden values of a token, tokens of the vocabulary, and the
+    parameters that a token meets: of a mixture's experts it meets a few.
+    """
 
     layers: int
     params: int
     width: int
     vocabulary: int
+    active_params: int
 
 
 def decoder_shape(base: str) -> DecoderShape:
     """What the base's config says of its layers."""
     itself = _measure_base(base)
-    return DecoderShape(itself.num_layers, itself.decoder_params, itself.width, itself.vocabulary)
+    return DecoderShape(
+        itself.num_layers, itself.decoder_params, itself.width, itself.vocabulary, itself.active_params
+    )
 
 
 def generation_flops(run: RunConfig, base: str) -> float:
@@ -136,6 +170,7 @@ def generation_flops(run: RunConfig, base: str) -> float:
 class _Measured:
     num_params: int
     decoder_params: int
+    active_params: int
     linear_params: int  # of these, the weights of linear layers
     num_layers: int
     width: int
@@ -150,9 +185,11 @@ def _measure_base(base: str) -> _Measured:
     unique = {id(parameter): parameter.numel() for parameter in model.parameters()}
     path = find_layer_path(model)
     layers = model.get_submodule(path)
+    in_layers = sum(parameter.numel() for parameter in layers.parameters())
     return _Measured(
         sum(unique.values()),
-        sum(parameter.numel() for parameter in layers.parameters()),
+        in_layers,
+        in_layers - idle_params(layers, text),
         sum(each.weight.numel() for each in layers.modules() if isinstance(each, nn.Linear | Conv1D)),
         len(layers),
         text.hidden_size,

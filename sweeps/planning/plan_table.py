@@ -114,13 +114,15 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
     """Sentences on device time, on time from start to end with so many devices and workers, on disk space."""
     packed, alone = device_hours(plan)
     low, high = (duration(share * packed) for share in plan.device.uncertainty)
+    one = "device" if plan.device.num_gpus == 1 else "worker"
     lines = [
-        f"predicted for {plan.device.name}, one device: {duration(packed)} as packed ({low} to {high}"
+        f"predicted for {plan.device.label}, one {one}: {duration(packed)} as packed ({low} to {high}"
         f"{'' if plan.device.is_checked else '; portal gpu-check measures its pace'}), {duration(alone)} "
         "unpacked (every run in a process of its own, every task's LoRA after another)"
     ]
     if workers > 1:
         shared = f", {workers // devices} workers on each" if workers > devices else ""
+        shared = f", {plan.device.num_gpus} to a worker" if plan.device.num_gpus > 1 else shared
         lines.append(
             f"on {devices} devices{shared}: {duration(schedule.makespan / 3600)} from start to end, "
             f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
@@ -145,7 +147,7 @@ def cost_line(plan: Plan, price: float, *, share: float, held_hours: float) -> s
 def memory_warning(plan: Plan) -> str | None:
     """The warning that names packs which may not fit the device; None when all do."""
     over = [pack.key for pack, each in _predicted(plan) if each.memory_bytes > plan.device.budget_bytes]
-    return f"{len(over)} pack(s) may not fit {plan.device.name}: {', '.join(over)}" if over else None
+    return f"{len(over)} pack(s) may not fit {plan.device.label}: {', '.join(over)}" if over else None
 
 
 def _predicted(plan: Plan) -> Iterable[tuple[PlannedPack, Forecast]]:

@@ -22,9 +22,9 @@ _FOLDER, _LAUNCHED = "studies", "launched"
 class StudyManifest:
     """The runs of a study, sources before ports, and by content key their `labels` in the study file.
 
-    `device_share` is the share of a GPU that a worker holds, `workers_per_pack` as in the study file. `kinds`
-    are by task, of those that have one. `own_tasks` are the tasks that the study is about, where its runs
-    have others, too.
+    `device_share` is the share of a GPU that a worker holds, or the number of its GPUs, `workers_per_pack` as
+    in the study file. `kinds` are by task, of those that have one. `own_tasks` are the tasks that the study
+    is about, where its runs have others, too.
     """
 
     name: str

@@ -34,6 +34,8 @@ class BaseCache:
         records: BaseRecords,
         token: str,
         operations: Operations | None = None,
+        *,
+        num_gpus: int = 1,
     ) -> Base:
         """The base, loaded once: its weights are those of the reference, and those in the study's `records`.
 
@@ -42,7 +44,7 @@ class BaseCache:
         """
         identity = (ref, device)
         if identity not in self._loaded:
-            self._loaded[identity] = _load(ref, device, records, token, operations)
+            self._loaded[identity] = _load(ref, device, records, token, operations, num_gpus)
         return self._loaded[identity]
 
     def loaded(self, ref: BaseRef, device: str) -> Base | None:
@@ -58,7 +60,14 @@ class BaseCache:
             release_memory()  # a base whose modules refer to each other stays until they are collected
 
 
-def _load(ref: BaseRef, device: str, records: BaseRecords, token: str, operations: Operations | None) -> Base:
+def _load(
+    ref: BaseRef,
+    device: str,
+    records: BaseRecords,
+    token: str,
+    operations: Operations | None,
+    num_gpus: int,
+) -> Base:
     load = partial(
         load_base,
         ref.name,
@@ -67,6 +76,7 @@ def _load(ref: BaseRef, device: str, records: BaseRecords, token: str, operation
         precision=ref.precision,
         verified=True,
         operations=operations,
+        num_gpus=num_gpus,
     )
     if not locate(ref.name).is_local:  # to load is to fetch what is verified
         base = load()

@@ -34,7 +34,8 @@ def load_rows(folder: str) -> RowTable:
 
 def load_base(ref: BaseRef, job: LaneJob) -> Base:
     """The base on the job's device, loaded once per process; ValueError when its weights are others."""
-    return BASES.load(ref, job.device, BaseRecords(job.folder), job.token, job.operations)
+    records = BaseRecords(job.folder)
+    return BASES.load(ref, job.device, records, job.token, job.operations, num_gpus=job.num_gpus)
 
 
 def held_bases(run: RunConfig, group: WorkerGroup) -> list[BaseRef]:

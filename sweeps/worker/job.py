@@ -69,7 +69,7 @@ class LaneJob:
     rows: Mapping[str, str]  # base name -> token cache
     sources: Mapping[str, str] = field(default_factory=dict)  # digest -> folder of an artifact made elsewhere
     device: str = "cpu"
-    device_share: float = 1.0  # of a GPU
+    gpus_per_worker: float = 1.0  # a share of one, or several that bases are divided over
     threads: int = 1
     workers: int = 1  # that step each pack together
     teams: tuple[int, ...] = ()  # lanes whose packs this one cannot take
@@ -78,6 +78,11 @@ class LaneJob:
     workdir: str = field(default_factory=os.getcwd)  # where relative paths of bases start
     checkpoint_s: float | None = field(default_factory=checkpoint_interval_s)
     operations: Operations | None = field(default_factory=wanted_operations)
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of a worker, one of which it may share."""
+        return max(1, int(self.gpus_per_worker))
 
     @cached_property
     def folder(self) -> Folder:

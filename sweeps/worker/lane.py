@@ -34,7 +34,7 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, group: WorkerGroup 
     """
     torch.set_num_threads(job.threads)
     if job.device.startswith("cuda"):
-        limit_gpu_memory(job.device_share)
+        limit_gpu_memory(min(1.0, job.gpus_per_worker), job.num_gpus)
     worker = LaneWorker(job, report, group or WorkerGroup())
     if worker.group.is_leader:
         worker.lead()

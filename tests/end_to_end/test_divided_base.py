@@ -1,16 +1,41 @@
 """A base that lies in several places: layers on devices of their own, or on the disk."""
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from accelerate import dispatch_model
 
+from portal.bases.base import Base, load_base
+from portal.bases.division import divide
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.modules import ALL_MODULES
+from sweeps.launch.driver import run_study
+from sweeps.study.expand import Study
+from sweeps.worker import base_cache
 from tests.support.bases import make_base, make_rows, random_factors
+from tests.support.studies import Tables, silent, tables_of
+
+
+def divide_over_disk(base: Base, folder: Path) -> None:
+    """Put the base's parts where `divide` puts them on two GPUs: the CPU is the first, the disk the other.
+
+    What is on the last GPU beside layers stays on the CPU.
+    """
+    division = divide(base.model, 2, "default", base.model.dtype)
+    layers = {name: gpu for name, gpu in division.items() if name in base.layers}
+    assert set(layers.values()) == {0, 1}
+    places = {name: "disk" if layers.get(name) == 1 else "cpu" for name in division}
+    dispatch_model(base.model, places, main_device="cpu", offload_dir=str(folder))
+    assert next(base.model.get_submodule(base.layers[-1]).parameters()).device.type == "meta"
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
@@ -19,12 +44,7 @@ def test_a_base_whose_layers_accelerate_places_has_the_gradients_of_one_in_a_pie
     family: str, recomputed: bool, tmp_path: Path
 ) -> None:
     whole, divided = make_base("tiny", family), make_base("tiny", family)
-    places = {name: "cpu" for name, _ in divided.model.named_children() if name != "model"}
-    places |= {f"model.{name}": "cpu" for name, _ in divided.model.model.named_children()}
-    del places["model.layers"]
-    places |= {f"model.layers.{index}": "disk" if index == 1 else "cpu" for index in range(3)}
-    dispatch_model(divided.model, places, main_device="cpu", offload_dir=str(tmp_path))
-    assert next(divided.model.model.layers[1].parameters()).device.type == "meta"
+    divide_over_disk(divided, tmp_path)
     rows = make_rows(whole).rows("sums", "train")[:4]
 
     found = []
@@ -42,3 +62,50 @@ def test_a_base_whose_layers_accelerate_places_has_the_gradients_of_one_in_a_pie
         torch.testing.assert_close(losses, found[0][0], atol=1e-6, rtol=0)
         for ours, theirs in zip(gradients, found[0][1], strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+@pytest.mark.parametrize("devices", [("toy:0", "cpu"), ("cpu", "toy:0")])
+def test_no_operation_mixes_the_devices_of_a_divided_base(family: str, devices: tuple[str, str]) -> None:
+    """On tensors without values, half in bf16: the only devices here that torch does not let mix."""
+    dtype = "float32" if family == "qwen3" else "bfloat16"
+    command = [sys.executable, "-m", "tests.support.toy_devices", family, dtype, *devices]
+
+    child = subprocess.run(command, capture_output=True, text=True)
+
+    assert child.returncode == 0, child.stderr
+
+
+def launch_divided(study: Study, out: Path) -> None:
+    """Run the study on bases that lie on CPU and disk."""
+
+    def load_divided(name: str, **given: Any) -> Base:
+        base = load_base(name, **given)
+        divide_over_disk(base, out.parent / f"offloaded-{name}-{os.getpid()}")
+        return base
+
+    base_cache.load_base = load_divided  # in a process of its own
+    run_study(study, out, executor="local", console=silent())
+
+
+@pytest.mark.slow
+def test_a_study_on_divided_bases_that_is_killed_goes_on_and_ends_as_one_on_whole_bases(
+    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
+    out, kills = tmp_path / "out", 0
+    while True:
+        child = multiprocessing.get_context("fork").Process(target=launch_divided, args=(tiny_study, out))
+        child.start()
+        child.join(1.5 + 0.5 * kills)
+        if child.is_alive():
+            kills += 1
+            os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        assert kills < 60
+
+    assert kills >= 2
+    assert tables_of(tiny_study, out).results.equals(unbroken[1].results)

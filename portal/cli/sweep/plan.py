@@ -43,8 +43,10 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Check a study, and predict the time, memory and disk of what is left to do. Nothing is trained."""
+    from sweeps.launch.resources import workers_on
     from sweeps.planning.checks import unchecked_tokenizers
     from sweeps.planning.devices import find_device
+    from sweeps.planning.divided_bases import division_lines
     from sweeps.planning.plan import plan_study
     from sweeps.planning.plan_table import state_line, to_json
     from sweeps.planning.run_table import run_records
@@ -54,8 +56,10 @@ def plan(
     whole = find_device(device or ("cpu" if loaded.settings.device == "cpu" else None))
     check_at_least_one(count=count)
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
-    workers = count * int(1 / share)
-    planned = plan_study(loaded, folder, device=whole.part(share), lanes=workers)
+    workers = workers_on(count, share)
+    if not workers:
+        raise ValueError(f"gpus_per_worker: {share:g} takes as many GPUs; --count {count} are fewer")
+    planned = plan_study(loaded, folder, device=whole.for_worker(share), lanes=workers)
     unchecked = unchecked_tokenizers(planned.bases)
     outlined = loaded.suite.is_outline
     sampled = () if outlined else check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
@@ -75,8 +79,8 @@ def plan(
             "the rows of public benchmarks are not at hand: they are counted from the known sizes of these; "
             "the plan has no run keys, and the study cannot be run here"
         )
-    for note in planned.checked.notes:
-        typer.echo(note)
+    for line in (*planned.checked.notes, *division_lines(planned)):
+        typer.echo(line)
     if runs:
         _print_runs(planned)
     if planned.packs:
@@ -112,6 +116,7 @@ def _print_predictions(
     """Every pack and every stage; device time, time from start to end, disk, executor, cost and warnings."""
     from sweeps.launch.executors import suited_executor
     from sweeps.launch.lane_layout import lay_out
+    from sweeps.planning.divided_bases import room_lines
     from sweeps.planning.plan_table import (
         PACK_HEADERS,
         STAGE_HEADERS,
@@ -135,4 +140,4 @@ def _print_predictions(
         typer.echo(cost_line(planned, price, share=share, held_hours=count * schedule.makespan / 3600))
     warning = memory_warning(planned)
     if warning is not None:
-        warn(warning)
+        warn("; ".join((warning, *room_lines(planned))))

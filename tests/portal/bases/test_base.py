@@ -116,7 +116,7 @@ def test_parameters_are_counted_alike_where_weights_lie_packed(folder: Path) -> 
 
 
 def test_an_8_bit_base_is_loaded_without_the_rule_for_outliers() -> None:
-    config = _quantisation("8bit", torch.device("cuda"))["quantization_config"]
+    config = _quantisation("8bit")["quantization_config"]
 
     assert (config.load_in_8bit, config.llm_int8_threshold) == (True, 0.0)
 

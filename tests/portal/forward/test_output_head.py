@@ -1,6 +1,7 @@
 """Log-probabilities of answer tokens: the ones of the whole forward, in chunks as in one, wide in bf16."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -112,6 +113,24 @@ def half_head(positions: int = 64, width: int = 256, vocabulary: int = 512) -> t
     torch.manual_seed(2)
     head = nn.Linear(width, vocabulary, bias=True).to(torch.bfloat16).requires_grad_(False)
     return torch.randn(positions, width).to(torch.bfloat16) * 8, head
+
+
+def test_who_places_the_parts_of_a_base_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_base("tiny", "qwen3").model
+    calls: list[int] = []
+    forward = model.model.forward
+
+    def placed(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        return forward(*given, **named)
+
+    model.model.forward = placed  # as accelerate does
+    monkeypatch.setattr(output_head, "CHUNK_LOGITS", 1)
+
+    token_log_probs(model, token_ids(), *reads_of(POSITIONS, TOKENS))
+
+    assert len(calls) == 1
+    assert model.model.forward is placed
 
 
 def test_a_head_in_bf16_gives_sixteen_bits_of_its_logits() -> None:

@@ -174,16 +174,16 @@ def test_the_state_is_saved_once_nothing_holds_what_the_failed_forward_kept(
 def test_a_lane_on_a_gpu_keeps_to_its_share_of_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits: list[float] = []
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)
-    for device in ("cpu", "cuda"):
+    limits: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given))
+    for device, gpus in (("cpu", 0.5), ("cuda", 0.5), ("cuda", 2.0)):
         job = LaneJob(
-            out=str(tmp_path), token="0" * 16, lane=0, packs=(), rows={}, device=device, device_share=0.5
+            out=str(tmp_path), token="0" * 16, lane=0, packs=(), rows={}, device=device, gpus_per_worker=gpus
         )
         with pytest.raises(LeaseLost):
             run_lane(job, lambda finished: None)
 
-    assert limits == pytest.approx([0.475])
+    assert limits == [(0.475, 0), (0.95, 0), (0.95, 1)]
 
 
 @pytest.mark.slow

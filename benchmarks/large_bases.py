@@ -1,0 +1,93 @@
+"""`python -m benchmarks.large_bases`: how large bases lie on the GPUs of a node, by their configs.
+
+No weights are read and nothing is run. The configs are those of the published models, as far as they decide
+shapes.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from transformers import GptOssConfig, Llama4TextConfig, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
+
+from portal.config import Precision
+from sweeps.planning.devices import GPUS, Device
+from sweeps.planning.memory import base_bytes, decoder_shape, fullest_part
+
+DEVICE, ON_NODE = "b200", 8
+PRECISIONS: tuple[Precision, ...] = ("default", "8bit", "4bit")
+ROOM = 0.7
+"""Share of a GPU's memory that weights may take: the rest is for learners, activations and logits."""
+_QWEN3 = {"vocab_size": 151936, "head_dim": 128, "num_attention_heads": 64, "tie_word_embeddings": False}
+CONFIGS: Mapping[str, PretrainedConfig] = {
+    "Qwen3-32B": Qwen3Config(
+        hidden_size=5120, num_hidden_layers=64, num_key_value_heads=8, intermediate_size=25600, **_QWEN3
+    ),
+    "Llama-4-Scout": Llama4TextConfig(),
+    "gpt-oss-120b": GptOssConfig(),
+    "Qwen3-235B-A22B": Qwen3MoeConfig(
+        hidden_size=4096,
+        num_hidden_layers=94,
+        num_key_value_heads=4,
+        num_experts=128,
+        num_experts_per_tok=8,
+        moe_intermediate_size=1536,
+        **_QWEN3,
+    ),
+}
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A base in one precision: bytes of its weights, GPUs of a worker, bytes on the fullest of these."""
+
+    base: str
+    precision: Precision
+    params: int
+    active_params: int
+    num_bytes: float
+    num_gpus: int
+    fullest: float
+
+
+def place(name: str, config: PretrainedConfig, precision: Precision, device: Device) -> Placed | None:
+    """The base on as few GPUs as leave room beside its weights; None where a node's do not."""
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        shape = decoder_shape(folder)
+        for count in (1, 2, 4, ON_NODE):
+            part = fullest_part(folder, precision, on_gpu=True, num_gpus=count)
+            if part.num_bytes <= ROOM * device.memory_bytes:
+                weights = base_bytes(folder, precision, on_gpu=True)
+                return Placed(
+                    name, precision, shape.params, shape.active_params, weights, count, part.num_bytes
+                )
+    return None
+
+
+def main() -> None:
+    """Print the table of docs/bases.md."""
+    table = Table(
+        "base", "parameters (active)", "precision", "weights", "GPUs of a worker", "on the fullest", "workers"
+    )
+    for name, config in CONFIGS.items():
+        for precision in PRECISIONS:
+            placed = place(name, config, precision, GPUS[DEVICE])
+            assert placed is not None, f"{name} in {precision} does not fit a node"
+            table.add_row(
+                name,
+                f"{placed.params / 1e9:.0f} B ({placed.active_params / 1e9:.1f} B)",
+                "bf16" if precision == "default" else precision,
+                f"{placed.num_bytes / _GIB:.0f} GiB",
+                str(placed.num_gpus),
+                f"{placed.fullest / _GIB:.0f} GiB",
+                str(ON_NODE // placed.num_gpus),
+            )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

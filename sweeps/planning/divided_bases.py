@@ -1,0 +1,71 @@
+"""How bases lie on the GPUs of a worker, and what would make room for them, in sentences."""
+
+from typing import get_args
+
+from portal.config import Precision
+from sweeps.planning.devices import Device
+from sweeps.planning.memory import base_bytes, decoder_shape, fullest_part, precision_of
+from sweeps.planning.plan import Plan
+
+_COUNTS = (1, 2, 4, 8)
+"""GPUs of a worker that advice is for."""
+_GIB = 2**30
+
+
+def division_lines(plan: Plan) -> list[str]:
+    """For each base that is divided over GPUs, the weights on the fullest of them, in less precision too."""
+    count = plan.device.num_gpus
+    if count == 1:
+        return []
+    lines = []
+    for name in plan.bases:
+        precision = precision_of(plan.missing, name)
+        own, *others = (_on_fullest(name, each, count) for each in (precision, *_smaller(name, precision)))
+        saved = f" ({', '.join(others)})" if others else ""
+        lines.append(
+            f"{name}: divided over {count} GPUs that compute in turns; {own} of weights on the fullest{saved}"
+        )
+    return lines
+
+
+def room_lines(plan: Plan) -> list[str]:
+    """For each base whose weights alone do not fit a worker's GPUs, a sentence on what they would fit."""
+    device = plan.device
+    if not device.is_gpu:
+        return []
+    return [
+        line for name in plan.bases if (line := _room_line(name, precision_of(plan.missing, name), device))
+    ]
+
+
+def _room_line(name: str, precision: Precision, device: Device) -> str | None:
+    def least(held: Precision) -> int | None:
+        """The least number of GPUs that have room for the weights in this precision."""
+        counts = (count for count in _COUNTS if count <= decoder_shape(name).layers)
+        parts = ((n, fullest_part(name, held, on_gpu=True, num_gpus=n).num_bytes) for n in counts)
+        return next((count for count, part in parts if part < device.budget_bytes), None)
+
+    needed = least(precision)
+    if needed is not None and needed <= device.num_gpus:
+        return None
+    weights = base_bytes(name, precision, on_gpu=True) / _GIB
+    ways = [f"gpus_per_worker: {needed} divides them"] if needed is not None else []
+    ways += [
+        f"precision: {each} fits {fewer} {'GPU' if fewer == 1 else 'GPUs'}"
+        for each in _smaller(name, precision)
+        if (fewer := least(each)) is not None and (needed is None or fewer < needed)
+    ]
+    says = f"{name} has {weights:.0f} GiB of weights"
+    return f"{says}: {'; '.join(ways)}" if ways else f"{says}, more than {_COUNTS[-1]} of these GPUs hold"
+
+
+def _smaller(name: str, precision: Precision) -> list[Precision]:
+    """Precisions in which the base has fewer bytes than in this one."""
+    own = base_bytes(name, precision, on_gpu=True)
+    return [each for each in get_args(Precision) if base_bytes(name, each, on_gpu=True) < own]
+
+
+def _on_fullest(name: str, precision: Precision, count: int) -> str:
+    size = fullest_part(name, precision, on_gpu=True, num_gpus=count).num_bytes / _GIB
+    held = "" if precision == "default" else f" in {precision}"
+    return f"{size:.1f} GiB{held}"

@@ -1,0 +1,141 @@
+"""Checkpoints in FP8 and MXFP4, made here value by value, are read as the weights that they stand for."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, GptOssConfig, PretrainedConfig, Qwen3Config
+
+from portal.bases.base import base_sites, load_base, quantised_base
+from portal.cli import main
+from tests.support.bases import character_tokenizer
+
+BLOCK = 128
+FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+"""Values of the sixteen codes of four bits: OCP Microscaling Formats 1.0, table 5."""
+
+
+def as_fp8(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes, scales of blocks of 128 x 128, and what both stand for."""
+    rows, columns = weight.shape
+    blocks = weight.float().view(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK)
+    scale = blocks.abs().amax(dim=(1, 3)) / 448
+    codes = (blocks / scale[:, None, :, None]).to(torch.float8_e4m3fn)
+    meant = (codes.float() * scale[:, None, :, None]).view(rows, columns)
+    return codes.view(rows, columns).contiguous(), scale, meant.to(torch.bfloat16)
+
+
+def draw_mxfp4(experts: int, columns: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Two codes a byte, a power of two for 32 of them, and what both stand for, (experts, columns, rows)."""
+    codes = torch.randint(0, 16, (experts, rows, columns // 32, 32))
+    powers = torch.randint(118, 124, (experts, rows, columns // 32))
+    meant = (FP4[codes] * torch.exp2(powers[..., None] - 127.0)).view(experts, rows, columns)
+    packed = (codes[..., 0::2] | (codes[..., 1::2] << 4)).to(torch.uint8)
+    return packed, powers.to(torch.uint8), meant.transpose(1, 2).to(torch.bfloat16)
+
+
+def save(
+    folder: Path, config: PretrainedConfig, weights: dict[str, Tensor], quantised: dict[str, object]
+) -> None:
+    save_file(
+        {name: weight.contiguous() for name, weight in weights.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    config.save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**written, "quantization_config": quantised}))
+    character_tokenizer(bos=False).save_pretrained(folder)
+
+
+@pytest.fixture
+def fp8(tmp_path: Path) -> dict[str, Tensor]:
+    """What the weights of an FP8 checkpoint in `tmp_path` stand for."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=128,
+        hidden_size=128,
+        num_hidden_layers=2,
+        head_dim=32,
+        intermediate_size=256,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        tie_word_embeddings=True,
+        architectures=["Qwen3ForCausalLM"],
+    )
+    meant, written = {}, {}
+    for name, weight in AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).state_dict().items():
+        if name.endswith("proj.weight"):
+            written[name], written[f"{name}_scale_inv"], meant[name] = as_fp8(weight)
+        elif name != "lm_head.weight":
+            written[name] = meant[name] = weight
+    blocks = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [BLOCK, BLOCK]}
+    save(tmp_path, config, written, blocks)
+    return meant
+
+
+def test_an_fp8_checkpoint_is_read_as_the_weights_that_it_stands_for(
+    fp8: dict[str, Tensor], tmp_path: Path
+) -> None:
+    base = load_base(str(tmp_path))
+
+    found = base.model.state_dict()
+    assert {weight.dtype for weight in found.values()} == {torch.float32}
+    for name, weight in fp8.items():
+        assert torch.equal(found[name].to(torch.bfloat16), weight)
+    assert len(base.sites) == len(base_sites(str(tmp_path))) == 14
+
+
+def test_an_mxfp4_checkpoint_is_read_as_the_weights_that_it_stands_for(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = GptOssConfig(
+        vocab_size=128,
+        hidden_size=64,
+        num_hidden_layers=2,
+        head_dim=16,
+        intermediate_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        architectures=["GptOssForCausalLM"],
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    meant, written = {}, {}
+    for name, weight in AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).state_dict().items():
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            written[f"{name}_blocks"], written[f"{name}_scales"], meant[name] = draw_mxfp4(*weight.shape)
+        else:
+            written[name] = meant[name] = weight
+    save(tmp_path, config, written, {"quant_method": "mxfp4"})
+
+    found = load_base(str(tmp_path)).model.state_dict()
+
+    assert found.keys() == meant.keys()
+    for name, weight in meant.items():
+        assert torch.equal(found[name].to(torch.bfloat16), weight), name
+
+
+def test_a_format_that_is_not_dequantised_is_refused_by_name_before_weights_are_read(
+    fp8: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+
+    assert main(["bases", str(tmp_path)]) == 2
+
+    error = capsys.readouterr().err
+    assert "its weights are quantised by 'gptq'; only those by mxfp4, fp8 are dequantised" in error
+    assert error.count("\n") == 1
+
+
+def test_weights_are_not_quantised_a_second_time(fp8: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"quantised by 'fp8' already; precision '4bit'"):
+        quantised_base(str(tmp_path), "4bit", torch.device("cpu"))

@@ -1,0 +1,117 @@
+"""Plans for workers with several GPUs: what lies where, what less precision saves, what would make room."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portal.cli import main
+from sweeps.planning.devices import GPUS, Device
+from sweeps.planning.divided_bases import division_lines, room_lines
+from sweeps.planning.memory import base_bytes, footprint, fullest_part
+from sweeps.planning.plan import Plan, plan_study
+from sweeps.planning.plan_table import memory_warning
+from tests.support.bases import make_run
+from tests.support.studies import TINY, load_text
+
+BASE = "mini-qwen3-s"
+WHOLE = base_bytes(BASE, "default", on_gpu=True)
+STUDY = TINY.replace("sources: [mini-qwen3-xs]", "sources: [mini-qwen3-m]")
+
+
+def planned(folder: Path, device: Device, text: str = STUDY) -> Plan:
+    return plan_study(load_text(folder, text), folder / "out", device=device)
+
+
+def test_a_base_on_several_gpus_takes_the_fullest_of_them_and_its_share_of_the_layers() -> None:
+    run = make_run("lora", "qwen3-8b")
+    one, four = (footprint([run], "qwen3-8b", length=64, on_gpu=True, num_gpus=count) for count in (1, 4))
+
+    part = fullest_part("qwen3-8b", "default", on_gpu=True, num_gpus=4)
+
+    assert 1 / 4 <= part.num_bytes / one.base < 1 / 3.5
+    assert part.layers == 11 / 36  # seven are beside the embedding, and seven beside the head
+    assert (four.base, four.learners) == (part.num_bytes, one.learners)
+    assert four.per_token == pytest.approx(part.layers * one.per_token)
+
+
+def test_several_gpus_have_room_for_more_and_take_the_time_of_one(tmp_path: Path) -> None:
+    one, two = GPUS["b200"], GPUS["b200"].for_worker(2)
+
+    alone, divided = (planned(tmp_path, device).forecasts for device in (one, two))
+
+    for ours, theirs in zip(divided, alone, strict=True):
+        assert ours.memory_bytes < theirs.memory_bytes
+        assert (ours.hours, ours.flops) == (theirs.hours, theirs.flops)
+
+
+def test_a_plan_says_how_bases_are_divided_and_what_less_precision_saves(tmp_path: Path) -> None:
+    assert division_lines(planned(tmp_path, GPUS["b200"])) == []
+
+    small, large = sorted(division_lines(planned(tmp_path, GPUS["b200"].for_worker(2))), reverse=True)
+
+    assert large.startswith("mini-qwen3-m: divided over 2 GPUs that compute in turns; 0.0 GiB of weights on ")
+    assert small.endswith("the fullest (0.0 GiB in 8bit, 0.0 GiB in 4bit)")
+
+
+def test_what_would_make_room_for_a_base_is_named(tmp_path: Path) -> None:
+    gpu = replace(GPUS["b200"], memory_bytes=0.7 * WHOLE)
+
+    lines = {line.split()[0]: line for line in room_lines(planned(tmp_path, gpu))}
+
+    assert f"{BASE} has 0 GiB of weights: gpus_per_worker: 2 divides them" in lines[BASE]
+    assert "precision: " in lines["mini-qwen3-m"]
+    assert room_lines(planned(tmp_path, GPUS["b200"])) == []
+    tiny = replace(GPUS["b200"], memory_bytes=0.05 * WHOLE)
+    assert "more than 8 of these GPUs hold" in room_lines(planned(tmp_path, tiny))[0]
+    assert memory_warning(planned(tmp_path, tiny)) is not None
+
+
+def test_the_command_plans_for_workers_of_several_gpus(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_path.write_text(TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 2"))
+    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "b200"]
+
+    assert main([*command, "--count", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert main([*command, "--count", "1"]) == 2
+    refused = capsys.readouterr().err
+
+    assert f"{BASE}: divided over 2 GPUs that compute in turns" in printed
+    assert "predicted for 2 x B200, one worker: " in printed
+    assert "on 8 devices, 2 to a worker: " in printed
+    assert "gpus_per_worker: 2 takes as many GPUs; --count 1 are fewer" in refused
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("gpus_per_worker: 1.5", "gpus_per_worker is 1.5; it is a share of one GPU, or a whole number"),
+        ("gpus_per_worker: 0", "gpus_per_worker: Input should be greater than 0"),
+        ("gpus_per_worker: 64", "base 'mini-qwen3-s': 4 layers cannot be divided over 64 GPUs"),
+    ],
+)
+def test_other_numbers_of_gpus_are_refused_in_a_line(
+    setting: str, told: str, study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_path.write_text(TINY.replace("name: tiny", f"name: tiny\n{setting}"))
+    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "b200", "--count", "64"]
+
+    assert main(command) == 2
+
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_an_engine_that_copies_the_base_is_refused(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 2")
+    study_path.write_text(text.replace("lr: 1e-3}", "lr: 1e-3, engine: peft}"))
+
+    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "b200", "--count", "2"]
+    assert main(command) == 2
+
+    assert "engine 'peft' copies the base, which cannot be divided over the 2 GPUs" in capsys.readouterr().err
