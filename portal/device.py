@@ -17,6 +17,7 @@ _PLAIN = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 """Parts of the messages of plain RuntimeErrors that stand for lack of memory."""
+_taken: list[int] = []
 LIBRARIES_SHARE = 0.05
 """Part of a process's share of a GPU that stays outside torch's allocator, for NCCL, cuBLAS and cuDNN."""
 
@@ -114,10 +115,31 @@ def fp32_products(precision: Literal["tf32", "fp32"]) -> Iterator[None]:
         matmul.fp32_precision = before
 
 
+def take_gpus(indices: Sequence[int]) -> None:
+    """Note which of the GPUs that this process sees are its own; the first of them is the current one."""
+    _taken[:] = indices
+
+
+def own_gpus(count: int) -> list[int]:
+    """Numbers of so many GPUs of this process: those that it has taken, else from the current one on.
+
+    ValueError where there are not as many.
+    """
+    there = torch.cuda.device_count()
+    found = _taken or range(torch.cuda.current_device() if there else 0, there)
+    if len(found) < count:
+        raise ValueError(f"a base is to be divided over {count} GPUs, and this process has {len(found)}")
+    return list(found[:count])
+
+
 def limit_gpu_memory(share: float, num_gpus: int = 1) -> None:
     """Hold this process's tensors to its share of each of its GPUs, so that neighbours keep theirs."""
-    for index in range(num_gpus):
-        torch.cuda.set_per_process_memory_fraction((1 - LIBRARIES_SHARE) * share, index)
+    fraction = (1 - LIBRARIES_SHARE) * share
+    if num_gpus == 1:
+        torch.cuda.set_per_process_memory_fraction(fraction)
+        return
+    for index in own_gpus(num_gpus):
+        torch.cuda.set_per_process_memory_fraction(fraction, index)
 
 
 def release_memory() -> None:

@@ -7,6 +7,7 @@ converters, logits and losses are fp32 everywhere; factors are cast at the point
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -34,7 +35,7 @@ from portal.bases.quantised_checkpoints import check_checkpoint, dequantisation
 from portal.bases.registry import known_geometry, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
-from portal.device import prepare_gpu
+from portal.device import own_gpus, prepare_gpu
 from portal.messages import one_line
 
 _QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
@@ -130,18 +131,14 @@ def load_base(
     """The base, frozen, in evaluation mode, with these operations, else the usual ones. Attention is sdpa, or
     eager in families without it.
 
-    With several `num_gpus` its layers are divided over the first so many GPUs (division.py); `Base.device` is
-    then the first. On a CPU they are not asked for.
+    With several `num_gpus` its layers are divided over so many GPUs of this process (division.py);
+    `Base.device` is then the first. On a CPU they mean nothing.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
     unreadable or incomplete weights (missing or unexpected tensors). `verified`: whether a local base's files
     are those of `revision` is found out elsewhere, and they are not read for that here.
     """
     check_precision(precision, device)
-    if device == "cpu":
-        num_gpus = 1
-    elif num_gpus > (there := torch.cuda.device_count()):
-        raise ValueError(f"base {name!r} is to be divided over {num_gpus} GPUs, and {there} are here")
     files = locate(name)
     if revision is None:
         revision = files.revision()
@@ -149,7 +146,8 @@ def load_base(
         files.check(revision)
     files = replace(files, commit=None if files.is_local else revision)
     where = torch.device(device)
-    return with_operations(_base(files, revision, _load_model(files, where, precision, num_gpus)), operations)
+    gpus = own_gpus(num_gpus) if num_gpus > 1 and where.type == "cuda" else []
+    return with_operations(_base(files, revision, _load_model(files, where, precision, gpus)), operations)
 
 
 def quantised_base(name: str, precision: Precision, device: torch.device) -> Base:
@@ -315,13 +313,14 @@ def _quantisation(precision: Precision) -> dict[str, Any]:
 
 
 def _places(
-    config: PretrainedConfig, device: torch.device, precision: Precision, num_gpus: int
+    config: PretrainedConfig, device: torch.device, precision: Precision, gpus: Sequence[int]
 ) -> dict[str, Any]:
     """What from_pretrained needs where weights are placed while they are read."""
-    if num_gpus > 1:
+    if gpus:
         with torch.device("meta"):
             outline = AutoModelForCausalLM.from_config(config)
-        return {"device_map": divide(outline, num_gpus, precision, weights_dtype(precision, on_gpu=True))}
+        division = divide(outline, len(gpus), precision, weights_dtype(precision, on_gpu=True))
+        return {"device_map": {name: gpus[number] for name, number in division.items()}}
     if precision not in _QUANTISED:
         return {}
     if device.type == "cuda" and torch.cuda.is_available():
@@ -330,7 +329,9 @@ def _places(
     return {"device_map": {"": device}}
 
 
-def _load_model(files: BaseFiles, device: torch.device, precision: Precision, num_gpus: int = 1) -> Any:
+def _load_model(
+    files: BaseFiles, device: torch.device, precision: Precision, gpus: Sequence[int] = ()
+) -> Any:
     on_gpu = device.type == "cuda"
     if on_gpu:
         prepare_gpu()
@@ -349,7 +350,7 @@ def _load_model(files: BaseFiles, device: torch.device, precision: Precision, nu
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
             **_quantisation(precision),
             **dequantisation(method),
-            **_places(config, device, precision, num_gpus),
+            **_places(config, device, precision, gpus),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise hub_error("base", files.name, files.location, error) from None

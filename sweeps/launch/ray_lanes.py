@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ray import train, tune
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchTrainer, get_devices
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from portal.device import take_gpus
 from portal.storage.atomic import remove_folder
 from portal.training.worker_group import WorkerGroup
 from sweeps.launch.executors import LaneRound
@@ -116,6 +117,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     job: LaneJob = config["job"]
     context = train.get_context()
     group = WorkerGroup(context.get_world_rank(), context.get_world_size())
+    if job.num_gpus > 1:  # of those that the workers of a team all see
+        take_gpus([device.index for device in get_devices()])
     with _lane_process(job, rank=group.rank):
         run_lane(job, lambda packs: train.report({"packs": packs}), group=group)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from portal.device import is_out_of_memory, limit_gpu_memory, prepare_gpu
+from portal.device import is_out_of_memory, limit_gpu_memory, own_gpus, prepare_gpu, take_gpus
 
 
 @pytest.fixture
@@ -40,6 +40,27 @@ def test_a_process_may_fill_its_share_of_a_gpu_but_for_what_libraries_take(
     limit_gpu_memory(0.5)
 
     assert limits == pytest.approx([0.95, 0.475])
+
+
+def test_the_gpus_of_a_process_are_those_it_has_taken_else_from_the_current_one_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 5)
+
+    assert own_gpus(3) == [5, 6, 7]
+    with pytest.raises(ValueError, match="divided over 4 GPUs, and this process has 3"):
+        own_gpus(4)
+    try:
+        take_gpus([1, 4, 6])  # as a worker of a team, which sees the GPUs of the others
+        assert own_gpus(2) == [1, 4]
+        with pytest.raises(ValueError, match="divided over 4 GPUs, and this process has 3"):
+            own_gpus(4)
+    finally:
+        take_gpus([])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="and this process has 0"):
+        own_gpus(2)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,8 @@ def test_a_lane_on_a_gpu_keeps_to_its_share_of_the_memory(
 ) -> None:
     limits: list[tuple[float, int]] = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     for device, gpus in (("cpu", 0.5), ("cuda", 0.5), ("cuda", 2.0)):
         job = LaneJob(
             out=str(tmp_path), token="0" * 16, lane=0, packs=(), rows={}, device=device, gpus_per_worker=gpus
@@ -183,7 +185,7 @@ def test_a_lane_on_a_gpu_keeps_to_its_share_of_the_memory(
         with pytest.raises(LeaseLost):
             run_lane(job, lambda finished: None)
 
-    assert limits == [(0.475, 0), (0.95, 0), (0.95, 1)]
+    assert limits == [(0.475,), (0.95, 1), (0.95, 2)]
 
 
 @pytest.mark.slow
