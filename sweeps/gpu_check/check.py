@@ -17,6 +17,7 @@ from portal.device import torch_threads
 from portal.device_rates import measure_rates
 from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
+from sweeps.gpu_check.division import check_division
 from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.loading import check_loading
 from sweeps.gpu_check.machine import check_machine
@@ -43,6 +44,7 @@ CHECKS: Mapping[str, Check] = {
     "resume": check_resume,
     "shortage": check_shortage,
     "quantised": check_quantised,
+    "division": check_division,
     "team": check_team,
     "loading": check_loading,
 }

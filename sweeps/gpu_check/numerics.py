@@ -38,13 +38,13 @@ def check_gradients(world: CheckWorld) -> Iterator[Finding]:
     """A step of every kind of learner, all in one pack, against each alone on the CPU."""
     for base in (TARGET, SLIDING):
         alone = {label: _reference_gradient(world, label, base) for label in LABELS}
-        packed = _packed_gradients(world, LABELS, "fp32", base)
+        packed = packed_gradients(world, LABELS, "fp32", base)
         for label in LABELS:
             what = f"{base}, {label}: gradient of a step in fp32, packed on the device, off one CPU thread's"
             yield at_most(what, distance(packed[label], alone[label]), FP32_BOUND, unit="of its norm")
         if world.own_precision is None:
             continue
-        rounded = _packed_gradients(world, LABELS, "own", base)
+        rounded = packed_gradients(world, LABELS, "own", base)
         for label in LABELS:
             what = f"{base}, {label}: cosine of the gradient in bf16 with that in fp32"
             yield at_least(what, _cosine(rounded[label], alone[label]), BF16_COSINE)
@@ -80,7 +80,7 @@ def _against_peft(world: CheckWorld, base: str) -> Finding:
     ours, theirs = (
         sum(
             distance(
-                _packed_gradients(world, [label], "own", base, draw=draw)[label],
+                packed_gradients(world, [label], "own", base, draw=draw)[label],
                 _reference_gradient(world, label, base, draw=draw),
             )
             for draw in range(PEFT_DRAWS)
@@ -96,9 +96,10 @@ def _reference_gradient(world: CheckWorld, label: str, base: str, *, draw: int =
         return _step(pack, [label])[label]
 
 
-def _packed_gradients(
+def packed_gradients(
     world: CheckWorld, labels: Sequence[str], where: Where, base: str, *, draw: int = 0
 ) -> dict[str, Tensor]:
+    """The gradients of one step by label, of learners in one pack on the base there."""
     with torch_threads(usable_cores()):  # of a CPU all cores, to be strict
         return _step(world.pack(labels, where, base, draw=draw), labels)
 

@@ -20,13 +20,14 @@ from portal.device import torch_threads, usable_cores
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.factory import build_learner
 from portal.training.pack import Pack
+from sweeps.gpu_check.offload import divide_over_disk
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile
 
-Where = Literal["reference", "fp32", "own", "8bit", "4bit"]
-"""The CPU in fp32; the device in fp32, in the precision that studies have there, and quantised."""
+Where = Literal["reference", "fp32", "own", "8bit", "4bit", "divided"]
+"""The CPU in fp32; the device in fp32, in the precision that studies have there, and quantised; several."""
 GPU_SHAPE, CPU_SHAPE = "qwen3-1.7b", "mini-qwen3-m"
 """Whose shape the base has on which steps and loading are timed, unless another is named."""
 LABELS = ("lora", "hypernet", "portal", "portal-choices")
@@ -142,8 +143,14 @@ class CheckWorld:
         if where == "own":
             assert self.own_precision is not None, "the CPU has no precision but fp32"
             return load_base(name, device=str(self.device), precision=self.own_precision, operations="fused")
+        if where == "divided" and self.is_gpu:
+            return load_base(name, device=str(self.device), operations="fused", num_gpus=2)
         base = load_base(name, operations="plain")
         if where == "reference":
+            return base
+        if where == "divided":
+            base = with_fused_operations(base)
+            divide_over_disk(base, self.scratch / f"offloaded-{name}")
             return base
         return with_fused_operations(replace(base, model=copy.deepcopy(base.model).to(self.device)))
 

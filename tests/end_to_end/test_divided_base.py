@@ -10,32 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import dispatch_model
 
 from portal.bases.base import Base, load_base
-from portal.bases.division import divide
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.modules import ALL_MODULES
+from sweeps.gpu_check.offload import divide_over_disk
 from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study
 from sweeps.worker import base_cache
 from tests.support.bases import make_base, make_rows, random_factors
 from tests.support.studies import Tables, silent, tables_of
-
-
-def divide_over_disk(base: Base, folder: Path) -> None:
-    """Put the base's parts where `divide` puts them on two GPUs: the CPU is the first, the disk the other.
-
-    What is on the last GPU beside layers stays on the CPU.
-    """
-    division = divide(base.model, 2, "default", base.model.dtype)
-    layers = {name: gpu for name, gpu in division.items() if name in base.layers}
-    assert set(layers.values()) == {0, 1}
-    places = {name: "disk" if layers.get(name) == 1 else "cpu" for name in division}
-    dispatch_model(base.model, places, main_device="cpu", offload_dir=str(folder))
-    assert next(base.model.get_submodule(base.layers[-1]).parameters()).device.type == "meta"
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
@@ -45,6 +31,7 @@ def test_a_base_whose_layers_accelerate_places_has_the_gradients_of_one_in_a_pie
 ) -> None:
     whole, divided = make_base("tiny", family), make_base("tiny", family)
     divide_over_disk(divided, tmp_path)
+    assert next(divided.model.get_submodule(divided.layers[-1]).parameters()).device.type == "meta"
     rows = make_rows(whole).rows("sums", "train")[:4]
 
     found = []

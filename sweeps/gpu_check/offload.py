@@ -1,0 +1,19 @@
+"""A base whose second half lies on the disk: what a machine without a second GPU can divide."""
+
+from pathlib import Path
+
+from accelerate import dispatch_model
+
+from portal.bases.base import Base
+from portal.bases.division import divide
+
+
+def divide_over_disk(base: Base, folder: Path) -> None:
+    """Divide the base in place as over two GPUs; layers of the second are kept in `folder` and read in turn.
+
+    What is on the second beside layers stays in memory.
+    """
+    division = divide(base.model, 2, "default", base.model.dtype)
+    on_disk = [name for name in base.layers if division[name] == 1]
+    places = {name: "disk" if name in on_disk else "cpu" for name in division}
+    dispatch_model(base.model, places, main_device="cpu", offload_dir=str(folder))

@@ -1,0 +1,35 @@
+"""A divided base has the gradients of the whole one, and a fault in a part of it makes its line fail."""
+
+import pytest
+import torch
+
+from sweeps.gpu_check.division import check_division
+from sweeps.gpu_check.world import TARGET, CheckWorld
+
+
+def test_a_base_over_memory_and_disk_passes(checked: CheckWorld) -> None:
+    found = list(check_division(checked))
+
+    assert [each.level for each in found] == ["PASS"] * 2
+    assert all("divided over memory and disk" in each.what for each in found)
+
+
+@torch.no_grad()
+def test_a_fault_in_a_part_makes_its_line_fail(fresh: CheckWorld) -> None:
+    first = fresh.base(TARGET, "divided").model.get_submodule("model.layers.0")
+    for parameter in first.parameters():
+        parameter.copy_(parameter.roll(1, dims=0))
+
+    with torch.enable_grad():
+        found = list(check_division(fresh))
+
+    assert [each.level for each in found] == ["FAIL", "PASS"]
+
+
+def test_one_gpu_is_not_divided(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CheckWorld, "is_gpu", True)
+    monkeypatch.setattr(CheckWorld, "workers", 1)
+
+    (line,) = check_division(checked)
+
+    assert (line.level, line.note) == ("SKIP", "there is one GPU")
