@@ -313,7 +313,12 @@ def _quantisation(precision: Precision) -> dict[str, Any]:
 
 
 def _places(
-    config: PretrainedConfig, device: torch.device, precision: Precision, gpus: Sequence[int]
+    config: PretrainedConfig,
+    device: torch.device,
+    precision: Precision,
+    gpus: Sequence[int],
+    *,
+    is_dequantised: bool,
 ) -> dict[str, Any]:
     """What from_pretrained needs where weights are placed while they are read."""
     if gpus:
@@ -321,7 +326,7 @@ def _places(
             outline = AutoModelForCausalLM.from_config(config)
         division = divide(outline, len(gpus), precision, weights_dtype(precision, on_gpu=True))
         return {"device_map": {name: gpus[number] for name, number in division.items()}}
-    if precision not in _QUANTISED:
+    if precision not in _QUANTISED and not is_dequantised:
         return {}
     if device.type == "cuda" and torch.cuda.is_available():
         # By its number: threads that read weights do not have this one's current device.
@@ -350,7 +355,7 @@ def _load_model(
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
             **_quantisation(precision),
             **dequantisation(method),
-            **_places(config, device, precision, gpus),
+            **_places(config, device, precision, gpus, is_dequantised=method is not None),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise hub_error("base", files.name, files.location, error) from None

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from portal.bases.operations import fuse_operations, rotate, usual_operations
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import token_log_probs
 from portal.modules import ALL_MODULES
+from sweeps.gpu_check.offload import divide_over_disk
 from tests.support.bases import make_base, random_factors, reads_of
 from tests.support.precision import copy_in_fp32, in_bf16
 
@@ -169,6 +171,17 @@ def test_an_input_of_another_precision_than_the_weights_goes_the_old_way() -> No
 
     assert "forward" in vars(norm)
     assert torch.equal(norm(x), expected)
+
+
+def test_a_base_that_is_divided_keeps_what_places_its_parts(tmp_path: Path) -> None:
+    whole, divided = make_base("tiny", "gemma3"), make_base("tiny", "gemma3")
+    divide_over_disk(divided, tmp_path)
+    ids = torch.arange(3, 15)[None]
+
+    assert fuse_operations(divided.model) == fuse_operations(whole.model) > 0
+
+    assert divided.model.model.layers[-1].input_layernorm.weight.is_meta  # read when it is its turn
+    assert torch.equal(divided.model(ids).logits, whole.model(ids).logits)
 
 
 def test_they_are_fused_on_a_gpu_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
