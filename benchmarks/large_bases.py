@@ -5,15 +5,15 @@ shapes.
 """
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.table import Table
 from transformers import GptOssConfig, Llama4TextConfig, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 
 from portal.config import Precision
-from sweeps.planning.devices import GPUS, Device
+from sweeps.planning.devices import GPUS
+from sweeps.planning.divided_bases import least_gpus
 from sweeps.planning.memory import base_bytes, decoder_shape, fullest_part
 
 DEVICE, ON_NODE = "b200", 8
@@ -40,52 +40,43 @@ CONFIGS: Mapping[str, PretrainedConfig] = {
 _GIB = 2**30
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A base in one precision: bytes of its weights, GPUs of a worker, bytes on the fullest of these."""
-
-    base: str
-    precision: Precision
-    params: int
-    active_params: int
-    num_bytes: float
-    num_gpus: int
-    fullest: float
+HEADERS = (
+    "base",
+    "parameters of its layers, those that a token meets",
+    "precision",
+    "weights",
+    "GPUs of a worker",
+    "on the fullest",
+    "workers",
+)
 
 
-def place(name: str, config: PretrainedConfig, precision: Precision, device: Device) -> Placed | None:
-    """The base on as few GPUs as leave room beside its weights; None where a node's do not."""
+def rows(name: str, config: PretrainedConfig) -> Iterator[tuple[str, ...]]:
+    """The lines of a base, one for each precision, on as few GPUs as leave room beside its weights."""
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(folder)
         shape = decoder_shape(folder)
-        for count in (1, 2, 4, ON_NODE):
+        for precision in PRECISIONS:
+            count = least_gpus(folder, precision, ROOM * GPUS[DEVICE].memory_bytes)
+            assert count is not None, f"{name} in {precision} does not fit a node"
             part = fullest_part(folder, precision, on_gpu=True, num_gpus=count)
-            if part.num_bytes <= ROOM * device.memory_bytes:
-                weights = base_bytes(folder, precision, on_gpu=True)
-                return Placed(
-                    name, precision, shape.params, shape.active_params, weights, count, part.num_bytes
-                )
-    return None
+            yield (
+                name,
+                f"{shape.params / 1e9:.0f} B, {shape.active_params / 1e9:.1f} B",
+                "bf16" if precision == "default" else precision,
+                f"{base_bytes(folder, precision, on_gpu=True) / _GIB:.0f} GiB",
+                str(count),
+                f"{part.num_bytes / _GIB:.0f} GiB",
+                str(ON_NODE // count),
+            )
 
 
 def main() -> None:
     """Print the table of docs/bases.md."""
-    table = Table(
-        "base", "parameters (active)", "precision", "weights", "GPUs of a worker", "on the fullest", "workers"
-    )
+    table = Table(*HEADERS)
     for name, config in CONFIGS.items():
-        for precision in PRECISIONS:
-            placed = place(name, config, precision, GPUS[DEVICE])
-            assert placed is not None, f"{name} in {precision} does not fit a node"
-            table.add_row(
-                name,
-                f"{placed.params / 1e9:.0f} B ({placed.active_params / 1e9:.1f} B)",
-                "bf16" if precision == "default" else precision,
-                f"{placed.num_bytes / _GIB:.0f} GiB",
-                str(placed.num_gpus),
-                f"{placed.fullest / _GIB:.0f} GiB",
-                str(ON_NODE // placed.num_gpus),
-            )
+        for row in rows(name, config):
+            table.add_row(*row)
     Console(width=120).print(table)
 
 

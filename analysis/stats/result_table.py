@@ -215,8 +215,8 @@ def cell_order(cell: Cell) -> tuple[str, tuple[int, str, bool, int, str, int, st
 def load_results(path: Path, workers: Mapping[str, int], device_share: float) -> ResultSet:
     """The runs in the result table at `path`; a ValueError names what is wrong with the file.
 
-    `workers` is the number of workers that stepped a run together, by run key, where that was not one; on a
-    GPU each held `device_share` of it, or so many.
+    `workers` is the number of workers that stepped a run together, by run key, where that was not one; each
+    held `device_share` of a GPU, or so many GPUs, unless it was on a CPU.
     """
     table = read_table(path, RESULTS)
     study = gather_runs(table)

@@ -19,13 +19,16 @@ def divide(model: nn.Module, count: int, precision: Precision, dtype: torch.dtyp
 
     The fullest GPU has as few bytes of weights as can be. What stands before the layers is on the first, with
     a head that is tied to it, what stands after them on the last. Only names and shapes are read: a model on
-    the meta device will do. ValueError where there are fewer layers than GPUs.
+    the meta device will do. ValueError where there are fewer layers than GPUs, or layers share weights.
     """
     path = find_layer_path(model)
     layers = model.get_submodule(path)
     assert isinstance(layers, nn.ModuleList)
     if count > len(layers):
         raise ValueError(f"{len(layers)} layers cannot be divided over {count} GPUs")
+    held = [id(parameter) for layer in layers for parameter in layer.parameters()]
+    if len(set(held)) < len(held):
+        raise ValueError("its layers share weights, so they cannot be divided over GPUs")
     places: dict[str, int] = {}
     ends = [0.0, 0.0]
     for name, numbers, follows in _around(model, path):
@@ -84,8 +87,10 @@ def _parts(
     """What the module holds beside the submodule at `path`, in order."""
     if not path:
         return
-    for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-        yield f"{prefix}{name}", [tensor], False
+    yield from (
+        (f"{prefix}{name}", [weight], False) for name, weight in module.named_parameters(recurse=False)
+    )
+    yield from ((f"{prefix}{name}", [], False) for name, _ in module.named_buffers(recurse=False))
     follows = False
     for name, child in module.named_children():
         if name == path[0]:

@@ -7,7 +7,7 @@ from transformers import FineGrainedFP8Config, Mxfp4Config, PretrainedConfig
 from portal.config import Precision
 
 _DEQUANTISED = {"mxfp4": Mxfp4Config, "fp8": FineGrainedFP8Config}
-"""What transformers turns into weights of full precision: kernels for these formats have no gradients."""
+"""What transformers turns into whole weights: it does not train on MXFP4, and FP8 would round inputs, too."""
 
 
 def check_checkpoint(name: str, config: PretrainedConfig, precision: Precision = "default") -> str | None:

@@ -27,7 +27,7 @@ from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile
 
 Where = Literal["reference", "fp32", "own", "8bit", "4bit", "divided"]
-"""The CPU in fp32; the device in fp32, in the precision that studies have there, and quantised; several."""
+"""The CPU in fp32; the device in fp32, in the precision of studies, and quantised; two places at once."""
 GPU_SHAPE, CPU_SHAPE = "qwen3-1.7b", "mini-qwen3-m"
 """Whose shape the base has on which steps and loading are timed, unless another is named."""
 LABELS = ("lora", "hypernet", "portal", "portal-choices")

@@ -8,14 +8,14 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base import base_layout, load_tokenizer
+from portal.bases.base import load_tokenizer
 from portal.bases.files import hub_answers, is_cached, locate
 from portal.bases.precision import check_precision, no_bf16
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.learners.task_gradients import check_task_gradients
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
-from sweeps.planning.memory import decoder_shape
+from sweeps.planning.memory import decoder_shape, fullest_part
 from sweeps.planning.shapes import check_shapes, coverage_notes
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
@@ -87,9 +87,8 @@ def _check_division(study: Study) -> None:
             f"run {copying[0].describe()}: engine 'peft' copies the base, which cannot be divided over the "
             f"{gpus:g} GPUs of gpus_per_worker; leave the engine 'pack'"
         )
-    for name in study.bases:
-        if (layers := base_layout(name).num_layers) < gpus:
-            raise ValueError(f"base {name!r}: {layers} layers cannot be divided over {gpus:g} GPUs")
+    for ref in dict.fromkeys(ref for run in study.runs for ref in run.bases):
+        fullest_part(ref.name, ref.precision, on_gpu=True, num_gpus=int(gpus))
 
 
 def _identity(run: RunConfig) -> tuple[object, ...]:

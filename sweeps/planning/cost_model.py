@@ -6,10 +6,11 @@ some machine; `Device.pace` corrects it by what this one was measured to take.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from portal.bases.operations import Operations, usual_operations
-from portal.config import Activations, Fp32Products, Precision, RunConfig
+from portal.config import Activations, Fp32Products, RunConfig
 from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
@@ -24,7 +25,6 @@ from portal.forward.microbatch_plan import (
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
 from sweeps.planning.memory import (
-    BasePart,
     Footprint,
     base_bytes,
     decoder_shape,
@@ -166,11 +166,8 @@ def peak_memory(
 def _source_bytes(runs: Sequence[RunConfig], device: Device) -> float:
     """Bytes of the bases whose LoRAs are carried over, while that is done."""
     sources = {run.source_bases[0]: run for run in runs if run.spec.is_transfer and run.source_bases}
-    return sum(_own_part(name, run.bases[0].precision, device).num_bytes for name, run in sources.items())
-
-
-def _own_part(base: str, precision: Precision, device: Device) -> BasePart:
-    return fullest_part(base, precision, on_gpu=device.is_gpu, num_gpus=device.num_gpus)
+    part = partial(fullest_part, on_gpu=device.is_gpu, num_gpus=device.num_gpus)
+    return sum(part(name, run.bases[0].precision).num_bytes for name, run in sources.items())
 
 
 def forward_tokens(

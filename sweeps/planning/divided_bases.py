@@ -4,7 +4,7 @@ from typing import get_args
 
 from portal.config import Precision
 from sweeps.planning.devices import Device
-from sweeps.planning.memory import base_bytes, decoder_shape, fullest_part, precision_of
+from sweeps.planning.memory import base_bytes, fullest_part, precision_of
 from sweeps.planning.plan import Plan
 
 _COUNTS = (1, 2, 4, 8)
@@ -38,23 +38,28 @@ def room_lines(plan: Plan) -> list[str]:
     ]
 
 
-def _room_line(name: str, precision: Precision, device: Device) -> str | None:
-    def least(held: Precision) -> int | None:
-        """The least number of GPUs that have room for the weights in this precision."""
-        counts = (count for count in _COUNTS if count <= decoder_shape(name).layers)
-        parts = ((n, fullest_part(name, held, on_gpu=True, num_gpus=n).num_bytes) for n in counts)
-        return next((count for count, part in parts if part < device.budget_bytes), None)
+def least_gpus(name: str, precision: Precision, room: float) -> int | None:
+    """The least number of GPUs on which a base takes at most `room` bytes each; None where no number does."""
+    for count in _COUNTS:
+        try:
+            part = fullest_part(name, precision, on_gpu=True, num_gpus=count)
+        except ValueError:  # it cannot be divided over so many, nor over more
+            return None
+        if part.num_bytes <= room:
+            return count
+    return None
 
-    needed = least(precision)
+
+def _room_line(name: str, precision: Precision, device: Device) -> str | None:
+    needed = least_gpus(name, precision, device.budget_bytes)
     if needed is not None and needed <= device.num_gpus:
         return None
     weights = base_bytes(name, precision, on_gpu=True) / _GIB
     ways = [f"gpus_per_worker: {needed} divides them"] if needed is not None else []
-    ways += [
-        f"precision: {each} fits {fewer} {'GPU' if fewer == 1 else 'GPUs'}"
-        for each in _smaller(name, precision)
-        if (fewer := least(each)) is not None and (needed is None or fewer < needed)
-    ]
+    for each in _smaller(name, precision):
+        fewer = least_gpus(name, each, device.budget_bytes)
+        if fewer is not None and (needed is None or fewer < needed):
+            ways.append(f"precision: {each} fits {fewer} {'GPU' if fewer == 1 else 'GPUs'}")
     says = f"{name} has {weights:.0f} GiB of weights"
     return f"{says}: {'; '.join(ways)}" if ways else f"{says}, more than {_COUNTS[-1]} of these GPUs hold"
 

@@ -120,7 +120,7 @@ class BasePart(NamedTuple):
 
 @lru_cache(maxsize=256)
 def fullest_part(base: str, precision: Precision, *, on_gpu: bool, num_gpus: int) -> BasePart:
-    """The largest part of a base that is divided over so many GPUs; ValueError with fewer layers."""
+    """The largest part of a base that is divided over so many GPUs; ValueError where it cannot be."""
     if num_gpus == 1:
         return BasePart(base_bytes(base, precision, on_gpu=on_gpu), 1.0)
     model, dtype = _meta_model(base, torch.float32), weights_dtype(precision, on_gpu=on_gpu)

@@ -160,12 +160,15 @@ class StudyFile(Frozen):
     workers_per_pack: WorkersPerPack = 1
     gpus_per_worker: float = Field(default=1.0, gt=0)
 
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _several_gpus_are_whole(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"it is a share of one GPU, or a whole number, not {gpus:g}")
+        return gpus
+
     @model_validator(mode="after")
     def _a_team_has_whole_gpus(self) -> "StudyFile":
-        if self.gpus_per_worker > 1 and not self.gpus_per_worker.is_integer():
-            raise ValueError(
-                f"gpus_per_worker is {self.gpus_per_worker:g}; it is a share of one GPU, or a whole number"
-            )
         if self.workers_per_pack != 1 and self.gpus_per_worker < 1:
             raise ValueError(
                 "workers of one pack need a GPU each: leave gpus_per_worker at 1 with workers_per_pack"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import backend_registration
 
 from portal.bases.base import Base, load_base
 from portal.forward.adapter_hooks import AdapterHooks, Segment
@@ -51,6 +52,10 @@ def test_a_base_whose_layers_accelerate_places_has_the_gradients_of_one_in_a_pie
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch takes no devices from Python",
+)
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
 @pytest.mark.parametrize("devices", [("toy:0", "cpu"), ("cpu", "toy:0")])
 def test_no_operation_mixes_the_devices_of_a_divided_base(family: str, devices: tuple[str, str]) -> None:

@@ -58,7 +58,7 @@ def plan(
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
     workers = workers_on(count, share)
     if not workers:
-        raise ValueError(f"gpus_per_worker: {share:g} takes as many GPUs; --count {count} are fewer")
+        raise ValueError(f"gpus_per_worker: {share:g} needs --count {share:g} at least, which is {count}")
     planned = plan_study(loaded, folder, device=whole.for_worker(share), lanes=workers)
     unchecked = unchecked_tokenizers(planned.bases)
     outlined = loaded.suite.is_outline

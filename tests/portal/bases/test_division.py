@@ -81,7 +81,7 @@ def test_4_bit_linears_make_layers_smaller_beside_an_embedding() -> None:
     assert max(packed) < 1.1 * min(packed)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "qwen3_5_text", "llama4_text", "opt", "bloom"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_bigcode", "qwen3_5_text", "llama4_text", "opt", "bloom"])
 def test_families_of_other_layouts_are_divided(family: str) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(tiny_config(family))
@@ -91,6 +91,16 @@ def test_families_of_other_layouts_are_divided(family: str) -> None:
     for parameter, _ in model.named_parameters():
         assert sum(f"{parameter}.".startswith(f"{place}.") for place in places) == 1
     assert set(layers_of(places, find_layer_path(model))) == {0, 1}
+    weights = sum({id(each): each.numel() for each in model.parameters()}.values())
+    assert sum(part_bytes(model, places, "default", torch.bfloat16)) == 2 * weights
+
+
+def test_layers_that_share_weights_are_refused() -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(tiny_config("zamba2"))
+
+    with pytest.raises(ValueError, match="its layers share weights, so they cannot be divided over GPUs"):
+        divide(model, 2, "default", torch.bfloat16)
 
 
 def test_fewer_layers_than_gpus_are_refused() -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from portal.cli import main
 from sweeps.planning.devices import GPUS, Device
-from sweeps.planning.divided_bases import division_lines, room_lines
+from sweeps.planning.divided_bases import division_lines, least_gpus, room_lines
 from sweeps.planning.memory import base_bytes, footprint, fullest_part
 from sweeps.planning.plan import Plan, plan_study
 from sweeps.planning.plan_table import memory_warning
 from tests.support.bases import make_run
 from tests.support.studies import TINY, load_text
+from tests.support.zoo import tiny_config
 
 BASE = "mini-qwen3-s"
 WHOLE = base_bytes(BASE, "default", on_gpu=True)
@@ -67,6 +68,13 @@ def test_what_would_make_room_for_a_base_is_named(tmp_path: Path) -> None:
     assert memory_warning(planned(tmp_path, tiny)) is not None
 
 
+def test_a_base_that_cannot_be_divided_gets_no_advice_to_divide_it(tmp_path: Path) -> None:
+    tiny_config("zamba2").save_pretrained(tmp_path)
+
+    assert least_gpus(str(tmp_path), "default", 1e9) == 1
+    assert least_gpus(str(tmp_path), "default", 1e3) is None
+
+
 def test_the_command_plans_for_workers_of_several_gpus(
     study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,13 +89,13 @@ def test_the_command_plans_for_workers_of_several_gpus(
     assert f"{BASE}: divided over 2 GPUs that compute in turns" in printed
     assert "predicted for 2 x B200, one worker: " in printed
     assert "on 8 devices, 2 to a worker: " in printed
-    assert "gpus_per_worker: 2 takes as many GPUs; --count 1 are fewer" in refused
+    assert "gpus_per_worker: 2 needs --count 2 at least, which is 1" in refused
 
 
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("gpus_per_worker: 1.5", "gpus_per_worker is 1.5; it is a share of one GPU, or a whole number"),
+        ("gpus_per_worker: 1.5", "gpus_per_worker: it is a share of one GPU, or a whole number, not 1.5"),
         ("gpus_per_worker: 0", "gpus_per_worker: Input should be greater than 0"),
         ("gpus_per_worker: 64", "base 'mini-qwen3-s': 4 layers cannot be divided over 64 GPUs"),
     ],
