@@ -18,10 +18,10 @@ from benchmarks import (
     lora,
     pack_scaling,
     padding,
-    python_share,
     scoring,
     simulation,
     study_scaling,
+    task_scaling,
     training_round,
 )
 from benchmarks.apart import run_apart
@@ -41,7 +41,7 @@ COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
     "demo": demo.demo,
 }
 SCALES: dict[str, Callable[[], Sequence[Any]]] = {
-    "python-share": python_share.python_share,
+    "task-scaling": task_scaling.task_scaling,
     "checkpoints": checkpoints.checkpoints,
     "padding": padding.padding,
     "pack-scaling": pack_scaling.pack_scaling,

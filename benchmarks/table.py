@@ -10,9 +10,9 @@ from benchmarks import (
     checkpoints,
     pack_scaling,
     padding,
-    python_share,
     simulation,
     study_scaling,
+    task_scaling,
 )
 from benchmarks.comparison import HEADERS, Comparison, seconds
 from sweeps.planning.cost_model import duration
@@ -35,8 +35,8 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     notes = [f"- {each.what}: {each.note}." for each in comparisons if each.note]
     lines += ["", *notes] if notes else []
     points = {record["name"]: record["points"] for record in records if "points" in record}
-    if shares := [python_share.Point(**point) for point in points.get("python-share", [])]:
-        lines += ["", *_shares(shares)]
+    if shares := [task_scaling.Point(**point) for point in points.get("task-scaling", [])]:
+        lines += ["", *_tasks(shares)]
     if stops := [checkpoints.Point(**point) for point in points.get("checkpoints", [])]:
         lines += ["", *_stops(stops)]
     if padded := [padding.Point(**point) for point in points.get("padding", [])]:
@@ -92,19 +92,28 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> lis
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _shares(points: Sequence[python_share.Point]) -> list[str]:
+def _tasks(points: Sequence[task_scaling.Point]) -> list[str]:
     rows = [
-        (str(point.tasks), str(point.threads), seconds(point.step_s), f"{100 * point.python_share:.1f} %")
+        (
+            str(point.tasks),
+            str(point.threads),
+            seconds(point.step_s),
+            f"{100 * point.python_share:.1f} %",
+            f"{point.scored:.0f}",
+            f"{point.peak_bytes / 2**20:.0f} MiB",
+            f"{point.predicted_bytes / 2**20:.0f} MiB",
+        )
         for point in points
     ]
     most = max(point.tasks for point in points)
-    met = all(point.python_share <= python_share.TARGET for point in points if point.tasks == most)
+    headers = ("tasks", "threads", "step", "in Python", "scored rows per s", "peak memory", "predicted")
+    met = all(point.python_share <= task_scaling.TARGET for point in points if point.tasks == most)
     return [
-        f"A step of joint training on {python_share.BASE} (all modules r8, {python_share.BATCH} rows per "
+        f"A step of joint training on {task_scaling.BASE} (all modules r8, {task_scaling.BATCH} rows per "
         f"task) as its tasks grow: the share of it that is spent in Python (target: at most "
-        f"{100 * python_share.TARGET:.0f} % with {most} tasks: {_met(met)}).",
+        f"{100 * task_scaling.TARGET:.0f} % with {most} tasks: {_met(met)}).",
         "",
-        *markdown_table(("tasks", "threads", "step", "in Python"), rows),
+        *markdown_table(headers, rows),
     ]
 
 

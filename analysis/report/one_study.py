@@ -32,6 +32,7 @@ from analysis.tables.columns import DASH, format_number, format_percent
 from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.curves import curve_table, savings_table
 from analysis.tables.kinds import kinds_table
+from analysis.tables.leads import leads_table
 from analysis.tables.log_loss import log_loss_table
 from analysis.tables.overview import overview_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
@@ -90,12 +91,11 @@ _CURVE_NOTE = (
 
 def study_document(findings: Findings, options: ReportOptions) -> ReportDocument:
     """The whole report of one study."""
-    tiles = [tile for target in findings.targets for tile in _tiles(target)]
     sections = [_target_section(target) for target in findings.targets]
     return ReportDocument(
         title=options.title,
         lead=LEAD,
-        tiles=tuple(tiles),
+        tiles=tuple(_tiles(findings)),
         sections=(*sections, _study_section(findings, options)),
         facts=(study_facts(findings),),
         absent=absent_runs(findings.info),
@@ -167,26 +167,52 @@ def _has_choice(target: Target) -> bool:
     return any(len(comparison.candidates(method)) > 1 for method in methods)
 
 
-def _tiles(target: Target) -> list[Tile]:
-    """The port's recovered lift, how much less data it needs than the LoRA, and what it does without any."""
+def _tiles(findings: Findings) -> list[Tile]:
+    """How much less data ports need than LoRAs, what they do without any, and what lift they recover."""
+    targets = _targets_with_tiles(findings)
+    parts = (_savings_tiles, without_rows_tiles, _lift_tiles)
+    return [tile for tiles in parts for target in targets for tile in tiles(target)]
+
+
+def _targets_with_tiles(findings: Findings) -> list[Target]:
+    """Those with a port, or for which runs are missing; all of them where there is no such base."""
+    found = [
+        target
+        for target in findings.targets
+        if target.port is not None or target.task_splits or target.absent
+    ]
+    return found or list(findings.targets)
+
+
+def _savings_tiles(target: Target) -> list[Tile]:
+    """What the port needs of the LoRA's rows, for the greatest share of its lift that has a headline."""
+    port = target.port
+    if port is None or port.lift.value is None:
+        return []
+    own = [saving for saving in target.savings.found if saving.variant == port.cell.variant]
+    title = "data on {}, at {:.0f} % of the per-task LoRA's lift"
+    return [
+        Tile(
+            state_times(saving.ratio), title.format(target.base, 100 * saving.share), describe_savings(own)[0]
+        )
+        for saving in headline_savings(own)
+        if saving.axis == "size" and saving.ratio.value is not None
+    ]
+
+
+def _lift_tiles(target: Target) -> list[Tile]:
     comparison, port = target.comparison, target.port
     frozen_base, lora = comparison.frozen_base, comparison.reference_lora
     title = f"recovered lift on {target.base}"
     if port is None or port.lift.value is None or frozen_base is None or lora is None:
-        return [Tile(DASH, title, headline(target)), *without_rows_tiles(target)]
+        return [Tile(DASH, title, headline(target))]
     interval = lift_interval(port, comparison, target.bootstrap)
     text = capitalised(
         f"{count_seeds(port.acc.n)}{state_lift_interval(interval)}. acc_norm: base "
         f"{format_number(frozen_base.acc.mean)}, {comparison.name(port)} {format_number(port.acc.mean)}, "
         f"per-task LoRA {format_number(lora.acc.mean)}."
     )
-    tiles = [Tile(format_percent(port.lift), title, text)]
-    own = [saving for saving in target.savings.found if saving.variant == port.cell.variant]
-    for saving in headline_savings(own):
-        if saving.axis == "size" and saving.ratio.value is not None:
-            title = f"data on {target.base}, at {100 * saving.share:.0f} % of the per-task LoRA's lift"
-            tiles.append(Tile(state_times(saving.ratio), title, describe_savings(own)[0]))
-    return [*tiles, *without_rows_tiles(target)]
+    return [Tile(format_percent(port.lift), title, text)]
 
 
 def _target_section(target: Target) -> Section:
@@ -211,6 +237,7 @@ def _accuracy_block(target: Target) -> Block:
         rules_table(target),
         variants_table(target),
         comparisons_table(target),
+        leads_table(target),
     )
     return Block(
         tables=tuple(filter(None, (main_table(target), kinds_table(target)))),

@@ -20,6 +20,7 @@ from analysis.stats.calibration import Calibration, calibrate
 from analysis.stats.curves import METRICS, CurveSet, build_curves
 from analysis.stats.epoch_selection import KEPT, REPORTED_SPLIT, RULES
 from analysis.stats.latents import LatentMap, load_latent_maps
+from analysis.stats.leads import Lead, find_leads
 from analysis.stats.loss_by_size import SizedLoss, find_losses
 from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
@@ -44,8 +45,8 @@ class Target:
     """A target base: comparisons by selection rule, a bootstrap if predictions exist, curves by metric.
 
     `slug` is the base's part in file names. `kept` has every run at the epoch that it keeps: curves, savings,
-    `losses` and `task_splits` are read there. The last are of ports, and controls of them, that may be
-    calibrated on some tasks. `absent` are the planned runs on the base without results.
+    `losses`, `leads` and `task_splits` are read there. The last are of ports, and controls of them, that may
+    be calibrated on some tasks. `absent` are the planned runs on the base without results.
     """
 
     base: str
@@ -57,6 +58,7 @@ class Target:
     curves: Mapping[str, CurveSet]
     savings: Savings
     losses: tuple[SizedLoss, ...]
+    leads: tuple[Lead, ...]
     task_splits: tuple[TaskSplit, ...]
     split_bootstrap: SplitBootstrap | None
     absent: tuple[AbsentRun, ...]
@@ -141,6 +143,7 @@ def find_target(
         curves={m: c.with_intervals(sized[m]) if m in sized else c for m, c in curves.items()},
         savings=find_savings(curves["acc"], sized.get("acc")) if "acc" in curves else Savings(),
         losses=find_losses(kept, sized.get("log_loss")),
+        leads=find_leads(kept, sized.get("acc")),
         task_splits=splits,
         split_bootstrap=_bootstrap_splits(study, base, splits, predictions),
         absent=tuple(run for run in absent if run.base == base),

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations, compress
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -83,7 +85,7 @@ def check_gradients(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) ->
 
 
 def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kinds: Mapping[str, str]) -> None:
-    """Means over pairs, of one kind and others where tasks have kinds, and the most opposed pairs.
+    """Means over pairs, of one kind and others where tasks have kinds, by kind, and the most opposed pairs.
 
     Tasks whose gradient is zero are left out.
     """
@@ -104,15 +106,38 @@ def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kind
             (
                 label,
                 str(len(own)),
-                f"{sum(cosine for cosine, *_ in own) / len(own):.3f}",
+                f"{sum(cosine for cosine, *_ in own) / len(own):z.3f}",
                 f"{100 * sum(cosine < 0 for cosine, *_ in own) / len(own):.0f} %",
             )
             for label, own in groups.items()
         ],
     )
+    if alike and others:
+        _print_kinds(pairs, kinds)
     typer.echo("the most opposed:")
     for cosine, one, other in sorted(pairs)[:SHOWN]:
-        typer.echo(f"  {cosine:.3f}  {one}, {other}")
+        typer.echo(f"  {cosine:z.3f}  {one}, {other}")
+
+
+def _print_kinds(pairs: Sequence[tuple[float, str, str]], kinds: Mapping[str, str]) -> None:
+    """For every kind the mean cosine of its tasks with one another, with other kinds', and the least kind."""
+    cosines: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for cosine, one, other in pairs:
+        if one in kinds and other in kinds:
+            cosines[kinds[one], kinds[other]].append(cosine)
+            if kinds[one] != kinds[other]:
+                cosines[kinds[other], kinds[one]].append(cosine)
+    rows = []
+    for kind in sorted({kind for kind, _ in cosines}):
+        own = cosines.get((kind, kind))
+        others = {other: values for (one, other), values in cosines.items() if one == kind != other}
+        if others:
+            least = min(others, key=lambda other: fmean(others[other]))
+            all_others = fmean(value for values in others.values() for value in values)
+            own_mean = f"{fmean(own):z.3f}" if own else "-"
+            rows.append((kind, own_mean, f"{all_others:z.3f}", f"{fmean(others[least]):z.3f} ({least})"))
+    if rows:
+        print_table(("mean cosine of the kind", "own tasks", "other kinds", "least, with"), rows)
 
 
 def _as_csv(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) -> str:

@@ -161,7 +161,8 @@ def port(
 ) -> None:
     """Refit a fresh converter on another base, with core and latents frozen.
 
-    Leaves the new artifact as OUT/artifact, and prints its test scores. Tasks are the artifact's by default.
+    Leaves the new artifact as OUT/artifact, and prints the test scores of the tasks that it was fitted on,
+    the artifact's or those of --tasks. It keeps the latents of all, and `portal export` works for each.
     """
     from portal.artifacts.artifact import Artifact
     from sweeps.launch.single_run import TrainRequest, port_run

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from portal.results import (
     run_columns,
     tasks_by_kind,
 )
-from portal.storage.atomic import only_one, write_json_atomic
-from portal.storage.paths import Folder, files_below, local_place
+from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
+from portal.storage.paths import Folder, files_below, folder_contents, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
 from sweeps.store.output_folder import check_writable
 from sweeps.store.run_store import RunStore
@@ -50,10 +50,21 @@ def copy_tables(study: StudyManifest, out: Folder, into: Path, status: StudyStat
         _copy(out / RESULTS_FOLDER, into)
         return
     with _alone(out):
-        now = status or StudyStatus.read(RunStore(out), study.runs)
-        if _read_stamp(out) != _stamp(study, now):
-            _gather(study, out, now)
+        _collect_stale(study, out, status or StudyStatus.read(RunStore(out), study.runs))
         _copy(out / RESULTS_FOLDER, into)
+
+
+def keep_part(study: StudyManifest, out: Folder, seeds: Collection[int]) -> Folder:
+    """Keep the tables of a study's part, the runs of `seeds`, in a folder of their own, which is returned.
+
+    The next launch in `out` puts its own tables in their place. They are collected now if need be.
+    """
+    part = out / f"{RESULTS_FOLDER}-seed-{'-'.join(map(str, sorted(set(seeds))))}"
+    with _alone(out):
+        _collect_stale(study, out, StudyStatus.read(RunStore(out), study.runs))
+        for name, data in folder_contents(out / RESULTS_FOLDER).items():
+            write_bytes_atomic(part / name, data)
+    return part
 
 
 def is_stale(study: StudyManifest, out: Folder) -> bool:
@@ -126,6 +137,11 @@ def _copy(results: Folder, into: Path) -> None:
         raise ValueError(f"{results}: no tables yet; `portal sweep collect` writes them")
     for name, path in files.items():
         (into / name).write_bytes(path.read_bytes())
+
+
+def _collect_stale(study: StudyManifest, out: Folder, status: StudyStatus) -> None:
+    if _read_stamp(out) != _stamp(study, status):
+        _gather(study, out, status)
 
 
 def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:

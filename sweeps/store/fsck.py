@@ -50,7 +50,7 @@ def check_folder(out: Folder) -> tuple[list[Fault], int]:
         *(_check_run(store, path) for path in matching(out, "runs/*")),
         *(_check_pack(packs, path) for path in matching(out, "packs/*")),
         *(_check_rows(path) for path in matching(out, "rows/*")),
-        _check_tables(out / "results"),
+        *(_check_tables(folder) for folder in matching(out, "results*")),
         *(_check_base(BaseRecords(out), ref) for ref in _bases_of(store)),
     )
     return [fault for faults in parts for fault in faults], len(parts)

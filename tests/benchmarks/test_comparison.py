@@ -10,10 +10,10 @@ from benchmarks.comparison import Comparison, seconds
 from benchmarks.measure import Ratio, ratio, take_turns
 from benchmarks.pack_scaling import Point, slope_bytes
 from benchmarks.padding import Point as PaddingPoint
-from benchmarks.python_share import Point as SharePoint
 from benchmarks.simulation import Point as SimulatedPoint
 from benchmarks.study_scaling import Point as StudyPoint
 from benchmarks.table import BEGIN, END, publish, render
+from benchmarks.task_scaling import Point as TaskPoint
 
 
 def test_sides_take_turns_and_the_order_is_reversed_every_other_time() -> None:
@@ -85,7 +85,10 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
                     StopPoint(1, 2**20, 0.02, 0.5, 0.1, 0.2),
                     StopPoint(8, 2**30, 0.3, 9.0, 1.0, 1.5),
                 ],
-                "python-share": [SharePoint(11, 1, 0.1, 0.16), SharePoint(140, 1, 0.8, 0.049)],
+                "task-scaling": [
+                    TaskPoint(11, 1, 0.1, 0.16, 410.0, 2**26, 2**27),
+                    TaskPoint(140, 1, 0.8, 0.049, 395.0, 2**29, 2**28),
+                ],
                 "bf16-widths": [
                     WidthPoint(64, 2, {"fp32": 0.02, "bf16": 0.04}, 0.5, {"fp32": 0.3, "bf16": 0.1}, 3.0)
                 ],
@@ -103,7 +106,7 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert "| a step | a peer | at least 2x | 10 ms | 25 ms | 2.50x (2.00-4.00) | 5 |" in table
     assert "- a step: all equal." in table
     assert "at most 5 % with 140 tasks: met" in " ".join(table.split())
-    assert "| 140 | 1 | 800 ms | 4.9 % |" in table
+    assert "| 140 | 1 | 800 ms | 4.9 % | 395 | 512 MiB | 256 MiB |" in table
     assert "at most 1.25 on large with 2 learners (1.20: met)" in " ".join(table.split())
     assert "| large | B200 | q, v | 1.10 / 1.50 / 9.5 | 1.20 / 1.50 / 9.5 |" in table
     assert "training may stop for 2 % of the time (met)" in " ".join(table.split())

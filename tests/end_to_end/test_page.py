@@ -33,4 +33,8 @@ def test_the_demo_ends_in_a_page_that_works_in_a_browser(
         seen = assert_page_works(page, tmp_path / f"profile-{width}", width)
         assert len(seen["figures"]) == 17
         assert seen["label"].startswith("PorTAL")
-    assert "No failed or missing run" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "No failed or missing run" in text
+    opened = text[text.index('<div class="tiles">') : text.index("<h2")]
+    savings, without_rows = "data on village-qwen3-m", "on tasks without a row on village-gemma3"
+    assert opened.index(savings) < opened.index(without_rows) < opened.index("recovered lift on")

@@ -50,7 +50,8 @@ def run(
     loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))
     for line in row_warnings(loaded):
         warn(line)
-    complete(loaded, folder, executor, as_json=as_json, gpus=gpus, wait=wait, trackers=tracker or ())
+    trackers, seeds = tracker or (), seed or ()
+    complete(loaded, folder, executor, as_json=as_json, gpus=gpus, wait=wait, trackers=trackers, seeds=seeds)
 
 
 def complete(
@@ -62,13 +63,19 @@ def complete(
     gpus: int = 0,
     wait: bool = False,
     trackers: Sequence[str] = (),
+    seeds: Sequence[int] = (),
 ) -> None:
-    """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done."""
-    from sweeps.results.snapshot import collect_snapshot, is_stale
+    """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done.
+
+    With `seeds` it is the part of a study with these seeds, whose tables are kept beside the next part's.
+    """
+    from sweeps.results.snapshot import collect_snapshot, is_stale, keep_part
 
     outcome = launch(loaded, folder, executor, gpus=gpus, wait=wait, trackers=trackers)
     if outcome.done and is_stale(loaded.manifest, folder):
         collect_snapshot(loaded.manifest, folder)
+    if outcome.done and seeds:
+        keep_part(loaded.manifest, folder, seeds)
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
         counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}

@@ -48,7 +48,7 @@ def retry(
             raise ValueError(f"run {key!r} has not failed here; failed: {', '.join(known) or 'none'}")
     with acquire(folder):
         store.forget_failed(known if failed else runs or [])
-    complete(loaded, folder, executor, as_json=as_json, gpus=gpus)
+    complete(loaded, folder, executor, as_json=as_json, gpus=gpus, seeds=seed or ())
 
 
 def cancel(folder: FolderArgument) -> None:

@@ -72,7 +72,7 @@ def test_the_report_folder_holds_page_tables_and_figures(report: Path) -> None:
     assert names == drawn | {"index.html", "tables.md", "tables.tex", "tables", "files.json"}
     of_bases = {
         f"{kind}-{base}"
-        for kind in ("main", "tasks", "rules", "comparisons", "calibration")
+        for kind in ("main", "tasks", "rules", "comparisons", "leads", "calibration")
         for base in BASES
     }
     tables = of_bases | {

@@ -55,6 +55,19 @@ def test_pairs_of_one_kind_are_told_from_others(capsys: pytest.CaptureFixture[st
     assert lines[5:7] == [["-0.400", "x,", "y"], ["-0.200", "a1,", "x"]]
 
 
+def test_a_kind_is_compared_with_itself_and_with_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    cosines = [[1.0, 0.5, -0.2, 0.1], [0.5, 1.0, 0.0, 0.3], [-0.2, 0.0, 1.0, -0.4], [0.1, 0.3, -0.4, 1.0]]
+
+    print_summary(["a1", "a2", "b1", "c1"], cosines, {"a1": "a", "a2": "a", "b1": "b", "c1": "c"})
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[5:8] == [
+        ["a", "0.500", "0.050", "-0.100", "(b)"],
+        ["b", "-", "-0.200", "-0.400", "(c)"],
+        ["c", "-", "0.000", "-0.400", "(b)"],
+    ]
+
+
 def test_a_task_without_a_gradient_is_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = float("nan")
     cosines = [[1.0, 0.5, nothing], [0.5, 1.0, nothing], [nothing] * 3]

@@ -25,7 +25,7 @@ def test_a_shipped_search_is_well_formed(name: str) -> None:
     assert "search" in read_yaml(SEARCHES / f"{name}.yaml")
 
 
-@pytest.mark.parametrize("study", ["demo", "few-rows"])
+@pytest.mark.parametrize("study", ["demo", "few-rows", "words-cpu", "words-back"])
 def test_searches_use_no_task_and_no_seed_of_the_studies_that_they_serve(study: str) -> None:
     reported = load_study(study)
     plans = [SearchPlan(find_search(name)).trial({}) for name in shipped_searches()]
@@ -37,7 +37,7 @@ def test_searches_use_no_task_and_no_seed_of_the_studies_that_they_serve(study: 
         assert not {*searched.seeds} & {*reported.settings.seeds}
 
 
-@pytest.mark.parametrize("name", ["demo", "few-rows", "headroom-village"])
+@pytest.mark.parametrize("name", ["demo", "few-rows", "headroom-village", "words-cpu", "words-back"])
 def test_a_curve_of_few_rows_takes_as_many_steps_at_every_size(name: str) -> None:
     study = load_study(name)
     for label in ("lora", "portal", "half"):

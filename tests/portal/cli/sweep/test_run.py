@@ -51,6 +51,14 @@ def test_parts_by_seed_add_up_to_the_whole_study(
 
     assert counts == [(2, 2), (2, 1), (3, 0)]
     assert tables == [{None, 0}, {None, 1}, {None, 0, 1}]
+    for seed in (0, 1):
+        kept = pq.read_table(out / f"results-seed-{seed}" / "results.parquet")
+        assert set(kept["seed"].to_pylist()) == {None, seed}
+        assert (out / f"results-seed-{seed}" / "study.json").is_file()
+    assert not (out / "results-seed-").exists()
+    assert main(["sweep", "fsck", str(out)]) == 0
+    (out / "results-seed-1" / "results.parquet").write_bytes(b"no table")
+    assert main(["sweep", "fsck", str(out)]) == 3
     assert main([*command, "--seed", "7"]) == 2
     assert "no run of seed 7" in capsys.readouterr().err
 
