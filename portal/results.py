@@ -227,8 +227,9 @@ class StudyInfo(Frozen):
 
     `workers` are how many workers step a run together, by run key, where that is not one; each holds
     `device_share` of a GPU, or so many GPUs. `kinds` are by task, of those that have one. `own_tasks` are the
-    tasks that the study is about, where its runs have others, too. What a file lacks has the default, so that
-    older files read; what it has beyond these is refused by name.
+    tasks that the study is about, where its runs have others, too; `source_tasks` are then, by label, those
+    that a method's source had, or one LoRA for all. What a file lacks has the default, so that older files
+    read; what it has beyond these is refused by name.
     """
 
     facts: dict[str, Fact] = Field(default_factory=dict)
@@ -239,6 +240,7 @@ class StudyInfo(Frozen):
     device_share: float = Field(default=1.0, gt=0)
     kinds: dict[str, str] = Field(default_factory=dict)
     own_tasks: tuple[str, ...] = ()
+    source_tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @property
     def absent(self) -> tuple[AbsentRun, ...]:
@@ -255,7 +257,7 @@ class StudyInfo(Frozen):
 
     def to_json(self) -> dict[str, Any]:
         """A value that JSON can hold; without what later versions added, where that is empty."""
-        empty = {name for name in ("kinds", "own_tasks") if not getattr(self, name)}
+        empty = {name for name in ("kinds", "own_tasks", "source_tasks") if not getattr(self, name)}
         return self.model_dump(mode="json", exclude=empty)
 
 

@@ -9,6 +9,7 @@ from analysis.figures.reliability import draw_reliability
 from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
 from analysis.report.document import Block, Facts, Gallery, ReportDocument, Section, Tile
 from analysis.report.few_rows import describe_losses, without_rows_block, without_rows_tiles
+from analysis.report.new_tasks import new_tasks_block
 from analysis.report.options import ReportOptions
 from analysis.report.saving_sentences import describe_savings, state_times
 from analysis.report.sentences import (
@@ -220,8 +221,9 @@ def _target_section(target: Target) -> Section:
     blocks = [_accuracy_block(target)]
     if "acc" in target.curves:
         blocks.append(_curve_block(target))
-    if (without_rows := without_rows_block(target)) is not None:
-        blocks.append(without_rows)
+    for block in (without_rows_block(target), new_tasks_block(target)):
+        if block is not None:
+            blocks.append(block)
     if target.calibrations:
         tables, drawings = (calibration_table(target),), (draw_reliability(target),)
         blocks.append(Block("Calibration", tables=tables, drawings=drawings))

@@ -13,10 +13,12 @@ from math import fsum
 import numpy as np
 import pyarrow as pa
 
+from analysis.stats.aggregate import Comparison
 from analysis.stats.answers import Answers, TaskAnswers, gather_answers
 from analysis.stats.epoch_selection import can_select, select_epochs
 from analysis.stats.resampling import NUM_DRAWS, draw_clusters, draw_tasks
 from analysis.stats.result_table import Cell, ResultSet, Run
+from portal.methods import BASE
 
 LEVEL = 0.95
 _GRID = 2.0**16
@@ -187,6 +189,22 @@ def bootstrap_over_tasks(
     macro_DR, point_TR = _draw_macro(answers, keys, measure, num_draws=num_draws, seed=seed)
     change_DR = change_by_tasks(point_TR, sorted(answers), num_draws=num_draws, seed=seed)
     return to_bootstrap(chosen, keys, macro_DR + change_DR, point_TR.mean(axis=0), seed)
+
+
+def bootstrap_cells(
+    study: ResultSet, kept: Comparison, predictions: pa.Table | None, measure: Measure = ACCURACY
+) -> Bootstrap | None:
+    """The frozen base and every variant at every size of a comparison, over tasks; None without answers."""
+    cells = [
+        summary.cell
+        for summary in kept.summaries
+        if summary.acc.mean is not None
+        and (summary.cell.size is not None or summary.cell.method == BASE.name)
+    ]
+    if predictions is None or not cells:
+        return None
+    chosen = choose_runs(study, cells, kept.rule)
+    return bootstrap_over_tasks(chosen, chosen.answers(predictions), measure)
 
 
 def change_by_tasks(point_TR: np.ndarray, tasks: Sequence[str], *, num_draws: int, seed: int) -> np.ndarray:

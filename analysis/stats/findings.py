@@ -13,7 +13,7 @@ from analysis.stats.bootstrap import (
     LOG_LOSS,
     Bootstrap,
     bootstrap_accuracy,
-    bootstrap_over_tasks,
+    bootstrap_cells,
     choose_runs,
 )
 from analysis.stats.calibration import Calibration, calibrate
@@ -22,6 +22,7 @@ from analysis.stats.epoch_selection import KEPT, REPORTED_SPLIT, RULES
 from analysis.stats.latents import LatentMap, load_latent_maps
 from analysis.stats.leads import Lead, find_leads
 from analysis.stats.loss_by_size import SizedLoss, find_losses
+from analysis.stats.new_tasks import NewTasks, find_new_tasks
 from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
 from analysis.stats.split_bootstrap import SplitBootstrap, bootstrap_splits
@@ -61,6 +62,7 @@ class Target:
     leads: tuple[Lead, ...]
     task_splits: tuple[TaskSplit, ...]
     split_bootstrap: SplitBootstrap | None
+    new_tasks: NewTasks | None
     absent: tuple[AbsentRun, ...]
 
     @property
@@ -110,7 +112,7 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)
     slugs = slugs_of(study.targets)
     targets = tuple(
-        find_target(study, base, slug=slugs[base], absent=known.absent, predictions=predictions)
+        find_target(study, base, slug=slugs[base], info=known, predictions=predictions)
         for base in study.targets
     )
     maps = load_latent_maps(results / LATENTS_FILE, study, study.kinds)
@@ -122,16 +124,19 @@ def find_target(
     base: str,
     *,
     slug: str,
-    absent: Sequence[AbsentRun] = (),
+    info: StudyInfo | None = None,
     predictions: pa.Table | None = None,
 ) -> Target:
-    """The findings on one base; of the `absent` runs, those on it."""
+    """The findings on one base; of the absent runs that the study's record has, those on it."""
+    info = info or StudyInfo()
     rules = {rule: compare(study, base, rule) for rule in RULES}
     kept = compare(study, base, KEPT)
     found = {metric: build_curves(kept, metric) for metric in METRICS}
     curves = {metric: curve for metric, curve in found.items() if curve is not None}
     bootstrap, calibrations = _judge_headlines(study, rules[DEFAULT_RULE], predictions)
-    sized = _bootstrap_sizes(study, kept, predictions)
+    measures = {"acc": ACCURACY, "log_loss": LOG_LOSS}
+    drawn = {metric: bootstrap_cells(study, kept, predictions, measures[metric]) for metric in METRICS}
+    sized = {metric: bootstrap for metric, bootstrap in drawn.items() if bootstrap is not None}
     splits = split_tasks(study, base)
     return Target(
         base=base,
@@ -146,7 +151,8 @@ def find_target(
         leads=find_leads(kept, sized.get("acc")),
         task_splits=splits,
         split_bootstrap=_bootstrap_splits(study, base, splits, predictions),
-        absent=tuple(run for run in absent if run.base == base),
+        new_tasks=find_new_tasks(study, base, info, predictions),
+        absent=tuple(run for run in info.absent if run.base == base),
     )
 
 
@@ -171,24 +177,6 @@ def _judge_headlines(
     answers = chosen.answers(predictions)
     calibrations = sorted(calibrate(chosen, answers), key=lambda each: cells.index(each.cell))
     return bootstrap_accuracy(chosen, answers), tuple(calibrations)
-
-
-def _bootstrap_sizes(
-    study: ResultSet, kept: Comparison, predictions: pa.Table | None
-) -> dict[str, Bootstrap]:
-    """By metric, the frozen base and every variant at every size, over tasks; none without predictions."""
-    cells = [
-        summary.cell
-        for summary in kept.summaries
-        if summary.acc.mean is not None
-        and (summary.cell.size is not None or summary.cell.method == BASE.name)
-    ]
-    if predictions is None or not cells:
-        return {}
-    chosen = choose_runs(study, cells, kept.rule)
-    answers = chosen.answers(predictions)
-    measures = {"acc": ACCURACY, "log_loss": LOG_LOSS}
-    return {metric: bootstrap_over_tasks(chosen, answers, measures[metric]) for metric in METRICS}
 
 
 def _bootstrap_splits(

@@ -105,7 +105,24 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
         device_share=study.device_share,
         kinds=dict(study.kinds),
         own_tasks=study.own_tasks,
+        source_tasks=_source_tasks(study),
     )
+
+
+def _source_tasks(study: StudyManifest) -> dict[str, tuple[str, ...]]:
+    """By label, the tasks that its runs build on, where these are not the study's own."""
+    if not study.own_tasks:
+        return {}
+    found = {study.labels[run.key]: _built_on(run, study) for run in study.runs}
+    return {label: tasks for label, tasks in found.items() if tasks}
+
+
+def _built_on(run: RunConfig, study: StudyManifest) -> tuple[str, ...]:
+    """What the source of a run was trained on, or a run without one that has rows of other tasks."""
+    while run.source in study.by_key:
+        run = study.by_key[run.source]
+    known = run.data.tasks if run.spec.runs_on == "sources" else run.data.trained_tasks
+    return known if set(known).isdisjoint(study.own_tasks) else ()
 
 
 def _trained_tasks(study: StudyManifest) -> dict[str, Fact]:

@@ -12,7 +12,7 @@ from analysis.stats.bootstrap import Chosen
 from analysis.stats.findings import Target, find_target
 from analysis.stats.published import PUBLISHED
 from analysis.stats.result_table import Cell, Cost, Run, gather_runs
-from portal.results import ADDED_COLUMNS, PREDICTIONS, RESULTS, AbsentRun, write_table
+from portal.results import ADDED_COLUMNS, PREDICTIONS, RESULTS, AbsentRun, StudyInfo, write_table
 
 TASKS = ("capital", "pronoun", "yes-no")
 
@@ -54,7 +54,7 @@ def target_of(
 ) -> Target:
     """The findings on one base of a study without predictions; its files are named after the base."""
     study = replace(gather_runs(to_table(rows)), kinds=kinds or {})
-    return find_target(study, base, slug=base, absent=absent)
+    return find_target(study, base, slug=base, info=StudyInfo(missing=absent))
 
 
 @dataclass

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, read_study_info, read_table
+from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, StudyInfo, read_study_info, read_table
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
 from sweeps.results.tables import collect
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
-from sweeps.study.expand import Study
+from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import StudyManifest
 from tests.support.earlier_version import EARLIER_VERSION
 
@@ -157,3 +157,19 @@ def test_the_record_names_the_studys_own_tasks_and_counts_those_of_its_sources(
     assert "tasks of sources" not in whole.facts
     assert (part.own_tasks, part.facts["tasks"]) == (("counting",), "counting")
     assert part.facts["tasks of sources"] == {"source": "2 tasks"}
+
+
+def test_the_record_of_a_study_of_new_tasks_has_what_each_methods_source_was_trained_on(
+    tmp_path: Path,
+) -> None:
+    study = load_study("new-tasks").manifest
+
+    info = describe(study, tmp_path, status_of(study, tmp_path))
+
+    for label in ("source", "portal", "taught", "carried", "carried-described", "mean_latent", "shared_lora"):
+        for number in (5, 35):
+            tasks = info.source_tasks[f"{label}-of{number}"]
+            assert len(tasks) == number
+            assert tasks == info.source_tasks[f"source-of{number}"]
+    assert not {"base", "lora"} & set(info.source_tasks)
+    assert StudyInfo.from_json(info.to_json()) == info

@@ -1,0 +1,227 @@
+"""Figures of new tasks: accuracy over the number of source tasks, and over rows of a new task."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures.figure import (
+    WIDTH_IN,
+    Drawing,
+    draw_level,
+    label_ticks,
+    legend_columns,
+    legend_height,
+    list_points,
+)
+from analysis.figures.style import INK, MUTED, RC, SERIES, Mark
+from analysis.stats.bootstrap import LEVEL
+from analysis.stats.findings import Target
+from analysis.stats.new_tasks import NewTasks, Place, Score, TaskSet
+from portal.methods import LORA
+
+_PANEL_IN, _LABEL_IN = 2.5, 0.5
+_LEVEL = f"{100 * LEVEL:.0f} %"
+_MIN_PLACES = 2
+"""Fewer places than this on an axis are points, not a curve."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A curve of a panel: places on the axis with the scores there."""
+
+    mark: Mark
+    style: str
+    points: tuple[tuple[int, Score], ...]
+
+
+def draw_over_source_tasks(target: Target) -> Drawing | None:
+    """A panel per set of tasks, a line per method and rows; None where no method has several sources."""
+    found = target.new_tasks
+    if found is None:
+        return None
+    mains = _by(found, (each for each in found.places if each.is_main), _name_with_rows)
+    controls = _by(found, (each for each in found.places if each.is_control), _name_with_rows)
+    lines = [
+        *_lines(mains, "-", lambda place: place.tasks),
+        *_lines(controls, ":", lambda place: place.tasks, start=len(mains)),
+    ]
+    what = f"New tasks on {target.base}, against the number of tasks of the source"
+    return _draw(target, found, lines, "new-tasks", what, "tasks of the source", with_lora=True)
+
+
+def draw_over_rows(target: Target) -> Drawing | None:
+    """A panel per set of tasks, a line per number of source tasks and one of the LoRA; None for one size."""
+    found = target.new_tasks
+    if found is None:
+        return None
+    sized = [place for place in found.places if place.cell.size]
+    loras = _by(found, (each for each in sized if each.cell.method == LORA.name), _name)
+    mains = _by(found, (each for each in sized if each.is_main), _name_with_tasks)
+    lines = [
+        *_lines(mains, "-", lambda place: place.cell.size),
+        *_lines(loras, "--", lambda place: place.cell.size, start=len(mains)),
+    ]
+    what = f"New tasks on {target.base}, against the rows of each"
+    return _draw(target, found, lines, "new-tasks-rows", what, "rows per new task", with_lora=False)
+
+
+def _name(found: NewTasks, place: Place) -> str:
+    return found.names[place.cell]
+
+
+def _name_with_rows(found: NewTasks, place: Place) -> str:
+    """`carried latents, 16 rows`."""
+    size = place.cell.size
+    if size is None:
+        return _name(found, place)
+    return f"{_name(found, place)}, {size} {'row' if size == 1 else 'rows'}"
+
+
+def _name_with_tasks(found: NewTasks, place: Place) -> str:
+    """`taught latent, 35 source tasks`."""
+    return f"{_name(found, place)}, {place.tasks} source {'task' if place.tasks == 1 else 'tasks'}"
+
+
+def _by(
+    found: NewTasks, places: Iterable[Place], name: Callable[[NewTasks, Place], str]
+) -> dict[str, list[Place]]:
+    groups: dict[str, list[Place]] = {}
+    for place in places:
+        groups.setdefault(name(found, place), []).append(place)
+    return groups
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A line before its scores on a set of tasks are looked up."""
+
+    mark: Mark
+    style: str
+    places: tuple[tuple[int, Place], ...]
+
+    def on(self, found: NewTasks, tasks: TaskSet) -> _Line:
+        known = ((spot, found.score(place, tasks)) for spot, place in self.places)
+        return _Line(
+            self.mark, self.style, tuple((spot, score) for spot, score in known if score is not None)
+        )
+
+
+def _lines(
+    groups: dict[str, list[Place]], style: str, place_of: Callable[[Place], int | None], *, start: int = 0
+) -> Iterator[_Plan]:
+    """A line for each group with several places on the axis."""
+    for number, (name, places) in enumerate(groups.items(), start=start):
+        spots = sorted((place_of(place) or 0, index) for index, place in enumerate(places))
+        if len(spots) >= _MIN_PLACES:
+            colour, marker = SERIES[number % len(SERIES)]
+            mark = Mark(colour, marker, name)
+            yield _Plan(mark, style, tuple((spot, places[index]) for spot, index in spots))
+
+
+def _draw(
+    target: Target,
+    found: NewTasks,
+    plans: Sequence[_Plan],
+    name: str,
+    what: str,
+    label: str,
+    *,
+    with_lora: bool,
+) -> Drawing | None:
+    panels = [[plan.on(found, tasks) for plan in plans] for tasks in found.sets]
+    if not any(plan.style == "-" for plan in plans):
+        return None
+    names = [plan.mark.name for plan in plans] + ["frozen base"] + ["per-task LoRA"] * with_lora
+    height = _PANEL_IN * len(found.sets) + legend_height(names) + _LABEL_IN
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
+        drawing = Drawing(
+            f"{name}-{target.slug}", _caption(found, plans, what), _alternative(what, found, panels), figure
+        )
+        grid = figure.subplots(len(found.sets), 1, sharey=True, squeeze=False)
+        for axes, tasks, lines in zip(grid.flat, found.sets, panels, strict=True):
+            _draw_panel(axes, drawing, tasks, lines, with_lora=with_lora)
+        figure.supxlabel(f"{label}, log scale", fontsize=10, color=INK)
+        figure.supylabel("acc_norm on test rows", fontsize=10, color=INK)
+        handles = list(_legend(plans, with_lora=with_lora))
+        figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names), fontsize=8.5)
+    return drawing
+
+
+def _draw_panel(
+    axes: Axes, drawing: Drawing, tasks: TaskSet, lines: Sequence[_Line], *, with_lora: bool
+) -> None:
+    axes.set_xscale("log")
+    axes.margins(x=0.08)
+    axes.set_title(f"{len(tasks.tasks)} new tasks of {tasks.title}", fontsize=9.5)
+    for line in lines:
+        _draw_line(axes, drawing, line)
+    base, lora = tasks.comparison.frozen_base, tasks.comparison.reference_lora
+    if base is not None and base.acc.mean is not None:
+        draw_level(axes, drawing, base.acc.mean, "frozen base", linestyle="--", zorder=1)
+    if with_lora and lora is not None and lora.acc.mean is not None:
+        text = f"per-task LoRA, {lora.cell.size} rows"
+        draw_level(axes, drawing, lora.acc.mean, text, linestyle="-.", zorder=1)
+    label_ticks(axes, sorted({float(spot) for line in lines for spot, _ in line.points}))
+    axes.grid(axis="y")
+
+
+def _draw_line(axes: Axes, drawing: Drawing, line: _Line) -> None:
+    """A line with its marks; the band of its intervals where it is no control."""
+    spots = [spot for spot, _ in line.points]
+    limits = [_limits(score) for _, score in line.points]
+    if line.style == "-":
+        low, high = [low for low, _ in limits], [high for _, high in limits]
+        axes.fill_between(spots, low, high, color=line.mark.colour, alpha=0.12, linewidth=0)
+    axes.plot(spots, [_mean(score) for _, score in line.points], line.style, color=line.mark.colour)
+    for (spot, score), (low_end, high_end) in zip(line.points, limits, strict=True):
+        between = "" if low_end == high_end else f" ({_LEVEL} interval {low_end:.3f} to {high_end:.3f})"
+        tip = drawing.tip(f"{line.mark.name}, at {spot}: {_mean(score):.3f}{between}")
+        axes.plot(
+            spot, _mean(score), line.mark.marker, markerfacecolor=line.mark.colour,
+            markeredgecolor=line.mark.colour, markersize=5, gid=tip,
+        )  # fmt: skip
+
+
+def _legend(plans: Sequence[_Plan], *, with_lora: bool) -> Iterator[Line2D]:
+    for plan in plans:
+        yield Line2D(
+            [], [], color=plan.mark.colour, linestyle=plan.style, marker=plan.mark.marker, markersize=5
+        )
+    yield Line2D([], [], color=MUTED, linestyle="--", linewidth=1.4)
+    if with_lora:
+        yield Line2D([], [], color=MUTED, linestyle="-.", linewidth=1.4)
+
+
+def _mean(score: Score) -> float:
+    return score.summary.acc.known
+
+
+def _limits(score: Score) -> tuple[float, float]:
+    """The interval of a point; the mean twice where there is none."""
+    found = score.accuracy
+    if found is None or found.low is None or found.high is None:
+        return _mean(score), _mean(score)
+    return found.low, found.high
+
+
+def _caption(found: NewTasks, plans: Sequence[_Plan], what: str) -> str:
+    drawn = any(tasks.bootstrap is not None for tasks in found.sets)
+    bands = f" Bands: {_LEVEL} intervals over tasks, rows and seeds." if drawn else ""
+    dotted = " Dotted: controls." if any(plan.style == ":" for plan in plans) else ""
+    return f"{what}.{dotted} Dashed grey: the frozen base.{bands}"
+
+
+def _alternative(what: str, found: NewTasks, panels: Sequence[Sequence[_Line]]) -> str:
+    ends = [
+        f"{tasks.title}: {line.mark.name} from {_mean(line.points[0][1]):.3f} "
+        f"to {_mean(line.points[-1][1]):.3f}"
+        for tasks, lines in zip(found.sets, panels, strict=True)
+        for line in lines
+        if line.points
+    ]
+    return f"{what}. {list_points(ends)}"

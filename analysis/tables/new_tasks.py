@@ -1,0 +1,40 @@
+"""The table of new tasks: every method by rows of a new task and by the number of its source's tasks."""
+
+from analysis.stats.findings import Target
+from analysis.stats.new_tasks import Score
+from analysis.tables.columns import COUNT, NUMBER_RANGE, PERCENT, PERCENT_RANGE, SPREAD, WORD, Column
+from analysis.tables.table import Table
+
+
+def new_tasks_table(target: Target) -> Table | None:
+    """One row per method, rows of a new task and number of source tasks; None without new tasks."""
+    found = target.new_tasks
+    if found is None:
+        return None
+    rows = []
+    for place in found.places:
+        cells: list[object] = [found.names[place.cell], place.cell.size, place.tasks, place.kinds]
+        for tasks in found.sets:
+            cells += _cells(found.score(place, tasks))
+        rows.append(tuple(cells))
+    columns = [
+        Column("method", WORD),
+        Column("rows per task", COUNT),
+        Column("source tasks", COUNT),
+        Column("kinds of these", COUNT),
+    ]
+    for tasks in found.sets:
+        columns += [
+            Column(f"{tasks.title}: acc_norm", SPREAD),
+            Column(f"{tasks.title}: 95 %", NUMBER_RANGE),
+            Column(f"{tasks.title}: lift", PERCENT),
+            Column(f"{tasks.title}: lift, 95 %", PERCENT_RANGE),
+        ]
+    title = f"{target.base}: new tasks by rows and by number of source tasks"
+    return Table(title, f"new-tasks-{target.slug}", tuple(columns), tuple(rows))
+
+
+def _cells(score: Score | None) -> tuple[object, object, object, object]:
+    if score is None:
+        return None, None, None, None
+    return score.summary.acc, score.accuracy, score.summary.lift, score.lift

@@ -1,0 +1,63 @@
+"""What a report says of new tasks, whoever is ahead."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis import ReportInput, write_report
+from analysis.report.new_tasks import new_tasks_block
+from tests.support.few_rows import few_rows_study, target_of_study
+from tests.support.new_tasks import INFO, new_tasks_study, target_with_new_tasks
+
+
+def test_every_number_of_rows_has_a_sentence_per_set_with_the_most_source_tasks() -> None:
+    block = new_tasks_block(target_with_new_tasks(new_tasks_study()))
+
+    assert block is not None
+    assert len(block.lead) == 2 * 2
+    first = block.lead[0]
+    assert first.startswith("Carried latents from a source of 2 tasks have 0.")
+    assert "with 4 rows per task on the 4 tasks of known kinds, " in first
+    assert " % of the lift of a LoRA with 48 rows (95 % interval " in first
+    assert "They are ahead of the port with the mean latent (95 % interval +" in first
+
+
+@pytest.mark.parametrize(("mean", "verdict"), [(0.9, "behind"), (0.7, "not distinguishable from")])
+def test_a_control_that_is_no_worse_is_named_so(mean: float, verdict: str) -> None:
+    block = new_tasks_block(target_with_new_tasks(new_tasks_study(mean=mean)))
+
+    assert block is not None
+    assert f"They are {verdict} the port with the mean latent" in block.lead[0]
+
+
+def test_the_figures_have_a_panel_per_set_and_name_their_lines() -> None:
+    block = new_tasks_block(target_with_new_tasks(new_tasks_study()))
+
+    assert block is not None
+    by_tasks, by_rows = block.drawings
+    assert (by_tasks.name, by_rows.name) == ("new-tasks-big", "new-tasks-rows-big")
+    for drawing in (by_tasks, by_rows):
+        titles = [axes.get_title() for axes in drawing.figure.axes]
+        assert titles == ["4 new tasks of known kinds", "2 new tasks of new kinds"]
+    assert "known kinds: carried latents, 4 rows from 0." in by_tasks.alt
+    assert "known kinds: port with the mean latent, 16 rows from 0." in by_tasks.alt
+    assert "carried latents, 2 source tasks from 0." in by_rows.alt
+    assert "carried latents, 1 source task from 0." in by_rows.alt
+    assert "per-task LoRA from 0." in by_rows.alt
+    assert "Dotted: controls." in by_tasks.caption
+    assert "Dotted" not in by_rows.caption
+
+
+def test_without_new_tasks_there_is_no_block() -> None:
+    assert new_tasks_block(target_of_study(few_rows_study(port=0.7, shared=0.3))) is None
+
+
+def test_the_report_has_the_figures_and_the_table(tmp_path: Path) -> None:
+    results = new_tasks_study().write(tmp_path / "results")
+
+    page = write_report([ReportInput(results, "new tasks", INFO)], tmp_path / "report")
+
+    names = {path.name for path in page.parent.iterdir()}
+    assert {"new-tasks-big.svg", "new-tasks-rows-big.svg"} <= names
+    assert (page.parent / "tables" / "new-tasks-big.csv").is_file()
+    assert '<h3 class="part">New tasks</h3>' in page.read_text(encoding="utf-8")

@@ -1,0 +1,79 @@
+"""New tasks by the number of tasks that their source had."""
+
+import pytest
+
+from analysis.stats.findings import Target
+from analysis.stats.new_tasks import NewTasks, Place
+from tests.support.few_rows import few_rows_study, target_of_study
+from tests.support.new_tasks import KNOWN, NEW, new_tasks_study, target_with_new_tasks
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return target_with_new_tasks(new_tasks_study())
+
+
+@pytest.fixture(scope="module")
+def found(target: Target) -> NewTasks:
+    assert target.new_tasks is not None
+    return target.new_tasks
+
+
+def place_of(found: NewTasks, method: str, size: int, tasks: int | None) -> Place:
+    spots = {(each.cell.method, each.cell.size, each.tasks): each for each in found.places}
+    return spots[method, size, tasks]
+
+
+def test_tasks_are_divided_by_whether_a_source_had_their_kind(found: NewTasks) -> None:
+    assert [(each.title, each.tasks) for each in found.sets] == [("known kinds", KNOWN), ("new kinds", NEW)]
+
+
+def test_a_place_knows_how_many_tasks_and_kinds_its_source_had(found: NewTasks) -> None:
+    assert place_of(found, "carried", 4, 1).kinds == 1
+    assert place_of(found, "carried", 4, 2).kinds == 2
+    lora = place_of(found, "lora", 48, None)
+    assert (lora.kinds, lora.is_main, lora.is_control) == (None, False, False)
+
+
+def test_scores_are_of_the_sets_own_tasks_and_lift_is_against_the_lora_there(found: NewTasks) -> None:
+    known, new = found.sets
+    place = place_of(found, "carried", 16, 2)
+    on_known, on_new = found.score(place, known), found.score(place, new)
+
+    assert on_known is not None
+    assert on_new is not None
+    assert on_known.summary.acc.known == pytest.approx(0.8, abs=0.08)
+    assert on_new.summary.acc.known == pytest.approx(0.4, abs=0.12)
+    assert on_known.summary.lift.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2), abs=0.1)
+    for score in (on_known, on_new):
+        assert score.accuracy is not None
+        assert score.accuracy.low is not None
+        assert score.accuracy.high is not None
+        assert score.accuracy.low < score.summary.acc.known < score.accuracy.high
+
+
+def test_controls_are_those_of_the_same_source(found: NewTasks) -> None:
+    place = place_of(found, "carried", 4, 1)
+
+    assert place.is_main
+    assert [control.cell.variant.name for control in found.controls_of(place)] == ["mean_latent-of1"]
+
+
+def test_a_methods_name_is_enough_where_it_tells_its_cells_apart(found: NewTasks) -> None:
+    assert {found.names[place.cell] for place in found.places} == {
+        "carried latents", "port with the mean latent", "per-task LoRA",
+    }  # fmt: skip
+
+
+def test_a_study_without_new_tasks_has_none() -> None:
+    assert target_of_study(few_rows_study(port=0.7, shared=0.3)).new_tasks is None
+
+
+def test_without_predictions_there_are_no_intervals() -> None:
+    found = target_with_new_tasks(new_tasks_study(), with_predictions=False).new_tasks
+    assert found is not None
+
+    score = found.score(place_of(found, "carried", 4, 2), found.sets[0])
+
+    assert score is not None
+    assert (score.accuracy, score.lift) == (None, None)
