@@ -137,7 +137,7 @@ def _scored_per_second(pack: Pack, num_tasks: int) -> float:
 
 
 def _predicted(base: Base, rows: RowTable, run: RunConfig) -> float:
-    """What the plan of a study has for a step's peak beside base, parameters and their optimiser."""
+    """What the plan of a study has for a step's peak beside the base: parameters, optimiser, activations."""
     batch = [row for task in run.data.tasks for row in rows.rows(task, "train")[:BATCH]]
     length = max(len(row.gold_ids) for row in batch)
     tokens = min(sum(len(row.gold_ids) for row in batch), MAX_FORWARD_TOKENS)

@@ -273,6 +273,7 @@ NEAREST_LATENT = register(
     MethodSpec(
         name="nearest_latent",
         label="nearest task's latent",
+        article=True,
         learner="portal.learners.nearest:NearestLatents",
         made_by="a control: the latent of the source's task that fits the rows best, from {sources}",
         parts=frozenset({"adapter", "hypernet", "seed"}),
@@ -308,6 +309,7 @@ MISMATCHED_DESCRIPTION = register(
         DESCRIBED,
         name="mismatched_description",
         label="description of another task",
+        article=True,
         learner="portal.learners.described:MismatchedDescriptions",
         made_by="a control: latents by the descriptions of other tasks, with a core from {sources}",
         lends_latents=True,
@@ -353,6 +355,7 @@ MISMATCHED_LATENT = register(
         CARRIED,
         name="mismatched_latent",
         label="carried latent of another task",
+        article=True,
         learner="portal.learners.carried:MismatchedLatents",
         made_by="a control: latents taught for other tasks, with a port's converter, from {sources}",
         own_latents=False,

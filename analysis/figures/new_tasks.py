@@ -46,8 +46,8 @@ def draw_over_source_tasks(target: Target) -> Drawing | None:
     mains = _by(found, (each for each in found.places if each.is_main), _name_with_rows)
     controls = _by(found, (each for each in found.places if each.is_control), _name_with_rows)
     lines = [
-        *_lines(mains, "-", lambda place: place.tasks),
-        *_lines(controls, ":", lambda place: place.tasks, start=len(mains)),
+        *_lines(mains, "-", lambda place: place.num_tasks),
+        *_lines(controls, ":", lambda place: place.num_tasks, start=len(mains)),
     ]
     what = f"New tasks on {target.base}, against the number of tasks of the source"
     return _draw(target, found, lines, "new-tasks", what, "tasks of the source", with_lora=True)
@@ -58,32 +58,32 @@ def draw_over_rows(target: Target) -> Drawing | None:
     found = target.new_tasks
     if found is None:
         return None
-    sized = [place for place in found.places if place.cell.size]
+    sized = [place for place in found.places if place.rows]
     loras = _by(found, (each for each in sized if each.cell.method == LORA.name), _name)
     mains = _by(found, (each for each in sized if each.is_main), _name_with_tasks)
     lines = [
-        *_lines(mains, "-", lambda place: place.cell.size),
-        *_lines(loras, "--", lambda place: place.cell.size, start=len(mains)),
+        *_lines(mains, "-", lambda place: place.rows),
+        *_lines(loras, "--", lambda place: place.rows, start=len(mains)),
     ]
     what = f"New tasks on {target.base}, against the rows of each"
     return _draw(target, found, lines, "new-tasks-rows", what, "rows per new task", with_lora=False)
 
 
 def _name(found: NewTasks, place: Place) -> str:
-    return found.names[place.cell]
+    return found.name(place)
 
 
 def _name_with_rows(found: NewTasks, place: Place) -> str:
-    """`carried latents, 16 rows`."""
-    size = place.cell.size
-    if size is None:
+    """`carried latents, 16 rows`; a control with rows of source tasks has its name alone."""
+    rows = place.rows
+    if rows is None:
         return _name(found, place)
-    return f"{_name(found, place)}, {size} {'row' if size == 1 else 'rows'}"
+    return f"{_name(found, place)}, {'no row' if rows == 0 else '1 row' if rows == 1 else f'{rows} rows'}"
 
 
 def _name_with_tasks(found: NewTasks, place: Place) -> str:
     """`taught latent, 35 source tasks`."""
-    return f"{_name(found, place)}, {place.tasks} source {'task' if place.tasks == 1 else 'tasks'}"
+    return f"{_name(found, place)}, {place.num_tasks} source {'task' if place.num_tasks == 1 else 'tasks'}"
 
 
 def _by(
@@ -135,37 +135,51 @@ def _draw(
     panels = [[plan.on(found, tasks) for plan in plans] for tasks in found.sets]
     if not any(plan.style == "-" for plan in plans):
         return None
-    names = [plan.mark.name for plan in plans] + ["frozen base"] + ["per-task LoRA"] * with_lora
+    levels = _levels(found, with_lora=with_lora)
+    names = [*(plan.mark.name for plan in plans), *levels]
     height = _PANEL_IN * len(found.sets) + legend_height(names) + _LABEL_IN
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
-        drawing = Drawing(
-            f"{name}-{target.slug}", _caption(found, plans, what), _alternative(what, found, panels), figure
-        )
+        caption, alt = _caption(found, plans, levels, what), _alternative(what, found, panels)
+        drawing = Drawing(f"{name}-{target.slug}", caption, alt, figure)
         grid = figure.subplots(len(found.sets), 1, sharey=True, squeeze=False)
         for axes, tasks, lines in zip(grid.flat, found.sets, panels, strict=True):
-            _draw_panel(axes, drawing, tasks, lines, with_lora=with_lora)
+            _draw_panel(axes, drawing, tasks, lines, levels)
         figure.supxlabel(f"{label}, log scale", fontsize=10, color=INK)
         figure.supylabel("acc_norm on test rows", fontsize=10, color=INK)
-        handles = list(_legend(plans, with_lora=with_lora))
+        handles = list(_legend(plans, levels))
         figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names), fontsize=8.5)
     return drawing
 
 
+_BASE_LEVEL, _LORA_LEVEL = "frozen base", "per-task LoRA"
+
+
+def _levels(found: NewTasks, *, with_lora: bool) -> dict[str, str]:
+    """Line styles of the levels that some panel has, by name."""
+    comparisons = [tasks.comparison for tasks in found.sets]
+    levels = {}
+    if any(each.frozen_base is not None for each in comparisons):
+        levels[_BASE_LEVEL] = "--"
+    if with_lora and any(each.reference_lora is not None for each in comparisons):
+        levels[_LORA_LEVEL] = "-."
+    return levels
+
+
 def _draw_panel(
-    axes: Axes, drawing: Drawing, tasks: TaskSet, lines: Sequence[_Line], *, with_lora: bool
+    axes: Axes, drawing: Drawing, tasks: TaskSet, lines: Sequence[_Line], levels: dict[str, str]
 ) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.08)
-    axes.set_title(f"{len(tasks.tasks)} new tasks of {tasks.title}", fontsize=9.5)
+    axes.set_title(f"{len(tasks.tasks)} {tasks.title}", fontsize=9.5)
     for line in lines:
         _draw_line(axes, drawing, line)
-    base, lora = tasks.comparison.frozen_base, tasks.comparison.reference_lora
-    if base is not None and base.acc.mean is not None:
-        draw_level(axes, drawing, base.acc.mean, "frozen base", linestyle="--", zorder=1)
-    if with_lora and lora is not None and lora.acc.mean is not None:
-        text = f"per-task LoRA, {lora.cell.size} rows"
-        draw_level(axes, drawing, lora.acc.mean, text, linestyle="-.", zorder=1)
+    summaries = {_BASE_LEVEL: tasks.comparison.frozen_base, _LORA_LEVEL: tasks.comparison.reference_lora}
+    for name, style in levels.items():
+        summary = summaries[name]
+        if summary is not None and summary.acc.mean is not None:
+            rows = "" if summary.cell.size is None else f", {summary.cell.size} rows"
+            draw_level(axes, drawing, summary.acc.mean, f"{name}{rows}", linestyle=style, zorder=1)
     label_ticks(axes, sorted({float(spot) for line in lines for spot, _ in line.points}))
     axes.grid(axis="y")
 
@@ -187,14 +201,13 @@ def _draw_line(axes: Axes, drawing: Drawing, line: _Line) -> None:
         )  # fmt: skip
 
 
-def _legend(plans: Sequence[_Plan], *, with_lora: bool) -> Iterator[Line2D]:
+def _legend(plans: Sequence[_Plan], levels: dict[str, str]) -> Iterator[Line2D]:
     for plan in plans:
         yield Line2D(
             [], [], color=plan.mark.colour, linestyle=plan.style, marker=plan.mark.marker, markersize=5
         )
-    yield Line2D([], [], color=MUTED, linestyle="--", linewidth=1.4)
-    if with_lora:
-        yield Line2D([], [], color=MUTED, linestyle="-.", linewidth=1.4)
+    for style in levels.values():
+        yield Line2D([], [], color=MUTED, linestyle=style, linewidth=1.4)
 
 
 def _mean(score: Score) -> float:
@@ -209,11 +222,12 @@ def _limits(score: Score) -> tuple[float, float]:
     return found.low, found.high
 
 
-def _caption(found: NewTasks, plans: Sequence[_Plan], what: str) -> str:
+def _caption(found: NewTasks, plans: Sequence[_Plan], levels: dict[str, str], what: str) -> str:
     drawn = any(tasks.bootstrap is not None for tasks in found.sets)
     bands = f" Bands: {_LEVEL} intervals over tasks, rows and seeds." if drawn else ""
     dotted = " Dotted: controls." if any(plan.style == ":" for plan in plans) else ""
-    return f"{what}.{dotted} Dashed grey: the frozen base.{bands}"
+    base = " Dashed grey: the frozen base." if _BASE_LEVEL in levels else ""
+    return f"{what}.{dotted}{base}{bands}"
 
 
 def _alternative(what: str, found: NewTasks, panels: Sequence[Sequence[_Line]]) -> str:

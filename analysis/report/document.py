@@ -25,6 +25,10 @@ class Gallery:
     drawings: tuple[Drawing, ...]
 
 
+MOST_OPEN_ROWS = 12
+"""Longer tables are folded where figures show what they say."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of a section: `lead` sentences, tables in the open, drawings, tables and drawings folded away.

@@ -3,8 +3,15 @@
 from collections.abc import Mapping
 
 from analysis.figures.without_rows import draw_over_rows, draw_over_tasks
-from analysis.report.document import Block, Tile
-from analysis.report.sentences import capitalised, count_seeds, join_words, state_interval, with_article
+from analysis.report.document import MOST_OPEN_ROWS, Block, Tile
+from analysis.report.sentences import (
+    capitalised,
+    count_rows,
+    count_seeds,
+    join_words,
+    state_interval,
+    with_article,
+)
 from analysis.stats.bootstrap import LEVEL, Interval
 from analysis.stats.findings import Target
 from analysis.stats.split_bootstrap import lead_over, share_interval
@@ -14,8 +21,6 @@ from analysis.tables.columns import DASH, format_number, format_percent, format_
 from analysis.tables.without_rows import against_controls_table, calibrated_tasks_table, without_rows_table
 from portal.methods import port_methods
 
-_MOST_OPEN_ROWS = 12
-"""Longer tables are folded: the figures show what they say."""
 _LEVEL = f"{100 * LEVEL:.0f} %"
 _NO_CONTROL = (
     "The study has no control that saw the same rows, so nothing here shows that the tasks' own latents have "
@@ -48,16 +53,16 @@ def without_rows_block(target: Target) -> Block | None:
     return Block(
         "Tasks without a row",
         lead=tuple(lead),
-        tables=tuple(each for each in tables if len(each.rows) <= _MOST_OPEN_ROWS),
+        tables=tuple(each for each in tables if len(each.rows) <= MOST_OPEN_ROWS),
         drawings=tuple(filter(None, drawings)),
-        folded=tuple(each for each in tables if len(each.rows) > _MOST_OPEN_ROWS),
+        folded=tuple(each for each in tables if len(each.rows) > MOST_OPEN_ROWS),
     )
 
 
 def describe_split(target: Target, split: TaskSplit) -> str:
     """A port's accuracies on both groups of tasks, and the share of the rise, with its interval."""
     seen, unseen = split.calibrated, split.without_rows
-    rows = "" if split.cell.size is None else f" with {_count_rows(split.cell.size)} each"
+    rows = "" if split.cell.size is None else f" with {count_rows(split.cell.size)} each"
     acc, base = unseen.acc.mean, unseen.base_acc.mean
     text = (
         f"On {target.base}, {split.cell.variant.full_name}, calibrated on {split.num_calibrated} of "
@@ -90,7 +95,7 @@ def describe_sizes(target: Target, split: TaskSplit) -> list[str]:
             continue
         interval = share_interval(each, target.split_bootstrap)
         limits = "" if interval is None else f" ({format_percent_range(interval)})"
-        parts.append(f"{format_percent(each.share)}{limits} with {_count_rows(each.cell.size or 0)}")
+        parts.append(f"{format_percent(each.share)}{limits} with {count_rows(each.cell.size or 0)}")
     return [f"With other numbers of rows that share is {join_words(parts)}."] if parts else []
 
 
@@ -139,11 +144,11 @@ def _describe_control(target: Target, port: SplitCurve, control: SplitCurve) -> 
     if any(difference.low is None for difference in known.values()):
         points = format_points(known[most].value or 0.0)
         return (
-            f"On tasks without a row {name} differs from {other} by {points} points with {_count_rows(most)}."
+            f"On tasks without a row {name} differs from {other} by {points} points with {count_rows(most)}."
         )
     clauses = _clauses(known, other, "behind", "ahead of")
     return (
-        f"On tasks without a row {name} is {clauses} (with {_count_rows(most)}: "
+        f"On tasks without a row {name} is {clauses} (with {count_rows(most)}: "
         f"{format_points(known[most].value or 0.0)} points, {state_interval(known[most])})."
     )
 
@@ -181,7 +186,3 @@ def _clauses(differences: Mapping[int, Interval], other: str, below: str, above:
         unit = f" {'row' if sizes == [1] else 'rows'} per task" if place == 0 else ""
         parts.append(f"{words} {'it' if place else other} with {numbers}{unit}")
     return ", ".join(parts)
-
-
-def _count_rows(size: int) -> str:
-    return "one row" if size == 1 else f"{size:,} rows"

@@ -3,17 +3,12 @@
 from collections.abc import Iterator
 
 from analysis.figures.new_tasks import draw_over_rows, draw_over_source_tasks
-from analysis.report.document import Block
-from analysis.report.sentences import capitalised, join_words, state_interval
-from analysis.stats.bootstrap import LEVEL
+from analysis.report.document import MOST_OPEN_ROWS, Block
+from analysis.report.sentences import capitalised, count_rows, join_words, state_interval, state_lift_interval
 from analysis.stats.findings import Target
-from analysis.stats.new_tasks import NewTasks, Place, TaskSet
-from analysis.tables.columns import format_percent, format_percent_range
+from analysis.stats.new_tasks import NewTasks, Place, Score, TaskSet
+from analysis.tables.columns import format_percent, format_points
 from analysis.tables.new_tasks import new_tasks_table
-
-_LEVEL = f"{100 * LEVEL:.0f} %"
-_MOST_OPEN_ROWS = 12
-"""A longer table is folded: the figures show what it says."""
 
 
 def new_tasks_block(target: Target) -> Block | None:
@@ -22,7 +17,7 @@ def new_tasks_block(target: Target) -> Block | None:
     if found is None or table is None:
         return None
     drawings = (draw_over_source_tasks(target), draw_over_rows(target))
-    is_open = len(table.rows) <= _MOST_OPEN_ROWS
+    is_open = len(table.rows) <= MOST_OPEN_ROWS
     return Block(
         "New tasks",
         lead=tuple(_describe(found)),
@@ -34,43 +29,45 @@ def new_tasks_block(target: Target) -> Block | None:
 
 def _describe(found: NewTasks) -> Iterator[str]:
     """For every method and number of rows, with the most source tasks, a sentence per set of tasks."""
-    most = max(place.tasks or 0 for place in found.places)
-    for place in found.places:
-        if place.is_main and place.tasks == most:
+    mains = [place for place in found.places if place.is_main]
+    most = max((place.num_tasks or 0 for place in mains), default=0)
+    for place in mains:
+        if place.num_tasks == most:
             for tasks in found.sets:
-                yield from _sentence(found, place, tasks)
+                score = found.score(place, tasks)
+                if score is not None:
+                    yield _sentence(found, place, tasks, score)
 
 
-def _sentence(found: NewTasks, place: Place, tasks: TaskSet) -> Iterator[str]:
-    score = found.score(place, tasks)
-    if score is None:
-        return
-    lora = tasks.comparison.reference_lora
-    rows = "" if not place.cell.size else f" with {place.cell.size} rows per task"
-    reached = (
-        ""
-        if score.summary.lift.value is None or lora is None
-        else f", {format_percent(score.summary.lift)} of the lift of a LoRA with {lora.cell.size} rows"
-    )
-    if reached and score.lift is not None and score.lift.low is not None:
-        reached += f" ({_LEVEL} interval {format_percent_range(score.lift)})"
+def _sentence(found: NewTasks, place: Place, tasks: TaskSet, score: Score) -> str:
+    rows = f"with {count_rows(place.rows)} per task" if place.rows else "without a row of them"
+    lora, lift = tasks.comparison.reference_lora, score.summary.lift
+    reached = ""
+    if lift.value is not None and lora is not None and lora.cell.size is not None:
+        reached = (
+            f", {format_percent(lift)} of the lift of a LoRA with {count_rows(lora.cell.size)}"
+            f"{state_lift_interval(score.lift)}"
+        )
     against = [text for control in found.controls_of(place) if (text := _lead(found, place, control, tasks))]
-    yield capitalised(
-        f"{found.names[place.cell]} from a source of {place.tasks} tasks have {score.summary.acc.known:.3f}"
-        f"{rows} on the {len(tasks.tasks)} tasks of {tasks.title}{reached}"
-        + (f". They are {join_words(against)}." if against else ".")
+    return capitalised(
+        f"{found.name(place)} from a source of {place.num_tasks} tasks, {rows}: accuracy "
+        f"{score.summary.acc.known:.3f} on {len(tasks.tasks)} {tasks.title}{reached}"
+        + (f"; {join_words(against)}." if against else ".")
     )
 
 
 def _lead(found: NewTasks, place: Place, control: Place, tasks: TaskSet) -> str | None:
-    """`ahead of the port with the mean latent (95 % interval ...)`; None where they cannot be compared."""
+    """`9.1 points ahead of the port with the mean latent (95 % interval ...)`; None without shared seeds."""
     if tasks.bootstrap is None:
         return None
     difference = tasks.bootstrap.known_difference(place.cell, control.cell)
     if difference is None or difference.value is None:
         return None
-    verdict = "not distinguishable from"
-    if difference.excludes_zero:
-        verdict = "ahead of" if difference.value > 0 else "behind"
-    article = "the " if control.cell.spec.article else ""
-    return f"{verdict} {article}{found.names[control.cell]} ({state_interval(difference)})"
+    name = f"the {found.name(control)}" if control.cell.spec.article else found.name(control)
+    if control.rows:
+        name += f" with {count_rows(control.rows)}"
+    if not difference.excludes_zero:
+        return f"not distinguishable from {name} ({state_interval(difference)})"
+    verdict = "ahead of" if difference.value > 0 else "behind"
+    points = format_points(abs(difference.value)).lstrip("+")
+    return f"{points} points {verdict} {name} ({state_interval(difference)})"

@@ -56,9 +56,10 @@ _ACCURACY_NOTES = (
     "Recovered lift is a ratio of task means, (method − base) / (per-task LoRA − base). It is left out, with "
     "the reason, where the LoRA does not rise above the base.",
     f"Intervals ({100 * LEVEL:.0f} %) resample clusters of rows (of one passage, source or person; one "
-    "that several tasks have is drawn once for all of them) and seeds, in data efficiency and in tasks "
-    f"without a row the tasks, too; they are paired over methods, in {NUM_DRAWS:,} draws. With few seeds or "
-    "tasks they may understate the variation between them.",
+    "that several tasks have is drawn once for all of them) and seeds, in data efficiency, in tasks without "
+    "a row, in new tasks and between ports and other methods by rows the tasks, too; they are paired over "
+    f"methods, in {NUM_DRAWS:,} draws. With few seeds or tasks they may understate the variation between "
+    "them.",
     "Log-losses are comparable within one base only: tokenizers differ.",
 )
 _WITHOUT_ROWS_NOTE = (
@@ -176,7 +177,7 @@ def _tiles(findings: Findings) -> list[Tile]:
 
 
 def _targets_with_tiles(findings: Findings) -> list[Target]:
-    """Those with a port, or for which runs are missing; all of them where there is no such base."""
+    """Those with a port or a control of one, or whose runs are missing; all where there is no such base."""
     found = [
         target
         for target in findings.targets

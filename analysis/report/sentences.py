@@ -113,6 +113,11 @@ def state_lift_interval(lift: Interval | None) -> str:
     return f", {100 * LEVEL:.0f} % interval {format_percent_range(lift)}"
 
 
+def count_rows(size: int) -> str:
+    """`one row`, `16 rows`."""
+    return "one row" if size == 1 else f"{size:,} rows"
+
+
 def distinct_names(first: Cell, second: Cell) -> tuple[str, str]:
     """Names for two cells, with modules and rank only where the method alone does not tell them apart."""
     if first.method != second.method:

@@ -192,9 +192,12 @@ def bootstrap_over_tasks(
 
 
 def bootstrap_cells(
-    study: ResultSet, kept: Comparison, predictions: pa.Table | None, measure: Measure = ACCURACY
-) -> Bootstrap | None:
-    """The frozen base and every variant at every size of a comparison, over tasks; None without answers."""
+    study: ResultSet, kept: Comparison, predictions: pa.Table | None, measures: Mapping[str, Measure]
+) -> dict[str, Bootstrap]:
+    """By measure, the frozen base and every variant at every size of a comparison, over tasks.
+
+    It is empty without predictions or a cell that is scored.
+    """
     cells = [
         summary.cell
         for summary in kept.summaries
@@ -202,9 +205,10 @@ def bootstrap_cells(
         and (summary.cell.size is not None or summary.cell.method == BASE.name)
     ]
     if predictions is None or not cells:
-        return None
+        return {}
     chosen = choose_runs(study, cells, kept.rule)
-    return bootstrap_over_tasks(chosen, chosen.answers(predictions), measure)
+    answers = chosen.answers(predictions)
+    return {name: bootstrap_over_tasks(chosen, answers, measure) for name, measure in measures.items()}
 
 
 def change_by_tasks(point_TR: np.ndarray, tasks: Sequence[str], *, num_draws: int, seed: int) -> np.ndarray:

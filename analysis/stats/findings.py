@@ -134,9 +134,7 @@ def find_target(
     found = {metric: build_curves(kept, metric) for metric in METRICS}
     curves = {metric: curve for metric, curve in found.items() if curve is not None}
     bootstrap, calibrations = _judge_headlines(study, rules[DEFAULT_RULE], predictions)
-    measures = {"acc": ACCURACY, "log_loss": LOG_LOSS}
-    drawn = {metric: bootstrap_cells(study, kept, predictions, measures[metric]) for metric in METRICS}
-    sized = {metric: bootstrap for metric, bootstrap in drawn.items() if bootstrap is not None}
+    sized = bootstrap_cells(study, kept, predictions, {"acc": ACCURACY, "log_loss": LOG_LOSS})
     splits = split_tasks(study, base)
     return Target(
         base=base,
@@ -148,7 +146,7 @@ def find_target(
         curves={m: c.with_intervals(sized[m]) if m in sized else c for m, c in curves.items()},
         savings=find_savings(curves["acc"], sized.get("acc")) if "acc" in curves else Savings(),
         losses=find_losses(kept, sized.get("log_loss")),
-        leads=find_leads(kept, sized.get("acc")),
+        leads=find_leads(kept, sized.get("acc"), info.source_tasks),
         task_splits=splits,
         split_bootstrap=_bootstrap_splits(study, base, splits, predictions),
         new_tasks=find_new_tasks(study, base, info, predictions),

@@ -1,5 +1,6 @@
 """`Lead`: how far a port is ahead of another method with as many rows per task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis.stats.aggregate import Comparison
@@ -18,8 +19,13 @@ class Lead:
     num_seeds: int
 
 
-def find_leads(comparison: Comparison, bootstrap: Bootstrap | None) -> tuple[Lead, ...]:
-    """Every port at every size against the other methods there, each two ports once; none without draws."""
+def find_leads(
+    comparison: Comparison, bootstrap: Bootstrap | None, source_tasks: Mapping[str, tuple[str, ...]]
+) -> tuple[Lead, ...]:
+    """Every port at every size against the other methods there, each two ports once; none without draws.
+
+    Two labels that are known to have sources of other tasks (`source_tasks`) are not compared.
+    """
     if bootstrap is None:
         return ()
     cells = [
@@ -31,8 +37,10 @@ def find_leads(comparison: Comparison, bootstrap: Bootstrap | None) -> tuple[Lea
     leads = []
     for place, port in enumerate(ports):
         for against in cells:
-            is_repeat = against in ports[: place + 1]
-            if against.size == port.size and not is_repeat and bootstrap.can_compare(port, against):
+            if against.size != port.size or against in ports[: place + 1]:
+                continue
+            sources = {source_tasks.get(cell.variant.name) for cell in (port, against)} - {None}
+            if len(sources) < 2 and bootstrap.can_compare(port, against):
                 difference = bootstrap.difference(port, against)
                 leads.append(Lead(port, against, difference, len(bootstrap.shared_seeds(port, against))))
     return tuple(leads)

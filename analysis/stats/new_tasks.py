@@ -1,16 +1,18 @@
 """`NewTasks`: what methods reach on tasks that no source had, by how many tasks their source had."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import pyarrow as pa
 
 from analysis.stats.aggregate import Comparison, MethodSummary, compare
-from analysis.stats.bootstrap import Bootstrap, Interval, bootstrap_cells
+from analysis.stats.bootstrap import ACCURACY, Bootstrap, Interval, bootstrap_cells
 from analysis.stats.epoch_selection import KEPT
 from analysis.stats.lift_intervals import accuracy_interval, lift_interval
 from analysis.stats.result_table import Cell, ResultSet
-from portal.methods import LORA
+from portal.methods import BASE, LORA
 from portal.results import StudyInfo
 
 
@@ -18,7 +20,7 @@ from portal.results import StudyInfo
 class TaskSet:
     """Some of a study's new tasks, and everything on a base scored on them alone, at the epoch it keeps.
 
-    Draws are over tasks, subjects and seeds. `title` is `known kinds`, say.
+    Draws are over tasks, subjects and seeds. `title` is `new tasks of known kinds`, say.
     """
 
     title: str
@@ -29,11 +31,27 @@ class TaskSet:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell stands: how many tasks and kinds of tasks its source had; None without a source."""
+    """Where a cell stands: the tasks of its source, none without one, and how many kinds these are of.
+
+    `family` is its label without what tells its source from others: `carried` of `carried-of35`.
+    """
 
     cell: Cell
-    tasks: int | None
-    kinds: int | None
+    family: str
+    source_tasks: frozenset[str]
+    num_kinds: int
+
+    @property
+    def num_tasks(self) -> int | None:
+        """How many tasks its source had; None without a source."""
+        return len(self.source_tasks) or None
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of a new task that it saw, here or where its latents were taught; None without such rows."""
+        spec = self.cell.spec
+        sees = spec.teaches or bool(spec.latents_of) or spec.name == LORA.name
+        return self.cell.size if sees else None
 
     @property
     def is_main(self) -> bool:
@@ -44,7 +62,7 @@ class Place:
     @property
     def is_control(self) -> bool:
         """Whether it has a source, or its tasks, but no latent of a new task's own."""
-        return self.tasks is not None and not self.is_main
+        return bool(self.source_tasks) and not self.is_main
 
 
 @dataclass(frozen=True)
@@ -58,14 +76,17 @@ class Score:
 
 @dataclass(frozen=True)
 class NewTasks:
-    """The cells of a base, methods by rows by number of source tasks, and the sets that they are scored on.
-
-    `names` are of the places: the method's alone where that tells its cells apart.
-    """
+    """The cells of a base that have a source, its base and LoRAs, and the sets that they are scored on."""
 
     places: tuple[Place, ...]
-    names: Mapping[Cell, str]
     sets: tuple[TaskSet, ...]
+
+    def name(self, place: Place) -> str:
+        """The method's, with the family's where the method has several."""
+        method = place.cell.method
+        families = {each.family for each in self.places if each.cell.method == method}
+        label = place.cell.spec.label
+        return label if len(families) == 1 else f"{label} ({place.family})"
 
     def score(self, place: Place, tasks: TaskSet) -> Score | None:
         """None where the cell has no score of these tasks."""
@@ -76,52 +97,69 @@ class NewTasks:
         return Score(summary, accuracy_interval(summary, tasks.bootstrap), interval)
 
     def controls_of(self, place: Place) -> tuple[Place, ...]:
-        """The controls whose source had as many tasks."""
-        return tuple(each for each in self.places if each.is_control and each.tasks == place.tasks)
+        """The controls whose source had the same tasks."""
+        alike = (each for each in self.places if each.source_tasks == place.source_tasks)
+        return tuple(each for each in alike if each.is_control)
 
 
 def find_new_tasks(
     study: ResultSet, base: str, info: StudyInfo, predictions: pa.Table | None
 ) -> NewTasks | None:
     """What is reached on `base`; None where the study has no new tasks, or no method with a source there."""
-    sizes = {label: len(tasks) for label, tasks in info.source_tasks.items()}
-    kinds = {
-        label: {study.kinds[task] for task in tasks if task in study.kinds}
-        for label, tasks in info.source_tasks.items()
-    }
-    sets = tuple(_sets(study, base, set().union(*kinds.values()), info.own_tasks, predictions))
+    known = frozenset(task for tasks in info.source_tasks.values() for task in tasks)
+    sets = tuple(_sets(study, base, known, info.own_tasks, predictions))
     cells = dict.fromkeys(summary.cell for each in sets for summary in each.comparison.summaries)
-    places = [
-        Place(cell, sizes.get(cell.variant.name), len(kinds.get(cell.variant.name, ())) or None)
-        for cell in cells
-        if cell.variant.name in sizes or cell.method == LORA.name
-    ]
-    if all(place.tasks is None for place in places):
+    families = find_families(info.source_tasks)
+    places = []
+    for cell in cells:
+        label = cell.variant.name
+        if label in families or cell.method in (BASE.name, LORA.name):
+            tasks = frozenset(info.source_tasks.get(label, ()))
+            kinds = {study.kinds[task] for task in tasks if task in study.kinds}
+            places.append(Place(cell, families.get(label, label), tasks, len(kinds)))
+    if not any(place.source_tasks for place in places):
         return None
-    places.sort(key=_order)
-    return NewTasks(tuple(places), _names(places), sets)
+    return NewTasks(tuple(sorted(places, key=_order)), sets)
+
+
+def find_families(source_tasks: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """By label, the label without the parts at its end that all labels with the same source tasks share."""
+    groups: dict[frozenset[str], list[list[str]]] = defaultdict(list)
+    for label, tasks in source_tasks.items():
+        groups[frozenset(tasks)].append(label.split("-"))
+    families: dict[str, str] = {}
+    for labels in groups.values():
+        shared = 0
+        if len(labels) > 1:
+            backwards = zip(*(parts[:0:-1] for parts in labels), strict=False)
+            shared = sum(1 for _ in takewhile(lambda ends: len(set(ends)) == 1, backwards))
+        families |= {"-".join(parts): "-".join(parts[: len(parts) - shared]) for parts in labels}
+    return families
 
 
 def _sets(
-    study: ResultSet, base: str, known: set[str], tasks: tuple[str, ...], predictions: pa.Table | None
+    study: ResultSet,
+    base: str,
+    source_tasks: frozenset[str],
+    tasks: tuple[str, ...],
+    predictions: pa.Table | None,
 ) -> Iterator[TaskSet]:
-    """The tasks of kinds that some source had, and the others."""
+    """The tasks of kinds that some source had, those of other kinds, and those without a kind."""
+    kinds = study.kinds
+    known = {kinds[task] for task in source_tasks if task in kinds}
     groups = {
-        "known kinds": tuple(task for task in tasks if study.kinds.get(task) in known),
-        "new kinds": tuple(task for task in tasks if study.kinds.get(task) not in known),
+        "new tasks of known kinds": tuple(task for task in tasks if kinds.get(task) in known),
+        "new tasks of new kinds": tuple(task for task in tasks if task in kinds and kinds[task] not in known),
+        "new tasks": tuple(task for task in tasks if task not in kinds),
     }
     for title, own in groups.items():
         part = study.of_tasks(own)
         if own and any(run.cell.base == base and run.tasks for run in part.runs):
             comparison = compare(part, base, KEPT)
-            yield TaskSet(title, own, comparison, bootstrap_cells(part, comparison, predictions))
+            drawn = bootstrap_cells(part, comparison, predictions, {"acc": ACCURACY})
+            yield TaskSet(title, own, comparison, drawn.get("acc"))
 
 
-def _order(place: Place) -> tuple[int, str, int, int]:
-    return place.cell.spec.order, place.cell.method, place.cell.size or 0, place.tasks or 0
-
-
-def _names(places: list[Place]) -> dict[Cell, str]:
-    spots = [(place.cell.method, place.cell.size, place.tasks) for place in places]
-    is_alone = len(set(spots)) == len(spots)
-    return {place.cell: place.cell.spec.label if is_alone else place.cell.variant.label for place in places}
+def _order(place: Place) -> tuple[int, str, str, int, int]:
+    cell = place.cell
+    return cell.spec.order, cell.method, place.family, cell.size or 0, place.num_tasks or 0

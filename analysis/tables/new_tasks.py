@@ -1,4 +1,4 @@
-"""The table of new tasks: every method by rows of a new task and by the number of its source's tasks."""
+"""The table of new tasks: methods by rows of a new task and by the number of their source's tasks."""
 
 from analysis.stats.findings import Target
 from analysis.stats.new_tasks import Score
@@ -7,13 +7,18 @@ from analysis.tables.table import Table
 
 
 def new_tasks_table(target: Target) -> Table | None:
-    """One row per method, rows of a new task and number of source tasks; None without new tasks."""
+    """A row for the base, each LoRA and each method with a source, by rows and source; None without any.
+
+    Rows per task are those of a new task that a method saw; a dash where it saw none of its own.
+    """
     found = target.new_tasks
     if found is None:
         return None
     rows = []
     for place in found.places:
-        cells: list[object] = [found.names[place.cell], place.cell.size, place.tasks, place.kinds]
+        cells: list[object] = [
+            found.name(place), place.rows, place.num_tasks, place.num_kinds or None
+        ]  # fmt: skip
         for tasks in found.sets:
             cells += _cells(found.score(place, tasks))
         rows.append(tuple(cells))
@@ -30,8 +35,18 @@ def new_tasks_table(target: Target) -> Table | None:
             Column(f"{tasks.title}: lift", PERCENT),
             Column(f"{tasks.title}: lift, 95 %", PERCENT_RANGE),
         ]
+    reasons = [
+        f"{tasks.title}, lift of {found.name(place)}: {score.summary.lift.reason}"
+        for tasks in found.sets
+        for place in found.places
+        if place.source_tasks
+        and (score := found.score(place, tasks)) is not None
+        and score.summary.lift.value is None
+    ]
     title = f"{target.base}: new tasks by rows and by number of source tasks"
-    return Table(title, f"new-tasks-{target.slug}", tuple(columns), tuple(rows))
+    return Table(
+        title, f"new-tasks-{target.slug}", tuple(columns), tuple(rows), tuple(dict.fromkeys(reasons))
+    )
 
 
 def _cells(score: Score | None) -> tuple[object, object, object, object]:

@@ -17,7 +17,7 @@ def demo(
     ] = Path("portal-demo"),
     executor: ExecutorOption = "auto",
 ) -> None:
-    """Run the demo study on the embedded bases: 10 to 20 minutes on two cores, without a download.
+    """Run the demo study on the embedded bases: 10 to 22 minutes on two cores, without a download.
 
     Prints the study's table and writes its report.
     """

@@ -62,7 +62,11 @@ def keep_part(study: StudyManifest, out: Folder, seeds: Collection[int]) -> Fold
     part = out / f"{RESULTS_FOLDER}-seed-{'-'.join(map(str, sorted(set(seeds))))}"
     with _alone(out):
         _collect_stale(study, out, StudyStatus.read(RunStore(out), study.runs))
-        for name, data in folder_contents(out / RESULTS_FOLDER).items():
+        contents = folder_contents(out / RESULTS_FOLDER)
+        for name, path in files_below(part).items():
+            if name not in contents:
+                path.unlink()
+        for name, data in contents.items():
             write_bytes_atomic(part / name, data)
     return part
 

@@ -117,7 +117,9 @@ def _check_tables(folder: Folder) -> Iterator[Fault]:
         try:
             read_table(folder / name, schema)
         except (ValueError, OSError) as error:
-            yield Fault(folder / name, one_line(error), "`portal sweep collect` writes it anew")
+            part = folder.name.removeprefix("results-seed-")
+            again = "collect" if folder.name == "results" else f"run STUDY --seed {part}"
+            yield Fault(folder / name, one_line(error), f"`portal sweep {again}` writes it anew")
 
 
 def _bases_of(store: RunStore) -> list[BaseRef]:

@@ -1,5 +1,6 @@
 """A study of new tasks whose answers are known: carried latents, a control, LoRAs and the base."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from analysis.stats.findings import Target, find_target
@@ -55,8 +56,14 @@ def _add(
         builder.predictions += [{**line, "run": key} for line in part.predictions]
 
 
-def target_with_new_tasks(builder: StudyBuilder, *, with_predictions: bool = True) -> Target:
+def target_with_new_tasks(
+    builder: StudyBuilder,
+    *,
+    with_predictions: bool = True,
+    info: StudyInfo = INFO,
+    kinds: Mapping[str, str] = KINDS,
+) -> Target:
     """The findings on its one base."""
     predictions = builder.predictions_table() if with_predictions else None
-    study = replace(gather_runs(builder.results_table()), kinds=KINDS)
-    return find_target(study, "big", slug="big", info=INFO, predictions=predictions)
+    study = replace(gather_runs(builder.results_table()), kinds=kinds)
+    return find_target(study, "big", slug="big", info=info, predictions=predictions)

@@ -42,7 +42,7 @@ def bootstrap_of(answers: dict[str, TaskAnswers], *, num_draws: int = 1000) -> B
     return bootstrap_accuracy(TWO, answers, num_draws=num_draws)
 
 
-def bootstrap_cells(
+def drawn_cells(
     study: ResultSet, predictions: pa.Table, cells: list[Cell], *, rule: str, num_draws: int = 10_000
 ) -> Bootstrap:
     chosen = choose_runs(study, cells, rule)
@@ -168,8 +168,8 @@ def test_a_run_more_changes_no_other_interval(demo_builder: StudyBuilder) -> Non
     cells = [line.cell for line in compare(study, "mini-gemma3").headline_summaries]
     some = [cell for cell in cells if cell.method != "hypernet"]
     predictions = demo_builder.predictions_table()
-    full = bootstrap_cells(study, predictions, cells, rule="best_on_validation", num_draws=200)
-    part = bootstrap_cells(study, predictions, some, rule="best_on_validation", num_draws=200)
+    full = drawn_cells(study, predictions, cells, rule="best_on_validation", num_draws=200)
+    part = drawn_cells(study, predictions, some, rule="best_on_validation", num_draws=200)
     assert full.difference(some[1], some[2]) == part.difference(some[1], some[2])
 
 
@@ -177,7 +177,7 @@ def test_points_equal_the_main_table(demo_builder: StudyBuilder) -> None:
     study = gather_runs(demo_builder.results_table())
     comparison = compare(study, "mini-qwen3-m")
     cells = [line.cell for line in comparison.headline_summaries]
-    bootstrap = bootstrap_cells(
+    bootstrap = drawn_cells(
         study, demo_builder.predictions_table(), cells, rule=comparison.rule, num_draws=100
     )
     for line in comparison.headline_summaries:
@@ -192,7 +192,7 @@ def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBu
     assert port is not None
     assert lora is not None
     cells = [base.cell, port.cell, lora.cell]
-    bootstrap = bootstrap_cells(study, demo_builder.predictions_table(), cells, rule=comparison.rule)
+    bootstrap = drawn_cells(study, demo_builder.predictions_table(), cells, rule=comparison.rule)
     interval = bootstrap.lift(port.cell, base.cell, lora.cell)
     assert interval.value == pytest.approx(port.lift.value)
     assert interval.low is not None
@@ -220,7 +220,7 @@ def test_sentences_say_what_can_and_cannot_be_told_apart() -> None:
     study = gather_runs(builder.results_table())
     comparison = compare(study, "big")
     cells = [line.cell for line in comparison.headline_summaries]
-    bootstrap = bootstrap_cells(study, builder.predictions_table(), cells, rule=comparison.rule)
+    bootstrap = drawn_cells(study, builder.predictions_table(), cells, rule=comparison.rule)
     sentences = describe_methods(comparison, bootstrap)
     assert sentences[0].startswith("The per-task LoRA and PorTAL are not distinguishable at three seeds")
     assert sentences[-1].startswith("PorTAL is more accurate than the frozen base at three seeds")
@@ -238,7 +238,7 @@ def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) 
         ]
     )
     with pytest.raises(ValueError, match="unlike examples"):
-        bootstrap_cells(study, mixed, [line.cell for line in lines], rule="final")
+        drawn_cells(study, mixed, [line.cell for line in lines], rule="final")
 
 
 def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() -> None:

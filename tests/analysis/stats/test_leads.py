@@ -17,7 +17,7 @@ def leads_of(builder: StudyBuilder) -> dict[tuple[str, str, int], Lead]:
     chosen = choose_runs(study, [each.cell for each in comparison.summaries], KEPT)
     answers = chosen.answers(builder.predictions_table())
     bootstrap = bootstrap_over_tasks(chosen, answers, ACCURACY, num_draws=500)
-    leads = find_leads(comparison, bootstrap)
+    leads = find_leads(comparison, bootstrap, {})
     return {(lead.port.variant.name, lead.against.variant.name, lead.port.size or 0): lead for lead in leads}
 
 
@@ -66,4 +66,4 @@ def test_without_draws_nothing_is_compared() -> None:
     builder = StudyBuilder(with_predictions=False)
     builder.add("portal", seed=0, size=2, rates=(0.6,))
 
-    assert find_leads(compare(gather_runs(builder.results_table()), "big", KEPT), None) == ()
+    assert find_leads(compare(gather_runs(builder.results_table()), "big", KEPT), None, {}) == ()
