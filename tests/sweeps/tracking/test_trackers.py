@@ -47,7 +47,7 @@ def test_a_tracker_out_of_reach_stops_nothing_and_no_secret_of_its_address_is_ke
 def test_a_tracker_that_does_not_answer_is_left_after_a_while(
     finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.tracking.supervisor.CLOSE_S", 6.0)
+    monkeypatch.setattr("sweeps.tracking.supervisor.CLOSE_S", 12.0)
     said = io.StringIO()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -55,9 +55,9 @@ def test_a_tracker_that_does_not_answer_is_left_after_a_while(
         started = time.monotonic()
         launch(tiny_study, finished, "mlflow", Console(file=said, width=1000))
         server.accept()[0].close()  # it was asked
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert "tracker mlflow: logging the rest" in said.getvalue()
-    assert "nothing new for 6 s" in said.getvalue()
+    assert "nothing new for 12 s" in said.getvalue()
 
 
 def test_a_record_that_is_not_readable_is_refused_before_anything_runs(
