@@ -35,8 +35,8 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     notes = [f"- {each.what}: {each.note}." for each in comparisons if each.note]
     lines += ["", *notes] if notes else []
     points = {record["name"]: record["points"] for record in records if "points" in record}
-    if shares := [task_scaling.Point(**point) for point in points.get("task-scaling", [])]:
-        lines += ["", *_tasks(shares)]
+    if joint := [task_scaling.Point(**point) for point in points.get("task-scaling", [])]:
+        lines += ["", *_tasks(joint)]
     if stops := [checkpoints.Point(**point) for point in points.get("checkpoints", [])]:
         lines += ["", *_stops(stops)]
     if padded := [padding.Point(**point) for point in points.get("padding", [])]:

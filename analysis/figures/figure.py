@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.style import MUTED, RC, Mark
+from analysis.stats.bootstrap import LEVEL, Interval
 from portal.storage.atomic import write_bytes_atomic
 
 WIDTH_IN = 4.6
@@ -132,6 +133,18 @@ def state_spread(mean: float | None, std: float | None) -> str:
     """`0.792 ± 0.004`, as shown under the pointer."""
     assert mean is not None
     return f"{mean:.3f}" if std is None else f"{mean:.3f} \u00b1 {std:.3f}"
+
+
+def band_limits(interval: Interval | None, mean: float) -> tuple[float, float]:
+    """The ends of the interval of a point; its mean twice where there is none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return mean, mean
+    return interval.low, interval.high
+
+
+def state_band(low: float, high: float) -> str:
+    """` (95 % interval 0.792 to 0.811)`, as shown under the pointer; nothing where the ends are one."""
+    return "" if low == high else f" ({100 * LEVEL:.0f} % interval {low:.3f} to {high:.3f})"
 
 
 def list_points(points: Sequence[str]) -> str:

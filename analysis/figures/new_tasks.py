@@ -11,11 +11,13 @@ from matplotlib.lines import Line2D
 from analysis.figures.figure import (
     WIDTH_IN,
     Drawing,
+    band_limits,
     draw_level,
     label_ticks,
     legend_columns,
     legend_height,
     list_points,
+    state_band,
 )
 from analysis.figures.style import INK, MUTED, RC, SERIES, Mark
 from analysis.stats.bootstrap import LEVEL
@@ -103,11 +105,10 @@ class _Plan:
     style: str
     places: tuple[tuple[int, Place], ...]
 
-    def on(self, found: NewTasks, tasks: TaskSet) -> _Line:
-        known = ((spot, found.score(place, tasks)) for spot, place in self.places)
-        return _Line(
-            self.mark, self.style, tuple((spot, score) for spot, score in known if score is not None)
-        )
+    def on(self, tasks: TaskSet) -> _Line:
+        known = ((spot, tasks.scores.get(place.cell)) for spot, place in self.places)
+        points = tuple((spot, score) for spot, score in known if score is not None)
+        return _Line(self.mark, self.style, points)
 
 
 def _lines(
@@ -132,7 +133,7 @@ def _draw(
     *,
     with_lora: bool,
 ) -> Drawing | None:
-    panels = [[plan.on(found, tasks) for plan in plans] for tasks in found.sets]
+    panels = [[plan.on(tasks) for plan in plans] for tasks in found.sets]
     if not any(plan.style == "-" for plan in plans):
         return None
     levels = _levels(found, with_lora=with_lora)
@@ -144,7 +145,7 @@ def _draw(
         drawing = Drawing(f"{name}-{target.slug}", caption, alt, figure)
         grid = figure.subplots(len(found.sets), 1, sharey=True, squeeze=False)
         for axes, tasks, lines in zip(grid.flat, found.sets, panels, strict=True):
-            _draw_panel(axes, drawing, tasks, lines, levels)
+            _draw_panel(axes, drawing, tasks, lines, levels, label)
         figure.supxlabel(f"{label}, log scale", fontsize=10, color=INK)
         figure.supylabel("acc_norm on test rows", fontsize=10, color=INK)
         handles = list(_legend(plans, levels))
@@ -167,13 +168,18 @@ def _levels(found: NewTasks, *, with_lora: bool) -> dict[str, str]:
 
 
 def _draw_panel(
-    axes: Axes, drawing: Drawing, tasks: TaskSet, lines: Sequence[_Line], levels: dict[str, str]
+    axes: Axes,
+    drawing: Drawing,
+    tasks: TaskSet,
+    lines: Sequence[_Line],
+    levels: dict[str, str],
+    label: str,
 ) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.08)
     axes.set_title(f"{len(tasks.tasks)} {tasks.title}", fontsize=9.5)
     for line in lines:
-        _draw_line(axes, drawing, line)
+        _draw_line(axes, drawing, line, label)
     summaries = {_BASE_LEVEL: tasks.comparison.frozen_base, _LORA_LEVEL: tasks.comparison.reference_lora}
     for name, style in levels.items():
         summary = summaries[name]
@@ -184,17 +190,17 @@ def _draw_panel(
     axes.grid(axis="y")
 
 
-def _draw_line(axes: Axes, drawing: Drawing, line: _Line) -> None:
+def _draw_line(axes: Axes, drawing: Drawing, line: _Line, label: str) -> None:
     """A line with its marks; the band of its intervals where it is no control."""
     spots = [spot for spot, _ in line.points]
-    limits = [_limits(score) for _, score in line.points]
+    limits = [band_limits(score.accuracy, _mean(score)) for _, score in line.points]
     if line.style == "-":
         low, high = [low for low, _ in limits], [high for _, high in limits]
         axes.fill_between(spots, low, high, color=line.mark.colour, alpha=0.12, linewidth=0)
     axes.plot(spots, [_mean(score) for _, score in line.points], line.style, color=line.mark.colour)
     for (spot, score), (low_end, high_end) in zip(line.points, limits, strict=True):
-        between = "" if low_end == high_end else f" ({_LEVEL} interval {low_end:.3f} to {high_end:.3f})"
-        tip = drawing.tip(f"{line.mark.name}, at {spot}: {_mean(score):.3f}{between}")
+        value = f"{_mean(score):.3f}{state_band(low_end, high_end)}"
+        tip = drawing.tip(f"{line.mark.name}, at {spot} {label}: {value}")
         axes.plot(
             spot, _mean(score), line.mark.marker, markerfacecolor=line.mark.colour,
             markeredgecolor=line.mark.colour, markersize=5, gid=tip,
@@ -212,14 +218,6 @@ def _legend(plans: Sequence[_Plan], levels: dict[str, str]) -> Iterator[Line2D]:
 
 def _mean(score: Score) -> float:
     return score.summary.acc.known
-
-
-def _limits(score: Score) -> tuple[float, float]:
-    """The interval of a point; the mean twice where there is none."""
-    found = score.accuracy
-    if found is None or found.low is None or found.high is None:
-        return _mean(score), _mean(score)
-    return found.low, found.high
 
 
 def _caption(found: NewTasks, plans: Sequence[_Plan], levels: dict[str, str], what: str) -> str:

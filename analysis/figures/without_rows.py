@@ -12,13 +12,15 @@ from matplotlib.lines import Line2D
 from analysis.figures.figure import (
     WIDTH_IN,
     Drawing,
+    band_limits,
     label_ticks,
     legend_columns,
     legend_height,
     list_points,
+    state_band,
 )
 from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
-from analysis.stats.bootstrap import LEVEL, Interval
+from analysis.stats.bootstrap import LEVEL
 from analysis.stats.findings import Target
 from analysis.stats.result_table import MethodKey
 from analysis.stats.split_bootstrap import GROUPS, Group
@@ -139,10 +141,9 @@ def _draw_series(axes: Axes, drawing: Drawing, target: Target, series: _Series) 
     axes.fill_between(places, low, high, color=mark.colour, alpha=_band_alpha(series), linewidth=0)
     axes.plot(places, [mean for _, _, mean in points], _STYLES[series.group], color=mark.colour)
     for (place, split, mean), (low_end, high_end) in zip(points, limits, strict=True):
-        between = "" if low_end == high_end else f" ({_LEVEL} interval {low_end:.3f} to {high_end:.3f})"
         tip = drawing.tip(
             f"{series.name}, {split.cell.size} rows of each of {split.num_calibrated} tasks: "
-            f"{mean:.3f}{between}"
+            f"{mean:.3f}{state_band(low_end, high_end)}"
         )
         filled = mark.colour if series.group == "without_rows" else "none"
         axes.plot(
@@ -187,10 +188,7 @@ def _group(split: TaskSplit, group: Group) -> TaskGroup:
 def _limits(target: Target, split: TaskSplit, group: Group, mean: float) -> tuple[float, float]:
     """The interval of a point; the mean twice where there is none."""
     bootstrap = target.split_bootstrap
-    found: Interval | None = None if bootstrap is None else bootstrap.accuracy(split.cell, group)
-    if found is None or found.low is None or found.high is None:
-        return mean, mean
-    return found.low, found.high
+    return band_limits(None if bootstrap is None else bootstrap.accuracy(split.cell, group), mean)
 
 
 def _band_alpha(series: _Series) -> float:

@@ -34,7 +34,7 @@ def _describe(found: NewTasks) -> Iterator[str]:
     for place in mains:
         if place.num_tasks == most:
             for tasks in found.sets:
-                score = found.score(place, tasks)
+                score = tasks.scores.get(place.cell)
                 if score is not None:
                     yield _sentence(found, place, tasks, score)
 

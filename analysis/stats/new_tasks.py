@@ -17,16 +17,27 @@ from portal.results import StudyInfo
 
 
 @dataclass(frozen=True)
+class Score:
+    """A cell on a set of tasks: accuracy and share of the LoRA's lift, with their intervals."""
+
+    summary: MethodSummary
+    accuracy: Interval | None
+    lift: Interval | None
+
+
+@dataclass(frozen=True)
 class TaskSet:
     """Some of a study's new tasks, and everything on a base scored on them alone, at the epoch it keeps.
 
-    Draws are over tasks, subjects and seeds. `title` is `new tasks of known kinds`, say.
+    Draws are over tasks, subjects and seeds. `title` is `new tasks of known kinds`, say. `scores` are of the
+    cells that have any.
     """
 
     title: str
     tasks: tuple[str, ...]
     comparison: Comparison
     bootstrap: Bootstrap | None
+    scores: Mapping[Cell, Score]
 
 
 @dataclass(frozen=True)
@@ -66,15 +77,6 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Score:
-    """A cell on a set of tasks: accuracy and share of the LoRA's lift, with their intervals."""
-
-    summary: MethodSummary
-    accuracy: Interval | None
-    lift: Interval | None
-
-
-@dataclass(frozen=True)
 class NewTasks:
     """The cells of a base that have a source, its base and LoRAs, and the sets that they are scored on."""
 
@@ -87,14 +89,6 @@ class NewTasks:
         families = {each.family for each in self.places if each.cell.method == method}
         label = place.cell.spec.label
         return label if len(families) == 1 else f"{label} ({place.family})"
-
-    def score(self, place: Place, tasks: TaskSet) -> Score | None:
-        """None where the cell has no score of these tasks."""
-        summary = next((each for each in tasks.comparison.summaries if each.cell == place.cell), None)
-        if summary is None or summary.acc.mean is None:
-            return None
-        interval = lift_interval(summary, tasks.comparison, tasks.bootstrap)
-        return Score(summary, accuracy_interval(summary, tasks.bootstrap), interval)
 
     def controls_of(self, place: Place) -> tuple[Place, ...]:
         """The controls whose source had the same tasks."""
@@ -156,8 +150,16 @@ def _sets(
         part = study.of_tasks(own)
         if own and any(run.cell.base == base and run.tasks for run in part.runs):
             comparison = compare(part, base, KEPT)
-            drawn = bootstrap_cells(part, comparison, predictions, {"acc": ACCURACY})
-            yield TaskSet(title, own, comparison, drawn.get("acc"))
+            drawn = bootstrap_cells(part, comparison, predictions, {"acc": ACCURACY}).get("acc")
+            yield TaskSet(title, own, comparison, drawn, _scores(comparison, drawn))
+
+
+def _scores(comparison: Comparison, drawn: Bootstrap | None) -> dict[Cell, Score]:
+    return {
+        each.cell: Score(each, accuracy_interval(each, drawn), lift_interval(each, comparison, drawn))
+        for each in comparison.summaries
+        if each.acc.mean is not None
+    }
 
 
 def _order(place: Place) -> tuple[int, str, str, int, int]:

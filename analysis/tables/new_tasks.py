@@ -20,7 +20,7 @@ def new_tasks_table(target: Target) -> Table | None:
             found.name(place), place.rows, place.num_tasks, place.num_kinds or None
         ]  # fmt: skip
         for tasks in found.sets:
-            cells += _cells(found.score(place, tasks))
+            cells += _cells(tasks.scores.get(place.cell))
         rows.append(tuple(cells))
     columns = [
         Column("method", WORD),
@@ -40,7 +40,7 @@ def new_tasks_table(target: Target) -> Table | None:
         for tasks in found.sets
         for place in found.places
         if place.source_tasks
-        and (score := found.score(place, tasks)) is not None
+        and (score := tasks.scores.get(place.cell)) is not None
         and score.summary.lift.value is None
     ]
     title = f"{target.base}: new tasks by rows and by number of source tasks"

@@ -72,10 +72,10 @@ def complete(
     from sweeps.results.snapshot import collect_snapshot, is_stale, keep_part
 
     outcome = launch(loaded, folder, executor, gpus=gpus, wait=wait, trackers=trackers)
-    if outcome.done and is_stale(loaded.manifest, folder):
-        collect_snapshot(loaded.manifest, folder)
     if outcome.done and seeds:
         keep_part(loaded.manifest, folder, seeds)
+    elif outcome.done and is_stale(loaded.manifest, folder):
+        collect_snapshot(loaded.manifest, folder)
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
         counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
