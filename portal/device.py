@@ -1,5 +1,6 @@
 """Devices: how tensors get there, what is set on them, and what a full memory says and needs."""
 
+import ctypes
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ _PLAIN = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 """Parts of the messages of plain RuntimeErrors that stand for lack of memory."""
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of <malloc.h>
+_INT_MAX = 2**31 - 1
 _taken: list[int] = []
 LIBRARIES_SHARE = 0.05
 """Part of a process's share of a GPU that stays outside torch's allocator, for NCCL, cuBLAS and cuDNN."""
@@ -101,6 +104,19 @@ def prepare_gpu() -> None:
     """
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def prepare_cpu() -> None:
+    """Let this process keep the memory that it frees, where the C library is glibc.
+
+    By default glibc returns large blocks to the kernel, and every step fetches them again page by page:
+    40,000 to 80,000 page faults in a step of 70 to 140 tasks on a CPU. The most memory that a process needs
+    stays what it was. Other C libraries are left as they are.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, _INT_MAX)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from portal.bases.quantised_checkpoints import check_checkpoint, dequantisation
 from portal.bases.registry import known_geometry, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
-from portal.device import own_gpus, prepare_gpu
+from portal.device import own_gpus, prepare_cpu, prepare_gpu
 from portal.messages import one_line
 
 _QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
@@ -340,6 +340,8 @@ def _load_model(
     on_gpu = device.type == "cuda"
     if on_gpu:
         prepare_gpu()
+    else:
+        prepare_cpu()
     dtype = weights_dtype(precision, on_gpu=on_gpu)
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward

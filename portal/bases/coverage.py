@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from portal.bases.base import BaseLayout
+from portal.bases.base import Base, BaseLayout
 from portal.bases.sites import Site, by_layer
 from portal.modules import MODULES, all_of, covered_by
 
@@ -42,7 +42,7 @@ def count_layers(sites: Sequence[Site]) -> dict[str, int]:
     return {module: counts[module] for module in MODULES if module in counts}
 
 
-def cover(layout: BaseLayout, modules: Sequence[str]) -> list[ModuleCoverage]:
+def cover(layout: BaseLayout | Base, modules: Sequence[str]) -> list[ModuleCoverage]:
     """What is adapted when these modules are asked for, an item for each of them.
 
     What stands in for several of them is adapted once, and is named with each.
@@ -62,7 +62,7 @@ def cover(layout: BaseLayout, modules: Sequence[str]) -> list[ModuleCoverage]:
     ]
 
 
-def coverage_note(name: str, layout: BaseLayout, modules: Sequence[str]) -> str | None:
+def coverage_note(name: str, layout: BaseLayout | Base, modules: Sequence[str]) -> str | None:
     """One sentence on a base where a module is not adapted, itself, in every layer; None where all are."""
     covered = cover(layout, modules)
     if all(each.own == layout.num_layers for each in covered):
@@ -72,7 +72,7 @@ def coverage_note(name: str, layout: BaseLayout, modules: Sequence[str]) -> str 
     return f"base {name}: {asked} of {layout.num_layers} layers are adapted as {listed}"
 
 
-def check_coverage(name: str, layout: BaseLayout, modules: Sequence[str]) -> None:
+def check_coverage(name: str, layout: BaseLayout | Base, modules: Sequence[str]) -> None:
     """ValueError where a module that was asked for has no adapter in some layer."""
     lacking = [each for each in cover(layout, modules) if not each.is_full]
     if lacking:

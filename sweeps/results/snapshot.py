@@ -89,7 +89,12 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
     absent = [_absent_run(run, study.labels[run.key], status) for run in study.runs if run.key not in done]
     counts = {"total": status.total, "done": len(done), "failed": len(status.failed)}
     counts["missing"] = status.total - len(done) - len(status.failed)
-    notes = {name: weights_note(name) for name in study.bases}
+    weights = {name: weights_note(name) for name in study.bases}
+    notes = [f"{name}: {note}." for name, note in weights.items() if note is not None]
+    coverage = dict.fromkeys(
+        note for run in study.runs if run.key in done for note in store.coverage(run.key)
+    )
+    notes += [f"{note}." for note in coverage]
     return StudyInfo(
         facts={
             "study": study.name,
@@ -102,7 +107,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
             "data": study.runs[0].data.data_hash[:12],
             **_provenance(status, store),
         },
-        notes=tuple(f"{name}: {note}." for name, note in notes.items() if note is not None),
+        notes=tuple(notes),
         failed=tuple(run for run in absent if run.run in status.failed),
         missing=tuple(run for run in absent if run.run not in status.failed),
         workers={run.key: study.workers(run) for run in study.runs if study.workers(run) != 1},

@@ -5,7 +5,7 @@ runs/<key>/run.json, artifact/, results.parquet, predictions.parquet, machine.js
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sweeps.store.json_record import checked_key, read_record
 from sweeps.store.provenance import provenance
 
 LISTING_S = 10.0
-_FAILED, _MACHINE = "FAILED.json", "machine.json"
+_FAILED, _CIRCUMSTANCES = "FAILED.json", "machine.json"
 
 
 class RunStore:
@@ -78,16 +78,26 @@ class RunStore:
         content = read_record(self.run_folder(key) / RUN) or {}
         return {"versions": content.get("versions", {}), "git": content.get("git")}
 
-    def note_threads(self, key: str, threads: int) -> None:
-        """Record the CPU threads of the process that finishes the run.
+    def note_circumstances(self, key: str, threads: int, coverage: Sequence[str]) -> None:
+        """Record what the process that finishes the run alone knows.
 
-        Another number of threads adds in another order, so on a CPU results differ.
+        These are its CPU threads (another number adds in another order, so on a CPU results differ) and a
+        sentence for each base where a module that the run adapts is not in every layer.
         """
-        write_json_atomic(self.run_folder(key) / _MACHINE, {"threads": threads})
+        content = {"threads": threads} | ({"coverage": list(coverage)} if coverage else {})
+        write_json_atomic(self.run_folder(key) / _CIRCUMSTANCES, content)
 
     def threads(self, key: str) -> int | None:
         """The CPU threads of the process that finished the run; None where an earlier version did."""
-        return (read_record(self.run_folder(key) / _MACHINE) or {}).get("threads")
+        return self._circumstances(key).get("threads")
+
+    def coverage(self, key: str) -> list[str]:
+        """What was adapted on bases of the run where a module is not in every layer, a sentence for each."""
+        found: list[str] = self._circumstances(key).get("coverage", [])
+        return found
+
+    def _circumstances(self, key: str) -> dict[str, Any]:
+        return read_record(self.run_folder(key) / _CIRCUMSTANCES) or {}
 
     def mark_done(self, key: str) -> None:
         """Write the marker, last of all: from now on the run is finished."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
+from portal.bases.coverage import coverage_note
 from portal.learners.base import Learner
 from portal.results import (
     LATENTS_FILE,
@@ -156,7 +157,7 @@ class PackCheckpoint:
         )
         with new_folder(folder / "artifact") as artifact:
             learner.save_artifact(artifact, record)
-        self._run_store.note_threads(key, torch.get_num_threads())
+        self._run_store.note_circumstances(key, torch.get_num_threads(), _coverage_notes(learner))
         check_permit()
         self._run_store.mark_done(key)
 
@@ -172,3 +173,12 @@ class PackCheckpoint:
 
     def _part(self, key: str, number: int, name: str) -> Folder:
         return self._folder / "parts" / key / f"{number:06d}.{name}"
+
+
+def _coverage_notes(learner: Learner) -> list[str]:
+    """A sentence for each base where a module that the run adapts is not in every layer."""
+    if learner.run.adapter is None:
+        return []
+    modules = learner.run.adapter.modules
+    notes = (coverage_note(name, base, modules) for name, base in learner.bases.items())
+    return [note for note in notes if note is not None]

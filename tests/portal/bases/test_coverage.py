@@ -2,19 +2,14 @@
 
 import pytest
 
-from portal.bases.base import Base, BaseLayout
 from portal.bases.coverage import check_coverage, count_layers, cover, coverage_note
 from portal.modules import ALL_MODULES
 from tests.support.bases import make_base
 from tests.support.zoo import tiny_base
 
 
-def layout_of(base: Base) -> BaseLayout:
-    return BaseLayout(base.num_layers, base.sites)
-
-
 def test_a_base_with_all_modules_in_all_layers_needs_no_note() -> None:
-    layout = layout_of(make_base("tiny", "qwen3"))
+    layout = make_base("tiny", "qwen3")
 
     assert coverage_note("tiny", layout, ("q", "v")) is None
     assert coverage_note("tiny", layout, ALL_MODULES) is None
@@ -23,7 +18,7 @@ def test_a_base_with_all_modules_in_all_layers_needs_no_note() -> None:
 
 
 def test_a_hybrid_base_says_how_many_layers_have_each_module() -> None:
-    layout = layout_of(tiny_base("qwen3_5_text"))
+    layout = tiny_base("qwen3_5_text")
 
     note = coverage_note("hybrid", layout, ("q", "v"))
 
@@ -38,7 +33,7 @@ def test_a_hybrid_base_says_how_many_layers_have_each_module() -> None:
 
 
 def test_all_modules_of_a_base_without_gates_are_those_that_it_has() -> None:
-    note = coverage_note("gpt2", layout_of(tiny_base("gpt2")), ALL_MODULES)
+    note = coverage_note("gpt2", tiny_base("gpt2"), ALL_MODULES)
 
     assert note is not None
     assert note.startswith("base gpt2: all modules of 4 layers are adapted as qkv for q in 4, qkv for k in 4")
@@ -46,7 +41,7 @@ def test_all_modules_of_a_base_without_gates_are_those_that_it_has() -> None:
 
 
 def test_full_coverage_counts_layers_not_parts() -> None:
-    layout = layout_of(tiny_base("nemotron_h"))  # a state-space layer, attention, a mixture, a feed-forward
+    layout = tiny_base("nemotron_h")  # a state-space layer, attention, a mixture, a feed-forward
 
     (each,) = cover(layout, ("qkv",))
 

@@ -56,13 +56,19 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
     assert info.facts["runs"] == "13 total, 10 done, 1 failed, 2 missing"
 
 
-def test_the_record_says_on_how_many_threads_runs_were_trained(out: Path, manifest: StudyManifest) -> None:
-    store, key = RunStore(out), status_of(manifest, out).done[0]
-    store.note_threads(key, 7)
+def test_the_record_says_on_how_many_threads_and_what_modules_runs_were_trained(
+    out: Path, manifest: StudyManifest
+) -> None:
+    store, (first, second, *_) = RunStore(out), status_of(manifest, out).done
+    sentence = "base hybrid: q of 4 layers are adapted as q in 2 and in_qkv for q in 2"
+    assert not [note for note in describe(manifest, out, status_of(manifest, out)).notes if "layers" in note]
+    store.note_circumstances(first, 7, [sentence])
+    store.note_circumstances(second, 7, [sentence])
 
-    threads = describe(manifest, out, status_of(manifest, out)).facts["CPU threads"]
+    info = describe(manifest, out, status_of(manifest, out))
 
-    assert "7" in threads.split(", ")
+    assert "7" in info.facts["CPU threads"].split(", ")
+    assert [note for note in info.notes if "layers" in note] == [f"{sentence}."]
 
 
 def test_the_kinds_of_tasks_reach_the_record_that_analysis_reads(out: Path, manifest: StudyManifest) -> None:

@@ -19,6 +19,7 @@ from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.bases import make_base, make_run
 from tests.support.packs import make_pack
 from tests.support.studies import Interruption
+from tests.support.zoo import tiny_base
 
 RUNS = [make_run("lora", "target", seed=seed) for seed in (0, 1)]
 KEY = pack_key([run.key for run in RUNS])
@@ -167,6 +168,23 @@ def test_an_end_of_training_waits_for_the_checkpoint_that_is_being_written(
     assert "the last checkpoint of this pack is not written: the folder has" in record.getMessage()
 
 
+def test_a_finished_run_remembers_modules_that_only_some_layers_have(tmp_path: Path) -> None:
+    hybrid, run, store = tiny_base("qwen3_5_text"), make_run("lora", "hybrid"), RunStore(tmp_path)
+    store.write_run(run)
+    pack = make_pack({"hybrid": hybrid}, [run], None)
+    state, (learner,) = checkpoint_of(store), pack.learners
+    while pack.active:
+        for each, epoch in pack.due():
+            state.add(each.key, pack.evaluate(each, epoch))
+        if learner.step < learner.num_steps:
+            pack.step()
+
+    state.finish(learner, allow)
+
+    (note,) = store.coverage(learner.key)
+    assert note.startswith("base hybrid: q and v of 4 layers are adapted as q in 2 and in_qkv for q in 2")
+
+
 def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
     base: Base, store: RunStore
 ) -> None:
@@ -187,6 +205,7 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
     folder = store.run_folder(learner.key)
     assert store.is_done(learner.key)
     assert store.threads(learner.key) == torch.get_num_threads()
+    assert store.coverage(learner.key) == []
     assert read_table(folder / "results.parquet", RESULTS).num_rows == rows == 3 * 2 * 3
     assert read_table(folder / "predictions.parquet", PREDICTIONS).num_rows > 0
     assert sorted(path.name for path in (folder / "artifact").iterdir()) == ["colours", "names", "sums"]
