@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.table import Table
-from transformers import GptOssConfig, Llama4TextConfig, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
+from transformers import GptOssConfig, PretrainedConfig, Qwen3MoeConfig
 
+from portal.bases.base import outline_config
 from portal.config import Precision
 from sweeps.planning.devices import GPUS
 from sweeps.planning.divided_bases import least_gpus
@@ -20,12 +21,9 @@ DEVICE, ON_NODE = "b200", 8
 PRECISIONS: tuple[Precision, ...] = ("default", "8bit", "4bit")
 ROOM = 0.7
 """Share of a GPU's memory that weights may take: the rest is for learners, activations and logits."""
-_QWEN3 = {"vocab_size": 151936, "head_dim": 128, "num_attention_heads": 64, "tie_word_embeddings": False}
 CONFIGS: Mapping[str, PretrainedConfig] = {
-    "Qwen3-32B": Qwen3Config(
-        hidden_size=5120, num_hidden_layers=64, num_key_value_heads=8, intermediate_size=25600, **_QWEN3
-    ),
-    "Llama-4-Scout": Llama4TextConfig(),
+    "Qwen3-32B": outline_config("qwen3-32b"),
+    "Llama-4-Scout": outline_config("llama-4-scout"),
     "gpt-oss-120b": GptOssConfig(),
     "Qwen3-235B-A22B": Qwen3MoeConfig(
         hidden_size=4096,
@@ -34,7 +32,10 @@ CONFIGS: Mapping[str, PretrainedConfig] = {
         num_experts=128,
         num_experts_per_tok=8,
         moe_intermediate_size=1536,
-        **_QWEN3,
+        vocab_size=151936,
+        head_dim=128,
+        num_attention_heads=64,
+        tie_word_embeddings=False,
     ),
 }
 _GIB = 2**30

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from portal.artifacts.run_record import RunRecord
-from portal.bases.registry import KNOWN, weights_note
+from portal.bases.registry import KNOWN, known_shape, weights_note
 from portal.config import AdapterConfig
 from portal.methods import find_method
 
@@ -39,7 +39,7 @@ def adapter_card(
         ("licence of the base", _base_licence(base)),
         ("licence of the task's rows", _task_licence(task, record)),
     ]
-    note = weights_note(base)
+    note, loader = weights_note(base), _loader(base)
     place = base if "/" in base else "FOLDER_OF_THE_BASE"  # a hub id, or no name that others can load
     warning = f"\nThe base's weights: {note}.\n" if note is not None else ""
     return (
@@ -47,8 +47,8 @@ def adapter_card(
         "tags:\n- lora\n- portal\n---\n\n"
         f"# LoRA adapter: {task}\n\nA standard PEFT adapter for task `{task}` on `{base}`.\n{warning}\n"
         f"{_table(facts)}\n"
-        "## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-        f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{place}"), "THIS_FOLDER")\n'
+        f"## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import {loader}\n\n"
+        f'model = PeftModel.from_pretrained({loader}.from_pretrained("{place}"), "THIS_FOLDER")\n'
         "```\n\n```sh\n"
         f"vllm serve {place} --enable-lora --max-lora-rank {served_rank(adapter.rank)} "
         f"--lora-modules {task}=THIS_FOLDER\n```\n"
@@ -97,6 +97,18 @@ def _origin(task: str, data: Mapping[str, Any]) -> str:
     if task in data.get("files", {}):
         return "from a task file"
     return f"suite `{data['suite']}`, prompts `{data['prompt_set']}`"
+
+
+def _loader(base: str) -> str:
+    """The class of transformers that loads the base; of one that is not known here, the usual one."""
+    shape = known_shape(base)
+    if shape is not None:
+        # It loads transformers, which an export does not need.
+        from portal.bases.model_class import is_image_model
+
+        if is_image_model(shape.family):
+            return "AutoModelForImageTextToText"
+    return "AutoModelForCausalLM"
 
 
 def _base_licence(base: str) -> str:

@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
@@ -28,11 +27,13 @@ from transformers import logging as transformers_logging
 from portal.bases.division import divide
 from portal.bases.experts import idle_params
 from portal.bases.files import BaseFiles, hub_error, locate
+from portal.bases.geometry import Geometry
 from portal.bases.layer_kinds import attention_implementation, takes_branches
+from portal.bases.model_class import is_of_a_tower, model_class
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import check_precision, weights_dtype
 from portal.bases.quantised_checkpoints import check_checkpoint, dequantisation
-from portal.bases.registry import known_geometry, public_name
+from portal.bases.registry import known_shape, public_name
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
 from portal.config import Precision
 from portal.device import own_gpus, prepare_cpu, prepare_gpu
@@ -173,8 +174,9 @@ def outline_base(name: str, *, revision: str) -> Base:
     `revision` is taken on trust: who loads the weights checks it.
     """
     files = locate(name)
+    config = base_config(name)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(base_config(name))
+        model = model_class(config).from_config(config)
     return _base(replace(files, commit=None if files.is_local else revision), revision, model)
 
 
@@ -201,13 +203,13 @@ class BaseLayout:
 @lru_cache(maxsize=64)
 def base_layout(name: str) -> BaseLayout:
     """The layout of a base: from its published sizes where they are known, else from its config."""
-    geometry = known_geometry(name)
-    if geometry is not None:
-        return BaseLayout(geometry.layers, published_sites(geometry))
-    config = base_config(name)
+    shape = known_shape(name)
+    if isinstance(shape, Geometry):
+        return BaseLayout(shape.layers, published_sites(shape))
+    config = outline_config(name)
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = model_class(config).from_config(config)
     except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ValueError(
             f"base {name!r}: transformers makes no causal language model of its config "
@@ -234,10 +236,10 @@ def outline_config(name: str) -> PretrainedConfig:
 
     It serves for predictions only: what has no part in a shape, rotary angles for one, is left at defaults.
     """
-    geometry = known_geometry(name)
-    if geometry is None:
+    shape = known_shape(name)
+    if shape is None:
         return base_config(name)
-    return AutoConfig.for_model(geometry.family, **geometry.config)
+    return AutoConfig.for_model(shape.family, **shape.config)
 
 
 def hidden_width(name: str) -> int:
@@ -323,7 +325,7 @@ def _places(
     """What from_pretrained needs where weights are placed while they are read."""
     if gpus:
         with torch.device("meta"):
-            outline = AutoModelForCausalLM.from_config(config)
+            outline = model_class(config).from_config(config)
         division = divide(outline, len(gpus), precision, weights_dtype(precision, on_gpu=True))
         return {"device_map": {name: gpus[number] for name, number in division.items()}}
     if precision not in _QUANTISED and not is_dequantised:
@@ -348,7 +350,7 @@ def _load_model(
     try:
         config = AutoConfig.from_pretrained(files.location, revision=files.commit)
         method = check_checkpoint(files.name, config, precision)
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        model, loading = model_class(config).from_pretrained(
             files.location,
             revision=files.commit,
             dtype=dtype,
@@ -362,10 +364,8 @@ def _load_model(
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise hub_error("base", files.name, files.location, error) from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if loading[kind]:
-            raise ValueError(
-                f"base {files.name!r}: weights do not fit the config, {kind}: {sorted(loading[kind])[:3]}"
-            )
+        if wrong := [each for each in sorted(loading[kind]) if not is_of_a_tower(each, config, model)]:
+            raise ValueError(f"base {files.name!r}: weights do not fit the config, {kind}: {wrong[:3]}")
     model.requires_grad_(False)
     model.config.use_cache = False
     if precision == "4bit":

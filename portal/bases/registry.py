@@ -5,6 +5,20 @@ from pathlib import Path
 
 from portal.bases.geometry import Geometry
 from portal.bases.gguf.packaged import PackagedFile
+from portal.bases.outlines import (
+    GPT_OSS_20B,
+    LFM2_1B,
+    LLAMA4_SCOUT,
+    OLMO3_7B,
+    PHI4_MINI,
+    SMOLLM3_3B,
+    Outline,
+    gemma4,
+    granite4,
+    ministral3,
+    qwen35,
+    state_space,
+)
 
 _PACKAGE = Path(__file__).parents[1]
 MINI_FOLDER = _PACKAGE / "mini" / "bases"
@@ -14,7 +28,7 @@ MINI_FOLDER = _PACKAGE / "mini" / "bases"
 class KnownBase:
     """A base with a short name. `location` is a hub id, or a folder for the embedded ones.
 
-    With its `geometry` a base can be planned for where neither its files nor a network are at hand.
+    With its `shape` a base can be planned for where neither its files nor a network are at hand.
     """
 
     name: str
@@ -23,7 +37,7 @@ class KnownBase:
     licence: str
     about: str
     package: PackagedFile | None = None
-    geometry: Geometry | None = None
+    shape: Geometry | Outline | None = None
 
     def availability(self) -> str:
         """`embedded`, `installed`, the command that installs it, or the hub id and commit it comes from."""
@@ -58,18 +72,18 @@ def _embedded(world: str, family: str, about: str) -> KnownBase:
 
 
 def _hub(
-    name: str, location: str, revision: str, geometry: Geometry, licence: str = "Apache-2.0"
+    name: str, location: str, revision: str, shape: Geometry | Outline, licence: str = "Apache-2.0"
 ) -> KnownBase:
-    return KnownBase(name, location, revision, licence, "hub", geometry=geometry)
+    return KnownBase(name, location, revision, licence, "hub", shape=shape)
 
 
-def known_geometry(name: str) -> Geometry | None:
+def known_shape(name: str) -> Geometry | Outline | None:
     """Published sizes of the base of that short name or hub id; None where they are not known here."""
     if name in KNOWN:
-        return KNOWN[name].geometry
+        return KNOWN[name].shape
     if "/" not in name or Path(name).is_dir():
         return None
-    return next((known.geometry for known in KNOWN.values() if known.location == name), None)
+    return next((known.shape for known in KNOWN.values() if known.location == name), None)
 
 
 _SMOLLM2 = PackagedFile(
@@ -92,6 +106,8 @@ _QWEN3_600M = Geometry("qwen3", 1024, 28, 16, 8, 128, 3072, 151936, 40960)
 _QWEN3_1B = Geometry("qwen3", 2048, 28, 16, 8, 128, 6144, 151936, 40960)
 _QWEN3_4B = Geometry("qwen3", 2560, 36, 32, 8, 128, 9728, 151936, 40960)
 _QWEN3_8B = Geometry("qwen3", 4096, 36, 32, 8, 128, 12288, 151936, 40960, tied=False)
+_QWEN3_14B = Geometry("qwen3", 5120, 40, 40, 8, 128, 17408, 151936, 40960, tied=False)
+_QWEN3_32B = Geometry("qwen3", 5120, 64, 64, 8, 128, 25600, 151936, 40960, tied=False)
 _GEMMA3_270M = Geometry("gemma3_text", 640, 18, 4, 1, 256, 2048, 262144, 32768, sliding_window=512)
 _GEMMA3_1B = Geometry("gemma3_text", 1152, 26, 4, 1, 256, 6912, 262144, 32768, sliding_window=512)
 _GEMMA3_4B = Geometry("gemma3", 2560, 34, 8, 4, 256, 10240, 262208, 131072, sliding_window=1024)
@@ -148,6 +164,26 @@ KNOWN = {
         _hub("qwen3-1.7b", "Qwen/Qwen3-1.7B", "70d244cc86ccca08cf5af4e1e306ecf908b1ad5e", _QWEN3_1B),
         _hub("qwen3-4b", "Qwen/Qwen3-4B", "1cfa9a7208912126459214e8b04321603b3df60c", _QWEN3_4B),
         _hub("qwen3-8b", "Qwen/Qwen3-8B", "b968826d9c46dd6066d109eabc6255188de91218", _QWEN3_8B),
+        _hub("qwen3-14b", "Qwen/Qwen3-14B", "40c069824f4251a91eefaf281ebe4c544efd3e18", _QWEN3_14B),
+        _hub("qwen3-32b", "Qwen/Qwen3-32B", "9216db5781bf21249d130ec9da846c4624c16137", _QWEN3_32B),
+        _hub(
+            "qwen3.5-0.8b",
+            "Qwen/Qwen3.5-0.8B",
+            "2fc06364715b967f1860aea9cf38778875588b17",
+            qwen35(1024, 24, 8, 2, 3584, 16, tied=True),
+        ),
+        _hub(
+            "qwen3.5-4b",
+            "Qwen/Qwen3.5-4B",
+            "851bf6e806efd8d0a36b00ddf55e13ccb7b8cd0a",
+            qwen35(2560, 32, 16, 4, 9216, 32, tied=True),
+        ),
+        _hub(
+            "qwen3.5-9b",
+            "Qwen/Qwen3.5-9B",
+            "c202236235762e1c871ad0ccb60c8ee5ba337b9a",
+            qwen35(4096, 32, 16, 4, 12288, 32, tied=False),
+        ),
         _hub(
             "gemma-3-1b",
             "google/gemma-3-1b-pt",
@@ -174,6 +210,83 @@ KNOWN = {
             "mistralai/Mistral-7B-v0.3",
             "caa1feb0e54d415e2df31207e5f4e273e33509b1",
             _MISTRAL_7B,
+        ),
+        _hub(
+            "gemma-4-e2b",
+            "google/gemma-4-E2B",
+            "d29ff6b45f081a49ee2733a859c9c9c2d95d1a6f",
+            gemma4(1536, 35, 1, 6144, shared=20, sliding=4, wide=True),
+        ),
+        _hub(
+            "gemma-4-e4b",
+            "google/gemma-4-E4B",
+            "411aa17b749aa952df1359d2dcea73917a544d9a",
+            gemma4(2560, 42, 2, 10240, shared=18, sliding=5, wide=False),
+        ),
+        _hub(
+            "ministral-3-3b",
+            "mistralai/Ministral-3-3B-Base-2512",
+            "6f9c4b12a95b139af68670a6713616b757923735",
+            ministral3(3072, 26, 9216, tied=True),
+        ),
+        _hub(
+            "ministral-3-8b",
+            "mistralai/Ministral-3-8B-Base-2512",
+            "d4883f9b36aa2e5d775730d3fdba3d30de51a8ef",
+            ministral3(4096, 34, 14336, tied=False),
+        ),
+        _hub(
+            "llama-4-scout",
+            "meta-llama/Llama-4-Scout-17B-16E",
+            "14d516bdff6ac06cec40678529222f193386189c",
+            LLAMA4_SCOUT,
+            "Llama 4 Community",
+        ),
+        _hub("gpt-oss-20b", "openai/gpt-oss-20b", "6cee5e81ee83917806bbde320786a8fb61efebee", GPT_OSS_20B),
+        _hub("olmo-3-7b", "allenai/Olmo-3-1025-7B", "a81bae42db3975be1671e27b9c9a56da1a9f980f", OLMO3_7B),
+        _hub(
+            "smollm3-3b", "HuggingFaceTB/SmolLM3-3B", "a07cc9a04f16550a088caea529712d1d335b0ac1", SMOLLM3_3B
+        ),
+        _hub(
+            "granite-4.0-micro",
+            "ibm-granite/granite-4.0-micro",
+            "56111ae135df9c53a78c99028e7bc24035a9e979",
+            granite4(2560, 40, 8, 8192),
+        ),
+        _hub(
+            "granite-4.0-h-micro",
+            "ibm-granite/granite-4.0-h-micro",
+            "d5f01a3ea75f088947be3aae039f4ad52837dfde",
+            granite4(2048, 32, 8, 8192, **state_space(64)),
+        ),
+        _hub(
+            "granite-4.0-h-tiny",
+            "ibm-granite/granite-4.0-h-tiny",
+            "791e0d3d28c86e106c9b6e0b4cecdee0375b6124",
+            granite4(
+                1536,
+                12,
+                4,
+                1024,
+                intermediate_size=512,
+                num_local_experts=64,
+                num_experts_per_tok=6,
+                **state_space(48),
+            ),
+        ),
+        _hub(
+            "phi-4-mini",
+            "microsoft/Phi-4-mini-instruct",
+            "cfbefacb99257ffa30c83adab238a50856ac3083",
+            PHI4_MINI,
+            "MIT",
+        ),
+        _hub(
+            "lfm2-1.2b",
+            "LiquidAI/LFM2-1.2B",
+            "933cee00d754fb3bfe06c644c0cb95453f2d8bb2",
+            LFM2_1B,
+            "LFM Open License 1.0",
         ),
     )
 }

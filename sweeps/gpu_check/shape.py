@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 
 from portal.bases.base import Base, load_tokenizer, outline_config, with_operations
+from portal.bases.model_class import model_class
 from portal.bases.operations import Operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import find_layer_path, find_sites
@@ -96,7 +96,7 @@ def random_base(name: str, device: torch.device, operations: Operations | None =
     config = outline_config(name)
     config.use_cache = False
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(
+        model = model_class(config).from_config(
             config, dtype=weights_dtype("default", on_gpu=on_gpu), attn_implementation="sdpa"
         )
     model.requires_grad_(False).eval()

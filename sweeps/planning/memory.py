@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from portal.bases.base import outline_config
 from portal.bases.division import QUANTISED_BYTES, divide, part_bytes
 from portal.bases.experts import idle_params
 from portal.bases.layer_kinds import attention_implementation
+from portal.bases.model_class import model_class
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites
@@ -206,7 +206,7 @@ def _groups(base: str, adapter: AdapterConfig | None) -> tuple[SiteGroup, ...]:
 def _meta_model(base: str, dtype: torch.dtype, operations: Operations = "plain") -> Any:
     config = outline_config(base)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
+        model = model_class(config).from_config(
             config, dtype=dtype, attn_implementation=attention_implementation(config)
         )
     if operations == "fused":

@@ -1,6 +1,6 @@
 """A plan for people and programs: packs and stages as tables, totals as sentences, all of it as JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sweeps.planning.cost_model import START_S, Forecast, duration
@@ -113,10 +113,10 @@ def state_line(plan: Plan) -> str:
 def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) -> list[str]:
     """Sentences on device time, on time from start to end with so many devices and workers, on disk space."""
     packed, alone = device_hours(plan)
-    low, high = (duration(share * packed) for share in plan.device.uncertainty)
     one = "device" if plan.device.num_gpus == 1 else "worker"
     lines = [
-        f"predicted for {plan.device.label}, one {one}: {duration(packed)} as packed ({low} to {high}"
+        f"predicted for {plan.device.label}, one {one}: {duration(packed)} as packed "
+        f"({_range(plan, packed, duration)}"
         f"{'' if plan.device.is_checked else '; portal gpu-check measures its pace'}), {duration(alone)} "
         "unpacked (every run in a process of its own, every task's LoRA after another)"
     ]
@@ -124,7 +124,8 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
         shared = f", {workers // devices} workers on each" if workers > devices else ""
         shared = f", {plan.device.num_gpus} to a worker" if plan.device.num_gpus > 1 else shared
         lines.append(
-            f"on {devices} devices{shared}: {duration(schedule.makespan / 3600)} from start to end, "
+            f"on {devices} devices{shared}: {duration(schedule.makespan / 3600)} from start to end "
+            f"({_range(plan, schedule.makespan / 3600, duration)}), "
             f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
         )
     kept, needed = map(_size, bytes_written(plan, workers))
@@ -137,11 +138,21 @@ def cost_line(plan: Plan, price: float, *, share: float, held_hours: float) -> s
 
     A worker has `share` of a device.
     """
-    work = share * device_hours(plan)[0]
+    work, held = price * share * device_hours(plan)[0], price * held_hours
     return (
-        f"cost at {price:g} per device-hour: {price * work:.2f} for the work, "
-        f"{price * held_hours:.2f} with the devices held from start to end"
+        f"cost at {price:g} per device-hour: {_money(work)} for the work ({_range(plan, work, _money)}), "
+        f"{_money(held)} with the devices held from start to end ({_range(plan, held, _money)})"
     )
+
+
+def _range(plan: Plan, value: float, show: Callable[[float], str]) -> str:
+    """`2.0 h to 4.5 h`: between what a prediction may be off by, one way and the other."""
+    low, high = (show(share * value) for share in plan.device.uncertainty)
+    return f"{low} to {high}"
+
+
+def _money(amount: float) -> str:
+    return f"{amount:.2f}"
 
 
 def memory_warning(plan: Plan) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from portal.results import (
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
 from portal.storage.paths import Folder, files_below, folder_contents, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
+from sweeps.store.circumstances import Circumstances
 from sweeps.store.output_folder import check_writable
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
@@ -91,10 +92,8 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
     counts["missing"] = status.total - len(done) - len(status.failed)
     weights = {name: weights_note(name) for name in study.bases}
     notes = [f"{name}: {note}." for name, note in weights.items() if note is not None]
-    coverage = dict.fromkeys(
-        note for run in study.runs if run.key in done for note in store.coverage(run.key)
-    )
-    notes += [f"{note}." for note in coverage]
+    known = {run.key: store.circumstances(run.key) for run in study.runs if run.key in done}
+    notes += [f"{note}." for note in dict.fromkeys(note for each in known.values() for note in each.coverage)]
     return StudyInfo(
         facts={
             "study": study.name,
@@ -106,6 +105,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
             "runs": ", ".join(f"{count} {name}" for name, count in counts.items()),
             "data": study.runs[0].data.data_hash[:12],
             **_provenance(status, store),
+            **_circumstances(known.values()),
         },
         notes=tuple(notes),
         failed=tuple(run for run in absent if run.run in status.failed),
@@ -213,18 +213,29 @@ def _absent_run(run: RunConfig, label: str, status: StudyStatus) -> AbsentRun:
 
 
 def _provenance(status: StudyStatus, store: RunStore) -> dict[str, Fact]:
-    """Versions of packages, commits of the code and CPU threads that the finished runs were trained with."""
+    """Versions of packages and commits of the code that the finished runs were trained with."""
     records = [store.provenance(key) for key in sorted(status.done)]
     packages = sorted({package for record in records for package in record["versions"]})
-    threads = sorted({count for key in status.done if (count := store.threads(key)) is not None})
     return {
         "versions": {
             package: ", ".join(sorted({record["versions"].get(package, "unknown") for record in records}))
             for package in packages
         },
         "commit": ", ".join(sorted({_commit(record["git"]) for record in records})),
-        **({"CPU threads": ", ".join(map(str, threads))} if threads else {}),
     }
+
+
+def _circumstances(known: Iterable[Circumstances]) -> dict[str, Fact]:
+    """CPU threads of the finished runs, and the operations of their bases where these are not plain."""
+    circumstances = list(known)
+    threads = sorted({each.threads for each in circumstances if each.threads is not None})
+    operations = sorted({name for each in circumstances for name in each.operations})
+    facts: dict[str, Fact] = {}
+    if threads:
+        facts["CPU threads"] = ", ".join(map(str, threads))
+    if operations not in ([], ["plain"]):
+        facts["operations of bases"] = ", ".join(operations)
+    return facts
 
 
 def _commit(state: dict[str, Any] | None) -> str:

@@ -5,7 +5,7 @@ runs/<key>/run.json, artifact/, results.parquet, predictions.parquet, machine.js
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from portal.storage.atomic import write_json_atomic
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, file_sha256, files_below, matching
 from portal.storage.run_folder import DONE, RUN, read_marker, write_marker
+from sweeps.store.circumstances import Circumstances
 from sweeps.store.json_record import checked_key, read_record
 from sweeps.store.provenance import provenance
 
@@ -78,26 +79,13 @@ class RunStore:
         content = read_record(self.run_folder(key) / RUN) or {}
         return {"versions": content.get("versions", {}), "git": content.get("git")}
 
-    def note_circumstances(self, key: str, threads: int, coverage: Sequence[str]) -> None:
-        """Record what the process that finishes the run alone knows.
+    def note_circumstances(self, key: str, circumstances: Circumstances) -> None:
+        """Record what the process that finishes the run alone knows."""
+        write_json_atomic(self.run_folder(key) / _CIRCUMSTANCES, circumstances.to_json())
 
-        These are its CPU threads (another number adds in another order, so on a CPU results differ) and a
-        sentence for each base where a module that the run adapts is not in every layer.
-        """
-        content = {"threads": threads} | ({"coverage": list(coverage)} if coverage else {})
-        write_json_atomic(self.run_folder(key) / _CIRCUMSTANCES, content)
-
-    def threads(self, key: str) -> int | None:
-        """The CPU threads of the process that finished the run; None where an earlier version did."""
-        return self._circumstances(key).get("threads")
-
-    def coverage(self, key: str) -> list[str]:
-        """What was adapted on bases of the run where a module is not in every layer, a sentence for each."""
-        found: list[str] = self._circumstances(key).get("coverage", [])
-        return found
-
-    def _circumstances(self, key: str) -> dict[str, Any]:
-        return read_record(self.run_folder(key) / _CIRCUMSTANCES) or {}
+    def circumstances(self, key: str) -> Circumstances:
+        """What the process that finished the run knew; empty where an earlier version did."""
+        return Circumstances.from_json(read_record(self.run_folder(key) / _CIRCUMSTANCES) or {})
 
     def mark_done(self, key: str) -> None:
         """Write the marker, last of all: from now on the run is finished."""

@@ -31,6 +31,7 @@ from portal.storage.checkpoint import below, load_latest
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
 from portal.training.result_rows import latent_table, mark_kept
+from sweeps.store.circumstances import Circumstances
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.worker.checkpoint_writer import CheckpointWriter
@@ -157,7 +158,7 @@ class PackCheckpoint:
         )
         with new_folder(folder / "artifact") as artifact:
             learner.save_artifact(artifact, record)
-        self._run_store.note_circumstances(key, torch.get_num_threads(), _coverage_notes(learner))
+        self._run_store.note_circumstances(key, _circumstances(learner))
         check_permit()
         self._run_store.mark_done(key)
 
@@ -175,10 +176,14 @@ class PackCheckpoint:
         return self._folder / "parts" / key / f"{number:06d}.{name}"
 
 
-def _coverage_notes(learner: Learner) -> list[str]:
-    """A sentence for each base where a module that the run adapts is not in every layer."""
-    if learner.run.adapter is None:
-        return []
-    modules = learner.run.adapter.modules
-    notes = (coverage_note(name, base, modules) for name, base in learner.bases.items())
-    return [note for note in notes if note is not None]
+def _circumstances(learner: Learner) -> Circumstances:
+    """This process's, as the run ends in it."""
+    adapter, bases = learner.run.adapter, learner.bases
+    notes = (
+        coverage_note(name, base, adapter.modules) for name, base in bases.items() if adapter is not None
+    )
+    return Circumstances(
+        torch.get_num_threads(),
+        tuple(sorted({base.operations for base in bases.values()})),
+        tuple(note for note in notes if note is not None),
+    )

@@ -1,6 +1,7 @@
 import pytest
 
 from portal.cli import main
+from sweeps.planning.cost_model import duration
 from sweeps.planning.devices import find_device
 from sweeps.planning.plan import LANE_PACKS, plan_study, stage_names
 from sweeps.planning.plan_table import to_json
@@ -114,14 +115,17 @@ def test_for_several_lanes_packs_are_small_enough_that_all_have_work(study_path,
     assert sorted(keys(plan)) == sorted(keys(one))
 
 
-def test_a_plan_for_several_devices_says_how_long_they_take(study_path, tmp_path, capsys):
+def test_a_plan_for_several_devices_says_how_long_they_take_and_what_they_cost(study_path, tmp_path, capsys):
     command = ["sweep", "plan", str(study_path), "--out", str(tmp_path / "out"), "--device", "b200"]
+    device = find_device("b200")
 
-    assert main([*command, "--count", "3"]) == 0
+    assert main([*command, "--count", "3", "--price", "1000"]) == 0
     printed = capsys.readouterr().out
-    schedule = plan_study(
-        load_study(study_path), tmp_path / "out", device=find_device("b200"), lanes=3
-    ).schedule(3)
+    schedule = plan_study(load_study(study_path), tmp_path / "out", device=device, lanes=3).schedule(3)
+    low, high = (share * schedule.makespan / 3600 for share in device.uncertainty)
+    assert low < schedule.makespan / 3600 < high
+    assert f"from start to end ({duration(low)} to {duration(high)}), " in printed
+    assert f"from start to end ({3000 * low:.2f} to {3000 * high:.2f})" in printed
     assert "on 3 devices: " in printed
     assert f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible" in printed
     assert "executor auto: plain" in printed

@@ -10,6 +10,7 @@ import pytest
 from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, StudyInfo, read_study_info, read_table
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
 from sweeps.results.tables import collect
+from sweeps.store.circumstances import Circumstances
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study
@@ -56,18 +57,20 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
     assert info.facts["runs"] == "13 total, 10 done, 1 failed, 2 missing"
 
 
-def test_the_record_says_on_how_many_threads_and_what_modules_runs_were_trained(
+def test_the_record_says_how_runs_were_computed_and_what_was_adapted(
     out: Path, manifest: StudyManifest
 ) -> None:
     store, (first, second, *_) = RunStore(out), status_of(manifest, out).done
     sentence = "base hybrid: q of 4 layers are adapted as q in 2 and in_qkv for q in 2"
     assert not [note for note in describe(manifest, out, status_of(manifest, out)).notes if "layers" in note]
-    store.note_circumstances(first, 7, [sentence])
-    store.note_circumstances(second, 7, [sentence])
+    store.note_circumstances(first, Circumstances(7, ("plain",), (sentence,)))
+    assert "operations of bases" not in describe(manifest, out, status_of(manifest, out)).facts
+    store.note_circumstances(second, Circumstances(7, ("fused",), (sentence,)))
 
     info = describe(manifest, out, status_of(manifest, out))
 
     assert "7" in info.facts["CPU threads"].split(", ")
+    assert info.facts["operations of bases"] == "fused, plain"
     assert [note for note in info.notes if "layers" in note] == [f"{sentence}."]
 
 

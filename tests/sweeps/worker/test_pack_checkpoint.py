@@ -11,6 +11,7 @@ from portal.config import RunConfig
 from portal.results import PREDICTIONS, RESULTS, read_table
 from portal.storage.checkpoint import load_latest
 from portal.training.pack import Pack
+from sweeps.store.circumstances import Circumstances
 from sweeps.store.lease import LeaseLost
 from sweeps.store.pack_store import PackStore, pack_key
 from sweeps.store.run_store import RunStore
@@ -181,7 +182,7 @@ def test_a_finished_run_remembers_modules_that_only_some_layers_have(tmp_path: P
 
     state.finish(learner, allow)
 
-    (note,) = store.coverage(learner.key)
+    (note,) = store.circumstances(learner.key).coverage
     assert note.startswith("base hybrid: q and v of 4 layers are adapted as q in 2 and in_qkv for q in 2")
 
 
@@ -204,8 +205,7 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
 
     folder = store.run_folder(learner.key)
     assert store.is_done(learner.key)
-    assert store.threads(learner.key) == torch.get_num_threads()
-    assert store.coverage(learner.key) == []
+    assert store.circumstances(learner.key) == Circumstances(torch.get_num_threads(), ("plain",), ())
     assert read_table(folder / "results.parquet", RESULTS).num_rows == rows == 3 * 2 * 3
     assert read_table(folder / "predictions.parquet", PREDICTIONS).num_rows > 0
     assert sorted(path.name for path in (folder / "artifact").iterdir()) == ["colours", "names", "sums"]
