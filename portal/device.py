@@ -18,8 +18,7 @@ _PLAIN = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 """Parts of the messages of plain RuntimeErrors that stand for lack of memory."""
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of <malloc.h>
-_INT_MAX = 2**31 - 1
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
 _taken: list[int] = []
 LIBRARIES_SHARE = 0.05
 """Part of a process's share of a GPU that stays outside torch's allocator, for NCCL, cuBLAS and cuDNN."""
@@ -107,16 +106,17 @@ def prepare_gpu() -> None:
 
 
 def prepare_cpu() -> None:
-    """Let this process keep the memory that it frees, where the C library is glibc.
+    """Let this process keep what it frees for its next step, where the C library is glibc.
 
-    By default glibc returns large blocks to the kernel, and every step fetches them again page by page:
-    40,000 to 80,000 page faults in a step of 70 to 140 tasks on a CPU. The most memory that a process needs
-    stays what it was. Other C libraries are left as they are.
+    By default glibc returns freed memory to the kernel, and every step fetches it again page by page: 40,000
+    to 80,000 page faults in a step of 70 to 140 tasks. Blocks above 32 MiB, which glibc maps one by one, are
+    still returned. A thread other than the main one has a heap of its own, which this does not reach;
+    MALLOC_ARENA_MAX=1 in the environment gives it the main one's. Other C libraries are left as they are.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
-        library.mallopt(_MMAP_MAX, 0)
-        library.mallopt(_TRIM_THRESHOLD, _INT_MAX)
+        library.mallopt(_MMAP_THRESHOLD, 2**25)  # the most that it takes, and what glibc itself rises to
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from portal.artifacts.run_record import RunRecord
+from portal.bases.model_class import IMAGE_FAMILIES
 from portal.bases.registry import KNOWN, known_shape, weights_note
 from portal.config import AdapterConfig
 from portal.methods import find_method
@@ -102,13 +103,8 @@ def _origin(task: str, data: Mapping[str, Any]) -> str:
 def _loader(base: str) -> str:
     """The class of transformers that loads the base; of one that is not known here, the usual one."""
     shape = known_shape(base)
-    if shape is not None:
-        # It loads transformers, which an export does not need.
-        from portal.bases.model_class import is_image_model
-
-        if is_image_model(shape.family):
-            return "AutoModelForImageTextToText"
-    return "AutoModelForCausalLM"
+    sees = shape is not None and shape.family in IMAGE_FAMILIES
+    return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
 
 
 def _base_licence(base: str) -> str:

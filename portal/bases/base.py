@@ -48,7 +48,7 @@ class Base:
 
     name: str
     revision: str
-    model: Any  # a transformers causal language model; its class is chosen by the checkpoint
+    model: Any  # a transformers language model; its class is chosen by the checkpoint (model_class.py)
     tokenizer: PreTrainedTokenizerBase
     layer_path: str
     sites: tuple[Site, ...]
@@ -364,7 +364,10 @@ def _load_model(
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise hub_error("base", files.name, files.location, error) from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if wrong := [each for each in sorted(loading[kind]) if not is_of_a_tower(each, config, model)]:
+        wrong = sorted(loading[kind])
+        if kind == "unexpected_keys":
+            wrong = [each for each in wrong if not is_of_a_tower(each, config, model)]
+        if wrong:
             raise ValueError(f"base {files.name!r}: weights do not fit the config, {kind}: {wrong[:3]}")
     model.requires_grad_(False)
     model.config.use_cache = False

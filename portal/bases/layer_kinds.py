@@ -3,7 +3,13 @@
 from dataclasses import fields
 from typing import Any
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    PretrainedConfig,
+)
+
+from portal.bases.model_class import IMAGE_FAMILIES
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 BRANCHING = frozenset(
@@ -56,5 +62,7 @@ def _declared(config: PretrainedConfig, name: str) -> Any:
 
 def attention_implementation(config: PretrainedConfig) -> str:
     """`sdpa`, or `eager` for a family that has nothing else; `config` is that of the whole model."""
-    model = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    sees = config.model_type in IMAGE_FAMILIES
+    models = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if sees else MODEL_FOR_CAUSAL_LM_MAPPING
+    model = models.get(type(config), None)
     return "sdpa" if model is None or model._supports_sdpa else "eager"

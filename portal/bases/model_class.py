@@ -3,31 +3,16 @@
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-)
 
+IMAGE_FAMILIES = frozenset({"mistral3"})
+"""Model types of which transformers has no causal language model, and whose models read text alone as well,
+as tests show. Others of that kind need images, or were not tried."""
 _TOWERS = ("vision_model.", "multi_modal_projector.")
 
 
 def model_class(config: PretrainedConfig) -> Any:
-    """The auto class that makes a model of this config; what it makes reads text alone, too.
-
-    Ministral 3 and others are published with a vision tower, and transformers has no causal language model of
-    their config. An encoder-decoder is no base: AutoModelForCausalLM refuses it.
-    """
-    if is_image_model(config.model_type) and not config.is_encoder_decoder:
-        return AutoModelForImageTextToText
-    return AutoModelForCausalLM
-
-
-def is_image_model(family: str) -> bool:
-    """Whether transformers has models of that type for images and text, and no causal language model."""
-    return (
-        family in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-        and family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    )
+    """The auto class that makes a model of this config: with what sees images where that is the only way."""
+    return AutoModelForImageTextToText if config.model_type in IMAGE_FAMILIES else AutoModelForCausalLM
 
 
 def is_of_a_tower(weight: str, config: PretrainedConfig, model: Any) -> bool:

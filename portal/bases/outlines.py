@@ -1,4 +1,4 @@
-"""`Outline`: what fixes the shapes of bases whose layers are not all alike.
+"""`Outline`: what fixes the shapes of bases that a `Geometry` does not describe.
 
 The values are those of the published configs; rotary angles and multipliers, which no shape hangs on, are
 left out. The models that follow are held to the published numbers of parameters (test_geometry.py).
@@ -6,10 +6,12 @@ left out. The models that follow are held to the published numbers of parameters
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 _FULL, _SLIDING, _LINEAR, _CONV = "full_attention", "sliding_attention", "linear_attention", "conv"
 _STATE_SPACE, _ATTENTION = "mamba", "attention"  # as Granite 4 calls its layers
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Outline:
 
 
 def qwen35(
-    hidden: int, layers: int, heads: int, kv_heads: int, feed_forward: int, value_heads: int, *, tied: bool
+    *, hidden: int, layers: int, heads: int, kv_heads: int, feed_forward: int, value_heads: int, tied: bool
 ) -> Outline:
     """Qwen3.5: linear attention in three of four layers. transformers loads it without the vision tower."""
     text = {
@@ -45,7 +47,7 @@ def qwen35(
 
 
 def gemma4(
-    hidden: int, layers: int, kv_heads: int, feed_forward: int, *, shared: int, sliding: int, wide: bool
+    *, hidden: int, layers: int, kv_heads: int, feed_forward: int, shared: int, sliding: int, wide: bool
 ) -> Outline:
     """Gemma 4 with towers for images and speech: the last `shared` layers take k and v from earlier ones.
 
@@ -88,8 +90,8 @@ def gemma4(
     return Outline("gemma4", {"text_config": text, "vision_config": vision, "audio_config": speech})
 
 
-def ministral3(hidden: int, layers: int, feed_forward: int, *, tied: bool) -> Outline:
-    """Ministral 3, whose heads are together wider or narrower than its hidden states, with a vision tower."""
+def ministral3(*, hidden: int, layers: int, feed_forward: int, tied: bool) -> Outline:
+    """Ministral 3, whose heads may together be wider than its hidden states, with a vision tower."""
     text = {
         "model_type": "ministral3",
         "hidden_size": hidden,
@@ -116,9 +118,14 @@ def ministral3(hidden: int, layers: int, feed_forward: int, *, tied: bool) -> Ou
     return Outline("mistral3", {"text_config": text, "vision_config": vision, "tie_word_embeddings": tied})
 
 
-def granite4(hidden: int, heads: int, kv_heads: int, feed_forward: int, **changes: Any) -> Outline:
-    """Granite 4 of forty layers. `feed_forward` is that of the shared expert, or the only one."""
-    config = {
+def granite4(
+    *, hidden: int, heads: int, kv_heads: int, feed_forward: int, differs: Mapping[str, Any] = _NOTHING
+) -> Outline:
+    """Granite 4 of forty layers. `feed_forward` is that of the shared expert, or the only one.
+
+    `differs` are values other than those of a model with attention in every layer and no mixture.
+    """
+    config: dict[str, Any] = {
         "hidden_size": hidden,
         "num_hidden_layers": 40,
         "num_attention_heads": heads,
@@ -132,7 +139,7 @@ def granite4(hidden: int, heads: int, kv_heads: int, feed_forward: int, **change
         "tie_word_embeddings": True,
         "layer_types": [_ATTENTION] * 40,
     }
-    return Outline("granitemoehybrid", config | changes)
+    return Outline("granitemoehybrid", {**config, **differs})
 
 
 def state_space(heads: int) -> dict[str, Any]:
@@ -224,6 +231,7 @@ GPT_OSS_20B = Outline(
         "sliding_window": 128,
         "layer_types": [_SLIDING, _FULL] * 12,
         "tie_word_embeddings": False,
+        "quantization_config": {"quant_method": "mxfp4"},
     },
 )
 LLAMA4_SCOUT = Outline(

@@ -170,19 +170,23 @@ KNOWN = {
             "qwen3.5-0.8b",
             "Qwen/Qwen3.5-0.8B",
             "2fc06364715b967f1860aea9cf38778875588b17",
-            qwen35(1024, 24, 8, 2, 3584, 16, tied=True),
+            qwen35(hidden=1024, layers=24, heads=8, kv_heads=2, feed_forward=3584, value_heads=16, tied=True),
         ),
         _hub(
             "qwen3.5-4b",
             "Qwen/Qwen3.5-4B",
             "851bf6e806efd8d0a36b00ddf55e13ccb7b8cd0a",
-            qwen35(2560, 32, 16, 4, 9216, 32, tied=True),
+            qwen35(
+                hidden=2560, layers=32, heads=16, kv_heads=4, feed_forward=9216, value_heads=32, tied=True
+            ),
         ),
         _hub(
             "qwen3.5-9b",
             "Qwen/Qwen3.5-9B",
             "c202236235762e1c871ad0ccb60c8ee5ba337b9a",
-            qwen35(4096, 32, 16, 4, 12288, 32, tied=False),
+            qwen35(
+                hidden=4096, layers=32, heads=16, kv_heads=4, feed_forward=12288, value_heads=32, tied=False
+            ),
         ),
         _hub(
             "gemma-3-1b",
@@ -215,25 +219,25 @@ KNOWN = {
             "gemma-4-e2b",
             "google/gemma-4-E2B",
             "d29ff6b45f081a49ee2733a859c9c9c2d95d1a6f",
-            gemma4(1536, 35, 1, 6144, shared=20, sliding=4, wide=True),
+            gemma4(hidden=1536, layers=35, kv_heads=1, feed_forward=6144, shared=20, sliding=4, wide=True),
         ),
         _hub(
             "gemma-4-e4b",
             "google/gemma-4-E4B",
             "411aa17b749aa952df1359d2dcea73917a544d9a",
-            gemma4(2560, 42, 2, 10240, shared=18, sliding=5, wide=False),
+            gemma4(hidden=2560, layers=42, kv_heads=2, feed_forward=10240, shared=18, sliding=5, wide=False),
         ),
         _hub(
             "ministral-3-3b",
             "mistralai/Ministral-3-3B-Base-2512",
             "6f9c4b12a95b139af68670a6713616b757923735",
-            ministral3(3072, 26, 9216, tied=True),
+            ministral3(hidden=3072, layers=26, feed_forward=9216, tied=True),
         ),
         _hub(
             "ministral-3-8b",
             "mistralai/Ministral-3-8B-Base-2512",
             "d4883f9b36aa2e5d775730d3fdba3d30de51a8ef",
-            ministral3(4096, 34, 14336, tied=False),
+            ministral3(hidden=4096, layers=34, feed_forward=14336, tied=False),
         ),
         _hub(
             "llama-4-scout",
@@ -251,27 +255,25 @@ KNOWN = {
             "granite-4.0-micro",
             "ibm-granite/granite-4.0-micro",
             "56111ae135df9c53a78c99028e7bc24035a9e979",
-            granite4(2560, 40, 8, 8192),
+            granite4(hidden=2560, heads=40, kv_heads=8, feed_forward=8192),
         ),
         _hub(
             "granite-4.0-h-micro",
             "ibm-granite/granite-4.0-h-micro",
             "d5f01a3ea75f088947be3aae039f4ad52837dfde",
-            granite4(2048, 32, 8, 8192, **state_space(64)),
+            granite4(hidden=2048, heads=32, kv_heads=8, feed_forward=8192, differs=state_space(64)),
         ),
         _hub(
             "granite-4.0-h-tiny",
             "ibm-granite/granite-4.0-h-tiny",
             "791e0d3d28c86e106c9b6e0b4cecdee0375b6124",
             granite4(
-                1536,
-                12,
-                4,
-                1024,
-                intermediate_size=512,
-                num_local_experts=64,
-                num_experts_per_tok=6,
-                **state_space(48),
+                hidden=1536,
+                heads=12,
+                kv_heads=4,
+                feed_forward=1024,
+                differs=state_space(48)
+                | {"intermediate_size": 512, "num_local_experts": 64, "num_experts_per_tok": 6},
             ),
         ),
         _hub(

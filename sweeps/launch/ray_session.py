@@ -34,9 +34,11 @@ RAY_ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+    "MALLOC_ARENA_MAX": "1",
 }
-"""Quick health checks, no noise, an interrupt that surfaces, workers as urgent as their driver, and blocks of
-GPU memory that grow: steps of ever new shapes would leave holes in others."""
+"""Quick health checks, no noise, an interrupt that surfaces, workers as urgent as their driver, blocks of GPU
+memory that grow (steps of ever new shapes would leave holes in others), and one heap for all threads of a
+process: a worker trains in one that is not the main one."""
 OBJECT_STORE_BYTES = 300_000_000
 POLL_S = 1.0
 """Seconds between two looks at a cluster whose GPUs are still coming."""

@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+from portal.bases.base import outline_config
 from portal.config import Precision
 from sweeps.planning.devices import Device
 from sweeps.planning.memory import base_bytes, fullest_part, precision_of
@@ -65,7 +66,9 @@ def _room_line(name: str, precision: Precision, device: Device) -> str | None:
 
 
 def _smaller(name: str, precision: Precision) -> list[Precision]:
-    """Precisions in which the base has fewer bytes than in this one."""
+    """Precisions in which the base has fewer bytes than in this one; none where it is published quantised."""
+    if getattr(outline_config(name), "quantization_config", None) is not None:
+        return []  # 8bit and 4bit would quantise it a second time
     own = base_bytes(name, precision, on_gpu=True)
     return [each for each in get_args(Precision) if base_bytes(name, each, on_gpu=True) < own]
 

@@ -1,4 +1,4 @@
-"""`Circumstances`: what the process that finishes a run alone knows and its numbers hang on."""
+"""`Circumstances`: what the process that finishes a run alone knows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,11 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Circumstances:
-    """CPU threads, on a CPU another number adds in another order; the operations of the run's bases, plain or
-    fused, which round in other ways; and a sentence for each base where a module that the run adapts is not
-    in every layer.
+    """How the process computed, and what it adapted.
 
-    Runs of earlier versions did not record all of it: threads may be None and operations empty.
+    Another number of CPU `threads` adds in another order. `operations` of the bases that it held are plain or
+    fused, which round differently. `coverage` is a sentence for each base where a module that the run adapts
+    is not in every layer. Runs of earlier versions did not record all of it.
     """
 
     threads: int | None = None

@@ -184,6 +184,6 @@ def _circumstances(learner: Learner) -> Circumstances:
     )
     return Circumstances(
         torch.get_num_threads(),
-        tuple(sorted({base.operations for base in bases.values()})),
+        tuple(sorted({base.operations for base in bases.values() if base.device.type != "meta"})),
         tuple(note for note in notes if note is not None),
     )

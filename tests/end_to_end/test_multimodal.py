@@ -1,4 +1,4 @@
-"""Bases with the text decoder inside a multimodal model: Gemma-3 from 4B on, and Ministral 3."""
+"""Bases whose text decoder lies inside a multimodal model: Gemma 3 from 4B on, Ministral 3 and Llama 4."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -243,4 +243,8 @@ def test_llama_4_is_loaded_as_its_decoder_from_what_is_published(tmp_path: Path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file({**weights, "stray.weight": torch.ones(2)}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"unexpected_keys: \['stray.weight'\]"):
+        load_base(str(tmp_path))
+    wrong = {**weights, "language_model.lm_head.weight": torch.ones(5, TEXT["hidden_size"])}
+    save_file(wrong, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"mismatched_keys: .*lm_head"):
         load_base(str(tmp_path))

@@ -1,6 +1,7 @@
 """What is set for a GPU or a CPU, and which errors say that the memory is full; nothing here needs a GPU."""
 
 import ctypes
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,23 +37,38 @@ def test_sums_of_bf16_products_stay_in_fp32_and_attention_is_not_cudnns() -> Non
 @pytest.mark.skipif(
     not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="the C library is not glibc"
 )
-def test_memory_that_steps_on_a_cpu_free_does_not_go_back_to_the_kernel() -> None:
-    def page_faults(prepare: str) -> int:
-        """Of ten blocks of 64 MiB, one freed before the next is made, in a process of its own."""
+@pytest.mark.parametrize("in_a_thread", [False, True])
+def test_memory_that_steps_on_a_cpu_free_does_not_go_back_to_the_kernel(in_a_thread: bool) -> None:
+    """Workers of Ray train in a thread that is not the main one, and have this environment."""
+
+    def page_faults(prepare: str, environment: dict[str, str]) -> int:
+        """Those of ten steps of a process of its own, each with four blocks of 16 MiB that it frees."""
         code = f"""
-import resource, torch
+import resource, threading, torch
 from portal.device import prepare_cpu
-{prepare}
-torch.zeros(2**24)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    torch.zeros(2**24)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+def step():
+    blocks = [torch.zeros(2**22) for _ in range(4)]
+
+def work():
+    {prepare}
+    step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+thread.run() if not {in_a_thread} else (thread.start(), thread.join())
 """
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ | environment
+        )
         return int(done.stdout)
 
-    assert page_faults("prepare_cpu()") < 0.25 * page_faults("")
+    ours = {"MALLOC_ARENA_MAX": "1"} if in_a_thread else {}
+    assert page_faults("prepare_cpu()", ours) < 0.25 * page_faults("pass", {})
 
 
 def test_a_process_may_fill_its_share_of_a_gpu_but_for_what_libraries_take(

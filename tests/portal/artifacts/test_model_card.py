@@ -12,6 +12,8 @@ from portal.config import AdapterConfig
         ("Qwen/Qwen3-4B", "AutoModelForCausalLM"),
         ("Qwen/Qwen3.5-4B", "AutoModelForCausalLM"),
         ("mistralai/Ministral-3-3B-Base-2512", "AutoModelForImageTextToText"),
+        ("google/gemma-4-E2B", "AutoModelForCausalLM"),
+        ("meta-llama/Llama-4-Scout-17B-16E", "AutoModelForCausalLM"),
         ("someone/else", "AutoModelForCausalLM"),
     ],
 )

@@ -1,6 +1,7 @@
 """Which GPU holds which part of a base: whole layers, in order, the fullest as empty as can be."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -8,14 +9,16 @@ from transformers import AutoModelForCausalLM
 
 from portal.bases.base import outline_config
 from portal.bases.division import divide, layer_bytes, part_bytes
+from portal.bases.model_class import model_class
 from portal.bases.sites import find_layer_path
 from portal.config import Precision
 from tests.support.zoo import tiny_config
 
 
-def outline(name: str) -> torch.nn.Module:
+def outline(name: str) -> Any:
+    config = outline_config(name)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(outline_config(name))
+        return model_class(config).from_config(config)
 
 
 def layers_of(places: dict[str, int], path: str) -> list[int]:
@@ -23,7 +26,7 @@ def layers_of(places: dict[str, int], path: str) -> list[int]:
     return [places[f"{path}.{index}"] for index in range(count)]
 
 
-@pytest.mark.parametrize("name", ["qwen3-8b", "qwen3-4b", "gemma-3-4b", "smollm2-360m"])
+@pytest.mark.parametrize("name", ["qwen3-8b", "qwen3-4b", "gemma-3-4b", "ministral-3-3b", "smollm2-360m"])
 @pytest.mark.parametrize("count", [2, 3, 4, 8])
 def test_layers_are_whole_in_order_and_every_parameter_has_a_place(name: str, count: int) -> None:
     model = outline(name)

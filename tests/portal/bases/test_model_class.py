@@ -16,8 +16,9 @@ def test_ministral_3_is_made_with_its_vision_tower() -> None:
     assert model_class(outline_config("ministral-3-3b")) is AutoModelForImageTextToText
 
 
-def test_an_encoder_decoder_is_no_base() -> None:
-    config = AutoConfig.for_model("t5gemma2")
+@pytest.mark.parametrize("family", ["t5gemma2", "idefics2"])
+def test_a_family_that_was_not_found_to_read_text_alone_is_no_base(family: str) -> None:
+    config = AutoConfig.for_model(family)
 
     with pytest.raises(ValueError, match="Unrecognized configuration class"):
         model_class(config).from_config(config)

@@ -1,6 +1,7 @@
 """The state of a pack comes back as it was saved, and a worker that may not commit changes nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,24 @@ def test_a_finished_run_remembers_modules_that_only_some_layers_have(tmp_path: P
 
     (note,) = store.circumstances(learner.key).coverage
     assert note.startswith("base hybrid: q and v of 4 layers are adapted as q in 2 and in_qkv for q in 2")
+
+
+def test_operations_are_those_of_the_bases_that_the_process_holds(base: Base, tmp_path: Path) -> None:
+    """Of a base that another worker of the team runs it has an outline, which computes nothing."""
+    run, store = make_run("source", "target", "other"), RunStore(tmp_path)
+    store.write_run(run)
+    pack = make_pack({"target": base, "other": make_base("other", "qwen3")}, [run], None)
+    state, (learner,) = checkpoint_of(store), pack.learners
+    for each, epoch in pack.due():
+        state.add(each.key, pack.evaluate(each, epoch))
+    with torch.device("meta"):
+        outline = replace(make_base("other", "qwen3"), operations="plain")
+    learner.bases |= {"target": replace(base, operations="fused"), "other": outline}
+
+    state.finish(learner, allow)
+
+    assert outline.device.type == "meta"
+    assert store.circumstances(learner.key).operations == ("fused",)
 
 
 def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
