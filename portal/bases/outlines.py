@@ -6,12 +6,10 @@ left out. The models that follow are held to the published numbers of parameters
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 _FULL, _SLIDING, _LINEAR, _CONV = "full_attention", "sliding_attention", "linear_attention", "conv"
 _STATE_SPACE, _ATTENTION = "mamba", "attention"  # as Granite 4 calls its layers
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def ministral3(*, hidden: int, layers: int, feed_forward: int, tied: bool) -> Ou
 
 
 def granite4(
-    *, hidden: int, heads: int, kv_heads: int, feed_forward: int, differs: Mapping[str, Any] = _NOTHING
+    *, hidden: int, heads: int, kv_heads: int, feed_forward: int, differs: Mapping[str, Any] | None = None
 ) -> Outline:
     """Granite 4 of forty layers. `feed_forward` is that of the shared expert, or the only one.
 
@@ -139,7 +137,7 @@ def granite4(
         "tie_word_embeddings": True,
         "layer_types": [_ATTENTION] * 40,
     }
-    return Outline("granitemoehybrid", {**config, **differs})
+    return Outline("granitemoehybrid", {**config, **(differs or {})})
 
 
 def state_space(heads: int) -> dict[str, Any]:

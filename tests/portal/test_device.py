@@ -58,8 +58,12 @@ def work():
         step()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-thread = threading.Thread(target=work)
-thread.run() if not {in_a_thread} else (thread.start(), thread.join())
+if {in_a_thread}:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+else:
+    work()
 """
         command = [sys.executable, "-c", code]
         done = subprocess.run(

@@ -9,7 +9,7 @@ from portal.bases.model_class import model_class
 from portal.bases.registry import KNOWN, known_shape
 from portal.bases.sites import find_layer_path, find_sites
 
-PARAMETERS = {  # as the hub counts them in the published weights
+PARAMETERS = {  # as the hub counts them in the published weights; where that was not found, what shapes give
     "qwen3-0.6b": 596_049_920,
     "qwen3-1.7b": 1_720_574_976,
     "qwen3-4b": 4_022_468_096,
