@@ -1,8 +1,6 @@
 """A base that lies in several places: layers on devices of their own, or on the disk."""
 
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +20,7 @@ from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study
 from sweeps.worker import base_cache
 from tests.support.bases import make_base, make_rows, random_factors
+from tests.support.kills import kill_and_end
 from tests.support.studies import Tables, silent, tables_of
 
 
@@ -85,19 +84,9 @@ def test_a_study_on_divided_bases_that_is_killed_goes_on_and_ends_as_one_on_whol
     tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
-    out, kills = tmp_path / "out", 0
-    while True:
-        child = multiprocessing.get_context("fork").Process(target=launch_divided, args=(tiny_study, out))
-        child.start()
-        child.join(1.5 + 0.5 * kills)
-        if child.is_alive():
-            kills += 1
-            os.kill(child.pid, signal.SIGKILL)
-        child.join()
-        if child.exitcode == 0:
-            break
-        assert child.exitcode == -signal.SIGKILL
-        assert kills < 60
+    out = tmp_path / "out"
+
+    kills = kill_and_end(launch_divided, tiny_study, out, kills=3)
 
     assert kills >= 2
     assert tables_of(tiny_study, out).results.equals(unbroken[1].results)

@@ -1,10 +1,7 @@
 """Interruptions of the worker's own code, without Ray: the study runs in a child process that is killed."""
 
 import multiprocessing
-import os
-import random
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +21,7 @@ from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.worker.lane import run_lane
 from sweeps.worker.pack_trainer import PackTrainer
+from tests.support.kills import kill_and_end
 from tests.support.studies import TINY, Tables, counts_of, silent, tables_of
 
 
@@ -31,29 +29,13 @@ def launch(study: Study, out: Path) -> None:
     run_study(study, out, executor="local", console=silent())
 
 
-def launch_and_kill(study: Study, out: Path, *, after_s: float) -> bool:
-    """Start the study in a child and kill -9 it; True when it had ended by itself."""
-    child = multiprocessing.get_context("fork").Process(target=launch, args=(study, out))
-    child.start()
-    child.join(after_s)
-    if child.is_alive():
-        os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    return child.exitcode == 0
-
-
 @pytest.mark.slow
 def test_a_study_killed_again_and_again_ends_with_the_same_tables_and_weights(
     tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
-    moments = random.Random(0)
-    kills = 0
-    delay = 0.5
-    while not launch_and_kill(tiny_study, tmp_path, after_s=moments.uniform(0.2, delay)):
-        kills += 1
-        delay *= 1.15  # a slow machine gets there too
-        assert kills < 100
+
+    kills = kill_and_end(launch, tiny_study, tmp_path, kills=6)
 
     _, expected = unbroken
     found = tables_of(tiny_study, tmp_path)

@@ -1,0 +1,58 @@
+"""Kills of a study that is at work, at moments that its own progress sets: as many on any machine."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sweeps.study.expand import Study
+
+POLL_S = 0.005
+PATIENCE_S = 400.0
+
+
+def kill_and_end(launch: Callable[[Study, Path], None], study: Study, out: Path, *, kills: int) -> int:
+    """Launch the study in a child until it has ended by itself; the number of kills on the way.
+
+    Each of the first `kills` launches is killed with SIGKILL up to 0.1 s after something was kept
+    that was not there at its start: a checkpoint or an ended run. Something is kept in every launch
+    so, and a study of n packs is killed n - 1 times at least, on a fast machine and on a slow one.
+    """
+    moments = random.Random(0)
+    for kill in range(kills):
+        if not _is_killed(launch, study, out, delay_s=moments.uniform(0, 0.1)):
+            return kill
+    child = _start(launch, study, out)
+    child.join()
+    assert child.exitcode == 0
+    return kills
+
+
+def _is_killed(launch: Callable[[Study, Path], None], study: Study, out: Path, *, delay_s: float) -> bool:
+    """Whether a launch was killed; False where it had ended by itself."""
+    before = _kept(out)
+    child = _start(launch, study, out)
+    deadline = time.monotonic() + PATIENCE_S
+    while child.is_alive() and _kept(out) <= before:
+        assert time.monotonic() < deadline, "waited in vain for a checkpoint or an ended run"
+        time.sleep(POLL_S)
+    child.join(delay_s)
+    if child.is_alive():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return child.exitcode != 0
+
+
+def _start(launch: Callable[[Study, Path], None], study: Study, out: Path) -> multiprocessing.Process:
+    child = multiprocessing.get_context("fork").Process(target=launch, args=(study, out))
+    child.start()
+    return child
+
+
+def _kept(out: Path) -> set[Path]:
+    return {*out.glob("packs/*/state/*/manifest.json"), *out.glob("runs/*/DONE.json")}
