@@ -2,7 +2,7 @@
 
 import os
 
-from tests.support.environment import reason_without_gpu, variables_for_tests, worker_number
+from tests.support.environment import reason_without_gpu, start_patiently, variables_for_tests, worker_number
 
 os.environ.update(variables_for_tests(os.environ))  # before torch is imported
 os.environ.pop("RAY_ADDRESS", None)  # the tests join no cluster that they did not start
@@ -26,7 +26,7 @@ settings.register_profile("busy machine", deadline=None, database=None)
 settings.load_profile("busy machine")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
@@ -112,14 +112,17 @@ def ray_cluster() -> Iterator[str]:
 
     os.environ.update(RAY_ENVIRONMENT)
     folder = tempfile.mkdtemp(prefix="pr-")
-    context = ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=True,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=folder,
+    context = start_patiently(
+        lambda: ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=True,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=folder,
+        ),
+        ray.shutdown,
     )
     yield context.address_info["gcs_address"]
     ray.shutdown()

@@ -1,6 +1,6 @@
 """Ratios, targets and the table that `make bench` writes."""
 
-import time
+from collections.abc import Callable
 
 import pytest
 
@@ -32,9 +32,17 @@ def test_a_ratio_is_the_median_over_turns_of_theirs_by_ours() -> None:
 
 
 def test_a_slower_side_is_measured_as_slower() -> None:
-    spent = take_turns({"ours": lambda: time.sleep(0.001), "theirs": lambda: time.sleep(0.02)}, repeats=3)
+    ticks = [0.0]
 
-    assert ratio(spent["ours"], spent["theirs"]).value > 3
+    def side(lasts_s: float) -> Callable[[], None]:
+        def work() -> None:
+            ticks[0] += lasts_s
+
+        return work
+
+    spent = take_turns({"ours": side(2.0), "theirs": side(8.0)}, repeats=3, clock=lambda: ticks[0])
+
+    assert ratio(spent["ours"], spent["theirs"]).value == 4.0
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import pytest
 
 from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from sweeps.study.expand import Study
+from tests.support.environment import free_port
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, tables_of, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -48,6 +49,7 @@ class Guarded:
 def guarded() -> Iterator[Guarded]:
     token, folder = secrets.token_hex(32), Path(tempfile.mkdtemp(prefix="pr-"))
     port, dashboard_port = free_port(), free_port()
+    agent_port = free_port()  # another Ray may have 52365
     environment = {
         "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9",  # --address comes before it
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
@@ -59,7 +61,7 @@ def guarded() -> Iterator[Guarded]:
     options = {
         "port": port,
         "dashboard-port": dashboard_port,
-        "dashboard-agent-listen-port": free_port(),  # another Ray may have 52365, and jobs go through it
+        "dashboard-agent-listen-port": agent_port,
         "node-ip-address": "127.0.0.1",
         "num-cpus": 2,
         "object-store-memory": OBJECT_STORE_BYTES,
@@ -71,6 +73,7 @@ def guarded() -> Iterator[Guarded]:
     dashboard = f"http://127.0.0.1:{dashboard_port}"
     try:
         wait_for(lambda: head.poll() is not None or answers(dashboard), "the dashboard")
+        wait_for(lambda: head.poll() is not None or listens(agent_port), "the agent, which takes jobs")
         assert head.poll() is None, (folder / "start.log").read_text()
         yield Guarded(dashboard, f"127.0.0.1:{port}", token, environment)
     finally:
@@ -83,10 +86,12 @@ def guarded() -> Iterator[Guarded]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def answers(dashboard: str) -> bool:

@@ -55,7 +55,9 @@ def test_a_base_whose_layers_accelerate_places_has_the_gradients_of_one_in_a_pie
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="this torch takes no devices from Python",
 )
-@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+@pytest.mark.parametrize(
+    "family", ["qwen3", "gemma3_text", "gemma4_text"]
+)  # the last: k and v of other layers
 @pytest.mark.parametrize("devices", [("toy:0", "cpu"), ("cpu", "toy:0")])
 def test_no_operation_mixes_the_devices_of_a_divided_base(family: str, devices: tuple[str, str]) -> None:
     """On tensors without values, half in bf16: the only devices here that torch does not let mix."""

@@ -4,11 +4,10 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
@@ -26,6 +25,7 @@ from sweeps.store.lease import Fence, InUse, LeaseLost, acquire, has_live_driver
 from sweeps.store.session import ClaimLost, Session
 from sweeps.study.expand import Study
 from tests.support.contender import REFUSED, contend
+from tests.support.environment import free_port
 from tests.support.studies import COMMAND, Interruption, Tables, silent, wait_for
 
 BUCKET = "portal-tests"
@@ -34,23 +34,22 @@ BUCKET = "portal-tests"
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of an S3 server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     client = boto3.client(
         "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y"
     )
-    deadline = time.monotonic() + 60
-    while True:
-        try:
+
+    def has_bucket() -> bool:
+        assert process.poll() is None, "the server has ended"
+        with suppress(BotoCoreError):
             client.create_bucket(Bucket=BUCKET)
-            break
-        except BotoCoreError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            return True
+        return False
+
+    wait_for(has_bucket, "the server")
     yield address
     process.terminate()
     process.wait()

@@ -146,7 +146,8 @@ def test_gradients_of_slots_with_unequal_rows_are_those_of_each_row_alone(base: 
         for group, pair in own.items():
             for found, theirs in zip(pair, gradients[group], strict=True):
                 scale = max(theirs.abs().max().item(), 1e-2)
-                torch.testing.assert_close(found.grad, theirs, atol=1e-4 * scale, rtol=1e-3)
+                # fp32: 2.6e-4 for Gemma 4 with shared keys and values, 4e-7 in fp64
+                torch.testing.assert_close(found.grad, theirs, atol=1e-3 * scale, rtol=1e-3)
 
 
 def bound_by_peft(base: Base) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.expand import Study, load_study
 from tests.support.counts import LONG
-from tests.support.environment import free_port
+from tests.support.environment import free_port, start_patiently
 from tests.support.studies import COMMAND, TINY, assert_same, silent, tables_of, wait_for
 
 NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
@@ -29,23 +29,33 @@ NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
 def study_path(tmp_path: Path) -> Path:
     """Nine runs that take long enough to be disturbed."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY.replace("epochs: 2", "epochs: 30"))
+    path.write_text(TINY.replace("epochs: 2", "epochs: 60"))
     return path
+
+
+def start_cluster() -> Any:
+    from ray.cluster_utils import Cluster
+
+    dashboard = {"include_dashboard": True, "dashboard_port": free_port()}  # another Ray may have 8265
+    made = Cluster()
+    try:
+        made.add_node(**NODE, **dashboard)
+        for _ in range(2):
+            made.add_node(**NODE)
+    except BaseException:
+        made.shutdown()
+        raise
+    return made
 
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A head and two more nodes, one CPU each, as processes of this machine."""
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="pr-") as folder:
         for name, value in {**RAY_ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}.items():
             patch.setenv(name, value)
         Path(folder, "ray").mkdir()
-        dashboard = {"include_dashboard": True, "dashboard_port": free_port()}  # another Ray may have 8265
-        made = Cluster(initialize_head=True, head_node_args={**NODE, **dashboard})
-        for _ in range(2):
-            made.add_node(**NODE)
+        made = start_patiently(start_cluster, lambda: None)
         yield made
         made.shutdown()
 
@@ -114,7 +124,8 @@ def test_a_study_on_three_nodes_loses_one_gets_another_and_ends_as_on_one(
     store = RunStore(out)
     driver = start(study_path, out, cluster.address)
     wait_for(lambda: len(lanes_at_work(store)) == 3 or driver.poll() is not None, "three lanes at work")
-    wait_for(lambda: list(out.glob("packs/*/state/*")), "a checkpoint")
+    wait_for(lambda: list(out.glob("packs/*/state/*")) or driver.poll() is not None, "a checkpoint")
+    assert driver.poll() is None, driver.communicate()[1]
     lost = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
 
     cluster.remove_node(lost, allow_graceful=False)

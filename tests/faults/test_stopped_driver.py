@@ -32,12 +32,15 @@ def test_a_driver_that_stood_still_cannot_commit_after_another_has_taken_over(
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.05")
     child = multiprocessing.get_context("fork").Process(target=launch_elsewhere, args=(tiny_study, tmp_path))
     child.start()
-    wait_for(lambda: list(tmp_path.glob("packs/*/state/0*")), "a checkpoint", 60)
-    os.kill(child.pid or 0, signal.SIGSTOP)
-    outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    os.kill(child.pid or 0, signal.SIGCONT)
-    child.join()
+    wait_for(lambda: list(tmp_path.glob("packs/*/state/0*")), "a checkpoint")
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    try:
+        outcome = run_study(tiny_study, tmp_path, executor="local", console=silent())
+        written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    finally:
+        os.kill(child.pid, signal.SIGCONT)
+        child.join()
 
     assert outcome.is_done
     assert child.exitcode == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from portal.storage.paths import open_folder
 from sweeps.store.lease import InUse, acquire
 
-PATIENCE_S = 60.0
+PATIENCE_S = 250.0
 REFUSED = "refused"
 
 

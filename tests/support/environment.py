@@ -2,8 +2,10 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
+T = TypeVar("T")
 GPU_ALLOWED = "PORTAL_TEST_GPU"
 """The variable that shows the tests this machine's GPU when it is 1."""
 
@@ -21,10 +23,29 @@ def variables_for_tests(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables to set before torch is imported.
 
     A GPU is hidden, for tests compare to the last bit, which a GPU does not allow. OpenMP's threads sleep
-    while they wait: where other processes use the cores too, threads that spin take many times as long.
+    while they wait: where other processes use the cores too, threads that spin take many times as long. Ray
+    has time to start its dashboard, and kills no worker when others fill the machine's memory.
     """
-    variables = {"OMP_WAIT_POLICY": "PASSIVE"}
+    variables = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+        "RAY_memory_monitor_refresh_ms": "0",
+    }
     return variables if gpu_allowed(environment) else variables | {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def start_patiently(start: Callable[[], T], shut_down: Callable[[], None], *, attempts: int = 3) -> T:
+    """What `start` returns, tried anew where Ray's processes do not come up in the time that Ray gives them.
+
+    The last attempt's error is raised.
+    """
+    for _ in range(attempts - 1):
+        try:
+            return start()
+        except Exception as error:  # noqa: BLE001 - Ray raises a bare one
+            print(f"Ray did not start: {error}")
+            shut_down()
+    return start()
 
 
 def worker_number() -> int:

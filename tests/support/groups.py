@@ -3,7 +3,7 @@
 import copy
 import multiprocessing
 import pickle
-import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -46,9 +46,8 @@ def shared_pack(
 
 def on_group(size: int, work: Callable[[WorkerGroup], Any]) -> list[Any]:
     """What `work` returns in each of so many processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    meeting = tempfile.TemporaryDirectory()
+    address = f"file://{meeting.name}/rendezvous"
 
     def member(rank: int, answer: Connection) -> None:
         torch.set_num_threads(1)
@@ -74,4 +73,5 @@ def on_group(size: int, work: Callable[[WorkerGroup], Any]) -> list[Any]:
     finally:
         for child in children:
             child.join()
+        meeting.cleanup()
     return answers

@@ -19,7 +19,8 @@ from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.forward.shared_prefix import answer_token_scores, pack_rows
 from portal.modules import ALL_MODULES
-from tests.support.bases import make_base, make_rows, random_factors
+from tests.support.bases import make_rows, random_factors
+from tests.support.zoo import tiny_base
 
 
 class _ToyMode(FakeTensorMode):
@@ -57,7 +58,7 @@ def divide_over(base: Base, devices: Sequence[str]) -> dict[str, str]:
 
 def run_divided(family: str, dtype: torch.dtype, devices: Sequence[str]) -> None:
     """Score rows and compute losses, adapters active, on a base that is divided over the devices."""
-    base = make_base("target", family)
+    base = tiny_base(family)
     base.model.to(dtype)
     rows = make_rows(base).rows("sums", "train")[:4]
     batch = pack_rows(rows)

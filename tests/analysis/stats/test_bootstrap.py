@@ -241,7 +241,7 @@ def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) 
         drawn_cells(study, mixed, [line.cell for line in lines], rule="final")
 
 
-def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() -> None:
+def test_ten_thousand_draws_at_the_size_of_the_paper_take_seconds() -> None:
     generator = np.random.default_rng(0)
     seeds = {cell: {seed: f"{cell.method}{seed}" for seed in range(3)} for cell in (FIRST, SECOND)}
     chosen = chosen_of({**seeds, THIRD: {seed: f"h{seed}" for seed in range(3)}})
@@ -254,7 +254,7 @@ def test_ten_thousand_draws_at_the_size_of_the_paper_take_under_ten_seconds() ->
     bootstrap_accuracy(chosen, answers)
     draw_errors(chosen, answers)
     assert sum(sizes) > 7000
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 30  # four, where nothing else runs
 
 
 def test_seeds_are_counted_in_words() -> None:

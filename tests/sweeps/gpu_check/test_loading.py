@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from portal.device import usable_cores
 from sweeps.gpu_check import loading
 from sweeps.gpu_check.loading import Lane, check_loading
 from sweeps.gpu_check.world import CheckWorld
@@ -21,6 +22,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CheckWorl
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
 def test_two_processes_load_a_base_of_random_weights(world: CheckWorld) -> None:
     found = list(check_loading(world))
 

@@ -32,7 +32,7 @@ def test_a_step_is_held_to_what_a_plan_says_of_it(world: ShapeWorld) -> None:
     first = only(list(measure_speeds(world, device)))
     hopeful = only(list(measure_speeds(world, replace(device, launch_s=1e-9, value_s=1e-12, module_s=1e-12))))
 
-    assert 0.05 < first.pace < 20  # a machine that does other things, too
+    assert 0.005 < first.pace < 200  # a machine that does other things, too
     assert "mini-qwen3-xs, q and v, 1 learner: a step of" in first.findings[0].what
     assert hopeful.findings[0].level == "WARN"
     assert hopeful.predicted_s < 0.2 * first.predicted_s

@@ -14,7 +14,7 @@ from sweeps.study.expand import Study
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-    command = ["git", "-C", str(folder), *identity, *arguments]
+    command = ["git", "-C", str(folder), *identity, "-c", "commit.gpgsign=false", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
