@@ -23,6 +23,7 @@ from portal.cli import (
     reports,
     teach,
     training,
+    try_task,
 )
 from portal.cli.exit_codes import DONE, FAILED, INTERRUPTED, MISTAKE
 from portal.cli.sweep import sweep
@@ -43,6 +44,7 @@ app.command(rich_help_panel=_METHOD)(training.train)
 app.command(rich_help_panel=_METHOD)(training.port)
 app.command(rich_help_panel=_METHOD)(teach.teach)
 app.command(name="eval", rich_help_panel=_METHOD)(evaluate.evaluate)
+app.command(name="try", rich_help_panel=_METHOD)(try_task.try_task)
 app.command(rich_help_panel=_METHOD)(export.export)
 app.command(rich_help_panel=_METHOD)(inspect.inspect)
 app.command(rich_help_panel=_METHOD)(conflicts.conflicts)

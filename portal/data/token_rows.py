@@ -110,6 +110,17 @@ def encode_examples(
     return rows
 
 
+def encode_prompt(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """A prompt of no task in token ids, as rows have theirs: without the white space that ends it, and
+    without what the tokenizer appends. ValueError when nothing is left.
+    """
+    ids = tokenizer(text.rstrip()).input_ids
+    prompt = tuple(ids[: len(ids) - _appended(tokenizer)])
+    if not prompt:
+        raise ValueError(f"the prompt {text!r} has no tokens")
+    return prompt
+
+
 def _appended(tokenizer: PreTrainedTokenizerBase) -> int:
     """How many tokens the tokenizer appends to every text: two for Command R+, none for most."""
     added = tokenizer("x", return_special_tokens_mask=True).special_tokens_mask

@@ -43,6 +43,15 @@ def token_log_probs(
     return torch.cat(parts).index_select(0, to_device(torch.cat(places).argsort(), parts[0].device))
 
 
+def position_logits(model: Any, ids_NT: Tensor, kept_P: Tensor, **inputs: Any) -> Tensor:
+    """The logits at `kept_P`, (P, V), fp32; indices into the flattened (N, T) positions, on the CPU.
+
+    `inputs` are further ones of the model's forward, such as a cache and `use_cache`.
+    """
+    (logits_PV,) = _logits(model, ids_NT, (kept_P,), **inputs)
+    return logits_PV
+
+
 def positions_at_once(vocabulary: int) -> int:
     """Positions whose logits are made at a time."""
     return max(1, CHUNK_LOGITS // vocabulary)
@@ -53,7 +62,7 @@ def _read(log_probs_PV: Tensor, read_K: Tensor, token_K: Tensor) -> Tensor:
     return log_probs_PV[to_device(read_K, device), to_device(token_K, device)]
 
 
-def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **masks: Any) -> Iterator[Tensor]:
+def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **inputs: Any) -> Iterator[Tensor]:
     """The logits of each chunk of kept positions, (P, V), fp32, from one forward through the layers."""
     body = model.base_model
     if body is model:  # a model that takes itself for its own body: what holds the layers is
@@ -67,7 +76,9 @@ def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **masks: Any
                 captured.remove()
                 body.forward = lambda *_args, **_kwargs: outputs[0]
             with _head_at(model.get_output_embeddings(), kept_P, ids_NT.device), one_sequence_a_row():
-                logits_1PV = model(input_ids=ids_NT, logits_to_keep=0, use_cache=False, **masks).logits
+                logits_1PV = model(
+                    input_ids=ids_NT, logits_to_keep=0, **{"use_cache": False, **inputs}
+                ).logits
             yield logits_1PV[0, : len(kept_P)].float()
     finally:
         captured.remove()

@@ -19,9 +19,12 @@ from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, BaseRef, TrainConfig
 from portal.evaluate.loglikelihood import score_rows
 from portal.forward import output_head
-from portal.forward.adapter_hooks import AdapterHooks, Segment
+from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
+from portal.generation.decoder import end_tokens
+from portal.generation.generate import generate
+from portal.generation.request import Request
 from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
 from sweeps.planning.memory import footprint
@@ -148,6 +151,28 @@ def test_gradients_of_slots_with_unequal_rows_are_those_of_each_row_alone(base: 
                 scale = max(theirs.abs().max().item(), 1e-2)
                 # fp32: 2.6e-4 for Gemma 4 with shared keys and values, 4e-7 in fp64
                 torch.testing.assert_close(found.grad, theirs, atol=1e-3 * scale, rtol=1e-3)
+
+
+def test_answers_of_many_adapters_in_a_batch_are_those_of_whole_forwards_one_by_one(base: Base) -> None:
+    factors = random_factors(base, ALL_MODULES, rank=2, slots=2, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    requests = [
+        Request(tuple(torch.randint(3, 100, (length,), generator=generator).tolist()), slot, 12)
+        for length, slot in ((9, 0), (3, 1), (12, None), (1, 0), (9, 1))
+    ]
+
+    found = dict(generate(base, requests, factors, 0.5, max_rows=2))
+
+    for number, request in enumerate(requests):
+        own = [] if request.slot is None else [Segment(1, select_slots(factors, [request.slot]), 0.5)]
+        ids = list(request.prompt)
+        with torch.no_grad(), AdapterHooks(base.model, base.sites).active(own):
+            for token in found[number].tokens:
+                logits_V = base.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+                # fp32: of two tokens within rounding either may be the likeliest
+                assert logits_V[token] > logits_V.max() - 1e-4
+                ids.append(token)
+        assert found[number].reason == "length" or found[number].tokens[-1] in end_tokens(base)
 
 
 def bound_by_peft(base: Base) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.device", "portal.results", "portal.bases", "portal.data", "portal.forward",
         "portal.artifacts",
     ),
+    "portal.generation": ("portal.bases", "portal.hypernet", "portal.forward"),
     "portal.training": (
         "portal.config", "portal.device", "portal.results", "portal.bases", "portal.data", "portal.hypernet",
         "portal.forward", "portal.learners", "portal.evaluate",

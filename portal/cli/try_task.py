@@ -1,0 +1,169 @@
+"""`portal try`: answers lines with a base as it is and with the adapter of a task."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
+from portal.cli.options import (
+    BaseOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    check_at_least_one,
+    chosen_device,
+    chosen_precision,
+)
+
+if TYPE_CHECKING:
+    from portal.artifacts.artifact import Artifact
+    from portal.bases.base import Base
+    from portal.generation.request import Answer, Request
+    from portal.generation.sampling import Sampling
+
+_SAMPLING = "Sampling"
+_LINE_BREAK = "\\n"
+
+
+def try_task(
+    artifact: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="Artifact with the task's adapter: a folder, an output of train or port, or a hub id.",
+        ),
+    ],
+    base: BaseOption,
+    task: Annotated[str, typer.Option(metavar="TASK", help="Task of the artifact.")],
+    latents: LatentsOption = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 64,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Text before which an answer ends; \\n is a line break. Repeatable; an empty one: none. "
+            "Default: \\n.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            rich_help_panel=_SAMPLING, help="Temperature of the draws; 0 takes the likeliest token."
+        ),
+    ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            rich_help_panel=_SAMPLING, help="Draw from the likeliest tokens that have this probability."
+        ),
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(rich_help_panel=_SAMPLING, help="Seed of the draws.")] = 0,
+    device: DeviceOption = None,
+    precision: PrecisionOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Answer the lines of stdin, before and after: with the base as it is, and with a task's adapter.
+
+    A line is a prompt; \\n in it is a line break. The base goes on where the line ends, as it does after the
+    prompts that tasks are trained on: write a line as these are.
+    """
+    from portal.bases.base import load_base
+    from portal.generation.sampling import Sampling
+    from sweeps.study.precisions import resolve_precisions
+
+    check_at_least_one(max_new_tokens=max_new_tokens)
+    sampling = Sampling(temperature, top_p, seed)
+    where = chosen_device(device)
+    source = load_with_latents(find_artifact(artifact, base=base), latents)
+    source.task_index(task)
+    weights = resolve_precisions(chosen_precision(precision, where), (base,), device=where)[base]
+    loaded = load_base(base, device=where, precision=weights)
+    source.check_base(loaded)
+    stops = tuple(_with_breaks(text) for text in (stop if stop is not None else [_LINE_BREAK]) if text)
+    talk = _Talk(loaded, source, task, max_new_tokens, stops, sampling)
+    for prompt, before, after in talk.answers(_prompts()):
+        typer.echo(_as_json(prompt, before, after) if as_json else _as_text(prompt, before, after))
+
+
+class _Talk:
+    """Answers prompts by a base, without and with one adapter."""
+
+    def __init__(
+        self,
+        base: "Base",
+        source: "Artifact",
+        task: str,
+        max_new_tokens: int,
+        stop: tuple[str, ...],
+        sampling: "Sampling",
+    ) -> None:
+        self._base, self._max_new_tokens, self._stop, self._sampling = base, max_new_tokens, stop, sampling
+        self._scaling = source.config.adapter.scaling
+        self._factors = {
+            group: (a.to(base.device), b.to(base.device)) for group, (a, b) in source.factors((task,)).items()
+        }
+
+    def answers(self, prompts: Iterable[Sequence[str]]) -> "Iterator[tuple[str, Answer, Answer]]":
+        """Each prompt with the answer of the base alone and that with the adapter; those given together in
+        one batch.
+        """
+        from portal.generation.generate import generate
+
+        for together in prompts:
+            requests = [request for prompt in together for request in self._requests(prompt)]
+            found = dict(
+                generate(self._base, requests, self._factors, self._scaling, sampling=self._sampling)
+            )
+            for number, prompt in enumerate(together):
+                yield prompt, found[2 * number], found[2 * number + 1]
+
+    def _requests(self, prompt: str) -> "list[Request]":
+        from portal.data.token_rows import encode_prompt
+        from portal.generation.request import Request
+
+        ids = encode_prompt(prompt, self._base.tokenizer)
+        return [Request(ids, slot, self._max_new_tokens, self._stop) for slot in (None, 0)]
+
+
+def _prompts() -> Iterator[list[str]]:
+    """The lines of stdin that are not blank: one by one from a terminal, else all together."""
+    if sys.stdin.isatty():
+        while True:
+            typer.echo("> ", nl=False, err=True)
+            line = sys.stdin.readline()
+            if not line:
+                return
+            if line.strip():
+                yield [_with_breaks(line.rstrip("\n"))]
+    else:
+        yield [_with_breaks(line) for line in sys.stdin.read().splitlines() if line.strip()]
+
+
+def _with_breaks(text: str) -> str:
+    return text.replace(_LINE_BREAK, "\n")
+
+
+def _as_text(prompt: str, before: "Answer", after: "Answer") -> str:
+    lines = [] if sys.stdin.isatty() else [f"> {_one_line(prompt)}"]
+    return "\n".join([*lines, f"before: {_shown(before)}", f"after:  {_shown(after)}"])
+
+
+def _shown(answer: "Answer") -> str:
+    """The text in a line; dots where it is not known how it goes on."""
+    text = _one_line(answer.text.strip()) or "(nothing)"
+    return f"{text} ..." if answer.reason == "length" else text
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", _LINE_BREAK)
+
+
+def _as_json(prompt: str, before: "Answer", after: "Answer") -> str:
+    record = {
+        name: {"text": answer.text, "tokens": len(answer.tokens), "reason": answer.reason}
+        for name, answer in (("before", before), ("after", after))
+    }
+    return json.dumps({"prompt": prompt, **record}, ensure_ascii=False)

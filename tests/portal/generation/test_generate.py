@@ -1,0 +1,181 @@
+"""Answers are those of one row alone without a cache, whatever shares the batch; ends, stops and refusals."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from portal.bases.base import Base, load_base
+from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
+from portal.generation.decoder import end_tokens
+from portal.generation.generate import generate
+from portal.generation.request import Answer, Request
+from portal.generation.sampling import Sampling
+from portal.hypernet import Factors
+from portal.modules import ALL_MODULES
+from tests.support.bases import make_base, random_factors
+
+BASES = ("mini-qwen3-xs", "mini-gemma3", "village-gemma3", "village-qwen3.5")
+PROMPTS = (
+    "The town of",
+    "Where was Vume born?",
+    "a",
+    "The age of Diga is sixty years and the age of Zito is",
+    "The friend of",
+    "The food that",
+)
+SCALING = 0.5
+
+
+@pytest.fixture(scope="module", params=BASES)
+def base(request: pytest.FixtureRequest) -> Base:
+    """An embedded base: full attention, a sliding window, another one, linear attention."""
+    return load_base(request.param)
+
+
+@pytest.fixture
+def factors(base: Base) -> Factors:
+    return random_factors(base, ALL_MODULES, rank=2, slots=3, seed=1)
+
+
+def requests_of(base: Base, **changes: Any) -> list[Request]:
+    """Rows of unlike lengths; of four, the last has no adapter."""
+    return [
+        Request(
+            tuple(base.tokenizer(prompt).input_ids),
+            None if number % 4 == 3 else number % 4,
+            **{"max_new_tokens": 5 + 6 * (number % 3), **changes},
+        )
+        for number, prompt in enumerate(PROMPTS)
+    ]
+
+
+def alone(base: Base, factors: Factors, request: Request) -> Tensor:
+    """Greedy tokens by transformers, with the adapter of this row."""
+    own = [] if request.slot is None else [Segment(1, select_slots(factors, [request.slot]), SCALING)]
+    prompt_1T = torch.tensor([request.prompt])
+    with torch.inference_mode(), AdapterHooks(base.model, base.sites).active(own):
+        written_1T = base.model.generate(
+            prompt_1T,
+            attention_mask=torch.ones_like(prompt_1T),
+            max_new_tokens=request.max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=sorted(end_tokens(base)),
+            pad_token_id=0,
+        )
+    return written_1T[0, prompt_1T.shape[1] :]
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, None])
+def test_tokens_are_those_of_transformers_one_row_at_a_time(
+    base: Base, factors: Factors, max_rows: int | None
+) -> None:
+    requests = requests_of(base)
+
+    found = dict(generate(base, requests, factors, SCALING, max_rows=max_rows))
+
+    for number, request in enumerate(requests):
+        assert list(found[number].tokens) == alone(base, factors, request).tolist()
+
+
+def test_a_row_beyond_the_window_of_its_base_is_that_of_transformers(factors: Factors, base: Base) -> None:
+    long = Request(tuple(base.tokenizer("The town of Quarby. " * 12).input_ids), 1, 40)
+    short = Request(tuple(base.tokenizer("The").input_ids), 0, 60)
+
+    found = dict(generate(base, [short, long], factors, SCALING))
+
+    for number, request in enumerate([short, long]):
+        assert list(found[number].tokens) == alone(base, factors, request).tolist()
+
+
+def test_an_answer_ends_at_an_end_token_a_stop_text_or_its_length(base: Base, factors: Factors) -> None:
+    (plain,) = generate(base, requests_of(base)[:1], factors, SCALING)
+    tokens = plain[1].tokens
+    text = base.tokenizer.decode(tokens)
+    stop = text[2:4]
+
+    (_, stopped), (_, whole) = sorted(
+        generate(
+            base,
+            [Request(requests_of(base)[0].prompt, 0, len(tokens), stop=(each,)) for each in (stop, "%%")],
+            factors,
+            SCALING,
+        )
+    )
+
+    assert stopped == Answer(stopped.tokens, text[: text.find(stop)], "stop")
+    assert tokens[: len(stopped.tokens)] == stopped.tokens
+    assert whole == Answer(tokens, text, "length")
+
+
+def test_an_end_token_ends_the_answer_and_is_no_part_of_its_text() -> None:
+    base = make_base("tiny", "qwen3")
+    request = Request((5, 6, 7), None, 8)
+    ((_, usual),) = generate(base, [request], {}, SCALING)
+    base.model.generation_config.eos_token_id = [usual.tokens[2]]
+    first = usual.tokens.index(usual.tokens[2])
+
+    ((_, ended),) = generate(base, [request], {}, SCALING)
+
+    assert usual.reason == "length"
+    assert ended.reason == "end"
+    assert ended.tokens == usual.tokens[: first + 1]
+    assert ended.text == base.tokenizer.decode(usual.tokens[:first])
+
+
+def test_a_drawn_answer_depends_on_seed_and_request_and_not_on_the_batch(
+    base: Base, factors: Factors
+) -> None:
+    requests = requests_of(base, max_new_tokens=9)
+
+    def drawn(seed: int, max_rows: int) -> dict[int, Answer]:
+        sampling = Sampling(temperature=1.5, top_p=0.95, seed=seed)
+        return dict(generate(base, requests, factors, SCALING, sampling=sampling, max_rows=max_rows))
+
+    assert drawn(0, 1) == drawn(0, 8)
+    assert drawn(0, 8) != drawn(1, 8)
+
+
+def test_the_base_is_left_as_it_was_between_answers(base: Base, factors: Factors) -> None:
+    ids = torch.tensor([requests_of(base)[1].prompt])
+    before = base.model(ids).logits
+
+    for _ in generate(base, requests_of(base), factors, SCALING, max_rows=2):
+        assert torch.equal(base.model(ids).logits, before)
+
+
+def test_no_requests_have_no_answers(base: Base) -> None:
+    assert list(generate(base, [], {}, SCALING)) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request((1, 2), 3, 4), r"request 1: slot 3 is outside 0\.\.2"),
+        (
+            Request((1,) * 4000, 0, 400_000),
+            "request 1: base 'mini-qwen3-xs' reads at most .* may have 400000",
+        ),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_before_anything_runs(request_: Request, message: str) -> None:
+    base = load_base("mini-qwen3-xs")
+    factors = random_factors(base, ALL_MODULES, rank=2, slots=3, seed=1)
+
+    with pytest.raises(ValueError, match=message):
+        generate(base, [Request((1,), 0, 1), request_], factors, SCALING)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((), 0, 1), "the prompt has no tokens"),
+        (((1,), 0, 0), "0 new tokens: at least 1 is needed"),
+        (((1,), 0, 1, ("",)), "a stop text is empty"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Request(*arguments)
