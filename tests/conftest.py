@@ -24,10 +24,12 @@ from tests.support.world import name_bases, write_world
 
 settings.register_profile("busy machine", deadline=None, database=None)
 settings.load_profile("busy machine")
+torch.set_num_threads(1)  # fixtures of a wider scope than a test come before the fixture below
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    """Whatever an earlier test has left."""
     torch.set_num_threads(1)
 
 

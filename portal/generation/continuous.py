@@ -40,7 +40,7 @@ def _read(decoder: Decoder, rows: list[Row], cache: RowCache, *, first: int) -> 
     kept_N = torch.tensor([place * length + row.length - 1 for place, row in enumerate(rows)])
     masks = causal_masks(decoder.base.text_config, length, decoder.base.device)
     cache.read_rows(torch.arange(first, first + len(rows)))
-    inputs = {"attention_mask": masks, "cache": cache.layers, "use_cache": True}
+    inputs = {"attention_mask": masks, "cache": cache, "use_cache": True}
     return decoder.advance(rows, ids_NT, kept_N, inputs)
 
 
@@ -50,7 +50,7 @@ def _continue(decoder: Decoder, rows: list[Row], cache: RowCache) -> list[Row]:
     longest = max(row.length for row in rows)
     masks = cache.write_tokens(position_N, min(-(-longest // _EXTENT) * _EXTENT, cache.length))
     ids_N1 = torch.tensor([row.tokens[-1:] for row in rows])
-    inputs = {"attention_mask": masks, "cache": cache.layers, "use_cache": True}
+    inputs = {"attention_mask": masks, "cache": cache, "use_cache": True}
     return decoder.advance(
         rows, ids_N1, torch.arange(len(rows)), inputs | {"position_ids": position_N[:, None]}
     )

@@ -1,7 +1,7 @@
 """`Decoder`: a base with the adapters of several slots; runs rows, chooses their tokens, sees answers end."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -45,17 +45,17 @@ class Decoder:
         self._hooks = AdapterHooks(base.model, base.sites)
         self._ends = end_tokens(base)
 
-    def adapted(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
+    @contextmanager
+    def adapted(self, rows: Sequence[Row]) -> Iterator[None]:
         """In the block the base has the rows' adapters: its forwards are of these rows in this order."""
-        with torch.inference_mode():
-            return self._hooks.active(self._segments(rows), num_rows=len(rows))
+        with torch.inference_mode(), self._hooks.active(self._segments(rows), num_rows=len(rows)):
+            yield
 
-    @torch.inference_mode()
     def advance(
         self, rows: Sequence[Row], ids_NT: Tensor, kept_N: Tensor, inputs: Mapping[str, Any]
     ) -> list[Row]:
         """Run the tokens, (N, T), give each row the one that follows position `kept_N` of the flattened ones,
-        and return the rows that have ended. `inputs` are further ones of the base's forward.
+        and return the rows that have ended. Within `adapted`; `inputs` are further ones of the forward.
         """
         logits_NV = position_logits(self.base.model, ids_NT.to(self.base.device), kept_N, **inputs)
         numbers, steps = [row.number for row in rows], [len(row.tokens) for row in rows]

@@ -74,13 +74,14 @@ class _RowLayer(CacheLayerMixin):
         return self._length
 
 
-class RowCache:
+class RowCache(Cache):
     """Room for `num_places` rows of at most `length` positions in every layer."""
 
     def __init__(self, config: PretrainedConfig, num_places: int, length: int) -> None:
         self._config, self._writing, self.length = config, _Writing(), length
-        layers = [_RowLayer(self._writing, num_places, length) for _ in range(config.num_hidden_layers)]
-        self._layers, self.layers = layers, Cache(layers=list(layers))
+        super().__init__(
+            [_RowLayer(self._writing, num_places, length) for _ in range(config.num_hidden_layers)]
+        )
 
     def read_rows(self, places_N: Tensor) -> None:
         """The next forward reads rows from their start, which are to be at these places."""
@@ -104,5 +105,5 @@ class RowCache:
 
     def move(self, source: int, target: int) -> None:
         """Give the row at `source` the place `target`."""
-        for layer in self._layers:
+        for layer in self.layers:
             layer.move(source, target)

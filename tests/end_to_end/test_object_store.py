@@ -139,7 +139,6 @@ def test_a_bit_that_flips_in_the_store_is_found(
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
 def test_a_driver_killed_on_its_own_ray_is_followed_by_one_that_ends_in_the_same_tables(
     url: str, study_path: Path, unbroken: tuple[Path, Tables]
 ) -> None:

@@ -37,12 +37,15 @@ def variables_for_tests(environment: Mapping[str, str]) -> dict[str, str]:
 def start_patiently(start: Callable[[], T], shut_down: Callable[[], None], *, attempts: int = 3) -> T:
     """What `start` returns, tried anew where Ray's processes do not come up in the time that Ray gives them.
 
-    The last attempt's error is raised.
+    Ray raises a bare Exception or a TimeoutError then. Any other error is raised at once, and so is that of
+    the last attempt.
     """
     for _ in range(attempts - 1):
         try:
             return start()
-        except Exception as error:  # noqa: BLE001 - Ray raises a bare one
+        except Exception as error:
+            if type(error) not in (Exception, TimeoutError):
+                raise
             print(f"Ray did not start: {error}")
             shut_down()
     return start()

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweeps.study.expand import Study
+from tests.support.studies import PATIENCE_S
 
 POLL_S = 0.005
-PATIENCE_S = 400.0
 
 
 def kill_and_end(launch: Callable[[Study, Path], None], study: Study, out: Path, *, kills: int) -> int:
     """Launch the study in a child until it has ended by itself; the number of kills on the way.
 
     Each of the first `kills` launches is killed with SIGKILL up to 0.1 s after something was kept
-    that was not there at its start: a checkpoint or an ended run. Something is kept in every launch
-    so, and a study of n packs is killed n - 1 times at least, on a fast machine and on a slow one.
+    that was not there at its start: a checkpoint or an ended run. So every launch keeps something,
+    and the study ends on a slow machine too; on a fast one it may end in 0.1 s, before its last kills.
     """
     moments = random.Random(0)
     for kill in range(kills):

@@ -148,7 +148,6 @@ def test_a_base_is_timed_with_its_own_weights(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_this_cpu_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gpu-check", "--device", "cpu", "--out", str(tmp_path)]) == 0
 

@@ -41,7 +41,6 @@ SECRET = "hf_notForAnyFileNorLog0123456789"
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(900)
 def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
     ray_cluster: str,
     tiny_study: Study,
@@ -68,7 +67,6 @@ def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
 
 @pytest.mark.chaos
 @pytest.mark.ray
-@pytest.mark.timeout(900)
 def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_tables(
     tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
 ) -> None:
@@ -109,7 +107,6 @@ def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_table
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(900)
 def test_a_killed_driver_leaves_nothing_that_blocks_the_next_and_the_tables_are_the_same(
     ray_cluster: str, tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
 ) -> None:
