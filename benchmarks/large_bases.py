@@ -1,17 +1,15 @@
 """`python -m benchmarks.large_bases`: how large bases lie on the GPUs of a node, by their configs.
 
-No weights are read and nothing is run. The configs are those of the published models, as far as they decide
-shapes.
+No weights are read and nothing is run.
 """
 
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
-from transformers import GptOssConfig, PretrainedConfig, Qwen3MoeConfig
 
 from portal.bases.base import outline_config
+from portal.bases.quantised_checkpoints import check_checkpoint
 from portal.config import Precision
 from sweeps.planning.devices import GPUS
 from sweeps.planning.divided_bases import least_gpus
@@ -19,25 +17,10 @@ from sweeps.planning.memory import base_bytes, decoder_shape, fullest_part
 
 DEVICE, ON_NODE = "b200", 8
 PRECISIONS: tuple[Precision, ...] = ("default", "8bit", "4bit")
+"""Those that quantise are left out for a base that is published quantised."""
 ROOM = 0.7
 """Share of a GPU's memory that weights may take: the rest is for learners, activations and logits."""
-CONFIGS: Mapping[str, PretrainedConfig] = {
-    "Qwen3-32B": outline_config("qwen3-32b"),
-    "Llama-4-Scout": outline_config("llama-4-scout"),
-    "gpt-oss-120b": GptOssConfig(),
-    "Qwen3-235B-A22B": Qwen3MoeConfig(
-        hidden_size=4096,
-        num_hidden_layers=94,
-        num_key_value_heads=4,
-        num_experts=128,
-        num_experts_per_tok=8,
-        moe_intermediate_size=1536,
-        vocab_size=151936,
-        head_dim=128,
-        num_attention_heads=64,
-        tie_word_embeddings=False,
-    ),
-}
+BASES = ("qwen3-32b", "llama-4-scout", "gpt-oss-120b", "qwen3-235b-a22b")
 _GIB = 2**30
 
 
@@ -52,31 +35,31 @@ HEADERS = (
 )
 
 
-def rows(name: str, config: PretrainedConfig) -> Iterator[tuple[str, ...]]:
+def rows(name: str) -> Iterator[tuple[str, ...]]:
     """The lines of a base, one for each precision, on as few GPUs as leave room beside its weights."""
-    with tempfile.TemporaryDirectory() as folder:
-        config.save_pretrained(folder)
-        shape = decoder_shape(folder)
-        for precision in PRECISIONS:
-            count = least_gpus(folder, precision, ROOM * GPUS[DEVICE].memory_bytes)
-            assert count is not None, f"{name} in {precision} does not fit a node"
-            part = fullest_part(folder, precision, on_gpu=True, num_gpus=count)
-            yield (
-                name,
-                f"{shape.params / 1e9:.0f} B, {shape.active_params / 1e9:.1f} B",
-                "bf16" if precision == "default" else precision,
-                f"{base_bytes(folder, precision, on_gpu=True) / _GIB:.0f} GiB",
-                str(count),
-                f"{part.num_bytes / _GIB:.0f} GiB",
-                str(ON_NODE // count),
-            )
+    shape = decoder_shape(name)
+    method = check_checkpoint(name, outline_config(name))
+    for precision in PRECISIONS if method is None else PRECISIONS[:1]:
+        count = least_gpus(name, precision, ROOM * GPUS[DEVICE].memory_bytes)
+        assert count is not None, f"{name} in {precision} does not fit a node"
+        part = fullest_part(name, precision, on_gpu=True, num_gpus=count)
+        whole = "bf16" if method is None else f"bf16, from {method.upper()}"
+        yield (
+            name,
+            f"{shape.params / 1e9:.0f} B, {shape.active_params / 1e9:.1f} B",
+            whole if precision == "default" else precision,
+            f"{base_bytes(name, precision, on_gpu=True) / _GIB:.0f} GiB",
+            str(count),
+            f"{part.num_bytes / _GIB:.0f} GiB",
+            str(ON_NODE // count),
+        )
 
 
 def main() -> None:
     """Print the table of docs/bases.md."""
     table = Table(*HEADERS)
-    for name, config in CONFIGS.items():
-        for row in rows(name, config):
+    for name in BASES:
+        for row in rows(name):
             table.add_row(*row)
     Console(width=120).print(table)
 

@@ -24,7 +24,7 @@ from portal.storage.atomic import write_bytes_atomic
 from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 """In a run's folder, and beside each other where a study's tables are collected."""
 LATENTS_FILE = "latents.parquet"
@@ -84,6 +84,10 @@ RESULTS = pa.schema(
         ("kept", pa.bool_()),  # whether the artifact is of this epoch; null: there is none, or not yet
         ("train_rows", pa.int32()),  # rows of the task that the run, or its port, trained on; else null
         ("keeps_best", pa.bool_()),  # whether it chose its epoch on validation rows; null: not collected
+        (
+            "choices_together",
+            pa.bool_(),
+        ),  # whether a scored row held all choices of a question, or one of them
         ("device", pa.string()),
     ],
     metadata=_METADATA,
@@ -142,6 +146,7 @@ ADDED_COLUMNS = {
     "kept": AddedColumn(since=5),
     "train_rows": AddedColumn(since=6),
     "keeps_best": AddedColumn(since=6),
+    "choices_together": AddedColumn(since=7),
 }
 """All other columns exist since version 1, and none was renamed. Some have changed their meaning: `size` of a
 run on all rows is null in version 1 and the rows of its largest task since 2; `prompt_set` of a user's task

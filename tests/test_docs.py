@@ -28,11 +28,12 @@ from tests.support.markdown import (
     symbols,
     text_outside_code,
 )
-from tests.support.zoo_table import PAGE, page
+from tests.support.zoo import supported
+from tests.support.zoo_table import PAGE, Passed, page
 
 METHOD = DOCS / "method.md"
 LONGEST_LINE = 110
-GENERATED = (ROOT / "tests/fixtures/v0.1.0", *DOCS.glob("results/*/tables.md"))
+GENERATED = (ROOT / "tests/fixtures/v0.1.0", *DOCS.glob("results/**/tables.md"))
 """Written by the program, whose lines are as long as a paragraph."""
 PARTS: dict[str, type[BaseModel]] = {
     "adapter": AdapterConfig, "hypernet": HypernetConfig, "train": TrainConfig,
@@ -207,6 +208,13 @@ def charter_of(place: Path) -> str:
     """The first line of the docstring of a module or package."""
     module = place / "__init__.py" if place.is_dir() else place
     return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+def test_every_family_has_passed_all_tests_of_the_zoo() -> None:
+    passed = Passed.read()
+
+    assert set(passed.tests) == set(supported())
+    assert len(set(passed.tests.values())) == 1
 
 
 @pytest.mark.slow

@@ -70,7 +70,9 @@ def _block(block: Block) -> str:
     lead = _list(block.lead) if block.lead else ""
     figures = [_figure(drawing, ' class="card"') for drawing in block.drawings]
     if block.remarks:
-        remarks = f'<div class="card"><h3>What can be told apart</h3>{_list(block.remarks)}</div>'
+        remarks = (
+            f'<div class="card"><h3>What can be told apart on these tasks</h3>{_list(block.remarks)}</div>'
+        )
         first, *others = figures
         stacks = ([first, remarks], others) if others else ([first], [remarks])
         figures = [f'<div class="stack">{"".join(stack)}</div>' for stack in stacks]

@@ -36,6 +36,7 @@ from analysis.tables.kinds import kinds_table
 from analysis.tables.leads import leads_table
 from analysis.tables.log_loss import log_loss_table
 from analysis.tables.overview import overview_table
+from analysis.tables.seed_spread import seed_spread_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
 from portal.results import MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
 
@@ -116,6 +117,8 @@ def study_facts(findings: Findings, title: str = "What was run") -> Facts:
         "device": ", ".join(study.devices),
         **findings.info.facts,
     }
+    if apart := sorted({run.cell.base for run in study.runs if run.choices_together is False}):
+        facts["one choice in a scored row"] = ", ".join(apart)
     own = findings.info.own_tasks or {task for run in study.runs for task in run.tasks}
     kinds = tasks_by_kind(own, study.kinds)
     if kinds:
@@ -290,7 +293,8 @@ def _study_section(findings: Findings, options: ReportOptions) -> Section:
     tables += [run_cost_table(comparisons, options.price), study_cost_table(findings.study, options.price)]
     if findings.sources:
         tables.append(sources_table(findings.sources))
-    blocks = [Block(tables=tuple(tables))]
+    spread = seed_spread_table(comparisons, findings.sources)
+    blocks = [Block(tables=tuple(tables), folded=() if spread is None else (spread,))]
     if findings.latent_maps:
         maps = [draw_latents(each, number) for number, each in enumerate(findings.latent_maps, start=1)]
         blocks.append(Block("Task latents", drawings=tuple(maps)))

@@ -65,6 +65,14 @@ CARDS = {
 """Bases of portallib's model cards."""
 
 
+_OF_HUB = {"gemma-3-4b-pt": "gemma-3-4b", "mistral-7b-v0.3": "mistral-7b"}
+"""What these bases are called here, by the last part of their hub ids, where the two differ."""
+
+
 def published_for(base: str) -> Published | None:
-    """What is published of a base; None for most."""
-    return PUBLISHED.get(base) or CARDS.get(base)
+    """What is published of a base, by its short name or its hub id; None for most."""
+    name = base
+    if base.count("/") == 1 and not base.startswith((".", "/")):
+        name = base.split("/")[1].lower()
+    name = _OF_HUB.get(name, name)
+    return PUBLISHED.get(name) or CARDS.get(name)

@@ -118,7 +118,8 @@ class Run:
     `kept` is by task the epoch whose parameters the run's artifact has, as the worker recorded it.
     `without_rows` are the tasks that the run was scored on without being trained on a row of them,
     `train_rows` how many rows of each task it was trained on, `keeps_best` whether validation rows chose the
-    epoch of its artifact; tables of earlier versions do not say the last two.
+    epoch of its artifact, `choices_together` whether a scored row held all choices of a question, or one of
+    them; tables of earlier versions do not say the last three.
     """
 
     key: str
@@ -131,6 +132,7 @@ class Run:
     without_rows: set[str] = field(default_factory=set)
     train_rows: dict[str, int] = field(default_factory=dict)
     keeps_best: bool | None = None
+    choices_together: bool | None = None
 
     def of_tasks(self, tasks: Collection[str]) -> "Run":
         """The run with its scores of these tasks only; what it was trained on stays known."""
@@ -249,6 +251,7 @@ def gather_runs(table: pa.Table) -> ResultSet:
                 _cost_of(row),
                 row["acc_norm_unit"],
                 keeps_best=row["keeps_best"],
+                choices_together=row["choices_together"],
             )
         run = runs[place]
         run.cost = _larger_cost(run.cost, _cost_of(row))

@@ -98,5 +98,5 @@ def comparisons_table(target: Target) -> Table | None:
         Column("difference: 95 %", POINTS_RANGE),
         Column("shared seeds", COUNT),
     )
-    title = f"{target.base}: every two methods and variants"
+    title = f"{target.base}: every two methods and variants (on these tasks)"
     return Table(title, f"comparisons-{target.slug}", columns, tuple(rows))

@@ -7,7 +7,7 @@ converters, logits and losses are fp32 everywhere; factors are cast at the point
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -23,12 +23,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers import logging as transformers_logging
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from portal.bases.division import divide
 from portal.bases.experts import idle_params
 from portal.bases.files import BaseFiles, hub_error, locate
 from portal.bases.geometry import Geometry
-from portal.bases.layer_kinds import attention_implementation, takes_branches
+from portal.bases.layer_kinds import attention_implementation, check_causal, takes_branches
 from portal.bases.model_class import is_of_a_tower, model_class
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import check_precision, weights_dtype
@@ -104,18 +105,23 @@ class Base:
 def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
     """The transformers config of a base; no weights are read. `local_files_only`: the hub is not asked.
 
-    ValueError for one that cannot be read, and for that of an encoder-decoder model.
+    ValueError for one that cannot be read, and for that of a model whose tokens see later ones.
     """
     files = locate(name)
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(
-            files.location, revision=files.commit, local_files_only=local_files_only
-        )
+        config = _read_config(files, local_files_only=local_files_only)
     except (OSError, ValueError) as error:
         raise hub_error("base", name, files.location, error) from None
-    if config.is_encoder_decoder:
-        raise ValueError(f"base {name!r}: {config.model_type} is an encoder-decoder model, which is no base")
+    check_causal(name, config)
     check_checkpoint(name, config)
+    return config
+
+
+def _read_config(files: BaseFiles, *, local_files_only: bool = False) -> PretrainedConfig:
+    """The config as transformers reads it; code that lies beside it is never run."""
+    config: PretrainedConfig = AutoConfig.from_pretrained(
+        files.location, revision=files.commit, local_files_only=local_files_only, trust_remote_code=False
+    )
     return config
 
 
@@ -176,20 +182,29 @@ def outline_base(name: str, *, revision: str) -> Base:
     files = locate(name)
     config = base_config(name)
     with torch.device("meta"):
-        model = model_class(config).from_config(config)
+        model = model_class(config).from_config(config, trust_remote_code=False)
     return _base(replace(files, commit=None if files.is_local else revision), revision, model)
 
 
 def _base(files: BaseFiles, revision: str, model: Any) -> Base:
-    layer_path = find_layer_path(model)
+    layer_path, sites = _find_layers(files.name, model)
     return Base(
         name=files.name,
         revision=revision,
         model=model,
         tokenizer=load_tokenizer(files.name, revision=files.commit),
         layer_path=layer_path,
-        sites=find_sites(model, layer_path),
+        sites=sites,
     )
+
+
+def _find_layers(name: str, model: Any) -> tuple[str, tuple[Site, ...]]:
+    """The decoder layers, and what can be adapted there; ValueError, naming the base, for none."""
+    try:
+        path = find_layer_path(model)
+        return path, find_sites(model, path)
+    except ValueError as error:
+        raise ValueError(f"base {name!r}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -209,14 +224,14 @@ def base_layout(name: str) -> BaseLayout:
     config = outline_config(name)
     try:
         with torch.device("meta"):
-            model = model_class(config).from_config(config)
+            model = model_class(config).from_config(config, trust_remote_code=False)
     except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ValueError(
             f"base {name!r}: transformers makes no causal language model of its config "
             f"({one_line(error, most=200)})"
         ) from None
-    path = find_layer_path(model)
-    return BaseLayout(len(model.get_submodule(path)), find_sites(model, path))
+    path, sites = _find_layers(name, model)
+    return BaseLayout(len(model.get_submodule(path)), sites)
 
 
 def base_sites(name: str) -> tuple[Site, ...]:
@@ -258,15 +273,28 @@ def load_tokenizer(
     where the tokenizer's settings or the family ask for one.
     """
     files = locate(name)
+    place: dict[str, Any] = {"revision": revision or files.commit, "local_files_only": local_files_only}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            files.location, revision=revision or files.commit, local_files_only=local_files_only
-        )
+        tokenizer = AutoTokenizer.from_pretrained(files.location, trust_remote_code=False, **place)
+        settings = get_tokenizer_config(files.location, **place)
     except (OSError, ValueError) as error:
         raise hub_error("base", name, files.location, error) from None
+    _restore_bos(tokenizer, settings)
     config = base_config(name, local_files_only=local_files_only)
     _check_tokenizer(name, tokenizer, config.get_text_config())
     return tokenizer
+
+
+def _restore_bos(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
+    """Put BOS first where the tokenizer's settings say so and transformers has lost it.
+
+    A byte-level tokenizer that names the class of Llama's, as DeepSeek V3's does, is loaded by another class,
+    which does not read `add_bos_token`.
+    """
+    named = str(settings.get("tokenizer_class")).startswith("LlamaTokenizer")
+    wanted = named and settings.get("add_bos_token") and tokenizer.bos_token is not None
+    if wanted and tokenizer("x").input_ids[0] != tokenizer.bos_token_id:
+        tokenizer.add_bos_token = True
 
 
 def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
@@ -325,7 +353,7 @@ def _places(
     """What from_pretrained needs where weights are placed while they are read."""
     if gpus:
         with torch.device("meta"):
-            outline = model_class(config).from_config(config)
+            outline = model_class(config).from_config(config, trust_remote_code=False)
         division = divide(outline, len(gpus), precision, weights_dtype(precision, on_gpu=True))
         return {"device_map": {name: gpus[number] for name, number in division.items()}}
     if precision not in _QUANTISED and not is_dequantised:
@@ -348,7 +376,8 @@ def _load_model(
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward
     try:
-        config = AutoConfig.from_pretrained(files.location, revision=files.commit)
+        config = _read_config(files)
+        check_causal(files.name, config)
         method = check_checkpoint(files.name, config, precision)
         model, loading = model_class(config).from_pretrained(
             files.location,
@@ -356,6 +385,7 @@ def _load_model(
             dtype=dtype,
             attn_implementation=attention_implementation(config),
             output_loading_info=True,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,  # so that they are named, and refused, below
             **_quantisation(precision),
             **dequantisation(method),

@@ -14,7 +14,6 @@ from portal.storage.paths import files_sha256
 
 OTHER_BASES = "a folder as transformers saves models, a GGUF file, or a hub id like 'org/model'"
 """What a base can be beside a short name, for messages."""
-PROBE_S = 5.0
 _WEIGHT_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -164,6 +163,11 @@ def hub_error(kind: str, name: str, location: str, error: BaseException) -> Valu
     if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
         hint = f"; if it is private, {token[5:]}" if token else ""
         return ValueError(f"{kind} {name!r}: the hub has no repository {location}{hint}")
+    if "trust_remote_code" in str(error):
+        return ValueError(
+            f"{kind} {name!r}: it needs code that comes with it, which is never run: the installed "
+            "transformers has no class for its model type, or for its tokenizer"
+        )
     reason = one_line(error, most=300)
     return ValueError(f"{kind} {name!r}: cannot be read from {location!r}: {reason}")
 
@@ -192,16 +196,3 @@ def is_cached(name: str) -> bool:
     files = locate(name)
     cached = try_to_load_from_cache(files.location, "tokenizer_config.json", revision=files.commit)
     return isinstance(cached, str)
-
-
-def hub_answers() -> bool:
-    """Whether the hub answers a single request now; False where it is switched off (HF_HUB_OFFLINE=1)."""
-    import httpx
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=PROBE_S)
-    except (httpx.HTTPError, OSError):
-        return False
-    return True

@@ -42,6 +42,20 @@ def takes_branches(config: PretrainedConfig) -> bool:
     return known and is_causal and attention == "sdpa"
 
 
+def check_causal(name: str, config: PretrainedConfig) -> None:
+    """ValueError for a model whose tokens see later ones: scores of a row would depend on its padding.
+
+    `config` is that of the whole model. Gemma 4's "vision" is about tokens of images, which no row has.
+    """
+    if config.is_encoder_decoder:
+        raise ValueError(f"base {name!r}: {config.model_type} is an encoder-decoder model, which is no base")
+    if getattr(config.get_text_config(), "use_bidirectional_attention", None) in (True, "all"):
+        raise ValueError(
+            f"base {name!r}: its layers attend in both directions (use_bidirectional_attention); a base has "
+            "to be a causal language model"
+        )
+
+
 def layer_kinds(config: PretrainedConfig) -> set[str] | None:
     """The kinds of layers; None for a family whose configs list none."""
     kinds = _declared(config, "layer_types")

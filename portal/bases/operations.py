@@ -72,7 +72,8 @@ def fuse_operations(model: nn.Module) -> int:
             )
             replaced += 1
     if left:
-        _log.warning("these modules keep their own operations: %s", ", ".join(sorted(left)))
+        names = ", ".join(sorted(left))
+        _log.warning("%s: these modules keep their own operations: %s", type(model).__name__, names)
     return replaced
 
 

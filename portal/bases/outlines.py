@@ -213,25 +213,49 @@ LFM2_1B = Outline(
         "tie_word_embeddings": True,
     },
 )
-GPT_OSS_20B = Outline(
-    "gpt_oss",
+QWEN3_235B = Outline(
+    "qwen3_moe",
     {
-        "hidden_size": 2880,
-        "num_hidden_layers": 24,
+        "hidden_size": 4096,
+        "num_hidden_layers": 94,
         "num_attention_heads": 64,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "intermediate_size": 2880,
-        "num_local_experts": 32,
-        "num_experts_per_tok": 4,
-        "vocab_size": 201088,
-        "max_position_embeddings": 131072,
-        "sliding_window": 128,
-        "layer_types": [_SLIDING, _FULL] * 12,
+        "num_key_value_heads": 4,
+        "head_dim": 128,
+        "intermediate_size": 12288,
+        "moe_intermediate_size": 1536,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "norm_topk_prob": True,
+        "vocab_size": 151936,
+        "max_position_embeddings": 40960,
         "tie_word_embeddings": False,
-        "quantization_config": {"quant_method": "mxfp4"},
     },
 )
+
+
+def gpt_oss(*, layers: int, experts: int) -> Outline:
+    """gpt-oss, whose weights are published in MXFP4."""
+    return Outline(
+        "gpt_oss",
+        {
+            "hidden_size": 2880,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "intermediate_size": 2880,
+            "num_local_experts": experts,
+            "num_experts_per_tok": 4,
+            "vocab_size": 201088,
+            "max_position_embeddings": 131072,
+            "sliding_window": 128,
+            "layer_types": [_SLIDING, _FULL] * (layers // 2),
+            "tie_word_embeddings": False,
+            "quantization_config": {"quant_method": "mxfp4"},
+        },
+    )
+
+
 LLAMA4_SCOUT = Outline(
     "llama4",
     {

@@ -6,14 +6,15 @@ from pathlib import Path
 from portal.bases.geometry import Geometry
 from portal.bases.gguf.packaged import PackagedFile
 from portal.bases.outlines import (
-    GPT_OSS_20B,
     LFM2_1B,
     LLAMA4_SCOUT,
     OLMO3_7B,
     PHI4_MINI,
+    QWEN3_235B,
     SMOLLM3_3B,
     Outline,
     gemma4,
+    gpt_oss,
     granite4,
     ministral3,
     qwen35,
@@ -167,6 +168,9 @@ KNOWN = {
         _hub("qwen3-14b", "Qwen/Qwen3-14B", "40c069824f4251a91eefaf281ebe4c544efd3e18", _QWEN3_14B),
         _hub("qwen3-32b", "Qwen/Qwen3-32B", "9216db5781bf21249d130ec9da846c4624c16137", _QWEN3_32B),
         _hub(
+            "qwen3-235b-a22b", "Qwen/Qwen3-235B-A22B", "8efa61729e24bd65b1d152b5ab5409052aa80e65", QWEN3_235B
+        ),
+        _hub(
             "qwen3.5-0.8b",
             "Qwen/Qwen3.5-0.8B",
             "2fc06364715b967f1860aea9cf38778875588b17",
@@ -246,7 +250,18 @@ KNOWN = {
             LLAMA4_SCOUT,
             "Llama 4 Community",
         ),
-        _hub("gpt-oss-20b", "openai/gpt-oss-20b", "6cee5e81ee83917806bbde320786a8fb61efebee", GPT_OSS_20B),
+        _hub(
+            "gpt-oss-20b",
+            "openai/gpt-oss-20b",
+            "6cee5e81ee83917806bbde320786a8fb61efebee",
+            gpt_oss(layers=24, experts=32),
+        ),
+        _hub(
+            "gpt-oss-120b",
+            "openai/gpt-oss-120b",
+            "b5c939de8f754692c1647ca79fbf85e8c1e70f8a",
+            gpt_oss(layers=36, experts=128),
+        ),
         _hub("olmo-3-7b", "allenai/Olmo-3-1025-7B", "a81bae42db3975be1671e27b9c9a56da1a9f980f", OLMO3_7B),
         _hub(
             "smollm3-3b", "HuggingFaceTB/SmolLM3-3B", "a07cc9a04f16550a088caea529712d1d335b0ac1", SMOLLM3_3B

@@ -186,11 +186,11 @@ def count_groups(groups: Iterable[SiteGroup]) -> dict[str, int]:
 
 
 def name_modules(counts: Mapping[str, int], num_layers: int) -> str:
-    """`q, v`, or `q (in 2), in_qkv (in 2) of 4 layers` where not all layers have them."""
+    """`q, v in all 4 layers`, or `q (in 2), in_qkv (in 2) of 4 layers` where not all layers have them."""
     named = ", ".join(
         name if count == num_layers else f"{name} (in {count})" for name, count in counts.items()
     )
-    return named if set(counts.values()) == {num_layers} else f"{named} of {num_layers} layers"
+    return f"{named} {'in all' if set(counts.values()) == {num_layers} else 'of'} {num_layers} layers"
 
 
 def check_modules(sites: Sequence[Site], modules: Sequence[str]) -> None:

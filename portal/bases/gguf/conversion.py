@@ -83,7 +83,11 @@ def _load(path: Path) -> Any:
     transformers_logging.disable_progress_bar()
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32, output_loading_info=True
+            path.parent,
+            gguf_file=path.name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except (ValueError, KeyError, RuntimeError, ImportError) as error:  # what transformers' reader raises
         raise ValueError(f"{path}: cannot be converted ({one_line(error)})") from None

@@ -83,6 +83,7 @@ def test_the_report_folder_holds_page_tables_and_figures(report: Path) -> None:
         "cost",
         "study-cost",
         "sources",
+        "seed-spread",
     }
     assert {path.stem for path in (report.parent / "tables").iterdir()} == tables
 

@@ -207,6 +207,28 @@ def test_a_gemma_whose_tokenizer_adds_no_bos_is_refused(tmp_path: Path) -> None:
     assert "does not put BOS first" in refusal(lambda: load_base(str(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("named", "first"), [("LlamaTokenizerFast", True), ("PreTrainedTokenizerFast", False)]
+)
+def test_bos_is_put_first_where_a_llama_tokenizers_settings_say_so(
+    saved: dict[str, Path], tmp_path: Path, named: str, first: bool
+) -> None:
+    shutil.copytree(saved["llama"], tmp_path / "base")
+    path = tmp_path / "base" / "tokenizer_config.json"
+    own = {"bos_token": "<bos>", "add_bos_token": True, "tokenizer_class": named}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    byte_level = tmp_path / "base" / "tokenizer.json"
+    definition = json.loads(byte_level.read_text())
+    definition["post_processor"] = {
+        "type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True,
+    }  # fmt: skip
+    byte_level.write_text(json.dumps(definition))
+
+    tokenizer = load_tokenizer(str(tmp_path / "base"))
+
+    assert (tokenizer("a b").input_ids[0] == tokenizer.bos_token_id) is first
+
+
 def test_a_tokenizer_with_another_bos_than_the_config_names_is_refused(tmp_path: Path) -> None:
     write_base(tmp_path, "gemma3")
     change_config(tmp_path, bos_token_id=7)
@@ -272,6 +294,8 @@ def test_artifacts_name_a_local_base_by_its_name(saved: dict[str, Path]) -> None
         ("bart", "bart is an encoder-decoder model, which is no base"),
         ("dbrx", "transformers makes no causal language model of its config"),
         ("t5", "t5 is an encoder-decoder model"),
+        ("rwkv", "base '.*': RwkvForCausalLM has no decoder layers at any of model.layers"),
+        ("zaya", "base '.*': model.layers.0.self_attn.qkv_proj is a ZayaCCAProjection, not a linear"),
     ],
 )
 def test_what_is_no_base_is_refused_in_one_line_from_its_config(
@@ -284,3 +308,58 @@ def test_what_is_no_base_is_refused_in_one_line_from_its_config(
 
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+CODE = """
+from pathlib import Path
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
+Path(__file__).with_name("ran").touch()
+class OwnConfig(PretrainedConfig):
+    model_type = "own"
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+def with_own_code(folder: Path, file: str, **changes: object) -> Path:
+    """The base with changed keys in one of its files, and with a module that notes that it ran."""
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    (folder / "own.py").write_text(CODE)
+    return folder
+
+
+@pytest.fixture
+def agreeing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who answers yes to every question."""
+    monkeypatch.setattr("builtins.input", lambda prompt="": "y")
+
+
+@pytest.mark.usefixtures("agreeing")
+def test_code_beside_a_model_of_an_unknown_type_is_never_run(folder: Path) -> None:
+    code = {"AutoConfig": "own.OwnConfig"}
+    with_own_code(folder, "config.json", model_type="own", auto_map=code, architectures=["OwnModel"])
+
+    for act in (base_config, base_layout, load_base, load_tokenizer):
+        assert "needs code that comes with it, which is never run" in refusal(
+            lambda act=act: act(str(folder))
+        )
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.usefixtures("agreeing")
+def test_a_tokenizer_of_its_own_code_is_never_run(folder: Path) -> None:
+    own = {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}, "tokenizer_class": "OwnTokenizer"}
+    with_own_code(folder, "tokenizer_config.json", **own)
+
+    load_tokenizer(str(folder))
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.usefixtures("agreeing")
+def test_a_model_that_transformers_knows_is_loaded_without_the_code_beside_it(folder: Path) -> None:
+    code = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    with_own_code(folder, "config.json", auto_map=code)
+
+    assert load_base(str(folder)).model.config.model_type == "qwen3"
+    assert not (folder / "ran").exists()

@@ -4,7 +4,13 @@ import copy
 
 import pytest
 
-from portal.bases.layer_kinds import attention_implementation, layer_kinds, takes_branches, window_of
+from portal.bases.layer_kinds import (
+    attention_implementation,
+    check_causal,
+    layer_kinds,
+    takes_branches,
+    window_of,
+)
 from tests.support.bases import make_base
 from tests.support.zoo import tiny_config
 
@@ -46,8 +52,20 @@ def test_keys_that_a_family_does_not_read_change_nothing() -> None:
     assert layer_kinds(config) is None
 
 
-def test_attention_in_both_directions_takes_no_branches() -> None:
-    config = make_base("tiny", "gemma3").text_config
-    config.use_bidirectional_attention = True
+@pytest.mark.parametrize("family", ["gemma3_text", "gemma4_text"])
+def test_attention_in_both_directions_is_refused_by_name(family: str) -> None:
+    config = tiny_config(family)
+    check_causal("tiny", config)
+    config.get_text_config().use_bidirectional_attention = True if family == "gemma3_text" else "all"
 
-    assert not takes_branches(config)
+    with pytest.raises(ValueError, match="base 'tiny': its layers attend in both directions"):
+        check_causal("tiny", config)
+    assert not takes_branches(config.get_text_config())
+
+
+def test_attention_in_both_directions_among_tokens_of_images_is_not_refused() -> None:
+    config = tiny_config("gemma4_text")
+    config.get_text_config().use_bidirectional_attention = "vision"
+
+    check_causal("tiny", config)
+    assert not takes_branches(config.get_text_config())

@@ -16,6 +16,7 @@ from portal.bases.sites import (
     find_sites,
     group_sites,
     linear_weight,
+    name_modules,
 )
 from portal.modules import ALL_MODULES, PROJECTIONS
 from tests.support.bases import make_base, make_model
@@ -120,6 +121,11 @@ def test_every_site_of_the_modules_lies_in_exactly_one_group(any_base: Base) -> 
 def test_a_module_the_base_lacks_is_refused_with_those_it_has() -> None:
     with pytest.raises(ValueError, match="the base has no projection 'gate'; it has q"):
         group_sites((site("q", 0, 8, 8),), ("gate",))
+
+
+def test_modules_are_named_with_the_number_of_layers_that_have_them() -> None:
+    assert name_modules({"q": 4, "v": 4}, 4) == "q, v in all 4 layers"
+    assert name_modules({"q": 2, "o": 4, "in_qkv": 2}, 4) == "q (in 2), o, in_qkv (in 2) of 4 layers"
 
 
 def test_a_rank_above_the_narrowest_width_is_refused_saying_what_fits() -> None:

@@ -53,6 +53,23 @@ def test_the_frozen_base_is_scored_beside_the_adapter_on_the_same_rows(
     assert adapter.split()[-1] != frozen.split()[-1]
 
 
+def test_a_port_to_a_hybrid_base_says_once_what_it_adapts_there(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = port_command(world, tmp_path / "out", "--no-base")
+    command[command.index("tiny-gemma3")] = "village-qwen3.5"
+
+    assert main(command) == 0
+
+    said = capsys.readouterr()
+    lines = [line for line in (said.out + said.err).splitlines() if "are adapted as" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("base village-qwen3.5: ")
+    assert "in_qkv for q in 4" in lines[0]
+    assert main(["inspect", str(tmp_path / "out")]) == 0
+    assert "in_qkv (in 4)" in capsys.readouterr().out
+
+
 def test_a_port_says_how_far_it_is_and_is_the_same_without_the_base(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

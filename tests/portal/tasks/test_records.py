@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -99,6 +100,24 @@ def test_a_folder_with_a_split_in_another_format_is_refused_by_that_file(tmp_pat
 
     with pytest.raises(ValueError, match=r"train.jsonl.gz: rows are read from .* not from .gz files"):
         folder_records(tmp_path, "train")
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.dataset_info", lambda self, repo, **_: asked.append(repo), raising=True
+    )
+
+    with pytest.raises(ValueError, match="OfflineModeIsEnabled"):
+        hub_records("nobody/nothing", None, "0" * 40, "train")
+
+    assert asked == []
+    assert datasets.config.HF_HUB_OFFLINE is False
 
 
 def test_a_data_set_that_cannot_be_fetched_says_what_would_do(

@@ -8,8 +8,9 @@ from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.evaluate.loglikelihood import PendingScores, Scored
 from portal.training.pack import Pack
-from tests.support.bases import make_run
+from tests.support.bases import make_base, make_run
 from tests.support.packs import make_pack
+from tests.support.zoo import tiny_base
 
 TRAIN = TrainConfig(epochs=1, lr=1e-2, evaluate="every_epoch")
 
@@ -90,3 +91,12 @@ def test_a_device_has_all_forwards_before_the_first_scores_are_read(
 
     assert seen.count("forward") >= 6  # tasks x splits
     assert seen == sorted(seen)
+
+
+def test_rows_say_whether_a_scored_row_held_all_choices() -> None:
+    apart = tiny_base("falcon_h1")
+    for base, together in ((make_base("tiny", "qwen3"), True), (apart, False)):
+        named = {base.name: base}
+        pack = make_pack(named, [make_run("base", base.name)], None)
+        found = pack.evaluate(pack.learners[0], 0).results
+        assert {row["choices_together"] for row in found} == {together}

@@ -93,6 +93,23 @@ def test_tasks_of_studies_and_of_searches_share_no_relation() -> None:
     assert set(studies) | set(searches) <= set(GROUPS["words-144"])
 
 
+def test_small_sources_are_of_the_relations_of_studies_with_as_many_tasks_of_each() -> None:
+    small, large = GROUPS["words-source-11"], GROUPS["words-source-35"]
+
+    assert GROUPS["words-sixteen-relations"][:35] == large
+    assert large[:11] == small
+    assert set(Counter(map(kind_of, small)).values()) == {1}
+    assert set(Counter(map(kind_of, large)).values()) == {2, 3}
+
+
+def test_one_new_task_of_each_is_of_a_relation_of_studies_or_a_new_one() -> None:
+    tasks = GROUPS["words-new-one-each"]
+    studies = set(map(kind_of, GROUPS["words-sixteen-relations"]))
+
+    assert set(tasks) <= {*GROUPS["words-new-frames"], *GROUPS["words-new-kinds"]}
+    assert sorted(map(kind_of, tasks)) == sorted(studies | {relation.name for relation in NEW_RELATIONS})
+
+
 def test_new_tasks_are_no_source_tasks_and_new_kinds_are_of_no_source_relation() -> None:
     source, frames, kinds = (GROUPS[name] for name in ("words-144", "words-new-frames", "words-new-kinds"))
     known = {relation.name for relation in KNOWN_RELATIONS}

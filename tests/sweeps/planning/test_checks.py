@@ -10,7 +10,7 @@ from tests.support.precision import cpu_with
 
 
 def ref(precision: Precision) -> BaseRef:
-    return BaseRef(name="base", revision="0", precision=precision)
+    return BaseRef(name="mini-qwen3-s", revision="0", precision=precision)
 
 
 def test_nodes_that_lack_bf16_are_named_where_a_base_is_in_it() -> None:
@@ -34,6 +34,17 @@ def test_a_plan_for_a_gpu_takes_what_this_cpu_cannot_do() -> None:
         check_precisions([ref("bf16")], "cuda")
         with pytest.raises(ValueError, match="needs AVX512-BF16 or AMX-BF16"):
             check_precisions([ref("bf16")], "cpu")
+
+
+@pytest.mark.parametrize("precision", ["4bit", "8bit"])
+def test_a_second_quantisation_of_published_weights_is_refused_before_they_are_read(
+    precision: Precision,
+) -> None:
+    check_precisions([BaseRef(name="gpt-oss-20b", revision="0")], "cuda")
+    with pytest.raises(ValueError, match="quantised by 'mxfp4' already") as raised:
+        check_precisions([BaseRef(name="gpt-oss-20b", revision="0", precision=precision)], "cuda")
+
+    assert "\n" not in str(raised.value)
 
 
 def test_finished_runs_need_no_precision() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,27 @@ def test_a_tokenizer_in_the_hubs_cache_is_checked_without_a_network(tmp_path: Pa
     assert json.loads(ended.stdout)["tokenizers_not_checked"] == []
 
 
+def test_a_plan_says_once_what_a_hybrid_base_has_in_place_of_what_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "name: s\nsuite: village\ntasks: [source-5]\ntargets: [village-qwen3.5, village-qwen3-m]\n"
+        "seeds: [0, 1]\nmethods: {lora: {size: 4, adapter: {modules: [q, v], rank: 2}}}\n"
+    )
+    note = (
+        "base village-qwen3.5: q and v of 6 layers are adapted as q in 2 and in_qkv for q in 4, "
+        "v in 2 and in_qkv for v in 4"
+    )
+
+    assert main(["sweep", "plan", str(study), "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["sweep", "plan", str(study), "--out", str(tmp_path / "out"), "--json"]) == 0
+
+    assert [line for line in lines if "are adapted as" in line] == [note]
+    assert json.loads(capsys.readouterr().out)["coverage"] == [note]
+
+
 OUTLINED = """\
 name: s
 suite: portal14
@@ -131,16 +153,18 @@ methods: {base: {}, lora: {size: 1500}}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("hub", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
 def test_a_study_whose_public_rows_are_out_of_reach_is_planned_without_keys_and_not_run(
-    tmp_path: Path,
+    hub: dict[str, str], tmp_path: Path
 ) -> None:
+    offline = partial(sweep_without_hub, tmp_path, hub)
     study = tmp_path / "study.yaml"
     study.write_text(OUTLINED)
     out = str(tmp_path / "out")
 
-    planned = offline(tmp_path, "plan", str(study), "--out", out, "--device", "b200", "--runs")
-    as_json = offline(tmp_path, "plan", str(study), "--out", out, "--device", "b200", "--json")
-    run = offline(tmp_path, "run", str(study), "--out", out, "--executor", "local")
+    planned = offline("plan", str(study), "--out", out, "--device", "b200", "--runs")
+    as_json = offline("plan", str(study), "--out", out, "--device", "b200", "--json")
+    run = offline("run", str(study), "--out", out, "--executor", "local")
 
     assert planned.returncode == 0, planned.stderr
     assert "the rows of public benchmarks are not at hand: they are counted from the known" in planned.stderr
@@ -156,9 +180,9 @@ def test_a_study_whose_public_rows_are_out_of_reach_is_planned_without_keys_and_
     assert not list((tmp_path / "out").glob("runs/*"))
 
 
-def offline(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def sweep_without_hub(folder: Path, hub: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command of `portal sweep` where the hub does not answer and nothing of it is on the machine."""
     kept = {name: value for name, value in os.environ.items() if name != "PORTAL_DATA"}
-    environment = kept | {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
+    environment = kept | {"HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1", **hub}
     command = [sys.executable, "-m", "portal", "sweep", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
