@@ -65,14 +65,17 @@ CARDS = {
 """Bases of portallib's model cards."""
 
 
-_OF_HUB = {"gemma-3-4b-pt": "gemma-3-4b", "mistral-7b-v0.3": "mistral-7b"}
-"""What these bases are called here, by the last part of their hub ids, where the two differ."""
+_OF_HUB = {
+    "Qwen/Qwen3-4B": "qwen3-4b",
+    "Qwen/Qwen3-8B": "qwen3-8b",
+    "google/gemma-3-4b-pt": "gemma-3-4b",
+    "google/gemma-4-E2B": "gemma-4-e2b",
+    "mistralai/Mistral-7B-v0.3": "mistral-7b",
+}
+"""What these bases are called here, by their hub ids; that of Inkling is not known here."""
 
 
 def published_for(base: str) -> Published | None:
     """What is published of a base, by its short name or its hub id; None for most."""
-    name = base
-    if base.count("/") == 1 and not base.startswith((".", "/")):
-        name = base.split("/")[1].lower()
-    name = _OF_HUB.get(name, name)
+    name = _OF_HUB.get(base, base)
     return PUBLISHED.get(name) or CARDS.get(name)

@@ -28,12 +28,12 @@ class SeedSpread:
 
 
 def find_seed_spreads(summaries: Sequence[MethodSummary]) -> tuple[SeedSpread, ...]:
-    """The spread of every summary that has two seeds or more on each of its tasks."""
+    """The spread of every summary that has two seeds or more, and as many on each of its tasks."""
     return tuple(
         _find_spread(summary, stds)
         for summary in summaries
         if (stds := {task: scores.std for task, scores in summary.per_task.items() if scores.std is not None})
-        and len(stds) == len(summary.per_task)
+        and {scores.n for scores in summary.per_task.values()} == {summary.acc.n}
     )
 
 

@@ -377,8 +377,11 @@ def _load_model(
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward
     try:
         config = _read_config(files)
-        check_causal(files.name, config)
-        method = check_checkpoint(files.name, config, precision)
+    except (OSError, ValueError) as error:
+        raise hub_error("base", files.name, files.location, error) from None
+    check_causal(files.name, config)
+    method = check_checkpoint(files.name, config, precision)
+    try:
         model, loading = model_class(config).from_pretrained(
             files.location,
             revision=files.commit,

@@ -18,6 +18,7 @@ from portal.cli.options import (
     CoreOption,
     DataOption,
     DeviceOption,
+    GpusPerWorkerOption,
     JsonOption,
     MaxPromptOption,
     PrecisionOption,
@@ -25,6 +26,7 @@ from portal.cli.options import (
     TasksOption,
     check_at_least_one,
     chosen_device,
+    chosen_gpus,
     chosen_kinds,
     chosen_precision,
     chosen_tasks,
@@ -108,6 +110,7 @@ def evaluate(
     max_prompt: MaxPromptOption = 768,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
+    gpus_per_worker: GpusPerWorkerOption = 1,
     workers: WorkersOption = None,
     by_task: ByTaskOption = False,
     as_json: JsonOption = False,
@@ -129,6 +132,7 @@ def evaluate(
     if latents is not None and artifact is None:
         raise ValueError("--latents adds tasks to an artifact: name it with --artifact")
     where = chosen_device(device)
+    gpus = chosen_gpus(gpus_per_worker, where)
     choice = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
@@ -144,11 +148,13 @@ def evaluate(
         from sweeps.launch.ray_scoring import score_with_workers
 
         ref, console = resolve(base, precision=weights), progress_console()
-        scored = score_with_workers(adapters, ref, rows, device=where, workers=workers, console=console)
+        scored = score_with_workers(
+            adapters, ref, rows, device=where, workers=workers, console=console, gpus_per_worker=gpus
+        )
         by_adapter = {str(folder): each for folder, each in zip(adapters, scored, strict=True)}
         print_adapters(base, by_adapter, weights_note(base), as_json=as_json)
         return
-    loaded = load_base(base, device=where, precision=weights)
+    loaded = load_base(base, device=where, precision=weights, num_gpus=gpus)
     summaries = score_adapter(loaded, adapters[0], rows) if adapters else _score(loaded, source, rows)
     kinds = chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)

@@ -86,6 +86,16 @@ ActivationsOption = Annotated[
         autocompletion=one_of(completion.activations),
     ),
 ]
+GpusPerWorkerOption = Annotated[
+    int,
+    typer.Option(
+        "--gpus-per-worker",
+        rich_help_panel=MACHINE,
+        metavar="N",
+        min=1,
+        help="Divide every base over N GPUs of one machine, for bases that do not fit one GPU.",
+    ),
+]
 MaxPromptOption = Annotated[
     int,
     typer.Option(
@@ -251,6 +261,13 @@ def chosen_precision(name: str, device: str) -> "PrecisionChoice":
     if choice != "auto":
         check_precision(choice, device)
     return choice
+
+
+def chosen_gpus(count: int, device: str) -> int:
+    """`count` checked against the device: bases are divided over GPUs only."""
+    if count > 1 and not device.startswith("cuda"):
+        raise ValueError(f"--gpus-per-worker {count} divides bases over GPUs, and this runs on {device}")
+    return count
 
 
 def chosen_activations(name: str) -> "Activations":

@@ -12,10 +12,12 @@ from portal.cli.options import (
     ActivationsOption,
     DataOption,
     DeviceOption,
+    GpusPerWorkerOption,
     PrecisionOption,
     RegistryOption,
     SuiteOption,
     chosen_device,
+    chosen_gpus,
     chosen_precision,
     chosen_tasks,
 )
@@ -106,6 +108,7 @@ def teach(
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
+    gpus_per_worker: GpusPerWorkerOption = 1,
     no_base: NoBaseOption = False,
     registry: RegistryOption = None,
 ) -> None:
@@ -136,8 +139,9 @@ def teach(
         residual_rank=residual_rank,
         description=describe,
     )
-    scores = execute(single, out, where, activations, with_base=not no_base, registry=registry)
+    gpus = chosen_gpus(gpus_per_worker, where)
+    scores = execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
     if not no_base:
         print_gains(scores[FROZEN], scores[ADAPTED])
     if examples != 0:
-        warn_of_reach(training_fits(single, out, device=where))
+        warn_of_reach(training_fits(single, out, device=where, gpus=gpus))

@@ -15,6 +15,7 @@ from portal.cli.options import (
     ActivationsOption,
     DataOption,
     DeviceOption,
+    GpusPerWorkerOption,
     ModulesOption,
     PrecisionOption,
     RegistryOption,
@@ -22,6 +23,7 @@ from portal.cli.options import (
     TasksOption,
     chosen_activations,
     chosen_device,
+    chosen_gpus,
     chosen_modules,
     chosen_precision,
     chosen_tasks,
@@ -111,6 +113,7 @@ def train(
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
+    gpus_per_worker: GpusPerWorkerOption = 1,
     no_base: NoBaseOption = False,
     registry: RegistryOption = None,
 ) -> None:
@@ -126,7 +129,8 @@ def train(
     opened, chosen = chosen_tasks(tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = source_run(bases, request, modules=names, rank=rank, text_encoder=text_encoder)
-    execute(single, out, where, activations, with_base=not no_base, registry=registry)
+    gpus = chosen_gpus(gpus_per_worker, where)
+    execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
 
 
 def port(
@@ -156,6 +160,7 @@ def port(
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
+    gpus_per_worker: GpusPerWorkerOption = 1,
     no_base: NoBaseOption = False,
     registry: RegistryOption = None,
 ) -> None:
@@ -174,7 +179,8 @@ def port(
     opened, chosen = chosen_tasks(wanted, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = port_run(location, to, request)
-    execute(single, out, where, activations, with_base=not no_base, registry=registry)
+    gpus = chosen_gpus(gpus_per_worker, where)
+    execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
 
 
 def execute(
@@ -183,12 +189,14 @@ def execute(
     device: str,
     activations: str,
     *,
+    gpus: int,
     with_base: bool,
     registry: str | None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Finish the run in `out`, leave its artifact there, print its scores, return them; exit 3 if it fails.
 
-    They are result rows on test rows, FROZEN where they were asked for, and ADAPTED.
+    Each base is divided over so many `gpus`. Scores are result rows on test rows: FROZEN, where they were
+    asked for, and ADAPTED.
 
     With a registry, the artifact of every base is added to it, with its test scores.
     """
@@ -205,7 +213,9 @@ def execute(
     for note in coverage_notes([run]):
         console.print(note)
     try:
-        place = finish_run(single, out, console, device=device, threads=threads, activations=checkpointing)
+        place = finish_run(
+            single, out, console, device=device, gpus=gpus, threads=threads, activations=checkpointing
+        )
     except ValueError:
         failure = RunStore(out).failure(run.key)
         if failure is None:
@@ -214,7 +224,7 @@ def execute(
         raise typer.Exit(FAILED) from None
     scores = {ADAPTED: final_scores(out, run)}
     if with_base:
-        score_frozen_bases(single, out, console, device=device, threads=threads)
+        score_frozen_bases(single, out, console, device=device, threads=threads, gpus=gpus)
         frozen = [row for each in single.frozen_bases for row in final_scores(out, each)]
         scores = {FROZEN: frozen, **scores}
     _print_scores(scores)

@@ -11,10 +11,12 @@ from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
 from portal.cli.options import (
     BaseOption,
     DeviceOption,
+    GpusPerWorkerOption,
     JsonOption,
     PrecisionOption,
     check_at_least_one,
     chosen_device,
+    chosen_gpus,
     chosen_precision,
 )
 
@@ -64,6 +66,7 @@ def try_task(
     seed: Annotated[int, typer.Option(rich_help_panel=_SAMPLING, help="Seed of the draws.")] = 0,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
+    gpus_per_worker: GpusPerWorkerOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Answer the lines of stdin, before and after: with the base as it is, and with a task's adapter.
@@ -78,10 +81,11 @@ def try_task(
     check_at_least_one(max_new_tokens=max_new_tokens)
     sampling = Sampling(temperature, top_p, seed)
     where = chosen_device(device)
+    gpus = chosen_gpus(gpus_per_worker, where)
     source = load_with_latents(find_artifact(artifact, base=base), latents)
     source.task_index(task)
     weights = resolve_precisions(chosen_precision(precision, where), (base,), device=where)[base]
-    loaded = load_base(base, device=where, precision=weights)
+    loaded = load_base(base, device=where, precision=weights, num_gpus=gpus)
     source.check_base(loaded)
     stops = tuple(_with_breaks(text) for text in (stop if stop is not None else [_LINE_BREAK]) if text)
     talk = _Talk(loaded, source, task, max_new_tokens, stops, sampling)

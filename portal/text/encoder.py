@@ -104,4 +104,4 @@ def _load(folder: Path) -> Any:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    return SentenceTransformer(str(folder), device="cpu").eval()
+    return SentenceTransformer(str(folder), device="cpu", trust_remote_code=False).eval()

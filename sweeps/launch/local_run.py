@@ -30,13 +30,14 @@ def run_local(
     *,
     sources: Mapping[str, Path] | None = None,
     device: str = "cpu",
+    gpus: int = 1,
     threads: int = 1,
     activations: Activations = "keep",
 ) -> None:
     """Finish `runs`, which share their bases and their data of `suite`, in `out/runs/<key>`.
 
     What was interrupted continues. `sources` are artifacts made elsewhere, by the digest that a port's config
-    names. ValueError with the cause when a run fails.
+    names. On a GPU each base is divided over so many `gpus`. ValueError with the cause when a run fails.
     """
     check_writable(out)
     store = RunStore(out)
@@ -68,6 +69,7 @@ def run_local(
             rows={base: str(folder) for base, folder in rows.items()},
             sources={digest: str(folder) for digest, folder in (sources or {}).items()},
             device=device,
+            gpus_per_worker=gpus,
             threads=threads,
             activations=activations,
         )

@@ -31,27 +31,36 @@ def score_with_workers(
     device: str,
     workers: int | None,
     console: Console,
+    gpus_per_worker: int = 1,
 ) -> list[dict[str, TaskMetrics]]:
     """Metrics by task for every adapter, in their order; how many are scored is printed to the console.
 
     One worker is this process, on `device`. Several are actors on the cluster of RAY_ADDRESS, or on a local
-    Ray; None stands for one per GPU there.
+    Ray; None stands for one per GPU there, or per so many as the base is divided over.
     """
 
     def tell(count: int) -> None:
         console.print(f"{count} of {len(folders)} adapters scored")
 
     gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
-    if (workers or max(1, gpus)) == 1 and not os.environ.get("RAY_ADDRESS"):
-        return _score_here(folders, ref, rows, device, tell)
+    if (workers or max(1, gpus // gpus_per_worker)) == 1 and not os.environ.get("RAY_ADDRESS"):
+        return _score_here(folders, ref, rows, device, gpus_per_worker, tell)
     if Path(ref.name).is_dir():  # actors work in folders of their own
         ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
     with (
         tempfile.TemporaryDirectory(prefix="portal-") as scratch,
         ray_session(Path(scratch), console, Wanted()) as found,
     ):
-        count = workers or min(len(folders), sum(found.nodes))
-        return score_adapters(folders, ref, rows, device=found.device, workers=count, tell=tell)
+        count = workers or min(len(folders), sum(found.shared(float(gpus_per_worker)).nodes))
+        return score_adapters(
+            folders,
+            ref,
+            rows,
+            device=found.device,
+            workers=count,
+            tell=tell,
+            gpus_per_worker=gpus_per_worker,
+        )
 
 
 def _score_here(
@@ -59,9 +68,10 @@ def _score_here(
     ref: BaseRef,
     rows: Mapping[str, Sequence[TokenRow]],
     device: str,
+    gpus: int,
     tell: Callable[[int], None],
 ) -> list[dict[str, TaskMetrics]]:
-    base = load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision)
+    base = _load(ref, device, gpus)
     scored = []
     for count, folder in enumerate(folders, start=1):
         scored.append(score_adapter(base, folder, rows))
@@ -77,6 +87,7 @@ def score_adapters(
     device: str,
     workers: int,
     tell: Callable[[int], None],
+    gpus_per_worker: int = 1,
 ) -> list[dict[str, TaskMetrics]]:
     """Metrics by task for every adapter, in their order; `tell` hears how many are scored.
 
@@ -89,11 +100,11 @@ def score_adapters(
         ray.data.from_items(items, override_num_blocks=len(items))
         .map_batches(
             _Scorer,
-            fn_constructor_args=(ref, device, tuple(rows), ray.put(table)),
+            fn_constructor_args=(ref, device, gpus_per_worker, tuple(rows), ray.put(table)),
             batch_size=1,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=WORKER_CPUS,
-            num_gpus=float(device.startswith("cuda")),
+            num_gpus=float(gpus_per_worker * device.startswith("cuda")),
         )
         .iter_rows()
     )
@@ -110,9 +121,9 @@ def score_adapters(
 class _Scorer:
     """An actor: the base, loaded with the first adapter, and the rows of every task."""
 
-    def __init__(self, ref: BaseRef, device: str, tasks: tuple[str, ...], table: Any) -> None:
+    def __init__(self, ref: BaseRef, device: str, gpus: int, tasks: tuple[str, ...], table: Any) -> None:
         self._base: Base | None = None
-        self._ref, self._device = ref, device
+        self._place = ref, device, gpus
         rows = table_to_rows(ray.get(table))
         self._rows = {task: [row for row in rows if row.task == task] for task in tasks}
 
@@ -131,8 +142,9 @@ class _Scorer:
 
     def _loaded(self) -> Base:
         if self._base is None:
-            ref = self._ref
-            self._base = load_base(
-                ref.name, device=self._device, revision=ref.revision, precision=ref.precision
-            )
+            self._base = _load(*self._place)
         return self._base
+
+
+def _load(ref: BaseRef, device: str, gpus: int) -> Base:
+    return load_base(ref.name, device=device, revision=ref.revision, precision=ref.precision, num_gpus=gpus)

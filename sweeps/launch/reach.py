@@ -37,7 +37,7 @@ class TrainingFit:
         return self.left <= REACH
 
 
-def training_fits(single: SingleRun, out: Path, *, device: str) -> Sequence[TrainingFit]:
+def training_fits(single: SingleRun, out: Path, *, device: str, gpus: int = 1) -> Sequence[TrainingFit]:
     """The fit of the new tasks with `MIN_ROWS` rows or more, of a finished run of `teach_run` in `out`."""
     run = single.config
     (ref,) = run.bases
@@ -54,7 +54,7 @@ def training_fits(single: SingleRun, out: Path, *, device: str) -> Sequence[Trai
     if not enough:
         return []
     base = BASES.loaded(ref, device) or load_base(
-        ref.name, device=device, revision=ref.revision, precision=ref.precision
+        ref.name, device=device, revision=ref.revision, precision=ref.precision, num_gpus=gpus
     )
     artifact = Artifact.load(out / ARTIFACT)
     fits = []

@@ -243,6 +243,7 @@ def finish_run(
     console: Console | None = None,
     *,
     device: str = "cpu",
+    gpus: int = 1,
     threads: int = 1,
     activations: Activations = "keep",
 ) -> Path:
@@ -261,6 +262,7 @@ def finish_run(
         console or Console(quiet=True),
         sources=single.sources,
         device=device,
+        gpus=gpus,
         threads=threads,
         activations=activations,
     )
@@ -270,9 +272,13 @@ def finish_run(
     return place
 
 
-def score_frozen_bases(single: SingleRun, out: Path, console: Console, *, device: str, threads: int) -> None:
+def score_frozen_bases(
+    single: SingleRun, out: Path, console: Console, *, device: str, threads: int, gpus: int = 1
+) -> None:
     """Score each frozen base on the rows of the run, as runs of their own in `out`, each only once."""
     for run in single.frozen_bases:
         if not RunStore(out).is_done(run.key):
             console.print(f"scoring the frozen base {run.bases[0].name} on the same rows")
-            run_local([run], single.suite, out, Console(quiet=True), device=device, threads=threads)
+            run_local(
+                [run], single.suite, out, Console(quiet=True), device=device, gpus=gpus, threads=threads
+            )

@@ -25,6 +25,16 @@ def test_every_base_is_found_by_its_name() -> None:
     assert all(published_for(name) is found for name, found in (PUBLISHED | CARDS).items())
 
 
-@pytest.mark.parametrize("base", ["/models/qwen3-4b", "./qwen3-4b", "mini-qwen3-m", "Qwen/Qwen3-0.6B"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "/models/qwen3-4b",
+        "./qwen3-4b",
+        "models/qwen3-4b",
+        "someone/Qwen3-4B",
+        "mini-qwen3-m",
+        "Qwen/Qwen3-0.6B",
+    ],
+)
 def test_a_folder_and_another_base_have_none(base: str) -> None:
     assert published_for(base) is None

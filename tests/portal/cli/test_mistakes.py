@@ -39,6 +39,12 @@ MISTAKES = {
         "'cuda'",
         "leave --device out",
     ),
+    "a base divided without GPUs": (
+        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--gpus-per-worker", "2"],
+        "--gpus-per-worker 2",
+        "on cpu",
+    ),
+    "a port divided without GPUs": ([*PORT, "--gpus-per-worker", "2"], "--gpus-per-worker 2", "on cpu"),
     "executor": (["sweep", "run", "demo", "--executor", "lokal", "--out", "{t}/o"], "'lokal'", "'local'"),
     "tracker": (
         ["sweep", "run", "demo", "--executor", "local", "--tracker", "wand", "--out", "{t}/o"],

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
 from sweeps.store.run_store import RunStore
+from tests.support.bases import character_tokenizer
+from tests.support.zoo import LAYERS, tiny_model
 
 
 def port_command(world: Path, out: Path, *options: str) -> list[str]:
@@ -68,6 +70,23 @@ def test_a_port_to_a_hybrid_base_says_once_what_it_adapts_there(
     assert "in_qkv for q in 4" in lines[0]
     assert main(["inspect", str(tmp_path / "out")]) == 0
     assert "in_qkv (in 4)" in capsys.readouterr().out
+
+
+def test_a_source_on_a_dense_base_is_ported_to_a_mixture(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model("qwen3_moe").save_pretrained(tmp_path / "mixture")
+    character_tokenizer(bos=False).save_pretrained(tmp_path / "mixture")
+    command = port_command(world, tmp_path / "out")
+    command[command.index("tiny-gemma3")] = str(tmp_path / "mixture")
+
+    assert main(command) == 0
+
+    _, frozen, adapter, _ = capsys.readouterr().out.splitlines()
+    assert frozen.split()[-1] != adapter.split()[-1]
+    assert main(["inspect", str(tmp_path / "out"), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["artifacts"]
+    assert set(found["layers_by_module"].values()) == {LAYERS}
 
 
 def test_a_port_says_how_far_it_is_and_is_the_same_without_the_base(

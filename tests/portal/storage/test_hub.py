@@ -10,6 +10,7 @@ def test_a_hub_that_answers_is_there_whatever_it_says(monkeypatch: pytest.Monkey
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with refusing_hub() as address:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
         assert hub_answers()
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

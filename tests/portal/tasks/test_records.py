@@ -107,6 +107,7 @@ def test_a_hub_that_does_not_answer_is_not_asked_again(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     asked: list[str] = []
     monkeypatch.setattr(
