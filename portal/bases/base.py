@@ -1,46 +1,41 @@
-"""Known bases and any other: load frozen, find the adapted linears, report widths.
+"""Known bases and any other: load frozen, find the adapted linears.
 
 Precision, stated once: a frozen base is bf16 on a GPU and fp32 on a CPU; on request it is bf16 on a CPU that
 multiplies it (precision.py) or, on a GPU only, in 8 or 4 bits by bitsandbytes. Adapters, latents, core,
 converters, logits and losses are fp32 everywhere; factors are cast at the point of use.
 """
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 from transformers import logging as transformers_logging
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from portal.bases.base_config import base_config, read_config
 from portal.bases.division import divide
 from portal.bases.experts import idle_params
 from portal.bases.files import BaseFiles, hub_error, locate
-from portal.bases.geometry import Geometry
-from portal.bases.layer_kinds import attention_implementation, check_causal, takes_branches
+from portal.bases.layer_kinds import attention_implementation, takes_branches
+from portal.bases.layout import find_layers
 from portal.bases.model_class import is_of_a_tower, model_class
 from portal.bases.operations import Operations, fuse_operations, usual_operations
-from portal.bases.precision import check_precision, weights_dtype
+from portal.bases.precision import QUANTISED, check_precision, weights_dtype
 from portal.bases.quantised_checkpoints import check_checkpoint, dequantisation
-from portal.bases.registry import known_shape, public_name
-from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
+from portal.bases.registry import public_name
+from portal.bases.sites import Site
+from portal.bases.tokenizer import load_tokenizer
 from portal.config import Precision
 from portal.device import own_gpus, prepare_cpu, prepare_gpu
-from portal.messages import one_line
-
-_QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
 
 
 @dataclass(frozen=True)
@@ -100,29 +95,6 @@ class Base:
         """Those of them that a token meets: of a mixture's routed experts it meets a few."""
         layers = self.model.get_submodule(self.layer_path)
         return self.num_decoder_params - idle_params(layers, self.text_config)
-
-
-def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
-    """The transformers config of a base; no weights are read. `local_files_only`: the hub is not asked.
-
-    ValueError for one that cannot be read, and for that of a model whose tokens see later ones.
-    """
-    files = locate(name)
-    try:
-        config = _read_config(files, local_files_only=local_files_only)
-    except (OSError, ValueError) as error:
-        raise hub_error("base", name, files.location, error) from None
-    check_causal(name, config)
-    check_checkpoint(name, config)
-    return config
-
-
-def _read_config(files: BaseFiles, *, local_files_only: bool = False) -> PretrainedConfig:
-    """The config as transformers reads it; code that lies beside it is never run."""
-    config: PretrainedConfig = AutoConfig.from_pretrained(
-        files.location, revision=files.commit, local_files_only=local_files_only, trust_remote_code=False
-    )
-    return config
 
 
 def load_base(
@@ -187,7 +159,7 @@ def outline_base(name: str, *, revision: str) -> Base:
 
 
 def _base(files: BaseFiles, revision: str, model: Any) -> Base:
-    layer_path, sites = _find_layers(files.name, model)
+    layer_path, sites = find_layers(files.name, model)
     return Base(
         name=files.name,
         revision=revision,
@@ -198,137 +170,9 @@ def _base(files: BaseFiles, revision: str, model: Any) -> Base:
     )
 
 
-def _find_layers(name: str, model: Any) -> tuple[str, tuple[Site, ...]]:
-    """The decoder layers, and what can be adapted there; ValueError, naming the base, for none."""
-    try:
-        path = find_layer_path(model)
-        return path, find_sites(model, path)
-    except ValueError as error:
-        raise ValueError(f"base {name!r}: {error}") from None
-
-
-@dataclass(frozen=True)
-class BaseLayout:
-    """The decoder layers of a base: how many there are, and what can be adapted in them."""
-
-    num_layers: int
-    sites: tuple[Site, ...]
-
-
-@lru_cache(maxsize=64)
-def base_layout(name: str) -> BaseLayout:
-    """The layout of a base: from its published sizes where they are known, else from its config."""
-    shape = known_shape(name)
-    if isinstance(shape, Geometry):
-        return BaseLayout(shape.layers, published_sites(shape))
-    config = outline_config(name)
-    try:
-        with torch.device("meta"):
-            model = model_class(config).from_config(config, trust_remote_code=False)
-    except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
-        raise ValueError(
-            f"base {name!r}: transformers makes no causal language model of its config "
-            f"({one_line(error, most=200)})"
-        ) from None
-    path, sites = _find_layers(name, model)
-    return BaseLayout(len(model.get_submodule(path)), sites)
-
-
-def base_sites(name: str) -> tuple[Site, ...]:
-    """What can be adapted in a base."""
-    return base_layout(name).sites
-
-
-@lru_cache(maxsize=64)
-def base_takes_branches(name: str) -> bool:
-    """Whether a row may hold all choices of a question, from the base's config."""
-    config = outline_config(name)
-    return takes_branches(config.get_text_config()) and attention_implementation(config) == "sdpa"
-
-
-def outline_config(name: str) -> PretrainedConfig:
-    """A config with the shapes of a base: from its published sizes where they are known, else `base_config`.
-
-    It serves for predictions only: what has no part in a shape, rotary angles for one, is left at defaults.
-    """
-    shape = known_shape(name)
-    if shape is None:
-        return base_config(name)
-    return AutoConfig.for_model(shape.family, **shape.config)
-
-
-def hidden_width(name: str) -> int:
-    """The width of a base's hidden states, from its published sizes or its config."""
-    width: int = outline_config(name).get_text_config().hidden_size
-    return width
-
-
-def load_tokenizer(
-    name: str, *, revision: str | None = None, local_files_only: bool = False
-) -> PreTrainedTokenizerBase:
-    """The base's tokenizer, of the hub commit `revision` or else the pinned one.
-
-    `local_files_only`: the hub is not asked, only its cache on this machine is read. ValueError when the
-    tokenizer cannot belong to the base: tokens beyond the base's vocabulary, another BOS, or none in front
-    where the tokenizer's settings or the family ask for one.
-    """
-    files = locate(name)
-    place: dict[str, Any] = {"revision": revision or files.commit, "local_files_only": local_files_only}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(files.location, trust_remote_code=False, **place)
-        settings = get_tokenizer_config(files.location, **place)
-    except (OSError, ValueError) as error:
-        raise hub_error("base", name, files.location, error) from None
-    _restore_bos(tokenizer, settings)
-    config = base_config(name, local_files_only=local_files_only)
-    _check_tokenizer(name, tokenizer, config.get_text_config())
-    return tokenizer
-
-
-def _restore_bos(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
-    """Put BOS first where the tokenizer's settings say so and transformers has lost it.
-
-    A byte-level tokenizer that names the class of Llama's, as DeepSeek V3's does, is loaded by another class,
-    which does not read `add_bos_token`.
-    """
-    named = str(settings.get("tokenizer_class")).startswith("LlamaTokenizer")
-    wanted = named and settings.get("add_bos_token") and tokenizer.bos_token is not None
-    if wanted and tokenizer("x").input_ids[0] != tokenizer.bos_token_id:
-        tokenizer.add_bos_token = True
-
-
-def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
-    added = set(tokenizer.get_added_vocab().values())  # a text-only Gemma's tokenizer has one for images, too
-    highest = max((index for index in tokenizer.get_vocab().values() if index not in added), default=None)
-    if highest is None:
-        raise ValueError(f"base {name!r}: it comes without a tokenizer, or with an empty one")
-    if highest >= config.vocab_size:
-        raise ValueError(
-            f"base {name!r}: its tokenizer has token {highest}, the model only {config.vocab_size}: "
-            "the tokenizer belongs to another base"
-        )
-    if None not in (tokenizer.bos_token_id, config.bos_token_id) and (
-        tokenizer.bos_token_id != config.bos_token_id
-    ):
-        raise ValueError(
-            f"base {name!r}: BOS is {tokenizer.bos_token_id} in its tokenizer and {config.bos_token_id} "
-            "in its config: the tokenizer belongs to another base"
-        )
-    wants_bos = "gemma" in config.model_type or getattr(tokenizer, "add_bos_token", False) is True
-    if wants_bos and tokenizer("x").input_ids[0] != tokenizer.bos_token_id:
-        raise ValueError(f"base {name!r}: its tokenizer does not put BOS first, which it needs")
-
-
-def tokenizer_digest(name: str) -> str:
-    """Hex sha256 of the tokenizer's definition: bases that tokenise alike share it."""
-    tokenizer = load_tokenizer(name)
-    definition = tokenizer.backend_tokenizer.to_str()
-    return hashlib.sha256(definition.encode()).hexdigest()
-
-
 def _quantisation(precision: Precision) -> dict[str, Any]:
     """What from_pretrained needs for a base in this precision."""
-    if precision not in _QUANTISED:
+    if precision not in QUANTISED:
         return {}
     config = (
         # With another threshold a large value in one row takes its column out of int8 for all rows of the
@@ -356,7 +200,7 @@ def _places(
             outline = model_class(config).from_config(config, trust_remote_code=False)
         division = divide(outline, len(gpus), precision, weights_dtype(precision, on_gpu=True))
         return {"device_map": {name: gpus[number] for name, number in division.items()}}
-    if precision not in _QUANTISED and not is_dequantised:
+    if precision not in QUANTISED and not is_dequantised:
         return {}
     if device.type == "cuda" and torch.cuda.is_available():
         # By its number: threads that read weights do not have this one's current device.
@@ -375,11 +219,7 @@ def _load_model(
     dtype = weights_dtype(precision, on_gpu=on_gpu)
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward
-    try:
-        config = _read_config(files)
-    except (OSError, ValueError) as error:
-        raise hub_error("base", files.name, files.location, error) from None
-    check_causal(files.name, config)
+    config = read_config(files)
     method = check_checkpoint(files.name, config, precision)
     try:
         model, loading = model_class(config).from_pretrained(

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from portal.bases.base import Base, BaseLayout
+from portal.bases.base import Base
+from portal.bases.layout import BaseLayout
 from portal.bases.sites import Site, by_layer
 from portal.modules import MODULES, all_of, covered_by
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from portal.config import Precision, PrecisionChoice
 
+QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
+"""Precisions in which bitsandbytes quantises a base when it is loaded."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 """Instructions that multiply bf16 matrices, as torch and Linux name them. Without them torch emulates."""
 BF16_WIDTH = 512

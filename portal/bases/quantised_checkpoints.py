@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import FineGrainedFP8Config, Mxfp4Config, PretrainedConfig
 
+from portal.bases.precision import QUANTISED
 from portal.config import Precision
 
 _DEQUANTISED = {"mxfp4": Mxfp4Config, "fp8": FineGrainedFP8Config}
@@ -24,7 +25,7 @@ def check_checkpoint(name: str, config: PretrainedConfig, precision: Precision =
             f"base {name!r}: its weights are quantised by {method!r}; only those by "
             f"{', '.join(_DEQUANTISED)} are dequantised. Take the checkpoint that it was made from"
         )
-    if precision in ("8bit", "4bit"):
+    if precision in QUANTISED:
         raise ValueError(
             f"base {name!r}: its weights are quantised by {method!r} already; precision {precision!r} would "
             "quantise them a second time"

@@ -216,7 +216,8 @@ def read_rows(
 
     ValueError for a task without rows in the split, and for rows that the base cannot read.
     """
-    from portal.bases.base import base_config, load_tokenizer
+    from portal.bases.base_config import base_config
+    from portal.bases.tokenizer import load_tokenizer
     from portal.data.sampling import evaluation_rows
     from portal.data.token_rows import encode_examples, extent_of
     from portal.tasks.example import SPLITS

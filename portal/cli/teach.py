@@ -125,6 +125,7 @@ def teach(
     from sweeps.launch.single_run import TrainRequest, teach_run
 
     where = chosen_device(device)
+    gpus = chosen_gpus(gpus_per_worker, where)
     weights = chosen_precision(precision, where)
     opened, chosen = chosen_tasks(tasks, suite, data)
     request = TrainRequest(
@@ -139,7 +140,6 @@ def teach(
         residual_rank=residual_rank,
         description=describe,
     )
-    gpus = chosen_gpus(gpus_per_worker, where)
     scores = execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
     if not no_base:
         print_gains(scores[FROZEN], scores[ADAPTED])

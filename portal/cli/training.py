@@ -124,12 +124,12 @@ def train(
     from sweeps.launch.single_run import TrainRequest, source_run
 
     where, names = chosen_device(device), chosen_modules(modules)
+    gpus = chosen_gpus(gpus_per_worker, where)
     bases = comma_list(source, what="base")
     weights = chosen_precision(precision, where)
     opened, chosen = chosen_tasks(tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = source_run(bases, request, modules=names, rank=rank, text_encoder=text_encoder)
-    gpus = chosen_gpus(gpus_per_worker, where)
     execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
 
 
@@ -173,13 +173,13 @@ def port(
     from sweeps.launch.single_run import TrainRequest, port_run
 
     where = chosen_device(device)
+    gpus = chosen_gpus(gpus_per_worker, where)
     weights = chosen_precision(precision, where)
     location = next(iter(list_artifacts(artifact).values()))
     wanted = tasks or ",".join(Artifact.load(location).config.tasks)
     opened, chosen = chosen_tasks(wanted, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = port_run(location, to, request)
-    gpus = chosen_gpus(gpus_per_worker, where)
     execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
 
 

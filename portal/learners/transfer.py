@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from portal.artifacts.peft_adapter import read_peft_factors
-from portal.bases.base import Base, base_sites
+from portal.bases.base import Base
+from portal.bases.layout import base_sites
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import Site, SiteGroup, adapted_sites, group_sites, linear_weight
 from portal.config import BaseRef, RunConfig

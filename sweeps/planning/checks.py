@@ -8,10 +8,11 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base import load_tokenizer, outline_config
+from portal.bases.base_config import outline_config
 from portal.bases.files import is_cached, locate
-from portal.bases.precision import check_precision, no_bf16
+from portal.bases.precision import QUANTISED, check_precision, no_bf16
 from portal.bases.quantised_checkpoints import check_checkpoint
+from portal.bases.tokenizer import load_tokenizer
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.learners.task_gradients import check_task_gradients
 from portal.storage.hub import hub_answers
@@ -139,7 +140,8 @@ def check_precisions(bases: Iterable[BaseRef], device: DeviceKind) -> None:
     """ValueError for a precision that cannot be held where runs will be, or that a base cannot be read in."""
     for name, precision in dict.fromkeys((ref.name, ref.precision) for ref in bases):
         check_precision(precision, device)
-        check_checkpoint(name, outline_config(name), precision)
+        if precision in QUANTISED:
+            check_checkpoint(name, outline_config(name), precision)
 
 
 def check_nodes(bases: Iterable[BaseRef], without_bf16: Callable[[], Iterable[str]]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from portal.bases.base import outline_config
+from portal.bases.base_config import outline_config
 from portal.config import Precision
 from sweeps.planning.devices import Device
 from sweeps.planning.memory import base_bytes, fullest_part, precision_of

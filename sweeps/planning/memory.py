@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers.pytorch_utils import Conv1D
 
-from portal.bases.base import outline_config
+from portal.bases.base_config import outline_config
 from portal.bases.division import QUANTISED_BYTES, divide, part_bytes
 from portal.bases.experts import idle_params
 from portal.bases.layer_kinds import attention_implementation

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from portal.bases.base import BaseLayout, base_layout, base_takes_branches
 from portal.bases.coverage import check_coverage, coverage_note
+from portal.bases.layout import BaseLayout, base_layout, base_takes_branches
 from portal.bases.sites import check_modules, check_rank, group_sites
 from portal.config import RunConfig
 

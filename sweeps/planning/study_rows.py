@@ -3,8 +3,9 @@
 import heapq
 from collections.abc import Mapping, Sequence
 
-from portal.bases.base import base_config, load_tokenizer
+from portal.bases.base_config import base_config
 from portal.bases.files import locate
+from portal.bases.tokenizer import load_tokenizer
 from portal.data.suite import Suite
 from portal.data.token_cache import cached_extent
 from portal.data.token_rows import Extent, encode_examples, extent_of

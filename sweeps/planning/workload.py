@@ -7,7 +7,7 @@ from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base import base_sites, base_takes_branches
+from portal.bases.layout import base_sites, base_takes_branches
 from portal.config import RunConfig
 from portal.data.sampling import num_batches
 from portal.data.suite import Suite

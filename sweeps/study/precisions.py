@@ -24,7 +24,7 @@ def resolve_precisions(
 def _resolve(base: str, device: str | None) -> Precision:
     import torch  # it takes seconds, which `sweep status` need not wait
 
-    from portal.bases.base import hidden_width
+    from portal.bases.base_config import hidden_width
     from portal.bases.precision import resolve_precision
 
     here = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,14 +14,14 @@ from torch.nn.functional import cosine_similarity
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from portal.bases.base import Base, load_base, quantised_base
-from portal.bases.precision import cpu_has_bf16
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.modules import ALL_MODULES
 from tests.support.bases import character_tokenizer, make_rows, random_factors
+from tests.support.precision import in_bf16
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not cpu_has_bf16(), reason="no bf16 products on this CPU")]
+pytestmark = pytest.mark.slow
 BLOCK = 64
 SAME_WEIGHTS, GIVEN_WEIGHTS = 0.999, 0.9
 """Least cosines of gradients with those in bf16: on the dequantised weights, and on those that were given."""
@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_gradients_on_nf4_are_those_of_the_same_weights_in_bf16(folder: Path) -> None:
     quantised = quantised_base(str(folder), "4bit", torch.device("cpu"))
-    given = load_base(str(folder), precision="bf16")
+    given = in_bf16(load_base(str(folder)))
     same = copy.deepcopy(given)
     for site in quantised.sites:
         weight = quantised.model.get_submodule(site.path).weight

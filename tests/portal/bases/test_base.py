@@ -11,17 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig
 
-from portal.bases.base import (
-    _quantisation,
-    base_config,
-    base_layout,
-    base_sites,
-    load_base,
-    load_tokenizer,
-    tokenizer_digest,
-)
+from portal.bases.base import _quantisation, load_base
+from portal.bases.base_config import base_config
 from portal.bases.files import BaseFiles, folder_digest, locate, resolve
+from portal.bases.layout import base_layout, base_sites
 from portal.bases.registry import KNOWN
+from portal.bases.tokenizer import load_tokenizer, tokenizer_digest
 from tests.support.bases import character_tokenizer, make_model
 
 FAMILIES = ("qwen3", "llama", "gemma3")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from portal.bases.base import outline_config
+from portal.bases.base_config import outline_config
 from portal.bases.division import divide, layer_bytes, part_bytes
 from portal.bases.model_class import model_class
 from portal.bases.sites import find_layer_path

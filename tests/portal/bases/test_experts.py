@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GptOssConfig, Llama4TextConfig, Qwen3MoeConfig
 
-from portal.bases.base import outline_config
+from portal.bases.base_config import outline_config
 from portal.bases.experts import idle_params
 from portal.bases.sites import find_layer_path
 from tests.support.zoo import tiny_base, tiny_config

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from portal.bases.base import base_sites, outline_config
+from portal.bases.base_config import outline_config
 from portal.bases.geometry import Geometry
+from portal.bases.layout import base_sites
 from portal.bases.model_class import model_class
 from portal.bases.registry import KNOWN, known_shape
 from portal.bases.sites import find_layer_path, find_sites

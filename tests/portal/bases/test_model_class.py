@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from portal.bases.base import outline_config
+from portal.bases.base_config import outline_config
 from portal.bases.model_class import model_class
 
 

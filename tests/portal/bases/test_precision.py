@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from portal.bases import precision
-from portal.bases.base import hidden_width, load_base
+from portal.bases.base import load_base
+from portal.bases.base_config import hidden_width
 from portal.bases.precision import (
     BF16_FLAGS,
     BF16_WIDTH,

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GptOssConfig, PretrainedConfig, Qwen3Config
 
-from portal.bases.base import base_sites, load_base, quantised_base
+from portal.bases.base import load_base, quantised_base
+from portal.bases.layout import base_sites
 from portal.cli import main
 from tests.support.bases import character_tokenizer
 

@@ -5,7 +5,7 @@ from statistics import mean
 
 import pytest
 
-from portal.bases.base import load_tokenizer
+from portal.bases.tokenizer import load_tokenizer
 from portal.data.token_rows import encode_examples
 from portal.forward.shared_prefix import packed_length
 from portal.tasks.example import SPLITS
