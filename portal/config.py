@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from portal.answers import AnswerConfig
 from portal.frozen import ADDED, Frozen, content_key
 from portal.messages import nearest
 from portal.methods import METHODS, MethodSpec, find_method
@@ -90,8 +91,9 @@ class DataConfig(Frozen):
     `size` caps the training rows per task (a nested prefix of one seeded permutation), and is 0 where none
     is read; `eval_size` caps the scored rows per task and split. `calibrated` are the tasks that are trained
     on, where that is not all of them: the others are scored without a row of them, and what trains nothing
-    may have none. `descriptions` are phrasings by task, where the run reads any. `data_hash` is the sha256
-    of all rendered rows of the study's tasks, filled in by the plan.
+    may have none. `descriptions` are phrasings by task, where the run reads any, and `answers` say how those
+    of tasks with written answers are judged. `data_hash` is the sha256 of all rendered rows of the study's
+    tasks, filled in by the plan.
     """
 
     suite: str  # "mini", or the folder that holds the tasks
@@ -103,11 +105,12 @@ class DataConfig(Frozen):
     max_prompt: int = Field(default=768, ge=1)
     calibrated: Annotated[tuple[str, ...] | None, ADDED] = None
     descriptions: Annotated[dict[str, tuple[str, ...]], ADDED] = Field(default={})
+    answers: Annotated[dict[str, AnswerConfig], ADDED] = Field(default={})
     data_hash: str
 
     @model_validator(mode="after")
     def _named_tasks_are_some_of_the_tasks(self) -> "DataConfig":
-        for name in ("calibrated", "descriptions"):
+        for name in ("calibrated", "descriptions", "answers"):
             for task in getattr(self, name) or ():
                 if task not in self.tasks:
                     raise ValueError(f"{name}: no task {task!r}{nearest(task, self.tasks)}")
@@ -115,8 +118,12 @@ class DataConfig(Frozen):
 
     def with_tasks(self, tasks: tuple[str, ...]) -> "DataConfig":
         """The same of these tasks, all of which are trained on; their files must be known here."""
-        files = {task: licence for task, licence in self.files.items() if task in tasks}
-        return self.model_copy(update={"tasks": tasks, "files": files, "calibrated": None})
+        files, answers = (
+            {task: value for task, value in of.items() if task in tasks} for of in (self.files, self.answers)
+        )
+        return self.model_copy(
+            update={"tasks": tasks, "files": files, "answers": answers, "calibrated": None}
+        )
 
     def undescribed(self) -> "DataConfig":
         """The same for a run that reads no descriptions."""

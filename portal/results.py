@@ -1,7 +1,8 @@
 """The one contract with analysis: the tables of results and predictions, and the record of their study.
 
 Result table: one row per (run, task, epoch, split). Prediction table: one row per (run, task, epoch, split,
-example). Latent table: one row per (run, task) of a run that trains latents. Units: `wall_s` seconds of
+example). Generation table: one row per example of a task with written answers, alike. Latent table: one row
+per (run, task) of a run that trains latents. Units: `wall_s` seconds of
 training until this epoch ended, `train_flops` floating-point operations, `train_tokens` tokens pushed through
 the base while training (padding not counted), log-losses in nats per token. A value that has no meaning for a
 row is null, never 0.
@@ -24,13 +25,17 @@ from portal.storage.atomic import write_bytes_atomic
 from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
 """In a run's folder, and beside each other where a study's tables are collected."""
+GENERATIONS_FILE = "generations.parquet"
+"""Beside them, where a run has written answers."""
 LATENTS_FILE = "latents.parquet"
 """Beside them, where a run has trained task latents; a run of an earlier version left none."""
 STUDY_FILE = "study.json"
 """The `StudyInfo` beside a study's collected tables."""
+ACC_NORM = "acc_norm"
+"""The headline metric of choices; that of a task with written answers is of evaluate.text_metrics."""
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
 """Units of acc_norm's denominator, a choice's length, each with the column of predictions that has it."""
 TASK_FILE = "task file"
@@ -88,6 +93,9 @@ RESULTS = pa.schema(
             "choices_together",
             pa.bool_(),
         ),  # whether a scored row held all choices of a question, or one of them
+        ("metric", pa.string()),  # the task's headline: acc_norm, or that of its written answers
+        ("score", pa.float64()),  # by it: 0 to 1, higher is better; acc and acc_norm are null of the latter
+        ("unended", pa.int32()),  # written answers as long as they may be; null: choices
         ("device", pa.string()),
     ],
     metadata=_METADATA,
@@ -107,6 +115,27 @@ PREDICTIONS = pa.schema(
         ("tokens", pa.list_(pa.int32())),
         ("lm_eval_chars", pa.list_(pa.int32())),  # without the leading space, as lm-eval counts
         ("gold", pa.int32()),
+        ("value", pa.float64()),  # what the written answer is worth, 0 to 1; null: choices
+    ],
+    metadata=_METADATA,
+)
+
+GENERATIONS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("task", pa.string()),
+        ("epoch", pa.int32()),
+        ("split", pa.string()),
+        ("example", pa.string()),
+        ("base", pa.string()),  # that wrote it
+        ("prompt", pa.string()),  # as its tokenizer gives the tokens back
+        ("references", pa.list_(pa.string())),
+        ("text", pa.string()),  # without the end token and any stop text
+        ("tokens", pa.int32()),  # that were written, with the end token
+        ("reason", pa.string()),  # why it ended: end, stop, or length
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("error", pa.string()),  # what the metric failed with, else null; such an answer is worth 0
     ],
     metadata=_METADATA,
 )
@@ -147,6 +176,10 @@ ADDED_COLUMNS = {
     "train_rows": AddedColumn(since=6),
     "keeps_best": AddedColumn(since=6),
     "choices_together": AddedColumn(since=7),
+    "metric": AddedColumn(since=8, default=ACC_NORM),
+    "score": AddedColumn(since=8, copies="acc_norm"),
+    "unended": AddedColumn(since=8),
+    "value": AddedColumn(since=8),
 }
 """All other columns exist since version 1, and none was renamed. Some have changed their meaning: `size` of a
 run on all rows is null in version 1 and the rows of its largest task since 2; `prompt_set` of a user's task

@@ -23,6 +23,7 @@ WITHOUT_MODULE = {
     "portal/cli/test_mistakes.py": "one line for a mistake, whatever the command",
     "portal/mini/test_bases.py": "the files of the embedded bases",
     "portal/village/test_bases.py": "the files of the embedded bases",
+    "portal/ledger/test_bases.py": "the files of the embedded bases",
     "portal/training/test_calibrated_tasks.py": "one setting, and what it does from data to artifact",
     "portal/training/test_out_of_memory.py": "a fault that pack, losses and scoring meet alike",
 }

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.figure import (
-    METRIC_LABELS,
     WIDTH_IN,
     Drawing,
     draw_level,
@@ -19,6 +18,7 @@ from analysis.figures.figure import (
     legend_columns,
     legend_height,
     list_points,
+    metric_label,
     state_spread,
 )
 from analysis.figures.style import INK, RC, Mark, mark_variants
@@ -105,7 +105,7 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
         ticks = [float(size) for size in curves.sizes] if axis == "size" else _round_ticks(*axes.get_xlim())
         label_ticks(axes, ticks)
         axes.set_xlabel(f"{label}, log scale")
-        axes.set_ylabel(METRIC_LABELS[curves.metric].split(",")[0])
+        axes.set_ylabel(metric_label(curves.metric, curves.score_name))
         axes.grid(axis="y")
         figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names))
     return drawing

@@ -25,16 +25,17 @@ NAME_CHARS = 22
 LEGEND_ROW_IN = 0.21
 _LEGEND_CHARS = 50
 """Characters of both columns of a legend that fit beside their marks; longer names take one column."""
-METRIC_LABELS = {
-    "acc": "acc_norm on test rows, task mean",
-    "log_loss": "log-loss (nats per token), task mean",
-}
 _METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 """Fields that matplotlib would fill with the day and its version: the same data give the same bytes."""
+
+
+def metric_label(metric: str, score_name: str) -> str:
+    """The name of an axis along `acc` or `log_loss`; `score_name` is what accuracy is."""
+    return "log-loss (nats per token)" if metric == "log_loss" else f"{score_name} on test rows"
 
 
 @dataclass

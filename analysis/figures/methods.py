@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.figure import (
-    METRIC_LABELS,
     NAME_CHARS,
     WIDTH_IN,
     Drawing,
     label_rows,
     list_points,
+    metric_label,
     state_spread,
     widen,
 )
@@ -45,7 +45,7 @@ def draw_methods(comparison: Comparison, slug: str) -> Drawing | None:
         for place, summary in enumerate(summaries):
             _draw_method(axes, drawing, summary, marks[summary.cell.variant], place)
         names = [fill(marks[summary.cell.variant].name, NAME_CHARS) for summary in summaries]
-        label_rows(axes, names, METRIC_LABELS["acc"], headroom=0.2)
+        label_rows(axes, names, f"{metric_label('acc', comparison.score_name)}, task mean", headroom=0.2)
         _draw_references(axes, drawing, comparison)
         widen(axes, 0.04, _room_for_value(names))
         limits = axes.get_xlim()
@@ -103,4 +103,4 @@ def _alt_methods(comparison: Comparison, summaries: Sequence[MethodSummary]) -> 
         for summary in summaries
         if summary.acc.mean is not None
     ]
-    return f"Dot plot of acc_norm on {comparison.base}. {list_points(values)}"
+    return f"Dot plot of {comparison.score_name} on {comparison.base}. {list_points(values)}"

@@ -17,6 +17,7 @@ from analysis.figures.figure import (
     legend_columns,
     legend_height,
     list_points,
+    metric_label,
     state_band,
 )
 from analysis.figures.style import INK, MUTED, RC, SERIES, Mark
@@ -147,7 +148,7 @@ def _draw(
         for axes, tasks, lines in zip(grid.flat, found.sets, panels, strict=True):
             _draw_panel(axes, drawing, tasks, lines, levels, label)
         figure.supxlabel(f"{label}, log scale", fontsize=10, color=INK)
-        figure.supylabel("acc_norm on test rows", fontsize=10, color=INK)
+        figure.supylabel(metric_label("acc", target.score_name), fontsize=10, color=INK)
         handles = list(_legend(plans, levels))
         figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names), fontsize=8.5)
     return drawing

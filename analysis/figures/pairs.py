@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.figure import (
-    METRIC_LABELS,
     NAME_CHARS,
     WIDTH_IN,
     Drawing,
     label_rows,
     list_points,
+    metric_label,
     state_spread,
     widen,
 )
@@ -27,7 +27,9 @@ _OFFSETS = (0.16, -0.16)
 """Their dots' distances from the middle of a row."""
 
 
-def draw_pairs(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Drawing | None:
+def draw_pairs(
+    base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str, score_name: str
+) -> Drawing | None:
     """Every cell as a row with one dot per study; None where nothing has a score."""
     shown = [
         pair
@@ -41,12 +43,17 @@ def draw_pairs(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: s
         drawing = Drawing(
             f"pair-{slug}",
             f"Accuracy on {base} in both studies: mean and sample std over seeds.",
-            _alternative(base, shown, names),
+            _alternative(base, shown, names, score_name),
             figure,
         )
         axes = figure.add_subplot()
         handles = [_draw_study(axes, drawing, shown, place, name) for place, name in enumerate(names)]
-        label_rows(axes, [fill(pair.name, NAME_CHARS) for pair in shown], METRIC_LABELS["acc"], headroom=0.4)
+        label_rows(
+            axes,
+            [fill(pair.name, NAME_CHARS) for pair in shown],
+            f"{metric_label('acc', score_name)}, task mean",
+            headroom=0.4,
+        )
         widen(axes, 0.04, 0.04)
         figure.legend(handles, names, loc="outside upper left", ncols=2)
     return drawing
@@ -67,11 +74,11 @@ def _draw_study(axes: Axes, drawing: Drawing, pairs: Sequence[Pair], place: int,
     return handle
 
 
-def _alternative(base: str, pairs: Sequence[Pair], names: tuple[str, str]) -> str:
+def _alternative(base: str, pairs: Sequence[Pair], names: tuple[str, str], score_name: str) -> str:
     points = [
         f"{pair.name} {summary.acc.mean:.3f} in {name}"
         for pair in pairs
         for summary, name in zip(pair.summaries, names, strict=True)
         if summary is not None and summary.acc.mean is not None
     ]
-    return f"Dot plot of acc_norm on {base}. {list_points(points)}"
+    return f"Dot plot of {score_name} on {base}. {list_points(points)}"

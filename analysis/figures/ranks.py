@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figures.figure import METRIC_LABELS, WIDTH_IN, Drawing, draw_level, list_points, state_spread
+from analysis.figures.figure import WIDTH_IN, Drawing, draw_level, list_points, metric_label, state_spread
 from analysis.figures.style import RC, Mark, mark_variants
 from analysis.stats.aggregate import Comparison, MethodSummary
 from portal.methods import find_method
@@ -42,7 +42,9 @@ def draw_ranks(comparison: Comparison, slug: str) -> Drawing | None:
         ):
             if summary is not None and summary.acc.mean is not None:
                 draw_level(axes, drawing, summary.acc.mean, name, linestyle=linestyle, zorder=2)
-        _label_axes(axes, sorted({_rank(each) for line in series.values() for each in line}))
+        _label_axes(
+            axes, sorted({_rank(each) for line in series.values() for each in line}), comparison.score_name
+        )
         figure.legend(loc="outside upper left", ncols=2)
     return drawing
 
@@ -59,12 +61,12 @@ def _draw_line(axes: Axes, drawing: Drawing, line: Sequence[MethodSummary], mark
         axes.plot(_rank(each), each.acc.known, mark.marker, color=mark.colour, markersize=7, gid=tip)
 
 
-def _label_axes(axes: Axes, ranks: Sequence[int]) -> None:
+def _label_axes(axes: Axes, ranks: Sequence[int], score_name: str) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ranks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([str(rank) for rank in ranks])
     axes.set_xlabel("rank, log scale")
-    axes.set_ylabel(METRIC_LABELS["acc"].split(",")[0])
+    axes.set_ylabel(metric_label("acc", score_name))
     axes.grid(axis="y")
 
 

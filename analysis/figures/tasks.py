@@ -15,6 +15,7 @@ from analysis.figures.figure import (
     legend_columns,
     legend_handle,
     legend_height,
+    metric_label,
     state_spread,
     widen,
 )
@@ -62,7 +63,9 @@ def draw_tasks(comparison: Comparison, slug: str) -> Drawing | None:
         _alternative(comparison, len(tasks), "tasks", len(summaries)),
         height,
     )
-    _draw_rows(drawing, [_task_row(comparison, summaries, task) for task in tasks], summaries)
+    _draw_rows(
+        drawing, [_task_row(comparison, summaries, task) for task in tasks], summaries, comparison.score_name
+    )
     return drawing
 
 
@@ -82,7 +85,9 @@ def draw_kinds(comparison: Comparison, slug: str) -> Drawing | None:
         _alternative(comparison, len(kinds), "kinds of task", len(summaries)),
         _height(len(kinds), summaries),
     )
-    _draw_rows(drawing, [_kind_row(comparison, summaries, kind) for kind in kinds], summaries)
+    _draw_rows(
+        drawing, [_kind_row(comparison, summaries, kind) for kind in kinds], summaries, comparison.score_name
+    )
     return drawing
 
 
@@ -102,7 +107,7 @@ def draw_task_parts(comparison: Comparison, slug: str) -> tuple[Drawing, ...]:
             _alternative(comparison, len(part), f"tasks, {part[0]} to {part[-1]}", len(summaries)),
             _height(len(part), summaries),
         )
-        _draw_rows(drawing, rows, summaries)
+        _draw_rows(drawing, rows, summaries, comparison.score_name)
         drawings.append(drawing)
     _share_limits(drawings)
     return tuple(drawings)
@@ -176,7 +181,9 @@ def _blank(name: str, caption: str, alt: str, height_in: float) -> Drawing:
         return Drawing(name, caption, alt, Figure(figsize=(WIDTH_IN, height_in), layout="constrained"))
 
 
-def _draw_rows(drawing: Drawing, rows: Sequence[_Row], summaries: Sequence[MethodSummary]) -> None:
+def _draw_rows(
+    drawing: Drawing, rows: Sequence[_Row], summaries: Sequence[MethodSummary], score_name: str
+) -> None:
     """The rows from below, and the legend."""
     marks = mark_variants(summary.cell.variant for summary in summaries)
     own = [marks[summary.cell.variant] for summary in summaries]
@@ -190,7 +197,9 @@ def _draw_rows(drawing: Drawing, rows: Sequence[_Row], summaries: Sequence[Metho
                 _draw_score(axes, drawing, row, lane, mark, height)
         handles = [legend_handle(axes, mark, linestyle="none") for mark in own]
         names = [row.name for row in rows]
-        label_rows(axes, names, "acc_norm on test rows, mean over seeds", headroom=0.4, grid="both")
+        label_rows(
+            axes, names, f"{metric_label('acc', score_name)}, mean over seeds", headroom=0.4, grid="both"
+        )
         widen(axes, 0.02, 0.02)
         labels = [mark.name for mark in own]
         drawing.figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
@@ -229,6 +238,6 @@ def _draw_score(axes: Axes, drawing: Drawing, row: _Row, lane: int, mark: Mark, 
 
 def _alternative(comparison: Comparison, num_rows: int, rows: str, num_methods: int) -> str:
     return (
-        f"Dot plot of acc_norm on {comparison.base}: {num_rows} {rows}, {num_methods} methods. "
-        "The table of accuracy by task holds the numbers."
+        f"Dot plot of {comparison.score_name} on {comparison.base}: {num_rows} {rows}, {num_methods} "
+        "methods. The table of accuracy by task holds the numbers."
     )

@@ -17,6 +17,7 @@ from analysis.figures.figure import (
     legend_columns,
     legend_height,
     list_points,
+    metric_label,
     state_band,
 )
 from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
@@ -92,7 +93,7 @@ def _draw(
                 _draw_panel(axes, drawing, target, drawn[place])
                 axes.set_title(titles[place], fontsize=9.5)
         figure.supxlabel(f"{label}, log scale", fontsize=10, color=INK)
-        figure.supylabel("acc_norm on test rows", fontsize=10, color=INK)
+        figure.supylabel(metric_label("acc", target.score_name), fontsize=10, color=INK)
         figure.legend(handles, names, loc="outside upper left", ncols=legend_columns(names), fontsize=8.5)
     return drawing
 

@@ -1,5 +1,7 @@
 """The report of one study: its findings as `ReportDocument`."""
 
+from collections.abc import Mapping
+
 from analysis.figures.curves import draw_curves
 from analysis.figures.figure import Drawing
 from analysis.figures.latents import draw_latents
@@ -38,7 +40,8 @@ from analysis.tables.log_loss import log_loss_table
 from analysis.tables.overview import overview_table
 from analysis.tables.seed_spread import seed_spread_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
-from portal.results import MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
+from analysis.tables.written_answers import written_answers_table
+from portal.results import ACC_NORM, MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
 
 LEAD = (
     "Recovered lift: the share of the rise from the frozen base to a LoRA for each task that a method "
@@ -146,10 +149,26 @@ def study_notes(findings: Findings) -> list[str]:
     return notes
 
 
+def _mixed_note(metrics: Mapping[str, str]) -> str:
+    """What the score of every task is, where they have several metrics."""
+    tasks: dict[str, list[str]] = {}
+    for task, metric in sorted(metrics.items()):
+        tasks.setdefault(metric, []).append(task)
+    listed = "; ".join(
+        f"{metric} of {', '.join(own) if len(own) <= MANY_TASKS else f'{len(own)} tasks'}"
+        for metric, own in tasks.items()
+    )
+    return f"A task's score is by its own metric, and means over tasks mix them: {listed}."
+
+
 def accuracy_notes(findings: Findings) -> list[str]:
     """Notes for reading accuracies and their intervals."""
     notes = [*findings.info.notes, *_ACCURACY_NOTES]
-    for unit in sorted({run.acc_norm_unit for run in findings.study.runs}):
+    metrics = findings.study.metrics
+    units = {run.acc_norm_unit for run in findings.study.runs} if ACC_NORM in metrics.values() else set()
+    if len(set(metrics.values())) > 1:
+        notes.append(_mixed_note(metrics))
+    for unit in sorted(units):
         notes.append(f"acc_norm divides a choice's log-likelihood by its length in {_LENGTHS[unit]}.")
     if findings.predictions is None:
         notes.append(
@@ -198,7 +217,9 @@ def _savings_tiles(target: Target) -> list[Tile]:
     title = "data on {}, at {:.0f} % of the per-task LoRA's lift"
     return [
         Tile(
-            state_times(saving.ratio), title.format(target.base, 100 * saving.share), describe_savings(own)[0]
+            state_times(saving.ratio),
+            title.format(target.base, 100 * saving.share),
+            describe_savings(own, target.score_name)[0],
         )
         for saving in headline_savings(own)
         if saving.axis == "size" and saving.ratio.value is not None
@@ -213,7 +234,7 @@ def _lift_tiles(target: Target) -> list[Tile]:
         return [Tile(DASH, title, headline(target))]
     interval = lift_interval(port, comparison, target.bootstrap)
     text = capitalised(
-        f"{count_seeds(port.acc.n)}{state_lift_interval(interval)}. acc_norm: base "
+        f"{count_seeds(port.acc.n)}{state_lift_interval(interval)}. {target.score_name}: base "
         f"{format_number(frozen_base.acc.mean)}, {comparison.name(port)} {format_number(port.acc.mean)}, "
         f"per-task LoRA {format_number(lora.acc.mean)}."
     )
@@ -244,6 +265,7 @@ def _accuracy_block(target: Target) -> Block:
         variants_table(target),
         comparisons_table(target),
         leads_table(target),
+        written_answers_table(target),
     )
     return Block(
         tables=tuple(filter(None, (main_table(target), kinds_table(target)))),
@@ -260,7 +282,7 @@ def _task_drawings(target: Target) -> tuple[Drawing | None, tuple[Gallery, ...]]
     if not comparison.kinds and len(comparison.chance) <= MANY_TASKS:
         return draw_tasks(comparison, slug), ()
     parts = draw_task_parts(comparison, slug)
-    gallery = Gallery(f"{target.base}: acc_norm by task, as figures", parts)
+    gallery = Gallery(f"{target.base}: {target.score_name} by task, as figures", parts)
     return draw_kinds(comparison, slug), (gallery,) if parts else ()
 
 
@@ -273,7 +295,7 @@ def _curve_block(target: Target) -> Block:
     ]
     found = target.savings.found
     if target.savings.reason is None:
-        lead = describe_savings(found)
+        lead = describe_savings(found, target.score_name)
     else:
         lead = [f"What equal accuracy needs is not known: {target.savings.reason}."]
     lead += describe_losses(target)
@@ -292,7 +314,7 @@ def _study_section(findings: Findings, options: ReportOptions) -> Section:
     tables = [overview_table(comparisons)] if comparisons else []
     tables += [run_cost_table(comparisons, options.price), study_cost_table(findings.study, options.price)]
     if findings.sources:
-        tables.append(sources_table(findings.sources))
+        tables.append(sources_table(findings.sources, findings.study.score_name))
     spread = seed_spread_table(comparisons, findings.sources)
     blocks = [Block(tables=tuple(tables), folded=() if spread is None else (spread,))]
     if findings.latent_maps:

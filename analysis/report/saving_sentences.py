@@ -8,6 +8,7 @@ from analysis.stats.bootstrap import LEVEL
 from analysis.stats.result_table import MethodKey
 from analysis.stats.savings import Ratio, Saving, headline_savings
 from analysis.tables.columns import format_amount
+from portal.results import ACC_NORM
 
 _SAVED = {
     "size": "data",
@@ -18,7 +19,7 @@ _SAVED = {
 _UNITS = {"size": "rows per task", "rows": "rows"}
 
 
-def describe_savings(savings: Sequence[Saving]) -> list[str]:
+def describe_savings(savings: Sequence[Saving], score_name: str = ACC_NORM) -> list[str]:
     """A text for every variant, ports first: what it needs for an accuracy, against the per-task LoRA.
 
     `savings` hold every variant at all shares of the LoRA's lift. The text is on the share that
@@ -32,7 +33,9 @@ def describe_savings(savings: Sequence[Saving]) -> list[str]:
         by_share = {
             saving.share: saving for saving in savings if (saving.variant, saving.axis) == (variant, "size")
         }
-        texts.append(" ".join([_describe_need(shown), *_describe_others(by_share, shown[0].share)]))
+        texts.append(
+            " ".join([_describe_need(shown, score_name), *_describe_others(by_share, shown[0].share)])
+        )
     others = sorted({saving.variant for saving in savings}.difference(variants), key=_ports_first)
     if others:
         names = join_words([variant.full_name for variant in others])
@@ -46,11 +49,11 @@ def _ports_first(variant: MethodKey) -> tuple[bool, tuple]:
     return not variant.spec.is_port or variant.spec.is_control, variant.sort_key()
 
 
-def _describe_need(savings: Sequence[Saving]) -> str:
+def _describe_need(savings: Sequence[Saving], score_name: str) -> str:
     """A sentence on one variant at one share: what it needs on every axis."""
     first = savings[0]
     name = first.variant.full_name
-    level = f"{_percent(first.share)} of the per-task LoRA's lift (acc_norm {first.accuracy:.3f})"
+    level = f"{_percent(first.share)} of the per-task LoRA's lift ({score_name} {first.accuracy:.3f})"
     known = [saving for saving in savings if saving.ratio.value is not None]
     if not known:
         return f"{name} reaches {level}; what it saves is not known: {first.ratio.interval.reason}."

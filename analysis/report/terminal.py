@@ -7,7 +7,7 @@ from analysis.stats.findings import Target, load_findings
 from analysis.tables.accuracy import main_table
 from analysis.tables.kinds import short_kinds_table
 
-_COLUMNS = ("method", "size", "acc_norm", "seeds", "recovered lift", "lift: 95 %", "log-loss")
+_COLUMNS = ("method", "size", "{score}", "seeds", "recovered lift", "lift: 95 %", "log-loss")
 
 
 def summary_table(results: Path) -> str:
@@ -21,7 +21,7 @@ def summary_table(results: Path) -> str:
 
 
 def _target_text(target: Target) -> str:
-    table = main_table(target).select(*_COLUMNS)
+    table = main_table(target).select(*(name.format(score=target.score_name) for name in _COLUMNS))
     text = f"{table.title}\n{table.to_text()}\n{headline(target)}"
     kinds = short_kinds_table(target)
     return text if kinds is None else f"{text}\n\n{kinds.title}\n{kinds.to_text()}"

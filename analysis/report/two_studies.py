@@ -70,7 +70,7 @@ def _base_section(
     """The pairs on one base: a table, a figure, a sentence on each, and accuracies by task."""
     pairs = find_pairs(findings, base)
     comparisons = comparison_on(findings[0], base), comparison_on(findings[1], base)
-    drawing = draw_pairs(base, pairs, names, slug)
+    drawing = draw_pairs(base, pairs, names, slug, comparisons[0].score_name)
     block = Block(
         tables=tuple(
             filter(
@@ -83,7 +83,7 @@ def _base_section(
         ),
         drawings=() if drawing is None else (drawing,),
         remarks=tuple(_state_pair(pair, names) for pair in pairs if pair.difference.value is not None),
-        folded=(pair_task_table(base, pairs, names, slug),),
+        folded=(pair_task_table(comparisons[0], pairs, names, slug),),
     )
     return Section(base, (block,))
 

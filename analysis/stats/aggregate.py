@@ -24,7 +24,7 @@ DEFAULT_RULE = "best_on_validation"
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """A cell under one selection rule. Accuracy is acc_norm.
+    """A cell under one selection rule. Accuracy is the score by each task's metric: of choices acc_norm.
 
     Scores are on test rows at the reported epochs; `validation_acc`, to choose by, is on validation rows.
     """
@@ -34,7 +34,6 @@ class MethodSummary:
     tasks: tuple[str, ...]
     acc: Spread
     validation_acc: Spread
-    raw_acc: Spread
     log_loss: Spread
     lift: Quantity
     retention: Quantity
@@ -46,7 +45,8 @@ class MethodSummary:
 class Comparison:
     """All summaries on one base under one rule. Lift is measured from `frozen_base` to `reference_lora`.
 
-    `kinds` are the tasks of every kind; empty where no two tasks share one.
+    `kinds` are the tasks of every kind; empty where no two tasks share one. `score_name` is the metric of all
+    tasks, or `score`.
     """
 
     base: str
@@ -58,6 +58,7 @@ class Comparison:
     summaries: tuple[MethodSummary, ...]
     chosen: bool  # whether any run was scored at several epochs, so that the rule chose
     kinds: Mapping[str, tuple[str, ...]]
+    score_name: str
 
     @property
     def headline_summaries(self) -> tuple[MethodSummary, ...]:
@@ -120,6 +121,7 @@ def compare(study: ResultSet, base: str, rule: str = DEFAULT_RULE) -> Comparison
         summaries=tuple(_with_ratios(summary, frozen_base, lora) for summary in plain),
         chosen=any(has_choice(run) for runs in cells.values() for run in runs),
         kinds=tasks_by_kind(chance, study.kinds),
+        score_name=study.score_name,
     )
 
 
@@ -162,14 +164,13 @@ def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> MethodSummary:
         cell=cell,
         seeds=tuple(run.seed for run, _ in chosen),
         tasks=tasks,
-        acc=_task_means(scored, tasks, lambda score: score.acc_norm, reason),
-        validation_acc=_task_means(judged, tasks, lambda score: score.acc_norm, "no validation rows"),
-        raw_acc=_task_means(scored, tasks, lambda score: score.acc, reason),
+        acc=_task_means(scored, tasks, lambda score: score.score, reason),
+        validation_acc=_task_means(judged, tasks, lambda score: score.score, "no validation rows"),
         log_loss=_task_means(scored, tasks, lambda score: score.log_loss, reason),
         lift=undefined,
         retention=undefined,
         per_task={
-            task: spread([scores[task].acc_norm for scores in scored if task in scores]) for task in tasks
+            task: spread([scores[task].score for scores in scored if task in scores]) for task in tasks
         },
         cost=replace(
             _mean_cost([run.cost for run in runs]),

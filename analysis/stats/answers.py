@@ -21,10 +21,11 @@ class Answers:
     """One run's answers to N rows.
 
     A choice's probability is the softmax over the row's choices of their log-likelihoods, not normalised by
-    length. Where n choices tie, an answer is as right as a fair draw among them: 1 / n if gold is one.
+    length. Where n choices tie, an answer is as right as a fair draw among them: 1 / n if gold is one. A
+    written answer is as right as its metric says; probabilities mean nothing there.
     """
 
-    correct: np.ndarray  # (N,) 1 where the gold choice has the highest log-likelihood per length: acc_norm
+    correct: np.ndarray  # (N,) by acc_norm, 1 where gold has the highest log-likelihood per length
     likeliest_correct: np.ndarray  # (N,) 1 where it has the highest probability: acc
     confidence: np.ndarray  # (N,) the highest probability
     nll: np.ndarray  # (N,) minus the log of the gold choice's probability, nats
@@ -47,6 +48,7 @@ class TaskAnswers:
     names: tuple[str, ...]  # (C,) of the clusters
     clusters: np.ndarray  # (N,) 0 .. C - 1
     answers: Mapping[str, Answers]  # by run key
+    has_choices: bool = True  # False: answers are written
 
     @property
     def sizes(self) -> np.ndarray:
@@ -84,7 +86,8 @@ def gather_answers(
             of_task[key] = answers.rows(start, stop)
         assert first is not None
         names, clusters = np.unique(_cluster_names(first, task), return_inverse=True)
-        gathered[task] = TaskAnswers(tuple(names.tolist()), clusters, of_task)
+        has_choices = first["value"].null_count == first.num_rows
+        gathered[task] = TaskAnswers(tuple(names.tolist()), clusters, of_task, has_choices)
     return gathered
 
 
@@ -150,6 +153,8 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
         lengths = rows[UNITS[unit]].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         of_unit_M = np.array([units[key] == unit for key in keys])[run_M]
         correct_M += of_unit_M * _right_share(score_K / lengths, start_M, count_M, gold_M)
+    value_M = rows["value"].to_numpy(zero_copy_only=False).astype(np.float64)  # NaN where there are choices
+    correct_M = np.where(np.isnan(value_M), correct_M, value_M)
     highest_M = np.maximum.reduceat(score_K, start_M)
     weight_K = np.exp(score_K - np.repeat(highest_M, count_M))
     total_M = np.add.reduceat(weight_K, start_M)

@@ -151,7 +151,7 @@ class Measure:
 
 
 ACCURACY = Measure(lambda answers: answers.correct, lambda answers: np.ones(len(answers.correct)))
-"""acc_norm: the share of right answers."""
+"""The mean score: of choices acc_norm, the share of right answers."""
 LOG_LOSS = Measure(
     lambda answers: np.round(answers.gold_nll * _GRID) / _GRID, lambda answers: answers.gold_tokens
 )

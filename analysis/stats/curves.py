@@ -68,6 +68,7 @@ class CurveSet:
     frozen_base: float | None
     peak: float | None
     reference_lora: MethodKey | None
+    score_name: str
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -142,7 +143,7 @@ def build_curves(comparison: Comparison, metric: str) -> CurveSet | None:
     )
     base = comparison.frozen_base
     value = _metric_of(base, metric).mean if base is not None else None
-    return CurveSet(comparison.base, metric, curves, value, peak, lora)
+    return CurveSet(comparison.base, metric, curves, value, peak, lora, comparison.score_name)
 
 
 def _smoothed(means: Sequence[float]) -> tuple[float, ...]:

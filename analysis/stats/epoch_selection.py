@@ -27,7 +27,7 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     """The reported epoch of every task of `run` (docs/method.md, "Evaluation").
 
     `final`: the last one. `kept`: the one that the run keeps, which is the last where the table does not say.
-    Others: the highest acc_norm, ties by lower log-loss, then the earlier epoch; read on the validation
+    Others: the highest score, ties by lower log-loss, then the earlier epoch; read on the validation
     split, or for `paper` on the reported split itself. The choice is by task mean for methods that train all
     tasks together and by task for those that do not (docs/method.md, "Evaluation"); `symmetric` always goes
     by task mean. Where only some evaluations have reported rows, `best_on_validation` is the one that the run
@@ -118,7 +118,7 @@ def _candidates(run: Run) -> dict[str, list[int]]:
 
 
 def _best_epoch(judged: dict[int, dict[str, Score]], tasks: tuple[str, ...], candidates: list[int]) -> int:
-    """The epoch with the highest mean acc_norm over `tasks`, among those with scores of all of them."""
+    """The epoch with the highest mean score over `tasks`, among those with scores of all of them."""
     complete = [epoch for epoch in candidates if epoch in judged and set(tasks) <= set(judged[epoch])]
     if not complete:
         raise SelectionError(f"no {SELECTION_SPLIT} rows to choose an epoch on")
@@ -126,8 +126,8 @@ def _best_epoch(judged: dict[int, dict[str, Score]], tasks: tuple[str, ...], can
 
 
 def _rank(scores: Sequence[Score]) -> tuple[float, float]:
-    """What the best epoch has least of: the negated mean acc_norm, then the mean log-loss."""
-    accuracy = fsum(score.acc_norm for score in scores) / len(scores)
+    """What the best epoch has least of: the negated mean score, then the mean log-loss."""
+    accuracy = fsum(score.score for score in scores) / len(scores)
     return -accuracy, fsum(score.log_loss for score in scores) / len(scores)
 
 

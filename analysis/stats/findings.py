@@ -27,8 +27,10 @@ from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
 from analysis.stats.split_bootstrap import SplitBootstrap, bootstrap_splits
 from analysis.stats.task_split import TaskSplit, split_tasks
+from analysis.stats.written_answers import Contrast, find_contrasts, read_generations
 from portal.methods import BASE, port_methods
 from portal.results import (
+    GENERATIONS_FILE,
     LATENTS_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
@@ -64,11 +66,17 @@ class Target:
     split_bootstrap: SplitBootstrap | None
     new_tasks: NewTasks | None
     absent: tuple[AbsentRun, ...]
+    contrasts: tuple[Contrast, ...] = ()  # of the port's written answers to the LoRA's
 
     @property
     def comparison(self) -> Comparison:
         """The comparison that the report leads with."""
         return self.rules[DEFAULT_RULE]
+
+    @property
+    def score_name(self) -> str:
+        """What scores are: the metric of all tasks, or `score`."""
+        return self.kept.score_name
 
     @property
     def port(self) -> MethodSummary | None:
@@ -114,6 +122,11 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
     targets = tuple(
         find_target(study, base, slug=slugs[base], info=known, predictions=predictions)
         for base in study.targets
+    )
+    written = read_generations(results / GENERATIONS_FILE)
+    targets = tuple(
+        replace(each, contrasts=find_contrasts(study, each.comparison, each.port, written))
+        for each in targets
     )
     maps = load_latent_maps(results / LATENTS_FILE, study, study.kinds)
     return Findings(study, targets, summarise_sources(study), known, predictions, maps)
@@ -173,7 +186,9 @@ def _judge_headlines(
         return None, ()
     chosen = choose_runs(study, cells, comparison.rule)
     answers = chosen.answers(predictions)
-    calibrations = sorted(calibrate(chosen, answers), key=lambda each: cells.index(each.cell))
+    with_choices = {task: own for task, own in answers.items() if own.has_choices}
+    found = calibrate(chosen, with_choices) if with_choices else ()
+    calibrations = sorted(found, key=lambda each: cells.index(each.cell))
     return bootstrap_accuracy(chosen, answers), tuple(calibrations)
 
 

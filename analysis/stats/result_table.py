@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from portal.methods import MethodSpec, find_method
-from portal.results import RESULTS, read_table
+from portal.results import ACC_NORM, RESULTS, read_table
 
 ALL_MODULES = "q,k,v,o,gate,up,down"
 
@@ -82,13 +82,12 @@ class Cell(NamedTuple):
 
 
 class Score(NamedTuple):
-    """The scores of one (run, task, epoch, split)."""
+    """The scores of one (run, task, epoch, split); `score` is by the task's metric."""
 
     num_examples: int
     chance: float
     majority: float | None
-    acc: float
-    acc_norm: float
+    score: float
     log_loss: float
 
 
@@ -176,6 +175,13 @@ class ResultSet:
     names: tuple[str, ...]
     revisions: Mapping[str, tuple[str, ...]]  # by base
     kinds: Mapping[str, str] = field(default_factory=dict)  # by task, of those that have one
+    metrics: Mapping[str, str] = field(default_factory=dict)  # by task: what its score is
+
+    @property
+    def score_name(self) -> str:
+        """The metric of all tasks, or `score` where they have several."""
+        metrics = set(self.metrics.values())
+        return metrics.pop() if len(metrics) == 1 else "score" if metrics else ACC_NORM
 
     def of_tasks(self, tasks: Collection[str]) -> "ResultSet":
         """The same with the scores of these tasks only, but for runs of joint training, which stay whole.
@@ -188,7 +194,11 @@ class ResultSet:
                 run = run.of_tasks(tasks)
             if run.scores:
                 kept.append(run)
-        return replace(self, runs=tuple(kept))
+        return replace(
+            self,
+            runs=tuple(kept),
+            metrics={task: metric for task, metric in self.metrics.items() if task in tasks},
+        )
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -284,7 +294,18 @@ def gather_runs(table: pa.Table) -> ResultSet:
             base: _distinct(row["base_revision"] for row in rows if row["base"] == base)
             for base in sorted({row["base"] for row in rows})
         },
+        metrics=_metrics_of(rows),
     )
+
+
+def _metrics_of(rows: Iterable[dict]) -> dict[str, str]:
+    """The metric of every task; ValueError for one that is judged by several."""
+    metrics: dict[str, str] = {}
+    for row in rows:
+        task, metric = row["task"], row["metric"]
+        if metrics.setdefault(task, metric) != metric:
+            raise ValueError(f"task {task!r} is judged by {metrics[task]} and by {metric}; report them apart")
+    return metrics
 
 
 def _check_comparable(rows: list[dict]) -> dict[tuple[str, str], str]:

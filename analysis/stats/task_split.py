@@ -148,12 +148,12 @@ def _group(scored: Sequence[dict[str, float]], base_scores: dict[str, float]) ->
 
 
 def _accuracies(run: Run, rule: str) -> dict[str, float]:
-    """acc_norm on reported rows by task; empty where no epoch can be chosen."""
+    """Scores on reported rows by task; empty where no epoch can be chosen."""
     try:
         epochs = select_epochs(run, rule)
     except SelectionError:
         return {}
-    return {task: score.acc_norm for task, score in scores_at(run, epochs, REPORTED_SPLIT).items()}
+    return {task: score.score for task, score in scores_at(run, epochs, REPORTED_SPLIT).items()}
 
 
 def _mean(values: Sequence[float]) -> float:

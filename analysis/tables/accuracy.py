@@ -35,18 +35,21 @@ SEEDS = Kind(
     ("", " planned"),
 )
 """(seeds with results, seeds planned)"""
-_MAIN_COLUMNS = (
-    Column("method", WORD),
-    Column("adapter", WORD),
-    Column("size", COUNT),
-    Column("acc_norm", SPREAD),
-    Column("acc_norm: 95 %", NUMBER_RANGE),
-    Column("seeds", SEEDS),
-    Column("recovered lift", PERCENT),
-    Column("lift: 95 %", PERCENT_RANGE),
-    Column("retention", PERCENT),
-    Column("log-loss", SPREAD),
-)
+
+
+def _main_columns(score_name: str) -> tuple[Column, ...]:
+    return (
+        Column("method", WORD),
+        Column("adapter", WORD),
+        Column("size", COUNT),
+        Column(score_name, SPREAD),
+        Column(f"{score_name}: 95 %", NUMBER_RANGE),
+        Column("seeds", SEEDS),
+        Column("recovered lift", PERCENT),
+        Column("lift: 95 %", PERCENT_RANGE),
+        Column("retention", PERCENT),
+        Column("log-loss", SPREAD),
+    )
 
 
 def main_table(target: Target) -> Table:
@@ -67,11 +70,12 @@ def main_table(target: Target) -> Table:
         variant = method_key(run)
         rows.append((variant.label, variant.settings or None, run.size, *[None] * 7))
         reasons.append(absent_reason(run))
-    return Table(_main_title(comparison), f"main-{target.slug}", _MAIN_COLUMNS, tuple(rows), tuple(reasons))
+    columns = _main_columns(target.score_name)
+    return Table(_main_title(comparison), f"main-{target.slug}", columns, tuple(rows), tuple(reasons))
 
 
 def per_task_table(target: Target) -> Table:
-    """Per task: chance, the majority answer's rate, acc_norm of every variant, and the port's lift.
+    """Per task: chance, the majority answer's rate, the score of every variant, and the port's lift.
 
     The task mean comes last. The majority answer's rate is null for tasks whose questions have answers of
     their own. Where tasks share kinds, a column names the kind of each.
@@ -95,11 +99,11 @@ def per_task_table(target: Target) -> Table:
     if port is not None:
         columns.append(Column(f"{port.cell.variant.full_name}: lift", PERCENT))
     reasons = _lift_reasons(lifts)
-    title, slug = f"{target.base}: acc_norm by task", f"tasks-{target.slug}"
+    title, slug = f"{target.base}: {target.score_name} by task", f"tasks-{target.slug}"
     return Table(title, slug, tuple(columns), tuple(rows), tuple(reasons), footer=int(bool(tasks)))
 
 
-def sources_table(summaries: Sequence[MethodSummary]) -> Table:
+def sources_table(summaries: Sequence[MethodSummary], score_name: str) -> Table:
     """Scores of the joint source runs on their own source bases."""
     rows = tuple(
         (
@@ -118,7 +122,7 @@ def sources_table(summaries: Sequence[MethodSummary]) -> Table:
         Column("trained on", WORD),
         Column("adapter", WORD),
         Column("size", COUNT),
-        Column("acc_norm", SPREAD),
+        Column(score_name, SPREAD),
         Column("seeds", COUNT),
         Column("log-loss", SPREAD),
     )
@@ -128,7 +132,7 @@ def sources_table(summaries: Sequence[MethodSummary]) -> Table:
 def _main_row(
     summary: MethodSummary, name: str, target: Target, num_planned: int, interval: Interval | None
 ) -> tuple[object, ...]:
-    """The values of _MAIN_COLUMNS."""
+    """The values of _main_columns."""
     return (
         name,
         summary.cell.variant.settings or None,

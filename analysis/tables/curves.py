@@ -50,19 +50,22 @@ def _range_text(value: Ratio) -> str:
 RATIO = Kind(_ratio_text, lambda value: (value.bound, value.value), (" bound", ""))
 RATIO_RANGE = Kind(_range_text, lambda value: (value.interval.low, value.interval.high), (" low", " high"))
 SHARE = Kind(lambda value: f"{100 * value:.0f} %")
-_CURVE_COLUMNS = (
-    Column("method", WORD),
-    Column("size", COUNT),
-    Column("acc_norm", SPREAD),
-    Column("acc_norm: 95 %", NUMBER_RANGE),
-    Column("seeds", COUNT),
-    Column("rolling mean", NUMBER),
-    Column("star", Kind(str)),
-    Column("log-loss", SPREAD),
-    Column("rows of all tasks", AMOUNT),
-    Column("training FLOPs", SCIENTIFIC),
-    Column("training s", SECONDS),
-)
+
+
+def _curve_columns(score_name: str) -> tuple[Column, ...]:
+    return (
+        Column("method", WORD),
+        Column("size", COUNT),
+        Column(score_name, SPREAD),
+        Column(f"{score_name}: 95 %", NUMBER_RANGE),
+        Column("seeds", COUNT),
+        Column("rolling mean", NUMBER),
+        Column("star", Kind(str)),
+        Column("log-loss", SPREAD),
+        Column("rows of all tasks", AMOUNT),
+        Column("training FLOPs", SCIENTIFIC),
+        Column("training s", SECONDS),
+    )
 
 
 def curve_table(target: Target) -> Table:
@@ -87,7 +90,9 @@ def curve_table(target: Target) -> Table:
                 reasons.append(f"{name}, {size} rows: no finished run")
             rows.append((name, size, *points.get(size, (None, None, 0, None, "", None, None, None, None))))
     title = f"{target.base}: data efficiency (\u2605 first reaches the per-task LoRA's peak)"
-    return Table(title, f"curve-{target.slug}", _CURVE_COLUMNS, tuple(rows), tuple(reasons))
+    return Table(
+        title, f"curve-{target.slug}", _curve_columns(target.score_name), tuple(rows), tuple(reasons)
+    )
 
 
 def savings_table(target: Target) -> Table:
@@ -112,11 +117,12 @@ def savings_table(target: Target) -> Table:
         rows.append((variant.full_name, share, next(iter(by_axis.values())).accuracy, *fields))
     reasons = _saving_reasons(target.savings.found)
     title = f"{target.base}: what equal accuracy needs"
-    return Table(title, f"savings-{target.slug}", _savings_columns(axes), tuple(rows), tuple(reasons))
+    columns = _savings_columns(axes, target.score_name)
+    return Table(title, f"savings-{target.slug}", columns, tuple(rows), tuple(reasons))
 
 
 def _points(curve: Curve, losses: Mapping[tuple[MethodKey, int], Spread]) -> dict[int, tuple[object, ...]]:
-    """By size, the values of _CURVE_COLUMNS but the first two."""
+    """By size, the values of _curve_columns but the first two."""
     return {
         size: (
             point,
@@ -135,8 +141,8 @@ def _points(curve: Curve, losses: Mapping[tuple[MethodKey, int], Spread]) -> dic
     }
 
 
-def _savings_columns(axes: Sequence[str]) -> tuple[Column, ...]:
-    columns = [Column("method", WORD), Column("share of the LoRA's lift", SHARE), Column("acc_norm", NUMBER)]
+def _savings_columns(axes: Sequence[str], score_name: str) -> tuple[Column, ...]:
+    columns = [Column("method", WORD), Column("share of the LoRA's lift", SHARE), Column(score_name, NUMBER)]
     for axis in axes:
         unit = AXIS_NAMES[axis]
         columns += [

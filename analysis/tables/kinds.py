@@ -12,7 +12,7 @@ from analysis.tables.table import Table
 
 
 def kinds_table(target: Target) -> Table | None:
-    """Per kind: its number of tasks, chance, the mean acc_norm of every variant, and the port's lift.
+    """Per kind: its number of tasks, chance, the mean score of every variant, and the port's lift.
 
     The mean over all tasks comes last. None where no two tasks share a kind.
     """
@@ -42,7 +42,7 @@ def pair_kinds_table(
     for kind, tasks in shared.items():
         summaries = [summary for pair in both for summary in pair.summaries if summary is not None]
         rows.append((kind, len(tasks), *(accuracy_on(summary, tasks) for summary in summaries)))
-    title = f"{first.base}: acc_norm by kind of task"
+    title = f"{first.base}: {first.score_name} by kind of task"
     return Table(title, f"pair-kinds-{slug}", tuple(columns), tuple(rows))
 
 
@@ -64,7 +64,7 @@ def _kinds_table(target: Target, summaries: Sequence[MethodSummary]) -> Table | 
     columns += [Column(summary.cell.variant.full_name, SPREAD) for summary in summaries]
     if port is not None:
         columns.append(Column(f"{port.cell.variant.full_name}: lift", PERCENT))
-    title, slug = f"{target.base}: acc_norm by kind of task", f"kinds-{target.slug}"
+    title, slug = f"{target.base}: {target.score_name} by kind of task", f"kinds-{target.slug}"
     return Table(title, slug, tuple(columns), tuple(rows), tuple(_lift_reasons(lifts)), footer=1)
 
 

@@ -30,7 +30,7 @@ def new_tasks_table(target: Target) -> Table | None:
     ]
     for tasks in found.sets:
         columns += [
-            Column(f"{tasks.title}: acc_norm", SPREAD),
+            Column(f"{tasks.title}: {target.score_name}", SPREAD),
             Column(f"{tasks.title}: 95 %", NUMBER_RANGE),
             Column(f"{tasks.title}: lift", PERCENT),
             Column(f"{tasks.title}: lift, 95 %", PERCENT_RANGE),

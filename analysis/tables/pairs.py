@@ -40,12 +40,14 @@ def pair_table(
     )
     chosen = any(comparison.chosen for comparison in comparisons)
     rule = RULE_TITLES[comparisons[0].rule] if chosen else "the only epoch scored"
-    title = f"{comparisons[0].base}: acc_norm, {rule}"
+    title = f"{comparisons[0].base}: {comparisons[0].score_name}, {rule}"
     reasons = _pair_reasons(comparisons, pairs, names)
     return Table(title, f"pair-{slug}", columns, tuple(rows), tuple(reasons))
 
 
-def pair_task_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], slug: str) -> Table:
+def pair_task_table(
+    comparison: Comparison, pairs: Sequence[Pair], names: tuple[str, str], slug: str
+) -> Table:
     """One row per task: accuracy in both studies of every method that both have."""
     both = [pair for pair in pairs if pair.is_in_both]
     tasks = sorted(
@@ -63,7 +65,8 @@ def pair_task_table(base: str, pairs: Sequence[Pair], names: tuple[str, str], sl
     rows = [
         (task, *(_task_score(summary, task) for pair in both for summary in pair.summaries)) for task in tasks
     ]
-    return Table(f"{base}: acc_norm by task", f"pair-tasks-{slug}", tuple(columns), tuple(rows))
+    title = f"{comparison.base}: {comparison.score_name} by task"
+    return Table(title, f"pair-tasks-{slug}", tuple(columns), tuple(rows))
 
 
 def _task_score(summary: MethodSummary | None, task: str) -> Spread | None:

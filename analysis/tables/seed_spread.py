@@ -40,5 +40,5 @@ def seed_spread_table(comparisons: Sequence[Comparison], sources: Sequence[Metho
         )
         for spread in spreads
     )
-    title = "Spread over seeds: std of a task's acc_norm (intervals draw tasks)"
+    title = f"Spread over seeds: std of a task's {comparisons[0].score_name} (intervals draw tasks)"
     return Table(title, "seed-spread", _COLUMNS, rows)

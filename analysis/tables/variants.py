@@ -68,7 +68,7 @@ def variants_table(target: Target) -> Table | None:
         Column("modules", WORD),
         Column("rank", COUNT),
         Column("trained parameters", COUNT),
-        Column("acc_norm", SPREAD),
+        Column(target.score_name, SPREAD),
         Column("recovered lift", PERCENT),
         Column("lift: 95 %", PERCENT_RANGE),
         Column("log-loss", SPREAD),

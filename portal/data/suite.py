@@ -1,8 +1,8 @@
 """A suite: where the examples of a set of tasks come from.
 
-`mini` and `village` are the embedded worlds, `words` facts for pretrained bases, `portal14` the fourteen
-public benchmarks, `lm-eval` any multiple-choice task of that library, and a folder holds tasks of the user's
-own. A task can also be a file of its own, beside those of any suite.
+`mini`, `village` and `ledger` are the embedded worlds, the last with written answers, `words` facts for
+pretrained bases, `portal14` the fourteen public benchmarks, `lm-eval` tasks of that library, and a folder
+holds tasks of the user's own. A task can also be a file of its own, beside those of any suite.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from portal.answers import AnswerConfig
 from portal.messages import nearest
 from portal.tasks.descriptions import Descriptions
 from portal.tasks.example import SPLITS, Example
@@ -20,13 +21,13 @@ from portal.tasks.example_stream import ExampleFile
 from portal.tasks.lint import Lint
 from portal.tasks.portal14 import BUILDERS
 from portal.tasks.portal14_sizes import SIZES, SizedRows, sized_rows
-from portal.tasks.prompt_folder import prompt_kinds, prompt_tasks, read_prompts
+from portal.tasks.prompt_folder import prompt_answers, prompt_kinds, prompt_tasks, read_prompts
 from portal.tasks.records import Record, folder_records, hub_records, split_files
 from portal.tasks.row_source import unread_files
 from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
-SUITES = ("mini", "village", "words", "portal14", "lm-eval")
-NAMED_TASKS = ("mini", "village", "words", "portal14")
+SUITES = ("mini", "village", "ledger", "words", "portal14", "lm-eval")
+NAMED_TASKS = ("mini", "village", "ledger", "words", "portal14")
 """Suites whose tasks have names of their own: a task alone says which of them is meant."""
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
@@ -63,6 +64,7 @@ class Suite:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names that stand for several tasks
     kinds: Mapping[str, str] = field(default_factory=dict)  # by task: the skill that it shares with others
     descriptions: Mapping[str, Descriptions] = field(default_factory=dict)  # of the tasks that have any
+    answer_of: Callable[[str], AnswerConfig | None] = lambda task: None  # how written answers are judged
     is_outline: bool = False  # whether rows have known sizes and no words, for plans alone
     unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
     _read: dict[str, _Loaded] = field(default_factory=dict, repr=False, compare=False)
@@ -103,6 +105,16 @@ class Suite:
     def kinds_of(self, tasks: Iterable[str]) -> dict[str, str]:
         """The kind of each of `tasks` that has one."""
         return {task: self.kinds[task] for task in tasks if task in self.kinds}
+
+    def answers_of(self, tasks: Iterable[str]) -> dict[str, AnswerConfig]:
+        """How answers are judged, of each of `tasks` whose answers are written."""
+        found = {task: self.answer_of(task) for task in tasks}
+        return {task: answers for task, answers in found.items() if answers is not None}
+
+    def has_conversations(self, task: str) -> bool:
+        """Whether the task's rows are turns of conversations, by its first row."""
+        first = next((example for split in SPLITS for example in self.examples(task, split)), None)
+        return first is not None and first.written is not None and first.written.conversation is not None
 
     def described(self, tasks: Sequence[str]) -> dict[str, Descriptions]:
         """What is said of each of `tasks`; ValueError for one of which nothing is said."""
@@ -176,8 +188,9 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
     """The suite `name`: one of SUITES, or a folder of `TASK/SPLIT.jsonl` or `.parquet`.
 
     `portal14` and `lm-eval` read the folder `data`, or the one that PORTAL_DATA names, or the hub. A row of a
-    user's folder has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may
-    have `id` and `cluster`. ValueError for an unknown name or a folder without tasks.
+    user's folder has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), or
+    `answer` or `answers`, and may have `id` and `cluster`. ValueError for an unknown name or a folder without
+    tasks.
     """
     if name == "mini":
         from portal.mini.tasks import MINI_TASKS, mini_examples
@@ -192,6 +205,15 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
             kinds={task: kind_of(task) for task in VILLAGE_TASKS},
             descriptions={task: descriptions_of(task) for task in VILLAGE_TASKS},
         )
+    if name == "ledger":
+        from portal.ledger.tasks import GROUPS, LEDGER_TASKS, answers_of, kind_of, ledger_examples
+
+        return replace(
+            _embedded_suite(name, LEDGER_TASKS, ledger_examples),
+            groups=GROUPS,
+            kinds={task: kind_of(task) for task in LEDGER_TASKS},
+            answer_of=answers_of,
+        )
     if name == "words":
         from portal.words.tasks import GROUPS, WORD_TASKS, descriptions_of, kind_of, word_examples
 
@@ -202,12 +224,17 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
             descriptions={task: descriptions_of(task) for task in WORD_TASKS},
         )
     if name == "lm-eval":
-        from portal.tasks.lm_eval import load_lm_eval_task, task_names
+        from portal.tasks.lm_eval import lm_eval_answers, load_lm_eval_task, task_names
 
         rows = _rows_folder(data)
         place = None if rows is None else Path(rows)
         return Suite(
-            name, name, task_names(), lambda task: load_lm_eval_task(task, place), names_required=True
+            name,
+            name,
+            task_names(),
+            lambda task: load_lm_eval_task(task, place),
+            names_required=True,
+            answer_of=lambda task: lm_eval_answers(task, place),
         )
     if name == "portal14":
         folder = _rows_folder(data)
@@ -321,6 +348,7 @@ def _with_task_file(suite: Suite, own: FileTask) -> Suite:
         files={**suite.files, name: own.builder.licence},
         paths={**suite.paths, name: own.path},
         kinds=suite.kinds if own.kind is None else {**suite.kinds, name: own.kind},
+        answer_of=lambda task: own.answers if task == name else suite.answer_of(task),
         descriptions={**suite.descriptions, **own_descriptions},
         present=(*suite.present, name) if suite.present else (),
         _read={},
@@ -339,5 +367,6 @@ def _folder_suite(folder: Path, name: str) -> Suite:
         tasks,
         lambda task: (_Splits(lambda split: read_prompts(folder, task, split)), Lint()),
         kinds=prompt_kinds(folder, tasks),
+        answer_of=lambda task: prompt_answers(folder, tasks, task) if task in tasks else None,
         unread=lambda task: unread_files(folder / task, SPLITS),
     )

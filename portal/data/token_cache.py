@@ -19,7 +19,7 @@ from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomi
 from portal.storage.parquet import decode_table, encode_table
 from portal.storage.paths import Folder, cache_folder, file_sha256
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 """Part of a cache's identity: caches of another form are made anew."""
 SHARD_ROWS = 50_000
 LARGE_ROWS = 100_000

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, islice
 from typing import Any
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from portal.tasks.example import Example, shared_start
+from portal.data.conversation import render_turn
+from portal.tasks.example import Example, Written, shared_start
 
 ROW_SCHEMA = pa.schema(
     [
@@ -28,6 +29,7 @@ ROW_SCHEMA = pa.schema(
         ("lm_eval_chars", pa.list_(pa.int32())),
         ("unscored", pa.list_(pa.int32())),
         ("truncated", pa.int32()),
+        ("references", pa.list_(pa.string())),
     ]
 )
 
@@ -41,7 +43,9 @@ class TokenRow:
     """One example in token ids.
 
     `chars` and `bytes` are the choices' lengths with their leading space, `lm_eval_chars` those without. The
-    first `unscored` tokens of a choice are context of its own: read, but neither scored nor trained on.
+    first `unscored` tokens of a choice are context of its own: read, but neither scored nor trained on. A
+    written answer is the one choice, with the token that ends it, and has `references`, one or more: those
+    of the example, and what a chat template makes of the first where that is another text.
     """
 
     task: str
@@ -56,6 +60,7 @@ class TokenRow:
     lm_eval_chars: tuple[int, ...]
     unscored: tuple[int, ...]
     truncated: int  # tokens cut from the left of the prompt
+    references: tuple[str, ...] = ()
 
     @property
     def gold_ids(self) -> tuple[int, ...]:
@@ -84,8 +89,10 @@ def encode_example(
 
     White space that ends the prompt moves to the answer. A prompt over `max_prompt` tokens loses its left end
     (a leading BOS stays); an answer is never cut. Tokens that the tokenizer appends to every text, such as an
-    end of the turn or of the text, are left out. Raises MisalignedError, naming task and example, when the
-    tokenizer merges across the boundary, and ValueError when a prompt or an answer has no tokens.
+    end of the turn or of the text, are left out; a written answer ends with one end token, of the chat
+    template where it answers a conversation. Raises MisalignedError, naming task and example, when the
+    tokenizer merges across the boundary, and ValueError when a prompt or an answer has no tokens, no token
+    ends an answer, or a template cannot render a conversation.
     """
     return encode_examples([(example, split)], tokenizer, max_prompt=max_prompt)[0]
 
@@ -100,13 +107,18 @@ def encode_examples(
     while batch := list(islice(waiting, _BATCH)):
         texts = [_Texts.of(example) for example, _ in batch]
         distinct = list(dict.fromkeys(text for each in texts for text in (*each.contexts, *each.wholes)))
-        encoded = tokenizer(distinct, return_attention_mask=False, return_token_type_ids=False)
-        ids = {
-            text: found[: len(found) - appended]
-            for text, found in zip(distinct, encoded.input_ids, strict=True)
-        }
+        encoded: list[list[int]] = []
+        if distinct:  # conversations have none: their templates make their tokens
+            found = tokenizer(distinct, return_attention_mask=False, return_token_type_ids=False)
+            encoded = found.input_ids
+        ids = {text: own[: len(own) - appended] for text, own in zip(distinct, encoded, strict=True)}
         for (example, split), each in zip(batch, texts, strict=True):
-            rows.append(_encode(example, split, each, ids, tokenizer.bos_token_id, max_prompt))
+            if example.written is None:
+                rows.append(_encode(example, split, each, ids, tokenizer.bos_token_id, max_prompt))
+            else:
+                rows.append(
+                    _encode_written(example, example.written, split, each, ids, tokenizer, max_prompt)
+                )
     return rows
 
 
@@ -136,6 +148,12 @@ class _Texts:
 
     @classmethod
     def of(cls, example: Example) -> "_Texts":
+        if example.written is not None:
+            if example.written.conversation is not None:
+                return cls([], [])  # its template makes the text
+            kept = example.prompt.rstrip()
+            moved = example.prompt[len(kept) :] + example.choices[0]
+            return cls([example.prompt, kept], [example.choices[0], moved])
         contexts = example.contexts or (example.prompt,) * len(example.choices)
         stripped = [context.rstrip() for context in contexts]
         pairs = zip(contexts, stripped, example.choices, strict=True)
@@ -181,6 +199,51 @@ def _encode(
         lm_eval_chars=tuple(len(choice.removeprefix(" ")) for choice in example.choices),
         unscored=tuple(len(context) - shared for context in before),
         truncated=len(prompt) - len(kept),
+    )
+
+
+def _encode_written(
+    example: Example,
+    written: Written,
+    split: str,
+    texts: _Texts,
+    ids_of: Mapping[str, list[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int,
+) -> TokenRow:
+    if written.conversation is None:
+        # White space that ends the prompt stays there, unless its tokens run into the answer's.
+        context, stripped = texts.contexts
+        whole, start = ids_of[texts.wholes[0]], ids_of[context]
+        place = int(not start or whole[: len(start)] != start or context == stripped)
+        texts = _Texts(texts.contexts[place : place + 1], texts.answers[place : place + 1])
+        row = _encode(example, split, texts, ids_of, tokenizer.bos_token_id, limit)
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise ValueError(f"task {example.task!r}: the tokenizer has no token that ends an answer")
+        return replace(row, choices=((*row.choices[0], end),), references=written.references)
+    try:
+        prompt, answer = render_turn(written.conversation, tokenizer)
+    except ValueError as error:
+        raise ValueError(f"task {example.task!r}, example {example.id!r}: {error}") from None
+    rendered = str(tokenizer.decode(list(answer), skip_special_tokens=True)).strip()
+    own = (rendered,) if rendered not in {each.strip() for each in written.references} else ()
+    kept = _truncate_left(list(prompt), limit, tokenizer.bos_token_id)
+    text = example.choices[0]
+    return TokenRow(
+        task=example.task,
+        id=example.id,
+        split=split,
+        cluster=example.cluster,
+        prompt=kept,
+        choices=(answer,),
+        gold=0,
+        chars=(len(text),),
+        bytes=(len(text.encode()),),
+        lm_eval_chars=(len(text.removeprefix(" ")),),
+        unscored=(0,),
+        truncated=len(prompt) - len(kept),
+        references=(*written.references, *own),
     )
 
 
@@ -235,6 +298,12 @@ def extent_of(rows: Sequence[TokenRow]) -> Extent:
         max(len(row.prompt) + max(len(choice) for choice in row.choices) for row in rows),
         max(len(choice) for row in rows for choice in row.choices),
     )
+
+
+def position_limit(config: PretrainedConfig) -> int | None:
+    """Tokens that a row of a base with this text config may have; None where nothing limits them."""
+    limits = (_fixed_angles(config), getattr(config, "max_position_embeddings", None))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _fixed_angles(config: PretrainedConfig) -> int | None:
@@ -299,9 +368,13 @@ def _values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     return [tuple(inner[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def eval_set_hash(rows: Iterable[TokenRow]) -> str:
-    """Hex sha256 over ids, answer lengths and gold of the scored rows, the same for every tokenizer."""
-    identity = [(row.task, row.split, row.id, row.chars, row.bytes, row.gold) for row in rows]
+def eval_set_hash(rows: Iterable[TokenRow], judging: str | None = None) -> str:
+    """Hex sha256 over ids, answer lengths and gold of the scored rows, the same for every tokenizer; of
+    written answers also over how they are judged.
+    """
+    identity: list[Any] = [(row.task, row.split, row.id, row.chars, row.bytes, row.gold) for row in rows]
+    if judging is not None:
+        identity.append(judging)
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Scoring of choices: one row a question, or one a choice (shared_prefix.py); exact, finite or an error."""
+"""Scoring of answers: one row a question, or one a choice (shared_prefix.py); exact, finite or an error."""
 
 import math
 from collections import Counter
@@ -13,6 +13,7 @@ from torch import Tensor
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
 from portal.device import copy_to_host
+from portal.evaluate.written import Judged
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch_plan import launch_cost
 from portal.forward.shared_prefix import (
@@ -23,7 +24,7 @@ from portal.forward.shared_prefix import (
     pack_rows,
     packed_length,
 )
-from portal.results import UNITS
+from portal.results import ACC_NORM, UNITS
 
 MAX_TOKENS = 6144
 """Padded tokens of one scoring forward."""
@@ -31,13 +32,15 @@ MAX_TOKENS = 6144
 
 @dataclass(frozen=True)
 class Scored:
-    """A row and the log-likelihood of each of its choices, in nats.
+    """A row and the log-likelihood of each of its choices, in nats; `judged` is what was written to it.
 
-    Choices are compared by their scores in fp32, as the table of predictions has them.
+    Choices are compared by their scores in fp32, as the table of predictions has them. The one choice of a
+    row with a written answer is its first right answer.
     """
 
     row: TokenRow
     scores: tuple[float, ...]
+    judged: Judged | None = None
 
     @property
     def acc(self) -> float:
@@ -73,17 +76,23 @@ class Scored:
 class TaskMetrics:
     """Metrics of one task: accuracies in 0..1 (normalised ones by unit), log-loss in nats per gold token.
 
-    `majority` is the accuracy of the answer that is right most often, None unless all rows offer the same.
+    `score` is the task's headline, from 0 to 1, higher is better: by `metric` of its written answers, of
+    choices acc_norm by characters. A task with written answers has no accuracies, and `unended` of its
+    answers were as long as they may be. `majority` is the accuracy of the answer that is right most often,
+    None unless all rows offer the same.
     """
 
     num_examples: int
     chance: float
     majority: float | None
-    acc: float
+    acc: float | None
     acc_norm: dict[str, float]
     log_loss: float
     gold_tokens: int
     ties: int
+    metric: str
+    score: float
+    unended: int
 
 
 @dataclass(frozen=True)
@@ -167,22 +176,44 @@ def queue_scores(base: Base, layout: ScoringBatches) -> PendingScores:
     return PendingScores(layout, scores)
 
 
-def summarise(scored: Sequence[Scored]) -> TaskMetrics:
-    """Accuracy, length-normalised accuracy and log-loss of one task's scored rows.
+def summarise(scored: Sequence[Scored], metric: str | None = None) -> TaskMetrics:
+    """Accuracy, length-normalised accuracy and log-loss of one task's scored rows; of written answers the
+    mean by their `metric`.
 
     The formulas are in docs/method.md, "Evaluation".
     """
     count = len(scored)
     gold_tokens = sum(item.row.scored_tokens[item.row.gold] for item in scored)
+    log_loss = sum(item.gold_nll for item in scored) / gold_tokens
+    if metric is not None:
+        judged = [item.judged for item in scored if item.judged is not None]
+        assert len(judged) == count, "every row has its answer"
+        return TaskMetrics(
+            num_examples=count,
+            chance=0.0,
+            majority=None,
+            acc=None,
+            acc_norm={},
+            log_loss=log_loss,
+            gold_tokens=gold_tokens,
+            ties=0,
+            metric=metric,
+            score=math.fsum(each.value for each in judged) / count,
+            unended=sum(each.reason == "length" for each in judged),
+        )
+    acc_norm = {unit: math.fsum(item.acc_norm(unit) for item in scored) / count for unit in UNITS}
     return TaskMetrics(
         num_examples=count,
         chance=sum(1 / len(item.row.choices) for item in scored) / count,
         majority=majority_rate([item.row for item in scored]),
         acc=math.fsum(item.acc for item in scored) / count,
-        acc_norm={unit: math.fsum(item.acc_norm(unit) for item in scored) / count for unit in UNITS},
-        log_loss=sum(item.gold_nll for item in scored) / gold_tokens,
+        acc_norm=acc_norm,
+        log_loss=log_loss,
         gold_tokens=gold_tokens,
         ties=sum(item.is_tied for item in scored),
+        metric=ACC_NORM,
+        score=acc_norm["chars"],
+        unended=0,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from portal.answers import AnswerConfig
 from portal.artifacts.adapted_base import peft_adapted
 from portal.artifacts.adapter_record import (
     ADAPTER_CONFIG,
@@ -15,7 +16,8 @@ from portal.artifacts.adapter_record import (
 )
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
-from portal.evaluate.loglikelihood import TaskMetrics, score_rows, summarise
+from portal.evaluate.loglikelihood import TaskMetrics
+from portal.evaluate.tasks import score_tasks
 
 
 def find_adapters(folder: Path) -> list[Path]:
@@ -31,11 +33,19 @@ def find_adapters(folder: Path) -> list[Path]:
     return found
 
 
-def score_adapter(base: Base, folder: Path, rows: Mapping[str, Sequence[TokenRow]]) -> dict[str, TaskMetrics]:
-    """Metrics by task of `base` with the adapter; ValueError when it is another base's or damaged."""
+def score_adapter(
+    base: Base,
+    folder: Path,
+    rows: Mapping[str, Sequence[TokenRow]],
+    answers: Mapping[str, AnswerConfig] | None = None,
+) -> dict[str, TaskMetrics]:
+    """Metrics by task of `base` with the adapter; ValueError when it is another base's or damaged.
+
+    `answers` are of the tasks whose answers are written.
+    """
     check_adapter(base, folder)
     with peft_adapted(base, folder):
-        return {task: summarise(score_rows(base, own)) for task, own in rows.items()}
+        return score_tasks(base, rows, answers or {})
 
 
 def check_adapter(base: Base, folder: Path) -> None:

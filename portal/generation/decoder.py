@@ -66,7 +66,7 @@ class Decoder:
     def answer(self, row: Row) -> Answer | None:
         """The row's answer; None while it goes on."""
         tokens, request = tuple(row.tokens), row.request
-        if tokens[-1] in self._ends:
+        if tokens[-1] in self._ends or tokens[-1] in request.ends:
             return Answer(tokens, self._text(tokens[:-1]), "end")
         if request.stop:
             text = self._text(tokens)

@@ -31,9 +31,14 @@ def generate(
     that the base has no room for.
     """
     _check(base, requests, factors)
+    decoder = Decoder(base, factors, scaling, sampling or Sampling())
+    return _answers(decoder, requests, max_rows or usual_rows(requests))
+
+
+def usual_rows(requests: Sequence[Request]) -> int:
+    """How many of these rows share a batch where nothing else is said."""
     longest = max((len(each.prompt) + each.max_new_tokens for each in requests), default=1)
-    usual = max(1, min(MAX_ROWS, MAX_POSITIONS // longest))
-    return _answers(Decoder(base, factors, scaling, sampling or Sampling()), requests, max_rows or usual)
+    return max(1, min(MAX_ROWS, MAX_POSITIONS // longest))
 
 
 def _answers(decoder: Decoder, requests: Sequence[Request], max_rows: int) -> Iterator[tuple[int, Answer]]:

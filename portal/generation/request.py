@@ -11,7 +11,8 @@ Reason = Literal["end", "stop", "length"]
 class Request:
     """A prompt in token ids, the slot of its adapter (None: none), and when its answer ends.
 
-    That is with an end token of the base, before one of the texts in `stop`, or after `max_new_tokens`.
+    That is with an end token, of the base or one of `ends`, before one of the texts in `stop`, or after
+    `max_new_tokens`.
     ValueError for a prompt without tokens, fewer than one new token, or an empty stop text.
     """
 
@@ -19,6 +20,7 @@ class Request:
     slot: int | None
     max_new_tokens: int
     stop: tuple[str, ...] = ()
+    ends: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.prompt:

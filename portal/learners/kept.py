@@ -16,7 +16,7 @@ COSTS = ("train_tokens", "train_flops", "wall_s")
 class KeptEpochs:
     """The best evaluation so far, and copies of the tensors that the artifact would be made of.
 
-    The highest mean acc_norm over the rows of the validation split wins, ties go to the lower log-loss, then
+    The highest mean score over the rows of the validation split wins, ties go to the lower log-loss, then
     to the earlier epoch; epoch 0, before any training, is no candidate. Tasks that are trained together are
     judged together, by their mean over tasks and bases; with `per_task` each is judged alone. Rows of tasks
     that the run is not trained on never vote. analysis/stats/epoch_selection.py makes the same choice from
@@ -57,7 +57,7 @@ class KeptEpochs:
             own = [row for row in judged if row["task"] in group]
             if epoch == 0 or {row["task"] for row in own} != set(group):
                 continue
-            accuracy = fsum(row["acc_norm"] for row in own) / len(own)
+            accuracy = fsum(row["score"] for row in own) / len(own)
             log_loss = fsum(row["log_loss"] for row in own) / len(own)
             best = self._best.get(group[0])
             if best is None or (accuracy, -log_loss) > (best.accuracy, -best.log_loss):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from portal.tasks.example import Example
+from portal.tasks.example import Example, Written
 from portal.tasks.lint import Lint, text_of
 from portal.tasks.records import Record, column_of
 
@@ -23,11 +23,15 @@ Clustering = Callable[[Sequence[Record]], Sequence[str | None]]
 
 @dataclass(frozen=True)
 class Draft:
-    """A record as text: choices have their leading space and are in the publisher's order."""
+    """A record as text: choices have their leading space and are in the publisher's order.
+
+    With `written` the one choice is the answer that is trained on.
+    """
 
     prompt: str
     choices: tuple[str, ...]
     gold: int
+    written: Written | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Dropped:
     """A record that cannot be a question, and why. It is counted, never passed over in silence."""
 
     reason: str
+
+
+Drafted = Draft | Dropped | tuple[Draft | Dropped, ...]
+"""What becomes of a record; several are the turns of a conversation."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class HubSource:
 class Builder:
     """A data set as a task. `draft` raises KeyError for a missing column and ValueError for a bad value.
 
+    Several drafts of a record are the turns of a conversation, which are rows of one cluster.
     `train`, `validation` and `test` are the publisher's splits. Without `validation` a slice is carved from
     the training rows; without `test`, another one, or the rows from the share `test_from` on.
     """
@@ -58,7 +67,7 @@ class Builder:
     hub: HubSource | None
     licence: str
     columns: tuple[str, ...]
-    draft: Callable[[Record], Draft | Dropped]
+    draft: Callable[[Record], Drafted]
     cluster: Clustering | None = None  # None: rows of the same text are one cluster
     train: str = "train"
     validation: str | None = None
@@ -101,20 +110,31 @@ class Builder:
         clusters = self._clusters(split, records)
         for index, record in enumerate(records):
             name = f"{split}-{index:06d}"
-            draft = self._draft(split, index, record)
-            if isinstance(draft, Draft):
-                whole = _merge_equal_choices(draft)
-                lint.merged[split] = lint.merged.get(split, 0) + (whole != draft)
-                draft = _fault_of(whole) or whole
-            if isinstance(draft, Dropped):
-                lint.drop(split, draft.reason, index)
+            drafted = self._draft(split, index, record)
+            if isinstance(drafted, Draft) and drafted.written is None:
+                whole = _merge_equal_choices(drafted)
+                lint.merged[split] = lint.merged.get(split, 0) + (whole != drafted)
+                drafted = _fault_of(whole) or whole
+            if isinstance(drafted, Dropped):
+                lint.drop(split, drafted.reason, index)
                 continue
-            example = Example(self.task, name, draft.prompt, draft.choices, draft.gold, "")
-            cluster = _digest(*map(str, text_of(example)))[:12] if clusters is None else clusters[index]
+            every = drafted if isinstance(drafted, tuple) else (drafted,)
+            for each in every:
+                if isinstance(each, Dropped):
+                    lint.drop(split, each.reason, index)
+            drafts = [each for each in every if isinstance(each, Draft)]
+            if not drafts:
+                continue
+            names = [name] if len(drafts) == 1 else [f"{name}-{turn:03d}" for turn in range(len(drafts))]
+            rows = [
+                Example(self.task, own, draft.prompt, draft.choices, draft.gold, "", None, draft.written)
+                for own, draft in zip(names, drafts, strict=True)
+            ]
+            cluster = _digest(*map(str, text_of(rows[-1])))[:12] if clusters is None else clusters[index]
             if cluster is None:
-                lint.unclustered.add(name)
+                lint.unclustered.update(names)
                 cluster = str(index)
-            examples.append(shuffle_choices(replace(example, cluster=cluster)))
+            examples += [shuffle_choices(replace(row, cluster=cluster)) for row in rows]
         if not examples:
             raise ValueError(
                 f"task {self.task!r}, split {split!r}: no usable row among {len(records)}{lint.why_few()}"
@@ -129,7 +149,7 @@ class Builder:
         except KeyError as error:
             raise ValueError(f"task {self.task!r}, split {split!r}: rows without {error.args[0]!r}") from None
 
-    def _draft(self, split: str, index: int, record: Record) -> Draft | Dropped:
+    def _draft(self, split: str, index: int, record: Record) -> Drafted:
         try:
             return self.draft(record)
         except KeyError as error:

@@ -123,7 +123,9 @@ def text_of(example: Example) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_unspaced(example: Example) -> bool:
-    """Whether no white space stands between some choice and what precedes it."""
+    """Whether no white space stands between some choice and what precedes it; a chat template parts turns."""
+    if example.written is not None and example.written.conversation is not None:
+        return False
     contexts = example.contexts or (example.prompt,) * len(example.choices)
     return any(
         not (context[-1:].isspace() or choice[:1].isspace())

@@ -1,19 +1,23 @@
-"""Tasks of lm-eval through its own task objects: contexts and continuations are theirs, unchanged.
+"""Tasks of lm-eval through its own task objects: contexts, continuations and answers are theirs, unchanged.
 
 Rows to report are those that lm-eval evaluates (a task's test split, else its validation split), in its order
 of choices, so that accuracies agree with it wherever no two choices tie.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from portal.answers import AnswerConfig
 from portal.messages import one_line
 from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, carve
 from portal.tasks.example import Example, shared_start
 from portal.tasks.lint import Lint
+from portal.tasks.lm_eval_answers import OUTPUT as WRITTEN
+from portal.tasks.lm_eval_answers import answer_settings, judged_by, to_written
 from portal.tasks.records import split_files
 
 if TYPE_CHECKING:
@@ -35,8 +39,8 @@ def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Ex
 
     With a `folder`, rows come from `folder/NAME/SPLIT.parquet` instead of the hub. The validation slice is
     lm-eval's validation split where it reports on a test split, else carved from the training rows. A task
-    without training rows has only test examples. ValueError for a task that is not multiple choice with one
-    right answer, or whose rows cannot be read.
+    without training rows has only test examples. ValueError for a task that neither is multiple choice with
+    one right answer nor has written answers, or whose rows cannot be read.
     """
     task = _load(name, folder)
     lint = Lint()
@@ -49,6 +53,18 @@ def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Ex
     else:
         validation = []
     return {"train": train, "validation": validation, "test": test}, lint
+
+
+def lm_eval_answers(name: str, folder: Path | None) -> AnswerConfig | None:
+    """How written answers to the task end and are judged; None where it has choices. Errors as above."""
+    task = _load(name, folder)
+    return answer_settings(name, task) if task.OUTPUT_TYPE == WRITTEN else None
+
+
+@cache
+def lm_eval_measure(name: str) -> Any:
+    """The measure of a task with written answers, as evaluate.text_metrics has them."""
+    return judged_by(name, _of_documents)
 
 
 def to_example(name: str, example_id: str, pairs: Sequence[tuple[str, str]], gold: int) -> Example | str:
@@ -92,6 +108,28 @@ def _manager() -> "TaskManager":
     return TaskManager()
 
 
+def _of_documents(name: str, docs: Sequence[Mapping[str, Any]]) -> "ConfigurableTask":
+    """The task with these processed documents in every split, whatever its data set is."""
+    import datasets
+
+    rows = datasets.Dataset.from_list([dict(doc) for doc in docs])
+    spec = {"task": name, "custom_dataset": lambda **_: _EverySplit(rows), "process_docs": None}
+    task: ConfigurableTask = _manager().load({"group": "portal", "task": [spec]})["tasks"][name]
+    return task
+
+
+class _EverySplit(dict[str, Any]):
+    """A data set with the same rows in every split."""
+
+    def __init__(self, rows: Any) -> None:
+        super().__init__()
+        self._rows = rows
+
+    def __missing__(self, split: str) -> Any:
+        return self._rows
+
+
+@cache
 def _load(name: str, folder: Path | None) -> "ConfigurableTask":
     spec: dict[str, Any] = {"task": name}
     if folder is not None:
@@ -117,9 +155,14 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
             f"lm-eval task {name!r}: cannot be read ({one_line(error, most=300)}); without the hub, "
             "name a folder of its rows with --data"
         ) from None
+    task.set_fewshot_seed(FEWSHOT_SEED)
+    if task.OUTPUT_TYPE == WRITTEN:
+        answer_settings(name, task)
+        return task
     if task.OUTPUT_TYPE != _OUTPUT:
         raise ValueError(
-            f"lm-eval task {name!r} is of type {task.OUTPUT_TYPE!r}; only {_OUTPUT} tasks can be used"
+            f"lm-eval task {name!r} is of type {task.OUTPUT_TYPE!r}; only {_OUTPUT} and {WRITTEN} tasks can "
+            "be used"
         )
     metrics = set(task._metric_fn_list)
     if not metrics <= _METRICS or task.config.process_results is not None:
@@ -128,7 +171,6 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
             f"lm-eval task {name!r} is scored by {scored_by}; only tasks with one right answer can be used "
             f"({', '.join(sorted(_METRICS))})"
         )
-    task.set_fewshot_seed(FEWSHOT_SEED)
     return task
 
 
@@ -137,42 +179,63 @@ def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> li
     examples = []
     for index, doc in enumerate(docs):
         where = f"lm-eval task {name!r}, split {split!r}, row {index}"
-        pairs, gold = _rendered(where, task, doc)
-        example = to_example(name, f"{split}-{index:06d}", pairs, gold)
+        with _reading(where):
+            example, merged = _example(name, f"{split}-{index:06d}", where, task, doc)
         if isinstance(example, str):
             lint.drop(split, example, index)
             continue
-        lint.merged[split] = lint.merged.get(split, 0) + (len(example.choices) != len(pairs))
+        lint.merged[split] = lint.merged.get(split, 0) + merged
         examples.append(example)
     if not examples:
         raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row{lint.why_few()}")
     return examples
 
 
-def _rendered(where: str, task: "ConfigurableTask", doc: dict[str, Any]) -> tuple[list[tuple[str, str]], int]:
-    """Render a document: (context, continuation) of every choice, and the index of the right one.
+def _example(
+    name: str, example_id: str, where: str, task: "ConfigurableTask", doc: dict[str, Any]
+) -> tuple[Example | str, bool]:
+    """The example of a document, or why there is none, and whether choices of it were made one."""
+    if task.OUTPUT_TYPE == WRITTEN:
+        return to_written(name, example_id, task, doc), False
+    pairs, gold, choices = _rendered(task, doc)
+    example = to_example(name, example_id, pairs, _gold_index(where, gold, choices))
+    return example, not isinstance(example, str) and len(example.choices) != len(pairs)
 
-    ValueError for a row that the task's own templates cannot read.
-    """
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """ValueError for a row that the task's own templates cannot read."""
     from jinja2 import TemplateError
 
     try:
-        context = task.fewshot_context(doc, task.config.num_fewshot or 0)
-        choices = task.doc_to_choice(doc)
-        requests = task.construct_requests(doc, context)[: len(choices)]
-        gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+        yield
+    except _BadRowError as error:
+        raise ValueError(str(error)) from None
     except (TemplateError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
         reason = f"no column {error}" if isinstance(error, KeyError) else one_line(error, most=300)
         raise ValueError(f"{where}: its templates cannot read the row: {reason}") from None
-    pairs = [(str(request.args[0]), str(request.args[1])) for request in requests]
-    return pairs, _gold_index(where, gold, choices)
+
+
+class _BadRowError(ValueError):
+    """A row that is read and cannot be an example."""
+
+
+def _rendered(
+    task: "ConfigurableTask", doc: dict[str, Any]
+) -> tuple[list[tuple[str, str]], Any, Sequence[str]]:
+    """Render a document: (context, continuation) of every choice, the right one, and the choices."""
+    context = task.fewshot_context(doc, task.config.num_fewshot or 0)
+    choices = task.doc_to_choice(doc)
+    requests = task.construct_requests(doc, context)[: len(choices)]
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    return [(str(request.args[0]), str(request.args[1])) for request in requests], gold, choices
 
 
 def _gold_index(where: str, gold: Any, choices: Sequence[str]) -> int:
     if isinstance(gold, str) and gold in choices:
         return list(choices).index(gold)
     if isinstance(gold, bool) or not isinstance(gold, int):
-        raise ValueError(f"{where}: its answer {gold!r} is not exactly one of its choices")
+        raise _BadRowError(f"{where}: its answer {gold!r} is not exactly one of its choices")
     if not 0 <= gold < len(choices):
-        raise ValueError(f"{where}: its answer {gold} is outside 0..{len(choices) - 1}")
+        raise _BadRowError(f"{where}: its answer {gold} is outside 0..{len(choices) - 1}")
     return gold

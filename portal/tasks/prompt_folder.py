@@ -1,23 +1,35 @@
 """A folder of finished prompts, `TASK/SPLIT.jsonl` or `.parquet`: their texts are used as they are.
 
 A row has `prompt` (text), `choices` (texts with their leading space) and `gold` (index), and may have `id`
-and `cluster`. A file `kinds.yaml` beside the tasks may name the kind of each, `TASK: KIND`.
+and `cluster`; or in place of choices and gold `answer` or `answers`, which a base writes. A file `kinds.yaml`
+beside the tasks may name the kind of each, `TASK: KIND`, and `answers.yaml` how those that are written are
+judged, `TASK: {metric: ...}`, with the keys of a task file.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from portal.messages import nearest
+from pydantic import ValidationError
+
+from portal.answers import AnswerConfig
+from portal.messages import explain, nearest
 from portal.storage.strict_yaml import read_yaml
-from portal.tasks.builder import check_kind_name, shuffle_choices
+from portal.tasks.builder import Draft, Dropped, check_kind_name, shuffle_choices
 from portal.tasks.example import Example
 from portal.tasks.example_stream import ExampleFile
-from portal.tasks.records import Record, folder_records, refuse_other_formats, split_files
+from portal.tasks.records import (
+    Record,
+    folder_records,
+    refuse_other_formats,
+    split_files,
+    stream_records,
+)
+from portal.tasks.written_rows import COLUMNS, draft_row, written_columns
 
 STREAM_BYTES = 10_000_000
 """A split whose files are larger than this is streamed."""
-KINDS_FILE = "kinds.yaml"
+KINDS_FILE, ANSWERS_FILE = "kinds.yaml", "answers.yaml"
 
 
 def prompt_tasks(folder: Path) -> tuple[str, ...]:
@@ -48,6 +60,25 @@ def prompt_kinds(folder: Path, tasks: Sequence[str]) -> dict[str, str]:
     return kinds
 
 
+def prompt_answers(folder: Path, tasks: Sequence[str], task: str) -> AnswerConfig | None:
+    """How written answers to the folder's task are judged; None where it has choices.
+
+    Its first training row tells. ValueError for a file ANSWERS_FILE that names an unknown task or setting.
+    """
+    first = next(stream_records(split_files(folder / task, "train")[0]), {})
+    path = folder / ANSWERS_FILE
+    settings = read_yaml(path) if path.is_file() else {}
+    for name in settings:
+        if name not in tasks:
+            raise ValueError(f"{path}: the folder has no task {name!r}{nearest(str(name), tasks)}")
+    if "choices" in first or written_columns(first) not in _FORMS:
+        return None
+    try:
+        return AnswerConfig.model_validate(settings.get(task, {}))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {task}: {explain(error, AnswerConfig)}") from None
+
+
 def read_prompts(folder: Path, task: str, split: str) -> Sequence[Example]:
     """Read a split, or stream it where its files are large; ValueError for a row that is no example."""
     where = folder / task
@@ -61,19 +92,45 @@ def read_prompts(folder: Path, task: str, split: str) -> Sequence[Example]:
     return examples
 
 
+_FORMS = COLUMNS[:2]
+"""Columns of written answers that are texts as they are."""
+
+
 def _example(where: str, task: str, index: int, record: Record) -> Example:
+    columns = None if "choices" in record else written_columns(record)
+    if columns is not None and columns not in _FORMS:
+        raise ValueError(f"{where}: rows with {', '.join(columns)} make a task by a task file, not a folder")
+    if columns in _FORMS:
+        return _written_example(where, task, index, record, columns)
     for name, kind in (("prompt", str), ("choices", list), ("gold", int)):
         if not isinstance(record.get(name), kind) or isinstance(record.get(name), bool):
             raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, got {record.get(name)!r}")
     if not all(isinstance(choice, str) for choice in record["choices"]):
         raise ValueError(f"{where}: every choice must be text, got {record['choices']!r}")
-    name = _text_or(record.get("id"), f"{index:07d}")
-    cluster = _text_or(record.get("cluster"), name)
+    name, cluster = _names(index, record)
     try:
         example = Example(task, name, record["prompt"], tuple(record["choices"]), record["gold"], cluster)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     return shuffle_choices(example)
+
+
+def _written_example(where: str, task: str, index: int, record: Record, columns: tuple[str, ...]) -> Example:
+    name, cluster = _names(index, record)
+    try:
+        draft = draft_row(record, columns)
+        if not isinstance(draft, Draft):
+            reason = draft.reason if isinstance(draft, Dropped) else "several turns"
+            raise ValueError(f"task {task!r}, example {name!r}: {reason}")
+        return Example(task, name, draft.prompt, draft.choices, 0, cluster, None, draft.written)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _names(index: int, record: Record) -> tuple[str, str]:
+    """Id and cluster of a row: by default its number, and itself."""
+    name = _text_or(record.get("id"), f"{index:07d}")
+    return name, _text_or(record.get("cluster"), name)
 
 
 def _text_or(value: Any, default: str) -> str:

@@ -52,9 +52,10 @@ class FileRows:
         counts = Counter(record.get("split") for record in self._records)
         return {f"split {split!r} of {self.path}": counts[split] for split in sorted(self.names - set(used))}
 
-    def has_column(self, name: str) -> bool:
-        """Whether some row has the column."""
-        return any(name in record for record in self._records)
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Every column that some row has."""
+        return frozenset(name for record in self._records for name in record)
 
     @cached_property
     def names(self) -> set[str]:

@@ -12,6 +12,14 @@ prompt: "Question: {question}\\nAnswer:"
 choices: ["{a}", "{b}"]            # templates, or the name of a column that holds a list
 keys: options.label                # optional: the column with the choices' keys
 gold: answer                       # a column: an index, a key, or a choice's text
+answer: text                       # instead of choices, keys and gold: the base writes the answer
+references: ["{answer}"]           # templates of right answers, or the name of a column with one or several
+messages: messages                 # instead of prompt and references: a column with a conversation
+tools: tools                       # optional: the column with the tools that a template is given
+metric: exact_match                # how written answers are judged: docs/tasks.md lists metrics
+pattern: "#### (.*)"               # optional: what of an answer is judged, a regular expression
+stop: ["\\n"]                      # optional: texts before which an answer ends
+max_new_tokens: 64                 # most tokens of an answer
 cluster: [passage]                 # optional: rows alike in these columns belong together
 descriptions: [Name the capital.]  # optional: what the task is, in one or more phrasings
 licence: MIT
@@ -21,16 +29,18 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from portal.answers import AnswerConfig
 from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.builder import (
     Builder,
     Draft,
+    Drafted,
     Dropped,
     HubSource,
     check_kind_name,
@@ -41,8 +51,13 @@ from portal.tasks.example import SPLITS, Example
 from portal.tasks.lint import Lint
 from portal.tasks.records import OTHER_SUFFIXES, ROW_SUFFIXES, Record, column_of, how_to_convert
 from portal.tasks.row_source import FileRows, FolderRows, HubRows, RowSource
+from portal.tasks.written_rows import draft_answer, draft_row, draft_turns, written_columns
 
 SUFFIXES = (".yaml", ".yml", ".jsonl")
+
+
+_JUDGING = ("metric", "pattern", "stop", "max_new_tokens")
+"""Keys of a file that are fields of its AnswerConfig."""
 
 
 class HubFile(Frozen):
@@ -69,10 +84,18 @@ class TaskFile(Frozen):
     data: str | None = None
     hub: HubFile | None = None
     splits: SplitNames | None = None  # None: the names are those of ours that the rows have
-    prompt: str
-    choices: str | tuple[str, ...]
+    answer: Literal["choice", "text"] = "choice"
+    prompt: str | None = None
+    choices: str | tuple[str, ...] | None = None
     keys: str | None = None
-    gold: str
+    gold: str | None = None
+    references: str | tuple[str, ...] | None = None
+    messages: str | None = None
+    tools: str | None = None
+    metric: str | None = None
+    pattern: str | None = None
+    stop: tuple[str, ...] = ()
+    max_new_tokens: int | None = None
     cluster: tuple[str, ...] = Field(default=())
     descriptions: tuple[str, ...] = Field(default=())
     licence: str = "not stated"
@@ -89,6 +112,34 @@ class TaskFile(Frozen):
             raise ValueError("descriptions: one of them is empty")
         return self
 
+    @model_validator(mode="after")
+    def _has_the_parts_of_its_answer(self) -> "TaskFile":
+        """What an answer of its kind needs is there, and nothing of the other kind."""
+        of_choices, of_text = ("choices", "keys", "gold"), ("references", "messages", "tools", *_JUDGING)
+        needed: tuple[str, ...]
+        foreign: tuple[str, ...]
+        if self.answer == "choice":
+            needed, foreign = ("prompt", "choices", "gold"), of_text
+        elif self.messages is not None:
+            needed, foreign = ("messages",), ("prompt", "references", *of_choices)
+        else:
+            needed, foreign = ("prompt", "references"), ("tools", *of_choices)
+        given = {name for name in (*needed, *foreign) if getattr(self, name) not in (None, ())}
+        if missing := [name for name in needed if name not in given]:
+            more = " (or messages)" if self.answer == "text" else " (or write answer: text)"
+            raise ValueError(f"{missing[0]}: a task with answer: {self.answer} needs it{more}")
+        if wrong := [name for name in foreign if name in given]:
+            raise ValueError(f"{wrong[0]}: a task with answer: {self.answer} has no place for it")
+        return self
+
+    @property
+    def judging(self) -> AnswerConfig | None:
+        """How written answers end and are judged; None for choices. ValueError like AnswerConfig."""
+        if self.answer == "choice":
+            return None
+        given = {name: getattr(self, name) for name in _JUDGING if getattr(self, name) is not None}
+        return AnswerConfig(**given)
+
 
 @dataclass(frozen=True)
 class FileTask:
@@ -99,6 +150,7 @@ class FileTask:
     rows: RowSource
     kind: str | None = None
     descriptions: tuple[str, ...] = ()
+    answers: AnswerConfig | None = None  # None: choices
 
     def load(self) -> tuple[Mapping[str, Sequence[Example]], Lint]:
         """Its examples by split, and what was found wrong with the rows."""
@@ -133,7 +185,9 @@ def load_task_file(path: Path) -> FileTask:
 
 
 def _plain_rows(path: Path) -> FileTask:
-    """A JSONL file of prompt, choices, gold, and perhaps cluster and split."""
+    """A JSONL file of prompt, choices, gold, and perhaps cluster and split; or of COLUMNS of written answers
+    in place of choices and gold.
+    """
     check_task_name(path.stem)
     rows = FileRows(path)
     unknown = sorted(rows.names - set(SPLITS))
@@ -141,7 +195,11 @@ def _plain_rows(path: Path) -> FileTask:
         raise ValueError(f"{path}: unknown split {unknown[0]!r}; known: {', '.join(SPLITS)}")
     splits = _split_names(rows, None)
 
-    def draft(record: Record) -> Draft | Dropped:
+    written = None if "choices" in rows.columns else written_columns(rows.columns)
+
+    def draft(record: Record) -> Drafted:
+        if written is not None:
+            return draft_row(record, written)
         prompt, choices, gold = record["prompt"], record["choices"], record["gold"]
         if not isinstance(prompt, str) or not isinstance(choices, list):
             raise ValueError("prompt must be text and choices a list of texts")
@@ -153,13 +211,13 @@ def _plain_rows(path: Path) -> FileTask:
         path.stem,
         None,
         "not stated",
-        ("prompt", "choices", "gold"),
+        written or ("prompt", "choices", "gold"),
         draft,
-        _clusters_of_column if rows.has_column("cluster") else None,
+        _clusters_of_column if "cluster" in rows.columns else None,
         validation=splits.validation,
         test=splits.test,
     )
-    return FileTask(path, builder, rows)
+    return FileTask(path, builder, rows, answers=None if written is None else AnswerConfig())
 
 
 def _split_names(rows: RowSource, given: SplitNames | None) -> SplitNames:
@@ -194,9 +252,8 @@ def _templates(path: Path) -> FileTask:
         fields = _template_fields(file)
     except ValueError as error:
         raise ValueError(f"{path}: a template is malformed: {error}") from None
-    named = [*fields, file.gold, *file.cluster]
-    named += [file.choices] if isinstance(file.choices, str) else []
-    named += [file.keys] if file.keys is not None else []
+    columns = (file.choices, file.references, file.keys, file.gold, file.messages)
+    named = [*fields, *file.cluster, *(column for column in columns if isinstance(column, str))]
     rows = _rows_of(file, path.parent)
     splits = _split_names(rows, file.splits)
     if isinstance(rows, FileRows) and not rows.names and (splits.validation or splits.test):
@@ -215,7 +272,10 @@ def _templates(path: Path) -> FileTask:
         validation=splits.validation,
         test=splits.test,
     )
-    return FileTask(path, builder, rows, file.kind, file.descriptions)
+    try:
+        return FileTask(path, builder, rows, file.kind, file.descriptions, file.judging)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, AnswerConfig)}") from None
 
 
 def _rows_of(file: TaskFile, folder: Path) -> RowSource:
@@ -226,7 +286,12 @@ def _rows_of(file: TaskFile, folder: Path) -> RowSource:
     return FileRows(place) if place.is_file() else FolderRows(place)
 
 
-def _draft(file: TaskFile, record: Record) -> Draft | Dropped:
+def _draft(file: TaskFile, record: Record) -> Drafted:
+    if file.answer == "text":
+        return _draft_written(file, record)
+    assert file.prompt is not None
+    assert file.choices is not None
+    assert file.gold is not None
     gold = column_of(record, file.gold)
     if _is_unlabelled(gold):
         return Dropped("no label")
@@ -238,6 +303,22 @@ def _draft(file: TaskFile, record: Record) -> Draft | Dropped:
         choices = [_fill(template, record) for template in file.choices]
     keys = None if file.keys is None else _list_of(record, file.keys)
     return Draft(_fill(file.prompt, record), _spaced(choices), _gold_index(gold, choices, keys))
+
+
+def _draft_written(file: TaskFile, record: Record) -> Drafted:
+    if file.messages is not None:
+        tools = record.get(file.tools) if file.tools is not None else None
+        return draft_turns(column_of(record, file.messages), tools)
+    assert file.prompt is not None
+    assert file.references is not None
+    if any(column_of(record, field) is None for field in _template_fields(file)):
+        return Dropped("a column of a template is null")
+    if isinstance(file.references, str):
+        value = column_of(record, file.references)
+        references = value if isinstance(value, list) or value is None else [str(value)]
+    else:
+        references = [_fill(template, record) for template in file.references]
+    return draft_answer(_fill(file.prompt, record), references)
 
 
 def _list_of(record: Record, column: str) -> list[Any]:
@@ -278,7 +359,9 @@ def _gold_index(gold: Any, choices: Sequence[str], keys: Sequence[Any] | None) -
 
 
 def _template_fields(file: TaskFile) -> set[str]:
-    templates = [file.prompt] if isinstance(file.choices, str) else [file.prompt, *file.choices]
+    templates = [] if file.prompt is None else [file.prompt]
+    for several in (file.choices, file.references):
+        templates += several if isinstance(several, tuple) else []
     return {field for template in templates for field in _fields(template)}
 
 

@@ -3,12 +3,13 @@
 The batches of a (base, task, split) are laid out once and serve every learner and epoch; scoring that runs
 out of memory goes on with half as many tokens per forward. Adapters that add nothing, as most do before their
 first step, are not run: the frozen base's scores are theirs, and are computed once. A device gets the
-forwards of all tasks before the first scores are read; tables are made while it works on.
+forwards of all tasks before the first scores are read; tables are made while it works on. Written answers of
+all tasks of a learner share batches.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import pyarrow as pa
 import torch
 
 from portal.bases.base import Base
@@ -22,17 +23,19 @@ from portal.evaluate.loglikelihood import (
     queue_scores,
     scoring_batches,
 )
+from portal.evaluate.written import Judged, ToWrite, write_answers
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner
-from portal.results import PREDICTIONS
-from portal.training.result_rows import Evaluation, prediction_rows, result_row
+from portal.training.result_rows import Evaluation, evaluation_of
 from portal.training.worker_group import WorkerGroup
 
 _Rows = tuple[str, str, str, int]
 """Base, task, split and the most rows."""
 _Part = tuple[tuple[int, int], Evaluation | str]
 """By the places of base and task: scores, or why they are not finite."""
+_Written = dict[tuple[int, str], list[Judged]]
+"""By the place of a task and split: the answers to its rows."""
 
 
 class Evaluator:
@@ -48,6 +51,7 @@ class Evaluator:
         self._bases, self._rows, self._hooks, self._workers = bases, rows, hooks, workers
         self._batches: dict[_Rows, ScoringBatches] = {}
         self._frozen_scores: dict[_Rows, PendingScores] = {}
+        self._frozen_answers: dict[_Rows, list[Judged]] = {}
         self._max_tokens = MAX_TOKENS
 
     def evaluate(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> Evaluation | str:
@@ -59,15 +63,11 @@ class Evaluator:
         causes = [part for part in parts if isinstance(part, str)]
         if causes:
             return causes[0]
-        found = [part for part in parts if isinstance(part, Evaluation)]
-        return Evaluation(
-            [row for part in found for row in part.results],
-            pa.concat_tables([PREDICTIONS.empty_table(), *(part.predictions for part in found)]),
-        )
+        return Evaluation.joined([part for part in parts if isinstance(part, Evaluation)])
 
     def _evaluate_share(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> list[_Part]:
         """This worker's share of the scores, up to the first one that is not finite."""
-        queued: list[tuple[tuple[int, int], str, dict[str, PendingScores]]] = []
+        queued: list[tuple[tuple[int, int], str, dict[str, PendingScores], _Written]] = []
         splits = learner.begin_evaluation(tasks, epoch)
         for base in learner.bases:
             place, count = list(self._bases).index(base), len(self._bases)
@@ -77,20 +77,57 @@ class Evaluator:
             with torch.no_grad():
                 factors = learner.factors(base)
             adds = _adding_slots(learner, factors)
+            written = self._write(
+                learner, base, factors, adds, {tasks[index]: index for index in own}, splits
+            )
             for index in own:
                 adapter = _adapter(learner, factors, tasks[index], adds)
                 pending = {
                     split: self._queue((base, tasks[index], split, learner.run.data.eval_size), adapter)
                     for split in splits[tasks[index]]
                 }
-                queued.append(((place, index), base, pending))
+                queued.append(((place, index), base, pending, written))
         parts: list[_Part] = []
-        for places, base, pending in queued:
+        for places, base, pending, written in queued:
             try:
-                parts.append((places, _read(learner, base, epoch, pending)))
+                scored = {split: scores.scored for split, scores in pending.items()}
+                for split, items in scored.items():
+                    if (judged := written.get((places[1], split))) is not None:
+                        pairs = zip(items, judged, strict=True)
+                        scored[split] = [replace(item, judged=each) for item, each in pairs]
+                parts.append((places, evaluation_of(learner, base, epoch, scored)))
             except FloatingPointError as error:
                 return [*parts, (places, str(error))]
         return parts
+
+    def _write(
+        self,
+        learner: Learner,
+        base: str,
+        factors: Factors,
+        adds: Sequence[bool],
+        places: Mapping[str, int],
+        splits: Mapping[str, tuple[str, ...]],
+    ) -> _Written:
+        """Answers to rows of the tasks whose answers are written; those of the frozen base only once."""
+        data, found, parts = learner.run.data, _Written(), {}
+        for task, place in places.items():
+            for split in splits[task] if task in data.answers else ():
+                rows = (base, task, split, data.eval_size)
+                slot = learner.tasks.index(task)
+                if adds[slot]:
+                    part = ToWrite(self._laid_out(rows).rows, slot, data.answers[task])
+                    parts[place, split] = part
+                    continue
+                if rows not in self._frozen_answers:
+                    part = ToWrite(self._laid_out(rows).rows, None, data.answers[task])
+                    (self._frozen_answers[rows],) = write_answers(self._bases[base], [part], {}, 1.0)
+                found[place, split] = self._frozen_answers[rows]
+        if parts:
+            scaling = learner.adapter.scaling
+            answers = write_answers(self._bases[base], list(parts.values()), factors, scaling)
+            found |= zip(parts, answers, strict=True)
+        return found
 
     def _queue(self, rows: _Rows, segments: Sequence[Segment]) -> PendingScores:
         if segments:
@@ -119,15 +156,6 @@ class Evaluator:
             chosen = evaluation_rows(self._rows[base].rows(task, split), size)
             self._batches[rows] = scoring_batches(chosen, self._bases[base], max_tokens=self._max_tokens)
         return self._batches[rows]
-
-
-def _read(learner: Learner, base: str, epoch: int, pending: Mapping[str, PendingScores]) -> Evaluation:
-    """The rows of the tables of one task, from its scores by split."""
-    results, predictions = [], []
-    for split, scores in pending.items():
-        results.append(result_row(learner, base, epoch, split, scores.scored))
-        predictions += prediction_rows(learner, epoch, split, scores.scored)
-    return Evaluation(results, pa.Table.from_pylist(predictions, schema=PREDICTIONS))
 
 
 def _adapter(learner: Learner, factors: Factors, task: str, adding: Sequence[bool]) -> list[Segment]:

@@ -18,7 +18,6 @@ from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory
 from portal.forward.microbatch import SlotRows
 from portal.learners.base import Learner
-from portal.results import PREDICTIONS
 from portal.training.evaluator import Evaluator
 from portal.training.forwards import ForwardRunner
 from portal.training.metric_buffer import MetricBuffer
@@ -144,7 +143,7 @@ class Pack:
         found = self._evaluator.evaluate(learner, epoch, tasks)
         if isinstance(found, str):
             self._fail(learner, found)
-            return Evaluation([], PREDICTIONS.empty_table())
+            return Evaluation.joined([])
         learner.end_evaluation(tasks, epoch, found.results)
         return found
 

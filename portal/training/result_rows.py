@@ -1,6 +1,6 @@
 """`Evaluation`: what one learner's scores, and its latents, become in the tables that analysis reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +9,42 @@ import pyarrow as pa
 from portal.data.token_rows import eval_set_hash
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
-from portal.results import LATENTS, RESULTS, TASK_FILE, run_columns
+from portal.results import GENERATIONS, LATENTS, PREDICTIONS, RESULTS, TASK_FILE, run_columns
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result rows (results.RESULTS without `study`) and predictions of one learner at one epoch."""
+    """Result rows (results.RESULTS without `study`), predictions and written answers of one learner at one
+    epoch; None where its run has no task with written answers.
+    """
 
     results: list[dict[str, Any]]
     predictions: pa.Table
+    generations: pa.Table | None
+
+    @classmethod
+    def joined(cls, parts: Sequence["Evaluation"]) -> "Evaluation":
+        """All rows of the parts, in their order."""
+        written = [part.generations for part in parts if part.generations is not None]
+        return cls(
+            [row for part in parts for row in part.results],
+            pa.concat_tables([PREDICTIONS.empty_table(), *(part.predictions for part in parts)]),
+            pa.concat_tables(written) if written else None,
+        )
+
+
+def evaluation_of(learner: Learner, base: str, epoch: int, scored: Mapping[str, list[Scored]]) -> Evaluation:
+    """The rows of the tables of one task, from its scores by split."""
+    results, predictions, generations = [], [], []
+    for split, items in scored.items():
+        results.append(result_row(learner, base, epoch, split, items))
+        predictions += prediction_rows(learner, epoch, split, items)
+        generations += generation_rows(learner, base, epoch, split, items)
+    return Evaluation(
+        results,
+        pa.Table.from_pylist(predictions, schema=PREDICTIONS),
+        pa.Table.from_pylist(generations, schema=GENERATIONS) if learner.run.data.answers else None,
+    )
 
 
 def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list[Scored]) -> dict[str, Any]:
@@ -25,7 +52,9 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
 
     `label` is the method: only a study knows another, and a run may be in several studies.
     """
-    run, summary, task = learner.run, summarise(scored), scored[0].row.task
+    run, task = learner.run, scored[0].row.task
+    answers = run.data.answers.get(task)
+    summary = summarise(scored, None if answers is None else answers.metric)
     return {
         **run_columns(run, run.method),
         "base": base,
@@ -35,17 +64,22 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "epoch": epoch,
         "split": split,
         "prompt_set": TASK_FILE if task in run.data.files else run.data.prompt_set,
-        "eval_set": eval_set_hash(item.row for item in scored),
+        "eval_set": eval_set_hash(
+            (item.row for item in scored), None if answers is None else answers.canonical_json()
+        ),
         "num_examples": summary.num_examples,
         "chance": summary.chance,
         "majority": summary.majority,
         "acc": summary.acc,
-        "acc_norm": summary.acc_norm["chars"],
+        "acc_norm": summary.acc_norm.get("chars"),
         "acc_norm_unit": "chars",
-        "acc_norm_bytes": summary.acc_norm["bytes"],
-        "acc_norm_tokens": summary.acc_norm["tokens"],
-        "acc_norm_lm_eval": summary.acc_norm["lm-eval"],
+        "acc_norm_bytes": summary.acc_norm.get("bytes"),
+        "acc_norm_tokens": summary.acc_norm.get("tokens"),
+        "acc_norm_lm_eval": summary.acc_norm.get("lm-eval"),
         "ties": summary.ties,
+        "metric": summary.metric,
+        "score": summary.score,
+        "unended": None if answers is None else summary.unended,
         "log_loss": summary.log_loss,
         "gold_tokens": summary.gold_tokens,
         **learner.costs(task, epoch),
@@ -96,6 +130,34 @@ def prediction_rows(learner: Learner, epoch: int, split: str, scored: list[Score
             "tokens": item.row.scored_tokens,
             "lm_eval_chars": item.row.lm_eval_chars,
             "gold": item.row.gold,
+            "value": None if item.judged is None else item.judged.value,
         }
         for item in scored
+    ]
+
+
+def generation_rows(
+    learner: Learner, base: str, epoch: int, split: str, scored: list[Scored]
+) -> list[dict[str, Any]]:
+    """Rows of results.GENERATIONS: what was written to each example, if anything was."""
+    tokenizer = learner.bases[base].tokenizer
+    return [
+        {
+            "run": learner.key,
+            "task": item.row.task,
+            "epoch": epoch,
+            "split": split,
+            "example": item.row.id,
+            "base": base,
+            "prompt": tokenizer.decode(list(item.row.prompt)),
+            "references": item.row.references,
+            "text": item.judged.text,
+            "tokens": item.judged.num_tokens,
+            "reason": item.judged.reason,
+            "metric": learner.run.data.answers[item.row.task].metric,
+            "value": item.judged.value,
+            "error": item.judged.error,
+        }
+        for item in scored
+        if item.judged is not None
     ]

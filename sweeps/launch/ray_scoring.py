@@ -13,6 +13,7 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext
 from rich.console import Console
 
+from portal.answers import AnswerConfig
 from portal.bases.base import Base, load_base
 from portal.config import BaseRef
 from portal.data.token_rows import TokenRow, rows_to_table, table_to_rows
@@ -27,6 +28,7 @@ def score_with_workers(
     folders: Sequence[Path],
     ref: BaseRef,
     rows: Mapping[str, Sequence[TokenRow]],
+    answers: Mapping[str, AnswerConfig],
     *,
     device: str,
     workers: int | None,
@@ -44,7 +46,7 @@ def score_with_workers(
 
     gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
     if (workers or max(1, gpus // gpus_per_worker)) == 1 and not os.environ.get("RAY_ADDRESS"):
-        return _score_here(folders, ref, rows, device, gpus_per_worker, tell)
+        return _score_here(folders, ref, rows, answers, device, gpus_per_worker, tell)
     if Path(ref.name).is_dir():  # actors work in folders of their own
         ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
     with (
@@ -56,6 +58,7 @@ def score_with_workers(
             folders,
             ref,
             rows,
+            answers,
             device=found.device,
             workers=count,
             tell=tell,
@@ -67,6 +70,7 @@ def _score_here(
     folders: Sequence[Path],
     ref: BaseRef,
     rows: Mapping[str, Sequence[TokenRow]],
+    answers: Mapping[str, AnswerConfig],
     device: str,
     gpus: int,
     tell: Callable[[int], None],
@@ -74,7 +78,7 @@ def _score_here(
     base = _load(ref, device, gpus)
     scored = []
     for count, folder in enumerate(folders, start=1):
-        scored.append(score_adapter(base, folder, rows))
+        scored.append(score_adapter(base, folder, rows, answers))
         tell(count)
     return scored
 
@@ -83,6 +87,7 @@ def score_adapters(
     folders: Sequence[Path],
     ref: BaseRef,
     rows: Mapping[str, Sequence[TokenRow]],
+    answers: Mapping[str, AnswerConfig],
     *,
     device: str,
     workers: int,
@@ -100,7 +105,7 @@ def score_adapters(
         ray.data.from_items(items, override_num_blocks=len(items))
         .map_batches(
             _Scorer,
-            fn_constructor_args=(ref, device, gpus_per_worker, tuple(rows), ray.put(table)),
+            fn_constructor_args=(ref, device, gpus_per_worker, tuple(rows), answers, ray.put(table)),
             batch_size=1,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=WORKER_CPUS,
@@ -121,8 +126,17 @@ def score_adapters(
 class _Scorer:
     """An actor: the base, loaded with the first adapter, and the rows of every task."""
 
-    def __init__(self, ref: BaseRef, device: str, gpus: int, tasks: tuple[str, ...], table: Any) -> None:
+    def __init__(
+        self,
+        ref: BaseRef,
+        device: str,
+        gpus: int,
+        tasks: tuple[str, ...],
+        answers: Mapping[str, AnswerConfig],
+        table: Any,
+    ) -> None:
         self._base: Base | None = None
+        self._answers = answers
         self._place = ref, device, gpus
         rows = table_to_rows(ray.get(table))
         self._rows = {task: [row for row in rows if row.task == task] for task in tasks}
@@ -131,7 +145,7 @@ class _Scorer:
         summaries, errors = [], []
         for folder in batch["folder"]:
             try:
-                found = score_adapter(self._loaded(), Path(str(folder)), self._rows)
+                found = score_adapter(self._loaded(), Path(str(folder)), self._rows, self._answers)
             except (ValueError, OSError) as error:
                 found, message = {}, str(error)
             else:

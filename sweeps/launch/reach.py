@@ -38,7 +38,10 @@ class TrainingFit:
 
 
 def training_fits(single: SingleRun, out: Path, *, device: str, gpus: int = 1) -> Sequence[TrainingFit]:
-    """The fit of the new tasks with `MIN_ROWS` rows or more, of a finished run of `teach_run` in `out`."""
+    """The fit of the new tasks with `MIN_ROWS` rows or more, of a finished run of `teach_run` in `out`.
+
+    Tasks with written answers have none: nobody guesses among choices there.
+    """
     run = single.config
     (ref,) = run.bases
     folders = prepare_rows(
@@ -50,7 +53,9 @@ def training_fits(single: SingleRun, out: Path, *, device: str, gpus: int = 1) -
         data_hash=run.data.data_hash,
     )
     by_task = DataOrder(run, {ref.name: read_cache(folders[ref.name])}).first_rows(ref.name, _MOST_ROWS)
-    enough = {task: rows for task, rows in by_task.items() if len(rows) >= MIN_ROWS}
+    enough = {
+        task: rows for task, rows in by_task.items() if len(rows) >= MIN_ROWS and task not in run.data.answers
+    }
     if not enough:
         return []
     base = BASES.loaded(ref, device) or load_base(

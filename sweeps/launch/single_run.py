@@ -219,6 +219,7 @@ def _config(
             "files": {task: suite.files[task] for task in tasks if task in suite.files},
             "size": recipe.size(method) if request.examples is None else request.examples,
             "descriptions": descriptions or {},
+            "answers": {task: each.model_dump() for task, each in suite.answers_of(tasks).items()},
             "data_hash": examples_hash(suite, tasks),
         },
     }

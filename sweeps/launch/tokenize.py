@@ -12,7 +12,7 @@ from portal.data.suite import Suite, split_manifest
 from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, write_cache
 from portal.data.token_rows import encode_examples, rows_to_table
 from portal.storage.paths import Folder
-from portal.tasks.example import SPLITS, Example
+from portal.tasks.example import SPLITS, Example, Written
 from sweeps.store.token_caches import cache_folder_of, cache_identity
 
 Encode = Callable[[pa.Table, str, int], pa.Table]
@@ -27,6 +27,8 @@ _EXAMPLES = pa.schema(
         ("choices", pa.list_(pa.string())),
         ("gold", pa.int32()),
         ("contexts", pa.list_(pa.string())),
+        ("references", pa.list_(pa.string())),
+        ("conversation", pa.string()),
     ]
 )
 
@@ -72,6 +74,9 @@ def encode_table(table: pa.Table, base: str, max_prompt: int) -> pa.Table:
                 record["gold"],
                 record["cluster"],
                 None if record["contexts"] is None else tuple(record["contexts"]),
+                None
+                if record["references"] is None
+                else Written(tuple(record["references"]), record["conversation"]),
             ),
             record["split"],
         )
@@ -92,6 +97,8 @@ def example_tables(suite: Suite, tasks: Sequence[str], *, size: int = SHARD_ROWS
             "choices": example.choices,
             "gold": example.gold,
             "contexts": example.contexts,
+            "references": example.written.references if example.written else None,
+            "conversation": example.written.conversation if example.written else None,
         }
         for task in tasks
         for split in SPLITS

@@ -14,6 +14,8 @@ from portal.bases.precision import QUANTISED, check_precision, no_bf16
 from portal.bases.quantised_checkpoints import check_checkpoint
 from portal.bases.tokenizer import load_tokenizer
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
+from portal.data.conversation import has_template, template_note
+from portal.evaluate.text_metrics import find_metric
 from portal.learners.task_gradients import check_task_gradients
 from portal.storage.hub import hub_answers
 from portal.text.encoder import check_library
@@ -38,7 +40,7 @@ class CheckedStudy:
     costs: Mapping[str, float]
     kinds: Mapping[str, int]
     notes: tuple[str, ...] = ()
-    """What should be known of bases that lack modules in some layers."""
+    """What should be known of bases that lack modules in some layers, or a chat template."""
 
     @property
     def how(self) -> Execution:
@@ -75,8 +77,16 @@ def check_study(study: Study) -> CheckedStudy:
         {key: works[kind] for key, kind in kinds.items()},
         {key: costs[kind] for key, kind in kinds.items()},
         kinds,
-        tuple(coverage_notes(study.runs)),
+        (*coverage_notes(study.runs), *_template_notes(study, tokenizers)),
     )
+
+
+def _template_notes(study: Study, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> list[str]:
+    """What bases without a chat template of their own read in place of it, where a task has conversations."""
+    lacking = [base for base, tokenizer in tokenizers.items() if not has_template(tokenizer)]
+    if not lacking or not any(study.suite.has_conversations(task) for task in study.tasks):
+        return []
+    return [template_note(base) for base in lacking]
 
 
 def _check_division(study: Study) -> None:
@@ -111,9 +121,11 @@ def _identity(run: RunConfig) -> tuple[object, ...]:
 
 
 def check_libraries(runs: Sequence[RunConfig]) -> None:
-    """ValueError for a weighting of task gradients, or an encoder, whose library is not installed."""
+    """ValueError for a weighting of task gradients, a metric, or an encoder whose library is not there."""
     for weighting in {run.train.task_gradients for run in runs if run.train is not None}:
         check_task_gradients(weighting)
+    for metric in {answers.metric for run in runs for answers in run.data.answers.values()}:
+        find_metric(metric)
     if any(run.reads_descriptions for run in runs):
         check_library()
 

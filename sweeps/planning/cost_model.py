@@ -220,7 +220,8 @@ def _runs_on(run: RunConfig, base: str) -> bool:
 def _flops(base: str, work: Work) -> float:
     params = decoder_shape(base).active_params
     trained = work.steps * work.rows_per_step * work.row_tokens
-    return params * (FLOPS_PER_PARAM_TOKEN * trained + FLOPS_PER_PARAM_TOKEN / 2 * work.scored_tokens)
+    forward_only = work.scored_tokens + work.read_tokens + work.written_tokens
+    return params * (FLOPS_PER_PARAM_TOKEN * trained + FLOPS_PER_PARAM_TOKEN / 2 * forward_only)
 
 
 def _seconds(
@@ -230,15 +231,28 @@ def _seconds(
     device: Device,
     activations: Activations = "keep",
 ) -> float:
-    """Seconds of the longest learner's steps (each its arithmetic or its launches) and of the scoring."""
+    """Seconds of the longest learner's steps (each its arithmetic or its launches), of the scoring, and of
+    writing answers.
+    """
     per_token, per_answer = _token_seconds(runs, base, device, beside_products=_SCORED_VALUES)
     scored_s = sum(
         work.scored_tokens * (per_token + work.scored_answer_share * per_answer) / 2 for work in works
     )
     launches_s = _forward_launches(runs, base, device) * _SCORED_LAUNCHES * sum(map(_scored_forwards, works))
     scoring = max(scored_s, launches_s) if device.is_gpu else scored_s + launches_s
+    scoring += _writing_seconds(runs, works, base, device)
     steps = max(work.steps for work in works)
     return scoring + (steps * step_seconds(runs, works, base, device, activations) if steps else 0.0)
+
+
+def _writing_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+    """Seconds of reading prompts and of writing answers, a token of every row of a batch in a forward."""
+    per_token, per_answer = _token_seconds(runs, base, device, beside_products=_SCORED_VALUES)
+    tokens = sum(work.read_tokens + work.written_tokens for work in works)
+    computed = (tokens * per_token + sum(work.written_tokens for work in works) * per_answer) / 2
+    forwards = sum(work.written_forwards for work in works)
+    launched = forwards * _forward_launches(runs, base, device) * _SCORED_LAUNCHES
+    return max(computed, launched) if device.is_gpu else computed + launched
 
 
 def step_seconds(
@@ -346,6 +360,9 @@ def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> flo
             tasks=1,
             scored_tokens=work.scored_tokens / parts,
             scored_sets=work.scored_sets / parts,
+            read_tokens=work.read_tokens / parts,
+            written_tokens=work.written_tokens / parts,
+            written_forwards=work.written_forwards / parts,
             lengths=(),  # of all tasks: a mean row stands for each of them
         )
     start = START_S + load_seconds(run, device)

@@ -13,6 +13,7 @@ from portal.data.sampling import num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.forward.shared_prefix import choice_length, packed_length
+from portal.generation.generate import MAX_ROWS
 from portal.learners.kept import EVALUATED_SPLITS
 from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import Example
@@ -36,6 +37,9 @@ class Work:
     scored_answer_share: float  # of the scored tokens
     scored_rows: float
     scored_sets: float = 0.0  # evaluations x tasks x splits whose scores are computed
+    read_tokens: float = 0.0  # of prompts whose answers are written
+    written_tokens: float = 0.0
+    written_forwards: float = 0.0  # that write a token of every row of a batch
     lengths: tuple[tuple[int, ...], ...] = ()  # tokens of sampled rows to train on, by task
 
 
@@ -58,7 +62,7 @@ class WorkloadEstimator:
     ) -> None:
         self._num_rows = num_rows
         self._num_scored = {
-            split: [len(suite.examples(task, split)) for task in tasks] for split in EVALUATED_SPLITS
+            split: {task: len(suite.examples(task, split)) for task in tasks} for split in EVALUATED_SPLITS
         }
         most = max(_LEAST_PER_TASK, min(_MOST_PER_TASK, _SAMPLE // len(tasks)))
         examples = {task: suite.examples(task, "validation")[:most] for task in tasks}
@@ -97,9 +101,10 @@ class WorkloadEstimator:
 
     def _work(self, run: RunConfig, steps: int, rows_per_step: float, evaluations: "_Evaluations") -> Work:
         validated, tested = (
-            sum(min(run.data.eval_size, count) for count in self._num_scored[split])
+            sum(min(run.data.eval_size, self._num_scored[split][task]) for task in run.data.tasks)
             for split in EVALUATED_SPLITS
         )
+        writing = self._writing(run, evaluations)
         own = [self._samples.get(ref.name, self._unknown) for ref in run.bases]
         sampled = run.data.trained_tasks or run.data.tasks  # a run of other tasks' latents trains none
         rows = [[each.of(task) for task in sampled] for each in own]
@@ -122,7 +127,29 @@ class WorkloadEstimator:
             scored_rows=evaluations.validation * validated + evaluations.test * tested,
             scored_sets=len(run.data.tasks) * (evaluations.validation_computed + evaluations.test_computed),
             lengths=tuple(task.lengths for task in rows[0]),
+            read_tokens=writing.read,
+            written_tokens=writing.written,
+            written_forwards=writing.forwards,
         )
+
+    def _writing(self, run: RunConfig, evaluations: "_Evaluations") -> "_Writing":
+        """What is read and written in all evaluations, with answers as long as right ones."""
+        read = written = forwards = 0.0
+        sample = self._samples.get(run.bases[0].name, self._unknown)
+        passes = zip(
+            EVALUATED_SPLITS, (evaluations.validation_computed, evaluations.test_computed), strict=True
+        )
+        for split, computed in passes:
+            rows = {task: min(run.data.eval_size, self._num_scored[split][task]) for task in run.data.answers}
+            tokens = sum(count * sample.of(task).answer for task, count in rows.items())
+            longest = max((sample.of(task).answer for task in rows), default=0.0)
+            read += computed * sum(
+                count * (fmean(sample.of(task).lengths) - sample.of(task).answer)
+                for task, count in rows.items()
+            )
+            written += computed * tokens
+            forwards += computed * max(longest, tokens / MAX_ROWS)
+        return _Writing(read, written, forwards)
 
     def cost(self, run: RunConfig, work: Work) -> float:
         """Multiply-adds of the frozen base in a run; the order of packs depends on them."""
@@ -134,6 +161,15 @@ class WorkloadEstimator:
         if base not in self._weights:
             self._weights[base] = sum(site.d_in * site.d_out for site in base_sites(base))
         return self._weights[base]
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """Tokens of prompts read, tokens written, and forwards that write a token of every row of a batch."""
+
+    read: float
+    written: float
+    forwards: float
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 
 from portal.config import RunConfig
 from portal.results import (
+    GENERATIONS,
+    GENERATIONS_FILE,
     LATENTS,
     LATENTS_FILE,
     PREDICTIONS,
@@ -25,6 +27,7 @@ from sweeps.study.manifest import StudyManifest
 RESULTS_FOLDER = "results"
 _RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
 _PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
+_GENERATION_ORDER = (*_PREDICTION_ORDER, "base")
 _LATENT_ORDER = ("run", "task")
 
 
@@ -53,19 +56,22 @@ def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = No
     folder = out / RESULTS_FOLDER
     write_table(_sorted(results, _RESULT_ORDER).cast(RESULTS), folder / RESULTS_FILE)
     write_table(_sorted(predictions, _PREDICTION_ORDER), folder / PREDICTIONS_FILE)
-    _write_latents(store, finished, folder / LATENTS_FILE)
+    _write_where_left(store, finished, folder / LATENTS_FILE, LATENTS, _LATENT_ORDER)
+    _write_where_left(store, finished, folder / GENERATIONS_FILE, GENERATIONS, _GENERATION_ORDER)
     return folder
 
 
-def _write_latents(store: RunStore, runs: Sequence[RunConfig], path: Folder) -> None:
-    """The latents of the runs that have left any; no file where none has."""
-    having = [run for run in runs if LATENTS_FILE in (store.digests(run.key) or {})]
+def _write_where_left(
+    store: RunStore, runs: Sequence[RunConfig], path: Folder, schema: pa.Schema, order: tuple[str, ...]
+) -> None:
+    """The table of the runs that have left one of this name; no file where none has."""
+    having = [run for run in runs if path.name in (store.digests(run.key) or {})]
     if not having:
         path.unlink(missing_ok=True)
         return
     for run in having:
-        store.verify(run.key, (LATENTS_FILE,))
-    write_table(_sorted(_gather(store, having, LATENTS_FILE, LATENTS), _LATENT_ORDER), path)
+        store.verify(run.key, (path.name,))
+    write_table(_sorted(_gather(store, having, path.name, schema), order), path)
 
 
 def _keeps_best(run: RunConfig, study: StudyManifest) -> bool | None:

@@ -9,7 +9,10 @@ from sweeps.store.run_store import RunStore
 
 
 def validation_values(store: RunStore, runs: Sequence[RunConfig], metric: str) -> dict[int, float]:
-    """By epoch, the mean of `metric` over trained tasks, then over runs, where every run has scored them."""
+    """By epoch, the mean of `metric` over trained tasks, then over runs, where every run has scored them.
+
+    Every task has the metric: `score` is the one that tasks of both kinds have.
+    """
     by_epoch: dict[int, list[float]] = defaultdict(list)
     for run in runs:
         own: dict[int, list[float]] = defaultdict(list)

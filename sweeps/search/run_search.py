@@ -115,6 +115,7 @@ def run_search(
         settings, store = plan.trial({}), RunStore(out)
         context = StudyContext.open(settings, out)
         _check_adapters(plan, context)
+        _check_metric(plan, context)
         wanted = Wanted.of(settings.device, gpus)
         with find_executor(executor).open(out, console, wanted):  # one for all batches
             while batch := _next_batch(search, plan, context, store):
@@ -138,6 +139,15 @@ def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:
         if ".adapter." in key:
             for value in plan.extremes(key):
                 check_shapes(expand(plan.trial({key: value}), context).runs)
+
+
+def _check_metric(plan: SearchPlan, context: StudyContext) -> None:
+    """ValueError for a metric that a task of the study has not, as written answers have no accuracy."""
+    written = list(context.suite.answers_of(context.tasks))
+    if written and plan.search.metric in ("acc", "acc_norm"):
+        raise ValueError(
+            f"search.metric: task {written[0]!r} has written answers and no {plan.search.metric}; use score"
+        )
 
 
 def decoded(plan: SearchPlan, params: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Search(Frozen):
     space: dict[str, Range | tuple[Any, ...]] = Field(min_length=1)
     trials: int = Field(default=32, ge=1)
     parallel: int = Field(default=8, ge=1)
-    metric: Literal["acc_norm", "acc", "log_loss"] = "acc_norm"
+    metric: Literal["score", "acc_norm", "acc", "log_loss"] = "score"
     prune: Pruning | None = Pruning()
     seed: int = Field(default=0, ge=0)
 

@@ -10,6 +10,8 @@ from portal.config import BaseRef
 from portal.data.token_cache import check_cache
 from portal.messages import one_line
 from portal.results import (
+    GENERATIONS,
+    GENERATIONS_FILE,
     LATENTS,
     LATENTS_FILE,
     PREDICTIONS,
@@ -24,6 +26,8 @@ from portal.storage.run_folder import DONE
 from sweeps.store.base_records import BaseRecords
 from sweeps.store.pack_store import PackStore, pack_key
 from sweeps.store.run_store import RunStore
+
+_RUN_TABLES = {RESULTS_FILE: RESULTS, PREDICTIONS_FILE: PREDICTIONS, GENERATIONS_FILE: GENERATIONS}
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
         yield Fault(folder, "does not name the runs that its name stands for", again)
     for path, reason in check_checkpoints(folder / "state"):
         yield Fault(path, reason, "the checkpoint before it is used instead; delete it")
-    for name, schema in ((RESULTS_FILE, RESULTS), (PREDICTIONS_FILE, PREDICTIONS)):
+    for name, schema in _RUN_TABLES.items():
         for part in matching(folder, f"parts/*/*.{name}"):
             try:
                 read_table(part, schema)
@@ -110,8 +114,7 @@ def _check_rows(folder: Folder) -> Iterator[Fault]:
 
 
 def _check_tables(folder: Folder) -> Iterator[Fault]:
-    tables = {RESULTS_FILE: RESULTS, PREDICTIONS_FILE: PREDICTIONS, LATENTS_FILE: LATENTS}
-    for name, schema in tables.items():
+    for name, schema in {**_RUN_TABLES, LATENTS_FILE: LATENTS}.items():
         if not (folder / name).exists():
             continue
         try:

@@ -76,6 +76,7 @@ class StudyContext:
             size=None,
             eval_size=settings.eval_size,
             max_prompt=settings.max_prompt,
+            answers=self.suite.answers_of(self.tasks),
             data_hash=self.data_hash,
         )
 

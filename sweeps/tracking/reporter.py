@@ -17,6 +17,7 @@ from typing import Any
 
 from portal.config import RunConfig
 from portal.frozen import content_key
+from portal.results import ACC_NORM
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder, local_place, open_folder
 from sweeps.results.live import evaluated_parts, live_rows
@@ -153,15 +154,19 @@ def epoch_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The metrics of one epoch's result rows: means over tasks and bases, each task, the costs until then.
 
     `test/acc_norm`, `test_acc_norm/TASK` (`test_acc_norm/BASE/TASK` with several bases), `cost/train_flops`:
-    no name lies below another one, which some stores would not keep.
+    no name lies below another one, which some stores would not keep. Where a task has written answers there
+    is a `score`, by the metric of each task; that task has no `acc_norm` and `acc`.
     """
     several = len({row["base"] for row in rows}) > 1
     metrics: dict[str, float] = {}
     for split in sorted({row["split"] for row in rows}):
         of_split = [row for row in rows if row["split"] == split]
-        for metric in _METRICS:
-            metrics[f"{split}/{metric}"] = fsum(row[metric] for row in of_split) / len(of_split)
-            for row in of_split:
+        has_written = any(row["metric"] != ACC_NORM for row in of_split)
+        for metric in ("score", *_METRICS) if has_written else _METRICS:
+            measured = [row for row in of_split if row[metric] is not None]
+            if measured:
+                metrics[f"{split}/{metric}"] = fsum(row[metric] for row in measured) / len(measured)
+            for row in measured:
                 names = (row["base"], row["task"]) if several else (row["task"],)
                 place = "/".join(_UNUSUAL.sub("-", name).strip("-") for name in names)
                 metrics[f"{split}_{metric}/{place}"] = row[metric]

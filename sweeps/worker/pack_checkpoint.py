@@ -18,6 +18,8 @@ from portal.artifacts.run_record import RunRecord
 from portal.bases.coverage import coverage_note
 from portal.learners.base import Learner
 from portal.results import (
+    GENERATIONS,
+    GENERATIONS_FILE,
     LATENTS_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
@@ -132,6 +134,8 @@ class PackCheckpoint:
         number = self._parts.get(key, 0)
         write_table(results, self._part(key, number, RESULTS_FILE))
         write_table(evaluation.predictions, self._part(key, number, PREDICTIONS_FILE))
+        if evaluation.generations is not None:
+            write_table(evaluation.generations, self._part(key, number, GENERATIONS_FILE))
         self._parts[key] = number + 1
 
     def finish(self, learner: Learner, check_permit: Callable[[], None]) -> None:
@@ -145,6 +149,8 @@ class PackCheckpoint:
         results = mark_kept(self._joined(key, RESULTS_FILE, RESULTS), epochs)
         write_table(results, folder / RESULTS_FILE)
         write_table(self._joined(key, PREDICTIONS_FILE, PREDICTIONS), folder / PREDICTIONS_FILE)
+        if learner.run.data.answers:
+            write_table(self._joined(key, GENERATIONS_FILE, GENERATIONS), folder / GENERATIONS_FILE)
         latents = latent_table(learner)
         if latents.num_rows > 0:
             write_table(latents, folder / LATENTS_FILE)
@@ -168,7 +174,7 @@ class PackCheckpoint:
             remove_folder(self._folder / name)
 
     def _joined(self, key: str, name: str, schema: pa.Schema) -> pa.Table:
-        """All scores of the run so far, of one of the two tables."""
+        """All rows of the run so far, of one of its tables."""
         parts = [read_table(self._part(key, each, name), schema) for each in range(self._parts.get(key, 0))]
         return pa.concat_tables(parts).combine_chunks()
 

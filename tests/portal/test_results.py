@@ -29,6 +29,7 @@ from tests.support.result_tables import as_of_version
 def results(count: int = 2) -> pa.Table:
     row: dict[str, Any] = dict.fromkeys(RESULTS.names)
     row |= {"run": "0" * 16, "method": "portal", "label": "all", "sources": ["a", "b"], "acc": 0.5}
+    row |= {"acc_norm": 0.25}
     return pa.Table.from_pylist([row | {"epoch": epoch} for epoch in range(count)], schema=RESULTS)
 
 
@@ -46,6 +47,7 @@ def predictions() -> pa.Table:
         "tokens": [1, 1],
         "lm_eval_chars": [1, 2],
         "gold": 1,
+        "value": None,
     }
     return pa.Table.from_pylist([row], schema=PREDICTIONS)
 
@@ -128,8 +130,10 @@ def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path, versi
             added = ADDED_COLUMNS.get(name)
             if added is None or added.since <= version:
                 assert read[name].equals(table[name]), name
-            elif name == "label":
-                assert read[name].to_pylist() == table["method"].to_pylist()
+            elif added.copies is not None:
+                assert read[name].to_pylist() == table[added.copies].to_pylist()
+            elif added.default is not None:
+                assert set(read[name].to_pylist()) == {added.default}
             else:
                 assert read[name].null_count == table.num_rows, name
 

@@ -6,7 +6,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.modules": (),
     "portal.methods": ("portal.messages", "portal.modules"),
     "portal.frozen": (),
-    "portal.config": ("portal.messages", "portal.methods", "portal.frozen"),
+    "portal.answers": ("portal.frozen",),
+    "portal.config": ("portal.messages", "portal.methods", "portal.frozen", "portal.answers"),
     "portal.device": (),
     "portal.device_rates": ("portal.device",),
     "portal.storage": ("portal.messages", "portal.frozen"),
@@ -17,13 +18,18 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.bases": (
         "portal.messages", "portal.modules", "portal.config", "portal.device", "portal.storage",
     ),
-    "portal.tasks": ("portal.messages", "portal.frozen", "portal.storage"),
+    "portal.tasks": ("portal.messages", "portal.frozen", "portal.answers", "portal.storage"),
     "portal.pretraining": (),
     "portal.mini": ("portal.messages", "portal.tasks", "portal.pretraining"),
     "portal.village": ("portal.messages", "portal.tasks", "portal.pretraining", "portal.mini"),
+    "portal.ledger": (
+        "portal.messages", "portal.answers", "portal.tasks", "portal.pretraining", "portal.mini",
+        "portal.village",
+    ),
     "portal.words": ("portal.messages", "portal.tasks", "portal.mini"),
     "portal.data": (
-        "portal.messages", "portal.storage", "portal.tasks", "portal.mini", "portal.village", "portal.words",
+        "portal.messages", "portal.answers", "portal.storage", "portal.tasks", "portal.mini",
+        "portal.village", "portal.ledger", "portal.words",
     ),
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
     "portal.text": ("portal.messages", "portal.config", "portal.storage", "portal.bases"),
@@ -38,11 +44,12 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.frozen", "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data",
         "portal.text", "portal.hypernet", "portal.forward", "portal.artifacts",
     ),
-    "portal.evaluate": (
-        "portal.device", "portal.results", "portal.bases", "portal.data", "portal.forward",
-        "portal.artifacts",
-    ),
     "portal.generation": ("portal.bases", "portal.hypernet", "portal.forward"),
+    "portal.evaluate": (
+        "portal.messages", "portal.answers", "portal.device", "portal.results", "portal.bases",
+        "portal.tasks", "portal.data",
+        "portal.hypernet", "portal.forward", "portal.generation", "portal.artifacts",
+    ),
     "portal.training": (
         "portal.config", "portal.device", "portal.results", "portal.bases", "portal.data", "portal.hypernet",
         "portal.forward", "portal.learners", "portal.evaluate",

@@ -12,7 +12,7 @@ from analysis.stats.bootstrap import Chosen
 from analysis.stats.findings import Target, find_target
 from analysis.stats.published import PUBLISHED
 from analysis.stats.result_table import Cell, Cost, Run, gather_runs
-from portal.results import ADDED_COLUMNS, PREDICTIONS, RESULTS, AbsentRun, StudyInfo, write_table
+from portal.results import ACC_NORM, ADDED_COLUMNS, PREDICTIONS, RESULTS, AbsentRun, StudyInfo, write_table
 
 TASKS = ("capital", "pronoun", "yes-no")
 
@@ -27,9 +27,9 @@ def row(**values: object) -> dict:
         "acc_norm": 0.5, "acc_norm_unit": "chars", "log_loss": 1.0, "gold_tokens": 100, "train_tokens": None,
         "train_flops": None, "trained_params": None, "wall_s": None, "device": "cpu",
         "calibrated": None, "kept": None, "train_rows": None, "keeps_best": None,
-        "choices_together": None,
+        "choices_together": None, "unended": None,
     }  # fmt: skip
-    assert set(values) <= set(plain) | {"eval_set", "label"}, values
+    assert set(values) <= set(plain) | {"eval_set", "label", "metric", "score"}, values
     line = {**plain, **values}
     line.setdefault("label", line["method"])
     line.setdefault("eval_set", hashlib.sha256(f"{line['task']} {line['split']}".encode()).hexdigest())
@@ -37,7 +37,9 @@ def row(**values: object) -> dict:
 
 
 def to_table(rows: list[dict]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=RESULTS)
+    """Rows of tasks with choices, whose score is acc_norm, unless they say otherwise."""
+    scored = [{"metric": ACC_NORM, "score": each["acc_norm"], **each} for each in rows]
+    return pa.Table.from_pylist(scored, schema=RESULTS)
 
 
 def as_of_version(table: pa.Table, version: int) -> pa.Table:

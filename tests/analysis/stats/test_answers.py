@@ -101,3 +101,15 @@ def test_an_unknown_unit_is_refused() -> None:
 def test_a_run_without_predictions_is_named() -> None:
     with pytest.raises(ValueError, match=r"run r: no predictions of task 't' in predictions\.parquet"):
         answers_of([line(0, [-1.0, -2.0], 0, run="another")])
+
+
+def test_a_written_answer_is_as_right_as_its_metric_says() -> None:
+    values = [0.0, 0.25, 1.0, 0.5]
+    lines = [line(place, [-1.0], 0, tokens=[3], value=value) for place, value in enumerate(values)]
+    run = Run("r", CELL, 0, Cost(None, None, None, None), "chars")
+    table = pa.Table.from_pylist(lines, schema=PREDICTIONS)
+    (task,) = gather_answers(table, {"r": run}, {"r": {"t": 1}}).values()
+
+    assert task.answers["r"].correct.tolist() == values
+    assert task.answers["r"].gold_nll.tolist() == [1.0] * 4
+    assert not task.has_choices

@@ -23,7 +23,7 @@ def splits_of(
     rights: Rights, without: Mapping[int | None, set[str]], names: tuple[str, ...], *, num_draws: int
 ) -> SplitBootstrap:
     """The bootstrap of runs that answer so; row r of every task is about the person `names[r]`."""
-    score = Score(1, 0.0, None, 0.0, 0.0, 0.0)
+    score = Score(1, 0.0, None, 0.0, 0.0)
     runs, members = {}, {}
     for (cell, seed), of_tasks in rights.items():
         key = f"{cell.method}{seed}"

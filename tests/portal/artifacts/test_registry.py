@@ -50,7 +50,7 @@ def test_what_was_added_in_sight_of_something_comes_after_it(artifact: Path, tmp
 
         assert registry.members() == [first, second]
         assert (first.number, second.number) == (1, 2)
-        kept = [sheet.scores["sums"].acc_norm for sheet in registry.score_sheets()]
+        kept = [sheet.scores["sums"].score for sheet in registry.score_sheets()]
         assert kept == [0.75, 0.25, 0.5, 0.75]
 
 
@@ -136,3 +136,10 @@ def test_a_folder_with_something_else_is_no_registry(artifact: Path, tmp_path: P
     shutil.rmtree(artifact)
 
     assert len(Registry.open(str(tmp_path / "new")).members()) == 1
+
+
+def test_a_score_of_an_earlier_version_is_read() -> None:
+    earlier = {"acc_norm": 0.75, "log_loss": 0.5, "num_examples": 40}
+
+    assert TaskScore.model_validate(earlier) == TaskScore(score=0.75, log_loss=0.5, num_examples=40)
+    assert TaskScore.model_validate(earlier).metric == "acc_norm"

@@ -20,7 +20,8 @@ def test_eval_prints_json_of_the_documented_shape(world: Path, capsys: pytest.Ca
     assert printed["base"] == base
     assert set(printed["tasks"]) == set(TASKS)
     for scores in printed["tasks"].values():
-        assert set(scores) == {"acc", "acc_norm", "log_loss", "num_examples"}
+        assert set(scores) == {"metric", "score", "acc", "acc_norm", "log_loss", "num_examples"}
+        assert (scores["metric"], scores["score"]) == ("acc_norm", scores["acc_norm"])
         assert scores["num_examples"] == 5
     for task, by_unit in printed["acc_norm_by_unit"].items():
         assert set(by_unit) == {"chars", "bytes", "tokens", "lm-eval"}

@@ -55,7 +55,7 @@ def test_a_new_base_and_a_new_task_join_the_matrix_with_their_scores(
     header = next(line.split() for line in lines if line.startswith("task "))
     cells = next(line.split() for line in lines if line.startswith("totals"))
     shown = dict(zip(header, cells, strict=True))
-    on_llama = adapters["tiny-llama", "totals"]["score"]["acc_norm"]
+    on_llama = adapters["tiny-llama", "totals"]["score"]["score"]
     assert shown["tiny-qwen3"] == "?+"
     assert (shown["tiny-llama"], shown["tiny-gemma3"]) == (f"{on_llama:.3f}+", f"{scored['acc_norm']:.3f}+")
     assert f"has no score of 1 task on tiny-qwen3: portal eval --registry {shelf} --base tiny-qwen3" in (
@@ -88,7 +88,7 @@ def test_an_artifact_brings_the_scores_of_its_run_once(
     for _ in range(2):
         assert main(add) == 0
         (core,) = json.loads(capsys.readouterr().out)["cores"]
-        assert {cell["task"]: cell["score"]["acc_norm"] for cell in core["adapters"]} == scores
+        assert {cell["task"]: cell["score"]["score"] for cell in core["adapters"]} == scores
     assert len(list((tmp_path / "registry" / "scores").iterdir())) == 1
 
 

@@ -1,5 +1,6 @@
 """Rows are exact splits of one whole encoding, and their cache is whole or refused."""
 
+import json
 import string
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from portal.bases.tokenizer import load_tokenizer
 from portal.data.token_rows import (
     ROW_SCHEMA,
     Extent,
@@ -20,7 +22,7 @@ from portal.data.token_rows import (
     rows_to_table,
     table_to_rows,
 )
-from portal.tasks.example import Example
+from portal.tasks.example import Example, Written
 from tests.support.bases import character_tokenizer, make_base, make_rows
 
 CORPUS = [
@@ -268,3 +270,64 @@ def test_rows_beyond_what_rotary_angles_are_fixed_for_are_refused() -> None:
     Extent(5, 40, 3).check("tiny", config)
     with pytest.raises(ValueError, match="rotary angles that hang on the longest row of a forward beyond 40"):
         Extent(5, 41, 3).check("tiny", config)
+
+
+def test_a_written_answer_ends_with_the_tokenizers_end_and_keeps_its_references() -> None:
+    tokenizer = subword_tokenizer(bos=False)
+    written = Written(("red dog", "dog"))
+    example = Example("t", "e", "the quick", (" red dog",), 0, "c", written=written)
+    with pytest.raises(ValueError, match="task 't': the tokenizer has no token that ends an answer"):
+        encode_example(example, "train", tokenizer, max_prompt=64)
+
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    row = encode_example(example, "train", tokenizer, max_prompt=64)
+    assert row.gold_ids == (*tokenizer("the quick red dog").input_ids, tokenizer.eos_token_id)
+    assert (row.references, row.gold) == (("red dog", "dog"), 0)
+    assert (row.chars, row.scored_tokens) == ((8,), (len(row.choices[0]),))
+    assert table_to_rows(rows_to_table([row])) == [row]
+    assert len({eval_set_hash([row], judging) for judging in (None, "one", "other")}) == 3
+
+
+def test_a_turn_of_a_conversation_loses_its_left_end_like_any_prompt() -> None:
+    tokenizer = subword_tokenizer(bos=True)
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    turns = [{"role": "user", "content": "the fox " * 20}, {"role": "assistant", "content": "red"}]
+    conversation = json.dumps({"messages": turns, "tools": None})
+    example = Example("t", "e", "user: x", ("red",), 0, "c", written=Written(("red",), conversation))
+    whole = encode_example(example, "train", tokenizer, max_prompt=500)
+    cut = encode_example(example, "train", tokenizer, max_prompt=9)
+
+    assert whole.truncated == 0
+    assert cut.truncated == len(whole.prompt) - 9
+    assert cut.prompt == (whole.prompt[0], *whole.prompt[-8:])
+    assert cut.choices == whole.choices
+    assert tokenizer.decode(list(whole.choices[0])) == " red<end>"
+    assert whole.references == ("red",)
+
+
+def test_white_space_that_ends_a_prompt_stays_there_unless_tokens_run_into_the_answer() -> None:
+    tokenizer = load_tokenizer("mini-qwen3-s")
+
+    def encoded(prompt: str, answer: str) -> tuple[str, str]:
+        example = Example("t", "e", prompt, (answer,), 0, "c", written=Written((answer.strip(),)))
+        row = encode_example(example, "train", tokenizer, max_prompt=64)
+        return tokenizer.decode(list(row.prompt)), tokenizer.decode(list(row.choices[0]))
+
+    assert encoded("the fox\n", "Oakham") == ("the fox\n", "Oakham<eos>")
+    assert encoded("the fox ", "Oakham") == ("the fox", " Oakham<eos>")
+    assert encoded("the fox", " Oakham") == ("the fox", " Oakham<eos>")
+
+
+def test_what_a_template_makes_of_an_answer_is_right_too() -> None:
+    tokenizer = subword_tokenizer(bos=False)
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ 'to be ' if m['role'] == 'assistant' else '' }}{{ m['content'] }}<end>"
+        "{% endfor %}{% if add_generation_prompt %}{% endif %}"
+    )
+    turns = [{"role": "user", "content": "the fox"}, {"role": "assistant", "content": "red"}]
+    conversation = json.dumps({"messages": turns, "tools": None})
+    example = Example("t", "e", "user: x", ("red",), 0, "c", written=Written(("red",), conversation))
+
+    row = encode_example(example, "train", tokenizer, max_prompt=64)
+    assert row.references == ("red", "to be red")

@@ -148,4 +148,7 @@ def test_a_summary_is_what_one_works_out_by_hand() -> None:
         log_loss=pytest.approx((1.0 + 2.0 + 9.0) / 6),
         gold_tokens=6,
         ties=1,
+        metric="acc_norm",
+        score=pytest.approx(1 / 3),
+        unended=0,
     )

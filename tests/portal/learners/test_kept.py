@@ -21,9 +21,9 @@ BEST = TrainConfig(epochs=6, lr=3e-2, keep="best_validation")
 
 
 def row(
-    task: str, acc_norm: float, log_loss: float, *, split: str = "validation", base: str = "b"
+    task: str, score: float, log_loss: float, *, split: str = "validation", base: str = "b"
 ) -> dict[str, Any]:
-    scores = {"acc_norm": acc_norm, "log_loss": log_loss}
+    scores = {"score": score, "log_loss": log_loss}
     return {"task": task, "split": split, "base": base, **scores, **dict.fromkeys(COSTS, 0.0)}
 
 

@@ -45,7 +45,7 @@ def test_all_embedded_weights_are_at_most_20_mb() -> None:
     package = Path(portal.__file__).parent
     weights = [*package.rglob("*.safetensors")]
 
-    assert len(weights) == 9
+    assert len(weights) == 12
     assert sum(path.stat().st_size for path in weights) <= 20 * 10**6
 
 

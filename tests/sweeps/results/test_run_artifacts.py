@@ -53,7 +53,7 @@ def test_scores_are_those_of_the_artifacts_own_base_at_the_end(finished: Path) -
         scores = artifact_scores(folder)
 
         assert own
-        assert {task: score.acc_norm for task, score in scores.items()} == own
+        assert {task: score.score for task, score in scores.items()} == own
 
 
 def test_an_artifact_that_is_no_runs_has_no_scores(finished: Path, tmp_path: Path) -> None:

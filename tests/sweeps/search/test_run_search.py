@@ -285,3 +285,12 @@ def test_the_best_study_finds_the_searchs_task_file_from_anywhere(
     assert best.tasks == ("sums",)
     store = RunStore(tmp_path / "study" / "out")
     assert all(store.is_done(run.key) for run in best.runs if run.method == "lora")
+
+
+def test_a_metric_that_written_answers_lack_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    text = LORA.replace("suite: mini", "suite: ledger").replace("[fact_qa, counting]", "[home_1]")
+    (tmp_path / "tune.yaml").write_text(text.replace("metric: log_loss", "metric: acc_norm"))
+
+    with pytest.raises(ValueError, match="task 'home_1' has written answers and no acc_norm; use score"):
+        run_search(SearchPlan(tmp_path / "tune.yaml"), tmp_path / "out", executor="local", console=silent())
+    assert not list((tmp_path / "out").glob("runs/*"))

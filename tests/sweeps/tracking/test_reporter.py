@@ -148,7 +148,8 @@ def test_a_run_that_failed_and_was_tried_again_is_reported_anew(finished: Path, 
 
 def test_a_run_on_several_bases_has_a_metric_for_each() -> None:
     rows = [
-        {"base": base, "task": "sums", "split": "test", "acc_norm": value, "acc": value, "log_loss": 1.0}
+        {"base": base, "task": "sums", "split": "test", "acc": value, "log_loss": 1.0}
+        | {"metric": "acc_norm", "score": value, "acc_norm": value}
         | dict.fromkeys(("train_tokens", "train_flops", "wall_s"))
         for base, value in (("a", 0.25), ("b", 0.75))
     ]

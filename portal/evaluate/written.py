@@ -1,0 +1,119 @@
+"""`Judged`: written answers, generated with the rows of all adapters in one batch, and judged."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from portal.answers import AnswerConfig
+from portal.bases.base import Base
+from portal.data.token_rows import TokenRow, position_limit
+from portal.device import is_out_of_memory, release_memory
+from portal.evaluate.text_metrics import Measure, find_metric, judged_part
+from portal.generation.generate import generate, usual_rows
+from portal.generation.request import Answer, Reason, Request
+from portal.hypernet import Factors
+from portal.messages import one_line
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was written to a row: its text, how many tokens that took, why it ended, and what it is worth.
+
+    `value` is from 0 to 1; an answer whose metric failed is worth 0 and has the `error`.
+    """
+
+    text: str
+    num_tokens: int
+    reason: Reason
+    value: float
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ToWrite:
+    """Rows of one task to be answered, the slot of its adapter (None: none), and how answers are judged."""
+
+    rows: Sequence[TokenRow]
+    slot: int | None
+    answers: AnswerConfig
+
+
+def write_answers(
+    base: Base, parts: Sequence[ToWrite], factors: Factors, scaling: float
+) -> list[list[Judged]]:
+    """The judged greedy answers to the rows of every part, in their order; all share batches.
+
+    An answer ends where the row's own does, too, and where the base has room for no more. ValueError, before
+    anything is written, for a metric that there is not.
+    """
+    measures = [find_metric(part.answers.metric) for part in parts]
+    places = [(index, place) for index, part in enumerate(parts) for place in range(len(part.rows))]
+    room = position_limit(base.text_config)
+    requests = [_request(parts[index], parts[index].rows[place], room) for index, place in places]
+    found: list[dict[int, Judged]] = [{} for _ in parts]
+    for number, answer in _answers(base, requests, factors, scaling):
+        index, place = places[number]
+        part = parts[index]
+        found[index][place] = _judge(part.rows[place], answer, part.answers, measures[index])
+    judged = [[each[place] for place in range(len(each))] for each in found]
+    for part, own in zip(parts, judged, strict=True):
+        _warn(part, own)
+    return judged
+
+
+def _request(part: ToWrite, row: TokenRow, room: int | None) -> Request:
+    most = part.answers.max_new_tokens
+    if room is not None:
+        most = min(most, room - len(row.prompt))  # its own answer fits
+    return Request(row.prompt, part.slot, most, part.answers.stop, frozenset(row.gold_ids[-1:]))
+
+
+def _answers(
+    base: Base, requests: Sequence[Request], factors: Factors, scaling: float
+) -> Iterator[tuple[int, Answer]]:
+    """The answers as they end; where memory runs out, the rest by half as many rows at a time."""
+    left, most = dict(enumerate(requests)), usual_rows(requests)
+    while left:
+        numbers = list(left)
+        try:
+            for place, answer in generate(base, list(left.values()), factors, scaling, max_rows=most):
+                del left[numbers[place]]
+                yield numbers[place], answer
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or most == 1:
+                raise
+        else:
+            return
+        most = max(1, most // 2)
+        release_memory()
+        _log.warning("base %s: out of memory, answers of %d rows at a time now", base.name, most)
+
+
+def _judge(row: TokenRow, answer: Answer, answers: AnswerConfig, measure: Measure) -> Judged:
+    value, error = 0.0, None
+    try:
+        value = float(measure(judged_part(answer.text, answers.pattern), row.references))
+        if not 0 <= value <= 1:
+            raise ValueError(f"{value} is outside 0..1")
+    except Exception as failure:  # noqa: BLE001 - a user's function: one answer must not end a run
+        value, error = 0.0, one_line(failure, most=200)
+    return Judged(answer.text, len(answer.tokens), answer.reason, value, error)
+
+
+def _warn(part: ToWrite, judged: Sequence[Judged]) -> None:
+    """Say where a metric has failed, whose answers count as wrong, and where most answers hit their limit."""
+    cut = sum(each.reason == "length" for each in judged)
+    if 2 * cut > len(judged):
+        _log.warning(
+            "task %s: %d of %d answers were as long as they may be, %d tokens",
+            part.rows[0].task, cut, len(judged), part.answers.max_new_tokens,
+        )  # fmt: skip
+    failed = [(row, each) for row, each in zip(part.rows, judged, strict=True) if each.error is not None]
+    if failed:
+        row, first = failed[0]
+        _log.warning(
+            "task %s: metric %s failed on %d of %d answers, which count 0 (example %s: %s)",
+            row.task, part.answers.metric, len(failed), len(judged), row.id, first.error,
+        )  # fmt: skip

@@ -1,0 +1,202 @@
+"""A study of tasks with written answers and with choices: trained, ported, reported, written again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from portal.bases.base import load_base
+from portal.cli import main
+from portal.config import RunConfig
+from portal.generation.decoder import end_tokens
+from portal.mini.tasks import mini_examples
+from portal.results import GENERATIONS, PREDICTIONS, RESULTS, read_table
+from sweeps.study.expand import load_study
+
+STUDY = """
+name: written
+suite: mini
+tasks: [places.yaml, chat.jsonl, counting]
+eval_size: 6
+seeds: [0]
+sources: [mini-qwen3-xs]
+targets: [mini-qwen3-s, mini-gemma3]
+methods:
+  base: {targets: [mini-qwen3-s]}
+  lora: {targets: [mini-qwen3-s], size: 32, train: {epochs: 12, lr: 3e-3}, adapter: {rank: 4}}
+  source:
+    size: 16
+    adapter: {rank: 2}
+    hypernet: {d_latent: 8, d_layer: 8, hidden: 16, d_core: 16}
+    train: {epochs: 1}
+  portal: {targets: [mini-gemma3], size: 4, train: {epochs: 1}}
+"""
+PLACES = """
+data: rows.jsonl
+answer: text
+prompt: "{question}"
+references: answer
+metric: token_f1
+max_new_tokens: 6
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def _write_tasks(folder: Path) -> None:
+    rows = [
+        {"question": e.prompt, "answer": e.choices[e.gold].strip(), "split": split}
+        for split in ("train", "validation", "test")
+        for e in mini_examples("fact_qa", split)[: 40 if split == "train" else 8]
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "places.yaml").write_text(PLACES)
+    turns = [
+        {
+            "messages": [
+                {"role": "user", "content": row["question"]},
+                {"role": "assistant", "content": row["answer"]},
+            ],
+            "split": row["split"],
+        }
+        for row in rows
+    ]
+    (folder / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in turns))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study file, which names its tasks by their paths."""
+    folder = tmp_path_factory.mktemp("study")
+    _write_tasks(folder)
+    text = STUDY.replace("places.yaml", str(folder / "places.yaml"))
+    (folder / "written.yaml").write_text(text.replace("chat.jsonl", str(folder / "chat.jsonl")))
+    return folder / "written.yaml"
+
+
+@pytest.fixture(scope="module")
+def out(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished study."""
+    folder = tmp_path_factory.mktemp("out")
+    assert main(["sweep", "run", str(path), "--out", str(folder), "--executor", "local"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lora(path: Path) -> RunConfig:
+    (run,) = [run for run in load_study(path).runs if run.method == "lora"]
+    return run
+
+
+def test_every_answer_is_kept_with_its_worth_and_the_tables_agree(out: Path) -> None:
+    results = read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
+    predictions = read_table(out / "results" / "predictions.parquet", PREDICTIONS).to_pylist()
+    written = read_table(out / "results" / "generations.parquet", GENERATIONS).to_pylist()
+
+    metrics = {row["task"]: row["metric"] for row in results}
+    assert metrics == {"places": "token_f1", "chat": "exact_match", "counting": "acc_norm"}
+    worth = {(*_place(row), row["example"]): row["value"] for row in predictions}
+    answers: dict[tuple[object, ...], list[dict[str, object]]] = {}
+    for row in written:
+        assert worth[(*_place(row), row["example"])] == row["value"]
+        answers.setdefault(_place(row), []).append(row)
+    for row in results:
+        if row["task"] == "counting":
+            assert row["score"] == row["acc_norm"]
+            assert row["unended"] is None
+            continue
+        own = answers[_place(row)]
+        assert len(own) == row["num_examples"] == 6
+        assert row["score"] == pytest.approx(sum(float(str(each["value"])) for each in own) / 6)
+        assert row["unended"] == sum(each["reason"] == "length" for each in own)
+        assert (row["acc"], row["acc_norm"], row["chance"]) == (None, None, 0.0)
+    assert len(written) == 6 * sum(row["task"] != "counting" for row in results)
+
+
+def _place(row: dict[str, object]) -> tuple[object, ...]:
+    return row["run"], row["task"], row["epoch"], row["split"]
+
+
+def test_training_teaches_the_answer_and_where_it_ends(out: Path, lora: RunConfig) -> None:
+    results = read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
+    last = lora.train.epochs if lora.train else 0
+    loss = {
+        (row["task"], row["epoch"]): row["log_loss"]
+        for row in results
+        if (row["run"], row["split"]) == (lora.key, "test")
+    }
+    written = read_table(out / "results" / "generations.parquet", GENERATIONS).to_pylist()
+    lengths = [row["tokens"] for row in written if (row["run"], row["epoch"]) == (lora.key, last)]
+
+    for task in ("places", "chat"):
+        assert loss[task, last] < loss[task, 0] - 3
+    assert max(lengths) <= 6
+    assert {row["reason"] for row in written if (row["run"], row["epoch"]) == (lora.key, last)} == {"end"}
+
+
+def test_the_adapter_writes_the_same_through_peft(out: Path, lora: RunConfig) -> None:
+    last = lora.train.epochs if lora.train else 0
+    written = read_table(out / "results" / "generations.parquet", GENERATIONS).to_pylist()
+    wanted = {
+        row["example"]: (row["text"], row["tokens"])
+        for row in written
+        if (row["run"], row["task"], row["epoch"], row["split"]) == (lora.key, "places", last, "test")
+    }
+    folder = out / "runs" / lora.key / "artifact" / "places"
+    base = load_base("mini-qwen3-s")
+    model = PeftModel.from_pretrained(base.model, folder)
+    prompts = {row["example"]: row["prompt"] for row in written if row["task"] == "places"}
+    for example, (text, tokens) in wanted.items():
+        ids_1T = torch.tensor([base.tokenizer(prompts[example]).input_ids])
+        with torch.inference_mode():
+            answer_1T = model.generate(
+                input_ids=ids_1T, attention_mask=torch.ones_like(ids_1T), max_new_tokens=6, do_sample=False,
+                eos_token_id=sorted(end_tokens(base)), pad_token_id=0,
+            )  # fmt: skip
+        own = answer_1T[0, ids_1T.shape[1] :]
+        assert base.tokenizer.decode(own, skip_special_tokens=True) == text
+        assert len(own) == tokens
+
+
+def test_the_command_scores_an_adapter_as_its_run_did(
+    out: Path, lora: RunConfig, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = out / "runs" / lora.key / "artifact" / "places"
+    args = ["eval", "--base", "mini-qwen3-s", "--tasks", str(path.parent / "places.yaml")]
+    assert main([*args, "--adapter", str(folder), "--limit", "6", "--json"]) == 0
+
+    scores = json.loads(capsys.readouterr().out)["tasks"]["places"]
+    results = read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
+    (row,) = [
+        row
+        for row in results
+        if (row["run"], row["task"], row["split"], row["kept"]) == (lora.key, "places", "test", True)
+    ]
+    assert (scores["metric"], scores["acc"]) == ("token_f1", None)
+    assert scores["score"] == pytest.approx(row["score"])
+    assert scores["log_loss"] == pytest.approx(row["log_loss"], rel=1e-5)
+
+    assert main([*args, "--adapter", str(folder), "--limit", "6"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["task", "metric", "score", "log_loss", "unended", "rows"]
+
+
+def test_the_report_says_what_a_score_is(out: Path, tmp_path: Path) -> None:
+    assert main(["report", str(out), "--out", str(tmp_path)]) == 0
+
+    tables = (tmp_path / "tables.md").read_text()
+    assert "score by task" in tables
+    assert "| score |" in tables
+    page = (tmp_path / "index.html").read_text()
+    assert "means over tasks mix them: exact_match of chat; acc_norm of counting; token_f1 of places" in page
+
+
+def test_a_base_without_a_template_is_told_so(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "plan", str(path)]) == 0
+
+    printed = capsys.readouterr()
+    lines = [*printed.err.splitlines(), *printed.out.splitlines()]
+    told = [line for line in lines if "has no chat template: conversations are rendered as lines" in line]
+    assert len(told) == 3

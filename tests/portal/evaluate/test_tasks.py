@@ -1,0 +1,59 @@
+"""Whole tasks, of choices and of written answers: the end token is scored, and each has its metric."""
+
+import pytest
+import torch
+
+from portal.answers import AnswerConfig
+from portal.bases.base import Base, load_base
+from portal.data.token_rows import TokenRow, encode_examples
+from portal.evaluate.loglikelihood import score_rows, summarise
+from portal.evaluate.tasks import score_tasks
+from portal.ledger.tasks import answers_of, ledger_examples
+from portal.mini.tasks import mini_examples
+from portal.tasks.example import Example
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return load_base("mini-qwen3-xs")
+
+
+def rows_of(base: Base, examples: list[Example]) -> list[TokenRow]:
+    return encode_examples(((example, "test") for example in examples), base.tokenizer, max_prompt=64)
+
+
+def test_log_loss_is_of_all_tokens_of_right_answers_and_of_their_end(base: Base) -> None:
+    rows = rows_of(base, ledger_examples("home_1", "test")[:5])
+    (metrics,) = score_tasks(base, {"home_1": rows}, {"home_1": AnswerConfig(max_new_tokens=2)}).values()
+
+    total, count = 0.0, 0
+    for row in rows:
+        assert row.gold_ids[-1] == base.tokenizer.eos_token_id
+        ids_1T = torch.tensor([row.gold_ids])
+        labels_1T = ids_1T.clone()
+        labels_1T[:, : len(row.prompt)] = -100
+        with torch.inference_mode():
+            loss = base.model(input_ids=ids_1T, labels=labels_1T, use_cache=False).loss
+        length = len(row.gold_ids) - len(row.prompt)
+        total, count = total + loss.item() * length, count + length
+    assert metrics.log_loss == pytest.approx(total / count, rel=1e-5)
+    assert metrics.gold_tokens == count
+
+
+def test_tasks_of_both_kinds_have_a_score_each(base: Base) -> None:
+    rows = {
+        "home_1": rows_of(base, ledger_examples("home_1", "test")[:6]),
+        "counting": rows_of(base, mini_examples("counting", "test")[:6]),
+    }
+    answers = answers_of("home_1")
+    assert answers is not None
+    found = score_tasks(base, rows, {"home_1": answers})
+
+    assert found["counting"] == summarise(score_rows(base, rows["counting"]))
+    assert (found["counting"].metric, found["counting"].score) == (
+        "acc_norm", found["counting"].acc_norm["chars"],
+    )  # fmt: skip
+    written = found["home_1"]
+    assert (written.metric, written.acc, written.acc_norm) == ("exact_match", None, {})
+    assert (written.chance, written.ties, written.num_examples) == (0.0, 0, 6)
+    assert 0 <= written.unended <= 6

@@ -1,0 +1,164 @@
+"""Written answers are judged one by one; a metric that fails costs its answer and no run."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from portal.answers import AnswerConfig
+from portal.bases.base import Base, load_base
+from portal.data.token_rows import TokenRow, encode_example
+from portal.evaluate.written import Judged, ToWrite, write_answers
+from portal.generation.generate import generate
+from portal.generation.request import Request
+from portal.hypernet import Factors
+from portal.tasks.example import Example, Written
+from tests.support.bases import random_factors
+
+SCALING = 0.5
+PROMPTS = ("The town of", "Where was Vume born?", "The food that", "a")
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return load_base("mini-qwen3-xs")
+
+
+@pytest.fixture(scope="module")
+def factors(base: Base) -> Factors:
+    return random_factors(base, ("q", "v"), rank=2, slots=2, seed=1)
+
+
+def rows_of(base: Base, *references: str) -> list[TokenRow]:
+    examples = [
+        Example("places", f"{place}", prompt, (f" {references[0]}",), 0, "c", written=Written(references))
+        for place, prompt in enumerate(PROMPTS)
+    ]
+    return [encode_example(example, "test", base.tokenizer, max_prompt=64) for example in examples]
+
+
+def longest(text: str, references: Sequence[str]) -> float:
+    """A metric of one's own: 1 for the text that is a reference, an error for an empty one."""
+    if text == "":
+        raise RuntimeError("nothing there")
+    return len(text) / 10**3
+
+
+def too_much(_text: str, _references: Sequence[str]) -> float:
+    return 2.0
+
+
+def test_rows_of_all_slots_share_batches_and_keep_their_adapter(base: Base, factors: Factors) -> None:
+    rows, answers = rows_of(base, "Oakham"), AnswerConfig(max_new_tokens=9)
+    parts = [ToWrite(rows, slot, answers) for slot in (1, None, 0)]
+    found = write_answers(base, parts, factors, SCALING)
+
+    assert len({tuple(each.text for each in own) for own in found}) == 3
+    for part, own in zip(parts, found, strict=True):
+        for row, judged in zip(part.rows, own, strict=True):
+            request = Request(row.prompt, part.slot, 9)
+            ((_, alone),) = generate(base, [request], factors, SCALING)
+            assert (judged.text, judged.num_tokens, judged.reason) == (
+                alone.text, len(alone.tokens), alone.reason,
+            )  # fmt: skip
+            assert judged.value == float(judged.text.strip().lower().rstrip(".") == "oakham")
+
+
+def test_an_answer_ends_where_its_row_does(base: Base, factors: Factors) -> None:
+    (row, *_), answers = rows_of(base, "Oakham"), AnswerConfig(max_new_tokens=12)
+    ((whole,),) = write_answers(base, [ToWrite([row], 0, answers)], factors, SCALING)
+    ((_, written),) = generate(base, [Request(row.prompt, 0, 12)], factors, SCALING)
+    second = written.tokens[1]
+    own_end = replace(row, choices=((*row.choices[0][:-1], second),))
+    ((ended,),) = write_answers(base, [ToWrite([own_end], 0, answers)], factors, SCALING)
+
+    assert second != written.tokens[0]
+    assert (ended.num_tokens, ended.reason) == (2, "end")
+    assert whole.num_tokens > 2
+    assert whole.text.startswith(ended.text)
+
+
+def test_what_a_pattern_leaves_is_judged(base: Base) -> None:
+    rows = rows_of(base, "Oakham")
+    plain = AnswerConfig(max_new_tokens=6, metric="regex", pattern="(Oak).*")
+    (judged,) = write_answers(base, [ToWrite(rows, None, plain)], {}, 1.0)
+
+    assert all(each.value == 0.0 for each in judged)
+    assert all(each.error is None for each in judged)
+
+
+@pytest.mark.parametrize(
+    ("metric", "failed", "reason"),
+    [("longest", 4, "nothing there"), ("too_much", 4, "2.0 is outside 0..1")],
+)
+def test_an_answer_whose_metric_fails_counts_nothing_and_says_so(
+    base: Base, caplog: pytest.LogCaptureFixture, metric: str, failed: int, reason: str
+) -> None:
+    rows = rows_of(base, "Oakham")
+    answers = AnswerConfig(metric=f"{__name__}:{metric}", max_new_tokens=6, pattern="#")
+    with caplog.at_level(logging.WARNING):
+        (judged,) = write_answers(base, [ToWrite(rows, None, answers)], {}, 1.0)
+
+    assert [each.value for each in judged] == [0.0] * 4
+    assert all(each.error is not None and reason in each.error for each in judged)
+    assert all(each.text for each in judged)
+    (message,) = [each for each in caplog.messages if "metric" in each]
+    assert f"failed on {failed} of 4 answers, which count 0 (example 0: " in message
+
+
+def test_a_metric_that_is_not_there_is_refused_before_anything_is_written(base: Base) -> None:
+    seen: list[object] = []
+    hook = base.model.register_forward_pre_hook(lambda *args: seen.append(args))
+    with pytest.raises(ValueError, match="unknown metric 'bleu'"):
+        write_answers(base, [ToWrite(rows_of(base, "x"), None, AnswerConfig(metric="bleu"))], {}, 1.0)
+    hook.remove()
+
+    assert seen == []
+
+
+def test_an_answer_ends_where_the_base_has_room_for_no_more(base: Base) -> None:
+    prompt = " ".join(["The town of"] * 200)
+    example = Example("places", "0", prompt, (" x",), 0, "c", written=Written(("x",)))
+    row = encode_example(example, "test", base.tokenizer, max_prompt=508)
+    ((judged,),) = write_answers(base, [ToWrite([row], None, AnswerConfig(max_new_tokens=64))], {}, 1.0)
+
+    assert len(row.prompt) == 508
+    assert base.text_config.max_position_embeddings == 512
+    assert judged.num_tokens <= 4
+
+
+def test_answers_that_do_not_fit_memory_are_written_fewer_at_a_time(
+    base: Base, factors: Factors, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = [ToWrite(rows_of(base, "Oakham"), slot, AnswerConfig(max_new_tokens=9)) for slot in (0, 1)]
+    whole = write_answers(base, parts, factors, SCALING)
+
+    def small(_module: object, args: object, inputs: dict[str, torch.Tensor]) -> None:
+        if len(inputs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    hook = base.model.register_forward_pre_hook(small, with_kwargs=True)
+    try:
+        assert write_answers(base, parts, factors, SCALING) == whole
+    finally:
+        hook.remove()
+    assert [message for message in caplog.messages if "at a time now" in message] == [
+        f"base {base.name}: out of memory, answers of {most} rows at a time now"
+        for most in (64, 32, 16, 8, 4, 2)
+    ]
+
+
+def test_answers_that_mostly_hit_their_limit_are_told(base: Base, caplog: pytest.LogCaptureFixture) -> None:
+    answers = AnswerConfig(max_new_tokens=2)
+    (judged,) = write_answers(base, [ToWrite(rows_of(base, "x"), None, answers)], {}, 1.0)
+
+    assert [each.reason for each in judged] == ["length"] * 4
+    assert caplog.messages == ["task places: 4 of 4 answers were as long as they may be, 2 tokens"]
+
+
+def test_nothing_to_write_is_nothing(base: Base) -> None:
+    assert write_answers(base, [], {}, 1.0) == []
+    assert write_answers(base, [ToWrite([], None, AnswerConfig())], {}, 1.0) == [[]]
+    assert Judged("a", 1, "end", 1.0).error is None

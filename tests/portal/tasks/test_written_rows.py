@@ -1,0 +1,144 @@
+"""Rows with written answers: every form becomes the same drafts, and what is wrong is counted or refused."""
+
+import json
+from typing import Any
+
+import pytest
+
+from portal.tasks.builder import Draft, Dropped
+from portal.tasks.example import Written
+from portal.tasks.written_rows import draft_row, draft_turns, written_columns
+
+USER = {"role": "user", "content": "Where is Bada?"}
+ANSWER = {"role": "assistant", "content": "In Oakham."}
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["prompt", "answers", "answer"], ("prompt", "answers")),
+        (["prompt", "answer", "id"], ("prompt", "answer")),
+        (["messages", "tools"], ("messages",)),
+        (["instruction", "input", "output"], ("instruction", "output")),
+        (["prompt", "choices", "gold"], None),
+    ],
+)
+def test_a_form_is_known_by_its_columns(names: list[str], columns: tuple[str, ...] | None) -> None:
+    assert written_columns(names) == columns
+
+
+def test_a_prompt_has_one_or_several_right_answers_and_the_first_is_trained_on() -> None:
+    one = draft_row({"prompt": "Where?", "answer": "Oakham"}, ("prompt", "answer"))
+    several = draft_row({"prompt": "Where?", "answers": ["Oakham", "in Oakham"]}, ("prompt", "answers"))
+
+    assert one == Draft("Where?", (" Oakham",), 0, Written(("Oakham",)))
+    assert several == Draft("Where?", (" Oakham",), 0, Written(("Oakham", "in Oakham")))
+    spaced = draft_row({"prompt": "Where?", "answer": "\nOakham"}, ("prompt", "answer"))
+    assert isinstance(spaced, Draft)
+    assert spaced.choices == ("\nOakham",)
+
+
+def test_an_instruction_is_a_conversation_of_one_question() -> None:
+    row = {"instruction": "Add.", "input": "2 and 3", "output": "5"}
+    (draft,) = _turns(draft_row(row, ("instruction", "output")))
+
+    assert draft.prompt == "user: Add.\n\n2 and 3"
+    assert draft.choices == ("5",)
+    assert _messages(draft) == [
+        {"role": "user", "content": "Add.\n\n2 and 3"},
+        {"role": "assistant", "content": "5"},
+    ]
+    (without,) = _turns(draft_row({**row, "input": None}, ("instruction", "output")))
+    assert without.prompt == "user: Add."
+
+
+def test_every_turn_of_the_assistant_is_a_row_after_what_precedes_it() -> None:
+    more = [USER, ANSWER, {"role": "user", "content": "And Dufe?"}, {"role": "assistant", "content": "Gone."}]
+    first, second = _turns(draft_turns(more, None))
+
+    assert (first.choices, second.choices) == (("In Oakham.",), ("Gone.",))
+    assert _messages(first) == more[:2]
+    assert _messages(second) == more
+    assert second.prompt == "user: Where is Bada?\nassistant: In Oakham.\nuser: And Dufe?"
+
+
+def test_a_call_of_tools_is_an_answer_and_json_text_is_read() -> None:
+    calls = [{"function": {"name": "find", "arguments": {"who": "Bada"}}}]
+    tools = [{"type": "function", "function": {"name": "find"}}]
+    calling = {"role": "assistant", "content": None, "tool_calls": calls}
+    (draft,) = _turns(draft_turns(json.dumps([USER, calling]), json.dumps(tools)))
+
+    assert json.loads(draft.choices[0]) == calls
+    assert draft.written is not None
+    assert json.loads(str(draft.written.conversation))["tools"] == tools
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "Where?", "answer": None}, "no answer"),
+        ({"prompt": "Where?", "answer": "  "}, "empty answer"),
+        ({"prompt": " ", "answer": "x"}, "empty prompt"),
+        ({"prompt": "Where?", "answers": []}, "no answer"),
+        ({"prompt": None, "answer": "x"}, "no prompt"),
+        ({"messages": None}, "no messages"),
+        ({"instruction": "Add.", "output": None}, "no output"),
+        ({"messages": [USER]}, "no turn of the assistant"),
+        ({"messages": [ANSWER]}, "no turn of the assistant"),
+        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "empty answer"),
+    ],
+)
+def test_a_row_that_cannot_be_answered_is_dropped_with_its_reason(row: dict[str, Any], reason: str) -> None:
+    columns = written_columns(row)
+    assert columns is not None
+    assert draft_row(row, columns) in (Dropped(reason), (Dropped(reason),))
+
+
+def test_one_empty_turn_leaves_the_others() -> None:
+    more = [USER, {"role": "assistant", "content": ""}, USER, ANSWER]
+    drafted = draft_turns(more, None)
+
+    assert isinstance(drafted, tuple)
+    empty, whole = drafted
+    assert empty == Dropped("empty answer")
+    assert isinstance(whole, Draft)
+    assert whole.choices == ("In Oakham.",)
+
+
+def test_a_number_is_an_answer_and_white_space_that_ends_a_prompt_parts_it() -> None:
+    number = draft_row({"prompt": "2 + 3 =", "answer": 5}, ("prompt", "answer"))
+    assert number == Draft("2 + 3 =", (" 5",), 0, Written(("5",)))
+    line = draft_row({"prompt": "2 + 3?\n", "answer": "5"}, ("prompt", "answer"))
+    assert isinstance(line, Draft)
+    assert line.choices == ("5",)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": ["x"], "answer": "x"}, "prompt must be text, got .'x'."),
+        ({"prompt": "x", "answers": "Oakham"}, "answers must be a list"),
+        ({"prompt": "x", "answer": True}, "an answer must be text, got True"),
+        ({"messages": "[{"}, "not readable as JSON"),
+        ({"messages": {"role": "user"}}, "must be a list of objects"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "role 'robot' is none of"),
+        ({"messages": [{"role": "user", "content": [3]}, ANSWER]}, "content of a message must be text"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(row: dict[str, Any], reason: str) -> None:
+    columns = written_columns(row)
+    assert columns is not None
+    with pytest.raises(ValueError, match=reason):
+        draft_row(row, columns)
+
+
+def _turns(drafted: object) -> list[Draft]:
+    assert isinstance(drafted, tuple)
+    turns = [draft for draft in drafted if isinstance(draft, Draft)]
+    assert len(turns) == len(drafted)
+    return turns
+
+
+def _messages(draft: Draft) -> Any:
+    assert draft.written is not None
+    return json.loads(str(draft.written.conversation))["messages"]
