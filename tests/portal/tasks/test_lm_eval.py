@@ -180,15 +180,13 @@ def test_all_tasks_at_once_are_refused() -> None:
         open_suite("lm-eval", None)
 
 
-def test_a_task_that_generates_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "gsm8k").mkdir()
-    for split in ("train", "test"):
-        pq.write_table(
-            pa.table({"question": ["1 + 1?"], "answer": ["#### 2"]}), tmp_path / "gsm8k" / f"{split}.parquet"
-        )
+def test_a_task_of_another_type_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lambada_openai").mkdir()
+    pq.write_table(pa.table({"text": ["one two three"]}), tmp_path / "lambada_openai" / "test.parquet")
 
-    with pytest.raises(ValueError, match="'gsm8k' is of type 'generate_until'; only multiple_choice tasks"):
-        load_lm_eval_task("gsm8k", tmp_path)
+    refused = "'lambada_openai' is of type 'loglikelihood'; only multiple_choice and generate_until tasks"
+    with pytest.raises(ValueError, match=refused):
+        load_lm_eval_task("lambada_openai", tmp_path)
 
 
 @needs_rows
