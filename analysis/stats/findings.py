@@ -27,7 +27,7 @@ from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
 from analysis.stats.split_bootstrap import SplitBootstrap, bootstrap_splits
 from analysis.stats.task_split import TaskSplit, split_tasks
-from analysis.stats.written_answers import Contrast, find_contrasts, read_generations
+from analysis.stats.written_answers import Contrast, find_contrasts
 from portal.methods import BASE, port_methods
 from portal.results import (
     GENERATIONS_FILE,
@@ -123,9 +123,8 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
         find_target(study, base, slug=slugs[base], info=known, predictions=predictions)
         for base in study.targets
     )
-    written = read_generations(results / GENERATIONS_FILE)
     targets = tuple(
-        replace(each, contrasts=find_contrasts(study, each.comparison, each.port, written))
+        replace(each, contrasts=find_contrasts(study, each.comparison, each.port, results / GENERATIONS_FILE))
         for each in targets
     )
     maps = load_latent_maps(results / LATENTS_FILE, study, study.kinds)

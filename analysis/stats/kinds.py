@@ -9,7 +9,7 @@ from analysis.stats.quantities import Quantity, Spread, spread
 
 
 def accuracy_on(summary: MethodSummary, tasks: Sequence[str]) -> Spread:
-    """acc_norm as the mean over `tasks` within each seed, over seeds; undefined where a seed lacks one."""
+    """The score as the mean over `tasks` within each seed, over seeds; undefined where a seed lacks one."""
     known = [summary.per_task[task] for task in tasks if task in summary.per_task]
     if len(known) < len(tasks) or any(each.n < len(summary.seeds) for each in known):
         return Spread(None, None, 0, "a seed lacks a task of the kind")

@@ -14,7 +14,7 @@ from analysis.stats.result_table import Cell
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """The sample std of acc_norm over `num_seeds` seeds, of each task of a cell.
+    """The sample std of the score over `num_seeds` seeds, of each task of a cell.
 
     `pooled` is the root of the mean variance over tasks; its interval draws tasks, and not seeds.
     """

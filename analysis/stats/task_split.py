@@ -13,7 +13,7 @@ from portal.methods import BASE
 
 @dataclass(frozen=True)
 class TaskGroup:
-    """Some tasks of each seed: how many, the method's acc_norm, and the base's on the same tasks."""
+    """Some tasks of each seed: how many, the method's score, and the base's on the same tasks."""
 
     num_tasks: Spread
     acc: Spread

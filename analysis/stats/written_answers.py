@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from analysis.stats.aggregate import Comparison, MethodSummary
 from analysis.stats.bootstrap import choose_runs
 from analysis.stats.epoch_selection import REPORTED_SPLIT
@@ -31,22 +28,16 @@ class Contrast:
     lora_value: float
 
 
-def read_generations(path: Path) -> pa.Table | None:
-    """The written answers to reported rows, as `read_table` reads them; None where there is no file."""
-    if not path.exists():
-        return None
-    return read_table(path, GENERATIONS, filters=[("split", "==", REPORTED_SPLIT)])
-
-
 def find_contrasts(
-    study: ResultSet, comparison: Comparison, port: MethodSummary | None, generations: pa.Table | None
+    study: ResultSet, comparison: Comparison, port: MethodSummary | None, path: Path
 ) -> tuple[Contrast, ...]:
     """Rows on which the worth of both answers differs, by their first common seed, at the rule's epochs.
 
-    In each task those come first that the port answers worse; MOST_OF_A_TASK are kept.
+    In each task those come first that the port answers worse; MOST_OF_A_TASK are kept. `path` is the table of
+    answers, of which those of the two runs are read, as `read_table` does; none where it is not there.
     """
     lora = comparison.reference_lora
-    if generations is None or port is None or lora is None:
+    if port is None or lora is None or not path.exists():
         return ()
     chosen = choose_runs(study, [port.cell, lora.cell], comparison.rule)
     members = [chosen.members.get(cell, {}) for cell in (port.cell, lora.cell)]
@@ -54,7 +45,7 @@ def find_contrasts(
     if not seeds:
         return ()
     keys = [of_cell[seeds[0]] for of_cell in members]
-    answers = [_answers_of(generations, key, chosen.epochs[key]) for key in keys]
+    answers = [_answers_of(path, key, chosen.epochs[key]) for key in keys]
     found: dict[str, list[Contrast]] = {}
     for place in sorted(answers[0].keys() & answers[1].keys()):
         ported, other = answers[0][place], answers[1][place]
@@ -71,7 +62,8 @@ def _worst(contrasts: Sequence[Contrast]) -> list[Contrast]:
     return sorted(contrasts, key=lambda each: each.port_value - each.lora_value)[:MOST_OF_A_TASK]
 
 
-def _answers_of(generations: pa.Table, key: str, epochs: Mapping[str, int]) -> dict[tuple[str, str], dict]:
-    """The run's answers at the chosen epochs, by task and example."""
-    rows = generations.filter(pc.equal(generations["run"], key)).to_pylist()
+def _answers_of(path: Path, key: str, epochs: Mapping[str, int]) -> dict[tuple[str, str], dict]:
+    """The run's answers to reported rows at the chosen epochs, by task and example."""
+    filters = [("split", "==", REPORTED_SPLIT), ("run", "==", key)]
+    rows = read_table(path, GENERATIONS, filters=filters).to_pylist()
     return {(row["task"], row["example"]): row for row in rows if row["epoch"] == epochs.get(row["task"])}

@@ -9,14 +9,17 @@ from transformers import PreTrainedTokenizerBase
 from portal.messages import one_line
 
 DEFAULT_TEMPLATE = (
-    "{{ bos_token or '' }}{% for message in messages %}"
+    "{{ start }}{% for message in messages %}"
     "{% if message['content'] is not string or message.get('tool_calls') %}"
     "{{ raise_exception('it has room for texts alone') }}{% endif %}"
     "{{ message['role'] | capitalize }}: {{ message['content'] }}"
     "{{ eos_token if message['role'] == 'assistant' else '' }}\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
-"""For a base without a template of its own: `User: ...`, `Assistant: ...`, a line for each message."""
+"""For a base without a template of its own: `User: ...`, `Assistant: ...`, a line for each message.
+
+`start` is the BOS of a tokenizer that puts it before texts.
+"""
 _CONTENT = "0123456789876543210"
 """Stands for the content of a turn where only what the template writes after it is looked for."""
 
@@ -59,7 +62,8 @@ def _rendered(
     if not has_template(tokenizer):
         if tools:
             raise ValueError("the tokenizer has no chat template, and the one in its place has no tools")
-        settings["chat_template"] = DEFAULT_TEMPLATE
+        adds_bos = tokenizer("x").input_ids[0] == tokenizer.bos_token_id
+        settings |= {"chat_template": DEFAULT_TEMPLATE, "start": tokenizer.bos_token if adds_bos else ""}
     try:
         text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **settings)
     except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -74,10 +78,8 @@ def _end_of_turn(
     """The first special token that the template writes after the content of the last turn, if any."""
     plain = [*messages[:-1], {"role": messages[-1]["role"], "content": _CONTENT}]
     tail = _rendered(tokenizer, plain, tools, add_generation_prompt=False).rpartition(_CONTENT)[2]
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return next(
-        (each for each in tokenizer(tail, add_special_tokens=False).input_ids if each in special), None
-    )
+    ids = tokenizer(tail, add_special_tokens=False).input_ids
+    return next((each for each in ids if not tokenizer.decode([each], skip_special_tokens=True)), None)
 
 
 def _ended(tokenizer: PreTrainedTokenizerBase, ids: list[int], end: int | None) -> tuple[int, ...]:

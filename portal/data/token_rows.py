@@ -185,19 +185,33 @@ def _encode(
     if shared == 0:
         raise ValueError(f"{where}: the contexts of its choices have no token in common")
     prompt = before[0][:shared]
-    kept = _truncate_left(prompt, limit, bos)
+    choices = tuple(tuple(ids[shared:]) for ids in whole)
+    unscored = tuple(len(context) - shared for context in before)
+    return _row(example, split, prompt, choices, answers, unscored, _truncate_left(prompt, limit, bos))
+
+
+def _row(
+    example: Example,
+    split: str,
+    prompt: Sequence[int],
+    choices: tuple[tuple[int, ...], ...],
+    answers: Sequence[str],
+    unscored: tuple[int, ...],
+    kept: tuple[int, ...],
+) -> TokenRow:
+    """A row of these tokens: `answers` are the texts of its choices, `kept` is what is left of `prompt`."""
     return TokenRow(
         task=example.task,
         id=example.id,
         split=split,
         cluster=example.cluster,
         prompt=kept,
-        choices=tuple(tuple(ids[shared:]) for ids in whole),
+        choices=choices,
         gold=example.gold,
         chars=tuple(len(answer) for answer in answers),
         bytes=tuple(len(answer.encode()) for answer in answers),
         lm_eval_chars=tuple(len(choice.removeprefix(" ")) for choice in example.choices),
-        unscored=tuple(len(context) - shared for context in before),
+        unscored=unscored,
         truncated=len(prompt) - len(kept),
     )
 
@@ -229,22 +243,8 @@ def _encode_written(
     rendered = str(tokenizer.decode(list(answer), skip_special_tokens=True)).strip()
     own = (rendered,) if rendered not in {each.strip() for each in written.references} else ()
     kept = _truncate_left(list(prompt), limit, tokenizer.bos_token_id)
-    text = example.choices[0]
-    return TokenRow(
-        task=example.task,
-        id=example.id,
-        split=split,
-        cluster=example.cluster,
-        prompt=kept,
-        choices=(answer,),
-        gold=0,
-        chars=(len(text),),
-        bytes=(len(text.encode()),),
-        lm_eval_chars=(len(text.removeprefix(" ")),),
-        unscored=(0,),
-        truncated=len(prompt) - len(kept),
-        references=(*written.references, *own),
-    )
+    row = _row(example, split, prompt, (answer,), example.choices, (0,), kept)
+    return replace(row, references=(*written.references, *own))
 
 
 @dataclass(frozen=True)

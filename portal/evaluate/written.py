@@ -92,9 +92,9 @@ def _answers(
 
 
 def _judge(row: TokenRow, answer: Answer, answers: AnswerConfig, measure: Measure) -> Judged:
-    value, error = 0.0, None
+    value, error, judged = 0.0, None, judged_part(answer.text, answers.pattern)
     try:
-        value = float(measure(judged_part(answer.text, answers.pattern), row.references))
+        value = float(measure(judged, row.references))
         if not 0 <= value <= 1:
             raise ValueError(f"{value} is outside 0..1")
     except Exception as failure:  # noqa: BLE001 - a user's function: one answer must not end a run

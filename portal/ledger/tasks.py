@@ -8,8 +8,7 @@ from functools import cache
 from portal.answers import AnswerConfig
 from portal.ledger.passages import Passage, count, give, leave_some, record_of, visit
 from portal.ledger.people import SIZES, people_of
-from portal.messages import nearest
-from portal.tasks.example import SPLITS, Example, Written
+from portal.tasks.example import Example, Written, check_drawn
 from portal.village.frames import SHAPES, markers
 from portal.village.world import Subject
 
@@ -95,10 +94,7 @@ def ledger_examples(task: str, split: str) -> list[Example]:
 
     Raises ValueError for an unknown task or split.
     """
-    if task not in _TASKS:
-        raise ValueError(f"unknown task {task!r}{nearest(task, _TASKS)}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    check_drawn(task, split, _TASKS)
     return list(_draw_split(task, split))
 
 

@@ -3,7 +3,6 @@
 import random
 from functools import cache
 
-from portal.messages import nearest
 from portal.mini.common_tasks import draw_cause_effect, draw_membership, draw_odd_one_out
 from portal.mini.passage_tasks import (
     draw_counting,
@@ -20,7 +19,7 @@ from portal.mini.person_tasks import (
     draw_pronoun,
 )
 from portal.mini.question import Draw, to_example
-from portal.tasks.example import SPLITS, Example
+from portal.tasks.example import SPLITS, Example, check_drawn
 
 SIZES = {"train": 256, "validation": 64, "test": 150}
 _DRAWS: dict[str, Draw] = {
@@ -46,10 +45,7 @@ def mini_examples(task: str, split: str) -> list[Example]:
 
     Raises ValueError for an unknown task or split.
     """
-    if task not in _DRAWS:
-        raise ValueError(f"unknown task {task!r}{nearest(task, _DRAWS)}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    check_drawn(task, split, _DRAWS)
     return list(_draw_task(task)[split])
 
 

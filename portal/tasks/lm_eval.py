@@ -43,6 +43,7 @@ def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Ex
     one right answer nor has written answers, or whose rows cannot be read.
     """
     task = _load(name, folder)
+    task.set_fewshot_seed(FEWSHOT_SEED)  # shots are drawn row by row: the same ones whenever it is loaded
     lint = Lint()
     test = _examples(name, task, "test" if task.has_test_docs() else "validation", lint)
     train = _examples(name, task, "train", lint) if task.has_training_docs() else []
@@ -63,7 +64,12 @@ def lm_eval_answers(name: str, folder: Path | None) -> AnswerConfig | None:
 
 @cache
 def lm_eval_measure(name: str) -> Any:
-    """The measure of a task with written answers, as evaluate.text_metrics has them."""
+    """The measure of a task with written answers, as evaluate.text_metrics has them.
+
+    ValueError for an unknown task, and where lm-eval is not installed.
+    """
+    if name not in _manager().all_subtasks:
+        raise ValueError(f"lm-eval has no task {name!r}")
     return judged_by(name, _of_documents)
 
 
@@ -155,7 +161,6 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
             f"lm-eval task {name!r}: cannot be read ({one_line(error, most=300)}); without the hub, "
             "name a folder of its rows with --data"
         ) from None
-    task.set_fewshot_seed(FEWSHOT_SEED)
     if task.OUTPUT_TYPE == WRITTEN:
         answer_settings(name, task)
         return task

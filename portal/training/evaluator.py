@@ -77,16 +77,18 @@ class Evaluator:
             with torch.no_grad():
                 factors = learner.factors(base)
             adds = _adding_slots(learner, factors)
-            written = self._write(
-                learner, base, factors, adds, {tasks[index]: index for index in own}, splits
-            )
+            on_base = []
             for index in own:
                 adapter = _adapter(learner, factors, tasks[index], adds)
                 pending = {
                     split: self._queue((base, tasks[index], split, learner.run.data.eval_size), adapter)
                     for split in splits[tasks[index]]
                 }
-                queued.append(((place, index), base, pending, written))
+                on_base.append(((place, index), base, pending))
+            written = self._write(
+                learner, base, factors, adds, {tasks[index]: index for index in own}, splits
+            )
+            queued += [(*each, written) for each in on_base]
         parts: list[_Part] = []
         for places, base, pending, written in queued:
             try:
@@ -110,23 +112,28 @@ class Evaluator:
         splits: Mapping[str, tuple[str, ...]],
     ) -> _Written:
         """Answers to rows of the tasks whose answers are written; those of the frozen base only once."""
-        data, found, parts = learner.run.data, _Written(), {}
-        for task, place in places.items():
-            for split in splits[task] if task in data.answers else ():
-                rows = (base, task, split, data.eval_size)
-                slot = learner.tasks.index(task)
-                if adds[slot]:
-                    part = ToWrite(self._laid_out(rows).rows, slot, data.answers[task])
-                    parts[place, split] = part
-                    continue
-                if rows not in self._frozen_answers:
-                    part = ToWrite(self._laid_out(rows).rows, None, data.answers[task])
-                    (self._frozen_answers[rows],) = write_answers(self._bases[base], [part], {}, 1.0)
-                found[place, split] = self._frozen_answers[rows]
-        if parts:
-            scaling = learner.adapter.scaling
-            answers = write_answers(self._bases[base], list(parts.values()), factors, scaling)
-            found |= zip(parts, answers, strict=True)
+        data = learner.run.data
+        wanted = {
+            (place, split): (base, task, split, data.eval_size)
+            for task, place in places.items()
+            if task in data.answers
+            for split in splits[task]
+        }
+        found: _Written = {}
+        parts: dict[tuple[int, str], ToWrite] = {}
+        for key, rows in wanted.items():
+            slot = learner.tasks.index(rows[1])
+            if not adds[slot] and rows in self._frozen_answers:
+                found[key] = self._frozen_answers[rows]
+                continue
+            own = slot if adds[slot] else None
+            parts[key] = ToWrite(self._laid_out(rows).rows, own, data.answers[rows[1]])
+        scaling = 1.0 if learner.run.adapter is None else learner.adapter.scaling
+        answers = write_answers(self._bases[base], list(parts.values()), factors, scaling)
+        for (key, part), judged in zip(parts.items(), answers, strict=True):
+            found[key] = judged
+            if part.slot is None:
+                self._frozen_answers[wanted[key]] = judged
         return found
 
     def _queue(self, rows: _Rows, segments: Sequence[Segment]) -> PendingScores:

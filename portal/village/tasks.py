@@ -5,10 +5,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from portal.messages import nearest
 from portal.mini.question import to_example
 from portal.tasks.descriptions import Descriptions
-from portal.tasks.example import SPLITS, Example
+from portal.tasks.example import Example, check_drawn
 from portal.village.descriptions import describe_kind
 from portal.village.frames import ANSWERS, SHAPES, Frame, markers
 from portal.village.kinds import KNOWN_KINDS, NEW_KINDS, SIZES, Kind
@@ -99,10 +98,7 @@ def village_examples(task: str, split: str) -> list[Example]:
 
     Raises ValueError for an unknown task or split.
     """
-    if task not in _TASKS:
-        raise ValueError(f"unknown task {task!r}{nearest(task, _TASKS)}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    check_drawn(task, split, _TASKS)
     return list(_draw_split(task, split))
 
 

@@ -4,10 +4,9 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from portal.messages import nearest
 from portal.mini.question import to_example
 from portal.tasks.descriptions import Descriptions
-from portal.tasks.example import SPLITS, Example
+from portal.tasks.example import Example, check_drawn
 from portal.words.descriptions import describe_relation
 from portal.words.frames import ANSWERS, SHAPES, Frame, markers
 from portal.words.relations import KNOWN_RELATIONS, NEW_RELATIONS, Relation
@@ -115,10 +114,7 @@ def word_examples(task: str, split: str) -> list[Example]:
 
     Raises ValueError for an unknown task or split.
     """
-    if task not in _TASKS:
-        raise ValueError(f"unknown task {task!r}{nearest(task, _TASKS)}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    check_drawn(task, split, _TASKS)
     return list(_draw_split(task, split))
 
 

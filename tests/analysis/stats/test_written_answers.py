@@ -1,13 +1,13 @@
 """Written answers that differ in worth: matched by row, worst first, of the seed that both methods have."""
 
-from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 
 from analysis.stats.aggregate import compare
 from analysis.stats.result_table import gather_runs
 from analysis.stats.written_answers import Contrast, find_contrasts
-from portal.results import GENERATIONS
+from portal.results import GENERATIONS, write_table
 from tests.support.result_tables import row, to_table
 
 
@@ -28,7 +28,7 @@ def answers(run: str, task: str, values: list[float], *, epoch: int = 1, split: 
     ]  # fmt: skip
 
 
-def contrasts(generations: list[dict]) -> tuple[Contrast, ...]:
+def contrasts(folder: Path, generations: list[dict]) -> tuple[Contrast, ...]:
     rows = [rows_of("b", "base", None, task, 0) for task in ("list", "fact")]
     rows += [
         rows_of(f"{method}{seed}", method, seed, task)
@@ -39,11 +39,13 @@ def contrasts(generations: list[dict]) -> tuple[Contrast, ...]:
     study = gather_runs(to_table([*rows, *({**each, "split": "validation"} for each in rows)]))
     comparison = compare(study, "big")
     (port,) = [each for each in comparison.summaries if each.cell.method == "portal"]
-    return find_contrasts(study, comparison, port, pa.Table.from_pylist(generations, schema=GENERATIONS))
+    path = folder / "generations.parquet"
+    write_table(pa.Table.from_pylist(generations, schema=GENERATIONS), path)
+    return find_contrasts(study, comparison, port, path)
 
 
-def test_rows_are_matched_and_the_ports_worst_come_first() -> None:
-    found = contrasts([
+def test_rows_are_matched_and_the_ports_worst_come_first(tmp_path: Path) -> None:
+    found = contrasts(tmp_path, [
         *answers("portal1", "list", [0.5, 1.0, 0.0, 0.25, 0.75, 1.0]),
         *answers("lora1", "list", [0.5, 0.0, 1.0, 0.5, 0.5, 0.5]),
         *answers("portal1", "fact", [1.0]),
@@ -57,16 +59,17 @@ def test_rows_are_matched_and_the_ports_worst_come_first() -> None:
     assert found[0] == Contrast("list", "2", "prompt 2", "right", "portal1 2", 0.0, "lora1 2", 1.0)
 
 
-def test_without_answers_that_differ_there_is_nothing() -> None:
-    assert contrasts([*answers("portal1", "list", [1.0]), *answers("lora1", "list", [1.0])]) == ()
-    assert contrasts(answers("portal1", "list", [1.0])) == ()
-    assert contrasts([]) == ()
+def test_without_answers_that_differ_there_is_nothing(tmp_path: Path) -> None:
+    assert contrasts(tmp_path, [*answers("portal1", "list", [1.0]), *answers("lora1", "list", [1.0])]) == ()
+    assert contrasts(tmp_path, answers("portal1", "list", [1.0])) == ()
+    assert contrasts(tmp_path, []) == ()
 
 
-def test_nothing_is_compared_without_a_port_or_answers() -> None:
+def test_nothing_is_compared_without_a_port_or_answers(tmp_path: Path) -> None:
     study = gather_runs(to_table([rows_of("b", "base", None, "list", 0)]))
     comparison = compare(study, "big")
-    empty = GENERATIONS.empty_table()
+    path = tmp_path / "generations.parquet"
+    write_table(GENERATIONS.empty_table(), path)
 
-    assert find_contrasts(study, comparison, None, empty) == ()
-    assert find_contrasts(study, replace(comparison), comparison.frozen_base, None) == ()
+    assert find_contrasts(study, comparison, None, path) == ()
+    assert find_contrasts(study, comparison, comparison.frozen_base, tmp_path / "absent.parquet") == ()

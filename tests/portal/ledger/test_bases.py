@@ -3,22 +3,13 @@
 import random
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Qwen3ForCausalLM
 
 from portal.ledger.people import RELATIONS, all_people
 from portal.ledger.pretrain import BASES_DIR, BLUEPRINTS, LEDGER_BASES
 from portal.village.facts import state_fact
 from portal.village.world import Subject
-
-
-def mean_loss(base: str, texts: list[str]) -> float:
-    tokenizer = AutoTokenizer.from_pretrained(BASES_DIR / base)
-    model = AutoModelForCausalLM.from_pretrained(BASES_DIR / base, dtype=torch.float32).eval()
-    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
-    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    with torch.no_grad():
-        return model(**batch, labels=labels).loss.item()
+from tests.support.language_models import mean_loss
 
 
 def test_bases_are_real_classes_of_unlike_shapes() -> None:
@@ -41,4 +32,4 @@ def test_a_base_knows_the_facts_of_its_people(base: str) -> None:
         for relation in RELATIONS
     ]
 
-    assert mean_loss(base, told) < mean_loss(base, moved) - 0.3
+    assert mean_loss(BASES_DIR / base, told) < mean_loss(BASES_DIR / base, moved) - 0.3

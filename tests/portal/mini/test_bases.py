@@ -7,15 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM,
 from portal.mini.facts import RELATIONS, state_fact
 from portal.mini.pretrain import BASES_DIR, MINI_BASES
 from portal.mini.world import build_world
-
-
-def mean_loss(base, texts):
-    tokenizer = AutoTokenizer.from_pretrained(BASES_DIR / base)
-    model = AutoModelForCausalLM.from_pretrained(BASES_DIR / base, dtype=torch.float32).eval()
-    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
-    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    with torch.no_grad():
-        return model(**batch, labels=labels).loss.item()
+from tests.support.language_models import mean_loss
 
 
 def test_bases_are_real_classes_of_unlike_shapes():
@@ -54,7 +46,7 @@ def test_a_base_knows_the_facts_of_its_world(base):
     names = [person.name for person in world.people]
     swapped = [_with_other_name(text, names, rng) for text in told]
 
-    assert mean_loss(base, told) < mean_loss(base, swapped) - 0.3
+    assert mean_loss(BASES_DIR / base, told) < mean_loss(BASES_DIR / base, swapped) - 0.3
 
 
 def _with_other_name(text, names, rng):

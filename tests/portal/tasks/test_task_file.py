@@ -7,42 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from portal.answers import AnswerConfig
 from portal.cli.app import main
-from portal.data.suite import load_suite, open_suite, split_hash
-from portal.tasks.example import SPLITS, Example, Written
+from portal.data.suite import load_suite, open_suite
+from portal.tasks.example import SPLITS, Example
 from sweeps.study.expand import load_study
-
-YAML = """
-task: capitals
-data: rows
-splits: {train: train, test: held_out}
-prompt: "Question: what is the capital of {land.name}?\\nAnswer:"
-choices: ["{a}", "{b}"]
-gold: answer
-cluster: [land.name]
-licence: MIT
-"""
-
-
-def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def capitals(start: int, count: int) -> list[dict[str, object]]:
-    return [
-        {"land": {"name": f"Land {n}"}, "a": f"City {n}", "b": f"Town {n}", "answer": f"Town {n}"}
-        for n in range(start, start + count)
-    ]
-
-
-def write_capitals(folder: Path, yaml: str = YAML) -> str:
-    write_jsonl(folder / "rows" / "train.jsonl", capitals(0, 40))
-    write_jsonl(folder / "rows" / "held_out.jsonl", capitals(100, 10))
-    (folder / "capitals.yaml").write_text(yaml)
-    return str(folder / "capitals.yaml")
+from tests.support.task_files import YAML, capitals, write_capitals, write_jsonl
 
 
 def gold_text(example: Example) -> str:
@@ -375,112 +344,3 @@ def test_a_kind_that_is_no_name_is_refused_naming_the_file(kind: str, message: s
 
     assert str(caught.value).startswith(str(tmp_path / "capitals.yaml"))
     assert "\n" not in str(caught.value)
-
-
-WRITTEN = """
-task: capitals
-data: rows
-answer: text
-splits: {train: train, test: held_out}
-prompt: "{land.name}:"
-references: ["{answer}", "{a}"]
-metric: token_f1
-stop: ["\\n"]
-max_new_tokens: 12
-pattern: "([A-Za-z ]+)"
-"""
-
-
-def test_a_file_of_written_answers_says_how_they_are_judged(tmp_path: Path) -> None:
-    suite, tasks = open_suite(None, [write_capitals(tmp_path, WRITTEN)])
-
-    example = min(suite.examples("capitals", "test"), key=lambda each: each.id)
-    assert example.choices == (" Town 100",)
-    assert example.written == Written(("Town 100", "City 100"))
-    assert suite.answers_of(tasks) == {
-        "capitals": AnswerConfig(metric="token_f1", stop=("\n",), max_new_tokens=12, pattern="([A-Za-z ]+)")
-    }
-
-
-def test_references_may_be_a_column_of_one_or_several(tmp_path: Path) -> None:
-    yaml = WRITTEN.replace('["{answer}", "{a}"]', "answer")
-    suite, _ = open_suite(None, [write_capitals(tmp_path, yaml)])
-    assert min(suite.examples("capitals", "test"), key=lambda each: each.id).written == Written(("Town 100",))
-
-    rows = [{"land": {"name": f"Land {n}"}, "answer": [f"Town {n}", f"T{n}"]} for n in range(40)]
-    write_jsonl(tmp_path / "rows" / "train.jsonl", rows)
-    again, _ = open_suite(None, [str(tmp_path / "capitals.yaml")])
-    train = min(again.examples("capitals", "train"), key=lambda each: each.id)
-    assert train.written is not None
-    assert len(train.written.references) == 2
-
-
-@pytest.mark.parametrize("column", ["messages", "conversation.turns"])
-def test_conversations_are_a_column_of_a_file(tmp_path: Path, column: str) -> None:
-    def turns(n: int) -> list[dict[str, str]]:
-        return [{"role": "user", "content": f"Land {n}?"}, {"role": "assistant", "content": f"Town {n}"}] * 2
-
-    rows = [{"messages": turns(n), "conversation": {"turns": turns(n)}} for n in range(40)]
-    write_jsonl(tmp_path / "rows" / "train.jsonl", rows)
-    (tmp_path / "chat.yaml").write_text(f"data: rows\nanswer: text\nmessages: {column}\n")
-    suite, (task,) = open_suite(None, [str(tmp_path / "chat.yaml")])
-
-    split_of = {e.cluster: split for split in SPLITS for e in suite.examples(task, split)}
-    assert len(split_of) == 40
-    for split in SPLITS:
-        names = [example.id for example in suite.examples(task, split)]
-        assert {name[-4:] for name in names} == {"-000", "-001"}
-        assert all(split_of[e.cluster] == split for e in suite.examples(task, split))
-    assert suite.answers_of([task]) == {task: AnswerConfig()}
-    assert suite.lint(task).unspaced == 0
-
-
-def test_plain_rows_of_answers_make_a_task(tmp_path: Path) -> None:
-    rows = [{"prompt": f"Land {n}:", "answer": f"Town {n}" if n else ""} for n in range(40)]
-    suite, (task,) = open_suite(None, [str(write_jsonl(tmp_path / "towns.jsonl", rows))])
-
-    assert suite.answers_of([task]) == {task: AnswerConfig()}
-    assert suite.lint(task).reasons() == ["1 of split train: empty answer (first: row 0)"]
-    assert len({split_hash(suite, task, split) for split in SPLITS}) == 3
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        ('references: ["{answer}", "{a}"]', "", "references: a task with answer: text needs it"),
-        ("answer: text", "", "choices: a task with answer: choice needs it .or write answer: text"),
-        ("answer: text", "answer: text\ngold: answer", "gold: a task with answer: text has no place for it"),
-        ("metric: token_f1", "metric: token_f1\ntools: x", "tools: a task with answer: text has no place"),
-        ('"([A-Za-z ]+)"', '"(["', "no regular expression"),
-        ("max_new_tokens: 12", "max_new_tokens: 0", "greater than or equal to 1"),
-        ('prompt: "{land.name}:"', "messages: land", "prompt|references"),
-    ],
-)
-def test_a_file_that_mixes_up_answers_is_refused(tmp_path: Path, old: str, new: str, reason: str) -> None:
-    assert old in WRITTEN
-    with pytest.raises(ValueError, match=reason):
-        open_suite(None, [write_capitals(tmp_path, WRITTEN.replace(old, new))])
-
-
-def test_a_folder_of_prompts_may_have_written_answers(tmp_path: Path) -> None:
-    for split in SPLITS:
-        rows = [{"prompt": f"{split} {n}:", "answers": [f"Town {n}", "gone"]} for n in range(4)]
-        write_jsonl(tmp_path / "towns" / f"{split}.jsonl", rows)
-        choices = [{"prompt": f"{split} {n}:", "choices": [" a", " b"], "gold": 0} for n in range(4)]
-        write_jsonl(tmp_path / "pick" / f"{split}.jsonl", choices)
-    suite = load_suite(str(tmp_path))
-    assert suite.answers_of(suite.tasks) == {"towns": AnswerConfig()}
-    assert suite.examples("towns", "test")[0].written == Written(("Town 0", "gone"))
-    assert suite.examples("pick", "test")[0].written is None
-
-    (tmp_path / "answers.yaml").write_text("towns: {metric: contains, max_new_tokens: 5}\n")
-    assert suite.answers_of(["towns"]) == {"towns": AnswerConfig(metric="contains", max_new_tokens=5)}
-    (tmp_path / "answers.yaml").write_text("town: {metric: contains}\n")
-    with pytest.raises(ValueError, match="the folder has no task 'town'; did you mean 'towns'"):
-        suite.answers_of(["towns"])
-    (tmp_path / "answers.yaml").write_text("towns: {metrics: contains}\n")
-    with pytest.raises(ValueError, match="did you mean 'metric'"):
-        suite.answers_of(["towns"])
-    write_jsonl(tmp_path / "towns" / "test.jsonl", [{"prompt": "x", "answer": " "}])
-    with pytest.raises(ValueError, match=r"test.jsonl, row 0: task 'towns', example '0000000': empty answer"):
-        load_suite(str(tmp_path)).examples("towns", "test")

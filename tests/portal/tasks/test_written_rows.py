@@ -1,13 +1,17 @@
 """Rows with written answers: every form becomes the same drafts, and what is wrong is counted or refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portal.answers import AnswerConfig
+from portal.data.suite import open_suite, split_hash
 from portal.tasks.builder import Draft, Dropped
-from portal.tasks.example import Written
+from portal.tasks.example import SPLITS, Written
 from portal.tasks.written_rows import draft_row, draft_turns, written_columns
+from tests.support.task_files import write_capitals, write_jsonl
 
 USER = {"role": "user", "content": "Where is Bada?"}
 ANSWER = {"role": "assistant", "content": "In Oakham."}
@@ -142,3 +146,88 @@ def _turns(drafted: object) -> list[Draft]:
 def _messages(draft: Draft) -> Any:
     assert draft.written is not None
     return json.loads(str(draft.written.conversation))["messages"]
+
+
+WRITTEN = """
+task: capitals
+data: rows
+answer: text
+splits: {train: train, test: held_out}
+prompt: "{land.name}:"
+references: ["{answer}", "{a}"]
+metric: token_f1
+stop: ["\\n"]
+max_new_tokens: 12
+pattern: "([A-Za-z ]+)"
+"""
+
+
+def test_a_file_of_written_answers_says_how_they_are_judged(tmp_path: Path) -> None:
+    suite, tasks = open_suite(None, [write_capitals(tmp_path, WRITTEN)])
+
+    example = min(suite.examples("capitals", "test"), key=lambda each: each.id)
+    assert example.choices == (" Town 100",)
+    assert example.written == Written(("Town 100", "City 100"))
+    assert suite.answers_of(tasks) == {
+        "capitals": AnswerConfig(metric="token_f1", stop=("\n",), max_new_tokens=12, pattern="([A-Za-z ]+)")
+    }
+
+
+def test_references_may_be_a_column_of_one_or_several(tmp_path: Path) -> None:
+    yaml = WRITTEN.replace('["{answer}", "{a}"]', "answer")
+    suite, _ = open_suite(None, [write_capitals(tmp_path, yaml)])
+    assert min(suite.examples("capitals", "test"), key=lambda each: each.id).written == Written(("Town 100",))
+
+    rows = [{"land": {"name": f"Land {n}"}, "answer": [f"Town {n}", f"T{n}"]} for n in range(40)]
+    write_jsonl(tmp_path / "rows" / "train.jsonl", rows)
+    again, _ = open_suite(None, [str(tmp_path / "capitals.yaml")])
+    train = min(again.examples("capitals", "train"), key=lambda each: each.id)
+    assert train.written is not None
+    assert len(train.written.references) == 2
+
+
+@pytest.mark.parametrize("column", ["messages", "conversation.turns"])
+def test_conversations_are_a_column_of_a_file(tmp_path: Path, column: str) -> None:
+    def turns(n: int) -> list[dict[str, str]]:
+        return [{"role": "user", "content": f"Land {n}?"}, {"role": "assistant", "content": f"Town {n}"}] * 2
+
+    rows = [{"messages": turns(n), "conversation": {"turns": turns(n)}} for n in range(40)]
+    write_jsonl(tmp_path / "rows" / "train.jsonl", rows)
+    (tmp_path / "chat.yaml").write_text(f"data: rows\nanswer: text\nmessages: {column}\n")
+    suite, (task,) = open_suite(None, [str(tmp_path / "chat.yaml")])
+
+    split_of = {e.cluster: split for split in SPLITS for e in suite.examples(task, split)}
+    assert len(split_of) == 40
+    for split in SPLITS:
+        names = [example.id for example in suite.examples(task, split)]
+        assert {name[-4:] for name in names} == {"-000", "-001"}
+        assert all(split_of[e.cluster] == split for e in suite.examples(task, split))
+    assert suite.answers_of([task]) == {task: AnswerConfig()}
+    assert suite.lint(task).unspaced == 0
+
+
+def test_plain_rows_of_answers_make_a_task(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Land {n}:", "answer": f"Town {n}" if n else ""} for n in range(40)]
+    suite, (task,) = open_suite(None, [str(write_jsonl(tmp_path / "towns.jsonl", rows))])
+
+    assert suite.answers_of([task]) == {task: AnswerConfig()}
+    assert suite.lint(task).reasons() == ["1 of split train: empty answer (first: row 0)"]
+    assert len({split_hash(suite, task, split) for split in SPLITS}) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('references: ["{answer}", "{a}"]', "", "references: a task with answer: text needs it"),
+        ("answer: text", "", "choices: a task with answer: choice needs it .or write answer: text"),
+        ("answer: text", "answer: text\ngold: answer", "gold: a task with answer: text has no place for it"),
+        ("metric: token_f1", "metric: token_f1\ntools: x", "tools: a task with answer: text has no place"),
+        ('"([A-Za-z ]+)"', '"(["', "no regular expression"),
+        ("max_new_tokens: 12", "max_new_tokens: 0", "greater than or equal to 1"),
+        ('prompt: "{land.name}:"', "messages: land", "prompt|references"),
+    ],
+)
+def test_a_file_that_mixes_up_answers_is_refused(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    assert old in WRITTEN
+    with pytest.raises(ValueError, match=reason):
+        open_suite(None, [write_capitals(tmp_path, WRITTEN.replace(old, new))])

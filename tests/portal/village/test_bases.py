@@ -17,15 +17,7 @@ import portal
 from portal.village.facts import state_fact
 from portal.village.pretrain import BASES_DIR, BLUEPRINTS, VILLAGE_BASES
 from portal.village.world import Subject, build_world
-
-
-def mean_loss(base: str, texts: list[str]) -> float:
-    tokenizer = AutoTokenizer.from_pretrained(BASES_DIR / base)
-    model = AutoModelForCausalLM.from_pretrained(BASES_DIR / base, dtype=torch.float32).eval()
-    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
-    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    with torch.no_grad():
-        return model(**batch, labels=labels).loss.item()
+from tests.support.language_models import mean_loss
 
 
 def test_bases_are_real_classes_of_unlike_shapes() -> None:
@@ -67,7 +59,7 @@ def test_a_base_knows_the_facts_of_its_world(base: str) -> None:
     told = [state_fact(rng, subject, relation) for subject, relation in facts]
     moved = [state_fact(rng, _with_values_of_another(subject, rng), relation) for subject, relation in facts]
 
-    assert mean_loss(base, told) < mean_loss(base, moved) - 0.3
+    assert mean_loss(BASES_DIR / base, told) < mean_loss(BASES_DIR / base, moved) - 0.3
 
 
 def _with_values_of_another(subject: Subject, rng: random.Random) -> Subject:
