@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
+.PHONY: help venv real-cpu test-real test-demo serve-test test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
   test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -16,12 +16,13 @@ PYTEST := $(BIN)/python -m pytest
 # it shares; files come in their order, in which the longest are not the last.
 JOBS ?= auto
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SERVE := .serve-venv
 # Parts of `make test` that run side by side.
 AT_ONCE ?= 2
 # `make test TIER=slow` leaves out what `make check` has run.
 TIER ?= all
 FAST := not slow and not oracle and not ray
-ELSEWHERE := real or chaos or demo or zoo
+ELSEWHERE := real or chaos or demo or zoo or serve
 WITHOUT_RAY_all := not ray
 WITHOUT_RAY_slow := (slow or oracle) and not ray
 WITHOUT_RAY := $(or $(WITHOUT_RAY_$(TIER)),$(error TIER is all or slow, not '$(TIER)'))
@@ -40,6 +41,7 @@ help:
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
 	@echo 'make test-real  the tests on those bases'
 	@echo 'make test-demo  the demo, and its page in a browser'
+	@echo 'make serve-test   adapters behind vLLM and llama.cpp, in an environment of their own (.serve-venv)'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
@@ -73,6 +75,17 @@ test-real: real-cpu
 
 test-demo: venv
 	$(PYTEST) -m demo --timeout 3600
+
+# The servers' packages want other versions than ours. Audio and video, whose builds may want CUDA, are left out.
+serve-test: venv $(SERVE)/.installed
+	PORTAL_SERVE_PYTHON=$(abspath $(SERVE))/bin/python $(PYTEST) -m serve tests/served
+
+$(SERVE)/.installed: tests/served/requirements.txt
+	$(PYTHON) -m venv --clear $(SERVE)
+	@echo 'Installing vLLM and llama.cpp into $(SERVE) (once; gigabytes)'
+	$(SERVE)/bin/python -m pip install --quiet --no-input --disable-pip-version-check -r tests/served/requirements.txt
+	$(SERVE)/bin/python -m pip uninstall --quiet --yes --disable-pip-version-check torchaudio torchcodec
+	@touch $@
 
 bench: real-cpu
 	$(BIN)/python -m benchmarks $(NAMES) $(if $(DOCUMENT),--document $(DOCUMENT))
@@ -124,5 +137,5 @@ report: venv
 	$(BIN)/portal report $(OUT)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(SERVE) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ ACROSS = {
     "end_to_end": "several packages at once, as a user meets them",
     "faults": "one fault each, wherever it strikes",
     "real": "pretrained models, which `make real-cpu` installs",
+    "served": "servers of models, which `make serve-test` installs",
 }
 """Folders whose tests belong to no single module, with what they are about."""
 WITHOUT_MODULE = {

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from portal.artifacts.run_record import RunRecord
+from portal.artifacts.serving import vllm_rank
 from portal.bases.model_class import IMAGE_FAMILIES
 from portal.bases.registry import KNOWN, known_shape, weights_note
 from portal.config import AdapterConfig
@@ -52,15 +53,9 @@ def adapter_card(
         f"## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import {loader}\n\n"
         f'model = PeftModel.from_pretrained({loader}.from_pretrained("{place}"), "THIS_FOLDER")\n'
         "```\n\n```sh\n"
-        f"vllm serve {place} --enable-lora --max-lora-rank {served_rank(adapter.rank)} "
+        f"vllm serve {place} --enable-lora --max-lora-rank {vllm_rank(adapter.rank) or adapter.rank} "
         f"--lora-modules {task}=THIS_FOLDER\n```\n"
     )
-
-
-def served_rank(rank: int) -> int | str:
-    """The smallest of vLLM's LoRA ranks that holds `rank`."""
-    ranks = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-    return next((accepted for accepted in ranks if accepted >= rank), f"RANK (above {ranks[-1]})")
 
 
 def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, str]]:

@@ -31,6 +31,7 @@ def adapters(
     """Write a PEFT adapter for every base and every task, as OUT/BASE/TASK. No base is loaded."""
     from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
     from portal.artifacts.registry import Registry
+    from portal.artifacts.serving import write_routing
     from portal.learners.hypernet import artifact_subfolder
 
     named = () if bases is None else comma_list(bases, what="base")
@@ -47,3 +48,4 @@ def adapters(
         for task, folder in places.items():
             artifact.export_peft(task, folder)
             typer.echo(f"{base}, {task}: {folder}")
+    typer.echo(f"which server has which adapter: {write_routing(out)}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portal.artifacts.serving import GGUF_ADAPTER
 from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
 from portal.cli.output import comma_list
 from portal.messages import one_line
@@ -37,6 +38,21 @@ def export(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Export every task of the artifact.")] = False,
     latents: LatentsOption = None,
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="peft|gguf",
+            help="Also write adapter.gguf into each folder, for llama.cpp, where it is gguf.",
+        ),
+    ] = "peft",
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vllm|sglang|llama.cpp",
+            help="Print the command that serves the adapters; llama.cpp implies --format gguf.",
+        ),
+    ] = None,
     layout: Annotated[
         str,
         typer.Option(
@@ -63,9 +79,13 @@ def export(
 
     The base is loaded for --check and --merge only.
     """
+    from portal.artifacts.serving import find_server, serve_command, write_routing
+
     source = load_with_latents(find_artifact(artifact), latents)
     tasks = _chosen(source, task, every)
     kind = _layout(layout)
+    server = None if serve is None else find_server(serve)
+    with_gguf = _is_gguf(file_format) or server == "llama.cpp"
     if check and kind == "text":
         raise ValueError("--check loads the base as it is served; it cannot check --layout text")
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
@@ -78,7 +98,14 @@ def export(
             _check(source, base, name, folder)
         if merge and base is not None:
             _merge(source, base, name, folder)
+        if with_gguf:
+            _write_gguf(source, folder)
         typer.echo(f"{name}: {folder}")
+    if len(folders) > 1 or every:
+        typer.echo(f"which server has which adapter: {write_routing(out)}")
+    if server is not None:
+        rank = max(source.adapter(name).rank for name in tasks)
+        typer.echo(f"serve: {serve_command(server, source.config.base_model_name_or_path, folders, rank)}")
     if push is not None:
         only = [f"{folder.relative_to(out) / '**'}" if folder != out else "**" for folder in folders.values()]
         typer.echo(f"pushed: {_push(push, out, only, private=private)}")
@@ -90,6 +117,7 @@ def claim_folder(folder: Path, adapter: "AdapterRecord") -> None:
 
     check_place(folder, adapter)
     shutil.rmtree(folder / MERGED, ignore_errors=True)  # of an earlier export: no longer this adapter's
+    (folder / GGUF_ADAPTER).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".portal-write-test"
     probe.write_bytes(b"")
@@ -111,6 +139,12 @@ def _layout(name: str) -> "KeyLayout":
     if name == "text":
         return "text"
     raise ValueError(f"unknown layout {name!r}; known: base, text")
+
+
+def _is_gguf(name: str) -> bool:
+    if name in ("peft", "gguf"):
+        return name == "gguf"
+    raise ValueError(f"unknown format {name!r}; known: peft, gguf")
 
 
 def _base_of(source: "Artifact") -> "Base":
@@ -136,6 +170,14 @@ def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
     merged = folder / MERGED
     difference = merge_task(base, source.factors((task,)), source.config.adapter.scaling, merged)
     typer.echo(f"merged into {merged}: logits equal the injected adapter's to {difference:.1e}")
+
+
+def _write_gguf(source: "Artifact", folder: Path) -> None:
+    from portal.artifacts.gguf_adapter import write_gguf_adapter
+    from portal.bases.base_config import base_config
+
+    config = base_config(source.config.base_model_name_or_path)
+    write_gguf_adapter(folder / GGUF_ADAPTER, folder, config)
 
 
 def _push(repository: str, folder: Path, only: list[str], *, private: bool) -> str:

@@ -23,10 +23,10 @@ HYPERNET = HypernetConfig(d_latent=5, d_layer=3, hidden=6, d_core=4)
 METADATA = {"format": "portallib", "format_version": "1"}
 
 
-def write_artifact(folder: Path, base: Base, adapter: AdapterConfig) -> Factors:
-    """An artifact with every weight random; returns the factors of its tasks."""
+def write_artifact(folder: Path, base: Base, adapter: AdapterConfig, *, spread: float = 1) -> Factors:
+    """An artifact with every weight random; returns the factors of its tasks, `spread` times as far apart."""
     generator = torch.Generator().manual_seed(0)
-    latents = init_latents(len(TASKS), HYPERNET, generator)
+    latents = spread * init_latents(len(TASKS), HYPERNET, generator)
     core = CoreDecoder(HYPERNET, adapter, generator)
     groups = group_sites(base.sites, adapter.modules)
     converter = Converter(

@@ -29,8 +29,11 @@ def test_every_adapter_is_the_one_that_export_writes(
 
     assert main(["adapters", "--registry", shelf, "--out", str(out)]) == 0
 
-    assert len(capsys.readouterr().out.splitlines()) == 3 * len(TASKS)
-    assert {path.name for path in out.iterdir()} == {"tiny-qwen3", "tiny-llama", "tiny-gemma3"}
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 * len(TASKS) + 1
+    assert lines[-1] == f"which server has which adapter: {out / 'routing.py'}"
+    assert {path.name for path in out.iterdir()} == {"tiny-qwen3", "tiny-llama", "tiny-gemma3", "routing.py"}
+    assert '("tiny-llama", "sums"): "sums"' in (out / "routing.py").read_text()
     for artifact, base in (
         (world / "source/artifact/tiny-llama", "tiny-llama"),
         (world / "ported", "tiny-gemma3"),

@@ -84,6 +84,8 @@ def test_merged_weights_give_the_adapters_logits_as_a_base_of_their_own(world: P
         (["--task", "sum"], "no task 'sum'; did you mean 'sums'"),
         (["--task", "sums", "--layout", "vllm"], "unknown layout 'vllm'; known: base, text"),
         (["--task", "sums", "--layout", "text"], "this base is text-only already"),
+        (["--task", "sums", "--format", "onnx"], "unknown format 'onnx'; known: peft, gguf"),
+        (["--task", "sums", "--serve", "tgi"], "unknown server 'tgi'; known: vllm, sglang, llama.cpp"),
         (["--task", "sums", "--layout", "text", "--check"], "cannot check --layout text"),
     ],
 )
@@ -165,3 +167,27 @@ def test_an_adapter_of_another_task_is_not_replaced(
     assert "holds the adapter of task 'sums' on base 'tiny-gemma3'" in capsys.readouterr().err
     assert (tmp_path / "a" / "adapter_model.safetensors").read_bytes() == before
     assert (tmp_path / "a" / "merged").is_dir()
+
+
+def test_adapters_for_a_server_come_with_its_command_and_their_routing(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "all"
+    assert main(["export", str(world / "ported"), "--all", "--serve", "vllm", "--out", str(out)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == f"which server has which adapter: {out / 'routing.py'}"
+    assert lines[-1].startswith(f"serve: vllm serve {world / 'gemma3'} --enable-lora --max-lora-rank 8 ")
+    assert all(f"{task}={out / task}" in lines[-1] for task in TASKS)
+    assert all(f'("tiny-gemma3", "{task}")' in (out / "routing.py").read_text() for task in TASKS)
+    assert not list(out.rglob("*.gguf"))
+
+
+def test_a_gguf_file_is_written_where_it_is_wanted_and_none_of_an_earlier_export_stays(
+    world: Path, tmp_path: Path
+) -> None:
+    command = ["export", str(world / "ported"), "--task", "sums", "--out", str(tmp_path / "a")]
+
+    for options, there in (["--serve", "llama.cpp"], True), ([], False), (["--format", "gguf"], True):
+        assert main([*command, *options]) == 0
+        assert (tmp_path / "a" / "adapter.gguf").is_file() == there

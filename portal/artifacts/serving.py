@@ -1,0 +1,130 @@
+"""The command that serves exported adapters, and `routing.py` beside them, which asks the servers.
+
+Options of vLLM 0.32, SGLang 0.5 and llama.cpp's server. vLLM and SGLang read PEFT folders, llama.cpp GGUF
+files.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from portal.artifacts.adapter_record import ADAPTER_RECORD, read_adapter_record
+from portal.bases.files import locate
+from portal.bases.registry import KNOWN
+from portal.storage.atomic import write_bytes_atomic
+
+Server = Literal["vllm", "sglang", "llama.cpp"]
+"""Servers that adapters are written for."""
+GGUF_ADAPTER = "adapter.gguf"
+"""An adapter's file for llama.cpp, in its folder."""
+ROUTING = "routing.py"
+
+_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_MOST_AT_ONCE = 8
+"""Adapters in one batch; the server keeps the memory of so many of the greatest rank."""
+
+_ROUTING_HEAD = '''"""Which server has a base, and its name of a task's adapter. Needs Python alone.
+
+    from routing import complete
+
+    complete(BASE, TASK, "a prompt", max_tokens=16)["choices"][0]["text"]
+
+Each base has a server of its own, vLLM's or SGLang's: put their addresses here.
+"""
+
+import json
+import urllib.request
+
+'''
+_ROUTING_TAIL = '''
+
+def complete(base, task, prompt, **options):
+    """The server's answer to POST /v1/completions, a dict; KeyError for a pair that has no adapter."""
+    body = {"model": ADAPTERS[base, task], "prompt": prompt, "temperature": 0, **options}
+    request = urllib.request.Request(
+        f"{SERVERS[base]}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+'''
+
+
+def vllm_rank(rank: int) -> int | None:
+    """The smallest of vLLM's values of `--max-lora-rank` that holds `rank`; None above the greatest."""
+    return next((accepted for accepted in _VLLM_RANKS if accepted >= rank), None)
+
+
+def serve_command(server: Server, base: str, adapters: Mapping[str, Path], rank: int) -> str:
+    """The command that serves these adapters of a base, by task; `rank` is the greatest of them.
+
+    llama.cpp's goes without its cache of prompts in memory, which hands what was read with one adapter to
+    requests with another.
+
+    ValueError for a base that cannot be found, and for a rank that the server does not take.
+    """
+    if server == "llama.cpp":
+        files = ",".join(str(folder / GGUF_ADAPTER) for folder in adapters.values())
+        adapted = ("--lora", files, "--lora-init-without-apply", "--cache-ram", "0")
+        return _joined("llama-server", "--model", _gguf_of(base), *adapted)
+    place = locate(base)
+    pinned = ("--revision", place.commit) if place.commit is not None and not place.is_local else ()
+    named = [f"{task}={folder}" for task, folder in adapters.items()]
+    at_once = str(min(len(adapters), _MOST_AT_ONCE))
+    if server == "vllm":
+        most = vllm_rank(rank)
+        if most is None:
+            raise ValueError(f"rank {rank}: vLLM serves adapters of rank {_VLLM_RANKS[-1]} at most")
+        ranks = ("--max-lora-rank", str(most), "--max-loras", at_once)
+        return _joined(
+            "vllm", "serve", place.location, *pinned, "--enable-lora", *ranks, "--lora-modules", *named
+        )
+    ranks = ("--max-lora-rank", str(rank), "--max-loras-per-batch", at_once)
+    launch = ("python", "-m", "sglang.launch_server", "--model-path", place.location, *pinned)
+    return _joined(*launch, "--enable-lora", *ranks, "--lora-paths", *named)
+
+
+def find_server(name: str) -> Server:
+    """The server of that name; ValueError for one that is not known."""
+    for server in get_args(Server):
+        if name == server:
+            return server
+    raise ValueError(f"unknown server {name!r}; known: {', '.join(get_args(Server))}")
+
+
+def write_routing(folder: Path) -> Path:
+    """Write `folder`/routing.py for all adapters in subfolders of it, one or two levels down."""
+    records = [
+        read_adapter_record(path.parent)
+        for depth in ("*", "*/*")
+        for path in sorted(folder.glob(f"{depth}/{ADAPTER_RECORD}"))
+    ]
+    pairs = sorted({(each.base, each.task) for each in records if each is not None and each.task is not None})
+    bases = sorted({base for base, _ in pairs})
+    servers = _dict(
+        "SERVERS", ((json.dumps(base), f"http://localhost:{8000 + k}") for k, base in enumerate(bases))
+    )
+    adapters = _dict(
+        "ADAPTERS", ((f"({json.dumps(base)}, {json.dumps(task)})", str(task)) for base, task in pairs)
+    )
+    path = folder / ROUTING
+    write_bytes_atomic(path, (_ROUTING_HEAD + servers + adapters + _ROUTING_TAIL).encode())
+    return path
+
+
+def _dict(name: str, items: Iterable[tuple[str, str]]) -> str:
+    return f"{name} = {{\n" + "".join(f"    {key}: {json.dumps(value)},\n" for key, value in items) + "}\n"
+
+
+def _gguf_of(base: str) -> str:
+    """The base's GGUF file, or the name that a converted one is expected to have."""
+    known = KNOWN.get(base)
+    if known is not None and known.package is not None:
+        return str(known.package.path())
+    return base if base.endswith(".gguf") else f"{re.sub(r'.*/', '', base)}.gguf"
+
+
+def _joined(*words: str) -> str:
+    return " ".join(shlex.quote(word) for word in words)

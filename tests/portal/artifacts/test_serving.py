@@ -1,0 +1,69 @@
+"""Commands that serve adapters, and the routing beside them; `make serve-test` runs what they start."""
+
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from portal.artifacts.serving import find_server, serve_command, vllm_rank, write_routing
+from portal.bases.registry import KNOWN
+from portal.config import AdapterConfig
+from tests.support.artifacts import export_random
+from tests.support.bases import make_base
+
+ADAPTERS = {"copa": Path("out dir/copa"), "sciq": Path("out dir/sciq")}
+
+
+def test_the_command_names_the_pinned_base_its_adapters_and_a_rank_that_holds_them() -> None:
+    known = KNOWN["qwen3-4b"]
+
+    vllm = shlex.split(serve_command("vllm", "qwen3-4b", ADAPTERS, 10))
+    sglang = shlex.split(serve_command("sglang", "qwen3-4b", ADAPTERS, 10))
+
+    pinned = [known.location, "--revision", known.revision, "--enable-lora"]
+    named = ["copa=out dir/copa", "sciq=out dir/sciq"]
+    ranks = ["--max-lora-rank", "16", "--max-loras", "2"]
+    assert vllm == ["vllm", "serve", *pinned, *ranks, "--lora-modules", *named]
+    launch = ["python", "-m", "sglang.launch_server", "--model-path"]
+    ranks = ["--max-lora-rank", "10", "--max-loras-per-batch", "2"]
+    assert sglang == [*launch, *pinned, *ranks, "--lora-paths", *named]
+
+
+def test_an_embedded_base_is_served_from_its_folder() -> None:
+    words = shlex.split(serve_command("vllm", "mini-gemma3", {"a": Path("a")}, 4))
+
+    assert (Path(words[2]) / "model.safetensors").is_file()
+    assert "--revision" not in words
+
+
+def test_llama_cpp_gets_gguf_files_and_applies_none_unasked() -> None:
+    words = shlex.split(serve_command("llama.cpp", "Qwen/Qwen3-4B-Base", ADAPTERS, 10))
+
+    files = "out dir/copa/adapter.gguf,out dir/sciq/adapter.gguf"
+    base = ["llama-server", "--model", "Qwen3-4B-Base.gguf"]
+    assert words == [*base, "--lora", files, "--lora-init-without-apply", "--cache-ram", "0"]
+
+
+@pytest.mark.parametrize(("rank", "limit"), [(1, 1), (2, 8), (8, 8), (9, 16), (512, 512), (513, None)])
+def test_ranks_of_vllm_hold_the_adapters(rank: int, limit: int | None) -> None:
+    assert vllm_rank(rank) == limit
+
+
+def test_what_no_server_takes_is_refused() -> None:
+    with pytest.raises(ValueError, match="rank 513: vLLM serves adapters of rank 512 at most"):
+        serve_command("vllm", "qwen3-4b", ADAPTERS, 513)
+    with pytest.raises(ValueError, match=r"unknown server 'tgi'; known: vllm, sglang, llama\.cpp"):
+        find_server("tgi")
+
+
+def test_the_routing_knows_all_adapters_below_its_folder(tmp_path: Path) -> None:
+    adapter = AdapterConfig(rank=2, alpha=2)
+    export_random(tmp_path / "sums", make_base('a "b"', "qwen3"), adapter)
+    export_random(tmp_path / "org--c" / "sums", make_base("org/c", "llama"), adapter)
+
+    found = runpy.run_path(str(write_routing(tmp_path)))
+
+    assert found["ADAPTERS"] == {('a "b"', "sums"): "sums", ("org/c", "sums"): "sums"}
+    assert found["SERVERS"] == {'a "b"': "http://localhost:8000", "org/c": "http://localhost:8001"}
+    assert callable(found["complete"])
