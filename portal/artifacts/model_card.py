@@ -12,7 +12,7 @@ from portal.methods import find_method
 from portal.results import ACC_NORM
 
 NOT_RECORDED = "not recorded"
-_GENERATED = ("mini", "village", "ledger", "words")
+_GENERATED = ("mini", "village", "ledger", "words", "written-words")
 """Suites whose rows this project's own code makes."""
 
 

@@ -41,8 +41,8 @@ SuiteOption = Annotated[
         "--suite",
         rich_help_panel=DATA,
         metavar="SUITE",
-        help="Suite of tasks: mini, village, words, portal14, lm-eval or a folder. Default: the one with the "
-        "tasks, or mini.",
+        help="Suite of tasks: mini, village, ledger, words, written-words, portal14, lm-eval or a folder. "
+        "Default: the one with the tasks, or mini.",
         autocompletion=one_of(completion.suites),
     ),
 ]

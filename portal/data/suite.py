@@ -1,8 +1,9 @@
 """A suite: where the examples of a set of tasks come from.
 
-`mini`, `village` and `ledger` are the embedded worlds, the last with written answers, `words` facts for
-pretrained bases, `portal14` the fourteen public benchmarks, `lm-eval` tasks of that library, and a folder
-holds tasks of the user's own. A task can also be a file of its own, beside those of any suite.
+`mini`, `village` and `ledger` are the embedded worlds, the last with written answers, `words` and
+`written-words` facts for pretrained bases, `portal14` the fourteen public benchmarks, `lm-eval` tasks of that
+library, and a folder holds tasks of the user's own. A task can also be a file of its own, beside those of any
+suite.
 """
 
 import hashlib
@@ -26,8 +27,8 @@ from portal.tasks.records import Record, folder_records, hub_records, split_file
 from portal.tasks.row_source import unread_files
 from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
-SUITES = ("mini", "village", "ledger", "words", "portal14", "lm-eval")
-NAMED_TASKS = ("mini", "village", "ledger", "words", "portal14")
+SUITES = ("mini", "village", "ledger", "words", "written-words", "portal14", "lm-eval")
+NAMED_TASKS = ("mini", "village", "ledger", "words", "written-words", "portal14")
 """Suites whose tasks have names of their own: a task alone says which of them is meant."""
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
@@ -223,6 +224,11 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
             kinds={task: kind_of(task) for task in WORD_TASKS},
             descriptions={task: descriptions_of(task) for task in WORD_TASKS},
         )
+    if name == "written-words":
+        from portal.words import written
+
+        suite = _embedded_suite(name, written.WRITTEN_TASKS, written.written_examples)
+        return replace(suite, answer_of=written.answers_of)
     if name == "lm-eval":
         from portal.tasks.lm_eval import lm_eval_answers, load_lm_eval_task, task_names
 

@@ -1,0 +1,27 @@
+"""Written answers of many adapters in one batch are peft's, token for token, on every embedded base."""
+
+from pathlib import Path
+
+import pytest
+
+from portal.bases.base import load_base
+from portal.bases.registry import KNOWN
+from portal.data.suite import load_suite
+from tests.support.peft_answers import SLOTS, answers_of_both
+
+WORLDS = ("mini", "village", "ledger")
+EMBEDDED = sorted(name for name in KNOWN if name.startswith(tuple(f"{world}-" for world in WORLDS)))
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_answers_are_those_of_peft(name: str, tmp_path: Path) -> None:
+    suite = load_suite(name.partition("-")[0])
+    examples = [suite.examples(task, "test")[0] for task in suite.tasks[:6]]
+
+    ours, theirs = answers_of_both(load_base(name), examples, tmp_path, new_tokens=16, alpha=1)
+
+    assert ours == theirs
+    assert len(set(ours)) > len(examples)  # adapters write differently
+    assert len(ours) == SLOTS * len(examples)
