@@ -23,6 +23,7 @@ from benchmarks import (
     study_scaling,
     task_scaling,
     training_round,
+    written_answers,
 )
 from benchmarks.apart import run_apart
 from benchmarks.comparison import Comparison
@@ -38,6 +39,7 @@ COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
     "lora-single-smollm2": lora.single_smollm2,
     "generation": generation.generation,
     "scoring": scoring.scoring,
+    "written-answers": written_answers.written_answers,
     "demo": demo.demo,
 }
 SCALES: dict[str, Callable[[], Sequence[Any]]] = {

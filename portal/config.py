@@ -177,11 +177,12 @@ class TrainConfig(Frozen):
     multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
     step, or those of the evaluation that validation rows prefer (portal/learners/kept.py). `test_scores` are
     of every evaluation, or only of the kept one and the last: two thirds of what is scored are test rows.
-    `betas` are AdamW's. `tasks_per_step` lets that many tasks take part in a step, in turns, so that an epoch
-    has more steps. `factor_decay` is the weight of half the squared norm of every task's generated factors.
-    `task_gradients` says how the tasks' gradients of what they share are added up. Two are a refit's:
-    `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL, and by
-    `layer_start` layer embeddings start from draws or where the source's stand. Where latents train,
+    `betas` are AdamW's. `balance` gives every task `batch_size` rows of a step, or so many that all have
+    about as many answer tokens. `tasks_per_step` lets that many tasks take part in a step, in turns, so that
+    an epoch has more steps. `factor_decay` is the weight of half the squared norm of every task's generated
+    factors. `task_gradients` says how the tasks' gradients of what they share are added up. Two are a
+    refit's: `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL,
+    and by `layer_start` layer embeddings start from draws or where the source's stand. Where latents train,
     `residual_rank` is that of a part in core coordinates that each task has beside its latent; `latent_start`
     is for taught ones. `hypernet_products` are those that generate factors, and their gradients; a CPU has
     fp32 only. `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
@@ -197,6 +198,7 @@ class TrainConfig(Frozen):
     betas: Annotated[tuple[Beta, Beta], ADDED] = (0.9, 0.999)
     clip_norm: float = Field(default=1.0, gt=0)
     tasks_per_step: Annotated[int | None, ADDED] = Field(default=None, ge=1)
+    balance: Annotated[Literal["rows", "answer_tokens"], ADDED] = "rows"
     factor_decay: Annotated[float, ADDED] = Field(default=0.0, ge=0)
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
     ema_floor: float = Field(default=1e-3, gt=0)
@@ -357,6 +359,7 @@ class RunConfig(Frozen):
 
 _PARTS = ("adapter", "train", "seed", "hypernet", "transfer")
 _SPECIAL_OPTIONS = (
+    "balance",
     "choice_loss",
     "engine",
     "factor_decay",

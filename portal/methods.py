@@ -98,7 +98,9 @@ class MethodSpec:
 
 _TARGET_TRAINING = frozenset({"targets", "seeds", "size", "curve", "overrides", "train"})
 _TRANSFER = frozenset({"targets", "seeds", "source", "source_base"})
-_SHARED_PARAMETERS = frozenset({"factor_decay", "hypernet_products", "task_gradients", "tasks_per_step"})
+_SHARED_PARAMETERS = frozenset(
+    {"balance", "factor_decay", "hypernet_products", "task_gradients", "tasks_per_step"}
+)
 """Options of methods whose tasks share parameters."""
 _JOINT_TRAINING = _SHARED_PARAMETERS | {"residual_rank"}
 

@@ -1,8 +1,9 @@
 """Which rows are trained on, and which of them at step k: pure functions of (seed, step)."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ def evaluation_rows(rows: Sequence[TokenRow], size: int) -> tuple[TokenRow, ...]
 def num_batches(num_rows: int, batch_size: int) -> int:
     """Batches in one pass over the rows; the last one may be partial."""
     return -(-num_rows // batch_size)
+
+
+def balanced_sizes(batch_size: int, answer_tokens: Mapping[str, float]) -> dict[str, int]:
+    """Rows of each task in a batch with which all have about as many answer tokens, one at the least.
+
+    `answer_tokens` are those of a task's rows on average, over 0. But for rounding, all tasks together have
+    as many rows as with `batch_size` of each.
+    """
+    shared = batch_size * harmonic_mean(list(answer_tokens.values()))
+    return {task: max(1, round(shared / each)) for task, each in answer_tokens.items()}
 
 
 def batch_rows(

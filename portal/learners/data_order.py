@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import islice
+from statistics import fmean
 
 from portal.config import RunConfig
-from portal.data.sampling import batch_rows, calibration_rows, num_batches, turn_order
+from portal.data.sampling import balanced_sizes, batch_rows, calibration_rows, num_batches, turn_order
 from portal.data.token_rows import RowTable, TokenRow
 from portal.learners.schedule import parts_per_turn
+
+_MEASURED_ROWS = 256
+"""Rows of a task whose answers are measured, where steps are balanced by their tokens."""
 
 
 class DataOrder:
@@ -48,8 +52,7 @@ class DataOrder:
         """Batches in one pass over each task's calibration rows."""
         base = self._bases[0]
         return {
-            task: num_batches(len(self._rows[base, task]), self._batch_size)
-            for task in self._run.data.trained_tasks
+            task: num_batches(len(self._rows[base, task]), size) for task, size in self._batch_sizes.items()
         }
 
     @cached_property
@@ -73,12 +76,19 @@ class DataOrder:
         """The rows of `task` on `base` at this step; each base sees an order of its own."""
         return batch_rows(
             self._rows[base, task],
-            batch_size=self._batch_size,
+            batch_size=self._batch_sizes[task],
             seed=self._run.seed or 0,
             stream=self._bases.index(base),
             step=step // self._num_parts,
         )
 
-    @property
-    def _batch_size(self) -> int:
-        return self._run.train.batch_size if self._run.train is not None else 1
+    @cached_property
+    def _batch_sizes(self) -> dict[str, int]:
+        """Rows of each task in a step: by the answer tokens of the first base where these are balanced."""
+        tasks, train = self._run.data.trained_tasks, self._run.train
+        size = train.batch_size if train is not None else 1
+        if train is None or train.balance == "rows":
+            return dict.fromkeys(tasks, size)
+        rows = self.first_rows(self._bases[0], _MEASURED_ROWS)
+        tokens = {task: fmean(row.scored_tokens[row.gold] for row in own) for task, own in rows.items()}
+        return balanced_sizes(size, tokens)

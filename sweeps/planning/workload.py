@@ -8,8 +8,8 @@ from statistics import fmean
 from transformers import PreTrainedTokenizerBase
 
 from portal.bases.layout import base_sites, base_takes_branches
-from portal.config import RunConfig
-from portal.data.sampling import num_batches
+from portal.config import RunConfig, TrainConfig
+from portal.data.sampling import balanced_sizes, num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.forward.shared_prefix import choice_length, packed_length
@@ -85,7 +85,8 @@ class WorkloadEstimator:
         sizes = {
             task: count if data.size is None else min(data.size, count) for task, count in counts.items()
         }
-        batches = {task: num_batches(size, train.batch_size) for task, size in sizes.items()}
+        each = self._batch_sizes(run, train)
+        batches = {task: num_batches(size, each[task]) for task, size in sizes.items()}
         schedule = TrainingSchedule(train, batches, joint=not run.spec.per_task)
         steps = [schedule.task_steps(task) for task in batches]
         passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
@@ -95,9 +96,17 @@ class WorkloadEstimator:
         if train.test_scores == "kept":
             reported = min(2.0, max(1.0, passes - 1))  # the kept one, and the last if it is another
             evaluations = _Evaluations(passes, reported, computed, reported)
-        rows = sum(min(train.batch_size, size) * own for size, own in zip(sizes.values(), steps, strict=True))
+        rows = sum(min(each[task], sizes[task]) * own for task, own in zip(sizes, steps, strict=True))
         rows_per_step = rows / max(steps) / schedule.num_parts
         return self._work(run, max(steps), rows_per_step, evaluations)
+
+    def _batch_sizes(self, run: RunConfig, train: TrainConfig) -> dict[str, int]:
+        """Rows of each trained task in a step."""
+        tasks = run.data.trained_tasks
+        if train.balance == "rows":
+            return dict.fromkeys(tasks, train.batch_size)
+        sample = self._samples.get(run.bases[0].name, self._unknown)
+        return balanced_sizes(train.batch_size, {task: max(1.0, sample.of(task).answer) for task in tasks})
 
     def _work(self, run: RunConfig, steps: int, rows_per_step: float, evaluations: "_Evaluations") -> Work:
         validated, tested = (

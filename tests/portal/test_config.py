@@ -52,6 +52,7 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "betas", 1): 0.95,
     ("train", "clip_norm"): 2.0,
     ("train", "tasks_per_step"): 2,
+    ("train", "balance"): "answer_tokens",
     ("train", "factor_decay"): 0.1,
     ("train", "layer_start"): "source",
     ("train", "latent_start"): "nearest",

@@ -5,7 +5,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.data.sampling import batch_rows, calibration_rows, evaluation_rows, num_batches
+from portal.data.sampling import (
+    balanced_sizes,
+    batch_rows,
+    calibration_rows,
+    evaluation_rows,
+    num_batches,
+)
 from portal.data.token_rows import TokenRow
 from tests.support.bases import make_row
 
@@ -32,6 +38,26 @@ def test_a_calibration_set_is_a_prefix_of_every_larger_one(
     assert len(smaller) == min(small, count)
     assert larger[: len(smaller)] == smaller
     assert calibration_rows(rows, None, seed)[: len(larger)] == larger
+
+
+def test_batches_of_like_answer_tokens_have_the_rows_of_those_of_like_rows() -> None:
+    assert balanced_sizes(4, {"a": 3.0, "b": 3.0}) == {"a": 4, "b": 4}
+    assert balanced_sizes(4, {"short": 2.0, "long": 6.0}) == {"short": 6, "long": 2}
+    assert balanced_sizes(1, {"short": 1.0, "long": 1000.0}) == {"short": 2, "long": 1}
+
+
+@given(size=st.integers(1, 64), tokens=st.lists(st.floats(1, 500), min_size=1, max_size=20))
+def test_no_task_of_a_balanced_batch_is_without_a_row_or_has_more_tokens_than_one_of_shorter_answers(
+    size: int, tokens: list[float]
+) -> None:
+    answers = {str(place): each for place, each in enumerate(tokens)}
+
+    found = balanced_sizes(size, answers)
+
+    assert min(found.values()) >= 1
+    assert sum(found.values()) <= size * len(tokens) + len(tokens)
+    ordered = [found[task] for task in sorted(answers, key=lambda task: answers[task])]
+    assert ordered == sorted(ordered, reverse=True)
 
 
 def test_250_calibration_rows_contain_125_and_are_drawn_from_everywhere() -> None:

@@ -6,8 +6,9 @@ from statistics import mean
 import pytest
 
 from portal.bases.tokenizer import load_tokenizer
-from portal.data.token_rows import encode_examples
+from portal.data.token_rows import RowTable, encode_examples
 from portal.forward.shared_prefix import packed_length
+from portal.learners.data_order import DataOrder
 from portal.tasks.example import SPLITS
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import WorkloadEstimator
@@ -106,3 +107,28 @@ def test_a_task_with_fewer_rows_than_a_batch_gives_what_it_has(study: Study) -> 
         if split != "train"
     )
     assert works[1].scored_rows == works[48].scored_rows == scored
+
+
+def test_steps_that_balance_answer_tokens_are_counted_as_they_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: s\nsuite: ledger\ntasks: [written-6]\neval_size: 5\nseeds: [0]\nsources: [ledger-qwen3-xs]\n"
+        "targets: [ledger-gemma3]\nmethods:\n  hypernet:\n    size: 48\n"
+        "    train: {epochs: 1, batch_size: 4, evaluate: last_epoch, balance: answer_tokens}\n"
+    )
+    study = load_study(path)
+    (run,) = study.runs
+    tokenizer = load_tokenizer("ledger-gemma3")
+    rows = RowTable(
+        encode_examples(
+            ((e, "train") for task in study.tasks for e in study.suite.examples(task, "train")),
+            tokenizer,
+            max_prompt=768,
+        )
+    )
+
+    work = estimator(study, "ledger-gemma3").work(run)
+
+    order = DataOrder(run, {"ledger-gemma3": rows})
+    assert len(set(order.batches.values())) > 1
+    assert work.steps == max(order.batches.values())
