@@ -15,6 +15,8 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_RECORD = (
     "adapter_model.safetensors",
     "portal_base.json",
 )
+GGUF_ADAPTER = "adapter.gguf"
+"""An adapter's file for llama.cpp, in its folder."""
 
 
 class AdapterRecord(Frozen):

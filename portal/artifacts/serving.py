@@ -11,15 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-from portal.artifacts.adapter_record import ADAPTER_RECORD, read_adapter_record
+from portal.artifacts.adapter_record import ADAPTER_RECORD, GGUF_ADAPTER, read_adapter_record
 from portal.bases.files import locate
 from portal.bases.registry import KNOWN
 from portal.storage.atomic import write_bytes_atomic
 
 Server = Literal["vllm", "sglang", "llama.cpp"]
 """Servers that adapters are written for."""
-GGUF_ADAPTER = "adapter.gguf"
-"""An adapter's file for llama.cpp, in its folder."""
 ROUTING = "routing.py"
 
 _VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portal.artifacts.serving import GGUF_ADAPTER
 from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
 from portal.cli.output import comma_list
 from portal.messages import one_line
@@ -113,7 +112,7 @@ def export(
 
 def claim_folder(folder: Path, adapter: "AdapterRecord") -> None:
     """Make the adapter's folder; OSError when it cannot be written, ValueError when it holds more."""
-    from portal.artifacts.adapter_record import check_place
+    from portal.artifacts.adapter_record import GGUF_ADAPTER, check_place
 
     check_place(folder, adapter)
     shutil.rmtree(folder / MERGED, ignore_errors=True)  # of an earlier export: no longer this adapter's
@@ -173,6 +172,7 @@ def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
 
 
 def _write_gguf(source: "Artifact", folder: Path) -> None:
+    from portal.artifacts.adapter_record import GGUF_ADAPTER
     from portal.artifacts.gguf_adapter import write_gguf_adapter
     from portal.bases.base_config import base_config
 

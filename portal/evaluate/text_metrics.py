@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
+from portal.evaluate.code_sandbox import check_sandbox, passes
 from portal.messages import nearest
 from portal.tasks.lm_eval_answers import PREFIX as LM_EVAL
 
@@ -26,6 +27,8 @@ def find_metric(name: str) -> Measure:
         measure = METRICS[name]
         if measure is rouge_l:
             _rouge_scorer()
+        if measure is pass_at_1:
+            check_sandbox()
         return measure
     if name.startswith(LM_EVAL):
         from portal.tasks.lm_eval import lm_eval_measure
@@ -121,10 +124,24 @@ def regex(text: str, references: Sequence[str]) -> float:
     return float(any(re.fullmatch(reference, text.strip(), re.DOTALL) for reference in references))
 
 
+def pass_at_1(text: str, references: Sequence[str]) -> float:
+    """1 if the answer is a program that one of the references, which are tests, ends well with (Chen et al.,
+    2021, arXiv:2107.03374, with k = 1).
+
+    Tests stand after the answer, or around `{answer}`. ValueError where no program may run.
+    """
+    return float(
+        any(
+            passes(tests.replace("{answer}", text) if "{answer}" in tests else f"{text}\n{tests}")
+            for tests in references
+        )
+    )
+
+
 METRICS: Mapping[str, Measure] = {
     each.__name__: each
     for each in (
-        exact_match, token_f1, rouge_l, numeric_match, json_valid, json_f1, contains, regex,
+        exact_match, token_f1, rouge_l, numeric_match, json_valid, json_f1, contains, regex, pass_at_1,
     )
 }  # fmt: skip
 """By the name that a task file or config gives them."""

@@ -30,12 +30,13 @@ def draft_row(record: Record, columns: tuple[str, ...]) -> Drafted:
         answer = {"role": "assistant", "content": _text(record["output"], "output")}
         return draft_turns([{"role": "user", "content": text}, answer], None)
     answers = record[columns[1]]
-    return draft_answer(_text(record["prompt"], "prompt"), [answers] if columns[1] == "answer" else answers)
+    own = [answers] if columns[1] == "answer" else answers
+    return draft_answer(_text(record["prompt"], "prompt"), own, record.get("tests"))
 
 
-def draft_answer(prompt: str, references: Any) -> Draft | Dropped:
+def draft_answer(prompt: str, references: Any, tests: Any = None) -> Draft | Dropped:
     """A prompt with one or more right answers, the first of which is trained on, with a space in front where
-    no white space parts it from the prompt.
+    no white space parts it from the prompt. Where there are `tests`, answers are judged by these instead.
     """
     if references is None:
         return Dropped("no answer")
@@ -46,6 +47,8 @@ def draft_answer(prompt: str, references: Any) -> Draft | Dropped:
     texts = tuple(_text(each, "an answer") for each in references)
     parted = texts[0][:1].isspace() or prompt[-1:].isspace()
     first = texts[0] if parted else f" {texts[0]}"
+    if tests is not None:
+        texts = tuple(_text(each, "tests") for each in (tests if isinstance(tests, list) else [tests]))
     return _checked(Draft(prompt, (first,), 0, Written(texts)))
 
 

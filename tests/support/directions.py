@@ -26,7 +26,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.messages", "portal.answers", "portal.tasks", "portal.pretraining", "portal.mini",
         "portal.village",
     ),
-    "portal.words": ("portal.messages", "portal.tasks", "portal.mini"),
+    "portal.words": ("portal.messages", "portal.answers", "portal.tasks", "portal.mini"),
     "portal.data": (
         "portal.messages", "portal.answers", "portal.storage", "portal.tasks", "portal.mini",
         "portal.village", "portal.ledger", "portal.words",

@@ -42,6 +42,17 @@ def test_a_prompt_has_one_or_several_right_answers_and_the_first_is_trained_on()
     assert spaced.choices == ("\nOakham",)
 
 
+def test_an_answer_with_tests_is_trained_on_and_they_judge_it() -> None:
+    row = {"prompt": "def f(x):\n", "answer": "    return x", "tests": "def f(x):{answer}\nassert f(1) == 1"}
+
+    assert draft_row(row, ("prompt", "answer")) == Draft(
+        row["prompt"], (row["answer"],), 0, Written((row["tests"],))
+    )
+    several = draft_row({**row, "tests": ["assert f(1)", "assert f(2)"]}, ("prompt", "answer"))
+    assert isinstance(several, Draft)
+    assert several.written == Written(("assert f(1)", "assert f(2)"))
+
+
 def test_an_instruction_is_a_conversation_of_one_question() -> None:
     row = {"instruction": "Add.", "input": "2 and 3", "output": "5"}
     (draft,) = _turns(draft_row(row, ("instruction", "output")))

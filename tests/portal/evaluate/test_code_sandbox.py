@@ -1,0 +1,114 @@
+"""Programs run apart: what they can do, what they cannot, and what is said where they may not run."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.evaluate import code_sandbox
+from portal.evaluate.code_sandbox import ALLOWED, check_sandbox, passes
+from portal.evaluate.text_metrics import find_metric
+
+
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ALLOWED, "1")
+    try:
+        check_sandbox()
+    except ValueError as error:
+        pytest.skip(f"no sandbox on this machine: {error}")
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """A port of this machine that answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=server.accept, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("program", "passed"),
+    [
+        ("import math, json\nassert math.gcd(12, 18) == 6", True),
+        ("print('noise' * 10**6)", True),
+        ("if __name__ == '__main__':\n    open('own.txt', 'w').write('mine')", True),
+        ("assert 1 == 2", False),
+        ("1 / 0", False),
+        ("def f(:", False),
+        ("import sys\nsys.exit(0)\nassert False", False),
+        ("import os\nos._exit(0)", False),
+        ("x = bytearray(2 * 10**9)", False),
+        ("open('big', 'wb').write(bytes(10**8))", False),
+        ("import os\nassert os.environ.get('PORTAL_RUN_CODE') is None", True),
+        ("import os\nassert len([p for p in os.listdir('/proc') if p.isdigit()]) < 5", True),
+        ("open('/usr/mark', 'w')", False),
+    ],
+)
+@pytest.mark.usefixtures("allowed")
+def test_a_program_passes_where_it_comes_to_its_end(program: str, passed: bool) -> None:
+    assert passes(program) == passed
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_program_that_does_not_end_is_ended() -> None:
+    assert not passes("while True:\n    pass", seconds=1)
+
+
+@pytest.mark.usefixtures("allowed")
+def test_files_of_the_machine_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+
+    assert not passes(f"open({str(tmp_path / 'secret')!r})")
+
+
+@pytest.mark.usefixtures("allowed")
+def test_no_program_reaches_the_network(listening: int) -> None:
+    connect = f"import socket\nsocket.create_connection(('127.0.0.1', {listening}), timeout=2)"
+
+    assert not passes(connect)
+    with socket.create_connection(("127.0.0.1", listening), timeout=2):
+        pass
+
+
+@pytest.mark.usefixtures("allowed")
+def test_pass_at_1_runs_the_tests_after_the_answer_or_around_it() -> None:
+    measure = find_metric("pass_at_1")
+
+    assert measure("def double(x):\n    return 2 * x", ["assert double(4) == 8"]) == 1
+    assert measure("def double(x):\n    return x", ["assert double(4) == 8"]) == 0
+    assert measure("\n    return 2 * x", ["def double(x):{answer}\nassert double(4) == 8"]) == 1
+    assert measure("return 2 * x", ["assert False", "assert True"]) == 0  # no program at all
+    assert measure("x = 1", ["assert False", "assert x"]) == 1
+
+
+def test_without_the_flag_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ALLOWED, raising=False)
+
+    for ask in (lambda: passes("pass"), lambda: find_metric("pass_at_1")):
+        with pytest.raises(ValueError, match="set PORTAL_RUN_CODE=1 to let it"):
+            ask()
+
+
+def test_without_bubblewrap_the_metric_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(ALLOWED, "1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code_sandbox._check_bubblewrap.cache_clear()
+
+    with pytest.raises(ValueError, match="needs bubblewrap"):
+        find_metric("pass_at_1")
+
+
+def test_a_bubblewrap_that_is_not_let_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bwrap").write_text(
+        "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n"
+    )
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv(ALLOWED, "1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    code_sandbox._check_bubblewrap.cache_clear()
+
+    with pytest.raises(ValueError, match="does not work on this machine: bwrap: No permissions"):
+        find_metric("pass_at_1")
