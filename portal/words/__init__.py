@@ -1,1 +1,1 @@
-"""Facts and forms of words as 232 short tasks in meaningless frames, for pretrained bases."""
+"""Facts and forms of words as tasks for pretrained bases: 232 with choices, six with written answers."""
