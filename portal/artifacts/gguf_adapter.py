@@ -6,6 +6,8 @@ in GGUF with `.lora_a` (r, d_in) and `.lora_b` (d_out, r), fp32.
 
 import json
 import os
+import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,12 +48,10 @@ def write_gguf_adapter(path: Path, folder: Path, config: "PretrainedConfig") -> 
     ValueError for a base of another kind than `ARCHITECTURES`, for an adapted module without a name in GGUF,
     and without the package gguf.
     """
-    try:
-        import gguf
-    except ModuleNotFoundError:
-        raise ValueError(f"{path}: {PACKAGE_HINT}") from None
+    architecture = find_architecture(config)
+    import gguf
+
     text = config.get_text_config()
-    architecture = _architecture(folder, config)
     kind = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}[architecture]
     names = gguf.get_tensor_name_map(kind, text.num_hidden_layers)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -61,7 +61,7 @@ def write_gguf_adapter(path: Path, folder: Path, config: "PretrainedConfig") -> 
     alpha = json.loads((folder / ADAPTER_CONFIG).read_bytes())["lora_alpha"]
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
     for module, (a, b) in read_peft_factors(folder, torch.device("cpu")).items():
-        name = names.get_name(f"{module.replace('.language_model.', '.')}.weight", try_suffixes=(".weight",))
+        name = names.get_name(f"{_in_decoder(module)}.weight", try_suffixes=(".weight",))
         if name is None:
             raise ValueError(f"{folder}: {module} has no name in GGUF for {architecture}")
         if architecture in _IN_PAIRS:
@@ -78,13 +78,21 @@ def write_gguf_adapter(path: Path, folder: Path, config: "PretrainedConfig") -> 
         temporary.unlink(missing_ok=True)
 
 
-def _architecture(folder: Path, config: "PretrainedConfig") -> str:
+def find_architecture(config: "PretrainedConfig") -> str:
+    """llama.cpp's name of what the base is; ValueError where no adapter of it can be written."""
+    if find_spec("gguf") is None:
+        raise ValueError(PACKAGE_HINT)
     if config.model_type not in ARCHITECTURES:
         raise ValueError(
-            f"{folder}: its base is a {config.model_type}, whose adapters are not written as GGUF; known: "
+            f"the base is a {config.model_type}, whose adapters are not written as GGUF; known: "
             f"{', '.join(ARCHITECTURES)}. llama.cpp's convert_lora_to_gguf.py reads the folder"
         )
     return ARCHITECTURES[config.model_type]
+
+
+def _in_decoder(module: str) -> str:
+    """The module's path in a decoder that lies in no multimodal model."""
+    return re.sub(r"(^|\.)language_model\.", r"\1", module)
 
 
 def _in_pairs(b: Tensor, module: str, text: "PretrainedConfig") -> Tensor:

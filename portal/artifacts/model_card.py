@@ -44,6 +44,7 @@ def adapter_card(
     ]
     note, loader = weights_note(base), _loader(base)
     place = base if "/" in base else "FOLDER_OF_THE_BASE"  # a hub id, or no name that others can load
+    served = vllm_rank(adapter.rank) or "RANK (above vLLM's greatest)"
     warning = f"\nThe base's weights: {note}.\n" if note is not None else ""
     return (
         f"---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\n"
@@ -53,7 +54,7 @@ def adapter_card(
         f"## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import {loader}\n\n"
         f'model = PeftModel.from_pretrained({loader}.from_pretrained("{place}"), "THIS_FOLDER")\n'
         "```\n\n```sh\n"
-        f"vllm serve {place} --enable-lora --max-lora-rank {vllm_rank(adapter.rank) or adapter.rank} "
+        f"vllm serve {place} --enable-lora --max-lora-rank {served} "
         f"--lora-modules {task}=THIS_FOLDER\n```\n"
     )
 

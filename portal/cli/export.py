@@ -11,6 +11,8 @@ from portal.cli.output import comma_list
 from portal.messages import one_line
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from portal.artifacts.adapter_record import AdapterRecord
     from portal.artifacts.artifact import Artifact, KeyLayout
     from portal.bases.base import Base
@@ -78,7 +80,9 @@ def export(
 
     The base is loaded for --check and --merge only.
     """
-    from portal.artifacts.serving import find_server, serve_command, write_routing
+    from portal.artifacts.adapter_record import GGUF_ADAPTER
+    from portal.artifacts.gguf_adapter import write_gguf_adapter
+    from portal.artifacts.serving import find_server, known_servers, serve_command, write_routing
 
     source = load_with_latents(find_artifact(artifact), latents)
     tasks = _chosen(source, task, every)
@@ -87,7 +91,16 @@ def export(
     with_gguf = _is_gguf(file_format) or server == "llama.cpp"
     if check and kind == "text":
         raise ValueError("--check loads the base as it is served; it cannot check --layout text")
+    if server is not None and kind == "text":
+        raise ValueError("--serve is for the keys that the base is served with; leave out --layout text")
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
+    base_config = _gguf_config(source) if with_gguf else None
+    made_for, rank = source.config, max(source.adapter(name).rank for name in tasks)
+    names = made_for.base_model_name_or_path, made_for.base_model_revision
+    command = None if server is None else serve_command(server, *names, folders, rank)
+    routed = server in (None, "vllm") and folders != {tasks[0]: out}
+    if routed:
+        known_servers(out)
     for name, folder in folders.items():
         claim_folder(folder, source.config.adapter_record(name))
     base = _base_of(source) if check or merge else None
@@ -97,14 +110,13 @@ def export(
             _check(source, base, name, folder)
         if merge and base is not None:
             _merge(source, base, name, folder)
-        if with_gguf:
-            _write_gguf(source, folder)
+        if base_config is not None:
+            write_gguf_adapter(folder / GGUF_ADAPTER, folder, base_config)
         typer.echo(f"{name}: {folder}")
-    if len(folders) > 1 or every:
+    if routed:
         typer.echo(f"which server has which adapter: {write_routing(out)}")
-    if server is not None:
-        rank = max(source.adapter(name).rank for name in tasks)
-        typer.echo(f"serve: {serve_command(server, source.config.base_model_name_or_path, folders, rank)}")
+    if command is not None:
+        typer.echo(f"serve: {command}")
     if push is not None:
         only = [f"{folder.relative_to(out) / '**'}" if folder != out else "**" for folder in folders.values()]
         typer.echo(f"pushed: {_push(push, out, only, private=private)}")
@@ -171,13 +183,14 @@ def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
     typer.echo(f"merged into {merged}: logits equal the injected adapter's to {difference:.1e}")
 
 
-def _write_gguf(source: "Artifact", folder: Path) -> None:
-    from portal.artifacts.adapter_record import GGUF_ADAPTER
-    from portal.artifacts.gguf_adapter import write_gguf_adapter
+def _gguf_config(source: "Artifact") -> "PretrainedConfig":
+    """The config of the artifact's base; ValueError where adapters of it cannot be written as GGUF."""
+    from portal.artifacts.gguf_adapter import find_architecture
     from portal.bases.base_config import base_config
 
     config = base_config(source.config.base_model_name_or_path)
-    write_gguf_adapter(folder / GGUF_ADAPTER, folder, config)
+    find_architecture(config)
+    return config
 
 
 def _push(repository: str, folder: Path, only: list[str], *, private: bool) -> str:

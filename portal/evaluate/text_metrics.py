@@ -125,15 +125,17 @@ def regex(text: str, references: Sequence[str]) -> float:
 
 
 def pass_at_1(text: str, references: Sequence[str]) -> float:
-    """1 if the answer is a program that one of the references, which are tests, ends well with (Chen et al.,
-    2021, arXiv:2107.03374, with k = 1).
+    """1 if the answer is a program that passes all of the references, which are tests (Chen et al., 2021,
+    arXiv:2107.03374, with k = 1).
 
-    Tests stand after the answer, or around `{answer}`. ValueError where no program may run.
+    A test runs after the answer, without the space that parts that from its prompt, or holds it at
+    `{answer}`. ValueError where no program may run.
     """
+    own = text.removeprefix(" ")
     return float(
-        any(
-            passes(tests.replace("{answer}", text) if "{answer}" in tests else f"{text}\n{tests}")
-            for tests in references
+        all(
+            passes(test.replace("{answer}", text) if "{answer}" in test else f"{own}\n{test}")
+            for test in references
         )
     )
 

@@ -14,6 +14,7 @@ keys: options.label                # optional: the column with the choices' keys
 gold: answer                       # a column: an index, a key, or a choice's text
 answer: text                       # instead of choices, keys and gold: the base writes the answer
 references: ["{answer}"]           # templates of right answers, or the name of a column with one or several
+tests: tests                       # optional: the column with tests of programs, which then judge answers
 messages: messages                 # instead of prompt and references: a column with a conversation
 tools: tools                       # optional: the column with the tools that a template is given
 metric: exact_match                # how written answers are judged: docs/tasks.md lists metrics
@@ -90,6 +91,7 @@ class TaskFile(Frozen):
     keys: str | None = None
     gold: str | None = None
     references: str | tuple[str, ...] | None = None
+    tests: str | None = None
     messages: str | None = None
     tools: str | None = None
     metric: str | None = None
@@ -115,13 +117,16 @@ class TaskFile(Frozen):
     @model_validator(mode="after")
     def _has_the_parts_of_its_answer(self) -> "TaskFile":
         """What an answer of its kind needs is there, and nothing of the other kind."""
-        of_choices, of_text = ("choices", "keys", "gold"), ("references", "messages", "tools", *_JUDGING)
+        of_choices, of_text = (
+            ("choices", "keys", "gold"),
+            ("references", "tests", "messages", "tools", *_JUDGING),
+        )
         needed: tuple[str, ...]
         foreign: tuple[str, ...]
         if self.answer == "choice":
             needed, foreign = ("prompt", "choices", "gold"), of_text
         elif self.messages is not None:
-            needed, foreign = ("messages",), ("prompt", "references", *of_choices)
+            needed, foreign = ("messages",), ("prompt", "references", "tests", *of_choices)
         else:
             needed, foreign = ("prompt", "references"), ("tools", *of_choices)
         given = {name for name in (*needed, *foreign) if getattr(self, name) not in (None, ())}
@@ -217,7 +222,10 @@ def _plain_rows(path: Path) -> FileTask:
         validation=splits.validation,
         test=splits.test,
     )
-    return FileTask(path, builder, rows, answers=None if written is None else AnswerConfig())
+    answers = None if written is None else AnswerConfig()
+    if written is not None and "tests" in rows.columns:
+        answers = AnswerConfig(metric="pass_at_1", max_new_tokens=256)
+    return FileTask(path, builder, rows, answers=answers)
 
 
 def _split_names(rows: RowSource, given: SplitNames | None) -> SplitNames:
@@ -252,7 +260,7 @@ def _templates(path: Path) -> FileTask:
         fields = _template_fields(file)
     except ValueError as error:
         raise ValueError(f"{path}: a template is malformed: {error}") from None
-    columns = (file.choices, file.references, file.keys, file.gold, file.messages)
+    columns = (file.choices, file.references, file.tests, file.keys, file.gold, file.messages)
     named = [*fields, *file.cluster, *(column for column in columns if isinstance(column, str))]
     rows = _rows_of(file, path.parent)
     splits = _split_names(rows, file.splits)
@@ -318,7 +326,10 @@ def _draft_written(file: TaskFile, record: Record) -> Drafted:
         references = value if isinstance(value, list) or value is None else [str(value)]
     else:
         references = [_fill(template, record) for template in file.references]
-    return draft_answer(_fill(file.prompt, record), references)
+    tests = None
+    if file.tests is not None and (tests := column_of(record, file.tests)) is None:
+        return Dropped("no test, or an empty one")
+    return draft_answer(_fill(file.prompt, record), references, tests)
 
 
 def _list_of(record: Record, column: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from portal.tasks.builder import Draft, Drafted, Dropped
@@ -47,9 +48,13 @@ def draft_answer(prompt: str, references: Any, tests: Any = None) -> Draft | Dro
     texts = tuple(_text(each, "an answer") for each in references)
     parted = texts[0][:1].isspace() or prompt[-1:].isspace()
     first = texts[0] if parted else f" {texts[0]}"
-    if tests is not None:
-        texts = tuple(_text(each, "tests") for each in (tests if isinstance(tests, list) else [tests]))
-    return _checked(Draft(prompt, (first,), 0, Written(texts)))
+    draft = _checked(Draft(prompt, (first,), 0, Written(texts)))
+    if tests is None or isinstance(draft, Dropped):
+        return draft
+    judged = tuple(_text(each, "tests") for each in (tests if isinstance(tests, list) else [tests]))
+    if not judged or any(not each.strip() for each in judged):
+        return Dropped("no test, or an empty one")
+    return replace(draft, written=Written(judged))
 
 
 def draft_turns(messages: Any, tools: Any) -> Drafted:

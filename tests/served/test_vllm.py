@@ -107,20 +107,16 @@ def test_choices_have_the_log_likelihoods_of_this_project(served: Served, addres
 
 
 def test_greedy_texts_of_interleaved_adapters_are_equal_token_for_token(served: Served, address: str) -> None:
-    """Rows of the base come after the others: vLLM 0.32 on a CPU gives a row without an adapter that of its
-    last slot, where it shares a batch with other rows and no slot is free."""
-    ours, count = served.texts(), len(served.rows)
-    theirs = {}
-    for together in (served.tasks, (None,)):
-        with ThreadPoolExecutor(16) as pool:  # all of them are in the server at once
-            asked = {
-                (task, index): pool.submit(
-                    written, address, model_name(served, task), served.rows[index].prompt
-                )
-                for index in range(count)
-                for task in together
-            }
-            theirs |= {pair: each.result() for pair, each in asked.items()}
+    """Rows of the base are among them: the command has a slot more than adapters. Where all slots are taken,
+    vLLM 0.32 on a CPU gives a row without an adapter that of the last one."""
+    ours = served.texts()
+    with ThreadPoolExecutor(16) as pool:  # all of them are in the server at once
+        asked = {
+            (task, index): pool.submit(written, address, model_name(served, task), served.rows[index].prompt)
+            for index in range(len(served.rows))
+            for task in (None, *served.tasks)
+        }
+        theirs = {pair: each.result() for pair, each in asked.items()}
 
     assert theirs == ours
     assert len(set(ours.values())) > len(served.rows)  # adapters write differently
@@ -206,9 +202,8 @@ def test_a_multimodal_gemma3_takes_the_keys_of_its_own_layout(tmp_path: Path) ->
     served = export_for("vllm", str(model), tmp_path)
     with serving(served.command, tmp_path / "server.log") as address:
         theirs = {task: served_scores(served, address, model_name(served, task)) for task in (None, "sums")}
-        for layout, name in (("base", "own"), ("text", "unbound")):
-            command = ["export", str(tmp_path / "artifact"), "--task", "sums", "--layout", layout]
-            assert main([*command, "--out", str(tmp_path / name)]) == 0
+        command = ["export", str(tmp_path / "artifact"), "--task", "sums", "--layout", "text"]
+        assert main([*command, "--out", str(tmp_path / "unbound")]) == 0
         post(
             f"{address}/v1/load_lora_adapter",
             {"lora_name": "unbound", "lora_path": str(tmp_path / "unbound")},

@@ -64,7 +64,7 @@ def test_bases_and_modules_without_a_name_in_gguf_are_refused(tmp_path: Path) ->
     other = AutoConfig.for_model("gpt2")
 
     with pytest.raises(
-        ValueError, match=r"its base is a gpt2, whose adapters are not written as GGUF; known: .*qwen3"
+        ValueError, match=r"the base is a gpt2, whose adapters are not written as GGUF; known: .*qwen3"
     ):
         write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", other)
     phi3 = AutoConfig.for_model("phi3", num_hidden_layers=1)

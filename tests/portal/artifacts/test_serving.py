@@ -1,5 +1,6 @@
 """Commands that serve adapters, and the routing beside them; `make serve-test` runs what they start."""
 
+import json
 import runpy
 import shlex
 from pathlib import Path
@@ -18,12 +19,12 @@ ADAPTERS = {"copa": Path("out dir/copa"), "sciq": Path("out dir/sciq")}
 def test_the_command_names_the_pinned_base_its_adapters_and_a_rank_that_holds_them() -> None:
     known = KNOWN["qwen3-4b"]
 
-    vllm = shlex.split(serve_command("vllm", "qwen3-4b", ADAPTERS, 10))
-    sglang = shlex.split(serve_command("sglang", "qwen3-4b", ADAPTERS, 10))
+    vllm = shlex.split(serve_command("vllm", "qwen3-4b", None, ADAPTERS, 10))
+    sglang = shlex.split(serve_command("sglang", "qwen3-4b", None, ADAPTERS, 10))
 
     pinned = [known.location, "--revision", known.revision, "--enable-lora"]
     named = ["copa=out dir/copa", "sciq=out dir/sciq"]
-    ranks = ["--max-lora-rank", "16", "--max-loras", "2"]
+    ranks = ["--max-lora-rank", "16", "--max-loras", "3"]
     assert vllm == ["vllm", "serve", *pinned, *ranks, "--lora-modules", *named]
     launch = ["python", "-m", "sglang.launch_server", "--model-path"]
     ranks = ["--max-lora-rank", "10", "--max-loras-per-batch", "2"]
@@ -31,18 +32,33 @@ def test_the_command_names_the_pinned_base_its_adapters_and_a_rank_that_holds_th
 
 
 def test_an_embedded_base_is_served_from_its_folder() -> None:
-    words = shlex.split(serve_command("vllm", "mini-gemma3", {"a": Path("a")}, 4))
+    words = shlex.split(serve_command("vllm", "mini-gemma3", "5d13" * 16, {"a": Path("a")}, 4))
 
     assert (Path(words[2]) / "model.safetensors").is_file()
     assert "--revision" not in words
 
 
 def test_llama_cpp_gets_gguf_files_and_applies_none_unasked() -> None:
-    words = shlex.split(serve_command("llama.cpp", "Qwen/Qwen3-4B-Base", ADAPTERS, 10))
+    words = shlex.split(serve_command("llama.cpp", "Qwen/Qwen3-4B-Base", None, ADAPTERS, 10))
 
     files = "out dir/copa/adapter.gguf,out dir/sciq/adapter.gguf"
     base = ["llama-server", "--model", "Qwen3-4B-Base.gguf"]
     assert words == [*base, "--lora", files, "--lora-init-without-apply", "--cache-ram", "0"]
+
+
+def test_the_commit_that_the_adapters_are_for_is_served() -> None:
+    for base in ("qwen3-4b", "org/other"):
+        words = shlex.split(serve_command("vllm", base, "c" * 40, ADAPTERS, 8))
+        assert words[3:5] == ["--revision", "c" * 40]
+
+
+def test_paths_that_part_an_option_are_given_in_another_form_or_refused() -> None:
+    adapters = {"copa": Path("lr=1e-3,v2/copa")}
+
+    words = shlex.split(serve_command("vllm", "qwen3-4b", None, adapters, 8))
+    assert json.loads(words[-1]) == {"name": "copa", "path": "lr=1e-3,v2/copa"}
+    with pytest.raises(ValueError, match=r"llama\.cpp takes no path with a comma"):
+        serve_command("llama.cpp", "qwen3-4b", None, adapters, 8)
 
 
 @pytest.mark.parametrize(("rank", "limit"), [(1, 1), (2, 8), (8, 8), (9, 16), (512, 512), (513, None)])
@@ -52,7 +68,7 @@ def test_ranks_of_vllm_hold_the_adapters(rank: int, limit: int | None) -> None:
 
 def test_what_no_server_takes_is_refused() -> None:
     with pytest.raises(ValueError, match="rank 513: vLLM serves adapters of rank 512 at most"):
-        serve_command("vllm", "qwen3-4b", ADAPTERS, 513)
+        serve_command("vllm", "qwen3-4b", None, ADAPTERS, 513)
     with pytest.raises(ValueError, match=r"unknown server 'tgi'; known: vllm, sglang, llama\.cpp"):
         find_server("tgi")
 
@@ -67,3 +83,19 @@ def test_the_routing_knows_all_adapters_below_its_folder(tmp_path: Path) -> None
     assert found["ADAPTERS"] == {('a "b"', "sums"): "sums", ("org/c", "sums"): "sums"}
     assert found["SERVERS"] == {'a "b"': "http://localhost:8000", "org/c": "http://localhost:8001"}
     assert callable(found["complete"])
+
+
+def test_addresses_that_were_filled_in_stay_and_a_file_of_ones_own_is_refused(tmp_path: Path) -> None:
+    adapter = AdapterConfig(rank=2, alpha=2)
+    export_random(tmp_path / "sums", make_base("one", "qwen3"), adapter)
+    path = write_routing(tmp_path)
+    path.write_text(path.read_text().replace("http://localhost:8000", "http://gpu-7:9000"))
+    export_random(tmp_path / "more" / "sums", make_base("two", "llama"), adapter)
+
+    assert runpy.run_path(str(write_routing(tmp_path)))["SERVERS"] == {
+        "one": "http://gpu-7:9000",
+        "two": "http://localhost:8001",
+    }
+    path.write_text("SERVERS = {}\n")
+    with pytest.raises(ValueError, match="not a file that portal has written"):
+        write_routing(tmp_path)

@@ -45,6 +45,15 @@ def listening() -> Iterator[int]:
         ("import os\nassert os.environ.get('PORTAL_RUN_CODE') is None", True),
         ("import os\nassert len([p for p in os.listdir('/proc') if p.isdigit()]) < 5", True),
         ("open('/usr/mark', 'w')", False),
+        ("for place in range(8):\n    open(f'/tmp/{place}', 'wb').write(bytes(10**7))", False),
+        ("for place in range(8):\n    open(f'/dev/shm/{place}', 'wb').write(bytes(10**7))", False),
+        ("import os\nos.system('mount -o remount,rw /usr')\nopen('/usr/mark', 'w')", False),
+        ("import pickle\nclass C: pass\npickle.loads(pickle.dumps(C()))", True),
+        (
+            "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.fail()\n"
+            "assert unittest.main(exit=False).result.wasSuccessful()",
+            False,
+        ),
     ],
 )
 @pytest.mark.usefixtures("allowed")
@@ -58,10 +67,23 @@ def test_a_program_that_does_not_end_is_ended() -> None:
 
 
 @pytest.mark.usefixtures("allowed")
-def test_files_of_the_machine_are_not_there(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("x")
+def test_files_of_the_machine_are_not_there() -> None:
+    assert Path(__file__).is_file()
 
-    assert not passes(f"open({str(tmp_path / 'secret')!r})")
+    assert not passes(f"open({__file__!r})")
+    assert not passes("open('/etc/passwd')")
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_sandbox_that_fails_for_one_program_is_no_wrong_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: Resource temporarily unavailable' >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    with pytest.raises(RuntimeError, match="the sandbox failed: bwrap: Resource temporarily unavailable"):
+        passes("pass")
 
 
 @pytest.mark.usefixtures("allowed")
@@ -80,8 +102,12 @@ def test_pass_at_1_runs_the_tests_after_the_answer_or_around_it() -> None:
     assert measure("def double(x):\n    return 2 * x", ["assert double(4) == 8"]) == 1
     assert measure("def double(x):\n    return x", ["assert double(4) == 8"]) == 0
     assert measure("\n    return 2 * x", ["def double(x):{answer}\nassert double(4) == 8"]) == 1
-    assert measure("return 2 * x", ["assert False", "assert True"]) == 0  # no program at all
-    assert measure("x = 1", ["assert False", "assert x"]) == 1
+    assert measure("return 2 * x", ["assert True"]) == 0  # no program at all
+    assert measure("x = 1", ["assert x", "assert x == 1"]) == 1
+    assert measure("x = 1", ["assert x", "assert x == 2"]) == 0  # all of them have to pass
+    assert (
+        measure(" def double(x):\n    return 2 * x", ["assert double(4) == 8"]) == 1
+    )  # the space of a prompt
 
 
 def test_without_the_flag_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,35 @@ def test_an_answer_with_tests_is_trained_on_and_they_judge_it() -> None:
     assert several.written == Written(("assert f(1)", "assert f(2)"))
 
 
+@pytest.mark.parametrize(
+    ("answer", "tests"), [("", "assert f"), ("x", []), ("x", " "), ("x", ["assert x", ""])]
+)
+def test_an_answer_without_text_or_tests_is_dropped(answer: str, tests: Any) -> None:
+    found = draft_row({"prompt": "p", "answer": answer, "tests": tests}, ("prompt", "answer"))
+
+    assert found == Dropped("empty answer" if not answer else "no test, or an empty one")
+
+
+@pytest.mark.parametrize("as_yaml", [False, True])
+def test_files_of_programs_are_judged_by_their_tests(as_yaml: bool, tmp_path: Path) -> None:
+    row = {"prompt": "def f(x):", "answer": " return x", "tests": "def f(x):{answer}\nassert f(1) == 1"}
+    write_jsonl(tmp_path / "programs.jsonl", [{**row, "prompt": f"def f(x):  # {n}"} for n in range(12)])
+    path = tmp_path / "programs.jsonl"
+    if as_yaml:
+        path = tmp_path / "own.yaml"
+        path.write_text(
+            "task: programs\ndata: programs.jsonl\nanswer: text\nprompt: '{prompt}'\n"
+            "references: ['{answer}']\ntests: tests\nmetric: pass_at_1\n"
+        )
+    suite, (task,) = open_suite(None, [str(path)])
+
+    example = suite.examples(task, "train")[0]
+    assert example.written == Written((row["tests"],))
+    assert example.choices == (row["answer"],)
+    config = suite.answers_of([task])[task]
+    assert config.metric == "pass_at_1"
+
+
 def test_an_instruction_is_a_conversation_of_one_question() -> None:
     row = {"instruction": "Add.", "input": "2 and 3", "output": "5"}
     (draft,) = _turns(draft_row(row, ("instruction", "output")))
