@@ -16,11 +16,10 @@ from torch import Tensor
 
 from portal.artifacts.adapter_record import ADAPTER_CONFIG
 from portal.artifacts.peft_adapter import read_peft_factors
+from portal.bases.gguf.reader import PACKAGE_HINT
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
-
-PACKAGE_HINT = "writing GGUF needs the package gguf: pip install 'portal-sweeps[gguf]' (or pip install gguf)"
 
 ARCHITECTURES = {
     "llama": "llama",
@@ -81,7 +80,7 @@ def write_gguf_adapter(path: Path, folder: Path, config: "PretrainedConfig") -> 
 def find_architecture(config: "PretrainedConfig") -> str:
     """llama.cpp's name of what the base is; ValueError where no adapter of it can be written."""
     if find_spec("gguf") is None:
-        raise ValueError(PACKAGE_HINT)
+        raise ValueError(f"writing GGUF needs the package gguf; {PACKAGE_HINT}")
     if config.model_type not in ARCHITECTURES:
         raise ValueError(
             f"the base is a {config.model_type}, whose adapters are not written as GGUF; known: "

@@ -147,7 +147,7 @@ def known_servers(folder: Path) -> dict[str, str]:
         )
     except (SyntaxError, ValueError, StopIteration):
         known = None
-    if not text.startswith(_ROUTING_HEAD[:40]) or not isinstance(known, dict):
+    if not text.startswith(_ROUTING_HEAD.splitlines()[0]) or not isinstance(known, dict):
         raise ValueError(f"{path}: not a file that portal has written; delete it, or choose another --out")
     return known
 

@@ -31,13 +31,14 @@ def adapters(
     """Write a PEFT adapter for every base and every task, as OUT/BASE/TASK. No base is loaded."""
     from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
     from portal.artifacts.registry import Registry
-    from portal.artifacts.serving import write_routing
+    from portal.artifacts.serving import known_servers, write_routing
     from portal.learners.hypernet import artifact_subfolder
 
     named = () if bases is None else comma_list(bases, what="base")
     wanted = None if tasks is None else comma_list(tasks, what="task")
     matrix = choose_matrix(read_matrices(Registry.open(registry)), named, wanted, core)
     names = wanted or matrix.tasks
+    known_servers(out)
     folders: dict[str, dict[str, Path]] = {}
     for base in [matrix.find_base(name) for name in named] or matrix.bases:
         folders[base] = {task: out / artifact_subfolder(base) / task for task in names}

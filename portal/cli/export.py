@@ -1,6 +1,7 @@
 """`portal export`: adapters of an artifact as PEFT folders, merged weights, or a hub repository."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from portal.artifacts.adapter_record import AdapterRecord
     from portal.artifacts.artifact import Artifact, KeyLayout
+    from portal.artifacts.serving import Server
     from portal.bases.base import Base
 
 MERGED = "merged"
@@ -82,7 +84,7 @@ def export(
     """
     from portal.artifacts.adapter_record import GGUF_ADAPTER
     from portal.artifacts.gguf_adapter import write_gguf_adapter
-    from portal.artifacts.serving import find_server, known_servers, serve_command, write_routing
+    from portal.artifacts.serving import find_server, known_servers, write_routing
 
     source = load_with_latents(find_artifact(artifact), latents)
     tasks = _chosen(source, task, every)
@@ -94,10 +96,8 @@ def export(
     if server is not None and kind == "text":
         raise ValueError("--serve is for the keys that the base is served with; leave out --layout text")
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
-    base_config = _gguf_config(source) if with_gguf else None
-    made_for, rank = source.config, max(source.adapter(name).rank for name in tasks)
-    names = made_for.base_model_name_or_path, made_for.base_model_revision
-    command = None if server is None else serve_command(server, *names, folders, rank)
+    gguf_config = _gguf_config(source) if with_gguf else None
+    command = None if server is None else _serve_command(source, server, folders)
     routed = server in (None, "vllm") and folders != {tasks[0]: out}
     if routed:
         known_servers(out)
@@ -110,8 +110,8 @@ def export(
             _check(source, base, name, folder)
         if merge and base is not None:
             _merge(source, base, name, folder)
-        if base_config is not None:
-            write_gguf_adapter(folder / GGUF_ADAPTER, folder, base_config)
+        if gguf_config is not None:
+            write_gguf_adapter(folder / GGUF_ADAPTER, folder, gguf_config)
         typer.echo(f"{name}: {folder}")
     if routed:
         typer.echo(f"which server has which adapter: {write_routing(out)}")
@@ -181,6 +181,14 @@ def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
     merged = folder / MERGED
     difference = merge_task(base, source.factors((task,)), source.config.adapter.scaling, merged)
     typer.echo(f"merged into {merged}: logits equal the injected adapter's to {difference:.1e}")
+
+
+def _serve_command(source: "Artifact", server: "Server", folders: Mapping[str, Path]) -> str:
+    """The command that serves the adapters which are to be in `folders`, by task."""
+    from portal.artifacts.serving import serve_command
+
+    config, rank = source.config, max(source.adapter(task).rank for task in folders)
+    return serve_command(server, config.base_model_name_or_path, config.base_model_revision, folders, rank)
 
 
 def _gguf_config(source: "Artifact") -> "PretrainedConfig":

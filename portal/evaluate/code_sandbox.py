@@ -2,8 +2,8 @@
 
 The program sees the folders of the system's and of Python's own programs and libraries, which it cannot write
 to, and an empty folder: no network, no other files, no other processes, no variables. Its time, the memory of
-each of its processes and its files are limited. It guards against what a
-model writes by accident; an attack on the kernel is not what it is made for.
+each of its processes and its files are limited. It guards against what a model writes by accident; an attack
+on the kernel is not what it is made for.
 """
 
 import os
@@ -73,7 +73,8 @@ def _run(program: str, seconds: float) -> "subprocess.CompletedProcess[bytes]":
     apart = ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     size = ["--size", str(_FOLDER_BYTES)]
     folders = ["--proc", "/proc", "--dev", "/dev", *size, "--tmpfs", "/dev/shm", *size, "--tmpfs", "/tmp"]
-    command = ["bwrap", *binds, *folders, "--chdir", "/tmp", *apart, str(python), "-I", "-S", "-c", _START]
+    placed = [*folders, *binds]  # Python itself may lie below /tmp
+    command = ["bwrap", *placed, "--chdir", "/tmp", *apart, str(python), "-I", "-S", "-c", _START]
     try:
         ended = subprocess.run(
             command, input=f"{token}\n{program}".encode(), capture_output=True, timeout=seconds

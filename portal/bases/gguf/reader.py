@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gguf import GGUFReader
 
-PACKAGE_HINT = "install it with the extra: pip install 'portal-sweeps[real-cpu]' (or pip install gguf)"
+PACKAGE_HINT = "install it with the extra: pip install 'portal-sweeps[gguf]' (or pip install gguf)"
 
 
 class GgufFile:

@@ -43,6 +43,17 @@ def test_every_adapter_is_the_one_that_export_writes(
             assert weights(out / base / task) == weights(tmp_path / base / task)
 
 
+def test_a_routing_of_ones_own_is_not_replaced_and_nothing_is_written(
+    shelf: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "routing.py").write_text("SERVERS = {}\n")
+
+    assert main(["adapters", "--registry", shelf, "--out", str(tmp_path)]) == 2
+
+    assert "routing.py: not a file that portal has written" in capsys.readouterr().err
+    assert list(tmp_path.rglob("adapter_config.json")) == []
+
+
 def test_bases_and_tasks_are_chosen_by_name(shelf: str, tmp_path: Path) -> None:
     out = tmp_path / "adapters"
     command = ["adapters", "--registry", shelf, "--for", "tiny-gemma3,tiny-llama", "--tasks", "sums"]
