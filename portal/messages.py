@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,6 +21,15 @@ def one_line(error: BaseException, *, most: int | None = None) -> str:
     """
     text = " ".join(str(error).split()) or type(error).__name__
     return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
+
+
+def refusal(check: Callable[[], object]) -> str | None:
+    """What the ValueError says that `check` raises; None where it raises none."""
+    try:
+        check()
+    except ValueError as error:
+        return one_line(error)
+    return None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

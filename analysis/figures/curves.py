@@ -24,6 +24,7 @@ from analysis.figures.figure import (
 from analysis.figures.style import INK, RC, Mark, mark_variants
 from analysis.stats.bootstrap import LEVEL
 from analysis.stats.curves import WINDOW, Curve, CurveSet
+from analysis.stats.result_table import score_word
 
 _MIN_TICKS = 3
 _PLOT_IN = 3.1
@@ -120,7 +121,7 @@ def _uncrowded(curves: CurveSet) -> CurveSet:
 
 def _subject(curves: CurveSet, axis: str) -> str:
     """`Accuracy on big against the training time of a run`."""
-    measure = "Accuracy" if curves.metric == "acc" else "Log-loss"
+    measure = score_word(curves.score_name).capitalize() if curves.metric == "acc" else "Log-loss"
     return f"{measure} on {curves.base} against {_AGAINST[axis]}"
 
 

@@ -36,8 +36,8 @@ def draw_methods(comparison: Comparison, slug: str) -> Drawing | None:
         figure = Figure(figsize=(WIDTH_IN, 1.15 + 0.42 * len(summaries)), layout="constrained")
         drawing = Drawing(
             f"methods-{slug}",
-            f"Accuracy on {comparison.base} by method: mean and sample std over seeds, seeds as "
-            "ticks. Dashed: the frozen base; dotted: chance.",
+            f"{comparison.score_title} on {comparison.base} by method: mean and sample std over seeds, seeds "
+            "as ticks. Dashed: the frozen base; dotted: chance.",
             _alt_methods(comparison, summaries),
             figure,
         )

@@ -20,6 +20,7 @@ from analysis.figures.figure import (
 )
 from analysis.figures.style import RC
 from analysis.stats.pairs import Pair
+from analysis.stats.result_table import score_word
 
 _MARKS = (("#0072b2", "o"), ("#d55e00", "s"))
 """Colour and marker of the first study and of the second."""
@@ -38,11 +39,12 @@ def draw_pairs(
     ]
     if not shown:
         return None
+    word = score_word(score_name).capitalize()
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, 1.5 + 0.5 * len(shown)), layout="constrained")
         drawing = Drawing(
             f"pair-{slug}",
-            f"Accuracy on {base} in both studies: mean and sample std over seeds.",
+            f"{word} on {base} in both studies: mean and sample std over seeds.",
             _alternative(base, shown, names, score_name),
             figure,
         )

@@ -26,8 +26,9 @@ def draw_ranks(comparison: Comparison, slug: str) -> Drawing | None:
         figure = Figure(figsize=(WIDTH_IN, 3.4), layout="constrained")
         drawing = Drawing(
             f"ranks-{slug}",
-            f"Accuracy on {comparison.base} against the rank of the adapters: mean and sample std over "
-            "seeds. Dashed: the frozen base; dotted: the per-task LoRA that lift is measured against.",
+            f"{comparison.score_title} on {comparison.base} against the rank of the adapters: mean and "
+            "sample std over seeds. Dashed: the frozen base; dotted: the per-task LoRA that lift is measured "
+            "against.",
             _alternative(comparison, series),
             figure,
         )
@@ -92,4 +93,4 @@ def _alternative(comparison: Comparison, series: Mapping[tuple[str, str], Sequen
         for (method, modules), line in series.items()
         for each in line
     ]
-    return f"Accuracy on {comparison.base} against rank. {list_points(points)}"
+    return f"{comparison.score_title} on {comparison.base} against rank. {list_points(points)}"

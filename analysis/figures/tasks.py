@@ -59,7 +59,7 @@ def draw_tasks(comparison: Comparison, slug: str) -> Drawing | None:
     height = 0.9 + legend_in + _ROW_IN * len(tasks)
     drawing = _blank(
         f"tasks-{slug}",
-        f"Accuracy on {comparison.base} by task{_MARKS_OF_TASKS}",
+        f"{comparison.score_title} on {comparison.base} by task{_MARKS_OF_TASKS}",
         _alternative(comparison, len(tasks), "tasks", len(summaries)),
         height,
     )
@@ -80,8 +80,8 @@ def draw_kinds(comparison: Comparison, slug: str) -> Drawing | None:
     kinds = list(comparison.kinds)[::-1]
     drawing = _blank(
         f"kinds-{slug}",
-        f"Accuracy on {comparison.base} by kind of task: means over the tasks of a kind, on lines from the "
-        "lowest to the highest of them; grey ticks are chance.",
+        f"{comparison.score_title} on {comparison.base} by kind of task: means over the tasks of a "
+        "kind, on lines from the lowest to the highest of them; grey ticks are chance.",
         _alternative(comparison, len(kinds), "kinds of task", len(summaries)),
         _height(len(kinds), summaries),
     )
@@ -103,7 +103,7 @@ def draw_task_parts(comparison: Comparison, slug: str) -> tuple[Drawing, ...]:
         rows = [_task_row(comparison, summaries, task) for task in reversed(part)]
         drawing = _blank(
             f"tasks-{slug}-{number}",
-            f"Accuracy on {comparison.base} by task, {part[0]} to {part[-1]}{marks}",
+            f"{comparison.score_title} on {comparison.base} by task, {part[0]} to {part[-1]}{marks}",
             _alternative(comparison, len(part), f"tasks, {part[0]} to {part[-1]}", len(summaries)),
             _height(len(part), summaries),
         )
@@ -239,5 +239,5 @@ def _draw_score(axes: Axes, drawing: Drawing, row: _Row, lane: int, mark: Mark, 
 def _alternative(comparison: Comparison, num_rows: int, rows: str, num_methods: int) -> str:
     return (
         f"Dot plot of {comparison.score_name} on {comparison.base}: {num_rows} {rows}, {num_methods} "
-        "methods. The table of accuracy by task holds the numbers."
+        "methods. The table of scores by task holds the numbers."
     )

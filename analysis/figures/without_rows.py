@@ -217,4 +217,5 @@ def _alternative(target: Target, drawn: Sequence[Sequence[_Series]], titles: Seq
         for title, panel in zip(titles, drawn, strict=True)
         for series in panel
     ]
-    return f"Accuracy on tasks without a row on {target.base}. {list_points(ends)}"
+    word = target.comparison.score_title
+    return f"{word} on tasks without a row on {target.base}. {list_points(ends)}"

@@ -64,9 +64,10 @@ def describe_split(target: Target, split: TaskSplit) -> str:
     seen, unseen = split.calibrated, split.without_rows
     rows = "" if split.cell.size is None else f" with {count_rows(split.cell.size)} each"
     acc, base = unseen.acc.mean, unseen.base_acc.mean
+    word = {"accuracy": "an accuracy", "score": "a score"}[target.comparison.score_word]
     text = (
         f"On {target.base}, {split.cell.variant.full_name}, calibrated on {split.num_calibrated} of "
-        f"{split.num_tasks} tasks{rows} ({count_seeds(seen.acc.n)}), has an accuracy of {format_number(acc)} "
+        f"{split.num_tasks} tasks{rows} ({count_seeds(seen.acc.n)}), has {word} of {format_number(acc)} "
         f"on the tasks without a row (frozen base {format_number(base)}) and of "
         f"{format_number(seen.acc.mean)} on the calibrated ones "
         f"(frozen base {format_number(seen.base_acc.mean)})"

@@ -50,9 +50,9 @@ def _sentence(found: NewTasks, place: Place, tasks: TaskSet, score: Score) -> st
         )
     against = [text for control in found.controls_of(place) if (text := _lead(found, place, control, tasks))]
     return capitalised(
-        f"{found.name(place)} from a source of {place.num_tasks} tasks, {rows}: accuracy "
-        f"{score.summary.acc.known:.3f} on {len(tasks.tasks)} {tasks.title}{reached}"
-        + (f"; {join_words(against)}." if against else ".")
+        f"{found.name(place)} from a source of {place.num_tasks} tasks, {rows}: "
+        f"{tasks.comparison.score_word} {score.summary.acc.known:.3f} on {len(tasks.tasks)} "
+        f"{tasks.title}{reached}" + (f"; {join_words(against)}." if against else ".")
     )
 
 

@@ -80,7 +80,7 @@ _CALIBRATION_NOTE = (
 )
 _CHOICE_NOTE = (
     "Where a method has several variants and none alone bears its plain name, one stands for it in the "
-    "headline, in the table of all bases and in the sentences: the one with the highest accuracy on "
+    "headline, in the table of all bases and in the sentences: the one with the highest score on "
     "validation rows at the reported epoch. No test row takes part in that choice."
 )
 _COST_NOTE = (
@@ -88,7 +88,7 @@ _COST_NOTE = (
     "together share forwards. Device-hours count all devices that a run holds. Scoring is not part of it."
 )
 _CURVE_NOTE = (
-    "What equal accuracy needs is read off the seed means at the epoch that a run keeps, made to rise with "
+    "What an equal score needs is read off the seed means at the epoch that a run keeps, made to rise with "
     "the size (isotonic regression) and linear between sizes along the logarithm of the axis. Rows of all "
     "tasks count validation rows where an epoch was chosen on them. Operations and time are those of a run's "
     "own training: what joint training took before is not part of a port's."
@@ -297,7 +297,7 @@ def _curve_block(target: Target) -> Block:
     if target.savings.reason is None:
         lead = describe_savings(found, target.score_name)
     else:
-        lead = [f"What equal accuracy needs is not known: {target.savings.reason}."]
+        lead = [f"What an equal {target.comparison.score_word} needs is not known: {target.savings.reason}."]
     lead += describe_losses(target)
     return Block(
         "Data efficiency",

@@ -13,21 +13,21 @@ from portal.methods import find_method
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def describe_difference(first: MethodSummary, second: MethodSummary, bootstrap: Bootstrap) -> str:
-    """One plain sentence: which of two methods is more accurate, or that they cannot be told apart."""
+def describe_difference(first: MethodSummary, second: MethodSummary, bootstrap: Bootstrap, word: str) -> str:
+    """One plain sentence: which of two methods is better, or that they cannot be told apart."""
     interval = bootstrap.difference(first.cell, second.cell)
     seeds = len(bootstrap.shared_seeds(first.cell, second.cell))
-    return state_difference(*distinct_names(first.cell, second.cell), interval, seeds)
+    return state_difference(*distinct_names(first.cell, second.cell), interval, seeds, word)
 
 
-def state_difference(first: str, second: str, interval: Interval, num_seeds: int) -> str:
-    """One sentence on the interval of `first` minus `second`."""
+def state_difference(first: str, second: str, interval: Interval, num_seeds: int, word: str) -> str:
+    """One sentence on the interval of `first` minus `second`; `word` is what it is of, accuracy or score."""
     assert interval.value is not None
     at = f" at {count_seeds(num_seeds)}" if num_seeds else ""  # the frozen base has no seeds
     numbers = f"difference {format_points(interval.value)} points, {state_interval(interval)}"
     if not interval.excludes_zero:
         return capitalised(f"{first} and {second} are not distinguishable{at} ({numbers}).")
-    verb = "is more accurate than" if interval.value > 0 else "is less accurate than"
+    verb = f"has a {'higher' if interval.value > 0 else 'lower'} {word} than"
     return capitalised(f"{first} {verb} {second}{at} ({numbers}).")
 
 
@@ -43,7 +43,7 @@ def describe_methods(comparison: Comparison, bootstrap: Bootstrap) -> list[str]:
     methods = {summary.cell.method for summary in comparison.headline_summaries}
     shown = {each.cell for method in methods if (each := comparison.representative(method)) is not None}
     return [
-        describe_difference(first, second, bootstrap)
+        describe_difference(first, second, bootstrap, comparison.score_word)
         for first, second in comparable_pairs(comparison, bootstrap)
         if {first.cell, second.cell} <= shown
     ]
@@ -73,8 +73,9 @@ def describe_port(comparison: Comparison, port: MethodSummary | None, lift: Inte
     return (
         f"On {base}, {comparison.name(port)}{state_choice(comparison, port)} recovers "
         f"{format_percent(port.lift)} of the per-task LoRA's lift "
-        f"({count_seeds(port.acc.n)}{state_lift_interval(lift)}): accuracy {frozen.acc.mean:.3f} frozen, "
-        f"{port.acc.mean:.3f} ported, {lora.acc.mean:.3f} with a LoRA for each task."
+        f"({count_seeds(port.acc.n)}{state_lift_interval(lift)}): {comparison.score_word} "
+        f"{frozen.acc.mean:.3f} frozen, {port.acc.mean:.3f} ported, {lora.acc.mean:.3f} with a LoRA "
+        "for each task."
     )
 
 
@@ -92,7 +93,9 @@ def describe_teaching(comparison: Comparison) -> str | None:
     }
     known = {how: each.acc.mean for how, each in named.items() if each is not None}
     numbers = [f"{mean:.3f} {how}" for how, mean in known.items() if mean is not None]
-    return f"{comparison.base}: new tasks are taught on this base, accuracy {', '.join(numbers)}."
+    return (
+        f"{comparison.base}: new tasks are taught on this base, {comparison.score_word} {', '.join(numbers)}."
+    )
 
 
 def state_choice(comparison: Comparison, summary: MethodSummary) -> str:
@@ -103,7 +106,7 @@ def state_choice(comparison: Comparison, summary: MethodSummary) -> str:
     word = count_words(number)
     if summary.validation_acc.mean is None:
         return f", the first of {word} variants (none has scores on validation rows),"
-    return f", of {word} variants the most accurate on validation rows,"
+    return f", of {word} variants the best on validation rows,"
 
 
 def state_lift_interval(lift: Interval | None) -> str:

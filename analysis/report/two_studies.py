@@ -82,18 +82,22 @@ def _base_section(
             )
         ),
         drawings=() if drawing is None else (drawing,),
-        remarks=tuple(_state_pair(pair, names) for pair in pairs if pair.difference.value is not None),
+        remarks=tuple(
+            _state_pair(pair, names, comparisons[0].score_word)
+            for pair in pairs
+            if pair.difference.value is not None
+        ),
         folded=(pair_task_table(comparisons[0], pairs, names, slug),),
     )
     return Section(base, (block,))
 
 
-def _state_pair(pair: Pair, names: tuple[str, str]) -> str:
+def _state_pair(pair: Pair, names: tuple[str, str], word: str) -> str:
     """One sentence on a pair that has a difference."""
     difference = pair.difference
     if difference.low == difference.high and not difference.value:
         return f"{pair.name}: both studies have the same answers."
-    return state_difference(f"{pair.name} in {names[1]}", f"in {names[0]}", difference, pair.num_seeds)
+    return state_difference(f"{pair.name} in {names[1]}", f"in {names[0]}", difference, pair.num_seeds, word)
 
 
 def _cost_section(findings: Findings, name: str, number: int, options: ReportOptions) -> Section:

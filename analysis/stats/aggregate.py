@@ -14,7 +14,7 @@ from analysis.stats.epoch_selection import (
 )
 from analysis.stats.lift import recovered_lift, retention
 from analysis.stats.quantities import Quantity, Spread, spread
-from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order
+from analysis.stats.result_table import Cell, Cost, ResultSet, Run, Score, cell_order, score_word
 from analysis.stats.rows_used import rows_used
 from portal.methods import BASE, LORA
 from portal.results import tasks_by_kind
@@ -59,6 +59,16 @@ class Comparison:
     chosen: bool  # whether any run was scored at several epochs, so that the rule chose
     kinds: Mapping[str, tuple[str, ...]]
     score_name: str
+
+    @property
+    def score_word(self) -> str:
+        """`accuracy` of choices, else `score`."""
+        return score_word(self.score_name)
+
+    @property
+    def score_title(self) -> str:
+        """The word at the start of a sentence."""
+        return self.score_word.capitalize()
 
     @property
     def headline_summaries(self) -> tuple[MethodSummary, ...]:

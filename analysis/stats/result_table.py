@@ -163,6 +163,11 @@ class Run:
         return len({epoch for epochs in self.scores.values() for epoch in epochs})
 
 
+def score_word(score_name: str) -> str:
+    """`accuracy` where the score is that of choices, else `score`."""
+    return "accuracy" if score_name == ACC_NORM else "score"
+
+
 @dataclass(frozen=True)
 class ResultSet:
     """All runs of a result table. `duplicates` are keys of runs whose cell and seed another run has."""

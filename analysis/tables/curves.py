@@ -116,7 +116,8 @@ def savings_table(target: Target) -> Table:
             )
         rows.append((variant.full_name, share, next(iter(by_axis.values())).accuracy, *fields))
     reasons = _saving_reasons(target.savings.found)
-    title = f"{target.base}: what equal accuracy needs"
+    needs = {"accuracy": "what equal accuracy needs", "score": "what an equal score needs"}
+    title = f"{target.base}: {needs[target.comparison.score_word]}"
     columns = _savings_columns(axes, target.score_name)
     return Table(title, f"savings-{target.slug}", columns, tuple(rows), tuple(reasons))
 

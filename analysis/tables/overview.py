@@ -36,7 +36,9 @@ def overview_table(comparisons: Sequence[Comparison]) -> Table:
         columns.append(Column(label, SPREAD))
         if method not in LIFT_REFERENCES:
             columns += [Column(f"{label}: lift", PERCENT), Column(f"{label}: retention", PERCENT)]
-    title = "Accuracy, recovered lift and retention by base"
+    words = {each.score_title for each in comparisons} or {"Accuracy"}
+    word = words.pop() if len(words) == 1 else "Score"
+    title = f"{word}, recovered lift and retention by base"
     return Table(title, "overview", tuple(columns), tuple(rows), tuple(reasons))
 
 

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,13 +20,18 @@ from portal.cli.options import (
     chosen_gpus,
     chosen_precision,
 )
+from portal.cli.output import warn
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from portal.artifacts.artifact import Artifact
     from portal.bases.base import Base
     from portal.generation.request import Answer, Request
     from portal.generation.sampling import Sampling
 
+Ask = Callable[[str], tuple[tuple[int, ...], frozenset[int]]]
+"""From a line to token ids, and tokens that end its answer beside the base's own."""
 _SAMPLING = "Sampling"
 _LINE_BREAK = "\\n"
 
@@ -47,8 +53,17 @@ def try_task(
         typer.Option(
             metavar="TEXT",
             help="Text before which an answer ends; \\n is a line break. Repeatable; an empty one: none. "
-            "Default: \\n.",
+            "Default: \\n, with --chat none.",
         ),
+    ] = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat", help="Read a line as what the user says, by the base's chat template; each on its own."
+        ),
+    ] = False,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the system says before each line; with --chat.")
     ] = None,
     temperature: Annotated[
         float,
@@ -72,13 +87,17 @@ def try_task(
     """Answer the lines of stdin, before and after: with the base as it is, and with a task's adapter.
 
     A line is a prompt; \\n in it is a line break. The base goes on where the line ends, as it does after the
-    prompts that tasks are trained on: write a line as these are.
+    prompts that tasks are trained on: write a line as these are. Tasks that are trained on conversations have
+    --chat.
     """
     from portal.bases.base import load_base
+    from portal.data.conversation import has_template, template_note
     from portal.generation.sampling import Sampling
     from sweeps.study.precisions import resolve_precisions
 
     check_at_least_one(max_new_tokens=max_new_tokens)
+    if system is not None and not chat:
+        raise ValueError("--system is what a conversation starts with: give --chat with it")
     sampling = Sampling(temperature, top_p, seed)
     where = chosen_device(device)
     gpus = chosen_gpus(gpus_per_worker, where)
@@ -87,10 +106,15 @@ def try_task(
     weights = resolve_precisions(chosen_precision(precision, where), (base,), device=where)[base]
     loaded = load_base(base, device=where, precision=weights, num_gpus=gpus)
     source.check_base(loaded)
-    stops = tuple(_with_breaks(text) for text in (stop if stop is not None else [_LINE_BREAK]) if text)
-    talk = _Talk(loaded, source, task, max_new_tokens, stops, sampling)
+    usual = [] if chat else [_LINE_BREAK]
+    stops = tuple(_with_breaks(text) for text in (usual if stop is None else stop) if text)
+    if chat and not has_template(loaded.tokenizer):
+        warn(template_note(base))
+    ask = partial(_in_turns, loaded.tokenizer, system) if chat else partial(_as_written, loaded.tokenizer)
+    talk = _Talk(loaded, source, task, ask, max_new_tokens, stops, sampling)
     for prompt, before, after in talk.answers(_prompts()):
         typer.echo(_as_json(prompt, before, after) if as_json else _as_text(prompt, before, after))
+    talk.check()
 
 
 class _Talk:
@@ -101,10 +125,12 @@ class _Talk:
         base: "Base",
         source: "Artifact",
         task: str,
+        ask: "Ask",
         max_new_tokens: int,
         stop: tuple[str, ...],
         sampling: "Sampling",
     ) -> None:
+        self._ask, self._refused = ask, list[str]()
         self._base, self._max_new_tokens, self._stop, self._sampling = base, max_new_tokens, stop, sampling
         self._scaling = source.config.adapter.scaling
         self._factors = {
@@ -113,24 +139,56 @@ class _Talk:
 
     def answers(self, prompts: Iterable[Sequence[str]]) -> "Iterator[tuple[str, Answer, Answer]]":
         """Each prompt with the answer of the base alone and that with the adapter; those given together in
-        one batch.
+        one batch. A prompt that cannot be read is left out.
         """
         from portal.generation.generate import generate
 
         for together in prompts:
-            requests = [request for prompt in together for request in self._requests(prompt)]
+            asked = [(prompt, own) for prompt in together if (own := self._requests(prompt))]
+            requests = [request for _, own in asked for request in own]
             found = dict(
                 generate(self._base, requests, self._factors, self._scaling, sampling=self._sampling)
             )
-            for number, prompt in enumerate(together):
+            for number, (prompt, _) in enumerate(asked):
                 yield prompt, found[2 * number], found[2 * number + 1]
 
+    def check(self) -> None:
+        """ValueError that counts the prompts that were left out, with the reason of the first."""
+        if self._refused:
+            raise ValueError(f"{len(self._refused)} line(s) not answered: {self._refused[0]}")
+
     def _requests(self, prompt: str) -> "list[Request]":
-        from portal.data.token_rows import encode_prompt
+        from portal.generation.generate import check_room
         from portal.generation.request import Request
 
-        ids = encode_prompt(prompt, self._base.tokenizer)
-        return [Request(ids, slot, self._max_new_tokens, self._stop) for slot in (None, 0)]
+        try:
+            ids, ends = self._ask(prompt)
+            requests = [Request(ids, slot, self._max_new_tokens, self._stop, ends) for slot in (None, 0)]
+            check_room(self._base, requests[0])
+        except ValueError as error:
+            self._refused.append(f"{_one_line(prompt)!r:.60}: {error}")
+            if sys.stdin.isatty():
+                warn(str(error))
+            return []
+        return requests
+
+
+def _as_written(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> tuple[tuple[int, ...], frozenset[int]]:
+    """The prompt in token ids, and no token but the base's own that ends an answer."""
+    from portal.data.token_rows import encode_prompt
+
+    return encode_prompt(prompt, tokenizer), frozenset()
+
+
+def _in_turns(
+    tokenizer: "PreTrainedTokenizerBase", system: str | None, said: str
+) -> tuple[tuple[int, ...], frozenset[int]]:
+    """What the user says in token ids, with the start of the answer, and the token that ends the turn."""
+    from portal.data.conversation import start_turn
+
+    before = [] if system is None else [{"role": "system", "content": _with_breaks(system)}]
+    ids, end = start_turn([*before, {"role": "user", "content": said}], tokenizer)
+    return ids, frozenset({end})
 
 
 def _prompts() -> Iterator[list[str]]:

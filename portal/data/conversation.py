@@ -1,6 +1,7 @@
-"""`render_turn`: a conversation in token ids by a base's chat template, up to the end of the last turn."""
+"""Conversations in token ids by a base's chat template: up to the end of a turn, or to where one starts."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -22,6 +23,7 @@ DEFAULT_TEMPLATE = (
 """
 _CONTENT = "0123456789876543210"
 """Stands for the content of a turn where only what the template writes after it is looked for."""
+_NO_END = "neither the chat template nor the tokenizer has a token that ends a turn"
 
 
 def render_turn(
@@ -41,6 +43,22 @@ def render_turn(
     if ids[: len(before)] != before or len(ids) == len(before):
         raise ValueError("the chat template does not go on with the answer where it starts the turn")
     return tuple(before), _ended(tokenizer, ids[len(before) :], _end_of_turn(tokenizer, messages, tools))
+
+
+def start_turn(
+    messages: Sequence[Mapping[str, str]], tokenizer: PreTrainedTokenizerBase
+) -> tuple[tuple[int, ...], int]:
+    """The messages with the start of the assistant's turn, and the token that ends that turn.
+
+    ValueError where a template cannot render them, and where nothing has a token that ends a turn.
+    """
+    said = [dict(each) for each in messages]
+    start = _rendered(tokenizer, said, None, add_generation_prompt=True)
+    end = _end_of_turn(tokenizer, [*said, {"role": "assistant", "content": _CONTENT}], None)
+    end = tokenizer.eos_token_id if end is None else end
+    if end is None:
+        raise ValueError(_NO_END)
+    return tuple(tokenizer(start, add_special_tokens=False).input_ids), end
 
 
 def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -87,5 +105,5 @@ def _ended(tokenizer: PreTrainedTokenizerBase, ids: list[int], end: int | None) 
     if end in ids:
         return tuple(ids[: len(ids) - ids[::-1].index(end)])
     if tokenizer.eos_token_id is None:
-        raise ValueError("neither the chat template nor the tokenizer has a token that ends a turn")
+        raise ValueError(_NO_END)
     return (*ids, tokenizer.eos_token_id)

@@ -21,8 +21,9 @@ Measure = Callable[[str, Sequence[str]], float]
 def find_metric(name: str) -> Measure:
     """The measure that METRICS or an import path `module:function` names, or `lm-eval:TASK`: that task's own.
 
-    ValueError for anything else, and for one whose package is not installed.
+    ValueError for anything else, and for one that cannot be computed here.
     """
+    check_metric_name(name)
     if name in METRICS:
         measure = METRICS[name]
         if measure is rouge_l:
@@ -35,12 +36,7 @@ def find_metric(name: str) -> Measure:
 
         own: Measure = lm_eval_measure(name.removeprefix(LM_EVAL))
         return own
-    module, colon, function = name.partition(":")
-    if not colon:
-        raise ValueError(
-            f"unknown metric {name!r}{nearest(name, METRICS)}: one of {', '.join(METRICS)}, or a function of "
-            "your own as module:function"
-        )
+    module, _, function = name.partition(":")
     try:
         measure = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, SyntaxError) as error:
@@ -48,6 +44,15 @@ def find_metric(name: str) -> Measure:
     if not callable(measure):
         raise ValueError(f"metric {name!r}: not a function")
     return measure
+
+
+def check_metric_name(name: str) -> None:
+    """ValueError for a name that is neither in METRICS nor a place to import from."""
+    if name not in METRICS and ":" not in name:
+        raise ValueError(
+            f"unknown metric {name!r}{nearest(name, METRICS)}: one of {', '.join(METRICS)}, or a function of "
+            "your own as module:function"
+        )
 
 
 def judged_part(text: str, pattern: str | None) -> str:
@@ -138,6 +143,11 @@ def pass_at_1(text: str, references: Sequence[str]) -> float:
             for test in references
         )
     )
+
+
+def waits_for_programs(measure: Measure) -> bool:
+    """Whether the measure's time is that of other processes, so that several answers are judged at once."""
+    return measure is pass_at_1
 
 
 METRICS: Mapping[str, Measure] = {

@@ -1,14 +1,18 @@
 """`Judged`: written answers, generated with the rows of all adapters in one batch, and judged."""
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from portal.answers import AnswerConfig
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow, position_limit
-from portal.device import is_out_of_memory, release_memory
-from portal.evaluate.text_metrics import Measure, find_metric, judged_part
+from portal.device import is_out_of_memory, release_memory, usable_cores
+from portal.evaluate.answer_journal import AnswerJournal
+from portal.evaluate.code_sandbox import end_with
+from portal.evaluate.text_metrics import Measure, find_metric, judged_part, waits_for_programs
 from portal.generation.generate import generate, usual_rows
 from portal.generation.request import Answer, Reason, Request
 from portal.hypernet import Factors
@@ -41,11 +45,17 @@ class ToWrite:
 
 
 def write_answers(
-    base: Base, parts: Sequence[ToWrite], factors: Factors, scaling: float
+    base: Base,
+    parts: Sequence[ToWrite],
+    factors: Factors,
+    scaling: float,
+    *,
+    journal: AnswerJournal | None = None,
 ) -> list[list[Judged]]:
     """The judged greedy answers to the rows of every part, in their order; all share batches.
 
-    An answer ends where the row's own does, too, and where the base has room for no more. ValueError, before
+    An answer ends where the row's own does, too, and where the base has room for no more. Answers that the
+    `journal` has are not written again. Programs are judged while others are written. ValueError, before
     anything is written, for a metric that there is not.
     """
     measures = [find_metric(part.answers.metric) for part in parts]
@@ -53,10 +63,24 @@ def write_answers(
     room = position_limit(base.text_config)
     requests = [_request(parts[index], parts[index].rows[place], room) for index, place in places]
     found: list[dict[int, Judged]] = [{} for _ in parts]
-    for number, answer in _answers(base, requests, factors, scaling):
-        index, place = places[number]
-        part = parts[index]
-        found[index][place] = _judge(part.rows[place], answer, part.answers, measures[index])
+    waiting: list[tuple[int, int, Future[Judged]]] = []
+    interrupted = threading.Event()
+    pool = ThreadPoolExecutor(usable_cores(), initializer=end_with, initargs=(interrupted,))
+    try:
+        for number, answer in _answers(base, requests, factors, scaling, journal):
+            index, place = places[number]
+            asked = parts[index].rows[place], answer, parts[index].answers, measures[index]
+            if waits_for_programs(measures[index]):
+                waiting.append((index, place, pool.submit(_judge, *asked)))
+            else:
+                found[index][place] = _judge(*asked)
+        for index, place, judging in waiting:
+            found[index][place] = judging.result()
+    except BaseException:
+        interrupted.set()
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
     judged = [[each[place] for place in range(len(each))] for each in found]
     for part, own in zip(parts, judged, strict=True):
         _warn(part, own)
@@ -71,10 +95,35 @@ def _request(part: ToWrite, row: TokenRow, room: int | None) -> Request:
 
 
 def _answers(
-    base: Base, requests: Sequence[Request], factors: Factors, scaling: float
+    base: Base,
+    requests: Sequence[Request],
+    factors: Factors,
+    scaling: float,
+    journal: AnswerJournal | None,
+) -> Iterator[tuple[int, Answer]]:
+    """Those of the journal, then the others as they end."""
+    if journal is None or not requests:
+        yield from _new_answers(base, dict(enumerate(requests)), factors, scaling)
+        return
+    opened = journal.open(base, requests, factors, scaling)
+    if opened.answers:
+        _log.info(
+            "base %s: %d of %d answers were written before the interruption",
+            base.name, len(opened.answers), len(requests),
+        )  # fmt: skip
+    yield from list(opened.answers.items())
+    left = {number: each for number, each in enumerate(requests) if number not in opened.answers}
+    for number, answer in _new_answers(base, left, factors, scaling):
+        opened.add(number, answer)
+        yield number, answer
+    opened.close()
+
+
+def _new_answers(
+    base: Base, left: dict[int, Request], factors: Factors, scaling: float
 ) -> Iterator[tuple[int, Answer]]:
     """The answers as they end; where memory runs out, the rest by half as many rows at a time."""
-    left, most = dict(enumerate(requests)), usual_rows(requests)
+    most = min(usual_rows(list(left.values())), len(left))
     while left:
         numbers = list(left)
         try:

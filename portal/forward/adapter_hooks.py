@@ -1,4 +1,4 @@
-"""Per-row adapters on a frozen base; with output_head.py the only file that touches a base's modules.
+"""Per-row adapters on a frozen base; row_adapters.py and output_head.py alone touch its modules, too.
 
 A forward's rows come in slots: the first k rows use slot 0, the next k slot 1, and so on. Every adapted
 linear adds B_s A_s x to its output for the rows of slot s, exactly and differentiably in A and B, by one pair

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from portal.forward.attention_masks import causal_masks
+from portal.forward.length_buckets import group_by_length
+from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
 from portal.generation.decoder import Decoder, Row
 from portal.generation.row_cache import RowCache
 
@@ -13,7 +15,10 @@ _EXTENT = 32
 
 
 def end_continuously(decoder: Decoder, rows: Sequence[Row], *, max_rows: int) -> Iterator[Row]:
-    """The rows as they end; those with the longest prompts start first."""
+    """The rows as they end; those with the longest prompts start first.
+
+    Rows that start together have places by slot, and are read in forwards of like lengths.
+    """
     waiting = sorted(rows, key=lambda row: row.length)
     most = max(row.length + row.request.max_new_tokens for row in rows)
     cache = RowCache(decoder.base.text_config, min(max_rows, len(rows)), most)
@@ -22,8 +27,8 @@ def end_continuously(decoder: Decoder, rows: Sequence[Row], *, max_rows: int) ->
         ended: list[Row] = []
         if waiting and len(live) < max_rows:
             joining = [waiting.pop() for _ in range(min(max_rows - len(live), len(waiting)))]
-            with decoder.adapted(joining):
-                ended = _read(decoder, joining, cache, first=len(live))
+            joining.sort(key=lambda row: -1 if row.request.slot is None else row.request.slot)
+            ended = _read(decoder, joining, cache, first=len(live))
             live += joining
         else:
             with decoder.adapted(live):
@@ -33,15 +38,21 @@ def end_continuously(decoder: Decoder, rows: Sequence[Row], *, max_rows: int) ->
         _leave(live, ended, cache)
 
 
-def _read(decoder: Decoder, rows: list[Row], cache: RowCache, *, first: int) -> list[Row]:
+def _read(decoder: Decoder, joining: list[Row], cache: RowCache, *, first: int) -> list[Row]:
     """Read the prompts of rows that join at the places from `first` on."""
-    length = max(row.length for row in rows)
-    ids_NT = torch.tensor([row.ids + [0] * (length - row.length) for row in rows])
-    kept_N = torch.tensor([place * length + row.length - 1 for place, row in enumerate(rows)])
-    masks = causal_masks(decoder.base.text_config, length, decoder.base.device)
-    cache.read_rows(torch.arange(first, first + len(rows)))
-    inputs = {"attention_mask": masks, "cache": cache, "use_cache": True}
-    return decoder.advance(rows, ids_NT, kept_N, inputs)
+    items = ((place, row.length, 1) for place, row in enumerate(joining))
+    ended: list[Row] = []
+    for _, places in group_by_length(items, forward_cost=decoder.forward_cost, max_tokens=MAX_FORWARD_TOKENS):
+        rows = [joining[place] for place in sorted(places)]
+        length = max(row.length for row in rows)
+        ids_NT = torch.tensor([row.ids + [0] * (length - row.length) for row in rows])
+        kept_N = torch.tensor([index * length + row.length - 1 for index, row in enumerate(rows)])
+        masks = causal_masks(decoder.base.text_config, length, decoder.base.device)
+        cache.read_rows(torch.tensor(sorted(places)) + first)
+        inputs = {"attention_mask": masks, "cache": cache, "use_cache": True}
+        with decoder.adapted(rows):
+            ended += decoder.advance(rows, ids_NT, kept_N, inputs)
+    return ended
 
 
 def _continue(decoder: Decoder, rows: list[Row], cache: RowCache) -> list[Row]:

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from portal.bases.base import Base
-from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
+from portal.forward.microbatch_plan import launch_cost
 from portal.forward.output_head import position_logits
+from portal.forward.row_adapters import RowAdapters
 from portal.generation.request import Answer, Request
 from portal.generation.sampling import Sampling
 from portal.hypernet import Factors
@@ -40,15 +40,16 @@ class Decoder:
     """`factors` are of all slots that requests name; without any, no request names a slot."""
 
     def __init__(self, base: Base, factors: Factors, scaling: float, sampling: Sampling) -> None:
-        self.base = base
-        self._factors, self._scaling, self._sampling = factors, scaling, sampling
-        self._hooks = AdapterHooks(base.model, base.sites)
+        self.base, self._sampling = base, sampling
+        self._adapters = RowAdapters(base, factors, scaling)
         self._ends = end_tokens(base)
+        self.forward_cost = launch_cost(base, len({group.module for group in factors})).forward
+        """What a forward costs beside its tokens, in tokens."""
 
     @contextmanager
     def adapted(self, rows: Sequence[Row]) -> Iterator[None]:
         """In the block the base has the rows' adapters: its forwards are of these rows in this order."""
-        with torch.inference_mode(), self._hooks.active(self._segments(rows), num_rows=len(rows)):
+        with torch.inference_mode(), self._adapters.active([row.request.slot for row in rows]):
             yield
 
     def advance(
@@ -81,18 +82,6 @@ class Decoder:
         text = self.base.tokenizer.decode(list(tokens), skip_special_tokens=True)
         assert isinstance(text, str)
         return text
-
-    def _segments(self, rows: Sequence[Row]) -> list[Segment]:
-        """One slot for all rows where they share it, else one a row; rows without an adapter have none."""
-        slots = [row.request.slot for row in rows]
-        if len(set(slots)) == 1:
-            return [self._segment(slots[:1], len(rows))]
-        return [self._segment(list(own), 1) for _, own in groupby(slots, key=lambda slot: slot is None)]
-
-    def _segment(self, slots: Sequence[int | None], rows_per_slot: int) -> Segment:
-        named = [slot for slot in slots if slot is not None]
-        factors = select_slots(self._factors, named) if named else {}
-        return Segment(len(slots), factors, self._scaling, rows_per_slot)
 
 
 def end_tokens(base: Base) -> frozenset[int]:

@@ -1,6 +1,7 @@
 """`generate`: answers token by token, for rows of many adapters in one batch."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from portal.bases.base import Base
 from portal.generation.continuous import end_continuously
@@ -9,6 +10,7 @@ from portal.generation.own_cache import WITHOUT_CACHE, end_by_length
 from portal.generation.request import Answer, Request
 from portal.generation.sampling import Sampling
 from portal.hypernet import Factors
+from portal.messages import refusal
 
 MAX_ROWS, MAX_POSITIONS = 128, 16384
 """Rows of a batch, and positions that all of them may have together, where nothing else is said."""
@@ -55,13 +57,18 @@ def _answers(decoder: Decoder, requests: Sequence[Request], max_rows: int) -> It
 
 def _check(base: Base, requests: Sequence[Request], factors: Factors) -> None:
     num_slots = len(next(iter(factors.values()))[0]) if factors else 0
-    room = getattr(base.text_config, "max_position_embeddings", None)
     for number, request in enumerate(requests):
         if request.slot is not None and not 0 <= request.slot < num_slots:
             raise ValueError(f"request {number}: slot {request.slot} is outside 0..{num_slots - 1}")
-        wanted = len(request.prompt) + request.max_new_tokens
-        if room is not None and wanted > room:
-            raise ValueError(
-                f"request {number}: base {base.name!r} reads at most {room} tokens; its prompt has "
-                f"{len(request.prompt)}, and its answer may have {request.max_new_tokens}"
-            )
+        if (said := refusal(partial(check_room, base, request))) is not None:
+            raise ValueError(f"request {number}: {said}")
+
+
+def check_room(base: Base, request: Request) -> None:
+    """ValueError for a prompt and answer that the base has no room for."""
+    room = getattr(base.text_config, "max_position_embeddings", None)
+    if room is not None and len(request.prompt) + request.max_new_tokens > room:
+        raise ValueError(
+            f"base {base.name!r} reads at most {room} tokens; the prompt has {len(request.prompt)}, and its "
+            f"answer may have {request.max_new_tokens}"
+        )

@@ -16,6 +16,7 @@ from portal.bases.base import Base
 from portal.data.sampling import evaluation_rows
 from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory, release_memory
+from portal.evaluate.answer_journal import AnswerJournal
 from portal.evaluate.loglikelihood import (
     MAX_TOKENS,
     PendingScores,
@@ -39,7 +40,10 @@ _Written = dict[tuple[int, str], list[Judged]]
 
 
 class Evaluator:
-    """Scores learners; of several `workers` each scores a part, and all have the whole in the end."""
+    """Scores learners; of several `workers` each scores a part, and all have the whole in the end.
+
+    Written answers go to the `journal`, too, where an evaluation that was interrupted finds them.
+    """
 
     def __init__(
         self,
@@ -47,7 +51,9 @@ class Evaluator:
         rows: Mapping[str, RowTable],
         hooks: Mapping[str, AdapterHooks],
         workers: WorkerGroup,
+        journal: AnswerJournal | None = None,
     ) -> None:
+        self._journal = journal
         self._bases, self._rows, self._hooks, self._workers = bases, rows, hooks, workers
         self._batches: dict[_Rows, ScoringBatches] = {}
         self._frozen_scores: dict[_Rows, PendingScores] = {}
@@ -129,7 +135,9 @@ class Evaluator:
             own = slot if adds[slot] else None
             parts[key] = ToWrite(self._laid_out(rows).rows, own, data.answers[rows[1]])
         scaling = 1.0 if learner.run.adapter is None else learner.adapter.scaling
-        answers = write_answers(self._bases[base], list(parts.values()), factors, scaling)
+        answers = write_answers(
+            self._bases[base], list(parts.values()), factors, scaling, journal=self._journal
+        )
         for (key, part), judged in zip(parts.items(), answers, strict=True):
             found[key] = judged
             if part.slot is None:

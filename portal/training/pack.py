@@ -16,6 +16,7 @@ from portal.bases.base import Base
 from portal.config import Activations
 from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory
+from portal.evaluate.answer_journal import AnswerJournal
 from portal.forward.microbatch import SlotRows
 from portal.learners.base import Learner
 from portal.training.evaluator import Evaluator
@@ -35,6 +36,7 @@ class Pack:
     With several `workers` the rows of each base are run by those that hold it; the others have it without
     weights.
     `max_tokens` are the padded tokens of one forward on each base; running out of memory lowers them.
+    Evaluations that write answers keep them in the `journal`, and go on from it.
     ValueError when the rows use a token id that a base does not have, or are longer than it can read.
     """
 
@@ -47,6 +49,7 @@ class Pack:
         max_tokens: Mapping[str, int] | None = None,
         activations: Activations = "keep",
         workers: WorkerGroup | None = None,
+        journal: AnswerJournal | None = None,
     ) -> None:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
@@ -55,7 +58,7 @@ class Pack:
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
         self._forwards = ForwardRunner(bases, max_tokens=max_tokens or {}, activations=activations)
-        self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._workers)
+        self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._workers, journal)
         self._metrics = MetricBuffer()
         self._spent = 0.0  # seconds since the last look at the device
         self._tokens: dict[str, int] = {}  # since then, by run

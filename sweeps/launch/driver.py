@@ -7,20 +7,22 @@ in a scratch folder that is deleted, and a launch again plans again and skips wh
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 
 from portal.config import BaseRef, DeviceKind, RunConfig
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
-from sweeps.launch.executors import ExecutorName, find_executor
+from sweeps.launch.executors import ExecutorName, find_executor, refusing_here
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
 from sweeps.launch.launch_result import LaunchResult, launch_result
 from sweeps.launch.resources import Resources, Wanted
 from sweeps.planning.checks import (
+    check_cpus,
     check_libraries,
-    check_nodes,
+    check_metrics,
     check_precisions,
     check_sizes,
     check_study,
@@ -68,6 +70,8 @@ def run_study(
     runs_left = _runs_left(study, status)
     left = tuple(dict.fromkeys(ref for run in runs_left for ref in run.bases))
     check_libraries(runs_left)
+    if chosen.is_here():
+        check_metrics(runs_left, refusing_here)
     check_precisions(left, expected_device(wanted.device))
     check_tokenizers(dict.fromkeys(ref.name for ref in left))
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
@@ -91,8 +95,11 @@ def run_study(
                         _print_check(found, console)
                         for note in checked.notes:
                             console.print(note)
+                        refusing = partial(chosen.nodes_refusing, device=found.device)
                         if found.device == "cpu":
-                            check_nodes(left, chosen.nodes_without_bf16)
+                            check_cpus(left, refusing)
+                        if not chosen.is_here():
+                            check_metrics(runs_left, refusing)
                         launch = Launch(
                             checked=checked,
                             out=out,

@@ -4,18 +4,20 @@ To add a way to run, write its class here and enter it in EXECUTORS. Neither tor
 something runs.
 """
 
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from portal.messages import nearest
+from portal.messages import nearest, refusal
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
+    from portal.config import DeviceKind
     from portal.storage.paths import Folder
     from sweeps.launch.resources import Resources, Wanted
     from sweeps.study.study_file import StudyFile
@@ -57,14 +59,27 @@ class Executor(Protocol):
         Waits for the GPUs that are `wanted`; ValueError where none can come.
         """
 
-    def nodes_without_bf16(self) -> Sequence[str]:
-        """Names of the machines whose CPUs lack bf16 instructions, within the block of `open`."""
+    def is_here(self) -> bool:
+        """Whether all workers are on this machine."""
+
+    def nodes_refusing(self, check: Callable[[], object], device: "DeviceKind") -> Mapping[str, str]:
+        """By the names of machines that take workers on `device` and on which `check` raises ValueError: what
+        it says.
+
+        Within the block of `open`; every machine that is there is asked.
+        """
 
     def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
         """The examples in the tokens of the base, within the block of `open`."""
 
     def run(self, lanes: LaneRound) -> None:
         """Run the lanes and wait for all of them. One that dies frees its pack, or gives it up."""
+
+
+def refusing_here(check: Callable[[], object]) -> dict[str, str]:
+    """This machine's name with what the ValueError says that `check` raises; nothing where it raises none."""
+    said = refusal(check)
+    return {} if said is None else {socket.gethostname(): said}
 
 
 class Local:
@@ -85,10 +100,11 @@ class Local:
 
         yield Resources((1,), "cpu", find_device("cpu"))
 
-    def nodes_without_bf16(self) -> Sequence[str]:
-        from portal.bases.precision import cpu_has_bf16
+    def is_here(self) -> bool:
+        return True
 
-        return () if cpu_has_bf16() else (socket.gethostname(),)
+    def nodes_refusing(self, check: Callable[[], object], device: "DeviceKind") -> Mapping[str, str]:
+        return refusing_here(check)
 
     def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
         from sweeps.launch.tokenize import encode_table
@@ -117,10 +133,13 @@ class RayTune:
 
         return ray_session(out, console, wanted)
 
-    def nodes_without_bf16(self) -> Sequence[str]:
-        from sweeps.launch.ray_session import nodes_without_bf16
+    def is_here(self) -> bool:
+        return not os.environ.get("RAY_ADDRESS")
 
-        return nodes_without_bf16()
+    def nodes_refusing(self, check: Callable[[], object], device: "DeviceKind") -> Mapping[str, str]:
+        from sweeps.launch.ray_session import nodes_refusing
+
+        return nodes_refusing(check, device)
 
     def encode(self, examples: "pa.Table", base: str, max_prompt: int) -> "pa.Table":
         from sweeps.launch.ray_tokenize import encode

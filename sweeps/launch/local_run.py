@@ -8,9 +8,11 @@ from rich.console import Console
 
 from portal.config import Activations, RunConfig
 from portal.data.suite import Suite
+from sweeps.launch.executors import refusing_here
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.progress import ProgressLine
 from sweeps.launch.tokenize import prepare_rows
+from sweeps.planning.checks import check_metrics
 from sweeps.store.lease import acquire
 from sweeps.store.output_folder import check_writable
 from sweeps.store.pack_store import PackStore, pack_key
@@ -44,6 +46,7 @@ def run_local(
     left = [run for run in runs if not store.is_done(run.key)]
     if not left:
         return
+    check_metrics(left, refusing_here)
     data = left[0].data
     started = time.monotonic()
     with acquire(out) as lease, termination_interrupts():

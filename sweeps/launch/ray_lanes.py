@@ -200,6 +200,9 @@ def release_lane(job: LaneJob) -> None:
 
 
 def _saved(job: LaneJob, pack: str) -> str:
-    """A text that differs after progress: the pack's number of finished runs and its newest checkpoint."""
-    members = job.pack_store.recorded_pack(pack) or ()
-    return f"{sum(map(job.run_store.is_finished, members))} {job.pack_store.newest_checkpoint(pack)}"
+    """A text that differs after progress: the pack's number of finished runs, its newest checkpoint, and how
+    many pieces of answers it has.
+    """
+    store, members = job.pack_store, job.pack_store.recorded_pack(pack) or ()
+    finished = sum(map(job.run_store.is_finished, members))
+    return f"{finished} {store.newest_checkpoint(pack)} {store.num_answer_pieces(pack)}"

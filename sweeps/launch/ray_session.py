@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from portal.bases.precision import cpu_has_bf16
+from portal.config import DeviceKind
 from portal.frozen import content_key
-from portal.messages import one_line
+from portal.messages import one_line, refusal
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to
@@ -106,28 +106,33 @@ def _remove_scratch(out: Folder) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def nodes_without_bf16() -> tuple[str, ...]:
-    """Hosts of the running Ray that take workers and whose CPUs lack bf16 instructions; each is asked."""
-    nodes = _cpu_nodes()
+def nodes_refusing(check: Callable[[], object], device: DeviceKind) -> dict[str, str]:
+    """What the ValueError says that `check` raises, by the hosts of the running Ray where it raises one.
+
+    Those that take workers on `device` are asked; nodes that join later are not.
+    """
+    nodes = _worker_nodes(device)
     if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS"):
-        answers = [cpu_has_bf16()]
+        answers = [refusal(check)]
     else:
-        answers = ray.get([_ask.options(scheduling_strategy=_on(node)).remote() for node in nodes])
-    return tuple(node["NodeManagerHostname"] for node, has in zip(nodes, answers, strict=True) if not has)
+        answers = ray.get([_ask.options(scheduling_strategy=_on(node)).remote(check) for node in nodes])
+    found = zip(nodes, answers, strict=True)
+    return {node["NodeManagerHostname"]: said for node, said in found if said is not None}
 
 
 @ray.remote(num_cpus=0)
-def _ask() -> bool:
-    return cpu_has_bf16()
+def _ask(check: Callable[[], object]) -> str | None:
+    return refusal(check)
 
 
 def _on(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
 
 
-def _cpu_nodes() -> list[dict[str, Any]]:
-    """The living nodes that have a CPU for a worker."""
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+def _worker_nodes(device: DeviceKind) -> list[dict[str, Any]]:
+    """The living nodes that have a CPU for a worker, and a GPU where it needs one."""
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    return [node for node in nodes if device != "cuda" or node["Resources"].get("GPU", 0) > 0]
 
 
 @contextmanager
@@ -176,7 +181,7 @@ def _describe_cluster(gpus: tuple[int, ...]) -> Resources:
         prefix = "accelerator_type:"
         models = [name.removeprefix(prefix) for name in ray.cluster_resources() if name.startswith(prefix)]
         return Resources(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
-    cpus = tuple(int(node["Resources"]["CPU"]) for node in _cpu_nodes())
+    cpus = tuple(int(node["Resources"]["CPU"]) for node in _worker_nodes("cpu"))
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
     return Resources(cpus, "cpu", None if is_remote else find_device("cpu"))

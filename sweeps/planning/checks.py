@@ -1,9 +1,10 @@
 """`check_study`: what would make a run fail later is refused once per launch, before anything starts."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -15,8 +16,9 @@ from portal.bases.quantised_checkpoints import check_checkpoint
 from portal.bases.tokenizer import load_tokenizer
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.data.conversation import has_template, template_note
-from portal.evaluate.text_metrics import find_metric
+from portal.evaluate.text_metrics import check_metric_name, find_metric
 from portal.learners.task_gradients import check_task_gradients
+from portal.messages import refusal
 from portal.storage.hub import hub_answers
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
@@ -25,6 +27,9 @@ from sweeps.planning.shapes import check_shapes, coverage_notes
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
 from sweeps.study.expand import Study
+
+NodesRefusing = Callable[[Callable[[], object]], Mapping[str, str]]
+"""By the names of nodes on which a check raises ValueError: what it says."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +126,13 @@ def _identity(run: RunConfig) -> tuple[object, ...]:
 
 
 def check_libraries(runs: Sequence[RunConfig]) -> None:
-    """ValueError for a weighting of task gradients, a metric, or an encoder whose library is not there."""
+    """ValueError for a weighting of task gradients or an encoder whose library is not there, and for a name
+    that is no metric's.
+    """
     for weighting in {run.train.task_gradients for run in runs if run.train is not None}:
         check_task_gradients(weighting)
-    for metric in {answers.metric for run in runs for answers in run.data.answers.values()}:
-        find_metric(metric)
+    for metric in _metrics(runs):
+        check_metric_name(metric)
     if any(run.reads_descriptions for run in runs):
         check_library()
 
@@ -156,10 +163,35 @@ def check_precisions(bases: Iterable[BaseRef], device: DeviceKind) -> None:
             check_checkpoint(name, outline_config(name), precision)
 
 
-def check_nodes(bases: Iterable[BaseRef], without_bf16: Callable[[], Iterable[str]]) -> None:
+def check_cpus(bases: Iterable[BaseRef], refusing: NodesRefusing) -> None:
     """ValueError that names the nodes that cannot run the bases' precision; they are asked if it matters."""
-    if any(ref.precision == "bf16" for ref in bases) and (names := sorted(without_bf16())):
+    if any(ref.precision == "bf16" for ref in bases) and (
+        names := sorted(refusing(partial(check_precision, "bf16", "cpu")))
+    ):
         raise ValueError(no_bf16(", ".join(names)))
+
+
+def check_metrics(runs: Sequence[RunConfig], refusing: NodesRefusing) -> None:
+    """ValueError for a metric of the runs that a node cannot compute, with the names of such nodes."""
+    for metric in _metrics(runs):
+        hosts = defaultdict[str, list[str]](list)
+        for host, said in refusing(partial(find_metric, metric)).items():
+            hosts[said].append(host)
+        if hosts:
+            said, names = min(hosts.items())
+            raise ValueError(f"{said} (on {', '.join(sorted(names))})")
+
+
+def metric_notes(runs: Sequence[RunConfig]) -> list[str]:
+    """What is to be known, where a study is planned, of metrics that this machine cannot compute."""
+    refused = [refusal(partial(find_metric, metric)) for metric in _metrics(runs)]
+    return [
+        f"{said}; every node that takes workers is asked at launch" for said in refused if said is not None
+    ]
+
+
+def _metrics(runs: Sequence[RunConfig]) -> list[str]:
+    return sorted({answers.metric for run in runs for answers in run.data.answers.values()})
 
 
 @lru_cache(maxsize=64)

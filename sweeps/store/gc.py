@@ -7,7 +7,7 @@ from itertools import chain
 from portal.storage.atomic import remove_folder
 from portal.storage.paths import Folder
 from sweeps.store.lease import TAKEOVERS, acquire, has_live_driver
-from sweeps.store.pack_store import PackStore
+from sweeps.store.pack_store import UNFINISHED, PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import SESSION_FOLDERS
 
@@ -53,8 +53,8 @@ def _of_finished_runs(out: Folder) -> Iterator[tuple[Folder, str]]:
     store, packs = RunStore(out), PackStore(out)
     for key, members in packs.recorded_packs().items():
         if all(store.is_done(member) for member in members):
-            for name in ("state", "parts"):
-                yield packs.pack_folder(key) / name, "optimiser states and scores of finished runs"
+            for name in UNFINISHED:
+                yield packs.pack_folder(key) / name, "optimiser states, scores and answers of finished runs"
 
 
 def _of_dead_drivers(out: Folder) -> Iterator[tuple[Folder, str]]:

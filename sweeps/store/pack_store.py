@@ -1,6 +1,6 @@
 """`PackStore`: which runs are stepped together, and what is saved of them until all are finished.
 
-packs/<key>/pack.json, state/<sequence>/, parts/
+packs/<key>/pack.json, state/<sequence>/, parts/, answers/
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from portal.storage.paths import Folder, matching
 from sweeps.store.json_record import checked_key, read_record
 
 _PACK = "pack.json"
+STATE, PARTS, ANSWERS = UNFINISHED = ("state", "parts", "answers")
+"""Folders of a pack: checkpoints, scores and answers, which nobody needs once its runs are finished."""
 
 
 class PackStore:
@@ -47,12 +49,16 @@ class PackStore:
 
     def newest_checkpoints(self) -> dict[str, str]:
         """The name of every unfinished pack's newest checkpoint, by pack key."""
-        states = matching(self.out, "packs/*/state/[0-9]*")
+        states = matching(self.out, f"packs/*/{STATE}/[0-9]*")
         return {path.parent.parent.name: path.name for path in states}
+
+    def num_answer_pieces(self, key: str) -> int:
+        """How many pieces of answers evaluations of the pack have left."""
+        return len(matching(self.pack_folder(key) / ANSWERS, "*/*.json"))
 
     def newest_checkpoint(self, key: str) -> str:
         """The name of the pack's newest checkpoint, `0` before the first."""
-        states = matching(self.pack_folder(key) / "state", "[0-9]*")
+        states = matching(self.pack_folder(key) / STATE, "[0-9]*")
         return states[-1].name if states else "0"
 
 

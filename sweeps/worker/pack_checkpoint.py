@@ -16,6 +16,7 @@ from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
 from portal.bases.coverage import coverage_note
+from portal.evaluate.answer_journal import AnswerJournal
 from portal.learners.base import Learner
 from portal.results import (
     GENERATIONS,
@@ -34,7 +35,7 @@ from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
 from portal.training.result_rows import latent_table, mark_kept
 from sweeps.store.circumstances import Circumstances
-from sweeps.store.pack_store import PackStore
+from sweeps.store.pack_store import ANSWERS, PARTS, STATE, UNFINISHED, PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 
@@ -47,7 +48,7 @@ class PackCheckpoint:
     def __init__(self, run_store: RunStore, pack_store: PackStore, key: str) -> None:
         self._run_store = run_store
         self._folder = pack_store.pack_folder(key)
-        self._writer = CheckpointWriter(self._folder / "state")
+        self._writer = CheckpointWriter(self._folder / STATE)
         self._sequence = 0
         self._parts: dict[str, int] = {}
         self._others: dict[str, tuple[dict[str, Tensor], dict[str, Any], int]] = {}  # whose turn comes later
@@ -58,7 +59,7 @@ class PackCheckpoint:
         Unfinished runs that are saved but not among these stay in every later checkpoint. Returns the most
         tokens of a forward, by base, at that time.
         """
-        checkpoint = load_latest(self._folder / "state")
+        checkpoint = load_latest(self._folder / STATE)
         if checkpoint is None:
             return {}
         self._sequence = checkpoint.sequence
@@ -91,6 +92,10 @@ class PackCheckpoint:
                 _log.warning("the last checkpoint of this pack is not written: %s", error)
             raise
         self._writer.wait()
+
+    def journal(self, check_permit: Callable[[], None]) -> AnswerJournal:
+        """Where evaluations of the pack keep the answers that they have so far."""
+        return AnswerJournal(self._folder / ANSWERS, check_permit)
 
     def check(self) -> None:
         """Raise what went wrong in writing the newest checkpoint, without waiting for it."""
@@ -169,8 +174,8 @@ class PackCheckpoint:
         self._run_store.mark_done(key)
 
     def clear(self) -> None:
-        """Drop checkpoints and parts: every run of the pack is finished."""
-        for name in ("state", "parts"):
+        """Drop checkpoints, parts and answers: every run of the pack is finished."""
+        for name in UNFINISHED:
             remove_folder(self._folder / name)
 
     def _joined(self, key: str, name: str, schema: pa.Schema) -> pa.Table:
@@ -179,7 +184,7 @@ class PackCheckpoint:
         return pa.concat_tables(parts).combine_chunks()
 
     def _part(self, key: str, number: int, name: str) -> Folder:
-        return self._folder / "parts" / key / f"{number:06d}.{name}"
+        return self._folder / PARTS / key / f"{number:06d}.{name}"
 
 
 def _circumstances(learner: Learner) -> Circumstances:

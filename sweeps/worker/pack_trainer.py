@@ -52,11 +52,17 @@ class PackTrainer:
         bases = {name: base for learner in learners for name, base in learner.bases.items()}
         rows = {name: load_rows(job.rows[name]) for name in bases}
         self._learners = Pack(
-            bases, rows, learners, max_tokens=max_tokens, activations=job.activations, workers=group
+            bases,
+            rows,
+            learners,
+            max_tokens=max_tokens,
+            activations=job.activations,
+            workers=group,
+            journal=self._state.journal(guard.check) if group.is_leader else None,
         )
         self._stopped: set[str] = set()
         self._present = learners  # without a marker as yet
-        self._saved_at = time.monotonic()
+        self._saved_at, self._stepped = time.monotonic(), False
         self._meter = _Meter(job, pack)
 
     def run(self) -> None:
@@ -72,6 +78,7 @@ class PackTrainer:
                     self._mark(learner)
                 if self._learners.active:
                     steps = self._learners.step()
+                    self._stepped = True
                     self._report(steps)
                 self._state.check()
 
@@ -92,10 +99,11 @@ class PackTrainer:
         max_tokens = self._group.all_reduce_min(self._learners.max_tokens)
         if self._group.is_leader:
             self._state.save(self._present, max_tokens, self._guard.check, wait=wait)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._stepped = time.monotonic(), False
 
     def _evaluate(self) -> bool:
         evaluated = False
+        self._keep_before_answers()
         # After the last evaluation the test rows of the kept one may follow.
         while due := self._learners.due():
             evaluated = True
@@ -107,6 +115,16 @@ class PackTrainer:
         if evaluated:
             self._stopped = self._group.broadcast(self._session.stops())
         return evaluated
+
+    def _keep_before_answers(self) -> None:
+        """Save before answers are written, as often as checkpoints may take time: an evaluation that is
+        interrupted finds its answers where its adapters are the same to the last bit, which training again
+        does not give on every device.
+        """
+        writes = any(learner.run.data.answers for learner, _ in self._learners.due())
+        rested = time.monotonic() - self._saved_at >= CHECKPOINT_RATIO * self._state.writing_s
+        if writes and self._stepped and self._group.broadcast(rested):
+            self.save()
 
     def _leaving(self) -> list[Learner]:
         """Learners that have ended, well or not, and those that a search stops."""

@@ -1,6 +1,8 @@
 """A study of tasks with written answers and with choices: trained, ported, reported, written again."""
 
+import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from peft import PeftModel
 from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import RunConfig
+from portal.evaluate import answer_journal
+from portal.evaluate.text_metrics import token_f1
 from portal.generation.decoder import end_tokens
 from portal.mini.tasks import mini_examples
 from portal.results import GENERATIONS, PREDICTIONS, RESULTS, read_table
@@ -119,6 +123,46 @@ def _place(row: dict[str, object]) -> tuple[object, ...]:
     return row["run"], row["task"], row["epoch"], row["split"]
 
 
+def test_an_evaluation_that_is_interrupted_goes_on_from_its_answers(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        path.read_text()
+        .partition("  source:")[0]
+        .replace(", counting", "")
+        .replace("epochs: 12", "epochs: 1")
+    )
+    places = (path.parent / "places.yaml").read_text().replace("token_f1", f"{__name__}:interrupting")
+    (path.parent / "interrupted.yaml").write_text(places)
+    study = path.with_name("once-more.yaml")
+    study.write_text(text.replace("places.yaml", "interrupted.yaml"))
+    command = ["sweep", "run", str(study), "--executor", "local", "--out"]
+    monkeypatch.setattr(answer_journal, "PIECE_S", 0.0)
+    left, whole = str(tmp_path / "left"), str(tmp_path / "whole")
+    for answers_left[0], code in ((5, 130), (25, 130), (999, 0)):
+        assert main([*command, left]) == code
+        assert list((tmp_path / "left" / "packs").glob("*/answers/*/*.json")) != [] or code == 0
+    assert main([*command, whole]) == 0
+
+    log = (tmp_path / "left" / "logs" / "lane-0.log").read_text()
+    assert log.count("of 24 answers were written before the interruption") == 2
+    for name, schema in (("generations", GENERATIONS), ("predictions", PREDICTIONS)):
+        first, second = (read_table(Path(out, "results", f"{name}.parquet"), schema) for out in (left, whole))
+        assert first.equals(second)
+    assert not list((tmp_path / "left" / "packs").glob("*/answers"))
+
+
+answers_left = [999]
+
+
+def interrupting(text: str, references: Sequence[str]) -> float:
+    """A metric during which the user interrupts the study, once."""
+    answers_left[0] -= 1
+    if answers_left[0] < 0:
+        raise KeyboardInterrupt
+    return token_f1(text, references)
+
+
 def test_training_teaches_the_answer_and_where_it_ends(out: Path, lora: RunConfig) -> None:
     results = read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
     last = lora.train.epochs if lora.train else 0
@@ -181,6 +225,25 @@ def test_the_command_scores_an_adapter_as_its_run_did(
     assert main([*args, "--adapter", str(folder), "--limit", "6"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["task", "metric", "score", "log_loss", "unended", "rows"]
+
+
+def test_a_line_of_a_conversation_goes_through_the_template(
+    out: Path, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source,) = [run for run in load_study(path).runs if run.method == "source"]
+    artifact = next((out / "runs" / source.key / "artifact").iterdir())
+    command = ["try", str(artifact), "--base", "mini-qwen3-xs", "--task", "chat", "--json"]
+
+    def answers(line: str, *options: str) -> list[dict[str, object]]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\n"))
+        assert main([*command, "--max-new-tokens", "5", *options]) == 0
+        (told,) = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+        return [told["before"], told["after"]]
+
+    asked = answers("Where was Vume born?", "--chat", "--system", "Be brief.\\nVery.")
+    assert asked == answers(
+        "System: Be brief.\\nVery.\\nUser: Where was Vume born?\\nAssistant:", "--stop", ""
+    )
 
 
 def test_the_report_says_what_a_score_is(out: Path, tmp_path: Path) -> None:

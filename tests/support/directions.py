@@ -44,10 +44,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.frozen", "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data",
         "portal.text", "portal.hypernet", "portal.forward", "portal.artifacts",
     ),
-    "portal.generation": ("portal.bases", "portal.hypernet", "portal.forward"),
+    "portal.generation": ("portal.messages", "portal.bases", "portal.hypernet", "portal.forward"),
     "portal.evaluate": (
-        "portal.messages", "portal.answers", "portal.device", "portal.results", "portal.bases",
-        "portal.tasks", "portal.data",
+        "portal.messages", "portal.answers", "portal.device", "portal.storage", "portal.results",
+        "portal.bases", "portal.tasks", "portal.data",
         "portal.hypernet", "portal.forward", "portal.generation", "portal.artifacts",
     ),
     "portal.training": (

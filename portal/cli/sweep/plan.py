@@ -44,7 +44,7 @@ def plan(
 ) -> None:
     """Check a study, and predict the time, memory and disk of what is left to do. Nothing is trained."""
     from sweeps.launch.resources import workers_on
-    from sweeps.planning.checks import unchecked_tokenizers
+    from sweeps.planning.checks import metric_notes, unchecked_tokenizers
     from sweeps.planning.devices import find_device
     from sweeps.planning.divided_bases import division_lines
     from sweeps.planning.plan import plan_study
@@ -61,13 +61,13 @@ def plan(
         raise ValueError(f"gpus_per_worker: {share:g} needs --count {share:g} at least, which is {count}")
     planned = plan_study(loaded, folder, device=whole.for_worker(share), lanes=workers)
     unchecked = unchecked_tokenizers(planned.bases)
-    outlined = loaded.suite.is_outline
+    outlined, unmeasured = loaded.suite.is_outline, metric_notes(planned.missing)
     sampled = () if outlined else check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
     if as_json:
         listed = {
             "runs": run_records(planned),
             "tokenizers_not_checked": unchecked,
-            "warnings": row_warnings(loaded),
+            "warnings": [*row_warnings(loaded), *unmeasured],
             "coverage": planned.checked.notes,
             "rows_at_hand": not outlined,
         }
@@ -85,7 +85,7 @@ def plan(
         _print_runs(planned)
     if planned.packs:
         _print_predictions(planned, count, workers, price=price, share=share)
-    _print_checks(sampled, row_warnings(loaded), unchecked)
+    _print_checks(sampled, (*row_warnings(loaded), *unmeasured), unchecked)
 
 
 def _print_checks(sampled: Sequence[str], warnings: Iterable[str], unchecked: Sequence[str]) -> None:

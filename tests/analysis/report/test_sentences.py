@@ -8,7 +8,7 @@ def test_the_headline_says_of_how_many_variants_its_own_was_chosen_and_by_what()
     text = headline(target_of(study_of_ranks({2: 0.4, 8: 0.7}).rows))
 
     assert text.startswith(
-        "On big, PorTAL (r8) q,v r8, of two variants the most accurate on validation rows, recovers "
+        "On big, PorTAL (r8) q,v r8, of two variants the best on validation rows, recovers "
     )
 
 

@@ -19,7 +19,7 @@ def write_pair(folder: Path, first: StudyBuilder, second: StudyBuilder) -> Path:
 
 def test_the_page_says_what_changed_and_what_did_not(tmp_path: Path) -> None:
     page = write_pair(tmp_path, study_with_port(0.6), study_with_port(0.75)).read_text(encoding="utf-8")
-    assert "PorTAL q,v r8, 64 rows in after is more accurate than in before at three seeds" in page
+    assert "PorTAL q,v r8, 64 rows in after has a higher accuracy than in before at three seeds" in page
     assert "frozen base: both studies have the same answers." in page
     assert "<h3>before</h3>" in page
     assert "<h3>after</h3>" in page
@@ -89,7 +89,7 @@ def test_a_size_that_is_the_largest_of_one_study_only_is_compared_where_both_hav
         second.add("portal", seed=seed, size=128, rates=(0.78,))
     write_pair(tmp_path, study_with_port(0.6), second)
     text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
-    assert "PorTAL q,v r8, 64 rows in after is more accurate than in before at three seeds" in text
+    assert "PorTAL q,v r8, 64 rows in after has a higher accuracy than in before at three seeds" in text
     assert "PorTAL q,v r8, 128 rows: no result in before" in text
     assert (
         "after, recovered lift of PorTAL q,v r8: with 128 rows per task, against the per-task LoRA's with 64"

@@ -194,9 +194,7 @@ def test_a_headline_chosen_among_variants_is_named_with_the_rule(tmp_path: Path)
     builder = study_of_ranks({2: 0.5, 8: 0.7, 16: 0.6})
     page = write_report([ReportInput(builder.write(tmp_path / "results"))], tmp_path / "report")
     text = page.read_text(encoding="utf-8")
-    assert (
-        "On big, PorTAL (r8) q,v r8, of three variants the most accurate on validation rows, recovers" in text
-    )
+    assert "On big, PorTAL (r8) q,v r8, of three variants the best on validation rows, recovers" in text
     assert "No test row takes part in that choice." in text
 
 

@@ -223,7 +223,7 @@ def test_sentences_say_what_can_and_cannot_be_told_apart() -> None:
     bootstrap = drawn_cells(study, builder.predictions_table(), cells, rule=comparison.rule)
     sentences = describe_methods(comparison, bootstrap)
     assert sentences[0].startswith("The per-task LoRA and PorTAL are not distinguishable at three seeds")
-    assert sentences[-1].startswith("PorTAL is more accurate than the frozen base at three seeds")
+    assert sentences[-1].startswith("PorTAL has a higher accuracy than the frozen base at three seeds")
 
 
 def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -99,12 +100,26 @@ def test_lines_of_a_file_are_shown_with_their_answers(
     assert capsys.readouterr().out.splitlines()[0] == "> one\\ntwo"
 
 
+def test_a_line_that_the_base_cannot_read_costs_no_other(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(monkeypatch, f"one\n{'long ' * 9000}\ntwo\n")
+
+    assert main([*command, "--max-new-tokens", "2", "--json"]) == 2
+
+    printed = capsys.readouterr()
+    assert [json.loads(line)["prompt"] for line in printed.out.splitlines()] == ["one", "two"]
+    told = r"portal: 1 line\(s\) not answered: 'long .*: base .* reads at most .*\n"
+    assert re.fullmatch(told, printed.err)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--task", "absent"], "absent"),
         (["--max-new-tokens", "0"], "--max-new-tokens 0"),
         (["--temperature", "-1"], "temperature -1 is below 0"),
+        (["--system", "Be brief."], "give --chat with it"),
         (["--base", "tiny-qwen3"], "made for base 'tiny-gemma3'"),
         (["--max-new-tokens", "100000"], "reads at most"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from portal.bases.tokenizer import load_tokenizer
-from portal.data.conversation import DEFAULT_TEMPLATE, has_template, render_turn, template_note
+from portal.data.conversation import DEFAULT_TEMPLATE, has_template, render_turn, start_turn, template_note
 
 CHATML = (
     "{% if tools %}<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
@@ -43,6 +43,19 @@ def test_a_turn_is_what_the_template_writes_up_to_its_end(tokenizer: PreTrainedT
     assert list(prompt + answer) == theirs[: len(prompt) + len(answer)]
     start = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=False)
     assert list(prompt) == start
+
+
+def test_a_turn_starts_as_it_is_trained_and_ends_with_the_token_that_is(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    for template in (CHATML, None, "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"):
+        tokenizer.chat_template = template
+        prompt, answer = render_turn(conversation(ANSWER), tokenizer)
+        assert start_turn(QUESTION, tokenizer) == (prompt, answer[-1])
+
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="neither the chat template nor the tokenizer has a token"):
+        start_turn(QUESTION, tokenizer)
 
 
 def test_an_end_token_in_an_earlier_turn_ends_nothing(tokenizer: PreTrainedTokenizerBase) -> None:

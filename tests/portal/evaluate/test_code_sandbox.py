@@ -2,13 +2,15 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from portal.evaluate import code_sandbox
-from portal.evaluate.code_sandbox import ALLOWED, check_sandbox, passes
+from portal.evaluate.code_sandbox import ALLOWED, check_sandbox, end_with, passes
 from portal.evaluate.text_metrics import find_metric
 
 
@@ -64,6 +66,26 @@ def test_a_program_passes_where_it_comes_to_its_end(program: str, passed: bool) 
 @pytest.mark.usefixtures("allowed")
 def test_a_program_that_does_not_end_is_ended() -> None:
     assert not passes("while True:\n    pass", seconds=1)
+
+
+@pytest.mark.usefixtures("allowed")
+def test_the_seconds_of_a_program_are_those_that_it_computes_and_twelve_times_as_many_by_the_clock() -> None:
+    assert passes("import time\ntime.sleep(2)", seconds=1)
+    assert not passes("import time\ntime.sleep(60)", seconds=1)
+
+
+@pytest.mark.usefixtures("allowed")
+def test_programs_that_nobody_waits_for_any_longer_are_ended() -> None:
+    started = time.monotonic()
+    event = threading.Event()
+    with ThreadPoolExecutor(1, initializer=end_with, initargs=(event,)) as pool:
+        running, waiting = (pool.submit(passes, f"import time\ntime.sleep({each})") for each in (100, 0))
+        time.sleep(1)
+        event.set()
+
+        assert (running.result(), waiting.result()) == (False, False)
+    assert time.monotonic() - started < 60
+    assert passes("pass")
 
 
 @pytest.mark.usefixtures("allowed")

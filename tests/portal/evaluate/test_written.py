@@ -1,6 +1,7 @@
 """Written answers are judged one by one; a metric that fails costs its answer and no run."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,27 +9,18 @@ import pytest
 import torch
 
 from portal.answers import AnswerConfig
-from portal.bases.base import Base, load_base
+from portal.bases.base import Base
 from portal.data.token_rows import TokenRow, encode_example
+from portal.device import usable_cores
+from portal.evaluate.code_sandbox import ALLOWED, check_sandbox
 from portal.evaluate.written import Judged, ToWrite, write_answers
 from portal.generation.generate import generate
 from portal.generation.request import Request
 from portal.hypernet import Factors
 from portal.tasks.example import Example, Written
-from tests.support.bases import random_factors
 
 SCALING = 0.5
 PROMPTS = ("The town of", "Where was Vume born?", "The food that", "a")
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return load_base("mini-qwen3-xs")
-
-
-@pytest.fixture(scope="module")
-def factors(base: Base) -> Factors:
-    return random_factors(base, ("q", "v"), rank=2, slots=2, seed=1)
 
 
 def rows_of(base: Base, *references: str) -> list[TokenRow]:
@@ -108,6 +100,62 @@ def test_an_answer_whose_metric_fails_counts_nothing_and_says_so(
     assert f"failed on {failed} of 4 answers, which count 0 (example 0: " in message
 
 
+def allow_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ALLOWED, "1")
+    try:
+        check_sandbox()
+    except ValueError as error:
+        pytest.skip(f"no sandbox on this machine: {error}")
+
+
+def rows_with(base: Base, *tests: str) -> list[TokenRow]:
+    rows = rows_of(base, "x")
+    return [replace(row, references=(test,)) for row, test in zip(rows, tests, strict=True)]
+
+
+def test_programs_are_judged_while_others_are_written_and_keep_their_places(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow_programs(monkeypatch)
+    programs = AnswerConfig(metric="pass_at_1", max_new_tokens=3, stop=("\n",))
+    tests = ("import time; time.sleep(1)", "1 / 0", "pass", "assert False")
+    rows = rows_with(base, *(f"{test} # {{answer}}" for test in tests))
+    words = AnswerConfig(metric="contains", max_new_tokens=3)
+    own, other = write_answers(
+        base, [ToWrite(rows, None, programs), ToWrite(rows_of(base, "a"), None, words)], {}, 1.0
+    )
+
+    assert [each.value for each in own] == [1.0, 0.0, 1.0, 0.0]
+    assert all(each.error is None for each in (*own, *other))
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core judges one program at a time")
+def test_several_programs_run_at_once(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_programs(monkeypatch)
+    programs = AnswerConfig(metric="pass_at_1", max_new_tokens=3, stop=("\n",))
+    rows = rows_with(base, *["import time; time.sleep(2) # {answer}"] * 4)
+    started = time.monotonic()
+    (judged,) = write_answers(base, [ToWrite(rows, None, programs)], {}, 1.0)
+
+    assert [each.value for each in judged] == [1.0] * 4
+    assert time.monotonic() - started < 8
+
+
+def test_an_interruption_waits_for_no_program(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_programs(monkeypatch)
+    programs = AnswerConfig(metric="pass_at_1", max_new_tokens=3, stop=("\n",))
+    slow = ToWrite(rows_with(base, *["import time; time.sleep(90) # {answer}"] * 4), None, programs)
+    stopping = AnswerConfig(metric=f"{__name__}:interrupted", max_new_tokens=9)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        write_answers(base, [slow, ToWrite(rows_of(base, "a"), None, stopping)], {}, 1.0)
+    assert time.monotonic() - started < 60
+
+
+def interrupted(text: str, references: Sequence[str]) -> float:
+    raise KeyboardInterrupt
+
+
 def test_a_metric_that_is_not_there_is_refused_before_anything_is_written(base: Base) -> None:
     seen: list[object] = []
     hook = base.model.register_forward_pre_hook(lambda *args: seen.append(args))
@@ -145,8 +193,7 @@ def test_answers_that_do_not_fit_memory_are_written_fewer_at_a_time(
     finally:
         hook.remove()
     assert [message for message in caplog.messages if "at a time now" in message] == [
-        f"base {base.name}: out of memory, answers of {most} rows at a time now"
-        for most in (64, 32, 16, 8, 4, 2)
+        f"base {base.name}: out of memory, answers of {most} rows at a time now" for most in (4, 2)
     ]
 
 

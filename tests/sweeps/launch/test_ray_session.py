@@ -1,20 +1,24 @@
 """A Ray that does not start is said in one line; other faults are not dressed up as that."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 import ray
 
-from portal.bases.precision import cpu_has_bf16
+from portal.bases.precision import check_precision, cpu_has_bf16
 from portal.cli import main
 from portal.config import BaseRef
-from sweeps.launch.ray_session import nodes_without_bf16, ray_session
+from sweeps.launch.ray_session import nodes_refusing, ray_session
 from sweeps.launch.resources import Resources, Wanted
-from sweeps.planning.checks import check_nodes
+from sweeps.planning.checks import check_cpus
 from sweeps.planning.devices import GPUS, find_device
 from tests.support.precision import cpu_with
 from tests.support.studies import TINY, silent
+
+needs_bf16 = partial(check_precision, "bf16", "cpu")
+on_cpus = partial(nodes_refusing, device="cpu")
 
 
 def refuse_to_start(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -90,11 +94,12 @@ def test_a_plan_for_shared_gpus_has_as_many_workers_and_smaller_packs(
 @pytest.mark.ray
 def test_a_ray_of_this_machine_alone_is_as_able_as_this_machine(ray_cluster: str) -> None:
     with cpu_with("amx_bf16"):
-        assert nodes_without_bf16() == ()
+        assert nodes_refusing(needs_bf16, "cpu") == {}
+        assert nodes_refusing(partial(int, "none"), "cuda") == {}  # no node has a GPU
     with cpu_with("amx_tile"):
-        (host,) = nodes_without_bf16()
+        (host,) = nodes_refusing(needs_bf16, "cpu")
         with pytest.raises(ValueError, match=f"on a CPU, and {re.escape(host)} has neither"):
-            check_nodes([BaseRef(name="base", revision="0", precision="bf16")], nodes_without_bf16)
+            check_cpus([BaseRef(name="base", revision="0", precision="bf16")], on_cpus)
 
 
 @pytest.mark.ray
@@ -118,4 +123,4 @@ def test_the_nodes_of_a_cluster_are_asked_themselves(
     able = cpu_has_bf16()
 
     with cpu_with():  # of the driver, which does not count
-        assert (nodes_without_bf16() == ()) == able
+        assert (nodes_refusing(needs_bf16, "cpu") == {}) == able

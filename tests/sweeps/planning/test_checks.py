@@ -1,11 +1,23 @@
 """What would make a run fail later is refused before anything starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from portal.config import BaseRef, Precision
-from sweeps.planning.checks import check_nodes, check_precisions, check_sizes, expected_device
+from portal.answers import AnswerConfig
+from portal.config import BaseRef, Precision, RunConfig
+from portal.evaluate.code_sandbox import ALLOWED
+from portal.messages import refusal
+from sweeps.planning.checks import (
+    check_cpus,
+    check_libraries,
+    check_metrics,
+    check_precisions,
+    check_sizes,
+    expected_device,
+    metric_notes,
+)
+from tests.support.bases import TASKS, make_run
 from tests.support.precision import cpu_with
 
 
@@ -15,18 +27,54 @@ def ref(precision: Precision) -> BaseRef:
 
 def test_nodes_that_lack_bf16_are_named_where_a_base_is_in_it() -> None:
     with pytest.raises(ValueError, match="on a CPU, and node-2, node-7 has neither; run it on") as raised:
-        check_nodes([ref("default"), ref("bf16")], lambda: ["node-7", "node-2"])
+        check_cpus([ref("default"), ref("bf16")], lambda check: dict.fromkeys(["node-7", "node-2"], "no"))
 
     assert "\n" not in str(raised.value)
-    check_nodes([ref("bf16")], list)
+    check_cpus([ref("bf16")], lambda check: {})
 
 
 def test_nodes_are_not_asked_where_no_base_is_in_bf16() -> None:
-    def ask() -> Sequence[str]:
-        raise AssertionError("nobody needs to know")
+    check_cpus([ref("default")], unasked)
+    check_cpus([], unasked)
 
-    check_nodes([ref("default")], ask)
-    check_nodes([], ask)
+
+def unasked(check: Callable[[], object]) -> Mapping[str, str]:
+    raise AssertionError("nobody needs to know")
+
+
+def judged_by(metric: str) -> RunConfig:
+    return make_run("base", "tiny", data={"answers": {TASKS[0]: AnswerConfig(metric=metric)}})
+
+
+def test_a_metric_that_a_node_lacks_is_refused_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(ALLOWED, raising=False)
+
+    def refusing(check: Callable[[], object]) -> Mapping[str, str]:
+        return {} if (said := refusal(check)) is None else {"node-7": said, "node-2": said}
+
+    check_metrics([judged_by("token_f1")], refusing)
+    check_metrics([], unasked)
+    with pytest.raises(
+        ValueError, match=r"set PORTAL_RUN_CODE=1 to let it.* \(on node-2, node-7\)$"
+    ) as raised:
+        check_metrics([judged_by("exact_match"), judged_by("pass_at_1")], refusing)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_a_plan_says_what_this_machine_cannot_compute_and_refuses_a_name_that_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(ALLOWED, raising=False)
+    run = judged_by("pass_at_1")
+
+    check_libraries([run])
+    (note,) = metric_notes([run, judged_by("exact_match")])
+    assert note.endswith("in bubblewrap; every node that takes workers is asked at launch")
+    with pytest.raises(ValueError, match="unknown metric 'exact_mach'; did you mean 'exact_match'"):
+        check_libraries([judged_by("exact_mach")])
 
 
 def test_a_plan_for_a_gpu_takes_what_this_cpu_cannot_do() -> None:

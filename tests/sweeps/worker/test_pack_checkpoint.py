@@ -14,7 +14,7 @@ from portal.storage.checkpoint import load_latest
 from portal.training.pack import Pack
 from sweeps.store.circumstances import Circumstances
 from sweeps.store.lease import LeaseLost
-from sweeps.store.pack_store import PackStore, pack_key
+from sweeps.store.pack_store import UNFINISHED, PackStore, pack_key
 from sweeps.store.run_store import RunStore
 from sweeps.worker.lane_log import log_path
 from sweeps.worker.pack_checkpoint import PackCheckpoint
@@ -228,4 +228,4 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
     assert read_table(folder / "results.parquet", RESULTS).num_rows == rows == 3 * 2 * 3
     assert read_table(folder / "predictions.parquet", PREDICTIONS).num_rows > 0
     assert sorted(path.name for path in (folder / "artifact").iterdir()) == ["colours", "names", "sums"]
-    assert not any((PackStore(store.out).pack_folder(KEY) / name).exists() for name in ("state", "parts"))
+    assert not any((PackStore(store.out).pack_folder(KEY) / name).exists() for name in UNFINISHED)
