@@ -17,6 +17,7 @@ from portal.device import torch_threads
 from portal.device_rates import measure_rates
 from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
+from sweeps.gpu_check.answers import check_answers
 from sweeps.gpu_check.division import check_division
 from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.loading import check_loading
@@ -39,6 +40,7 @@ CHECKS: Mapping[str, Check] = {
     "machine": check_machine,
     "gradients": check_gradients,
     "scores": check_scores,
+    "answers": check_answers,
     "companions": check_companions,
     "waiting": check_waiting,
     "resume": check_resume,
