@@ -1,4 +1,4 @@
-"""analysis derives from the specs of portal/methods.py: it names no method of its own."""
+"""analysis derives from the specs of portal/methods: it names no method of its own."""
 
 import ast
 from collections.abc import Iterator

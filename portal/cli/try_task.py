@@ -125,7 +125,7 @@ class _Talk:
         base: "Base",
         source: "Artifact",
         task: str,
-        ask: "Ask",
+        ask: Ask,
         max_new_tokens: int,
         stop: tuple[str, ...],
         sampling: "Sampling",

@@ -65,22 +65,20 @@ def write_answers(
     found: list[dict[int, Judged]] = [{} for _ in parts]
     waiting: list[tuple[int, int, Future[Judged]]] = []
     interrupted = threading.Event()
-    pool = ThreadPoolExecutor(usable_cores(), initializer=end_with, initargs=(interrupted,))
-    try:
-        for number, answer in _answers(base, requests, factors, scaling, journal):
-            index, place = places[number]
-            asked = parts[index].rows[place], answer, parts[index].answers, measures[index]
-            if waits_for_programs(measures[index]):
-                waiting.append((index, place, pool.submit(_judge, *asked)))
-            else:
-                found[index][place] = _judge(*asked)
-        for index, place, judging in waiting:
-            found[index][place] = judging.result()
-    except BaseException:
-        interrupted.set()
-        pool.shutdown(cancel_futures=True)
-        raise
-    pool.shutdown()
+    with ThreadPoolExecutor(usable_cores(), initializer=end_with, initargs=(interrupted,)) as pool:
+        try:
+            for number, answer in _answers(base, requests, factors, scaling, journal):
+                index, place = places[number]
+                asked = parts[index].rows[place], answer, parts[index].answers, measures[index]
+                if waits_for_programs(measures[index]):
+                    waiting.append((index, place, pool.submit(_judge, *asked)))
+                else:
+                    found[index][place] = _judge(*asked)
+            for index, place, judging in waiting:
+                found[index][place] = judging.result()
+        except BaseException:
+            interrupted.set()  # else the block waits until all programs have ended
+            raise
     judged = [[each[place] for place in range(len(each))] for each in found]
     for part, own in zip(parts, judged, strict=True):
         _warn(part, own)

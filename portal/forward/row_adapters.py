@@ -71,25 +71,20 @@ class Parts:
     gathered: tuple[int, ...] | None = None
     back: tuple[int, ...] | None = None
     adapted: tuple[int, ...] | None = None
-    _placed: dict[torch.device, tuple[Tensor, Tensor, Tensor | None]] = field(
-        default_factory=dict, compare=False
-    )
+    _placed: dict[tuple[str, torch.device], Tensor] = field(default_factory=dict, compare=False)
 
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
-        """`gathered`, `back` and `adapted` there, where they are put once."""
-        if device not in self._placed:
-            assert self.gathered is not None
-            assert self.back is not None
-            adapted = None if self.adapted is None else to_device(self.adapted, device)
-            self._placed[device] = to_device(self.gathered, device), to_device(self.back, device), adapted
-        return self._placed[device]
+    def placed(self, name: str, device: torch.device) -> Tensor:
+        """One of the four as a tensor there, where it is put once."""
+        if (name, device) not in self._placed:
+            self._placed[name, device] = to_device(getattr(self, name), device)
+        return self._placed[name, device]
 
     def of(self, factor_S: Tensor) -> Tensor:
         """The factor of every part, (P, ...); no copy where their slots follow one another."""
         first, last = self.slots[0], self.slots[-1]
         if self.slots == tuple(range(first, last + 1)):
             return factor_S[first : last + 1]
-        return factor_S.index_select(0, to_device(self.slots, factor_S.device))
+        return factor_S.index_select(0, self.placed("slots", factor_S.device))
 
 
 def divide_rows(slots: Sequence[int | None]) -> Parts | None:
@@ -144,14 +139,14 @@ class _Hook:
             h_PKR = torch.bmm(x.reshape(count, -1, x.shape[-1]), a_PIR)
             output.view(count, -1, output.shape[-1]).baddbmm_(h_PKR, b_PRO)
             return output
-        gathered_M, back_A, adapted_A = parts.on(output.device)
+        gathered_M, back_A = (parts.placed(name, output.device) for name in ("gathered", "back"))
         x_NKI = x.reshape(parts.num_rows, -1, x.shape[-1])
         x_PKI = x_NKI.index_select(0, gathered_M).view(count, -1, x.shape[-1])
         added_PKO = torch.bmm(torch.bmm(x_PKI, a_PIR), b_PRO)
         added_AKO = added_PKO.view(len(gathered_M), -1, output.shape[-1]).index_select(0, back_A)
         y_NKO = output.view(parts.num_rows, -1, output.shape[-1])
-        if adapted_A is None:
+        if parts.adapted is None:
             y_NKO.add_(added_AKO)
         else:
-            y_NKO.index_add_(0, adapted_A, added_AKO)
+            y_NKO.index_add_(0, parts.placed("adapted", output.device), added_AKO)
         return output

@@ -43,12 +43,13 @@ def _read(decoder: Decoder, joining: list[Row], cache: RowCache, *, first: int) 
     items = ((place, row.length, 1) for place, row in enumerate(joining))
     ended: list[Row] = []
     for _, places in group_by_length(items, forward_cost=decoder.forward_cost, max_tokens=MAX_FORWARD_TOKENS):
-        rows = [joining[place] for place in sorted(places)]
+        places.sort()  # by slot
+        rows = [joining[place] for place in places]
         length = max(row.length for row in rows)
         ids_NT = torch.tensor([row.ids + [0] * (length - row.length) for row in rows])
         kept_N = torch.tensor([index * length + row.length - 1 for index, row in enumerate(rows)])
         masks = causal_masks(decoder.base.text_config, length, decoder.base.device)
-        cache.read_rows(torch.tensor(sorted(places)) + first)
+        cache.read_rows(torch.tensor(places) + first)
         inputs = {"attention_mask": masks, "cache": cache, "use_cache": True}
         with decoder.adapted(rows):
             ended += decoder.advance(rows, ids_NT, kept_N, inputs)

@@ -19,6 +19,7 @@ from portal.data.conversation import has_template, template_note
 from portal.evaluate.text_metrics import check_metric_name, find_metric
 from portal.learners.task_gradients import check_task_gradients
 from portal.messages import refusal
+from portal.results import ACC_NORM
 from portal.storage.hub import hub_answers
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
@@ -62,6 +63,8 @@ def check_study(study: Study) -> CheckedStudy:
     and cannot be loaded is theirs to refuse, too.
     """
     _check_division(study)
+    if study.settings.metrics == "one":
+        _check_one_metric(study)
     num_rows = count_rows(study.suite, study.tasks)
     check_shapes(study.runs, full_coverage=study.settings.coverage == "full")
     tokenizers = {base: found for base in study.bases if (found := _tokenizer_here(base)) is not None}
@@ -92,6 +95,21 @@ def _template_notes(study: Study, tokenizers: Mapping[str, PreTrainedTokenizerBa
     if not lacking or not any(study.suite.has_conversations(task) for task in study.tasks):
         return []
     return [template_note(base) for base in lacking]
+
+
+def _check_one_metric(study: Study) -> None:
+    """ValueError for tasks of several metrics, which names them."""
+    answers = study.suite.answers_of(study.tasks)
+    tasks_by = defaultdict[str, list[str]](list)
+    for task in study.tasks:
+        tasks_by[answers[task].metric if task in answers else ACC_NORM].append(task)
+    if len(tasks_by) > 1:
+        named = {metric: f"{tasks[0]}, ..." if tasks[1:] else tasks[0] for metric, tasks in tasks_by.items()}
+        listed = ", ".join(f"{metric} ({tasks})" for metric, tasks in named.items())
+        raise ValueError(
+            f"metrics: 'one' is asked for, and the tasks have {len(named)}: {listed}; name tasks of one, or "
+            "leave `metrics` out, and means over tasks mix them"
+        )
 
 
 def _check_division(study: Study) -> None:

@@ -157,6 +157,7 @@ class StudyFile(Frozen):
     pack_size: int = Field(default=8, ge=1)
     activations: Activations = "keep"
     coverage: Literal["any", "full"] = "any"
+    metrics: Literal["any", "one"] = "any"
     workers_per_pack: WorkersPerPack = 1
     gpus_per_worker: float = Field(default=1.0, gt=0)
 

@@ -138,14 +138,16 @@ def test_an_evaluation_that_is_interrupted_goes_on_from_its_answers(
     study.write_text(text.replace("places.yaml", "interrupted.yaml"))
     command = ["sweep", "run", str(study), "--executor", "local", "--out"]
     monkeypatch.setattr(answer_journal, "PIECE_S", 0.0)
-    left, whole = str(tmp_path / "left"), str(tmp_path / "whole")
-    for answers_left[0], code in ((5, 130), (25, 130), (999, 0)):
+    left, whole, saved = str(tmp_path / "left"), str(tmp_path / "whole"), list[int]()
+    for answers_left[0], code in ((5, 130), (17, 130), (999, 0)):
         assert main([*command, left]) == code
+        saved.append(len(list((tmp_path / "left" / "packs").glob("*/state/*"))))
         assert list((tmp_path / "left" / "packs").glob("*/answers/*/*.json")) != [] or code == 0
     assert main([*command, whole]) == 0
 
     log = (tmp_path / "left" / "logs" / "lane-0.log").read_text()
     assert log.count("of 24 answers were written before the interruption") == 2
+    assert saved == [0, 1, 0]  # the adapters whose answers they are were saved before
     for name, schema in (("generations", GENERATIONS), ("predictions", PREDICTIONS)):
         first, second = (read_table(Path(out, "results", f"{name}.parquet"), schema) for out in (left, whole))
         assert first.equals(second)
@@ -225,6 +227,25 @@ def test_the_command_scores_an_adapter_as_its_run_did(
     assert main([*args, "--adapter", str(folder), "--limit", "6"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["task", "metric", "score", "log_loss", "unended", "rows"]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_many_adapters_write_the_same_by_ray_data(
+    ray_cluster: str, out: Path, lora: RunConfig, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = out / "runs" / lora.key / "artifact"
+    tasks = ",".join(str(path.parent / name) for name in ("places.yaml", "chat.jsonl"))
+    command = ["eval", "--base", "mini-qwen3-s", "--tasks", tasks, "--limit", "6", "--json"]
+    command += ["--adapter", str(folder / "places"), "--adapter", str(folder / "chat")]
+    assert main(command) == 0
+    one_process = json.loads(capsys.readouterr().out)
+    assert main([*command, "--workers", "2"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == one_process
+    places = one_process["adapters"][str(folder / "places")]["tasks"]["places"]
+    assert places["metric"] == "token_f1"
+    assert places["score"] > 0
 
 
 def test_a_line_of_a_conversation_goes_through_the_template(

@@ -1,8 +1,9 @@
-"""A small base, and adapters of two slots on it."""
+"""A small base, adapters of two slots on it, and programs that may run."""
 
 import pytest
 
 from portal.bases.base import Base, load_base
+from portal.evaluate.code_sandbox import ALLOWED, check_sandbox
 from portal.hypernet import Factors
 from tests.support.bases import random_factors
 
@@ -15,3 +16,13 @@ def base() -> Base:
 @pytest.fixture(scope="module")
 def factors(base: Base) -> Factors:
     return random_factors(base, ("q", "v"), rank=2, slots=2, seed=1)
+
+
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that a model has written run; the test is skipped where they cannot."""
+    monkeypatch.setenv(ALLOWED, "1")
+    try:
+        check_sandbox()
+    except ValueError as error:
+        pytest.skip(f"no sandbox on this machine: {error}")

@@ -12,7 +12,6 @@ from portal.answers import AnswerConfig
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow, encode_example
 from portal.device import usable_cores
-from portal.evaluate.code_sandbox import ALLOWED, check_sandbox
 from portal.evaluate.written import Judged, ToWrite, write_answers
 from portal.generation.generate import generate
 from portal.generation.request import Request
@@ -100,23 +99,13 @@ def test_an_answer_whose_metric_fails_counts_nothing_and_says_so(
     assert f"failed on {failed} of 4 answers, which count 0 (example 0: " in message
 
 
-def allow_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ALLOWED, "1")
-    try:
-        check_sandbox()
-    except ValueError as error:
-        pytest.skip(f"no sandbox on this machine: {error}")
-
-
 def rows_with(base: Base, *tests: str) -> list[TokenRow]:
     rows = rows_of(base, "x")
     return [replace(row, references=(test,)) for row, test in zip(rows, tests, strict=True)]
 
 
-def test_programs_are_judged_while_others_are_written_and_keep_their_places(
-    base: Base, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    allow_programs(monkeypatch)
+@pytest.mark.usefixtures("allowed")
+def test_programs_are_judged_while_others_are_written_and_keep_their_places(base: Base) -> None:
     programs = AnswerConfig(metric="pass_at_1", max_new_tokens=3, stop=("\n",))
     tests = ("import time; time.sleep(1)", "1 / 0", "pass", "assert False")
     rows = rows_with(base, *(f"{test} # {{answer}}" for test in tests))
@@ -130,8 +119,8 @@ def test_programs_are_judged_while_others_are_written_and_keep_their_places(
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="one core judges one program at a time")
-def test_several_programs_run_at_once(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    allow_programs(monkeypatch)
+@pytest.mark.usefixtures("allowed")
+def test_several_programs_run_at_once(base: Base) -> None:
     programs = AnswerConfig(metric="pass_at_1", max_new_tokens=3, stop=("\n",))
     rows = rows_with(base, *["import time; time.sleep(2) # {answer}"] * 4)
     started = time.monotonic()
@@ -141,8 +130,8 @@ def test_several_programs_run_at_once(base: Base, monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - started < 8
 
 
-def test_an_interruption_waits_for_no_program(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    allow_programs(monkeypatch)
+@pytest.mark.usefixtures("allowed")
+def test_an_interruption_waits_for_no_program(base: Base) -> None:
     programs = AnswerConfig(metric="pass_at_1", max_new_tokens=3, stop=("\n",))
     slow = ToWrite(rows_with(base, *["import time; time.sleep(90) # {answer}"] * 4), None, programs)
     stopping = AnswerConfig(metric=f"{__name__}:interrupted", max_new_tokens=9)

@@ -1,6 +1,8 @@
 """What would make a run fail later is refused before anything starts."""
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +16,11 @@ from sweeps.planning.checks import (
     check_metrics,
     check_precisions,
     check_sizes,
+    check_study,
     expected_device,
     metric_notes,
 )
+from sweeps.study.expand import load_study
 from tests.support.bases import TASKS, make_run
 from tests.support.precision import cpu_with
 
@@ -62,6 +66,45 @@ def test_a_metric_that_a_node_lacks_is_refused_with_its_name(
         check_metrics([judged_by("exact_match"), judged_by("pass_at_1")], refusing)
 
     assert "\n" not in str(raised.value)
+
+
+MIXED = """
+name: s
+suite: ledger
+tasks: [home_1, gift_1, visit_1]
+seeds: [0]
+targets: [ledger-qwen3-xs]
+methods: {base: {}}
+"""
+
+
+def test_tasks_of_several_metrics_are_refused_where_the_study_wants_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+
+    def check(text: str) -> None:
+        path.write_text(text)
+        check_study(load_study(path))
+
+    check(MIXED)
+    check(MIXED.replace(", visit_1", "") + "metrics: one\n")
+    with pytest.raises(
+        ValueError, match=r"have 2: exact_match \(home_1, ...\), rouge_l \(visit_1\);"
+    ) as raised:
+        check(MIXED + "metrics: one\n")
+
+    assert "\n" not in str(raised.value)
+
+
+def test_choices_have_a_metric_of_their_own(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "answer": "b", "split": split} for split in ("train", "validation", "test")]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = MIXED.replace("ledger\n", "mini\n").replace(
+        "home_1, gift_1, visit_1", f"counting, {tmp_path}/own.jsonl"
+    )
+    (tmp_path / "s.yaml").write_text(text.replace("ledger-qwen3-xs", "mini-qwen3-xs") + "metrics: one\n")
+
+    with pytest.raises(ValueError, match=r"have 2: acc_norm \(counting\), exact_match \(own\)"):
+        check_study(load_study(tmp_path / "s.yaml"))
 
 
 def test_a_plan_says_what_this_machine_cannot_compute_and_refuses_a_name_that_is_none(
