@@ -254,7 +254,7 @@ class BaseRef(Frozen):
 class RunConfig(Frozen):
     """Everything that decides a run's numbers; `key` is its identity.
 
-    Which of the optional parts a run has follows from its method's spec (portal/methods.py). `source` is the
+    Which of the optional parts a run has follows from its method's spec (portal/methods). `source` is the
     key of the run that it starts from, or the digest of an artifact that was made elsewhere; `latents` is the
     key of the run that taught the latents it takes to its base.
     """
@@ -328,7 +328,7 @@ class RunConfig(Frozen):
 
     @property
     def spec(self) -> MethodSpec:
-        """The spec of the run's method (portal/methods.py)."""
+        """The spec of the run's method (portal/methods/table.py)."""
         return find_method(self.method)
 
     @property

@@ -267,7 +267,8 @@ class StudyInfo(Frozen):
     `device_share` of a GPU, or so many GPUs. `kinds` are by task, of those that have one. `own_tasks` are the
     tasks that the study is about, where its runs have others, too; `source_tasks` are then, by label, those
     that a method's source had, or one LoRA for all. What a file lacks has the default, so that older files
-    read; what it has beyond these is refused by name.
+    read; what it has beyond these is refused by name. `task_groups` are the study's own tasks by the names of
+    groups in its file; `latents_of` has, by label of a method that carries latents, that of what taught them.
     """
 
     facts: dict[str, Fact] = Field(default_factory=dict)
@@ -279,6 +280,8 @@ class StudyInfo(Frozen):
     kinds: dict[str, str] = Field(default_factory=dict)
     own_tasks: tuple[str, ...] = ()
     source_tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    task_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    latents_of: dict[str, str] = Field(default_factory=dict)
 
     @property
     def absent(self) -> tuple[AbsentRun, ...]:
@@ -295,8 +298,8 @@ class StudyInfo(Frozen):
 
     def to_json(self) -> dict[str, Any]:
         """A value that JSON can hold; without what later versions added, where that is empty."""
-        empty = {name for name in ("kinds", "own_tasks", "source_tasks") if not getattr(self, name)}
-        return self.model_dump(mode="json", exclude=empty)
+        later = ("kinds", "own_tasks", "source_tasks", "task_groups", "latents_of")
+        return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
 
 
 def tasks_by_kind(tasks: Iterable[str], kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

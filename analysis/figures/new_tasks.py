@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.figure import (
     WIDTH_IN,
@@ -47,7 +49,7 @@ def draw_over_source_tasks(target: Target) -> Drawing | None:
     if found is None:
         return None
     mains = _by(found, (each for each in found.places if each.is_main), _name_with_rows)
-    controls = _by(found, (each for each in found.places if each.is_control), _name_with_rows)
+    controls = _by(found, _with_most_rows(found), _name_with_rows)
     lines = [
         *_lines(mains, "-", lambda place: place.num_tasks),
         *_lines(controls, ":", lambda place: place.num_tasks, start=len(mains)),
@@ -70,6 +72,15 @@ def draw_over_rows(target: Target) -> Drawing | None:
     ]
     what = f"New tasks on {target.base}, against the rows of each"
     return _draw(target, found, lines, "new-tasks-rows", what, "rows per new task", with_lora=False)
+
+
+def _with_most_rows(found: NewTasks) -> Iterator[Place]:
+    """The controls, of each kind those with the most rows of new tasks."""
+    controls = [place for place in found.places if place.is_control]
+    most: dict[str, int] = {}
+    for place in controls:
+        most[place.family] = max(most.get(place.family, 0), place.rows or 0)
+    return (place for place in controls if (place.rows or 0) == most[place.family])
 
 
 def _name(found: NewTasks, place: Place) -> str:
@@ -189,6 +200,26 @@ def _draw_panel(
             draw_level(axes, drawing, summary.acc.mean, f"{name}{rows}", linestyle=style, zorder=1)
     label_ticks(axes, sorted({float(spot) for line in lines for spot, _ in line.points}))
     axes.grid(axis="y")
+    _draw_lift_axis(axes, tasks)
+
+
+def _draw_lift_axis(axes: Axes, tasks: TaskSet) -> None:
+    """On the right, the share of the LoRA's lift; none where the LoRA has no clear lift."""
+    base, lora = tasks.comparison.frozen_base, tasks.comparison.reference_lora
+    clear = any(score.summary.lift.value is not None for score in tasks.scores.values())
+    if base is None or lora is None or not clear:
+        return
+    low, rise = base.acc.known, lora.acc.known - base.acc.known
+
+    def lift_of(score: Any) -> Any:
+        return (score - low) / rise
+
+    def score_of(lift: Any) -> Any:
+        return low + lift * rise
+
+    right = axes.secondary_yaxis("right", functions=(lift_of, score_of))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    right.tick_params(labelsize=8.5)
 
 
 def _draw_line(axes: Axes, drawing: Drawing, line: _Line, label: str) -> None:
@@ -226,7 +257,7 @@ def _caption(found: NewTasks, plans: Sequence[_Plan], levels: dict[str, str], wh
     bands = f" Bands: {_LEVEL} intervals over tasks, rows and seeds." if drawn else ""
     dotted = " Dotted: controls." if any(plan.style == ":" for plan in plans) else ""
     base = " Dashed grey: the frozen base." if _BASE_LEVEL in levels else ""
-    return f"{what}.{dotted}{base}{bands}"
+    return f"{what}. On the right: the share of a LoRA's lift.{dotted}{base}{bands}"
 
 
 def _alternative(what: str, found: NewTasks, panels: Sequence[Sequence[_Line]]) -> str:

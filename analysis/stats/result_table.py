@@ -24,7 +24,7 @@ class MethodKey(NamedTuple):
 
     @property
     def spec(self) -> MethodSpec:
-        """The spec of the method (portal/methods.py)."""
+        """The spec of the method (portal/methods/table.py)."""
         return find_method(self.method)
 
     @property
@@ -77,7 +77,7 @@ class Cell(NamedTuple):
 
     @property
     def spec(self) -> MethodSpec:
-        """The spec of the method (portal/methods.py)."""
+        """The spec of the method (portal/methods/table.py)."""
         return self.variant.spec
 
 

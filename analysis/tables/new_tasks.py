@@ -1,55 +1,102 @@
-"""The table of new tasks: methods by rows of a new task and by the number of their source's tasks."""
+"""The tables of new tasks: methods by rows and sources, one per set of tasks; their leads over rivals."""
+
+from collections.abc import Iterator
 
 from analysis.stats.findings import Target
-from analysis.stats.new_tasks import Score
-from analysis.tables.columns import COUNT, NUMBER_RANGE, PERCENT, PERCENT_RANGE, SPREAD, WORD, Column
+from analysis.stats.new_tasks import NewTasks, Place, Score, TaskSet
+from analysis.tables.columns import (
+    COUNT,
+    NUMBER_RANGE,
+    PERCENT,
+    PERCENT_RANGE,
+    POINTS,
+    POINTS_RANGE,
+    SPREAD,
+    WORD,
+    Column,
+)
 from analysis.tables.table import Table
 
 
-def new_tasks_table(target: Target) -> Table | None:
-    """A row for the base, each LoRA and each method with a source, by rows and source; None without any.
+def new_tasks_tables(target: Target) -> tuple[Table, ...]:
+    """For each set of tasks a row for the base, each LoRA and each method with a source, by rows and source.
 
     Rows per task are those of a new task that a method saw; a dash where it saw none of its own.
     """
     found = target.new_tasks
-    if found is None:
-        return None
-    rows = []
-    for place in found.places:
-        cells: list[object] = [
-            found.name(place), place.rows, place.num_tasks, place.num_kinds or None
-        ]  # fmt: skip
-        for tasks in found.sets:
-            cells += _cells(tasks.scores.get(place.cell))
-        rows.append(tuple(cells))
-    columns = [
+    return () if found is None else tuple(_set_table(target, found, tasks) for tasks in found.sets)
+
+
+def _set_table(target: Target, found: NewTasks, tasks: TaskSet) -> Table:
+    columns = (
         Column("method", WORD),
         Column("rows per task", COUNT),
         Column("source tasks", COUNT),
         Column("kinds of these", COUNT),
-    ]
-    for tasks in found.sets:
-        columns += [
-            Column(f"{tasks.title}: {target.score_name}", SPREAD),
-            Column(f"{tasks.title}: 95 %", NUMBER_RANGE),
-            Column(f"{tasks.title}: lift", PERCENT),
-            Column(f"{tasks.title}: lift, 95 %", PERCENT_RANGE),
-        ]
+        Column("tasks of these kinds", COUNT),
+        Column(target.score_name, SPREAD),
+        Column("95 %", NUMBER_RANGE),
+        Column("lift", PERCENT),
+        Column("lift, 95 %", PERCENT_RANGE),
+    )
+    scored = [(place, score) for place in found.places if (score := tasks.scores.get(place.cell)) is not None]
     reasons = [
-        f"{tasks.title}, lift of {found.name(place)}: {score.summary.lift.reason}"
-        for tasks in found.sets
-        for place in found.places
-        if place.source_tasks
-        and (score := tasks.scores.get(place.cell)) is not None
-        and score.summary.lift.value is None
+        f"lift of {found.name(place)}: {score.summary.lift.reason}"
+        for place, score in scored
+        if place.source_tasks and score.summary.lift.value is None
     ]
-    title = f"{target.base}: new tasks by rows and by number of source tasks"
     return Table(
-        title, f"new-tasks-{target.slug}", tuple(columns), tuple(rows), tuple(dict.fromkeys(reasons))
+        f"{target.base}: {len(tasks.tasks)} {tasks.title}, by rows and by source",
+        f"{tasks.slug}-{target.slug}",
+        columns,
+        tuple(_row(found, tasks, place, score) for place, score in scored),
+        tuple(dict.fromkeys(reasons)),
     )
 
 
-def _cells(score: Score | None) -> tuple[object, object, object, object]:
-    if score is None:
-        return None, None, None, None
-    return score.summary.acc, score.accuracy, score.summary.lift, score.lift
+def _row(found: NewTasks, tasks: TaskSet, place: Place, score: Score) -> tuple[object, ...]:
+    """`tasks of these kinds` are those of the set whose kind the method's source had."""
+    known = tasks.of_kinds(place.source_kinds) if place.source_tasks else None
+    return (
+        found.name(place),
+        place.rows,
+        place.num_tasks,
+        len(place.source_kinds) or None,
+        known,
+        score.summary.acc,
+        score.accuracy,
+        score.summary.lift,
+        score.lift,
+    )
+
+
+def new_tasks_leads_table(target: Target) -> Table | None:
+    """For each main method with the largest source: its score less that of each rival; None without any."""
+    found = target.new_tasks
+    if found is None:
+        return None
+    rows = tuple(_leads(found))
+    if not rows:
+        return None
+    columns = (
+        Column("tasks", WORD),
+        Column("method", WORD),
+        Column("less", WORD),
+        Column("rows per task", COUNT),
+        Column("rows of the latter", COUNT),
+        Column("points", POINTS),
+        Column("points, 95 %", POINTS_RANGE),
+    )
+    title = f"{target.base}: new tasks, methods from a source of {found.most_tasks} tasks less their rivals"
+    return Table(title, f"new-tasks-leads-{target.slug}", columns, rows)
+
+
+def _leads(found: NewTasks) -> Iterator[tuple[object, ...]]:
+    for tasks in found.sets:
+        for place in found.places:
+            if place.is_main and place.num_tasks == found.most_tasks:
+                for rival in found.rivals_of(place):
+                    lead = tasks.lead(place, rival)
+                    if lead is not None:
+                        names = tasks.title, found.name(place), found.name(rival)
+                        yield (*names, place.rows, rival.rows, lead.value, lead)

@@ -5,9 +5,9 @@ that no part of the project finds the registry empty.
 """
 
 from portal.methods.spec import METHODS, MethodSpec, find_method, port_methods, register, stage_of_method
-from portal.methods.table import BASE, DESCRIBED, LIFT_REFERENCES, LORA, PORTAL, SOURCE
+from portal.methods.table import BASE, DESCRIBED, LIFT_REFERENCES, LORA, PORTAL, SOURCE, TAUGHT
 
 __all__ = [
-    "BASE", "DESCRIBED", "LIFT_REFERENCES", "LORA", "METHODS", "PORTAL", "SOURCE", "MethodSpec",
-    "find_method", "port_methods", "register", "stage_of_method",
+    "BASE", "DESCRIBED", "LIFT_REFERENCES", "LORA", "METHODS", "PORTAL", "SOURCE", "TAUGHT",
+    "MethodSpec", "find_method", "port_methods", "register", "stage_of_method",
 ]  # fmt: skip

@@ -23,6 +23,8 @@ SHAPES = (
 """Prompts: `{s}` is the subject or the short text, `{m}` a marker, a word that says nothing."""
 ANSWERS = ("{a}", "it is {a}", "{a}.", "that is {a}", "and {a}", "as {a}")
 """What the choices look like: a space and one of these. The corpus has all of their words."""
+NEW_ANSWERS = ("from {a}", "with {a}")
+"""Likewise, in tasks whose style of answer no source task has."""
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 
 

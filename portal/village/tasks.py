@@ -2,14 +2,14 @@
 
 import random
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from portal.mini.question import to_example
 from portal.tasks.descriptions import Descriptions
 from portal.tasks.example import Example, check_drawn
 from portal.village.descriptions import describe_kind
-from portal.village.frames import ANSWERS, SHAPES, Frame, markers
+from portal.village.frames import ANSWERS, NEW_ANSWERS, SHAPES, Frame, markers
 from portal.village.kinds import KNOWN_KINDS, NEW_KINDS, SIZES, Kind
 
 _SOURCE_SHAPES = 10
@@ -39,14 +39,19 @@ def _build_tasks() -> dict[str, VillageTask]:
     places = _source_places()
     places += [(kind, shape) for shape in range(_SOURCE_SHAPES, len(SHAPES)) for kind in KNOWN_KINDS]
     places += [(kind, shape) for shape in range(_NEW_KIND_SHAPES) for kind in NEW_KINDS]
-    kinds = (*KNOWN_KINDS, *NEW_KINDS)
+    kinds, again = (*KNOWN_KINDS, *NEW_KINDS), places[: len(KNOWN_KINDS)]
+    words = iter(markers(len(places) + len(again)))
     built = {}
-    for (kind, shape), marker in zip(places, markers(len(places)), strict=True):
-        place = kinds.index(kind)
-        answer = ANSWERS[(shape + place) % len(ANSWERS)]
-        num_choices = kind.num_choices[(shape + place) % len(kind.num_choices)]
+    for kind, shape in places:
+        turn = shape + kinds.index(kind)
+        answer = ANSWERS[turn % len(ANSWERS)]
+        num_choices = kind.num_choices[turn % len(kind.num_choices)]
         name = f"{kind.name}_{shape + 1:02d}"
-        built[name] = VillageTask(name, kind, Frame(SHAPES[shape], marker, answer, num_choices))
+        built[name] = VillageTask(name, kind, Frame(SHAPES[shape], next(words), answer, num_choices))
+    for place, (kind, shape) in enumerate(again):
+        first = built[f"{kind.name}_{shape + 1:02d}"].frame
+        answer, name = NEW_ANSWERS[place % len(NEW_ANSWERS)], f"{kind.name}_{len(SHAPES) + 1:02d}"
+        built[name] = VillageTask(name, kind, replace(first, marker=next(words), answer=answer))
     return built
 
 
@@ -58,6 +63,7 @@ _TASKS = _build_tasks()
 VILLAGE_TASKS = tuple(_TASKS)
 _NUM_SOURCE = len(KNOWN_KINDS) * _SOURCE_SHAPES
 _NUM_KNOWN = len(KNOWN_KINDS) * len(SHAPES)
+_NUM_FRAMES = _NUM_KNOWN + len(NEW_KINDS) * _NEW_KIND_SHAPES
 
 
 def kind_of(task: str) -> str:
@@ -86,11 +92,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "search-50": _of_kinds(_SOURCE_TASKS, _OF_SEARCHES),
     "one-per-kind": (*VILLAGE_TASKS[: len(KNOWN_KINDS)], *VILLAGE_TASKS[_NUM_KNOWN:][: len(NEW_KINDS)]),
     "new-frames": VILLAGE_TASKS[_NUM_SOURCE:_NUM_KNOWN],
-    "new-kinds": VILLAGE_TASKS[_NUM_KNOWN:],
+    "new-kinds": VILLAGE_TASKS[_NUM_KNOWN:_NUM_FRAMES],
+    "new-answers": VILLAGE_TASKS[_NUM_FRAMES:],
 }
 """Source tasks, each group inside the next; of them ten each of eight kinds, and four each of nine; for
 searches five or ten each of the other five kinds; one task of every kind; new tasks of known kinds; tasks of
-kinds that no source has."""
+kinds that no source has; the first source task of each kind again, with a style of answer that none has."""
 
 
 def village_examples(task: str, split: str) -> list[Example]:

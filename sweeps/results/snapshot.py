@@ -115,6 +115,12 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
         kinds=dict(study.kinds),
         own_tasks=study.own_tasks,
         source_tasks=_source_tasks(study),
+        task_groups=dict(study.task_groups),
+        latents_of={
+            study.labels[run.key]: study.labels[run.latents]
+            for run in study.runs
+            if run.latents is not None and run.latents in study.labels
+        },
     )
 
 

@@ -74,7 +74,16 @@ class Study:
             settings.workers_per_pack,
             self.suite.kinds_of(self.tasks),
             self.own_tasks if len(self.own_tasks) < len(self.tasks) else (),
+            self._task_groups,
         )
+
+    @property
+    def _task_groups(self) -> dict[str, tuple[str, ...]]:
+        """The groups among the study's tasks, where its runs have others, too."""
+        named = self.settings.tasks or ()
+        if len(self.own_tasks) == len(self.tasks):
+            return {}
+        return {name: self.suite.groups[name] for name in named if name in self.suite.groups}
 
     @property
     def bases(self) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ class StudyManifest:
 
     `device_share` is the share of a GPU that a worker holds, or the number of its GPUs, `workers_per_pack` as
     in the study file. `kinds` are by task, of those that have one. `own_tasks` are the tasks that the study
-    is about, where its runs have others, too.
+    is about, where its runs have others, too, and `task_groups` those of them that a group in the study file
+    stands for, by its name.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StudyManifest:
     workers_per_pack: WorkersPerPack
     kinds: Mapping[str, str] = field(default_factory=dict)
     own_tasks: tuple[str, ...] = ()
+    task_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def workers(self, run: RunConfig) -> int:
         """How many workers step the run together."""
@@ -51,6 +53,8 @@ class StudyManifest:
             record["kinds"] = dict(self.kinds)
         if self.own_tasks:
             record["own_tasks"] = list(self.own_tasks)
+        if self.task_groups:
+            record["task_groups"] = {name: list(tasks) for name, tasks in self.task_groups.items()}
         return record
 
     @cached_property
@@ -118,11 +122,12 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
     try:
         labels, kinds = dict(record["runs"]), dict(record.get("kinds", {}))
         own_tasks = tuple(record.get("own_tasks", ()))
+        groups = {name: tuple(tasks) for name, tasks in record.get("task_groups", {}).items()}
         share, workers = float(record["device_share"]), record["workers_per_pack"]
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
     runs = tuple(store.read_run(key) for key in labels)
-    return StudyManifest(chosen, runs, labels, share, workers, kinds, own_tasks)
+    return StudyManifest(chosen, runs, labels, share, workers, kinds, own_tasks, groups)
 
 
 def _read(path: Folder) -> dict[str, Any] | None:

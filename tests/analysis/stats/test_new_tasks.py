@@ -4,8 +4,10 @@ import pytest
 
 from analysis.stats.findings import Target
 from analysis.stats.new_tasks import NewTasks, Place, find_families
+from portal.results import StudyInfo
 from tests.support.few_rows import few_rows_study, target_of_study
 from tests.support.new_tasks import INFO, KNOWN, NEW, SOURCES, new_tasks_study, target_with_new_tasks
+from tests.support.result_tables import StudyBuilder
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +29,38 @@ def place_of(found: NewTasks, method: str, size: int, tasks: int | None) -> Plac
 def test_tasks_are_divided_by_whether_a_source_had_their_kind(found: NewTasks) -> None:
     assert [(each.title, each.tasks) for each in found.sets] == [
         ("new tasks of known kinds", KNOWN),
+        ("new tasks of kinds that every source had", ("room_1", "room_2")),
         ("new tasks of new kinds", NEW),
     ]
+    known, every, new = found.sets
+    assert (known.of_kinds({"room"}), every.of_kinds({"room"}), new.of_kinds({"room"})) == (2, 2, 0)
+
+
+def test_groups_of_the_study_file_divide_tasks_of_known_and_of_new_kinds() -> None:
+    groups = {"shapes": ("room_1", "town_1"), "styles": ("room_2",), "kinds": NEW}
+    info = INFO.model_copy(update={"task_groups": groups})
+
+    found = target_with_new_tasks(new_tasks_study(), info=info).new_tasks
+
+    assert found is not None
+    assert {each.title: each.tasks for each in found.sets} == {
+        "new tasks of known kinds (shapes)": ("room_1", "town_1"),
+        "new tasks of known kinds (styles)": ("room_2",),
+        "new tasks of known kinds (others)": ("town_2",),
+        "new tasks of kinds that every source had": ("room_1", "room_2"),
+        "new tasks of new kinds": NEW,
+    }
 
 
 def test_a_place_knows_how_many_tasks_and_kinds_its_source_had(found: NewTasks) -> None:
-    assert place_of(found, "carried", 4, 1).num_kinds == 1
-    assert place_of(found, "carried", 4, 2).num_kinds == 2
+    assert place_of(found, "carried", 4, 1).source_kinds == {"room"}
+    assert place_of(found, "carried", 4, 2).source_kinds == {"room", "town"}
     lora = place_of(found, "lora", 48, None)
-    assert (lora.num_kinds, lora.is_main, lora.is_control) == (0, False, False)
+    assert (lora.source_kinds, lora.is_main, lora.is_control) == (frozenset(), False, False)
 
 
 def test_scores_are_of_the_sets_own_tasks_and_lift_is_against_the_lora_there(found: NewTasks) -> None:
-    known, new = found.sets
+    known, _, new = found.sets
     place = place_of(found, "carried", 16, 2)
     on_known, on_new = known.scores[place.cell], new.scores[place.cell]
 
@@ -58,6 +79,114 @@ def test_controls_are_those_of_the_same_source(found: NewTasks) -> None:
 
     assert place.is_main
     assert [control.cell.variant.name for control in found.controls_of(place)] == ["mean_latent-of1"]
+
+
+def controls_study() -> tuple[StudyBuilder, StudyInfo]:
+    """The study with latents of other tasks and of the nearest ones, carried; and a residual's."""
+    builder, rates = new_tasks_study(), (0.5,)
+    for label, method, size in (
+        ("mismatched_latent-of2", "mismatched_latent", 4),
+        ("mismatched_latent-of2", "mismatched_latent", 16),
+        ("mismatched-described-of2", "mismatched_latent", 0),
+        ("carried-described-of2", "carried", 0),
+        ("carried-nearest-of2", "carried", 16),
+        ("carried-residual-of2", "carried", 4),
+        ("base_residual-of2", "base_residual", 4),
+        ("nearest_latent-of2", "nearest_latent", 16),
+        ("described-of2", "described", 0),
+        ("taught-of2", "taught", 4),
+    ):
+        builder.add(method, seed=0, size=size, rates=rates, label=label)
+    labels = {line["label"] for line in builder.rows if str(line["label"]).endswith("of2")}
+    latents_of = {
+        "carried-of2": "taught-of2",
+        "mismatched_latent-of2": "taught-of2",
+        "mismatched-described-of2": "described-of2",
+        "carried-described-of2": "described-of2",
+        "carried-nearest-of2": "nearest_latent-of2",
+    }
+    sources = {**INFO.source_tasks, **dict.fromkeys(labels, SOURCES["of2"])}
+    return builder, INFO.model_copy(update={"source_tasks": sources, "latents_of": latents_of})
+
+
+@pytest.fixture(scope="module")
+def controlled() -> NewTasks:
+    builder, info = controls_study()
+    found = target_with_new_tasks(builder, info=info).new_tasks
+    assert found is not None
+    return found
+
+
+def family_of(found: NewTasks, family: str, rows: int | None) -> Place:
+    (place,) = (
+        each for each in found.places
+        if (each.family, each.rows, each.num_tasks) == (family, rows, 2)
+    )  # fmt: skip
+    return place
+
+
+def test_what_lends_latents_of_other_tasks_or_is_beside_a_residual_that_cannot_travel_is_a_control(
+    controlled: NewTasks,
+) -> None:
+    controls = {place.family for place in controlled.places if place.is_control}
+
+    assert controls == {
+        "mean_latent", "mismatched_latent", "mismatched-described", "carried-nearest", "nearest_latent",
+        "base_residual",
+    }  # fmt: skip
+
+
+def test_a_control_has_as_many_rows_where_it_can_and_latents_taught_in_the_same_way(
+    controlled: NewTasks,
+) -> None:
+    def controls(family: str, rows: int) -> set[tuple[str, int | None]]:
+        place = family_of(controlled, family, rows)
+        return {(each.family, each.rows) for each in controlled.controls_of(place)}
+
+    always = {("mean_latent", None), ("carried-nearest", 16), ("nearest_latent", 16), ("base_residual", 4)}
+    assert controls("carried", 4) == {*always, ("mismatched_latent", 4)}
+    assert controls("carried", 16) == {*always, ("mismatched_latent", 16)}
+    assert controls("carried-described", 0) == {*always, ("mismatched-described", 0)}
+
+
+def test_rivals_are_also_loras_and_earlier_methods_with_as_many_rows(controlled: NewTasks) -> None:
+    plain, other = (family_of(controlled, family, 4) for family in ("carried", "carried-residual"))
+
+    def more(place: Place) -> set[tuple[str, int | None]]:
+        rivals = set(controlled.rivals_of(place)) - set(controlled.controls_of(place))
+        return {(each.family, each.rows) for each in rivals}
+
+    assert more(plain) == {("lora", 4), ("taught", 4)}
+    assert more(other) == {("lora", 4), ("taught", 4), ("carried", 4)}
+
+
+def test_a_lead_is_the_paired_difference(found: NewTasks) -> None:
+    known = found.sets[0]
+    first, second = place_of(found, "carried", 16, 2), place_of(found, "mean_latent", 16, 2)
+
+    lead = known.lead(first, second)
+
+    assert lead is not None
+    assert lead.value == pytest.approx(
+        known.scores[first.cell].summary.acc.known - known.scores[second.cell].summary.acc.known
+    )
+    assert lead.excludes_zero
+
+
+def test_half_of_the_lift_is_reached_from_the_smallest_source_after_which_none_falls_below(
+    found: NewTasks,
+) -> None:
+    known, _, new = found.sets
+    on_known, on_new = found.half_way(known, "carried"), found.half_way(new, "carried")
+
+    assert on_known is not None
+    assert on_known.first is not None
+    assert (on_known.first.num_tasks, on_known.first.rows) == (1, 16)
+    assert on_new is not None
+    assert on_new.first is None
+    assert on_new.best.num_tasks == 2
+    assert on_new.lift == pytest.approx(2 / 7, abs=0.15)
+    assert found.half_way(known, "mean_latent") is None
 
 
 def test_rows_are_those_of_a_new_task(found: NewTasks) -> None:

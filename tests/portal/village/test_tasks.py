@@ -1,4 +1,4 @@
-"""192 tasks whose rows are the same everywhere: balanced, disjoint by subject, unlike the corpus."""
+"""206 tasks whose rows are the same everywhere: balanced, disjoint by subject, unlike the corpus."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from portal.village.pretrain import BASES_DIR
 from portal.village.tasks import GROUPS, VILLAGE_TASKS, kind_of, village_examples
 from portal.village.world import build_world
 
-EXAMPLES_SHA256 = "7479d5bc9f8e003298d592cdb1817731d655ff2bd996562d1c584a94a174ca18"
+EXAMPLES_SHA256 = "30b5c8236d362e37de638a9e59f48ce2258869db2aa89ea53666d12712594b6a"
 KINDS = (*KNOWN_KINDS, *NEW_KINDS)
 
 
@@ -82,14 +82,15 @@ def test_no_gold_position_is_more_frequent_than_another(split: str) -> None:
 
 
 def test_tasks_of_a_kind_differ_in_shape_marker_answer_and_number_of_choices() -> None:
+    anew = set(GROUPS["new-answers"])
     for kind in KINDS:
-        own = [tasks._TASKS[task] for task in tasks_of(kind.name)]
+        own = [tasks._TASKS[task] for task in tasks_of(kind.name) if task not in anew]
         frames = [task.frame for task in own]
         assert len({frame.shape for frame in frames}) == len(own)
         assert len({frame.answer for frame in frames}) >= 5
         assert {frame.num_choices for frame in frames} == set(kind.num_choices)
     markers = [tasks._TASKS[task].frame.marker for task in VILLAGE_TASKS]
-    assert len(set(markers)) == len(markers) == 192
+    assert len(set(markers)) == len(markers) == 206
 
 
 def test_answers_recur_and_rivals_are_among_the_choices() -> None:
@@ -128,7 +129,9 @@ def test_groups_are_nested_balanced_and_together_all_tasks() -> None:
     known = {kind_of(task) for task in GROUPS["source-140"]}
     assert {kind_of(task) for task in GROUPS["new-frames"]} == known
     assert len({kind_of(task) for task in GROUPS["new-kinds"]} - known) == 4
-    assert [*GROUPS["source-140"], *GROUPS["new-frames"], *GROUPS["new-kinds"]] == list(VILLAGE_TASKS)
+    assert [kind_of(task) for task in GROUPS["new-answers"]] == [kind.name for kind in KNOWN_KINDS]
+    groups = ("source-140", "new-frames", "new-kinds", "new-answers")
+    assert [task for group in groups for task in GROUPS[group]] == list(VILLAGE_TASKS)
 
 
 def test_new_frames_have_shapes_that_no_source_task_has() -> None:
@@ -139,6 +142,19 @@ def test_new_frames_have_shapes_that_no_source_task_has() -> None:
 
     assert shapes["source-140"] | shapes["new-frames"] == set(SHAPES)
     assert not shapes["source-140"] & shapes["new-frames"]
+
+
+def test_new_answers_differ_from_a_source_task_in_marker_and_style_of_answer_alone() -> None:
+    styles = {tasks._TASKS[task].frame.answer for task in GROUPS["source-140"]}
+    for task in GROUPS["new-answers"]:
+        own = tasks._TASKS[task]
+        (first,) = (
+            source
+            for source in map(tasks._TASKS.get, GROUPS["source-140"][:14])
+            if source is not None and source.kind == own.kind
+        )
+        assert own.frame.answer not in styles
+        assert (own.frame.shape, own.frame.num_choices) == (first.frame.shape, first.frame.num_choices)
 
 
 @pytest.mark.parametrize("base", ["village-qwen3-m", "village-gemma3"])

@@ -181,4 +181,9 @@ def test_the_record_of_a_study_of_new_tasks_has_what_each_methods_source_was_tra
             assert len(tasks) == number
             assert tasks == info.source_tasks[f"source-of{number}"]
     assert not {"base", "lora"} & set(info.source_tasks)
+    assert list(info.task_groups) == ["new-frames", "new-answers", "new-kinds"]
+    assert info.latents_of["carried-of5"] == "taught-of5"
+    assert info.latents_of["carried-nearest-of5"] == "nearest_latent-of5"
+    assert info.latents_of["mismatched-described-of140"] == "described-of140"
+    assert not {"base", "lora", "taught-of5", "mean_latent-of5"} & set(info.latents_of)
     assert StudyInfo.from_json(info.to_json()) == info

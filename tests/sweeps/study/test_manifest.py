@@ -39,6 +39,18 @@ def test_the_studys_own_tasks_come_back_where_its_source_has_others(study_path: 
     assert study.tasks == ("fact_qa", "counting", "pronoun")
 
 
+def test_groups_of_the_studys_own_tasks_come_back(tmp_path: Path) -> None:
+    study = load_study("new-tasks")
+
+    record_manifest(tmp_path, study.manifest)
+
+    groups = read_manifest(tmp_path).task_groups
+    assert groups == study.manifest.task_groups
+    assert set(groups) == {"new-frames", "new-answers", "new-kinds"}
+    assert {task for tasks in groups.values() for task in tasks} == set(study.own_tasks)
+    assert load_study("demo").manifest.task_groups == {}
+
+
 def test_a_manifest_that_is_none_is_refused_by_name(tiny_study: Study, tmp_path: Path) -> None:
     record_manifest(tmp_path, tiny_study.manifest)
     (tmp_path / "studies" / "tiny.json").write_text("{}")
