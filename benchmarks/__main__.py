@@ -22,6 +22,7 @@ from benchmarks import (
     simulation,
     study_scaling,
     task_scaling,
+    teaching,
     training_round,
     written_answers,
 )
@@ -45,6 +46,7 @@ COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
 SCALES: dict[str, Callable[[], Sequence[Any]]] = {
     "task-scaling": task_scaling.task_scaling,
     "checkpoints": checkpoints.checkpoints,
+    "teaching": teaching.teaching,
     "padding": padding.padding,
     "pack-scaling": pack_scaling.pack_scaling,
     "bf16-widths": bf16_widths.bf16_widths,

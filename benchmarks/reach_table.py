@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.stats.epoch_selection import KEPT, REPORTED_SPLIT, select_epochs
-from analysis.stats.result_table import ResultSet, Run, gather_runs
+from analysis.stats.result_table import gather_runs
 from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.config import RunConfig
@@ -24,7 +24,6 @@ from portal.results import RESULTS, RESULTS_FILE, read_table
 from sweeps.launch.reach import MIN_ROWS, REACH, TrainingFit, fit_tasks, telling_rows
 from sweeps.launch.single_run import ARTIFACT
 from sweeps.launch.tokenize import prepare_rows
-from sweeps.results.snapshot import collect_snapshot
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 
@@ -65,8 +64,6 @@ def gather(study: Study, out: Path) -> Iterator[Taught]:
     """
     store = RunStore(out)
     runs = [run for run in study.runs if _tells(run) and store.is_done(run.key)]
-    results = gather_runs(read_table(collect_snapshot(study.manifest, out) / RESULTS_FILE, RESULTS))
-    scored = {run.key: run for run in results.runs}
     folders = prepare_rows(
         study.suite,
         study.tasks,
@@ -78,9 +75,14 @@ def gather(study: Study, out: Path) -> Iterator[Taught]:
     for run in runs:
         (ref,) = run.bases
         base = load_base(ref.name, revision=ref.revision, precision=ref.precision)
-        frozen = _accuracies(_reference(results, BASE.name, ref.name, None))
-        lora = _accuracies(_reference(results, LORA.name, ref.name, run.seed))
-        taught = _accuracies(scored[run.key])
+        frozen, lora, taught = (
+            _accuracies(store, each)
+            for each in (
+                _reference(study, store, BASE.name, run),
+                _reference(study, store, LORA.name, run),
+                run,
+            )
+        )
         artifact = Artifact.load(str(store.run_folder(run.key) / ARTIFACT))
         for fit in fit_tasks(base, artifact, telling_rows(run, folders[ref.name])):
             yield Taught(
@@ -99,21 +101,26 @@ def _tells(run: RunConfig) -> bool:
     return run.method == TAUGHT.name and enough and not (run.train and run.train.residual_rank)
 
 
-def _reference(results: ResultSet, method: str, base: str, seed: int | None) -> Run:
-    """The run of a method on a base with the most rows; of any seed where the method has none."""
+def _reference(study: Study, store: RunStore, method: str, taught: RunConfig) -> RunConfig:
+    """The finished run of a method with the most rows, on the base and of the seed of a run that taught."""
     runs = [
-        run for run in results.runs
-        if run.cell.method == method and run.cell.base == base and run.seed in (seed, None)
+        run for run in study.runs
+        if run.method == method
+        and run.bases == taught.bases
+        and run.seed in (taught.seed, None)
+        and store.is_done(run.key)
     ]  # fmt: skip
     if not runs:
         raise ValueError(
-            f"no finished run of method {method!r} on {base}, seed {seed}, to judge new tasks by"
+            f"no finished run of method {method!r} on {taught.bases[0].name}, seed {taught.seed}, to judge "
+            "new tasks by"
         )
-    return max(runs, key=lambda run: run.cell.size or 0)
+    return max(runs, key=lambda run: run.data.size or 0)
 
 
-def _accuracies(run: Run) -> dict[str, float]:
+def _accuracies(store: RunStore, config: RunConfig) -> dict[str, float]:
     """By task, on test rows at the epoch that the run kept."""
+    (run,) = gather_runs(read_table(store.run_folder(config.key) / RESULTS_FILE, RESULTS)).runs
     epochs = select_epochs(run, KEPT)
     return {task: run.scores[REPORTED_SPLIT][epoch][task].score for task, epoch in epochs.items()}
 

@@ -13,6 +13,7 @@ from benchmarks import (
     simulation,
     study_scaling,
     task_scaling,
+    teaching,
 )
 from benchmarks.comparison import HEADERS, Comparison, seconds
 from sweeps.planning.cost_model import duration
@@ -39,6 +40,8 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
         lines += ["", *_tasks(joint)]
     if stops := [checkpoints.Point(**point) for point in points.get("checkpoints", [])]:
         lines += ["", *_stops(stops)]
+    if taught := [teaching.Point(**point) for point in points.get("teaching", [])]:
+        lines += ["", *_taught(taught)]
     if padded := [padding.Point(**point) for point in points.get("padding", [])]:
         lines += ["", *_padded(padded)]
     packs = [pack_scaling.Point(**point) for point in points.get("pack-scaling", [])]
@@ -139,6 +142,20 @@ def _stops(points: Sequence[checkpoints.Point]) -> list[str]:
         f"({_met(met)}).",
         "",
         *markdown_table(headers, rows),
+    ]
+
+
+def _taught(points: Sequence[teaching.Point]) -> list[str]:
+    rows = [(str(point.rows), seconds(point.startup_s), seconds(point.total_s)) for point in points]
+    met = all(
+        point.startup_s <= teaching.START_UP_S and point.total_s <= teaching.TOTAL_S for point in points
+    )
+    return [
+        f"`portal teach`, one new task on {teaching.BASE}, a process each, medians over {points[0].repeats}: "
+        f"at most {teaching.START_UP_S:.0f} s until it trains and {teaching.TOTAL_S:.0f} s in all "
+        f"({_met(met)}).",
+        "",
+        *markdown_table(("rows", "until it trains", "in all"), rows),
     ]
 
 

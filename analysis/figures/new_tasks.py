@@ -206,8 +206,7 @@ def _draw_panel(
 def _draw_lift_axis(axes: Axes, tasks: TaskSet) -> None:
     """On the right, the share of the LoRA's lift; none where the LoRA has no clear lift."""
     base, lora = tasks.comparison.frozen_base, tasks.comparison.reference_lora
-    clear = any(score.summary.lift.value is not None for score in tasks.scores.values())
-    if base is None or lora is None or not clear:
+    if base is None or lora is None or not _has_lift(tasks):
         return
     low, rise = base.acc.known, lora.acc.known - base.acc.known
 
@@ -220,6 +219,11 @@ def _draw_lift_axis(axes: Axes, tasks: TaskSet) -> None:
     right = axes.secondary_yaxis("right", functions=(lift_of, score_of))
     right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     right.tick_params(labelsize=8.5)
+
+
+def _has_lift(tasks: TaskSet) -> bool:
+    """Whether any score there is a share of a LoRA's lift."""
+    return any(score.summary.lift.value is not None for score in tasks.scores.values())
 
 
 def _draw_line(axes: Axes, drawing: Drawing, line: _Line, label: str) -> None:
@@ -257,7 +261,8 @@ def _caption(found: NewTasks, plans: Sequence[_Plan], levels: dict[str, str], wh
     bands = f" Bands: {_LEVEL} intervals over tasks, rows and seeds." if drawn else ""
     dotted = " Dotted: controls." if any(plan.style == ":" for plan in plans) else ""
     base = " Dashed grey: the frozen base." if _BASE_LEVEL in levels else ""
-    return f"{what}. On the right: the share of a LoRA's lift.{dotted}{base}{bands}"
+    right = " On the right: the share of a LoRA's lift." if any(map(_has_lift, found.sets)) else ""
+    return f"{what}.{right}{dotted}{base}{bands}"
 
 
 def _alternative(what: str, found: NewTasks, panels: Sequence[Sequence[_Line]]) -> str:

@@ -116,7 +116,7 @@ class NewTasks:
         """The controls whose source had the same tasks, of each kind of control those with as many rows.
 
         A carried latent of another task is a control of latents that were taught in the same way. Where none
-        of its sizes has as many rows, all are there.
+        of its sizes has as many rows, the one with the nearest number is there.
         """
         families: dict[str, list[Place]] = defaultdict(list)
         for each in self.places:
@@ -125,11 +125,11 @@ class NewTasks:
                 continue
             if each.is_control and each.source_tasks == place.source_tasks:
                 families[each.family].append(each)
-        return tuple(
-            each
-            for family in families.values()
-            for each in [own for own in family if own.rows == place.rows] or family
-        )
+
+        def apart(control: Place) -> int:
+            return abs((control.rows or 0) - (place.rows or 0))
+
+        return tuple(min(family, key=apart) for family in families.values())
 
     def rivals_of(self, place: Place) -> tuple[Place, ...]:
         """What a place is compared with: its controls, and with as many rows LoRAs and methods before it."""
@@ -238,10 +238,9 @@ def _divide(kinds: Mapping[str, str], info: StudyInfo) -> dict[str, tuple[str, .
     some, every = frozenset[str]().union(*known_by), frozenset[str].intersection(*known_by)
     known = tuple(task for task in info.own_tasks if kinds.get(task) in some)
     sets = _by_group("new tasks of known kinds", known, info.task_groups)
-    if every != some:
-        sets["new tasks of kinds that every source had"] = tuple(
-            task for task in known if kinds[task] in every
-        )
+    of_every = tuple(task for task in known if kinds[task] in every)
+    if of_every != known:
+        sets["new tasks of kinds that every source had"] = of_every
     others = tuple(task for task in info.own_tasks if task in kinds and kinds[task] not in some)
     sets |= _by_group("new tasks of new kinds", others, info.task_groups)
     sets["new tasks"] = tuple(task for task in info.own_tasks if task not in kinds)

@@ -8,7 +8,7 @@ so the artifact of a task with a residual, which has `residual.*`, too, and anot
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,7 @@ from portal.artifacts.artifact_files import (
     read_tensors,
 )
 from portal.artifacts.peft_adapter import write_adapter
-from portal.artifacts.portal_record import PortalRecord, SourceRecord, core_sha256, read_record
+from portal.artifacts.portal_record import PortalRecord, SourceRecord, TaskRecord, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord, read_run_record
 from portal.artifacts.task_code import TaskCode, code_tensors, split_codes, stack_residuals
 from portal.bases.base import Base
@@ -49,7 +49,8 @@ KeyLayout = Literal["base", "text"]
 class Artifact:
     """A loaded artifact. `tensors` have the format's names; `record` is None for one that portallib wrote.
 
-    `text_map` leads from descriptions to latents, where the source was trained with descriptions.
+    `text_map` leads from descriptions to latents, where the source was trained with descriptions. `taught_by`
+    has the tasks whose latents were taken from another artifact, with the record of its run if there is one.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Artifact:
     tensors: dict[str, Tensor]
     record: PortalRecord | None = None
     text_map: TextMap | None = None
+    taught_by: Mapping[str, RunRecord | None] = field(default_factory=dict)
 
     @classmethod
     def load(cls, location: str | Path) -> "Artifact":
@@ -122,6 +124,11 @@ class Artifact:
     def layer_embeddings(self) -> Tensor:
         """Those of the artifact's own base, (L, d_e)."""
         return self.tensors["alignment.layer_embeddings.weight"]
+
+    @property
+    def task_records(self) -> Mapping[str, TaskRecord]:
+        """What is recorded of every task; nothing for an artifact from elsewhere."""
+        return {} if self.record is None else self.record.tasks
 
     def task_index(self, task: str) -> int:
         """The task's row in the latent table; ValueError with the nearest name."""
@@ -218,7 +225,9 @@ class Artifact:
                     f"{taught.folder}: task {task!r} has another latent than in {self.folder}; teach it "
                     "under another name"
                 )
-        return self.with_codes(mine | theirs)
+        new, theirs_record = theirs.keys() - mine.keys(), taught.run_record()
+        taught_by = {task: theirs_record for task in theirs if task in new}
+        return replace(self.with_codes(mine | theirs), taught_by={**self.taught_by, **taught_by})
 
     def with_codes(self, codes: Mapping[str, TaskCode]) -> "Artifact":
         """This artifact with exactly these tasks; nothing is written."""
@@ -275,7 +284,10 @@ class Artifact:
     def run_record(self) -> RunRecord | None:
         """What the run that made the artifact left beside it; None for an artifact from elsewhere."""
         found = read_run_record(self.folder)
-        if found is None or self.record is None:
+        if found is None:
+            return None
+        found = replace(found, taught_by=self.taught_by)
+        if self.record is None:
             return found
         epochs = {task: each.epoch for task, each in self.record.tasks.items() if each.epoch is not None}
         return replace(found, epochs=epochs)

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -51,6 +52,7 @@ class TrainedHypernet:
     calibrated: Collection[str]
     source: SourceRecord | None = None
     text: TextMap | None = None  # that of joint training with descriptions
+    known: Mapping[str, TaskRecord] = field(default_factory=dict)  # of tasks that another run trained
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by the format's names, on the CPU."""
@@ -80,6 +82,7 @@ def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record:
                 latent_sha256=code_sha256(code),
                 calibrated=task in trained.calibrated,
                 epoch=record.epochs.get(task),
+                **_of_rows(task, trained, record),
             )
             for task, code in trained.codes.items()
         },
@@ -88,6 +91,16 @@ def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record:
     contents = {RECORD: json_bytes(own.model_dump(mode="json")), **contents}
     for name, data in contents.items():
         write_bytes_atomic(folder / name, data)
+
+
+def _of_rows(task: str, trained: TrainedHypernet, record: RunRecord) -> dict[str, Any]:
+    """What the record says of a task's rows: by this run where it gave the latent, else by an earlier one."""
+    data = record.config["data"]
+    if task in data["tasks"] and task not in trained.known:
+        written = task in data.get("answers", {})
+        return {"kind": "written" if written else "choice", "tested": record.scores(task) is not None}
+    known = trained.known.get(task)
+    return {} if known is None else {"kind": known.kind, "tested": known.tested}
 
 
 def save_more_tasks(
@@ -114,6 +127,7 @@ def save_more_tasks(
         calibrated=artifact.calibrated,
         source=source,
         text=artifact.text_map,
+        known=artifact.task_records,
     )
     save_artifact(folder, base=base, trained=trained, record=record)
 

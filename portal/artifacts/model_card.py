@@ -10,6 +10,7 @@ from portal.bases.registry import KNOWN, known_shape, weights_note
 from portal.config import AdapterConfig
 from portal.methods import find_method
 from portal.results import ACC_NORM
+from portal.tasks.example import WITHOUT_ROWS
 
 NOT_RECORDED = "not recorded"
 _GENERATED = ("mini", "village", "ledger", "words", "written-words")
@@ -62,18 +63,13 @@ def adapter_card(
 def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, str]]:
     if record is None:
         return [("training", NOT_RECORDED), ("scores", NOT_RECORDED)]
-    config = record.config
-    data = config["data"]
-    source = ", ".join(config.get("source_bases") or ["?"])
-    made = find_method(config["method"]).made_by.format(sources=source)
-    size = "all rows" if data["size"] is None else f"at most {data['size']} rows"
-    if data["size"] == 0:
-        size = "a description and no row"
+    if not record.made(task):
+        return _facts_of_others(task, record)
     facts = [
-        ("made by", made),
-        ("data", f"{size} of the task, {_origin(task, data)}"),
-        ("seed", str(config["seed"])),
-        *_precision_facts(config),
+        ("made by", _made_by(record)),
+        ("data", _data(task, record)),
+        ("seed", str(record.config["seed"])),
+        *_precision_facts(record.config),
     ]
     scores = record.scores(task)
     if scores is None:
@@ -87,6 +83,41 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
     else:
         measured = f"{scores['metric']} {scores['score']:.3f} of written answers, {loss}"
     return [*facts, ("scores", f"{measured} ({scores['num_examples']} test rows, epoch {scores['epoch']})")]
+
+
+def _facts_of_others(task: str, record: RunRecord) -> Iterable[tuple[str, str]]:
+    """Of a task that another run than the artifact's gave its latent, and perhaps its converter."""
+    if task not in record.taught_by:
+        made, data = f"{_made_by(record)}; the latent is the source's", "no row of the task in the refit"
+        if find_method(record.config["method"]).teaches:  # beside it, which changed nothing of it
+            made = "the artifact that new tasks were taught to, whose adapters stayed as they were"
+            data = NOT_RECORDED
+        return [("made by", made), ("data", data), ("scores", NOT_RECORDED)]
+    taught = record.taught_by[task]
+    of_latent = NOT_RECORDED if taught is None or not taught.made(task) else _made_by(taught)
+    data = NOT_RECORDED if taught is None or not taught.made(task) else _data(task, taught)
+    return [
+        ("made by", f"a latent carried to this base. The converter: {_made_by(record)}"),
+        ("the latent", of_latent),
+        ("data", f"of the latent: {data}; no row of the task on this base"),
+        *_precision_facts(record.config),
+        ("scores", NOT_RECORDED),
+    ]
+
+
+def _made_by(record: RunRecord) -> str:
+    source = ", ".join(record.config.get("source_bases") or ["?"])
+    return find_method(record.config["method"]).made_by.format(sources=source)
+
+
+def _data(task: str, record: RunRecord) -> str:
+    data = record.config["data"]
+    size = "all rows" if data["size"] is None else f"at most {data['size']} rows"
+    if data["size"] == 0:
+        size = "a description and no row"
+    if data["suite"] == WITHOUT_ROWS:
+        return f"{size}: there is none"
+    return f"{size} of the task, {_origin(task, data)}"
 
 
 def _precision_facts(config: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -118,9 +149,13 @@ def _base_licence(base: str) -> str:
 def _task_licence(task: str, record: RunRecord | None) -> str:
     from portal.tasks.portal14 import BUILDERS
 
-    if record is None:
+    if record is not None and not record.made(task):
+        record = record.taught_by.get(task)
+    if record is None or not record.made(task):
         return "not known here"
     data = record.config["data"]
+    if data["suite"] == WITHOUT_ROWS:
+        return "there are no rows"
     if task in data.get("files", {}):
         return str(data["files"][task])
     if data["suite"] == "portal14" and task in BUILDERS:

@@ -23,19 +23,24 @@ from portal.storage.paths import Folder
 
 RECORD = "portal.json"
 RECORD_VERSION = 1
+RowKind = Literal["choice", "written"]
+"""What a task's rows hold: choices, or answers that are written."""
 
 
 class TaskRecord(Frozen):
     """One task of an artifact. `latent_sha256` is also over the task's residual, if it has one.
 
     `calibrated`: the converter was trained on the task's rows. `epoch` is the one whose parameters the
-    artifact has, null where that is not known.
+    artifact has, null where that is not known. `kind` says whether its rows have choices or written answers,
+    `tested` whether the run that gave the task its latent scored it on test rows, null where that is not
+    recorded.
     """
 
     latent_sha256: str
     calibrated: bool
     epoch: int | None = None
-    kind: Literal["choice"] = "choice"
+    kind: RowKind = "choice"
+    tested: bool | None = None
 
 
 class SourceRecord(Frozen):

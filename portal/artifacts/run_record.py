@@ -18,6 +18,7 @@ class RunRecord:
     """A run's key, its config as JSON, its result rows, and the versions of the packages that it began with.
 
     `epochs` says by task which epoch's parameters the artifact has: the last one where a task is not in it.
+    `taught_by` has, by task whose latent comes from another artifact, that one's record, or None.
     """
 
     key: str
@@ -25,11 +26,16 @@ class RunRecord:
     results: Sequence[Mapping[str, Any]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     epochs: Mapping[str, int] = field(default_factory=dict)
+    taught_by: Mapping[str, "RunRecord | None"] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: RunConfig) -> "RunRecord":
         """The record of a run of which nothing but the config is known."""
         return cls(run.key, run.model_dump(mode="json"))
+
+    def made(self, task: str) -> bool:
+        """Whether the run itself gave the task what the artifact has of it."""
+        return task in self.config["data"]["tasks"] and task not in self.taught_by
 
     def scores(self, task: str) -> Mapping[str, Any] | None:
         """The row of the result table for `task` on test rows, at the epoch that the artifact is of."""

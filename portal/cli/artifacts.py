@@ -42,6 +42,11 @@ def find_artifact(location: str, *, base: str | None = None) -> str:
         return found[artifact_subfolder(base)]
     if len(found) > 1:
         first = next(iter(found.values()))
+        if base is not None:
+            raise ValueError(
+                f"{location}: holds artifacts of {', '.join(found)}, none of {base}; `portal port {first} "
+                f"--to {base} --out DIR` makes one"
+            )
         raise ValueError(f"{location}: holds artifacts of {', '.join(found)}; name one of them: {first}")
     return next(iter(found.values()))
 

@@ -23,6 +23,7 @@ from portal.cli.options import (
     PrecisionOption,
     SuiteOption,
     TasksOption,
+    artifact_tasks,
     check_at_least_one,
     chosen_device,
     chosen_gpus,
@@ -30,7 +31,7 @@ from portal.cli.options import (
     chosen_precision,
     chosen_tasks,
 )
-from portal.cli.output import check_known, comma_list, progress_console, warn
+from portal.cli.output import check_known, progress_console, warn
 from portal.cli.scores import print_adapters, print_tasks
 
 if TYPE_CHECKING:
@@ -137,11 +138,11 @@ def evaluate(
     choice = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
-    matrix = None if registry is None else _matrix(registry, core, base, tasks)
+    matrix = None if registry is None else _matrix(registry, core, base, tasks, suite, data)
     if matrix is None:
         source, examples, chosen = _artifact_and_tasks(artifact, latents, base, tasks, suite, data)
     else:
-        examples, chosen = chosen_tasks(tasks or ",".join(matrix.tasks), suite, data)
+        examples, chosen = artifact_tasks(tasks, matrix.tasks, suite, data)
         source = matrix.artifact(matrix.find_base(base), map(matrix.find_task, chosen))
     rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
     answers = examples.answers_of(chosen)
@@ -166,17 +167,44 @@ def evaluate(
         summaries = _score(loaded, source, rows, answers)
     kinds = chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
+    blind = _taught_without_test_rows(matrix, source, chosen)
+    if blind:
+        warn(
+            f"{', '.join(blind)}: taught without test rows, so rows that are scored now may be those that "
+            "were taught; a registry does not keep such scores"
+        )
     if matrix is not None and split == "test" and limit is None:
-        _keep_scores(matrix, base, summaries)
+        _keep_scores(matrix, base, {task: each for task, each in summaries.items() if task not in blind})
 
 
-def _matrix(location: str, core: str | None, base: str, tasks: str | None) -> "AdapterMatrix":
+def _matrix(
+    location: str, core: str | None, base: str, tasks: str | None, suite: str | None, data: str | None
+) -> "AdapterMatrix":
     """The adapters of a registry that has the base and the tasks, as far as they are named."""
     from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
     from portal.artifacts.registry import Registry
 
-    names = () if tasks is None else comma_list(tasks, what="task")
+    names = () if tasks is None else chosen_tasks(tasks, suite, data)[1]
     return choose_matrix(read_matrices(Registry.open(location)), (base,), names, core)
+
+
+def _taught_without_test_rows(
+    matrix: "AdapterMatrix | None", source: "Artifact | None", tasks: tuple[str, ...]
+) -> list[str]:
+    """Tasks whose latents a run fitted to rows without scoring any that it did not see."""
+    from portal.methods import find_method
+
+    found = []
+    for task in tasks:
+        record = source.record if source is not None else None
+        if matrix is not None:
+            record = matrix.latents[task].record
+        known = None if record is None else record.tasks.get(task)
+        if record is not None and known is not None and known.tested is False:
+            spec = find_method(record.lineage.method)
+            if spec.teaches and not spec.by_description:
+                found.append(task)
+    return found
 
 
 def _keep_scores(matrix: "AdapterMatrix", base: str, summaries: "Mapping[str, TaskMetrics]") -> None:
@@ -211,7 +239,7 @@ def read_artifact(
 ) -> "tuple[Artifact, Suite, tuple[str, ...]]":
     """The artifact, the suite, and the chosen tasks of it, by default all; ValueError for one it lacks."""
     source = load_with_latents(folder, latents)
-    opened, chosen = chosen_tasks(tasks or ",".join(source.config.tasks), suite, data)
+    opened, chosen = artifact_tasks(tasks, source.config.tasks, suite, data)
     for task in chosen:
         source.task_index(task)
     return source, opened, chosen

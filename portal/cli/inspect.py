@@ -23,7 +23,7 @@ def inspect(
 ) -> None:
     """Print what an artifact is for and where it comes from. No weights are read.
 
-    Kinds of tasks are those of --suite, or of the suite that has all of the tasks.
+    Kinds of tasks are those of --suite, or of the first suite that has one of the tasks.
     """
     from portal.artifacts.inspection import inspect_artifact
 

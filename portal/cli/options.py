@@ -1,13 +1,13 @@
 """Options and arguments that several commands share, and what the chosen values mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portal.cli import completion
 from portal.cli.completion import one_of, some_of
-from portal.cli.output import check_known, comma_list
+from portal.cli.output import check_known, comma_list, warn
 
 if TYPE_CHECKING:
     from portal.config import Activations, DeviceChoice, PrecisionChoice
@@ -213,12 +213,41 @@ PriceOption = Annotated[
 ]
 
 
-def chosen_tasks(tasks: str | None, suite: str | None, data: str | None) -> "tuple[Suite, tuple[str, ...]]":
-    """The suite and the tasks in it that the three options name; ValueError for an unknown one."""
+def chosen_tasks(
+    tasks: str | None, suite: str | None, data: str | None, *, holds_out: bool = True
+) -> "tuple[Suite, tuple[str, ...]]":
+    """The suite and the tasks in it that the three options name; ValueError for an unknown one.
+
+    Rows of task files are held out where they name none, unless `holds_out` is false.
+    """
     from portal.data.suite import open_suite
 
     names = None if tasks is None else comma_list(tasks, what="task")
-    return open_suite(suite, names, data=data)
+    return open_suite(suite, names, data=data, holds_out=holds_out)
+
+
+def artifact_tasks(
+    tasks: str | None, own: Sequence[str], suite: str | None, data: str | None
+) -> "tuple[Suite, tuple[str, ...]]":
+    """The suite and the tasks that the options name, by default those of an artifact, `own`.
+
+    Of these, tasks that came from task files are left out, with a warning: an artifact has no rows.
+    """
+    from portal.data.suite import open_suite_of
+
+    if tasks is not None:
+        return chosen_tasks(tasks, suite, data)
+    opened, chosen = open_suite_of(suite, own, data=data)
+    absent = [task for task in own if task not in chosen]
+    if absent:
+        hint = (
+            f"suite {opened.name!r} has no rows of {', '.join(map(repr, absent))} (if they come from task "
+            f"files, name these: --tasks {','.join(f'{task}.jsonl' for task in absent)})"
+        )
+        if not chosen:
+            raise ValueError(hint)
+        warn(hint)
+    return opened, chosen
 
 
 def chosen_kinds(
@@ -234,15 +263,16 @@ def chosen_kinds(
 
 
 def known_kinds(tasks: tuple[str, ...], suite: str | None) -> dict[str, str]:
-    """Kinds by task: those of the named suite, or of one that comes with portal and has all of the tasks."""
-    from portal.data.suite import open_suite
+    """Kinds of those tasks that have one, by the named suite or the first that has one of the tasks."""
+    from portal.data.suite import open_suite_of
 
     try:
-        return open_suite(suite, tasks)[0].kinds_of(tasks)
+        opened, own = open_suite_of(suite, tasks)
     except ValueError:
         if suite is not None:
             raise
-        return {}
+        return {}  # rows that PORTAL_DATA names are not there: their tasks have no kinds anyway
+    return opened.kinds_of(own)
 
 
 def chosen_modules(names: str) -> tuple[str, ...]:

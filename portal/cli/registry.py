@@ -11,9 +11,13 @@ from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kin
 from portal.cli.output import print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from portal.artifacts.adapter_matrix import AdapterMatrix, Cell
 
 _SHORT = 12
+_FEW = 3
+"""Tasks that a hint names."""
 
 
 def registry(
@@ -49,7 +53,7 @@ def registry(
         return
     for matrix in matrices:
         _print_core(matrix, suite, by_task=by_task)
-    for line in _missing(matrices, folder):
+    for line in _missing(matrices, folder, suite):
         typer.echo(line)
 
 
@@ -104,7 +108,7 @@ def _shown(matrix: "AdapterMatrix", base: str, tasks: tuple[str, ...]) -> str:
     return text if any(cell.calibrated for cell in cells) else f"{text}+"
 
 
-def _missing(matrices: "list[AdapterMatrix]", folder: str) -> list[str]:
+def _missing(matrices: "list[AdapterMatrix]", folder: str, suite: str | None) -> list[str]:
     """What could be there: bases and tasks that another core has, and scores."""
     lines = []
     bases = {base: None for matrix in matrices for base in matrix.bases}
@@ -119,18 +123,29 @@ def _missing(matrices: "list[AdapterMatrix]", folder: str) -> list[str]:
             )
         if lacking := [task for task in tasks if task not in matrix.tasks]:
             lines.append(
-                f"{core} has no {', '.join(lacking)}: portal teach {first.folder} --on {first.base} "
-                f"--tasks {lacking[0]} --out OUT --registry {folder}"
+                f"{core} has no {', '.join(lacking)}{_elsewhere(lacking[:1], suite)}: portal teach "
+                f"{first.folder} --on {first.base} --tasks {lacking[0]} --out OUT --registry {folder}"
             )
+        chosen = f" --core {matrix.core[:_SHORT]}" if len(matrices) > 1 else ""
         for base in matrix.bases:
             unscored = [task for task in matrix.tasks if matrix.cell(base, task).score is None]
             if unscored:
-                names = ",".join(unscored[:3]) + ",..." * (len(unscored) > 3)
+                few = unscored[:_FEW]
                 lines.append(
-                    f"{core} has no score of {_count(len(unscored), 'task')} on {base}: "
-                    f"portal eval --registry {folder} --base {base} --tasks {names}"
+                    f"{core} has no score of {_count(len(unscored), 'task')} on {base}"
+                    f"{_elsewhere(few, suite)}: portal eval --registry {folder}{chosen} --base {base} "
+                    f"--tasks {','.join(few)}"
                 )
     return lines
+
+
+def _elsewhere(tasks: "Sequence[str]", suite: str | None) -> str:
+    """What to say of tasks that have no rows in a suite; the registry does not know where they came from."""
+    from portal.data.suite import open_suite_of
+
+    known = {task for task in tasks if open_suite_of(suite, (task,))[1]}
+    lacking = [task for task in tasks if task not in known]
+    return f" ({', '.join(lacking)}: give the task file, or --data)" if lacking else ""
 
 
 def _as_json(matrix: "AdapterMatrix") -> dict[str, Any]:

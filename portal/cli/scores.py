@@ -116,15 +116,14 @@ def print_adapters(
 def print_gains(frozen: Sequence[Mapping[str, Any]], adapted: Sequence[Mapping[str, Any]]) -> None:
     """Print each task's accuracy without and with its adapter, the gain with a 95 % interval, and a verdict.
 
-    Both are result rows on test rows. The interval takes them for independent samples, so it is too wide
-    rather than too narrow.
+    Both are result rows on test rows. The interval is Newcombe's for two proportions, which it takes for
+    independent samples: too wide rather than too narrow, also where few rows are all right or all wrong.
     """
     before = {row["task"]: row for row in frozen}
     lines, unclear = [], []
     for row in adapted:
         first, second, count = before[row["task"]]["score"], row["score"], row["num_examples"]
-        half = 1.96 * sqrt((first * (1 - first) + second * (1 - second)) / count)
-        gain, low, high = second - first, second - first - half, second - first + half
+        gain, (low, high) = second - first, difference_interval(first, second, count)
         if low <= 0:
             unclear.append(row["task"])
         numbers = [f"{row['chance']:.3f}", f"{first:.3f}", f"{second:.3f}"]
@@ -136,6 +135,24 @@ def print_gains(frozen: Sequence[Mapping[str, Any]], adapted: Sequence[Mapping[s
         typer.echo(
             f"no clear gain: {', '.join(unclear)}; more rows may help, or the task is out of the core's reach"
         )
+
+
+def difference_interval(first: float, second: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of the second proportion less the first, each of `count` rows.
+
+    Method 10 of Newcombe (1998), Statistics in Medicine 17, 873-890: Wilson's limits of the two, combined.
+    """
+    (low_1, high_1), (low_2, high_2) = _wilson(first, count), _wilson(second, count)
+    below = sqrt((second - low_2) ** 2 + (high_1 - first) ** 2)
+    above = sqrt((high_2 - second) ** 2 + (first - low_1) ** 2)
+    return second - first - below, second - first + above
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    square = 1.96**2
+    middle = share + square / (2 * count)
+    half = 1.96 * sqrt(share * (1 - share) / count + square / (4 * count**2))
+    return (middle - half) / (1 + square / count), (middle + half) / (1 + square / count)
 
 
 def _as_json(summaries: "Mapping[str, TaskMetrics]") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`portal teach`: new tasks for an artifact, by their latents alone."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ from portal.cli.options import (
     chosen_precision,
     chosen_tasks,
 )
-from portal.cli.output import check_known
+from portal.cli.output import check_known, warn
 from portal.cli.scores import print_gains, warn_of_reach
 from portal.cli.training import (
     ADAPTED,
@@ -31,6 +31,12 @@ from portal.cli.training import (
     SeedOption,
     execute,
 )
+
+if TYPE_CHECKING:
+    from portal.data.suite import Suite
+
+_TYPO = 0.9
+"""Names that are so alike, by difflib, are taken for one that is mistyped."""
 
 
 def teach(
@@ -65,6 +71,16 @@ def teach(
             "Default: the recipe's.",
         ),
     ] = None,
+    no_hold_out: Annotated[
+        bool,
+        typer.Option(
+            "--no-hold-out",
+            rich_help_panel=TRAINING,
+            help="Train on all rows of a task file that names no validation and test rows. Otherwise a tenth "
+            "and a fifth are held out, one at the least; without any, the last step is kept and no gain is "
+            "measured.",
+        ),
+    ] = False,
     seed: SeedOption = 0,
     suite: SuiteOption = None,
     data: DataOption = None,
@@ -114,20 +130,30 @@ def teach(
 ) -> None:
     """Learn new tasks on one base, with core and converter frozen: a latent per task is fitted.
 
-    With 0 examples the latent is what the task's description stands for, and nothing is trained.
+    With 0 examples the latent is what the task's description stands for, and nothing is trained. With
+    --describe, too, the task needs no rows: --tasks NAME names it.
 
     Leaves the artifact with its old tasks, bit for bit, and the new ones as OUT/artifact, and prints what
     each new task has gained over the frozen base on test rows. Warns of tasks that the core seems unable to
     express, because their own training rows are not fitted.
     """
     from portal.config import LATENT_STARTS
+    from portal.data.suite import suite_without_rows
     from sweeps.launch.reach import training_fits
     from sweeps.launch.single_run import TrainRequest, teach_run
 
     where = chosen_device(device)
     gpus = chosen_gpus(gpus_per_worker, where)
     weights = chosen_precision(precision, where)
-    opened, chosen = chosen_tasks(tasks, suite, data)
+    if examples == 0 and describe is not None and suite is None and data is None and _is_new_name(tasks):
+        opened = suite_without_rows(tasks.strip())
+        chosen = opened.tasks
+    else:
+        opened, chosen = chosen_tasks(tasks, suite, data, holds_out=not no_hold_out)
+        if no_hold_out and not opened.files:
+            raise ValueError("--no-hold-out is for task files: name one in --tasks")
+        every = chosen_tasks(tasks, suite, data, holds_out=False)[0] if opened.files else opened
+        _warn_of_few_rows(opened, every, chosen, examples)
     request = TrainRequest(
         opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
     )
@@ -140,8 +166,46 @@ def teach(
         residual_rank=residual_rank,
         description=describe,
     )
-    scores = execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
-    if not no_base:
+    with_base = not no_base and any(opened.examples(task, "test") for task in chosen)
+    scores = execute(single, out, where, activations, gpus=gpus, with_base=with_base, registry=registry)
+    if with_base:
         print_gains(scores[FROZEN], scores[ADAPTED])
+    unscored = [task for task in chosen if not opened.examples(task, "test")]
+    if unscored:
+        typer.echo(f"no test rows: what was gained is not known of {', '.join(unscored)}")
     if examples != 0:
         warn_of_reach(training_fits(single, out, device=where, gpus=gpus))
+
+
+def _is_new_name(tasks: str) -> bool:
+    """Whether one task is named that no suite and no file has, nor one with a mistyped name of that kind."""
+    from difflib import get_close_matches
+
+    from portal.data.suite import NAMED_TASKS, load_suite
+    from portal.tasks.task_file import is_task_file
+
+    name = tasks.strip()
+    if "," in name or is_task_file(name):
+        return False
+    suites = [load_suite(suite) for suite in NAMED_TASKS]
+    known = {known for suite in suites for known in (*suite.tasks, *suite.groups)}
+    return not get_close_matches(name, known, cutoff=_TYPO)
+
+
+def _warn_of_few_rows(suite: "Suite", every: "Suite", tasks: tuple[str, ...], examples: int | None) -> None:
+    """Warnings of tasks with fewer training rows than asked for, and of those whose epoch nobody can choose.
+
+    `every` is the suite with nothing held out.
+    """
+    for task in tasks:
+        train, validation, test = (
+            len(suite.examples(task, split)) for split in ("train", "validation", "test")
+        )
+        if examples is not None and train < examples:
+            why = ""
+            if len(every.examples(task, "train")) > train:
+                why = f"; {validation} and {test} are held out, and --no-hold-out trains on them, too"
+            warn(f"task {task!r}: {train} training rows are there, {examples} were asked for{why}")
+    blind = [task for task in tasks if not suite.examples(task, "validation")]
+    if examples != 0 and blind and len(blind) < len(tasks):
+        warn(f"no validation rows: {', '.join(blind)}; so every task keeps the latent of the last step")

@@ -227,7 +227,8 @@ def execute(
         score_frozen_bases(single, out, console, device=device, threads=threads, gpus=gpus)
         frozen = [row for each in single.frozen_bases for row in final_scores(out, each)]
         scores = {FROZEN: frozen, **scores}
-    _print_scores(scores)
+    if any(scores.values()):
+        _print_scores(scores)
     typer.echo(f"artifact: {place}")
     if shelf is not None:
         for member in register(shelf, str(out)):

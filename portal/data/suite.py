@@ -16,8 +16,9 @@ from typing import Any
 
 from portal.answers import AnswerConfig
 from portal.messages import nearest
+from portal.tasks.builder import check_task_name
 from portal.tasks.descriptions import Descriptions
-from portal.tasks.example import SPLITS, Example
+from portal.tasks.example import SPLITS, WITHOUT_ROWS, Example
 from portal.tasks.example_stream import ExampleFile
 from portal.tasks.lint import Lint
 from portal.tasks.portal14 import BUILDERS
@@ -122,8 +123,8 @@ class Suite:
         for task in tasks:
             if task not in self.descriptions:
                 raise ValueError(
-                    f"task {task!r} has no description: tasks of village and words have them, and those of "
-                    "task files with `descriptions`"
+                    f"task {task!r} has no description: tasks of mini, village and words have them, and "
+                    "those of task files with `descriptions`"
                 )
         return {task: self.descriptions[task] for task in tasks}
 
@@ -143,19 +144,37 @@ class Suite:
 
 
 def open_suite(
-    name: str | None, tasks: Sequence[str] | None, *, data: str | None = None
+    name: str | None, tasks: Sequence[str] | None, *, data: str | None = None, holds_out: bool = True
 ) -> tuple[Suite, tuple[str, ...]]:
     """A suite and the chosen tasks in it; task files among `tasks` join it under their own names.
 
     Without a name it is the suite that `data` holds, or else the one that has the tasks, `mini` where none
-    are named. ValueError for an unknown suite or task.
+    are named. Rows of task files are held out where they name none, unless `holds_out` is false. ValueError
+    for an unknown suite or task.
     """
     if tasks is None:
         suite = load_suite(name or _suite_of((), data), data=data)
         return suite, suite.choose(None)
     suite = load_suite(name or _suite_of([task for task in tasks if not is_task_file(task)], data), data=data)
-    suite, names = with_task_files(suite, tasks)
+    suite, names = with_task_files(suite, tasks, holds_out=holds_out)
     return suite, suite.choose(names)
+
+
+def suite_without_rows(task: str) -> Suite:
+    """A suite of one task of which there is nothing but its name; ValueError for what cannot be one."""
+    check_task_name(task)
+    return Suite(WITHOUT_ROWS, WITHOUT_ROWS, (task,), lambda _: (dict.fromkeys(SPLITS, ()), Lint()))
+
+
+def open_suite_of(
+    name: str | None, tasks: Sequence[str], *, data: str | None = None
+) -> tuple[Suite, tuple[str, ...]]:
+    """The suite of an artifact's tasks, and those of them that it has: not those of task files.
+
+    Without a name it is the suite that `data` holds, or else the first that has one of them.
+    """
+    suite = load_suite(name or _suite_of(tasks, data), data=data)
+    return suite, tuple(task for task in tasks if task in suite.tasks)
 
 
 def outline_suite(suite: Suite) -> Suite:
@@ -172,12 +191,14 @@ def outline_suite(suite: Suite) -> Suite:
     return replace(suite, load=load, is_outline=True, _read={}, _compared=set(), _hashes={})
 
 
-def with_task_files(suite: Suite, tasks: Iterable[str]) -> tuple[Suite, tuple[str, ...]]:
+def with_task_files(
+    suite: Suite, tasks: Iterable[str], *, holds_out: bool = True
+) -> tuple[Suite, tuple[str, ...]]:
     """The suite with the task files among `tasks`, each once, and `tasks` with the names of these files."""
     names = []
     for task in tasks:
         if is_task_file(task):
-            own = load_task_file(Path(task))
+            own = load_task_file(Path(task), holds_out=holds_out)
             task = own.builder.task
             if suite.paths.get(task) != own.path:
                 suite = _with_task_file(suite, own)
@@ -194,9 +215,13 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
     tasks.
     """
     if name == "mini":
+        from portal.mini.descriptions import descriptions_of
         from portal.mini.tasks import MINI_TASKS, mini_examples
 
-        return _embedded_suite(name, tuple(MINI_TASKS), mini_examples)
+        return replace(
+            _embedded_suite(name, tuple(MINI_TASKS), mini_examples),
+            descriptions={task: descriptions_of(task) for task in MINI_TASKS},
+        )
     if name == "village":
         from portal.village.tasks import GROUPS, VILLAGE_TASKS, descriptions_of, kind_of, village_examples
 
@@ -305,12 +330,13 @@ def examples_hash(suite: Suite, tasks: Iterable[str]) -> str:
 
 
 def _suite_of(names: Sequence[str], data: str | None) -> str:
-    """Name the suite where a user does not: that in the folder `data`, or the one with the named tasks."""
+    """Name the suite where a user does not: that in `data`, or the first that has one of the names."""
     if data is not None:
         tasks = [task for task in BUILDERS if _has_publishers_rows(Path(data) / task, task)]
         return "portal14" if tasks else data
+    wanted = set(names)
     suites = map(load_suite, NAMED_TASKS if names else ())
-    return next((s.name for s in suites if names[0] in s.tasks or names[0] in s.groups), "mini")
+    return next((suite.name for suite in suites if wanted & {*suite.tasks, *suite.groups}), "mini")
 
 
 def _has_rows(folder: Path, task: str) -> bool:

@@ -86,6 +86,9 @@ class MappedRowTable(RowTable):
     def tasks(self) -> tuple[str, ...]:
         return tuple(sorted({task for task, _ in self._places}))
 
+    def has(self, task: str, split: str) -> bool:
+        return (task, split) in self._places
+
     def rows(self, task: str, split: str) -> Sequence[TokenRow]:
         """Rows of `task` in `split`, by id; ValueError when there are none."""
         if (task, split) not in self._places:
@@ -124,7 +127,7 @@ def write_cache(
     """Write tables of `ROW_SCHEMA` as Parquet shards below `folder`, each sorted; the manifest comes last.
 
     `splits` (rows and hash of every task's split) is for readers of the manifest. One table at a time is in
-    memory. ValueError when there are no rows.
+    memory. There may be no rows at all: those of a task that is only described.
     """
     shards: list[dict[str, Any]] = []
     max_token = longest = longest_choice = num_truncated = 0
@@ -136,8 +139,6 @@ def write_cache(
         max_token, longest = max(max_token, extent.max_token), max(longest, extent.longest)
         longest_choice = max(longest_choice, extent.longest_choice or 0)
         num_truncated += pc.sum(pc.greater(table["truncated"], 0)).as_py()
-    if not shards:
-        raise ValueError(f"{folder}: there are no rows to cache")
     manifest = {
         "identity": identity,
         "splits": splits,

@@ -292,7 +292,9 @@ class Extent:
 
 
 def extent_of(rows: Sequence[TokenRow]) -> Extent:
-    """The extent of at least one row."""
+    """The extent of the rows; of none, which every base can read, zeros."""
+    if not rows:
+        return Extent(0, 0, 0)
     return Extent(
         max(max(*row.prompt, *(token for choice in row.choices for token in choice)) for row in rows),
         max(len(row.prompt) + max(len(choice) for choice in row.choices) for row in rows),
@@ -328,6 +330,10 @@ class RowTable:
     @property
     def tasks(self) -> tuple[str, ...]:
         return tuple(sorted({task for task, _ in self._rows}))
+
+    def has(self, task: str, split: str) -> bool:
+        """Whether `task` has rows in `split`; one that is only taught may have none to score."""
+        return (task, split) in self._rows
 
     def rows(self, task: str, split: str) -> Sequence[TokenRow]:
         """Rows of `task` in `split`; ValueError when there are none."""

@@ -45,6 +45,7 @@ class HypernetLearner(Learner):
         self._source = None if source is None else source.as_source()
         self._source_codes = None if source is None else source.codes
         self._source_text = None if source is None else source.text_map
+        self._source_records = {} if source is None else source.task_records
         if source is None:
             self._latents: TaskLatents = self._fresh_latents()
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
@@ -225,6 +226,7 @@ class HypernetLearner(Learner):
                 calibrated=self.trained_tasks,
                 source=self._source,
                 text=self._text_map,
+                known=self._source_records,
             )
             place = folder / artifact_subfolder(name) if self.run.spec.runs_on == "sources" else folder
             save_artifact(place, base=base, trained=trained, record=record)

@@ -60,7 +60,8 @@ class Builder:
 
     Several drafts of a record are the turns of a conversation, which are rows of one cluster.
     `train`, `validation` and `test` are the publisher's splits. Without `validation` a slice is carved from
-    the training rows; without `test`, another one, or the rows from the share `test_from` on.
+    the training rows; without `test`, another one, or the rows from the share `test_from` on. Where `carves`
+    is false a split that is not published stays empty.
     """
 
     task: str
@@ -73,6 +74,7 @@ class Builder:
     validation: str | None = None
     test: str | None = "validation"
     test_from: float | None = None
+    carves: bool = True
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -93,10 +95,14 @@ class Builder:
         elif self.test_from is not None:
             first = math.floor(len(rest) * self.test_from)
             rest, test = rest[:first], rest[first:]
+        elif not self.carves:
+            test = []
         else:
             rest, test = carve(self.task, rest, share=TEST_SHARE, most=TEST_ROWS, lint=lint)
         if self.validation is not None:
             train, validation = rest, converted[self.validation]
+        elif not self.carves:
+            train, validation = rest, []
         else:
             train, validation = carve(
                 self.task, rest, share=VALIDATION_SHARE, most=VALIDATION_ROWS, lint=lint
@@ -205,7 +211,7 @@ def carve(
         left = shared if len(examples) > 1 else "fewer than two rows are left"
         raise ValueError(
             f"task {task!r}: {left}: none can be held out; give more rows, or rows of their own for "
-            f"validation and test{lint.why_few()}"
+            f"validation and test (portal teach --no-hold-out needs none){lint.why_few()}"
         )
     smallest_first = min(sizes.values())
     chosen: set[str] = set()

@@ -8,6 +8,8 @@ from typing import Any
 from portal.messages import nearest
 
 SPLITS = ("train", "validation", "test")
+WITHOUT_ROWS = "no rows"
+"""The name of the suite of a task that is only described."""
 
 
 @dataclass(frozen=True)

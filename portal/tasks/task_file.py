@@ -28,7 +28,7 @@ licence: MIT
 
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,11 +182,16 @@ def check_is_no_file(name: str) -> None:
         )
 
 
-def load_task_file(path: Path) -> FileTask:
-    """The task in the file; ValueError for whatever is wrong with it."""
+def load_task_file(path: Path, *, holds_out: bool = True) -> FileTask:
+    """The task in the file; ValueError for whatever is wrong with it.
+
+    Where the file has no validation or test rows some of the others are held out, unless `holds_out` is
+    false.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: no such task file")
-    return _plain_rows(path) if path.suffix == ".jsonl" else _templates(path)
+    found = _plain_rows(path) if path.suffix == ".jsonl" else _templates(path)
+    return replace(found, builder=replace(found.builder, carves=holds_out))
 
 
 def _plain_rows(path: Path) -> FileTask:

@@ -89,6 +89,7 @@ class Evaluator:
                 pending = {
                     split: self._queue((base, tasks[index], split, learner.run.data.eval_size), adapter)
                     for split in splits[tasks[index]]
+                    if self._rows[base].has(tasks[index], split)
                 }
                 on_base.append(((place, index), base, pending))
             written = self._write(
@@ -124,6 +125,7 @@ class Evaluator:
             for task, place in places.items()
             if task in data.answers
             for split in splits[task]
+            if self._rows[base].has(task, split)
         }
         found: _Written = {}
         parts: dict[tuple[int, str], ToWrite] = {}

@@ -29,6 +29,7 @@ from portal.recipes import find_recipe
 from portal.storage.atomic import replace_link
 from portal.storage.paths import file_sha256
 from portal.tasks.descriptions import Descriptions
+from portal.tasks.example import SPLITS
 from portal.text.encoder import check_library, find_encoder
 from sweeps.launch.local_run import run_local
 from sweeps.planning.shapes import check_shapes
@@ -136,7 +137,8 @@ def teach_run(
     They start at the mean of the artifact's latents, each at the one that fits its rows best, or at what its
     description stands for, and stay there with 0 examples; `description` takes the place of a single task's
     own. With a `residual_rank` each task also gets a residual of that rank. Validation rows are scored after
-    every 50 steps, and each task keeps what they prefer.
+    every 50 steps, and each task keeps what they prefer; where a task has none, all keep what the last step
+    leaves.
     """
     source = Artifact.load(artifact)
     for task in request.tasks:
@@ -144,7 +146,9 @@ def teach_run(
             raise ValueError(
                 f"{source.folder}: the artifact has task {task!r} already; give the new task another name"
             )
-    method, train = "taught", {**_TEACHING, "latent_start": start, "residual_rank": residual_rank}
+    chooses = all(request.suite.examples(task, "validation") for task in request.tasks)
+    chosen = {} if chooses else {**_LAST, "keep": "last"}
+    method, train = "taught", {**_TEACHING, **chosen, "latent_start": start, "residual_rank": residual_rank}
     if request.examples == 0:
         method, train = DESCRIBED.name, {}
     descriptions = None
@@ -158,7 +162,8 @@ def teach_run(
         source.find_encoder()
         known = _described(request.suite, request.tasks, description)
         descriptions = {task: each.unseen for task, each in known.items()}
-    single = _run_from(source, method, base, request, train, descriptions)
+    needed = () if request.examples == 0 else ("train",)
+    single = _run_from(source, method, base, request, train, descriptions, splits=needed)
     source.check_base(outline_base(base, revision=single.config.bases[0].revision))
     return single
 
@@ -181,6 +186,7 @@ def _run_from(
     request: TrainRequest,
     train: Mapping[str, Any] = _LAST,
     descriptions: Mapping[str, tuple[str, ...]] | None = None,
+    splits: Sequence[str] = SPLITS,
 ) -> SingleRun:
     digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
     parts = {
@@ -189,7 +195,7 @@ def _run_from(
         "source": digest,
         "source_bases": (source.config.base_model_name_or_path,),
     }
-    config = _config(method, (base,), request, parts, train, descriptions)
+    config = _config(method, (base,), request, parts, train, descriptions, splits)
     return SingleRun(config, request, {digest: source.folder})
 
 
@@ -200,11 +206,15 @@ def _config(
     parts: Mapping[str, Any],
     train: Mapping[str, Any] = _LAST,
     descriptions: Mapping[str, tuple[str, ...]] | None = None,
+    splits: Sequence[str] = SPLITS,
 ) -> RunConfig:
-    """The whole config: bases pinned, data hashed, the rank inside every width."""
+    """The whole config: bases pinned, data hashed, the rank inside every width.
+
+    ValueError for a task without rows in one of the `splits`.
+    """
     recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
     given = {} if request.epochs is None else {"epochs": request.epochs}
-    count_rows(suite, tasks)
+    count_rows(suite, tasks, splits)
     precisions = resolve_precisions(request.precision, bases, device=request.device, out=request.out)
     values = {
         **parts,

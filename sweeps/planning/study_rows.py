@@ -24,10 +24,10 @@ LONGEST = 8
 """Texts per task that are tokenised to check a base's context before the rows are."""
 
 
-def count_rows(suite: Suite, tasks: Sequence[str]) -> dict[str, int]:
-    """Training rows per task; ValueError for a task without rows in one of its splits."""
+def count_rows(suite: Suite, tasks: Sequence[str], splits: Sequence[str] = SPLITS) -> dict[str, int]:
+    """Training rows per task; ValueError for a task without rows in one of these splits."""
     for task in tasks:
-        for split in SPLITS:
+        for split in splits:
             if not suite.examples(task, split):
                 raise ValueError(f"suite {suite.name!r}: task {task!r} has no rows in split {split!r}")
     return {task: len(suite.examples(task, "train")) for task in tasks}

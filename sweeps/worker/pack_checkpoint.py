@@ -181,7 +181,7 @@ class PackCheckpoint:
     def _joined(self, key: str, name: str, schema: pa.Schema) -> pa.Table:
         """All rows of the run so far, of one of its tables."""
         parts = [read_table(self._part(key, each, name), schema) for each in range(self._parts.get(key, 0))]
-        return pa.concat_tables(parts).combine_chunks()
+        return pa.concat_tables([schema.empty_table(), *parts]).combine_chunks()
 
     def _part(self, key: str, number: int, name: str) -> Folder:
         return self._folder / PARTS / key / f"{number:06d}.{name}"

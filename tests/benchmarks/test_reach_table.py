@@ -17,6 +17,7 @@ from portal.forward.adapter_hooks import adapted
 from portal.results import RESULTS, read_table
 from sweeps.launch.driver import run_study
 from sweeps.launch.reach import TrainingFit
+from sweeps.results.snapshot import collect_snapshot
 from sweeps.study.expand import load_study
 
 TOY = """
@@ -86,8 +87,9 @@ def test_fits_and_scores_are_those_of_the_studys_runs(tmp_path: Path) -> None:
 
     found = {item.fit.task: item for item in gather(study, out)}
 
+    assert not (out / "results").exists()  # what it reads stays as it is
     assert set(found) == {"plays_01", "room_10"}  # neither of four rows nor with a residual
-    results = gather_runs(read_table(out / "results" / "results.parquet", RESULTS))
+    results = gather_runs(read_table(collect_snapshot(study.manifest, out) / "results.parquet", RESULTS))
     by_label = {
         run.cell.variant.name: run.scores["test"][max(run.scores["test"])]
         for run in results.runs

@@ -191,3 +191,39 @@ def test_an_empty_description_is_refused(
 
     assert main(["tasks", "--tasks", task, "--suite", "mini"]) == 2
     assert "descriptions: one of them is empty" in only_line(capsys)
+
+
+def test_a_sentence_is_enough_for_an_adapter(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, out, adapter = "what is the number", tmp_path / "taught", tmp_path / "adapter"
+
+    assert main(teach(source, "cause_effect_2", tmp_path / "typo", "--describe", text)) == 2
+    assert "did you mean 'cause_effect'" in only_line(capsys)
+    assert main(teach(source, "new-kinds", tmp_path / "group", "--describe", text)) == 2
+    assert "one description is given for 24 tasks" in only_line(capsys)
+    assert main(teach(source, "support", out, "--describe", text)) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"artifact: {out / 'artifact'}",
+        "no test rows: what was gained is not known of support",
+    ]
+    taught = Artifact.load(out / "artifact")
+    assert torch.equal(taught.latents["support"], taught.described_latents({"support": [text]})["support"])
+    before, after = Artifact.load(source / "artifact" / "tiny-llama"), taught
+    assert all(torch.equal(after.latents[task], before.latents[task]) for task in TASKS)
+    assert main(["export", str(out), "--task", "support", "--out", str(adapter), "--check"]) == 0
+    card = (adapter / "README.md").read_text()
+    assert "| data | a description and no row: there is none |" in card
+    assert "| licence of the task's rows | there are no rows |" in card
+
+
+def test_rows_that_no_suite_has_are_still_asked_for_where_some_are_to_be_trained_on(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["teach", str(source), "--on", "tiny-llama", "--tasks", "support", "--describe", "a number"]
+    command += ["--start", "description", "--examples", "4", "--out", str(tmp_path / "taught")]
+
+    assert main(command) == 2
+
+    assert "suite 'mini' has no task 'support'" in only_line(capsys)

@@ -58,9 +58,10 @@ def test_a_new_base_and_a_new_task_join_the_matrix_with_their_scores(
     on_llama = adapters["tiny-llama", "totals"]["score"]["score"]
     assert shown["tiny-qwen3"] == "?+"
     assert (shown["tiny-llama"], shown["tiny-gemma3"]) == (f"{on_llama:.3f}+", f"{scored['acc_norm']:.3f}+")
-    assert f"has no score of 1 task on tiny-qwen3: portal eval --registry {shelf} --base tiny-qwen3" in (
-        "\n".join(lines)
-    )
+    assert (
+        "has no score of 1 task on tiny-qwen3 (totals: give the task file, or --data): "
+        f"portal eval --registry {shelf} --base tiny-qwen3 --tasks totals"
+    ) in "\n".join(lines)
 
 
 def test_scores_of_some_rows_or_of_another_split_are_not_kept(
@@ -127,7 +128,7 @@ def test_another_core_says_what_it_lacks(
     text = capsys.readouterr().out
     assert "has no tiny-qwen3: portal port" in text
     assert "has no tiny-gemma3: portal port" in text
-    assert "has no colours: portal teach" in text
+    assert "has no colours (colours: give the task file, or --data): portal teach" in text
 
 
 def test_mistakes_are_one_line(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,3 +141,31 @@ def test_mistakes_are_one_line(world: Path, tmp_path: Path, capsys: pytest.Captu
     assert "--artifact, --adapter and --registry exclude each other" in only_line(capsys)
     assert main(["eval", "--base", "tiny-gemma3", "--core", "12ab"]) == 2
     assert "--core names a core of a registry" in only_line(capsys)
+
+
+def test_a_task_of_a_file_is_scored_by_its_file_and_passed_over_where_nobody_names_it(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf, file = str(tmp_path / "registry"), tmp_path / "few.jsonl"
+    lines = (world / "data" / "sums" / "train.jsonl").read_text().splitlines()[:10]
+    rows = [{key: json.loads(line)[key] for key in ("prompt", "choices", "gold")} for line in lines]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    teach = ["teach", str(world / "source"), "--on", "tiny-llama", "--tasks", str(file), "--suite", "mini"]
+    teach += ["--examples", "4", "--epochs", "1", "--no-base", "--out", str(tmp_path / "taught")]
+    assert main([*teach, "--registry", shelf]) == 0
+    capsys.readouterr()
+    score = ["eval", "--registry", shelf, "--base", "tiny-llama", "--json"]
+
+    assert main([*score, "--suite", "mini", "--tasks", str(file)]) == 0
+    assert set(json.loads(capsys.readouterr().out)["tasks"]) == {"few"}
+    assert main([*score, "--data", str(world / "data")]) == 0
+    printed = capsys.readouterr()
+    assert set(json.loads(printed.out)["tasks"]) == {"colours", "names", "sums"}
+    assert "has no rows of 'few' (if they come from task files, name these: --tasks few.jsonl)" in printed.err
+
+    assert main(["registry", shelf, "--add", str(world / "ported")]) == 0
+    hints = capsys.readouterr().out
+    assert (
+        f"has no score of 1 task on tiny-gemma3 (few: give the task file, or --data): portal eval --registry "
+        f"{shelf} --base tiny-gemma3 --tasks few\n"
+    ) in hints

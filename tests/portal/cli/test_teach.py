@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
 from portal.results import RESULTS, read_table
@@ -119,6 +120,23 @@ def test_a_port_has_the_taught_task_without_a_row_of_it(
     assert main(["eval", "--adapter", str(adapter), *of_task]) == 0
     assert json.loads(capsys.readouterr().out)["macro"] == carried
 
+    card = (adapter / "README.md").read_text()
+    for fact in (
+        "| made by | a latent carried to this base. The converter: converter refitted from a source on tiny-",
+        "| the latent | latents of new tasks fitted on this base",
+        "| data | of the latent: at most 4 rows of the task",
+        "; no row of the task on this base |",
+        "| scores | not recorded |",
+    ):
+        assert fact in card, fact
+    assert "at most 8 rows" not in card  # those of the port's own tasks
+    assert main(["export", str(taught), "--task", "sums", "--out", str(tmp_path / "old")]) == 0
+    card = (tmp_path / "old" / "README.md").read_text()
+    assert (
+        "| made by | the artifact that new tasks were taught to, whose adapters stayed as they were |" in card
+    )
+    assert "fitted on this base" not in card
+
     assert main(["export", str(ported), "--task", "totals", "--out", str(adapter)]) == 2
     assert "has no task 'totals'" in capsys.readouterr().err
     assert main(["eval", "--latents", str(taught), *of_task]) == 2
@@ -133,7 +151,8 @@ def test_what_cannot_be_taught_is_refused_in_one_line_and_leaves_nothing(
     assert main(teach_command(world, new_tasks, out, tasks="sums")) == 2
     assert "has task 'sums' already; give the new task another name" in capsys.readouterr().err
     assert main(teach_command(world, new_tasks, out, "--on", "tiny-gemma3")) == 2
-    assert "holds artifacts of tiny-llama, tiny-qwen3; name one of them" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "holds artifacts of tiny-llama, tiny-qwen3, none of tiny-gemma3; `portal port " in refusal
     ported = ["teach", str(world / "ported"), "--on", "tiny-llama", "--tasks", "totals"]
     assert main([*ported, "--data", str(new_tasks), "--out", str(out)]) == 2
     assert "made for base 'tiny-gemma3'; 'tiny-llama'" in capsys.readouterr().err
@@ -169,3 +188,62 @@ def test_an_unknown_start_is_named_with_the_nearest(
 ) -> None:
     assert main(teach_command(world, new_tasks, tmp_path / "taught", "--start", "near")) == 2
     assert "unknown start 'near'; did you mean 'nearest'?" in capsys.readouterr().err
+
+
+def write_rows(path: Path, world: Path, count: int) -> str:
+    """A JSONL file of some training rows of the task sums; its path."""
+    lines = (world / "data" / "sums" / "train.jsonl").read_text().splitlines()[:count]
+    rows = [{key: json.loads(line)[key] for key in ("prompt", "choices", "gold")} for line in lines]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_all_rows_of_a_small_file_are_trained_on_where_none_is_to_be_held_out(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = write_rows(tmp_path / "few.jsonl", world, 3), tmp_path / "taught"
+    command = ["teach", str(world / "source"), "--on", "tiny-llama", "--tasks", file, "--out", str(out)]
+    command += ["--suite", "mini"]
+
+    assert main([*command, "--examples", "3", "--no-hold-out"]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        f"artifact: {out / 'artifact'}",
+        "no test rows: what was gained is not known of few",
+    ]
+    assert "were asked for" not in printed.err
+    run = next(path for path in (out / "runs").iterdir() if path.is_dir())
+    config = json.loads((run / "run.json").read_text())["config"]
+    assert (config["train"]["evaluate"], config["train"]["keep"]) == ("last_epoch", "last")
+    assert read_table(run / "results.parquet", RESULTS).num_rows == 0
+    latents = Artifact.load(out / "artifact").latents
+    mean = torch.stack([latents[task] for task in TASKS]).mean(0)
+    assert not torch.allclose(latents["few"], mean, atol=1e-4)  # 200 steps were taken
+
+    shelf = ["--registry", str(tmp_path / "shelf")]
+    assert main(["registry", shelf[1], "--add", str(out)]) == 0
+    score = ["eval", *shelf, "--base", "tiny-llama", "--suite", "mini", "--tasks", file, "--json"]
+    assert main(score) == 0
+    assert "few: taught without test rows, so rows that are scored now may be" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["registry", shelf[1], "--json"]) == 0
+    adapters = json.loads(capsys.readouterr().out)["cores"][0]["adapters"]
+    assert {each["task"]: each["score"] for each in adapters}["few"] is None
+
+
+def test_fewer_rows_than_asked_for_are_told_with_what_would_give_more(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = write_rows(tmp_path / "few.jsonl", world, 8), tmp_path / "taught"
+    command = ["teach", str(world / "source"), "--on", "tiny-llama", "--tasks", file, "--out", str(out)]
+    command += ["--suite", "mini", "--examples", "8", "--epochs", "1"]
+
+    assert main(command) == 0
+    assert (
+        "task 'few': 5 training rows are there, 8 were asked for; 1 and 2 are held out, and --no-hold-out "
+        "trains on them, too"
+    ) in capsys.readouterr().err
+    one = write_rows(tmp_path / "one.jsonl", world, 1)
+    assert main([part.replace(file, one) for part in command]) == 2
+    assert "--no-hold-out" in capsys.readouterr().err

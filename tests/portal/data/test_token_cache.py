@@ -92,9 +92,14 @@ def test_a_cache_that_did_not_record_its_longest_choice_is_still_read(cache: Pat
     assert len(read_cache(cache).all()) == manifest["num_rows"]
 
 
-def test_a_cache_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no rows to cache"):
-        write_cache(tmp_path / "cache", [], identity={})
+def test_a_cache_of_nothing_has_no_rows_and_fits_every_base(tmp_path: Path) -> None:
+    write_cache(tmp_path / "cache", [], identity={})
+
+    table, extent = read_cache(tmp_path / "cache"), cached_extent(tmp_path / "cache")
+    assert (table.tasks, table.all()) == ((), [])
+    assert not table.has("sums", "train")
+    assert (extent.max_token, extent.longest, extent.longest_choice) == (0, 0, 0)
+    assert table.extent == extent
 
 
 @pytest.fixture

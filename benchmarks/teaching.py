@@ -1,0 +1,57 @@
+"""How long `portal teach` takes for one new task: until it trains, and in all, as its user waits for it."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE, SOURCE_TASKS, NEW_TASK, ROWS = "village-qwen3-xs", "source-11", "plays_11", 16
+REPEATS = 3
+START_UP_S, TOTAL_S = 5.0, 20.0
+"""Targets: until the first step, and in all."""
+_PORTAL = (sys.executable, "-m", "portal")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Medians over `repeats` of a fresh process each: seconds until the first step, and in all."""
+
+    rows: int
+    startup_s: float
+    total_s: float
+    repeats: int
+
+
+def teaching() -> list[Point]:
+    """A task of `village` on its smallest base, with scores of the frozen base; the source is trained before.
+
+    The source takes few steps on few rows: what it has learnt does not change how long teaching takes.
+    """
+    with tempfile.TemporaryDirectory(prefix="portal-bench-") as scratch:
+        source = Path(scratch, "source")
+        train = ["train", "--source", BASE, "--suite", "village", "--tasks", SOURCE_TASKS, "--examples", "4"]
+        train += ["--epochs", "1", "--modules", "all", "--rank", "4", "--no-base", "--out", str(source)]
+        subprocess.run([*_PORTAL, *train], check=True, capture_output=True)
+        spent = [_teach(source, Path(scratch, f"taught-{number}")) for number in range(REPEATS)]
+    starts, totals = zip(*spent, strict=True)
+    return [Point(ROWS, statistics.median(starts), statistics.median(totals), REPEATS)]
+
+
+def _teach(source: Path, out: Path) -> tuple[float, float]:
+    """Seconds until the first line about steps, and until the end; CalledProcessError where it fails."""
+    command = [*_PORTAL, "teach", str(source), "--on", BASE, "--suite", "village", "--tasks", NEW_TASK]
+    command += ["--examples", str(ROWS), "--out", str(out)]
+    began, first = time.monotonic(), None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if first is None and "runs" in line:
+                first = time.monotonic() - began
+    total = time.monotonic() - began
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    assert first is not None, "the command said nothing of its steps"
+    return first, total

@@ -1,0 +1,29 @@
+"""What a gain's interval says of few rows and of shares at the edge."""
+
+import pytest
+
+from portal.cli.scores import difference_interval, print_gains
+
+
+def row(task: str, score: float, count: int) -> dict[str, object]:
+    return {"task": task, "score": score, "num_examples": count, "chance": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "count", "low", "high"),
+    [  # recomputed from Wilson's limits with scipy: binomtest(k, n).proportion_ci(method="wilson")
+        (0.3, 0.94, 50, 0.4687, 0.7559),
+        (0.5, 0.5, 10, -0.3725, 0.3725),
+        (0.0, 0.0, 4, -0.4899, 0.4899),
+    ],
+)
+def test_the_interval_is_newcombes(first: float, second: float, count: int, low: float, high: float) -> None:
+    assert difference_interval(first, second, count) == pytest.approx((low, high), abs=2e-4)
+
+
+def test_one_row_that_was_wrong_and_is_right_is_no_clear_gain(capsys: pytest.CaptureFixture[str]) -> None:
+    print_gains([row("few", 0.0, 1), row("many", 0.3, 50)], [row("few", 1.0, 1), row("many", 0.94, 50)])
+
+    printed = capsys.readouterr().out
+    assert "+100.0 (-" in printed
+    assert "no clear gain: few;" in printed
