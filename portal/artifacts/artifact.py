@@ -209,9 +209,15 @@ class Artifact:
     def with_latents_of(self, taught: "Artifact") -> "Artifact":
         """This artifact with the tasks of `taught` that it lacks, at their latents; nothing is written.
 
-        ValueError where the other's core is not the same to the last bit, or where a task of both has two
-        latents.
+        ValueError where the other's latents have another width, where its core is not the same to the last
+        bit, or where a task of both has two latents.
         """
+        width, theirs_width = self.config.d_z, taught.config.d_z
+        if width != theirs_width:
+            raise ValueError(
+                f"{taught.folder}: its latents have {theirs_width} numbers, those of {self.folder} {width}: "
+                "they are of different cores"
+            )
         own, others = core_sha256(self.tensors), core_sha256(taught.tensors)
         if own != others:
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 from portal.artifacts.run_record import RunRecord
 from portal.artifacts.serving import vllm_rank
 from portal.bases.model_class import IMAGE_FAMILIES
-from portal.bases.registry import KNOWN, known_shape, weights_note
+from portal.bases.registry import KNOWN, known_shape, public_name, weights_note
 from portal.config import AdapterConfig
 from portal.methods import find_method
 from portal.results import ACC_NORM
@@ -39,7 +39,7 @@ def adapter_card(
             f"rank {adapter.rank}, alpha {adapter.alpha}, projections {modules}; "
             "no dropout, no bias, no patterns",
         ),
-        *_training_facts(task, record),
+        *_training_facts(task, base, record),
         ("licence of the base", _base_licence(base)),
         ("licence of the task's rows", _task_licence(task, record)),
     ]
@@ -60,11 +60,11 @@ def adapter_card(
     )
 
 
-def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, str]]:
+def _training_facts(task: str, base: str, record: RunRecord | None) -> Iterable[tuple[str, str]]:
     if record is None:
         return [("training", NOT_RECORDED), ("scores", NOT_RECORDED)]
     if not record.made(task):
-        return _facts_of_others(task, record)
+        return _facts_of_others(task, base, record)
     facts = [
         ("made by", _made_by(record)),
         ("data", _data(task, record)),
@@ -85,7 +85,7 @@ def _training_facts(task: str, record: RunRecord | None) -> Iterable[tuple[str, 
     return [*facts, ("scores", f"{measured} ({scores['num_examples']} test rows, epoch {scores['epoch']})")]
 
 
-def _facts_of_others(task: str, record: RunRecord) -> Iterable[tuple[str, str]]:
+def _facts_of_others(task: str, base: str, record: RunRecord) -> Iterable[tuple[str, str]]:
     """Of a task that another run than the artifact's gave its latent, and perhaps its converter."""
     if task not in record.taught_by:
         made, data = f"{_made_by(record)}; the latent is the source's", "no row of the task in the refit"
@@ -99,10 +99,16 @@ def _facts_of_others(task: str, record: RunRecord) -> Iterable[tuple[str, str]]:
     return [
         ("made by", f"a latent carried to this base. The converter: {_made_by(record)}"),
         ("the latent", of_latent),
-        ("data", f"of the latent: {data}; no row of the task on this base"),
+        ("data", f"of the latent: {data}{_unless_here(base, taught)}"),
         *_precision_facts(record.config),
         ("scores", NOT_RECORDED),
     ]
+
+
+def _unless_here(base: str, taught: RunRecord | None) -> str:
+    """That no row was seen on the base, unless that is where the latent was taught."""
+    places = [] if taught is None else [public_name(ref["name"]) for ref in taught.config["bases"]]
+    return "" if base in places else "; no row of the task on this base"
 
 
 def _made_by(record: RunRecord) -> str:

@@ -229,6 +229,11 @@ def test_latents_for_another_core_and_a_task_of_two_latents_are_refused(saved: P
         ValueError, match=r"taught: its latents are for the core \w{12}; .* has the core \w{12}"
     ):
         own.with_latents_of(with_task(own, "new", latent, **other_core))
+    wide = replace(own, folder=Path("wide"), config=own.config.model_copy(update={"d_z": 99}))
+    with pytest.raises(
+        ValueError, match=rf"wide: its latents have 99 numbers, .* {own.config.d_z}: they are"
+    ):
+        own.with_latents_of(wide)
     once, twice = with_task(own, "new", latent), with_task(own, "new", latent + 1)
     with pytest.raises(
         ValueError, match=r"task 'new' has another latent than in .*; teach it under another name"

@@ -137,6 +137,12 @@ def test_a_port_has_the_taught_task_without_a_row_of_it(
     )
     assert "fitted on this base" not in card
 
+    own = ["export", str(world / "source" / "artifact" / "tiny-llama"), "--latents", str(taught)]
+    assert main([*own, "--task", "totals", "--out", str(tmp_path / "here")]) == 0
+    card = (tmp_path / "here" / "README.md").read_text()
+    assert "of the latent: at most 4 rows of the task" in card
+    assert "on this base |" not in card.split("| data |")[1].splitlines()[0]
+
     assert main(["export", str(ported), "--task", "totals", "--out", str(adapter)]) == 2
     assert "has no task 'totals'" in capsys.readouterr().err
     assert main(["eval", "--latents", str(taught), *of_task]) == 2
