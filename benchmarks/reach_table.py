@@ -14,16 +14,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.stats.epoch_selection import KEPT, REPORTED_SPLIT, select_epochs
-from analysis.stats.result_table import gather_runs
+from benchmarks.table import markdown_table
 from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.config import RunConfig
 from portal.methods import BASE, LORA, TAUGHT
-from portal.results import RESULTS, RESULTS_FILE, read_table
 from sweeps.launch.reach import MIN_ROWS, REACH, TrainingFit, fit_tasks, telling_rows
 from sweeps.launch.single_run import ARTIFACT
 from sweeps.launch.tokenize import prepare_rows
+from sweeps.results.run_artifacts import final_scores
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 
@@ -31,6 +30,9 @@ SMALL_GAIN = 0.1
 """Teaching that brings no more accuracy than this has not taught the task."""
 SMALL_SHARE = 0.5
 """Nor has teaching that brings a smaller share than this of what a LoRA brings."""
+_HEADERS = (
+    "method", "rows", "tasks and seeds", "out of reach", "warned", "of these right", "precision", "recall",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,30 +66,27 @@ def gather(study: Study, out: Path) -> Iterator[Taught]:
     """
     store = RunStore(out)
     runs = [run for run in study.runs if _tells(run) and store.is_done(run.key)]
+    refs = tuple(dict.fromkeys(ref for run in runs for ref in run.bases))
     folders = prepare_rows(
         study.suite,
         study.tasks,
-        tuple(dict.fromkeys(ref.name for run in runs for ref in run.bases)),
+        tuple(ref.name for ref in refs),
         out,
         max_prompt=study.settings.max_prompt,
         data_hash=study.runs[0].data.data_hash,
     )
+    bases = {ref: load_base(ref.name, revision=ref.revision, precision=ref.precision) for ref in refs}
     for run in runs:
         (ref,) = run.bases
-        base = load_base(ref.name, revision=ref.revision, precision=ref.precision)
+        references = (_reference(study, store, method, run) for method in (BASE.name, LORA.name))
         frozen, lora, taught = (
-            _accuracies(store, each)
-            for each in (
-                _reference(study, store, BASE.name, run),
-                _reference(study, store, LORA.name, run),
-                run,
-            )
+            {row["task"]: row["score"] for row in final_scores(out, each)} for each in (*references, run)
         )
         artifact = Artifact.load(str(store.run_folder(run.key) / ARTIFACT))
-        for fit in fit_tasks(base, artifact, telling_rows(run, folders[ref.name])):
+        for fit in fit_tasks(bases[ref], artifact, telling_rows(run, folders[ref.name])):
             yield Taught(
                 study.labels[run.key],
-                fit.num_rows,
+                run.data.size or fit.num_rows,
                 run.seed or 0,
                 frozen[fit.task],
                 taught[fit.task],
@@ -118,29 +117,19 @@ def _reference(study: Study, store: RunStore, method: str, taught: RunConfig) ->
     return max(runs, key=lambda run: run.data.size or 0)
 
 
-def _accuracies(store: RunStore, config: RunConfig) -> dict[str, float]:
-    """By task, on test rows at the epoch that the run kept."""
-    (run,) = gather_runs(read_table(store.run_folder(config.key) / RESULTS_FILE, RESULTS)).runs
-    epochs = select_epochs(run, KEPT)
-    return {task: run.scores[REPORTED_SPLIT][epoch][task].score for task, epoch in epochs.items()}
-
-
 def render(found: Iterable[Taught]) -> str:
     """Markdown: a line per method and rows, over tasks and seeds; then the warnings that were not right."""
     groups: dict[tuple[str, int], list[Taught]] = defaultdict(list)
     for task in found:
         groups[task.label, task.rows].append(task)
-    parts = [
-        "| method | rows | tasks and seeds | out of reach | warned | of these right | precision | recall |",
-        "|:--|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    lines = []
     for (label, rows), tasks in sorted(groups.items()):
         out = [task for task in tasks if task.is_out_of_reach]
         warned = [task for task in tasks if task.is_warned_of]
         right = [task for task in warned if task.is_out_of_reach]
-        cells = [label, *map(str, (rows, len(tasks), len(out), len(warned), len(right)))]
-        cells += [_share(len(right), len(warned)), _share(len(right), len(out))]
-        parts.append(f"| {' | '.join(cells)} |")
+        counts = map(str, (rows, len(tasks), len(out), len(warned), len(right)))
+        lines.append((label, *counts, _share(len(right), len(warned)), _share(len(right), len(out))))
+    parts = markdown_table(_HEADERS, lines)
     parts += ["", f"Warned at {REACH:g} of a guess's uncertainty left on training rows.", ""]
     for title, wanted in (("Warned of though within reach", True), ("Out of reach, no warning", False)):
         wrong = [

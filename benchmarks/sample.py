@@ -8,7 +8,7 @@ import numpy as np
 from portallib.data import ChoiceDataset, ChoiceExample
 
 from portal.bases.base import Base
-from portal.data.suite import open_suite
+from portal.data.suites import open_suite
 from portal.data.token_rows import RowTable, encode_example
 from portal.tasks.example import SPLITS, Example
 

@@ -23,7 +23,7 @@ from benchmarks.measure import peak_bytes
 from benchmarks.runs import make_run
 from portal.bases.base import Base, load_base
 from portal.config import AdapterConfig, HypernetConfig, RunConfig
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.data.token_rows import RowTable, encode_examples
 from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
 from portal.learners.hypernet import HypernetLearner

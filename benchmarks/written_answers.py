@@ -13,7 +13,7 @@ from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.bases.base import Base, load_base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import AdapterConfig
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.data.token_rows import encode_examples
 from portal.forward.adapter_hooks import select_slots
 from portal.generation.decoder import end_tokens

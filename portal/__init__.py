@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from portal.bases.base import Base, load_base
     from portal.bases.registry import list_bases
     from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
-    from portal.data.suite import Suite, open_suite
+    from portal.data.suite import Suite
+    from portal.data.suites import open_suite
     from portal.data.token_rows import TokenRow
     from portal.data.tokenize import tokenize
     from portal.evaluate.loglikelihood import Scored, TaskMetrics, score_rows, summarise
@@ -68,7 +69,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "RunConfig": "portal.config",
             "TrainConfig": "portal.config",
             "Suite": "portal.data.suite",
-            "open_suite": "portal.data.suite",
+            "open_suite": "portal.data.suites",
             "TokenRow": "portal.data.token_rows",
             "tokenize": "portal.data.tokenize",
             "Scored": "portal.evaluate.loglikelihood",

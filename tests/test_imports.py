@@ -135,7 +135,7 @@ def test_the_command_line_imports_other_packages_only_inside_functions() -> None
         ("from analysis import load_findings, summary_table", ("torch", "ray", "transformers", "matplotlib")),
         ("from analysis import write_report", ("torch", "ray", "transformers", "pandas", "sweeps")),
         ("import portal.cli", ("torch", "ray", "transformers", "pyarrow")),
-        ("import portal.config, portal.hypernet, portal.data.suite", ("ray",)),
+        ("import portal.config, portal.hypernet, portal.data.suites", ("ray",)),
         ("import sweeps.launch.driver, sweeps.search.run_search", ("ray", "peft")),
         ("import sweeps.launch.executors", ("torch", "ray", "transformers")),
         ("import sweeps.results.status", ("torch",)),

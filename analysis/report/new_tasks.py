@@ -56,7 +56,7 @@ def _headroom(tasks: TaskSet) -> str | None:
     share = (lora.acc.mean - base.acc.mean) / (1 - base.acc.mean)
     return (
         f"On {len(tasks.tasks)} {tasks.title} the frozen base has {word} {base.acc.mean:.3f} and a LoRA with "
-        f"{count_rows(lora.cell.size)} {lora.acc.mean:.3f}: {100 * share:.0f} % of the possible lift."
+        f"{count_rows(lora.cell.size)} {lora.acc.mean:.3f}: {100 * share:.0f} % of what is left to be gained."
     )
 
 

@@ -35,12 +35,16 @@ class TaskSet:
     """
 
     title: str
-    slug: str
     tasks: tuple[str, ...]
     kinds: Mapping[str, int]  # how many of the tasks are of each kind, of those that have one
     comparison: Comparison
     bootstrap: Bootstrap | None
     scores: Mapping[Cell, Score]
+
+    @property
+    def slug(self) -> str:
+        """The title in names of files."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title).strip("-")
 
     def lead(self, place: "Place", against: "Place") -> Interval | None:
         """The score of one place less another's; None without shared seeds or predictions."""
@@ -225,8 +229,7 @@ def _sets(study: ResultSet, base: str, info: StudyInfo, predictions: pa.Table | 
             comparison = compare(part, base, KEPT)
             drawn = bootstrap_cells(part, comparison, predictions, {"acc": ACCURACY}).get("acc")
             kinds = Counter(study.kinds[task] for task in tasks if task in study.kinds)
-            slug = re.sub(r"[^a-z0-9]+", "-", title).strip("-")
-            yield TaskSet(title, slug, tasks, kinds, comparison, drawn, _scores(comparison, drawn))
+            yield TaskSet(title, tasks, kinds, comparison, drawn, _scores(comparison, drawn))
 
 
 def _divide(kinds: Mapping[str, str], info: StudyInfo) -> dict[str, tuple[str, ...]]:

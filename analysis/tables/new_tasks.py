@@ -81,13 +81,15 @@ def new_tasks_leads_table(target: Target) -> Table | None:
     columns = (
         Column("tasks", WORD),
         Column("method", WORD),
-        Column("less", WORD),
+        Column("against", WORD),
         Column("rows per task", COUNT),
-        Column("rows of the latter", COUNT),
-        Column("points", POINTS),
-        Column("points, 95 %", POINTS_RANGE),
+        Column("its rows per task", COUNT),
+        Column("difference (points)", POINTS),
+        Column("difference: 95 %", POINTS_RANGE),
     )
-    title = f"{target.base}: new tasks, methods from a source of {found.most_tasks} tasks less their rivals"
+    title = (
+        f"{target.base}: new tasks, methods from a source of {found.most_tasks} tasks against their rivals"
+    )
     return Table(title, f"new-tasks-leads-{target.slug}", columns, rows)
 
 

@@ -5,7 +5,7 @@ Of several converters for a base, and of several latents for a task, the one tha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from portal.artifacts.artifact import Artifact
@@ -87,7 +87,13 @@ class AdapterMatrix:
         members = {member.digest: member for member in (*wanted.values(), self.converters[base])}
         opened = {digest: Artifact.load(str(member.folder)) for digest, member in members.items()}
         codes = {task: opened[member.digest].codes[task] for task, member in wanted.items()}
-        return opened[self.converters[base].digest].with_codes(codes)
+        converter = opened[self.converters[base].digest]
+        taught_by = {
+            task: taught
+            for task, member in wanted.items()
+            if (taught := opened[member.digest]) is not converter
+        }
+        return replace(converter.with_codes(codes), taught_by=taught_by)
 
     def keep_scores(self, base: str, scores: Mapping[str, TaskScore]) -> None:
         """Add scores of the adapters of some tasks on a base to the registry."""

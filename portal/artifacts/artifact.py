@@ -50,7 +50,7 @@ class Artifact:
     """A loaded artifact. `tensors` have the format's names; `record` is None for one that portallib wrote.
 
     `text_map` leads from descriptions to latents, where the source was trained with descriptions. `taught_by`
-    has the tasks whose latents were taken from another artifact, with the record of its run if there is one.
+    has the tasks whose latents were taken from another artifact, and that one.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Artifact:
     tensors: dict[str, Tensor]
     record: PortalRecord | None = None
     text_map: TextMap | None = None
-    taught_by: Mapping[str, RunRecord | None] = field(default_factory=dict)
+    taught_by: Mapping[str, "Artifact"] = field(default_factory=dict)
 
     @classmethod
     def load(cls, location: str | Path) -> "Artifact":
@@ -127,8 +127,14 @@ class Artifact:
 
     @property
     def task_records(self) -> Mapping[str, TaskRecord]:
-        """What is recorded of every task; nothing for an artifact from elsewhere."""
-        return {} if self.record is None else self.record.tasks
+        """What is recorded of each task, by the artifact that its latent is of; portallib records nothing."""
+        own = {} if self.record is None else self.record.tasks
+        others = {
+            task: taught.task_records[task]
+            for task, taught in self.taught_by.items()
+            if task in taught.task_records
+        }
+        return {**own, **others}
 
     def task_index(self, task: str) -> int:
         """The task's row in the latent table; ValueError with the nearest name."""
@@ -231,9 +237,8 @@ class Artifact:
                     f"{taught.folder}: task {task!r} has another latent than in {self.folder}; teach it "
                     "under another name"
                 )
-        new, theirs_record = theirs.keys() - mine.keys(), taught.run_record()
-        taught_by = {task: theirs_record for task in theirs if task in new}
-        return replace(self.with_codes(mine | theirs), taught_by={**self.taught_by, **taught_by})
+        new = {task: taught for task in theirs if task not in mine}
+        return replace(self.with_codes(mine | theirs), taught_by={**self.taught_by, **new})
 
     def with_codes(self, codes: Mapping[str, TaskCode]) -> "Artifact":
         """This artifact with exactly these tasks; nothing is written."""
@@ -292,7 +297,8 @@ class Artifact:
         found = read_run_record(self.folder)
         if found is None:
             return None
-        found = replace(found, taught_by=self.taught_by)
+        taught_by = {task: taught.run_record() for task, taught in self.taught_by.items()}
+        found = replace(found, taught_by=taught_by)
         if self.record is None:
             return found
         epochs = {task: each.epoch for task, each in self.record.tasks.items() if each.epoch is not None}

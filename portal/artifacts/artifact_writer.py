@@ -32,6 +32,7 @@ from portal.bases.base import Base
 from portal.bases.sites import count_groups, group_sites, name_modules
 from portal.config import AdapterConfig, HypernetConfig
 from portal.hypernet import Converter, CoreDecoder
+from portal.methods import find_method
 from portal.storage.atomic import json_bytes, write_bytes_atomic
 from portal.text.text_map import TEXT_MAP, TextMap
 
@@ -97,8 +98,8 @@ def _of_rows(task: str, trained: TrainedHypernet, record: RunRecord) -> dict[str
     """What the record says of a task's rows: by this run where it gave the latent, else by an earlier one."""
     data = record.config["data"]
     if task in data["tasks"] and task not in trained.known:
-        written = task in data.get("answers", {})
-        return {"kind": "written" if written else "choice", "tested": record.scores(task) is not None}
+        tested = record.scores(task) is not None if find_method(record.config["method"]).trains else None
+        return {"kind": "written" if task in data.get("answers", {}) else "choice", "tested": tested}
     known = trained.known.get(task)
     return {} if known is None else {"kind": known.kind, "tested": known.tested}
 

@@ -93,22 +93,20 @@ def _facts_of_others(task: str, base: str, record: RunRecord) -> Iterable[tuple[
             made = "the artifact that new tasks were taught to, whose adapters stayed as they were"
             data = NOT_RECORDED
         return [("made by", made), ("data", data), ("scores", NOT_RECORDED)]
-    taught = record.taught_by[task]
-    of_latent = NOT_RECORDED if taught is None or not taught.made(task) else _made_by(taught)
-    data = NOT_RECORDED if taught is None or not taught.made(task) else _data(task, taught)
+    taught = record.maker(task)
+    latent, data, of_latent = "a latent of another artifact", NOT_RECORDED, NOT_RECORDED
+    if taught is not None:
+        here = base in [public_name(ref["name"]) for ref in taught.config["bases"]]
+        latent = "a latent that was taught on this base" if here else "a latent carried to this base"
+        data = f"of the latent: {_data(task, taught)}" + ("" if here else "; no row of the task on this base")
+        of_latent = _made_by(taught)
     return [
-        ("made by", f"a latent carried to this base. The converter: {_made_by(record)}"),
+        ("made by", f"{latent}. The converter: {_made_by(record)}"),
         ("the latent", of_latent),
-        ("data", f"of the latent: {data}{_unless_here(base, taught)}"),
+        ("data", data),
         *_precision_facts(record.config),
         ("scores", NOT_RECORDED),
     ]
-
-
-def _unless_here(base: str, taught: RunRecord | None) -> str:
-    """That no row was seen on the base, unless that is where the latent was taught."""
-    places = [] if taught is None else [public_name(ref["name"]) for ref in taught.config["bases"]]
-    return "" if base in places else "; no row of the task on this base"
 
 
 def _made_by(record: RunRecord) -> str:
@@ -155,11 +153,10 @@ def _base_licence(base: str) -> str:
 def _task_licence(task: str, record: RunRecord | None) -> str:
     from portal.tasks.portal14 import BUILDERS
 
-    if record is not None and not record.made(task):
-        record = record.taught_by.get(task)
-    if record is None or not record.made(task):
+    maker = None if record is None else record.maker(task)
+    if maker is None:
         return "not known here"
-    data = record.config["data"]
+    data = maker.config["data"]
     if data["suite"] == WITHOUT_ROWS:
         return "there are no rows"
     if task in data.get("files", {}):

@@ -32,14 +32,14 @@ class TaskRecord(Frozen):
 
     `calibrated`: the converter was trained on the task's rows. `epoch` is the one whose parameters the
     artifact has, null where that is not known. `kind` says whether its rows have choices or written answers,
-    `tested` whether the run that gave the task its latent scored it on test rows, null where that is not
-    recorded.
+    `tested` whether the run that fitted the latent scored it on test rows, null where none was fitted or that
+    is not recorded.
     """
 
     latent_sha256: str
     calibrated: bool
     epoch: int | None = None
-    kind: RowKind = "choice"
+    kind: RowKind | None = None
     tested: bool | None = None
 
 

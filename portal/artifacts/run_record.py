@@ -37,6 +37,13 @@ class RunRecord:
         """Whether the run itself gave the task what the artifact has of it."""
         return task in self.config["data"]["tasks"] and task not in self.taught_by
 
+    def maker(self, task: str) -> "RunRecord | None":
+        """The record of the run that gave the task its latent: this one, or that of another artifact's."""
+        if self.made(task):
+            return self
+        taught = self.taught_by.get(task)
+        return taught if taught is not None and taught.made(task) else None
+
     def scores(self, task: str) -> Mapping[str, Any] | None:
         """The row of the result table for `task` on test rows, at the epoch that the artifact is of."""
         rows = [row for row in self.results if (row["task"], row["split"]) == (task, "test")]

@@ -48,14 +48,14 @@ def bases() -> Iterable[str]:
 
 def tasks() -> Iterable[str]:
     """Tasks and groups of tasks of the suites that have few enough to be named."""
-    from portal.data.suite import NAMED_TASKS, load_suite
+    from portal.data.suites import NAMED_TASKS, load_suite
 
     return [name for suite in map(load_suite, NAMED_TASKS) for name in (*suite.groups, *suite.tasks)]
 
 
 def suites() -> Iterable[str]:
     """Suites by name; folders are the shell's to complete."""
-    from portal.data.suite import SUITES
+    from portal.data.suites import SUITES
 
     return SUITES
 

@@ -138,12 +138,12 @@ def evaluate(
     choice = chosen_precision(precision, where)
     check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
-    matrix = None if registry is None else _matrix(registry, core, base, tasks, suite, data)
-    if matrix is None:
+    matrix = None
+    if registry is None:
         source, examples, chosen = _artifact_and_tasks(artifact, latents, base, tasks, suite, data)
     else:
-        examples, chosen = artifact_tasks(tasks, matrix.tasks, suite, data)
-        source = matrix.artifact(matrix.find_base(base), map(matrix.find_task, chosen))
+        matrix, examples, chosen = _matrix_and_tasks(registry, core, base, tasks, suite, data)
+        source = matrix.artifact(matrix.find_base(base), chosen)
     rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
     answers = examples.answers_of(chosen)
     for metric in {each.metric for each in answers.values()}:
@@ -167,44 +167,32 @@ def evaluate(
         summaries = _score(loaded, source, rows, answers)
     kinds = chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
-    blind = _taught_without_test_rows(matrix, source, chosen)
+    records = {} if source is None else source.task_records
+    blind = [task for task in chosen if task in records and records[task].tested is False]
     if blind:
         warn(
             f"{', '.join(blind)}: taught without test rows, so rows that are scored now may be those that "
             "were taught; a registry does not keep such scores"
         )
     if matrix is not None and split == "test" and limit is None:
-        _keep_scores(matrix, base, {task: each for task, each in summaries.items() if task not in blind})
+        kept = {task: each for task, each in summaries.items() if task not in blind}
+        if kept:
+            _keep_scores(matrix, base, kept)
 
 
-def _matrix(
+def _matrix_and_tasks(
     location: str, core: str | None, base: str, tasks: str | None, suite: str | None, data: str | None
-) -> "AdapterMatrix":
-    """The adapters of a registry that has the base and the tasks, as far as they are named."""
+) -> "tuple[AdapterMatrix, Suite, tuple[str, ...]]":
+    """The adapters of a registry that has the base and the tasks, the suite, and the tasks: else all."""
     from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
     from portal.artifacts.registry import Registry
 
-    names = () if tasks is None else chosen_tasks(tasks, suite, data)[1]
-    return choose_matrix(read_matrices(Registry.open(location)), (base,), names, core)
-
-
-def _taught_without_test_rows(
-    matrix: "AdapterMatrix | None", source: "Artifact | None", tasks: tuple[str, ...]
-) -> list[str]:
-    """Tasks whose latents a run fitted to rows without scoring any that it did not see."""
-    from portal.methods import find_method
-
-    found = []
-    for task in tasks:
-        record = source.record if source is not None else None
-        if matrix is not None:
-            record = matrix.latents[task].record
-        known = None if record is None else record.tasks.get(task)
-        if record is not None and known is not None and known.tested is False:
-            spec = find_method(record.lineage.method)
-            if spec.teaches and not spec.by_description:
-                found.append(task)
-    return found
+    matrices = read_matrices(Registry.open(location))
+    if tasks is None:
+        matrix = choose_matrix(matrices, (base,), (), core)
+        return matrix, *artifact_tasks(None, matrix.tasks, suite, data)
+    opened, chosen = chosen_tasks(tasks, suite, data)
+    return choose_matrix(matrices, (base,), chosen, core), opened, chosen
 
 
 def _keep_scores(matrix: "AdapterMatrix", base: str, summaries: "Mapping[str, TaskMetrics]") -> None:

@@ -220,7 +220,7 @@ def chosen_tasks(
 
     Rows of task files are held out where they name none, unless `holds_out` is false.
     """
-    from portal.data.suite import open_suite
+    from portal.data.suites import open_suite
 
     names = None if tasks is None else comma_list(tasks, what="task")
     return open_suite(suite, names, data=data, holds_out=holds_out)
@@ -233,7 +233,7 @@ def artifact_tasks(
 
     Of these, tasks that came from task files are left out, with a warning: an artifact has no rows.
     """
-    from portal.data.suite import open_suite_of
+    from portal.data.suites import open_suite_of
 
     if tasks is not None:
         return chosen_tasks(tasks, suite, data)
@@ -242,7 +242,8 @@ def artifact_tasks(
     if absent:
         hint = (
             f"suite {opened.name!r} has no rows of {', '.join(map(repr, absent))} (if they come from task "
-            f"files, name these: --tasks {','.join(f'{task}.jsonl' for task in absent)})"
+            f"files, name these: --tasks {','.join(f'{task}.jsonl' for task in absent)}; if from a folder, "
+            "--data)"
         )
         if not chosen:
             raise ValueError(hint)
@@ -264,7 +265,7 @@ def chosen_kinds(
 
 def known_kinds(tasks: tuple[str, ...], suite: str | None) -> dict[str, str]:
     """Kinds of those tasks that have one, by the named suite or the first that has one of the tasks."""
-    from portal.data.suite import open_suite_of
+    from portal.data.suites import open_suite_of
 
     try:
         opened, own = open_suite_of(suite, tasks)

@@ -113,6 +113,7 @@ def _missing(matrices: "list[AdapterMatrix]", folder: str, suite: str | None) ->
     lines = []
     bases = {base: None for matrix in matrices for base in matrix.bases}
     tasks = {task: None for matrix in matrices for task in matrix.tasks}
+    of_suite = "" if suite is None else f" --suite {suite}"
     for matrix in matrices:
         core = f"core {matrix.core[:_SHORT]}"
         first = matrix.members[0]
@@ -124,7 +125,8 @@ def _missing(matrices: "list[AdapterMatrix]", folder: str, suite: str | None) ->
         if lacking := [task for task in tasks if task not in matrix.tasks]:
             lines.append(
                 f"{core} has no {', '.join(lacking)}{_elsewhere(lacking[:1], suite)}: portal teach "
-                f"{first.folder} --on {first.base} --tasks {lacking[0]} --out OUT --registry {folder}"
+                f"{first.folder} --on {first.base} --tasks {lacking[0]}{of_suite} --out OUT "
+                f"--registry {folder}"
             )
         chosen = f" --core {matrix.core[:_SHORT]}" if len(matrices) > 1 else ""
         for base in matrix.bases:
@@ -134,17 +136,22 @@ def _missing(matrices: "list[AdapterMatrix]", folder: str, suite: str | None) ->
                 lines.append(
                     f"{core} has no score of {_count(len(unscored), 'task')} on {base}"
                     f"{_elsewhere(few, suite)}: portal eval --registry {folder}{chosen} --base {base} "
-                    f"--tasks {','.join(few)}"
+                    f"--tasks {','.join(few)}{of_suite}"
                 )
     return lines
 
 
 def _elsewhere(tasks: "Sequence[str]", suite: str | None) -> str:
     """What to say of tasks that have no rows in a suite; the registry does not know where they came from."""
-    from portal.data.suite import open_suite_of
+    from portal.data.suites import open_suite_of
 
-    known = {task for task in tasks if open_suite_of(suite, (task,))[1]}
-    lacking = [task for task in tasks if task not in known]
+    def is_here(task: str) -> bool:
+        try:
+            return bool(open_suite_of(suite, (task,))[1])
+        except ValueError:  # the folder that PORTAL_DATA or --suite names is not there
+            return False
+
+    lacking = [task for task in tasks if not is_here(task)]
     return f" ({', '.join(lacking)}: give the task file, or --data)" if lacking else ""
 
 

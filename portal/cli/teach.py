@@ -138,7 +138,7 @@ def teach(
     express, because their own training rows are not fitted.
     """
     from portal.config import LATENT_STARTS
-    from portal.data.suite import suite_without_rows
+    from portal.data.suites import suite_without_rows
     from sweeps.launch.reach import training_fits
     from sweeps.launch.single_run import TrainRequest, teach_run
 
@@ -152,8 +152,7 @@ def teach(
         opened, chosen = chosen_tasks(tasks, suite, data, holds_out=not no_hold_out)
         if no_hold_out and not opened.files:
             raise ValueError("--no-hold-out is for task files: name one in --tasks")
-        every = chosen_tasks(tasks, suite, data, holds_out=False)[0] if opened.files else opened
-        _warn_of_few_rows(opened, every, chosen, examples)
+        _warn_of_few_rows(opened, chosen, examples)
     request = TrainRequest(
         opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
     )
@@ -181,8 +180,8 @@ def _is_new_name(tasks: str) -> bool:
     """Whether one task is named that no suite and no file has, nor one with a mistyped name of that kind."""
     from difflib import get_close_matches
 
-    from portal.data.suite import NAMED_TASKS, load_suite
-    from portal.tasks.task_file import is_task_file
+    from portal.data.suites import NAMED_TASKS, load_suite
+    from portal.tasks.file_task import is_task_file
 
     name = tasks.strip()
     if "," in name or is_task_file(name):
@@ -192,19 +191,18 @@ def _is_new_name(tasks: str) -> bool:
     return not get_close_matches(name, known, cutoff=_TYPO)
 
 
-def _warn_of_few_rows(suite: "Suite", every: "Suite", tasks: tuple[str, ...], examples: int | None) -> None:
-    """Warnings of tasks with fewer training rows than asked for, and of those whose epoch nobody can choose.
-
-    `every` is the suite with nothing held out.
-    """
+def _warn_of_few_rows(suite: "Suite", tasks: tuple[str, ...], examples: int | None) -> None:
+    """Warn of tasks with fewer training rows than asked for, and of those whose epoch nobody can choose."""
     for task in tasks:
         train, validation, test = (
             len(suite.examples(task, split)) for split in ("train", "validation", "test")
         )
         if examples is not None and train < examples:
             why = ""
-            if len(every.examples(task, "train")) > train:
-                why = f"; {validation} and {test} are held out, and --no-hold-out trains on them, too"
+            if task in suite.carved:
+                rows = "row" if validation == 1 else "rows"
+                why = f"; {validation} {rows} to validate and {test} to test are held out, and --no-hold-out "
+                why += "trains on them, too"
             warn(f"task {task!r}: {train} training rows are there, {examples} were asked for{why}")
     blind = [task for task in tasks if not suite.examples(task, "validation")]
     if examples != 0 and blind and len(blind) < len(tasks):

@@ -21,6 +21,7 @@ from portal.cli.options import (
     RegistryOption,
     SuiteOption,
     TasksOption,
+    artifact_tasks,
     chosen_activations,
     chosen_device,
     chosen_gpus,
@@ -176,8 +177,7 @@ def port(
     gpus = chosen_gpus(gpus_per_worker, where)
     weights = chosen_precision(precision, where)
     location = next(iter(list_artifacts(artifact).values()))
-    wanted = tasks or ",".join(Artifact.load(location).config.tasks)
-    opened, chosen = chosen_tasks(wanted, suite, data)
+    opened, chosen = artifact_tasks(tasks, Artifact.load(location).config.tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = port_run(location, to, request)
     execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)

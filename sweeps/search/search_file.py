@@ -13,7 +13,7 @@ from portal.frozen import Frozen
 from portal.messages import explain, nearest
 from portal.methods import find_method
 from portal.storage.strict_yaml import read_yaml
-from portal.tasks.task_file import is_task_file
+from portal.tasks.file_task import is_task_file
 from sweeps.study.study_file import StudyFile, check_names, kind_of, needed_label
 
 Scalar = bool | int | float | str

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from portal.bases.registry import KNOWN
-from portal.data.suite import NAMED_TASKS, SUITES, load_suite
+from portal.data.suites import NAMED_TASKS, SUITES, load_suite
 from portal.messages import explain, nearest
 from portal.storage.paths import folder_contents
 from portal.storage.strict_yaml import read_yaml
-from portal.tasks.task_file import is_task_file, load_task_file
+from portal.tasks.file_task import is_task_file, load_task_file
 from sweeps.study.study_file import StudyFile, check_names
 from sweeps.study.variants import with_variants
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from portal.bases.files import resolve
 from portal.config import BaseRef, DataConfig
-from portal.data.suite import Suite, examples_hash, open_suite, outline_suite, with_task_files
+from portal.data.suite import Suite, examples_hash, outline_suite, with_task_files
+from portal.data.suites import open_suite
 from portal.storage.paths import Folder
 from portal.tasks.records import RowsNotAtHandError
 from portal.text.encoder import Encoder, find_encoder

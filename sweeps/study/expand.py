@@ -19,7 +19,7 @@ from portal.messages import explain
 from portal.methods import stage_of_method
 from portal.storage.paths import Folder
 from portal.storage.strict_yaml import read_yaml
-from portal.tasks.task_file import is_task_file
+from portal.tasks.file_task import is_task_file
 from sweeps.study.catalogue import find_study
 from sweeps.study.context import StudyContext
 from sweeps.study.expansion import Expansion, LabelledRun

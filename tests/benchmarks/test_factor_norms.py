@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.factor_norms import build, watch
 from portal.config import RunConfig
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from portal.bases.base import load_base
 from portal.bases.registry import KNOWN
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from tests.support.peft_answers import SLOTS, answers_of_both
 
 WORLDS = ("mini", "village", "ledger")

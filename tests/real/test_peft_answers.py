@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portal.bases.base import load_base
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from tests.support.peft_answers import answers_of_both
 
 

@@ -9,7 +9,7 @@ import torch
 from portal.bases.base import Base, load_base
 from portal.cli.app import main
 from portal.data.sampling import evaluation_rows
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
 from sweeps.study.expand import load_study

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from portal.bases.tokenizer import load_tokenizer
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.data.token_rows import encode_example
 from tests.support.shared import ROWS, needs_rows
 

@@ -8,7 +8,7 @@ from lm_eval import evaluate
 from lm_eval.models.huggingface import HFLM
 
 from portal.bases.base import Base
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.data.token_rows import encode_examples
 from portal.evaluate.written import ToWrite, write_answers
 from portal.tasks.lm_eval import FEWSHOT_SEED, _load

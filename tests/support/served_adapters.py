@@ -10,7 +10,7 @@ from portal.artifacts.artifact import Artifact
 from portal.bases.base import Base, load_base
 from portal.cli import main
 from portal.config import AdapterConfig
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.evaluate.loglikelihood import score_rows
 from portal.forward.adapter_hooks import adapted

@@ -17,7 +17,7 @@ def test_every_set_says_what_there_is_to_win_what_is_won_and_from_which_source_o
     headroom, few, more, half, *_ = block.lead
     assert headroom.startswith("On 4 new tasks of known kinds the frozen base has accuracy 0.")
     assert "and a LoRA with 48 rows 0." in headroom
-    assert headroom.endswith(" % of the possible lift.")
+    assert headroom.endswith(" % of what is left to be gained.")
     assert few.startswith("Carried latents from a source of 2 tasks, with 4 rows per task: accuracy 0.")
     assert " on 4 new tasks of known kinds, " in few
     assert " % of the lift of a LoRA with 48 rows, 95 % interval " in few

@@ -43,10 +43,10 @@ def test_leads_are_those_of_the_largest_source_over_controls_and_a_lora_with_as_
     table = new_tasks_leads_table(target)
 
     assert table is not None
-    assert table.title.endswith("methods from a source of 2 tasks less their rivals")
+    assert table.title.endswith("methods from a source of 2 tasks against their rivals")
     rows = [row for row in rows_of(table) if row["tasks"] == "new tasks of known kinds"]
     assert [
-        (row["method"], row["less"], row["rows per task"], row["rows of the latter"]) for row in rows
+        (row["method"], row["against"], row["rows per task"], row["its rows per task"]) for row in rows
     ] == [
         ("carried latents", "port with the mean latent", "4", "\u2014"),
         ("carried latents", "per-task LoRA", "4", "4"),
@@ -60,7 +60,7 @@ def test_leads_are_those_of_the_largest_source_over_controls_and_a_lora_with_as_
         if place.num_tasks in (2, None)
     }
     expected = 100 * (scores["carried", 4] - scores["lora", 4])
-    assert float(rows[1]["points"].replace("\u2212", "-")) == pytest.approx(expected, abs=0.1)
+    assert float(rows[1]["difference (points)"].replace("\u2212", "-")) == pytest.approx(expected, abs=0.1)
 
 
 def test_without_new_tasks_there_is_none() -> None:

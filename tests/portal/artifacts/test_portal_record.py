@@ -8,14 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from portal.answers import AnswerConfig
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.portal_record import RECORD, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord
+from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.config import BaseRef
 from portal.storage.paths import file_sha256
 from tests.support.artifacts import change_config, change_tensors, refusal
-from tests.support.bases import TASKS, make_run
+from tests.support.bases import TASKS, make_base, make_run
 from tests.support.packs import make_pack, run_to_end
 
 
@@ -150,3 +153,21 @@ def test_an_artifact_without_a_record_loads_as_before(artifact: Path) -> None:
     (artifact / RECORD).unlink()
 
     assert Artifact.load(artifact).record is None
+
+
+def test_what_is_said_of_a_tasks_rows_is_of_the_run_that_fitted_its_latent(
+    saved: Path, tmp_path: Path
+) -> None:
+    start = Artifact.load(saved)
+    base = make_base("tiny", "qwen3")
+    data = {"tasks": ("new",), "answers": {"new": AnswerConfig()}}
+    for method, tested in (("taught", False), ("described", None)):
+        record = RunRecord.of(make_run(method, base.name, data=data))
+        codes = {"new": TaskCode(torch.ones(start.config.d_z))}
+        save_more_tasks(tmp_path / method, start, codes, source=start.as_source(), base=base, record=record)
+
+        taught = Artifact.load(tmp_path / method)
+
+        assert (taught.task_records["new"].kind, taught.task_records["new"].tested) == ("written", tested)
+        assert taught.task_records["sums"] == start.task_records["sums"]
+        assert start.with_latents_of(taught).task_records["new"] == taught.task_records["new"]

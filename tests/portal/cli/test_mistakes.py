@@ -227,7 +227,7 @@ def test_an_interrupt_exits_with_130(
     def interrupt(name: str, **_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("portal.data.suite.load_suite", interrupt)
+    monkeypatch.setattr("portal.data.suites.load_suite", interrupt)
 
     assert main(["tasks"]) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -161,7 +161,7 @@ def test_a_task_of_a_file_is_scored_by_its_file_and_passed_over_where_nobody_nam
     assert main([*score, "--data", str(world / "data")]) == 0
     printed = capsys.readouterr()
     assert set(json.loads(printed.out)["tasks"]) == {"colours", "names", "sums"}
-    assert "has no rows of 'few' (if they come from task files, name these: --tasks few.jsonl)" in printed.err
+    assert "has no rows of 'few' (if they come from task files, name these: --tasks few.jsonl;" in printed.err
 
     assert main(["registry", shelf, "--add", str(world / "ported")]) == 0
     hints = capsys.readouterr().out

@@ -140,6 +140,7 @@ def test_a_port_has_the_taught_task_without_a_row_of_it(
     own = ["export", str(world / "source" / "artifact" / "tiny-llama"), "--latents", str(taught)]
     assert main([*own, "--task", "totals", "--out", str(tmp_path / "here")]) == 0
     card = (tmp_path / "here" / "README.md").read_text()
+    assert "| made by | a latent that was taught on this base. The converter: " in card
     assert "of the latent: at most 4 rows of the task" in card
     assert "on this base |" not in card.split("| data |")[1].splitlines()[0]
 
@@ -223,7 +224,10 @@ def test_all_rows_of_a_small_file_are_trained_on_where_none_is_to_be_held_out(
     config = json.loads((run / "run.json").read_text())["config"]
     assert (config["train"]["evaluate"], config["train"]["keep"]) == ("last_epoch", "last")
     assert read_table(run / "results.parquet", RESULTS).num_rows == 0
-    latents = Artifact.load(out / "artifact").latents
+    artifact = Artifact.load(out / "artifact")
+    latents, records = artifact.latents, artifact.task_records
+    assert (records["few"].tested, records["few"].kind) == (False, "choice")
+    assert {records[task].tested for task in TASKS} == {True}
     mean = torch.stack([latents[task] for task in TASKS]).mean(0)
     assert not torch.allclose(latents["few"], mean, atol=1e-4)  # 200 steps were taken
 
@@ -237,6 +241,13 @@ def test_all_rows_of_a_small_file_are_trained_on_where_none_is_to_be_held_out(
     adapters = json.loads(capsys.readouterr().out)["cores"][0]["adapters"]
     assert {each["task"]: each["score"] for each in adapters}["few"] is None
 
+    port = ["port", str(out), "--to", "tiny-gemma3", "--data", str(world / "data"), "--examples", "4"]
+    assert main([*port, "--epochs", "1", "--no-base", "--out", str(tmp_path / "ported")]) == 0
+    assert "has no rows of 'few'" in capsys.readouterr().err  # the other tasks are enough for a port
+    ported = Artifact.load(tmp_path / "ported" / "artifact")
+    assert torch.equal(ported.latents["few"], latents["few"])
+    assert ported.task_records["few"].tested is False
+
 
 def test_fewer_rows_than_asked_for_are_told_with_what_would_give_more(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -247,8 +258,8 @@ def test_fewer_rows_than_asked_for_are_told_with_what_would_give_more(
 
     assert main(command) == 0
     assert (
-        "task 'few': 5 training rows are there, 8 were asked for; 1 and 2 are held out, and --no-hold-out "
-        "trains on them, too"
+        "task 'few': 5 training rows are there, 8 were asked for; 1 row to validate and 2 to test are held "
+        "out, and --no-hold-out trains on them, too"
     ) in capsys.readouterr().err
     one = write_rows(tmp_path / "one.jsonl", world, 1)
     assert main([part.replace(file, one) for part in command]) == 2

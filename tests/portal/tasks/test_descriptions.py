@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.tasks.descriptions import Descriptions, describe
 
 WORDINGS = ("its sum", "the total", "what it adds up to", "all of it", "the grand total", "how much it is")

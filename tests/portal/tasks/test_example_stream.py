@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portal.data.suite import load_suite, split_hash, split_manifest
+from portal.data.suite import split_hash, split_manifest
+from portal.data.suites import load_suite
 from portal.tasks import prompt_folder
 from portal.tasks.example_stream import ExampleFile
 from sweeps.launch.tokenize import example_tables

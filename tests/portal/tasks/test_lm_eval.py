@@ -165,7 +165,7 @@ def test_a_document_whose_right_choice_stands_twice_is_left_out() -> None:
 
 
 def test_an_unknown_task_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
-    from portal.data.suite import open_suite
+    from portal.data.suites import open_suite
 
     with pytest.raises(
         ValueError, match=r"suite 'lm-eval' has no task 'arc_eesy' .*; did you mean 'arc_easy'"
@@ -174,7 +174,7 @@ def test_an_unknown_task_is_refused_with_the_nearest_name(tmp_path: Path) -> Non
 
 
 def test_all_tasks_at_once_are_refused() -> None:
-    from portal.data.suite import open_suite
+    from portal.data.suites import open_suite
 
     with pytest.raises(ValueError, match=r"suite 'lm-eval' has .* tasks: name those you want"):
         open_suite("lm-eval", None)

@@ -6,7 +6,7 @@ import pytest
 
 from portal.answers import AnswerConfig
 from portal.bases.base import load_base
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.evaluate.text_metrics import find_metric
 from portal.tasks.example import SPLITS
 from portal.tasks.lm_eval import _load

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from portal.data.suite import Suite, load_suite
+from portal.data.suite import Suite
+from portal.data.suites import load_suite
 from portal.tasks.example import SPLITS, Example
 from portal.tasks.portal14 import BUILDERS
 from tests.support.shared import ROWS, needs_rows

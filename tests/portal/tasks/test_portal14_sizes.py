@@ -4,7 +4,8 @@ from statistics import mean, quantiles
 
 import pytest
 
-from portal.data.suite import load_suite, outline_suite
+from portal.data.suite import outline_suite
+from portal.data.suites import load_suite
 from portal.tasks.example import SPLITS
 from portal.tasks.portal14 import BUILDERS
 from portal.tasks.portal14_sizes import SIZES, SizedRows

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portal.answers import AnswerConfig
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.tasks.example import SPLITS, Written
 from tests.support.task_files import write_jsonl
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli.app import main
-from portal.data.suite import load_suite, open_suite
+from portal.data.suites import load_suite, open_suite
 from portal.tasks.example import SPLITS, Example
 from sweeps.study.expand import load_study
 from tests.support.task_files import YAML, capitals, write_capitals, write_jsonl

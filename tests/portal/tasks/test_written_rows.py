@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from portal.answers import AnswerConfig
-from portal.data.suite import open_suite, split_hash
+from portal.data.suite import split_hash
+from portal.data.suites import open_suite
 from portal.tasks.builder import Draft, Dropped
 from portal.tasks.example import SPLITS, Written
 from portal.tasks.written_rows import draft_row, draft_turns, written_columns

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from transformers import AutoTokenizer
 
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.data.token_rows import encode_example
 from portal.mini.pretrain import BASES_DIR
 from portal.tasks.example import SPLITS

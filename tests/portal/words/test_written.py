@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from portal.data.suite import load_suite
+from portal.data.suites import load_suite
 from portal.evaluate.text_metrics import find_metric
 from portal.tasks.example import SPLITS
 from portal.words import written

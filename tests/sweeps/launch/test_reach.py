@@ -9,7 +9,7 @@ from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.cli import main
 from portal.data.sampling import calibration_rows
-from portal.data.suite import open_suite
+from portal.data.suites import open_suite
 from portal.data.token_cache import read_cache
 from portal.evaluate.fit import guess_left
 from portal.evaluate.loglikelihood import score_rows

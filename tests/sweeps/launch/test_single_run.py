@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.data.suite import open_suite
+from portal.data.suites import open_suite
 from sweeps.launch.single_run import SingleRun, TrainRequest, source_run
 from sweeps.study.expand import load_study
 

@@ -121,7 +121,7 @@ def test_a_machine_that_cannot_go_on_says_so_and_can_still_look(
 def test_joint_training_resolves_and_keeps_it_as_a_study_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from portal.data.suite import open_suite
+    from portal.data.suites import open_suite
 
     monkeypatch.setattr(precision, "BF16_WIDTH", 96)
     monkeypatch.setattr(precision, "BF16_GAIN", 0.0)

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portal.data.suite import NAMED_TASKS, examples_hash, load_suite, open_suite
+from portal.data.suite import examples_hash
+from portal.data.suites import NAMED_TASKS, load_suite, open_suite
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "1 + 1 =", "choices": [" 2", " 3"], "gold": 0, "id": "b", "cluster": "easy"},
