@@ -5,6 +5,7 @@ import datetime
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from benchmarks import (
     bf16_widths,
     checkpoints,
     demo,
+    digests,
+    forecast,
     generation,
     lora,
     pack_scaling,
@@ -34,12 +37,14 @@ from portal.device import usable_cores
 
 COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
     "round-smollm2": training_round.smollm2,
+    "round-smollm2-bf16": training_round.smollm2_bf16,
     "round-embedded": training_round.embedded,
     "lora-packed": lora.packed,
     "lora-single-embedded": lora.single_embedded,
     "lora-single-smollm2": lora.single_smollm2,
     "generation": generation.generation,
     "scoring": scoring.scoring,
+    "scoring-bf16": scoring.scoring_bf16,
     "written-answers": written_answers.written_answers,
     "demo": demo.demo,
 }
@@ -47,11 +52,13 @@ SCALES: dict[str, Callable[[], Sequence[Any]]] = {
     "task-scaling": task_scaling.task_scaling,
     "checkpoints": checkpoints.checkpoints,
     "teaching": teaching.teaching,
+    "digests": digests.digests,
     "padding": padding.padding,
     "pack-scaling": pack_scaling.pack_scaling,
     "bf16-widths": bf16_widths.bf16_widths,
     "study-scaling": study_scaling.study_scaling,
     "simulation": simulation.simulation,
+    **{f"forecast-{study}": partial(forecast.forecast, study) for study in forecast.STUDIES},
 }
 NAMES = (*COMPARISONS, *SCALES)
 

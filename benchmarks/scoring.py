@@ -1,9 +1,13 @@
-"""Scoring every task's real rows, from text to log-likelihoods, against lm-eval and portallib's evaluator."""
+"""Scoring every task's real rows, from text to log-likelihoods, against lm-eval and portallib's evaluator.
+
+The base is in fp32, and where the CPU has it also in bf16, against both in bf16 and against the same in fp32.
+"""
 
 import contextlib
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from lm_eval.api.instance import Instance
@@ -15,17 +19,49 @@ from benchmarks.comparison import Comparison
 from benchmarks.measure import ratio, take_turns
 from benchmarks.sample import MAX_PROMPT, draw, task_names
 from portal.bases.base import Base, load_base
+from portal.bases.precision import cpu_has_bf16
+from portal.config import Precision
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import Scored, score_rows
 from portal.tasks.example import Example
 
 ROWS_PER_TASK = 6
 BATCH_SIZES = (1, 4, 8, 16, 32)
+BF16_TARGET = 2.8
+"""Of scoring in fp32 over that with the base in bf16."""
+_BASE = "smollm2-135m"
+_WITHIN: dict[Precision, float] = {"default": 1e-2, "bf16": 1.0}
+"""Nats of a choice within which scores are equal; in bf16 lm-eval rounds its logits."""
 
 
 def scoring() -> list[Comparison]:
     """lm-eval at the batch size at which it is fastest on these rows; portallib at its default of 8."""
-    base = load_base("smollm2-135m")
+    return _against_peers("default", _BASE)
+
+
+def scoring_bf16() -> list[Comparison]:
+    """The same with the base in bf16; nothing where the CPU would emulate that."""
+    if not cpu_has_bf16():
+        return []
+    examples = draw("portal14", ROWS_PER_TASK, seed=0)
+    sides: dict[str, Callable[[], object]] = {
+        precision: partial(_ours, load_base(_BASE, precision=precision), examples)
+        for precision in ("bf16", "default")
+    }
+    spent = take_turns(sides)
+    what, gain = _what(examples, f"{_BASE} in bf16"), ratio(spent["bf16"], spent["default"])
+    return [
+        Comparison(what, "the same in fp32", BF16_TARGET, gain),
+        *_against_peers("bf16", f"{_BASE} in bf16"),
+    ]
+
+
+def _what(examples: Sequence[Example], base: str) -> str:
+    return f"scoring {len(task_names(examples))} tasks x {ROWS_PER_TASK} real rows, {base}"
+
+
+def _against_peers(precision: Precision, name: str) -> list[Comparison]:
+    base = load_base(_BASE, precision=precision)
     examples = draw("portal14", ROWS_PER_TASK, seed=0)
     peers = {size: _LmEval(base, examples, size) for size in BATCH_SIZES}
     for peer in peers.values():
@@ -35,7 +71,7 @@ def scoring() -> list[Comparison]:
     peer_base = PortalBase(base.name, base.model, base.tokenizer)
     choices = [ChoiceExample(e.task, e.prompt, e.choices, e.gold) for e in examples]
     dataset = ChoiceDataset(choices, choices)
-    _check_equal(_ours(base, examples), peers[fastest].score())
+    _check_equal(_ours(base, examples), peers[fastest].score(), within=_WITHIN[precision])
     spent = take_turns(
         {
             "ours": lambda: _ours(base, examples),
@@ -43,7 +79,7 @@ def scoring() -> list[Comparison]:
             "portallib": lambda: evaluator.evaluate(peer_base, dataset),
         }
     )
-    what = f"scoring {len(task_names(examples))} tasks x {ROWS_PER_TASK} real rows, smollm2-135m"
+    what = _what(examples, name)
     return [
         Comparison(
             what,
@@ -80,8 +116,8 @@ class _LmEval:
         return scores
 
 
-def _check_equal(ours: Sequence[Scored], theirs: Sequence[float]) -> None:
+def _check_equal(ours: Sequence[Scored], theirs: Sequence[float], *, within: float) -> None:
     """That both measured the same thing: rows whose prompt lm-eval splits elsewhere may differ."""
     own = torch.tensor([score for item in ours for score in item.scores])
-    apart = (own - torch.tensor(theirs)).abs() > 1e-2
+    apart = (own - torch.tensor(theirs)).abs() > within
     assert apart.float().mean() < 0.05, f"{int(apart.sum())} of {len(own)} scores differ"

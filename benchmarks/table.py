@@ -8,6 +8,8 @@ from typing import Any
 from benchmarks import (
     bf16_widths,
     checkpoints,
+    digests,
+    forecast,
     pack_scaling,
     padding,
     simulation,
@@ -42,6 +44,15 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
         lines += ["", *_stops(stops)]
     if taught := [teaching.Point(**point) for point in points.get("teaching", [])]:
         lines += ["", *_taught(taught)]
+    if waits := [digests.Point(**point) for point in points.get("digests", [])]:
+        lines += ["", *_digests(waits)]
+    if foretold := [
+        forecast.Point(**point)
+        for name, own in points.items()
+        if name.startswith("forecast-")
+        for point in own
+    ]:
+        lines += ["", *_forecasts(foretold)]
     if padded := [padding.Point(**point) for point in points.get("padding", [])]:
         lines += ["", *_padded(padded)]
     packs = [pack_scaling.Point(**point) for point in points.get("pack-scaling", [])]
@@ -161,6 +172,47 @@ def _taught(points: Sequence[teaching.Point]) -> list[str]:
         "in all, by whose widths the hypernetwork of the source has.",
         "",
         *markdown_table(("widths", "rows", "first progress", "in all"), rows),
+    ]
+
+
+def _digests(points: Sequence[digests.Point]) -> list[str]:
+    rows = [
+        (
+            f"{point.num_bytes / 2**30:.0f} GiB",
+            str(point.files),
+            seconds(point.one_s),
+            seconds(point.all_s),
+            f"{point.ratio:.2f} ({_met(point.ratio <= digests.TARGET)})",
+        )
+        for point in points
+    ]
+    return [
+        f"A base's digest, which workers of a node wait for before they train: one process, and the last of "
+        f"{points[0].lanes} that begin together, medians over {points[0].repeats} (target: at most "
+        f"{digests.TARGET:g} times as long).",
+        "",
+        *markdown_table(("weights", "files", "one", f"last of {points[0].lanes}", "ratio"), rows),
+    ]
+
+
+def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
+    low, high = forecast.BOUNDS
+    rows = [
+        (
+            point.study,
+            f"{point.pace:.2f}",
+            duration(point.predicted_s / 3600),
+            duration(point.measured_s / 3600),
+            f"{point.ratio:.2f} ({_met(low <= point.ratio <= high)})",
+        )
+        for point in points
+    ]
+    return [
+        f"Studies from start to end, as `portal sweep plan` predicts them at the pace that `portal gpu-check "
+        f"--device cpu` has measured just before, and as they were: predicted over measured from {low:g} to "
+        f"{high:g}. Of `few-rows`, `words-cpu` and `real-cpu` a seed.",
+        "",
+        *markdown_table(("study", "pace", "predicted", "measured", "predicted over measured"), rows),
     ]
 
 

@@ -1,4 +1,8 @@
-"""One round of joint training, every task x 4 rows, against portallib's trainer: same weights, same rows."""
+"""One round of joint training, every task x 4 rows, against portallib's trainer: same weights, same rows.
+
+Bases are in fp32, and where the CPU has it a real one also in bf16, against portallib in bf16 and against the
+same in fp32.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,21 +12,46 @@ from portallib.training import PortalCoreTrainer, PortalTrainingConfig
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.comparison import Comparison
-from benchmarks.measure import REPEATS, Ratio, ratio
+from benchmarks.measure import REPEATS, Ratio, ratio, take_turns
 from benchmarks.runs import make_run
 from benchmarks.sample import as_dataset, as_table, draw, task_names
 from portal.bases.base import Base, load_base
+from portal.bases.precision import cpu_has_bf16
 from portal.device import wait_for_device
 from portal.learners.hypernet import HypernetLearner
 from portal.tasks.example import Example
 from portal.training.pack import Pack
 
 BATCH = 4
+BF16_TARGET = 2.2
+"""Of a round in fp32 over one with the base in bf16."""
+_REAL = "smollm2-135m"
 
 
 def smollm2() -> list[Comparison]:
     """Real rows on a real base: arithmetic bounds it."""
-    return _compare("smollm2-135m", "portal14", target=1.5)
+    return _compare(_REAL, "portal14", target=1.5)
+
+
+def smollm2_bf16() -> list[Comparison]:
+    """The same with the base in bf16; nothing where the CPU would emulate that."""
+    if not cpu_has_bf16():
+        return []
+    examples = draw("portal14", BATCH, seed=0)
+    bases = {precision: load_base(_REAL, precision=precision) for precision in ("bf16", "default")}
+    spent = take_turns({precision: _round(base, examples) for precision, base in bases.items()})
+    what = _what(f"{_REAL} in bf16", examples)
+    own = Comparison(what, "the same in fp32", BF16_TARGET, ratio(spent["bf16"], spent["default"]))
+    return [
+        own,
+        *compare_rounds(
+            lambda: load_base(_REAL, precision="bf16"),
+            examples,
+            target=1.5,
+            rounds=REPEATS,
+            name=f"{_REAL} in bf16",
+        ),
+    ]
 
 
 def embedded() -> list[Comparison]:
@@ -36,18 +65,23 @@ def _compare(name: str, suite: str, *, target: float, rounds: int = REPEATS) -> 
 
 
 def compare_rounds(
-    load: Callable[[], Base], examples: Sequence[Example], *, target: float | None, rounds: int
+    load: Callable[[], Base],
+    examples: Sequence[Example],
+    *,
+    target: float | None,
+    rounds: int,
+    name: str | None = None,
 ) -> list[Comparison]:
     """A round on all the examples' tasks against portallib, which keeps activations or computes them again.
 
-    `load` gives the base anew: portallib changes its settings.
+    `load` gives the base anew: portallib changes its settings. The table calls it by its `name`.
     """
     lines = []
     for checkpointing in (True, False):
         base = load()
         lines.append(
             Comparison(
-                f"training round, {len(task_names(examples))} tasks x {BATCH} rows, q/v r8, {base.name}",
+                _what(name or base.name, examples),
                 f"portallib, gradient_checkpointing={checkpointing}"
                 + (" (its default)" if checkpointing else ""),
                 target,
@@ -55,6 +89,21 @@ def compare_rounds(
             )
         )
     return lines
+
+
+def _what(base: str, examples: Sequence[Example]) -> str:
+    return f"training round, {len(task_names(examples))} tasks x {BATCH} rows, q/v r8, {base}"
+
+
+def _round(base: Base, examples: Sequence[Example]) -> Callable[[], None]:
+    """A step of ours, and the wait for it."""
+    pack, _ = _ours(base, examples, rounds=10**6)
+
+    def step() -> None:
+        pack.step()
+        pack.sync_metrics()
+
+    return step
 
 
 def _alternate(base: Base, examples: Sequence[Example], *, checkpointing: bool, rounds: int) -> Ratio:

@@ -3,8 +3,8 @@
 Shape letters: N rows, T positions, P kept positions, K reads, H hidden width, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
@@ -33,13 +33,15 @@ def token_log_probs(
     size = positions_at_once(model.get_output_embeddings().weight.shape[0])
     chunks = kept_P.split(size)
     parts, places = [], []
-    for number, logits_PV in enumerate(_logits(model, ids_NT, chunks, **masks)):
-        log_probs_PV = logits_PV.log_softmax(dim=-1)
+    with closing(_logits(model, ids_NT, chunks, **masks)) as logits:
         if len(chunks) == 1:
-            return _read(log_probs_PV, read_K, token_K)
-        place_K = (read_K // size == number).nonzero()[:, 0]
-        parts.append(_read(log_probs_PV, read_K[place_K] - number * size, token_K[place_K]))
-        places.append(place_K)
+            return _read(next(logits).log_softmax(dim=-1), read_K, token_K)
+        for number in range(len(chunks)):
+            log_probs_PV = next(logits).log_softmax(dim=-1)
+            place_K = (read_K // size == number).nonzero()[:, 0]
+            parts.append(_read(log_probs_PV, read_K[place_K] - number * size, token_K[place_K]))
+            places.append(place_K)
+            del log_probs_PV  # the next chunk's logits take its place
     return torch.cat(parts).index_select(0, to_device(torch.cat(places).argsort(), parts[0].device))
 
 
@@ -62,8 +64,11 @@ def _read(log_probs_PV: Tensor, read_K: Tensor, token_K: Tensor) -> Tensor:
     return log_probs_PV[to_device(read_K, device), to_device(token_K, device)]
 
 
-def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **inputs: Any) -> Iterator[Tensor]:
-    """The logits of each chunk of kept positions, (P, V), fp32, from one forward through the layers."""
+def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **inputs: Any) -> Generator[Tensor]:
+    """The logits of each chunk of kept positions, (P, V), fp32, from one forward through the layers.
+
+    Nothing here holds a chunk while the next one is made.
+    """
     body = model.base_model
     if body is model:  # a model that takes itself for its own body: what holds the layers is
         body = model.get_submodule(find_layer_path(model).rpartition(".")[0])
@@ -79,7 +84,10 @@ def _logits(model: Any, ids_NT: Tensor, chunks: tuple[Tensor, ...], **inputs: An
                 logits_1PV = model(
                     input_ids=ids_NT, logits_to_keep=0, **{"use_cache": False, **inputs}
                 ).logits
-            yield logits_1PV[0, : len(kept_P)].float()
+            logits_PV = logits_1PV[0, : len(kept_P)].float()
+            del logits_1PV
+            yield logits_PV
+            del logits_PV
     finally:
         captured.remove()
         if patched is None:

@@ -2,7 +2,8 @@
 
 The batches of a (base, task, split) are laid out once and serve every learner and epoch; scoring that runs
 out of memory goes on with half as many tokens per forward. Adapters that add nothing, as most do before their
-first step, are not run: the frozen base's scores are theirs, and are computed once. A device gets the
+first step, are not run: the frozen base's scores are theirs, and are computed once (frozen_scores.py). A
+device gets the
 forwards of all tasks before the first scores are read; tables are made while it works on. Written answers of
 all tasks of a learner share batches.
 """
@@ -28,11 +29,10 @@ from portal.evaluate.written import Judged, ToWrite, write_answers
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner
+from portal.training.frozen_scores import FrozenScores, RowSet
 from portal.training.result_rows import Evaluation, evaluation_of
 from portal.training.worker_group import WorkerGroup
 
-_Rows = tuple[str, str, str, int]
-"""Base, task, split and the most rows."""
 _Part = tuple[tuple[int, int], Evaluation | str]
 """By the places of base and task: scores, or why they are not finite."""
 _Written = dict[tuple[int, str], list[Judged]]
@@ -42,7 +42,8 @@ _Written = dict[tuple[int, str], list[Judged]]
 class Evaluator:
     """Scores learners; of several `workers` each scores a part, and all have the whole in the end.
 
-    Written answers go to the `journal`, too, where an evaluation that was interrupted finds them.
+    Written answers go to the `journal`, too, where an evaluation that was interrupted finds them. What frozen
+    bases score is taken from `frozen`, and added to it.
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class Evaluator:
         hooks: Mapping[str, AdapterHooks],
         workers: WorkerGroup,
         journal: AnswerJournal | None = None,
+        frozen: FrozenScores | None = None,
     ) -> None:
         self._journal = journal
         self._bases, self._rows, self._hooks, self._workers = bases, rows, hooks, workers
-        self._batches: dict[_Rows, ScoringBatches] = {}
-        self._frozen_scores: dict[_Rows, PendingScores] = {}
-        self._frozen_answers: dict[_Rows, list[Judged]] = {}
+        self._batches: dict[RowSet, ScoringBatches] = {}
+        self._frozen = frozen or FrozenScores()
         self._max_tokens = MAX_TOKENS
 
     def evaluate(self, learner: Learner, epoch: int, tasks: Sequence[str]) -> Evaluation | str:
@@ -87,7 +88,7 @@ class Evaluator:
             for index in own:
                 adapter = _adapter(learner, factors, tasks[index], adds)
                 pending = {
-                    split: self._queue((base, tasks[index], split, learner.run.data.eval_size), adapter)
+                    split: self._queue(RowSet(base, tasks[index], split, learner.run.data.eval_size), adapter)
                     for split in splits[tasks[index]]
                     if self._rows[base].has(tasks[index], split)
                 }
@@ -121,21 +122,22 @@ class Evaluator:
         """Answers to rows of the tasks whose answers are written; those of the frozen base only once."""
         data = learner.run.data
         wanted = {
-            (place, split): (base, task, split, data.eval_size)
+            (place, split): RowSet(base, task, split, data.eval_size, data.answers[task])
             for task, place in places.items()
             if task in data.answers
             for split in splits[task]
             if self._rows[base].has(task, split)
         }
         found: _Written = {}
+        frozen = self._frozen.of(self._bases[base], self._rows[base]).answers
         parts: dict[tuple[int, str], ToWrite] = {}
         for key, rows in wanted.items():
-            slot = learner.tasks.index(rows[1])
-            if not adds[slot] and rows in self._frozen_answers:
-                found[key] = self._frozen_answers[rows]
+            slot = learner.tasks.index(rows.task)
+            if not adds[slot] and rows in frozen:
+                found[key] = frozen[rows]
                 continue
             own = slot if adds[slot] else None
-            parts[key] = ToWrite(self._laid_out(rows).rows, own, data.answers[rows[1]])
+            parts[key] = ToWrite(self._laid_out(rows).rows, own, data.answers[rows.task])
         scaling = 1.0 if learner.run.adapter is None else learner.adapter.scaling
         answers = write_answers(
             self._bases[base], list(parts.values()), factors, scaling, journal=self._journal
@@ -143,18 +145,19 @@ class Evaluator:
         for (key, part), judged in zip(parts.items(), answers, strict=True):
             found[key] = judged
             if part.slot is None:
-                self._frozen_answers[wanted[key]] = judged
+                frozen[wanted[key]] = judged
         return found
 
-    def _queue(self, rows: _Rows, segments: Sequence[Segment]) -> PendingScores:
+    def _queue(self, rows: RowSet, segments: Sequence[Segment]) -> PendingScores:
         if segments:
             return self._run(rows, segments)
-        if rows not in self._frozen_scores:
-            self._frozen_scores[rows] = self._run(rows, segments)
-        return self._frozen_scores[rows]
+        frozen = self._frozen.of(self._bases[rows.base], self._rows[rows.base]).scores
+        if rows not in frozen:
+            frozen[rows] = self._run(rows, segments)
+        return frozen[rows]
 
-    def _run(self, rows: _Rows, segments: Sequence[Segment]) -> PendingScores:
-        base = rows[0]
+    def _run(self, rows: RowSet, segments: Sequence[Segment]) -> PendingScores:
+        base = rows.base
         while True:
             batches = self._laid_out(rows)
             try:
@@ -167,11 +170,10 @@ class Evaluator:
             self._batches.clear()
             release_memory()
 
-    def _laid_out(self, rows: _Rows) -> ScoringBatches:
+    def _laid_out(self, rows: RowSet) -> ScoringBatches:
         if rows not in self._batches:
-            base, task, split, size = rows
-            chosen = evaluation_rows(self._rows[base].rows(task, split), size)
-            self._batches[rows] = scoring_batches(chosen, self._bases[base], max_tokens=self._max_tokens)
+            chosen = evaluation_rows(self._rows[rows.base].rows(rows.task, rows.split), rows.size)
+            self._batches[rows] = scoring_batches(chosen, self._bases[rows.base], max_tokens=self._max_tokens)
         return self._batches[rows]
 
 

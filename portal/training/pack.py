@@ -21,6 +21,7 @@ from portal.forward.microbatch import SlotRows
 from portal.learners.base import Learner
 from portal.training.evaluator import Evaluator
 from portal.training.forwards import ForwardRunner
+from portal.training.frozen_scores import FrozenScores
 from portal.training.metric_buffer import MetricBuffer
 from portal.training.pack_step import LearnerStep
 from portal.training.result_rows import Evaluation
@@ -36,7 +37,8 @@ class Pack:
     With several `workers` the rows of each base are run by those that hold it; the others have it without
     weights.
     `max_tokens` are the padded tokens of one forward on each base; running out of memory lowers them.
-    Evaluations that write answers keep them in the `journal`, and go on from it.
+    Evaluations that write answers keep them in the `journal`, and go on from it. Packs that share `frozen`
+    score each frozen base once.
     ValueError when the rows use a token id that a base does not have, or are longer than it can read.
     """
 
@@ -50,6 +52,7 @@ class Pack:
         activations: Activations = "keep",
         workers: WorkerGroup | None = None,
         journal: AnswerJournal | None = None,
+        frozen: FrozenScores | None = None,
     ) -> None:
         self.learners = list(learners)
         self.failed: dict[str, str] = {}
@@ -58,7 +61,7 @@ class Pack:
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
         self._forwards = ForwardRunner(bases, max_tokens=max_tokens or {}, activations=activations)
-        self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._workers, journal)
+        self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._workers, journal, frozen)
         self._metrics = MetricBuffer()
         self._spent = 0.0  # seconds since the last look at the device
         self._tokens: dict[str, int] = {}  # since then, by run

@@ -8,7 +8,7 @@ import torch
 
 from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training import forwards
-from portal.training.pack import Pack
+from portal.training.pack import SYNC_STEPS, Pack
 from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
 from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld, distance, gradient
 
@@ -60,7 +60,7 @@ def _beside_one_that_diverges(world: CheckWorld, bound: float) -> Iterator[Findi
 
 
 def check_waiting(world: CheckWorld) -> Iterator[Finding]:
-    """Steps between two looks at the device, with every wait for it an error."""
+    """All steps between two looks at the device, with every wait for it an error."""
     what = "steps that waited for the device"
     if not world.is_gpu:
         yield skipped(what, "only a GPU can be waited for")
@@ -70,12 +70,15 @@ def check_waiting(world: CheckWorld) -> Iterator[Finding]:
 
 
 def first_wait(pack: Pack) -> str:
-    """What torch says of the first operation in a pack's second step that waits for the GPU, else nothing."""
+    """What torch says of the first operation that waits for the GPU, after a pack's first step and until it
+    looks at the device of its own accord; nothing where none waits.
+    """
     pack.step()  # the first one settles limits and allocates
     pack.sync_metrics()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        pack.step()
+        for _ in range(SYNC_STEPS - 2):
+            pack.step()
     except RuntimeError as error:
         if "synchroniz" not in str(error):
             raise

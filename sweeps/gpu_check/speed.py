@@ -75,11 +75,18 @@ def _speed(
     note = "plans for this machine are off by that"
     findings = [between(step, measured / predicted, *PACE_BOUNDS, otherwise="WARN", note=note)]
     if kind == "cuda":
-        share = torch.cuda.max_memory_allocated() / peak_memory(runs, works, device, max_tokens=limits)
-        findings.append(
-            between(f"{what}: peak memory over the forecast", share, *MEMORY_BOUNDS, otherwise="WARN")
-        )
+        predicted_bytes = peak_memory(runs, works, device, max_tokens=limits)
+        findings.append(check_peak(what, torch.cuda.max_memory_allocated(), predicted_bytes))
     return Speed(measured, predicted, tuple(findings))
+
+
+def check_peak(what: str, measured_bytes: float, predicted_bytes: float) -> Finding:
+    """The line of a peak of memory beside what a plan predicts."""
+    note = "plans may choose packs and forwards that are too large, or too small"
+    share = measured_bytes / predicted_bytes
+    return between(
+        f"{what}: peak memory over the forecast", share, *MEMORY_BOUNDS, otherwise="WARN", note=note
+    )
 
 
 def work_of(world: ShapeWorld) -> Work:

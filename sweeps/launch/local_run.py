@@ -31,6 +31,7 @@ def run_local(
     console: Console,
     *,
     sources: Mapping[str, Path] | None = None,
+    names: Mapping[int, str] | None = None,
     device: str = "cpu",
     gpus: int = 1,
     threads: int = 1,
@@ -39,7 +40,8 @@ def run_local(
     """Finish `runs`, which share their bases and their data of `suite`, in `out/runs/<key>`.
 
     What was interrupted continues. `sources` are artifacts made elsewhere, by the digest that a port's config
-    names. On a GPU each base is divided over so many `gpus`. ValueError with the cause when a run fails.
+    names, `names` those of stages that are called otherwise than in a study. On a GPU each base is divided
+    over so many `gpus`. ValueError with the cause when a run fails.
     """
     check_writable(out)
     store = RunStore(out)
@@ -76,7 +78,7 @@ def run_local(
             threads=threads,
             activations=activations,
         )
-        progress = ProgressLine(left, dict.fromkeys(keys, 1.0), store, console)
+        progress = ProgressLine(left, dict.fromkeys(keys, 1.0), store, console, names=names)
         with progress, lane_log(job.log_path()):
             run_lane(job, lambda packs: None)
     for run in left:

@@ -16,14 +16,17 @@ from sweeps.store.run_store import FinishedRuns, RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.expand import stage_of
 
-REFRESH_S = 1.0
+REFRESH_S = 0.5
 PLAIN_S = 15.0
 """Seconds between plain lines, unless a stage ends sooner."""
 
 
 @dataclass(frozen=True)
 class StageState:
-    """How far a stage is: runs, the share of its cost that is done, and what is in training now."""
+    """How far a stage is: runs, the share of its cost that is done, and what is in training now.
+
+    `active` says whether a lane works on it, from before its first step on.
+    """
 
     stage: int
     done: int
@@ -31,6 +34,7 @@ class StageState:
     share: float
     steps_per_s: float
     loss: float | None
+    active: bool = True
 
     def text(self, eta_s: float | None) -> str:
         parts = [f"{self.done}/{self.total} runs"]
@@ -69,6 +73,7 @@ def stage_states(
                 share=made / total,
                 steps_per_s=sum(lane["steps_per_s"] for lane in active),
                 loss=sum(losses) / len(losses) if losses else None,
+                active=bool(active),
             )
         )
     return states
@@ -77,7 +82,8 @@ def stage_states(
 class ProgressLine:
     """Shows the stages of `runs` from a thread of its own, between `with` and its end.
 
-    `costs` are theirs by key, in any unit; `finished` are keys of runs that have ended already.
+    `costs` are theirs by key, in any unit; `finished` are keys of runs that have ended already; `names` are
+    those of stages that are called otherwise than in a study.
     """
 
     def __init__(
@@ -88,9 +94,10 @@ class ProgressLine:
         console: Console,
         *,
         finished: Sequence[str] = (),
+        names: Mapping[int, str] | None = None,
     ) -> None:
         self._runs, self._costs, self._store, self._console = runs, costs, store, console
-        self._names = stage_names(map(stage_of, runs))
+        self._names = stage_names(map(stage_of, runs)) | dict(names or {})
         self._finished = FinishedRuns(store, finished)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="portal-progress", daemon=True)
@@ -146,8 +153,9 @@ class ProgressLine:
             for state in self._states():
                 done, at = shown.get(state.stage, (-1, 0.0))
                 ended = state.done == state.total and done != state.done
+                begins = state.active and state.stage not in shown
                 moving = state.steps_per_s or state.done > max(done, 0)
-                if ended or (moving and (now - at >= PLAIN_S or last)):
+                if ended or begins or (moving and (now - at >= PLAIN_S or last)):
                     self._console.print(f"{self._names[state.stage]}: {state.text(self._eta_s(state))}")
                     shown[state.stage] = (state.done, now)
             if last:

@@ -37,6 +37,7 @@ from sweeps.planning.study_rows import count_rows
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.output_folder import check_writable
 from sweeps.store.run_store import RunStore
+from sweeps.study.expand import stage_of
 from sweeps.study.precisions import resolve_precisions
 
 ARTIFACT = "artifact"
@@ -272,6 +273,7 @@ def finish_run(
         out,
         console or Console(quiet=True),
         sources=single.sources,
+        names={stage_of(single.config): "teach"} if find_method(single.config.method).teaches else None,
         device=device,
         gpus=gpus,
         threads=threads,

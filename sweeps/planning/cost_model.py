@@ -27,6 +27,7 @@ from sweeps.planning.devices import Device
 from sweeps.planning.memory import (
     Footprint,
     base_bytes,
+    count_params,
     decoder_shape,
     footprint,
     fullest_part,
@@ -52,6 +53,9 @@ _FORWARDS_PER_SET = 1.5
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _GENERATIONS = 3
 """A step's passes over the hypernetwork: forwards, and backwards to its parameters and to its inputs."""
+_UPDATED_BYTES = 40
+"""Read and written for each trained number in a step: AdamW reads it, its gradient and both moments, and
+writes three of them; clipping reads the gradient twice and writes it."""
 _AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
 
 
@@ -94,20 +98,20 @@ def forecast(
     memory = peak_memory(runs, works, device, how, max_tokens=limits)
     flops = alone = 0.0
     seconds: list[float] = []  # by base, without what every worker of a lane does
-    generating: list[float] = []
+    of_learners: list[float] = []
     for base in dict.fromkeys(ref.name for run in runs for ref in run.bases):
         on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
         flops += sum(_flops(base, work) for _, work in on_base)
         own_runs, own_works = [run for run, _ in on_base], [work for _, work in on_base]
-        generating.append(_generating_seconds(own_runs, own_works, base, device))
-        seconds.append(_seconds(own_runs, own_works, base, device, how.activations) - generating[-1])
+        of_learners.append(_learners_seconds(own_runs, own_works, base, device))
+        seconds.append(_seconds(own_runs, own_works, base, device, how.activations) - of_learners[-1])
         alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
     return Forecast(
         memory,
         flops,
-        hours=device.pace * (sum(seconds) + sum(generating)) / 3600,
+        hours=device.pace * (sum(seconds) + sum(of_learners)) / 3600,
         hours_alone=device.pace * alone / 3600,
-        hours_in_lane=device.pace * (_seconds_of_slowest(seconds, how) + sum(generating)) / 3600,
+        hours_in_lane=device.pace * (_seconds_of_slowest(seconds, how) + sum(of_learners)) / 3600,
     )
 
 
@@ -238,7 +242,7 @@ def _seconds(
     scored_s = sum(
         work.scored_tokens * (per_token + work.scored_answer_share * per_answer) / 2 for work in works
     )
-    launches_s = _forward_launches(runs, base, device) * _SCORED_LAUNCHES * sum(map(_scored_forwards, works))
+    launches_s = _forward_launches(runs, base, device) * _SCORED_LAUNCHES * sum(map(scored_forwards, works))
     scoring = max(scored_s, launches_s) if device.is_gpu else scored_s + launches_s
     scoring += _writing_seconds(runs, works, base, device)
     steps = max(work.steps for work in works)
@@ -262,12 +266,12 @@ def step_seconds(
     device: Device,
     activations: Activations = "keep",
 ) -> float:
-    """Seconds of a mean step of the pack's rows on `base`, from the hypernetworks to their gradients."""
+    """Seconds of a mean step of the pack's rows on `base`, from the hypernetworks to their new parameters."""
     _, per_answer = _token_seconds(runs, base, device)
     steps = max(work.steps for work in works)
     forwards = _RECOMPUTED[activations] * forwards_seconds(runs, works, base, device)
     answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
-    return forwards + answers * per_answer + _generating_seconds(runs, works, base, device) / steps
+    return forwards + answers * per_answer + _learners_seconds(runs, works, base, device) / steps
 
 
 def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
@@ -327,7 +331,7 @@ def _forward_launches(runs: Sequence[RunConfig], base: str, device: Device) -> f
     return decoder_shape(base).layers * of_layer * device.launch_s
 
 
-def _scored_forwards(work: Work) -> float:
+def scored_forwards(work: Work) -> float:
     """Forwards of a run's scoring: each set of rows takes one or two, by length, and more if it is large."""
     return max(_FORWARDS_PER_SET * work.scored_sets, work.scored_tokens / MAX_TOKENS)
 
@@ -337,10 +341,14 @@ def _num_modules(runs: Sequence[RunConfig]) -> int:
     return max((len(run.adapter.modules) for run in runs if run.adapter is not None), default=0)
 
 
-def _generating_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
-    """Seconds of the hypernetworks' passes in training, which every worker of a lane makes."""
-    return _GENERATIONS * sum(
-        work.steps * generation_flops(run, base) / (ATTAINED * device.hypernet_rate(_products(run)))
+def _learners_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+    """Seconds of the hypernetworks' passes in training and of the optimisers, on every worker of a lane."""
+    return sum(
+        work.steps
+        * (
+            _GENERATIONS * generation_flops(run, base) / (ATTAINED * device.hypernet_rate(_products(run)))
+            + _UPDATED_BYTES * count_params(run, base).trained / device.bytes_per_s
+        )
         for run, work in zip(runs, works, strict=True)
     )
 

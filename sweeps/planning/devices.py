@@ -27,6 +27,7 @@ norms, activations and attention, and for each adapted module. These and the nex
 on six bases, 64 to 576 wide, with q and v or all modules adapted and one or three learners, of which each is
 met within a fifth; two processes beside each other are as fast as one."""
 _CPU_LAUNCH_S = 2e-5  # with what an operation on few values takes
+_CPU_CORE_BYTES_PER_S = 8e9
 _CPU_LOGIT_S = 5.8e-9
 """Core-seconds per logit of a step: softmax, its gradient, conversions, all but the head's products."""
 _GPU_FP32_SHARES: dict[Fp32Products, float] = {"fp32": 1 / 15, "tf32": 1 / 2}
@@ -39,6 +40,7 @@ _GIB = 2**30
 class Device:
     """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation.
 
+    `bytes_per_s` are read and written in memory: of a GPU that no table knows, as slow as any in use.
     `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices,
     `module_s` those for each adapted module, `logit_s` those per logit, beside products of its head. `pace`
     is how many times as long as all these say a step takes, where gpu-check has measured it on this machine.
@@ -50,6 +52,7 @@ class Device:
     flops: float
     launch_s: float
     is_gpu: bool = True
+    bytes_per_s: float = 1e12
     value_s: float = 0.0
     module_s: float = 0.0
     logit_s: float = 0.0
@@ -59,7 +62,7 @@ class Device:
     """GPUs over which a base is divided, and which compute one after another; all else is of one of them."""
 
     def __post_init__(self) -> None:
-        for field in ("memory_bytes", "flops", "launch_s"):
+        for field in ("memory_bytes", "flops", "launch_s", "bytes_per_s"):
             if not 0 < getattr(self, field) < math.inf:
                 raise ValueError(f"device {self.name}: {field} is {getattr(self, field)}; it must be above 0")
 
@@ -110,8 +113,11 @@ class Device:
 
 
 _GPU_GIB = {"B200": 180, "H200": 141, "H100": 80, "A100": 80}
+_GPU_BYTES_PER_S = {"B200": 8e12, "H200": 4.8e12, "H100": 3.35e12, "A100": 2e12}
 GPUS = {
-    name.lower(): Device(name, _GPU_GIB[name] * _GIB, rates.flops, rates.launch_s)
+    name.lower(): Device(
+        name, _GPU_GIB[name] * _GIB, rates.flops, rates.launch_s, bytes_per_s=_GPU_BYTES_PER_S[name]
+    )
     for name, rates in KNOWN_GPUS.items()
 }
 
@@ -159,7 +165,10 @@ def as_checked(device: Device, check: KnownCheck | None) -> Device:
 def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:
     """A GPU by its full name (`NVIDIA H100 80GB HBM3`); `measure` is called where its rates are not known."""
     rates = rates_of(name, measure)
-    return Device(name, memory_bytes, rates.flops, rates.launch_s)
+    bytes_per_s = next(
+        (each for model, each in _GPU_BYTES_PER_S.items() if model in name), Device.bytes_per_s
+    )
+    return Device(name, memory_bytes, rates.flops, rates.launch_s, bytes_per_s=bytes_per_s)
 
 
 def plain_cpu(cores: int) -> Device:
@@ -175,6 +184,7 @@ def plain_cpu(cores: int) -> Device:
         cores * _CPU_CORE_FLOPS,
         launch_s=_CPU_LAUNCH_S / cores,
         is_gpu=False,
+        bytes_per_s=cores * _CPU_CORE_BYTES_PER_S,
         value_s=_CPU_VALUE_S / cores,
         module_s=_CPU_MODULE_S / cores,
         logit_s=_CPU_LOGIT_S / cores,

@@ -34,6 +34,7 @@ _FP32 = 4
 _TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
 _FACTORS = 5 * _FP32  # a factor, its leaf, what the hooks cast or scale, its gradient, and the sum of those
 _LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
+_SCORED_COPIES = 2  # without a gradient, logits and log-probabilities
 
 _OfModel = tuple[torch.dtype, Operations]
 """The precision of a base's values in a forward, and what it computes them with."""
@@ -59,7 +60,8 @@ class Footprint:
 
     def scoring(self, answer_tokens: float) -> float:
         """Bytes of the logits of a scoring forward with so many answer tokens; a part of them is there."""
-        return self.per_answer_token * min(answer_tokens, self.answers_at_once)
+        scored = self.per_answer_token * _SCORED_COPIES / _LOGIT_COPIES
+        return scored * min(answer_tokens, self.answers_at_once)
 
     def tokens_that_fit(self, budget: float, answer_share: float) -> int:
         """Padded tokens of one forward within `budget`; 0 or less when not even the fixed part fits."""

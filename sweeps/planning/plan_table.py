@@ -51,6 +51,7 @@ def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """A value for `plan --json`."""
+    hours, alone = device_hours(plan)
     return {
         "study": plan.study.name,
         "total": len(plan.study.runs),
@@ -72,6 +73,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
             }
             for pack, predicted in _predicted(plan)
         ],
+        "hours": hours,
+        "hours_alone": alone,
         "bytes_kept": bytes_written(plan, 1)[0],
         "device": {
             "name": plan.device.name,

@@ -91,7 +91,7 @@ class WorkloadEstimator:
         steps = [schedule.task_steps(task) for task in batches]
         passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
         starts_as_base = passes > 1 and not run.spec.teaches
-        computed = passes - starts_as_base  # the frozen base's scores are computed once for a pack
+        computed = passes - starts_as_base  # a process computes the frozen base's scores once
         evaluations = _Evaluations(passes, passes, computed, computed)
         if train.test_scores == "kept":
             reported = min(2.0, max(1.0, passes - 1))  # the kept one, and the last if it is another

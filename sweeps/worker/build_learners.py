@@ -14,6 +14,7 @@ from portal.learners.base import Learner, Start
 from portal.learners.factory import build_learner
 from portal.learners.hypernet import artifact_subfolder
 from portal.storage.paths import Folder, fetched, local_place, open_folder
+from portal.training.frozen_scores import FrozenScores
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.base_records import BaseRecords
 from sweeps.worker.base_cache import BaseCache
@@ -21,6 +22,8 @@ from sweeps.worker.job import LaneJob
 
 BASES = BaseCache()
 """The bases of this process."""
+FROZEN = FrozenScores()
+"""What they score without an adapter, for all packs of this process."""
 _log = logging.getLogger(__name__)
 _rows: dict[str, RowTable] = {}
 

@@ -11,7 +11,7 @@ from portal.training.replicas import align_replicas
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.session import Claim
-from sweeps.worker.build_learners import load_rows
+from sweeps.worker.build_learners import FROZEN, load_rows
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S, LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 
@@ -59,6 +59,7 @@ class PackTrainer:
             activations=job.activations,
             workers=group,
             journal=self._state.journal(guard.check) if group.is_leader else None,
+            frozen=FROZEN,
         )
         self._stopped: set[str] = set()
         self._present = learners  # without a marker as yet
@@ -68,6 +69,7 @@ class PackTrainer:
     def run(self) -> None:
         """Bring every run of the pack to its end."""
         with self._state.writing():
+            self._report(0)
             while self._present:
                 evaluated = self._evaluate()
                 if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):

@@ -7,6 +7,8 @@ import pytest
 from benchmarks.bf16_widths import Point as WidthPoint
 from benchmarks.checkpoints import Point as StopPoint
 from benchmarks.comparison import Comparison, seconds
+from benchmarks.digests import Point as DigestPoint
+from benchmarks.forecast import Point as ForecastPoint
 from benchmarks.measure import Ratio, ratio, take_turns
 from benchmarks.pack_scaling import Point, slope_bytes
 from benchmarks.padding import Point as PaddingPoint
@@ -101,6 +103,9 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
                     WidthPoint(64, 2, {"fp32": 0.02, "bf16": 0.04}, 0.5, {"fp32": 0.3, "bf16": 0.1}, 3.0)
                 ],
                 "study-scaling": [StudyPoint(size, 5 + 0.02 * size, 0.01 * size, 6e8) for size in (1, 2)],
+                "digests": [DigestPoint(2**31, 4, 8, 0.8, 0.84, 3)],
+                "forecast-demo": [ForecastPoint("demo", 0.7, 600.0, 500.0)],
+                "forecast-few-rows": [ForecastPoint("few-rows", 0.7, 3600.0, 2400.0)],
                 "simulation": [SimulatedPoint(9, 3, 0.5, gpus, 106, 100) for gpus in (4, 8)],
             }.items()
         ),
@@ -124,6 +129,9 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert "another run adds 20 ms of wall time, 10 ms of the driver's CPU time" in " ".join(table.split())
     assert [line for line in table.splitlines() if len(line) > 110 and not line.startswith("|")] == []
     assert "| 9 | 8 | 3 | 1.8 min | 1.7 min | 1.060 (not met) | 500 ms |" in table
+    assert "| 2 GiB | 4 | 800 ms | 840 ms | 1.05 (met) |" in table
+    assert "| demo | 0.70 | 10.0 min | 8.3 min | 1.20 (met) |" in table
+    assert "| few-rows | 0.70 | 1.0 h | 40.0 min | 1.50 (not met) |" in table
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
     assert publish(page, table) == page

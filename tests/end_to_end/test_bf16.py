@@ -4,6 +4,8 @@ Tolerances are about twice what was measured with AVX512-BF16. Without such a CP
 """
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ import torch
 
 from portal.artifacts.adapted_base import check_export, merge_task
 from portal.artifacts.peft_adapter import save_peft_adapter
+from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base, load_base
 from portal.bases.precision import cpu_has_bf16
 from portal.cli.app import main
-from portal.config import AdapterConfig, TrainConfig
+from portal.config import AdapterConfig, RunConfig, TrainConfig
 from portal.data.token_rows import RowTable, encode_example
 from portal.device import torch_threads
 from portal.evaluate.loglikelihood import score_rows, summarise
@@ -27,8 +30,10 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from tests.support.bases import TASKS, make_base, make_rows, make_run, random_factors
 from tests.support.packs import (
+    CHOICES,
     FinishedPack,
     assert_as_alone,
+    assert_others_go_on,
     assert_same_ends,
     assert_same_tensors,
     interrupted_run,
@@ -81,6 +86,12 @@ def test_a_learner_in_a_pack_is_the_learner_alone_to_the_last_bit(
         assert_as_alone(bases, source, mixed_runs())
 
 
+def test_a_learner_that_becomes_nan_leaves_and_the_others_end_as_alone_to_the_last_bit(
+    bases: dict[str, Base], source: Path
+) -> None:
+    assert_others_go_on(bases, source)
+
+
 def test_a_resumed_pack_equals_an_uninterrupted_one_to_the_last_bit(
     bases: dict[str, Base], source: Path, tmp_path: Path
 ) -> None:
@@ -113,13 +124,45 @@ def test_recomputed_activations_give_the_same_bits(any_base: Base) -> None:
     assert without_times(ends[0][1]) == without_times(ends[1][1])
 
 
-@pytest.mark.parametrize("method", ["lora", "hypernet"])
+LEARNERS: dict[str, Callable[[str], RunConfig]] = {
+    "lora": partial(make_run, "lora"),
+    "lora through peft": partial(make_run, "lora", train=TrainConfig(epochs=2, lr=1e-2, engine="peft")),
+    "shared LoRA": partial(make_run, "shared_lora"),
+    "hypernet": partial(make_run, "hypernet"),
+    "source": partial(make_run, "source"),
+    "port": partial(make_run, "portal"),
+    "port with choice losses and equal norms": partial(make_run, "portal", train=CHOICES),
+    "taught": partial(make_run, "taught"),
+    "taught with a residual": partial(
+        make_run, "taught", train=TrainConfig(epochs=2, lr=1e-2, residual_rank=2)
+    ),
+    "taught with a residual on the base": partial(make_run, "base_residual"),
+}
+"""A run of every kind of learner, on a base of that name."""
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Artifacts in fp32 of the embedded bases."""
+    folders = {}
+    for name in ("mini-qwen3-m", "mini-gemma3"):
+        pack = make_pack({name: load_base(name)}, [make_run("source", name)], None)
+        run_to_end(pack)
+        folder = tmp_path_factory.mktemp(name)
+        pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
+        folders[name] = folder / name
+    return folders
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
 @pytest.mark.parametrize("name", ["mini-qwen3-m", "mini-gemma3"])
-def test_a_step_has_the_gradient_of_fp32_up_to_rounding(name: str, method: str) -> None:
+def test_a_step_has_the_gradient_of_fp32_up_to_rounding(
+    name: str, kind: str, sources: dict[str, Path]
+) -> None:
     moments, losses = [], []
     for precision in ("default", "bf16"):
         base = load_base(name, precision=precision)
-        pack = make_pack({name: base}, [make_run(method, name)], None)
+        pack = make_pack({name: base}, [LEARNERS[kind](name)], sources[name])
         (learner,) = pack.learners
         for step in range(2):
             for each, epoch in pack.due():

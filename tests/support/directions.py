@@ -51,7 +51,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.hypernet", "portal.forward", "portal.generation", "portal.artifacts",
     ),
     "portal.training": (
-        "portal.config", "portal.device", "portal.results", "portal.bases", "portal.data", "portal.hypernet",
+        "portal.answers", "portal.config", "portal.device", "portal.results", "portal.bases", "portal.data",
+        "portal.hypernet",
         "portal.forward", "portal.learners", "portal.evaluate",
     ),
     "sweeps.store": ("portal",),

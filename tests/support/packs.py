@@ -114,6 +114,34 @@ def assert_same_ends(ours: FinishedPack, theirs: FinishedPack) -> None:
         assert without_times(ours.results[mine.run.key]) == without_times(theirs.results[mine.run.key])
 
 
+def assert_others_go_on(bases: dict[str, Base], source: Path) -> None:
+    """A learner that becomes NaN after its second step leaves; two others end as alone, to the last bit."""
+    runs = [make_run("portal", "target"), make_run("portal", "target", seed=1), make_run("lora", "target")]
+    pack = make_pack(bases, runs, source)
+    bad = pack.learners[1]
+    steps = 0
+
+    def poison() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            bad.converters["target"].input["q"].data.fill_(float("nan"))
+
+    results = run_to_end(pack, poison)
+
+    assert list(pack.failed) == [bad.run.key]
+    cause = pack.failed[bad.run.key]
+    assert "step 2" in cause
+    assert "task 'colours'" in cause
+    assert "'target'" in cause
+    assert bad.step == 2
+    for position in (0, 2):
+        run, alone = runs[position], make_pack(bases, [runs[position]], source)
+        assert pack.learners[position].done
+        assert without_times(results[run.key]) == without_times(run_to_end(alone)[run.key])
+        assert_same_tensors(pack.learners[position], alone.learners[0])
+
+
 def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{name: value for name, value in row.items() if name != "wall_s"} for row in rows]
 

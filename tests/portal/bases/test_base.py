@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig
 
-from portal.bases.base import _quantisation, load_base
+from portal.bases.base import _places, _quantisation, load_base
 from portal.bases.base_config import base_config
 from portal.bases.files import BaseFiles, folder_digest, locate, resolve
 from portal.bases.layout import base_layout, base_sites
 from portal.bases.registry import KNOWN
 from portal.bases.tokenizer import load_tokenizer, tokenizer_digest
+from portal.config import Precision
 from tests.support.bases import character_tokenizer, make_model
 
 FAMILIES = ("qwen3", "llama", "gemma3")
@@ -114,6 +115,19 @@ def test_an_8_bit_base_is_loaded_without_the_rule_for_outliers() -> None:
     config = _quantisation("8bit")["quantization_config"]
 
     assert (config.load_in_8bit, config.llm_int8_threshold) == (True, 0.0)
+
+
+@pytest.mark.parametrize(("precision", "dequantised"), [("8bit", False), ("4bit", False), ("bf16", True)])
+def test_weights_that_are_placed_while_they_are_read_go_to_the_workers_gpu_by_its_number(
+    precision: Precision, dequantised: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads that read them do not have the worker's current device."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+
+    found = _places(base_config(str(folder)), torch.device("cuda"), precision, (), is_dequantised=dequantised)
+
+    assert found == {"device_map": {"": torch.device("cuda", 3)}}
 
 
 def test_a_base_is_pinned_by_the_digest_of_its_files(folder: Path) -> None:

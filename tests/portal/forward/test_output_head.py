@@ -6,13 +6,21 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import CohereConfig, Gemma2Config, GPTNeoXConfig, GraniteConfig, PretrainedConfig
+from transformers import (
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPTNeoXConfig,
+    GraniteConfig,
+    PretrainedConfig,
+)
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from portal.bases.base import Base
 from portal.forward import output_head
-from portal.forward.output_head import token_log_probs
+from portal.forward.output_head import positions_at_once, token_log_probs
 from tests.support.bases import make_base, reads_of
+from tests.support.live_bytes import LiveBytes
 
 POSITIONS, TOKENS = [3, 7, 15, 16, 24], [9, 90, 5, 5, 44]
 SIZES = {
@@ -181,3 +189,35 @@ def test_a_base_in_bf16_ties_no_two_tokens_that_differ() -> None:
     ties = [sum(128 - len(row.unique()) for row in values) for values in (wide, rounded)]
     assert ties[1] > 26  # more than one per position: what the wide product is for
     assert ties[0] <= ties[1] / 50
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("capped", [False, True])
+def test_scoring_a_vocabulary_of_262k_takes_two_copies_of_a_chunks_logits(
+    dtype: torch.dtype, *, capped: bool
+) -> None:
+    """By count on the meta device, at the width and vocabulary of Gemma-3-4B: below 3 GB for any answers.
+
+    The bound leaves a tenth of a copy for what the one layer and a cap on logits hold.
+    """
+    config = Gemma3TextConfig(
+        vocab_size=262_208,
+        hidden_size=2560,
+        intermediate_size=10_240,
+        num_hidden_layers=1,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=256,
+        final_logit_softcapping=30.0 if capped else None,
+    )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
+    ids = torch.empty(6, 1024, dtype=torch.long, device="meta")
+    kept = list(range(5000))
+    assert positions_at_once(config.vocab_size) < len(kept) / 4
+
+    with torch.inference_mode(), LiveBytes() as live:
+        found = token_log_probs(model, ids, *reads_of(kept, [3] * len(kept)))
+
+    assert found.shape == (len(kept),)
+    assert 2 * 4 * output_head.CHUNK_LOGITS * 0.99 < live.peak < 2.1 * 4 * output_head.CHUNK_LOGITS < 3e9

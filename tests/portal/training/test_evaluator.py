@@ -7,8 +7,10 @@ import pytest
 from portal.bases.base import Base
 from portal.config import TrainConfig
 from portal.evaluate.loglikelihood import PendingScores, Scored
+from portal.learners.factory import build_learner
+from portal.training.frozen_scores import FrozenScores
 from portal.training.pack import Pack
-from tests.support.bases import make_base, make_run
+from tests.support.bases import make_base, make_rows, make_run
 from tests.support.packs import make_pack
 from tests.support.zoo import tiny_base
 
@@ -48,6 +50,35 @@ def test_the_frozen_base_is_scored_once_for_all_that_start_as_it(
     assert counts[1:] == [0, 0, 0]
     assert rows[0]
     assert rows[1:] == [rows[0]] * 3
+
+
+def test_packs_of_a_process_score_a_frozen_base_once(bases: dict[str, Base], source: Path) -> None:
+    base, frozen = bases["target"], FrozenScores()
+    rows = {"target": make_rows(base)}
+    first, second, apart = (
+        Pack({"target": base}, rows, [build_learner(run, {"target": base}, rows)], frozen=kept)
+        for run, kept in (
+            (make_run("base", "target"), frozen),
+            (make_run("lora", "target", train=TRAIN), frozen),
+            (make_run("lora", "target", train=TRAIN), None),
+        )
+    )
+
+    (counted,), own = forwards_of(base, first, 0, range(1))
+    (again,), shared = forwards_of(base, second, 0, range(1))
+    (alone,), computed = forwards_of(base, apart, 0, range(1))
+
+    assert counted == alone > again == 0
+    assert own == shared == computed
+
+
+def test_frozen_scores_are_those_of_one_base_and_one_table_of_rows(bases: dict[str, Base]) -> None:
+    frozen, rows = FrozenScores(), [make_rows(bases["target"]) for _ in range(2)]
+    kept = frozen.of(bases["target"], rows[0])
+
+    assert frozen.of(bases["target"], rows[0]) is kept
+    assert frozen.of(bases["target"], rows[1]) is not kept
+    assert frozen.of(bases["small"], rows[0]) is not kept
 
 
 def test_adapters_that_were_trained_are_scored_themselves(bases: dict[str, Base], source: Path) -> None:

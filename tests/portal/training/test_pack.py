@@ -16,12 +16,12 @@ from tests.support.bases import make_row, make_rows, make_run
 from tests.support.packs import (
     FinishedPack,
     assert_as_alone,
+    assert_others_go_on,
     assert_same_ends,
     interrupted_run,
     make_pack,
     mixed_runs,
     run_to_end,
-    without_times,
 )
 
 
@@ -49,29 +49,7 @@ def test_a_resumed_pack_equals_an_uninterrupted_one_bit_for_bit(
 
 
 def test_a_learner_that_diverges_leaves_and_the_others_go_on(bases: dict[str, Base], source: Path) -> None:
-    runs = [make_run("portal", "target"), make_run("portal", "target", seed=1), make_run("lora", "target")]
-    pack = make_pack(bases, runs, source)
-    bad = pack.learners[1]
-    steps = 0
-
-    def poison() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 2:
-            bad.converters["target"].input["q"].data.fill_(float("nan"))
-
-    results = run_to_end(pack, poison)
-    alone = {run.key: run_to_end(make_pack(bases, [run], source))[run.key] for run in (runs[0], runs[2])}
-
-    assert list(pack.failed) == [bad.run.key]
-    cause = pack.failed[bad.run.key]
-    assert "step 2" in cause
-    assert "task 'colours'" in cause
-    assert "'target'" in cause
-    assert bad.step == 2
-    assert all(learner.done for learner in (pack.learners[0], pack.learners[2]))
-    for key, expected in alone.items():
-        assert without_times(results[key]) == without_times(expected)
+    assert_others_go_on(bases, source)
 
 
 def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where_it_did(

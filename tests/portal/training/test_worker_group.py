@@ -2,6 +2,7 @@
 
 import copy
 import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,35 @@ def test_workers_of_two_bases_run_their_forwards_at_the_same_time(bases: dict[st
     steps = len(first)
     assert steps > 1
     assert (first, second) == (["small"] * steps, ["target"] * steps)
+
+
+def test_a_step_of_two_workers_with_half_a_second_of_work_on_each_base_takes_no_second(
+    bases: dict[str, Base],
+) -> None:
+    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=2, lr=3e-3))]
+    work_s, most_s = 0.5, 0.65
+
+    def work(group: WorkerGroup) -> list[float]:
+        pack = shared_pack(bases, runs, None, group)
+        run = ForwardRunner.run
+
+        def work_on(self: ForwardRunner, base: str, *arguments: Any) -> None:
+            time.sleep(work_s)
+            run(self, base, *arguments)
+
+        spent = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ForwardRunner, "run", work_on)
+            for learner, epoch in pack.due():
+                pack.evaluate(learner, epoch)
+            for _ in range(3):
+                started = time.monotonic()
+                pack.step()
+                spent.append(time.monotonic() - started)
+        return spent
+
+    for spent in on_group(2, work):
+        assert work_s <= min(spent) <= most_s  # the least: other processes may hold a step up
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import torch
 
 from sweeps.gpu_check import answers
 from sweeps.gpu_check.answers import check_answers
-from sweeps.gpu_check.world import TARGET, CheckWorld
+from sweeps.gpu_check.world import SLIDING, TARGET, CheckWorld
 from tests.support.precision import cpu_with
 
 
@@ -31,6 +31,27 @@ def test_wrong_weights_on_the_device_make_the_line_fail(fresh: CheckWorld) -> No
         parameter.copy_(parameter.roll(1, dims=0))
 
     assert [each.level for each in islice(check_answers(fresh), 1)] == ["FAIL"]
+
+
+@torch.no_grad()
+def test_wrong_weights_in_bf16_make_its_line_fail(fresh: CheckWorld) -> None:
+    with cpu_with("avx512_bf16"):
+        for base in (TARGET, SLIDING):
+            for parameter in fresh.base(base, "own").model.parameters():
+                parameter.copy_(parameter.roll(1, dims=0))
+        found = list(check_answers(fresh))
+
+    assert [each.level for each in found] == ["PASS", "FAIL", "PASS", "FAIL"]
+
+
+@torch.no_grad()
+def test_a_fault_of_attention_that_slides_makes_its_line_fail(fresh: CheckWorld) -> None:
+    for parameter in fresh.base(SLIDING, "fp32").model.parameters():
+        parameter.copy_(parameter.roll(1, dims=0))
+
+    found = [each.level for each in check_answers(fresh) if "fp32" in each.what]
+
+    assert found == ["PASS", "FAIL"]
 
 
 def test_adapters_matter_to_the_answers(fresh: CheckWorld) -> None:

@@ -154,3 +154,4 @@ def test_this_cpu_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert not any(line.startswith("FAIL") for line in lines)
     assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 45  # WARN: speeds of a busy machine
+    assert json.loads((tmp_path / RECORD).read_text())["wall_s"] < 8 * 60

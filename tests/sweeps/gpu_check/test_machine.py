@@ -1,6 +1,11 @@
 """What a machine lacks is a line with what would help."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
+import torch
+from torch import Tensor, nn
 
 from sweeps.gpu_check import machine
 from sweeps.gpu_check.machine import check_locked_memory, check_machine, runs_on
@@ -26,6 +31,57 @@ def test_one_core_no_shared_memory_and_slow_bf16_are_warnings(
         found = levels(check_machine(checked))
 
     assert found == {"CPU cores": "WARN", "rate of bf16 over that of fp32": "WARN", "/dev/shm": "WARN"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What torch says of a GPU."""
+
+    name: str = "A card"
+    major: int = 9
+    minor: int = 0
+
+
+def take_for_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, *, built: list[str], free: float, attention_works: bool
+) -> None:
+    monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card())
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 1.0))
+    attend = nn.functional.scaled_dot_product_attention
+
+    def refuse(*args: Tensor, **kwargs: Any) -> Tensor:
+        if not attention_works:
+            raise RuntimeError("No available kernel.\nAborting execution.")
+        return attend(*args, **kwargs)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", refuse)
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_gpu_without_kernels_memory_or_flash_attention_is_warned_of(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch, *, sound: bool
+) -> None:
+    take_for_a_gpu(
+        monkeypatch,
+        built=["sm_90"] if sound else ["sm_80", "sm_100"],
+        free=0.99 if sound else 0.5,
+        attention_works=sound,
+    )
+
+    lines = list(check_machine(checked))[:3]
+
+    assert [each.level for each in lines] == ["PASS" if sound else "WARN"] * 3
+    assert [each.note for each in lines if each.level == "WARN"] == (
+        []
+        if sound
+        else [
+            "torch has sm_80, sm_100; it compiles for sm_90 at each start, or fails",
+            "another process may be on this GPU",
+            "No available kernel. Aborting execution.",
+        ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,21 @@
 
 from itertools import islice
 
+import pytest
 import torch
 
+from portal.forward import output_head
 from sweeps.gpu_check.numerics import check_gradients, check_scores
-from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld, Where
+from sweeps.gpu_check.world import LABELS, SLIDING, TARGET, CheckWorld, Where
 from tests.support.findings import levels
+from tests.support.leaks import blur_factors
 from tests.support.precision import cpu_with
 
 
 @torch.no_grad()
-def spoil(world: CheckWorld, where: Where) -> None:
+def spoil(world: CheckWorld, where: Where, base: str = TARGET) -> None:
     """Turn the weights of a base on the device around."""
-    for parameter in world.base(TARGET, where).model.parameters():
+    for parameter in world.base(base, where).model.parameters():
         parameter.copy_(parameter.roll(1, dims=0))
 
 
@@ -42,6 +45,39 @@ def test_wrong_weights_on_the_device_make_the_lines_in_fp32_fail(fresh: CheckWor
 
     assert set(levels(islice(check_gradients(fresh), len(LABELS))).values()) == {"FAIL"}
     assert set(levels(islice(check_scores(fresh), 1)).values()) == {"FAIL"}
+
+
+def test_wrong_weights_of_the_base_with_a_sliding_window_make_its_lines_fail(fresh: CheckWorld) -> None:
+    spoil(fresh, "fp32", SLIDING)
+
+    gradients = [each for each in check_gradients(fresh) if "fp32," in each.what]
+    scores = [each for each in check_scores(fresh) if "fp32," in each.what]
+
+    assert [each.level for each in gradients] == ["PASS"] * len(LABELS) + ["FAIL"] * len(LABELS)
+    assert [each.level for each in scores] == ["PASS", "FAIL"]
+
+
+def test_adapters_that_are_rounded_more_than_pefts_are_found(
+    fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blur_factors(monkeypatch, torch.float8_e4m3fn)
+    with cpu_with("avx512_bf16"):
+        line = next(each for each in check_gradients(fresh) if "over peft's" in each.what)
+
+    assert line.level == "FAIL"
+
+
+def test_logits_that_are_rounded_tie_and_are_found(
+    fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = output_head._wide_product
+    monkeypatch.setattr(
+        output_head, "_wide_product", lambda *operands: product(*operands).to(torch.float8_e5m2).float()
+    )
+    with cpu_with("avx512_bf16"):
+        found = levels(check_scores(fresh))
+
+    assert found[f"{TARGET}: rows whose likeliest choices tie in bf16"] == "FAIL"
 
 
 def test_wrong_weights_in_bf16_make_its_lines_fail(fresh: CheckWorld) -> None:

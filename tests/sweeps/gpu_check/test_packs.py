@@ -12,9 +12,10 @@ from portal.training import forwards
 from sweeps.gpu_check import packs
 from sweeps.gpu_check.check import Check
 from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
-from sweeps.gpu_check.world import LABELS, CheckWorld
+from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld
 from tests.support.findings import levels
-from tests.support.leaks import leak_between_companions
+from tests.support.leaks import leak_between_companions, leak_what_is_no_number, wait_for_the_gpu
+from tests.support.precision import cpu_with
 
 
 @pytest.mark.parametrize("check", [check_companions, check_resume, check_shortage])
@@ -50,6 +51,44 @@ def test_a_learner_that_diverges_unseen_is_found(
     found = levels(check_companions(checked))
 
     assert found["tensors of the learner that has diverged which a step still changed"] == "FAIL"
+
+
+def test_what_is_no_number_and_spreads_is_found(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    leak_what_is_no_number(monkeypatch)
+
+    found = levels(check_companions(checked))
+
+    assert found["gradients beside a learner that has diverged, off those without"] == "FAIL"
+    assert found["learners that left and should not have, or stayed and should have left"] == "FAIL"
+
+
+@pytest.mark.parametrize(("waits", "level"), [(True, "FAIL"), (False, "PASS")])
+def test_a_step_that_waits_for_the_device_is_found(
+    fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch, *, waits: bool, level: str
+) -> None:
+    with cpu_with("avx512_bf16"):
+        modes = wait_for_the_gpu(monkeypatch, fresh.base(TARGET, "own").model, waits=waits)
+        monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
+        (line,) = check_waiting(fresh)
+
+    assert line.level == level
+    assert line.note == ("called a synchronizing CUDA operation" if waits else "")
+    assert modes == ["error", "default"]
+
+
+def test_an_error_of_a_step_is_no_wait(fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = fresh.pack(LABELS, "fp32")
+    modes = wait_for_the_gpu(monkeypatch, fresh.base(TARGET, "fp32").model, waits=False)
+
+    def fail(*_: object) -> None:
+        if modes == ["error"]:
+            raise RuntimeError("an illegal access")
+
+    fresh.base(TARGET, "fp32").model.register_forward_pre_hook(fail)
+
+    with pytest.raises(RuntimeError, match="an illegal access"):
+        packs.first_wait(pack)
+    assert modes == ["error", "default"]
 
 
 def test_a_checkpoint_that_forgets_is_found(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:

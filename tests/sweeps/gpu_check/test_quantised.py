@@ -1,15 +1,17 @@
 """Bases in 8 and 4 bits pass on this CPU, and every line can fail."""
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
+import torch
 
 from portal.bases.base import Base
 from sweeps.gpu_check import quantised
 from sweeps.gpu_check.quantised import PRECISIONS, check_quantised, misread_weights
 from sweeps.gpu_check.world import TARGET, CheckWorld, Where
 from tests.support.findings import levels
-from tests.support.leaks import leak_between_companions
+from tests.support.leaks import leak_between_companions, wait_for_the_gpu
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +38,28 @@ def test_companions_that_change_a_gradient_are_found(
     found = levels(check_quantised(checked))
 
     assert {level for what, level in found.items() if "gradient beside a companion" in what} == {"FAIL"}
+
+
+@torch.no_grad()
+def test_gradients_on_other_weights_are_found(fresh: CheckWorld) -> None:
+    for parameter in fresh.base(TARGET, "fp32").model.parameters():
+        parameter.copy_(parameter.roll(1, dims=0))
+
+    with torch.enable_grad():
+        found = levels(check_quantised(fresh))
+
+    assert found["8bit: cosine of a gradient with that on whole weights"] == "FAIL"
+
+
+def test_a_step_that_waits_for_the_device_is_a_warning(
+    fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_the_gpu(monkeypatch, fresh.base(TARGET, "8bit").model, waits=True)
+    monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
+
+    found = levels(islice(check_quantised(fresh), 5))
+
+    assert found["8bit: steps that waited for the device"] == "WARN"
 
 
 def test_layers_that_are_not_found_and_weights_that_are_miscounted_are_lines_that_failed(

@@ -1,15 +1,19 @@
 """Steps are timed beside the forecast, and a line says when plans are not to be relied on."""
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from portal.config import HypernetConfig, paper_hidden
 from sweeps.gpu_check import speed
 from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.shape import ShapeWorld, random_base
-from sweeps.gpu_check.speed import Speed, measure_speeds, pace_of
-from sweeps.planning.devices import plain_cpu
+from sweeps.gpu_check.speed import Speed, check_peak, measure_speeds, pace_of, work_of
+from sweeps.planning.cost_model import step_seconds
+from sweeps.planning.devices import GPUS, plain_cpu
+from tests.support.markdown import DOCS
 
 
 @pytest.fixture
@@ -46,6 +50,38 @@ def test_a_pack_that_does_not_fit_is_a_line_of_its_own(world: ShapeWorld) -> Non
     assert "does not fit" in line.note
 
 
+@pytest.mark.parametrize(("measured", "level"), [(1.0, "PASS"), (0.8, "WARN"), (1.2, "WARN")])
+def test_a_peak_of_memory_is_held_to_the_forecast(measured: float, level: str) -> None:
+    line = check_peak("a pack", measured * 2e9, 2e9)
+
+    assert (line.what, line.level) == ("a pack: peak memory over the forecast", level)
+
+
 def test_the_pace_is_the_geometric_mean() -> None:
     assert pace_of([Speed(1.0, 2.0, ()), Speed(2.0, 1.0, ())]) == pytest.approx(1.0)
     assert pace_of([Speed(3.0, 1.0, ())]) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("base", "gpu", "counted_ms"),
+    [
+        ("qwen3-8b", "b200", (89, 227, 592)),
+        ("qwen3-8b", "h100", (173, 473, 1252)),
+        ("qwen3-1.7b", "b200", (30, 67, 136)),
+    ],
+)
+def test_steps_by_count_are_what_the_page_of_gpu_benchmarks_says(
+    base: str, gpu: str, counted_ms: tuple[int, ...]
+) -> None:
+    """Of packs of 1, 3 and 8 with q and v; changes of planning or of launches show here."""
+    shape = ShapeWorld(random_base(base, torch.device("meta")))
+    full = {"hypernet": HypernetConfig(hidden=paper_hidden(("q", "v")))}
+    found = []
+    for count in (1, 3, 8):
+        runs = [run.model_copy(update=full) for run in shape.runs(("q", "v"), count)]
+        found.append(1000 * step_seconds(runs, [work_of(shape)] * count, base, GPUS[gpu]))
+
+    assert found == pytest.approx(counted_ms, rel=0.03)
+    page = (DOCS / "benchmarks-gpu.md").read_text().replace(",", "").replace(" (", " |")
+    row = next(line for line in page.splitlines() if line.lower().startswith(f"| {base} | {gpu} "))
+    assert [int(cell) for cell in re.findall(r"\| (\d+) \|", row)] == list(counted_ms)

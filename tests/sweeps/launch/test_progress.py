@@ -1,8 +1,15 @@
 """A stage's line says how far its runs are."""
 
-import pytest
+import io
+from pathlib import Path
 
-from sweeps.launch.progress import StageState
+import pytest
+from rich.console import Console
+
+from sweeps.launch.progress import ProgressLine, StageState
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session
+from tests.support.studies import TINY, load_text, wait_for
 
 
 def state(**changes: object) -> StageState:
@@ -23,3 +30,18 @@ def test_a_line_has_runs_share_speed_loss_and_what_is_left(
     changes: dict[str, object], eta_s: float | None, text: str
 ) -> None:
     assert state(**changes).text(eta_s) == text
+
+
+def test_a_stage_is_named_as_soon_as_a_lane_begins_with_it_and_then_only_now_and_then(tmp_path: Path) -> None:
+    runs = load_text(tmp_path, TINY).runs
+    session, out = Session(tmp_path, "1" * 16), io.StringIO()
+    begun = {"stage": 2, "runs": {}, "steps_per_s": 0.0, "loss": None}
+    costs = {run.key: 1.0 for run in runs}
+    ports = len([run for run in runs if run.method == "portal"])
+
+    with ProgressLine(runs, costs, RunStore(tmp_path), Console(file=out), names={2: "teach"}):
+        session.write_progress(0, begun)
+        wait_for(out.getvalue, "a line of the stage", patience_s=30.0)
+        session.write_progress(0, begun | {"steps_per_s": 2.0})
+
+    assert out.getvalue().splitlines() == [f"teach: 0/{ports} runs", f"teach: 0/{ports} runs  2.0 steps/s"]

@@ -15,7 +15,7 @@ from portal.forward.microbatch_plan import (
 )
 from sweeps.planning.cost_model import Execution, duration, forecast, forwards_seconds
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
-from sweeps.planning.memory import decoder_shape, generation_flops
+from sweeps.planning.memory import count_params, decoder_shape, generation_flops
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
 from sweeps.planning.workload import Work
@@ -64,7 +64,8 @@ def seconds(run: RunConfig, device: Device) -> float:
 def test_every_part_of_a_step_and_of_scoring_is_counted():
     """Arithmetic alone: no launch counts, and what is not a product costs so much per value or logit."""
     base = "village-qwen3-m"
-    plain = replace(plain_cpu(2), launch_s=1e-12, value_s=0.0, module_s=0.0, logit_s=0.0)
+    nothing = {"launch_s": 1e-12, "bytes_per_s": 1e30, "value_s": 0.0, "module_s": 0.0, "logit_s": 0.0}
+    plain = replace(plain_cpu(2), **nothing)
     shape, rate = decoder_shape(base), ATTAINED * plain.flops
     lora, hypernet = make_run("lora", base), make_run("hypernet", base)
     trained, answers = 10 * 12 * 32, 10 * 12 * 3  # rows of 30 tokens are padded to 32
@@ -84,11 +85,14 @@ def test_every_part_of_a_step_and_of_scoring_is_counted():
     assert launches == pytest.approx(1e-6 * of_forward * (10 + 0.4 * 1.5 * 6), rel=1e-4)
     generating = seconds(hypernet, plain) - seconds(lora, plain)
     assert generating == pytest.approx(10 * 3 * generation_flops(hypernet, base) / rate)
+    for run in (lora, hypernet):
+        updates = seconds(run, replace(plain, bytes_per_s=1e9)) - seconds(run, plain)
+        assert updates == pytest.approx(10 * 40 * count_params(run, base).trained / 1e9)
 
 
 def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():
     bases = ("village-qwen3-m", "village-qwen3-xs")
-    joint, device = make_run("source", *bases), find_device("b200")
+    joint, device = make_run("source", *bases), replace(find_device("b200"), bytes_per_s=1e30)
     works = [WORK]
 
     by_one = forecast([joint], works, device)

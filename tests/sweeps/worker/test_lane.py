@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from portal.results import RESULTS, read_table
+from portal.training import evaluator
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.planning.plan import plan_study
@@ -22,7 +23,7 @@ from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.worker.lane import run_lane
 from sweeps.worker.pack_trainer import PackTrainer
 from tests.support.kills import kill_and_end
-from tests.support.studies import TINY, Tables, counts_of, silent, tables_of
+from tests.support.studies import TINY, Tables, counts_of, load_text, silent, tables_of
 
 
 def launch(study: Study, out: Path) -> None:
@@ -93,6 +94,33 @@ def test_a_run_that_diverges_is_reported_and_the_others_finish(tmp_path: Path) -
     assert counts_of(study, tmp_path / "out")["failed"] == 2
     again = run_study(study, tmp_path / "out", executor="local", console=silent())
     assert (again.is_done, again.trained) == (False, 0)
+
+
+def test_packs_of_a_lane_score_the_frozen_base_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored, queue = [], evaluator.queue_scores
+    monkeypatch.setattr(
+        evaluator, "queue_scores", lambda base, rows: (scored.append(len(rows.rows)), queue(base, rows))[1]
+    )
+    alone = """
+name: alone
+suite: mini
+tasks: [fact_qa, counting]
+eval_size: 4
+seeds: [0, 1]
+pack_size: 1
+sources: [mini-qwen3-xs]
+targets: [mini-qwen3-s]
+methods:
+  base: {}
+  lora: {size: 4, train: {epochs: 1, lr: 1e-3, evaluate: every_epoch}}
+"""
+
+    outcome = run_study(load_text(tmp_path, alone), tmp_path / "out", executor="local", console=silent())
+
+    assert outcome.is_done
+    assert outcome.total == 3
+    tasks_and_splits = 2 * 2
+    assert scored == [4] * tasks_and_splits * 3  # the base, and each LoRA after its epoch
 
 
 def refuse_steps(monkeypatch: pytest.MonkeyPatch, refuses: Callable[[Pack], bool]) -> list[int]:

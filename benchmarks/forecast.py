@@ -1,0 +1,57 @@
+"""What plans predict for whole studies at the pace that gpu-check measures, beside what they take (hours)."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+STUDIES: dict[str, tuple[str, ...]] = {
+    "demo": ("demo",),
+    "text-cpu": ("text-cpu",),
+    "few-rows": ("few-rows", "--seed", "0"),
+    "words-cpu": ("words-cpu", "--seed", "0"),
+    "real-cpu": ("real-cpu", "--seed", "0"),
+}
+"""Shipped studies with their options: of the longer ones a seed. Bases of `words-cpu` are in bf16 where the
+CPU has it, all others in fp32."""
+BOUNDS = (0.8, 1.25)
+"""Of the predicted time over the measured one: what a plan's range says at a measured pace."""
+_PORTAL = (sys.executable, "-m", "portal")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A study from start to end: `pace` is how many times as long as in the model gpu-check's steps took."""
+
+    study: str
+    pace: float
+    predicted_s: float
+    measured_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Predicted over measured."""
+        return self.predicted_s / self.measured_s
+
+
+def forecast(study: str) -> list[Point]:
+    """A check of this machine, then the study: planned, and run; nothing else should run meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="portal-bench-") as scratch:
+        environment = {**os.environ, "PORTAL_CACHE": str(Path(scratch, "cache"))}
+        _run("gpu-check", "--device", "cpu", "--out", str(Path(scratch, "check")), environment=environment)
+        chosen = (*STUDIES[study], "--out", str(Path(scratch, "out")))
+        plan = json.loads(_run("sweep", "plan", *chosen, "--json", environment=environment))
+        started = time.monotonic()
+        _run("sweep", "run", *chosen, environment=environment)
+        measured_s = time.monotonic() - started
+    return [Point(study, plan["device"]["pace"], 3600 * plan["hours"], measured_s)]
+
+
+def _run(*arguments: str, environment: dict[str, str]) -> str:
+    """The command's output; CalledProcessError where it fails. What it says of its progress is shown."""
+    command = [*_PORTAL, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
