@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo serve-test test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
+.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
   test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -22,7 +22,7 @@ AT_ONCE ?= 2
 # `make test TIER=slow` leaves out what `make check` has run.
 TIER ?= all
 FAST := not slow and not oracle and not ray
-ELSEWHERE := real or chaos or demo or zoo or serve
+ELSEWHERE := real or chaos or demo or zoo or serve or wheel
 WITHOUT_RAY_all := not ray
 WITHOUT_RAY_slow := (slow or oracle) and not ray
 WITHOUT_RAY := $(or $(WITHOUT_RAY_$(TIER)),$(error TIER is all or slow, not '$(TIER)'))
@@ -42,6 +42,7 @@ help:
 	@echo 'make test-real  the tests on those bases'
 	@echo 'make test-demo  the demo, and its page in a browser'
 	@echo 'make serve-test   adapters behind vLLM and llama.cpp, in an environment of their own (.serve-venv)'
+	@echo 'make wheel-test   a wheel, installed into an empty environment, and the API page run with it'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
@@ -75,6 +76,9 @@ test-real: real-cpu
 
 test-demo: venv
 	$(PYTEST) -m demo --timeout 3600
+
+wheel-test: venv
+	$(PYTEST) -m wheel --timeout 1800 tests/end_to_end/test_wheel.py
 
 # The servers' packages want other versions than ours. Audio and video, whose builds may want CUDA, are left out.
 serve-test: venv $(SERVE)/.installed

@@ -123,7 +123,8 @@ def _html_table(table: Table) -> str:
     reasons = _list(table.reasons, "reasons") if table.reasons else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}"><table>'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>{foot}</table></div>{reasons}"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>{foot}</table></div>"
+        f'<p class="quiet more" hidden>More columns: scroll sideways.</p>{reasons}'
     )
 
 

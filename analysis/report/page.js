@@ -23,6 +23,14 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...[...body.rows].sort(before));
   });
 }
+// A table that is wider than the page says so, until its last column has been seen.
+for (const box of document.querySelectorAll(".scroll")) {
+  const more = box.nextElementSibling;
+  const look = () => { more.hidden = box.scrollWidth - box.clientWidth - box.scrollLeft <= 1; };
+  box.addEventListener("scroll", look);
+  new ResizeObserver(look).observe(box);
+  look();
+}
 // While a study runs the page loads itself anew; what was unfolded stays so.
 const refresh = Number(document.documentElement.dataset.refreshS);
 const folds = [...document.querySelectorAll("details")];

@@ -1,5 +1,6 @@
 """`main`: the `portal` command, and the one boundary where an error becomes a line and an exit code."""
 
+import logging
 import os
 import sys
 import warnings
@@ -61,12 +62,15 @@ app.command(rich_help_panel=_CATALOGUE)(catalogue.params)
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and the commit, and exit.")
+    ] = False,
 ) -> None:
     if version:
         from portal import __version__
+        from sweeps.store.provenance import code_state, describe_code
 
-        typer.echo(__version__)
+        typer.echo(f"{__version__} ({describe_code(code_state())})")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help(), nl=False)
 
@@ -80,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not spin on cores of others
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # shapes change at every step
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; the failure itself is told
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it tells what it lacks
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers|peft"
     )  # not the user's to mend

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.bases.registry import weights_note
-from portal.config import RunConfig
+from portal.config import RunConfig, TrainConfig
 from portal.results import (
     SCHEMA_VERSION,
     STUDY_FILE,
@@ -24,12 +24,14 @@ from portal.storage.paths import Folder, files_below, folder_contents, local_pla
 from sweeps.results.tables import RESULTS_FOLDER, collect
 from sweeps.store.circumstances import Circumstances
 from sweeps.store.output_folder import check_writable
+from sweeps.store.provenance import describe_code
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.manifest import StudyManifest, record_manifest
 
 COLLECTED_FILE = "collected.json"
 """Beside the tables, written last: which runs they hold and which had failed."""
+_TOLD = ("epochs", "rounds_per_epoch", "batch_size", "lr", "lr_latent")
 
 
 def collect_snapshot(study: StudyManifest, out: Folder) -> Folder:
@@ -102,6 +104,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
             "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
             **_precisions(study),
             "seeds": ", ".join(str(seed) for seed in study.seeds),
+            **_settings(study),
             "runs": ", ".join(f"{count} {name}" for name, count in counts.items()),
             "data": study.runs[0].data.data_hash[:12],
             **_provenance(status, store),
@@ -151,6 +154,28 @@ def _trained_tasks(study: StudyManifest) -> dict[str, Fact]:
 def _count(tasks: tuple[str, ...], kinds: Mapping[str, str]) -> str:
     groups = tasks_by_kind(tasks, kinds)
     return f"{len(tasks)} tasks" + (f" of {len(groups)} kinds" if groups else "")
+
+
+def _settings(study: StudyManifest) -> dict[str, Fact]:
+    """How runs are trained, by their labels; those that are trained alike stand together."""
+    labels: dict[str, list[str]] = {}
+    for run in study.runs:
+        if run.train is not None:
+            own, label = labels.setdefault(_training(run, run.train), []), study.labels[run.key]
+            own += [label] * (label not in own)
+    return {"training": {", ".join(own): text for text, own in labels.items()}} if labels else {}
+
+
+def _training(run: RunConfig, train: TrainConfig) -> str:
+    """What a reader asks first, then all that is not at its default."""
+    length = "epochs over the rows" if train.rounds_per_epoch is None else f"x {train.rounds_per_epoch} steps"
+    parts = [f"{train.epochs} {length}", f"{train.batch_size} rows per task and step"]
+    if not run.spec.teaches or train.residual_rank:
+        parts.append(f"learning rate {train.lr:g}")
+    if run.hypernet is not None and not run.spec.frozen_core:
+        parts.append(f"learning rate of latents {train.lr_latent:g}")
+    others = train.model_dump(exclude_defaults=True, exclude=set(_TOLD))
+    return ", ".join([*parts, *(f"{name} {value}" for name, value in others.items())])
 
 
 def _precisions(study: StudyManifest) -> dict[str, Fact]:
@@ -227,7 +252,7 @@ def _provenance(status: StudyStatus, store: RunStore) -> dict[str, Fact]:
             package: ", ".join(sorted({record["versions"].get(package, "unknown") for record in records}))
             for package in packages
         },
-        "commit": ", ".join(sorted({_commit(record["git"]) for record in records})),
+        "commit": ", ".join(sorted({describe_code(record["git"]) for record in records})),
     }
 
 
@@ -242,10 +267,3 @@ def _circumstances(known: Iterable[Circumstances]) -> dict[str, Fact]:
     if operations not in ([], ["plain"]):
         facts["operations of bases"] = ", ".join(operations)
     return facts
-
-
-def _commit(state: dict[str, Any] | None) -> str:
-    """The commit of the code for people; an installed package has none."""
-    if state is None:
-        return "an installed package"
-    return state["commit"][:12] + (" with changes" if state["modified"] else "")

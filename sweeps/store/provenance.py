@@ -1,18 +1,43 @@
-"""The code that trained a run: package versions, and the commit of the checkout that it came from."""
+"""The code that trained a run: package versions, and the commit of the checkout that it came from.
 
+The build of a wheel loads this module by itself: it imports nothing but Python's own.
+"""
+
+import json
 import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+RECORD = "built-from.json"
+"""What a wheel holds beside this module: the state of the checkout that it was built from."""
 PACKAGES = ("portal-sweeps", "torch", "transformers", "ray", "pyarrow")
 
 
 @cache
 def provenance() -> dict[str, Any]:
-    """`{"versions": {package: version}, "git": {"commit", "modified"} or None}`, None outside a checkout."""
-    return {"versions": {package: version(package) for package in PACKAGES}, "git": git_state()}
+    """`{"versions": {package: version}, "git": {"commit", "modified"} or None}`.
+
+    None for a package whose checkout is not known.
+    """
+    return {"versions": {package: version(package) for package in PACKAGES}, "git": code_state()}
+
+
+def code_state(file: Path = Path(__file__)) -> dict[str, Any] | None:
+    """The commit of this code, and whether it was changed: its checkout's, or what it was built from."""
+    record = file.with_name(RECORD)
+    if (state := git_state(file)) is None and record.is_file():
+        built: dict[str, Any] = json.loads(record.read_text())
+        return built
+    return state
+
+
+def describe_code(state: dict[str, Any] | None) -> str:
+    """The commit for people; a package that was built outside a checkout has none."""
+    if state is None:
+        return "an installed package"
+    return state["commit"][:12] + (" with changes" if state["modified"] else "")
 
 
 def git_state(file: Path = Path(__file__)) -> dict[str, Any] | None:

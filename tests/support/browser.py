@@ -31,6 +31,9 @@ window.addEventListener("load", () => {
   probe.id = "probe";
   probe.textContent = JSON.stringify({
     figures, sorted, label: label.hidden ? "" : label.textContent, errors: window.probeErrors,
+    tables: [...document.querySelectorAll(".scroll")].map((box) => ({
+      cut: box.scrollWidth - box.clientWidth > 1, told: !box.nextElementSibling.hidden,
+    })),
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   });
   document.body.append(probe);
@@ -53,7 +56,9 @@ def find_browser() -> str:
 
 
 def assert_page_works(page: Path, profile: Path, width: int) -> dict:
-    """What a probe sees: every figure drawn, a table sorted, a value shown, nothing too wide, no error."""
+    """What a probe sees: every figure drawn, a table sorted, a value shown, no error, and nothing too wide
+    but tables that say so.
+    """
     text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
     probed = page.with_name("probed.html")
     probed.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
@@ -66,6 +71,7 @@ def assert_page_works(page: Path, profile: Path, width: int) -> dict:
     assert seen["sorted"] == sorted(seen["sorted"])
     assert seen["label"]
     assert seen["overflow"] <= 0
+    assert all(table["told"] is table["cut"] for table in seen["tables"])
     return seen
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import portal
 import portal.cli
 from portal.cli import exit_codes, main
+from sweeps.store.provenance import code_state, describe_code
 
 FOLDER = Path(portal.cli.__file__).parent
 
@@ -19,7 +21,9 @@ def test_the_version_and_the_help_exit_with_0(capsys: pytest.CaptureFixture[str]
     assert main(["--help"]) == 0
     assert main([]) == 0
 
-    assert "sweep" in capsys.readouterr().out
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == f"{portal.__version__} ({describe_code(code_state())})"
+    assert any("sweep" in line for line in others)
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])

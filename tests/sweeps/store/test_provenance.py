@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.store.provenance import PACKAGES, git_state
+from sweeps.store.provenance import PACKAGES, RECORD, code_state, describe_code, git_state
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 
@@ -50,6 +50,19 @@ def test_a_package_outside_a_checkout_of_its_own_has_no_commit(tmp_path: Path) -
 
     assert outside is None
     assert git_state(file) is None
+
+
+def test_an_installed_package_has_the_commit_that_it_was_built_from(tmp_path: Path) -> None:
+    file = tmp_path / "provenance.py"
+    file.write_text("")
+    assert code_state(file) is None
+    assert describe_code(None) == "an installed package"
+
+    state = {"commit": "0123456789abcdef", "modified": True}
+    (tmp_path / RECORD).write_text(json.dumps(state))
+
+    assert code_state(file) == state
+    assert describe_code(state) == "0123456789ab with changes"
 
 
 def test_this_checkout_is_seen_wherever_the_file_lies_in_it() -> None:

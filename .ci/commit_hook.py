@@ -1,0 +1,25 @@
+"""A build step: wheels and source archives hold the commit they were built from, beside provenance.py."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+READER = Path("sweeps/store/provenance.py")
+
+
+class CommitHook(BuildHookInterface[Any]):
+    """An editable install reads the commit from its checkout, and an archive's wheel keeps the archive's."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the record to the build where there is a checkout. The project itself is not installed here."""
+        reader = runpy.run_path(str(Path(self.root, READER)))
+        state = reader["git_state"](Path(self.root, READER))
+        if version == "editable" or state is None:
+            return
+        record = Path(self.directory, reader["RECORD"])
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(state) + "\n")
+        build_data["force_include"][str(record)] = str(READER.with_name(record.name))

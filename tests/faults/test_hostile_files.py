@@ -1,0 +1,90 @@
+"""Artifacts, task files and messages from a stranger: refused in one line, or text and nothing else."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from portal.artifacts.artifact_files import WEIGHTS
+from portal.artifacts.portal_record import RECORD
+from portal.cli import main
+from sweeps.store.run_store import RunStore
+from sweeps.study.expand import Study
+from tests.support.command_line import only_line
+from tests.support.studies import Tables
+
+HEADERS = {
+    "longer than the file": struct.pack("<Q", 2**60),
+    "tensors larger than the file": (lambda header: struct.pack("<Q", len(header)) + header)(
+        b'{"task_latents": {"dtype": "F32", "shape": [9007199254740991, 64], "data_offsets": [0, 8]}}'
+    ),
+    "offsets outside": (lambda header: struct.pack("<Q", len(header)) + header + bytes(8))(
+        b'{"task_latents": {"dtype": "F32", "shape": [2], "data_offsets": [4294967288, 4294967296]}}'
+    ),
+    "no header": b"",
+}
+"""Weights that no writer makes, by what their header says."""
+
+
+@pytest.fixture
+def artifact(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -> Path:
+    """A port's artifact as another program wrote it: without this project's record, so without digests."""
+    port = next(run for run in tiny_study.runs if run.method == "portal")
+    copy = tmp_path / "artifact"
+    shutil.copytree(RunStore(unbroken[0]).run_folder(port.key) / "artifact", copy)
+    (copy / RECORD).unlink()
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("header", HEADERS)
+def test_weights_with_such_a_header_are_refused_and_take_no_memory(
+    header: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (artifact / WEIGHTS).write_bytes(HEADERS[header])
+
+    assert main(["export", str(artifact), "--task", "counting", "--out", str(tmp_path / "out")]) == 2
+
+    assert str(artifact / WEIGHTS) in only_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "..", "-rf", "a b", "x" * 101])
+def test_a_task_whose_name_is_markup_a_path_or_an_option_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"{name}.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "choices": ["x", "y"], "gold": 0}) + "\n")
+
+    assert main(["tasks", "--tasks", str(path)]) == 2
+
+    assert "is no task name" in only_line(capsys)
+
+
+def test_a_tag_in_a_task_file_makes_no_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(f"prompt: !!python/object/apply:pathlib.Path.touch [{tmp_path / 'trace'}]\n")
+
+    assert main(["tasks", "--tasks", str(path)]) == 2
+
+    assert str(path) in only_line(capsys)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.slow
+def test_what_a_failed_run_says_is_text_on_the_page(
+    unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(unbroken[0], out)
+    store, run = RunStore(out), next(run for run in tiny_study.runs if run.method == "lora")
+    (store.run_folder(run.key) / "DONE.json").unlink()
+    store.mark_failed(run.key, "<script>alert('it ran')</script>", out / "logs" / "lane-0.log")
+
+    assert main(["report", str(out)]) == 0
+
+    page = (out / "report" / "index.html").read_text()
+    assert "it ran" in page
+    assert "<script>alert" not in page

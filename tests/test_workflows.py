@@ -1,0 +1,46 @@
+"""The workflows run what is there, with actions that nobody can change behind their back."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.markdown import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_by_commit_and_may_only_read(path: Path) -> None:
+    text = path.read_text()
+    used = re.findall(r"uses: (.*)", text)
+
+    assert used
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used), used
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+
+
+def test_commands_of_the_workflows_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    jobs = [job for path in WORKFLOWS for job in yaml.safe_load(path.read_text())["jobs"].values()]
+    asked = {
+        target
+        for job in jobs
+        for step in job["steps"]
+        for target in re.findall(r"^make ([\w-]+)", step.get("run", ""))
+    }
+    asked |= {
+        target for job in jobs for target in job.get("strategy", {}).get("matrix", {}).get("target", ())
+    }
+
+    assert {"wheel-test", "zoo"} <= asked <= targets
+    assert any(step.get("run") == ".ci/run" for job in jobs for step in job["steps"])
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o100
+
+
+def test_every_night_runs_what_the_script_of_the_night_does() -> None:
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())["jobs"]["long"]
+    (listed,) = re.findall(r"for target in (.*); do", (ROOT / ".ci" / "nightly").read_text())
+
+    assert {*job["strategy"]["matrix"]["target"], "wheel-test"} == set(listed.split())
