@@ -1,5 +1,6 @@
 """`portal teach`: new tasks for an artifact, by their latents alone."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,7 +91,7 @@ def teach(
             "--epochs",
             rich_help_panel=TRAINING,
             help="Epochs of 50 steps; each task keeps the latent of the one that its validation rows prefer. "
-            "Default: 4.",
+            "0, with --start nearest: the nearest latent as it is. Default: 4.",
         ),
     ] = None,
     start: Annotated[
@@ -131,7 +132,8 @@ def teach(
     """Learn new tasks on one base, with core and converter frozen: a latent per task is fitted.
 
     With 0 examples the latent is what the task's description stands for, and nothing is trained. With
-    --describe, too, the task needs no rows: --tasks NAME names it.
+    --describe, too, the task needs no rows: --tasks NAME names it. With --start nearest --epochs 0 a task
+    gets the latent of the one whose adapter fits its rows best.
 
     Leaves the artifact with its old tasks, bit for bit, and the new ones as OUT/artifact, and prints what
     each new task has gained over the frozen base on test rows. Warns of tasks that the core seems unable to
@@ -172,8 +174,21 @@ def teach(
     unscored = [task for task in chosen if not opened.examples(task, "test")]
     if unscored:
         typer.echo(f"no test rows: what was gained is not known of {', '.join(unscored)}")
+    if epochs == 0:
+        _print_lenders(out, chosen)
     if examples != 0:
         warn_of_reach(training_fits(single, out, device=where, gpus=gpus))
+
+
+def _print_lenders(out: Path, tasks: tuple[str, ...]) -> None:
+    """Say whose latent each new task has."""
+    from portal.artifacts.artifact import Artifact
+    from sweeps.launch.single_run import ARTIFACT
+
+    latents = Artifact.load(out / ARTIFACT).latents
+    for task in tasks:
+        lender = next(name for name in latents if name not in tasks and latents[name].equal(latents[task]))
+        typer.echo(f"{task} has the latent of {lender}")
 
 
 def _is_new_name(tasks: str) -> bool:

@@ -5,9 +5,18 @@ that no part of the project finds the registry empty.
 """
 
 from portal.methods.spec import METHODS, MethodSpec, find_method, port_methods, register, stage_of_method
-from portal.methods.table import BASE, DESCRIBED, LIFT_REFERENCES, LORA, PORTAL, SOURCE, TAUGHT
+from portal.methods.table import (
+    BASE,
+    DESCRIBED,
+    LIFT_REFERENCES,
+    LORA,
+    NEAREST_LATENT,
+    PORTAL,
+    SOURCE,
+    TAUGHT,
+)
 
 __all__ = [
-    "BASE", "DESCRIBED", "LIFT_REFERENCES", "LORA", "METHODS", "PORTAL", "SOURCE", "TAUGHT",
+    "BASE", "DESCRIBED", "LIFT_REFERENCES", "LORA", "METHODS", "NEAREST_LATENT", "PORTAL", "SOURCE", "TAUGHT",
     "MethodSpec", "find_method", "port_methods", "register", "stage_of_method",
 ]  # fmt: skip

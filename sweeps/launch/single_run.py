@@ -23,7 +23,7 @@ from portal.config import (
 )
 from portal.data.suite import Suite, examples_hash
 from portal.messages import explain
-from portal.methods import DESCRIBED, find_method
+from portal.methods import DESCRIBED, NEAREST_LATENT, find_method
 from portal.modules import ALL_MODULES
 from portal.recipes import find_recipe
 from portal.storage.atomic import replace_link
@@ -136,10 +136,10 @@ def teach_run(
     """Latents of new tasks on the artifact's own base; ValueError for what would make it fail.
 
     They start at the mean of the artifact's latents, each at the one that fits its rows best, or at what its
-    description stands for, and stay there with 0 examples; `description` takes the place of a single task's
-    own. With a `residual_rank` each task also gets a residual of that rank. Validation rows are scored after
-    every 50 steps, and each task keeps what they prefer; where a task has none, all keep what the last step
-    leaves.
+    description stands for. They stay there with 0 examples, which are for descriptions, and with 0 epochs,
+    for start nearest. `description` takes the place of a single task's own. With a `residual_rank` each task
+    also gets a residual of that rank. Validation rows are scored after every 50 steps, and each task keeps
+    what they prefer; where a task has none, all keep what the last step leaves.
     """
     source = Artifact.load(artifact)
     for task in request.tasks:
@@ -152,6 +152,10 @@ def teach_run(
     method, train = "taught", {**_TEACHING, **chosen, "latent_start": start, "residual_rank": residual_rank}
     if request.examples == 0:
         method, train = DESCRIBED.name, {}
+    elif request.epochs == 0:
+        if start != "nearest" or residual_rank:
+            raise ValueError("0 epochs train nothing: they go with start nearest, and without a residual")
+        method, train = NEAREST_LATENT.name, {}
     descriptions = None
     if request.examples == 0 and (start == "nearest" or residual_rank or request.epochs is not None):
         raise ValueError(

@@ -190,6 +190,28 @@ def test_each_task_keeps_the_latent_that_its_validation_rows_prefer(
     capsys.readouterr()
 
 
+def test_with_0_epochs_a_task_has_the_latent_of_the_nearest_one_and_its_name_is_told(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "taught"
+
+    assert main(teach_command(world, new_tasks, out, "--epochs", "0", "--start", "nearest")) == 0
+
+    told = next(line for line in capsys.readouterr().out.splitlines() if "has the latent of" in line)
+    artifact = Artifact.load(out / "artifact")
+    assert told.startswith("totals has the latent of ")
+    assert torch.equal(artifact.latents["totals"], artifact.latents[told.split()[-1]])
+    assert told.split()[-1] in TASKS
+
+
+def test_0_epochs_are_for_the_nearest_latent(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(teach_command(world, new_tasks, tmp_path / "taught", "--epochs", "0")) == 2
+
+    assert "0 epochs train nothing: they go with start nearest" in only_line(capsys)
+
+
 def test_an_unknown_start_is_named_with_the_nearest(
     world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
