@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,16 @@ class CommitHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the record to the build where there is a checkout. The project itself is not installed here."""
         reader = runpy.run_path(str(Path(self.root, READER)))
+        inside = READER.with_name(reader["RECORD"])
         state = reader["git_state"](Path(self.root, READER))
-        if version == "editable" or state is None:
+        if version == "editable" or state is None or Path(self.root, inside).is_file():
             return
-        record = Path(self.directory, reader["RECORD"])
-        record.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch = tempfile.TemporaryDirectory(prefix="portal-build-")
+        record = Path(self._scratch.name, inside.name)
         record.write_text(json.dumps(state) + "\n")
-        build_data["force_include"][str(record)] = str(READER.with_name(record.name))
+        build_data["force_include"][str(record)] = str(inside)
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Drop the record: the folder of a release holds its files and nothing else."""
+        if hasattr(self, "_scratch"):
+            self._scratch.cleanup()

@@ -61,11 +61,18 @@ SCALES: dict[str, Callable[[], Sequence[Any]]] = {
     **{f"forecast-{study}": partial(forecast.forecast, study) for study in forecast.STUDIES},
 }
 NAMES = (*COMPARISONS, *SCALES)
+DEFAULT = tuple(name for name in NAMES if not name.startswith("forecast-"))
+"""Without those that take hours."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)}; default: all but forecast-*, which take hours",
+    )
     parser.add_argument("--out", type=Path, default=Path("portal-bench"), help="folder of the results")
     parser.add_argument("--document", type=Path, help="a Markdown file to write the table into")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -76,7 +83,7 @@ def main() -> None:
     if arguments.here:
         _run(arguments.names[0], arguments.out)
         return
-    run_apart("benchmarks", arguments.names or NAMES, arguments.out)
+    run_apart("benchmarks", arguments.names or DEFAULT, arguments.out)
     _show(arguments.out, arguments.document)
 
 

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 STUDIES: dict[str, tuple[str, ...]] = {
     "demo": ("demo",),
     "text-cpu": ("text-cpu",),
@@ -39,7 +41,12 @@ class Point:
 
 
 def forecast(study: str) -> list[Point]:
-    """A check of this machine, then the study: planned, and run; nothing else should run meanwhile."""
+    """A check of this machine, then the study: planned, and run; nothing else should run meanwhile.
+
+    RuntimeError where there is a GPU, which the study would take.
+    """
+    if torch.cuda.is_available():
+        raise RuntimeError("forecasts are compared on CPUs; hide the GPUs (CUDA_VISIBLE_DEVICES=)")
     with tempfile.TemporaryDirectory(prefix="portal-bench-") as scratch:
         environment = {**os.environ, "PORTAL_CACHE": str(Path(scratch, "cache"))}
         _run("gpu-check", "--device", "cpu", "--out", str(Path(scratch, "check")), environment=environment)

@@ -147,13 +147,14 @@ class PendingScores:
     """Scores of rows that a device may still be working on; whoever needs them waits for these alone."""
 
     def __init__(self, layout: ScoringBatches, token_scores: Tensor | None) -> None:
-        self._layout = layout
+        self._layout: ScoringBatches | None = layout
         self._copies, self._wait = copy_to_host({} if token_scores is None else {"scores": token_scores})
 
     @cached_property
     def scored(self) -> list[Scored]:
         """The rows in their order; FloatingPointError, naming task and example, where one is not finite."""
         layout = self._layout
+        assert layout is not None, "a property that is kept is computed once"
         if not layout.rows:
             return []
         self._wait()
@@ -164,6 +165,7 @@ class PendingScores:
             if not all(math.isfinite(score) for score in item.scores):
                 where = f"task {item.row.task!r}, example {item.row.id!r}"
                 raise FloatingPointError(f"{where}: a score is not finite: {item.scores}")
+        self._layout, self._copies = None, {}  # who keeps the scores need not keep what they were made of
         return scored
 
 

@@ -98,4 +98,9 @@ def _adapter_rank(path: Path) -> int:
         or not isinstance(config.get("r"), int)
     ):
         raise ValueError(f"{path}: not the config of a LoRA adapter")
+    if not isinstance(config.get("init_lora_weights", True), bool):
+        raise ValueError(
+            f"{path}: init_lora_weights is {config['init_lora_weights']!r}, by which peft may change the "
+            "base's own weights; set it to true, the adapter's tensors are read anyway"
+        )
     return config["r"]

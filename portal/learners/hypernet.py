@@ -293,5 +293,11 @@ class HypernetLearner(Learner):
 
 
 def artifact_subfolder(base: str) -> str:
-    """Where a source run's artifact keeps the converter of `base`; a base may be a path or a hub id."""
-    return base.strip("/").replace("/", "--")
+    """Where a source run's artifact keeps the converter of `base`; a base may be a path or a hub id.
+
+    ValueError for a name that would lead out of the artifact.
+    """
+    folder = base.strip("/").replace("/", "--")
+    if folder in ("", ".", ".."):
+        raise ValueError(f"{base!r} is no name of a base")
+    return folder

@@ -3,9 +3,8 @@
 The batches of a (base, task, split) are laid out once and serve every learner and epoch; scoring that runs
 out of memory goes on with half as many tokens per forward. Adapters that add nothing, as most do before their
 first step, are not run: the frozen base's scores are theirs, and are computed once (frozen_scores.py). A
-device gets the
-forwards of all tasks before the first scores are read; tables are made while it works on. Written answers of
-all tasks of a learner share batches.
+device gets the forwards of all tasks before the first scores are read; tables are made while it works on.
+Written answers of all tasks of a learner share batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import torch
 
 from portal.bases.base import Base
 from portal.data.sampling import evaluation_rows
-from portal.data.token_rows import RowTable
+from portal.data.token_rows import RowTable, TokenRow
 from portal.device import is_out_of_memory, release_memory
 from portal.evaluate.answer_journal import AnswerJournal
 from portal.evaluate.loglikelihood import (
@@ -137,7 +136,7 @@ class Evaluator:
                 found[key] = frozen[rows]
                 continue
             own = slot if adds[slot] else None
-            parts[key] = ToWrite(self._laid_out(rows).rows, own, data.answers[rows.task])
+            parts[key] = ToWrite(self._chosen(rows), own, data.answers[rows.task])
         scaling = 1.0 if learner.run.adapter is None else learner.adapter.scaling
         answers = write_answers(
             self._bases[base], list(parts.values()), factors, scaling, journal=self._journal
@@ -172,9 +171,12 @@ class Evaluator:
 
     def _laid_out(self, rows: RowSet) -> ScoringBatches:
         if rows not in self._batches:
-            chosen = evaluation_rows(self._rows[rows.base].rows(rows.task, rows.split), rows.size)
-            self._batches[rows] = scoring_batches(chosen, self._bases[rows.base], max_tokens=self._max_tokens)
+            base = self._bases[rows.base]
+            self._batches[rows] = scoring_batches(self._chosen(rows), base, max_tokens=self._max_tokens)
         return self._batches[rows]
+
+    def _chosen(self, rows: RowSet) -> Sequence[TokenRow]:
+        return evaluation_rows(self._rows[rows.base].rows(rows.task, rows.split), rows.size)
 
 
 def _adapter(learner: Learner, factors: Factors, task: str, adding: Sequence[bool]) -> list[Segment]:

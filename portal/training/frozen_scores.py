@@ -2,8 +2,9 @@
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
 from weakref import WeakKeyDictionary
+
+from torch import nn
 
 from portal.answers import AnswerConfig
 from portal.bases.base import Base
@@ -35,7 +36,7 @@ class FrozenScores:
     """By base and rows, kept as long as both are in memory. A base's weights never change."""
 
     def __init__(self) -> None:
-        self._kept: MutableMapping[Any, MutableMapping[RowTable, Kept]] = WeakKeyDictionary()
+        self._kept: MutableMapping[nn.Module, MutableMapping[RowTable, Kept]] = WeakKeyDictionary()
 
     def of(self, base: Base, rows: RowTable) -> Kept:
         """What is kept of this base on these rows; whoever computes more adds it there."""

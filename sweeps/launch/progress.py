@@ -34,7 +34,7 @@ class StageState:
     share: float
     steps_per_s: float
     loss: float | None
-    active: bool = True
+    active: bool
 
     def text(self, eta_s: float | None) -> str:
         parts = [f"{self.done}/{self.total} runs"]

@@ -33,6 +33,7 @@ from sweeps.planning.memory import (
     fullest_part,
     generation_flops,
     precision_of,
+    shared_params,
 )
 from sweeps.planning.planned_step import sample_step
 from sweeps.planning.workload import Work
@@ -345,12 +346,17 @@ def _learners_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: st
     """Seconds of the hypernetworks' passes in training and of the optimisers, on every worker of a lane."""
     return sum(
         work.steps
-        * (
-            _GENERATIONS * generation_flops(run, base) / (ATTAINED * device.hypernet_rate(_products(run)))
-            + _UPDATED_BYTES * count_params(run, base).trained / device.bytes_per_s
-        )
+        * (_GENERATIONS * generation_flops(run, base) / (ATTAINED * device.hypernet_rate(_products(run))))
+        + _updating_seconds(run, work, base, device)
         for run, work in zip(runs, works, strict=True)
     )
+
+
+def _updating_seconds(run: RunConfig, work: Work, base: str, device: Device) -> float:
+    """Seconds of the run's optimiser; what all bases share is updated once, with the first."""
+    counts = count_params(run, base)
+    trained = counts.trained if base == run.bases[0].name else counts.trained - shared_params(run)
+    return work.steps * _UPDATED_BYTES * trained / device.bytes_per_s
 
 
 def _products(run: RunConfig) -> Fp32Products:
@@ -374,4 +380,5 @@ def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> flo
             lengths=(),  # of all tasks: a mean row stands for each of them
         )
     start = START_S + load_seconds(run, device)
-    return start + parts * _seconds([run], [one], base, device)
+    updates = _updating_seconds(run, one, base, device)  # each part updates its own numbers only
+    return start + parts * (_seconds([run], [one], base, device) - updates) + updates

@@ -246,6 +246,15 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
     return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 
 
+def shared_params(run: RunConfig) -> int:
+    """The numbers that joint training counts with each base and has once: core and latents."""
+    if run.hypernet is None or run.adapter is None or run.train is None or len(run.bases) == 1:
+        return 0
+    residual = 2 * len(run.adapter.modules) * run.train.residual_rank * run.hypernet.d_core
+    codes = len(run.data.tasks) * (run.hypernet.d_latent + residual)
+    return codes + core_num_params(run.hypernet, run.adapter)
+
+
 def _slot_params(run: RunConfig, base: str) -> int:
     """Numbers of one task's adapter, with its residual."""
     assert run.adapter is not None

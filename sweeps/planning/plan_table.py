@@ -51,7 +51,7 @@ def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """A value for `plan --json`."""
-    hours, alone = device_hours(plan)
+    hours, alone = device_hours(plan) if plan.packs else (0.0, 0.0)
     return {
         "study": plan.study.name,
         "total": len(plan.study.runs),

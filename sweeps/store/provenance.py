@@ -25,12 +25,12 @@ def provenance() -> dict[str, Any]:
 
 
 def code_state(file: Path = Path(__file__)) -> dict[str, Any] | None:
-    """The commit of this code, and whether it was changed: its checkout's, or what it was built from."""
+    """The commit of this code, and whether it was changed: what it was built from, or its checkout's."""
     record = file.with_name(RECORD)
-    if (state := git_state(file)) is None and record.is_file():
+    if record.is_file():  # no checkout has it
         built: dict[str, Any] = json.loads(record.read_text())
         return built
-    return state
+    return git_state(file)
 
 
 def describe_code(state: dict[str, Any] | None) -> str:

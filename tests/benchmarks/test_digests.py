@@ -1,11 +1,11 @@
-"""Processes of a node wait for one digest: the last of several has it when the first has."""
+"""Processes of a node wait for one digest of all files of a base."""
 
 from benchmarks.digests import measure
 
 
-def test_every_process_waits_for_a_digest_of_all_files() -> None:
-    point = measure(2**26, 2, lanes=3, repeats=1)
+def test_a_digest_of_more_bytes_takes_longer_for_one_process_and_for_several() -> None:
+    small, large = (measure(num_bytes, 2, lanes=3, repeats=1) for num_bytes in (2**20, 2**29))
 
-    assert (point.num_bytes, point.files, point.lanes) == (2**26, 2, 3)
-    assert point.one_s > 0
-    assert point.all_s > 0
+    assert (large.num_bytes, large.files, large.lanes) == (2**29, 2, 3)
+    assert large.one_s > small.one_s
+    assert large.all_s > small.all_s

@@ -20,6 +20,7 @@ from sweeps.planning.planned_step import sample_step
 from sweeps.planning.workload import Work
 from sweeps.study.expand import load_study
 from sweeps.worker import base_cache
+from sweeps.worker.build_learners import BASES
 from tests.support.studies import silent
 
 STUDY = """
@@ -61,6 +62,7 @@ def counted_bases(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         base.model.register_forward_pre_hook(count, with_kwargs=True)
         return base
 
+    BASES.keep((), "cpu")  # what other tests have left is not counted
     monkeypatch.setattr(base_cache, "load_base", load)
     return counts
 

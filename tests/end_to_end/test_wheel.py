@@ -1,6 +1,8 @@
 """What a user installs: a wheel in an environment of its own, away from the checkout."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 from sweeps.store.provenance import describe_code, git_state
 from tests.support.api_page import run_api_page
 from tests.support.markdown import ROOT
+
+PIP = ("-m", "pip", "--no-input", "--disable-pip-version-check")
 
 
 def run(*command: str | Path, folder: Path) -> str:
@@ -21,14 +25,41 @@ def run(*command: str | Path, folder: Path) -> str:
 
 
 @pytest.mark.wheel
+def test_a_wheel_is_built_from_the_files_that_the_image_gets(tmp_path: Path) -> None:
+    context, dockerfile = tmp_path / "context", (ROOT / "cluster/templates/Dockerfile").read_text()
+    context.mkdir()
+    for line in re.findall(r"^COPY (.*)$", dockerfile.partition("AS cuda")[2], re.MULTILINE):
+        *sources, target = line.split()
+        for source in sources:
+            place = context / target / (source.rpartition("/")[2] if target.endswith("/") else "")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            copy(ROOT / source, place)
+
+    run(
+        sys.executable,
+        *PIP,
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path,
+        context,
+        folder=tmp_path,
+    )
+
+    assert len(list(tmp_path.glob("portal_sweeps-*.whl"))) == 1
+
+
+@pytest.mark.wheel
 def test_a_wheel_alone_runs_a_study_and_knows_its_commit(tmp_path: Path) -> None:
-    pip = ("-m", "pip", "--no-input", "--disable-pip-version-check")
-    run(sys.executable, *pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT, folder=tmp_path)
+    build = (*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path)
+    run(sys.executable, *build, ROOT, folder=tmp_path)
     (wheel,) = tmp_path.glob("portal_sweeps-*.whl")
     run(sys.executable, "-m", "venv", tmp_path / "venv", folder=tmp_path)
     python, portal = tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "bin" / "portal"
     pinned = ("--constraint", ROOT / "constraints.txt")
-    run(python, *pip, "install", "--quiet", *pinned, wheel, folder=tmp_path)
+    run(python, *PIP, "install", "--quiet", *pinned, wheel, folder=tmp_path)
     work = tmp_path / "work"
     work.mkdir()
 

@@ -7,21 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from portal.artifacts.artifact_files import WEIGHTS
+from portal.artifacts.artifact_files import CONFIG, WEIGHTS
 from portal.artifacts.portal_record import RECORD
 from portal.cli import main
+from portal.storage.paths import file_sha256
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from tests.support.command_line import only_line
 from tests.support.studies import Tables
 
+
+def with_header(header: str, data: bytes = b"") -> bytes:
+    """A safetensors file with this header, whatever it says of the data."""
+    return struct.pack("<Q", len(header)) + header.encode() + data
+
+
 HEADERS = {
     "longer than the file": struct.pack("<Q", 2**60),
-    "tensors larger than the file": (lambda header: struct.pack("<Q", len(header)) + header)(
-        b'{"task_latents": {"dtype": "F32", "shape": [9007199254740991, 64], "data_offsets": [0, 8]}}'
+    "tensors larger than the file": with_header(
+        '{"task_latents": {"dtype": "F32", "shape": [9007199254740991, 64], "data_offsets": [0, 8]}}'
     ),
-    "offsets outside": (lambda header: struct.pack("<Q", len(header)) + header + bytes(8))(
-        b'{"task_latents": {"dtype": "F32", "shape": [2], "data_offsets": [4294967288, 4294967296]}}'
+    "offsets outside": with_header(
+        '{"task_latents": {"dtype": "F32", "shape": [2], "data_offsets": [4294967288, 4294967296]}}', bytes(8)
     ),
     "no header": b"",
 }
@@ -29,18 +36,24 @@ HEADERS = {
 
 
 @pytest.fixture
-def artifact(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -> Path:
-    """A port's artifact as another program wrote it: without this project's record, so without digests."""
+def recorded(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -> Path:
+    """A port's artifact, which may be spoilt."""
     port = next(run for run in tiny_study.runs if run.method == "portal")
     copy = tmp_path / "artifact"
     shutil.copytree(RunStore(unbroken[0]).run_folder(port.key) / "artifact", copy)
-    (copy / RECORD).unlink()
     return copy
+
+
+@pytest.fixture
+def artifact(recorded: Path) -> Path:
+    """The same as another program wrote it: without this project's record, so without digests."""
+    (recorded / RECORD).unlink()
+    return recorded
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("header", HEADERS)
-def test_weights_with_such_a_header_are_refused_and_take_no_memory(
+def test_weights_with_such_a_header_are_refused_in_one_line(
     header: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (artifact / WEIGHTS).write_bytes(HEADERS[header])
@@ -88,3 +101,21 @@ def test_what_a_failed_run_says_is_text_on_the_page(
     page = (out / "report" / "index.html").read_text()
     assert "it ran" in page
     assert "<script>alert" not in page
+
+
+@pytest.mark.slow
+def test_an_artifact_whose_base_would_lead_out_of_a_folder_is_refused(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, record = recorded / CONFIG, json.loads((recorded / RECORD).read_text())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": ".."}))
+    record["files"][CONFIG] = file_sha256(path)
+    (recorded / RECORD).write_text(json.dumps(record))
+    out = tmp_path / "place" / "out"
+    assert main(["registry", str(tmp_path / "shelf"), "--add", str(recorded)]) == 0
+    capsys.readouterr()
+
+    assert main(["adapters", "--registry", str(tmp_path / "shelf"), "--out", str(out)]) == 2
+
+    assert "'..' is no name of a base" in only_line(capsys)
+    assert not list(tmp_path.glob("place/*"))

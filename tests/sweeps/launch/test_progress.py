@@ -13,7 +13,15 @@ from tests.support.studies import TINY, load_text, wait_for
 
 
 def state(**changes: object) -> StageState:
-    values = {"stage": 1, "done": 1, "total": 4, "share": 0.379, "steps_per_s": 2.04, "loss": 0.5}
+    values = {
+        "stage": 1,
+        "done": 1,
+        "total": 4,
+        "share": 0.379,
+        "steps_per_s": 2.04,
+        "loss": 0.5,
+        "active": True,
+    }
     return StageState(**{**values, **changes})  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from portal.forward.microbatch_plan import (
 )
 from sweeps.planning.cost_model import Execution, duration, forecast, forwards_seconds
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
-from sweeps.planning.memory import count_params, decoder_shape, generation_flops
+from sweeps.planning.memory import count_params, decoder_shape, generation_flops, shared_params
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
 from sweeps.planning.workload import Work
@@ -88,6 +88,22 @@ def test_every_part_of_a_step_and_of_scoring_is_counted():
     for run in (lora, hypernet):
         updates = seconds(run, replace(plain, bytes_per_s=1e9)) - seconds(run, plain)
         assert updates == pytest.approx(10 * 40 * count_params(run, base).trained / 1e9)
+        alone = [
+            forecast([run], [WORK], replace(plain, bytes_per_s=each)).hours_alone for each in (1e9, 1e30)
+        ]
+        assert 3600 * (alone[0] - alone[1]) == pytest.approx(updates)
+
+
+def test_what_joint_training_shares_is_updated_once():
+    bases = ("village-qwen3-m", "village-qwen3-xs")
+    joint = make_run("source", *bases)
+    slow, fast = (replace(plain_cpu(2), bytes_per_s=each) for each in (1e6, 1e30))
+
+    updates = seconds(joint, slow) - seconds(joint, fast)
+
+    own = [count_params(joint, base).trained - shared_params(joint) for base in bases]
+    assert min(own) > 0
+    assert updates == pytest.approx(WORK.steps * 40 * (sum(own) + shared_params(joint)) / 1e6)
 
 
 def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():

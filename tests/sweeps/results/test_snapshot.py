@@ -48,7 +48,9 @@ def test_the_record_says_how_runs_were_trained(out: Path, manifest: StudyManifes
                 text for labels, text in told.items() if manifest.labels[run.key] in labels.split(", ")
             ]
             assert f"learning rate {run.train.lr:g}" in text
-            assert text.startswith(f"{run.train.epochs} epochs over the rows, {run.train.batch_size} rows")
+            assert text.startswith(
+                f"{run.train.epochs} epochs over the rows, batches of {run.train.batch_size},"
+            )
 
 
 def test_what_sweeps_writes_is_what_analysis_reads(out: Path, manifest: StudyManifest) -> None:
