@@ -235,11 +235,11 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
         return ParamCount((1 if run.spec.shared_adapter else slots) * _slot_params(run, base), 0)
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
+    core = core_num_params(run.hypernet, run.adapter)
     if run.spec.base_residuals:
-        residual = run.train.residual_rank * _params_per_rank(groups)
+        codes = slots * (run.hypernet.d_latent + run.train.residual_rank * _params_per_rank(groups))
     else:
-        residual = 2 * len(run.adapter.modules) * run.train.residual_rank * run.hypernet.d_core
-    codes, core = slots * (run.hypernet.d_latent + residual), core_num_params(run.hypernet, run.adapter)
+        codes = _num_codes(run)
     if run.spec.teaches:
         return ParamCount(codes, core + converter)
     shared = core + codes
@@ -250,9 +250,16 @@ def shared_params(run: RunConfig) -> int:
     """The numbers that joint training counts with each base and has once: core and latents."""
     if run.hypernet is None or run.adapter is None or run.train is None or len(run.bases) == 1:
         return 0
+    return _num_codes(run) + core_num_params(run.hypernet, run.adapter)
+
+
+def _num_codes(run: RunConfig) -> int:
+    """Numbers of all tasks' latents, and of residuals in core coordinates beside them."""
+    assert run.adapter is not None
+    assert run.hypernet is not None
+    assert run.train is not None
     residual = 2 * len(run.adapter.modules) * run.train.residual_rank * run.hypernet.d_core
-    codes = len(run.data.tasks) * (run.hypernet.d_latent + residual)
-    return codes + core_num_params(run.hypernet, run.adapter)
+    return len(run.data.tasks) * (run.hypernet.d_latent + residual)
 
 
 def _slot_params(run: RunConfig, base: str) -> int:
