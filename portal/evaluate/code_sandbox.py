@@ -40,11 +40,15 @@ os.write(out, token.encode())
 """
 
 
+class SandboxError(RuntimeError):
+    """The sandbox, and not the program, has failed: nothing is known of the program."""
+
+
 def passes(program: str, *, seconds: int = _SECONDS) -> bool:
     """Whether the program ends by itself within `seconds` of a CPU, without an exception, and by no exit.
 
     Twelve times as many seconds may pass.
-    ValueError where such programs are not allowed, or bubblewrap does not work; RuntimeError where it fails
+    ValueError where such programs are not allowed, or bubblewrap does not work; SandboxError where it fails
     for this one.
     """
     check_sandbox()
@@ -52,7 +56,8 @@ def passes(program: str, *, seconds: int = _SECONDS) -> bool:
         return False
     ended = _run(program, seconds)
     if ended.stderr:  # not the program's, which goes nowhere
-        raise RuntimeError(f"the sandbox failed: {ended.stderr.decode(errors='replace').splitlines()[-1]}")
+        said = ended.stderr.decode(errors="replace").splitlines()[-1]
+        raise SandboxError(f"the sandbox failed: {said}")
     return ended.returncode == 0
 
 

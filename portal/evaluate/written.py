@@ -11,7 +11,7 @@ from portal.bases.base import Base
 from portal.data.token_rows import TokenRow, position_limit
 from portal.device import is_out_of_memory, release_memory, usable_cores
 from portal.evaluate.answer_journal import AnswerJournal
-from portal.evaluate.code_sandbox import end_with
+from portal.evaluate.code_sandbox import SandboxError, end_with
 from portal.evaluate.text_metrics import Measure, find_metric, judged_part, waits_for_programs
 from portal.generation.generate import generate, usual_rows
 from portal.generation.request import Answer, Reason, Request
@@ -56,7 +56,7 @@ def write_answers(
 
     An answer ends where the row's own does, too, and where the base has room for no more. Answers that the
     `journal` has are not written again. Programs are judged while others are written. ValueError, before
-    anything is written, for a metric that there is not.
+    anything is written, for a metric that there is not; SandboxError where a program could not be judged.
     """
     measures = [find_metric(part.answers.metric) for part in parts]
     places = [(index, place) for index, part in enumerate(parts) for place in range(len(part.rows))]
@@ -144,6 +144,8 @@ def _judge(row: TokenRow, answer: Answer, answers: AnswerConfig, measure: Measur
         value = float(measure(judged, row.references))
         if not 0 <= value <= 1:
             raise ValueError(f"{value} is outside 0..1")
+    except SandboxError:
+        raise  # the machine's trouble, which would pass for a wrong answer
     except Exception as failure:  # noqa: BLE001 - a user's function: one answer must not end a run
         value, error = 0.0, one_line(failure, most=200)
     return Judged(answer.text, len(answer.tokens), answer.reason, value, error)

@@ -1,5 +1,7 @@
 """A small base, adapters of two slots on it, and programs that may run."""
 
+from pathlib import Path
+
 import pytest
 
 from portal.bases.base import Base, load_base
@@ -26,3 +28,11 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
         check_sandbox()
     except ValueError as error:
         pytest.skip(f"no sandbox on this machine: {error}")
+
+
+@pytest.fixture
+def failing_bubblewrap(allowed: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From here on bubblewrap, which worked before, starts no program."""
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: Resource temporarily unavailable' >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portal.evaluate import code_sandbox
-from portal.evaluate.code_sandbox import ALLOWED, end_with, passes
+from portal.evaluate.code_sandbox import ALLOWED, SandboxError, end_with, passes
 from portal.evaluate.text_metrics import find_metric
 
 
@@ -87,15 +87,9 @@ def test_files_of_the_machine_are_not_there() -> None:
     assert not passes("open('/etc/passwd')")
 
 
-@pytest.mark.usefixtures("allowed")
-def test_a_sandbox_that_fails_for_one_program_is_no_wrong_answer(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: Resource temporarily unavailable' >&2\nexit 1\n")
-    (tmp_path / "bwrap").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    with pytest.raises(RuntimeError, match="the sandbox failed: bwrap: Resource temporarily unavailable"):
+@pytest.mark.usefixtures("failing_bubblewrap")
+def test_a_sandbox_that_fails_for_one_program_is_no_wrong_answer() -> None:
+    with pytest.raises(SandboxError, match="the sandbox failed: bwrap: Resource temporarily unavailable"):
         passes("pass")
 
 

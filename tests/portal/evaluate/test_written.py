@@ -12,6 +12,7 @@ from portal.answers import AnswerConfig
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow, encode_example
 from portal.device import usable_cores
+from portal.evaluate.code_sandbox import SandboxError
 from portal.evaluate.written import Judged, ToWrite, write_answers
 from portal.generation.generate import generate
 from portal.generation.request import Request
@@ -116,6 +117,14 @@ def test_programs_are_judged_while_others_are_written_and_keep_their_places(base
 
     assert [each.value for each in own] == [1.0, 0.0, 1.0, 0.0]
     assert all(each.error is None for each in (*own, *other))
+
+
+@pytest.mark.usefixtures("failing_bubblewrap")
+def test_a_program_that_could_not_be_run_is_no_wrong_answer(base: Base) -> None:
+    programs = AnswerConfig(metric="pass_at_1", max_new_tokens=3, stop=("\n",))
+
+    with pytest.raises(SandboxError, match="Resource temporarily unavailable"):
+        write_answers(base, [ToWrite(rows_with(base, *["pass # {answer}"] * 4), None, programs)], {}, 1.0)
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="one core judges one program at a time")
