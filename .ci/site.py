@@ -8,7 +8,7 @@ a link; one to a file of the repository that is no page becomes its path, or lea
 import json
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ import portal
 import sweeps
 from portal.cli.app import app
 from sweeps.study.study_file import json_schema
+from tests.support.command_line import commands
+from tests.support.markdown import CODE_SPAN, LINK
 
 ROOT = Path(__file__).parents[1]
 BESIDE = {
@@ -36,11 +38,9 @@ BESIDE = {
     "portal/words/README.md": "reference/words.md",
 }
 """Pages of the site by the files outside docs/ that they are made of."""
-_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _BLOCK = re.compile(r"^( *)```math\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"(?<![\\$`\w])\$([^$\n`]+)\$(?![\w$])")
 _FENCE = re.compile(r"^( *)(```|~~~).*?^ *\2 *$", re.DOTALL | re.MULTILINE)
-_CODE = re.compile(r"(`+)(?:(?!\1).)+\1(?!`)", re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -61,7 +61,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     source = _source_of(page.file.src_uri)
 
     def link(found: re.Match[str]) -> str:
-        is_image, text, target = found.groups()
+        (text, target), is_image = found.groups(), "!" * found[0].startswith("!")
         if re.match(r"[a-z]+:|#", target):
             return found[0]
         place, _, anchor = target.partition("#")
@@ -77,13 +77,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return text if text.startswith("`") or path in text else f"{text} (`{path}`)"
 
     def change(text: str) -> str:
-        spans = [code.span() for code in _CODE.finditer(text)]
+        spans = [code.span() for code in CODE_SPAN.finditer(text)]
 
         def quoted(found: re.Match[str]) -> bool:
             return any(start <= found.start() and found.end() <= end for start, end in spans)
 
-        linked = _LINK.sub(lambda found: found[0] if quoted(found) else link(found), text)
-        return _without(_CODE, linked, lambda prose: _INLINE.sub(_inline_formula, prose))
+        linked = LINK.sub(lambda found: found[0] if quoted(found) else link(found), text)
+        return _without(CODE_SPAN, linked, lambda prose: _INLINE.sub(_inline_formula, prose))
 
     return _without(_FENCE, _BLOCK.sub(_block_formula, markdown), change)
 
@@ -122,20 +122,13 @@ def _page_of(path: str, files: Files) -> str | None:
 def command_line() -> str:
     """A page of all commands, as they describe themselves."""
     lines = ["# Command line", "", "What `--help` says of every command.", ""]
-    for path, command in _commands(typer.main.get_command(app), ("portal",)):
+    for path, command in commands(typer.main.get_command(app)):
         lines += [f"## `{path}`", "", _paragraphs(command.help or ""), ""]
         if command.params:
             lines += ["| option | what it is | default |", "|---|---|---|"]
             lines += [_parameter(each) for each in command.params if not each.name.startswith("_")]
             lines.append("")
     return "\n".join(lines)
-
-
-def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    yield " ".join(path), command
-    for name, below in getattr(command, "commands", {}).items():
-        if not below.hidden:
-            yield from _commands(below, (*path, name))
 
 
 def _paragraphs(text: str) -> str:

@@ -169,7 +169,7 @@ def _taught(points: Sequence[teaching.Point]) -> list[str]:
     return [
         f"`portal teach`, one new task on {teaching.BASE}, a process each, medians over {points[0].repeats}: "
         f"at most {teaching.START_UP_S:.0f} s until its first line of progress, and {teaching.TOTAL_S:.0f} s "
-        "in all, by whose widths the hypernetwork of the source has.",
+        "in all. `widths` says whose widths the source's hypernetwork has.",
         "",
         *markdown_table(("widths", "rows", "first progress", "in all"), rows),
     ]
@@ -207,10 +207,12 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
         )
         for point in points
     ]
+    parts = [f"`{point.study}`" for point in points if "--seed" in forecast.STUDIES[point.study]]
+    seeds = f" One seed alone of {' and '.join(parts)}." if parts else ""
     return [
         f"Studies from start to end, as `portal sweep plan` predicts them at the pace that `portal gpu-check "
         f"--device cpu` has measured just before, and as they were: predicted over measured from {low:g} to "
-        f"{high:g}. Of `few-rows`, `words-cpu` and `real-cpu` a seed.",
+        f"{high:g}.{seeds}",
         "",
         *markdown_table(("study", "pace", "predicted", "measured", "predicted over measured"), rows),
     ]

@@ -4,6 +4,7 @@ The names below are the public API of the method on one machine; docs/api.md sho
 loaded when they are first used: importing `portal` loads neither torch nor Ray.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from portal.lazy import lazy_attributes
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from portal.methods import MethodSpec, find_method, register
     from portal.tasks.example import Example
 
+# Else it tells what it lacks when peft imports it, and each of its layers warns in each forward.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 __version__ = "0.1.0"
 __all__ = [
     "AdapterConfig",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import portal
 from tests.support.markdown import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -44,3 +45,7 @@ def test_every_night_runs_what_the_script_of_the_night_does() -> None:
     (listed,) = re.findall(r"for target in (.*); do", (ROOT / ".ci" / "nightly").read_text())
 
     assert {*job["strategy"]["matrix"]["target"], "wheel-test"} == set(listed.split())
+
+
+def test_the_citation_names_the_version() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == portal.__version__

@@ -294,6 +294,11 @@ class Artifact:
 
     def run_record(self) -> RunRecord | None:
         """What the run that made the artifact left beside it; None for an artifact from elsewhere."""
+        return self._run_record
+
+    @cached_property
+    def _run_record(self) -> RunRecord | None:
+        """Read once for all tasks that are exported."""
         found = read_run_record(self.folder)
         if found is None:
             return None

@@ -32,8 +32,8 @@ class TaskRecord(Frozen):
 
     `calibrated`: the converter was trained on the task's rows. `epoch` is the one whose parameters the
     artifact has, null where that is not known. `kind` says whether its rows have choices or written answers,
-    `tested` whether the run that fitted the latent scored it on test rows, null where none was fitted or that
-    is not recorded.
+    null where that is not recorded, `tested` whether the run that fitted the latent scored it on test rows,
+    null where none was fitted or that is not recorded.
     """
 
     latent_sha256: str

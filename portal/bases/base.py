@@ -5,7 +5,6 @@ multiplies it (precision.py) or, on a GPU only, in 8 or 4 bits by bitsandbytes. 
 converters, logits and losses are fp32 everywhere; factors are cast at the point of use.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -218,7 +217,6 @@ def _load_model(
         prepare_cpu()
     dtype = weights_dtype(precision, on_gpu=on_gpu)
     transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else each layer warns in each forward
     config = read_config(files)
     method = check_checkpoint(files.name, config, precision)
     try:

@@ -1,6 +1,5 @@
 """`main`: the `portal` command, and the one boundary where an error becomes a line and an exit code."""
 
-import logging
 import os
 import sys
 import warnings
@@ -84,7 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not spin on cores of others
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # shapes change at every step
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; the failure itself is told
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it tells what it lacks
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers|peft"
     )  # not the user's to mend

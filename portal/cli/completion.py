@@ -48,9 +48,9 @@ def bases() -> Iterable[str]:
 
 def tasks() -> Iterable[str]:
     """Tasks and groups of tasks of the suites that have few enough to be named."""
-    from portal.data.suites import NAMED_TASKS, load_suite
+    from portal.data.suites import NAMED_TASKS, names_in
 
-    return [name for suite in map(load_suite, NAMED_TASKS) for name in (*suite.groups, *suite.tasks)]
+    return [name for suite in NAMED_TASKS for name in names_in(suite)]
 
 
 def suites() -> Iterable[str]:

@@ -148,7 +148,7 @@ def _elsewhere(tasks: "Sequence[str]", suite: str | None) -> str:
     def is_here(task: str) -> bool:
         try:
             return bool(open_suite_of(suite, (task,))[1])
-        except ValueError:  # the folder that PORTAL_DATA or --suite names is not there
+        except ValueError:  # the folder that PORTAL_DATA names is not there
             return False
 
     lacking = [task for task in tasks if not is_here(task)]

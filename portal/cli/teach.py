@@ -36,6 +36,7 @@ from portal.cli.training import (
 if TYPE_CHECKING:
     from portal.data.suite import Suite
 
+_USES = {"validation": "validate", "test": "test"}
 _TYPO = 0.9
 """Names that are so alike, by difflib, are taken for one that is mistyped."""
 
@@ -154,7 +155,7 @@ def teach(
         opened, chosen = chosen_tasks(tasks, suite, data, holds_out=not no_hold_out)
         if no_hold_out and not opened.files:
             raise ValueError("--no-hold-out is for task files: name one in --tasks")
-        _warn_of_few_rows(opened, chosen, examples)
+        _warn_of_few_rows(opened, chosen, examples, trains=examples != 0 and epochs != 0)
     request = TrainRequest(
         opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
     )
@@ -195,30 +196,29 @@ def _is_new_name(tasks: str) -> bool:
     """Whether one task is named that no suite and no file has, nor one with a mistyped name of that kind."""
     from difflib import get_close_matches
 
-    from portal.data.suites import NAMED_TASKS, load_suite
+    from portal.data.suites import NAMED_TASKS, names_in
     from portal.tasks.file_task import is_task_file
 
     name = tasks.strip()
     if "," in name or is_task_file(name):
         return False
-    suites = [load_suite(suite) for suite in NAMED_TASKS]
-    known = {known for suite in suites for known in (*suite.tasks, *suite.groups)}
+    known = [known for suite in NAMED_TASKS for known in names_in(suite)]
     return not get_close_matches(name, known, cutoff=_TYPO)
 
 
-def _warn_of_few_rows(suite: "Suite", tasks: tuple[str, ...], examples: int | None) -> None:
+def _warn_of_few_rows(suite: "Suite", tasks: tuple[str, ...], examples: int | None, *, trains: bool) -> None:
     """Warn of tasks with fewer training rows than asked for, and of those whose epoch nobody can choose."""
     for task in tasks:
-        train, validation, test = (
-            len(suite.examples(task, split)) for split in ("train", "validation", "test")
-        )
+        train, held_out = len(suite.examples(task, "train")), suite.carved.get(task, ())
         if examples is not None and train < examples:
             why = ""
-            if task in suite.carved:
-                rows = "row" if validation == 1 else "rows"
-                why = f"; {validation} {rows} to validate and {test} to test are held out, and --no-hold-out "
-                why += "trains on them, too"
+            if held_out:
+                counts = [(len(suite.examples(task, split)), _USES[split]) for split in held_out]
+                told = " and ".join(f"{count} to {use}" for count, use in counts)
+                told = told.replace(" to", " row to" if counts[0][0] == 1 else " rows to", 1)
+                verb, them = ("is", "it") if sum(count for count, _ in counts) == 1 else ("are", "them")
+                why = f"; {told} {verb} held out, and --no-hold-out trains on {them}, too"
             warn(f"task {task!r}: {train} training rows are there, {examples} were asked for{why}")
     blind = [task for task in tasks if not suite.examples(task, "validation")]
-    if examples != 0 and blind and len(blind) < len(tasks):
+    if trains and blind and len(blind) < len(tasks):
         warn(f"no validation rows: {', '.join(blind)}; so every task keeps the latent of the last step")

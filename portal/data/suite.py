@@ -34,7 +34,7 @@ class Suite:
     licences: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # tasks that joined from task files: their licences
     paths: dict[str, Path] = field(default_factory=dict)  # the same tasks: their files
-    carved: frozenset[str] = frozenset()  # of these, tasks some of whose training rows are held out
+    carved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of these, splits held out of train
     present: tuple[str, ...] = ()  # what "all" means where a folder has only some of the tasks
     names_required: bool = False  # too many tasks for "all" to mean something
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names that stand for several tasks
@@ -145,7 +145,7 @@ def _with_task_file(suite: Suite, own: FileTask) -> Suite:
         licences={**suite.licences, name: own.builder.licence},
         files={**suite.files, name: own.builder.licence},
         paths={**suite.paths, name: own.path},
-        carved=suite.carved | {name} if own.builder.holds_out else suite.carved,
+        carved={**suite.carved, name: own.builder.held_out},
         kinds=suite.kinds if own.kind is None else {**suite.kinds, name: own.kind},
         answer_of=lambda task: own.answers if task == name else suite.answer_of(task),
         descriptions={**suite.descriptions, **own_descriptions},

@@ -82,9 +82,10 @@ class Builder:
         return tuple(dict.fromkeys(name for name in (self.train, self.validation, self.test) if name))
 
     @property
-    def holds_out(self) -> bool:
-        """Whether some of its training rows become validation or test rows."""
-        return self.carves and (self.validation is None or self.test is None)
+    def held_out(self) -> tuple[str, ...]:
+        """The splits that some of its training rows become."""
+        published = {"validation": self.validation, "test": self.test}
+        return tuple(split for split, name in published.items() if self.carves and name is None)
 
     def examples(self, read: Callable[[str], Sequence[Record]]) -> tuple[dict[str, list[Example]], Lint]:
         """Make train, validation and test examples of the records that `read(split)` returns; and the Lint.

@@ -14,7 +14,7 @@ import torch
 
 from portal.bases.base import Base
 from portal.data.sampling import evaluation_rows
-from portal.data.token_rows import RowTable, TokenRow
+from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory, release_memory
 from portal.evaluate.answer_journal import AnswerJournal
 from portal.evaluate.loglikelihood import (
@@ -121,7 +121,7 @@ class Evaluator:
         """Answers to rows of the tasks whose answers are written; those of the frozen base only once."""
         data = learner.run.data
         wanted = {
-            (place, split): RowSet(base, task, split, data.eval_size, data.answers[task])
+            (place, split): RowSet(base, task, split, data.eval_size)
             for task, place in places.items()
             if task in data.answers
             for split in splits[task]
@@ -132,19 +132,19 @@ class Evaluator:
         parts: dict[tuple[int, str], ToWrite] = {}
         for key, rows in wanted.items():
             slot = learner.tasks.index(rows.task)
-            if not adds[slot] and rows in frozen:
-                found[key] = frozen[rows]
+            answers = data.answers[rows.task]
+            if not adds[slot] and (rows, answers) in frozen:
+                found[key] = frozen[rows, answers]
                 continue
-            own = slot if adds[slot] else None
-            parts[key] = ToWrite(self._chosen(rows), own, data.answers[rows.task])
+            parts[key] = ToWrite(self._laid_out(rows).rows, slot if adds[slot] else None, answers)
         scaling = 1.0 if learner.run.adapter is None else learner.adapter.scaling
-        answers = write_answers(
+        written = write_answers(
             self._bases[base], list(parts.values()), factors, scaling, journal=self._journal
         )
-        for (key, part), judged in zip(parts.items(), answers, strict=True):
+        for (key, part), judged in zip(parts.items(), written, strict=True):
             found[key] = judged
             if part.slot is None:
-                frozen[wanted[key]] = judged
+                frozen[wanted[key], part.answers] = judged
         return found
 
     def _queue(self, rows: RowSet, segments: Sequence[Segment]) -> PendingScores:
@@ -171,12 +171,9 @@ class Evaluator:
 
     def _laid_out(self, rows: RowSet) -> ScoringBatches:
         if rows not in self._batches:
-            base = self._bases[rows.base]
-            self._batches[rows] = scoring_batches(self._chosen(rows), base, max_tokens=self._max_tokens)
+            chosen = evaluation_rows(self._rows[rows.base].rows(rows.task, rows.split), rows.size)
+            self._batches[rows] = scoring_batches(chosen, self._bases[rows.base], max_tokens=self._max_tokens)
         return self._batches[rows]
-
-    def _chosen(self, rows: RowSet) -> Sequence[TokenRow]:
-        return evaluation_rows(self._rows[rows.base].rows(rows.task, rows.split), rows.size)
 
 
 def _adapter(learner: Learner, factors: Factors, task: str, adding: Sequence[bool]) -> list[Segment]:

@@ -15,21 +15,20 @@ from portal.evaluate.written import Judged
 
 @dataclass(frozen=True)
 class RowSet:
-    """Rows of a task and split on one base, at most `size`; `answers` says how written ones are judged."""
+    """Rows of a task and split on one base, at most `size`."""
 
     base: str
     task: str
     split: str
     size: int
-    answers: AnswerConfig | None = None
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Of one base on one table of rows: scores, and answers that were written."""
+    """Of one base on one table of rows: scores, and answers that were written, by how they were judged."""
 
     scores: dict[RowSet, PendingScores] = field(default_factory=dict)
-    answers: dict[RowSet, list[Judged]] = field(default_factory=dict)
+    answers: dict[tuple[RowSet, AnswerConfig], list[Judged]] = field(default_factory=dict)
 
 
 class FrozenScores:

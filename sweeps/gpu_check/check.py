@@ -97,6 +97,7 @@ class DeviceRecord:
             pace=self.pace,
             flops=self.rates.bf16_flops if is_gpu and self.rates else None,
             launch_s=self.rates.launch_s if is_gpu and self.rates else None,
+            bytes_per_s=2 * self.rates.copy_bytes_per_s if is_gpu and self.rates else None,
         )
 
 
@@ -196,7 +197,15 @@ def _rated(gpu: torch.device, rates: Rates | None) -> Device:
     known = describe_gpu(found.name, found.total_memory, lambda: measure_rates(gpu))
     if rates is None:
         return known
-    check = KnownCheck(found.name, "", "", True, flops=rates.bf16_flops, launch_s=rates.launch_s)
+    check = KnownCheck(
+        found.name,
+        "",
+        "",
+        True,
+        flops=rates.bf16_flops,
+        launch_s=rates.launch_s,
+        bytes_per_s=2 * rates.copy_bytes_per_s,
+    )
     return as_checked(known, check)
 
 

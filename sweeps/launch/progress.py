@@ -16,7 +16,9 @@ from sweeps.store.run_store import FinishedRuns, RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.expand import stage_of
 
-REFRESH_S = 0.5
+REFRESH_S = 1.0
+BEGIN_S = 0.5
+"""Seconds between looks until a stage has begun: its first line is what people wait for."""
 PLAIN_S = 15.0
 """Seconds between plain lines, unless a stage ends sooner."""
 
@@ -160,7 +162,7 @@ class ProgressLine:
                     shown[state.stage] = (state.done, now)
             if last:
                 return
-            self._stop.wait(REFRESH_S)
+            self._stop.wait(REFRESH_S if shown else BEGIN_S)
 
     def _states(self) -> list[StageState]:
         return stage_states(self._runs, self._costs, self._store, self._finished)

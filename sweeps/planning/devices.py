@@ -27,9 +27,10 @@ norms, activations and attention, and for each adapted module. These and the nex
 on six bases, 64 to 576 wide, with q and v or all modules adapted and one or three learners, of which each is
 met within a fifth; two processes beside each other are as fast as one."""
 _CPU_LAUNCH_S = 2e-5  # with what an operation on few values takes
-_CPU_CORE_BYTES_PER_S = 8e9
 _CPU_LOGIT_S = 5.8e-9
 """Core-seconds per logit of a step: softmax, its gradient, conversions, all but the head's products."""
+_CPU_CORE_BYTES_PER_S = 8e9
+"""Of one thread in AdamW's fused step of 30 million numbers: 10e9 on an AMD EPYC, beside other work."""
 _GPU_FP32_SHARES: dict[Fp32Products, float] = {"fp32": 1 / 15, "tf32": 1 / 2}
 """Of a GPU's bf16 rate: an H100's and an A100's."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -40,7 +41,7 @@ _GIB = 2**30
 class Device:
     """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation.
 
-    `bytes_per_s` are read and written in memory: of a GPU that no table knows, as slow as any in use.
+    `bytes_per_s` are read and written in memory; by default a guess, for GPUs that no table knows.
     `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices,
     `module_s` those for each adapted module, `logit_s` those per logit, beside products of its head. `pace`
     is how many times as long as all these say a step takes, where gpu-check has measured it on this machine.
@@ -104,6 +105,7 @@ class Device:
             self,
             name=f"{gpus:g} of a {self.name}",
             memory_bytes=gpus * self.memory_bytes,
+            bytes_per_s=gpus * self.bytes_per_s,
             flops=gpus * self.flops,
         )
 
@@ -158,16 +160,16 @@ def as_checked(device: Device, check: KnownCheck | None) -> Device:
         return device
     flops = device.flops if check.flops is None else check.flops / ATTAINED
     launch_s = device.launch_s if check.launch_s is None else check.launch_s
-    rated = replace(device, flops=flops, launch_s=launch_s)
+    bytes_per_s = device.bytes_per_s if check.bytes_per_s is None else check.bytes_per_s
+    rated = replace(device, flops=flops, launch_s=launch_s, bytes_per_s=bytes_per_s)
     return rated if check.pace is None else replace(rated, pace=check.pace, is_checked=True)
 
 
 def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:
     """A GPU by its full name (`NVIDIA H100 80GB HBM3`); `measure` is called where its rates are not known."""
     rates = rates_of(name, measure)
-    bytes_per_s = next(
-        (each for model, each in _GPU_BYTES_PER_S.items() if model in name), Device.bytes_per_s
-    )
+    known = next((gpu for gpu in GPUS.values() if gpu.name in name), None)
+    bytes_per_s = Device.bytes_per_s if known is None else known.bytes_per_s
     return Device(name, memory_bytes, rates.flops, rates.launch_s, bytes_per_s=bytes_per_s)
 
 

@@ -18,8 +18,8 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 class KnownCheck:
     """The newest check of a device by its full name, with one release of torch.
 
-    `pace` is how many times as long as predicted a step took. `flops` in bf16 and `launch_s` are a GPU's as
-    measured; None on a CPU, and where they could not be.
+    `pace` is how many times as long as predicted a step took. `flops` in bf16, `launch_s` and `bytes_per_s`,
+    read and written, are a GPU's as measured; None on a CPU, and where they could not be.
     """
 
     name: str
@@ -29,6 +29,7 @@ class KnownCheck:
     pace: float | None = None
     flops: float | None = None
     launch_s: float | None = None
+    bytes_per_s: float | None = None
 
     def keep(self) -> None:
         """Write it down for this user's plans and launches."""

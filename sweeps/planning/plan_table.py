@@ -50,7 +50,7 @@ def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """A value for `plan --json`."""
+    """A value for `plan --json`. The plan's own `hours` have the start and the loading of bases, too."""
     hours, alone = device_hours(plan) if plan.packs else (0.0, 0.0)
     return {
         "study": plan.study.name,

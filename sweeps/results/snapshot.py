@@ -159,25 +159,33 @@ def _count(tasks: tuple[str, ...], kinds: Mapping[str, str]) -> str:
 def _settings(study: StudyManifest) -> dict[str, Fact]:
     """How runs are trained, by their labels; those that are trained alike stand together.
 
-    A label whose runs are trained in several ways has each of them, with the rows and bases of those runs.
+    A label whose runs are trained in several ways has each of them, with the bases and rows of those runs.
     """
     trained = [(run, study.labels[run.key], _training(run, run.train)) for run in study.runs if run.train]
     ways: dict[str, set[str]] = {}
     for _, label, text in trained:
         ways.setdefault(label, set()).add(text)
-    found: dict[str, list[str]] = {}
+    sizes: dict[str, dict[str, list[str]]] = {}  # by way and by the name of who is trained so
     for run, label, text in trained:
-        where = "+".join(ref.name for ref in run.bases)
-        name = label if len(ways[label]) == 1 else f"{label} on {where} with {run.data.size} rows"
-        own = found.setdefault(text, [])
-        own += [name] * (name not in own)
-    return {"training": {", ".join(own): text for text, own in found.items()}} if found else {}
+        several = len(ways[label]) > 1
+        name = f"{label} on {'+'.join(ref.name for ref in run.bases)}" if several else label
+        own = sizes.setdefault(text, {}).setdefault(name, [])
+        size = "all" if run.data.size is None else str(run.data.size)
+        if several and size not in own:
+            own.append(size)
+    told = {
+        ", ".join(f"{name} ({'/'.join(own)} rows)" if own else name for name, own in names.items()): text
+        for text, names in sizes.items()
+    }
+    return {"training": told} if told else {}
 
 
 def _training(run: RunConfig, train: TrainConfig) -> str:
     """What a reader asks first, then all that is not at its default."""
-    length = "epochs over the rows" if train.rounds_per_epoch is None else f"x {train.rounds_per_epoch} steps"
-    parts = [f"{train.epochs} {length}", f"batches of {train.batch_size}"]
+    epochs = f"{train.epochs} epoch{'s' if train.epochs > 1 else ''} over the rows"
+    if train.rounds_per_epoch is not None:
+        epochs = f"{train.epochs} x {train.rounds_per_epoch} steps"
+    parts = [epochs, f"batches of {train.batch_size}"]
     if not run.spec.teaches or train.residual_rank:
         parts.append(f"learning rate {train.lr:g}")
     if run.hypernet is not None and not run.spec.frozen_core:

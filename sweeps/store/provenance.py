@@ -36,7 +36,7 @@ def code_state(file: Path = Path(__file__)) -> dict[str, Any] | None:
 def describe_code(state: dict[str, Any] | None) -> str:
     """The commit for people; a package that was built outside a checkout has none."""
     if state is None:
-        return "an installed package"
+        return "commit not known"
     return state["commit"][:12] + (" with changes" if state["modified"] else "")
 
 

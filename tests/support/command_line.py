@@ -1,6 +1,8 @@
-"""What the tests of the `portal` command share: a small study file, and the one line of a refusal."""
+"""What tests of the `portal` command share: its commands, a small study file, the one line of a refusal."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,3 +39,10 @@ def only_line(capsys: pytest.CaptureFixture[str]) -> str:
     assert len(lines) == 1, printed.err
     assert lines[0].startswith("portal: ")
     return lines[0]
+
+
+def commands(command: Any, path: tuple[str, ...] = ("portal",)) -> Iterator[tuple[str, Any]]:
+    """The command and all below it, by what is typed."""
+    yield " ".join(path), command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))

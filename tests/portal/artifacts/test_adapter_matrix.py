@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from portal.artifacts import artifact
 from portal.artifacts.adapter_matrix import AdapterMatrix, choose_matrix, read_matrices
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact, save_more_tasks
@@ -91,6 +92,21 @@ def test_a_task_that_was_taught_on_one_base_has_an_adapter_on_every_base(
     assert artifact.config.tasks == ("new", "sums")
     for group, factors in expected.factors(("new", "sums")).items():
         assert all(map(torch.equal, artifact.factors(("new", "sums"))[group], factors))
+
+
+def test_adapters_of_many_tasks_read_each_runs_record_once(
+    registry: Registry, bases: dict[str, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = {f"new_{number}": torch.full((HYPERNET.d_latent,), float(number)) for number in range(3)}
+    registry.add(teach(tmp_path / "taught", tmp_path / "small", bases["small"], new))
+    read: list[Path] = []
+    monkeypatch.setattr(artifact, "read_run_record", read.append)
+
+    made = only(registry).artifact("large", new)
+    for task in new:
+        made.export_peft(task, tmp_path / "adapters" / task)
+
+    assert len(read) == len(set(read))
 
 
 def test_of_several_latents_of_a_task_the_last_one_counts_with_its_own_scores(

@@ -1,21 +1,13 @@
 """Help is written for strangers: whole sentences on every option, every command in a panel."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import pytest
 import typer
 
 from portal.cli import completion, main
 from portal.cli.app import app
-
-
-def commands(command: Any, path: tuple[str, ...] = ("portal",)) -> Iterator[tuple[str, Any]]:
-    """The command and all below it, by what is typed."""
-    yield " ".join(path), command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, (*path, name))
-
+from tests.support.command_line import commands
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
 

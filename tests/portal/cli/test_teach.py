@@ -286,3 +286,20 @@ def test_fewer_rows_than_asked_for_are_told_with_what_would_give_more(
     one = write_rows(tmp_path / "one.jsonl", world, 1)
     assert main([part.replace(file, one) for part in command]) == 2
     assert "--no-hold-out" in capsys.readouterr().err
+
+
+def test_rows_that_the_file_itself_sets_apart_are_not_called_held_out(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_rows(tmp_path / "own.jsonl", world, 8)
+    rows = [json.loads(line) for line in Path(file).read_text().splitlines()]
+    marked = [{**row, "split": "test" if place < 2 else "train"} for place, row in enumerate(rows)]
+    Path(file).write_text("".join(json.dumps(row) + "\n" for row in marked))
+    command = ["teach", str(world / "source"), "--on", "tiny-llama", "--tasks", file, "--suite", "mini"]
+    command += ["--examples", "8", "--epochs", "1", "--no-base", "--out", str(tmp_path / "taught")]
+
+    assert main(command) == 0
+
+    told = capsys.readouterr().err
+    assert "5 training rows are there, 8 were asked for; 1 row to validate is held out" in told
+    assert "to test" not in told

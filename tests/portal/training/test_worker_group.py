@@ -83,6 +83,7 @@ def test_workers_of_two_bases_run_their_forwards_at_the_same_time(bases: dict[st
     assert (first, second) == (["small"] * steps, ["target"] * steps)
 
 
+@pytest.mark.slow
 def test_a_step_of_two_workers_with_half_a_second_of_work_on_each_base_takes_no_second(
     bases: dict[str, Base],
 ) -> None:

@@ -48,6 +48,14 @@ def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:
     assert found.memory_bytes == 79 * 2**30
 
 
+def test_a_share_of_a_gpu_has_that_share_of_its_memory_and_rates() -> None:
+    whole, half = GPUS["h100"], GPUS["h100"].for_worker(0.5)
+
+    rates = [(each.memory_bytes, each.flops, each.bytes_per_s) for each in (whole, half)]
+    assert rates[1] == tuple(value / 2 for value in rates[0])
+    assert half.launch_s == whole.launch_s
+
+
 def test_bf16_has_a_rate_of_its_own_on_a_cpu_that_has_it_and_no_other() -> None:
     cpu, gpu = find_device("cpu"), GPUS["b200"]
 

@@ -51,6 +51,8 @@ def test_a_plan_has_the_rates_and_the_pace_that_were_measured() -> None:
     assert as_checked(gpu, None) == gpu
     checked = as_checked(gpu, H100)
     assert (checked.flops, checked.launch_s, checked.pace) == (6e14 / ATTAINED, 5e-6, 1.2)
+    assert checked.bytes_per_s == gpu.bytes_per_s
+    assert as_checked(gpu, replace(H100, bytes_per_s=3e12)).bytes_per_s == 3e12
     slower = as_checked(cpu, replace(H100, flops=None, launch_s=None))
     assert slower == replace(cpu, pace=1.2, is_checked=True)
 

@@ -56,7 +56,7 @@ def test_an_installed_package_has_the_commit_that_it_was_built_from(tmp_path: Pa
     file = tmp_path / "provenance.py"
     file.write_text("")
     assert code_state(file) is None
-    assert describe_code(None) == "an installed package"
+    assert describe_code(None) == "commit not known"
 
     state = {"commit": "0123456789abcdef", "modified": True}
     (tmp_path / RECORD).write_text(json.dumps(state))
