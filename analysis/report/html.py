@@ -1,5 +1,6 @@
 """The report's page as one HTML text: style, script and figures inside, nothing fetched."""
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
@@ -7,13 +8,16 @@ from importlib.resources import files
 from analysis.figures.figure import Drawing
 from analysis.figures.svg import colour_rules, to_inline_svg
 from analysis.report.document import Block, Facts, Gallery, ReportDocument, Section, Tile
+from analysis.tables.columns import COUNT
 from analysis.tables.table import Table
 from portal.results import Fact
 
 
 def render_page(content: ReportDocument, *, refresh_s: int | None = None) -> str:
     """The whole page; with `refresh_s` it says that the study is running, and reloads so often."""
-    anchors = {section.title: f"section-{place}" for place, section in enumerate(content.sections)}
+    titles = [section.title for section in content.sections]
+    names = _told_apart([f"section-{_slug(title)}" for title in titles])
+    anchors = dict(zip(titles, names, strict=True))
     links = [(anchor, title) for title, anchor in anchors.items()]
     links += [("ran", "What was run"), ("absent", "Failed or missing"), ("notes", "Notes")]
     nav = "".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in links)
@@ -90,11 +94,55 @@ def _figure(drawing: Drawing, attribute: str = "") -> str:
 
 
 def _table_card(table: Table) -> str:
-    return f'<div class="card"><h3>{escape(table.title)}</h3>{_html_table(table)}</div>\n'
+    return f'<div class="card" id="{_place_of(table)}"><h3>{_headed(table)}</h3>{_html_table(table)}</div>\n'
 
 
 def _folded_table(table: Table) -> str:
-    return f'<details class="card"><summary>{escape(table.title)}</summary>{_html_table(table)}</details>\n'
+    return (
+        f'<details class="card" id="{_place_of(table)}"><summary>{_headed(table)}</summary>'
+        f"{_html_table(table)}</details>\n"
+    )
+
+
+def _headed(table: Table) -> str:
+    """The title with a link to the table."""
+    link = f'<a class="link" href="#{_place_of(table)}" aria-label="Link to this table">#</a>'
+    return f"{escape(table.title)} {link}"
+
+
+def _place_of(table: Table) -> str:
+    """The table's name in links, which stays when other tables come and go."""
+    return f"table-{_slug(table.slug)}"
+
+
+def _row_places(table: Table) -> list[str]:
+    """The rows' names in links: what they are about, not where they stand.
+
+    That is their words, with as many of their whole numbers as tell them apart.
+    """
+    words = [place for place, column in enumerate(table.columns) if column.kind.is_word]
+    numbers = [place for place, column in enumerate(table.columns) if column.kind is COUNT]
+    names: list[str] = []
+    for count in range(len(numbers) + 1):
+        chosen = [*words, *numbers[:count]]
+        names = [_slug(" ".join(row[place] for place in chosen)) for row in table.texts]
+        if len({*names}) == len(names):
+            break
+    return [f"{_place_of(table)}:{name}" for name in _told_apart(names)]
+
+
+def _told_apart(names: Iterable[str]) -> list[str]:
+    """The names, with a number behind the second and further ones of a kind."""
+    seen: dict[str, int] = {}
+    apart = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        apart.append(f"{name}-{seen[name]}" if seen[name] > 1 else name)
+    return apart
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def _gallery(gallery: Gallery) -> str:
@@ -112,10 +160,10 @@ def _html_table(table: Table) -> str:
         for name, kind in zip(table.names, kinds, strict=True)
     )
     lines = [
-        "<tr>"
+        f'<tr id="{place}">'
         + "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
         + "</tr>\n"
-        for row in table.texts
+        for place, row in zip(_row_places(table), table.texts, strict=True)
     ]
     sorted_to = len(lines) - table.footer
     body, foot = "".join(lines[:sorted_to]), "".join(lines[sorted_to:])

@@ -14,6 +14,7 @@ from analysis.report.few_rows import describe_losses, without_rows_block, withou
 from analysis.report.new_tasks import new_tasks_block
 from analysis.report.options import ReportOptions
 from analysis.report.saving_sentences import describe_savings, state_times
+from analysis.report.search import search_section
 from analysis.report.sentences import (
     capitalised,
     compare_methods,
@@ -98,6 +99,8 @@ _CURVE_NOTE = (
 def study_document(findings: Findings, options: ReportOptions) -> ReportDocument:
     """The whole report of one study."""
     sections = [_target_section(target) for target in findings.targets]
+    if findings.search is not None and (section := search_section(findings.search)) is not None:
+        sections.insert(0, section)
     return ReportDocument(
         title=options.title,
         lead=LEAD,

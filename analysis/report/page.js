@@ -23,6 +23,41 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...[...body.rows].sort(before));
   });
 }
+// A long table can be filtered: rows stay that have every word.
+const LONG = 12;
+for (const table of document.querySelectorAll("table")) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length <= LONG) continue;
+  const box = document.createElement("input");
+  box.type = "search";
+  box.placeholder = `Filter ${rows.length} rows`;
+  box.setAttribute("aria-label", `${box.placeholder} of ${table.parentElement.getAttribute("aria-label")}`);
+  box.addEventListener("input", () => {
+    const words = box.value.toLowerCase().split(/\s+/);
+    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+  });
+  table.parentElement.before(box);
+}
+// A row shows its own link while a pointer is on it.
+const rowLink = document.createElement("a");
+rowLink.className = "link";
+rowLink.textContent = "#";
+rowLink.setAttribute("aria-label", "Link to this row");
+for (const row of document.querySelectorAll("tbody tr[id]")) {
+  row.addEventListener("pointerenter", () => {
+    rowLink.href = `#${row.id}`;
+    row.cells[0].append(" ", rowLink);
+  });
+}
+// What a link leads to is unfolded and shown.
+const reveal = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target === null) return;
+  for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  target.scrollIntoView({block: target.tagName === "TR" ? "center" : "start"});
+};
+window.addEventListener("hashchange", reveal);
+reveal();
 // A table that is wider than the page says so, until its last column has been seen.
 for (const box of document.querySelectorAll(".scroll")) {
   const more = box.nextElementSibling;

@@ -37,7 +37,9 @@ from portal.results import (
     RESULTS_FILE,
     UNITS,
     AbsentRun,
+    SearchRecord,
     StudyInfo,
+    read_search,
     read_study_info,
     read_table,
 )
@@ -95,6 +97,7 @@ class Findings:
     info: StudyInfo
     predictions: pa.Table | None
     latent_maps: tuple[LatentMap, ...] = ()
+    search: SearchRecord | None = None  # of settings, where the study was one
 
     def bootstrap(self, cells: Sequence[Cell]) -> Bootstrap | None:
         """The bootstrap of any cells under DEFAULT_RULE; None without predictions or a run to judge."""
@@ -111,12 +114,7 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
     Raises ValueError when the result table is missing, unreadable, empty or mixes evaluation sets.
     """
     known = read_study_info(results) if info is None else info
-    study = load_results(results / RESULTS_FILE, known.workers, known.device_share)
-    study = replace(study, kinds=known.kinds)
-    if known.own_tasks:
-        study = study.of_tasks(known.own_tasks)
-    if not study.runs:
-        raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
+    study = load_runs(results, known)
     predictions = _read_predictions(results / PREDICTIONS_FILE, study)
     slugs = slugs_of(study.targets)
     targets = tuple(
@@ -128,7 +126,25 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
         for each in targets
     )
     maps = load_latent_maps(results / LATENTS_FILE, study, study.kinds)
-    return Findings(study, targets, summarise_sources(study), known, predictions, maps)
+    searched = read_search(results)
+    return Findings(study, targets, summarise_sources(study), known, predictions, maps, searched)
+
+
+def load_runs(results: Path, info: StudyInfo | None = None) -> ResultSet:
+    """The runs in the folder `results` of a study's collected tables, with scores of the study's own tasks.
+
+    Runs of joint training stay whole: those were trained on other tasks.
+
+    ValueError when the result table is missing, unreadable, empty or mixes evaluation sets.
+    """
+    known = read_study_info(results) if info is None else info
+    study = load_results(results / RESULTS_FILE, known.workers, known.device_share)
+    study = replace(study, kinds=known.kinds)
+    if known.own_tasks:
+        study = study.of_tasks(known.own_tasks)
+    if not study.runs:
+        raise ValueError(f"{results / RESULTS_FILE}: no finished run yet, nothing to report")
+    return study
 
 
 def find_target(

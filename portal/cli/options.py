@@ -203,6 +203,27 @@ TrackersOption = Annotated[
         autocompletion=one_of(completion.trackers),
     ),
 ]
+AlertsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alert",
+        metavar="URL|COMMAND",
+        help="Where to tell that a run failed, a worker was lost, the budget is spent or the launch has "
+        "ended: a URL that gets a JSON object, or a command of the shell that gets it on stdin. Repeatable.",
+    ),
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget", metavar="AMOUNT", help="With --alert and --price: what the launch should cost at most."
+    ),
+]
+BudgetPriceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--price", metavar="PRICE", help="With --budget: the price of one device-hour, in any currency."
+    ),
+]
 PriceOption = Annotated[
     float | None,
     typer.Option(

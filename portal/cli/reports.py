@@ -1,5 +1,6 @@
-"""`portal report`: tables, figures and a page from the runs of a study, or of two side by side."""
+"""`portal report`: tables, figures and a page from the runs of a study, or of two, or answers to a query."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portal.cli.options import PriceOption
+from portal.cli.options import JsonOption, PriceOption
 from portal.cli.output import warn
 
 if TYPE_CHECKING:
@@ -37,10 +38,40 @@ def report(
     every: Annotated[
         int, typer.Option(metavar="SECONDS", help="Seconds between looks with --watch.", min=1)
     ] = 30,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITIONS",
+            help="Print mean scores in place of a report: 'method=portal size<=16'. A condition is "
+            "COLUMN=VALUE (several with commas, * for anything), or has !=, <, <=, > or >=. Columns are "
+            "method, base, task, kind, split, modules, run, size, seed, epoch, rank, score, log_loss and "
+            "trained_on.",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMNS",
+            help="With --query: what scores are gathered by, with commas. Default: method,base,size.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write tables, figures and one page from the finished runs of a study, or of two side by side."""
+    """Write tables, figures and one page from the finished runs of a study, or of two side by side.
+
+    With --query, print mean scores of the runs and tasks that meet it, and write no report.
+    """
+    from analysis.stats.query import BY
     from portal.storage.paths import open_folder
 
+    if query is None and (as_json or by is not None):
+        raise ValueError("--by and --json are for --query")
+    if query is not None:
+        if len(folders) != 1 or watch or out is not None or price is not None:
+            raise ValueError("--query is about one folder, and goes with --study, --by and --json only")
+        with _source(open_folder(folders[0]), study) as source:
+            _print_answers(source, query, BY if by is None else by.split(","), as_json=as_json)
+        return
     if len(folders) > 2:
         raise ValueError(f"a report is of one study or of two, not of {len(folders)}")
     if len(folders) == 2 and (watch or study is not None):
@@ -61,6 +92,35 @@ def report(
     with ExitStack() as stack:
         sources = [stack.enter_context(_source(place, study)) for place in places]
         typer.echo(f"report: {_write(sources, into, price)}")
+
+
+def _print_answers(source: "ReportInput", text: str, by: Sequence[str], *, as_json: bool) -> None:
+    """The scores that meet the query: aligned columns, or JSON with the keys of their runs."""
+    from analysis.stats.findings import load_runs
+    from analysis.stats.query import Query
+    from analysis.tables.query import query_table
+
+    asked = Query.parse(text, [name.strip() for name in by])
+    runs = load_runs(source.results, source.info)
+    if not as_json:
+        table = query_table(runs, asked)
+        typer.echo(table.to_text())
+        for reason in table.reasons:
+            warn(reason)
+        return
+    found = asked.answer(runs)
+    rows = [
+        {
+            **dict(zip(asked.by, answer.group, strict=True)),
+            "score": answer.score,
+            "log_loss": answer.log_loss,
+            "tasks": answer.tasks,
+            "runs": answer.runs,
+        }
+        for answer in found.groups
+    ]
+    told = {"metric": runs.score_name, "by": asked.by, "rows": rows, "left_out": dict(found.left_out)}
+    typer.echo(json.dumps(told, indent=2, allow_nan=False))
 
 
 def write_one(results: "Folder", out: Path) -> Path:

@@ -14,6 +14,7 @@ from rich.console import Console
 from portal.config import BaseRef, DeviceKind, RunConfig
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
+from sweeps.alerts.watch import Alerts, AlertWatch
 from sweeps.launch.executors import ExecutorName, find_executor, refusing_here
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
@@ -35,7 +36,7 @@ from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import acquire, read_holder
 from sweeps.store.output_folder import check_writable
 from sweeps.store.run_store import RunStore
-from sweeps.store.session import clear_session_files
+from sweeps.store.session import Session, clear_session_files
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import note_launch, record_manifest
@@ -52,6 +53,7 @@ def run_study(
     gpus: int = 0,
     wait: bool = False,
     trackers: Sequence[str] = (),
+    alerts: Alerts | None = None,
 ) -> LaunchResult:
     """Finish what is missing of the study in `out` and say how it ended; without a console, in silence.
 
@@ -59,7 +61,7 @@ def run_study(
     Ray has been stopped; nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs
     on that cluster, as soon as that has so many `gpus`. `threads` are torch's in each lane. ValueError where
     `out` was computed on another kind of device, or a base is too large for a CPU, unless the study says
-    which device it wants.
+    which device it wants. `alerts` tell people who do not look of failures, lost workers and the end.
     """
     started = time.monotonic()
     chosen, console, store = find_executor(executor), console or Console(quiet=True), RunStore(out)
@@ -87,7 +89,12 @@ def run_study(
                 if tried:
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
-                    with chosen.open(out, console, wanted) as found:
+                    with (
+                        AlertWatch(
+                            study, Session(out, lease.token), store, alerts or Alerts(), console
+                        ) as watch,
+                        chosen.open(out, console, wanted) as found,
+                    ):
                         if wanted.device == "auto":
                             _check_unnamed(found.device, left, out, _device_of(store, status.done))
                         check_precisions(left, found.device)
@@ -100,6 +107,7 @@ def run_study(
                             check_cpus(left, refusing)
                         if not chosen.is_here():
                             check_metrics(runs_left, refusing)
+                        watch.holds(sum(found.nodes))
                         launch = Launch(
                             checked=checked,
                             out=out,

@@ -12,10 +12,13 @@ from portal.bases.registry import weights_note
 from portal.config import RunConfig, TrainConfig
 from portal.results import (
     SCHEMA_VERSION,
+    SEARCH_FILE,
     STUDY_FILE,
     AbsentRun,
     Fact,
+    SearchRecord,
     StudyInfo,
+    read_search,
     run_columns,
     tasks_by_kind,
 )
@@ -23,7 +26,7 @@ from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomi
 from portal.storage.paths import Folder, files_below, folder_contents, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect
 from sweeps.store.circumstances import Circumstances
-from sweeps.store.output_folder import check_writable
+from sweeps.store.output_folder import SEARCH_FOLDER, check_writable
 from sweeps.store.provenance import describe_code
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
@@ -76,7 +79,8 @@ def keep_part(study: StudyManifest, out: Folder, seeds: Collection[int]) -> Fold
 
 def is_stale(study: StudyManifest, out: Folder) -> bool:
     """Whether the collected tables are of another study, or of another moment that matters to them."""
-    return _read_stamp(out) != _stamp(study, StudyStatus.read(RunStore(out), study.runs))
+    status = StudyStatus.read(RunStore(out), study.runs)
+    return _read_stamp(out) != _stamp(study, status, _search_of(study, out))
 
 
 def collected_study(out: Folder) -> str | None:
@@ -213,7 +217,7 @@ def _copy(results: Folder, into: Path) -> None:
 
 
 def _collect_stale(study: StudyManifest, out: Folder, status: StudyStatus) -> None:
-    if _read_stamp(out) != _stamp(study, status):
+    if _read_stamp(out) != _stamp(study, status, _search_of(study, out)):
         _gather(study, out, status)
 
 
@@ -221,17 +225,33 @@ def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
     record_manifest(out, study)
     results = collect(study, out, set(status.done))
     write_json_atomic(results / STUDY_FILE, describe(study, out, status).to_json())
-    write_json_atomic(results / COLLECTED_FILE, _stamp(study, status))
+    if (searched := _search_of(study, out)) is None:
+        (results / SEARCH_FILE).unlink(missing_ok=True)
+    else:
+        write_json_atomic(results / SEARCH_FILE, searched.model_dump(mode="json"))
+    write_json_atomic(results / COLLECTED_FILE, _stamp(study, status, searched))
     return results
 
 
-def _stamp(study: StudyManifest, status: StudyStatus) -> dict[str, Any]:
-    """All that tables and record depend on: the study's manifest, and which runs are done or failed.
+def _search_of(study: StudyManifest, out: Folder) -> SearchRecord | None:
+    """The search in the folder, where the study is its trials or what it found best."""
+    searched = read_search(out / SEARCH_FOLDER)
+    is_its = searched is not None and study.name in (searched.name, f"{searched.name}-best")
+    return searched if is_its else None
+
+
+def _stamp(study: StudyManifest, status: StudyStatus, searched: SearchRecord | None) -> dict[str, Any]:
+    """All that tables and record depend on: the study's manifest, which runs are done or failed, a search.
 
     Tables of an earlier version are made anew: they lack columns.
     """
     manifest = json.dumps(study.record(), sort_keys=True).encode()
-    return {
+    search = (
+        {}
+        if searched is None
+        else {"search": hashlib.sha256(searched.model_dump_json().encode()).hexdigest()}
+    )
+    return search | {
         "schema": SCHEMA_VERSION,
         "study": study.name,
         "manifest": hashlib.sha256(manifest).hexdigest(),

@@ -7,7 +7,7 @@ hold what they trained. Test rows have no part in it.
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,14 +24,17 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 from rich.console import Console
 
-from portal.storage.atomic import write_bytes_atomic
+from portal.results import SEARCH_FILE, Importance, SearchRecord, SearchTrial
+from portal.storage.atomic import write_bytes_atomic, write_json_atomic
 from sweeps.launch.driver import run_study
 from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.resources import Wanted
 from sweeps.planning.shapes import check_shapes
 from sweeps.results.validation_scores import validation_values
+from sweeps.search.importance import ImportanceError, importance_of
 from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
+from sweeps.store.output_folder import SEARCH_FOLDER
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import request_stop
 from sweeps.study.context import StudyContext
@@ -43,23 +46,16 @@ _IDENTITY = "search"
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """How a trial ended: `complete`, `pruned` or `fail`; its value at `epoch`, the last one it reached."""
-
-    number: int
-    state: str
-    value: float | None
-    epoch: int | None
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class SearchResult:
-    """All trials, the best first, and where the best one's study and Optuna's storage are."""
+    """The search's record, its trials the best first, and where the best study and Optuna's storage are."""
 
-    trials: tuple[TrialResult, ...]
+    record: SearchRecord
     best: Path | None
     storage: str
+
+    @property
+    def trials(self) -> tuple[SearchTrial, ...]:
+        return self.record.trials
 
 
 class _Trial:
@@ -107,7 +103,7 @@ def run_search(
     A cluster is waited for until it has so many `gpus`. ValueError when `out` holds another search, or
     another driver works there.
     """
-    folder, console = out / "search", console or Console(quiet=True)
+    folder, console = out / SEARCH_FOLDER, console or Console(quiet=True)
     with acquire(folder):
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -126,6 +122,7 @@ def run_search(
                     run_study(study, out, executor=executor, console=console, threads=threads, gpus=gpus)
                 for each in batch:
                     _tell(search, each)
+                _write_record(_record(search, plan, unknown="the search has not ended"), out)
                 if lost := [each for each in batch if each.lost]:
                     numbers = ", ".join(str(each.trial.number) for each in lost)
                     console.print(f"trials {numbers} lost their workers; the same command goes on with them")
@@ -262,30 +259,57 @@ def _tell(search: optuna.Study, each: _Trial) -> None:
 
 
 def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchResult:
-    """List the trials, complete ones first, then those that got furthest; write the best one's study."""
+    """Write the record of the search, with the importance of its settings, and the best trial's study."""
+    try:
+        record = _record(search, plan, importance=importance_of(search))
+    except ImportanceError as error:
+        record = _record(search, plan, unknown=str(error))
+    _write_record(record, out)
+    best = None
+    if record.complete:
+        first, best = record.complete[0], out / SEARCH_FOLDER / BEST
+        content = plan.study(first.settings, f"{plan.name}-best")
+        value = f"{plan.search.metric} {first.value:.4f} on validation rows"
+        text = f"# Trial {first.number} of {plan.name}: {value}.\n{yaml.safe_dump(content, sort_keys=False)}"
+        write_bytes_atomic(best, text.encode())
+    return SearchResult(record, best, storage)
+
+
+def _record(
+    search: optuna.Study,
+    plan: SearchPlan,
+    *,
+    importance: Mapping[str, Importance] | None = None,
+    unknown: str | None = None,
+) -> SearchRecord:
+    """The search as it stands: complete trials from the best on, then those that got furthest."""
     trials = [
-        TrialResult(
-            trial.number,
-            trial.state.name.lower(),
-            trial.value,
-            max(trial.intermediate_values, default=None),
-            decoded(plan, trial.params),
+        SearchTrial(
+            number=trial.number,
+            state=trial.state.name.lower(),
+            value=trial.value,
+            epoch=max(trial.intermediate_values, default=None),
+            settings=decoded(plan, trial.params),
         )
         for trial in search.get_trials(deepcopy=False)
     ]
     sign = -1 if plan.search.direction == "maximize" else 1
 
-    def rank(trial: TrialResult) -> tuple[bool, int, float]:
+    def rank(trial: SearchTrial) -> tuple[bool, int, float]:
         return trial.state != "complete", -(trial.epoch or 0), sign * (trial.value or 0.0)
 
-    trials.sort(key=rank)
-    best = None
-    if trials and trials[0].state == "complete":
-        best = out / "search" / BEST
-        content = plan.study(trials[0].settings, f"{plan.name}-best")
-        value = f"{plan.search.metric} {trials[0].value:.4f} on validation rows"
-        text = (
-            f"# Trial {trials[0].number} of {plan.name}: {value}.\n{yaml.safe_dump(content, sort_keys=False)}"
-        )
-        write_bytes_atomic(best, text.encode())
-    return SearchResult(tuple(trials), best, storage)
+    space = plan.search.space.items()
+    return SearchRecord(
+        name=plan.name,
+        method=plan.search.method,
+        metric=plan.search.metric,
+        direction=plan.search.direction,
+        trials=tuple(sorted(trials, key=rank)),
+        logarithmic=tuple(key for key, values in space if isinstance(values, Range) and values.log),
+        importance=dict(importance or {}),
+        unknown=unknown,
+    )
+
+
+def _write_record(record: SearchRecord, out: Path) -> None:
+    write_json_atomic(out / SEARCH_FOLDER / SEARCH_FILE, record.model_dump(mode="json"))

@@ -7,6 +7,9 @@ from portal.storage.atomic import write_note
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder
 
+SEARCH_FOLDER = "search"
+"""In the output folder of a search: Optuna's storage, the record of its trials, the best study."""
+
 
 def check_writable(out: Folder) -> None:
     """ValueError when files cannot be written below `out`."""

@@ -80,6 +80,10 @@ class Session:
         path.unlink(missing_ok=True)
         return True
 
+    def lost_packs(self) -> list[str]:
+        """Keys of the packs whose lane has died at least once."""
+        return [path.stem for path in matching(self._claims, "*.lost")]
+
     def note_team(self, lane: int, state: str) -> None:
         """Note that the team of a lane is placed or has ended: `teams placed` or `teams ended`."""
         write_note(self._claims / f"{state.replace(' ', '-')}-{lane}", "")

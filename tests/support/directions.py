@@ -61,8 +61,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.planning": ("portal", "sweeps.store", "sweeps.study"),
     "sweeps.results": ("portal", "sweeps.store", "sweeps.study"),
     "sweeps.tracking": ("portal", "sweeps.store", "sweeps.study", "sweeps.results"),
+    "sweeps.alerts": ("portal", "sweeps.store", "sweeps.study"),
     "sweeps.launch": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.tracking",
+        "sweeps.alerts",
     ),
     "sweeps.search": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.launch",
@@ -70,9 +72,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.gpu_check": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.launch",
     ),
-    "analysis.stats": ("portal.methods", "portal.results"),
+    "analysis.stats": ("portal.methods", "portal.results", "portal.messages"),
     "analysis.tables": ("portal.methods", "portal.results", "analysis.stats"),
-    "analysis.figures": ("portal.methods", "portal.storage", "analysis.stats"),
+    "analysis.figures": ("portal.methods", "portal.storage", "portal.results", "analysis.stats"),
     "analysis.report": (
         "portal.methods", "portal.storage", "portal.results", "analysis.stats", "analysis.tables",
         "analysis.figures",

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def lines_outside_code(page: Path) -> Iterator[tuple[int, str]]:
 def text_outside_code(page: Path) -> str:
     """A page without fenced blocks and front matter."""
     return "\n".join(line for _, line in lines_outside_code(page))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page that are in a language, in order."""
+    text = page.read_text(encoding="utf-8")
+    fenced = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in fenced]
 
 
 def headings(page: Path) -> list[str]:

@@ -8,6 +8,9 @@ import typer
 
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import (
+    AlertsOption,
+    BudgetOption,
+    BudgetPriceOption,
     ExecutorOption,
     GpusOption,
     JsonOption,
@@ -24,6 +27,7 @@ from portal.cli.output import progress_console, warn
 if TYPE_CHECKING:
     from portal.config import DeviceChoice
     from portal.storage.paths import Folder
+    from sweeps.alerts.watch import Alerts
     from sweeps.launch.launch_result import LaunchResult
     from sweeps.study.expand import Study
 
@@ -38,6 +42,9 @@ def run(
         bool, typer.Option("--wait", help="Wait while another driver works on the output folder.")
     ] = False,
     tracker: TrackersOption = None,
+    alert: AlertsOption = None,
+    price: BudgetPriceOption = None,
+    budget: BudgetOption = None,
     seed: SeedsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,11 +54,32 @@ def run(
     """
     from sweeps.planning.study_rows import row_warnings
 
+    alerts = chosen_alerts(alert, price, budget)
     loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))
     for line in row_warnings(loaded):
         warn(line)
     trackers, seeds = tracker or (), seed or ()
-    complete(loaded, folder, executor, as_json=as_json, gpus=gpus, wait=wait, trackers=trackers, seeds=seeds)
+    complete(
+        loaded,
+        folder,
+        executor,
+        as_json=as_json,
+        gpus=gpus,
+        wait=wait,
+        trackers=trackers,
+        seeds=seeds,
+        alerts=alerts,
+    )
+
+
+def chosen_alerts(targets: Sequence[str] | None, price: float | None, budget: float | None) -> "Alerts":
+    """What the three options ask for; ValueError for a budget without a price or a target."""
+    from sweeps.alerts.watch import Alerts, Budget
+
+    if (budget is None) != (price is None):
+        raise ValueError("--budget and --price go together: a budget is spent at a price per device-hour")
+    limit = None if budget is None or price is None else Budget(budget, price)
+    return Alerts(tuple(targets or ()), limit)
 
 
 def complete(
@@ -64,6 +92,7 @@ def complete(
     wait: bool = False,
     trackers: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    alerts: "Alerts | None" = None,
 ) -> None:
     """Finish the study, collect its tables, and say how it went; exit 3 unless all runs are done.
 
@@ -71,7 +100,7 @@ def complete(
     """
     from sweeps.results.snapshot import collect_snapshot, is_stale, keep_part
 
-    outcome = launch(loaded, folder, executor, gpus=gpus, wait=wait, trackers=trackers)
+    outcome = launch(loaded, folder, executor, gpus=gpus, wait=wait, trackers=trackers, alerts=alerts)
     if outcome.done and seeds:
         keep_part(loaded.manifest, folder, seeds)
     elif outcome.done and is_stale(loaded.manifest, folder):
@@ -116,6 +145,7 @@ def launch(
     gpus: int = 0,
     wait: bool = False,
     trackers: Sequence[str] = (),
+    alerts: "Alerts | None" = None,
 ) -> "LaunchResult":
     """Finish what is missing of the study, with its progress on stderr."""
     from sweeps.launch.driver import run_study
@@ -129,6 +159,7 @@ def launch(
         gpus=gpus,
         wait=wait,
         trackers=trackers,
+        alerts=alerts,
     )
 
 

@@ -14,6 +14,7 @@ from portal.cli.output import print_table, progress_console, warn
 from portal.cli.sweep.run import threads_for
 
 if TYPE_CHECKING:
+    from portal.results import SearchRecord
     from sweeps.search.run_search import SearchResult
     from sweeps.search.search_file import SearchPlan
 
@@ -76,9 +77,11 @@ def search(
 
 
 def _print_json(outcome: "SearchResult") -> None:
-    listed = [vars(trial) for trial in outcome.trials]
+    record = outcome.record.model_dump(mode="json")
     best = None if outcome.best is None else str(outcome.best)
-    typer.echo(json.dumps({"trials": listed, "best": best, "storage": outcome.storage}))
+    shares = {name: each._asdict() for name, each in outcome.record.importance.items()}
+    told = {"trials": record["trials"], "importance": shares, "unknown": record["unknown"], "best": best}
+    typer.echo(json.dumps({**told, "storage": outcome.storage}))
 
 
 def _print_trials(plan: "SearchPlan", outcome: "SearchResult", folder: Path) -> None:
@@ -102,9 +105,21 @@ def _print_trials(plan: "SearchPlan", outcome: "SearchResult", folder: Path) -> 
             for trial in outcome.trials[:SHOWN]
         ],
     )
+    typer.echo(_importance(outcome.record))
     typer.echo(f"trials: optuna-dashboard {outcome.storage}")
     if outcome.best is not None:
         typer.echo(f"the best as a study: portal sweep run {outcome.best} --out {folder}")
+
+
+def _importance(record: "SearchRecord") -> str:
+    """Which settings mattered, in a line."""
+    if record.unknown is not None:
+        return f"which setting mattered is not known: {record.unknown}"
+    shares = ", ".join(
+        f"{name} {100 * each.share:.0f} % ({100 * each.low:.0f} to {100 * each.high:.0f})"
+        for name, each in record.ranked
+    )
+    return f"which setting mattered (fANOVA over {len(record.complete)} trials, 95 %): {shares}"
 
 
 def _shown(value: object) -> str:

@@ -13,6 +13,7 @@ from analysis.figures.figure import Drawing, legend_columns
 from analysis.figures.latents import draw_latents
 from analysis.figures.methods import draw_methods
 from analysis.figures.ranks import draw_ranks
+from analysis.figures.search import draw_contour, draw_parallel
 from analysis.figures.style import mark_variants
 from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
 from analysis.figures.without_rows import draw_over_rows, draw_over_tasks
@@ -25,6 +26,7 @@ from analysis.stats.result_table import MethodKey, gather_runs
 from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
 from tests.support.few_rows import SIZES as FEW
 from tests.support.result_tables import StudyBuilder, row, study_of_kinds, study_of_ranks, target_of, to_table
+from tests.support.searches import search_record
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
 """Rows per task of the paper's study of data efficiency."""
@@ -55,7 +57,7 @@ def assert_no_tick_labels_touch(figure: Figure) -> None:
                 if tick.label1.get_text() and tick.label1.get_visible()
             ]
             spans = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
-            if axis.get_major_ticks()[0].label1.get_rotation() == 0:
+            if boxes and axis.get_major_ticks()[0].label1.get_rotation() == 0:
                 assert all(left[1] <= right[0] for left, right in pairwise(spans)), axis.get_label_text()
 
 
@@ -330,3 +332,37 @@ def test_the_map_of_latents_tells_kinds_apart_and_names_few_tasks() -> None:
     assert few.figure.legends == []
     assert [text.get_text() for text in few.figure.axes[0].texts] == ["t00", "t01", "t02", "t03", "t04"]
     assert set(few.tips.values()) == {"t00", "t01", "t02", "t03", "t04"}
+
+
+def test_a_search_has_a_line_per_complete_trial_through_its_settings() -> None:
+    drawing = draw_parallel(search_record())
+
+    assert drawing is not None
+    assert len(drawing.tips) == 12
+    assert "trial 11: score 0.8500; lora.train.lr 0.0121" in drawing.tips["tip-11"]  # the best is drawn last
+    assert "The settings, those that matter most to the left, of the 12 complete trials" in drawing.caption
+    (axes, *_) = drawing.figure.axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [
+        "lora.train\nlr", "lora.adapter\nrank", "lora.train\nschedule",
+    ]  # fmt: skip
+    best = axes.lines[11]
+    assert best.get_ydata() == pytest.approx([1.0, 0.25, 1.0])
+    assert_no_tick_labels_touch(drawing.figure)
+
+
+def test_the_two_settings_that_matter_most_span_a_surface() -> None:
+    drawing = draw_contour(search_record())
+
+    assert drawing is not None
+    axes = drawing.figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lora.train.lr, log scale", "lora.adapter.rank")
+    assert len(drawing.tips) == 12
+    assert_no_tick_labels_touch(drawing.figure)
+
+
+def test_a_search_of_one_setting_has_no_surface_and_one_trial_no_figure() -> None:
+    record = search_record()
+    single = [each.model_copy(update={"settings": {"lora.train.lr": 1e-3}}) for each in record.trials]
+
+    assert draw_contour(record.model_copy(update={"trials": tuple(single)})) is None
+    assert draw_parallel(record.model_copy(update={"trials": record.trials[:1]})) is None

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from analysis.report.document import Block, ReportDocument, Section
+from analysis.report.html import render_page
 from analysis.report.write import ReportInput, write_report
+from analysis.tables.columns import COUNT, NUMBER, WORD, Column
+from analysis.tables.table import Table
 from tests.support.browser import assert_page_works
 
 
@@ -19,3 +23,28 @@ def test_the_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> 
     seen = assert_page_works(page, tmp_path / "profile", width)
     assert len(seen["figures"]) == 12
     assert re.fullmatch(r"PorTAL: 0\.\d{3} ± 0\.\d{3}, n = 3", seen["label"])
+
+
+def test_a_link_to_a_table_or_a_row_names_what_it_is_about() -> None:
+    table = Table(
+        "Scores",
+        "main-big",
+        (Column("method", WORD), Column("size", COUNT), Column("acc", NUMBER)),
+        (("PorTAL (half)", 4, 0.5), ("PorTAL (half)", 16, 0.6), ("frozen base", None, 0.2)),
+    )
+    section = Section("big 2.5", (Block(tables=(table,)),))
+    page = render_page(ReportDocument("t", "", (), (section,), ()))
+
+    assert re.findall(r'id="(section-[^"]*|table-[^"]*)"', page) == [
+        "section-big-2.5", "table-main-big", "table-main-big:portal-half-4", "table-main-big:portal-half-16",
+        "table-main-big:frozen-base",
+    ]  # fmt: skip
+    assert 'href="#section-big-2.5"' in page
+    assert 'href="#table-main-big"' in page
+
+
+def test_rows_that_nothing_tells_apart_are_numbered() -> None:
+    table = Table("Scores", "same", (Column("method", WORD),), (("base",), ("base",)))
+    page = render_page(ReportDocument("t", "", (), (Section("s", (Block(tables=(table,)),)),), ()))
+
+    assert re.findall(r'<tr id="([^"]*)"', page) == ["table-same:base", "table-same:base-2"]

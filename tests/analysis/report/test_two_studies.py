@@ -103,7 +103,7 @@ def test_studies_with_kinds_are_compared_by_kind_before_by_task(tmp_path: Path) 
         ReportInput(builder.write(tmp_path / name), name, StudyInfo(kinds=kinds)) for name in ("a", "b")
     ]
     page = write_report(sources, tmp_path / "report").read_text(encoding="utf-8")
-    assert "<h3>big: acc_norm by kind of task</h3>" in page
-    assert "<summary>big: acc_norm by task</summary>" in page
+    assert "<h3>big: acc_norm by kind of task <a" in page
+    assert "<summary>big: acc_norm by task <a" in page
     csv = (tmp_path / "report" / "tables" / "pair-kinds-big.csv").read_text(encoding="utf-8")
     assert [line.split(",")[:2] for line in csv.splitlines()[1:]] == [[f"kind0{n}", "4"] for n in range(3)]

@@ -240,8 +240,8 @@ def test_a_study_with_kinds_opens_with_them_and_folds_single_tasks(tmp_path: Pat
     parser.feed(text)
     assert parser.open == []
     assert len(parser.ids) == len(set(parser.ids))
-    opened = text.index("<h3>big: acc_norm by kind of task</h3>")
-    folded = text.index("<summary>big: acc_norm by task</summary>")
+    opened = text.index("<h3>big: acc_norm by kind of task <a")
+    folded = text.index("<summary>big: acc_norm by task <a")
     figures = text.index("<summary>big: acc_norm by task, as figures</summary>")
     assert opened < folded < figures
     assert text.count("<figure", figures) == 2

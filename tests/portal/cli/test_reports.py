@@ -166,3 +166,46 @@ def test_what_makes_no_report_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(["report", *arguments]) == 2
     assert message in only_line(capsys)
+
+
+def test_a_query_prints_mean_scores_and_writes_nothing(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base", "lora")
+    capsys.readouterr()
+
+    assert main(["report", str(out), "--query", "method=lora size<=4", "--by", "method,seed"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split()[:2] for line in (lines[0], *lines[2:])]
+    assert rows == [["method", "seed"], ["lora", "0"], ["lora", "1"]]
+
+    assert main(["report", str(out), "--query", "method=lora", "--by", "method", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["method"] == "lora"
+    assert {*row["runs"]} == {run.key for run in study.runs if run.method == "lora"}
+    assert not (out / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--query", "method=lorra"], "no score has method 'lorra'; did you mean 'lora'?"),
+        (["--query", "size=4", "--by", "sed"], "unknown column 'sed' to gather by; did you mean 'seed'?"),
+        (["--query", "size=4", "--watch"], "goes with --study, --by and --json only"),
+        (["--json"], "--by and --json are for --query"),
+        (["--by", "seed"], "--by and --json are for --query"),
+    ],
+)
+def test_a_mistake_in_a_query_is_one_line(
+    study: Study,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    fault: str,
+) -> None:
+    finish(study, tmp_path / "out", "base", "lora")
+    capsys.readouterr()
+
+    assert main(["report", str(tmp_path / "out"), *options]) == 2
+    assert fault in only_line(capsys)

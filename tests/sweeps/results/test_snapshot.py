@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from portal.results import RESULTS, RESULTS_FILE, STUDY_FILE, StudyInfo, read_study_info, read_table
+from portal.results import (
+    RESULTS,
+    RESULTS_FILE,
+    STUDY_FILE,
+    StudyInfo,
+    read_search,
+    read_study_info,
+    read_table,
+)
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
 from sweeps.results.tables import collect
 from sweeps.store.circumstances import Circumstances
@@ -16,6 +24,7 @@ from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import StudyManifest
 from tests.support.earlier_version import EARLIER_VERSION
+from tests.support.searches import search_record
 
 
 def status_of(manifest: StudyManifest, out: Path) -> StudyStatus:
@@ -208,3 +217,31 @@ def test_the_record_of_a_study_of_new_tasks_has_what_each_methods_source_was_tra
     assert info.latents_of["mismatched-described-of140"] == "described-of140"
     assert not {"base", "lora", "taught-of5", "mean_latent-of5"} & set(info.latents_of)
     assert StudyInfo.from_json(info.to_json()) == info
+
+
+def test_a_search_is_shown_with_its_own_study_and_its_best_and_with_no_other(
+    out: Path, manifest: StudyManifest
+) -> None:
+    place = out / "search" / "search.json"
+    place.parent.mkdir()
+    for name, is_shown in ((manifest.name, True), ("another", False)):
+        place.write_text(search_record().model_copy(update={"name": name}).model_dump_json())
+        folder = collect_snapshot(manifest, out)
+        assert (read_search(folder) is not None) is is_shown
+
+    assert not is_stale(manifest, out)
+    changed = search_record().model_copy(update={"name": manifest.name, "unknown": "why"})
+    place.write_text(changed.model_dump_json())
+    assert is_stale(manifest, out)
+    collect_snapshot(manifest, out)
+    place.unlink()
+    assert read_search(collect_snapshot(manifest, out)) is None
+
+
+def test_a_damaged_record_of_a_search_is_named(out: Path, manifest: StudyManifest) -> None:
+    place = out / "search" / "search.json"
+    place.parent.mkdir()
+    place.write_text('{"name": 1}')
+
+    with pytest.raises(ValueError, match=r"search\.json: not the record of a search"):
+        collect_snapshot(manifest, out)

@@ -7,11 +7,15 @@ from pathlib import Path
 import optuna
 import pytest
 
+from analysis.report.one_study import study_document
+from analysis.report.options import ReportOptions
+from analysis.stats.findings import load_findings
 from portal.cli import main
 from portal.learners.base import Learner
-from portal.results import RESULTS, read_table
+from portal.results import RESULTS, read_search, read_table
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
+from sweeps.results.snapshot import collect_snapshot
 from sweeps.search.run_search import SearchResult, run_search
 from sweeps.search.search_file import SearchPlan
 from sweeps.store.run_store import RunStore
@@ -101,6 +105,13 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
     stored = optuna.load_study(study_name="tune", storage=outcome.storage)
     assert len(stored.trials) == 6
     assert stored.best_value == values[0]
+    assert outcome.record.unknown == "6 complete trials are too few, it takes 12"
+    assert outcome.record.logarithmic == ("lora.train.lr",)
+    assert read_search(tmp_path / "out" / "search") == outcome.record
+    findings = load_findings(collect_snapshot(best.manifest, tmp_path / "out"))
+    assert findings.search == outcome.record
+    titles = [section.title for section in study_document(findings, ReportOptions(title="t")).sections]
+    assert titles[0] == "Which setting mattered"
 
 
 @pytest.mark.slow

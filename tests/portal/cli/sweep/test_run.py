@@ -12,7 +12,7 @@ from sweeps.launch.local_run import run_local
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from sweeps.worker.lane_log import log_path
-from tests.support.command_line import write_study
+from tests.support.command_line import only_line, write_study
 
 
 def test_a_finished_study_is_not_run_again_and_ends_in_tables_and_a_report(
@@ -100,3 +100,21 @@ def test_runs_that_failed_are_listed_with_cause_and_log(
     assert "3 of 3 runs" in printed
     assert printed.count("the loss of task 'sums' is nan") == 3
     assert printed.count("lane-0.log") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--budget", "5"], "--budget and --price go together"),
+        (["--budget", "5", "--price", "2"], "a budget without --alert is told to nobody"),
+        (["--alert", "ftp://here"], "ftp:// is neither http:// nor https://"),
+    ],
+)
+def test_alerts_that_cannot_be_sent_are_refused_before_anything_starts(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], fault: str
+) -> None:
+    study = write_study(world, tmp_path)
+
+    assert main(["sweep", "run", study, "--out", str(tmp_path / "out"), *options]) == 2
+    assert fault in only_line(capsys)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,197 @@
+"""Figures of a search: all settings of every trial side by side, and the two that matter most."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from analysis.figures.figure import WIDTH_IN, Drawing
+from analysis.figures.style import MUTED, RC
+from portal.results import SearchRecord, SearchTrial
+
+MOST_SETTINGS = 6
+"""Settings in the figure of all of them, those that matter most."""
+_COLOURS = "viridis"
+_MIN_SURFACE = 8
+"""Fewer trials than this are points without a surface."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The values of a setting on an axis from 0 to 1: numbers by their size, words side by side."""
+
+    name: str
+    places: dict[str, float]  # by the setting's text, of words
+    low: float = 0.0
+    high: float = 1.0
+    is_log: bool = False
+
+    @classmethod
+    def of(cls, name: str, trials: Sequence[SearchTrial], *, is_log: bool) -> "Scale":
+        """The scale that holds what these trials have."""
+        values = [trial.settings[name] for trial in trials]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            low, high = float(min(values)), float(max(values))
+            return cls(name, {}, low, high, is_log)
+        words = sorted({trial.text(name) for trial in trials})
+        return cls(name, {word: place / max(1, len(words) - 1) for place, word in enumerate(words)})
+
+    def place(self, trial: SearchTrial) -> float:
+        """Where the trial's value lies; the middle where all values are one."""
+        if self.places:
+            return self.places[trial.text(self.name)] if len(self.places) > 1 else 0.5
+        value = float(trial.settings[self.name])
+        if self.low == self.high:
+            return 0.5
+        if self.is_log:
+            return float(np.log(value / self.low) / np.log(self.high / self.low))
+        return (value - self.low) / (self.high - self.low)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places with their texts: all words, or the ends and the middle of numbers."""
+        if self.places:
+            return [(place if len(self.places) > 1 else 0.5, word) for word, place in self.places.items()]
+        if self.low == self.high:
+            return [(0.5, f"{self.low:g}")]
+        middle = (self.low * self.high) ** 0.5 if self.is_log else (self.low + self.high) / 2
+        return [(0.0, f"{self.low:.3g}"), (0.5, f"{middle:.2g}"), (1.0, f"{self.high:.3g}")]
+
+
+def draw_parallel(record: SearchRecord) -> Drawing | None:
+    """A line per complete trial through its settings, coloured by its score; None for fewer than two."""
+    trials, names = record.complete, _names(record)
+    if len(trials) < 2 or not names:
+        return None
+    scales = [_scale(record, name) for name in names]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(max(WIDTH_IN, 1.3 * len(names)), 3.6), layout="constrained")
+        drawing = Drawing(
+            "search-settings",
+            f"{_which(record, names)} of the {len(trials)} complete trials of {record.name}. A line is a "
+            f"trial, coloured by its {record.metric} on validation rows; the best is drawn last.",
+            _alternative(record),
+            figure,
+        )
+        axes, colour = figure.add_subplot(), _normalise(trials)
+        colours = matplotlib.colormaps[_COLOURS if record.direction == "maximize" else f"{_COLOURS}_r"]
+        for trial in reversed(trials):
+            heights = [scale.place(trial) for scale in scales]
+            value = trial.value or 0.0
+            tip = drawing.tip(_describe(record, trial, names))
+            axes.plot(
+                range(len(scales)), heights, color=colours(colour(value)), linewidth=1.6, alpha=0.85, gid=tip
+            )
+        for number, scale in enumerate(scales):
+            axes.axvline(number, color=MUTED, linewidth=0.8)
+            for place, text in scale.ticks:
+                side = 7 if place == 1.0 else -7 if place == 0.0 else 0
+                axes.annotate(
+                    text, (number, place), (2, side), textcoords="offset points", fontsize=7.5, va="center"
+                )
+        axes.set_xticks(range(len(scales)), [_short(name) for name in names])
+        axes.set_xlim(-0.1, len(scales) - 0.6)
+        axes.set_ylim(-0.1, 1.1)
+        axes.set_yticks([])
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(axis="x", length=0, labelsize=7.5)
+        mappable = matplotlib.cm.ScalarMappable(norm=colour, cmap=colours)
+        figure.colorbar(mappable, ax=axes, label=f"{record.metric} on validation rows")
+    return drawing
+
+
+def draw_contour(record: SearchRecord) -> Drawing | None:
+    """The trials by the two settings that matter most, over the surface between them; None without these."""
+    trials, names = record.complete, _names(record)[:2]
+    if len(trials) < 2 or len(names) < 2 or not record.importance:
+        return None
+    across, up = (_scale(record, name) for name in names)
+    x = np.array([across.place(trial) for trial in trials])
+    y = np.array([up.place(trial) for trial in trials])
+    values = np.array([trial.value for trial in trials], dtype=float)
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(WIDTH_IN, 3.6), layout="constrained")
+        drawing = Drawing(
+            "search-contour",
+            f"The two settings of {record.name} that matter most, and {record.metric} on validation rows. A "
+            "point is a trial; the surface is linear between trials, which differ in other settings, too.",
+            _alternative(record),
+            figure,
+        )
+        axes, colour = figure.add_subplot(), _normalise(trials)
+        colours = _COLOURS if record.direction == "maximize" else f"{_COLOURS}_r"
+        if len(trials) >= _MIN_SURFACE and not (across.places or up.places) and _spans_a_surface(x, y):
+            axes.tricontourf(x, y, values, levels=12, cmap=colours, norm=colour, alpha=0.55)
+        for trial, x_place, y_place in zip(trials, x, y, strict=True):
+            tip = drawing.tip(_describe(record, trial, names))
+            axes.scatter(
+                x_place, y_place, c=[trial.value], cmap=colours, norm=colour, s=38, edgecolors="white",
+                linewidths=0.8, gid=tip, zorder=3,
+            )  # fmt: skip
+        _label(axes, across, up)
+        mappable = matplotlib.cm.ScalarMappable(norm=colour, cmap=colours)
+        figure.colorbar(mappable, ax=axes, label=f"{record.metric} on validation rows")
+    return drawing
+
+
+def _label(axes: Axes, across: Scale, up: Scale) -> None:
+    for axis, scale in ((axes.xaxis, across), (axes.yaxis, up)):
+        axis.set_major_locator(FixedLocator([place for place, _ in scale.ticks]))
+        axis.set_minor_locator(NullLocator())
+        axis.set_ticklabels([text for _, text in scale.ticks])
+    axes.set_xlim(-0.06, 1.06)
+    axes.set_ylim(-0.06, 1.06)
+    axes.set_xlabel(f"{across.name}{', log scale' if across.is_log else ''}")
+    axes.set_ylabel(f"{up.name}{', log scale' if up.is_log else ''}")
+
+
+def _names(record: SearchRecord) -> list[str]:
+    """The settings that every complete trial has, those that matter most first."""
+    shared = set.intersection(*({*trial.settings} for trial in record.complete)) if record.complete else set()
+    ranked = [name for name, _ in record.ranked if name in shared]
+    return (ranked or sorted(shared))[:MOST_SETTINGS]
+
+
+def _which(record: SearchRecord, names: Sequence[str]) -> str:
+    """What the settings in the figure are, of all that there are."""
+    every = {name for trial in record.complete for name in trial.settings}
+    which = "The settings" if len(names) == len(every) else f"{len(names)} of {len(every)} settings"
+    return f"{which}, those that matter most to the left," if record.importance else which
+
+
+def _scale(record: SearchRecord, name: str) -> Scale:
+    return Scale.of(name, record.complete, is_log=name in record.logarithmic)
+
+
+def _normalise(trials: Sequence[SearchTrial]) -> Normalize:
+    values = [trial.value or 0.0 for trial in trials]
+    return Normalize(min(values), max(values))
+
+
+def _spans_a_surface(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether the points lie on more than a line."""
+    return bool(np.linalg.matrix_rank(np.stack([x - x.mean(), y - y.mean()]), tol=1e-6) == 2)
+
+
+def _describe(record: SearchRecord, trial: SearchTrial, names: Sequence[str]) -> str:
+    settings = ", ".join(f"{name} {trial.text(name)}" for name in names)
+    return f"trial {trial.number}: {record.metric} {trial.value:.4f}; {settings}"
+
+
+def _short(name: str) -> str:
+    """The setting on two lines: its method and part, and its field."""
+    *front, field = name.split(".")
+    return f"{'.'.join(front)}\n{field}" if front else field
+
+
+def _alternative(record: SearchRecord) -> str:
+    best = record.complete[0]
+    shares = ", ".join(f"{name} {100 * each.share:.0f} %" for name, each in record.ranked)
+    told = f" Shares of the variance: {shares}." if shares else ""
+    described = _describe(record, best, sorted(best.settings))
+    return f"{described} is the best of {len(record.complete)} trials.{told}"

@@ -1,0 +1,44 @@
+"""Tables of a search: how much each setting matters, and its best trials."""
+
+from analysis.stats.bootstrap import Interval
+from analysis.tables.columns import COUNT, PERCENT_RANGE, WORD, Column, Kind
+from analysis.tables.table import Table
+from portal.results import SearchRecord
+
+MOST_TRIALS = 20
+"""Trials in the table, the best first."""
+_SHARE = Kind(lambda value: f"{100 * value:.0f} %")
+_VALUE = Kind(lambda value: f"{value:.4f}")
+
+
+def importance_table(record: SearchRecord) -> Table | None:
+    """A row per setting, the one that explains most first, with its value in the best trial."""
+    if not record.importance:
+        return None
+    best = record.complete[0]
+    rows = tuple(
+        (name, each.share, Interval(each.share, each.low, each.high), best.text(name))
+        for name, each in record.ranked
+    )
+    columns = (
+        Column("setting", WORD),
+        Column("share of the variance", _SHARE),
+        Column("95 %", PERCENT_RANGE),
+        Column("in the best trial", WORD),
+    )
+    title = f"{record.name}: what the score depends on, by {len(record.complete)} trials"
+    return Table(title, "search-importance", columns, rows)
+
+
+def trials_table(record: SearchRecord) -> Table:
+    """The best trials that came to their end, with all of their settings."""
+    known = sorted({name for trial in record.trials for name in trial.settings})
+    names = list(dict.fromkeys([*(name for name, _ in record.ranked if name in known), *known]))
+    columns = (Column("trial", COUNT), *(Column(name, WORD) for name in names))
+    rows = tuple(
+        (trial.number, *(trial.text(name) for name in names), trial.value)
+        for trial in record.complete[:MOST_TRIALS]
+    )
+    of = f"{len(rows)} of {len(record.complete)} trials"
+    title = f"{record.name}: the best {of}, {record.metric} on validation rows"
+    return Table(title, "search-trials", (*columns, Column(record.metric, _VALUE)), rows)

@@ -1,0 +1,58 @@
+"""The quickstart as written, with a smaller source: every command runs, in order, and leaves what it says."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.markdown import DOCS, ROOT, blocks
+
+QUICKSTART = DOCS / "quickstart.md"
+SMALLER = (
+    ("source-35", "source-5"),
+    ("--examples 160", "--examples 16"),
+    ("--recipe many-tasks", "--epochs 1"),
+)
+"""What takes minutes is cut short; it is the only change."""
+
+
+def lines() -> list[str]:
+    """The page's commands from the source to the adapter, continued lines as one."""
+    shown = "".join(blocks(QUICKSTART, "sh")[1:-1])
+    return shown.replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.slow
+def test_every_command_of_the_quickstart_runs_in_order(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    portal = Path(sys.executable).with_name("portal")
+    commands = [line for line in lines() if line.startswith("portal ")]
+
+    assert all(long in "".join(commands) for long, _ in SMALLER)
+    for line in commands:
+        for long, short in SMALLER:
+            line = line.replace(long, short)
+        done = subprocess.run(
+            [portal, *shlex.split(line)[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    (snippet,) = blocks(QUICKSTART, "python")
+    checked = snippet + "\nassert any('lora_A' in name for name, _ in model.named_parameters())\n"
+    done = subprocess.run(
+        [sys.executable, "-c", checked], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in commands] == ["train", "port", "teach", "export", "eval"]
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_the_rows_that_the_quickstart_shows_are_those_of_the_file() -> None:
+    (shown,) = blocks(QUICKSTART, "json")
+    rows = (ROOT / "examples/instruments.jsonl").read_text(encoding="utf-8")
+
+    assert rows.startswith(shown)
+    assert len(rows.splitlines()) == int(re.findall(r"Of the (\d+) rows", QUICKSTART.read_text())[0])

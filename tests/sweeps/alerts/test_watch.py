@@ -1,0 +1,162 @@
+"""What a launch tells people who do not look: failures, lost workers, the budget, and how it ended."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeps.alerts import watch as watch_module
+from sweeps.alerts.watch import Alerts, AlertWatch, Budget
+from sweeps.launch.driver import run_study
+from sweeps.store.pack_store import PackStore
+from sweeps.store.run_store import RunStore
+from sweeps.store.session import Session
+from sweeps.study.expand import Study, load_study
+from tests.support.alert_server import AlertServer, alert_server
+from tests.support.command_line import write_study
+from tests.support.studies import silent, wait_for
+
+TOKEN, PACK = "0123456789abcdef", "fedcba9876543210"
+
+
+@pytest.fixture
+def study(world: Path, tmp_path: Path) -> Study:
+    return load_study(write_study(world, tmp_path))
+
+
+def watch(study: Study, out: Path, server: AlertServer, budget: Budget | None = None) -> AlertWatch:
+    alerts = Alerts((server.url,), budget)
+    return AlertWatch(study, Session(out, TOKEN), RunStore(out), alerts, silent())
+
+
+def texts(server: AlertServer) -> list[str]:
+    return [posted["text"] for posted in server.posted]
+
+
+def test_a_run_that_fails_is_told_with_its_cause_and_one_that_had_failed_before_is_not(
+    study: Study, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    store = RunStore(out)
+    first, second = [run for run in study.runs if run.method == "lora"]
+    store.mark_failed(first.key, "the loss is nan", out / "log")
+
+    with alert_server() as server, watch(study, out, server) as watching:
+        store.mark_failed(second.key, "the loss of task 'sums' is inf", out / "log")
+        watching.look()
+        watching.look()
+
+    assert texts(server) == [
+        "small: a run failed: lora tiny-qwen3 n4 s1: the loss of task 'sums' is inf",
+        "small: the launch ended; 0 of 3 runs are done, 2 failed",
+    ]
+
+
+def test_many_that_fail_at_once_are_one_alert(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with alert_server() as server, watch(study, out, server) as watching:
+        for run in study.runs:
+            RunStore(out).mark_failed(run.key, "no memory", out / "log")
+        watching.look()
+
+    first, _ = texts(server)
+    assert first.startswith("small: 3 runs failed: ")
+    assert first.count("no memory") == 3
+
+
+def test_a_lost_worker_is_told_once_with_what_it_trained(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    session = Session(out, TOKEN)
+    PackStore(out).record_pack(PACK, [run.key for run in study.runs[1:]])
+
+    with alert_server() as server, watch(study, out, server) as watching:
+        assert session.claim(PACK, 0, "attempt") is not None
+        assert session.free_claim(PACK, "nothing")
+        watching.look()
+        watching.look()
+
+    assert [posted["kind"] for posted in server.posted] == ["lost", "ended"]
+    assert texts(server)[0] == (
+        "small: a worker was lost: lora tiny-qwen3 n4 s0 and 1 more go on from their last checkpoint, "
+        "if they can"
+    )
+
+
+def test_it_looks_by_itself(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "LOOK_S", 0.05)
+    out = tmp_path / "out"
+    with alert_server() as server, watch(study, out, server):
+        RunStore(out).mark_failed(study.runs[1].key, "no memory", out / "log")
+        wait_for(lambda: len(server.posted) == 1, "the alert")
+
+    assert [posted["kind"] for posted in server.posted] == ["failed", "ended"]
+
+
+def test_a_folder_that_cannot_be_read_ends_no_launch(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = io.StringIO()
+    with alert_server() as server:
+        alerts = Alerts((server.url,))
+        with AlertWatch(study, Session(out, TOKEN), RunStore(out), alerts, Console(file=told, width=500)):
+            store = RunStore(out)
+            store.mark_failed(study.runs[1].key, "no memory", out / "log")
+            (store.run_folder(study.runs[1].key) / "FAILED.json").write_text("{")
+
+    assert "alerts: " in told.getvalue()
+    assert "not readable JSON" in told.getvalue()
+    assert [posted["kind"] for posted in server.posted] == ["ended"]
+
+
+def test_a_budget_is_spent_by_what_is_held(study: Study, tmp_path: Path) -> None:
+    with alert_server() as server:
+        with watch(study, tmp_path / "rich", server, Budget(1e9, 3.0)) as watching:
+            watching.holds(8)
+            watching.look()
+        assert [posted["kind"] for posted in server.posted] == ["ended"]
+        with watch(study, tmp_path / "poor", server, Budget(1e-9, 3.0)) as watching:
+            watching.holds(8)
+            watching.look()
+
+    assert [posted["kind"] for posted in server.posted[1:]] == ["budget", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [(KeyboardInterrupt(), "was interrupted"), (ValueError("no GPU\nthere"), "broke off (no GPU there)")],
+)
+def test_a_launch_that_breaks_off_says_how(
+    study: Study, tmp_path: Path, error: BaseException, how: str
+) -> None:
+    with alert_server() as server, pytest.raises(type(error)), watch(study, tmp_path / "out", server):
+        raise error
+
+    assert texts(server) == [f"small: the launch {how}; 0 of 3 runs are done, 0 failed"]
+
+
+def test_a_study_tells_its_end_and_a_launch_with_nothing_left_says_nothing(
+    study: Study, tmp_path: Path
+) -> None:
+    with alert_server() as server:
+        for _ in range(2):
+            alerts = Alerts((server.url,))
+            run_study(study, tmp_path / "out", executor="local", console=silent(), alerts=alerts)
+
+    assert texts(server) == ["small: the launch ended; 3 of 3 runs are done, 0 failed"]
+
+
+def test_a_launch_that_finds_no_devices_says_so(study: Study, tmp_path: Path) -> None:
+    with alert_server() as server, pytest.raises(ValueError, match="GPU"):
+        run_study(study, tmp_path / "out", executor="local", gpus=8, alerts=Alerts((server.url,)))
+
+    (told,) = texts(server)
+    assert told.startswith("small: the launch broke off (")
+    assert told.endswith("; 0 of 3 runs are done, 0 failed")
+
+
+def test_a_budget_needs_somebody_to_tell_and_is_above_nothing() -> None:
+    with pytest.raises(ValueError, match="told to nobody"):
+        Alerts((), Budget(1.0, 1.0))
+    for limit, price in ((0.0, 1.0), (1.0, -1.0), (float("nan"), 1.0), (1.0, float("inf"))):
+        with pytest.raises(ValueError, match="above 0"):
+            Budget(limit, price)

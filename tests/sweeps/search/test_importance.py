@@ -1,0 +1,106 @@
+"""Which settings explain the scores of a search."""
+
+from collections.abc import Callable
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import create_trial
+
+from sweeps.search.importance import ImportanceError, importance_of
+
+SPACE = {
+    "lr": FloatDistribution(1e-4, 1e-1, log=True),
+    "decay": FloatDistribution(0.0, 4.0),
+    "schedule": CategoricalDistribution(["constant", "linear"]),
+}
+
+
+def searched(score: Callable[[dict], float], count: int = 40) -> optuna.Study:
+    generator = np.random.default_rng(7)
+    study = optuna.create_study(direction="maximize")
+    for _ in range(count):
+        params = {
+            "lr": float(10 ** generator.uniform(-4, -1)),
+            "decay": float(generator.uniform(0, 4)),
+            "schedule": str(generator.choice(["constant", "linear"])),
+        }
+        study.add_trial(create_trial(params=params, distributions=SPACE, value=score(params)))
+    return study
+
+
+def test_the_setting_that_makes_the_score_explains_it_alone() -> None:
+    found = importance_of(searched(lambda params: float(np.log10(params["lr"]))))
+
+    assert 0.9 < sum(each.share for each in found.values()) <= 1.0
+    assert found["lr"].share > 0.9
+    assert found["lr"].low > max(found["decay"].high, found["schedule"].high)
+
+
+def test_settings_that_matter_alike_cannot_be_told_apart() -> None:
+    found = importance_of(searched(lambda params: np.log10(params["lr"]) / 3 + params["decay"] / 4, count=20))
+
+    assert found["schedule"].share < 0.2
+    assert found["lr"].low < found["decay"].high
+    assert found["decay"].low < found["lr"].high
+
+
+def test_a_logarithmic_range_is_weighed_as_it_was_drawn() -> None:
+    found = importance_of(
+        searched(lambda params: np.log10(params["lr"]) / 3 + params["decay"] / 4, count=150)
+    )
+
+    assert found["lr"].share == pytest.approx(0.5, abs=0.1)  # of values alike over the range it would be 0.2
+    assert found["decay"].share == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_two_settings_do_together_is_no_share_of_either() -> None:
+    def together(params: dict) -> float:
+        is_linear = params["schedule"] == "linear"
+        return params["decay"] / 4 if is_linear else 1 - params["decay"] / 4
+
+    found = importance_of(searched(together, count=60))
+
+    assert sum(each.share for each in found.values()) < 0.7
+
+
+def test_an_interval_holds_its_share() -> None:
+    for count in (12, 40):
+        found = importance_of(searched(lambda params: params["decay"] + params["lr"], count))
+        assert all(0 <= each.low <= each.share <= each.high <= 1 for each in found.values())
+
+
+def test_it_repeats() -> None:
+    study = searched(lambda params: params["decay"], count=12)
+
+    assert importance_of(study) == importance_of(study)
+
+
+@pytest.mark.parametrize(
+    ("score", "count", "fault"),
+    [
+        (lambda params: params["lr"], 11, "11 complete trials are too few, it takes 12"),
+        (lambda params: 0.5, 12, "all trials have the same score"),
+    ],
+)
+def test_what_cannot_be_told_is_an_error_with_the_reason(
+    score: Callable[[dict], float], count: int, fault: str
+) -> None:
+    with pytest.raises(ImportanceError, match=fault):
+        importance_of(searched(score, count))
+
+
+def test_pruned_trials_have_no_part_in_it() -> None:
+    study = searched(lambda params: params["lr"], count=11)
+    study.add_trial(
+        create_trial(
+            state=optuna.trial.TrialState.PRUNED,
+            params={"lr": 1e-3, "decay": 0.0, "schedule": "linear"},
+            distributions=SPACE,
+            intermediate_values={1: 0.5},
+        )
+    )
+
+    with pytest.raises(ImportanceError, match="11 complete trials"):
+        importance_of(study)
