@@ -27,23 +27,30 @@ window.addEventListener("load", () => {
   const at = {clientX: box.left + box.width / 2, clientY: box.top + box.height / 2, bubbles: true};
   svg.dispatchEvent(new PointerEvent("pointermove", at));
   const label = document.getElementById("pointer");
+  let unfolded = null;
   const folded = document.querySelector("details tbody tr[id]");
-  history.replaceState(null, "", `#${encodeURIComponent(folded.id)}`);
-  const wasOpen = folded.closest("details").open;
-  window.dispatchEvent(new HashChangeEvent("hashchange"));
+  if (folded !== null) {
+    history.replaceState(null, "", `#${encodeURIComponent(folded.id)}`);
+    const wasOpen = folded.closest("details").open;
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
+    unfolded = !wasOpen && folded.closest("details").open;
+  }
+  let filtered = null;
   const search = document.querySelector("input[type=search]");
-  const rows = [...search.nextElementSibling.querySelector("tbody").rows];
-  const word = rows[rows.length - 1].textContent.toLowerCase().slice(0, 8);
-  search.value = word;
-  search.dispatchEvent(new Event("input"));
-  const left = rows.filter((row) => !row.hidden);
-  const has = (row) => row.textContent.toLowerCase().includes(word);
-  const filtered = {all: rows.length, left: left.length, right: left.every(has)};
+  if (search !== null) {
+    const rows = [...search.nextElementSibling.querySelector("tbody").rows];
+    const word = rows[rows.length - 1].textContent.toLowerCase().slice(0, 8);
+    search.value = word;
+    search.dispatchEvent(new Event("input"));
+    const left = rows.filter((row) => !row.hidden);
+    const has = (row) => row.textContent.toLowerCase().includes(word);
+    filtered = {all: rows.length, left: left.length, right: left.every(has)};
+  }
   const ids = [...document.querySelectorAll("[id]")].map((node) => node.id);
   const probe = document.createElement("pre");
   probe.id = "probe";
   probe.textContent = JSON.stringify({
-    filtered, unfolded: !wasOpen && folded.closest("details").open, twice: ids.length - new Set(ids).size,
+    filtered, unfolded, twice: ids.length - new Set(ids).size,
     figures, sorted, label: label.hidden ? "" : label.textContent, errors: window.probeErrors,
     tables: [...document.querySelectorAll(".scroll")].map((box) => ({
       cut: box.scrollWidth - box.clientWidth > 1, told: !box.nextElementSibling.hidden,
@@ -85,10 +92,11 @@ def assert_page_works(page: Path, profile: Path, width: int) -> dict:
     assert seen["sorted"] == sorted(seen["sorted"])
     assert seen["label"]
     assert seen["overflow"] <= 0
-    assert seen["unfolded"], "a link to a folded row does not show it"
+    assert seen["unfolded"] is not False, "a link to a folded row does not show it"
     assert seen["twice"] == 0, "two elements have one name"
-    assert seen["filtered"]["right"]
-    assert 0 < seen["filtered"]["left"] < seen["filtered"]["all"]
+    if seen["filtered"] is not None:  # the page has a long table
+        assert seen["filtered"]["right"]
+        assert 0 < seen["filtered"]["left"] < seen["filtered"]["all"]
     assert all(table["told"] is table["cut"] for table in seen["tables"])
     return seen
 

@@ -22,6 +22,8 @@ def page(demo_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
     seen = assert_page_works(page, tmp_path / "profile", width)
     assert len(seen["figures"]) == 12
+    assert seen["unfolded"]
+    assert seen["filtered"] is not None
     assert re.fullmatch(r"PorTAL: 0\.\d{3} ± 0\.\d{3}, n = 3", seen["label"])
 
 
