@@ -13,7 +13,7 @@ The version of a table is that of its file. Older files are upgraded as they are
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from pydantic import Field, ValidationError
@@ -34,8 +34,6 @@ LATENTS_FILE = "latents.parquet"
 """Beside them, where a run has trained task latents; a run of an earlier version left none."""
 STUDY_FILE = "study.json"
 """The `StudyInfo` beside a study's collected tables."""
-SEARCH_FILE = "search.json"
-"""The `SearchRecord` beside them, where the output folder holds a search."""
 ACC_NORM = "acc_norm"
 """The headline metric of choices; that of a task with written answers is of evaluate.text_metrics."""
 UNITS = {"chars": "chars", "bytes": "bytes", "tokens": "tokens", "lm-eval": "lm_eval_chars"}
@@ -302,70 +300,6 @@ class StudyInfo(Frozen):
         """A value that JSON can hold; without what later versions added, where that is empty."""
         later = ("kinds", "own_tasks", "source_tasks", "task_groups", "latents_of")
         return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
-
-
-class Importance(NamedTuple):
-    """The share of the scores' variance that a setting explains, with the limits of its interval (95 %)."""
-
-    share: float
-    low: float
-    high: float
-
-
-class SearchTrial(Frozen):
-    """How a trial ended (`complete`, `pruned`, `fail`, `running`), and its value at `epoch`, its last one."""
-
-    number: int
-    state: str
-    value: float | None
-    epoch: int | None
-    settings: dict[str, Any]
-
-    def text(self, name: str) -> str:
-        """A setting as people read it; a dash where the trial has none of this name."""
-        value = self.settings.get(name, "-")
-        if isinstance(value, list):
-            return ",".join(map(str, value))
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-class SearchRecord(Frozen):
-    """A search of a method's settings: SEARCH_FILE, written by sweeps and read by analysis.
-
-    `trials` have the best first: complete ones, those that were trained longest, by their value.
-    `logarithmic` are settings that were drawn on a logarithmic scale. `importance` is by setting; where it is
-    empty, `unknown` says why.
-    """
-
-    name: str
-    method: str
-    metric: str
-    direction: Literal["minimize", "maximize"]
-    trials: tuple[SearchTrial, ...]
-    logarithmic: tuple[str, ...] = ()
-    importance: dict[str, Importance] = Field(default_factory=dict)
-    unknown: str | None = None
-
-    @property
-    def ranked(self) -> tuple[tuple[str, Importance], ...]:
-        """The settings with their importance, the greatest first."""
-        return tuple(sorted(self.importance.items(), key=lambda item: (-item[1].share, item[0])))
-
-    @property
-    def complete(self) -> tuple[SearchTrial, ...]:
-        """The trials that came to their end, the best first; the first of `trials`, in their order."""
-        return tuple(trial for trial in self.trials if trial.state == "complete")
-
-
-def read_search(folder: Folder) -> SearchRecord | None:
-    """The record of the search beside the tables in `folder`; None where there was none."""
-    path = folder / SEARCH_FILE
-    try:
-        return SearchRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise ValueError(f"{path}: not the record of a search ({explain(error, SearchRecord)})") from None
 
 
 def tasks_by_kind(tasks: Iterable[str], kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.figure import WIDTH_IN, Drawing
 from analysis.figures.style import MUTED, RC
-from portal.results import SearchRecord, SearchTrial
+from portal.search_record import SearchRecord, SearchTrial
 
 MOST_SETTINGS = 6
 """Settings in the figure of all of them, those that matter most."""
@@ -78,15 +79,15 @@ def draw_parallel(record: SearchRecord) -> Drawing | None:
             _alternative(record),
             figure,
         )
-        axes, colour = figure.add_subplot(), _normalise(trials)
-        colours = matplotlib.colormaps[_COLOURS if record.direction == "maximize" else f"{_COLOURS}_r"]
+        axes = figure.add_subplot()
+        colours = _score_colours(figure, axes, record)
         for trial in reversed(trials):
             heights = [scale.place(trial) for scale in scales]
-            value = trial.value or 0.0
             tip = drawing.tip(_describe(record, trial, names))
             axes.plot(
-                range(len(scales)), heights, color=colours(colour(value)), linewidth=1.6, alpha=0.85, gid=tip
-            )
+                range(len(scales)), heights, color=_shade(colours, trial), linewidth=1.6, alpha=0.85,
+                gid=tip,
+            )  # fmt: skip
         for number, scale in enumerate(scales):
             axes.axvline(number, color=MUTED, linewidth=0.8)
             for place, text in scale.ticks:
@@ -100,8 +101,6 @@ def draw_parallel(record: SearchRecord) -> Drawing | None:
         axes.set_yticks([])
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.tick_params(axis="x", length=0, labelsize=7.5)
-        mappable = matplotlib.cm.ScalarMappable(norm=colour, cmap=colours)
-        figure.colorbar(mappable, ax=axes, label=f"{record.metric} on validation rows")
     return drawing
 
 
@@ -113,7 +112,6 @@ def draw_contour(record: SearchRecord) -> Drawing | None:
     across, up = (_scale(record, name) for name in names)
     x = np.array([across.place(trial) for trial in trials])
     y = np.array([up.place(trial) for trial in trials])
-    values = np.array([trial.value for trial in trials], dtype=float)
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH_IN, 3.6), layout="constrained")
         drawing = Drawing(
@@ -123,19 +121,18 @@ def draw_contour(record: SearchRecord) -> Drawing | None:
             _alternative(record),
             figure,
         )
-        axes, colour = figure.add_subplot(), _normalise(trials)
-        colours = _COLOURS if record.direction == "maximize" else f"{_COLOURS}_r"
+        axes = figure.add_subplot()
+        colours = _score_colours(figure, axes, record)
         if len(trials) >= _MIN_SURFACE and not (across.places or up.places) and _spans_a_surface(x, y):
-            axes.tricontourf(x, y, values, levels=12, cmap=colours, norm=colour, alpha=0.55)
+            scores = [_score(trial) for trial in trials]
+            axes.tricontourf(x, y, scores, levels=12, cmap=colours.cmap, norm=colours.norm, alpha=0.55)
         for trial, x_place, y_place in zip(trials, x, y, strict=True):
             tip = drawing.tip(_describe(record, trial, names))
             axes.scatter(
-                x_place, y_place, c=[trial.value], cmap=colours, norm=colour, s=38, edgecolors="white",
+                x_place, y_place, color=[_shade(colours, trial)], s=38, edgecolors="white",
                 linewidths=0.8, gid=tip, zorder=3,
             )  # fmt: skip
         _label(axes, across, up)
-        mappable = matplotlib.cm.ScalarMappable(norm=colour, cmap=colours)
-        figure.colorbar(mappable, ax=axes, label=f"{record.metric} on validation rows")
     return drawing
 
 
@@ -168,9 +165,23 @@ def _scale(record: SearchRecord, name: str) -> Scale:
     return Scale.of(name, record.complete, is_log=name in record.logarithmic)
 
 
-def _normalise(trials: Sequence[SearchTrial]) -> Normalize:
-    values = [trial.value or 0.0 for trial in trials]
-    return Normalize(min(values), max(values))
+def _score_colours(figure: Figure, axes: Axes, record: SearchRecord) -> ScalarMappable:
+    """The colours of the complete trials' scores, the best the lightest, with their bar beside the axes."""
+    scores = [_score(trial) for trial in record.complete]
+    name = _COLOURS if record.direction == "maximize" else f"{_COLOURS}_r"
+    colours = ScalarMappable(Normalize(min(scores), max(scores)), name)
+    figure.colorbar(colours, ax=axes, label=f"{record.metric} on validation rows")
+    return colours
+
+
+def _shade(colours: ScalarMappable, trial: SearchTrial) -> np.ndarray:
+    """Red, green, blue and opacity."""
+    return colours.to_rgba(np.asarray(_score(trial)))
+
+
+def _score(trial: SearchTrial) -> float:
+    assert trial.value is not None, "a complete trial has a value"
+    return trial.value
 
 
 def _spans_a_surface(x: np.ndarray, y: np.ndarray) -> bool:

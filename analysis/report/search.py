@@ -3,7 +3,7 @@
 from analysis.figures.search import draw_contour, draw_parallel
 from analysis.report.document import Block, Section
 from analysis.tables.search import importance_table, trials_table
-from portal.results import SearchRecord
+from portal.search_record import SearchRecord
 
 _HOW = (
     "A setting's share is the part of the variance of the score that it explains alone, over the ranges that "

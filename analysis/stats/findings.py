@@ -37,12 +37,11 @@ from portal.results import (
     RESULTS_FILE,
     UNITS,
     AbsentRun,
-    SearchRecord,
     StudyInfo,
-    read_search,
     read_study_info,
     read_table,
 )
+from portal.search_record import SearchRecord, read_search
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from analysis.stats.bootstrap import Interval
 from analysis.tables.columns import COUNT, PERCENT_RANGE, WORD, Column, Kind
 from analysis.tables.table import Table
-from portal.results import SearchRecord
+from portal.search_record import SearchRecord
 
 MOST_TRIALS = 20
 """Trials in the table, the best first."""

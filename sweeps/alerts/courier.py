@@ -94,12 +94,16 @@ class Courier:
     def send(self, alert: Alert) -> None:
         """Take the alert, unless it was delivered before or waits already."""
         with self._lock:
-            for name, waiting in self._waiting.items():
-                known = self._record[name]
-                if alert.key not in known["delivered"] and alert.key not in known["waiting"]:
-                    known["waiting"][alert.key] = alert.to_json()
-                    waiting.put((alert.key, known["waiting"][alert.key]))
-            self._write()
+            new = [
+                name
+                for name in self._waiting
+                if alert.key not in {*self._record[name]["delivered"], *self._record[name]["waiting"]}
+            ]
+            for name in new:
+                self._record[name]["waiting"][alert.key] = alert.to_json()
+                self._waiting[name].put((alert.key, alert.to_json()))
+            if new:  # what is seen again and again is no reason to write
+                self._write()
 
     def close(self, patience_s: float) -> None:
         """Deliver what waits, for at most so many seconds, and say how much is left for the next launch."""

@@ -69,6 +69,7 @@ class AlertWatch:
         self._status: StudyStatus | None = None
         self._known: set[str] = set()
         self._held: tuple[float, float] | None = None  # since when, and how many devices
+        self._troubles: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="portal-alert-watch", daemon=True)
 
@@ -145,7 +146,10 @@ class AlertWatch:
         try:
             self.look()
         except (OSError, ValueError) as error:
-            self._console.print(f"alerts: {one_line(error, most=200)}", markup=False)
+            trouble = one_line(error, most=200)
+            if trouble not in self._troubles:  # a look comes every few seconds
+                self._troubles.add(trouble)
+                self._console.print(f"alerts: {trouble}", markup=False)
 
     def _send(self, kind: AlertKind, key: str, text: str) -> None:
         """Send the alert, once for this launch."""

@@ -12,16 +12,14 @@ from portal.bases.registry import weights_note
 from portal.config import RunConfig, TrainConfig
 from portal.results import (
     SCHEMA_VERSION,
-    SEARCH_FILE,
     STUDY_FILE,
     AbsentRun,
     Fact,
-    SearchRecord,
     StudyInfo,
-    read_search,
     run_columns,
     tasks_by_kind,
 )
+from portal.search_record import SEARCH_FILE, SearchRecord, read_search
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
 from portal.storage.paths import Folder, files_below, folder_contents, local_place
 from sweeps.results.tables import RESULTS_FOLDER, collect

@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from portal.results import Importance
+from portal.search_record import Importance
 
 MIN_TRIALS = 12
 """Fewer complete trials than this say nothing of several settings."""

@@ -24,7 +24,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 from rich.console import Console
 
-from portal.results import SEARCH_FILE, Importance, SearchRecord, SearchTrial
+from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
 from portal.storage.atomic import write_bytes_atomic, write_json_atomic
 from sweeps.launch.driver import run_study
 from sweeps.launch.executors import ExecutorName, find_executor
@@ -127,6 +127,7 @@ def run_search(
                     numbers = ", ".join(str(each.trial.number) for each in lost)
                     console.print(f"trials {numbers} lost their workers; the same command goes on with them")
                     break
+        console.print(f"search {plan.name}: fitting random forests to see which setting mattered")
         return _outcome(search, plan, out, storage)
 
 

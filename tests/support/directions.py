@@ -15,6 +15,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.results": (  # rows and records hold columns of a run's config
         "portal.messages", "portal.frozen", "portal.config", "portal.storage",
     ),
+    "portal.search_record": ("portal.messages", "portal.frozen", "portal.storage"),
     "portal.bases": (
         "portal.messages", "portal.modules", "portal.config", "portal.device", "portal.storage",
     ),
@@ -72,12 +73,12 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.gpu_check": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.launch",
     ),
-    "analysis.stats": ("portal.methods", "portal.results", "portal.messages"),
-    "analysis.tables": ("portal.methods", "portal.results", "analysis.stats"),
-    "analysis.figures": ("portal.methods", "portal.storage", "portal.results", "analysis.stats"),
+    "analysis.stats": ("portal.methods", "portal.results", "portal.search_record", "portal.messages"),
+    "analysis.tables": ("portal.methods", "portal.results", "portal.search_record", "analysis.stats"),
+    "analysis.figures": ("portal.methods", "portal.storage", "portal.search_record", "analysis.stats"),
     "analysis.report": (
-        "portal.methods", "portal.storage", "portal.results", "analysis.stats", "analysis.tables",
-        "analysis.figures",
+        "portal.methods", "portal.storage", "portal.results", "portal.search_record", "analysis.stats",
+        "analysis.tables", "analysis.figures",
     ),
     "cluster": (),
 }  # fmt: skip

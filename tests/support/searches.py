@@ -1,6 +1,6 @@
 """The record of a search with known scores and shares."""
 
-from portal.results import Importance, SearchRecord, SearchTrial
+from portal.search_record import Importance, SearchRecord, SearchTrial
 
 
 def search_record(

@@ -14,7 +14,7 @@ from portal.cli.output import print_table, progress_console, warn
 from portal.cli.sweep.run import threads_for
 
 if TYPE_CHECKING:
-    from portal.results import SearchRecord
+    from portal.search_record import SearchRecord
     from sweeps.search.run_search import SearchResult
     from sweeps.search.search_file import SearchPlan
 

@@ -1,7 +1,7 @@
 """The section on a search: which setting mattered, as far as that can be told."""
 
 from analysis.report.search import search_section
-from portal.results import Importance
+from portal.search_record import Importance
 from tests.support.searches import search_record
 
 

@@ -36,8 +36,8 @@ def test_flags_are_those_that_linux_lists(flag: str) -> None:
     assert _listed_flags("processor : 0\nFeatures : fp asimd\n") == set()
 
 
-@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this torch does not tell")
-@pytest.mark.skipif(not LINUX_FLAGS.is_file(), reason="no Linux that tells")
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="torch.cpu has no get_capabilities")
+@pytest.mark.skipif(not LINUX_FLAGS.is_file(), reason=f"no {LINUX_FLAGS}: no Linux")
 def test_torch_and_linux_say_the_same_of_this_cpu() -> None:
     listed = _listed_flags(LINUX_FLAGS.read_text())
 

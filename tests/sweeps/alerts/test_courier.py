@@ -55,6 +55,11 @@ def test_an_alert_is_delivered_once_in_a_folder_also_by_later_launches(tmp_path:
             sender.close(30)
 
     assert len(server.posted) == 3
+    written = (tmp_path / ALERTS_FILE).stat().st_mtime_ns
+    sender = Courier(tmp_path, [server.url], silent())
+    sender.send(alert("a"))
+    sender.close(30)
+    assert (tmp_path / ALERTS_FILE).stat().st_mtime_ns == written
     (known,) = record(tmp_path).values()
     assert known == {"delivered": ["a", "b", "c"], "waiting": {}}
     assert server.url not in (tmp_path / ALERTS_FILE).read_text()

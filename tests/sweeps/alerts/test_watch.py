@@ -93,17 +93,22 @@ def test_it_looks_by_itself(study: Study, tmp_path: Path, monkeypatch: pytest.Mo
     assert [posted["kind"] for posted in server.posted] == ["failed", "ended"]
 
 
-def test_a_folder_that_cannot_be_read_ends_no_launch(study: Study, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_read_ends_no_launch_and_is_told_once(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "LOOK_S", 0.05)
     out = tmp_path / "out"
     told = io.StringIO()
     with alert_server() as server:
         alerts = Alerts((server.url,))
-        with AlertWatch(study, Session(out, TOKEN), RunStore(out), alerts, Console(file=told, width=500)):
+        console = Console(file=told, width=500)
+        with AlertWatch(study, Session(out, TOKEN), RunStore(out), alerts, console):
             store = RunStore(out)
             store.mark_failed(study.runs[1].key, "no memory", out / "log")
             (store.run_folder(study.runs[1].key) / "FAILED.json").write_text("{")
+            wait_for(lambda: "alerts: " in told.getvalue(), "the trouble")
 
-    assert "alerts: " in told.getvalue()
+    assert told.getvalue().count("alerts: ") == 1  # it was looked at more than once
     assert "not readable JSON" in told.getvalue()
     assert [posted["kind"] for posted in server.posted] == ["ended"]
 

@@ -12,10 +12,10 @@ from portal.results import (
     RESULTS_FILE,
     STUDY_FILE,
     StudyInfo,
-    read_search,
     read_study_info,
     read_table,
 )
+from portal.search_record import read_search
 from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
 from sweeps.results.tables import collect
 from sweeps.store.circumstances import Circumstances
@@ -241,7 +241,9 @@ def test_a_search_is_shown_with_its_own_study_and_its_best_and_with_no_other(
 def test_a_damaged_record_of_a_search_is_named(out: Path, manifest: StudyManifest) -> None:
     place = out / "search" / "search.json"
     place.parent.mkdir()
-    place.write_text('{"name": 1}')
-
-    with pytest.raises(ValueError, match=r"search\.json: not the record of a search"):
-        collect_snapshot(manifest, out)
+    for text in ('{"name": 1}', "{", "\ufffe" * 4000):
+        place.write_text(text)
+        with pytest.raises(
+            ValueError, match=r"search\.json: not the record of a search \(.{,200}\); `portal"
+        ):
+            collect_snapshot(manifest, out)

@@ -12,7 +12,8 @@ from analysis.report.options import ReportOptions
 from analysis.stats.findings import load_findings
 from portal.cli import main
 from portal.learners.base import Learner
-from portal.results import RESULTS, read_search, read_table
+from portal.results import RESULTS, read_table
+from portal.search_record import read_search
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.results.snapshot import collect_snapshot
