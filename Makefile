@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit test-gpu lint bench bench-gpu recipe chaos zoo demo test \
+.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit test-lowest test-gpu lint bench bench-gpu recipe chaos zoo demo test \
   test-without-ray test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -46,6 +46,7 @@ help:
 	@echo 'make wheel-test   a wheel, installed into an empty environment, and the API page run with it'
 	@echo 'make docs    the documentation as a site, in site/index.html; dead links fail'
 	@echo 'make sbom    what a user installs, as a bill of materials (CycloneDX); make audit: known vulnerabilities in it'
+	@echo 'make test-lowest   the fast tests with the lowest versions of what a user installs, in .lowest-venv'
 	@echo 'make notebooks   execute examples/*.ipynb and keep their outputs; make test-notebooks compares them'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
@@ -108,6 +109,19 @@ sbom: $(TOOLS)/.installed
 audit: sbom
 	$(INSTALLED)/bin/python -m pip freeze --exclude portal-sweeps | sed 's/+[a-z0-9]*$$//' > build/audited.txt
 	$(TOOLS)/bin/pip-audit --requirement build/audited.txt --no-deps --disable-pip --strict
+
+# The lowest versions of what pyproject.toml names, and of all else what goes with them; torch is that of .venv.
+LOWEST := .lowest-venv
+
+test-lowest: venv $(TOOLS)/.installed
+	$(TOOLS)/bin/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	$(TOOLS)/bin/uv pip compile --quiet --python $(LOWEST)/bin/python --no-deps --resolution lowest-direct --no-emit-package torch \
+	  --no-header --no-annotate --output-file $(LOWEST)/versions.txt pyproject.toml
+	$(BIN)/python -c 'import torch; print(f"torch=={torch.__version__}")' >> $(LOWEST)/versions.txt
+	cat $(LOWEST)/versions.txt
+	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(TOOLS)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+	  --constraint $(LOWEST)/versions.txt --editable '.[test]'
+	$(LOWEST)/bin/python -m pytest -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
 
 $(TOOLS)/.installed: .ci/tools.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
@@ -178,5 +192,5 @@ report: venv
 	$(BIN)/portal report $(OUT)
 
 clean:
-	rm -rf $(VENV) $(SERVE) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
+	rm -rf $(VENV) $(SERVE) $(TOOLS) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,7 @@ a link; one to a file of the repository that is no page becomes its path, or lea
 import json
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,20 @@ BESIDE = {
     "portal/words/README.md": "reference/words.md",
 }
 """Pages of the site by the files outside docs/ that they are made of."""
+Schema = Mapping[str, Any]
+_PARTS = {
+    "MethodSettings": "methods",
+    "TrainConfig": "train",
+    "AdapterConfig": "adapter",
+    "HypernetConfig": "hypernet",
+    "TextSettings": "text",
+    "Curve": "curve",
+    "Override": "overrides",
+    "Variant": "variants",
+    "RunFilter": "include and exclude",
+}
+"""The parts of a study file by their names in its schema, in the order of the page."""
+_LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _BLOCK = re.compile(r"^( *)```math\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"(?<![\\$`\w])\$([^$\n`]+)\$(?![\w$])")
 _FENCE = re.compile(r"^( *)(```|~~~).*?^ *\2 *$", re.DOTALL | re.MULTILINE)
@@ -47,7 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages, and those that lie beside docs/."""
     generated = {
         "reference/command-line.md": command_line(),
-        "reference/study-file.md": study_file(),
+        "reference/study-file.md": study_file(json_schema()),
         "reference/python.md": python_names(),
     }
     generated |= {page: (ROOT / source).read_text(encoding="utf-8") for source, page in BESIDE.items()}
@@ -168,10 +182,57 @@ def python_names() -> str:
     return "\n".join(lines)
 
 
-def study_file() -> str:
-    """The JSON schema of study files, as `portal sweep schema` prints it."""
-    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False)
-    return (
-        "# Schema of study files\n\n[Studies](../studies.md) explains the keys. Editors complete and check a "
-        f"study file by this schema, which `portal sweep schema` prints.\n\n```json\n{schema}\n```\n"
-    )
+def study_file(schema: Schema) -> str:
+    """The page in Markdown: every key with its values, its default and its description."""
+    parts = schema["$defs"]
+    lines = [
+        "# Study files, every key",
+        "",
+        "Every key of a [study file](../studies.md), as `portal sweep schema` prints them for editors, which "
+        "complete and check a file by it. What a study leaves out of `size`, `seeds`, `train`, `adapter` and "
+        "`hypernet` is its recipe's ([studies](../studies.md)); their tables have the defaults of the method "
+        "alone.",
+        "",
+        "## The file",
+        "",
+        *_key_table(schema),
+    ]
+    assert set(parts) == set(_PARTS), set(parts) ^ set(_PARTS)
+    for name, title in _PARTS.items():
+        lines += [f"## {title}", "", *_part_text(parts[name]), *_key_table(parts[name])]
+    return "\n".join(lines)
+
+
+def _part_text(part: Schema) -> list[str]:
+    return [" ".join(part["description"].split()), ""] if "description" in part else []
+
+
+def _key_table(part: Schema) -> list[str]:
+    required = part.get("required", ())
+    lines = ["| key | values | default | |", "|---|---|---|---|"]
+    for key, value in part["properties"].items():
+        default = f"`{json.dumps(value['default'])}`" if "default" in value else ""
+        default = "needed" if key in required else default
+        cells = (f"`{key}`", _values(value), default, " ".join(value["description"].split()))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return [*lines, ""]
+
+
+def _values(value: Schema) -> str:
+    """What a key may hold, as people say it."""
+    if "$ref" in value:
+        title = _PARTS[value["$ref"].rsplit("/", 1)[-1]]
+        return f"[{title}](#{title.replace(' ', '-')})"
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(map(_values, value["anyOf"])))
+    if "enum" in value:
+        return ", ".join(f"`{each}`" for each in value["enum"])
+    if "const" in value:
+        return f"`{value['const']}`"
+    if value.get("type") == "array":
+        items = value.get("items") or value["prefixItems"][0]
+        return f"list of {_values(items)}"
+    if value.get("type") == "object":
+        return f"by name: {_values(value['additionalProperties'])}"
+    limits = "".join(f" {sign} {value[name]:g}" for name, sign in _LIMITS.items() if name in value)
+    return f"{value['type']}{limits}"

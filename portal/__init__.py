@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Else it tells what it lacks when peft imports it, and each of its layers warns in each forward.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AdapterConfig",
     "AdapterMatrix",

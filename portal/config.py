@@ -38,8 +38,11 @@ class AdapterConfig(Frozen):
     """Which projections are adapted, at which LoRA rank. Scaling is alpha / rank."""
 
     modules: tuple[Module, ...] = ("q", "v")
+    """The linear layers that are adapted, in every layer that has them."""
     rank: int = Field(default=8, ge=1)
+    """The rank r of every adapter."""
     alpha: int = Field(default=16, ge=1)
+    """Adapters are scaled by alpha / rank; 2 r where only the rank is given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -74,10 +77,15 @@ class HypernetConfig(Frozen):
     """Widths of the hypernetwork, d_z, d_e, H and d_c of docs/method.md, "Notation", and its start."""
 
     d_latent: int = Field(default=256, ge=1)
+    """d_z: the width of a task latent."""
     d_layer: int = Field(default=32, ge=1)
-    hidden: int = Field(default=512, ge=1)  # the paper's q/v value; 1024 for all modules
+    """d_e: the width of a layer's embedding."""
+    hidden: int = Field(default=512, ge=1)
+    """H: the width of the trunk. The default is the paper's for q and v; it has 1024 for all modules."""
     d_core: int = Field(default=1024, ge=1)
-    latent_std: Annotated[float, ADDED] = Field(default=0.02, gt=0)  # of a fresh task latent's entries
+    """d_c: the width of the core's coordinates, which converters read."""
+    latent_std: Annotated[float, ADDED] = Field(default=0.02, gt=0)
+    """Standard deviation of the entries of a fresh latent."""
 
 
 def paper_hidden(modules: Iterable[str]) -> int:
@@ -141,12 +149,12 @@ class DataConfig(Frozen):
 
 
 class TextSettings(Frozen):
-    """The encoder of task descriptions, `minilm`, a folder or a hub id, and how often joint training goes by
-    the description alone.
-    """
+    """Task latents from descriptions."""
 
     encoder: str = MINILM
+    """`minilm`, a folder of sentence-transformers or a hub id."""
     dropout: float = Field(default=0.2, ge=0, le=1)
+    """How often joint training goes by the description alone, from 0 to 1."""
 
 
 class TextConfig(TextSettings):
@@ -169,52 +177,73 @@ Fp32Products = Literal["tf32", "fp32"]
 
 
 class TrainConfig(Frozen):
-    """The optimiser's recipe. AdamW; `lr_latent` is used where task latents train.
+    """The optimiser's recipe: AdamW.
 
-    An epoch is one pass over the rows (of the longest task, in joint training and refits) or
-    `rounds_per_epoch` steps; there are `epochs` of them, or more until `min_steps` steps are taken.
-    `evaluate_every` makes evaluations rarer where epochs are short: only at ends of epochs that reach another
-    multiple of so many steps, and at the last. `keep` says which parameters the run leaves: those of the last
-    step, or those of the evaluation that validation rows prefer (portal/learners/kept.py). `test_scores` are
-    of every evaluation, or only of the kept one and the last: two thirds of what is scored are test rows.
-    `betas` are AdamW's. `balance` gives every task `batch_size` rows of a step, or so many that all have
-    about as many answer tokens. `tasks_per_step` lets that many tasks take part in a step, in turns, so that
-    an epoch has more steps. `factor_decay` is the weight of half the squared norm of every task's generated
-    factors. `task_gradients` says how the tasks' gradients of what they share are added up. Two are a
-    refit's: `choice_loss` is the weight of CE(softmax_k(sum logp_k / chars_k)) beside the gold answer's NLL,
-    and by `layer_start` layer embeddings start from draws or where the source's stand. Where latents train,
-    `residual_rank` is that of a part in core coordinates that each task has beside its latent; `latent_start`
-    is for taught ones. `hypernet_products` are those that generate factors, and their gradients; a CPU has
-    fp32 only. `engine: peft` trains a LoRA with peft itself, one task after another: the reference.
+    An epoch is one pass over the rows (of the longest task, in joint training and refits), or so many steps.
     """
 
     epochs: int = Field(default=5, ge=1)
+    """Number of epochs."""
     rounds_per_epoch: int | None = Field(default=None, ge=1)
+    """Steps of an epoch, in place of one pass over the rows."""
     min_steps: int = Field(default=0, ge=0)
+    """There are more epochs, until so many steps are taken."""
     batch_size: int = Field(default=4, ge=1)
+    """Rows of every task in a step."""
     lr: float = Field(default=1e-3, gt=0)
+    """The learning rate; in joint training that of all but the latents."""
     lr_latent: float = Field(default=2e-3, gt=0)
+    """The learning rate of task latents, where they train."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's weight decay."""
     betas: Annotated[tuple[Beta, Beta], ADDED] = (0.9, 0.999)
+    """AdamW's betas."""
     clip_norm: float = Field(default=1.0, gt=0)
+    """The greatest norm of a gradient; greater ones are scaled down to it."""
     tasks_per_step: Annotated[int | None, ADDED] = Field(default=None, ge=1)
+    """So many tasks take part in a step, in turns, so that an epoch has more steps; unset: all."""
     balance: Annotated[Literal["rows", "answer_tokens"], ADDED] = "rows"
+    """`rows`: every task has `batch_size` rows of a step. `answer_tokens`: so many that all have about as
+    many answer tokens."""
     factor_decay: Annotated[float, ADDED] = Field(default=0.0, ge=0)
+    """Weight of half the squared norm of every task's generated factors."""
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of the moving average of each task's loss, by which joint training and refits divide it."""
     ema_floor: float = Field(default=1e-3, gt=0)
+    """The least value of that average that a loss is divided by."""
     schedule: Literal["constant", "linear"] = "constant"
+    """How the learning rate goes on after warm-up."""
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
     evaluate: Literal["every_epoch", "last_epoch"] = "every_epoch"
+    """When rows are scored."""
     evaluate_every: Annotated[int | None, ADDED] = Field(default=None, ge=1)
+    """Only at ends of epochs that reach another multiple of so many steps, and at the last."""
     keep: Annotated[Literal["last", "best_validation"], ADDED] = "last"
+    """Which parameters the run leaves: those of the last step, or of the evaluation that validation rows
+    prefer."""
     test_scores: Annotated[Literal["every_evaluation", "kept"], ADDED] = "every_evaluation"
+    """Test rows, two thirds of what is scored, are scored at every evaluation, or at the kept one and the
+    last."""
     task_gradients: TaskGradients = "sum"
+    """How tasks' gradients of what they share are added up: as they are, scaled to their mean norm, or
+    weighted by their Gramian."""
     choice_loss: float = Field(default=0.0, ge=0)
+    """Weight of CE(softmax_k(sum logp_k / chars_k)) over the choices, beside the right answer's NLL; of a
+    refit."""
     layer_start: Annotated[Literal["random", "source"], ADDED] = "random"
+    """Where a refit's layer embeddings start: from draws, or where the source's stand."""
     latent_start: Annotated[LatentStart, ADDED] = "mean"
+    """Where a taught latent starts: at the mean of the source's, at the one that fits its rows best, or at
+    what its description stands for."""
     residual_rank: Annotated[int, ADDED] = Field(default=0, ge=0)
+    """Rank of a part in core coordinates that each task has beside its latent, where latents train; 0:
+    none."""
     hypernet_products: Annotated[Fp32Products, ADDED] = "tf32"
+    """How a GPU multiplies where factors are generated: with 11 bits of precision at many times the rate, or
+    with 24."""
     engine: Literal["pack", "peft"] = "pack"
+    """`peft` trains a LoRA with peft itself, one task after another: the reference."""
 
     @model_validator(mode="after")
     def _evaluations_fit_together(self) -> "TrainConfig":

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -69,6 +70,25 @@ def wait_for_device() -> None:
     """Wait until the current GPU has done what it was given; on a CPU there is nothing to wait for."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU; `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def forget_peak_memory(device: str) -> None:
+    """What `peak_memory_bytes` says of GPUs is from now on; of a CPU it is always of the whole process."""
+    if device.startswith("cuda"):
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(index)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that this process has held: on GPUs in torch's tensors, else in all."""
+    if device.type == "cuda":
+        return sum(torch.cuda.max_memory_allocated(index) for index in range(torch.cuda.device_count()))
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def usable_cores() -> int:

@@ -21,9 +21,14 @@ def content_key(text: str) -> str:
 
 
 class Frozen(BaseModel):
-    """A validated value: unknown keys are refused, nothing changes after construction."""
+    """A validated value: unknown keys are refused, nothing changes after construction.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    The text below a field is its description in JSON schemas.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=False, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def canonical_json(self) -> str:
         """The JSON that is hashed: every field, but those added later while they hold their defaults."""

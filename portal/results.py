@@ -45,7 +45,7 @@ MANY_TASKS = 24
 NO_KIND = "no kind"
 """What stands for the kind of tasks that have none, beside those that have one."""
 _VERSION_KEY = b"portal_schema_version"
-_METADATA = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
+METADATA = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
 
 RESULTS = pa.schema(
     [
@@ -98,7 +98,7 @@ RESULTS = pa.schema(
         ("unended", pa.int32()),  # written answers as long as they may be; null: choices
         ("device", pa.string()),
     ],
-    metadata=_METADATA,
+    metadata=METADATA,
 )
 
 PREDICTIONS = pa.schema(
@@ -117,7 +117,7 @@ PREDICTIONS = pa.schema(
         ("gold", pa.int32()),
         ("value", pa.float64()),  # what the written answer is worth, 0 to 1; null: choices
     ],
-    metadata=_METADATA,
+    metadata=METADATA,
 )
 
 GENERATIONS = pa.schema(
@@ -137,7 +137,7 @@ GENERATIONS = pa.schema(
         ("value", pa.float64()),
         ("error", pa.string()),  # what the metric failed with, else null; such an answer is worth 0
     ],
-    metadata=_METADATA,
+    metadata=METADATA,
 )
 
 LATENTS = pa.schema(
@@ -146,7 +146,7 @@ LATENTS = pa.schema(
         ("task", pa.string()),
         ("latent", pa.list_(pa.float32())),  # of one width within a run
     ],
-    metadata=_METADATA,
+    metadata=METADATA,
 )
 
 

@@ -32,6 +32,9 @@ def test_the_site_has_formulas_commands_names_and_a_search_that_needs_no_server(
     assert 'id="portal.artifacts.artifact.Artifact"' in names
     assert (tmp_path / "search" / "search_index.js").is_file()
     assert "https://fonts" not in method
+    keys = (tmp_path / "reference" / "study-file.html").read_text()
+    assert '<a href="#train">train</a>' in keys
+    assert "Decay of the moving average of each task" in keys
 
 
 @pytest.mark.slow

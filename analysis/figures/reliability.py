@@ -13,7 +13,8 @@ from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
 from analysis.stats.calibration import Calibration
 from analysis.stats.findings import Target
 
-_COLUMNS = 3
+_COLUMNS, _MOST_PANELS = 3, 9
+_LEFT_OUT = " Of a method with several variants the one is shown that stands for it; the table has all."
 _HEIGHT_PER_WIDTH = 1.2
 """Height of a panel with its title and ticks, in widths of it."""
 _LARGEST_DOT = 70.0
@@ -21,8 +22,11 @@ _LARGEST_DOT = 70.0
 
 
 def draw_reliability(target: Target) -> Drawing:
-    """One panel per variant: a dot per bin, its area the bin's share of the answers, against the diagonal."""
-    calibrations = target.calibrations
+    """One panel per variant: a dot per bin, its area the bin's share of the answers, against the diagonal.
+
+    Of more than _MOST_PANELS, each method's representative.
+    """
+    calibrations = _shown(target)
     marks = mark_variants(each.cell.variant for each in calibrations)
     columns = 2 if len(calibrations) == 4 else min(_COLUMNS, len(calibrations))  # no row of a single panel
     rows = ceil(len(calibrations) / columns)
@@ -34,7 +38,7 @@ def draw_reliability(target: Target) -> Drawing:
             f"Reliability on {target.base}: the share of right answers against the probability that the "
             "method gives them among the choices, in fifteen bins; a dot's area is its bin's share of the "
             "answers. On the dashed line probabilities can be taken at their word; below it the method is "
-            "too sure.",
+            "too sure." + _LEFT_OUT * (calibrations != target.calibrations),
             f"Reliability plot on {target.base}. "
             + list_points(
                 [
@@ -55,6 +59,15 @@ def draw_reliability(target: Target) -> Drawing:
         figure.supxlabel("probability of the likeliest choice", fontsize=10, color=INK)
         figure.supylabel("share that is right", fontsize=10, color=INK)
     return drawing
+
+
+def _shown(target: Target) -> tuple[Calibration, ...]:
+    found, comparison = target.calibrations, target.comparison
+    if len(found) <= _MOST_PANELS:
+        return found
+    chosen = (comparison.representative(method) for method in {each.cell.method for each in found})
+    cells = {each.cell for each in chosen if each is not None}
+    return tuple(each for each in found if each.cell in cells)
 
 
 def _draw_panel(axes: Axes, drawing: Drawing, calibration: Calibration, mark: Mark) -> None:

@@ -13,6 +13,7 @@ from analysis.figures.style import DARK_VALUES, RC
 _SVG = "http://www.w3.org/2000/svg"
 _FONT = "font-family: 'DejaVu Sans', sans-serif; "
 _LONG_NUMBER = re.compile(r"-?[0-9]+\.[0-9]{3,}")
+_AROUND_COMMAND = re.compile(r" ?([A-Za-z]) ?")
 _REFERENCE = re.compile(r'href="#([^"]+)"|url\(#([^)]+)\)')
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -62,6 +63,8 @@ def _tidy(node: ElementTree.Element, named: Container[str], drawing: Drawing) ->
             child.attrib = {"id": f"{drawing.name}-{name}", **child.attrib}
         for key, value in child.attrib.items():
             child.attrib[key] = _shortened(key, value, drawing)
+        if child.attrib.get("transform", "").startswith("rotate(-0 "):
+            del child.attrib["transform"]
         child.tail = None
         if child.text is not None and not child.text.strip():
             child.text = None
@@ -78,7 +81,8 @@ def _shortened(key: str, value: str, drawing: Drawing) -> str:
         return value.replace(_FONT, "").replace("; ", ";").replace(": ", ":")
     if key in ("d", "transform", "points", "x", "y", "width", "height"):
         short = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
-        return " ".join(short.split())
+        short = " ".join(short.split())
+        return _AROUND_COMMAND.sub(r"\1", short) if key == "d" else short
     return value
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from analysis.figures.figure import Drawing
+from analysis.figures.line_chart import LineChart
 from analysis.tables.table import Table
 from portal.results import Fact
 
@@ -33,7 +34,7 @@ MOST_OPEN_ROWS = 12
 class Block:
     """A part of a section: `lead` sentences, tables in the open, drawings, tables and drawings folded away.
 
-    `remarks` are sentences that stand under the first drawing.
+    `remarks` are sentences that stand under the first drawing, `lines` those of a log.
     """
 
     title: str = ""
@@ -43,6 +44,8 @@ class Block:
     remarks: tuple[str, ...] = ()
     folded: tuple[Table, ...] = ()
     galleries: tuple[Gallery, ...] = ()
+    charts: tuple[LineChart, ...] = ()
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,26 @@ class Facts:
 
 @dataclass(frozen=True)
 class ReportDocument:
-    """A whole report. `absent` has a headed list of lines for runs that failed and runs not finished."""
+    """A whole report, or what one page of it shows.
+
+    `absent` has a headed list of lines for runs that failed and runs not finished; None where that is not
+    told. `links` are (address, text) of other pages.
+    """
 
     title: str
     lead: str
     tiles: tuple[Tile, ...]
     sections: tuple[Section, ...]
     facts: tuple[Facts, ...]
-    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    facts_title: str = "What was run"
+    absent: Mapping[str, tuple[str, ...]] | None = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    footer: str = (
+        "Beside this page: tables.md, tables.tex, every table as CSV in tables/, and every figure as PNG, "
+        "SVG and PDF."
+    )
+    links: tuple[tuple[str, str], ...] = ()
+    run: str = ""  # the key of the run that it is about
 
     @property
     def drawings(self) -> Iterator[Drawing]:
@@ -105,7 +119,7 @@ class ReportDocument:
                 lines.append("".join(f"- {sentence}\n" for sentence in block.lead))
                 lines += [table.to_markdown() for table in (*block.tables, *block.folded)]
                 lines.append("".join(f"- {sentence}\n" for sentence in block.remarks))
-        for heading, runs in self.absent.items():
+        for heading, runs in (self.absent or {}).items():
             lines.append(f"## {heading}\n\n" + "".join(f"- {run}\n" for run in runs))
         lines.append("## Notes\n\n" + "".join(f"- {note}\n" for note in self.notes))
         return "\n".join(line for line in lines if line)

@@ -8,49 +8,74 @@ from importlib.resources import files
 from analysis.figures.figure import Drawing
 from analysis.figures.svg import colour_rules, to_inline_svg
 from analysis.report.document import Block, Facts, Gallery, ReportDocument, Section, Tile
-from analysis.tables.columns import COUNT
+from analysis.tables.columns import COUNT, Kind
 from analysis.tables.table import Table
 from portal.results import Fact
 
+STYLE, SCRIPT = "page.css", "page.js"
+"""What pages have in common, here and in the folder of pages that share them."""
 
-def render_page(content: ReportDocument, *, refresh_s: int | None = None) -> str:
-    """The whole page; with `refresh_s` it says that the study is running, and reloads so often."""
+
+def render_page(content: ReportDocument, *, refresh_s: int | None = None, assets: str | None = None) -> str:
+    """The whole page; with `refresh_s` it says that the study is running, and reloads so often.
+
+    Style and script are in the page itself, or with `assets` in STYLE and SCRIPT of that folder.
+    """
     titles = [section.title for section in content.sections]
     names = _told_apart([f"section-{_slug(title)}" for title in titles])
     anchors = dict(zip(titles, names, strict=True))
-    links = [(anchor, title) for title, anchor in anchors.items()]
-    links += [("ran", "What was run"), ("absent", "Failed or missing"), ("notes", "Notes")]
-    nav = "".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in links)
-    style = files("analysis.report").joinpath("page.css").read_text(encoding="utf-8")
-    script = files("analysis.report").joinpath("page.js").read_text(encoding="utf-8")
-    palette = (
-        f":root{{{colour_rules(dark=False)}}}"
-        f"@media (prefers-color-scheme: dark){{:root{{{colour_rules(dark=True)}}}}}"
-    )
+    parts = [(anchors[each.title], each.title, _section(each)) for each in content.sections]
+    if content.facts:
+        facts = "".join(_facts(each, len(content.facts)) for each in content.facts)
+        parts.append(("ran", content.facts_title, facts))
+    if content.absent is not None:
+        parts.append(("absent", "Failed or missing", _absent(content.absent)))
+    if content.notes:
+        parts.append(("notes", "Notes", f'<div class="card">{_list(content.notes)}</div>'))
+    links = [*content.links, *((f"#{anchor}", title) for anchor, title, _ in parts)]
+    nav = "".join(f'<a href="{escape(place)}">{escape(text)}</a>' for place, text in links)
+    if assets is None:
+        style = f"<style>\n{page_style()}</style>"
+        script = f"<script>\n{page_script()}</script>"
+    else:
+        style = f'<link rel="stylesheet" href="{assets}/{STYLE}">'
+        script = f'<script src="{assets}/{SCRIPT}"></script>'
     live = "" if refresh_s is None else f' data-refresh-s="{refresh_s}"'
+    live += f' data-run="{escape(content.run)}"' if content.run else ""
     banner = (
         ""
         if refresh_s is None
         else '<p class="live" role="status">The study is running: this page loads itself anew every '
         f"{refresh_s} s.</p>"
     )
-    facts = "".join(_facts(each, len(content.facts)) for each in content.facts)
+    tiles = f'<div class="tiles">{"".join(map(_tile, content.tiles))}</div>\n' if content.tiles else ""
+    sections = "".join(
+        f'<section id="{anchor}"><h2>{escape(title)}</h2>{body}</section>\n' for anchor, title, body in parts
+    )
     return (
         f'<!doctype html>\n<html lang="en"{live}>\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(content.title)}</title>\n<style>\n{palette}\n{style}</style>\n</head>\n<body>\n"
+        f"<title>{escape(content.title)}</title>\n{style}\n</head>\n<body>\n"
         f"<header><h1>{escape(content.title)}</h1>\n{banner}"
         f'<p class="quiet">{escape(content.lead)}</p>'
-        f'<nav aria-label="Sections">{nav}</nav></header>\n<main>\n'
-        f'<div class="tiles">{"".join(map(_tile, content.tiles))}</div>\n'
-        f"{''.join(_section(section, anchors[section.title]) for section in content.sections)}"
-        f'<section id="ran"><h2>What was run</h2>{facts}</section>\n'
-        f'<section id="absent"><h2>Failed or missing</h2>{_absent(content.absent)}</section>\n'
-        f'<section id="notes"><h2>Notes</h2><div class="card">{_list(content.notes)}</div></section>\n'
-        "</main>\n<footer>Beside this page: tables.md, tables.tex, every table as CSV in tables/, and every "
-        f"figure as PNG, SVG and PDF.</footer>\n<script>\n{script}</script>\n</body>\n</html>\n"
+        f'<nav aria-label="Sections">{nav}</nav></header>\n<main>\n{tiles}{sections}'
+        f"</main>\n<footer>{escape(content.footer)}</footer>\n{script}\n</body>\n</html>\n"
     )
+
+
+def page_style() -> str:
+    """The style of every page, with the colours of figures."""
+    palette = (
+        f":root{{{colour_rules(dark=False)}}}"
+        f"@media (prefers-color-scheme: dark){{:root{{{colour_rules(dark=True)}}}}}"
+    )
+    return palette + "\n" + files("analysis.report").joinpath(STYLE).read_text(encoding="utf-8")
+
+
+def page_script() -> str:
+    """The script of every page."""
+    return files("analysis.report").joinpath(SCRIPT).read_text(encoding="utf-8")
 
 
 def _tile(tile: Tile) -> str:
@@ -61,18 +86,18 @@ def _tile(tile: Tile) -> str:
     )
 
 
-def _section(section: Section, anchor: str) -> str:
+def _section(section: Section) -> str:
     lead = f"<p>{escape(section.lead)}</p>" if section.lead else ""
-    return (
-        f'<section id="{anchor}"><h2>{escape(section.title)}</h2>{lead}'
-        f"{''.join(map(_block, section.blocks))}</section>\n"
-    )
+    return f"{lead}{''.join(map(_block, section.blocks))}"
 
 
 def _block(block: Block) -> str:
     title = f'<h3 class="part">{escape(block.title)}</h3>' if block.title else ""
     lead = _list(block.lead) if block.lead else ""
-    figures = [_figure(drawing, ' class="card"') for drawing in block.drawings]
+    figures = [
+        *(_figure(drawing, ' class="card"') for drawing in block.drawings),
+        *(_captioned(chart.to_svg(), chart.caption, ' class="card"') for chart in block.charts),
+    ]
     if block.remarks:
         remarks = (
             f'<div class="card"><h3>What can be told apart on these tasks</h3>{_list(block.remarks)}</div>'
@@ -83,14 +108,16 @@ def _block(block: Block) -> str:
     pair = f'<div class="pair">{"".join(figures)}</div>' if figures else ""
     tables = "".join(map(_table_card, block.tables))
     folded = "".join((*map(_folded_table, block.folded), *map(_gallery, block.galleries)))
-    return f"{title}{lead}{tables}{pair}{folded}"
+    lines = f'<pre class="card">{escape(chr(10).join(block.lines))}</pre>' if block.lines else ""
+    return f"{title}{lead}{tables}{pair}{folded}{lines}"
 
 
 def _figure(drawing: Drawing, attribute: str = "") -> str:
-    return (
-        f"<figure{attribute}>{to_inline_svg(drawing)}"
-        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>\n"
-    )
+    return _captioned(to_inline_svg(drawing), drawing.caption, attribute)
+
+
+def _captioned(svg: str, caption: str, attribute: str) -> str:
+    return f"<figure{attribute}>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
 
 
 def _table_card(table: Table) -> str:
@@ -118,10 +145,11 @@ def _place_of(table: Table) -> str:
 def _row_places(table: Table) -> list[str]:
     """The rows' names in links: what they are about, not where they stand.
 
-    That is their words, with as many of their whole numbers as tell them apart.
+    That is the words that name them, with as many of their whole numbers as tell them apart.
     """
-    words = [place for place, column in enumerate(table.columns) if column.kind.is_word]
-    numbers = [place for place, column in enumerate(table.columns) if column.kind is COUNT]
+    kinds = [column.kind for column in table.columns]
+    words = [place for place, kind in enumerate(kinds) if kind.names]
+    numbers = [place for place, kind in enumerate(kinds) if kind is COUNT]
     names: list[str] = []
     for count in range(len(numbers) + 1):
         chosen = [*words, *numbers[:count]]
@@ -134,15 +162,18 @@ def _row_places(table: Table) -> list[str]:
 def _told_apart(names: Iterable[str]) -> list[str]:
     """The names, with a number behind the second and further ones of a kind."""
     seen: dict[str, int] = {}
-    apart = []
+    apart: dict[str, None] = {}
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        apart.append(f"{name}-{seen[name]}" if seen[name] > 1 else name)
-    return apart
+        own = name
+        while own in apart:
+            seen[name] = seen.get(name, 1) + 1
+            own = f"{name}-{seen[name]}"
+        apart[own] = None
+    return list(apart)
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+    return re.sub(r"[^\w.]+|_+", "-", text.lower()).strip("-")
 
 
 def _gallery(gallery: Gallery) -> str:
@@ -154,16 +185,16 @@ def _gallery(gallery: Gallery) -> str:
 
 
 def _html_table(table: Table) -> str:
-    kinds = [' class="word"' if column.kind.is_word else "" for column in table.columns]
+    kinds = [_class_of(column.kind) for column in table.columns]
     head = "".join(
         f'<th scope="col"{kind}><button type="button">{escape(name).replace(" %", "&nbsp;%")}</button></th>'
         for name, kind in zip(table.names, kinds, strict=True)
     )
     lines = [
         f'<tr id="{place}">'
-        + "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
+        + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(_cells(table, number), kinds, strict=True))
         + "</tr>\n"
-        for place, row in zip(_row_places(table), table.texts, strict=True)
+        for number, place in enumerate(_row_places(table))
     ]
     sorted_to = len(lines) - table.footer
     body, foot = "".join(lines[:sorted_to]), "".join(lines[sorted_to:])
@@ -176,6 +207,18 @@ def _html_table(table: Table) -> str:
     )
 
 
+def _class_of(kind: Kind) -> str:
+    return ' class="word text"' if kind.wraps else ' class="word"' if kind.is_word else ""
+
+
+def _cells(table: Table, number: int) -> list[str]:
+    """The cells of a row, the first one with its link."""
+    first, *others = map(escape, table.texts[number])
+    if table.links:
+        first = f'<a href="{escape(table.links[number])}">{first}</a>'
+    return [first, *others]
+
+
 def _facts(facts: Facts, number: int) -> str:
     title = f"<h3>{escape(facts.title)}</h3>" if number > 1 else ""
     pairs = "".join(f"<dt>{escape(name)}</dt><dd>{_fact(value)}</dd>" for name, value in facts.facts.items())
@@ -185,7 +228,8 @@ def _facts(facts: Facts, number: int) -> str:
     )
     return (
         f'<div class="card">{title}<dl>{pairs}</dl></div>'
-        f'<details class="card"><summary>Evaluation sets (sha256)</summary><dl>{hashes}</dl></details>'
+        + f'<details class="card"><summary>Evaluation sets (sha256)</summary><dl>{hashes}</dl></details>'
+        * bool(hashes)
     )
 
 

@@ -33,6 +33,7 @@ from analysis.stats.savings import headline_savings
 from analysis.tables.accuracy import main_table, per_task_table, sources_table
 from analysis.tables.calibration import calibration_table
 from analysis.tables.columns import DASH, format_number, format_percent
+from analysis.tables.contrasts import contrasts_table
 from analysis.tables.costs import run_cost_table, study_cost_table
 from analysis.tables.curves import curve_table, savings_table
 from analysis.tables.kinds import kinds_table
@@ -41,7 +42,6 @@ from analysis.tables.log_loss import log_loss_table
 from analysis.tables.overview import overview_table
 from analysis.tables.seed_spread import seed_spread_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
-from analysis.tables.written_answers import written_answers_table
 from portal.results import ACC_NORM, MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
 
 LEAD = (
@@ -268,7 +268,7 @@ def _accuracy_block(target: Target) -> Block:
         variants_table(target),
         comparisons_table(target),
         leads_table(target),
-        written_answers_table(target),
+        contrasts_table(target),
     )
     return Block(
         tables=tuple(filter(None, (main_table(target), kinds_table(target)))),
@@ -318,7 +318,7 @@ def _study_section(findings: Findings, options: ReportOptions) -> Section:
     tables += [run_cost_table(comparisons, options.price), study_cost_table(findings.study, options.price)]
     if findings.sources:
         tables.append(sources_table(findings.sources, findings.study.score_name))
-    spread = seed_spread_table(comparisons, findings.sources)
+    spread = seed_spread_table(comparisons, findings.sources, findings.study.score_name)
     blocks = [Block(tables=tuple(tables), folded=() if spread is None else (spread,))]
     if findings.latent_maps:
         maps = [draw_latents(each, number) for number, each in enumerate(findings.latent_maps, start=1)]

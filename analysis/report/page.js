@@ -57,7 +57,6 @@ const reveal = () => {
   target.scrollIntoView({block: target.tagName === "TR" ? "center" : "start"});
 };
 window.addEventListener("hashchange", reveal);
-reveal();
 // A table that is wider than the page says so, until its last column has been seen.
 for (const box of document.querySelectorAll(".scroll")) {
   const more = box.nextElementSibling;
@@ -78,6 +77,7 @@ if (refresh) {
     location.reload();
   }, 1000 * refresh);
 }
+reveal();
 // The nearest titled point within reach of the pointer or finger shows its value.
 const REACH_PX = 22;
 const label = document.createElement("div");
@@ -114,4 +114,51 @@ for (const svg of document.querySelectorAll("figure svg")) {
   svg.addEventListener("pointermove", (event) => show(svg, event));
   svg.addEventListener("pointerdown", (event) => show(svg, event));
   svg.addEventListener("pointerleave", () => { label.hidden = true; });
+}
+// On a report that is served, who has its token can pause, stop and retry runs.
+const TOKEN = "portal-token";
+if (location.protocol === "http:") {
+  const given = location.hash.match(/^#token=([\w-]+)$/);
+  if (given) {
+    sessionStorage.setItem(TOKEN, given[1]);
+    history.replaceState(null, "", location.pathname);
+  }
+}
+const run = document.documentElement.dataset.run;
+const token = location.protocol === "http:" ? sessionStorage.getItem(TOKEN) : null;
+const POLL_MS = 5000;
+let shown = null;
+const offer = async (told) => {
+  let state;
+  try {
+    state = (await (await fetch("/states.json")).json())[run];
+  } catch {
+    state = "not known: the server does not answer";
+  }
+  if (state === shown && told === null) return;
+  shown = state;
+  const words = {missing: ["pause", "stop"], running: ["pause", "stop"], failed: ["retry"], paused: ["retry"],
+    stopped: ["retry"]}[state] || [];
+  const bar = document.querySelector(".control") || document.createElement("p");
+  bar.className = "control";
+  bar.setAttribute("role", "status");
+  bar.replaceChildren(`Now ${state}. `, ...words.map((word) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = word;
+    button.addEventListener("click", async () => {
+      try {
+        const asked = {method: "POST", body: word, headers: {"X-Portal-Token": token}};
+        offer(await (await fetch(`/runs/${run}`, asked)).text());
+      } catch {
+        offer("The server does not answer.");
+      }
+    });
+    return button;
+  }), told || "");
+  document.querySelector("header nav").after(bar);
+};
+if (run && token) {
+  offer("");
+  setInterval(() => offer(null), POLL_MS);
 }

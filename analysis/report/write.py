@@ -1,24 +1,25 @@
-"""`write_report`: a folder with one page, the tables as text and the figures as files."""
+"""`write_report`: a folder with one page, a page for each run, tables as text and figures as files."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.report.document import ReportDocument
-from analysis.report.html import render_page
+from analysis.report.html import SCRIPT, STYLE, page_script, page_style, render_page
 from analysis.report.one_study import study_document
 from analysis.report.options import ReportOptions
+from analysis.report.run_pages import RUNS_PAGE, run_pages
 from analysis.report.two_studies import pair_document
 from analysis.stats.findings import Findings, load_findings
 from portal.results import StudyInfo
 from portal.storage.atomic import write_bytes_atomic
 
-TABLES_FOLDER = "tables"
+TABLES_FOLDER, PAGES_FOLDER = "tables", "runs"
 FILES = "files.json"
-"""Names of the figures and tables that a report has, so that the next one here can replace them all."""
-_NAME = re.compile(r"(tables/)?[A-Za-z0-9.-]+\.(png|svg|pdf|csv)")
+"""Names of all other files that a report has, so that the next one here can replace them all."""
+_NAME = re.compile(r"(tables/|runs/)?[A-Za-z0-9.-]+\.(png|svg|pdf|csv|html|css|js)")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class ReportInput:
 def write_report(studies: Sequence[ReportInput], out: Path, options: ReportOptions = ReportOptions()) -> Path:
     """Write index.html, tables.md, tables.tex, tables/*.csv and every figure into `out`; the page's path.
 
+    Of one study whose tables tell of single runs, runs/ has a page for each of them.
+
     One study, or two side by side. The page is written last. Raises ValueError when tables are missing,
     unreadable or not comparable.
     """
@@ -50,7 +53,10 @@ def write_report(studies: Sequence[ReportInput], out: Path, options: ReportOptio
         document = study_document(findings[0], options)
     else:
         document = pair_document((findings[0], findings[1]), (names[0], names[1]), options)
-    _write_files(document, out)
+    pages = {} if len(findings) > 1 else _pages(findings[0], options.title)
+    if pages:
+        document = replace(document, links=((f"{PAGES_FOLDER}/{RUNS_PAGE}", "All runs"),))
+    _write_files(document, pages, out)
     page = out / "index.html"
     _write_text(page, render_page(document, refresh_s=options.refresh_s))
     return page
@@ -60,8 +66,19 @@ def _name_of(study: ReportInput, findings: Findings) -> str:
     return study.name or str(findings.info.facts.get("study") or study.results.resolve().parent.name)
 
 
-def _write_files(document: ReportDocument, out: Path) -> None:
-    """Figures and tables; those of an earlier report here that this one does not have are deleted."""
+def _pages(findings: Findings, title: str) -> dict[str, str]:
+    """The pages of single runs, by file, with what they share; none where there are no pages."""
+    pages = {
+        f"{PAGES_FOLDER}/{name}": render_page(content, assets=".")
+        for name, content in run_pages(findings, title)
+    }
+    if pages:
+        pages[f"{PAGES_FOLDER}/{STYLE}"], pages[f"{PAGES_FOLDER}/{SCRIPT}"] = page_style(), page_script()
+    return pages
+
+
+def _write_files(document: ReportDocument, pages: Mapping[str, str], out: Path) -> None:
+    """Figures, tables and pages of runs; those of an earlier report that this one lacks are deleted."""
     folder = out / TABLES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     written = [path for drawing in document.drawings for path in drawing.save(out)]
@@ -69,16 +86,23 @@ def _write_files(document: ReportDocument, out: Path) -> None:
         path = folder / f"{table.slug}.csv"
         _write_text(path, table.to_csv())
         written.append(path)
+    for name, text in pages.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        _write_text(out / name, text)
+        written.append(out / name)
     names = sorted(str(path.relative_to(out)) for path in written)
-    for name in set(_listed(out)) - set(names):
+    for name in set(report_files(out)) - set(names):
         (out / name).unlink(missing_ok=True)
     _write_text(out / FILES, json.dumps(names, indent=1))
     _write_text(out / "tables.md", document.to_markdown())
     _write_text(out / "tables.tex", "\n".join(table.to_latex() for table in document.tables))
 
 
-def _listed(out: Path) -> list[str]:
-    """The files of the last report here; names that no report of ours has are passed over."""
+def report_files(out: Path) -> list[str]:
+    """Names of the files that the last report here has, but for those with all of its tables.
+
+    Names that no report of ours has are passed over.
+    """
     path = out / FILES
     names = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]

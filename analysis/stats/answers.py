@@ -67,7 +67,7 @@ def gather_answers(
 
     Raises ValueError when two runs were scored on unlike examples, or one of them has no predictions.
     """
-    rows = _chosen_rows(predictions, runs, epochs)
+    rows = chosen_rows(predictions, runs, epochs)
     answers = _judge(rows, {key: run.acc_norm_unit for key, run in runs.items()})
     starts = _starts(rows)
     gathered = {}
@@ -91,7 +91,7 @@ def gather_answers(
     return gathered
 
 
-def _chosen_rows(
+def chosen_rows(
     predictions: pa.Table, runs: Mapping[str, Run], epochs: Mapping[str, Mapping[str, int]]
 ) -> pa.Table:
     """Rows of the reported split at the chosen epochs, sorted by run, task and example."""
@@ -123,6 +123,15 @@ def _codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
 
 
+def run_ranges(rows: pa.Table) -> dict[str, tuple[int, int]]:
+    """First row and end of every run, in rows as `chosen_rows` sorts them."""
+    if rows.num_rows == 0:
+        return {}
+    keys, run_M = _codes(rows["run"])
+    bounds = [0, *(np.flatnonzero(np.diff(run_M)) + 1).tolist(), rows.num_rows]
+    return {keys[run_M[start]]: (start, stop) for start, stop in pairwise(bounds)}
+
+
 def _starts(rows: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
     """First row and end of every (run, task)."""
     if rows.num_rows == 0:
@@ -141,18 +150,11 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
         raise ValueError(f"acc_norm unit {min(unknown)!r}: known are {', '.join(UNITS)}")
     if rows.num_rows == 0:
         return Answers(*(np.zeros(0) for _ in fields(Answers)))
-    scores_column = rows["scores"].combine_chunks()
-    score_K = scores_column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    count_M = pc.list_value_length(scores_column).to_numpy(zero_copy_only=False)
-    start_M = np.concatenate(([0], np.cumsum(count_M)[:-1]))
+    value_K, start_M, count_M = normalised_scores(rows, units)
+    score_K, _ = _flat(rows["scores"])
     gold_M = rows["gold"].to_numpy()
     token_K = rows["tokens"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    keys, run_M = _codes(rows["run"])
-    correct_M = np.zeros(rows.num_rows)
-    for unit in sorted(set(units.values())):
-        lengths = rows[UNITS[unit]].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        of_unit_M = np.array([units[key] == unit for key in keys])[run_M]
-        correct_M += of_unit_M * _right_share(score_K / lengths, start_M, count_M, gold_M)
+    correct_M = right_share(value_K, start_M, count_M, gold_M)
     value_M = rows["value"].to_numpy(zero_copy_only=False).astype(np.float64)  # NaN where there are choices
     correct_M = np.where(np.isnan(value_M), correct_M, value_M)
     highest_M = np.maximum.reduceat(score_K, start_M)
@@ -162,7 +164,7 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     gold_probability_M = probability_K[start_M + gold_M]
     return Answers(
         correct=correct_M,
-        likeliest_correct=_right_share(score_K, start_M, count_M, gold_M),
+        likeliest_correct=right_share(score_K, start_M, count_M, gold_M),
         confidence=1 / total_M,
         nll=highest_M + np.log(total_M) - score_K[start_M + gold_M],
         brier=np.add.reduceat(probability_K**2, start_M) - 2 * gold_probability_M + 1,
@@ -171,7 +173,29 @@ def _judge(rows: pa.Table, units: Mapping[str, str]) -> Answers:
     )
 
 
-def _right_share(
+def normalised_scores(rows: pa.Table, units: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(K,) log-likelihoods of all choices, each divided by its length in its run's unit (results.UNITS).
+
+    With them the first choice of every row, (M,), and the number of its choices, (M,).
+    """
+    score_K, count_M = _flat(rows["scores"])
+    start_M = np.concatenate(([0], np.cumsum(count_M)[:-1])) if len(count_M) else count_M
+    keys, run_M = _codes(rows["run"])
+    length_K = np.ones_like(score_K)
+    for unit in sorted({units[key] for key in keys}):
+        of_unit_M = np.array([units[key] == unit for key in keys])[run_M]
+        length_K = np.where(np.repeat(of_unit_M, count_M), _flat(rows[UNITS[unit]])[0], length_K)
+    return score_K / length_K, start_M, count_M
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) the numbers of a column of lists, and (M,) how many each list has."""
+    lists = column.combine_chunks()
+    flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    return flat, pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def right_share(
     value_K: np.ndarray, start_M: np.ndarray, count_M: np.ndarray, gold_M: np.ndarray
 ) -> np.ndarray:
     """(M,) 1 / n where the gold choice is one of the n highest values of its row, else 0."""

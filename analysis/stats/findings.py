@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from analysis.stats.bootstrap import (
     choose_runs,
 )
 from analysis.stats.calibration import Calibration, calibrate
+from analysis.stats.contrasts import Contrast, find_contrasts
 from analysis.stats.curves import METRICS, CurveSet, build_curves
 from analysis.stats.epoch_selection import KEPT, REPORTED_SPLIT, RULES
 from analysis.stats.latents import LatentMap, load_latent_maps
@@ -27,9 +28,9 @@ from analysis.stats.result_table import Cell, ResultSet, load_results
 from analysis.stats.savings import Savings, find_savings
 from analysis.stats.split_bootstrap import SplitBootstrap, bootstrap_splits
 from analysis.stats.task_split import TaskSplit, split_tasks
-from analysis.stats.written_answers import Contrast, find_contrasts
 from portal.methods import BASE, port_methods
 from portal.results import (
+    GENERATIONS,
     GENERATIONS_FILE,
     LATENTS_FILE,
     PREDICTIONS,
@@ -41,6 +42,7 @@ from portal.results import (
     read_study_info,
     read_table,
 )
+from portal.run_details import Question, RunDetail, read_questions, read_run_details
 from portal.search_record import SearchRecord, read_search
 
 
@@ -67,7 +69,7 @@ class Target:
     split_bootstrap: SplitBootstrap | None
     new_tasks: NewTasks | None
     absent: tuple[AbsentRun, ...]
-    contrasts: tuple[Contrast, ...] = ()  # of the port's written answers to the LoRA's
+    contrasts: tuple[Contrast, ...] = ()  # of the port's answers to the LoRA's
 
     @property
     def comparison(self) -> Comparison:
@@ -97,6 +99,9 @@ class Findings:
     predictions: pa.Table | None
     latent_maps: tuple[LatentMap, ...] = ()
     search: SearchRecord | None = None  # of settings, where the study was one
+    details: Mapping[str, RunDetail] = field(default_factory=dict)  # by run key, in the study's order
+    generations: pa.Table | None = None
+    questions: Mapping[tuple[str, str], Question] = field(default_factory=dict)
 
     def bootstrap(self, cells: Sequence[Cell]) -> Bootstrap | None:
         """The bootstrap of any cells under DEFAULT_RULE; None without predictions or a run to judge."""
@@ -120,13 +125,28 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
         find_target(study, base, slug=slugs[base], info=known, predictions=predictions)
         for base in study.targets
     )
+    generations, questions = _read_generations(results / GENERATIONS_FILE), read_questions(results)
     targets = tuple(
-        replace(each, contrasts=find_contrasts(study, each.comparison, each.port, results / GENERATIONS_FILE))
+        replace(
+            each,
+            contrasts=find_contrasts(
+                study,
+                each.comparison,
+                each.port,
+                predictions=predictions,
+                generations=generations,
+                questions=questions,
+            ),
+        )
         for each in targets
     )
     maps = load_latent_maps(results / LATENTS_FILE, study, study.kinds)
     searched = read_search(results)
-    return Findings(study, targets, summarise_sources(study), known, predictions, maps, searched)
+    details = read_run_details(results)
+    sources = summarise_sources(study)
+    return Findings(
+        study, targets, sources, known, predictions, maps, searched, details, generations, questions
+    )
 
 
 def load_runs(results: Path, info: StudyInfo | None = None) -> ResultSet:
@@ -215,6 +235,13 @@ def _bootstrap_splits(
     frozen = [cell for cell in study.cells if (cell.base, cell.method) == (base, BASE.name)]
     chosen = choose_runs(study, [*frozen, *(split.cell for split in splits)], KEPT)
     return bootstrap_splits(chosen, chosen.answers(predictions))
+
+
+def _read_generations(path: Path) -> pa.Table | None:
+    """Written answers to reported rows; None without the file."""
+    if not path.exists():
+        return None
+    return read_table(path, GENERATIONS, filters=[("split", "==", REPORTED_SPLIT)])
 
 
 def _read_predictions(path: Path, study: ResultSet) -> pa.Table | None:

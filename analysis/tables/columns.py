@@ -17,12 +17,17 @@ _MINUS = "\u2212"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value: `text` shows it to people; `fields` are its numbers, one for each of `suffixes`."""
+    """A kind of value: `text` shows it to people; `fields` are its numbers, one for each of `suffixes`.
+
+    Words that `name` their row tell it from others. A text that `wraps` may take several lines of a cell.
+    """
 
     text: Callable[[Any], str]
     fields: Callable[[Any], tuple[object, ...]] = lambda value: (value,)
     suffixes: tuple[str, ...] = ("",)
     is_word: bool = False
+    names: bool = False
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,9 @@ def _limits(value: Interval) -> tuple[object, ...]:
     return value.low, value.high
 
 
-WORD = Kind(str, is_word=True)
+WORD = Kind(str, is_word=True, names=True)
+VERDICT = Kind(str, is_word=True)
+TEXT = Kind(str, is_word=True, wraps=True)
 COUNT = Kind(lambda value: f"{value:,}")
 NUMBER = Kind(format_number)
 SPREAD = Kind(format_spread, lambda value: (value.mean, value.std, value.n), ("", " std", " n"))

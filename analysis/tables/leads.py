@@ -2,7 +2,7 @@
 
 from analysis.stats.bootstrap import Interval
 from analysis.stats.findings import Target
-from analysis.tables.columns import COUNT, POINTS, POINTS_RANGE, WORD, Column
+from analysis.tables.columns import COUNT, POINTS, POINTS_RANGE, VERDICT, WORD, Column
 from analysis.tables.table import Table
 
 
@@ -26,7 +26,7 @@ def leads_table(target: Target) -> Table | None:
         Column("port", WORD),
         Column("against", WORD),
         Column("size", COUNT),
-        Column("verdict", WORD),
+        Column("verdict", VERDICT),
         Column("difference (points)", POINTS),
         Column("difference: 95 %", POINTS_RANGE),
         Column("shared seeds", COUNT),

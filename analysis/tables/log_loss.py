@@ -2,7 +2,7 @@
 
 from analysis.stats.findings import Target
 from analysis.stats.loss_by_size import SizedLoss
-from analysis.tables.columns import COUNT, NUMBER, NUMBER_RANGE, SPREAD, WORD, Column
+from analysis.tables.columns import COUNT, NUMBER, NUMBER_RANGE, SPREAD, VERDICT, WORD, Column
 from analysis.tables.table import Table
 
 
@@ -24,7 +24,7 @@ def log_loss_table(target: Target) -> Table | None:
     )
     columns = (
         Column("method", WORD),
-        Column("verdict", WORD),
+        Column("verdict", VERDICT),
         Column("size", COUNT),
         Column("log-loss", SPREAD),
         Column("log-loss: 95 %", NUMBER_RANGE),

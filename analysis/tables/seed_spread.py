@@ -20,7 +20,9 @@ _COLUMNS = (
 )
 
 
-def seed_spread_table(comparisons: Sequence[Comparison], sources: Sequence[MethodSummary]) -> Table | None:
+def seed_spread_table(
+    comparisons: Sequence[Comparison], sources: Sequence[MethodSummary], score_name: str
+) -> Table | None:
     """One row per variant and base at its largest size, sources last; None where none has two seeds."""
     summaries = [each for comparison in comparisons for each in comparison.headline_summaries]
     spreads = find_seed_spreads([*summaries, *sources])
@@ -40,5 +42,5 @@ def seed_spread_table(comparisons: Sequence[Comparison], sources: Sequence[Metho
         )
         for spread in spreads
     )
-    title = f"Spread over seeds: std of a task's {comparisons[0].score_name} (intervals draw tasks)"
+    title = f"Spread over seeds: std of a task's {score_name} (intervals draw tasks)"
     return Table(title, "seed-spread", _COLUMNS, rows)

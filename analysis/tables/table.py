@@ -22,9 +22,11 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
     reasons: tuple[str, ...] = ()
     footer: int = 0  # closing rows that stay below when the others are sorted
+    links: tuple[str, ...] = ()  # what the first cell of every row leads to on a page
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.title
+        assert len(self.links) in (0, len(self.rows)), self.title
         object.__setattr__(self, "reasons", tuple(" ".join(reason.split()) for reason in self.reasons))
 
     @property

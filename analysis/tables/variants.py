@@ -10,6 +10,7 @@ from analysis.tables.columns import (
     POINTS_RANGE,
     SCIENTIFIC,
     SPREAD,
+    VERDICT,
     WORD,
     Column,
 )
@@ -93,7 +94,7 @@ def comparisons_table(target: Target) -> Table | None:
     columns = (
         Column("method", WORD),
         Column("against", WORD),
-        Column("verdict", WORD),
+        Column("verdict", VERDICT),
         Column("difference (points)", POINTS),
         Column("difference: 95 %", POINTS_RANGE),
         Column("shared seeds", COUNT),

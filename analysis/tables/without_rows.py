@@ -16,6 +16,7 @@ from analysis.tables.columns import (
     POINTS,
     POINTS_RANGE,
     SPREAD,
+    VERDICT,
     WORD,
     Column,
 )
@@ -83,7 +84,7 @@ def against_controls_table(target: Target) -> Table | None:
     columns = (
         Column("port", WORD),
         Column("control", WORD),
-        Column("verdict", WORD),
+        Column("verdict", VERDICT),
         Column("tasks calibrated", COUNT),
         Column("size", COUNT),
         Column("difference (points)", POINTS),

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +38,15 @@ def report(
     every: Annotated[
         int, typer.Option(metavar="SECONDS", help="Seconds between looks with --watch.", min=1)
     ] = 30,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve",
+            help="Like --watch, and serve the report to this machine's browsers until Ctrl-C: its pages can "
+            "then pause, stop and retry runs.",
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of --serve. Default: a free one.", min=0, max=65535)] = 0,
     query: Annotated[
         str | None,
         typer.Option(
@@ -67,15 +76,15 @@ def report(
     if query is None and (as_json or by is not None):
         raise ValueError("--by and --json are for --query")
     if query is not None:
-        if len(folders) != 1 or watch or out is not None or price is not None:
+        if len(folders) != 1 or watch or serve or out is not None or price is not None:
             raise ValueError("--query is about one folder, and goes with --study, --by and --json only")
         with _source(open_folder(folders[0]), study) as source:
             _print_answers(source, query, BY if by is None else by.split(","), as_json=as_json)
         return
     if len(folders) > 2:
         raise ValueError(f"a report is of one study or of two, not of {len(folders)}")
-    if len(folders) == 2 and (watch or study is not None):
-        raise ValueError("--watch and --study are for a report of one folder")
+    if len(folders) == 2 and (watch or serve or study is not None):
+        raise ValueError("--watch, --serve and --study are for a report of one folder")
     if price is not None and price < 0:
         raise ValueError(f"--price {price:g} is below 0")
     places = [open_folder(folder) for folder in folders]
@@ -86,6 +95,9 @@ def report(
             "a report of two studies, or of a store, is written to a folder of its own: name it by --out"
         )
     into = out or Path(folders[0]) / "report"
+    if serve:
+        _serve(places[0], into, study, price, every, port)
+        return
     if watch:
         _watch(places[0], into, study, price, every)
         return
@@ -189,36 +201,91 @@ def _write(
     return write_report(sources, out, ReportOptions(price=price, refresh_s=refresh_s))
 
 
+class _LiveReport:
+    """A report that is written anew when runs have finished."""
+
+    def __init__(self, place: "Folder", out: Path, study: str | None, price: float | None) -> None:
+        from sweeps.store.run_store import RunStore
+
+        self._place, self._out, self._price = place, out, price
+        self.manifest, self._store = _manifest(place, study), RunStore(place)
+        self._shown: object = None
+        self.files: frozenset[str] = frozenset()
+        """What it has written, by paths in its folder."""
+
+    def look(self) -> "StudyStatus":
+        from sweeps.store.study_status import StudyStatus
+
+        return StudyStatus.read(self._store, self.manifest.runs)
+
+    def show(self, refresh_s: int | None) -> "StudyStatus":
+        """Write what is new; `refresh_s` where the page is to load itself anew so often."""
+        from analysis.report.write import report_files
+
+        status = self.look()
+        if status.done and (status.done, status.failed, refresh_s) != self._shown:
+            with _collected(self._place, self.manifest, status) as source:
+                page = _write([source], self._out, self._price, refresh_s=refresh_s)
+            self.files = frozenset((page.name, *report_files(self._out)))
+            typer.echo(f"{len(status.done)} of {status.total} runs: {page}")
+        elif self._shown is None:
+            typer.echo(f"0 of {status.total} runs, nothing to report yet")
+        self._shown = status.done, status.failed, refresh_s
+        return status
+
+
 def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
     """The report anew whenever runs have finished, until no driver works on the study any more."""
     from sweeps.store.lease import has_live_driver
-    from sweeps.store.run_store import RunStore
-    from sweeps.store.study_status import StudyStatus
 
-    manifest = _manifest(place, study)
-    shown = None
-
-    def look() -> "StudyStatus":
-        return StudyStatus.read(RunStore(place), manifest.runs)
-
-    def write(status: "StudyStatus", refresh_s: int | None) -> None:
-        with _collected(place, manifest, status) as source:
-            page = _write([source], out, price, refresh_s=refresh_s)
-        typer.echo(f"{len(status.done)} of {status.total} runs: {page}")
-
+    live = _LiveReport(place, out, study, price)
     try:
         while has_live_driver(place):
-            status = look()
-            if status.done and (status.done, status.failed) != shown:
-                write(status, every)
-            elif shown is None:
-                typer.echo(f"0 of {status.total} runs, nothing to report yet")
-            shown = status.done, status.failed
+            live.show(every)
             time.sleep(every)
     finally:  # no page is left behind that says it is live
-        status = look()
-        if status.done:
-            write(status, None)
+        status = live.show(None)
     left = status.total - len(status.done)
     if left:
         warn(f"no driver works on this study; {left} of its runs have no result")
+
+
+def _serve(place: "Folder", out: Path, study: str | None, price: float | None, every: int, port: int) -> None:
+    """The report anew whenever runs have finished, for browsers of this machine, until Ctrl-C."""
+    from portal.cli.report_server import ReportServer
+    from portal.storage.paths import local_place
+    from sweeps.launch.interrupts import termination_interrupts
+    from sweeps.store.lease import has_live_driver
+    from sweeps.store.run_requests import REQUESTS, RunRequests
+
+    live = _LiveReport(place, out, study, price)
+
+    def states() -> dict[str, str]:
+        status = live.look()
+        told = dict.fromkeys(status.done, "done") | dict.fromkeys(status.running, "running")
+        told |= dict.fromkeys(status.missing, "missing")
+        return told | {
+            key: {None: "failed", "pause": "paused", "stop": "stopped"}[failure.asked]
+            for key, failure in status.failed.items()
+        }
+
+    def act(key: str, word: str) -> str:
+        request = next((each for each in REQUESTS if each == word), None)
+        if request is None or key not in live.manifest.by_key:
+            raise ValueError(
+                f"{word!r} of run {key!r}: it is one of {', '.join(REQUESTS)}, of a run of the study"
+            )
+        if RunRequests(place).ask_or_do([key], request, local_place(place) / "logs"):
+            return f"The driver is asked to {request} the run."
+        return "Done; no driver works here, so the next launch goes by it."
+
+    out.mkdir(parents=True, exist_ok=True)
+    with ReportServer(out, port, lambda: live.files, states, act) as server:
+        typer.echo(f"report: {server.address_with_token} until Ctrl-C")
+        try:
+            with suppress(KeyboardInterrupt), termination_interrupts():
+                while True:
+                    live.show(every if has_live_driver(place) else None)
+                    time.sleep(every)
+        finally:  # no page is left behind that says it is live
+            live.show(None)

@@ -20,6 +20,7 @@ from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN
 from portal.hypernet import Factors
 from portal.learners.data_order import DataOrder
 from portal.learners.kept import COSTS, EVALUATED_SPLITS, REPORTED_SPLIT, SELECTION_SPLIT, KeptEpochs
+from portal.learners.loss_curve import LossCurve
 from portal.learners.schedule import TrainingSchedule
 from portal.storage.checkpoint import below
 
@@ -60,6 +61,7 @@ class Learner(ABC):
         self.train_tokens = 0
         self.train_flops = 0.0
         self.wall_s = 0.0
+        self.losses = LossCurve()
         self.device = next(base.device for base in self.bases.values() if base.device.type != "meta")
         self.broken = torch.zeros((), device=self.device)
         self.scored: set[tuple[str, int]] = set()
@@ -272,6 +274,7 @@ class Learner(ABC):
             "train_tokens": self.train_tokens,
             "train_flops": self.train_flops,
             "wall_s": self.wall_s,
+            "losses": self.losses.state(),
             "scored": sorted(self.scored),
         }
         if self.kept is None:
@@ -288,6 +291,7 @@ class Learner(ABC):
         self.train_tokens = meta["train_tokens"]
         self.train_flops = meta["train_flops"]
         self.wall_s = meta["wall_s"]
+        self.losses = LossCurve.restored(meta.get("losses"), self.step)  # earlier versions had none
         self.scored = {(task, epoch) for task, epoch in meta["scored"]}
         if self.kept is not None:
             self.scored_as_kept = set(meta.get("scored_as_kept", ()))  # earlier versions had none

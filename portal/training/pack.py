@@ -113,14 +113,14 @@ class Pack:
     def sync_metrics(self) -> None:
         """Wait for the device: mean losses since the last time, shares of the time, learners that failed."""
         started = time.perf_counter()
-        losses: dict[str, list[float]] = {}
+        losses: dict[str, dict[int, list[float]]] = {}  # by run and step
         by_key = {learner.key: learner for learner in self.learners}
         for reading in self._metrics.read():
             if not reading.is_finite and reading.run not in self.failed:
                 by_key[reading.run].step = reading.step
                 self._fail(by_key[reading.run], f"{reading.what} is {reading.value}")
-            if reading.is_loss:
-                losses.setdefault(reading.run, []).append(reading.value)
+            if reading.is_loss and reading.run not in self.failed:
+                losses.setdefault(reading.run, {}).setdefault(reading.step, []).append(reading.value)
         everyone = self._workers.all_gather(sorted(self.failed))
         if any(failed != everyone[0] for failed in everyone):
             raise RuntimeError(
@@ -133,7 +133,14 @@ class Pack:
             by_key[key].wall_s += self._spent * tokens / total
         self._spent, self._tokens = 0.0, {}
         if losses:
-            self.losses = {key: sum(values) / len(values) for key, values in losses.items()}
+            for key, steps in losses.items():
+                if key in self.failed:  # of a step that failed some losses may be finite
+                    steps.pop(by_key[key].step, None)
+            means = {key: [sum(own) / len(own) for own in steps.values()] for key, steps in losses.items()}
+            self.losses = {key: sum(own) / len(own) for key, own in means.items() if own}
+            for key, own in means.items():
+                for loss in own:
+                    by_key[key].losses.add(loss)
 
     def leave(self, learner: Learner) -> None:
         """Go on without this learner."""

@@ -10,6 +10,7 @@ from portal.data.token_rows import eval_set_hash
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
 from portal.results import GENERATIONS, LATENTS, PREDICTIONS, RESULTS, TASK_FILE, run_columns
+from portal.run_details import LOSSES
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,12 @@ def latent_table(learner: Learner) -> pa.Table:
         for task, latent in learner.trained_latents().items()
     ]
     return pa.Table.from_pylist(rows, schema=LATENTS)
+
+
+def loss_table(learner: Learner) -> pa.Table:
+    """run_details.LOSSES of the steps that the learner has taken: empty where it takes none."""
+    rows = [{"run": learner.key, "step": step, "loss": loss} for step, loss in learner.losses.points]
+    return pa.Table.from_pylist(rows, schema=LOSSES)
 
 
 def prediction_rows(learner: Learner, epoch: int, split: str, scored: list[Scored]) -> list[dict[str, Any]]:

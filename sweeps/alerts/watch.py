@@ -17,7 +17,7 @@ from sweeps.alerts.courier import Courier, check_target
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session
-from sweeps.store.study_status import StudyStatus
+from sweeps.store.study_status import RunFailure, StudyStatus
 from sweeps.study.expand import Study
 
 LOOK_S, LOOK_AT_STORE_S = 5.0, 60.0
@@ -68,6 +68,7 @@ class AlertWatch:
         self._courier: Courier | None = None
         self._status: StudyStatus | None = None
         self._known: set[str] = set()
+        self._told = 0  # alerts of failures
         self._held: tuple[float, float] | None = None  # since when, and how many devices
         self._troubles: set[str] = set()
         self._stop = threading.Event()
@@ -75,7 +76,7 @@ class AlertWatch:
 
     def __enter__(self) -> "AlertWatch":
         if self._alerts.targets:
-            self._known = {*self._now().failed}
+            self._known = {*self._failed()}
             self._courier = Courier(self._store.out, self._alerts.targets, self._console)
             self._thread.start()
         return self
@@ -88,7 +89,7 @@ class AlertWatch:
         self._try_to_look()
         counts = ""
         if self._status is not None:
-            done, failed = len(self._status.done), len(self._status.failed)
+            done, failed = len(self._status.done), self._status.counts["failed"]
             counts = f"; {done} of {self._status.total} runs are done, {failed} failed"
         how = "ended"
         if error is not None:
@@ -103,14 +104,18 @@ class AlertWatch:
 
     def look(self) -> None:
         """Send what is new."""
-        failed = self._now().failed
+        failed = self._failed()
+        self._known &= failed.keys()  # one that is tried again may fail again
         if new := [key for key in failed if key not in self._known]:
             self._known.update(new)
             digest = hashlib.sha256(" ".join(new).encode()).hexdigest()[:16]
             causes = [f"{self._study.by_key[key].describe()}: {failed[key].cause}" for key in new[:_LISTED]]
             more = f"; and {len(new) - _LISTED} more" if len(new) > _LISTED else ""
             count = "a run" if len(new) == 1 else f"{len(new)} runs"
-            self._send("failed", f"failed {digest}", f"{count} failed: {'; '.join(causes)}{more}")
+            self._told += 1
+            self._send(
+                "failed", f"failed {digest} {self._told}", f"{count} failed: {'; '.join(causes)}{more}"
+            )
         for pack in self._session.lost_packs():
             self._send("lost", f"lost {pack}", f"a worker was lost{self._trained_in(pack)}")
         budget, held = self._alerts.budget, self._held
@@ -118,6 +123,10 @@ class AlertWatch:
             since, devices = held
             if (time.monotonic() - since) / 3600 * devices * budget.price > budget.limit:
                 self._send("budget", "budget", f"the launch has cost more than {budget.limit:g}; it goes on")
+
+    def _failed(self) -> dict[str, RunFailure]:
+        """Runs that failed by themselves: what people ask for is no news to them."""
+        return {key: failure for key, failure in self._now().failed.items() if failure.asked is None}
 
     def _now(self) -> StudyStatus:
         """The status of all runs; those that were done are not looked up again."""

@@ -6,7 +6,7 @@ in a scratch folder that is deleted, and a launch again plans again and skips wh
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from rich.console import Console
@@ -33,8 +33,9 @@ from sweeps.planning.checks import (
 from sweeps.planning.known_checks import check_advice
 from sweeps.store.kept_device import KeptDevice, check_device_kind
 from sweeps.store.kept_precisions import KeptPrecisions
-from sweeps.store.lease import acquire, read_holder
+from sweeps.store.lease import InUse, acquire, read_holder
 from sweeps.store.output_folder import check_writable
+from sweeps.store.run_requests import RunRequests
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session, clear_session_files
 from sweeps.store.study_status import StudyStatus
@@ -76,6 +77,8 @@ def run_study(
         check_metrics(runs_left, refusing_here)
     check_precisions(left, expected_device(wanted.device))
     check_tokenizers(dict.fromkeys(ref.name for ref in left))
+    _carry_out_requests(study, store)
+    status = status.refreshed(store, study.runs)
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
     tried, errors = status.trainable(study.runs), list[str]()
     if tried or trackers:
@@ -119,6 +122,8 @@ def run_study(
                             threads=threads,
                         )
                         errors = launch.run(status.refreshed(store, study.runs))
+                        launch.carry_out_requests()  # what came at last is for another launch
+                        tried = tuple(dict.fromkeys((*tried, *launch.retried)))
         status = status.refreshed(store, study.runs)
     return launch_result(
         study,
@@ -128,6 +133,14 @@ def run_study(
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+def _carry_out_requests(study: Study, store: RunStore) -> None:
+    """Do what was asked of the study's runs since the last launch."""
+    requests = RunRequests(store.out)
+    if study.by_key.keys() & requests.asked().keys():
+        with suppress(InUse), acquire(store.out):  # whoever works there hears them
+            requests.carry_out(study.by_key, local_place(store.out) / "logs")
 
 
 def _print_check(found: Resources, console: Console) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from portal.data.token_cache import count_truncated
-from portal.storage.paths import Folder
+from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import Executor, LaneRound
 from sweeps.launch.lane_layout import LaneLayout, lay_out
 from sweeps.launch.progress import ProgressLine
@@ -20,6 +20,7 @@ from sweeps.planning.plan import Plan, plan_packs
 from sweeps.planning.planned_pack import PlannedPack
 from sweeps.store.kept_device import KeptDevice
 from sweeps.store.pack_store import PackStore
+from sweeps.store.run_requests import RunRequests
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session
 from sweeps.store.study_status import StudyStatus
@@ -45,6 +46,8 @@ class Launch:
     threads: int = 1
     _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
     _forecasters: dict[Device, PackForecaster] = field(default_factory=dict, init=False)
+    retried: list[str] = field(default_factory=list, init=False)
+    """Runs that people had tried again meanwhile."""
 
     @property
     def study(self) -> Study:
@@ -78,10 +81,15 @@ class Launch:
                 self._record(plan.packs)
                 self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
                 errors = [error for lane in range(layout.count) if (error := self.session.lane_error(lane))]
+                self.retried.extend(self.carry_out_requests())
                 status = plan.status.refreshed(self.run_store, self.study.runs)
                 idle = idle + 1 if self._saved(status) == before else 0
                 plan, layout = self._plan(status)
         return list(dict.fromkeys(errors))
+
+    def carry_out_requests(self) -> list[str]:
+        """Do what people ask of the study's runs, while no lane works; those that are to be tried again."""
+        return RunRequests(self.out).carry_out(self.study.by_key, local_place(self.out) / "logs")
 
     def _plan(self, status: StudyStatus) -> tuple[Plan, LaneLayout]:
         """The packs that are left, and as many lanes as there are slots, packs and memory for."""
@@ -128,7 +136,7 @@ class Launch:
                 poll=self.trackers.poll,
             )
         )
-        self.session.forget_teams()
+        self.session.end_round()
 
     def _progress(self, status: StudyStatus) -> ProgressLine:
         finished = (*status.done, *status.failed_for_good)

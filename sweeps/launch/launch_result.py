@@ -23,8 +23,8 @@ class Failure:
 class LaunchResult:
     """Counts of a study's runs after a launch, and each run that has no result.
 
-    `tried` counts the runs that this launch set out to train; of those it finished `trained`, and `failed`
-    ended in a failure of their own.
+    `tried` counts the runs that this launch set out to train; of those it finished `trained`, `failed` ended
+    in a failure of their own, and `left_out` were paused or stopped.
     """
 
     total: int
@@ -32,6 +32,7 @@ class LaunchResult:
     tried: int
     trained: int
     failed: int
+    left_out: int
     failures: tuple[Failure, ...]
     wall_s: float
 
@@ -46,7 +47,8 @@ class LaunchResult:
         if not self.tried:
             return "nothing was left to train"
         failed = f", {self.failed} failed now" if self.failed else ""
-        return f"{self.trained or 'none'} trained now{failed}"
+        left_out = f", {self.left_out} left out as asked" if self.left_out else ""
+        return f"{self.trained or 'none'} trained now{failed}{left_out}"
 
 
 def launch_result(
@@ -63,7 +65,8 @@ def launch_result(
         done=len(done),
         tried=len(tried),
         trained=sum(key in done for key in tried),
-        failed=sum(key in status.failed for key in tried),
+        failed=sum(key in status.failed and key not in status.left_out for key in tried),
+        left_out=sum(key in status.left_out for key in tried),
         failures=tuple(failures),
         wall_s=wall_s,
     )

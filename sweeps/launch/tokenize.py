@@ -13,6 +13,7 @@ from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, writ
 from portal.data.token_rows import encode_examples, rows_to_table
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example, Written
+from sweeps.store.questions import record_questions
 from sweeps.store.token_caches import cache_folder_of, cache_identity
 
 Encode = Callable[[pa.Table, str, int], pa.Table]
@@ -45,10 +46,11 @@ def prepare_rows(
 ) -> dict[str, Folder]:
     """The token cache of every base, by name; bases that tokenise alike share one.
 
-    A cache that is whole is not made again. `encode` does the work, by default this process. ValueError when
-    a base cannot read its rows.
+    A cache that is whole is not made again. The texts of test rows are kept beside them. `encode` does the
+    work, by default this process. ValueError when a base cannot read its rows.
     """
     encode = encode or encode_table
+    record_questions(suite, tasks, out, data_hash=data_hash)
     folders: dict[str, Folder] = {}
     splits: dict[str, Any] = {}
     for base in bases:

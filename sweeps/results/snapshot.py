@@ -19,9 +19,11 @@ from portal.results import (
     run_columns,
     tasks_by_kind,
 )
+from portal.run_details import RUNS
 from portal.search_record import SEARCH_FILE, SearchRecord, read_search
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
 from portal.storage.paths import Folder, files_below, folder_contents, local_place
+from sweeps.results.run_details import write_run_details
 from sweeps.results.tables import RESULTS_FOLDER, collect
 from sweeps.store.circumstances import Circumstances
 from sweeps.store.output_folder import SEARCH_FOLDER, check_writable
@@ -92,8 +94,11 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
     store = RunStore(out)
     done = set(status.done)
     absent = [_absent_run(run, study.labels[run.key], status) for run in study.runs if run.key not in done]
-    counts = {"total": status.total, "done": len(done), "failed": len(status.failed)}
+    counts = {"total": status.total, "done": len(done), "failed": len(status.failed) - len(status.left_out)}
+    if status.left_out:
+        counts["paused or stopped"] = len(status.left_out)
     counts["missing"] = status.total - len(done) - len(status.failed)
+    ended = status.failed.keys() - set(status.left_out)
     weights = {name: weights_note(name) for name in study.bases}
     notes = [f"{name}: {note}." for name, note in weights.items() if note is not None]
     known = {run.key: store.circumstances(run.key) for run in study.runs if run.key in done}
@@ -113,8 +118,8 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
             **_circumstances(known.values()),
         },
         notes=tuple(notes),
-        failed=tuple(run for run in absent if run.run in status.failed),
-        missing=tuple(run for run in absent if run.run not in status.failed),
+        failed=tuple(run for run in absent if run.run in ended),
+        missing=tuple(run for run in absent if run.run not in ended),
         workers={run.key: study.workers(run) for run in study.runs if study.workers(run) != 1},
         device_share=study.device_share,
         kinds=dict(study.kinds),
@@ -222,6 +227,7 @@ def _collect_stale(study: StudyManifest, out: Folder, status: StudyStatus) -> No
 def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
     record_manifest(out, study)
     results = collect(study, out, set(status.done))
+    write_run_details(study, out, status, results)
     write_json_atomic(results / STUDY_FILE, describe(study, out, status).to_json())
     if (searched := _search_of(study, out)) is None:
         (results / SEARCH_FILE).unlink(missing_ok=True)
@@ -251,6 +257,7 @@ def _stamp(study: StudyManifest, status: StudyStatus, searched: SearchRecord | N
     )
     return search | {
         "schema": SCHEMA_VERSION,
+        "details": RUNS.names,  # of the table of single runs
         "study": study.name,
         "manifest": hashlib.sha256(manifest).hexdigest(),
         "done": sorted(status.done),

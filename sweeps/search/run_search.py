@@ -84,9 +84,10 @@ class _Trial:
 
     @property
     def lost(self) -> bool:
-        """Whether its workers were lost: it has neither ended nor failed of itself, and can go on."""
+        """Whether its workers were lost, or it is paused: it has neither ended nor failed, and can go on."""
         failures = [self._store.failure(run.key) or {"lost": True} for run in self.study.runs]
-        return not self.finished and not self.pruned and all(failure["lost"] for failure in failures)
+        goes_on = all(failure["lost"] or failure.get("asked") == "pause" for failure in failures)
+        return not self.finished and not self.pruned and goes_on
 
 
 def run_search(

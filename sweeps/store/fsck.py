@@ -20,14 +20,23 @@ from portal.results import (
     RESULTS_FILE,
     read_table,
 )
+from portal.run_details import LOSSES, LOSSES_FILE, QUESTIONS, QUESTIONS_FILE, RUNS, RUNS_FILE
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching
 from portal.storage.run_folder import DONE
 from sweeps.store.base_records import BaseRecords
 from sweeps.store.pack_store import PackStore, pack_key
+from sweeps.store.questions import QUESTIONS_FOLDER
 from sweeps.store.run_store import RunStore
 
 _RUN_TABLES = {RESULTS_FILE: RESULTS, PREDICTIONS_FILE: PREDICTIONS, GENERATIONS_FILE: GENERATIONS}
+_STUDY_TABLES = {
+    **_RUN_TABLES,
+    LATENTS_FILE: LATENTS,
+    LOSSES_FILE: LOSSES,
+    QUESTIONS_FILE: QUESTIONS,
+    RUNS_FILE: RUNS,
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ def check_folder(out: Folder) -> tuple[list[Fault], int]:
         *(_check_run(store, path) for path in matching(out, "runs/*")),
         *(_check_pack(packs, path) for path in matching(out, "packs/*")),
         *(_check_rows(path) for path in matching(out, "rows/*")),
+        *(_check_questions(path) for path in matching(out, f"{QUESTIONS_FOLDER}/*.parquet")),
         *(_check_tables(folder) for folder in matching(out, "results*")),
         *(_check_base(BaseRecords(out), ref) for ref in _bases_of(store)),
     )
@@ -113,8 +123,15 @@ def _check_rows(folder: Folder) -> Iterator[Fault]:
         yield Fault(folder, one_line(error), "delete it: the rows are prepared again")
 
 
+def _check_questions(path: Folder) -> Iterator[Fault]:
+    try:
+        read_table(path, QUESTIONS)
+    except (ValueError, OSError) as error:
+        yield Fault(path, one_line(error), "delete it: the next launch writes it anew")
+
+
 def _check_tables(folder: Folder) -> Iterator[Fault]:
-    for name, schema in {**_RUN_TABLES, LATENTS_FILE: LATENTS}.items():
+    for name, schema in _STUDY_TABLES.items():
         if not (folder / name).exists():
             continue
         try:

@@ -95,9 +95,22 @@ class RunStore:
         (folder / _FAILED).unlink(missing_ok=True)
         write_marker(folder, digests)
 
-    def mark_failed(self, key: str, cause: str, log: Path, *, lost: bool = False) -> None:
-        """Record why the run ended. `lost`: its worker died, the next launch tries again."""
-        write_json_atomic(self.run_folder(key) / _FAILED, {"cause": cause, "log": str(log), "lost": lost})
+    def mark_failed(
+        self, key: str, cause: str, log: Path, *, lost: bool = False, asked: str | None = None
+    ) -> None:
+        """Record why the run ended. `lost`: its worker died, the next launch tries again.
+
+        `asked` is what people wanted, `pause` or `stop`, where that ended it.
+        """
+        record = {"cause": cause, "log": str(log), "lost": lost}
+        write_json_atomic(
+            self.run_folder(key) / _FAILED, record if asked is None else {**record, "asked": asked}
+        )
+
+    def keeps_state(self, key: str) -> bool:
+        """Whether the run's checkpoint is still wanted: it is not finished, or only paused."""
+        failure = self.failure(key)
+        return not self.is_done(key) if failure is None else failure.get("asked") == "pause"
 
     def forget_failed(self, keys: Iterable[str]) -> None:
         """Drop the markers of failed runs: the next launch tries them again from their last checkpoint."""

@@ -95,9 +95,9 @@ class Session:
             f"{state.replace(' ', '-')}-{lane}" in found or f"teams-ended-{lane}" in found for lane in lanes
         )
 
-    def forget_teams(self) -> None:
-        """Drop what is noted of teams; the lanes of another round note it anew."""
-        for path in matching(self._claims, "teams-*"):
+    def end_round(self) -> None:
+        """Drop claims and what is noted of teams: no lane works, and those of another round begin anew."""
+        for path in (*matching(self._claims, "teams-*"), *matching(self._claims, "*.json")):
             path.unlink(missing_ok=True)
 
     def stops(self) -> set[str]:

@@ -11,17 +11,22 @@ from sweeps.store.session import read_progress
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a run has no result, and the log to read. `lost`: its worker died; the next launch tries again."""
+    """Why a run has no result, and the log to read. `lost`: its worker died; the next launch tries again.
+
+    `asked` is what people wanted, `pause` or `stop`, where that ended it.
+    """
 
     cause: str
     log: str
     lost: bool = False
+    asked: str | None = None
 
 
 @dataclass(frozen=True)
 class StudyStatus:
     """The keys of a study's runs, each in one of four groups, in the order of the study.
 
+    Runs that people have paused or stopped are among the `failed`: nobody trains them until they are retried.
     `running` are those that a live driver reports as in training; `missing` are all others without a marker.
     `stopped_by` names, for runs that cannot start, the failed run at the head of what they start from.
     """
@@ -77,13 +82,20 @@ class StudyStatus:
         return tuple(key for key, failure in self.failed.items() if not failure.lost)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Keys of the runs that people have paused or stopped."""
+        return tuple(key for key, failure in self.failed.items() if failure.asked is not None)
+
+    @property
     def counts(self) -> dict[str, int]:
-        """Numbers of all runs and of those in each group."""
+        """Numbers of all runs and of those in each group, with those that people left out apart."""
         return {
             "total": self.total,
             "done": len(self.done),
             "running": len(self.running),
-            "failed": len(self.failed),
+            "failed": len(self.failed) - len(self.left_out),
+            "paused": sum(failure.asked == "pause" for failure in self.failed.values()),
+            "stopped": sum(failure.asked == "stop" for failure in self.failed.values()),
             "missing": len(self.missing),
         }
 
@@ -109,9 +121,11 @@ class StudyStatus:
         if run.key in self.failed:
             return self.failed[run.key]
         source = self.stopped_by.get(run.key)
-        return (
-            None if source is None else RunFailure(f"its source run {source} failed", self.failed[source].log)
-        )
+        if source is None:
+            return None
+        asked = self.failed[source].asked
+        what = "failed" if asked is None else {"pause": "is paused", "stop": "was stopped"}[asked]
+        return RunFailure(f"its source run {source} {what}", self.failed[source].log)
 
 
 def _stopped_by(left: Iterable[RunConfig], failed: Collection[str]) -> dict[str, str]:
@@ -129,10 +143,14 @@ def _read_failure(store: RunStore, key: str) -> RunFailure | None:
     record = store.failure(key)
     if record is None:
         return None
+    folder = store.run_folder(key)
+    if record.get("asked") not in (None, "pause", "stop"):
+        raise ValueError(
+            f"{folder}: it ended for a reason that this version does not know; update portal-sweeps"
+        )
     try:
-        return RunFailure(record["cause"], record["log"], record["lost"])
+        return RunFailure(record["cause"], record["log"], record["lost"], record.get("asked"))
     except KeyError as error:
-        folder = store.run_folder(key)
         raise ValueError(
             f"{folder}: its failure's marker lacks {error}; delete the folder and run again"
         ) from None

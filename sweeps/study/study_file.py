@@ -32,15 +32,20 @@ class Override(Frozen):
     """Settings of a method on one target."""
 
     size: int | None = Field(default=None, ge=1)
+    """Calibration rows per task."""
     train: TrainConfig | None = None
+    """The optimiser's recipe."""
 
 
 class Curve(Frozen):
     """Further, smaller calibration sizes of a method, or of the port that it shows, for its curve."""
 
     sizes: tuple[int, ...] = Field(min_length=1)
+    """Calibration rows per task."""
     targets: tuple[str, ...] | None = None
+    """The bases that have a curve; unset: all."""
     train: TrainConfig | None = None
+    """The recipe of these runs, where it is another than the method's."""
 
     @field_validator("sizes")
     @classmethod
@@ -52,30 +57,40 @@ class Curve(Frozen):
 
 
 class MethodSettings(Frozen):
-    """One method of a study. The name it is listed under is its method, unless `method` says otherwise.
-
-    `source` is the label of the source method a port starts from, or of the LoRA a transfer starts from,
-    which is then trained on `source_base`; `latents` that of the entry whose latents are carried. With `text`
-    latents also come from descriptions. `tasks` are what is trained on in place of the study's tasks.
-    `calibrate` says on which of them a port is trained; it is scored on all.
-    """
+    """One entry of a study, under its label."""
 
     method: Method | None = None
-    size: int | None = Field(default=None, ge=1)  # unset: the recipe's; null: all rows
+    """The method; unset: the label is its name."""
+    size: int | None = Field(default=None, ge=1)
+    """Calibration rows per task. Unset: the recipe's; null: all rows."""
     curve: Curve | None = None
+    """Further sizes, for a curve of data efficiency."""
     adapter: AdapterConfig | None = None
+    """What is adapted, at which rank."""
     hypernet: HypernetConfig | None = None
+    """Widths of the hypernetwork."""
     train: TrainConfig | None = None
+    """The optimiser's recipe."""
     text: TextSettings | None = None
+    """Latents come from descriptions, too."""
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Tasks and groups to train on in place of the study's."""
     calibrate: Calibrate | None = None
+    """On which of the tasks a port is trained: their number, share or names. It is scored on all."""
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Some of the study's targets; unset: all."""
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Seeds in place of the study's."""
     source: str | None = None
+    """Label of the entry that this one starts from, where there are several."""
     latents: str | None = None
+    """Label of the entry whose latents are carried, where there are several."""
     source_base: str | None = None
+    """Base of the LoRAs that a transfer starts from; unset: the last source."""
     transfer: TransferMode = "coordinate"
+    """How a transfer carries factors over."""
     overrides: dict[str, Override] = Field(default_factory=dict)
+    """Other settings on single targets, by their names."""
 
 
 class Variant(Frozen):
@@ -84,23 +99,35 @@ class Variant(Frozen):
     An adapter or hypernetwork goes to the methods that take one: a port has its source's.
     """
 
-    methods: tuple[str, ...] | None = Field(default=None, min_length=1)  # labels; unset: all that train
+    methods: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Labels of the entries that it is of; unset: all that train."""
     size: int | None = Field(default=None, ge=1)
+    """Calibration rows per task."""
     adapter: AdapterConfig | None = None
+    """What is adapted, at which rank."""
     hypernet: HypernetConfig | None = None
+    """Widths of the hypernetwork."""
     train: TrainConfig | None = None
+    """The optimiser's recipe."""
     text: TextSettings | None = None
+    """Latents come from descriptions, too."""
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Tasks and groups to train on in place of the study's."""
     calibrate: Calibrate | None = None
+    """On which of the tasks a port is trained."""
 
 
 class RunFilter(Frozen):
     """Runs of a study, by any of their label, base, size and seed; a list means one of them."""
 
     method: tuple[str, ...] = ()
+    """Labels of entries, with those of variants: `portal-r16`."""
     base: tuple[str, ...] = ()
+    """Names of bases."""
     size: tuple[int, ...] = ()
+    """Calibration rows per task."""
     seed: tuple[int, ...] = ()
+    """Seeds."""
 
     @field_validator("method", "base", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
@@ -139,27 +166,51 @@ class StudyFile(Frozen):
     """The content of a study file."""
 
     name: str
+    """Letters, digits, `.`, `_` and `-`, at most 64."""
     suite: str = "mini"
-    data: str | None = None  # the folder of the suite's rows, where it does not name one itself
+    """A suite of tasks by its name, or a folder of tasks."""
+    data: str | None = None
+    """The folder of the suite's rows, where it does not name one itself."""
     tasks: tuple[str, ...] | None = None
+    """Tasks and groups of tasks; unset or `all`: all of the suite."""
     eval_size: int = Field(default=1000, ge=1)
+    """Most rows of a task and split that are scored."""
     max_prompt: int = Field(default=768, ge=1)
+    """Most tokens of a prompt; longer ones lose their left end."""
     sources: tuple[str, ...] = ()
+    """Bases of joint training."""
     targets: tuple[str, ...] = ()
+    """Bases that are ported to and scored."""
     methods: dict[str, MethodSettings] = Field(min_length=1)
+    """The entries of the study by their labels."""
     variants: dict[str, Variant] = Field(default_factory=dict)
-    include: tuple[RunFilter, ...] = ()  # nothing: all runs
+    """Settings that methods are also run with, by names."""
+    include: tuple[RunFilter, ...] = ()
+    """Only runs that one of these matches, with what they start from; nothing: all."""
     exclude: tuple[RunFilter, ...] = ()
+    """Runs that one of these matches are left out, but for those that others start from."""
     recipe: RecipeName = "paper"
-    seeds: tuple[int, ...] = Field(min_length=1)  # the recipe's, where the file names none
+    """Defaults of the settings that are left out."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """The recipe's, where the file names none."""
     precision: PrecisionChoice = "default"
+    """Precision of frozen bases. `default`: bf16 on a GPU and fp32 on a CPU; `auto`: what the device is fast
+    at."""
     device: DeviceChoice = "auto"
+    """What runs are computed on; `auto`: a GPU where there is one."""
     pack_size: int = Field(default=8, ge=1)
+    """Most runs that share the forwards of a base."""
     activations: Activations = "keep"
+    """Activations of a base in training: kept for the backward, or recomputed in it, which takes 1.5 times as
+    long."""
     coverage: Literal["any", "full"] = "any"
+    """`full` refuses a base where a layer has neither a module that is asked for nor what holds it."""
     metrics: Literal["any", "one"] = "any"
+    """`one` refuses tasks that are judged by several metrics."""
     workers_per_pack: WorkersPerPack = 1
+    """Workers of a lane, which step a pack together; `bases`: one for each base of joint training."""
     gpus_per_worker: float = Field(default=1.0, gt=0)
+    """GPUs of a worker that a base is divided over, or its share of one."""
 
     @field_validator("gpus_per_worker")
     @classmethod

@@ -117,6 +117,7 @@ class Reporter:
                 self._check_permit()
                 self._tracker.log(run.key, epoch, epochs[epoch])
                 record["epochs"].append(epoch)
+                record["state"] = None  # one that was tried again has not ended
             if state is not None:
                 self._check_permit()
                 self._tracker.end(run.key, failed=state == "failed")

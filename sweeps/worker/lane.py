@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from portal.device import is_out_of_memory, limit_gpu_memory, release_memory
+from portal.device import forget_peak_memory, is_out_of_memory, limit_gpu_memory, release_memory
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
+from sweeps.store.run_requests import RunRequests
 from sweeps.store.session import Claim
 from sweeps.worker.build_learners import BASES, build_learners, held_bases, load_base
 from sweeps.worker.job import LaneJob, PackJob
@@ -105,6 +106,9 @@ class LaneWorker:
         """
         groups = [pack.runs]
         while groups:
+            if self.group.is_leader:
+                guard.check()
+                RunRequests(self.job.folder).leave_out(pack.runs, self.job.log_path())
             left = tuple(key for key in groups.pop(0) if not self.run_store.is_finished(key))
             keys = self.group.broadcast(left)
             _log.info("pack %s: %d runs", pack.key, len(keys))
@@ -112,7 +116,8 @@ class LaneWorker:
                 release_memory()
                 half = -(-len(keys) // 2)
                 groups = [keys[:half], keys[half:], *groups]
-        if self.group.is_leader and all(self.run_store.is_finished(key) for key in pack.runs):
+        members = self.job.pack_store.recorded_pack(pack.key) or pack.runs
+        if self.group.is_leader and not any(map(self.run_store.keeps_state, members)):
             PackCheckpoint(self.run_store, self.job.pack_store, pack.key).clear()
         self._finished += 1
         self._report(self._finished)
@@ -128,6 +133,7 @@ class LaneWorker:
             runs = [self.run_store.read_run(key) for key in keys]
             needed = {ref for run in runs for ref in held_bases(run, self.group)}
             BASES.keep(needed, self.job.device)
+            forget_peak_memory(self.job.device)
             learners = build_learners(self.job, runs, self.group)
             BASES.keep(needed, self.job.device)  # a transfer's source has served
             if learners:

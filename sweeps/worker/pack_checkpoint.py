@@ -16,6 +16,7 @@ from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
 from portal.bases.coverage import coverage_note
+from portal.device import device_name, peak_memory_bytes
 from portal.evaluate.answer_journal import AnswerJournal
 from portal.learners.base import Learner
 from portal.results import (
@@ -29,11 +30,12 @@ from portal.results import (
     read_table,
     write_table,
 )
+from portal.run_details import LOSSES_FILE
 from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
 from portal.storage.checkpoint import below, load_latest
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
-from portal.training.result_rows import latent_table, mark_kept
+from portal.training.result_rows import latent_table, loss_table, mark_kept
 from sweeps.store.circumstances import Circumstances
 from sweeps.store.pack_store import ANSWERS, PARTS, STATE, UNFINISHED, PackStore
 from sweeps.store.run_store import RunStore
@@ -69,7 +71,7 @@ class PackCheckpoint:
             if key in by_key:
                 by_key[key].restore(tensors, meta)
                 self._parts[key] = count
-            elif not self._run_store.is_finished(key):
+            elif self._run_store.keeps_state(key):
                 self._others[key] = tensors, meta, count
         max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
         return max_tokens
@@ -133,6 +135,10 @@ class PackCheckpoint:
         if wait:
             self.wait()
 
+    def set_aside(self, learner: Learner) -> None:
+        """Keep the learner, which takes no more steps here, in every later checkpoint as it is now."""
+        self._others[learner.key] = *learner.state(), self._parts.get(learner.key, 0)
+
     def add(self, key: str, evaluation: Evaluation) -> None:
         """Write the scores of one evaluation; they count from the next checkpoint on."""
         results = pa.Table.from_pylist([{"study": "", **row} for row in evaluation.results], schema=RESULTS)
@@ -143,10 +149,17 @@ class PackCheckpoint:
             write_table(evaluation.generations, self._part(key, number, GENERATIONS_FILE))
         self._parts[key] = number + 1
 
-    def finish(self, learner: Learner, check_permit: Callable[[], None]) -> None:
+    def leave_losses(self, learner: Learner) -> None:
+        """Write the losses of its steps into the run's folder, whatever ends it."""
+        losses = loss_table(learner)
+        if losses.num_rows > 0:
+            write_table(losses, self._run_store.run_folder(learner.key) / LOSSES_FILE)
+
+    def finish(self, learner: Learner, check_permit: Callable[[], None], *, log: str) -> None:
         """Write the run's tables, then its artifact, whose cards cite their scores, then its marker.
 
-        `check_permit` is called just before the marker, and raises when this worker may not commit.
+        `check_permit` is called just before the marker, and raises when this worker may not commit. `log` is
+        the name of this worker's log file.
         """
         key = learner.key
         folder = self._run_store.run_folder(key)
@@ -159,6 +172,7 @@ class PackCheckpoint:
         latents = latent_table(learner)
         if latents.num_rows > 0:
             write_table(latents, folder / LATENTS_FILE)
+        self.leave_losses(learner)
         remove_leftovers(folder)
         record = RunRecord(
             key,
@@ -169,12 +183,12 @@ class PackCheckpoint:
         )
         with new_folder(folder / "artifact") as artifact:
             learner.save_artifact(artifact, record)
-        self._run_store.note_circumstances(key, _circumstances(learner))
+        self._run_store.note_circumstances(key, _circumstances(learner, log))
         check_permit()
         self._run_store.mark_done(key)
 
     def clear(self) -> None:
-        """Drop checkpoints, parts and answers: every run of the pack is finished."""
+        """Drop checkpoints, parts and answers: every run of the pack is finished, and none is paused."""
         for name in UNFINISHED:
             remove_folder(self._folder / name)
 
@@ -187,7 +201,7 @@ class PackCheckpoint:
         return self._folder / PARTS / key / f"{number:06d}.{name}"
 
 
-def _circumstances(learner: Learner) -> Circumstances:
+def _circumstances(learner: Learner, log: str) -> Circumstances:
     """This process's, as the run ends in it."""
     adapter, bases = learner.run.adapter, learner.bases
     notes = (
@@ -197,4 +211,7 @@ def _circumstances(learner: Learner) -> Circumstances:
         torch.get_num_threads(),
         tuple(sorted({base.operations for base in bases.values() if base.device.type != "meta"})),
         tuple(note for note in notes if note is not None),
+        peak_memory_bytes(learner.device),
+        log,
+        device_name(learner.device),
     )

@@ -6,16 +6,19 @@ import os
 import time
 
 from portal.learners.base import Learner
-from portal.training.pack import Pack
+from portal.training.pack import SYNC_STEPS, Pack
 from portal.training.replicas import align_replicas
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
+from sweeps.store.run_requests import Request, RunRequests
 from sweeps.store.session import Claim
 from sweeps.worker.build_learners import FROZEN, load_rows
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S, LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 
 _log = logging.getLogger(__name__)
+HEAR_S = 2.0
+"""Seconds between looks at what people ask of runs."""
 DRIFTED = "the workers' parameters differed; all have the first worker's now"
 """What the log says of replicas that were not alike; gpu-check looks for it."""
 
@@ -62,6 +65,9 @@ class PackTrainer:
             frozen=FROZEN,
         )
         self._stopped: set[str] = set()
+        self._requests = RunRequests(job.folder)
+        self._asked: dict[str, Request] = {}
+        self._heard_at = -math.inf
         self._present = learners  # without a marker as yet
         self._saved_at, self._stepped = time.monotonic(), False
         self._meter = _Meter(job, pack)
@@ -72,6 +78,7 @@ class PackTrainer:
             self._report(0)
             while self._present:
                 evaluated = self._evaluate()
+                self._hear_requests()
                 if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):
                     self.save(wait=False)
                 if leaving := self._leaving():
@@ -128,14 +135,24 @@ class PackTrainer:
         if writes and self._stepped and self._group.broadcast(rested):
             self.save()
 
+    def _hear_requests(self) -> None:
+        """What people ask of the learners, heard by the leader once in a while, and by all workers alike."""
+        if all(learner.step % SYNC_STEPS for learner in self._present):
+            return
+        if self._group.is_leader and time.monotonic() - self._heard_at >= HEAR_S:
+            self._heard_at = time.monotonic()
+            present = {learner.key for learner in self._present}
+            self._asked = {
+                key: request
+                for key, request in self._requests.asked().items()
+                if key in present and request != "retry"
+            }
+        self._asked = self._group.broadcast(self._asked)
+
     def _leaving(self) -> list[Learner]:
-        """Learners that have ended, well or not, and those that a search stops."""
-        failed = self._learners.failed
-        return [
-            learner
-            for learner in self._present
-            if learner.done or learner.key in failed or learner.key in self._stopped
-        ]
+        """Learners that have ended, well or not, and those that a search or people want to leave."""
+        ended = {*self._learners.failed, *self._stopped, *self._asked}
+        return [learner for learner in self._present if learner.done or learner.key in ended]
 
     def _checkpoint_is_due(self, *, evaluated: bool) -> bool:
         """Whether a checkpoint is due, for all workers alike; sooner where an evaluation is to be kept.
@@ -151,6 +168,7 @@ class PackTrainer:
     def _mark(self, learner: Learner) -> None:
         self._present.remove(learner)
         stopped = not learner.done and learner.key not in self._learners.failed
+        request = self._asked.pop(learner.key, None)
         if stopped:
             self._learners.leave(learner)
         if not self._group.is_leader:
@@ -159,12 +177,18 @@ class PackTrainer:
         key = learner.key
         if key in self._learners.failed:
             _log.error("%s", self._learners.failed[key])
+            self._state.leave_losses(learner)
             self._run_store.mark_failed(key, self._learners.failed[key], self._job.log_path())
+        elif stopped and request is not None:
+            if request == "pause":
+                self._state.set_aside(learner)
+            self._requests.mark(key, request, f"at step {learner.step}", self._job.log_path())
         elif stopped:
             cause = f"stopped by a search at epoch {learner.epoch}"
             self._run_store.mark_failed(key, cause, self._job.log_path(), lost=True)
         else:
-            self._state.finish(learner, self._guard.check)
+            self._state.finish(learner, self._guard.check, log=self._job.log_path().name)
+        self._requests.withdraw(key)  # one that came too late, too
 
 
 class _Meter:

@@ -85,6 +85,8 @@ def test_its_runs_are_counted_and_it_has_no_fault(out: Path) -> None:
         "done": 11,
         "running": 0,
         "failed": 0,
+        "paused": 0,
+        "stopped": 0,
         "missing": 2,
     }
     assert check_folder(out)[0] == []

@@ -98,7 +98,7 @@ def test_single_workers_do_not_wait_for_a_team_that_is_gone(tiny_study: Study, t
         session.note_team(0, "teams ended")
         lane.join(30)
         assert not lane.is_alive()
-        session.forget_teams()
+        session.end_round()
         assert not session.teams_have([0], "teams ended")
 
 

@@ -15,6 +15,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.results": (  # rows and records hold columns of a run's config
         "portal.messages", "portal.frozen", "portal.config", "portal.storage",
     ),
+    "portal.run_details": ("portal.results", "portal.storage"),
     "portal.search_record": ("portal.messages", "portal.frozen", "portal.storage"),
     "portal.bases": (
         "portal.messages", "portal.modules", "portal.config", "portal.device", "portal.storage",
@@ -52,8 +53,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.hypernet", "portal.forward", "portal.generation", "portal.artifacts",
     ),
     "portal.training": (
-        "portal.answers", "portal.config", "portal.device", "portal.results", "portal.bases", "portal.data",
-        "portal.hypernet",
+        "portal.answers", "portal.config", "portal.device", "portal.results", "portal.run_details",
+        "portal.bases", "portal.data", "portal.hypernet",
         "portal.forward", "portal.learners", "portal.evaluate",
     ),
     "sweeps.store": ("portal",),
@@ -73,7 +74,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.gpu_check": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.launch",
     ),
-    "analysis.stats": ("portal.methods", "portal.results", "portal.search_record", "portal.messages"),
+    "analysis.stats": (
+        "portal.methods", "portal.results", "portal.run_details", "portal.search_record", "portal.messages",
+    ),
     "analysis.tables": ("portal.methods", "portal.results", "portal.search_record", "analysis.stats"),
     "analysis.figures": ("portal.methods", "portal.storage", "portal.search_record", "analysis.stats"),
     "analysis.report": (

@@ -108,7 +108,7 @@ def complete(
     if as_json:
         failures = [vars(failure) for failure in outcome.failures]
         counts = {"total": outcome.total, "done": outcome.done, "trained": outcome.trained}
-        counts |= {"tried": outcome.tried, "failed": outcome.failed}
+        counts |= {"tried": outcome.tried, "failed": outcome.failed, "left_out": outcome.left_out}
         typer.echo(json.dumps({**counts, "failures": failures, "wall_s": round(outcome.wall_s, 3)}))
     else:
         typer.echo(f"study {loaded.name}: {outcome.done} of {outcome.total} runs done, {outcome.summary}")

@@ -11,7 +11,7 @@ from portal.cli.sweep.run import open_study
 def status(
     study: StudyArgument, out: OutOption = None, seed: SeedsOption = None, as_json: JsonOption = False
 ) -> None:
-    """Count a study's runs by state: total, done, running, failed, missing."""
+    """Count a study's runs by state: total, done, running, failed, paused, stopped, missing."""
     from sweeps.results.status import read_status
 
     loaded, folder = open_study(study, out, seed)
@@ -22,7 +22,8 @@ def status(
     counts = ", ".join(f"{count} {name}" for name, count in found.counts.items())
     typer.echo(f"study {loaded.name} in {folder}: {counts}")
     for key, failure in found.failed.items():
-        typer.echo(f"  failed: {loaded.by_key[key].describe()} ({key}): {failure.cause}; log: {failure.log}")
+        state = {None: "failed", "pause": "paused", "stop": "stopped"}[failure.asked]
+        typer.echo(f"  {state}: {loaded.by_key[key].describe()} ({key}): {failure.cause}; log: {failure.log}")
 
 
 def collect(

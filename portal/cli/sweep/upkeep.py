@@ -1,7 +1,7 @@
-"""`portal sweep retry|cancel|fsck|gc`: what keeps an output folder in order."""
+"""`portal sweep retry|pause|stop|cancel|fsck|gc`: what keeps an output folder in order."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,11 +20,20 @@ from portal.cli.options import (
 from portal.cli.output import print_table, warn
 from portal.cli.sweep.run import complete, open_study
 
+if TYPE_CHECKING:
+    from sweeps.store.run_requests import Request
+
+RunsArgument = Annotated[list[str], typer.Argument(metavar="RUN...", help="Keys of runs, as on their pages.")]
+
 
 def retry(
     study: StudyArgument,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Keys of failed runs.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Retry all failed runs of the study.")] = False,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN", help="Keys of failed, paused or stopped runs.")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Retry all failed, paused and stopped runs.")
+    ] = False,
     out: OutOption = None,
     seed: SeedsOption = None,
     executor: ExecutorOption = "auto",
@@ -32,23 +41,55 @@ def retry(
     gpus: GpusOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Clear failures and run the study again; runs resume from their last checkpoint."""
-    from sweeps.store.lease import acquire
+    """Clear failures, pauses and stops, and run the study again; runs resume from their last checkpoint.
+
+    Where a driver works, it is asked to.
+    """
+    from portal.storage.paths import local_place
+    from sweeps.store.run_requests import RunRequests
     from sweeps.store.run_store import RunStore
+    from sweeps.study.manifest import launched_study
 
     loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))
-    store = RunStore(folder)
-    known = [run.key for run in loaded.runs if store.failure(run.key) is not None]
+    store, requests = RunStore(folder), RunRequests(folder)
+    ended = [run.key for run in loaded.runs if store.failure(run.key) is not None]
+    listed = ", ".join(ended) or "none"
     if not runs and not failed:
-        raise ValueError(
-            f"name failed runs, or all of them by --failed; failed: {', '.join(known) or 'none'}"
-        )
+        raise ValueError(f"name failed runs, or all of them by --failed; failed: {listed}")
     for key in runs or []:
-        if key not in known:
-            raise ValueError(f"run {key!r} has not failed here; failed: {', '.join(known) or 'none'}")
-    with acquire(folder):
-        store.forget_failed(known if failed else runs or [])
+        if key not in ended and key not in requests.asked():
+            raise ValueError(f"run {key!r} has not failed here; failed: {listed}")
+    chosen = ended if failed else runs or []
+    if requests.ask_or_do(chosen, "retry", local_place(folder) / "logs"):
+        who = "the driver at work here, when its lanes are done"
+        if (at_work := launched_study(folder)) != loaded.name:
+            who = f"the next launch of study {loaded.name!r}: the driver at work here trains {at_work!r}"
+        told = f"{folder}: {len(chosen)} to be tried again by {who}"
+        typer.echo(json.dumps({"asked": chosen}) if as_json else told)
+        return
     complete(loaded, folder, executor, as_json=as_json, gpus=gpus, seeds=seed or ())
+
+
+def pause(folder: FolderArgument, runs: RunsArgument) -> None:
+    """Leave runs out until they are retried; they keep their last checkpoint, and the others go on."""
+    _leave_out(folder, runs, "pause")
+
+
+def stop(folder: FolderArgument, runs: RunsArgument) -> None:
+    """End runs where they are; the others go on."""
+    _leave_out(folder, runs, "stop")
+
+
+def _leave_out(folder: str, keys: list[str], request: "Request") -> None:
+    """Ask the driver that works on the folder, or mark the runs where there is none."""
+    from portal.storage.paths import local_place, open_folder
+    from sweeps.store.run_requests import RunRequests
+
+    place = open_folder(folder)
+    if RunRequests(place).ask_or_do(keys, request, local_place(place) / "logs"):
+        typer.echo(f"{folder}: the driver at work here is asked to {request} {', '.join(keys)}")
+    else:
+        typer.echo(f"{folder}: no launch trains {', '.join(keys)} until `portal sweep retry` lets them go on")
 
 
 def cancel(folder: FolderArgument) -> None:

@@ -46,7 +46,10 @@ def test_a_link_to_a_table_or_a_row_names_what_it_is_about() -> None:
 
 
 def test_rows_that_nothing_tells_apart_are_numbered() -> None:
-    table = Table("Scores", "same", (Column("method", WORD),), (("base",), ("base",)))
+    names = ("base", "base", "base-2", "\u6771\u4eac")
+    table = Table("Scores", "same", (Column("method", WORD),), tuple((name,) for name in names))
     page = render_page(ReportDocument("t", "", (), (Section("s", (Block(tables=(table,)),)),), ()))
 
-    assert re.findall(r'<tr id="([^"]*)"', page) == ["table-same:base", "table-same:base-2"]
+    assert re.findall(r'<tr id="([^"]*)"', page) == [
+        "table-same:base", "table-same:base-2", "table-same:base-2-2", "table-same:\u6771\u4eac",
+    ]  # fmt: skip

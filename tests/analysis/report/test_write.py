@@ -154,7 +154,8 @@ def test_a_study_with_only_a_base_and_a_port_reports_what_is_there(tmp_path: Pat
 
 def test_a_study_with_only_source_runs_reports_them(tmp_path: Path) -> None:
     builder = StudyBuilder()
-    builder.add("source", base="small", seed=0, size=8, rates=(0.5,))
+    for seed in (0, 1):
+        builder.add("source", base="small", seed=seed, size=8, rates=(0.5,))
     page = write_report([ReportInput(builder.write(tmp_path / "results"))], tmp_path / "out")
     assert "Joint training on its own source bases" in page.read_text(encoding="utf-8")
 

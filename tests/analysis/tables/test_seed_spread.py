@@ -14,7 +14,7 @@ def test_every_trained_method_has_a_row_and_sources_come_last() -> None:
         builder.add("source", base="small", seed=seed, size=8, rates=(0.8,))
     study = gather_runs(builder.results_table())
 
-    table = seed_spread_table([compare(study, "big")], summarise_sources(study))
+    table = seed_spread_table([compare(study, "big")], summarise_sources(study), study.score_name)
 
     assert table is not None
     rows = [dict(zip(table.names, texts, strict=True)) for texts in table.texts]
@@ -30,4 +30,4 @@ def test_without_two_seeds_there_is_none() -> None:
     builder.add("lora", seed=0, size=8, rates=(0.6,))
     study = gather_runs(builder.results_table())
 
-    assert seed_spread_table([compare(study, "big")], ()) is None
+    assert seed_spread_table([compare(study, "big")], (), study.score_name) is None

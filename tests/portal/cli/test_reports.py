@@ -1,9 +1,16 @@
 """`portal report`: of what is finished so far, of two studies, and again and again while a study runs."""
 
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from rich.console import Console
@@ -16,7 +23,7 @@ from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker.lane_log import log_path
 from tests.support.command_line import only_line, write_study
-from tests.support.studies import PATIENCE_S, wait_for
+from tests.support.studies import COMMAND, PATIENCE_S, counts_of, wait_for
 
 
 @pytest.fixture
@@ -209,3 +216,37 @@ def test_a_mistake_in_a_query_is_one_line(
 
     assert main(["report", str(tmp_path / "out"), *options]) == 2
     assert fault in only_line(capsys)
+
+
+@pytest.mark.slow
+def test_a_served_report_shows_runs_and_does_what_is_asked(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    finish(study, out, "base")
+    command = [sys.executable, "-c", COMMAND, "report", str(out), "--serve", "--every", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        assert server.stdout is not None
+        told = server.stdout.readline()
+        found = re.fullmatch(r"report: (http://127\.0\.0\.1:\d+/)#token=(\S+) until Ctrl-C\n", told)
+        assert found is not None
+        address, token = found.groups()
+        assert server.stdout.readline() == f"1 of 3 runs: {out / 'report' / 'index.html'}\n"
+        lora = next(run.key for run in study.runs if run.method == "lora")
+
+        def read(path: str, **named: Any) -> str:
+            with urlopen(Request(address + path, **named), timeout=PATIENCE_S) as response:
+                text: str = response.read().decode()
+                return text
+
+        assert "All runs" in read("index.html")
+        assert f'data-run="{lora}"' in read(f"runs/{lora}.html")
+        assert json.loads(read("states.json"))[lora] == "missing"
+        asked = read(f"runs/{lora}", data=b"pause", headers={"X-Portal-Token": token})
+        assert asked == "Done; no driver works here, so the next launch goes by it."
+        assert json.loads(read("states.json"))[lora] == "paused"
+        with pytest.raises(HTTPError, match="409"):
+            read(f"runs/{lora}", data=b"dance", headers={"X-Portal-Token": token})
+        server.send_signal(signal.SIGINT)
+        assert server.wait(PATIENCE_S) == 0
+    assert counts_of(study, out)["paused"] == 1

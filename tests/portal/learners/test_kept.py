@@ -194,7 +194,7 @@ def test_a_run_that_keeps_its_last_step_has_the_same_state_as_before(
     tensors, meta = learner.state()
 
     assert not [key for key in tensors if key.startswith("kept")]
-    assert sorted(meta) == ["scored", "step", "train_flops", "train_tokens", "wall_s"]
+    assert sorted(meta) == ["losses", "scored", "step", "train_flops", "train_tokens", "wall_s"]
 
 
 def expected_epochs(run: RunConfig, rows: list[dict[str, Any]]) -> dict[str, int]:

@@ -48,6 +48,15 @@ def check_folder_of(out: Path, path: Path) -> bool:
     return any(fault.path == folder or folder in fault.path.parents for fault in faults)
 
 
+def test_texts_of_questions_that_cannot_be_read_are_a_fault(finished: Path) -> None:
+    (path,) = (finished / "questions").iterdir()
+    path.write_bytes(path.read_bytes()[:-10])
+
+    (fault,) = check_folder(finished)[0]
+
+    assert (fault.path, fault.remedy) == (path, "delete it: the next launch writes it anew")
+
+
 def test_a_stray_file_and_a_missing_one_are_faults(finished: Path) -> None:
     run = next(iter(sorted((finished / "runs").iterdir())))
     (run / "notes.txt").write_text("mine")

@@ -41,7 +41,7 @@ def test_teams_that_have_ended_have_been_placed(tmp_path: Path) -> None:
 
     assert session.teams_have([0, 1], "teams placed")
     assert not session.teams_have([0, 1], "teams ended")
-    session.forget_teams()
+    session.end_round()
     assert not session.teams_have([1], "teams ended")
 
 
@@ -58,3 +58,13 @@ def test_nothing_outlives_the_driver(tmp_path: Path) -> None:
 
     assert list(tmp_path.iterdir()) == []
     assert (session.stops(), read_progress(tmp_path), session.lane_error(0)) == (set(), [], None)
+
+
+def test_in_another_round_any_lane_may_take_a_pack(tmp_path: Path) -> None:
+    session = Session(tmp_path, TOKEN)
+    session.claim(PACK, 1, "a")
+    assert session.claim(PACK, 0, "b") is None
+
+    session.end_round()
+
+    assert session.claim(PACK, 0, "c") is not None

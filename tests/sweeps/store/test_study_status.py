@@ -41,7 +41,15 @@ def test_every_run_is_in_one_group_in_the_order_of_the_study(tmp_path: Path, run
         },
         missing=(missing.key,),
     )
-    assert status.counts == {"total": 5, "done": 1, "running": 1, "failed": 2, "missing": 1}
+    assert status.counts == {
+        "total": 5,
+        "done": 1,
+        "running": 1,
+        "failed": 2,
+        "paused": 0,
+        "stopped": 0,
+        "missing": 1,
+    }
     assert status.failed_for_good == (failed.key,)
 
 
@@ -58,7 +66,7 @@ def test_a_run_that_was_done_after_a_failure_is_done(tmp_path: Path, runs: list[
     store.mark_failed(runs[0].key, "an older launch", tmp_path / "log")
 
     assert StudyStatus.read(store, runs[:1]).counts == {
-        "total": 1, "done": 1, "running": 0, "failed": 0, "missing": 0,
+        "total": 1, "done": 1, "running": 0, "failed": 0, "paused": 0, "stopped": 0, "missing": 0,
     }  # fmt: skip
 
 

@@ -121,6 +121,13 @@ def test_the_schema_takes_what_the_loader_takes(tmp_path: Path) -> None:
     StudyFile.model_validate(minimal)
 
 
+def test_every_key_of_the_schema_says_what_it_is() -> None:
+    schema = json_schema()
+    for part in (schema, *schema["$defs"].values()):
+        for key, value in part["properties"].items():
+            assert value.get("description"), (part["title"], key)
+
+
 @pytest.mark.parametrize(
     "broken",
     [

@@ -62,7 +62,15 @@ def test_one_more_seed_trains_only_what_is_new(unbroken: tuple[Path, Tables], tm
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
     study = load_study(path)
-    assert counts_of(study, out) == {"total": 13, "done": 9, "running": 0, "failed": 0, "missing": 4}
+    assert counts_of(study, out) == {
+        "total": 13,
+        "done": 9,
+        "running": 0,
+        "failed": 0,
+        "paused": 0,
+        "stopped": 0,
+        "missing": 4,
+    }
 
     outcome = run_study(study, out, executor="local", console=silent())
 
@@ -288,6 +296,8 @@ def test_progress_is_seen_while_a_run_trains(tiny_study: Study, tmp_path: Path) 
         "done": 9,
         "running": 0,
         "failed": 0,
+        "paused": 0,
+        "stopped": 0,
         "missing": 0,
     }
     assert max(seen) > 0

@@ -10,6 +10,7 @@ import torch
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.results import PREDICTIONS, RESULTS, read_table
+from portal.run_details import LOSSES
 from portal.storage.checkpoint import load_latest
 from portal.training.pack import Pack
 from sweeps.store.circumstances import Circumstances
@@ -136,7 +137,7 @@ def test_a_worker_that_may_not_commit_leaves_neither_checkpoint_nor_marker(
     with pytest.raises(LeaseLost):
         state.save(pack.learners, {}, refuse)
     with pytest.raises(LeaseLost):
-        state.finish(pack.learners[0], refuse)
+        state.finish(pack.learners[0], refuse, log="lane-0.log")
 
     latest = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
     assert latest is not None
@@ -181,7 +182,7 @@ def test_a_finished_run_remembers_modules_that_only_some_layers_have(tmp_path: P
         if learner.step < learner.num_steps:
             pack.step()
 
-    state.finish(learner, allow)
+    state.finish(learner, allow, log="lane-0.log")
 
     (note,) = store.circumstances(learner.key).coverage
     assert note.startswith("base hybrid: q and v of 4 layers are adapted as q in 2 and in_qkv for q in 2")
@@ -199,7 +200,7 @@ def test_operations_are_those_of_the_bases_that_the_process_holds(base: Base, tm
         outline = replace(make_base("other", "qwen3"), operations="plain")
     learner.bases |= {"target": replace(base, operations="fused"), "other": outline}
 
-    state.finish(learner, allow)
+    state.finish(learner, allow, log="lane-0.log")
 
     assert outline.device.type == "meta"
     assert store.circumstances(learner.key).operations == ("fused",)
@@ -219,12 +220,19 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
         if learner.step < learner.num_steps:
             pack.step()
 
-    state.finish(learner, allow)
+    state.finish(learner, allow, log="lane-0.log")
     state.clear()
 
     folder = store.run_folder(learner.key)
     assert store.is_done(learner.key)
-    assert store.circumstances(learner.key) == Circumstances(torch.get_num_threads(), ("plain",), ())
+    known = store.circumstances(learner.key)
+    assert known.peak_bytes is not None
+    assert known == Circumstances(
+        torch.get_num_threads(), ("plain",), (), known.peak_bytes, "lane-0.log", "cpu"
+    )
+    assert 10_000_000 < known.peak_bytes < 100_000_000_000
+    losses = read_table(folder / "losses.parquet", LOSSES)
+    assert losses["step"].to_pylist() == list(range(1, learner.num_steps + 1))
     assert read_table(folder / "results.parquet", RESULTS).num_rows == rows == 3 * 2 * 3
     assert read_table(folder / "predictions.parquet", PREDICTIONS).num_rows > 0
     assert sorted(path.name for path in (folder / "artifact").iterdir()) == ["colours", "names", "sums"]

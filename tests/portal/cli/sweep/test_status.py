@@ -18,4 +18,12 @@ def test_status_in_a_folder_where_the_study_never_ran_is_all_missing(
     assert main(["sweep", "status", study, "--out", str(tmp_path / "out"), "--json"]) == 0
 
     counts = json.loads(capsys.readouterr().out)
-    assert counts == {"total": 3, "done": 0, "running": 0, "failed": 0, "missing": 3}
+    assert counts == {
+        "total": 3,
+        "done": 0,
+        "running": 0,
+        "failed": 0,
+        "paused": 0,
+        "stopped": 0,
+        "missing": 3,
+    }

@@ -1,0 +1,187 @@
+"""Pages of single runs: one for each planned run, linked to each other, with what a reader asks of a run."""
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from analysis.report.write import ReportInput, write_report
+from portal.results import write_table
+from portal.run_details import (
+    LOSSES,
+    LOSSES_FILE,
+    QUESTIONS,
+    QUESTIONS_FILE,
+    RUNS,
+    RUNS_FILE,
+    RunDetail,
+)
+from tests.support.browser import open_page
+from tests.support.result_tables import StudyBuilder
+
+PROBE = """<script>window.addEventListener("load", () => {
+  const [svg, search] = [document.querySelector("figure svg"), document.querySelector("input[type=search]")];
+  const probe = document.createElement("pre");
+  probe.id = "probe";
+  probe.textContent = JSON.stringify({
+    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    width: svg.getBoundingClientRect().width, search: search && search.placeholder,
+    ink: getComputedStyle(svg.querySelector("text")).fill,
+    styled: getComputedStyle(document.querySelector(".card")).borderRadius,
+  });
+  document.body.append(probe);
+});</script>"""
+FAILED = RunDetail(
+    "f" * 16, "half", "portal big n8 s9", "failed", "step 3: the loss is <nan>",
+    {"method": "portal", "seed": 9, "bases": [{"name": "big"}]}, log=("12:00 INFO pack", "12:01 ERROR <nan>"),
+)  # fmt: skip
+MISSING = RunDetail(
+    "e" * 16,
+    "lora",
+    "lora big n8 s8",
+    "missing",
+    None,
+    {"method": "lora", "seed": 8, "bases": [{"name": "big"}]},
+)
+
+
+def detail(line: dict) -> RunDetail:
+    settings = {
+        "method": line["method"], "seed": line["seed"], "bases": [{"name": line["base"]}],
+        "data": {"size": line["size"]},
+    }  # fmt: skip
+    return RunDetail(
+        line["run"], line["method"], f"{line['method']} {line['base']}", "done", None, settings, "H100", 2,
+        ("plain",), 2_500_000_000, ("the log",),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    builder = StudyBuilder(num_examples=40)
+    builder.add("base", rates=(0.3,))
+    for seed in (0, 1):
+        builder.add("lora", seed=seed, size=8, rates=(0.5, 0.8))
+        builder.add("portal", seed=seed, size=8, rates=(0.4, 0.7))
+    folder = builder.write(tmp_path_factory.mktemp("runs") / "results")
+    first = {line["run"]: line for line in builder.rows}
+    details = [*map(detail, first.values()), FAILED, MISSING]
+    write_table(pa.Table.from_pylist([each.row() for each in details], schema=RUNS), folder / RUNS_FILE)
+    losses = [
+        {"run": key, "step": step, "loss": 10 / step}
+        for key in (*first, FAILED.run)
+        for step in (1, 2, 3)
+        if key == FAILED.run or first[key]["method"] != "base"
+    ]
+    write_table(pa.Table.from_pylist(losses, schema=LOSSES), folder / LOSSES_FILE)
+    questions = {
+        (line["task"], line["example"]): {
+            "task": line["task"], "example": line["example"], "prompt": f"question {line['example']}?",
+            "choices": [" north", " south", " east", " <west>"],
+        }
+        for line in builder.predictions
+    }  # fmt: skip
+    write_table(pa.Table.from_pylist([*questions.values()], schema=QUESTIONS), folder / QUESTIONS_FILE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report([ReportInput(results, "demo")], tmp_path_factory.mktemp("report")).parent / "runs"
+
+
+def key_of(pages: Path, name: str) -> str:
+    """The first run that is called so in the list of all runs."""
+    listed = (pages / "index.html").read_text()
+    found = re.search(rf'<a href="([0-9a-f]+)\.html">[^<]*</a></td><td class="word">{name}<', listed)
+    assert found is not None
+    return found[1]
+
+
+def test_every_planned_run_has_a_page_and_every_link_leads_somewhere(pages: Path) -> None:
+    names = {path.name for path in pages.iterdir()}
+    assert len(names) == 7 + 3
+    assert {"index.html", "page.css", "page.js", f"{FAILED.run}.html", f"{MISSING.run}.html"} <= names
+
+    for page in [pages.parent / "index.html", *pages.glob("*.html")]:
+        text = page.read_text()
+        anchors = set(re.findall(r' id="([^"]+)"', text))
+        for place in re.findall(r'(?:href|src)="([^"]+)"', text):
+            if place.startswith("#"):
+                assert place[1:] in anchors, (page.name, place)
+            elif not place.startswith("data:"):
+                assert (page.parent / place).is_file(), (page.name, place)
+    assert '<a href="runs/index.html">All runs</a>' in (pages.parent / "index.html").read_text()
+
+
+def test_a_page_tells_scores_curves_neighbours_settings_and_memory(pages: Path) -> None:
+    text = (pages / f"{key_of(pages, 'portal')}.html").read_text()
+
+    assert "Loss while training" in text
+    assert "log-loss, nats per token on big" in text
+    assert "Scores by task" in text
+    assert "seed 1 (here 0)" in text
+    assert "<dt>most memory of its process</dt><dd>2.50 GB</dd>" in text
+    assert "<dt>data.size</dt><dd>8</dd>" in text
+    assert "<dt>device</dt><dd>H100</dd>" in text
+    assert "the log" in text
+
+
+def test_wrong_answers_are_told_with_prompt_and_texts(pages: Path, results: Path) -> None:
+    text = (pages / f"{key_of(pages, 'portal')}.html").read_text()
+
+    found = re.search(r"Answers worth less than 1: (\d+) of 120", text)
+    assert found is not None
+    assert 0 < int(found[1]) < 120
+    assert re.search(r'>question 00\d\d\?</td><td class="word text">(north|south|east|&lt;west&gt;)<', text)
+    table = (pages.parent / "tables" / "contrasts-big.csv").read_text().splitlines()
+    assert table[0] == "task,row,prompt,right answer,port,per-task LoRA,worth: port,worth: LoRA"
+    assert len(table) > 3
+
+
+def test_a_run_that_failed_has_its_cause_its_losses_and_its_log(pages: Path) -> None:
+    text = (pages / f"{FAILED.run}.html").read_text()
+
+    assert "The run failed: step 3: the loss is &lt;nan&gt;" in text
+    assert "Loss while training" in text
+    assert "12:01 ERROR &lt;nan&gt;" in text
+    assert "Scores by task" not in text
+    assert "portal big n8 s9 (half)" in text
+
+
+def test_a_run_that_is_missing_says_so(pages: Path) -> None:
+    assert "The run has no result yet." in (pages / f"{MISSING.run}.html").read_text()
+
+
+def test_pages_that_a_later_report_lacks_are_deleted(results: Path, tmp_path: Path) -> None:
+    first = write_report([ReportInput(results, "demo")], tmp_path)
+    listed = json.loads((tmp_path / "files.json").read_text())
+    assert f"runs/{FAILED.run}.html" in listed
+    (tmp_path / "runs" / "mine.txt").write_text("kept")
+
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("results.parquet", "predictions.parquet"):
+        (bare / name).write_bytes((results / name).read_bytes())
+    assert write_report([ReportInput(bare, "demo")], tmp_path) == first
+
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine.txt"]
+    assert "runs/index.html" not in first.read_text()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_page_works_in_a_browser(pages: Path, tmp_path: Path, width: int) -> None:
+    page = pages / f"{key_of(pages, 'portal')}.html"
+    probed = pages / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
+    seen, console = open_page(probed, tmp_path / "profile", width)
+    probed.unlink()
+
+    assert "CONSOLE" not in console
+    assert seen["overflow"] <= 0
+    assert seen["width"] > 250
+    assert seen["search"] is not None
+    assert seen["ink"] == "rgb(27, 31, 36)"
+    assert seen["styled"] == "10px"
