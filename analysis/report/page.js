@@ -23,8 +23,10 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...[...body.rows].sort(before));
   });
 }
-// A long table can be filtered: rows stay that have every word.
+// A long table can be filtered: rows stay that have every word. A live page keeps the words when it reloads.
 const LONG = 12;
+const KEPT = "portal-filters";
+const filters = JSON.parse(sessionStorage.getItem(KEPT) || "{}");
 for (const table of document.querySelectorAll("table")) {
   const rows = [...table.tBodies[0].rows];
   if (rows.length <= LONG) continue;
@@ -32,10 +34,18 @@ for (const table of document.querySelectorAll("table")) {
   box.type = "search";
   box.placeholder = `Filter ${rows.length} rows`;
   box.setAttribute("aria-label", `${box.placeholder} of ${table.parentElement.getAttribute("aria-label")}`);
-  box.addEventListener("input", () => {
+  const place = `${location.pathname} ${table.closest("[id]").id}`;
+  box.value = filters[place] || "";
+  const choose = () => {
     const words = box.value.toLowerCase().split(/\s+/);
     for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+  };
+  box.addEventListener("input", () => {
+    choose();
+    filters[place] = box.value;
+    sessionStorage.setItem(KEPT, JSON.stringify(filters));
   });
+  if (box.value) choose();
   table.parentElement.before(box);
 }
 // A row shows its own link while a pointer is on it.

@@ -261,13 +261,7 @@ def _serve(place: "Folder", out: Path, study: str | None, price: float | None, e
     live = _LiveReport(place, out, study, price)
 
     def states() -> dict[str, str]:
-        status = live.look()
-        told = dict.fromkeys(status.done, "done") | dict.fromkeys(status.running, "running")
-        told |= dict.fromkeys(status.missing, "missing")
-        return told | {
-            key: {None: "failed", "pause": "paused", "stop": "stopped"}[failure.asked]
-            for key, failure in status.failed.items()
-        }
+        return live.look().states
 
     def act(key: str, word: str) -> str:
         request = next((each for each in REQUESTS if each == word), None)

@@ -56,7 +56,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "study": plan.study.name,
         "total": len(plan.study.runs),
         "done": len(plan.status.done),
-        "failed": len(plan.status.failed_for_good),
+        "failed": len(plan.status.failed_for_good) - len(plan.status.left_out),
+        "left_out": len(plan.status.left_out),
         "missing": len(plan.missing),
         "packs": [
             {
@@ -108,8 +109,11 @@ def bytes_written(plan: Plan, lanes: int) -> tuple[float, float]:
 def state_line(plan: Plan) -> str:
     """The sentence on what the study is and how far it is."""
     study, status = plan.study, plan.status
-    counts = {"done": status.done, "failed": status.failed_for_good, "missing": plan.missing}
+    failed = [key for key in status.failed_for_good if key not in status.left_out]
+    counts = {"done": status.done, "failed": failed, "missing": plan.missing}
     summary = ", ".join(f"{len(runs)} {name}" for name, runs in counts.items())
+    if status.left_out:
+        summary += f", {len(status.left_out)} paused or stopped"
     return f"study {study.name}: {len(study.runs)} runs, {len(study.tasks)} tasks; {summary}"
 
 

@@ -14,7 +14,8 @@ def run_records(plan: Plan) -> list[dict[str, Any]]:
     `calibrated` are the tasks that the run trains on; null where that is all of them.
     """
     status = plan.status
-    states = dict.fromkeys(status.done, "done") | dict.fromkeys(status.failed_for_good, "failed")
+    ended = {*status.done, *status.failed_for_good}
+    states = {key: state for key, state in status.states.items() if key in ended}
     return [
         {
             "run": None if plan.study.suite.is_outline else run.key,

@@ -8,6 +8,9 @@ from sweeps.store.lease import has_live_driver
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import read_progress
 
+_ENDS = {None: "failed", "pause": "paused", "stop": "stopped"}
+"""What a run that ended before its end is called, by what people asked."""
+
 
 @dataclass(frozen=True)
 class RunFailure:
@@ -87,6 +90,13 @@ class StudyStatus:
         return tuple(key for key, failure in self.failed.items() if failure.asked is not None)
 
     @property
+    def states(self) -> dict[str, str]:
+        """By key of every run: done, running, failed, paused, stopped, or missing."""
+        groups = {"done": self.done, "running": self.running, "missing": self.missing}
+        told = {key: name for name, keys in groups.items() for key in keys}
+        return told | {key: _ENDS[failure.asked] for key, failure in self.failed.items()}
+
+    @property
     def counts(self) -> dict[str, int]:
         """Numbers of all runs and of those in each group, with those that people left out apart."""
         return {
@@ -94,8 +104,8 @@ class StudyStatus:
             "done": len(self.done),
             "running": len(self.running),
             "failed": len(self.failed) - len(self.left_out),
-            "paused": sum(failure.asked == "pause" for failure in self.failed.values()),
-            "stopped": sum(failure.asked == "stop" for failure in self.failed.values()),
+            "paused": [*self.states.values()].count("paused"),
+            "stopped": [*self.states.values()].count("stopped"),
             "missing": len(self.missing),
         }
 

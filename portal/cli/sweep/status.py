@@ -22,8 +22,8 @@ def status(
     counts = ", ".join(f"{count} {name}" for name, count in found.counts.items())
     typer.echo(f"study {loaded.name} in {folder}: {counts}")
     for key, failure in found.failed.items():
-        state = {None: "failed", "pause": "paused", "stop": "stopped"}[failure.asked]
-        typer.echo(f"  {state}: {loaded.by_key[key].describe()} ({key}): {failure.cause}; log: {failure.log}")
+        what = f"{found.states[key]}: {loaded.by_key[key].describe()} ({key})"
+        typer.echo(f"  {what}: {failure.cause}; log: {failure.log}")
 
 
 def collect(

@@ -246,7 +246,7 @@ def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
     command = ["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]
     finish = PackCheckpoint.finish
 
-    def lose(state: PackCheckpoint, learner: Learner, check_permit: Callable[[], None]) -> None:
+    def lose(state: PackCheckpoint, learner: Learner, check_permit: Callable[[], None], *, log: str) -> None:
         store = RunStore(tmp_path / "out")
         store.mark_failed(learner.key, "its worker died twice", tmp_path / "log", lost=True)
 

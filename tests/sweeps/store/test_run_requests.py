@@ -11,6 +11,7 @@ from sweeps.launch.launch_result import LaunchResult
 from sweeps.store.lease import acquire
 from sweeps.store.run_requests import RunRequests
 from sweeps.store.run_store import RunStore
+from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker import pack_trainer
@@ -246,7 +247,9 @@ def test_what_a_run_can_be_asked_depends_on_how_it_is(study: Study, tmp_path: Pa
         requests.ask_or_do([key], "retry", tmp_path)
     store.mark_failed(key, "its worker died", tmp_path / "log", lost=True)
     assert not requests.ask_or_do([key], "pause", tmp_path)
+    assert StudyStatus.read(store, study.runs).states[key] == "paused"
     assert not requests.ask_or_do([key], "stop", tmp_path)
+    assert StudyStatus.read(store, study.runs).states[key] == "stopped"
     with pytest.raises(ValueError, match="has ended: stopped as asked"):
         requests.ask_or_do([key], "pause", tmp_path)
     assert not requests.ask_or_do([key], "retry", tmp_path)

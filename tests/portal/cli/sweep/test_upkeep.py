@@ -53,6 +53,10 @@ def test_without_a_driver_runs_are_left_out_at_once(
     told = capsys.readouterr().out
     assert "1 paused, 1 stopped" in told
     assert f"({lora}): paused as asked, before its next step" in told
+    assert main(["sweep", "plan", study, "--out", str(out), "--runs"]) == 0
+    told = capsys.readouterr().out
+    assert "0 done, 0 failed, 1 missing, 2 paused or stopped" in told
+    assert sorted(state for state in ("paused", "stopped") if f"{state}" in told) == ["paused", "stopped"]
 
 
 def test_a_driver_at_work_is_asked(study: str, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
