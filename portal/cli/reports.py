@@ -260,9 +260,6 @@ def _serve(place: "Folder", out: Path, study: str | None, price: float | None, e
 
     live = _LiveReport(place, out, study, price)
 
-    def states() -> dict[str, str]:
-        return live.look().states
-
     def act(key: str, word: str) -> str:
         request = next((each for each in REQUESTS if each == word), None)
         if request is None or key not in live.manifest.by_key:
@@ -274,7 +271,7 @@ def _serve(place: "Folder", out: Path, study: str | None, price: float | None, e
         return "Done; no driver works here, so the next launch goes by it."
 
     out.mkdir(parents=True, exist_ok=True)
-    with ReportServer(out, port, lambda: live.files, states, act) as server:
+    with ReportServer(out, port, lambda: live.files, lambda: live.look().states, act) as server:
         typer.echo(f"report: {server.address_with_token} until Ctrl-C")
         try:
             with suppress(KeyboardInterrupt), termination_interrupts():

@@ -77,8 +77,8 @@ def run_study(
         check_metrics(runs_left, refusing_here)
     check_precisions(left, expected_device(wanted.device))
     check_tokenizers(dict.fromkeys(ref.name for ref in left))
-    _carry_out_requests(study, store)
-    status = status.refreshed(store, study.runs)
+    if _carry_out_requests(study, store):
+        status = status.refreshed(store, study.runs)
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
     tried, errors = status.trainable(study.runs), list[str]()
     if tried or trackers:
@@ -135,12 +135,14 @@ def run_study(
     )
 
 
-def _carry_out_requests(study: Study, store: RunStore) -> None:
-    """Do what was asked of the study's runs since the last launch."""
+def _carry_out_requests(study: Study, store: RunStore) -> bool:
+    """Do what was asked of the study's runs since the last launch; whether there was anything."""
     requests = RunRequests(store.out)
-    if study.by_key.keys() & requests.asked().keys():
+    is_asked = bool(study.by_key.keys() & requests.asked().keys())
+    if is_asked:
         with suppress(InUse), acquire(store.out):  # whoever works there hears them
             requests.carry_out(study.by_key, local_place(store.out) / "logs")
+    return is_asked
 
 
 def _print_check(found: Resources, console: Console) -> None:

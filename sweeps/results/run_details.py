@@ -17,17 +17,15 @@ from portal.run_details import (
     RUNS,
     RUNS_FILE,
     RunDetail,
-    State,
 )
 from portal.storage.paths import Folder, local_place
 from sweeps.store.pack_store import PackStore
 from sweeps.store.questions import questions_path
 from sweeps.store.run_store import RunStore
-from sweeps.store.study_status import StudyStatus
+from sweeps.store.study_status import RunState, StudyStatus
 from sweeps.study.manifest import StudyManifest
 
 MOST_LOG_LINES = 30
-_STATES: dict[str | None, State] = {None: "failed", "pause": "paused", "stop": "stopped"}
 _PACK = re.compile(r" pack ([0-9a-f]{16}): \d+ runs$")
 
 
@@ -38,8 +36,10 @@ def write_run_details(study: StudyManifest, out: Folder, status: StudyStatus, re
     without them, or are not there.
     """
     store = RunStore(out)
-    logs = _Logs(out)
-    details = [_detail(run, study.labels[run.key], store, status, logs) for run in study.runs]
+    logs, states = _Logs(out), status.states
+    details = [
+        _detail(run, study.labels[run.key], states[run.key], store, status, logs) for run in study.runs
+    ]
     write_table(pa.Table.from_pylist([each.row() for each in details], schema=RUNS), results / RUNS_FILE)
     losses = [_losses(run.key, store) for run in study.runs]
     _write_unless_empty(pa.concat_tables([LOSSES.empty_table(), *losses]), results / LOSSES_FILE)
@@ -69,14 +69,15 @@ def _losses(key: str, store: RunStore) -> pa.Table:
     return read_table(path, LOSSES)
 
 
-def _detail(run: RunConfig, label: str, store: RunStore, status: StudyStatus, logs: "_Logs") -> RunDetail:
+def _detail(
+    run: RunConfig, label: str, state: RunState, store: RunStore, status: StudyStatus, logs: "_Logs"
+) -> RunDetail:
     known, why, own = store.circumstances(run.key), status.why_absent(run), status.failed.get(run.key)
-    state: State = "missing" if own is None else _STATES[own.asked]
     return RunDetail(
         run=run.key,
         label=label,
         name=run.describe(),
-        state="done" if run.key in status.done else state,
+        state="missing" if state == "running" else state,  # tables are of what has ended
         cause=None if why is None else why.cause,
         settings=run.model_dump(mode="json"),
         device=known.device,

@@ -2,13 +2,15 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from portal.config import RunConfig
 from sweeps.store.lease import has_live_driver
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import read_progress
 
-_ENDS = {None: "failed", "pause": "paused", "stop": "stopped"}
+RunState = Literal["done", "running", "failed", "paused", "stopped", "missing"]
+_ENDS: dict[str | None, RunState] = {None: "failed", "pause": "paused", "stop": "stopped"}
 """What a run that ended before its end is called, by what people asked."""
 
 
@@ -90,9 +92,13 @@ class StudyStatus:
         return tuple(key for key, failure in self.failed.items() if failure.asked is not None)
 
     @property
-    def states(self) -> dict[str, str]:
-        """By key of every run: done, running, failed, paused, stopped, or missing."""
-        groups = {"done": self.done, "running": self.running, "missing": self.missing}
+    def states(self) -> dict[str, RunState]:
+        """The state of every run, by key."""
+        groups: dict[RunState, tuple[str, ...]] = {
+            "done": self.done,
+            "running": self.running,
+            "missing": self.missing,
+        }
         told = {key: name for name, keys in groups.items() for key in keys}
         return told | {key: _ENDS[failure.asked] for key, failure in self.failed.items()}
 

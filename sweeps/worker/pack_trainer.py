@@ -6,6 +6,7 @@ import os
 import time
 
 from portal.learners.base import Learner
+from portal.storage.object_store import ObjectPath
 from portal.training.pack import SYNC_STEPS, Pack
 from portal.training.replicas import align_replicas
 from portal.training.worker_group import WorkerGroup
@@ -17,8 +18,8 @@ from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S, LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 
 _log = logging.getLogger(__name__)
-HEAR_S = 2.0
-"""Seconds between looks at what people ask of runs."""
+HEAR_S, HEAR_AT_STORE_S = 2.0, 10.0
+"""Seconds between looks at what people ask of runs; in an object store each look is a request."""
 DRIFTED = "the workers' parameters differed; all have the first worker's now"
 """What the log says of replicas that were not alike; gpu-check looks for it."""
 
@@ -68,6 +69,7 @@ class PackTrainer:
         self._requests = RunRequests(job.folder)
         self._asked: dict[str, Request] = {}
         self._heard_at = -math.inf
+        self._hear_s = HEAR_AT_STORE_S if isinstance(job.folder, ObjectPath) else HEAR_S
         self._present = learners  # without a marker as yet
         self._saved_at, self._stepped = time.monotonic(), False
         self._meter = _Meter(job, pack)
@@ -139,7 +141,7 @@ class PackTrainer:
         """What people ask of the learners, heard by the leader once in a while, and by all workers alike."""
         if all(learner.step % SYNC_STEPS for learner in self._present):
             return
-        if self._group.is_leader and time.monotonic() - self._heard_at >= HEAR_S:
+        if self._group.is_leader and time.monotonic() - self._heard_at >= self._hear_s:
             self._heard_at = time.monotonic()
             present = {learner.key for learner in self._present}
             self._asked = {

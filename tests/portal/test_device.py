@@ -72,7 +72,8 @@ else:
         return int(done.stdout)
 
     ours = {"MALLOC_ARENA_MAX": "1"} if in_a_thread else {}
-    assert page_faults("prepare_cpu()", ours) < 0.4 * page_faults("pass", {})
+    # What other threads of a process allocate in between can only add to them.
+    assert min(page_faults("prepare_cpu()", ours) for _ in range(3)) < 0.25 * page_faults("pass", {})
 
 
 def test_a_process_may_fill_its_share_of_a_gpu_but_for_what_libraries_take(
