@@ -21,6 +21,7 @@ from benchmarks import (
     lora,
     pack_scaling,
     padding,
+    report,
     scoring,
     simulation,
     study_scaling,
@@ -58,6 +59,7 @@ SCALES: dict[str, Callable[[], Sequence[Any]]] = {
     "bf16-widths": bf16_widths.bf16_widths,
     "study-scaling": study_scaling.study_scaling,
     "simulation": simulation.simulation,
+    "report": report.report,
     **{f"forecast-{study}": partial(forecast.forecast, study) for study in forecast.STUDIES},
 }
 NAMES = (*COMPARISONS, *SCALES)

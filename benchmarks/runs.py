@@ -4,16 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from portal.bases.base import Base
-from portal.config import (
-    AdapterConfig,
-    BaseRef,
-    DataConfig,
-    HypernetConfig,
-    Method,
-    RunConfig,
-    TrainConfig,
-    paper_hidden,
-)
+from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, Method, RunConfig, paper_hidden
+from portal.train_config import TrainConfig
 
 
 def make_run(

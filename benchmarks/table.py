@@ -12,6 +12,7 @@ from benchmarks import (
     forecast,
     pack_scaling,
     padding,
+    report,
     simulation,
     study_scaling,
     task_scaling,
@@ -64,6 +65,8 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
         lines += ["", *_studies(studies)]
     if simulated := [simulation.Point(**point) for point in points.get("simulation", [])]:
         lines += ["", *_simulated(simulated)]
+    if pages := [report.Point(**point) for point in points.get("report", [])]:
+        lines += ["", *_pages(pages)]
     return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
 
 
@@ -172,6 +175,30 @@ def _taught(points: Sequence[teaching.Point]) -> list[str]:
         "in all. `widths` says whose widths the source's hypernetwork has.",
         "",
         *markdown_table(("widths", "rows", "first progress", "in all"), rows),
+    ]
+
+
+def _pages(points: Sequence[report.Point]) -> list[str]:
+    rows = [
+        (
+            point.study,
+            str(point.runs),
+            f"{point.test_rows:,}",
+            seconds(point.write_s),
+            f"{point.peak_bytes / 1e9:.1f} GB",
+            f"{point.page_bytes / 1e6:.1f} MB ({_met(point.page_bytes < report.PAGE_BYTES)})",
+            "no browser here"
+            if point.open_s is None
+            else f"{seconds(point.open_s)} ({_met(point.open_s < report.OPEN_S)})",
+        )
+        for point in points
+    ]
+    return [
+        "The report of a study with made-up answers: the page is to stay under "
+        f"{report.PAGE_BYTES / 1e6:.0f} MB and to open in {report.OPEN_S:.0f} s in a browser that has not "
+        "seen it.",
+        "",
+        *markdown_table(("study", "runs", "test rows", "to write", "memory", "page", "to open"), rows),
     ]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from portal.artifacts.registry import Registry
     from portal.bases.base import Base, load_base
     from portal.bases.registry import list_bases
-    from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
+    from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig
     from portal.data.suite import Suite
     from portal.data.suites import open_suite
     from portal.data.token_rows import TokenRow
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from portal.evaluate.loglikelihood import Scored, TaskMetrics, score_rows, summarise
     from portal.methods import MethodSpec, find_method, register
     from portal.tasks.example import Example
+    from portal.train_config import TrainConfig
 
 # Else it tells what it lacks when peft imports it, and each of its layers warns in each forward.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -70,7 +71,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "DataConfig": "portal.config",
             "HypernetConfig": "portal.config",
             "RunConfig": "portal.config",
-            "TrainConfig": "portal.config",
+            "TrainConfig": "portal.train_config",
             "Suite": "portal.data.suite",
             "open_suite": "portal.data.suites",
             "TokenRow": "portal.data.token_rows",

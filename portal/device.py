@@ -2,10 +2,12 @@
 
 import ctypes
 import gc
+import math
 import os
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -21,6 +23,8 @@ _PLAIN = (
 """Parts of the messages of plain RuntimeErrors that stand for lack of memory."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
 _taken: list[int] = []
+_THREADS = "OMP_NUM_THREADS"
+_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 LIBRARIES_SHARE = 0.05
 """Part of a process's share of a GPU that stays outside torch's allocator, for NCCL, cuBLAS and cuDNN."""
 
@@ -92,8 +96,52 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may use: those of its machine, container or affinity mask."""
-    return len(os.sched_getaffinity(0))
+    """CPU cores that this process may use: those of its affinity mask, within its control group's quota."""
+    quota = _cpu_quota(_CGROUPS, _OWN_CGROUP)
+    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), quota)))
+
+
+def own_threads() -> int:
+    """Threads of torch where a process has the machine to itself: OMP_NUM_THREADS, or all `usable_cores`.
+
+    ValueError for a variable that is no number; of a list, which OpenMP takes by level, it is the first.
+    """
+    named = os.environ.get(_THREADS, "").split(",")[0].strip()
+    if named and not (named.isdecimal() and int(named)):
+        raise ValueError(f"{_THREADS}={named}: not a number of threads")
+    return int(named) if named else usable_cores()
+
+
+def _cpu_quota(mount: Path, own: Path) -> float:
+    """Cores' worth of time that Linux gives this process's control group and those above it; infinite: all.
+
+    Of version 2 `mount` has the groups themselves, of version 1 those of the controller `cpu`.
+    """
+    quota = math.inf
+    lines = own.read_text().splitlines() if own.is_file() else []
+    for _, controllers, group in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = mount if not controllers else mount / controllers
+        root = root if root.is_dir() else mount / "cpu"
+        folder = root / group.lstrip("/")
+        for each in (folder, *folder.parents):
+            quota = min(quota, _quota_of(each))
+            if each == root:
+                break
+    return quota
+
+
+def _quota_of(folder: Path) -> float:
+    """Cores' worth of time of one control group; infinite where it has no limit of its own."""
+    try:
+        if (folder / "cpu.max").is_file():
+            limit, period = (folder / "cpu.max").read_text().split()
+        else:
+            limit, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return float(limit) / float(period) if limit.strip() != "max" and float(limit) > 0 else math.inf
+    except (OSError, ValueError):  # no such limit here
+        return math.inf
 
 
 @contextmanager

@@ -14,6 +14,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(error: BaseException, *, most: int | None = None) -> str:
     """The message without line breaks, or the name of the error's class where it is empty.
 

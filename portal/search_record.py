@@ -1,4 +1,4 @@
-"""`SearchRecord`: the trials of a search and what each setting matters; sweeps write it, analysis reads."""
+"""`SearchRecord`: the trials of a search, or the runs of a grid, and what each setting matters."""
 
 import json
 from typing import Any, Literal, NamedTuple
@@ -11,6 +11,9 @@ from portal.storage.paths import Folder
 
 SEARCH_FILE = "search.json"
 """The record, in the folder of a search and beside the collected tables of its studies."""
+
+MIN_TRIALS = 12
+"""Fewer complete trials than this say nothing of several settings."""
 
 
 class Importance(NamedTuple):
@@ -39,7 +42,7 @@ class SearchTrial(Frozen):
 
 
 class SearchRecord(Frozen):
-    """A search of a method's settings, as SEARCH_FILE holds it.
+    """A search of a method's settings, as SEARCH_FILE holds it, or a grid of them that a study has run.
 
     `trials` have the best first: complete ones, those that were trained longest, by their value.
     `logarithmic` are settings that were drawn on a logarithmic scale. `importance` is by setting; where it is
@@ -54,6 +57,7 @@ class SearchRecord(Frozen):
     logarithmic: tuple[str, ...] = ()
     importance: dict[str, Importance] = Field(default_factory=dict)
     unknown: str | None = None
+    unit: Literal["trial", "run"] = "trial"
 
     @property
     def ranked(self) -> tuple[tuple[str, Importance], ...]:

@@ -10,7 +10,8 @@ import pytest
 import transformers
 from pydantic import BaseModel
 
-from portal.config import AdapterConfig, HypernetConfig, TrainConfig
+from portal.config import AdapterConfig, HypernetConfig
+from portal.train_config import TrainConfig
 from tests.support.directions import FLOORS, RAY_ONLY_IN
 from tests.support.markdown import (
     CODE,

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "analysis" / "stats" / "published.py"  # the paper's numbers, by method
 OTHER_THINGS = {
     ("analysis/stats/findings.py", "base"): "the file name of a base whose own has no letter to keep",
+    ("analysis/stats/grids.py", "source"): "the setting that says what a run starts from",
     ("analysis/stats/query.py", "base"): "the name of a column",
     ("analysis/figures/style.py", "portal"): "the salt of the ids in an SVG",
 }

@@ -1,6 +1,6 @@
 """The report of one study: its findings as `ReportDocument`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from analysis.figures.curves import draw_curves
 from analysis.figures.figure import Drawing
@@ -14,7 +14,7 @@ from analysis.report.few_rows import describe_losses, without_rows_block, withou
 from analysis.report.new_tasks import new_tasks_block
 from analysis.report.options import ReportOptions
 from analysis.report.saving_sentences import describe_savings, state_times
-from analysis.report.search import search_section
+from analysis.report.search import grid_block, search_section
 from analysis.report.sentences import (
     capitalised,
     compare_methods,
@@ -27,6 +27,7 @@ from analysis.stats.absent_runs import describe_absent
 from analysis.stats.bootstrap import LEVEL
 from analysis.stats.curves import AXES
 from analysis.stats.findings import Findings, Target
+from analysis.stats.grids import find_grids
 from analysis.stats.lift_intervals import lift_interval
 from analysis.stats.resampling import NUM_DRAWS
 from analysis.stats.savings import headline_savings
@@ -43,6 +44,7 @@ from analysis.tables.overview import overview_table
 from analysis.tables.seed_spread import seed_spread_table
 from analysis.tables.variants import comparisons_table, rules_table, variants_table
 from portal.results import ACC_NORM, MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
+from portal.search_record import SearchRecord
 
 LEAD = (
     "Recovered lift: the share of the rise from the frozen base to a LoRA for each task that a method "
@@ -98,7 +100,7 @@ _CURVE_NOTE = (
 
 def study_document(findings: Findings, options: ReportOptions) -> ReportDocument:
     """The whole report of one study."""
-    sections = [_target_section(target) for target in findings.targets]
+    sections = [_target_section(target, _grids(findings, target)) for target in findings.targets]
     if findings.search is not None and (section := search_section(findings.search)) is not None:
         sections.insert(0, section)
     return ReportDocument(
@@ -244,7 +246,14 @@ def _lift_tiles(target: Target) -> list[Tile]:
     return [Tile(format_percent(port.lift), title, text)]
 
 
-def _target_section(target: Target) -> Section:
+def _grids(findings: Findings, target: Target) -> tuple[SearchRecord, ...]:
+    """Grids of settings on the base; the report of a search has its own section on them."""
+    if findings.search is not None:
+        return ()
+    return find_grids(findings.study, target.base, findings.details)
+
+
+def _target_section(target: Target, grids: Sequence[SearchRecord]) -> Section:
     """The findings on one base: accuracy, data efficiency, calibration."""
     blocks = [_accuracy_block(target)]
     if "acc" in target.curves:
@@ -255,6 +264,7 @@ def _target_section(target: Target) -> Section:
     if target.calibrations:
         tables, drawings = (calibration_table(target),), (draw_reliability(target),)
         blocks.append(Block("Calibration", tables=tables, drawings=drawings))
+    blocks += [grid_block(grid, target.slug) for grid in grids]
     return Section(target.base, tuple(blocks), headline(target))
 
 

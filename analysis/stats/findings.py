@@ -126,6 +126,7 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
         for base in study.targets
     )
     generations, questions = _read_generations(results / GENERATIONS_FILE), read_questions(results)
+    searched, details = read_search(results), read_run_details(results)
     targets = tuple(
         replace(
             each,
@@ -141,8 +142,6 @@ def load_findings(results: Path, info: StudyInfo | None = None) -> Findings:
         for each in targets
     )
     maps = load_latent_maps(results / LATENTS_FILE, study, study.kinds)
-    searched = read_search(results)
-    details = read_run_details(results)
     sources = summarise_sources(study)
     return Findings(
         study, targets, sources, known, predictions, maps, searched, details, generations, questions

@@ -11,6 +11,7 @@ from analysis.stats.epoch_selection import REPORTED_SPLIT, SelectionError, score
 from analysis.stats.result_table import ResultSet, Run, Score
 from portal.run_details import RunDetail
 
+NOT_SET = "none"
 _MOST_LISTED = 8
 """A list of more values is told by their number."""
 _NOT_SHOWN = "it was scored on other tasks than the study's own, or another run fills its place in the tables"
@@ -80,21 +81,24 @@ def _mean(values: Iterable[float]) -> float:
 
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """A run's settings by their path, `train.lr`, as short texts; without those that are not set."""
-    return {name: _shown(value) for name, value in _flat(settings).items()}
+    return {name: shown_value(value) for name, value in flat_settings(settings).items()}
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by their path. What is by task is one value."""
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are set by their path, `train.lr`. What is by task is one value."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and name not in _BY_TASK:
-            found |= {f"{name}.{below}": each for below, each in _flat(value).items()}
+            found |= {f"{name}.{below}": each for below, each in flat_settings(value).items()}
         elif value not in (None, {}, []):
             found[name] = value
     return found
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A setting as a short text."""
+    if value is None:
+        return NOT_SET
     if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
         return ", ".join(" ".join(str(part) for part in each.values()) for each in value)  # bases
     if isinstance(value, list | dict) and len(value) > _MOST_LISTED:
@@ -110,7 +114,7 @@ class Neighbourhood:
     def __init__(self, summaries: Sequence[RunSummary]) -> None:
         self._summaries = summaries
         self._labels = {each.key: each.detail.label for each in summaries}
-        self._settings = {each.key: _flat(each.detail.settings) for each in summaries}
+        self._settings = {each.key: flat_settings(each.detail.settings) for each in summaries}
         self._items = {
             key: frozenset((name, self._full(value)) for name, value in own.items())
             for key, own in self._settings.items()
@@ -145,6 +149,4 @@ class Neighbourhood:
         return json.dumps(self._labels.get(value, value) if isinstance(value, str) else value, sort_keys=True)
 
     def _told(self, value: Any) -> str:
-        if value is None:
-            return "none"
-        return _shown(self._labels.get(value, value) if isinstance(value, str) else value)
+        return shown_value(self._labels.get(value, value) if isinstance(value, str) else value)

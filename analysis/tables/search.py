@@ -1,4 +1,4 @@
-"""Tables of a search: how much each setting matters, and its best trials."""
+"""Tables of a search or a grid: how much each setting matters, and its best trials."""
 
 from analysis.stats.bootstrap import Interval
 from analysis.tables.columns import COUNT, PERCENT_RANGE, WORD, Column, Kind
@@ -11,7 +11,7 @@ _SHARE = Kind(lambda value: f"{100 * value:.0f} %")
 _VALUE = Kind(lambda value: f"{value:.4f}")
 
 
-def importance_table(record: SearchRecord) -> Table | None:
+def importance_table(record: SearchRecord, slug: str) -> Table | None:
     """A row per setting, the one that explains most first, with its value in the best trial."""
     if not record.importance:
         return None
@@ -24,21 +24,24 @@ def importance_table(record: SearchRecord) -> Table | None:
         Column("setting", WORD),
         Column("share of the variance", _SHARE),
         Column("95 %", PERCENT_RANGE),
-        Column("in the best trial", WORD),
+        Column(f"in the best {record.unit}", WORD),
     )
-    title = f"{record.name}: what the score depends on, by {len(record.complete)} trials"
-    return Table(title, "search-importance", columns, rows)
+    title = f"{record.name}: what the score depends on, by {len(record.complete)} {record.unit}s"
+    return Table(title, f"{slug}-importance", columns, rows)
 
 
-def trials_table(record: SearchRecord) -> Table:
+def trials_table(record: SearchRecord, slug: str) -> Table:
     """The best trials that came to their end, with all of their settings."""
     known = sorted({name for trial in record.trials for name in trial.settings})
     names = list(dict.fromkeys([*(name for name, _ in record.ranked if name in known), *known]))
-    columns = (Column("trial", COUNT), *(Column(name, WORD) for name in names))
+    is_numbered = record.unit == "trial"
+    columns = tuple(Column(name, WORD) for name in names)
+    if is_numbered:
+        columns = (Column(record.unit, COUNT), *columns)
     rows = tuple(
-        (trial.number, *(trial.text(name) for name in names), trial.value)
+        (*([trial.number] if is_numbered else []), *(trial.text(name) for name in names), trial.value)
         for trial in record.complete[:MOST_TRIALS]
     )
-    of = f"{len(rows)} of {len(record.complete)} trials"
+    of = f"{len(rows)} of {len(record.complete)} {record.unit}s"
     title = f"{record.name}: the best {of}, {record.metric} on validation rows"
-    return Table(title, "search-trials", (*columns, Column(record.metric, _VALUE)), rows)
+    return Table(title, f"{slug}-trials", (*columns, Column(record.metric, _VALUE)), rows)

@@ -84,6 +84,8 @@ def locate(name: str) -> BaseFiles:
     if name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/"):
         pins = {known.location: known.revision for known in KNOWN.values()}
         return BaseFiles(name, name, commit=pins.get(name))
+    if name.startswith((".", "/", "~")) or name.endswith("/"):
+        raise ValueError(f"base {name!r}: no such folder")
     raise ValueError(f"unknown base {name!r}{nearest(name, KNOWN)} (or {OTHER_BASES})")
 
 
@@ -168,8 +170,20 @@ def hub_error(kind: str, name: str, location: str, error: BaseException) -> Valu
             f"{kind} {name!r}: it needs code that comes with it, which is never run: the installed "
             "transformers has no class for its model type, or for its tokenizer"
         )
-    reason = one_line(error, most=300)
+    reason = one_line(error, most=300) + _damage(Path(location))
     return ValueError(f"{kind} {name!r}: cannot be read from {location!r}: {reason}")
+
+
+def _damage(folder: Path) -> str:
+    """The tail of an error that names which of a model's files is no JSON; empty where all are."""
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"):
+        try:
+            json.loads((folder / name).read_bytes())
+        except OSError:  # it is not there, or another fault than this one
+            continue
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            return f" ({name} is damaged)"
+    return ""
 
 
 def _hub_commit(location: str) -> str:

@@ -1,9 +1,12 @@
 """Which artifact a command means: a folder, the output of train, port or teach, or a hub id."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from portal.cli.output import warn
 
 if TYPE_CHECKING:
     from portal.artifacts.artifact import Artifact
@@ -24,12 +27,17 @@ def list_artifacts(location: str) -> dict[str, str]:
 
     Joint training leaves one for each source base; they share latents and core.
     """
+    from portal.artifacts.artifact_files import CONFIG
+    from portal.storage.run_folder import enclosing_run
+
     folder, nested = Path(location), Path(location) / "artifact"
-    if not folder.is_dir() or (folder / "config.json").is_file():
+    if not folder.is_dir() or (folder / CONFIG).is_file():
         return {folder.name: location}
-    if (nested / "config.json").is_file():
+    if (nested / CONFIG).is_file():
         return {nested.name: str(nested)}
-    found = {path.parent.name: str(path.parent) for path in sorted(nested.glob("*/config.json"))}
+    is_of_a_run = not nested.is_dir() and enclosing_run(folder / CONFIG) is not None
+    places = sorted((folder if is_of_a_run else nested).glob(f"*/{CONFIG}"))
+    found = {path.parent.name: str(path.parent) for path in places}
     return found or {folder.name: location}
 
 
@@ -75,6 +83,22 @@ def load_with_latents(folder: str, latents: str | None) -> "Artifact":
     from portal.artifacts.artifact import Artifact
 
     loaded = Artifact.load(folder)
+    warn_of_unverified([loaded.folder])
     if latents is None:
         return loaded
-    return loaded.with_latents_of(Artifact.load(next(iter(list_artifacts(latents).values()))))
+    taught = Artifact.load(next(iter(list_artifacts(latents).values())))
+    warn_of_unverified([taught.folder])
+    return loaded.with_latents_of(taught)
+
+
+def warn_of_unverified(folders: Iterable[Path]) -> None:
+    """Say of which artifacts nothing tells whether they are as they were written."""
+    from portal.artifacts.portal_record import RECORD
+    from portal.storage.run_folder import enclosing_run
+
+    for folder in folders:
+        if not (folder / RECORD).is_file() and enclosing_run(folder) is None:
+            warn(
+                f"{folder}: no {RECORD}, so whether it was altered is not known; another program made it, an "
+                "older version did, or it was copied in part"
+            )

@@ -76,7 +76,7 @@ def modules() -> Iterable[str]:
 
 def latent_starts() -> Iterable[str]:
     """Where a taught latent can start."""
-    from portal.config import LATENT_STARTS
+    from portal.train_config import LATENT_STARTS
 
     return LATENT_STARTS
 

@@ -82,7 +82,7 @@ def export(
 
     The base is loaded for --check and --merge only.
     """
-    from portal.artifacts.adapter_record import GGUF_ADAPTER
+    from portal.artifacts.adapter_record import ADAPTER_CONFIG, GGUF_ADAPTER
     from portal.artifacts.gguf_adapter import write_gguf_adapter
     from portal.artifacts.serving import find_server, known_servers, write_routing
 
@@ -101,6 +101,10 @@ def export(
     routed = server in (None, "vllm") and folders != {tasks[0]: out}
     if routed:
         known_servers(out)
+    if folders != {tasks[0]: out} and (out / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"{out}: holds an adapter itself; --all writes a folder for each task, so name another --out"
+        )
     for name, folder in folders.items():
         claim_folder(folder, source.config.adapter_record(name))
     base = _base_of(source) if check or merge else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portal.cli import completion
-from portal.cli.artifacts import find_artifact
+from portal.cli.artifacts import find_artifact, warn_of_unverified
 from portal.cli.completion import one_of
 from portal.cli.options import (
     TRAINING,
@@ -140,8 +140,8 @@ def teach(
     each new task has gained over the frozen base on test rows. Warns of tasks that the core seems unable to
     express, because their own training rows are not fitted.
     """
-    from portal.config import LATENT_STARTS
     from portal.data.suites import suite_without_rows
+    from portal.train_config import LATENT_STARTS
     from sweeps.launch.reach import training_fits
     from sweeps.launch.single_run import TrainRequest, teach_run
 
@@ -168,6 +168,7 @@ def teach(
         residual_rank=residual_rank,
         description=describe,
     )
+    warn_of_unverified(single.sources.values())
     with_base = not no_base and any(opened.examples(task, "test") for task in chosen)
     scores = execute(single, out, where, activations, gpus=gpus, with_base=with_base, registry=registry)
     if with_base:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from portal.cli import completion
-from portal.cli.artifacts import list_artifacts, register
+from portal.cli.artifacts import list_artifacts, register, warn_of_unverified
 from portal.cli.completion import one_of, some_of
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import (
@@ -180,6 +180,7 @@ def port(
     opened, chosen = artifact_tasks(tasks, Artifact.load(location).config.tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = port_run(location, to, request)
+    warn_of_unverified(single.sources.values())
     execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
 
 
@@ -201,15 +202,18 @@ def execute(
     With a registry, the artifact of every base is added to it, with its test scores.
     """
     from portal.artifacts.registry import Registry
-    from portal.device import usable_cores
+    from portal.device import own_threads
     from sweeps.launch.single_run import finish_run, score_frozen_bases
     from sweeps.planning.shapes import coverage_notes
+    from sweeps.planning.study_rows import leak_warnings
     from sweeps.results.run_artifacts import final_scores
     from sweeps.store.run_store import RunStore
 
-    run, console, threads = single.config, progress_console(), usable_cores()
+    run, console, threads = single.config, progress_console(), own_threads()
     shelf = None if registry is None else Registry.open(registry)
     checkpointing = chosen_activations(activations)
+    for line in leak_warnings(single.suite, run.data.tasks):
+        warn(line)
     for note in coverage_notes([run]):
         console.print(note)
     try:

@@ -21,6 +21,7 @@ from portal.cli.options import (
     chosen_precision,
 )
 from portal.cli.output import warn
+from portal.messages import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -155,7 +156,7 @@ class _Talk:
     def check(self) -> None:
         """ValueError that counts the prompts that were left out, with the reason of the first."""
         if self._refused:
-            raise ValueError(f"{len(self._refused)} line(s) not answered: {self._refused[0]}")
+            raise ValueError(f"{counted(len(self._refused), 'line')} not answered: {self._refused[0]}")
 
     def _requests(self, prompt: str) -> "list[Request]":
         from portal.generation.generate import check_room

@@ -175,7 +175,10 @@ def _embedded_suite(
 
 def _folder_suite(folder: Path, name: str) -> Suite:
     if not folder.is_dir():
-        raise ValueError(f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders)")
+        raise ValueError(
+            f"unknown suite {name!r}{nearest(name, SUITES)} (or a folder of task folders; there is none at "
+            f"{folder.absolute()})"
+        )
     tasks = prompt_tasks(folder)
     return Suite(
         str(folder),

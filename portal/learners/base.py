@@ -13,7 +13,7 @@ from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.config import AdapterConfig, BaseRef, RunConfig, TrainConfig
+from portal.config import AdapterConfig, BaseRef, RunConfig
 from portal.data.token_rows import RowTable
 from portal.forward.microbatch import SlotRows
 from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN
@@ -23,6 +23,7 @@ from portal.learners.kept import COSTS, EVALUATED_SPLITS, REPORTED_SPLIT, SELECT
 from portal.learners.loss_curve import LossCurve
 from portal.learners.schedule import TrainingSchedule
 from portal.storage.checkpoint import below
+from portal.train_config import TrainConfig
 
 _KEPT = "kept/"
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from portal.config import TrainConfig
+from portal.train_config import TrainConfig
 
 
 class Optimiser:

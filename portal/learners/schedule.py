@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from portal.config import TrainConfig
+from portal.train_config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from portal.config import TaskGradients
+from portal.train_config import TaskGradients
 
 _WEIGHTINGS = {
     "upgrad": "UPGradWeighting",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from portal.config import TrainConfig
 from portal.device import to_device
+from portal.train_config import TrainConfig
 
 Rates = list[tuple[list[nn.Parameter], float]]
 """Parameters and their learning rates."""

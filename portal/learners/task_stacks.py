@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from portal.bases.base import Base
-from portal.config import RunConfig, TrainConfig
+from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.hypernet import Factors
 from portal.learners.base import Learner
 from portal.learners.optimiser import Optimiser
 from portal.storage.checkpoint import below
+from portal.train_config import TrainConfig
 
 RateGroup = tuple[list[nn.Parameter], float]
 """Parameters and their learning rate before its schedule."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from portal.messages import nearest
+from portal.messages import counted, nearest
 
 SPLITS = ("train", "validation", "test")
 WITHOUT_ROWS = "no rows"
@@ -52,7 +52,7 @@ class Example:
         if self.written is not None:
             self._check_written(where, self.written)
         elif len(self.choices) < 2:
-            raise ValueError(f"{where}: {len(self.choices)} choice(s), at least 2 are needed")
+            raise ValueError(f"{where}: {counted(len(self.choices), 'choice')}, at least 2 are needed")
         if any(not choice.strip() for choice in self.choices):
             raise ValueError(f"{where}: a choice is empty")
         if self.contexts is not None and (

@@ -12,19 +12,12 @@ from portal.bases.operations import Operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import find_layer_path, find_sites
 from portal.bases.tokenizer import load_tokenizer
-from portal.config import (
-    AdapterConfig,
-    BaseRef,
-    DataConfig,
-    HypernetConfig,
-    RunConfig,
-    TrainConfig,
-    paper_hidden,
-)
+from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, paper_hidden
 from portal.data.token_rows import RowTable, TokenRow
 from portal.device import prepare_gpu
 from portal.learners.hypernet import HypernetLearner
 from portal.tasks.example import SPLITS
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 
 LENGTHS: dict[str, tuple[tuple[int, ...], int, int]] = {

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from portal.config import Activations, RunConfig
 from portal.data.suite import Suite
+from portal.messages import counted
 from sweeps.launch.executors import refusing_here
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.progress import ProgressLine
@@ -87,4 +88,4 @@ def run_local(
         failure = store.failure(run.key)
         if failure is not None:
             raise ValueError(failure["cause"])
-    console.print(f"{len(left)} run(s) in {time.monotonic() - started:.0f} s")
+    console.print(f"{counted(len(left), 'run')} in {time.monotonic() - started:.0f} s")

@@ -12,15 +12,7 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.bases.base import outline_base
 from portal.bases.files import resolve
-from portal.config import (
-    Activations,
-    LatentStart,
-    Method,
-    Precision,
-    PrecisionChoice,
-    RunConfig,
-    paper_hidden,
-)
+from portal.config import Activations, Method, Precision, PrecisionChoice, RunConfig, paper_hidden
 from portal.data.suite import Suite, examples_hash
 from portal.messages import explain
 from portal.methods import DESCRIBED, NEAREST_LATENT, find_method
@@ -31,6 +23,7 @@ from portal.storage.paths import file_sha256
 from portal.tasks.descriptions import Descriptions
 from portal.tasks.example import SPLITS
 from portal.text.encoder import check_library, find_encoder
+from portal.train_config import LatentStart
 from sweeps.launch.local_run import run_local
 from sweeps.planning.shapes import check_shapes
 from sweeps.planning.study_rows import count_rows

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 
 from portal.bases.operations import Operations, usual_operations
-from portal.config import Activations, Fp32Products, RunConfig
+from portal.config import Activations, RunConfig
 from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
@@ -22,6 +22,7 @@ from portal.forward.microbatch_plan import (
     cpu_launch_cost,
     gpu_launch_cost,
 )
+from portal.train_config import Fp32Products
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
 from sweeps.planning.memory import (

@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from portal.bases.precision import cpu_bf16_gain
-from portal.config import Fp32Products, Precision
+from portal.config import Precision
 from portal.device import usable_cores
 from portal.device_rates import ATTAINED, KNOWN_GPUS, GpuRates, measure_rates, rates_of
 from portal.messages import nearest
+from portal.train_config import Fp32Products
 from sweeps.planning.known_checks import KnownCheck, find_check, processor_name
 
 MEMORY_SHARE = 0.9

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from portal.messages import counted
 from sweeps.planning.cost_model import START_S, Forecast, duration
 from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
 from sweeps.planning.plan import Plan, stage_names
 from sweeps.planning.planned_pack import PlannedPack
 from sweeps.planning.schedule import Schedule
+
+_NAMED = 3
+"""Packs that the warning on memory names, those that need the most."""
 
 STAGE_HEADERS = ("stage", "packs", "memory", "FLOPs", "device time", "unpacked")
 PACK_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
@@ -164,8 +168,20 @@ def _money(amount: float) -> str:
 
 def memory_warning(plan: Plan) -> str | None:
     """The warning that names packs which may not fit the device; None when all do."""
-    over = [pack.key for pack, each in _predicted(plan) if each.memory_bytes > plan.device.budget_bytes]
-    return f"{len(over)} pack(s) may not fit {plan.device.label}: {', '.join(over)}" if over else None
+    budget = plan.device.budget_bytes
+    over = [(each.memory_bytes, pack) for pack, each in _predicted(plan) if each.memory_bytes > budget]
+    if not over:
+        return None
+    over.sort(key=lambda item: -item[0])
+    named = ", ".join(f"{_described(plan, pack)} ({_size(needed)})" for needed, pack in over[:_NAMED])
+    more = f" and {len(over) - _NAMED} more" if len(over) > _NAMED else ""
+    return f"{counted(len(over), 'pack')} may not fit {plan.device.label}: {named}{more}"
+
+
+def _described(plan: Plan, pack: PlannedPack) -> str:
+    """What a pack trains, and its key where that counts."""
+    what = pack.runs[0].describe()
+    return what if plan.study.suite.is_outline else f"{pack.key}, {what}"
 
 
 def _predicted(plan: Plan) -> Iterable[tuple[PlannedPack, Forecast]]:

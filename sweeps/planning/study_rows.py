@@ -9,6 +9,7 @@ from portal.bases.tokenizer import load_tokenizer
 from portal.data.suite import Suite
 from portal.data.token_cache import cached_extent
 from portal.data.token_rows import Extent, encode_examples, extent_of
+from portal.messages import counted
 from portal.recipes import RECIPES
 from portal.results import MANY_TASKS, tasks_by_kind
 from portal.storage.paths import Folder
@@ -45,8 +46,9 @@ def row_warnings(study: Study) -> list[str]:
         above = [each for each in method.curve.sizes if size and each > size] if method.curve else []
         if above:
             listed = ", ".join(map(str, above))
-            lines.append(f"methods.{label}.curve: sizes {listed} are above the method's size {size}")
-    return [*lines, *_shortages(study, asked), *_leaks(study)]
+            verb = "size {} is" if len(above) == 1 else "sizes {} are"
+            lines.append(f"methods.{label}.curve: {verb.format(listed)} above the method's size {size}")
+    return [*lines, *_shortages(study, asked), *leak_warnings(study.suite, study.tasks)]
 
 
 def _shortages(study: Study, asked: Mapping[str, Sequence[int]]) -> list[str]:
@@ -63,31 +65,35 @@ def _shortages(study: Study, asked: Mapping[str, Sequence[int]]) -> list[str]:
     return [f"task {task!r}: {texts[task]}" for task in study.tasks if task in texts]
 
 
-def _leaks(study: Study) -> list[str]:
+def leak_warnings(suite: Suite, tasks: Sequence[str]) -> list[str]:
     """Tasks whose test rows are in other splits, too, by their text or by their cluster; many as one line.
 
     Tasks with splits too large to be held are left to `portal tasks`.
     """
     leaks: dict[str, tuple[int, int]] = {}
-    if study.suite.is_outline:
+    if suite.is_outline:
         return []
-    for task in study.tasks:
-        if any(isinstance(study.suite.examples(task, split), ExampleFile) for split in SPLITS):
+    for task in tasks:
+        if any(isinstance(suite.examples(task, split), ExampleFile) for split in SPLITS):
             continue
-        lint = study.suite.lint(task)
+        lint = suite.lint(task)
         if lint.repeated or lint.shared_clusters:
             leaks[task] = lint.repeated, lint.shared_clusters
     if len(leaks) > MANY_TASKS:
         repeated, shared = map(sum, zip(*leaks.values(), strict=True))
-        return [_state_leak(_count(list(leaks), study.suite.kinds), repeated, shared)]
+        return [_state_leak(_count(list(leaks), suite.kinds), repeated, shared)]
     return [_state_leak(f"task {task!r}", *counts) for task, counts in leaks.items()]
 
 
 def _state_leak(where: str, repeated: int, shared_clusters: int) -> str:
-    return (
-        f"{where}: {repeated} test rows repeat the text of training or validation rows, "
-        f"and {shared_clusters} clusters are in both"
-    )
+    parts = []
+    if repeated:
+        verb = "repeats" if repeated == 1 else "repeat"
+        parts.append(f"{counted(repeated, 'test row')} {verb} the text of training or validation rows")
+    if shared_clusters:
+        verb = "is" if shared_clusters == 1 else "are"
+        parts.append(f"{counted(shared_clusters, 'cluster')} of test rows {verb} in other splits, too")
+    return f"{where}: {'; '.join(parts)}"
 
 
 def _count(tasks: Sequence[str], kinds: Mapping[str, str]) -> str:

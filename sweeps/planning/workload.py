@@ -8,7 +8,7 @@ from statistics import fmean
 from transformers import PreTrainedTokenizerBase
 
 from portal.bases.layout import base_sites, base_takes_branches
-from portal.config import RunConfig, TrainConfig
+from portal.config import RunConfig
 from portal.data.sampling import balanced_sizes, num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
@@ -17,6 +17,7 @@ from portal.generation.generate import MAX_ROWS
 from portal.learners.kept import EVALUATED_SPLITS
 from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import Example
+from portal.train_config import TrainConfig
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
 _CHARS_PER_TOKEN = 4.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.bases.registry import weights_note
-from portal.config import RunConfig, TrainConfig
+from portal.config import RunConfig
 from portal.results import (
     SCHEMA_VERSION,
     STUDY_FILE,
@@ -23,6 +23,7 @@ from portal.run_details import RUNS
 from portal.search_record import SEARCH_FILE, SearchRecord, read_search
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
 from portal.storage.paths import Folder, files_below, folder_contents, local_place
+from portal.train_config import TrainConfig
 from sweeps.results.run_details import write_run_details
 from sweeps.results.tables import RESULTS_FOLDER, collect
 from sweeps.store.circumstances import Circumstances
@@ -225,8 +226,8 @@ def _collect_stale(study: StudyManifest, out: Folder, status: StudyStatus) -> No
 
 
 def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
+    results = collect(study, out, set(status.done))  # refuses a folder without a finished run
     record_manifest(out, study)
-    results = collect(study, out, set(status.done))
     write_run_details(study, out, status, results)
     write_json_atomic(results / STUDY_FILE, describe(study, out, status).to_json())
     if (searched := _search_of(study, out)) is None:

@@ -24,6 +24,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 from rich.console import Console
 
+from portal.importance import ImportanceError, importance_of
 from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
 from portal.storage.atomic import write_bytes_atomic, write_json_atomic
 from sweeps.launch.driver import run_study
@@ -31,7 +32,6 @@ from sweeps.launch.executors import ExecutorName, find_executor
 from sweeps.launch.resources import Wanted
 from sweeps.planning.shapes import check_shapes
 from sweeps.results.validation_scores import validation_values
-from sweeps.search.importance import ImportanceError, importance_of
 from sweeps.search.search_file import Range, Scalar, SearchPlan
 from sweeps.store.lease import acquire
 from sweeps.store.output_folder import SEARCH_FOLDER
@@ -263,7 +263,7 @@ def _tell(search: optuna.Study, each: _Trial) -> None:
 def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchResult:
     """Write the record of the search, with the importance of its settings, and the best trial's study."""
     try:
-        record = _record(search, plan, importance=importance_of(search))
+        record = _record(search, plan, importance=importance_of(search.get_trials(deepcopy=False)))
     except ImportanceError as error:
         record = _record(search, plan, unknown=str(error))
     _write_record(record, out)

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from portal.config import AdapterConfig, HypernetConfig, TrainConfig
+from portal.config import AdapterConfig, HypernetConfig
 from portal.frozen import Frozen
 from portal.messages import explain, nearest
 from portal.methods import find_method
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.file_task import is_task_file
+from portal.train_config import TrainConfig
 from sweeps.study.study_file import StudyFile, check_names, kind_of, needed_label
 
 Scalar = bool | int | float | str

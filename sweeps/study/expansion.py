@@ -14,11 +14,11 @@ from portal.config import (
     Method,
     RunConfig,
     TextConfig,
-    TrainConfig,
     paper_hidden,
 )
 from portal.methods import MethodSpec, find_method
 from portal.recipes import RECIPES, Recipe
+from portal.train_config import TrainConfig
 from sweeps.study.calibration import calibrated_tasks
 from sweeps.study.context import StudyContext
 from sweeps.study.study_file import (

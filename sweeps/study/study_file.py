@@ -14,13 +14,13 @@ from portal.config import (
     PrecisionChoice,
     RunConfig,
     TextSettings,
-    TrainConfig,
     TransferMode,
 )
 from portal.frozen import Frozen
 from portal.messages import nearest
 from portal.methods import METHODS, find_method
 from portal.recipes import RECIPES, RecipeName
+from portal.train_config import TrainConfig
 from sweeps.study.calibration import Calibrate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

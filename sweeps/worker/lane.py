@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from portal.device import forget_peak_memory, is_out_of_memory, limit_gpu_memory, release_memory
+from portal.messages import counted
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.run_requests import RunRequests
@@ -143,7 +144,7 @@ class LaneWorker:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            _log.warning("pack %s: %d run(s) do not fit into memory: %s", pack.key, len(keys), error)
+            _log.warning("pack %s: too large for memory (%s): %s", pack.key, counted(len(keys), "run"), error)
             shortage = str(error)
         if shortage is None:
             return True

@@ -17,7 +17,7 @@ from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base, load_base
 from portal.bases.precision import cpu_has_bf16
 from portal.cli.app import main
-from portal.config import AdapterConfig, RunConfig, TrainConfig
+from portal.config import AdapterConfig, RunConfig
 from portal.data.token_rows import RowTable, encode_example
 from portal.device import torch_threads
 from portal.evaluate.loglikelihood import score_rows, summarise
@@ -25,6 +25,7 @@ from portal.evaluate.peft_adapter import score_adapter
 from portal.forward.adapter_hooks import adapted
 from portal.learners.factory import build_learner
 from portal.mini.tasks import mini_examples
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study

@@ -22,7 +22,7 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig, TrainConfig
+from portal.config import AdapterConfig
 from portal.data.token_rows import RowTable, encode_example
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
@@ -32,6 +32,7 @@ from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
 from portal.learners.loss_balance import LossEMA
 from portal.tasks.example import Example
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.artifacts import change_config
 from tests.support.bases import TASKS, make_base, make_examples, make_run

@@ -18,6 +18,7 @@ from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.worker.lane_log import log_path
+from tests.support.alert_server import alert_server
 from tests.support.studies import Tables, silent, tables_of
 
 
@@ -177,8 +178,10 @@ def test_retry_takes_failed_runs_up_again(
     assert main([*command[:3], first, *command[3:]]) == 3
     assert store.is_done(first)
     assert not store.is_done(second)
-    assert main([*command, "--failed"]) == 0
+    with alert_server() as server:
+        assert main([*command, "--failed", "--alert", server.url]) == 0
     assert store.is_done(second)
+    assert [each["kind"] for each in server.posted] == ["ended"]
 
 
 def test_schema_prints_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base, with_operations
 from portal.bases.sites import group_sites
-from portal.config import AdapterConfig, BaseRef, TrainConfig
+from portal.config import AdapterConfig, BaseRef
 from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import score_rows
 from portal.forward import output_head
@@ -29,6 +29,7 @@ from portal.generation.generate import generate
 from portal.generation.request import Request
 from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
+from portal.train_config import TrainConfig
 from sweeps.planning.memory import footprint
 from sweeps.planning.shapes import check_shapes
 from tests.support.bases import make_base, make_rows, make_run, random_factors

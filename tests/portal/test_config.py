@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from portal.config import AdapterConfig, HypernetConfig, RunConfig, TrainConfig
+from portal.config import AdapterConfig, HypernetConfig, RunConfig
 from portal.messages import explain
 from portal.methods import METHODS
+from portal.train_config import TrainConfig
 from tests.support.bases import make_run
 
 CHANGES: dict[tuple[str | int, ...], Any] = {

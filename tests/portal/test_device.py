@@ -4,11 +4,13 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from portal import device
 from portal.device import is_out_of_memory, limit_gpu_memory, own_gpus, prepare_gpu, take_gpus
 
 
@@ -32,6 +34,57 @@ def test_sums_of_bf16_products_stay_in_fp32_and_attention_is_not_cudnns() -> Non
     assert torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction is False
     assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def cgroup_v2(root: Path) -> str:
+    (root / "pod" / "box").mkdir(parents=True)
+    (root / "pod" / "cpu.max").write_text("150000 100000\n")
+    (root / "pod" / "box" / "cpu.max").write_text("max 100000\n")
+    return "0::/pod/box\n"
+
+
+def cgroup_v1(root: Path) -> str:
+    (root / "cpu" / "box").mkdir(parents=True)
+    (root / "cpu" / "box" / "cpu.cfs_quota_us").write_text("150000\n")
+    (root / "cpu" / "box" / "cpu.cfs_period_us").write_text("100000\n")
+    return "4:memory:/box\n3:cpu,cpuacct:/box\n"
+
+
+def without_quota(root: Path) -> str:
+    (root / "cpu").mkdir()
+    (root / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    (root / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    return "3:cpu:/\n0::/\n"
+
+
+@pytest.mark.parametrize(("groups", "cores"), [(cgroup_v2, 2), (cgroup_v1, 2), (without_quota, 8)])
+def test_a_containers_quota_of_time_limits_its_cores(
+    groups: Callable[[Path], str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.write_text(groups(tmp_path))
+    monkeypatch.setattr(device, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(device, "_OWN_CGROUP", own)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+
+    assert device.usable_cores() == cores
+
+
+@pytest.mark.parametrize(("named", "expected"), [("1", 1), ("3", 3), (" 4,2", 4), ("", None)])
+def test_the_threads_that_a_user_names_are_those_of_a_process(
+    named: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", named)
+
+    assert device.own_threads() == (expected or device.usable_cores())
+
+
+@pytest.mark.parametrize("named", ["0", "all", "-1"])
+def test_threads_that_are_no_number_are_refused(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", named)
+
+    with pytest.raises(ValueError, match=f"OMP_NUM_THREADS={named}: not a number of threads"):
+        device.own_threads()
 
 
 @pytest.mark.skipif(

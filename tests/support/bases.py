@@ -19,11 +19,12 @@ from transformers import (
 
 from portal.bases.base import Base
 from portal.bases.sites import find_sites, group_sites
-from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, TrainConfig
+from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable, TokenRow, encode_example
 from portal.hypernet import Factors
 from portal.methods import find_method
 from portal.tasks.example import SPLITS, Example
+from portal.train_config import TrainConfig
 
 TASKS = ("colours", "sums", "names")
 LAYER_PATH = "model.layers"

@@ -7,7 +7,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.methods": ("portal.messages", "portal.modules"),
     "portal.frozen": (),
     "portal.answers": ("portal.frozen",),
-    "portal.config": ("portal.messages", "portal.methods", "portal.frozen", "portal.answers"),
+    "portal.train_config": ("portal.frozen",),
+    "portal.config": (
+        "portal.messages", "portal.methods", "portal.frozen", "portal.answers", "portal.train_config",
+    ),
     "portal.device": (),
     "portal.device_rates": ("portal.device",),
     "portal.storage": ("portal.messages", "portal.frozen"),
@@ -17,6 +20,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "portal.run_details": ("portal.results", "portal.storage"),
     "portal.search_record": ("portal.messages", "portal.frozen", "portal.storage"),
+    "portal.importance": ("portal.search_record",),
     "portal.bases": (
         "portal.messages", "portal.modules", "portal.config", "portal.device", "portal.storage",
     ),
@@ -43,8 +47,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.results", "portal.bases", "portal.tasks", "portal.text", "portal.hypernet", "portal.forward",
     ),
     "portal.learners": (
-        "portal.frozen", "portal.config", "portal.storage", "portal.device", "portal.bases", "portal.data",
-        "portal.text", "portal.hypernet", "portal.forward", "portal.artifacts",
+        "portal.frozen", "portal.config", "portal.train_config", "portal.storage", "portal.device",
+        "portal.bases", "portal.data", "portal.text", "portal.hypernet", "portal.forward", "portal.artifacts",
     ),
     "portal.generation": ("portal.messages", "portal.bases", "portal.hypernet", "portal.forward"),
     "portal.evaluate": (
@@ -75,13 +79,14 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.launch",
     ),
     "analysis.stats": (
-        "portal.methods", "portal.results", "portal.run_details", "portal.search_record", "portal.messages",
+        "portal.methods", "portal.results", "portal.run_details", "portal.search_record", "portal.importance",
+        "portal.messages",
     ),
     "analysis.tables": ("portal.methods", "portal.results", "portal.search_record", "analysis.stats"),
     "analysis.figures": ("portal.methods", "portal.storage", "portal.search_record", "analysis.stats"),
     "analysis.report": (
-        "portal.methods", "portal.storage", "portal.results", "portal.search_record", "analysis.stats",
-        "analysis.tables", "analysis.figures",
+        "portal.messages", "portal.methods", "portal.storage", "portal.results", "portal.search_record",
+        "analysis.stats", "analysis.tables", "analysis.figures",
     ),
     "cluster": (),
 }  # fmt: skip

@@ -164,10 +164,10 @@ def launch(
 
 
 def threads_for(executor: str) -> int:
-    """Threads of torch: all cores for the command's own process, one for each worker on Ray."""
-    from portal.device import usable_cores
+    """Threads of torch: those of the command's own process, one for each worker on Ray."""
+    from portal.device import own_threads
 
-    return usable_cores() if executor == "local" else 1
+    return own_threads() if executor == "local" else 1
 
 
 def finish(outcome: "LaunchResult") -> None:

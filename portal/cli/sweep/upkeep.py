@@ -7,6 +7,9 @@ import typer
 
 from portal.cli.exit_codes import FAILED
 from portal.cli.options import (
+    AlertsOption,
+    BudgetOption,
+    BudgetPriceOption,
     ExecutorOption,
     FolderArgument,
     GpusOption,
@@ -18,7 +21,7 @@ from portal.cli.options import (
     chosen_wanted_device,
 )
 from portal.cli.output import print_table, warn
-from portal.cli.sweep.run import complete, open_study
+from portal.cli.sweep.run import chosen_alerts, complete, open_study
 
 if TYPE_CHECKING:
     from sweeps.store.run_requests import Request
@@ -39,6 +42,9 @@ def retry(
     executor: ExecutorOption = "auto",
     device: StudyDeviceOption = None,
     gpus: GpusOption = 0,
+    alert: AlertsOption = None,
+    price: BudgetPriceOption = None,
+    budget: BudgetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Clear failures, pauses and stops, and run the study again; runs resume from their last checkpoint.
@@ -50,6 +56,7 @@ def retry(
     from sweeps.store.run_store import RunStore
     from sweeps.study.manifest import launched_study
 
+    alerts = chosen_alerts(alert, price, budget)
     loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))
     store, requests = RunStore(folder), RunRequests(folder)
     ended = [run.key for run in loaded.runs if store.failure(run.key) is not None]
@@ -65,9 +72,11 @@ def retry(
         if (at_work := launched_study(folder)) != loaded.name:
             who = f"the next launch of study {loaded.name!r}: the driver at work here trains {at_work!r}"
         told = f"{folder}: {len(chosen)} to be tried again by {who}"
+        if alerts.targets:
+            warn("--alert is for a launch; the driver at work here tells those that its own launch names")
         typer.echo(json.dumps({"asked": chosen}) if as_json else told)
         return
-    complete(loaded, folder, executor, as_json=as_json, gpus=gpus, seeds=seed or ())
+    complete(loaded, folder, executor, as_json=as_json, gpus=gpus, seeds=seed or (), alerts=alerts)
 
 
 def pause(folder: FolderArgument, runs: RunsArgument) -> None:

@@ -23,6 +23,7 @@ from analysis.stats.epoch_selection import KEPT
 from analysis.stats.findings import Target
 from analysis.stats.latents import map_latents
 from analysis.stats.result_table import MethodKey, gather_runs
+from portal.search_record import Importance, SearchTrial
 from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
 from tests.support.few_rows import SIZES as FEW
 from tests.support.result_tables import StudyBuilder, row, study_of_kinds, study_of_ranks, target_of, to_table
@@ -335,7 +336,7 @@ def test_the_map_of_latents_tells_kinds_apart_and_names_few_tasks() -> None:
 
 
 def test_a_search_has_a_line_per_complete_trial_through_its_settings() -> None:
-    drawing = draw_parallel(search_record())
+    drawing = draw_parallel(search_record(), "search")
 
     assert drawing is not None
     assert len(drawing.tips) == 12
@@ -351,7 +352,7 @@ def test_a_search_has_a_line_per_complete_trial_through_its_settings() -> None:
 
 
 def test_the_two_settings_that_matter_most_span_a_surface() -> None:
-    drawing = draw_contour(search_record())
+    drawing = draw_contour(search_record(), "search")
 
     assert drawing is not None
     axes = drawing.figure.axes[0]
@@ -360,9 +361,52 @@ def test_the_two_settings_that_matter_most_span_a_surface() -> None:
     assert_no_tick_labels_touch(drawing.figure)
 
 
+def test_runs_of_one_place_in_a_grid_lie_side_by_side() -> None:
+    record = search_record()
+    same = {"lora.train.lr": 1e-3, "lora.adapter.rank": 4, "lora.train.schedule": "linear"}
+    trials = [each.model_copy(update={"settings": same}) for each in record.trials[:3]] + [*record.trials[3:]]
+
+    drawing = draw_contour(
+        record.model_copy(update={"trials": tuple(trials), "unit": "run"}), "grid-lora-big"
+    )
+
+    assert drawing is not None
+    assert drawing.name == "grid-lora-big-contour"
+    places = [tuple(points.get_offsets()[0]) for points in drawing.figure.axes[0].collections[-12:]]
+    assert len(set(places)) == 12
+    assert places[2][0] - places[1][0] == pytest.approx(places[1][0] - places[0][0])
+    assert "A point is a run" in drawing.caption
+
+
+def test_words_with_numbers_are_in_their_order_and_few_numbers_all_have_a_tick() -> None:
+    sizes = (1, 4, 16)
+    trials = [
+        SearchTrial(
+            number=number,
+            state="complete",
+            value=number / 20,
+            epoch=None,
+            settings={"source": f"of{(5, 11, 140)[number % 3]}", "size": sizes[number // 4]},
+        )
+        for number in range(11, -1, -1)
+    ]
+    shares = {"source": Importance(0.7, 0.5, 0.9), "size": Importance(0.2, 0.1, 0.3)}
+    changes = {"trials": tuple(trials), "importance": shares, "logarithmic": ("size",), "unit": "run"}
+
+    drawing = draw_contour(search_record().model_copy(update=changes), "grid")
+
+    assert drawing is not None
+    axes = drawing.figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["of5", "of11", "of140"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "4", "16"]
+    assert [*axes.get_yticks()] == pytest.approx([0.0, 0.5, 1.0])
+    assert "surface" not in drawing.caption
+    assert "other settings" not in drawing.caption
+
+
 def test_a_search_of_one_setting_has_no_surface_and_one_trial_no_figure() -> None:
     record = search_record()
     single = [each.model_copy(update={"settings": {"lora.train.lr": 1e-3}}) for each in record.trials]
 
-    assert draw_contour(record.model_copy(update={"trials": tuple(single)})) is None
-    assert draw_parallel(record.model_copy(update={"trials": record.trials[:1]})) is None
+    assert draw_contour(record.model_copy(update={"trials": tuple(single)}), "search") is None
+    assert draw_parallel(record.model_copy(update={"trials": record.trials[:1]}), "search") is None

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pytest
+
 from analysis import ReportInput, write_report
-from portal.results import AbsentRun, StudyInfo
+from portal.results import AbsentRun, StudyInfo, write_table
+from portal.run_details import RUNS, RUNS_FILE, RunDetail
 from tests.support.result_tables import StudyBuilder
 
 
@@ -49,3 +53,25 @@ def test_a_study_without_ports_says_so_of_every_base(tmp_path: Path) -> None:
         builder.add("base", base=base)
 
     assert opening(builder, tmp_path) == ["recovered lift on big", "recovered lift on other"]
+
+
+@pytest.mark.parametrize("ranks", [(2, 4, 8, 16), (8,)])
+def test_the_settings_of_a_studys_variants_have_a_part_of_their_base(
+    tmp_path: Path, ranks: tuple[int, ...]
+) -> None:
+    builder, details = StudyBuilder(num_examples=20, with_predictions=False), []
+    builder.add("base", rates=(0.2,))
+    for rank in ranks:
+        for seed in range(12 // len(ranks)):
+            key = builder.add("lora", seed=seed, size=8, rates=(0.3 + 0.02 * rank,), label=f"lora-r{rank}")
+            own = {"method": "lora", "seed": seed, "bases": [{"name": "big"}], "adapter": {"rank": rank}}
+            details.append(RunDetail(key, f"lora-r{rank}", key, "done", None, own))
+    results = builder.write(tmp_path / "results")
+    write_table(pa.Table.from_pylist([each.row() for each in details], schema=RUNS), results / RUNS_FILE)
+
+    write_report([ReportInput(results, "ranks")], tmp_path / "report")
+
+    text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    names_the_rank = "12 runs of per-task LoRA on big. adapter.rank explains" in text
+    assert names_the_rank == (len(ranks) > 1)
+    assert (tmp_path / "report" / "grid-lora-big-settings.svg").is_file() == names_the_rank

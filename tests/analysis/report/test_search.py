@@ -1,6 +1,6 @@
 """The section on a search: which setting mattered, as far as that can be told."""
 
-from analysis.report.search import search_section
+from analysis.report.search import grid_block, search_section
 from portal.search_record import Importance
 from tests.support.searches import search_record
 
@@ -56,3 +56,28 @@ def test_a_search_that_says_nothing_says_why() -> None:
 
 def test_before_any_trial_has_ended_there_is_no_section() -> None:
     assert search_section(search_record().model_copy(update={"trials": ()})) is None
+
+
+def test_a_grid_has_a_block_of_its_own() -> None:
+    record = search_record().model_copy(update={"name": "per-task LoRA on big", "unit": "run"})
+
+    block = grid_block(record, "big")
+
+    assert block.title == "Which setting mattered: per-task LoRA on big"
+    assert block.lead[0].startswith(
+        "12 runs of per-task LoRA on big; 1 more without validation rows. lora.train.lr explains 70 %"
+    )
+    assert "random forest fitted to the runs" in block.lead[1]
+    (table,) = block.tables
+    assert (table.slug, table.columns[-1].name) == ("grid-lora-big-importance", "in the best run")
+    assert [drawing.name for drawing in block.drawings] == ["grid-lora-big-settings", "grid-lora-big-contour"]
+
+
+def test_a_grid_without_shares_says_why() -> None:
+    record = search_record().model_copy(update={"importance": {}, "unknown": "it needs scikit-learn"})
+
+    block = grid_block(record, "big")
+
+    assert len(block.lead) == 1
+    assert block.lead[0].endswith("Which setting mattered is not known: it needs scikit-learn.")
+    assert block.tables == ()

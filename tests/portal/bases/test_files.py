@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from portal.bases.files import locate, resolve
+from portal.bases.registry import MINI_FOLDER
+from portal.bases.tokenizer import load_tokenizer
 from tests.support.servers import refusing_hub
 
 
@@ -114,3 +117,19 @@ def test_a_hub_that_cannot_be_reached_is_no_traceback(monkeypatch: pytest.Monkey
     assert resolve("qwen3-4b").revision.startswith("1cfa9a7")
     with pytest.raises(ValueError, match="base 'org/model': cannot be read from 'org/model': "):
         resolve("org/model")
+
+
+def test_a_damaged_file_of_a_base_is_named(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(MINI_FOLDER / "mini-qwen3-xs", base)
+    content = (base / "tokenizer.json").read_text()
+    (base / "tokenizer.json").write_text(content[: len(content) // 2])
+
+    with pytest.raises(ValueError, match=r"Expecting value: .* \(tokenizer\.json is damaged\)$"):
+        load_tokenizer(str(base))
+
+
+@pytest.mark.parametrize("name", ["/nowhere/base", "./base", "models/base/"])
+def test_a_path_without_a_folder_is_called_that(name: str) -> None:
+    with pytest.raises(ValueError, match=f"base '{name}': no such folder"):
+        locate(name)

@@ -1,6 +1,7 @@
 """`portal export`: every task at once, other layouts, merged weights, cards that say what is known."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from portal.bases.base import load_base
 from portal.cli.app import main
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from tests.support.bases import TASKS
-from tests.support.command_line import only_line
+from tests.support.command_line import line_after, only_line
 
 
 def test_all_tasks_are_exported_and_checked_each_in_a_folder_of_its_name(
@@ -46,12 +47,50 @@ def test_the_card_says_how_the_adapter_was_made_and_what_it_scored(world: Path, 
 
 
 def test_the_card_of_an_artifact_from_elsewhere_says_what_is_not_known(world: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(world / "ported" / "artifact", tmp_path / "elsewhere")
     assert main(["export", str(tmp_path / "elsewhere"), "--task", "sums", "--out", str(tmp_path / "a")]) == 0
 
     assert "| scores | not recorded |" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_an_artifact_that_nothing_vouches_for_is_named_and_a_whole_one_is_not(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(world / "ported" / "artifact", copy)
+    command = ["export", "--task", "sums", "--out", str(tmp_path / "a")]
+
+    assert main([*command, str(copy)]) == 0
+    whole = capsys.readouterr().err
+    (copy / "portal.json").unlink()
+    assert main([*command, str(copy)]) == 0
+    bare = capsys.readouterr().err
+
+    assert "whether it was altered" not in whole
+    assert f"portal: {copy}: no portal.json, so whether it was altered is not known" in bare
+
+
+def test_the_folder_of_a_sources_artifacts_means_them_as_the_output_does(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(world / "source" / "artifact"), "--task", "sums", "--out", str(tmp_path / "a")]
+
+    assert main(command) == 2
+
+    assert "holds artifacts of tiny-llama, tiny-qwen3; name one of them" in only_line(capsys)
+
+
+def test_several_adapters_are_not_put_into_the_folder_of_one(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = tmp_path / "a"
+    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(one)]) == 0
+    capsys.readouterr()
+
+    assert main(["export", str(world / "ported"), "--all", "--out", str(one)]) == 2
+
+    assert "holds an adapter itself" in only_line(capsys)
+    assert not (one / "sums").exists()
 
 
 def test_merged_weights_give_the_adapters_logits_as_a_base_of_their_own(world: Path, tmp_path: Path) -> None:
@@ -115,8 +154,6 @@ def test_a_push_without_the_hub_says_where_the_adapters_are_and_what_to_set(
 def test_a_check_on_other_weights_than_the_artifacts_is_refused(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     shutil.copytree(world / "ported" / "artifact", tmp_path / "old")
     config = json.loads((tmp_path / "old" / "config.json").read_text())
     config["base_model_revision"] = "0" * 64
@@ -126,7 +163,7 @@ def test_a_check_on_other_weights_than_the_artifacts_is_refused(
 
     assert main(command) == 2
 
-    assert "the run was planned with 000000000000" in only_line(capsys)
+    assert "the run was planned with 000000000000" in line_after("no portal.json", capsys)
 
 
 def test_merged_weights_of_an_earlier_export_do_not_stay(world: Path, tmp_path: Path) -> None:

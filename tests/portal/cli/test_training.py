@@ -1,6 +1,7 @@
 """`portal train` and `portal port`: one run each, its scores beside those of the frozen base."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ def test_the_frozen_base_is_scored_beside_the_adapter_on_the_same_rows(
     assert frozen.split()[-3:] == expected
     assert adapter.split()[:3] == ["tiny-gemma3", "adapter", "3"]
     assert adapter.split()[-1] != frozen.split()[-1]
+
+
+def test_test_rows_that_were_trained_on_are_told_of(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    test = data / "sums" / "test.jsonl"
+    test.write_text((data / "sums" / "train.jsonl").read_text())
+    command = [*port_command(world, tmp_path / "out", "--no-base", "--tasks", "sums")]
+    command[command.index("--data") + 1] = str(data)
+
+    assert main(command) == 0
+
+    assert "portal: task 'sums': " in (said := capsys.readouterr().err)
+    assert "test rows repeat the text of training or validation rows" in said
 
 
 def test_a_port_to_a_hybrid_base_says_once_what_it_adapts_there(

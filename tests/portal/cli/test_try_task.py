@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.cli import main
-from tests.support.command_line import only_line
+from tests.support.command_line import line_after, only_line
 
 
 @pytest.fixture
@@ -109,19 +109,16 @@ def test_a_line_that_the_base_cannot_read_costs_no_other(
 
     printed = capsys.readouterr()
     assert [json.loads(line)["prompt"] for line in printed.out.splitlines()] == ["one", "two"]
-    told = r"portal: 1 line\(s\) not answered: 'long .*: base .* reads at most .*\n"
-    assert re.fullmatch(told, printed.err)
+    told = r"portal: 1 line not answered: 'long .*: base .* reads at most .*"
+    assert re.fullmatch(told, printed.err.splitlines()[-1])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--task", "absent"], "absent"),
         (["--max-new-tokens", "0"], "--max-new-tokens 0"),
         (["--temperature", "-1"], "temperature -1 is below 0"),
         (["--system", "Be brief."], "give --chat with it"),
-        (["--base", "tiny-qwen3"], "made for base 'tiny-gemma3'"),
-        (["--max-new-tokens", "100000"], "reads at most"),
     ],
 )
 def test_what_cannot_be_tried_is_one_line(
@@ -136,3 +133,25 @@ def test_what_cannot_be_tried_is_one_line(
     assert main([*command, *options]) == 2
 
     assert message in only_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--task", "absent"], "absent"),
+        (["--base", "tiny-qwen3"], "made for base 'tiny-gemma3'"),
+        (["--max-new-tokens", "100000"], "reads at most"),
+    ],
+)
+def test_what_the_artifact_cannot_do_is_one_line_after_the_warning_of_it(
+    options: list[str],
+    message: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say(monkeypatch, "one\n")
+
+    assert main([*command, *options]) == 2
+
+    assert message in line_after("no portal.json", capsys)

@@ -88,7 +88,7 @@ def test_rows_without_id_and_cluster_are_numbered_and_their_own_cluster(tmp_path
         (ROWS[0] | {"gold": True}, "'gold' must be a int, got True"),
         (ROWS[0] | {"gold": 2}, "task 'sums', example 'b': gold index 2 is outside 0..1"),
         (ROWS[0] | {"choices": [" 2", " 2"]}, "task 'sums', example 'b': two choices are equal"),
-        (ROWS[0] | {"choices": [" 2"]}, "task 'sums', example 'b': 1 choice(s)"),
+        (ROWS[0] | {"choices": [" 2"]}, "task 'sums', example 'b': 1 choice, at least 2 are needed"),
     ],
 )
 def test_a_malformed_row_is_refused_naming_file_and_row(tmp_path: Path, record: Any, message: str) -> None:

@@ -11,10 +11,10 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.config import TrainConfig
 from portal.forward.adapter_hooks import adapted
 from portal.forward.losses import slot_losses
 from portal.learners.lora import init_a, lora_generator
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import make_base, make_run
 from tests.support.packs import assert_same_tensors, make_pack, run_to_end, save_source

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from portal.config import TrainConfig
 from portal.data.token_rows import RowTable
 from portal.learners.data_order import DataOrder
+from portal.train_config import TrainConfig
 from tests.support.bases import make_row, make_run
 
 ANSWER_TOKENS = {"colours": 1, "sums": 2, "names": 6}

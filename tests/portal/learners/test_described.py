@@ -10,12 +10,13 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.registry import Registry
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.config import RunConfig, TextConfig, TrainConfig
+from portal.config import RunConfig, TextConfig
 from portal.learners.base import Learner
 from portal.learners.described import DescribedLatents
 from portal.learners.taught import TaughtLatents
 from portal.text.encoder import find_encoder
 from portal.text.text_map import TEXT_MAP
+from portal.train_config import TrainConfig
 from tests.support.bases import make_base, make_run
 from tests.support.encoders import save_encoder
 from tests.support.packs import FinishedPack, assert_same_ends, interrupted_run, make_pack, run_to_end

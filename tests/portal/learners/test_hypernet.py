@@ -12,13 +12,14 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig, Fp32Products, TaskGradients, TrainConfig
+from portal.config import AdapterConfig
 from portal.evaluate.loglikelihood import score_rows
 from portal.hypernet import spread_layers
 from portal.learners.base import Learner
 from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
 from portal.learners.loss_balance import balance_gradients
+from portal.train_config import Fp32Products, TaskGradients, TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
 from tests.support.packs import start_of

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from portal.bases.base import Base
-from portal.config import RunConfig, TrainConfig
+from portal.config import RunConfig
 from portal.learners.base import Learner
 from portal.learners.kept import COSTS, KeptEpochs
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_run
 from tests.support.packs import make_pack

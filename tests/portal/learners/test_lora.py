@@ -6,9 +6,10 @@ from peft import LoraConfig, get_peft_model
 
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig, TrainConfig
+from portal.config import AdapterConfig
 from portal.data.token_rows import TokenRow
 from portal.learners.lora import LoraLearner
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
 

@@ -8,11 +8,11 @@ import torch
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.config import TrainConfig
 from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.learners.nearest import MOST_ROWS, NearestLatents, nearest_tasks
 from portal.learners.taught import TaughtLatents
+from portal.train_config import TrainConfig
 from tests.support.bases import make_base, make_rows, make_run
 from tests.support.packs import make_pack, run_to_end
 

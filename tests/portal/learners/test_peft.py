@@ -9,11 +9,12 @@ from portal.artifacts.peft_adapter import read_peft_factors
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig, TrainConfig
+from portal.config import AdapterConfig
 from portal.learners.base import Learner
 from portal.learners.factory import build_learner
 from portal.learners.lora import LoraLearner
 from portal.learners.peft import PeftLearner
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
 from tests.support.zoo import tiny_base

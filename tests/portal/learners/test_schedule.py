@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.config import TrainConfig
 from portal.learners.schedule import TrainingSchedule
+from portal.train_config import TrainConfig
 
 RECIPES = st.builds(
     TrainConfig,

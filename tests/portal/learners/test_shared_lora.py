@@ -8,9 +8,10 @@ import torch
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.config import RunConfig, TrainConfig
+from portal.config import RunConfig
 from portal.learners.lora import LoraLearner
 from portal.learners.shared_lora import SharedLora
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_run
 from tests.support.packs import make_pack, run_to_end

@@ -6,8 +6,8 @@ import torch
 import torchjd.aggregation as torchjd
 from torch import Tensor
 
-from portal.config import TaskGradients
 from portal.learners.task_gradients import combine_gradients, task_cosines
+from portal.train_config import TaskGradients
 
 SHAPES = ((3, 4), (7,), (2, 2, 2))
 AGGREGATORS = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from portal.config import TrainConfig
 from portal.learners.task_latents import FreeLatents, TextLatents
+from portal.train_config import TrainConfig
 
 WIDTH, D_TEXT, TASKS = 5, 4, 3
 TRAIN = TrainConfig(lr=1e-3, lr_latent=1e-2)

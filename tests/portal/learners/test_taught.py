@@ -13,12 +13,12 @@ from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
 from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
-from portal.config import TrainConfig
 from portal.forward.adapter_hooks import adapted
 from portal.forward.losses import slot_losses
 from portal.hypernet import Factors
 from portal.learners.base import Start
 from portal.learners.taught import TaughtLatents
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import make_base, make_rows, make_run
 from tests.support.packs import assert_same_tensors, make_pack, run_to_end

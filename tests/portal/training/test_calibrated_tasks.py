@@ -8,10 +8,11 @@ import torch
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
-from portal.config import RunConfig, TrainConfig
+from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.learners.factory import build_learner
 from portal.learners.hypernet import HypernetLearner
+from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_rows, make_run
 from tests.support.packs import make_pack, run_to_end, start_of

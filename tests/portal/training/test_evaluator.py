@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from portal.bases.base import Base
-from portal.config import TrainConfig
 from portal.evaluate.loglikelihood import PendingScores, Scored
 from portal.learners.factory import build_learner
+from portal.train_config import TrainConfig
 from portal.training.frozen_scores import FrozenScores
 from portal.training.pack import Pack
 from tests.support.bases import make_base, make_rows, make_run

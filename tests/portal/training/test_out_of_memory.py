@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from portal.bases.base import Base
-from portal.config import TrainConfig
 from portal.forward.length_buckets import bucket_length
+from portal.train_config import TrainConfig
 from portal.training import forwards
 from tests.support.bases import make_run
 from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end

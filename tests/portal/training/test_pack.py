@@ -7,10 +7,10 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from portal.bases.base import Base
-from portal.config import TrainConfig
 from portal.data.token_rows import RowTable
 from portal.device import torch_threads
 from portal.results import PREDICTIONS, RESULTS
+from portal.train_config import TrainConfig
 from portal.training.pack import SYNC_STEPS, Pack
 from tests.support.bases import make_row, make_rows, make_run
 from tests.support.packs import (

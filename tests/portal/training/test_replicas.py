@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from portal.bases.base import Base
-from portal.config import TrainConfig
+from portal.train_config import TrainConfig
 from portal.training.replicas import align_replicas
 from portal.training.worker_group import WorkerGroup
 from tests.support.bases import make_run

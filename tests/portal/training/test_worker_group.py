@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from portal.bases.base import Base
-from portal.config import TrainConfig
 from portal.forward.microbatch import SlotRows
 from portal.learners.hypernet import HypernetLearner
+from portal.train_config import TrainConfig
 from portal.training.forwards import ForwardRunner
 from portal.training.pack import Pack
 from portal.training.worker_group import OutOfMemoryElsewhere, Sharding, WorkerGroup

@@ -11,13 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from portal.bases.base import load_base
 from portal.bases.layout import base_sites
 from portal.bases.sites import MODULE_PATHS, group_sites
-from portal.config import AdapterConfig, HypernetConfig, Precision, TrainConfig
+from portal.config import AdapterConfig, HypernetConfig, Precision
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.forward.output_head import CHUNK_LOGITS
 from portal.hypernet import Converter, CoreDecoder
 from portal.learners.factory import build_learner
+from portal.train_config import TrainConfig
 from sweeps.planning.memory import count_params, decoder_shape, footprint, generation_flops
 from tests.support.bases import make_row, make_rows, make_run, random_factors
 from tests.support.precision import needs_bf16

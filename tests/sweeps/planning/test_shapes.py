@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from portal.config import AdapterConfig, BaseRef, RunConfig, TrainConfig
+from portal.config import AdapterConfig, BaseRef, RunConfig
 from portal.modules import ALL_MODULES
+from portal.train_config import TrainConfig
 from sweeps.planning.shapes import check_shapes, coverage_notes
 from tests.support.bases import make_run
 from tests.support.zoo import tiny_config

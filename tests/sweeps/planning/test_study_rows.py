@@ -57,8 +57,8 @@ def test_test_rows_that_other_splits_have_are_named_by_plan_and_run(
         .replace("[4]", "[2]")
     )
     warning = (
-        "portal: task 'leaky': 1 test rows repeat the text of training or validation rows, "
-        "and 1 clusters are in both"
+        "portal: task 'leaky': 1 test row repeats the text of training or validation rows; "
+        "1 cluster of test rows is in other splits, too"
     )
 
     assert main(["sweep", "plan", str(study_path), "--out", str(tmp_path / "out"), "--json"]) == 0

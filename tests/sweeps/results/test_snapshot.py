@@ -68,6 +68,13 @@ def test_what_sweeps_writes_is_what_analysis_reads(out: Path, manifest: StudyMan
     assert read_study_info(folder) == describe(manifest, out, status_of(manifest, out))
 
 
+def test_a_folder_without_a_finished_run_stays_as_it_is(manifest: StudyManifest, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no finished run of study"):
+        collect_snapshot(manifest, tmp_path / "empty")
+
+    assert [path.name for path in (tmp_path / "empty").iterdir() if not path.name.startswith(".")] == []
+
+
 def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
     out: Path, manifest: StudyManifest
 ) -> None:

@@ -1,8 +1,8 @@
 import pytest
 
-from portal.config import TrainConfig
 from portal.learners.schedule import TrainingSchedule
 from portal.storage.strict_yaml import read_yaml
+from portal.train_config import TrainConfig
 from sweeps.study.catalogue import STUDIES, shipped_studies
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import expand, load_study

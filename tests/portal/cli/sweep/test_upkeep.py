@@ -68,9 +68,10 @@ def test_a_driver_at_work_is_asked(study: str, out: Path, capsys: pytest.Capture
     with acquire(out):
         assert main(["sweep", "pause", str(out), lora]) == 0
         assert f"the driver at work here is asked to pause {lora}" in capsys.readouterr().out
-        assert main(["sweep", "retry", study, "--failed", "--out", str(out)]) == 0
-        told = capsys.readouterr().out
-        assert "1 to be tried again by the next launch of study 'small'" in told
+        assert main(["sweep", "retry", study, "--failed", "--out", str(out), "--alert", "cat"]) == 0
+        told = capsys.readouterr()
+        assert "1 to be tried again by the next launch of study 'small'" in told.out
+        assert "--alert is for a launch; the driver at work here" in told.err
         assert RunRequests(out).asked() == {lora: "pause", base: "retry"}
 
     assert not RunStore(out).is_finished(lora)

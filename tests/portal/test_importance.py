@@ -1,4 +1,4 @@
-"""Which settings explain the scores of a search."""
+"""Which settings explain scores: of a search, and of a grid."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.search.importance import ImportanceError, importance_of
+from portal.importance import ImportanceError, importance_of, importance_of_grid
 
 SPACE = {
     "lr": FloatDistribution(1e-4, 1e-1, log=True),
@@ -17,17 +17,17 @@ SPACE = {
 }
 
 
-def searched(score: Callable[[dict], float], count: int = 40) -> optuna.Study:
+def searched(score: Callable[[dict], float], count: int = 40) -> list[FrozenTrial]:
     generator = np.random.default_rng(7)
-    study = optuna.create_study(direction="maximize")
+    trials = []
     for _ in range(count):
         params = {
             "lr": float(10 ** generator.uniform(-4, -1)),
             "decay": float(generator.uniform(0, 4)),
             "schedule": str(generator.choice(["constant", "linear"])),
         }
-        study.add_trial(create_trial(params=params, distributions=SPACE, value=score(params)))
-    return study
+        trials.append(create_trial(params=params, distributions=SPACE, value=score(params)))
+    return trials
 
 
 def test_the_setting_that_makes_the_score_explains_it_alone() -> None:
@@ -72,9 +72,9 @@ def test_an_interval_holds_its_share() -> None:
 
 
 def test_it_repeats() -> None:
-    study = searched(lambda params: params["decay"], count=12)
+    trials = searched(lambda params: params["decay"], count=12)
 
-    assert importance_of(study) == importance_of(study)
+    assert importance_of(trials) == importance_of(trials)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,54 @@ def test_what_cannot_be_told_is_an_error_with_the_reason(
 
 
 def test_pruned_trials_have_no_part_in_it() -> None:
-    study = searched(lambda params: params["lr"], count=11)
-    study.add_trial(
-        create_trial(
-            state=optuna.trial.TrialState.PRUNED,
-            params={"lr": 1e-3, "decay": 0.0, "schedule": "linear"},
-            distributions=SPACE,
-            intermediate_values={1: 0.5},
-        )
+    pruned = create_trial(
+        state=TrialState.PRUNED,
+        params={"lr": 1e-3, "decay": 0.0, "schedule": "linear"},
+        distributions=SPACE,
+        intermediate_values={1: 0.5},
     )
 
     with pytest.raises(ImportanceError, match="11 complete trials"):
-        importance_of(study)
+        importance_of([*searched(lambda params: params["lr"], count=11), pruned])
+
+
+def grid(score: Callable[[dict], float]) -> tuple[list[dict], list[float]]:
+    """Every rank with every schedule in four seeds, and their scores."""
+    points = [
+        {"rank": rank, "schedule": schedule, "seed": seed}
+        for rank in (2, 8, 32)
+        for schedule in ("constant", "linear")
+        for seed in range(4)
+    ]
+    return points, [score(point) for point in points]
+
+
+def test_of_a_grid_each_value_is_weighed_alike_however_far_apart() -> None:
+    places = {2: 0.0, 8: 0.5, 32: 1.0}
+    found = importance_of_grid(*grid(lambda own: places[own["rank"]] + (own["schedule"] == "linear")))
+
+    # Variances over levels weighed alike: 1/6 of the rank, 1/4 of the schedule.
+    assert found["rank"].share == pytest.approx(0.4, abs=0.03)
+    assert found["schedule"].share == pytest.approx(0.6, abs=0.03)
+    assert found["seed"].share < 0.05
+
+
+def test_where_only_the_seed_matters_a_grid_says_so() -> None:
+    found = importance_of_grid(*grid(lambda own: own["seed"] % 3))
+
+    assert found["seed"].share > 0.8
+    assert found["seed"].low > max(found["rank"].high, found["schedule"].high)
+
+
+def test_optuna_tells_nothing_of_its_own_studies(capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    importance_of_grid(*grid(lambda own: own["rank"]))
+
+    assert capfd.readouterr().err == ""
+    assert optuna.logging.get_verbosity() == before
+
+
+def test_a_grid_of_few_runs_says_so() -> None:
+    points, values = grid(lambda own: own["rank"])
+    with pytest.raises(ImportanceError, match="11 complete runs are too few, it takes 12"):
+        importance_of_grid(points[:11], values[:11])
