@@ -26,6 +26,7 @@ STUDY = "paper"
 PAGE_BYTES, OPEN_S = 5_000_000, 2.0
 """Targets: the size of the page, and the time until a browser has it open."""
 _CHOICES = 4
+_LENGTHS = ("chars", "bytes", "tokens", "lm_eval_chars")
 _OPENINGS = 3
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _PROBE = """<script>
@@ -152,9 +153,6 @@ def _answers(
         "value": pa.nulls(count, pa.float64()),
     }
     return pa.table([columns[name] for name in PREDICTIONS.names], schema=PREDICTIONS)
-
-
-_LENGTHS = ("chars", "bytes", "tokens", "lm_eval_chars")
 
 
 def _lists(count: int, values: np.ndarray, kind: pa.DataType) -> pa.Array:

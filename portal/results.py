@@ -212,8 +212,6 @@ def read_table(
         is_whole = set(columns or schema.names) <= set(stored.names)
         table = decode_table(content, columns=columns if is_whole else None, filters=filters)
     except FileNotFoundError:
-        if not path.parent.parent.is_dir():
-            raise ValueError(f"{path.parent.parent}: no such folder") from None
         raise ValueError(
             f"{path}: no such result table; `portal sweep collect` writes it for a study"
         ) from None

@@ -40,9 +40,10 @@ def find_grids(study: ResultSet, base: str, details: Mapping[str, RunDetail]) ->
     grids = []
     for runs in by_method.values():
         settings = _merged([_named(details[run.key].settings, labels) for run in runs])
+        if len(settings[0]) < 2 or not settings[0].keys() - _PLAIN - _ORIGINS:
+            continue
         values = _values(runs)
-        is_grid = len(settings[0]) > 1 and settings[0].keys() - _PLAIN - _ORIGINS
-        if is_grid and sum(value is not None for value in values) >= MIN_TRIALS:
+        if sum(value is not None for value in values) >= MIN_TRIALS:
             grids.append(_record(runs, settings, values, study.score_name))
     return tuple(grids)
 

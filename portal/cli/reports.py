@@ -150,6 +150,8 @@ def _source(place: "Folder", study: str | None) -> Iterator["ReportInput"]:
     from sweeps.results.tables import RESULTS_FOLDER
     from sweeps.study.manifest import has_manifest
 
+    if not place.is_dir():
+        raise ValueError(f"{place}: no such folder")
     if study is None and not has_manifest(place):  # tables that were brought here without their runs
         with fetched(place / RESULTS_FOLDER) as tables:
             yield _named(tables, place / RESULTS_FOLDER)

@@ -73,11 +73,6 @@ def test_a_missing_file_is_refused_saying_what_writes_it(tmp_path: Path) -> None
         read_table(tmp_path / "results.parquet", RESULTS)
 
 
-def test_a_missing_folder_is_refused_as_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="gone: no such folder"):
-        read_table(tmp_path / "gone" / "results" / "results.parquet", RESULTS)
-
-
 @pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9, 0.999])
 def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "results.parquet"

@@ -1,19 +1,16 @@
 """Figures: what is drawn of which results, with labels that do not touch and files that repeat."""
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analysis.figures.curves import draw_curves
 from analysis.figures.figure import Drawing, legend_columns
 from analysis.figures.latents import draw_latents
 from analysis.figures.methods import draw_methods
 from analysis.figures.ranks import draw_ranks
-from analysis.figures.search import draw_contour, draw_parallel
 from analysis.figures.style import mark_variants
 from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
 from analysis.figures.without_rows import draw_over_rows, draw_over_tasks
@@ -23,11 +20,10 @@ from analysis.stats.epoch_selection import KEPT
 from analysis.stats.findings import Target
 from analysis.stats.latents import map_latents
 from analysis.stats.result_table import MethodKey, gather_runs
-from portal.search_record import Importance, SearchTrial
 from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
 from tests.support.few_rows import SIZES as FEW
+from tests.support.figures import assert_no_tick_labels_touch
 from tests.support.result_tables import StudyBuilder, row, study_of_kinds, study_of_ranks, target_of, to_table
-from tests.support.searches import search_record
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
 """Rows per task of the paper's study of data efficiency."""
@@ -45,21 +41,6 @@ def sized() -> Comparison:
         for method, lead in (("lora", 0.0), ("portal", 0.1)):
             builder.add(method, seed=0, size=size, rates=(0.35 + lead + 0.04 * place,))
     return compare(gather_runs(builder.results_table()), "big", KEPT)
-
-
-def assert_no_tick_labels_touch(figure: Figure) -> None:
-    """All tick labels of every axis that are shown are apart, by their boxes as drawn."""
-    figure.draw_without_rendering()
-    for axes in (each for each in figure.axes if each.get_visible()):
-        for axis, side in ((axes.xaxis, "x"), (axes.yaxis, "y")):
-            boxes = [
-                tick.label1.get_window_extent()
-                for tick in axis.get_major_ticks()
-                if tick.label1.get_text() and tick.label1.get_visible()
-            ]
-            spans = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
-            if boxes and axis.get_major_ticks()[0].label1.get_rotation() == 0:
-                assert all(left[1] <= right[0] for left, right in pairwise(spans)), axis.get_label_text()
 
 
 def lines_with(axes: Axes, marker: str) -> int:
@@ -333,80 +314,3 @@ def test_the_map_of_latents_tells_kinds_apart_and_names_few_tasks() -> None:
     assert few.figure.legends == []
     assert [text.get_text() for text in few.figure.axes[0].texts] == ["t00", "t01", "t02", "t03", "t04"]
     assert set(few.tips.values()) == {"t00", "t01", "t02", "t03", "t04"}
-
-
-def test_a_search_has_a_line_per_complete_trial_through_its_settings() -> None:
-    drawing = draw_parallel(search_record(), "search")
-
-    assert drawing is not None
-    assert len(drawing.tips) == 12
-    assert "trial 11: score 0.8500; lora.train.lr 0.0121" in drawing.tips["tip-11"]  # the best is drawn last
-    assert "The settings, those that matter most to the left, of the 12 complete trials" in drawing.caption
-    (axes, *_) = drawing.figure.axes
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == [
-        "lora.train\nlr", "lora.adapter\nrank", "lora.train\nschedule",
-    ]  # fmt: skip
-    best = axes.lines[11]
-    assert best.get_ydata() == pytest.approx([1.0, 0.25, 1.0])
-    assert_no_tick_labels_touch(drawing.figure)
-
-
-def test_the_two_settings_that_matter_most_span_a_surface() -> None:
-    drawing = draw_contour(search_record(), "search")
-
-    assert drawing is not None
-    axes = drawing.figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lora.train.lr, log scale", "lora.adapter.rank")
-    assert len(drawing.tips) == 12
-    assert_no_tick_labels_touch(drawing.figure)
-
-
-def test_runs_of_one_place_in_a_grid_lie_side_by_side() -> None:
-    record = search_record()
-    same = {"lora.train.lr": 1e-3, "lora.adapter.rank": 4, "lora.train.schedule": "linear"}
-    trials = [each.model_copy(update={"settings": same}) for each in record.trials[:3]] + [*record.trials[3:]]
-
-    drawing = draw_contour(
-        record.model_copy(update={"trials": tuple(trials), "unit": "run"}), "grid-lora-big"
-    )
-
-    assert drawing is not None
-    assert drawing.name == "grid-lora-big-contour"
-    places = [tuple(points.get_offsets()[0]) for points in drawing.figure.axes[0].collections[-12:]]
-    assert len(set(places)) == 12
-    assert places[2][0] - places[1][0] == pytest.approx(places[1][0] - places[0][0])
-    assert "A point is a run" in drawing.caption
-
-
-def test_words_with_numbers_are_in_their_order_and_few_numbers_all_have_a_tick() -> None:
-    sizes = (1, 4, 16)
-    trials = [
-        SearchTrial(
-            number=number,
-            state="complete",
-            value=number / 20,
-            epoch=None,
-            settings={"source": f"of{(5, 11, 140)[number % 3]}", "size": sizes[number // 4]},
-        )
-        for number in range(11, -1, -1)
-    ]
-    shares = {"source": Importance(0.7, 0.5, 0.9), "size": Importance(0.2, 0.1, 0.3)}
-    changes = {"trials": tuple(trials), "importance": shares, "logarithmic": ("size",), "unit": "run"}
-
-    drawing = draw_contour(search_record().model_copy(update=changes), "grid")
-
-    assert drawing is not None
-    axes = drawing.figure.axes[0]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["of5", "of11", "of140"]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "4", "16"]
-    assert [*axes.get_yticks()] == pytest.approx([0.0, 0.5, 1.0])
-    assert "surface" not in drawing.caption
-    assert "other settings" not in drawing.caption
-
-
-def test_a_search_of_one_setting_has_no_surface_and_one_trial_no_figure() -> None:
-    record = search_record()
-    single = [each.model_copy(update={"settings": {"lora.train.lr": 1e-3}}) for each in record.trials]
-
-    assert draw_contour(record.model_copy(update={"trials": tuple(single)}), "search") is None
-    assert draw_parallel(record.model_copy(update={"trials": record.trials[:1]}), "search") is None

@@ -111,6 +111,7 @@ MISTAKES = {
     "suite without rows": (["tasks", "--suite", "portal14", "--data", "{t}/none"], "{t}/none", "--data"),
     "gguf": (["eval", "--base", "{t}/none.gguf"], "none.gguf", "no such GGUF file"),
     "study": (["sweep", "plan", "demmo", "--out", "{t}/o"], "'demmo'", "demo"),
+    "report of no folder": (["report", "{t}/none"], "none: no such folder", "no such folder"),
     "study file": (["sweep", "plan", "{t}/none.yaml", "--out", "{t}/o"], "none.yaml", "no such"),
     "status without a folder": (["sweep", "status", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),
     "collect without a folder": (["sweep", "collect", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),

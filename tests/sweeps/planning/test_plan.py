@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from portal.cli import main
 from sweeps.planning.cost_model import duration
 from sweeps.planning.devices import find_device
 from sweeps.planning.plan import LANE_PACKS, plan_study, stage_names
-from sweeps.planning.plan_table import to_json
+from sweeps.planning.plan_table import memory_warning, to_json
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
@@ -136,3 +138,18 @@ def test_a_plan_for_several_devices_says_how_long_they_take_and_what_they_cost(s
 def test_stages_have_names_at_any_depth_and_only_those_that_are_present() -> None:
     assert stage_names([2, 1, 2]) == {1: "train", 2: "port"}
     assert list(stage_names([4, 2]).values()) == ["port", "stage 4"]
+
+
+def test_packs_that_may_not_fit_are_counted_and_those_that_need_most_named(study_path, tmp_path):
+    study, device = load_study(study_path), find_device("b200")
+    plan = plan_study(study, tmp_path / "out", device=device)
+
+    tight = plan_study(study, tmp_path / "out", device=replace(device, memory_bytes=1.0))
+
+    assert memory_warning(plan) is None
+    needed = dict(zip((pack.key for pack in tight.packs), tight.forecasts, strict=True))
+    most = sorted(needed, key=lambda key: -needed[key].memory_bytes)[:3]
+    warning = memory_warning(tight)
+    assert warning.startswith(f"{len(needed)} packs may not fit {tight.device.label}: {most[0]}, ")
+    assert [key for key in needed if key in warning] == [key for key in needed if key in most]
+    assert warning.endswith(f" and {len(needed) - 3} more")
