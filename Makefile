@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit test-lowest test-gpu lint bench bench-gpu recipe chaos zoo demo test \
+.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit test-lowest test-newest test-gpu lint bench bench-gpu recipe chaos zoo demo test \
   test-without-ray test-with-ray check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -41,12 +41,13 @@ help:
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
 	@echo 'make test-real  the tests on those bases'
-	@echo 'make test-demo  the demo, and its page in a browser'
+	@echo 'make test-demo  the demo, its page in a browser, and the how-to that goes on from it'
 	@echo 'make serve-test   adapters behind vLLM and llama.cpp, in an environment of their own (.serve-venv)'
 	@echo 'make wheel-test   a wheel, installed into an empty environment, and the API page run with it'
 	@echo 'make docs    the documentation as a site, in site/index.html; dead links fail'
 	@echo 'make sbom    what a user installs, as a bill of materials (CycloneDX); make audit: known vulnerabilities in it'
 	@echo 'make test-lowest   the fast tests with the lowest versions of what a user installs, in .lowest-venv'
+	@echo 'make test-newest   the same with the newest versions that a user gets without constraints.txt, in .newest-venv'
 	@echo 'make notebooks   execute examples/*.ipynb and keep their outputs; make test-notebooks compares them'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long (hours)'
@@ -123,6 +124,15 @@ test-lowest: venv $(TOOLS)/.installed
 	  --constraint $(LOWEST)/versions.txt --editable '.[test]'
 	$(LOWEST)/bin/python -m pytest -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
 
+# What a user gets who installs without constraints.txt, today.
+NEWEST := .newest-venv
+
+test-newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --no-input --disable-pip-version-check --editable '.[test]'
+	$(NEWEST)/bin/python -m pip freeze --exclude-editable
+	$(NEWEST)/bin/python -m pytest -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
+
 $(TOOLS)/.installed: .ci/tools.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --no-input --disable-pip-version-check -r .ci/tools.txt
@@ -180,6 +190,7 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/hadolint cluster/templates/Dockerfile
+	$(BIN)/zizmor --offline --quiet --min-severity medium .github/workflows
 
 check: lint
 	$(PYTEST) -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
@@ -192,5 +203,5 @@ report: venv
 	$(BIN)/portal report $(OUT)
 
 clean:
-	rm -rf $(VENV) $(SERVE) $(TOOLS) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
+	rm -rf $(VENV) $(SERVE) $(TOOLS) $(LOWEST) $(NEWEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

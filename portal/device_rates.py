@@ -1,6 +1,7 @@
 """`GpuRates`: how fast a GPU multiplies and launches: of its data sheet, or measured where it is unknown."""
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from portal.device import release_memory
 ATTAINED = 0.5
 """Share of the peak rate that large matrix products reach."""
 _ROUNDED_TO = 1.25
+_LESSER_CARDS = frozenset({"MIG", "GRID", "PCIE", "NVL"})
+"""Words of names: slices of GPUs, also of virtual ones, and cards with less power."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,20 @@ KNOWN_GPUS = {
 }
 
 
+def known_model(name: str) -> str | None:
+    """The model of KNOWN_GPUS that a GPU is by its full name (`NVIDIA H100 80GB HBM3`); None for all others.
+
+    A slice of a GPU, and a card with less power, have a model's name with other words beside it.
+    """
+    if _LESSER_CARDS & {*re.split(r"[\s-]+", name.upper())}:
+        return None
+    return next((model for model in KNOWN_GPUS if model in name), None)
+
+
 def rates_of(name: str, measure: Callable[[], GpuRates]) -> GpuRates:
-    """The rates of a GPU by its full name (`NVIDIA H100 80GB HBM3`); `measure` is called for unknown ones."""
-    known = next((rates for model, rates in KNOWN_GPUS.items() if model in name), None)
-    return measure() if known is None else known
+    """The rates of a GPU by its full name; `measure` is called where they are not known."""
+    model = known_model(name)
+    return measure() if model is None else KNOWN_GPUS[model]
 
 
 @lru_cache(maxsize=16)

@@ -1,7 +1,9 @@
-"""Public names of a package that are imported when they are first used (PEP 562)."""
+"""Imports: public names of a package when they are first used (PEP 562), and many modules at once."""
 
+import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -25,3 +27,15 @@ def lazy_attributes(
         return sorted({*vars(sys.modules[package]), *places})
 
     return find, names
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """For many imports: Python looks for no garbage, which takes much of their time and finds little."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -65,6 +65,14 @@ class SearchRecord(Frozen):
         return tuple(sorted(self.importance.items(), key=lambda item: (-item[1].share, item[0])))
 
     @property
+    def counts(self) -> str:
+        """How many trials there are, and how many ended how, for people."""
+        states = [trial.state for trial in self.trials]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail"))
+        running = f", {states.count('running')} not ended" if "running" in states else ""
+        return f"{len(states)} trials; {counts}{running}"
+
+    @property
     def complete(self) -> tuple[SearchTrial, ...]:
         """The trials that came to their end, the best first; the first of `trials`, in their order."""
         return tuple(trial for trial in self.trials if trial.state == "complete")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from sweeps.alerts.watch import Alerts, Budget
+    from sweeps.alerts.alerts import Alerts, Budget
     from sweeps.launch.driver import run_study
     from sweeps.launch.launch_result import LaunchResult
     from sweeps.launch.single_run import (
@@ -62,8 +62,8 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
     __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
-            "Alerts": "sweeps.alerts.watch",
-            "Budget": "sweeps.alerts.watch",
+            "Alerts": "sweeps.alerts.alerts",
+            "Budget": "sweeps.alerts.alerts",
             "run_study": "sweeps.launch.driver",
             "LaunchResult": "sweeps.launch.launch_result",
             "SingleRun": "sweeps.launch.single_run",

@@ -7,15 +7,18 @@ from tests.support.environment import reason_without_gpu, start_patiently, varia
 os.environ.update(variables_for_tests(os.environ))  # before torch is imported
 os.environ.pop("RAY_ADDRESS", None)  # the tests join no cluster that they did not start
 os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+from portal.cli import main
 from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
@@ -38,6 +41,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of `portal demo` (ten minutes)."""
+    out = tmp_path_factory.mktemp("demo") / "portal-demo"
+    told = io.StringIO()
+    with redirect_stdout(told):
+        assert main(["demo", "--out", str(out)]) == 0
+    assert f"report: {out / 'report' / 'index.html'}" in told.getvalue()
+    return out
 
 
 @pytest.fixture

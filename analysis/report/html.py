@@ -212,11 +212,13 @@ def _class_of(kind: Kind) -> str:
 
 
 def _cells(table: Table, number: int) -> list[str]:
-    """The cells of a row, the first one with its link."""
-    first, *others = map(escape, table.texts[number])
-    if table.links:
-        first = f'<a href="{escape(table.links[number])}">{first}</a>'
-    return [first, *others]
+    """The cells of a row, with their links."""
+    return [
+        f'<a href="{escape(table.links[name][number])}">{escape(text)}</a>'
+        if name in table.links
+        else escape(text)
+        for name, text in zip(table.names, table.texts[number], strict=True)
+    ]
 
 
 def _facts(facts: Facts, number: int) -> str:

@@ -13,6 +13,7 @@ from analysis.report.document import Block, Facts, Gallery, ReportDocument, Sect
 from analysis.report.few_rows import describe_losses, without_rows_block, without_rows_tiles
 from analysis.report.new_tasks import new_tasks_block
 from analysis.report.options import ReportOptions
+from analysis.report.run_pages import PAGES_FOLDER
 from analysis.report.saving_sentences import describe_savings, state_times
 from analysis.report.search import grid_block, search_section
 from analysis.report.sentences import (
@@ -100,7 +101,8 @@ _CURVE_NOTE = (
 
 def study_document(findings: Findings, options: ReportOptions) -> ReportDocument:
     """The whole report of one study."""
-    sections = [_target_section(target, _grids(findings, target)) for target in findings.targets]
+    pages = PAGES_FOLDER if findings.details else None
+    sections = [_target_section(target, _grids(findings, target), pages) for target in findings.targets]
     if findings.search is not None and (section := search_section(findings.search)) is not None:
         sections.insert(0, section)
     return ReportDocument(
@@ -253,9 +255,9 @@ def _grids(findings: Findings, target: Target) -> tuple[SearchRecord, ...]:
     return find_grids(findings.study, target.base, findings.details)
 
 
-def _target_section(target: Target, grids: Sequence[SearchRecord]) -> Section:
+def _target_section(target: Target, grids: Sequence[SearchRecord], pages: str | None) -> Section:
     """The findings on one base: accuracy, data efficiency, calibration."""
-    blocks = [_accuracy_block(target)]
+    blocks = [_accuracy_block(target, pages)]
     if "acc" in target.curves:
         blocks.append(_curve_block(target))
     for block in (without_rows_block(target), new_tasks_block(target)):
@@ -268,7 +270,7 @@ def _target_section(target: Target, grids: Sequence[SearchRecord]) -> Section:
     return Section(target.base, tuple(blocks), headline(target))
 
 
-def _accuracy_block(target: Target) -> Block:
+def _accuracy_block(target: Target, pages: str | None) -> Block:
     comparison, slug = target.comparison, target.slug
     by_task, galleries = _task_drawings(target)
     drawings = (draw_methods(comparison, slug), draw_ranks(comparison, slug), by_task)
@@ -278,7 +280,7 @@ def _accuracy_block(target: Target) -> Block:
         variants_table(target),
         comparisons_table(target),
         leads_table(target),
-        contrasts_table(target),
+        contrasts_table(target, pages),
     )
     return Block(
         tables=tuple(filter(None, (main_table(target), kinds_table(target)))),

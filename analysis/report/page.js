@@ -4,29 +4,44 @@ const numberIn = (text) => {
   const found = text.replace(/\u2212/g, "-").replace(/,/g, "").match(/-?\d+(\.\d+)?(e[+-]?\d+)?/);
   return found ? Number(found[0]) : NaN;
 };
-for (const button of document.querySelectorAll("th button")) {
-  button.addEventListener("click", () => {
-    const head = button.closest("th");
-    const body = head.closest("table").tBodies[0];
-    const column = head.cellIndex;
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const word = head.classList.contains("word");
-    const before = (a, b) => {
-      const [left, right] = [a.cells[column].textContent, b.cells[column].textContent];
-      if (word) return up ? left.localeCompare(right) : right.localeCompare(left);
-      const [x, y] = [numberIn(left), numberIn(right)];
-      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
-      return up ? x - y : y - x;
-    };
-    body.append(...[...body.rows].sort(before));
-  });
+const sortBy = (head, up) => {
+  const body = head.closest("table").tBodies[0];
+  const column = head.cellIndex;
+  for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const word = head.classList.contains("word");
+  const before = (a, b) => {
+    const [left, right] = [a.cells[column].textContent, b.cells[column].textContent];
+    if (word) return up ? left.localeCompare(right) : right.localeCompare(left);
+    const [x, y] = [numberIn(left), numberIn(right)];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
+    return up ? x - y : y - x;
+  };
+  body.append(...[...body.rows].sort(before));
+};
+// A live page keeps the order of its tables, and the words that they are filtered by, when it reloads.
+const kept = (name) => JSON.parse(sessionStorage.getItem(name) || "{}");
+const keep = (name, values) => sessionStorage.setItem(name, JSON.stringify(values));
+const placeOf = (table) => `${location.pathname} ${table.closest("[id]").id}`;
+const SORTS = "portal-sorts";
+const sorts = kept(SORTS);
+for (const table of document.querySelectorAll("table")) {
+  const place = placeOf(table);
+  for (const head of table.tHead.rows[0].cells) {
+    const {column, up} = sorts[place] || {};
+    if (column === head.textContent) sortBy(head, up);
+    head.querySelector("button").addEventListener("click", () => {
+      const now = head.getAttribute("aria-sort") !== "ascending";
+      sortBy(head, now);
+      sorts[place] = {column: head.textContent, up: now};
+      keep(SORTS, sorts);
+    });
+  }
 }
-// A long table can be filtered: rows stay that have every word. A live page keeps the words when it reloads.
+// A long table can be filtered: rows stay that have every word.
 const LONG = 12;
-const KEPT = "portal-filters";
-const filters = JSON.parse(sessionStorage.getItem(KEPT) || "{}");
+const FILTERS = "portal-filters";
+const filters = kept(FILTERS);
 for (const table of document.querySelectorAll("table")) {
   const rows = [...table.tBodies[0].rows];
   if (rows.length <= LONG) continue;
@@ -34,7 +49,7 @@ for (const table of document.querySelectorAll("table")) {
   box.type = "search";
   box.placeholder = `Filter ${rows.length} rows`;
   box.setAttribute("aria-label", `${box.placeholder} of ${table.parentElement.getAttribute("aria-label")}`);
-  const place = `${location.pathname} ${table.closest("[id]").id}`;
+  const place = placeOf(table);
   box.value = filters[place] || "";
   const choose = () => {
     const words = box.value.toLowerCase().split(/\s+/);
@@ -43,7 +58,7 @@ for (const table of document.querySelectorAll("table")) {
   box.addEventListener("input", () => {
     choose();
     filters[place] = box.value;
-    sessionStorage.setItem(KEPT, JSON.stringify(filters));
+    keep(FILTERS, filters);
   });
   if (box.value) choose();
   table.parentElement.before(box);

@@ -19,7 +19,7 @@ from analysis.tables.runs import (
 )
 from portal.results import Fact
 
-RUNS_PAGE = "index.html"
+PAGES_FOLDER, RUNS_PAGE = "runs", "index.html"
 MOST_WRONG, MOST_NEIGHBOURS = 40, 12
 _FOOTER = "The report of the whole study is one folder up."
 _LINKS = (("../index.html", "Report"), (RUNS_PAGE, "All runs"))

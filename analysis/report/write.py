@@ -10,13 +10,13 @@ from analysis.report.document import ReportDocument
 from analysis.report.html import SCRIPT, STYLE, page_script, page_style, render_page
 from analysis.report.one_study import study_document
 from analysis.report.options import ReportOptions
-from analysis.report.run_pages import RUNS_PAGE, run_pages
+from analysis.report.run_pages import PAGES_FOLDER, RUNS_PAGE, run_pages
 from analysis.report.two_studies import pair_document
 from analysis.stats.findings import Findings, load_findings
 from portal.results import StudyInfo
 from portal.storage.atomic import write_bytes_atomic
 
-TABLES_FOLDER, PAGES_FOLDER = "tables", "runs"
+TABLES_FOLDER = "tables"
 FILES = "files.json"
 """Names of all other files that a report has, so that the next one here can replace them all."""
 _NAME = re.compile(r"(tables/|runs/)?[A-Za-z0-9.-]+\.(png|svg|pdf|csv|html|css|js)")

@@ -17,10 +17,11 @@ MOST_OF_A_TASK, MOST_OF_A_BASE = 3, 60
 
 @dataclass(frozen=True)
 class Contrast:
-    """A test row, and the answers of both methods."""
+    """A test row, the answers of both methods, and the keys of the runs that gave them."""
 
     port: ShownAnswer
     lora: ShownAnswer
+    runs: tuple[str, str]
 
     @property
     def order(self) -> tuple[float, float]:
@@ -59,7 +60,8 @@ def find_contrasts(
     found: dict[str, list[Contrast]] = {}
     for place in sorted(ported.keys() & other.keys()):
         if ported[place].prompt and ported[place].worth != other[place].worth:
-            found.setdefault(place[0], []).append(Contrast(ported[place], other[place]))
+            contrast = Contrast(ported[place], other[place], (keys[0], keys[1]))
+            found.setdefault(place[0], []).append(contrast)
     most = max(1, min(MOST_OF_A_TASK, MOST_OF_A_BASE // max(len(found), 1)))
     shown = [contrast for own in found.values() for contrast in _worst(own, most)]
     if len(shown) > MOST_OF_A_BASE:

@@ -2,12 +2,16 @@
 
 from analysis.stats.findings import Target
 from analysis.tables.columns import NUMBER, TEXT, WORD, Column
+from analysis.tables.runs import page_of
 from analysis.tables.table import Table
 from analysis.tables.texts import shown_end, shown_start
 
 
-def contrasts_table(target: Target) -> Table | None:
-    """A row for each, those first that the port answers worse; None without any."""
+def contrasts_table(target: Target, pages: str | None = None) -> Table | None:
+    """A row for each, those first that the port answers worse; None without any.
+
+    With `pages`, the folder of the pages of runs, answers lead to the run that gave them.
+    """
     if not target.contrasts:
         return None
     rows = tuple(
@@ -34,4 +38,8 @@ def contrasts_table(target: Target) -> Table | None:
         Column("worth: LoRA", NUMBER),
     )
     title = f"{target.base}: rows of unlike worth to port and per-task LoRA (one seed)"
-    return Table(title, f"contrasts-{target.slug}", columns, rows)
+    links = {}
+    if pages is not None:
+        for place, name in enumerate(("port", "per-task LoRA")):
+            links[name] = tuple(f"{pages}/{page_of(each.runs[place])}" for each in target.contrasts)
+    return Table(title, f"contrasts-{target.slug}", columns, rows, links=links)

@@ -44,7 +44,7 @@ def runs_table(summaries: Sequence[RunSummary], score_name: str) -> Table:
         for each in summaries
     )
     reasons = [f"{each.key}: {each.reason}" for each in summaries if each.score is None and each.reason]
-    links = tuple(page_of(each.key) for each in summaries)
+    links = {"run": tuple(page_of(each.key) for each in summaries)}
     return Table("All runs", "runs", columns, rows, tuple(reasons), links=links)
 
 
@@ -98,7 +98,7 @@ def neighbours_table(summary: RunSummary, neighbours: Sequence[Neighbour], score
         )
         for each in neighbours
     )
-    links = tuple(page_of(each.summary.key) for each in neighbours)
+    links = {"run": tuple(page_of(each.summary.key) for each in neighbours)}
     title = "Runs of the method with the fewest other settings"
     reason = "difference: the other run's score less this one's, on the tasks of each"
     return Table(title, "neighbours", columns, rows, (reason,), links=links)

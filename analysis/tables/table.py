@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from analysis.tables.columns import DASH, Column
@@ -22,11 +23,14 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
     reasons: tuple[str, ...] = ()
     footer: int = 0  # closing rows that stay below when the others are sorted
-    links: tuple[str, ...] = ()  # what the first cell of every row leads to on a page
+    links: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by column: where its cells lead on a page
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.title
-        assert len(self.links) in (0, len(self.rows)), self.title
+        assert {*self.links} <= {*self.names}, self.title
+        assert all(len(places) == len(self.rows) for places in self.links.values()), self.title
         object.__setattr__(self, "reasons", tuple(" ".join(reason.split()) for reason in self.reasons))
 
     @property
@@ -46,7 +50,8 @@ class Table:
         places = [self.names.index(name) for name in names]
         rows = tuple(tuple(row[place] for place in places) for row in self.rows)
         columns = tuple(self.columns[place] for place in places)
-        return replace(self, columns=columns, rows=rows)
+        links = {name: places for name, places in self.links.items() if name in names}
+        return replace(self, columns=columns, rows=rows, links=links)
 
     def to_markdown(self) -> str:
         """A pipe table under a heading, with the reasons as a list."""

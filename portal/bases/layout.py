@@ -12,6 +12,7 @@ from portal.bases.layer_kinds import attention_implementation, takes_branches
 from portal.bases.model_class import model_class
 from portal.bases.registry import known_shape
 from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
+from portal.lazy import no_collection
 from portal.messages import one_line
 
 
@@ -31,7 +32,7 @@ def base_layout(name: str) -> BaseLayout:
         return BaseLayout(shape.layers, published_sites(shape))
     config = outline_config(name)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), no_collection():  # the first one of a family imports its modules
             model = model_class(config).from_config(config, trust_remote_code=False)
     except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ValueError(

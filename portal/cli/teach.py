@@ -32,6 +32,7 @@ from portal.cli.training import (
     SeedOption,
     execute,
 )
+from portal.lazy import no_collection
 
 if TYPE_CHECKING:
     from portal.data.suite import Suite
@@ -140,10 +141,11 @@ def teach(
     each new task has gained over the frozen base on test rows. Warns of tasks that the core seems unable to
     express, because their own training rows are not fitted.
     """
-    from portal.data.suites import suite_without_rows
-    from portal.train_config import LATENT_STARTS
-    from sweeps.launch.reach import training_fits
-    from sweeps.launch.single_run import TrainRequest, teach_run
+    with no_collection():
+        from portal.data.suites import suite_without_rows
+        from portal.train_config import LATENT_STARTS
+        from sweeps.launch.reach import training_fits
+        from sweeps.launch.single_run import TrainRequest, teach_run
 
     where = chosen_device(device)
     gpus = chosen_gpus(gpus_per_worker, where)

@@ -30,6 +30,7 @@ from portal.cli.options import (
     chosen_tasks,
 )
 from portal.cli.output import comma_list, print_table, progress_console, warn
+from portal.lazy import no_collection
 
 if TYPE_CHECKING:
     from sweeps.launch.single_run import SingleRun
@@ -122,7 +123,8 @@ def train(
 
     Leaves an artifact for each base, OUT/artifact/BASE, and prints its test scores.
     """
-    from sweeps.launch.single_run import TrainRequest, source_run
+    with no_collection():
+        from sweeps.launch.single_run import TrainRequest, source_run
 
     where, names = chosen_device(device), chosen_modules(modules)
     gpus = chosen_gpus(gpus_per_worker, where)
@@ -170,8 +172,9 @@ def port(
     Leaves the new artifact as OUT/artifact, and prints the test scores of the tasks that it was fitted on,
     the artifact's or those of --tasks. It keeps the latents of all, and `portal export` works for each.
     """
-    from portal.artifacts.artifact import Artifact
-    from sweeps.launch.single_run import TrainRequest, port_run
+    with no_collection():
+        from portal.artifacts.artifact import Artifact
+        from sweeps.launch.single_run import TrainRequest, port_run
 
     where = chosen_device(device)
     gpus = chosen_gpus(gpus_per_worker, where)

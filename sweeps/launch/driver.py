@@ -14,7 +14,9 @@ from rich.console import Console
 from portal.config import BaseRef, DeviceKind, RunConfig
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
-from sweeps.alerts.watch import Alerts, AlertWatch
+from sweeps.alerts.alerts import Alerts
+from sweeps.alerts.desk import AlertDesk
+from sweeps.alerts.watch import AlertWatch
 from sweeps.launch.executors import ExecutorName, find_executor, refusing_here
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.launch import Launch
@@ -54,7 +56,7 @@ def run_study(
     gpus: int = 0,
     wait: bool = False,
     trackers: Sequence[str] = (),
-    alerts: Alerts | None = None,
+    alerts: Alerts | AlertDesk | None = None,
 ) -> LaunchResult:
     """Finish what is missing of the study in `out` and say how it ended; without a console, in silence.
 
@@ -62,7 +64,8 @@ def run_study(
     Ray has been stopped; nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs
     on that cluster, as soon as that has so many `gpus`. `threads` are torch's in each lane. ValueError where
     `out` was computed on another kind of device, or a base is too large for a CPU, unless the study says
-    which device it wants. `alerts` tell people who do not look of failures, lost workers and the end.
+    which device it wants. `alerts` tell people who do not look of failures, lost workers and the end; an open
+    desk, of a search of which this is a part, is told of all but the end.
     """
     started = time.monotonic()
     chosen, console, store = find_executor(executor), console or Console(quiet=True), RunStore(out)
@@ -93,9 +96,7 @@ def run_study(
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
                     with (
-                        AlertWatch(
-                            study, Session(out, lease.token), store, alerts or Alerts(), console
-                        ) as watch,
+                        _watched(study, lease.token, store, alerts or Alerts(), console) as desk,
                         chosen.open(out, console, wanted) as found,
                     ):
                         if wanted.device == "auto":
@@ -110,7 +111,7 @@ def run_study(
                             check_cpus(left, refusing)
                         if not chosen.is_here():
                             check_metrics(runs_left, refusing)
-                        watch.holds(sum(found.nodes))
+                        desk.holds(sum(found.nodes))
                         launch = Launch(
                             checked=checked,
                             out=out,
@@ -133,6 +134,23 @@ def run_study(
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+@contextmanager
+def _watched(
+    study: Study, token: str, store: RunStore, alerts: Alerts | AlertDesk, console: Console
+) -> Iterator[AlertDesk]:
+    """Tell, during the block, what happens in the folder; a desk of the launch itself tells its end, too."""
+    session = Session(store.out, token)
+    if isinstance(alerts, AlertDesk):
+        with AlertWatch(study, session, store, alerts):
+            yield alerts
+        return
+    with AlertDesk(alerts, study.name, store.out, token, console) as desk:
+        watch = AlertWatch(study, session, store, desk)
+        desk.outcome = watch.counts
+        with watch:
+            yield desk
 
 
 def _carry_out_requests(study: Study, store: RunStore) -> bool:

@@ -14,7 +14,7 @@ import torch
 from portal.bases.precision import cpu_bf16_gain
 from portal.config import Precision
 from portal.device import usable_cores
-from portal.device_rates import ATTAINED, KNOWN_GPUS, GpuRates, measure_rates, rates_of
+from portal.device_rates import ATTAINED, KNOWN_GPUS, GpuRates, known_model, measure_rates, rates_of
 from portal.messages import nearest
 from portal.train_config import Fp32Products
 from sweeps.planning.known_checks import KnownCheck, find_check, processor_name
@@ -169,8 +169,8 @@ def as_checked(device: Device, check: KnownCheck | None) -> Device:
 def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:
     """A GPU by its full name (`NVIDIA H100 80GB HBM3`); `measure` is called where its rates are not known."""
     rates = rates_of(name, measure)
-    known = next((gpu for gpu in GPUS.values() if gpu.name in name), None)
-    bytes_per_s = Device.bytes_per_s if known is None else known.bytes_per_s
+    model = known_model(name)
+    bytes_per_s = Device.bytes_per_s if model is None else GPUS[model.lower()].bytes_per_s
     return Device(name, memory_bytes, rates.flops, rates.launch_s, bytes_per_s=bytes_per_s)
 
 

@@ -27,8 +27,11 @@ from rich.console import Console
 from portal.importance import ImportanceError, importance_of
 from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
 from portal.storage.atomic import write_bytes_atomic, write_json_atomic
+from sweeps.alerts.alerts import Alerts
+from sweeps.alerts.desk import AlertDesk
 from sweeps.launch.driver import run_study
 from sweeps.launch.executors import ExecutorName, find_executor
+from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.resources import Wanted
 from sweeps.planning.shapes import check_shapes
 from sweeps.results.validation_scores import validation_values
@@ -98,14 +101,16 @@ def run_search(
     console: Console | None = None,
     threads: int = 1,
     gpus: int = 0,
+    alerts: Alerts | None = None,
 ) -> SearchResult:
     """Bring the search to its number of trials in `out`; without a console, in silence.
 
-    A cluster is waited for until it has so many `gpus`. ValueError when `out` holds another search, or
-    another driver works there.
+    A cluster is waited for until it has so many `gpus`. `alerts` tell of failures and lost workers of all
+    trials, of the budget, and how the search ended. ValueError when `out` holds another search, the record of
+    its alerts is damaged, or another driver works there.
     """
     folder, console = out / SEARCH_FOLDER, console or Console(quiet=True)
-    with acquire(folder):
+    with acquire(folder) as lease:
         storage = f"sqlite:///{(folder / 'optuna.db').resolve()}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         search = _open(plan, storage, out)
@@ -114,13 +119,28 @@ def run_search(
         _check_adapters(plan, context)
         _check_metric(plan, context)
         wanted = Wanted.of(settings.device, gpus)
-        with find_executor(executor).open(out, console, wanted):  # one for all batches
+        told = alerts if alerts is not None and _has_work_left(search, plan) else Alerts()
+        with (
+            termination_interrupts(),
+            AlertDesk(told, plan.name, out, lease.token, console, what="search", record=folder) as desk,
+            find_executor(executor).open(out, console, wanted) as found,  # one for all batches
+        ):
+            desk.outcome = lambda: _record(search, plan).counts
+            desk.holds(sum(found.nodes))
             while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")
                 study = _together([each.study for each in batch])
                 with _watched(batch, store):
-                    run_study(study, out, executor=executor, console=console, threads=threads, gpus=gpus)
+                    run_study(
+                        study,
+                        out,
+                        executor=executor,
+                        console=console,
+                        threads=threads,
+                        gpus=gpus,
+                        alerts=desk,
+                    )
                 for each in batch:
                     _tell(search, each)
                 _write_record(_record(search, plan, unknown="the search has not ended"), out)
@@ -130,6 +150,12 @@ def run_search(
                     break
         console.print(f"search {plan.name}: fitting random forests to see which setting mattered")
         return _outcome(search, plan, out, storage)
+
+
+def _has_work_left(search: optuna.Study, plan: SearchPlan) -> bool:
+    """Whether trials are missing, or were left unfinished."""
+    states = [trial.state for trial in search.get_trials(deepcopy=False)]
+    return len(states) < plan.search.trials or TrialState.RUNNING in states
 
 
 def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import portallib
 import pytest
 import torch
+from peft import LoraConfig
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from portallib.config import PortalConfig
 from portallib.data import ChoiceDataset, ChoiceExample
 from portallib.evaluation import PortalBase, PortalEvaluator, PortalInjector, collate_gold_batch
@@ -15,6 +17,7 @@ from portallib.training import (
     PortalTrainingConfig,
     _update_ema,
 )
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -317,7 +320,7 @@ def test_an_artifact_of_ours_loads_in_portallib_and_generates_the_same(
     assert_generates_the_same(peer, Artifact.load(tmp_path / name))
 
 
-def test_a_taught_artifact_loads_in_portallib_and_generates_the_same(
+def test_a_taught_artifact_loads_in_portallib_and_generates_and_exports_the_same(
     bases: dict[str, Base], tmp_path: Path
 ) -> None:
     base, old, new = bases["qwen"], TASKS[:2], TASKS[2:]
@@ -330,8 +333,20 @@ def test_a_taught_artifact_loads_in_portallib_and_generates_the_same(
     taught.save_artifact(tmp_path / "taught", RunRecord.of(run))
 
     peer = portallib.PortalModel.from_pretrained(str(tmp_path / "taught"))
+    artifact = Artifact.load(tmp_path / "taught")
 
-    assert_generates_the_same(peer, Artifact.load(tmp_path / "taught"))
+    assert_generates_the_same(peer, artifact)
+    for task in (old[0], new[0]):
+        ours, theirs = tmp_path / "ours" / task, tmp_path / "theirs" / task
+        artifact.export_peft(task, ours)
+        peer.export_peft(task, theirs)
+        wanted = load_file(theirs / SAFETENSORS_WEIGHTS_NAME)
+        found = load_file(ours / SAFETENSORS_WEIGHTS_NAME)
+        assert found.keys() == wanted.keys()
+        for name, tensor in wanted.items():
+            torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=0)
+        mine, others = (LoraConfig.from_pretrained(str(folder)) for folder in (ours, theirs))
+        assert (mine.r, mine.lora_alpha, mine.task_type) == (others.r, others.lora_alpha, others.task_type)
 
 
 def test_portallib_refuses_format_2_by_name_which_loads_here(bases: dict[str, Base], tmp_path: Path) -> None:

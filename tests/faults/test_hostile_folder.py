@@ -10,6 +10,7 @@ from portal.cli import main
 from sweeps.launch.driver import run_study
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
+from tests.support.command_line import only_line
 from tests.support.studies import Tables, silent
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,52 @@ def test_no_command_runs_code_from_a_run_folder(
 
     assert not trace.exists()
     assert RunStore(out).is_done(key)
+
+
+def test_no_command_runs_code_from_an_artifact_an_adapter_or_a_registry(world: Path, tmp_path: Path) -> None:
+    trace, artifact, shelf = tmp_path / "trace", tmp_path / "artifact", tmp_path / "shelf"
+    shutil.copytree(world / "ported" / "artifact", artifact)
+    assert main(["export", str(artifact), "--task", "sums", "--out", str(tmp_path / "adapter")]) == 0
+    assert main(["registry", str(shelf), "--add", str(artifact)]) == 0
+    (kept,) = (shelf / "artifacts").iterdir()
+    bomb = pickle.dumps(Payload(trace))
+    names = ("adapter_model.bin", "pytorch_model.bin", "training_args.bin", "portal.pkl", "model.pt")
+    for folder in (artifact, tmp_path / "adapter", kept):
+        for name in names:
+            (folder / name).write_bytes(bomb)
+    data, base = ["--data", str(world / "data")], ["--base", "tiny-gemma3"]
+    short = ["--examples", "4", "--epochs", "1", "--no-base"]
+    commands = (
+        ["inspect", str(artifact)],
+        ["export", str(artifact), "--task", "sums", "--out", str(tmp_path / "again"), "--check"],
+        ["eval", "--artifact", str(artifact), *base, "--tasks", "sums", *data],
+        ["eval", "--adapter", str(tmp_path / "adapter"), *base, "--tasks", "sums", *data],
+        ["port", str(artifact), "--to", "tiny-llama", "--out", str(tmp_path / "ported"), *short, *data],
+        ["teach", str(artifact), "--on", "tiny-gemma3", "--tasks", "extra", "--out", str(tmp_path / "taught"),
+         *short, "--data", str(tmp_path / "extra")],
+        ["registry", str(shelf)],
+        ["adapters", "--registry", str(shelf), "--out", str(tmp_path / "matrix")],
+    )  # fmt: skip
+    shutil.copytree(world / "data" / "sums", tmp_path / "extra" / "extra")
+    assert [main(command) for command in commands] == [0] * len(commands)
+
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    assert main(["eval", "--adapter", str(tmp_path / "adapter"), *base, "--tasks", "sums", *data]) == 2
+    assert not trace.exists()
+
+
+def test_a_base_of_pickled_weights_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, trace = Path(shutil.copytree(world / "qwen3", tmp_path / "base")), tmp_path / "trace"
+    for weights in base.glob("*.safetensors"):
+        weights.unlink()
+    (base / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(trace)))
+
+    assert main(["eval", "--base", str(base), "--tasks", "sums", "--data", str(world / "data")]) == 2
+
+    assert "no safetensors weights in this folder" in only_line(capsys)
+    assert not trace.exists()
 
 
 def test_names_in_a_folder_do_not_lead_out_of_it(hostile: tuple[Path, Path], study_path: Path) -> None:

@@ -25,8 +25,12 @@ def test_only_a_gpu_that_no_table_knows_is_measured() -> None:
         return GpuRates(1e14, 5e-6)
 
     assert rates_of("NVIDIA B200", measure) == KNOWN_GPUS["B200"]
+    assert rates_of("NVIDIA A100-SXM4-80GB", measure) == KNOWN_GPUS["A100"]
     assert not asked
-    assert rates_of("NVIDIA L40S", measure) == GpuRates(1e14, 5e-6)
+    others = ("NVIDIA L40S", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA H100 PCIe", "NVIDIA H100 NVL",
+              "NVIDIA A100-PCIE-40GB", "GRID A100-10C")  # fmt: skip
+    assert {rates_of(name, measure) for name in others} == {GpuRates(1e14, 5e-6)}
+    assert len(asked) == len(others)
 
 
 @pytest.mark.parametrize("noise", [0.95, 1.0, 1.05])

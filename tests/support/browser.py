@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,13 +102,16 @@ def assert_page_works(page: Path, profile: Path, width: int) -> dict:
     return seen
 
 
-def open_page(page: Path, profile: Path, width: int) -> tuple[dict, str]:
-    """What the probe saw in the page, and what the browser wrote to its console."""
+def open_page(page: Path | str, profile: Path, width: int, *more: str) -> tuple[Any, str]:
+    """What the probe saw in the file or at the address, and what the browser wrote to its console.
+
+    `more` are options of the browser.
+    """
     command = [
         find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         f"--user-data-dir={profile}", "--enable-logging=stderr", f"--window-size={width},1600", "--dump-dom",
-        page.as_uri(),
+        *more, page if isinstance(page, str) else page.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, flags=re.DOTALL)

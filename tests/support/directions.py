@@ -22,7 +22,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.search_record": ("portal.messages", "portal.frozen", "portal.storage"),
     "portal.importance": ("portal.search_record",),
     "portal.bases": (
-        "portal.messages", "portal.modules", "portal.config", "portal.device", "portal.storage",
+        "portal.lazy", "portal.messages", "portal.modules", "portal.config", "portal.device",
+        "portal.storage",
     ),
     "portal.tasks": ("portal.messages", "portal.frozen", "portal.answers", "portal.storage"),
     "portal.pretraining": (),
@@ -73,7 +74,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "sweeps.alerts",
     ),
     "sweeps.search": (
-        "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.launch",
+        "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.alerts",
+        "sweeps.launch",
     ),
     "sweeps.gpu_check": (
         "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.launch",

@@ -27,7 +27,7 @@ from portal.cli.output import progress_console, warn
 if TYPE_CHECKING:
     from portal.config import DeviceChoice
     from portal.storage.paths import Folder
-    from sweeps.alerts.watch import Alerts
+    from sweeps.alerts.alerts import Alerts
     from sweeps.launch.launch_result import LaunchResult
     from sweeps.study.expand import Study
 
@@ -74,7 +74,7 @@ def run(
 
 def chosen_alerts(targets: Sequence[str] | None, price: float | None, budget: float | None) -> "Alerts":
     """What the three options ask for; ValueError for a budget without a price or a target."""
-    from sweeps.alerts.watch import Alerts, Budget
+    from sweeps.alerts.alerts import Alerts, Budget
 
     if (budget is None) != (price is None):
         raise ValueError("--budget and --price go together: a budget is spent at a price per device-hour")

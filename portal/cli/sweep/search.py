@@ -9,9 +9,18 @@ import typer
 from portal.cli import completion
 from portal.cli.completion import one_of
 from portal.cli.exit_codes import FAILED
-from portal.cli.options import ExecutorOption, GpusOption, JsonOption, check_at_least_one, chosen_executor
+from portal.cli.options import (
+    AlertsOption,
+    BudgetOption,
+    BudgetPriceOption,
+    ExecutorOption,
+    GpusOption,
+    JsonOption,
+    check_at_least_one,
+    chosen_executor,
+)
 from portal.cli.output import print_table, progress_console, warn
-from portal.cli.sweep.run import threads_for
+from portal.cli.sweep.run import chosen_alerts, threads_for
 
 if TYPE_CHECKING:
     from portal.search_record import SearchRecord
@@ -40,6 +49,9 @@ def search(
     ] = None,
     executor: ExecutorOption = "auto",
     gpus: GpusOption = 0,
+    alert: AlertsOption = None,
+    price: BudgetPriceOption = None,
+    budget: BudgetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search a method's settings with Optuna, and write the best as a study file.
@@ -53,6 +65,7 @@ def search(
 
     if out is not None and is_url(str(out).replace(":/", "://", 1)):
         raise ValueError(f"{out}: a search keeps Optuna's SQLite storage in its output folder; name a folder")
+    alerts = chosen_alerts(alert, price, budget)
     plan = SearchPlan(find_search(name))
     if trials is not None:
         check_at_least_one(trials=trials)
@@ -65,6 +78,7 @@ def search(
         console=progress_console(),
         threads=threads_for(executor),
         gpus=gpus,
+        alerts=alerts,
     )
     if as_json:
         _print_json(outcome)
@@ -86,11 +100,7 @@ def _print_json(outcome: "SearchResult") -> None:
 
 def _print_trials(plan: "SearchPlan", outcome: "SearchResult", folder: Path) -> None:
     """Counts by state, the best trials with their settings, and what to do with them."""
-    states = [trial.state for trial in outcome.trials]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail"))
-    if "running" in states:
-        counts += f", {states.count('running')} not ended"
-    typer.echo(f"search {plan.name}: {len(states)} trials; {counts}")
+    typer.echo(f"search {plan.name}: {outcome.record.counts}")
     space = plan.search.space
     print_table(
         ("trial", "state", plan.search.metric, "epochs", *space),

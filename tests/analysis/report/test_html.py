@@ -10,7 +10,7 @@ from analysis.report.html import render_page
 from analysis.report.write import ReportInput, write_report
 from analysis.tables.columns import COUNT, NUMBER, WORD, Column
 from analysis.tables.table import Table
-from tests.support.browser import assert_page_works
+from tests.support.browser import assert_page_works, open_page
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,39 @@ def test_the_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> 
     assert seen["unfolded"]
     assert seen["filtered"] is not None
     assert re.fullmatch(r"PorTAL: 0\.\d{3} ± 0\.\d{3}, n = 3", seen["label"])
+
+
+RELOADED = """
+<script>
+const order = () => [...document.querySelectorAll("tbody tr")].map((row) => row.cells[0].textContent);
+addEventListener("load", () => {
+  if (sessionStorage.getItem("reloaded") === null) {
+    sessionStorage.setItem("reloaded", JSON.stringify(order()));
+    const [head] = [...document.querySelectorAll("th button")].filter((each) => each.textContent === "acc");
+    head.click();
+    head.click();
+    location.reload();
+    return;
+  }
+  const probe = document.createElement("pre");
+  probe.id = "probe";
+  probe.textContent = JSON.stringify([JSON.parse(sessionStorage.getItem("reloaded")), order()]);
+  document.body.append(probe);
+});
+</script>
+"""
+
+
+def test_a_table_keeps_its_order_when_the_page_loads_itself_anew(tmp_path: Path) -> None:
+    rows = (("a", 0.5), ("b", 0.7), ("c", 0.6), ("mean", 0.6))
+    table = Table("Scores", "main", (Column("method", WORD), Column("acc", NUMBER)), rows, footer=1)
+    page = tmp_path / "page.html"
+    written = render_page(ReportDocument("t", "", (), (Section("s", (Block(tables=(table,)),)),), ()))
+    page.write_text(written.replace("</body>", RELOADED + "</body>"), encoding="utf-8")
+
+    before, after = open_page(page, tmp_path / "profile", 1280, "--virtual-time-budget=5000")[0]
+    assert before == ["a", "b", "c"]
+    assert after == ["b", "c", "a"]  # the closing row is no part of the order
 
 
 def test_a_link_to_a_table_or_a_row_names_what_it_is_about() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,7 +35,7 @@ PROBE = """<script>window.addEventListener("load", () => {
   document.body.append(probe);
 });</script>"""
 FAILED = RunDetail(
-    "f" * 16, "half", "portal big n8 s9", "failed", "step 3: the loss is <nan>",
+    "f" * 16, "half <i>", "portal big n8 s9", "failed", "step 3: the loss is <nan>",
     {"method": "portal", "seed": 9, "bases": [{"name": "big"}]}, log=("12:00 INFO pack", "12:01 ERROR <nan>"),
 )  # fmt: skip
 MISSING = RunDetail(
@@ -78,7 +79,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(pa.Table.from_pylist(losses, schema=LOSSES), folder / LOSSES_FILE)
     questions = {
         (line["task"], line["example"]): {
-            "task": line["task"], "example": line["example"], "prompt": f"question {line['example']}?",
+            "task": line["task"], "example": line["example"],
+            "prompt": f"<img src=x> question {line['example']}?",
             "choices": [" north", " south", " east", " <west>"],
         }
         for line in builder.predictions
@@ -90,6 +92,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pages(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report([ReportInput(results, "demo")], tmp_path_factory.mktemp("report")).parent / "runs"
+
+
+def test_prompts_choices_labels_and_causes_are_text_and_no_markup(pages: Path) -> None:
+    texts = [
+        page.read_text(encoding="utf-8") for page in (*pages.glob("*.html"), pages.parent / "index.html")
+    ]
+
+    for markup in ("<img", "<i>", "<west>", "<nan>"):
+        shown = [text for text in texts if escape(markup) in text]
+        assert shown, markup
+        assert [text for text in texts if markup in text] == []
 
 
 def key_of(pages: Path, name: str) -> str:
@@ -135,7 +148,10 @@ def test_wrong_answers_are_told_with_prompt_and_texts(pages: Path, results: Path
     found = re.search(r"Answers worth less than 1: (\d+) of 120", text)
     assert found is not None
     assert 0 < int(found[1]) < 120
-    assert re.search(r'>question 00\d\d\?</td><td class="word text">(north|south|east|&lt;west&gt;)<', text)
+    assert re.search(
+        r'>&lt;img src=x&gt; question 00\d\d\?</td><td class="word text">(north|south|east|&lt;west&gt;)<',
+        text,
+    )
     table = (pages.parent / "tables" / "contrasts-big.csv").read_text().splitlines()
     assert table[0] == "task,row,prompt,right answer,port,per-task LoRA,worth: port,worth: LoRA"
     assert len(table) > 3
@@ -148,7 +164,7 @@ def test_a_run_that_failed_has_its_cause_its_losses_and_its_log(pages: Path) -> 
     assert "Loss while training" in text
     assert "12:01 ERROR &lt;nan&gt;" in text
     assert "Scores by task" not in text
-    assert "portal big n8 s9 (half)" in text
+    assert "portal big n8 s9 (half &lt;i&gt;)" in text
 
 
 def test_a_run_that_is_missing_says_so(pages: Path) -> None:

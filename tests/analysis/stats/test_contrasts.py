@@ -59,6 +59,7 @@ def test_rows_are_matched_and_the_ports_worst_come_first() -> None:
     assert found[0] == Contrast(
         ShownAnswer("list", "2", "prompt 2", "right", "portal1 2", 0.0),
         ShownAnswer("list", "2", "prompt 2", "right", "lora1 2", 1.0),
+        ("portal1", "lora1"),
     )
 
 

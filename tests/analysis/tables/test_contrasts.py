@@ -16,6 +16,7 @@ def test_texts_stand_in_a_line_each_and_long_ones_are_cut() -> None:
     contrast = Contrast(
         ShownAnswer("list", "e", prompt, right, "y" * 300, 0.0),
         ShownAnswer("list", "e", prompt, right, " a | b", 1.0),
+        ("p", "l"),
     )
     table = contrasts_table(replace(target, contrasts=(contrast,)))
     assert table is not None
@@ -26,3 +27,7 @@ def test_texts_stand_in_a_line_each_and_long_ones_are_cut() -> None:
     assert texts[3:6] == ("right answer", "y" * 240 + " ...", "a | b")
     assert texts[6:] == ("0.000", "1.000")
     assert "a \\| b" in table.to_markdown()
+    assert table.links == {}
+    linked = contrasts_table(replace(target, contrasts=(contrast,)), "runs")
+    assert linked is not None
+    assert linked.links == {"port": ("runs/p.html",), "per-task LoRA": ("runs/l.html",)}

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis.report.document import ReportDocument
+from analysis.report.html import render_page
 from portal.cli.report_server import TOKEN_HEADER, ReportServer
+from tests.support.browser import open_page
 
 
 class Runs:
@@ -84,6 +87,43 @@ def test_who_has_the_token_can_ask(server: ReportServer, runs: Runs) -> None:
     assert (response.status, text) == (200, "as you wish")
     assert runs.asked == [("a", "pause")]
     assert server.address_with_token == f"{server.address}#token={server.token}"
+
+
+PRESS = """
+<script>
+const press = setInterval(() => {
+  const bar = document.querySelector(".control");
+  if (bar === null) return;
+  const [pause, stop] = bar.querySelectorAll("button");
+  if (pause !== undefined && !bar.textContent.endsWith("as you wish")) {
+    const words = [bar.firstChild.textContent, pause.textContent, stop.textContent, location.hash];
+    window.seen = window.seen || words;
+    clearInterval(press);
+    pause.click();
+    setInterval(() => {
+      if (!document.querySelector(".control").textContent.endsWith("as you wish")) return;
+      if (document.getElementById("probe") !== null) return;
+      const probe = document.createElement("pre");
+      probe.id = "probe";
+      probe.textContent = JSON.stringify(window.seen);
+      document.body.append(probe);
+    }, 50);
+  }
+}, 50);
+</script>
+"""
+
+
+def test_a_page_has_buttons_for_who_came_with_the_token(
+    server: ReportServer, runs: Runs, tmp_path: Path
+) -> None:
+    page = render_page(ReportDocument("t", "", (), (), (), run="a")).replace("</body>", f"{PRESS}</body>")
+    (tmp_path / "report" / "index.html").write_text(page, encoding="utf-8")
+
+    seen, _ = open_page(server.address_with_token, tmp_path / "profile", 1280, "--virtual-time-budget=20000")
+
+    assert seen == ["Now running. ", "pause", "stop", ""]  # the token is no longer in the address
+    assert runs.asked == [("a", "pause")]
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "\u00e9"])

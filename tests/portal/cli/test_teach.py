@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import WEIGHTS
+from portal.artifacts.portal_record import core_sha256
 from portal.cli import main
 from portal.results import RESULTS, read_table
 from tests.support.bases import TASKS
@@ -148,6 +149,31 @@ def test_a_port_has_the_taught_task_without_a_row_of_it(
     assert "has no task 'totals'" in capsys.readouterr().err
     assert main(["eval", "--latents", str(taught), *of_task]) == 2
     assert "name it with --artifact" in capsys.readouterr().err
+
+
+def test_latents_of_another_core_are_refused_by_its_digest_and_nothing_is_written(
+    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught, other, adapter = tmp_path / "taught", tmp_path / "other", tmp_path / "adapter"
+    assert main(teach_command(world, new_tasks, taught, "--no-base")) == 0
+    train = ["train", "--source", "tiny-llama", "--tasks", ",".join(TASKS), "--data", str(world / "data")]
+    short = ["--rank", "2", "--examples", "4", "--epochs", "1", "--no-base"]
+    assert main([*train, *short, "--out", str(other)]) == 0
+    digests = [
+        core_sha256(Artifact.load(folder).tensors)[:12]
+        for folder in (taught / "artifact", other / "artifact" / "tiny-llama")
+    ]
+    capsys.readouterr()
+
+    for command in (
+        ["export", str(other), "--latents", str(taught), "--task", "totals", "--out", str(adapter)],
+        ["eval", "--artifact", str(other), "--latents", str(taught), "--base", "tiny-llama", "--tasks",
+         "totals", "--data", str(new_tasks)],
+    ):  # fmt: skip
+        assert main(command) == 2
+        refusal = only_line(capsys)
+        assert all(f"the core {digest}" in refusal for digest in digests)
+    assert not adapter.exists()
 
 
 def test_what_cannot_be_taught_is_refused_in_one_line_and_leaves_nothing(

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import portallib
 import pytest
 import torch
 
@@ -64,7 +65,7 @@ def described(method: str, bases: dict[str, Base], source: Path, **data: object)
     return learner
 
 
-def test_joint_training_leaves_its_map_beside_latents_that_portallib_reads(
+def test_joint_training_leaves_its_map_beside_the_latents(
     bases: dict[str, Base], source: Path, text: TextConfig
 ) -> None:
     artifact = Artifact.load(source / "small")
@@ -77,6 +78,18 @@ def test_joint_training_leaves_its_map_beside_latents_that_portallib_reads(
     assert torch.equal(other.weight_ZD, artifact.text_map.weight_ZD)
     assert artifact.record is not None
     assert TEXT_MAP in artifact.record.files
+
+
+@pytest.mark.oracle
+def test_portallib_reads_the_latents_and_passes_over_the_map(source: Path) -> None:
+    peer = portallib.PortalModel.from_pretrained(str(source / "small"))
+
+    ours = Artifact.load(source / "small").factors(("names",))
+    theirs = peer.generate("names")
+    for group, (a, b) in ours.items():
+        for index, layer in enumerate(group.layers):
+            torch.testing.assert_close(a[0, index], theirs[layer, group.module][0], atol=1e-6, rtol=0)
+            torch.testing.assert_close(b[0, index], theirs[layer, group.module][1], atol=1e-6, rtol=0)
 
 
 def test_both_the_map_and_the_tasks_own_parts_train(bases: dict[str, Base], text: TextConfig) -> None:

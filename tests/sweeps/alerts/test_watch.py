@@ -1,13 +1,17 @@
 """What a launch tells people who do not look: failures, lost workers, the budget, and how it ended."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from sweeps.alerts import watch as watch_module
-from sweeps.alerts.watch import Alerts, AlertWatch, Budget
+from sweeps.alerts.alerts import Alerts
+from sweeps.alerts.desk import AlertDesk
+from sweeps.alerts.watch import AlertWatch
 from sweeps.launch.driver import run_study
 from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
@@ -25,9 +29,15 @@ def study(world: Path, tmp_path: Path) -> Study:
     return load_study(write_study(world, tmp_path))
 
 
-def watch(study: Study, out: Path, server: AlertServer, budget: Budget | None = None) -> AlertWatch:
-    alerts = Alerts((server.url,), budget)
-    return AlertWatch(study, Session(out, TOKEN), RunStore(out), alerts, silent())
+@contextmanager
+def watch(
+    study: Study, out: Path, server: AlertServer, console: Console | None = None
+) -> Iterator[AlertWatch]:
+    alerts = Alerts((server.url,))
+    with AlertDesk(alerts, study.name, out, TOKEN, console or silent()) as desk:
+        watching = AlertWatch(study, Session(out, TOKEN), RunStore(out), desk)
+        with watching:
+            yield watching
 
 
 def texts(server: AlertServer) -> list[str]:
@@ -49,8 +59,9 @@ def test_a_run_that_fails_is_told_with_its_cause_and_one_that_had_failed_before_
 
     assert texts(server) == [
         "small: a run failed: lora tiny-qwen3 n4 s1: the loss of task 'sums' is inf",
-        "small: the launch ended; 0 of 3 runs are done, 2 failed",
+        "small: the launch ended",
     ]
+    assert watching.counts() == "0 of 3 runs are done, 2 failed"
 
 
 def test_many_that_fail_at_once_are_one_alert(study: Study, tmp_path: Path) -> None:
@@ -99,44 +110,15 @@ def test_a_folder_that_cannot_be_read_ends_no_launch_and_is_told_once(
     monkeypatch.setattr(watch_module, "LOOK_S", 0.05)
     out = tmp_path / "out"
     told = io.StringIO()
-    with alert_server() as server:
-        alerts = Alerts((server.url,))
-        console = Console(file=told, width=500)
-        with AlertWatch(study, Session(out, TOKEN), RunStore(out), alerts, console):
-            store = RunStore(out)
-            store.mark_failed(study.runs[1].key, "no memory", out / "log")
-            (store.run_folder(study.runs[1].key) / "FAILED.json").write_text("{")
-            wait_for(lambda: "alerts: " in told.getvalue(), "the trouble")
+    with alert_server() as server, watch(study, out, server, Console(file=told, width=500)):
+        store = RunStore(out)
+        store.mark_failed(study.runs[1].key, "no memory", out / "log")
+        (store.run_folder(study.runs[1].key) / "FAILED.json").write_text("{")
+        wait_for(lambda: "alerts: " in told.getvalue(), "the trouble")
 
     assert told.getvalue().count("alerts: ") == 1  # it was looked at more than once
     assert "not readable JSON" in told.getvalue()
     assert [posted["kind"] for posted in server.posted] == ["ended"]
-
-
-def test_a_budget_is_spent_by_what_is_held(study: Study, tmp_path: Path) -> None:
-    with alert_server() as server:
-        with watch(study, tmp_path / "rich", server, Budget(1e9, 3.0)) as watching:
-            watching.holds(8)
-            watching.look()
-        assert [posted["kind"] for posted in server.posted] == ["ended"]
-        with watch(study, tmp_path / "poor", server, Budget(1e-9, 3.0)) as watching:
-            watching.holds(8)
-            watching.look()
-
-    assert [posted["kind"] for posted in server.posted[1:]] == ["budget", "ended"]
-
-
-@pytest.mark.parametrize(
-    ("error", "how"),
-    [(KeyboardInterrupt(), "was interrupted"), (ValueError("no GPU\nthere"), "broke off (no GPU there)")],
-)
-def test_a_launch_that_breaks_off_says_how(
-    study: Study, tmp_path: Path, error: BaseException, how: str
-) -> None:
-    with alert_server() as server, pytest.raises(type(error)), watch(study, tmp_path / "out", server):
-        raise error
-
-    assert texts(server) == [f"small: the launch {how}; 0 of 3 runs are done, 0 failed"]
 
 
 def test_a_study_tells_its_end_and_a_launch_with_nothing_left_says_nothing(
@@ -157,11 +139,3 @@ def test_a_launch_that_finds_no_devices_says_so(study: Study, tmp_path: Path) ->
     (told,) = texts(server)
     assert told.startswith("small: the launch broke off (")
     assert told.endswith("; 0 of 3 runs are done, 0 failed")
-
-
-def test_a_budget_needs_somebody_to_tell_and_is_above_nothing() -> None:
-    with pytest.raises(ValueError, match="told to nobody"):
-        Alerts((), Budget(1.0, 1.0))
-    for limit, price in ((0.0, 1.0), (1.0, -1.0), (float("nan"), 1.0), (1.0, float("inf"))):
-        with pytest.raises(ValueError, match="above 0"):
-            Budget(limit, price)

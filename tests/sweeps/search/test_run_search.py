@@ -15,6 +15,7 @@ from portal.learners.base import Learner
 from portal.results import RESULTS, read_table
 from portal.search_record import read_search
 from portal.training.pack import Pack
+from sweeps.alerts.alerts import Alerts, Budget
 from sweeps.launch.driver import run_study
 from sweeps.results.snapshot import collect_snapshot
 from sweeps.search.run_search import SearchResult, run_search
@@ -22,6 +23,7 @@ from sweeps.search.search_file import SearchPlan
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
+from tests.support.alert_server import alert_server
 from tests.support.studies import Interruption, silent
 
 LORA = """
@@ -71,18 +73,26 @@ search:
 """
 
 
-def search(text: str, folder: Path) -> SearchResult:
+def search(text: str, folder: Path, alerts: Alerts | None = None) -> SearchResult:
     path = folder / "search.yaml"
     path.write_text(text)
-    return run_search(SearchPlan(path), folder / "out", executor="local", console=silent())
+    return run_search(SearchPlan(path), folder / "out", executor="local", console=silent(), alerts=alerts)
 
 
 @pytest.mark.slow
 def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_is_trained(
     tmp_path: Path,
 ) -> None:
-    outcome = search(LORA, tmp_path)
+    with alert_server() as server:
+        outcome = search(LORA, tmp_path, Alerts((server.url,), Budget(1e-9, 1.0)))
 
+    assert [posted["text"] for posted in server.posted] == [
+        "tune: the search has cost more than 1e-09; it goes on",
+        "tune: the search ended; 6 trials; 6 complete, 0 pruned, 0 fail",
+    ]
+    with alert_server() as server:
+        assert search(LORA, tmp_path, Alerts((server.url,))).trials == outcome.trials
+    assert server.posted == []  # nothing was left to do
     assert [trial.state for trial in outcome.trials] == ["complete"] * 6
     values = [trial.value for trial in outcome.trials]
     assert values == sorted(values)
@@ -163,8 +173,10 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     text = LORA.replace("epochs: 3", "epochs: 40").replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
     text = text.replace("trials: 6\n  parallel: 3", "trials: 6\n  parallel: 6")
 
-    outcome = search(text, tmp_path)
+    with alert_server() as server:
+        outcome = search(text, tmp_path, Alerts((server.url,)))
 
+    assert [posted["kind"] for posted in server.posted] == ["ended"]  # what a search stops has not failed
     pruned = [trial for trial in outcome.trials if trial.state == "pruned"]
     complete = [trial for trial in outcome.trials if trial.state == "complete"]
     assert pruned

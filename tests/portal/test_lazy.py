@@ -1,0 +1,26 @@
+"""During imports no garbage is looked for, and afterwards it is again."""
+
+import gc
+
+import pytest
+
+from portal.lazy import no_collection
+
+
+def test_garbage_is_looked_for_again_afterwards_also_after_an_error() -> None:
+    with no_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), no_collection():
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_where_it_was_off_it_stays_off() -> None:
+    gc.disable()
+    try:
+        with no_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
