@@ -26,6 +26,7 @@ from portal.cli.output import print_table, validated
 
 if TYPE_CHECKING:
     from portal.data.suite import Suite
+    from portal.tasks.example import Example
 
 PAPER_BASES = ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b")
 
@@ -170,6 +171,9 @@ def tasks(
     ] = None,
     max_prompt: MaxPromptOption = 768,
     by_task: ByTaskOption = False,
+    show: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Also print the first N training rows of each task.")
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with a hash of the rows of every split.")
     ] = False,
@@ -190,9 +194,23 @@ def tasks(
         _print_kinds(opened, kinds, tokenised)
     else:
         _print_tasks(opened, chosen, tokenised)
+    for task in chosen:
+        for example in opened.examples(task, "train")[:show]:
+            typer.echo(_as_line(example))
     if only is None and opened.groups:
         groups = ", ".join(f"{name} ({len(members)})" for name, members in opened.groups.items())
         typer.echo(f"groups that can be named like tasks: {groups}")
+
+
+def _as_line(example: "Example") -> str:
+    """A row: what it asks, its right answer, and the choices; white space shows."""
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
+    right = quoted(example.choices[example.gold])
+    asked = f"{example.task}: {quoted(example.prompt)} -> {right}"
+    return asked if example.written else f"{asked}, of {', '.join(map(quoted, example.choices))}"
 
 
 def _print_tasks(suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]) -> None:

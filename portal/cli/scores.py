@@ -124,7 +124,7 @@ def print_gains(frozen: Sequence[Mapping[str, Any]], adapted: Sequence[Mapping[s
     for row in adapted:
         first, second, count = before[row["task"]]["score"], row["score"], row["num_examples"]
         gain, (low, high) = second - first, difference_interval(first, second, count)
-        if low <= 0:
+        if round(100 * low, 1) <= 0:  # as it is printed
             unclear.append(row["task"])
         numbers = [f"{row['chance']:.3f}", f"{first:.3f}", f"{second:.3f}"]
         points = f"{100 * gain:+.1f} ({100 * low:.1f} to {100 * high:.1f})"
@@ -133,7 +133,8 @@ def print_gains(frozen: Sequence[Mapping[str, Any]], adapted: Sequence[Mapping[s
     print_table(["task", "test rows", "chance", "frozen", "taught", "gain in points, 95 %"], lines)
     if unclear:
         typer.echo(
-            f"no clear gain: {', '.join(unclear)}; more rows may help, or the task is out of the core's reach"
+            f"no clear gain: {', '.join(unclear)}; more rows may help, or the task is out of the core's "
+            "reach, or its words are not the base's"
         )
 
 
@@ -189,7 +190,8 @@ def warn_of_reach(fits: "Iterable[TrainingFit]") -> None:
     for fit in fits:
         if not fit.within_reach:
             warn(
-                f"{fit.task}: the core seems unable to express it. On its own {fit.num_rows} training rows "
-                f"{fit.left:.2f} of a guess's uncertainty is left (within reach: at most {REACH:g}); it will "
-                "hardly carry to other bases"
+                f"{fit.task}: the core seems unable to express it: its own {fit.num_rows} training rows are "
+                f"not fitted after teaching, their uncertainty is {fit.left:.2f} times that of a guess "
+                f"(within reach: at most {REACH:g}; above 1 it is sure of wrong answers). It will hardly "
+                "carry to other bases"
             )

@@ -189,7 +189,7 @@ def _run(command: str, content: bytes) -> None:
         start_new_session=True,  # Ctrl-C in the terminal is not for it
     )
     try:
-        process.communicate(content, timeout=COMMAND_S)
+        process.communicate(content + b"\n", timeout=COMMAND_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -71,7 +71,7 @@ def check_folder(out: Folder) -> tuple[list[Fault], int]:
 
 
 def _check_run(store: RunStore, folder: Folder) -> Iterator[Fault]:
-    again = f"delete {folder} and run the study again"
+    again = f"delete {folder} and give the same command again"
     try:
         store.read_run(folder.name)
         store.failure(folder.name)

@@ -33,8 +33,8 @@ def test_fsck_on_the_command_line_names_the_remedy(
     assert main(["sweep", "fsck", str(finished)]) == 3
 
     captured = capsys.readouterr()
-    assert "1 faults" in captured.out
-    assert f"delete {run} and run the study again" in captured.err
+    assert captured.out.endswith("checked, 1 fault\n")
+    assert f"delete {run} and give the same command again" in captured.err
     assert main(["sweep", "fsck", str(finished / "runs")]) == 2
 
 

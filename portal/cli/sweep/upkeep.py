@@ -22,6 +22,7 @@ from portal.cli.options import (
 )
 from portal.cli.output import print_table, warn
 from portal.cli.sweep.run import chosen_alerts, complete, open_study
+from portal.messages import counted
 
 if TYPE_CHECKING:
     from sweeps.store.run_requests import Request
@@ -130,7 +131,10 @@ def fsck(folder: FolderArgument, as_json: JsonOption = False) -> None:
     else:
         for fault in faults:
             warn(str(fault))
-        typer.echo(f"{folder}: {count} runs, packs, caches, tables and bases checked, {len(faults)} faults")
+        typer.echo(
+            f"{folder}: {count} runs, packs, caches, tables and bases checked, "
+            f"{counted(len(faults), 'fault')}"
+        )
     if faults:
         raise typer.Exit(FAILED)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
+from portal.data.suites import open_suite
 from portal.modules import ALL_MODULES
 from tests.support.bases import TASKS
 from tests.support.zoo import tiny_config
@@ -43,6 +44,34 @@ def write_rows(path: Path, *, count: int = 12, lead: str = " ", split: str | Non
     with path.open("a") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
     return path
+
+
+def test_the_first_rows_are_shown_with_their_white_space(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tasks", "--suite", str(world / "data"), "--tasks", "sums,names", "--show", "2"]) == 0
+
+    shown = [line for line in capsys.readouterr().out.splitlines() if " -> " in line]
+    assert [line.split(": ")[0] for line in shown] == ["sums", "sums", "names", "names"]
+    suite, _ = open_suite(str(world / "data"), ["sums"])
+    first = suite.examples("sums", "train")[0]
+    choices = ", ".join(json.dumps(choice) for choice in first.choices)
+    assert shown[0] == (
+        f"sums: {json.dumps(first.prompt)} -> {json.dumps(first.choices[first.gold])}, of {choices}"
+    )
+
+
+def test_a_written_answer_is_shown_without_choices(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "echo.jsonl"
+    rows = [{"prompt": f"Say {number}:", "answer": f" {number}"} for number in range(9)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    assert main(["tasks", "--tasks", str(path), "--show", "1"]) == 0
+
+    (shown,) = [line for line in capsys.readouterr().out.splitlines() if " -> " in line]
+    assert re.fullmatch(r'echo: "Say (\d):" -> " \1"', shown)
 
 
 def test_the_suite_is_named_only_for_tasks_that_are_of_it(

@@ -27,3 +27,16 @@ def test_one_row_that_was_wrong_and_is_right_is_no_clear_gain(capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert "+100.0 (-" in printed
     assert "no clear gain: few;" in printed
+
+
+def test_a_gain_whose_interval_is_printed_to_start_at_0_is_not_clear(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    low, _ = difference_interval(0.5, 1.0, 6)
+    assert 0 < low < 0.0005
+
+    print_gains([row("half", 0.5, 6)], [row("half", 1.0, 6)])
+
+    printed = capsys.readouterr().out
+    assert "+50.0 (0.0 to " in printed
+    assert "no clear gain: half;" in printed

@@ -1,10 +1,13 @@
 """The world of the village: the same everywhere, with values that can be told apart."""
 
+import re
 from collections import Counter
 
+from portal.village import lexicon
 from portal.village.facts import WORDINGS
 from portal.village.lexicon import CARRIED, DEEDS
 from portal.village.world import NUM_SUBJECTS, PERSON_VALUES, THING_VALUES, build_world, inventory_of
+from tests.support.markdown import ROOT
 
 
 def test_the_world_is_a_function_of_its_seed() -> None:
@@ -47,3 +50,13 @@ def test_no_value_of_a_relation_is_rare() -> None:
 def test_every_fact_has_wordings() -> None:
     assert set(WORDINGS) == {*PERSON_VALUES, *THING_VALUES}
     assert all("{n}" in wording and "{v}" in wording for each in WORDINGS.values() for wording in each)
+
+
+def test_the_words_of_the_page_are_those_of_the_lexicon() -> None:
+    page = (ROOT / "portal" / "village" / "README.md").read_text(encoding="utf-8")
+    listed = page[page.index("## Words") : page.index("## Bases")]
+
+    rows = dict(re.findall(r"^\| ([a-z ]+) \| ([\w ]+) \|$", listed, re.MULTILINE))
+
+    known = {name: value for name, value in vars(lexicon).items() if name.isupper()}
+    assert sorted(map(str.split, rows.values())) == sorted(map(list, known.values()))

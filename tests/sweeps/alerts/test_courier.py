@@ -40,10 +40,12 @@ def test_a_url_gets_a_json_object_whose_text_chat_programs_show(tmp_path: Path) 
 
 def test_a_command_gets_the_same_on_stdin(tmp_path: Path) -> None:
     sender = Courier(tmp_path, [f"cat >> '{tmp_path}/told'"], silent())
-    sender.send(alert())
+    for key in ("a", "b"):
+        sender.send(alert(key))
     sender.close(30)
 
-    assert json.loads((tmp_path / "told").read_text())["text"] == alert().text
+    lines = (tmp_path / "told").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == [alert("a").text, alert("b").text]
 
 
 def test_an_alert_is_delivered_once_in_a_folder_also_by_later_launches(tmp_path: Path) -> None:

@@ -64,5 +64,5 @@ def test_the_command_warns_of_a_task_out_of_reach_and_of_no_other(
     monkeypatch.setattr(reach, "REACH", 10.0)
     assert main(command) == 0
 
-    assert "totals: the core seems unable to express it. On its own 4 training rows" in warned
+    assert "totals: the core seems unable to express it: its own 4 training rows are not fitted" in warned
     assert "unable to express" not in capsys.readouterr().err
