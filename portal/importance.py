@@ -52,14 +52,14 @@ def importance_of(trials: Sequence[FrozenTrial], unit: str = "trial") -> dict[st
 
 
 def importance_of_grid(
-    settings: Sequence[Mapping[str, Any]], values: Sequence[float], unit: str = "run"
+    settings: Sequence[Mapping[str, Any]], values: Sequence[float]
 ) -> dict[str, Importance]:
     """As `importance_of`, of points with the same settings each, whose values are weighed alike."""
     texts = [{name: str(value) for name, value in own.items()} for own in settings]
     levels = {name: CategoricalDistribution(sorted({own[name] for own in texts})) for name in texts[0]}
     points = zip(texts, values, strict=True)
     trials = [create_trial(params=own, distributions=levels, value=value) for own, value in points]
-    return importance_of(trials, unit)
+    return importance_of(trials, "run")
 
 
 def _halves(trials: Sequence[FrozenTrial]) -> Iterator[list[FrozenTrial]]:

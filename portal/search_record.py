@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from portal.frozen import Frozen
-from portal.messages import explain
+from portal.messages import counted, explain
 from portal.storage.paths import Folder
 
 SEARCH_FILE = "search.json"
@@ -70,7 +70,7 @@ class SearchRecord(Frozen):
         states = [trial.state for trial in self.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail"))
         running = f", {states.count('running')} not ended" if "running" in states else ""
-        return f"{len(states)} trials; {counts}{running}"
+        return f"{counted(len(states), 'trial')}; {counts}{running}"
 
     @property
     def complete(self) -> tuple[SearchTrial, ...]:

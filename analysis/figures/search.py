@@ -192,8 +192,8 @@ def _by_place(
 ) -> dict[tuple[float, float], list[SearchTrial]]:
     """The trials at each point of the plane."""
     places: dict[tuple[float, float], list[SearchTrial]] = {}
-    for trial, *place in zip(trials, x.tolist(), y.tolist(), strict=True):
-        places.setdefault((place[0], place[1]), []).append(trial)
+    for trial, across, up in zip(trials, x.tolist(), y.tolist(), strict=True):
+        places.setdefault((across, up), []).append(trial)
     return places
 
 

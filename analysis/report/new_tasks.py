@@ -9,6 +9,7 @@ from analysis.stats.findings import Target
 from analysis.stats.new_tasks import NewTasks, Place, Score, TaskSet
 from analysis.tables.columns import format_percent
 from analysis.tables.new_tasks import new_tasks_leads_table, new_tasks_tables
+from portal.messages import counted
 
 
 def new_tasks_block(target: Target) -> Block | None:
@@ -116,5 +117,5 @@ def _half_way(found: NewTasks, tasks: TaskSet, family: str) -> str | None:
 def _source(place: Place) -> str:
     """`35 tasks of 14 kinds`."""
     tasks, kinds = place.num_tasks or 0, len(place.source_kinds)
-    of = f" of {kinds} kind{'s' if kinds != 1 else ''}" if kinds else ""
-    return f"{tasks} task{'s' if tasks != 1 else ''}{of}"
+    of = f" of {counted(kinds, 'kind')}" if kinds else ""
+    return f"{counted(tasks, 'task')}{of}"

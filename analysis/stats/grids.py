@@ -8,7 +8,7 @@ from typing import Any
 from analysis.stats.aggregate import DEFAULT_RULE
 from analysis.stats.epoch_selection import SELECTION_SPLIT, SelectionError, scores_at, select_epochs
 from analysis.stats.result_table import ResultSet, Run, Score
-from analysis.stats.run_summaries import flat_settings, shown_value
+from analysis.stats.run_summaries import by_label, flat_settings, shown_value
 from portal.run_details import RunDetail
 from portal.search_record import MIN_TRIALS, Importance, SearchRecord, SearchTrial
 
@@ -116,11 +116,7 @@ def _named(settings: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
     Tasks that a seed draws are told by their number, and bases without their revisions.
     """
     flat = {name.removeprefix("data."): value for name, value in flat_settings(settings).items()}
-    found = {
-        name: labels.get(value, value) if isinstance(value, str) else value
-        for name, value in flat.items()
-        if name not in _NOT_SETTINGS
-    }
+    found = {name: by_label(value, labels) for name, value in flat.items() if name not in _NOT_SETTINGS}
     found["bases"] = [f"{base['name']} {base.get('precision', '')}".strip() for base in settings["bases"]]
     if _CALIBRATED in found:
         found[_CALIBRATED] = len(found[_CALIBRATED])

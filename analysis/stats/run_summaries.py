@@ -11,7 +11,6 @@ from analysis.stats.epoch_selection import REPORTED_SPLIT, SelectionError, score
 from analysis.stats.result_table import ResultSet, Run, Score
 from portal.run_details import RunDetail
 
-NOT_SET = "none"
 _MOST_LISTED = 8
 """A list of more values is told by their number."""
 _NOT_SHOWN = "it was scored on other tasks than the study's own, or another run fills its place in the tables"
@@ -98,7 +97,7 @@ def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def shown_value(value: Any) -> str:
     """A setting as a short text."""
     if value is None:
-        return NOT_SET
+        return "none"
     if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
         return ", ".join(" ".join(str(part) for part in each.values()) for each in value)  # bases
     if isinstance(value, list | dict) and len(value) > _MOST_LISTED:
@@ -106,6 +105,11 @@ def shown_value(value: Any) -> str:
     if isinstance(value, list | dict):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def by_label(value: Any, labels: Mapping[str, str]) -> Any:
+    """The label of the run that the value is the key of; every other value as it is."""
+    return labels.get(value, value) if isinstance(value, str) else value
 
 
 class Neighbourhood:
@@ -146,7 +150,7 @@ class Neighbourhood:
         )
 
     def _full(self, value: Any) -> str:
-        return json.dumps(self._labels.get(value, value) if isinstance(value, str) else value, sort_keys=True)
+        return json.dumps(by_label(value, self._labels), sort_keys=True)
 
     def _told(self, value: Any) -> str:
-        return shown_value(self._labels.get(value, value) if isinstance(value, str) else value)
+        return shown_value(by_label(value, self._labels))

@@ -14,7 +14,8 @@ from analysis.tables.columns import DASH, Column
 class Table:
     """A titled table. `rows` hold one value per column, None where there is none; `reasons` say why.
 
-    `slug` names the table's file. Columns of words come first.
+    `slug` names the table's file. Columns of words come first. `links` are where the cells of a column lead
+    on a page, by its name.
     """
 
     title: str
@@ -23,9 +24,7 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
     reasons: tuple[str, ...] = ()
     footer: int = 0  # closing rows that stay below when the others are sorted
-    links: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # by column: where its cells lead on a page
+    links: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.title

@@ -172,7 +172,10 @@ def tasks(
     max_prompt: MaxPromptOption = 768,
     by_task: ByTaskOption = False,
     show: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Also print the first N training rows of each task.")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Also print the first N training rows of each task; not with --json."
+        ),
     ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with a hash of the rows of every split.")

@@ -98,12 +98,13 @@ def export(
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
     gguf_config = _gguf_config(source) if with_gguf else None
     command = None if server is None else _serve_command(source, server, folders)
-    routed = server in (None, "vllm") and folders != {tasks[0]: out}
+    in_subfolders = folders != {tasks[0]: out}
+    routed = server in (None, "vllm") and in_subfolders
     if routed:
         known_servers(out)
-    if folders != {tasks[0]: out} and (out / ADAPTER_CONFIG).is_file():
+    if in_subfolders and (out / ADAPTER_CONFIG).is_file():
         raise ValueError(
-            f"{out}: holds an adapter itself; --all writes a folder for each task, so name another --out"
+            f"{out}: holds an adapter itself; several tasks get a folder each in it, so name another --out"
         )
     for name, folder in folders.items():
         claim_folder(folder, source.config.adapter_record(name))

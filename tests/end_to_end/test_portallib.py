@@ -334,14 +334,12 @@ def test_a_taught_artifact_loads_in_portallib_and_generates_and_exports_the_same
 
     peer = portallib.PortalModel.from_pretrained(str(tmp_path / "taught"))
     artifact = Artifact.load(tmp_path / "taught")
-
     assert_generates_the_same(peer, artifact)
     for task in (old[0], new[0]):
         ours, theirs = tmp_path / "ours" / task, tmp_path / "theirs" / task
         artifact.export_peft(task, ours)
         peer.export_peft(task, theirs)
-        wanted = load_file(theirs / SAFETENSORS_WEIGHTS_NAME)
-        found = load_file(ours / SAFETENSORS_WEIGHTS_NAME)
+        found, wanted = (load_file(folder / SAFETENSORS_WEIGHTS_NAME) for folder in (ours, theirs))
         assert found.keys() == wanted.keys()
         for name, tensor in wanted.items():
             torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=0)

@@ -94,21 +94,18 @@ PRESS = """
 const press = setInterval(() => {
   const bar = document.querySelector(".control");
   if (bar === null) return;
+  clearInterval(press);
   const [pause, stop] = bar.querySelectorAll("button");
-  if (pause !== undefined && !bar.textContent.endsWith("as you wish")) {
-    const words = [bar.firstChild.textContent, pause.textContent, stop.textContent, location.hash];
-    window.seen = window.seen || words;
-    clearInterval(press);
-    pause.click();
-    setInterval(() => {
-      if (!document.querySelector(".control").textContent.endsWith("as you wish")) return;
-      if (document.getElementById("probe") !== null) return;
-      const probe = document.createElement("pre");
-      probe.id = "probe";
-      probe.textContent = JSON.stringify(window.seen);
-      document.body.append(probe);
-    }, 50);
-  }
+  const seen = [bar.firstChild.textContent, pause.textContent, stop.textContent, location.hash];
+  pause.click();
+  const wait = setInterval(() => {
+    if (!document.querySelector(".control").textContent.endsWith("as you wish")) return;
+    clearInterval(wait);
+    const probe = document.createElement("pre");
+    probe.id = "probe";
+    probe.textContent = JSON.stringify(seen);
+    document.body.append(probe);
+  }, 50);
 }, 50);
 </script>
 """
