@@ -1,9 +1,10 @@
-"""Fewer operations in a base: its RMSNorms as torch has them, and its rotary embeddings in three steps.
+"""Fewer or faster operations in a base: RMSNorms as torch has them, rotary embeddings in three steps.
 
 On a GPU each operation is a launch, and each launch reads and writes all that it works on. transformers
 writes a norm in eight operations and a rotation in five; backward they are more. What replaces them here
 gives the same up to rounding: sums are in fp32 as before. A result between them is rounded less often than in
-the original, but for norms whose weights lie around zero, where it is rounded once more.
+the original, but for norms whose weights lie around zero, where it is rounded once more. In bf16 on a CPU
+attention is that of `portal.bases.attention`.
 """
 
 import inspect
@@ -18,10 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from portal.bases.attention import INTERFACES, CpuInterfaces
 from portal.messages import nearest
 
 Operations = Literal["plain", "fused"]
-"""A base's operations: as transformers writes them, or with norms and rotations in fewer."""
+"""A base's operations: as transformers writes them, or with norms and rotations in fewer, and attention of
+its own in bf16 on a CPU."""
 ALL_OPERATIONS: tuple[Operations, ...] = get_args(Operations)
 _ROTARY = "apply_rotary_pos_emb"
 _ALIKE = 1e-6  # of fp32 results of a sample
@@ -41,9 +44,9 @@ def wanted_operations() -> Operations | None:
     raise ValueError(f"unknown PORTAL_OPERATIONS {text!r}{nearest(text, ALL_OPERATIONS)}")
 
 
-def usual_operations(*, on_gpu: bool) -> Operations:
-    """What PORTAL_OPERATIONS says, else fused on a GPU and plain on a CPU."""
-    return wanted_operations() or ("fused" if on_gpu else "plain")
+def usual_operations(dtype: torch.dtype, *, on_gpu: bool) -> Operations:
+    """What PORTAL_OPERATIONS says, else plain for a base in fp32 on a CPU, and fused for all others."""
+    return wanted_operations() or ("fused" if on_gpu or dtype == torch.bfloat16 else "plain")
 
 
 def fuse_operations(model: nn.Module) -> int:
@@ -53,12 +56,14 @@ def fuse_operations(model: nn.Module) -> int:
     Returns how many modules have new operations.
     """
     left, replaced = set(), 0
+    weight = next(model.parameters(), None)
+    is_halved = weight is not None and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
     for module in model.modules():
         kind: Any = type(module)
         if kind.__name__.endswith("RMSNorm"):
             forward = _norm_like(kind) if _has_one_weight(module) else None
-        elif _ROTARY in _globals(kind):
-            forward = _forward_like(kind)
+        elif _looks_up(kind, _ROTARY) or (is_halved and _looks_up(kind, INTERFACES)):
+            forward = _forward_like(kind, on_cpu_in_bf16=is_halved)
         else:
             continue
         if forward is None:
@@ -194,14 +199,27 @@ def _norm_like(kind: type[nn.Module]) -> Callable[[Any, Tensor], Tensor] | None:
 
 
 @lru_cache(maxsize=64)
-def _forward_like(kind: type[nn.Module]) -> Callable[..., Any] | None:
-    """The forward of this class of attention layers with our rotation, if that gives what its own gives."""
+def _forward_like(kind: type[nn.Module], *, on_cpu_in_bf16: bool) -> Callable[..., Any] | None:
+    """The forward of this class of attention layers with our rotation, if that gives what its own gives, and
+    with our attention in bf16 on a CPU."""
     forward = kind.forward
     if (inside := inspect.unwrap(forward)) is not forward and not _renames_arguments(forward):
         return None
-    own = _globals(kind)[_ROTARY]
-    if not _rotates_alike(own):
+    ours: dict[str, Any] = {}
+    if _looks_up(kind, _ROTARY) and _rotates_alike(inside.__globals__[_ROTARY]):
+        ours[_ROTARY] = _rotation_like(inside.__globals__[_ROTARY])
+    if on_cpu_in_bf16 and _looks_up(kind, INTERFACES):
+        ours[INTERFACES] = CpuInterfaces
+    if not ours:
         return None
+    names = {**inside.__globals__, **ours}
+    copy = FunctionType(inside.__code__, names, forward.__name__, inside.__defaults__, inside.__closure__)
+    copy.__kwdefaults__ = inside.__kwdefaults__
+    return copy
+
+
+def _rotation_like(own: Callable[..., Any]) -> Callable[..., Any]:
+    """Our rotation where it can take the place of a family's own, and that elsewhere."""
 
     def rotated(*given: Any, **named: Any) -> Any:
         if len(given) == 4 and not named:
@@ -210,10 +228,7 @@ def _forward_like(kind: type[nn.Module]) -> Callable[..., Any] | None:
                 return rotate(q, k, cos, sin)
         return own(*given, **named)  # a part of the width alone, another precision, one tensor at a time
 
-    names = {**inside.__globals__, _ROTARY: rotated}
-    copy = FunctionType(inside.__code__, names, forward.__name__, inside.__defaults__, inside.__closure__)
-    copy.__kwdefaults__ = inside.__kwdefaults__
-    return copy
+    return rotated
 
 
 def _rotates_alike(own: Callable[..., Any]) -> bool:
@@ -230,11 +245,11 @@ def _rotates_alike(own: Callable[..., Any]) -> bool:
     return alike and all(ours.dtype == theirs.dtype for ours, theirs in pairs)
 
 
-def _globals(kind: type[nn.Module]) -> dict[str, Any]:
-    """The names that the class's forward looks up, if it looks up the rotation itself."""
+def _looks_up(kind: type[nn.Module], name: str) -> bool:
+    """Whether the class's forward looks up that name among its module's itself."""
     forward = inspect.unwrap(kind.forward)
-    uses = isinstance(forward, FunctionType) and _ROTARY in forward.__code__.co_names
-    return forward.__globals__ if uses else {}
+    is_own = isinstance(forward, FunctionType) and name in forward.__code__.co_names
+    return is_own and name in forward.__globals__
 
 
 def _renames_arguments(forward: Callable[..., Any]) -> bool:

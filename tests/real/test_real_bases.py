@@ -12,6 +12,7 @@ from portal.data.sampling import evaluation_rows
 from portal.data.suites import load_suite
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
+from sweeps.study.catalogue import find_study
 from sweeps.study.expand import load_study
 from tests.support.earlier_version import FIXTURES
 from tests.support.shared import BASES, ROWS, needs_rows
@@ -76,8 +77,15 @@ def test_adapters_trained_on_one_base_and_ported_to_the_other_pass_the_check_on_
 
 
 @needs_rows
-def test_the_study_real_cpu_still_stands_for_the_same_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_study_real_cpu_in_fp32_still_stands_for_the_same_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of the time before it was run in bf16, where a CPU has that, go on with the line taken out."""
     monkeypatch.setenv("PORTAL_DATA", str(ROWS))
     pinned = json.loads((FIXTURES / "keys" / "real-cpu.json").read_text())
+    shipped = find_study("real-cpu").read_text()
+    assert "\nprecision: auto\n" in shipped
+    before = tmp_path / "real-cpu.yaml"
+    before.write_text(shipped.replace("\nprecision: auto\n", "\n"))
 
-    assert {run.key for run in load_study("real-cpu").runs} == set(pinned)
+    assert {run.key for run in load_study(before).runs} == set(pinned)

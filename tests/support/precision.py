@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from portal.bases import precision
-from portal.bases.base import Base
+from portal.bases.base import Base, with_operations
 from tests.support.bases import make_base
 
 needs_bf16 = pytest.mark.skipif(
@@ -35,13 +35,14 @@ def _forget() -> None:
 
 
 def in_bf16(base: Base) -> Base:
-    """The base with its weights rounded, as `load_base` gives it."""
+    """The base with its weights rounded, and its operations as they are."""
     base.model.to(torch.bfloat16)
     return base
 
 
 def make_bf16_base(name: str, family: str, **sizes: int) -> Base:
-    return in_bf16(make_base(name, family, **sizes))
+    """A base in bf16 as `load_base` gives it, with the operations that are usual there."""
+    return with_operations(in_bf16(make_base(name, family, **sizes)))
 
 
 def copy_in_fp32(base: Base) -> Base:

@@ -184,16 +184,20 @@ def test_a_base_that_is_divided_keeps_what_places_its_parts(tmp_path: Path) -> N
     assert torch.equal(divided.model(ids).logits, whole.model(ids).logits)
 
 
-def test_they_are_fused_on_a_gpu_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("PORTAL_OPERATIONS", raising=False)
-    assert (usual_operations(on_gpu=True), usual_operations(on_gpu=False)) == ("fused", "plain")
+    assert usual_operations(torch.float32, on_gpu=False) == "plain"
+    assert usual_operations(torch.bfloat16, on_gpu=False) == usual_operations(torch.float32, on_gpu=True)
+    assert usual_operations(torch.bfloat16, on_gpu=True) == "fused"
     assert load_base("mini-qwen3-xs").operations == "plain"
     assert load_base("mini-qwen3-xs", operations="fused").operations == "fused"
 
     monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
-    assert usual_operations(on_gpu=True) == "plain"
+    assert usual_operations(torch.bfloat16, on_gpu=True) == "plain"
     monkeypatch.setenv("PORTAL_OPERATIONS", "fused")
     assert load_base("mini-qwen3-xs").operations == "fused"
     monkeypatch.setenv("PORTAL_OPERATIONS", "fussed")
     with pytest.raises(ValueError, match="unknown PORTAL_OPERATIONS 'fussed'; did you mean 'fused'"):
-        usual_operations(on_gpu=False)
+        usual_operations(torch.float32, on_gpu=False)

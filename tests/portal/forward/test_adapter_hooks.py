@@ -8,7 +8,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from portal.bases import attention
 from portal.bases.base import Base, with_fused_operations
 from portal.bases.sites import MODULE_PATHS
 from portal.forward.adapter_hooks import (
@@ -330,6 +332,7 @@ def launches_of_layer(
     """Operations of a step per layer, in bf16, but for attention and fused norms: what a layer more adds."""
     bases = [in_bf16(make_base("base", family, layers=layers)) for layers in (1, 2)]
     bases = [with_fused_operations(base) for base in bases] if fused else bases
+    monkeypatch.setattr(attention, "attend", sdpa_attention_forward)  # on a GPU it is transformers' own
     monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", no_attention)
     monkeypatch.setattr(nn.functional, "rms_norm", no_norm)
     counts = []

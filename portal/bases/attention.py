@@ -1,0 +1,96 @@
+"""Attention of bf16 bases on a CPU: torch's, with a backward in fp32.
+
+torch's own backward takes two to four times as long in bf16 as in fp32 there. What is kept for it stays in
+bf16, and is read as fp32 when it runs, so that its sums are rounded less often, too.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+INTERFACES = "ALL_ATTENTION_FUNCTIONS"
+"""The name by which transformers' attention layers look up what computes their attention."""
+_FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+class CpuInterfaces:
+    """Stands for transformers' table of attention functions: `sdpa` is `attend`, all others are its own."""
+
+    @staticmethod
+    def get_interface(name: str, default: Any) -> Any:
+        """What computes attention of that name."""
+        return attend if name == "sdpa" else ALL_ATTENTION_FUNCTIONS.get_interface(name, default)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers asks for it, (N, T, heads, width) of queries (N, heads, T, width).
+
+    Where no gradient is wanted, or torch would take another kernel, it is transformers' own.
+    """
+    wants_gradient = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
+    if (
+        not wants_gradient
+        or dropout
+        or others.get("position_bias") is not None
+        or not _fits(query, key, value)
+    ):
+        named = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, **others}
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **named)
+    shared = getattr(module, "num_key_value_groups", 1)
+    key, value = repeat_kv(key, shared), repeat_kv(value, shared)
+    wants_causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    causal = attention_mask is None and wants_causal and query.shape[2] > 1
+    out: Tensor = _Attention.apply(query, key, value, attention_mask, causal, scaling)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _fits(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether torch would take its kernel for whole rows of bf16 on a CPU."""
+    tensors = (query, key, value)
+    is_bf16 = all(each.dtype == torch.bfloat16 and each.device.type == "cpu" for each in tensors)
+    return is_bf16 and query.shape[-1] == value.shape[-1] and query.shape[2] == key.shape[2]
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(Q K^T scale + mask) V. Source: Vaswani et al., Attention Is All You Need, eq. 1."""
+
+    @staticmethod
+    def forward(
+        context: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
+    ) -> Tensor:
+        out, log_sums = _FORWARD(q, k, v, 0.0, causal, attn_mask=_added(mask, q.dtype), scale=scale)
+        context.save_for_backward(q, k, v, mask, out, log_sums)
+        context.causal, context.scale = causal, scale
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, mask, out, log_sums = context.saved_tensors
+        whole = [each.float() for each in (gradient, q, k, v, out)]
+        mask = _added(mask, torch.float32)
+        found = _BACKWARD(*whole, log_sums, 0.0, context.causal, attn_mask=mask, scale=context.scale)
+        return *(each.to(q.dtype) for each in found), None, None, None
+
+
+def _added(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What is added to products of queries and keys; a mask of booleans says where they count."""
+    if mask is None or mask.dtype != torch.bool:
+        return None if mask is None else mask.to(dtype)
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(mask.logical_not(), float("-inf"))

@@ -1,0 +1,168 @@
+"""Attention of bf16 bases on a CPU: forward transformers' own, backward in fp32."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from portal.bases import attention
+from portal.bases.attention import INTERFACES, CpuInterfaces, attend
+from portal.bases.base import load_base
+from portal.bases.operations import fuse_operations
+from tests.support.bases import make_base
+from tests.support.precision import in_bf16, needs_bf16
+
+ROWS, HEADS, SHARED, TOKENS, WIDTH = 3, 6, 3, 17, 16
+LAYER = SimpleNamespace(num_key_value_groups=SHARED, is_causal=True)
+_CAUSAL = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril().expand(ROWS, 1, TOKENS, TOKENS)
+_WINDOW = _CAUSAL & ~torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril(-5)
+_MASKS = {
+    "none": None,
+    "booleans": _WINDOW,
+    "numbers": torch.zeros(ROWS, 1, TOKENS, TOKENS).masked_fill(~_WINDOW, float("-inf")).bfloat16(),
+}
+
+
+def inputs(dtype: torch.dtype = torch.bfloat16, *, seed: int = 0, wants: bool = True) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    heads = HEADS, HEADS // SHARED, HEADS // SHARED
+    drawn = [torch.randn(ROWS, each, TOKENS, WIDTH, generator=draw).bfloat16() for each in heads]
+    return [each.to(dtype).requires_grad_(wants) for each in drawn]
+
+
+def gradients(function: Any, dtype: torch.dtype, mask: Tensor | None, *, seed: int) -> Tensor:
+    leaves = inputs(dtype, seed=seed)
+    out, _ = function(LAYER, *leaves, mask if mask is None or mask.dtype == torch.bool else mask.to(dtype))
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed + 1)).bfloat16()
+    found = torch.autograd.grad(out, leaves, weights.to(dtype))
+    return torch.cat([each.double().flatten() for each in found])
+
+
+class Backwards(TorchDispatchMode):
+    """Notes in what precision torch's backward of attention is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "attention" in str(func) and "backward" in str(func):
+            self.found.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("mask", _MASKS.values(), ids=_MASKS)
+@pytest.mark.parametrize("scaling", [None, 0.5])
+def test_the_forward_is_that_of_transformers_to_the_last_bit(
+    mask: Tensor | None, scaling: float | None
+) -> None:
+    ours, _ = attend(LAYER, *inputs(), mask, scaling=scaling)
+    theirs, _ = sdpa_attention_forward(LAYER, *inputs(), mask, scaling=scaling)  # type: ignore[arg-type]
+
+    assert ours.grad_fn is not None
+    assert ours.shape == (ROWS, TOKENS, HEADS, WIDTH)
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("mask", _MASKS.values(), ids=_MASKS)
+def test_gradients_are_closer_to_those_of_fp32_than_torchs_own(mask: Tensor | None) -> None:
+    apart = []
+    for seed in range(4):
+        exact = gradients(sdpa_attention_forward, torch.float32, mask, seed=seed)
+        both = (
+            gradients(function, torch.bfloat16, mask, seed=seed)
+            for function in (attend, sdpa_attention_forward)
+        )
+        apart.append([float((each - exact).norm() / exact.norm()) for each in both])
+
+    ours, theirs = torch.tensor(apart).mean(0).tolist()
+    assert ours < theirs
+    assert ours < 0.01
+
+
+def test_its_backward_is_torchs_in_fp32_where_torch_would_take_bf16() -> None:
+    found = {}
+    for name, function in (("ours", attend), ("theirs", sdpa_attention_forward)):
+        leaves = inputs()
+        out, _ = function(LAYER, *leaves, None)  # type: ignore[arg-type]
+        with Backwards() as backwards:
+            torch.autograd.grad(out.sum(), leaves)
+        found[name] = backwards.found
+
+    assert found == {"ours": [torch.float32], "theirs": [torch.bfloat16]}
+
+
+def test_a_row_beside_others_has_the_gradient_it_has_alone() -> None:
+    together = inputs()
+    out, _ = attend(LAYER, *together, None)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    expected = torch.autograd.grad(out, together, weights)
+    alone = [each.detach()[1:2].clone().requires_grad_() for each in inputs()]
+
+    out, _ = attend(LAYER, *alone, None)
+
+    pairs = zip(torch.autograd.grad(out, alone, weights[1:2]), expected, strict=True)
+    assert all(torch.equal(own, whole[1:2]) for own, whole in pairs)
+
+
+@pytest.mark.parametrize(
+    "case", ["in fp32", "without a gradient", "one new token", "values of another width"]
+)
+def test_what_it_is_not_made_for_is_left_to_transformers(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = inputs(
+        torch.float32 if case == "in fp32" else torch.bfloat16, wants=case != "without a gradient"
+    )
+    if case == "one new token":
+        query = query[:, :, -1:]
+    if case == "values of another width":
+        value = value[..., :8]
+    monkeypatch.setattr(attention, "_FORWARD", None)  # what would be called otherwise
+
+    ours, _ = attend(LAYER, query, key, value, None)
+
+    theirs, _ = sdpa_attention_forward(LAYER, query, key, value, None)  # type: ignore[arg-type]
+    assert torch.equal(ours, theirs)
+
+
+def test_other_attention_than_sdpa_is_that_of_the_model() -> None:
+    assert CpuInterfaces.get_interface("sdpa", None) is attend
+    assert CpuInterfaces.get_interface("eager", test_other_attention_than_sdpa_is_that_of_the_model) is (
+        test_other_attention_than_sdpa_is_that_of_the_model
+    )
+    assert CpuInterfaces.get_interface("flex_attention", None) is ALL_ATTENTION_FUNCTIONS["flex_attention"]
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
+def test_attention_layers_in_bf16_look_it_up(family: str) -> None:
+    halved, whole = in_bf16(make_base(family, family)), make_base(family, family)
+
+    for base in (halved, whole):
+        fuse_operations(base.model)
+
+    taken = [
+        [
+            vars(layer)["forward"].__func__.__globals__[INTERFACES] is CpuInterfaces
+            for layer in base.model.modules()
+            if type(layer).__name__.endswith("Attention")
+        ]
+        for base in (halved, whole)
+    ]
+    layers = halved.num_layers
+    assert taken == [[True] * layers, [False] * layers]
+
+
+@needs_bf16
+def test_a_base_in_bf16_is_loaded_with_it_unless_plain_operations_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PORTAL_OPERATIONS", raising=False)
+
+    assert load_base("mini-qwen3-s", precision="bf16").operations == "fused"
+    assert load_base("mini-qwen3-s").operations == "plain"
+    monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
+    assert load_base("mini-qwen3-s", precision="bf16").operations == "plain"
