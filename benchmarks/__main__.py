@@ -3,7 +3,8 @@
 import argparse
 import datetime
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from benchmarks import (
 from benchmarks.apart import run_apart
 from benchmarks.comparison import Comparison
 from benchmarks.machine import describe_machine
-from benchmarks.table import render, show
+from benchmarks.table import publish, render, show
 from portal.device import usable_cores
 
 COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
@@ -65,6 +66,11 @@ SCALES: dict[str, Callable[[], Sequence[Any]]] = {
 NAMES = (*COMPARISONS, *SCALES)
 DEFAULT = tuple(name for name in NAMES if not name.startswith("forecast-"))
 """Without those that take hours."""
+MEASURED = Path(__file__).parent / "measured"
+"""What docs/benchmarks.md shows: a call with --document puts its own results in the place of earlier ones.
+
+Points are read by the names of their fields: who renames one renames it here, too.
+"""
 
 
 def main() -> None:
@@ -85,8 +91,14 @@ def main() -> None:
     if arguments.here:
         _run(arguments.names[0], arguments.out)
         return
-    run_apart("benchmarks", arguments.names or DEFAULT, arguments.out)
-    _show(arguments.out, arguments.document)
+    names = arguments.names or DEFAULT
+    run_apart("benchmarks", names, arguments.out)
+    if arguments.document is not None:
+        keep(names, arguments.out, MEASURED)
+    show(render(read_records(arguments.out)), arguments.out)
+    if arguments.document is not None:
+        text = arguments.document.read_text()
+        arguments.document.write_text(publish(text, render(read_records(MEASURED))))
 
 
 def _run(name: str, out: Path) -> None:
@@ -103,12 +115,17 @@ def _run(name: str, out: Path) -> None:
     (out / f"{name}.json").write_text(json.dumps(record, indent=1))
 
 
-def _show(out: Path, document: Path | None) -> None:
-    """Print the table of all results in `out`, and write it into `document`."""
-    records = [
-        json.loads((out / f"{name}.json").read_text()) for name in NAMES if (out / f"{name}.json").is_file()
-    ]
-    show(render(records), out, document)
+def keep(names: Iterable[str], out: Path, kept: Path) -> None:
+    """Copy what was measured to the results that the page shows, in the place of earlier ones."""
+    kept.mkdir(exist_ok=True)
+    for name in names:
+        shutil.copyfile(out / f"{name}.json", kept / f"{name}.json")
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """All results of a folder, in the order of the benchmarks."""
+    paths = [folder / f"{name}.json" for name in NAMES]
+    return [json.loads(path.read_text()) for path in paths if path.is_file()]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The tables of all benchmarks as Markdown, with the machine and the date."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,56 +27,51 @@ _COLUMNS = 110
 
 
 def render(records: Sequence[Mapping[str, Any]]) -> str:
-    """One table of comparisons, then what packs and studies cost by size, then predicted makespans."""
-    machines = {tuple(sorted(record["machine"].items())): record["machine"] for record in records}
-    lines = [caption(machine) for machine in machines.values()]
-    dates = sorted({record["date"] for record in records})
-    lines += ["", f"Measured {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else "") + ".", ""]
-    comparisons = [Comparison.from_json(line) for record in records for line in record.get("comparisons", [])]
-    lines += (
-        markdown_table(HEADERS, [comparison.cells() for comparison in comparisons]) if comparisons else []
-    )
-    notes = [f"- {each.what}: {each.note}." for each in comparisons if each.note]
-    lines += ["", *notes] if notes else []
-    points = {record["name"]: record["points"] for record in records if "points" in record}
-    if joint := [task_scaling.Point(**point) for point in points.get("task-scaling", [])]:
-        lines += ["", *_tasks(joint)]
-    if stops := [checkpoints.Point(**point) for point in points.get("checkpoints", [])]:
-        lines += ["", *_stops(stops)]
-    if taught := [teaching.Point(**point) for point in points.get("teaching", [])]:
-        lines += ["", *_taught(taught)]
-    if waits := [digests.Point(**point) for point in points.get("digests", [])]:
-        lines += ["", *_digests(waits)]
-    if foretold := [
-        forecast.Point(**point)
-        for name, own in points.items()
-        if name.startswith("forecast-")
-        for point in own
-    ]:
-        lines += ["", *_forecasts(foretold)]
-    if padded := [padding.Point(**point) for point in points.get("padding", [])]:
-        lines += ["", *_padded(padded)]
-    packs = [pack_scaling.Point(**point) for point in points.get("pack-scaling", [])]
-    for base in dict.fromkeys(point.base for point in packs):
-        lines += ["", *_packs(base, [point for point in packs if point.base == base])]
-    if widths := [bf16_widths.Point(**point) for point in points.get("bf16-widths", [])]:
-        lines += ["", *_widths(widths)]
-    if studies := [study_scaling.Point(**point) for point in points.get("study-scaling", [])]:
-        lines += ["", *_studies(studies)]
-    if simulated := [simulation.Point(**point) for point in points.get("simulation", [])]:
-        lines += ["", *_simulated(simulated)]
-    if pages := [report.Point(**point) for point in points.get("report", [])]:
-        lines += ["", *_pages(pages)]
+    """The machines, one table of comparisons, then a section of every other kind of benchmark.
+
+    Where there are several machines, each figure says on which it was measured.
+    """
+    machines: list[Mapping[str, str]] = []
+    for record in records:
+        if record["machine"] not in machines:
+            machines.append(record["machine"])
+    lines = []
+    for number, machine in enumerate(machines, 1):
+        dates = sorted({record["date"] for record in records if record["machine"] == machine})
+        measured = f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}."
+        of_several = f"Machine {number}: " if len(machines) > 1 else ""
+        lines += [f"{of_several}{caption(machine)}", "", measured, ""]
+    lines += _comparisons(records, machines)
+    for prefix, kind, section in _SECTIONS:
+        named = [record for record in records if record["name"].startswith(prefix) and "points" in record]
+        for number, machine in enumerate(machines, 1):
+            own = [record["points"] for record in named if record["machine"] == machine]
+            if points := [kind(**point) for each in own for point in each]:
+                lines += ["", *section(points)]
+                lines += ["", f"On machine {number}."] if len(machines) > 1 else []
     return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
 
 
-def show(table: str, out: Path, document: Path | None) -> None:
-    """Print the table, keep it in `out`, and write it into the document, if there is one."""
+def _comparisons(records: Sequence[Mapping[str, Any]], machines: Sequence[Mapping[str, str]]) -> list[str]:
+    found = [
+        (Comparison.from_json(line), str(1 + machines.index(record["machine"])))
+        for record in records
+        for line in record.get("comparisons", [])
+    ]
+    if not found:
+        return []
+    several = len(machines) > 1
+    rows = [(*each.cells(), *([machine] if several else [])) for each, machine in found]
+    lines = markdown_table((*HEADERS, *(["machine"] if several else [])), rows)
+    notes = [f"- {each.what}: {each.note}." for each, _ in found if each.note]
+    return [*lines, "", *notes] if notes else lines
+
+
+def show(table: str, out: Path) -> None:
+    """Print the table and keep it in `out`."""
     path = out / "table.md"
     path.write_text(table)
     print(f"\n{table}\n{path}")
-    if document is not None:
-        document.write_text(publish(document.read_text(), table))
 
 
 def publish(document: str, table: str) -> str:
@@ -266,7 +261,16 @@ def _padding_cell(point: padding.Point) -> str:
     return f"{point.padded:.2f} / {point.bound:.2f} / {point.forwards:.1f}"
 
 
-def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:
+def _packs(points: Sequence[pack_scaling.Point]) -> list[str]:
+    of_bases = [
+        [point for point in points if point.base == base]
+        for base in dict.fromkeys(point.base for point in points)
+    ]
+    sections = [line for own in of_bases for line in ("", *_grown(own))]
+    return sections[1:]
+
+
+def _grown(points: Sequence[pack_scaling.Point]) -> list[str]:
     rows = [
         (
             str(point.size),
@@ -280,7 +284,8 @@ def _packs(base: str, points: Sequence[pack_scaling.Point]) -> list[str]:
     headers = ("learners", "step", "step per learner", "peak memory beside the base", "predicted")
     slope = pack_scaling.slope_bytes(list(points)) / 2**20
     return [
-        f"A pack on {base} as it grows (LoRA r8 on q and v, one task, 4 rows): {slope:.2f} MiB per learner.",
+        f"A pack on {points[0].base} as it grows (LoRA r8 on q and v, one task, 4 rows): {slope:.2f} MiB per "
+        "learner.",
         "",
         *markdown_table(headers, rows),
     ]
@@ -362,3 +367,19 @@ def _simulated(points: Sequence[simulation.Point]) -> list[str]:
 
 def _met(met: bool) -> str:
     return "met" if met else "not met"
+
+
+_SECTIONS: tuple[tuple[str, Callable[..., Any], Callable[[Any], list[str]]], ...] = (
+    ("task-scaling", task_scaling.Point, _tasks),
+    ("checkpoints", checkpoints.Point, _stops),
+    ("teaching", teaching.Point, _taught),
+    ("digests", digests.Point, _digests),
+    ("forecast-", forecast.Point, _forecasts),
+    ("padding", padding.Point, _padded),
+    ("pack-scaling", pack_scaling.Point, _packs),
+    ("bf16-widths", bf16_widths.Point, _widths),
+    ("study-scaling", study_scaling.Point, _studies),
+    ("simulation", simulation.Point, _simulated),
+    ("report", report.Point, _pages),
+)
+"""What a benchmark's name begins with, its points, and what shows them, in the order of the page."""

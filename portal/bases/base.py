@@ -135,7 +135,7 @@ def quantised_base(name: str, precision: Precision, device: torch.device) -> Bas
 
 
 def with_operations(base: Base, operations: Operations | None = None) -> Base:
-    """The base with these operations, else those that are usual on its device."""
+    """The base with these operations, else those that are usual on its device in its precision."""
     wanted = operations or usual_operations(base.model.dtype, on_gpu=base.device.type == "cuda")
     return with_fused_operations(base) if wanted == "fused" else base
 

@@ -56,7 +56,7 @@ def fuse_operations(model: nn.Module) -> int:
     Returns how many modules have new operations.
     """
     left, replaced = set(), 0
-    weight = next(model.parameters(), None)
+    weight = next((each for each in model.parameters() if each.is_floating_point()), None)
     is_halved = weight is not None and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
     for module in model.modules():
         kind: Any = type(module)
@@ -64,6 +64,8 @@ def fuse_operations(model: nn.Module) -> int:
             forward = _norm_like(kind) if _has_one_weight(module) else None
         elif _looks_up(kind, _ROTARY) or (is_halved and _looks_up(kind, INTERFACES)):
             forward = _forward_like(kind, on_cpu_in_bf16=is_halved)
+            if _looks_up(kind, _ROTARY) and not _rotates_alike(_looked_up(kind, _ROTARY)):
+                left.add(kind.__name__)
         else:
             continue
         if forward is None:
@@ -206,10 +208,10 @@ def _forward_like(kind: type[nn.Module], *, on_cpu_in_bf16: bool) -> Callable[..
     if (inside := inspect.unwrap(forward)) is not forward and not _renames_arguments(forward):
         return None
     ours: dict[str, Any] = {}
-    if _looks_up(kind, _ROTARY) and _rotates_alike(inside.__globals__[_ROTARY]):
-        ours[_ROTARY] = _rotation_like(inside.__globals__[_ROTARY])
+    if _looks_up(kind, _ROTARY) and _rotates_alike(_looked_up(kind, _ROTARY)):
+        ours[_ROTARY] = _rotation_like(_looked_up(kind, _ROTARY))
     if on_cpu_in_bf16 and _looks_up(kind, INTERFACES):
-        ours[INTERFACES] = CpuInterfaces
+        ours[INTERFACES] = CpuInterfaces(_looked_up(kind, INTERFACES))
     if not ours:
         return None
     names = {**inside.__globals__, **ours}
@@ -231,6 +233,7 @@ def _rotation_like(own: Callable[..., Any]) -> Callable[..., Any]:
     return rotated
 
 
+@lru_cache(maxsize=64)
 def _rotates_alike(own: Callable[..., Any]) -> bool:
     """Whether a family's function gives what ours gives, of its results' shapes and precision, too."""
     draw = torch.Generator().manual_seed(0)
@@ -245,8 +248,13 @@ def _rotates_alike(own: Callable[..., Any]) -> bool:
     return alike and all(ours.dtype == theirs.dtype for ours, theirs in pairs)
 
 
+def _looked_up(kind: type[nn.Module], name: str) -> Any:
+    """What the class's own forward finds as that global."""
+    return inspect.unwrap(kind.forward).__globals__[name]
+
+
 def _looks_up(kind: type[nn.Module], name: str) -> bool:
-    """Whether the class's forward looks up that name among its module's itself."""
+    """Whether the class's own forward reads that global of its module."""
     forward = inspect.unwrap(kind.forward)
     is_own = isinstance(forward, FunctionType) and name in forward.__code__.co_names
     return is_own and name in forward.__globals__

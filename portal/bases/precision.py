@@ -46,8 +46,8 @@ def _listed_flags(cpuinfo: str) -> set[str]:
 def cpu_bf16_gain(width: int = 1024) -> float:
     """How many times as fast products are on this CPU in bf16; 1 where they would be emulated.
 
-    Flags do not tell: with AVX512-BF16 an AMD EPYC gains fourfold, and an Intel Xeon whose AMX its virtual
-    machine hides takes twice the time of fp32. Takes about 0.2 s of a core.
+    Flags do not tell: with AVX512-BF16 AMD EPYCs gain two- to fourfold, and an Intel Xeon whose AMX its
+    virtual machine hides takes twice the time of fp32. Takes about 0.2 s of a core.
     """
     if not cpu_has_bf16():
         return 1.0

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
-from portal.bases.operations import Operations
+import torch
+
+from portal.bases.operations import Operations, usual_operations
 from portal.config import Activations, RunConfig
 from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
@@ -33,7 +35,6 @@ from sweeps.planning.memory import (
     footprint,
     fullest_part,
     generation_flops,
-    operations_of,
     precision_of,
     shared_params,
 )
@@ -299,7 +300,7 @@ def _forwards_together(runs: Sequence[RunConfig], works: Sequence[Work], base: s
     shape, modules = decoder_shape(base), _num_modules(runs)
     cost = cpu_launch_cost(modules)
     if device.is_gpu:
-        operations = operations_of(precision_of(runs, base), on_gpu=True)
+        operations = _counted(device)
         own = GpuRates(device.flops, device.launch_s)
         rates = rates_of(device.name, lambda: own).rounded()  # as a worker there plans with
         cost = gpu_launch_cost(rates, shape.layers, shape.active_params, modules, operations)
@@ -318,10 +319,10 @@ def _token_seconds(
 
     A share of what is done beside the products of large matrices is counted.
     """
-    shape, precision, attained = decoder_shape(base), precision_of(runs, base), ATTAINED
+    shape, attained = decoder_shape(base), ATTAINED
     if device.is_gpu:
-        attained = _GPU_ATTAINED[operations_of(precision, on_gpu=True)]
-    rate = attained * device.rate(precision)
+        attained = _GPU_ATTAINED[_counted(device)]
+    rate = attained * device.rate(precision_of(runs, base))
     value_s = beside_products * (device.value_s + _num_modules(runs) * device.module_s)
     return (
         FLOPS_PER_PARAM_TOKEN * shape.active_params / rate + shape.layers * shape.width * value_s,
@@ -331,9 +332,13 @@ def _token_seconds(
 
 def _forward_launches(runs: Sequence[RunConfig], base: str, device: Device) -> float:
     """Seconds of the launches of a forward and its backward."""
-    operations = operations_of(precision_of(runs, base), on_gpu=device.is_gpu)
-    of_layer = LAYER_LAUNCHES[operations] + MODULE_LAUNCHES * _num_modules(runs)
+    of_layer = LAYER_LAUNCHES[_counted(device)] + MODULE_LAUNCHES * _num_modules(runs)
     return decoder_shape(base).layers * of_layer * device.launch_s
+
+
+def _counted(device: Device) -> Operations:
+    """The operations whose launches count: on a CPU torch takes a fused norm apart into a plain one's."""
+    return usual_operations(torch.bfloat16, on_gpu=True) if device.is_gpu else "plain"
 
 
 def scored_forwards(work: Work) -> float:

@@ -87,7 +87,8 @@ def footprint(
     widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
     vocabulary = _measure_base(base).vocabulary
     precision = precision_of(runs, base)
-    of_model = weights_dtype(precision, on_gpu=on_gpu), operations_of(precision, on_gpu=on_gpu)
+    dtype = weights_dtype(precision, on_gpu=on_gpu)
+    of_model = dtype, usual_operations(dtype, on_gpu=on_gpu)
     part = fullest_part(base, precision, on_gpu=on_gpu, num_gpus=num_gpus)
     return Footprint(
         base=(1 + copies) * part.num_bytes,
@@ -103,11 +104,6 @@ def footprint(
 def precision_of(runs: Iterable[RunConfig], base: str) -> Precision:
     """The precision of the base in a pack of these runs."""
     return next(ref.precision for run in runs for ref in run.bases if ref.name == base)
-
-
-def operations_of(precision: Precision, *, on_gpu: bool) -> Operations:
-    """The operations with which a base is loaded in this precision."""
-    return usual_operations(weights_dtype(precision, on_gpu=on_gpu), on_gpu=on_gpu)
 
 
 def base_bytes(base: str, precision: Precision, *, on_gpu: bool) -> float:

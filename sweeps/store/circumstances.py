@@ -10,10 +10,11 @@ class Circumstances:
     """How the process computed, and what it adapted.
 
     Another number of CPU `threads` adds in another order. `operations` of the bases that it held are plain or
-    fused, which round differently. `coverage` is a sentence for each base where a module that the run adapts
-    is not in every layer. `peak_bytes` are the most memory that it has held: on a GPU since the pack began,
-    of torch's tensors, else of the whole process. `log` names the file in the folder's `logs` that has its
-    records, and `device` the kind of device. Runs of earlier versions did not record all of it.
+    fused, which round differently; in bf16 on a CPU that is also the backward of attention. `coverage` is a
+    sentence for each base where a module that the run adapts is not in every layer. `peak_bytes` are the most
+    memory that it has held: on a GPU since the pack began, of torch's tensors, else of the whole process.
+    `log` names the file in the folder's `logs` that has its records, and `device` the kind of device. Runs of
+    earlier versions did not record all of it.
     """
 
     threads: int | None = None

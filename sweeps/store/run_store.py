@@ -5,7 +5,7 @@ runs/<key>/run.json, artifact/, results.parquet, predictions.parquet, machine.js
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class RunStore:
         """Keys of all runs with a marker, done or failed."""
         markers = [*matching(self.out, f"runs/*/{DONE}"), *matching(self.out, f"runs/*/{_FAILED}")]
         return {path.parent.name for path in markers}
+
+    def begun(self) -> Iterator[RunConfig]:
+        """All recorded runs."""
+        return (self.read_run(path.parent.name) for path in matching(self.out, f"runs/*/{RUN}"))
 
     def is_finished(self, key: str) -> bool:
         """Whether the run is done or failed, and nothing of it is left to do."""

@@ -1,9 +1,14 @@
 """Ratios, targets and the table that `make bench` writes."""
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import MEASURED, keep, read_records
 from benchmarks.bf16_widths import Point as WidthPoint
 from benchmarks.checkpoints import Point as StopPoint
 from benchmarks.comparison import Comparison, seconds
@@ -16,6 +21,7 @@ from benchmarks.simulation import Point as SimulatedPoint
 from benchmarks.study_scaling import Point as StudyPoint
 from benchmarks.table import BEGIN, END, publish, render
 from benchmarks.task_scaling import Point as TaskPoint
+from tests.support.markdown import ROOT
 
 
 def test_sides_take_turns_and_the_order_is_reversed_every_other_time() -> None:
@@ -77,7 +83,7 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     points = [Point("tiny", size, 0.01 * size, 1000.0 * size, 900.0 * size) for size in (1, 2, 4)]
     machine = {"processor": "some CPU", "cores": "2", "memory": "24 GiB", "torch": "2.13"}
     records = [
-        {"machine": machine, "date": "2026-11-25", "comparisons": [line.to_json()]},
+        {"name": "scoring", "machine": machine, "date": "2026-11-25", "comparisons": [line.to_json()]},
         *(
             {
                 "machine": machine,
@@ -135,6 +141,55 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
     assert publish(page, table) == page
+
+
+def record_of(name: str, processor: str, date: str, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    machine = {"processor": processor, "cores": "2", "memory": "24 GiB", "torch": "2.13"}
+    lines = [each.to_json() for each in comparisons]
+    return {"name": name, "machine": machine, "date": date, "comparisons": lines}
+
+
+def test_figures_of_several_machines_say_on_which_they_were_measured() -> None:
+    line = Comparison("a step", "a peer", 2.0, Ratio(2.5, 2.0, 4.0, 0.01, 0.025, 5))
+    stops = {"points": [vars(StopPoint(1, 2**20, 0.02, 0.5, 0.1, 0.2))], "name": "checkpoints"}
+    records: list[dict[str, Any]] = [
+        record_of("scoring", "old CPU", "2026-11-25", [line]),
+        record_of("generation", "new CPU", "2026-11-30", [line]),
+        {**record_of("", "new CPU", "2026-12-01", []), **stops},
+        *(
+            {**record_of("forecast-demo", each, date, []), "points": [vars(ForecastPoint("demo", 1, 9, 10))]}
+            for each, date in (("old CPU", "2026-11-25"), ("new CPU", "2026-11-30"))
+        ),
+    ]
+
+    table = render(records)
+
+    assert "Machine 1: old CPU, 2 cores, 24 GiB; torch 2.13.\n\nMeasured 2026-11-25." in table
+    assert "Machine 2: new CPU, 2 cores, 24 GiB; torch 2.13.\n\nMeasured 2026-11-30 to 2026-12-01." in table
+    assert [row.split("|")[-2].strip() for row in table.splitlines() if "a step" in row] == ["1", "2"]
+    assert re.findall(r"On machine \d", table) == ["On machine 2", "On machine 1", "On machine 2"]
+    assert "achine" not in render(records[:1])
+
+
+def test_a_page_keeps_the_results_that_were_not_measured_anew(tmp_path: Path) -> None:
+    line = Comparison("a step", "a peer", 2.0, Ratio(2.5, 2.0, 4.0, 0.01, 0.025, 5))
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    out.mkdir()
+    for name, date in (("scoring", "2026-11-25"), ("generation", "2026-11-25"), ("generation", "2026-11-30")):
+        (out / f"{name}.json").write_text(json.dumps(record_of(name, "a CPU", date, [line])))
+
+        keep([name], out, kept)
+
+    found = {record["name"]: record["date"] for record in read_records(kept)}
+    assert found == {"generation": "2026-11-30", "scoring": "2026-11-25"}
+    assert set(found) == {path.stem for path in kept.iterdir()}
+
+
+def test_the_page_shows_the_results_that_are_kept() -> None:
+    page, records = (ROOT / "docs" / "benchmarks.md").read_text(), read_records(MEASURED)
+
+    assert records
+    assert publish(page, render(records)) == page
 
 
 def test_memory_that_grows_evenly_has_that_slope() -> None:

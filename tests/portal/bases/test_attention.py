@@ -111,30 +111,63 @@ def test_a_row_beside_others_has_the_gradient_it_has_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["in fp32", "without a gradient", "one new token", "values of another width"]
+    "case",
+    [
+        *("in fp32", "without a gradient", "one new token", "values of another width", "strided values"),
+        *("a mask in fp32", "a mask that takes a gradient"),
+    ],
 )
 def test_what_it_is_not_made_for_is_left_to_transformers(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = inputs(
         torch.float32 if case == "in fp32" else torch.bfloat16, wants=case != "without a gradient"
     )
+    mask = None
     if case == "one new token":
         query = query[:, :, -1:]
     if case == "values of another width":
         value = value[..., :8]
+    if case == "strided values":
+        value = torch.stack([value, value], dim=-1)[..., 0]
+    if case.startswith("a mask"):
+        mask = torch.randn(ROWS, 1, TOKENS, TOKENS, generator=torch.Generator().manual_seed(5))
+        mask = mask if case == "a mask in fp32" else mask.bfloat16().requires_grad_()
+    leaves = [each for each in (query, key, value, mask) if each is not None and each.requires_grad]
     monkeypatch.setattr(attention, "_FORWARD", None)  # what would be called otherwise
 
-    ours, _ = attend(LAYER, query, key, value, None)
+    ours, _ = attend(LAYER, query, key, value, mask)
 
-    theirs, _ = sdpa_attention_forward(LAYER, query, key, value, None)  # type: ignore[arg-type]
+    theirs, _ = sdpa_attention_forward(LAYER, query, key, value, mask)  # type: ignore[arg-type]
     assert torch.equal(ours, theirs)
+    assert len(leaves) == (0 if case == "without a gradient" else 4 if "takes" in case else 3)
+    if leaves:
+        pairs = zip(*(torch.autograd.grad(each.sum(), leaves) for each in (ours, theirs)), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
 
 
-def test_other_attention_than_sdpa_is_that_of_the_model() -> None:
-    assert CpuInterfaces.get_interface("sdpa", None) is attend
-    assert CpuInterfaces.get_interface("eager", test_other_attention_than_sdpa_is_that_of_the_model) is (
-        test_other_attention_than_sdpa_is_that_of_the_model
-    )
-    assert CpuInterfaces.get_interface("flex_attention", None) is ALL_ATTENTION_FUNCTIONS["flex_attention"]
+@pytest.mark.parametrize("name", ["softcap", "s_aux", "position_bias"])
+def test_what_changes_the_attention_is_passed_on_to_transformers(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: dict[str, Any] = {}
+
+    def theirs(*_: Any, **named: Any) -> tuple[Tensor, None]:
+        passed.update(named)
+        return torch.zeros(1), None
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", theirs)
+
+    attend(LAYER, *inputs(), None, scaling=0.5, **{name: 3.0})
+
+    assert (passed[name], passed["scaling"]) == (3.0, 0.5)
+
+
+def test_other_attention_than_sdpa_is_that_of_the_family() -> None:
+    table, own = CpuInterfaces(ALL_ATTENTION_FUNCTIONS), object()
+
+    assert table.get_interface("sdpa", own) is table["sdpa"] is attend
+    assert table.get_interface("eager", own) is own
+    assert table["flex_attention"] is ALL_ATTENTION_FUNCTIONS["flex_attention"]
+    assert table.get_interface("flex_attention", own) is ALL_ATTENTION_FUNCTIONS["flex_attention"]
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
@@ -146,7 +179,7 @@ def test_attention_layers_in_bf16_look_it_up(family: str) -> None:
 
     taken = [
         [
-            vars(layer)["forward"].__func__.__globals__[INTERFACES] is CpuInterfaces
+            isinstance(vars(layer)["forward"].__func__.__globals__[INTERFACES], CpuInterfaces)
             for layer in base.model.modules()
             if type(layer).__name__.endswith("Attention")
         ]

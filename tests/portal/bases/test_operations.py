@@ -189,7 +189,8 @@ def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
 ) -> None:
     monkeypatch.delenv("PORTAL_OPERATIONS", raising=False)
     assert usual_operations(torch.float32, on_gpu=False) == "plain"
-    assert usual_operations(torch.bfloat16, on_gpu=False) == usual_operations(torch.float32, on_gpu=True)
+    assert usual_operations(torch.bfloat16, on_gpu=False) == "fused"
+    assert usual_operations(torch.float32, on_gpu=True) == "fused"
     assert usual_operations(torch.bfloat16, on_gpu=True) == "fused"
     assert load_base("mini-qwen3-xs").operations == "plain"
     assert load_base("mini-qwen3-xs", operations="fused").operations == "fused"

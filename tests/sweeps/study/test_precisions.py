@@ -10,6 +10,7 @@ from portal.cli.app import main
 from sweeps.launch.driver import run_study
 from sweeps.launch.single_run import TrainRequest, source_run
 from sweeps.store.kept_precisions import KeptPrecisions
+from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from sweeps.study.precisions import resolve_precisions
 from tests.support.precision import cpu_with, needs_bf16
@@ -63,6 +64,23 @@ def test_a_base_that_is_new_in_a_folder_is_resolved_there(path: Path, tmp_path: 
         found = resolve_precisions("auto", [WIDE, "smollm2-135m"], device="cpu", out=tmp_path)
 
     assert found == {WIDE: "default", "smollm2-135m": "bf16"}
+
+
+def test_a_folder_with_runs_of_one_precision_stays_with_it(path: Path, tmp_path: Path) -> None:
+    """A study that asks for `auto` only since a later version goes on with its runs."""
+    out, before = tmp_path / "out", tmp_path / "before.yaml"
+    before.write_text(path.read_text().replace("precision: auto\n", ""))
+    runs = load_study(before).runs
+    for run in runs:
+        RunStore(out).write_run(run)
+    with cpu_with(*ABLE):
+        again, elsewhere = load_study(path, out=out), load_study(path, out=tmp_path / "another")
+        for run in elsewhere.runs:
+            RunStore(out).write_run(run)
+        mixed = resolve_precisions("auto", [WIDE, NARROW], device="cpu", out=out)
+
+    assert {run.key for run in again.runs} == {run.key for run in runs}
+    assert elsewhere.auto_precisions[WIDE] == mixed[WIDE] == "bf16"
 
 
 def test_a_precision_that_is_said_is_every_bases_and_is_not_kept(tmp_path: Path) -> None:
