@@ -34,7 +34,7 @@ from benchmarks import (
 from benchmarks.apart import run_apart
 from benchmarks.comparison import Comparison
 from benchmarks.machine import describe_machine
-from benchmarks.table import publish, render, show
+from benchmarks.table import render, show, show_in
 from portal.device import usable_cores
 
 COMPARISONS: dict[str, Callable[[], list[Comparison]]] = {
@@ -93,12 +93,10 @@ def main() -> None:
         return
     names = arguments.names or DEFAULT
     run_apart("benchmarks", names, arguments.out)
-    if arguments.document is not None:
-        keep(names, arguments.out, MEASURED)
     show(render(read_records(arguments.out)), arguments.out)
     if arguments.document is not None:
-        text = arguments.document.read_text()
-        arguments.document.write_text(publish(text, render(read_records(MEASURED))))
+        keep(names, arguments.out, MEASURED)
+        show_in(arguments.document, render(read_records(MEASURED)))
 
 
 def _run(name: str, out: Path) -> None:

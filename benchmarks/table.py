@@ -74,6 +74,11 @@ def show(table: str, out: Path) -> None:
     print(f"\n{table}\n{path}")
 
 
+def show_in(document: Path, table: str) -> None:
+    """Write the table into the document."""
+    document.write_text(publish(document.read_text(), table))
+
+
 def publish(document: str, table: str) -> str:
     """`document` with `table` between its marks."""
     before, rest = document.split(BEGIN)

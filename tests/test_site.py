@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import open_page
+from tests.support.browser import TELL, open_page
 from tests.support.markdown import ROOT
 
 
@@ -30,10 +30,7 @@ addEventListener("load", () => {
     const found = [...document.querySelectorAll(".md-search-result__item a")].map((link) => link.href);
     if (found.length === 0) return;
     clearInterval(look);
-    const probe = document.createElement("pre");
-    probe.id = "probe";
-    probe.textContent = JSON.stringify(found);
-    document.body.append(probe);
+    tell(found);
   }, 100);
 });
 </script>
@@ -54,7 +51,7 @@ def test_the_search_works_on_pages_that_are_opened_as_files(site: Path, tmp_path
     folder = Path(shutil.copytree(site, tmp_path / "site"))
     searched = folder / page
     text = searched.read_text(encoding="utf-8")
-    searched.write_text(text.replace("</body>", f"{SEARCH}</body>"), encoding="utf-8")
+    searched.write_text(text.replace("</body>", f"{TELL}{SEARCH}</body>"), encoding="utf-8")
 
     found, _ = open_page(searched, tmp_path / "profile", 1280, "--virtual-time-budget=60000")
 

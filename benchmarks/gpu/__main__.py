@@ -19,7 +19,7 @@ from benchmarks.gpu.packs import measure_packs
 from benchmarks.gpu.peers import compare_with_peers
 from benchmarks.gpu.table import render
 from benchmarks.machine import describe_machine
-from benchmarks.table import publish, show
+from benchmarks.table import show, show_in
 from portal.bases.registry import KNOWN, known_shape
 from portal.device import release_memory, torch_threads
 from sweeps.gpu_check.shape import ShapeWorld, random_base
@@ -62,7 +62,7 @@ def _show(arguments: argparse.Namespace, shapes: Sequence[str]) -> None:
         table = render(records)
         show(table, arguments.out)
         if arguments.document is not None:
-            arguments.document.write_text(publish(arguments.document.read_text(), table))
+            show_in(arguments.document, table)
 
 
 def measure(shape: str, device: torch.device, out: Path) -> None:

@@ -11,8 +11,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-INTERFACES = "ALL_ATTENTION_FUNCTIONS"
-"""The name by which transformers' attention layers look up what computes their attention."""
 _ELSEWHERE = ("position_bias", "softcap", "s_aux")
 """Arguments of attention functions that change what is computed."""
 _FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from portal.bases.attention import INTERFACES, CpuInterfaces
 from portal.messages import nearest
 
 Operations = Literal["plain", "fused"]
 """A base's operations: as transformers writes them, or with norms and rotations in fewer, and attention of
 its own in bf16 on a CPU."""
 ALL_OPERATIONS: tuple[Operations, ...] = get_args(Operations)
-_ROTARY = "apply_rotary_pos_emb"
+_ROTARY, INTERFACES = "apply_rotary_pos_emb", "ALL_ATTENTION_FUNCTIONS"
+"""Names by which transformers' attention layers look up their rotation and what computes their attention."""
 _ALIKE = 1e-6  # of fp32 results of a sample
 _UNLIKE = (TypeError, AttributeError, RuntimeError, ValueError, IndexError)
 """What a module or function ends in that is made for other arguments than those of a sample."""
@@ -64,7 +64,7 @@ def fuse_operations(model: nn.Module) -> int:
             forward = _norm_like(kind) if _has_one_weight(module) else None
         elif _looks_up(kind, _ROTARY) or (is_halved and _looks_up(kind, INTERFACES)):
             forward = _forward_like(kind, on_cpu_in_bf16=is_halved)
-            if _looks_up(kind, _ROTARY) and not _rotates_alike(_looked_up(kind, _ROTARY)):
+            if _looks_up(kind, _ROTARY) and not _rotates(kind):
                 left.add(kind.__name__)
         else:
             continue
@@ -208,10 +208,12 @@ def _forward_like(kind: type[nn.Module], *, on_cpu_in_bf16: bool) -> Callable[..
     if (inside := inspect.unwrap(forward)) is not forward and not _renames_arguments(forward):
         return None
     ours: dict[str, Any] = {}
-    if _looks_up(kind, _ROTARY) and _rotates_alike(_looked_up(kind, _ROTARY)):
-        ours[_ROTARY] = _rotation_like(_looked_up(kind, _ROTARY))
+    if _rotates(kind):
+        ours[_ROTARY] = _rotation_like(inside.__globals__[_ROTARY])
     if on_cpu_in_bf16 and _looks_up(kind, INTERFACES):
-        ours[INTERFACES] = CpuInterfaces(_looked_up(kind, INTERFACES))
+        from portal.bases.attention import CpuInterfaces  # it loads transformers, which takes a second
+
+        ours[INTERFACES] = CpuInterfaces(inside.__globals__[INTERFACES])
     if not ours:
         return None
     names = {**inside.__globals__, **ours}
@@ -233,6 +235,11 @@ def _rotation_like(own: Callable[..., Any]) -> Callable[..., Any]:
     return rotated
 
 
+def _rotates(kind: type[nn.Module]) -> bool:
+    """Whether the class's own forward reads a rotation that ours can take the place of."""
+    return _looks_up(kind, _ROTARY) and _rotates_alike(inspect.unwrap(kind.forward).__globals__[_ROTARY])
+
+
 @lru_cache(maxsize=64)
 def _rotates_alike(own: Callable[..., Any]) -> bool:
     """Whether a family's function gives what ours gives, of its results' shapes and precision, too."""
@@ -246,11 +253,6 @@ def _rotates_alike(own: Callable[..., Any]) -> bool:
     except _UNLIKE:
         return False  # it takes or gives something else
     return alike and all(ours.dtype == theirs.dtype for ours, theirs in pairs)
-
-
-def _looked_up(kind: type[nn.Module], name: str) -> Any:
-    """What the class's own forward finds as that global."""
-    return inspect.unwrap(kind.forward).__globals__[name]
 
 
 def _looks_up(kind: type[nn.Module], name: str) -> bool:

@@ -300,10 +300,9 @@ def _forwards_together(runs: Sequence[RunConfig], works: Sequence[Work], base: s
     shape, modules = decoder_shape(base), _num_modules(runs)
     cost = cpu_launch_cost(modules)
     if device.is_gpu:
-        operations = _counted(device)
         own = GpuRates(device.flops, device.launch_s)
         rates = rates_of(device.name, lambda: own).rounded()  # as a worker there plans with
-        cost = gpu_launch_cost(rates, shape.layers, shape.active_params, modules, operations)
+        cost = gpu_launch_cost(rates, shape.layers, shape.active_params, modules, _counted(device))
     step = sample_step(works, cost, on_gpu=device.is_gpu)
     per_token, _ = _token_seconds(runs, base, device)
     tokens = sum(work.rows_per_step * work.row_tokens for work in works)

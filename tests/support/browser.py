@@ -10,6 +10,16 @@ from typing import Any
 
 import pytest
 
+TELL = """
+<script>
+function tell(seen) {  // a probe calls it once, with what `open_page` gives back
+  const probe = document.createElement("pre");
+  probe.id = "probe";
+  probe.textContent = JSON.stringify(seen);
+  document.body.append(probe);
+}
+</script>
+"""
 PROBE = """
 <script>
 window.addEventListener("load", () => {
@@ -48,9 +58,7 @@ window.addEventListener("load", () => {
     filtered = {all: rows.length, left: left.length, right: left.every(has)};
   }
   const ids = [...document.querySelectorAll("[id]")].map((node) => node.id);
-  const probe = document.createElement("pre");
-  probe.id = "probe";
-  probe.textContent = JSON.stringify({
+  tell({
     filtered, unfolded, twice: ids.length - new Set(ids).size,
     figures, sorted, label: label.hidden ? "" : label.textContent, errors: window.probeErrors,
     tables: [...document.querySelectorAll(".scroll")].map((box) => ({
@@ -58,7 +66,6 @@ window.addEventListener("load", () => {
     })),
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   });
-  document.body.append(probe);
 });
 </script>
 """
@@ -83,7 +90,7 @@ def assert_page_works(page: Path, profile: Path, width: int) -> dict:
     """
     text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
     probed = page.with_name("probed.html")
-    probed.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    probed.write_text(text.replace("</body>", f"{TELL}{PROBE}</body>"), encoding="utf-8")
     seen, console = open_page(probed, profile, width)
     probed.unlink()
     assert seen["errors"] == []

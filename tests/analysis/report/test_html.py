@@ -10,7 +10,7 @@ from analysis.report.html import render_page
 from analysis.report.write import ReportInput, write_report
 from analysis.tables.columns import COUNT, NUMBER, WORD, Column
 from analysis.tables.table import Table
-from tests.support.browser import assert_page_works, open_page
+from tests.support.browser import TELL, assert_page_works, open_page
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,7 @@ addEventListener("load", () => {
     location.reload();
     return;
   }
-  const probe = document.createElement("pre");
-  probe.id = "probe";
-  probe.textContent = JSON.stringify([JSON.parse(sessionStorage.getItem("reloaded")), order()]);
-  document.body.append(probe);
+  tell([JSON.parse(sessionStorage.getItem("reloaded")), order()]);
 });
 </script>
 """
@@ -53,7 +50,7 @@ def test_a_table_keeps_its_order_when_the_page_loads_itself_anew(tmp_path: Path)
     table = Table("Scores", "main", (Column("method", WORD), Column("acc", NUMBER)), rows, footer=1)
     page = tmp_path / "page.html"
     written = render_page(ReportDocument("t", "", (), (Section("s", (Block(tables=(table,)),)),), ()))
-    page.write_text(written.replace("</body>", RELOADED + "</body>"), encoding="utf-8")
+    page.write_text(written.replace("</body>", f"{TELL}{RELOADED}</body>"), encoding="utf-8")
 
     before, after = open_page(page, tmp_path / "profile", 1280, "--virtual-time-budget=5000")[0]
     assert before == ["a", "b", "c"]

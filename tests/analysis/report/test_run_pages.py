@@ -19,20 +19,17 @@ from portal.run_details import (
     RUNS_FILE,
     RunDetail,
 )
-from tests.support.browser import open_page
+from tests.support.browser import TELL, open_page
 from tests.support.result_tables import StudyBuilder
 
 PROBE = """<script>window.addEventListener("load", () => {
   const [svg, search] = [document.querySelector("figure svg"), document.querySelector("input[type=search]")];
-  const probe = document.createElement("pre");
-  probe.id = "probe";
-  probe.textContent = JSON.stringify({
+  tell({
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     width: svg.getBoundingClientRect().width, search: search && search.placeholder,
     ink: getComputedStyle(svg.querySelector("text")).fill,
     styled: getComputedStyle(document.querySelector(".card")).borderRadius,
   });
-  document.body.append(probe);
 });</script>"""
 FAILED = RunDetail(
     "f" * 16, "half <i>", "portal big n8 s9", "failed", "step 3: the loss is <nan>",
@@ -191,7 +188,7 @@ def test_pages_that_a_later_report_lacks_are_deleted(results: Path, tmp_path: Pa
 def test_a_page_works_in_a_browser(pages: Path, tmp_path: Path, width: int) -> None:
     page = pages / f"{key_of(pages, 'portal')}.html"
     probed = pages / "probed.html"
-    probed.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
+    probed.write_text(page.read_text().replace("</body>", f"{TELL}{PROBE}</body>"))
     seen, console = open_page(probed, tmp_path / "profile", width)
     probed.unlink()
 

@@ -11,9 +11,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from portal.bases import attention
-from portal.bases.attention import INTERFACES, CpuInterfaces, attend
+from portal.bases.attention import CpuInterfaces, attend
 from portal.bases.base import load_base
-from portal.bases.operations import fuse_operations
+from portal.bases.operations import INTERFACES, fuse_operations
 from tests.support.bases import make_base
 from tests.support.precision import in_bf16, needs_bf16
 

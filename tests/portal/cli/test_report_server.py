@@ -10,7 +10,7 @@ import pytest
 from analysis.report.document import ReportDocument
 from analysis.report.html import render_page
 from portal.cli.report_server import TOKEN_HEADER, ReportServer
-from tests.support.browser import open_page
+from tests.support.browser import TELL, open_page
 
 
 class Runs:
@@ -101,10 +101,7 @@ const press = setInterval(() => {
   const wait = setInterval(() => {
     if (!document.querySelector(".control").textContent.endsWith("as you wish")) return;
     clearInterval(wait);
-    const probe = document.createElement("pre");
-    probe.id = "probe";
-    probe.textContent = JSON.stringify(seen);
-    document.body.append(probe);
+    tell(seen);
   }, 50);
 }, 50);
 </script>
@@ -114,7 +111,9 @@ const press = setInterval(() => {
 def test_a_page_has_buttons_for_who_came_with_the_token(
     server: ReportServer, runs: Runs, tmp_path: Path
 ) -> None:
-    page = render_page(ReportDocument("t", "", (), (), (), run="a")).replace("</body>", f"{PRESS}</body>")
+    page = render_page(ReportDocument("t", "", (), (), (), run="a")).replace(
+        "</body>", f"{TELL}{PRESS}</body>"
+    )
     (tmp_path / "report" / "index.html").write_text(page, encoding="utf-8")
 
     seen, _ = open_page(server.address_with_token, tmp_path / "profile", 1280, "--virtual-time-budget=20000")
