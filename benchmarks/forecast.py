@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,12 +28,18 @@ _PORTAL = (sys.executable, "-m", "portal")
 
 @dataclass(frozen=True)
 class Point:
-    """A study from start to end: `pace` is how many times as long as in the model gpu-check's steps took."""
+    """A study from start to end: `pace` is how many times as long as in the model gpu-check's steps took.
+
+    `bf16_pace` is that of steps on a base in bf16. `predicted_after_s` is what a plan says with a check made
+    when the study had ended: other work on the machine changes it. None is what was not measured.
+    """
 
     study: str
     pace: float
     predicted_s: float
     measured_s: float
+    bf16_pace: float | None = None
+    predicted_after_s: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -49,13 +56,22 @@ def forecast(study: str) -> list[Point]:
         raise RuntimeError("forecasts are compared on CPUs; hide the GPUs (CUDA_VISIBLE_DEVICES=)")
     with tempfile.TemporaryDirectory(prefix="portal-bench-") as scratch:
         environment = {**os.environ, "PORTAL_CACHE": str(Path(scratch, "cache"))}
-        _run("gpu-check", "--device", "cpu", "--out", str(Path(scratch, "check")), environment=environment)
-        chosen = (*STUDIES[study], "--out", str(Path(scratch, "out")))
-        plan = json.loads(_run("sweep", "plan", *chosen, "--json", environment=environment))
+        plan = _plan(study, Path(scratch), environment)
         started = time.monotonic()
-        _run("sweep", "run", *chosen, environment=environment)
+        _run("sweep", "run", *STUDIES[study], "--out", str(Path(scratch, "out")), environment=environment)
         measured_s = time.monotonic() - started
-    return [Point(study, plan["device"]["pace"], 3600 * plan["hours"], measured_s)]
+        after = _plan(study, Path(scratch), environment)
+    device = plan["device"]
+    predicted = (3600 * plan["hours"], measured_s, device["bf16_pace"], 3600 * after["hours"])
+    return [Point(study, device["pace"], *predicted)]
+
+
+def _plan(study: str, scratch: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """The plan for the whole study with what a check of this machine finds now."""
+    _run("gpu-check", "--device", "cpu", "--out", str(scratch / "check"), environment=environment)
+    chosen = (*STUDIES[study], "--out", str(scratch / "nothing"))
+    plan: dict[str, Any] = json.loads(_run("sweep", "plan", *chosen, "--json", environment=environment))
+    return plan
 
 
 def _run(*arguments: str, environment: dict[str, str]) -> str:

@@ -227,10 +227,11 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
     rows = [
         (
             point.study,
-            f"{point.pace:.2f}",
+            _paces(point.pace, point.bf16_pace),
             duration(point.predicted_s / 3600),
             duration(point.measured_s / 3600),
             f"{point.ratio:.2f} ({_met(low <= point.ratio <= high)})",
+            "-" if point.predicted_after_s is None else duration(point.predicted_after_s / 3600),
         )
         for point in points
     ]
@@ -239,10 +240,17 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
     return [
         f"Studies from start to end, as `portal sweep plan` predicts them at the pace that `portal gpu-check "
         f"--device cpu` has measured just before, and as they were: predicted over measured from {low:g} to "
-        f"{high:g}.{seeds}",
+        f"{high:g}.{seeds} Paces are those of steps on a base in fp32 and, where the CPU has it, in bf16. "
+        "The last column is the prediction with a check that was made after the study.",
         "",
-        *markdown_table(("study", "pace", "predicted", "measured", "predicted over measured"), rows),
+        *markdown_table(
+            ("study", "pace", "predicted", "measured", "predicted over measured", "predicted after"), rows
+        ),
     ]
+
+
+def _paces(fp32: float, bf16: float | None) -> str:
+    return f"{fp32:.2f}" if bf16 is None else f"{fp32:.2f}, {bf16:.2f}"
 
 
 def _padded(points: Sequence[padding.Point]) -> list[str]:

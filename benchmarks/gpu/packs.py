@@ -23,8 +23,9 @@ from portal.training.pack import Pack
 from portal.training.worker_group import WorkerGroup
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
 from sweeps.gpu_check.speed import ADAPTED, work_of
-from sweeps.planning.cost_model import forward_tokens, peak_memory, step_seconds
+from sweeps.planning.cost_model import forward_tokens, peak_memory
 from sweeps.planning.devices import Device
+from sweeps.planning.step_time import step_seconds
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 
 LEARNERS = {"cuda": (1, 3, 8, 16), "cpu": (1, 3)}

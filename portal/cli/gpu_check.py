@@ -26,7 +26,7 @@ def gpu_check(
         typer.Option(
             metavar="BASE",
             help="Time steps and loading on a base of this one's shape, with random weights. Default: "
-            "qwen3-1.7b on a GPU, mini-qwen3-m on a CPU.",
+            "qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for its steps in bf16.",
             autocompletion=completion.one_of(completion.bases),
         ),
     ] = None,
@@ -65,7 +65,8 @@ def gpu_check(
         for line in _rate_lines(record.rates) if record.rates is not None else ():
             typer.echo(line)
         if record.pace is not None:
-            typer.echo(f"pace  steps take {record.pace:.2f} times as long as predicted")
+            in_bf16 = "" if record.bf16_pace is None else f", {record.bf16_pace:.2f} with bases in bf16"
+            typer.echo(f"pace  steps take {record.pace:.2f} times as long as predicted{in_bf16}")
         verdict = "no line failed" if record.passed else "some lines failed"
         typer.echo(f"{record.name}: {verdict}, {record.wall_s:.0f} s; {out / RECORD}")
     if not record.passed:

@@ -4,7 +4,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class DeviceRecord:
     """What the checks found: `device` is its kind, `name` its model; findings are by check.
 
     `rates` are of one CPU thread or of the GPU, None where measuring them ended in an error; `pace` is how
-    many times as long as predicted a step on a base of this `shape` took.
+    many times as long as predicted a step on a base of this `shape` took, `bf16_pace` that on a base in bf16
+    of `bf16_shape`, on a CPU that has it.
     """
 
     device: str
@@ -69,6 +70,8 @@ class DeviceRecord:
     rates: Rates | None
     shape: str
     pace: float | None
+    bf16_shape: str | None
+    bf16_pace: float | None
     findings: Mapping[str, tuple[Finding, ...]]
     wall_s: float
 
@@ -88,17 +91,8 @@ class DeviceRecord:
 
     def known(self) -> KnownCheck:
         """What plans and launches want to know of it."""
-        is_gpu = self.device == "cuda" and self.rates is not None
-        return KnownCheck(
-            self.name,
-            torch.__version__,
-            self.date,
-            self.passed,
-            pace=self.pace,
-            flops=self.rates.bf16_flops if is_gpu and self.rates else None,
-            launch_s=self.rates.launch_s if is_gpu and self.rates else None,
-            bytes_per_s=2 * self.rates.copy_bytes_per_s if is_gpu and self.rates else None,
-        )
+        known = _known(self.name, self.rates, is_gpu=self.device == "cuda")
+        return replace(known, date=self.date, passed=self.passed, pace=self.pace, bf16_pace=self.bf16_pace)
 
 
 def check_device(
@@ -117,11 +111,11 @@ def check_device(
     on this `base`, with its own. `gpus` are those for lines of several, otherwise all. What plans and
     launches want to know is kept in this user's cache. A check that ends in an error is a line that failed.
     """
-    out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     findings: dict[str, tuple[Finding, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="portal-check-") as scratch, torch_threads(1):
         world = CheckWorld(device, Path(scratch), gpus=gpus, shape=shape, base=base)
+        out.mkdir(parents=True, exist_ok=True)
         for name, check in checks.items():
             found = []
             for each in _lines(check, world):
@@ -132,7 +126,7 @@ def check_device(
         if error is not None:
             tell("rates", error)
             findings["rates"] = (error,)
-        findings["speed"], pace = _speed(world, rates, partial(tell, "speed"))
+        findings["speed"], pace, bf16_pace = _speed(world, rates, partial(tell, "speed"))
     record = DeviceRecord(
         device=world.device.type,
         name=torch.cuda.get_device_name(world.device) if world.is_gpu else processor_name(),
@@ -140,6 +134,8 @@ def check_device(
         rates=rates,
         shape=world.timed,
         pace=pace,
+        bf16_shape=None if bf16_pace is None else world.halved,
+        bf16_pace=bf16_pace,
         findings=findings,
         wall_s=round(time.monotonic() - started, 1),
     )
@@ -166,47 +162,68 @@ def _rates(world: CheckWorld, out: Path) -> tuple[Rates | None, Finding | None]:
 
 def _speed(
     world: CheckWorld, rates: Rates | None, tell: Callable[[Finding], None]
-) -> tuple[tuple[Finding, ...], float | None]:
-    """The lines of steps beside the forecast, which knows the rates, and how far it is off in the mean."""
+) -> tuple[tuple[Finding, ...], float | None, float | None]:
+    """The lines of steps beside the forecast, which knows the rates, and how far it is off in the mean.
+
+    Beside the usual precision, bases in bf16 have such a mean of their own on a CPU that multiplies bf16.
+    """
     found: list[Finding] = []
-    speeds: list[Speed] = []
+    paces: list[float | None] = []
     try:
-        device = plain_cpu(1)
-        if world.is_gpu:
-            device = _rated(world.device, rates)
-        name = world.timed
-        timed = (
-            random_base(name, world.device) if world.is_random else load_base(name, device=world.device_kind)
-        )
-        for each in measure_speeds(ShapeWorld(timed), device):
-            lines = (each,) if isinstance(each, Finding) else each.findings
-            speeds += [] if isinstance(each, Finding) else [each]
-            for line in lines:
-                tell(line)
-            found += lines
-    except _ERRORS as error:
+        device = _rated(world.device, rates) if world.is_gpu else _rated_core(rates)
+        for timed in _timed(world):
+            speeds: list[Speed] = []
+            for each in measure_speeds(timed, device):
+                lines = (each,) if isinstance(each, Finding) else each.findings
+                speeds += [] if isinstance(each, Finding) else [each]
+                for line in lines:
+                    tell(line)
+                found += lines
+            paces.append(pace_of(speeds) if speeds else None)
+            del timed  # the next base takes its place in memory
+    except _ERRORS as error:  # of the base that it ended, the mean of some packs would be another pace
         found.append(_failed(error))
         tell(found[-1])
-        return tuple(found), None  # the mean of some packs only would be another pace
-    return tuple(found), pace_of(speeds) if speeds else None
+    pace, bf16_pace, *_ = [*paces, None, None]
+    return tuple(found), pace, bf16_pace
+
+
+def _timed(world: CheckWorld) -> Iterator[ShapeWorld]:
+    """The base that is timed, then one in bf16 on a CPU that multiplies it."""
+    if world.is_random:
+        yield ShapeWorld(random_base(world.timed, world.device))
+    else:
+        yield ShapeWorld(load_base(world.timed, device=world.device_kind))
+    if world.is_gpu or world.own_precision is None:
+        return
+    if world.is_random:
+        base = random_base(world.halved, world.device, precision=world.own_precision)
+    else:
+        base = load_base(world.halved, device=world.device_kind, precision=world.own_precision)
+    yield ShapeWorld(base, batch=1)
+
+
+def _rated_core(rates: Rates | None) -> Device:
+    """One core of this machine for plans, with the rates that were measured."""
+    return as_checked(plain_cpu(1), replace(_known("", rates, is_gpu=False), pace=1.0))
 
 
 def _rated(gpu: torch.device, rates: Rates | None) -> Device:
     """The GPU for plans, with the rates that were measured."""
     found = torch.cuda.get_device_properties(gpu)
     known = describe_gpu(found.name, found.total_memory, lambda: measure_rates(gpu))
+    return as_checked(known, _known(found.name, rates, is_gpu=True))
+
+
+def _known(name: str, rates: Rates | None, *, is_gpu: bool) -> KnownCheck:
+    """What these rates are worth knowing for."""
+    known = KnownCheck(name, torch.__version__, "", True)
     if rates is None:
         return known
-    check = KnownCheck(
-        found.name,
-        "",
-        "",
-        True,
-        flops=rates.bf16_flops,
-        launch_s=rates.launch_s,
-        bytes_per_s=2 * rates.copy_bytes_per_s,
-    )
-    return as_checked(known, check)
+    if not is_gpu:
+        return replace(known, flops=rates.fp32_flops, bf16_flops=rates.bf16_flops)
+    copied = 2 * rates.copy_bytes_per_s
+    return replace(known, flops=rates.bf16_flops, launch_s=rates.launch_s, bytes_per_s=copied)
 
 
 def _failed(error: Exception) -> Finding:

@@ -12,7 +12,15 @@ from portal.bases.operations import Operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import find_layer_path, find_sites
 from portal.bases.tokenizer import load_tokenizer
-from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig, paper_hidden
+from portal.config import (
+    AdapterConfig,
+    BaseRef,
+    DataConfig,
+    HypernetConfig,
+    Precision,
+    RunConfig,
+    paper_hidden,
+)
 from portal.data.token_rows import RowTable, TokenRow
 from portal.device import prepare_gpu
 from portal.learners.hypernet import HypernetLearner
@@ -42,32 +50,39 @@ _PERCENTILES = (5, 25, 50, 75, 95)
 BATCH = 4
 """Rows of each task in a step, as in the paper."""
 _ROWS = 64
-_TRAIN = {"epochs": 10**6, "evaluate": "last_epoch", "batch_size": BATCH}
+_EPOCHS = 10**6
 _SMALL_HYPERNET = HypernetConfig(d_latent=32, d_layer=16, hidden=64, d_core=48)
 _TOKENIZER = "mini-qwen3-s"
 
 
 class ShapeWorld:
-    """A base, its own weights or random ones, and rows of random tokens for it."""
+    """A base, its own weights or random ones, and rows of random tokens: `batch` of each task in a step."""
 
-    def __init__(self, base: Base) -> None:
-        self.base = base
+    def __init__(self, base: Base, *, batch: int = BATCH) -> None:
+        self.base, self.batch = base, batch
         self.rows = random_rows(self.base.text_config.vocab_size)
         self._by_base = {self.base.name: self.base}, {self.base.name: self.rows}
+
+    @property
+    def is_halved(self) -> bool:
+        """Whether it is in bf16 on a CPU, where fp32 is the usual precision."""
+        return self.base.device.type == "cpu" and self.base.model.dtype == torch.bfloat16
 
     def runs(self, modules: Sequence[str], count: int) -> list[RunConfig]:
         """So many LoRA hypernets on all tasks, in as many seeds; on a CPU of a small core."""
         hypernet = HypernetConfig(hidden=paper_hidden(modules))
+        on_gpu = self.base.device.type == "cuda"
+        precision: Precision = "bf16" if self.is_halved else "default"
         return [
             RunConfig(
                 method="hypernet",
-                bases=(BaseRef(name=self.base.name, revision=self.base.revision),),
+                bases=(BaseRef(name=self.base.name, revision=self.base.revision, precision=precision),),
                 data=DataConfig(
                     suite="lengths", tasks=tuple(LENGTHS), prompt_set="lengths", size=_ROWS, data_hash="0"
                 ),
                 adapter=AdapterConfig(modules=tuple(modules), rank=8, alpha=16),
-                hypernet=hypernet if self.base.device.type == "cuda" else _SMALL_HYPERNET,
-                train=TrainConfig(**_TRAIN),
+                hypernet=hypernet if on_gpu else _SMALL_HYPERNET,
+                train=TrainConfig(epochs=_EPOCHS, evaluate="last_epoch", batch_size=self.batch),
                 seed=seed,
             )
             for seed in range(count)
@@ -79,7 +94,13 @@ class ShapeWorld:
         return Pack(*self._by_base, learners, max_tokens=max_tokens)
 
 
-def random_base(name: str, device: torch.device, operations: Operations | None = None) -> Base:
+def random_base(
+    name: str,
+    device: torch.device,
+    operations: Operations | None = None,
+    *,
+    precision: Precision = "default",
+) -> Base:
     """A base of this shape, any whose sizes are known, as `load_base` gives it but for its weights.
 
     Nothing is read or downloaded. Without `operations` it has the usual ones.
@@ -92,7 +113,7 @@ def random_base(name: str, device: torch.device, operations: Operations | None =
     config.use_cache = False
     with torch.device(device):
         model = model_class(config).from_config(
-            config, dtype=weights_dtype("default", on_gpu=on_gpu), attn_implementation="sdpa"
+            config, dtype=weights_dtype(precision, on_gpu=on_gpu), attn_implementation="sdpa"
         )
     model.requires_grad_(False).eval()
     path = find_layer_path(model)

@@ -12,9 +12,10 @@ from portal.device import wait_for_device
 from portal.modules import ALL_MODULES
 from portal.training.pack import Pack
 from sweeps.gpu_check.finding import Finding, between, skipped
-from sweeps.gpu_check.shape import BATCH, LENGTHS, ShapeWorld
-from sweeps.planning.cost_model import forward_tokens, peak_memory, step_seconds
+from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
+from sweeps.planning.cost_model import forward_tokens, peak_memory
 from sweeps.planning.devices import Device
+from sweeps.planning.step_time import step_seconds
 from sweeps.planning.workload import Work
 
 PACE_BOUNDS = (0.7, 1.4)
@@ -22,8 +23,8 @@ PACE_BOUNDS = (0.7, 1.4)
 MEMORY_BOUNDS = (0.85, 1.15)
 """Of a GPU's measured peak over the predicted one."""
 ADAPTED = {"q and v": ("q", "v"), "all modules": ALL_MODULES}
-_COUNTS = {"cuda": (1, 3, 8), "cpu": (1, 3)}
-_STEPS = {"cuda": 20, "cpu": 3}
+_COUNTS = {"cuda": (1, 3, 8), "cpu": (1, 3), "cpu in bf16": (1,)}
+_STEPS = {"cuda": 20, "cpu": 3, "cpu in bf16": 2}
 _WARM_UP = 2
 
 
@@ -43,10 +44,10 @@ class Speed:
 
 def measure_speeds(world: ShapeWorld, device: Device) -> Iterator[Speed | Finding]:
     """Packs of fewer and more learners and modules, one after another; a line for one that does not fit."""
-    kind = world.base.device.type
+    name = f"{world.base.name} in bf16" if world.is_halved else world.base.name
     for adapted, modules in ADAPTED.items():
-        for count in _COUNTS[kind]:
-            what = f"{world.base.name}, {adapted}, {count} learner{'s' if count > 1 else ''}"
+        for count in _COUNTS[_kind(world)]:
+            what = f"{name}, {adapted}, {count} learner{'s' if count > 1 else ''}"
             runs = world.runs(modules, count)
             works = [work_of(world)] * count
             if peak_memory(runs, works, device) > device.budget_bytes:
@@ -63,7 +64,7 @@ def pace_of(speeds: Sequence[Speed]) -> float:
 def _speed(
     world: ShapeWorld, runs: Sequence[RunConfig], works: Sequence[Work], device: Device, what: str
 ) -> Speed:
-    kind, limits = world.base.device.type, forward_tokens(runs, works, device)
+    kind, limits = _kind(world), forward_tokens(runs, works, device)
     if kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
     pack = world.pack(runs, limits)
@@ -97,7 +98,7 @@ def work_of(world: ShapeWorld) -> Work:
     answers = [len(row.gold_ids) - row.gold_start for own in rows.values() for row in own]
     return Work(
         steps=1,
-        rows_per_step=BATCH * len(LENGTHS),
+        rows_per_step=world.batch * len(LENGTHS),
         tasks=len(LENGTHS),
         row_tokens=sum(flat) / len(flat),
         answer_tokens=sum(answers) / len(answers),
@@ -106,6 +107,10 @@ def work_of(world: ShapeWorld) -> Work:
         scored_rows=0.0,
         lengths=lengths,
     )
+
+
+def _kind(world: ShapeWorld) -> str:
+    return f"{world.base.device.type} in bf16" if world.is_halved else world.base.device.type
 
 
 def _seconds_per_step(pack: Pack, count: int) -> float:

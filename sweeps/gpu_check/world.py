@@ -28,7 +28,7 @@ from sweeps.study.study_file import StudyFile
 
 Where = Literal["reference", "fp32", "own", "8bit", "4bit", "divided"]
 """The CPU in fp32; the device in fp32, in the precision of studies, and quantised; two places at once."""
-GPU_SHAPE, CPU_SHAPE = "qwen3-1.7b", "mini-qwen3-m"
+GPU_SHAPE, CPU_SHAPE, CPU_BF16_SHAPE = "qwen3-1.7b", "mini-qwen3-m", "smollm2-135m"
 """Whose shape the base has on which steps and loading are timed, unless another is named."""
 LABELS = ("lora", "hypernet", "portal", "portal-choices")
 """Runs of every kind of gradient that a step has."""
@@ -59,7 +59,7 @@ class CheckWorld:
 
     `workers` is the number of processes that a machine can have side by side here: its GPUs, or two cores.
     `timed` is the base whose steps and loading are timed: one of the shape `shape` with random weights, or
-    the base `base` itself.
+    the base `base` itself; `halved` is that whose steps are timed in bf16 on a CPU.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class CheckWorld:
         if gpus is not None and gpus > there:
             raise ValueError(f"--gpus {gpus}: this machine has {there} that can be checked on {device!r}")
         self.timed = base or shape or (GPU_SHAPE if self.is_gpu else CPU_SHAPE)
+        self.halved = base or shape or CPU_BF16_SHAPE
         self.is_random = base is None
         self._gpus = gpus
         self._bases: dict[tuple[str, Where], Base] = {}

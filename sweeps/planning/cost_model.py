@@ -1,44 +1,17 @@
-"""What a pack is predicted to take on a device: memory, operations, hours; packed, and one run at a time.
-
-Steps are planned as they will be, on sampled rows. What tokens and launches take is a model with constants of
-some machine; `Device.pace` corrects it by what this one was measured to take.
-"""
+"""What a pack is predicted to take on a device: memory, operations, hours; packed, and one run at a time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
-import torch
-
-from portal.bases.operations import Operations, usual_operations
 from portal.config import Activations, RunConfig
-from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
-from portal.forward.microbatch_plan import (
-    FLOPS_PER_PARAM_TOKEN,
-    LAYER_LAUNCHES,
-    MAX_FORWARD_TOKENS,
-    MODULE_LAUNCHES,
-    cpu_launch_cost,
-    gpu_launch_cost,
-)
-from portal.train_config import Fp32Products
+from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN, MAX_FORWARD_TOKENS
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
-from sweeps.planning.memory import (
-    Footprint,
-    base_bytes,
-    count_params,
-    decoder_shape,
-    footprint,
-    fullest_part,
-    generation_flops,
-    precision_of,
-    shared_params,
-)
-from sweeps.planning.planned_step import sample_step
+from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint, fullest_part, precision_of
+from sweeps.planning.step_time import learners_seconds, scoring_seconds, step_seconds, updating_seconds
 from sweeps.planning.workload import Work
 from sweeps.study.study_file import WorkersPerPack
 
@@ -46,20 +19,6 @@ START_S = 30.0
 """Seconds until a new process can load a base: a Ray Train worker takes 20, then torch is imported."""
 READ_BYTES_PER_S = 1e9
 """Rate at which a base's weights are read, from shared storage or a disk."""
-_GPU_ATTAINED: dict[Operations, float] = {"plain": 0.35, "fused": ATTAINED}
-"""Share of a GPU's peak rate that a whole layer reaches, with all that it does beside large products: by
-count of the bytes that its operations read and write on an H100 and a B200."""
-_SCORED_VALUES = 0.4
-"""Of what a step does beside large products, the part that two scored tokens take: nothing is kept there for
-gradients, and none are made."""
-_SCORED_LAUNCHES = 0.4  # of those of a step's forward and backward
-_FORWARDS_PER_SET = 1.5
-_RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
-_GENERATIONS = 3
-"""A step's passes over the hypernetwork: forwards, and backwards to its parameters and to its inputs."""
-_UPDATED_BYTES = 40
-"""Read and written for each trained number in a step: AdamW reads it, its gradient and both moments, and
-writes three of them; clipping reads the gradient twice and writes it."""
 _AMPLE_TOKENS = 4096  # a forward of so many gains little from more: packs are cut so that one fits
 
 
@@ -107,15 +66,18 @@ def forecast(
         on_base = [(run, work) for run, work in zip(runs, works, strict=True) if _runs_on(run, base)]
         flops += sum(_flops(base, work) for _, work in on_base)
         own_runs, own_works = [run for run, _ in on_base], [work for _, work in on_base]
-        of_learners.append(_learners_seconds(own_runs, own_works, base, device))
-        seconds.append(_seconds(own_runs, own_works, base, device, how.activations) - of_learners[-1])
-        alone += sum(_seconds_alone(run, work, base, device) for run, work in on_base)
+        pace = device.pace_in(precision_of(own_runs, base))
+        learners_s = learners_seconds(own_runs, own_works, base, device)
+        of_learners.append(pace * learners_s)
+        seconds.append(pace * (_seconds(own_runs, own_works, base, device, how.activations) - learners_s))
+        starts_s = sum(START_S + load_seconds(run, device) for run, _ in on_base)
+        alone += starts_s + pace * sum(_seconds_alone(run, work, base, device) for run, work in on_base)
     return Forecast(
         memory,
         flops,
-        hours=device.pace * (sum(seconds) + sum(of_learners)) / 3600,
-        hours_alone=device.pace * alone / 3600,
-        hours_in_lane=device.pace * (_seconds_of_slowest(seconds, how) + sum(of_learners)) / 3600,
+        hours=(sum(seconds) + sum(of_learners)) / 3600,
+        hours_alone=alone / 3600,
+        hours_in_lane=(_seconds_of_slowest(seconds, how) + sum(of_learners)) / 3600,
     )
 
 
@@ -239,140 +201,14 @@ def _seconds(
     device: Device,
     activations: Activations = "keep",
 ) -> float:
-    """Seconds of the longest learner's steps (each its arithmetic or its launches), of the scoring, and of
-    writing answers.
-    """
-    per_token, per_answer = _token_seconds(runs, base, device, beside_products=_SCORED_VALUES)
-    scored_s = sum(
-        work.scored_tokens * (per_token + work.scored_answer_share * per_answer) / 2 for work in works
-    )
-    launches_s = _forward_launches(runs, base, device) * _SCORED_LAUNCHES * sum(map(scored_forwards, works))
-    scoring = max(scored_s, launches_s) if device.is_gpu else scored_s + launches_s
-    scoring += _writing_seconds(runs, works, base, device)
+    """Seconds of the longest learner's steps, of the scoring, and of writing answers, at a pace of 1."""
     steps = max(work.steps for work in works)
+    scoring = scoring_seconds(runs, works, base, device)
     return scoring + (steps * step_seconds(runs, works, base, device, activations) if steps else 0.0)
 
 
-def _writing_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
-    """Seconds of reading prompts and of writing answers, a token of every row of a batch in a forward."""
-    per_token, per_answer = _token_seconds(runs, base, device, beside_products=_SCORED_VALUES)
-    tokens = sum(work.read_tokens + work.written_tokens for work in works)
-    computed = (tokens * per_token + sum(work.written_tokens for work in works) * per_answer) / 2
-    forwards = sum(work.written_forwards for work in works)
-    launched = forwards * _forward_launches(runs, base, device) * _SCORED_LAUNCHES
-    return max(computed, launched) if device.is_gpu else computed + launched
-
-
-def step_seconds(
-    runs: Sequence[RunConfig],
-    works: Sequence[Work],
-    base: str,
-    device: Device,
-    activations: Activations = "keep",
-) -> float:
-    """Seconds of a mean step of the pack's rows on `base`, from the hypernetworks to their new parameters."""
-    _, per_answer = _token_seconds(runs, base, device)
-    steps = max(work.steps for work in works)
-    forwards = _RECOMPUTED[activations] * forwards_seconds(runs, works, base, device)
-    answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
-    return forwards + answers * per_answer + _learners_seconds(runs, works, base, device) / steps
-
-
-def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
-    """Seconds of a mean step's forwards and backwards through the base, without logits and hypernetworks.
-
-    Runs with fewer steps leave the pack before the others: what is left of it is planned anew.
-    """
-    ends = sorted({work.steps for work in works if work.steps})
-    total = 0.0
-    for start, end in pairwise((0, *ends)):
-        left = [work for work in works if work.steps >= end]
-        total += (end - start) * _forwards_together(runs, left, base, device)
-    return total / ends[-1]
-
-
-def _forwards_together(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
-    """The same of a step in which all these take part.
-
-    A CPU launches and computes in turns. A GPU does both at once: its step takes as long as its padded tokens
-    or its launches, whichever take longer.
-    """
-    shape, modules = decoder_shape(base), _num_modules(runs)
-    cost = cpu_launch_cost(modules)
-    if device.is_gpu:
-        own = GpuRates(device.flops, device.launch_s)
-        rates = rates_of(device.name, lambda: own).rounded()  # as a worker there plans with
-        cost = gpu_launch_cost(rates, shape.layers, shape.active_params, modules, _counted(device))
-    step = sample_step(works, cost, on_gpu=device.is_gpu)
-    per_token, _ = _token_seconds(runs, base, device)
-    tokens = sum(work.rows_per_step * work.row_tokens for work in works)
-    padded = per_token * tokens * step.padding
-    launches = step.launches / cost.forward * _forward_launches(runs, base, device)
-    return max(padded, launches) if device.is_gpu else padded + launches
-
-
-def _token_seconds(
-    runs: Sequence[RunConfig], base: str, device: Device, *, beside_products: float = 1.0
-) -> tuple[float, float]:
-    """Seconds of a token, and of an answer's token beside that, forwards and backwards.
-
-    A share of what is done beside the products of large matrices is counted.
-    """
-    shape, attained = decoder_shape(base), ATTAINED
-    if device.is_gpu:
-        attained = _GPU_ATTAINED[_counted(device)]
-    rate = attained * device.rate(precision_of(runs, base))
-    value_s = beside_products * (device.value_s + _num_modules(runs) * device.module_s)
-    return (
-        FLOPS_PER_PARAM_TOKEN * shape.active_params / rate + shape.layers * shape.width * value_s,
-        shape.vocabulary * (FLOPS_PER_PARAM_TOKEN * shape.width / rate + beside_products * device.logit_s),
-    )
-
-
-def _forward_launches(runs: Sequence[RunConfig], base: str, device: Device) -> float:
-    """Seconds of the launches of a forward and its backward."""
-    of_layer = LAYER_LAUNCHES[_counted(device)] + MODULE_LAUNCHES * _num_modules(runs)
-    return decoder_shape(base).layers * of_layer * device.launch_s
-
-
-def _counted(device: Device) -> Operations:
-    """The operations whose launches count: on a CPU torch takes a fused norm apart into a plain one's."""
-    return usual_operations(torch.bfloat16, on_gpu=True) if device.is_gpu else "plain"
-
-
-def scored_forwards(work: Work) -> float:
-    """Forwards of a run's scoring: each set of rows takes one or two, by length, and more if it is large."""
-    return max(_FORWARDS_PER_SET * work.scored_sets, work.scored_tokens / MAX_TOKENS)
-
-
-def _num_modules(runs: Sequence[RunConfig]) -> int:
-    """The most modules of a layer that a run of the pack adapts."""
-    return max((len(run.adapter.modules) for run in runs if run.adapter is not None), default=0)
-
-
-def _learners_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
-    """Seconds of the hypernetworks' passes in training and of the optimisers, on every worker of a lane."""
-    return sum(
-        work.steps
-        * (_GENERATIONS * generation_flops(run, base) / (ATTAINED * device.hypernet_rate(_products(run))))
-        + _updating_seconds(run, work, base, device)
-        for run, work in zip(runs, works, strict=True)
-    )
-
-
-def _updating_seconds(run: RunConfig, work: Work, base: str, device: Device) -> float:
-    """Seconds of the run's optimiser; what all bases share is updated once, with the first."""
-    counts = count_params(run, base)
-    trained = counts.trained if base == run.bases[0].name else counts.trained - shared_params(run)
-    return work.steps * _UPDATED_BYTES * trained / device.bytes_per_s
-
-
-def _products(run: RunConfig) -> Fp32Products:
-    return "fp32" if run.train is None else run.train.hypernet_products
-
-
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:
-    """Seconds of a run in a process of its own; its per-task LoRAs one after another."""
+    """Seconds of a run in a process of its own, once it has its bases; its LoRAs one after another."""
     parts = work.tasks if run.spec.per_task else 1
     one = work
     if parts > 1:
@@ -381,12 +217,11 @@ def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> flo
             rows_per_step=work.rows_per_step / parts,
             tasks=1,
             scored_tokens=work.scored_tokens / parts,
-            scored_sets=work.scored_sets / parts,
+            scored_sets=tuple(replace(each, times=each.times / parts) for each in work.scored_sets),
             read_tokens=work.read_tokens / parts,
             written_tokens=work.written_tokens / parts,
             written_forwards=work.written_forwards / parts,
             lengths=(),  # of all tasks: a mean row stands for each of them
         )
-    start = START_S + load_seconds(run, device)
-    updates = _updating_seconds(run, one, base, device)  # each part updates its own numbers only
-    return start + parts * (_seconds([run], [one], base, device) - updates) + updates
+    updates = updating_seconds(run, one, base, device)  # each part updates its own numbers only
+    return parts * (_seconds([run], [one], base, device) - updates) + updates

@@ -21,17 +21,24 @@ from sweeps.planning.known_checks import KnownCheck, find_check, processor_name
 
 MEMORY_SHARE = 0.9
 """Share of a device's memory that a plan gives away; the rest is for fragments, workspaces, the driver."""
-_CPU_CORE_FLOPS = 1.4e11  # fp32, of a virtual machine's core (AMD EPYC), which attains half of it
-_CPU_VALUE_S, _CPU_MODULE_S = 7.6e-8, 2.2e-8
-"""Core-seconds per hidden value, layer and token of a step, for all but the products of the base's matrices:
-norms, activations and attention, and for each adapted module. These and the next lines were fitted to steps
-on six bases, 64 to 576 wide, with q and v or all modules adapted and one or three learners, of which each is
-met within a fifth; two processes beside each other are as fast as one."""
-_CPU_LAUNCH_S = 2e-5  # with what an operation on few values takes
-_CPU_LOGIT_S = 5.8e-9
-"""Core-seconds per logit of a step: softmax, its gradient, conversions, all but the head's products."""
+_CPU_CORE_FLOPS = 2e11
+"""In fp32; large products attain half of it, 1e11, on a virtual machine's core: 1.08e11 on an AMD EPYC, and
+1.2e11 to 2.0e11 on an Intel Xeon.
+
+The next lines were fitted, with rates of products as measured, to steps on that Xeon, which has AMX: on five
+bases, 64 to 640 wide, the two largest in fp32 and in bf16, with q and v or all modules adapted. Steps on the
+two are met within 13 %, on the others within 27 %, with other work on the machine; two processes beside each
+other are as fast as one."""
+_CPU_LAUNCH_S = 1.6e-5  # with what an operation on few values takes
+_CPU_VALUE_S = 5.4e-9
+"""Core-seconds per value that a forward keeps for its backward, in fp32 or bf16, for all but products of the
+base's matrices: norms, activations, attention and adapters, forwards and backwards."""
 _CPU_CORE_BYTES_PER_S = 8e9
-"""Of one thread in AdamW's fused step of 30 million numbers: 10e9 on an AMD EPYC, beside other work."""
+"""Of one thread in AdamW's fused step of 30 million numbers, in softmaxes of many logits, and where few rows
+meet a base's matrices."""
+_CPU_PACE = 1.9
+"""How many times as long as all these say studies took on machines that no check had measured, with other
+work beside them: the geometric mean of twelve, which are from 1.1 to 2.8."""
 _GPU_FP32_SHARES: dict[Fp32Products, float] = {"fp32": 1 / 15, "tf32": 1 / 2}
 """Of a GPU's bf16 rate: an H100's and an A100's."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -43,9 +50,10 @@ class Device:
     """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation.
 
     `bytes_per_s` are read and written in memory; by default a guess, for GPUs that no table knows.
-    `value_s` are a step's seconds per hidden value, layer and token, beside products of the base's matrices,
-    `module_s` those for each adapted module, `logit_s` those per logit, beside products of its head. `pace`
-    is how many times as long as all these say a step takes, where gpu-check has measured it on this machine.
+    `value_s` are a step's seconds per value that a forward keeps for its backward, for all but products of
+    the base's matrices. `bf16_flops` are a CPU's in bf16, where gpu-check has measured them on this machine.
+    `pace` is how many times as long as all these say steps and scoring take, of this machine where gpu-check
+    has measured it; `bf16_pace` is that of a CPU's bases in bf16, where it is another.
     ValueError for one without memory or rates, on which nothing would ever end.
     """
 
@@ -56,9 +64,9 @@ class Device:
     is_gpu: bool = True
     bytes_per_s: float = 1e12
     value_s: float = 0.0
-    module_s: float = 0.0
-    logit_s: float = 0.0
+    bf16_flops: float | None = None
     pace: float = 1.0
+    bf16_pace: float | None = None
     is_checked: bool = False
     num_gpus: int = 1
     """GPUs over which a base is divided, and which compute one after another; all else is of one of them."""
@@ -74,8 +82,13 @@ class Device:
 
     def rate(self, precision: Precision) -> float:
         """Peak FLOP/s on a base in this precision; what bf16 gains on a CPU is measured on this machine's."""
-        gains = precision == "bf16" and not self.is_gpu
-        return self.flops * (cpu_bf16_gain() if gains else 1.0)
+        if precision != "bf16" or self.is_gpu:
+            return self.flops
+        return self.flops * cpu_bf16_gain() if self.bf16_flops is None else self.bf16_flops
+
+    def pace_in(self, precision: Precision) -> float:
+        """How many times as long as predicted a step on a base in this precision takes."""
+        return self.pace if precision != "bf16" or self.bf16_pace is None else self.bf16_pace
 
     def hypernet_rate(self, products: Fp32Products) -> float:
         """Peak FLOP/s at which the hypernetwork generates factors, which it does in fp32 or TF32."""
@@ -159,11 +172,28 @@ def as_checked(device: Device, check: KnownCheck | None) -> Device:
     """The device with the rates and the pace that a check has measured, as far as it has."""
     if check is None or not check.passed:
         return device
+    if not device.is_gpu:
+        return _as_checked_cpu(device, check)
     flops = device.flops if check.flops is None else check.flops / ATTAINED
     launch_s = device.launch_s if check.launch_s is None else check.launch_s
     bytes_per_s = device.bytes_per_s if check.bytes_per_s is None else check.bytes_per_s
     rated = replace(device, flops=flops, launch_s=launch_s, bytes_per_s=bytes_per_s)
     return rated if check.pace is None else replace(rated, pace=check.pace, is_checked=True)
+
+
+def _as_checked_cpu(cpu: Device, check: KnownCheck) -> Device:
+    """A plain CPU with measured rates for each of its cores; as it is where they or the pace were not."""
+    if check.flops is None or check.pace is None:
+        return cpu
+    cores = cpu.flops / _CPU_CORE_FLOPS
+    return replace(
+        cpu,
+        flops=cores * check.flops / ATTAINED,
+        bf16_flops=None if check.bf16_flops is None else cores * check.bf16_flops / ATTAINED,
+        pace=check.pace,
+        bf16_pace=check.bf16_pace,
+        is_checked=True,
+    )
 
 
 def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:
@@ -175,7 +205,7 @@ def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]
 
 
 def plain_cpu(cores: int) -> Device:
-    """A CPU of so many cores of this machine, at the pace of the machines that the model was made on."""
+    """A CPU of so many cores of this machine, as fast as those of other machines; no check is read."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
     if limit != "max":  # a container's
@@ -189,8 +219,7 @@ def plain_cpu(cores: int) -> Device:
         is_gpu=False,
         bytes_per_s=cores * _CPU_CORE_BYTES_PER_S,
         value_s=_CPU_VALUE_S / cores,
-        module_s=_CPU_MODULE_S / cores,
-        logit_s=_CPU_LOGIT_S / cores,
+        pace=_CPU_PACE,
     )
 
 

@@ -18,8 +18,10 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 class KnownCheck:
     """The newest check of a device by its full name, with one release of torch.
 
-    `pace` is how many times as long as predicted a step took. `flops` in bf16, `launch_s` and `bytes_per_s`,
-    read and written, are a GPU's as measured; None on a CPU, and where they could not be.
+    `pace` is how many times as long as predicted a step took, on a CPU with a base in fp32; `bf16_pace` is
+    that with a base in bf16. `flops` are those of large products as measured: a GPU's in bf16, one CPU
+    thread's in fp32, whose rate in bf16 is `bf16_flops`. `launch_s` and `bytes_per_s`, read and written, are
+    a GPU's. None is what the device does not have, and what could not be measured.
     """
 
     name: str
@@ -30,6 +32,8 @@ class KnownCheck:
     flops: float | None = None
     launch_s: float | None = None
     bytes_per_s: float | None = None
+    bf16_pace: float | None = None
+    bf16_flops: float | None = None
 
     def keep(self) -> None:
         """Write it down for this user's plans and launches."""

@@ -29,11 +29,13 @@ from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.attention_masks import causal_masks, one_sequence_a_row
 from portal.forward.output_head import positions_at_once
 from portal.hypernet import Factors, converter_num_params, core_num_params
+from portal.modules import ALL_MODULES
 
 _FP32 = 4
 _TRAINED = 4 * _FP32  # a parameter, its gradient, and AdamW's two moments
 _FACTORS = 5 * _FP32  # a factor, its leaf, what the hooks cast or scale, its gradient, and the sum of those
 _LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside what autograd keeps
+_LENGTH = 65  # of rows whose kept values are counted; odd
 _SCORED_COPIES = 2  # without a gradient, logits and log-probabilities
 
 _OfModel = tuple[torch.dtype, Operations]
@@ -84,7 +86,7 @@ def footprint(
     runs = list(runs)
     copies = sum(run.train is not None and run.train.engine == "peft" for run in runs)
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
-    widest = max(shapes, key=lambda adapter: (len(adapter.modules), adapter.rank), default=None)
+    widest = max(shapes, key=_width, default=None)
     vocabulary = _measure_base(base).vocabulary
     precision = precision_of(runs, base)
     dtype = weights_dtype(precision, on_gpu=on_gpu)
@@ -99,6 +101,23 @@ def footprint(
         per_answer_token=vocabulary * _FP32 * _LOGIT_COPIES,
         answers_at_once=positions_at_once(vocabulary),
     )
+
+
+def kept_values_per_token(runs: Sequence[RunConfig], base: str) -> float:
+    """Values of the base's precision that a CPU keeps per token of a forward for its backward.
+
+    They are as many as norms, activations, attention and adapters read and write, up to a factor. Without
+    adapters nothing is kept: there, small ones on all modules stand for what is computed all the same.
+    """
+    none = AdapterConfig(modules=ALL_MODULES, rank=1)
+    widest = max((run.adapter for run in runs if run.adapter is not None), key=_width, default=none)
+    dtype = weights_dtype(precision_of(runs, base), on_gpu=False)
+    of_model = dtype, usual_operations(dtype, on_gpu=False)
+    return _saved_bytes_per_token(base, widest, _LENGTH, of_model, "keep") / dtype.itemsize
+
+
+def _width(adapter: AdapterConfig) -> tuple[int, int]:
+    return len(adapter.modules), adapter.rank
 
 
 def precision_of(runs: Iterable[RunConfig], base: str) -> Precision:
@@ -307,7 +326,7 @@ def _bytes_per_token(
     return _saved_bytes_per_token(base, adapter, length, of_model, "recompute") + kept / layers
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _saved_bytes_per_token(
     base: str, adapter: AdapterConfig, length: int, of_model: _OfModel, activations: Activations
 ) -> float:

@@ -85,6 +85,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "name": plan.device.name,
             "memory_bytes": plan.device.memory_bytes,
             "pace": plan.device.pace,
+            "bf16_pace": plan.device.bf16_pace,
             "uncertainty": plan.device.uncertainty,
         },
     }

@@ -18,6 +18,7 @@ from portal.learners.kept import EVALUATED_SPLITS
 from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import Example
 from portal.train_config import TrainConfig
+from sweeps.planning.scored_set import ScoredSet
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
 _CHARS_PER_TOKEN = 4.0
@@ -35,9 +36,9 @@ class Work:
     row_tokens: float
     answer_tokens: float  # of a row that is trained on
     scored_tokens: float
-    scored_answer_share: float  # of the scored tokens
+    scored_answer_share: float  # of the scored tokens: those whose logits are read
     scored_rows: float
-    scored_sets: float = 0.0  # evaluations x tasks x splits whose scores are computed
+    scored_sets: tuple[ScoredSet, ...] = ()  # of a task and split each, on the first base
     read_tokens: float = 0.0  # of prompts whose answers are written
     written_tokens: float = 0.0
     written_forwards: float = 0.0  # that write a token of every row of a batch
@@ -76,6 +77,7 @@ class WorkloadEstimator:
                 counted[definition] = _Sample.counted(examples, tokenizer, max_prompt)
             self._samples[base] = counted[definition]
         self._weights: dict[str, int] = {}
+        self._sets: dict[tuple[str, tuple[str, ...], int, _Evaluations], tuple[ScoredSet, ...]] = {}
 
     def work(self, run: RunConfig) -> Work:
         """How much a run trains and scores on each of its bases."""
@@ -118,13 +120,15 @@ class WorkloadEstimator:
         own = [self._samples.get(ref.name, self._unknown) for ref in run.bases]
         sampled = run.data.trained_tasks or run.data.tasks  # a run of other tasks' latents trains none
         rows = [[each.of(task) for task in sampled] for each in own]
-        scored = [each.of(task) for each in own for task in run.data.tasks]
         trained = [task for of_base in rows for task in of_base]
-        packed = fmean(
-            task.packed if base_takes_branches(ref.name) else task.apart
+        scored = [
+            (_mean_tokens(task.packed), task.read_packed)
+            if base_takes_branches(ref.name)
+            else (_mean_tokens(task.apart), task.read_apart)
             for ref, each in zip(run.bases, own, strict=True)
             for task in map(each.of, run.data.tasks)
-        )
+        ]
+        packed = fmean(tokens for tokens, _ in scored)
         return Work(
             steps=steps,
             rows_per_step=rows_per_step,
@@ -133,14 +137,30 @@ class WorkloadEstimator:
             answer_tokens=max(1.0, fmean(task.answer for task in trained)),
             scored_tokens=packed
             * (evaluations.validation_computed * validated + evaluations.test_computed * tested),
-            scored_answer_share=fmean(task.choices for task in scored) / packed,
+            scored_answer_share=fmean(read for _, read in scored) / packed,
             scored_rows=evaluations.validation * validated + evaluations.test * tested,
-            scored_sets=len(run.data.tasks) * (evaluations.validation_computed + evaluations.test_computed),
+            scored_sets=self._scored_sets(run.bases[0].name, run.data.tasks, run.data.eval_size, evaluations),
             lengths=tuple(task.lengths for task in rows[0]),
             read_tokens=writing.read,
             written_tokens=writing.written,
             written_forwards=writing.forwards,
         )
+
+    def _scored_sets(
+        self, base: str, tasks: tuple[str, ...], eval_size: int, evaluations: "_Evaluations"
+    ) -> tuple[ScoredSet, ...]:
+        """Those of every task and split; the same ones for all runs that are scored alike."""
+        key = base, tasks, eval_size, evaluations
+        if key not in self._sets:
+            sample, branches = self._samples.get(base, self._unknown), base_takes_branches(base)
+            computed = (evaluations.validation_computed, evaluations.test_computed)
+            self._sets[key] = tuple(
+                ScoredSet(min(eval_size, self._num_scored[split][task]), times, sizes)
+                for split, times in zip(EVALUATED_SPLITS, computed, strict=True)
+                for task in tasks
+                for sizes in (sample.of(task).packed if branches else sample.of(task).apart,)
+            )
+        return self._sets[key]
 
     def _writing(self, run: RunConfig, evaluations: "_Evaluations") -> "_Writing":
         """What is read and written in all evaluations, with answers as long as right ones."""
@@ -194,15 +214,16 @@ class _Evaluations:
 
 @dataclass(frozen=True)
 class _TaskTokens:
-    """Tokens of a task's sampled rows: of each to train on; means of its answer, of what is scored, in one
-    row or with a row for each choice, and of choices.
+    """Tokens of a task's sampled rows: of each to train on; (longest row, rows) of each to score, in one row
+    or with a row for each choice; means of its answer, and of the tokens whose logits its scores need.
     """
 
     lengths: tuple[int, ...]
     answer: float
-    packed: float
-    apart: float
-    choices: float
+    packed: tuple[tuple[int, int], ...]
+    apart: tuple[tuple[int, int], ...]
+    read_packed: float
+    read_apart: float
 
 
 @dataclass(frozen=True)
@@ -235,21 +256,28 @@ class _Sample:
 
 
 def _guess(examples: Sequence[Example]) -> _TaskTokens:
-    choices = [sum(map(len, each.choices)) / _CHARS_PER_TOKEN for each in examples]
+    choices = [[len(choice) / _CHARS_PER_TOKEN for choice in each.choices] for each in examples]
     answers = [len(each.choices[each.gold]) / _CHARS_PER_TOKEN for each in examples]
     prompts = [len(each.prompt) / _CHARS_PER_TOKEN for each in examples]
     lengths = (max(2, round(sum(parts))) for parts in zip(prompts, answers, strict=True))
-    counts = [len(each.choices) for each in examples]
-    apart = fmean(count * prompt for count, prompt in zip(counts, prompts, strict=True)) + fmean(choices)
-    packed = fmean(prompts) + fmean(choices)
-    return _TaskTokens(tuple(lengths), fmean(answers), packed, apart, fmean(choices))
+    offered = list(zip(prompts, choices, strict=True))
+    packed = tuple((max(2, round(prompt + sum(each))), 1) for prompt, each in offered)
+    apart = tuple((max(2, round(prompt + max(each))), len(each)) for prompt, each in offered)
+    read = fmean(1 + sum(max(0.0, choice - 1) for choice in each) for each in choices)
+    return _TaskTokens(tuple(lengths), fmean(answers), packed, apart, read, fmean(map(sum, choices)))
 
 
 def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
     return _TaskTokens(
         tuple(len(row.gold_ids) for row in rows),
         fmean(row.scored_tokens[row.gold] for row in rows),
-        fmean(packed_length(row) for row in rows),
-        fmean(len(row.choices) * choice_length(row) for row in rows),
+        tuple((packed_length(row), 1) for row in rows),
+        tuple((choice_length(row), len(row.choices)) for row in rows),
+        fmean(1 + sum(row.scored_tokens) - len(row.choices) for row in rows),  # all begin at the prompt's end
         fmean(sum(row.scored_tokens) for row in rows),
     )
+
+
+def _mean_tokens(sizes: Sequence[tuple[int, int]]) -> float:
+    """Mean tokens of a question, of (longest row, rows) of each."""
+    return fmean(longest * rows for longest, rows in sizes)

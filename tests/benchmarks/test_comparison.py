@@ -110,8 +110,8 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
                 ],
                 "study-scaling": [StudyPoint(size, 5 + 0.02 * size, 0.01 * size, 6e8) for size in (1, 2)],
                 "digests": [DigestPoint(2**31, 4, 8, 0.8, 0.84, 3)],
-                "forecast-demo": [ForecastPoint("demo", 0.7, 600.0, 500.0)],
-                "forecast-few-rows": [ForecastPoint("few-rows", 0.7, 3600.0, 2400.0)],
+                "forecast-demo": [ForecastPoint("demo", 0.7, 600.0, 500.0, 0.8, 540.0)],
+                "forecast-few-rows": [ForecastPoint("few-rows", 0.7, 3600.0, 2400.0, None, 2460.0)],
                 "simulation": [SimulatedPoint(9, 3, 0.5, gpus, 106, 100) for gpus in (4, 8)],
             }.items()
         ),
@@ -136,8 +136,8 @@ def test_the_table_goes_between_its_marks_and_can_go_there_again() -> None:
     assert [line for line in table.splitlines() if len(line) > 110 and not line.startswith("|")] == []
     assert "| 9 | 8 | 3 | 1.8 min | 1.7 min | 1.060 (not met) | 500 ms |" in table
     assert "| 2 GiB | 4 | 800 ms | 840 ms | 1.05 (met) |" in table
-    assert "| demo | 0.70 | 10.0 min | 8.3 min | 1.20 (met) |" in table
-    assert "| few-rows | 0.70 | 1.0 h | 40.0 min | 1.50 (not met) |" in table
+    assert "| demo | 0.70, 0.80 | 10.0 min | 8.3 min | 1.20 (met) | 9.0 min |" in table
+    assert "| few-rows | 0.70 | 1.0 h | 40.0 min | 1.50 (not met) | 41.0 min |" in table
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
     assert publish(page, table) == page
@@ -151,13 +151,14 @@ def record_of(name: str, processor: str, date: str, comparisons: Sequence[Compar
 
 def test_figures_of_several_machines_say_on_which_they_were_measured() -> None:
     line = Comparison("a step", "a peer", 2.0, Ratio(2.5, 2.0, 4.0, 0.01, 0.025, 5))
+    forecast = vars(ForecastPoint("demo", 1, 9, 10, None, 8))
     stops = {"points": [vars(StopPoint(1, 2**20, 0.02, 0.5, 0.1, 0.2))], "name": "checkpoints"}
     records: list[dict[str, Any]] = [
         record_of("scoring", "old CPU", "2026-11-25", [line]),
         record_of("generation", "new CPU", "2026-11-30", [line]),
         {**record_of("", "new CPU", "2026-12-01", []), **stops},
         *(
-            {**record_of("forecast-demo", each, date, []), "points": [vars(ForecastPoint("demo", 1, 9, 10))]}
+            {**record_of("forecast-demo", each, date, []), "points": [forecast]}
             for each, date in (("old CPU", "2026-11-25"), ("new CPU", "2026-11-30"))
         ),
     ]

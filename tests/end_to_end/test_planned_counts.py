@@ -14,9 +14,9 @@ from portal.config import RunConfig
 from portal.forward.microbatch_plan import cpu_launch_cost
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
-from sweeps.planning.cost_model import scored_forwards
 from sweeps.planning.plan import plan_study
 from sweeps.planning.planned_step import sample_step
+from sweeps.planning.step_time import scored_forwards
 from sweeps.planning.workload import Work
 from sweeps.study.expand import load_study
 from sweeps.worker import base_cache
@@ -41,9 +41,8 @@ methods:
     train: {epochs: 2}
   portal: {size: 16, train: {epochs: 3, evaluate: every_epoch}}
 """
-TRAINED_REL, SCORED_REL = 0.1, 0.2
-"""Of a study's counts. A plan samples steps and rows; it leaves out that scored rows are padded, by a tenth
-here."""
+TRAINED_REL, SCORED_REL = 0.1, 0.1
+"""Of a study's counts: a plan samples steps and rows."""
 MODULES = 2
 """That adapters have by default."""
 
@@ -78,8 +77,9 @@ def planned_counts(runs: Sequence[RunConfig], works: Mapping[str, Work]) -> Coun
         counts["trained forwards"] += (end - start) * step.forwards
         counts["trained tokens"] += (end - start) * step.padded_tokens
     for work in own:
-        counts["scored forwards"] += scored_forwards(work)
-        counts["scored tokens"] += work.scored_tokens
+        forwards, padding = scored_forwards(work, cpu_launch_cost(0).forward / 2)
+        counts["scored forwards"] += forwards
+        counts["scored tokens"] += padding * work.scored_tokens
     return counts
 
 

@@ -1,4 +1,4 @@
-"""CPUs with and without instructions for bf16, and tiny bases in it."""
+"""CPUs with and without instructions for bf16, and tiny bases and runs in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ import torch
 
 from portal.bases import precision
 from portal.bases.base import Base, with_operations
+from portal.config import RunConfig
 from tests.support.bases import make_base
 
 needs_bf16 = pytest.mark.skipif(
@@ -50,3 +51,10 @@ def copy_in_fp32(base: Base) -> Base:
     import copy
 
     return replace(base, model=copy.deepcopy(base.model).float())
+
+
+def run_in_bf16(run: RunConfig) -> RunConfig:
+    """The run with all of its bases in bf16."""
+    return run.model_copy(
+        update={"bases": tuple(ref.model_copy(update={"precision": "bf16"}) for ref in run.bases)}
+    )

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from portal.bases.precision import cpu_has_bf16
 from portal.cli import main
+from portal.device_rates import ATTAINED
 from sweeps.gpu_check import check
 from sweeps.gpu_check.check import RECORD, check_device
 from sweeps.gpu_check.finding import Finding, at_most
+from sweeps.gpu_check.shape import ShapeWorld
+from sweeps.gpu_check.speed import Speed
 from sweeps.gpu_check.world import CheckWorld
+from sweeps.planning.devices import Device
 from sweeps.planning.known_checks import find_check, processor_name
 
 
@@ -43,7 +48,8 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     written = json.loads((tmp_path / RECORD).read_text())
     assert told[0] == "a PASS  error: 0.5 (at most 1)"
     assert all(line.startswith("speed ") for line in told[1:])
-    assert len(told) == 5
+    in_bf16 = [line for line in told if "mini-qwen3-xs in bf16, " in line]
+    assert (len(told), len(in_bf16)) == ((7, 2) if cpu_has_bf16() else (5, 0))
     assert record.passed
     assert written["passed"]
     assert written["device"] == "cpu"
@@ -56,6 +62,31 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     known = find_check(processor_name())
     assert known is not None
     assert (known.passed, known.pace, known.launch_s) == (True, record.pace, None)
+    assert (known.flops, known.bf16_flops) == (record.rates.fp32_flops, record.rates.bf16_flops)
+    assert known.bf16_pace == record.bf16_pace == written["bf16_pace"]
+    assert (record.bf16_pace is not None) == cpu_has_bf16()
+
+
+def test_steps_are_held_to_a_forecast_with_the_rates_that_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[Device] = []
+    measured = check.measure_speeds
+
+    def told(world: ShapeWorld, device: Device) -> Iterator[Speed | Finding]:
+        devices.append(device)
+        return measured(world, device)
+
+    monkeypatch.setattr(check, "measure_speeds", told)
+
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
+
+    assert len(devices) == (2 if cpu_has_bf16() else 1)
+    for device in devices:
+        assert (device.pace, device.bf16_pace) == (1.0, None)
+        assert device.rate("default") == pytest.approx(record.rates.fp32_flops / ATTAINED)
+        if cpu_has_bf16():
+            assert device.rate("bf16") == pytest.approx(record.rates.bf16_flops / ATTAINED)
 
 
 def test_a_check_that_ends_in_an_error_is_a_line_that_failed_and_the_next_one_runs(tmp_path: Path) -> None:
@@ -122,6 +153,7 @@ def test_the_command_prints_lines_rates_and_a_verdict(
     ]
     assert any(line.startswith("rate  products in fp32: ") for line in printed)
     assert printed[-2].startswith("pace  steps take ")
+    assert printed[-2].endswith(" with bases in bf16") == cpu_has_bf16()
     assert printed[-1].startswith(f"{processor_name()}: some lines failed, ")
     assert record["passed"] is False
 
@@ -132,9 +164,14 @@ def test_a_base_and_a_shape_are_not_both_timed(capsys: pytest.CaptureFixture[str
     assert "--base names a base with its weights, --shape one without" in capsys.readouterr().err
 
 
-def test_more_gpus_than_there_are_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gpu-check", "--device", "cpu", "--gpus", "2"]) == 2
+def test_more_gpus_than_there_are_cannot_be_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
 
+    assert main(["gpu-check", "--device", "cpu", "--gpus", "2", "--out", str(out)]) == 2
+
+    assert not out.exists()
     assert "--gpus 2: this machine has 0 that can be checked on 'cpu'" in capsys.readouterr().err
 
 

@@ -11,8 +11,8 @@ from sweeps.gpu_check import speed
 from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.gpu_check.speed import Speed, check_peak, measure_speeds, pace_of, work_of
-from sweeps.planning.cost_model import step_seconds
 from sweeps.planning.devices import GPUS, plain_cpu
+from sweeps.planning.step_time import step_seconds
 from tests.support.markdown import DOCS
 
 
@@ -34,7 +34,7 @@ def test_a_step_is_held_to_what_a_plan_says_of_it(world: ShapeWorld) -> None:
     device = plain_cpu(1)
 
     first = only(list(measure_speeds(world, device)))
-    hopeful = only(list(measure_speeds(world, replace(device, launch_s=1e-9, value_s=1e-12, module_s=1e-12))))
+    hopeful = only(list(measure_speeds(world, replace(device, launch_s=1e-9, value_s=1e-12))))
 
     assert 0.005 < first.pace < 200  # a machine that does other things, too
     assert "mini-qwen3-xs, q and v, 1 learner: a step of" in first.findings[0].what

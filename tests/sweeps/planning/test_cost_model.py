@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from portal.bases.precision import cpu_bf16_gain
 from portal.config import RunConfig
 from portal.device_rates import ATTAINED
 from portal.forward.microbatch_plan import (
@@ -13,27 +12,15 @@ from portal.forward.microbatch_plan import (
     MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
 )
-from sweeps.planning.cost_model import Execution, duration, forecast, forwards_seconds
+from sweeps.planning.cost_model import Execution, duration, forecast
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
-from sweeps.planning.memory import count_params, decoder_shape, generation_flops, shared_params
+from sweeps.planning.memory import count_params, decoder_shape, generation_flops, kept_values_per_token
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
-from sweeps.planning.workload import Work
 from sweeps.study.expand import load_study
 from tests.support.bases import make_run
-from tests.support.precision import needs_bf16
-
-WORK = Work(
-    steps=10,
-    rows_per_step=12,
-    tasks=3,
-    row_tokens=30,
-    answer_tokens=3,
-    scored_tokens=5000,
-    scored_answer_share=0.2,
-    scored_rows=100,
-    scored_sets=6,
-)
+from tests.support.precision import needs_bf16, run_in_bf16
+from tests.support.workload import WORK
 
 
 @pytest.mark.parametrize("name", ["b200", "h200", "h100", "a100", "cpu"])
@@ -62,10 +49,10 @@ def seconds(run: RunConfig, device: Device) -> float:
 
 
 def test_every_part_of_a_step_and_of_scoring_is_counted():
-    """Arithmetic alone: no launch counts, and what is not a product costs so much per value or logit."""
+    """One part after another: all others take no time."""
     base = "village-qwen3-m"
-    nothing = {"launch_s": 1e-12, "bytes_per_s": 1e30, "value_s": 0.0, "module_s": 0.0, "logit_s": 0.0}
-    plain = replace(plain_cpu(2), **nothing)
+    nothing = {"launch_s": 1e-12, "bytes_per_s": 1e30, "value_s": 0.0}
+    plain = replace(plain_cpu(2), pace=1.0, **nothing)
     shape, rate = decoder_shape(base), ATTAINED * plain.flops
     lora, hypernet = make_run("lora", base), make_run("hypernet", base)
     trained, answers = 10 * 12 * 32, 10 * 12 * 3  # rows of 30 tokens are padded to 32
@@ -75,35 +62,31 @@ def test_every_part_of_a_step_and_of_scoring_is_counted():
     products = shape.params * (trained + scored) + shape.vocabulary * shape.width * (answers + scored_answers)
     assert seconds(lora, plain) == pytest.approx(FLOPS_PER_PARAM_TOKEN * products / rate)
     values = seconds(lora, replace(plain, value_s=1e-6)) - seconds(lora, plain)
-    assert values == pytest.approx(1e-6 * shape.layers * shape.width * (trained + 0.4 * scored))
-    by_module = seconds(lora, replace(plain, module_s=1e-6)) - seconds(lora, plain)
-    assert by_module == pytest.approx(num_modules * values)
-    logits = seconds(lora, replace(plain, logit_s=1e-6)) - seconds(lora, plain)
-    assert logits == pytest.approx(1e-6 * shape.vocabulary * (answers + 0.4 * scored_answers))
+    assert values == pytest.approx(1e-6 * kept_values_per_token([lora], base) * (trained + 0.4 * scored))
     launches = seconds(lora, replace(plain, launch_s=1e-6)) - seconds(lora, plain)
     of_forward = shape.layers * (LAYER_LAUNCHES["plain"] + num_modules * MODULE_LAUNCHES)
-    assert launches == pytest.approx(1e-6 * of_forward * (10 + 0.4 * 1.5 * 6), rel=1e-4)
+    assert launches == pytest.approx(1e-6 * of_forward * (10 + 0.4 * 6), rel=1e-4)
     generating = seconds(hypernet, plain) - seconds(lora, plain)
     assert generating == pytest.approx(10 * 3 * generation_flops(hypernet, base) / rate)
-    for run in (lora, hypernet):
-        updates = seconds(run, replace(plain, bytes_per_s=1e9)) - seconds(run, plain)
-        assert updates == pytest.approx(10 * 40 * count_params(run, base).trained / 1e9)
-        alone = [
-            forecast([run], [WORK], replace(plain, bytes_per_s=each)).hours_alone for each in (1e9, 1e30)
-        ]
-        assert 3600 * (alone[0] - alone[1]) == pytest.approx(updates)
+    logits = shape.vocabulary * (28 * answers + 12 * 2 * scored_answers) / 1e9  # bytes of each
+    weights = 4 * (shape.params + shape.vocabulary * shape.width)  # bytes that every forward reads
+    for run, parts in ((lora, 3), (hypernet, 1)):
+        slow, fast = (forecast([run], [WORK], replace(plain, bytes_per_s=each)) for each in (1e9, 1e30))
+        updates = 10 * 40 * count_params(run, base).trained / 1e9
+        reading = weights * (10 * 2 + 6) / 1e9
+        assert 3600 * (slow.hours - fast.hours) == pytest.approx(reading + logits + updates)
+        reading = weights * (parts * 10 * 2 + 6) / 1e9
+        assert 3600 * (slow.hours_alone - fast.hours_alone) == pytest.approx(reading + logits + updates)
 
 
-def test_what_joint_training_shares_is_updated_once():
-    bases = ("village-qwen3-m", "village-qwen3-xs")
-    joint = make_run("source", *bases)
-    slow, fast = (replace(plain_cpu(2), bytes_per_s=each) for each in (1e6, 1e30))
+def test_a_base_takes_the_pace_that_was_measured_in_its_precision():
+    cpu = replace(plain_cpu(2), bf16_flops=1e12, pace=1.0)
+    whole = make_run("lora", "village-qwen3-m")
 
-    updates = seconds(joint, slow) - seconds(joint, fast)
-
-    own = [count_params(joint, base).trained - shared_params(joint) for base in bases]
-    assert min(own) > 0
-    assert updates == pytest.approx(WORK.steps * 40 * (sum(own) + shared_params(joint)) / 1e6)
+    for run, pace in ((whole, 1.5), (run_in_bf16(whole), 3.0)):
+        paced = replace(cpu, pace=1.5, bf16_pace=3.0)
+        assert seconds(run, paced) == pytest.approx(pace * seconds(run, cpu))
+        assert seconds(run, replace(cpu, pace=1.5)) == pytest.approx(1.5 * seconds(run, cpu))
 
 
 def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():
@@ -136,21 +119,6 @@ def test_factors_are_generated_in_fp32_or_tf32_which_are_slower_on_a_gpu():
     assert cpu.hypernet_rate("fp32") == cpu.hypernet_rate("tf32") == cpu.flops
 
 
-def test_a_gpus_step_takes_as_long_as_its_launches_or_its_padded_tokens():
-    """A base so small that launches take longer, and one so large that they do not."""
-    gpu, run = GPUS["b200"], make_run("lora", "village-qwen3-m")
-    shape = decoder_shape("village-qwen3-m")
-    per_forward = shape.layers * (LAYER_LAUNCHES["fused"] + 2 * MODULE_LAUNCHES) * gpu.launch_s
-    own = [replace(WORK, lengths=((20, 40),) * 3)]
-
-    found = forwards_seconds([run], own, "village-qwen3-m", gpu)
-    unbounded = forwards_seconds([run], own, "village-qwen3-m", replace(gpu, name="faster", launch_s=1e-15))
-
-    assert found == pytest.approx(per_forward)  # one forward has all rows
-    per_token = FLOPS_PER_PARAM_TOKEN * shape.params / (ATTAINED * gpu.flops)
-    assert unbounded / per_token / 12 == pytest.approx(30)  # tokens of a row: there is no padding
-
-
 @pytest.mark.parametrize("name", ["h100", "cpu"])
 @pytest.mark.parametrize("shorter", [1, 7])
 def test_a_pack_is_never_faster_than_its_longest_run(name, shorter):
@@ -173,7 +141,7 @@ def test_a_gpu_with_plain_operations_takes_longer(monkeypatch):
 
 
 @needs_bf16
-def test_a_study_in_bf16_is_predicted_to_take_less_memory_and_the_time_of_this_cpu(study_path, tmp_path):
+def test_a_study_in_bf16_is_predicted_to_take_less_memory_and_the_time_of_its_products(study_path, tmp_path):
     text = study_path.read_text()
     plans = []
     for precision in ("default", "bf16"):
@@ -181,8 +149,13 @@ def test_a_study_in_bf16_is_predicted_to_take_less_memory_and_the_time_of_this_c
         plans.append(plan_study(load_study(study_path), tmp_path, device=find_device("cpu")))
 
     whole, rounded = plans
-    whole_hours, rounded_hours = (sum(each.hours for each in plan.forecasts) for plan in plans)
-    assert (rounded_hours < whole_hours) == (cpu_bf16_gain() > 1)
+    cpu = plain_cpu(2)
+    slow, fast = (
+        plan_study(load_study(study_path), tmp_path, device=replace(cpu, bf16_flops=gain * cpu.flops))
+        for gain in (0.5, 8.0)
+    )
+    slow_hours, fast_hours = (sum(each.hours for each in plan.forecasts) for plan in (slow, fast))
+    assert 1.1 * fast_hours < slow_hours
     assert rounded.largest_run_bytes < whole.largest_run_bytes
     assert [each.flops for each in rounded.forecasts] == [each.flops for each in whole.forecasts]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from portal.device import usable_cores
 from sweeps.planning.devices import ATTAINED, GPUS, as_checked, find_device, plain_cpu
 from sweeps.planning.known_checks import KnownCheck, check_advice, checks_of, find_check, processor_name
 from sweeps.planning.plan import plan_study
@@ -46,15 +47,28 @@ def test_a_record_of_another_version_is_none(tmp_path: Path) -> None:
 
 
 def test_a_plan_has_the_rates_and_the_pace_that_were_measured() -> None:
-    gpu, cpu = GPUS["h100"], plain_cpu(2)
+    gpu = GPUS["h100"]
 
     assert as_checked(gpu, None) == gpu
     checked = as_checked(gpu, H100)
     assert (checked.flops, checked.launch_s, checked.pace) == (6e14 / ATTAINED, 5e-6, 1.2)
     assert checked.bytes_per_s == gpu.bytes_per_s
     assert as_checked(gpu, replace(H100, bytes_per_s=3e12)).bytes_per_s == 3e12
-    slower = as_checked(cpu, replace(H100, flops=None, launch_s=None))
-    assert slower == replace(cpu, pace=1.2, is_checked=True)
+
+
+def test_a_plan_for_a_cpu_has_the_rates_of_its_cores_and_a_pace_for_each_precision() -> None:
+    cpu = plain_cpu(2)
+    check = replace(H100, flops=8e10, launch_s=None, bf16_flops=4e11, bf16_pace=1.5)
+
+    checked = as_checked(cpu, check)
+
+    assert checked.rate("default") == pytest.approx(2 * 8e10 / ATTAINED)
+    assert checked.rate("bf16") == pytest.approx(2 * 4e11 / ATTAINED)
+    assert (checked.pace_in("default"), checked.pace_in("bf16"), checked.is_checked) == (1.2, 1.5, True)
+    assert (checked.launch_s, checked.bytes_per_s) == (cpu.launch_s, cpu.bytes_per_s)
+    fp32_only = as_checked(cpu, replace(check, bf16_flops=None, bf16_pace=None))
+    assert fp32_only.pace_in("bf16") == 1.2
+    assert as_checked(cpu, replace(check, flops=None)) == cpu  # of a version that measured no rates
 
 
 def test_a_plan_for_this_machine_takes_its_pace_and_says_how_sure_it_is(
@@ -67,10 +81,11 @@ def test_a_plan_for_this_machine_takes_its_pace_and_says_how_sure_it_is(
         )[0]
 
     hours, line = hours_and_line()
-    replace(H100, name=processor_name(), pace=2.0, flops=None, launch_s=None).keep()
+    own_flops = ATTAINED * find_device("cpu").flops / usable_cores()
+    replace(H100, name=processor_name(), pace=2.0, flops=own_flops, launch_s=None).keep()
     checked_hours, checked_line = hours_and_line()
 
-    assert checked_hours == pytest.approx(2 * hours)
+    assert checked_hours == pytest.approx(2 / plain_cpu(1).pace * hours)
     assert "portal gpu-check measures its pace" in line
     assert "portal gpu-check" not in checked_line
     assert " to " in line

@@ -19,9 +19,15 @@ from portal.forward.output_head import CHUNK_LOGITS
 from portal.hypernet import Converter, CoreDecoder
 from portal.learners.factory import build_learner
 from portal.train_config import TrainConfig
-from sweeps.planning.memory import count_params, decoder_shape, footprint, generation_flops
+from sweeps.planning.memory import (
+    count_params,
+    decoder_shape,
+    footprint,
+    generation_flops,
+    kept_values_per_token,
+)
 from tests.support.bases import make_row, make_rows, make_run, random_factors
-from tests.support.precision import needs_bf16
+from tests.support.precision import needs_bf16, run_in_bf16
 from tests.support.shared import SHARED
 
 BASE = "mini-gemma3"
@@ -80,6 +86,17 @@ def test_a_base_in_bf16_takes_two_bytes_per_number_and_its_forward_what_is_predi
     assert predicted.base == footprint([whole], BASE, length=64, on_gpu=False).base / 2
     assert predicted.learners == footprint([whole], BASE, length=64, on_gpu=False).learners
     assert predicted.peak(6 * 4 * 64, 6 * 4 * 2) - predicted.fixed == pytest.approx(found, rel=0.15)
+
+
+@pytest.mark.parametrize("adapted", [make_run("lora", BASE), run_in_bf16(make_run("lora", BASE))])
+def test_values_that_a_cpu_keeps_are_the_bytes_of_a_forward_in_the_bases_precision(adapted) -> None:
+    itemsize = 2 if adapted.bases[0].precision == "bf16" else 4
+
+    found = footprint([adapted], BASE, length=33, on_gpu=False).per_token
+
+    assert itemsize * kept_values_per_token([adapted], BASE) == pytest.approx(found, rel=0.02)
+    without = adapted.model_copy(update={"adapter": None})
+    assert 0.5 < kept_values_per_token([without], BASE) / kept_values_per_token([adapted], BASE) < 2
 
 
 def test_each_base_of_joint_training_has_its_own_precision() -> None:

@@ -91,8 +91,8 @@ def test_test_rows_of_what_is_kept_are_scored_twice_at_most(study: Study) -> Non
     assert sparing.scored_rows == pytest.approx(passes * validated + 2 * tested)
     per_row = whole.scored_tokens / ((passes - 1) * (validated + tested))
     assert sparing.scored_tokens == pytest.approx(per_row * ((passes - 1) * validated + 2 * tested))
-    assert whole.scored_sets == 2 * (passes - 1) * len(study.tasks)
-    assert sparing.scored_sets == (passes - 1 + 2) * len(study.tasks)
+    assert sum(each.times for each in whole.scored_sets) == 2 * (passes - 1) * len(study.tasks)
+    assert sum(each.times for each in sparing.scored_sets) == (passes - 1 + 2) * len(study.tasks)
 
 
 def test_a_task_with_fewer_rows_than_a_batch_gives_what_it_has(study: Study) -> None:
