@@ -40,6 +40,8 @@ RAY_ENVIRONMENT = {
 memory that grow (steps of ever new shapes would leave holes in others), and one heap for all threads of a
 process: a worker trains in one that is not the main one."""
 OBJECT_STORE_BYTES = 300_000_000
+_LONGEST_SOCKET, _MOST_BYTES = "dash_MetricsHead", 107
+"""Of the sockets in a session's folder, and the most bytes that Linux takes as the path of one."""
 POLL_S = 1.0
 """Seconds between two looks at a cluster whose GPUs are still coming."""
 
@@ -76,6 +78,8 @@ def _start(out: Folder) -> None:
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     _remove_scratch(out)
+    scratch = tempfile.mkdtemp(prefix=_scratch_prefix(out))
+    _check_length(scratch)
     try:
         ray.init(
             address="local",
@@ -83,7 +87,7 @@ def _start(out: Folder) -> None:
             log_to_driver=False,
             logging_level="ERROR",
             object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=tempfile.mkdtemp(prefix=_scratch_prefix(out)),
+            _temp_dir=scratch,
         )
     except Exception as error:  # Ray raises the bare class where its own processes do not come up
         if type(error) is not Exception:
@@ -91,6 +95,17 @@ def _start(out: Folder) -> None:
         reason = one_line(error, most=300)
         advice = "the machine may be too busy: try again; " if "timed out" in reason else ""
         raise OSError(f"Ray did not start ({reason}); {advice}log: {local_place(out) / 'logs'}") from error
+
+
+def _check_length(scratch: str) -> None:
+    """OSError where paths of Ray's sockets would be too long: Ray waits a minute, and names no cause."""
+    session = f"session_2026-12-01_00-00-00_000000_{os.getpid()}"
+    excess = len(os.fsencode(f"{scratch}/{session}/sockets/{_LONGEST_SOCKET}")) - _MOST_BYTES
+    if excess > 0:
+        raise OSError(
+            f"Ray did not start: the path of the temporary folder {tempfile.gettempdir()} is {excess} bytes "
+            "too long for its sockets; set TMPDIR to one with a shorter path, such as /tmp"
+        )
 
 
 def _scratch_prefix(out: Folder) -> str:

@@ -43,6 +43,10 @@ _SCORED_VALUES = 0.4
 gradients, and none are made."""
 _SCORED_LAUNCHES = 0.4  # of those of a step's forward and backward
 _LOGIT_BYTES = {torch.float32: (12, 16), torch.bfloat16: (46, 18)}
+"""Bytes that a CPU reads and writes for a logit, forwards and backwards, beside products of the head.
+
+Counted but for the 46, of which 30 are counted: so many make the 15 s that the head took in scoring
+Gemma-3-270M, where the kernel clears the pages of new logits."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _GENERATIONS = 3
 """A step's passes over the hypernetwork: forwards, and backwards to its parameters and to its inputs."""
@@ -182,7 +186,7 @@ def _parts(
 
 
 def _logit_bytes(runs: Sequence[RunConfig], base: str, device: Device) -> tuple[int, int]:
-    """Bytes that a CPU reads and writes for a logit, forwards and backwards, beside products of the head.
+    """Those of `_LOGIT_BYTES` on a CPU.
 
     Forwards fp32 logits are written, and read and written by the softmax; from a base in bf16 they are the
     sum of two products that are written, read and widened first. Backwards they are read and written once

@@ -122,13 +122,11 @@ class WorkloadEstimator:
         rows = [[each.of(task) for task in sampled] for each in own]
         trained = [task for of_base in rows for task in of_base]
         scored = [
-            (_mean_tokens(task.packed), task.read_packed)
-            if base_takes_branches(ref.name)
-            else (_mean_tokens(task.apart), task.read_apart)
+            each.of(task).scored(in_one_row=base_takes_branches(ref.name))
             for ref, each in zip(run.bases, own, strict=True)
-            for task in map(each.of, run.data.tasks)
+            for task in run.data.tasks
         ]
-        packed = fmean(tokens for tokens, _ in scored)
+        packed = fmean(_mean_tokens(sizes) for sizes, _ in scored)
         return Work(
             steps=steps,
             rows_per_step=rows_per_step,
@@ -152,13 +150,13 @@ class WorkloadEstimator:
         """Those of every task and split; the same ones for all runs that are scored alike."""
         key = base, tasks, eval_size, evaluations
         if key not in self._sets:
-            sample, branches = self._samples.get(base, self._unknown), base_takes_branches(base)
+            sample, in_one_row = self._samples.get(base, self._unknown), base_takes_branches(base)
+            sizes = {task: sample.of(task).scored(in_one_row=in_one_row)[0] for task in tasks}
             computed = (evaluations.validation_computed, evaluations.test_computed)
             self._sets[key] = tuple(
-                ScoredSet(min(eval_size, self._num_scored[split][task]), times, sizes)
+                ScoredSet(min(eval_size, self._num_scored[split][task]), times, sizes[task])
                 for split, times in zip(EVALUATED_SPLITS, computed, strict=True)
                 for task in tasks
-                for sizes in (sample.of(task).packed if branches else sample.of(task).apart,)
             )
         return self._sets[key]
 
@@ -224,6 +222,10 @@ class _TaskTokens:
     apart: tuple[tuple[int, int], ...]
     read_packed: float
     read_apart: float
+
+    def scored(self, *, in_one_row: bool) -> tuple[tuple[tuple[int, int], ...], float]:
+        """(longest row, rows) of each, and the mean of tokens whose logits are needed, of a base's way."""
+        return (self.packed, self.read_packed) if in_one_row else (self.apart, self.read_apart)
 
 
 @dataclass(frozen=True)

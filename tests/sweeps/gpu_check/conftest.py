@@ -1,5 +1,7 @@
 """The world of the checks on this CPU, whose bases and rows all tests here share."""
 
+from pathlib import Path
+
 import pytest
 
 from sweeps.gpu_check.world import CheckWorld
@@ -8,6 +10,12 @@ from sweeps.gpu_check.world import CheckWorld
 @pytest.fixture(scope="session")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> CheckWorld:
     return CheckWorld("cpu", tmp_path_factory.mktemp("checked"))
+
+
+@pytest.fixture(autouse=True)
+def _no_test_leaves_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a check finds is kept in this cache, where plans of other tests would read it."""
+    monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

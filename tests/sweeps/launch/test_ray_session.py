@@ -1,6 +1,7 @@
 """A Ray that does not start is said in one line; other faults are not dressed up as that."""
 
 import re
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def refuse_to_start(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # the cluster of other tests
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -56,6 +58,23 @@ def test_any_other_fault_of_rays_start_surfaces_as_it_is(
 
     with pytest.raises(AssertionError, match="ours"), ray_session(tmp_path, silent(), Wanted()):
         pass
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_rays_sockets_is_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_start(monkeypatch, AssertionError("Ray was asked to start"))
+    deep = tmp_path / ("d" * 60)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+
+    with (
+        pytest.raises(OSError, match=f"{deep} is [0-9]+ bytes too long for its sockets; set TMPDIR"),
+        ray_session(tmp_path / "out", silent(), Wanted()),
+    ):
+        pass
+
+    assert not [*deep.iterdir()]
 
 
 def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> None:

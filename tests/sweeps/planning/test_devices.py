@@ -11,7 +11,7 @@ from sweeps.planning.devices import (
     GPUS,
     Device,
     describe_gpu,
-    find_device,
+    plain_cpu,
 )
 from sweeps.planning.plan import plan_study
 from sweeps.study.expand import Study
@@ -57,7 +57,7 @@ def test_a_share_of_a_gpu_has_that_share_of_its_memory_and_rates() -> None:
 
 
 def test_bf16_has_a_rate_of_its_own_on_a_cpu_that_has_it_and_no_other() -> None:
-    cpu, gpu = find_device("cpu"), GPUS["b200"]
+    cpu, gpu = plain_cpu(2), GPUS["b200"]
 
     assert cpu.rate("bf16") == cpu_bf16_gain() * cpu.flops
     with cpu_with():
