@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -26,18 +26,30 @@ def group_by_length(
     A group costs its padded tokens and `forward_cost` for each forward of at most `max_tokens` that they
     take. Items of one length keep their order.
     """
-    buckets: dict[int, list[Item]] = {}
-    rows: dict[int, int] = {}
-    for item, longest, count in items:
-        length = bucket_length(longest)
-        buckets.setdefault(length, []).append(item)
-        rows[length] = rows.get(length, 0) + count
-    lengths = sorted(buckets)
-    cuts = _cheapest_cuts(lengths, [rows[length] for length in lengths], forward_cost, max_tokens)
-    return [
-        (lengths[end - 1], [item for length in lengths[start:end] for item in buckets[length]])
-        for start, end in cuts
-    ]
+    return LengthBuckets(items).groups(forward_cost=forward_cost, max_tokens=max_tokens)
+
+
+class LengthBuckets(Generic[Item]):
+    """(item, its longest row, its rows) by padded length, to be grouped at one cost of a forward or more."""
+
+    def __init__(self, items: Iterable[tuple[Item, int, int]]) -> None:
+        buckets: dict[int, list[Item]] = {}
+        rows: dict[int, int] = {}
+        for item, longest, count in items:
+            length = bucket_length(longest)
+            buckets.setdefault(length, []).append(item)
+            rows[length] = rows.get(length, 0) + count
+        self._lengths = sorted(buckets)
+        self._items = [buckets[length] for length in self._lengths]
+        self._rows = [rows[length] for length in self._lengths]
+
+    def groups(self, *, forward_cost: float, max_tokens: int) -> list[tuple[int, list[Item]]]:
+        """Those of `group_by_length`."""
+        cuts = _cheapest_cuts(self._lengths, self._rows, forward_cost, max_tokens)
+        return [
+            (self._lengths[end - 1], [item for items in self._items[start:end] for item in items])
+            for start, end in cuts
+        ]
 
 
 def _cheapest_cuts(

@@ -16,7 +16,7 @@ from portal.bases.base import Base
 from portal.bases.operations import Operations
 from portal.data.token_rows import TokenRow
 from portal.device_rates import ATTAINED, GpuRates, own_gpu_rates
-from portal.forward.length_buckets import bucket_length, group_by_length
+from portal.forward.length_buckets import LengthBuckets, bucket_length
 from portal.forward.microbatch import MicroBatch, SlotRows
 
 MAX_FORWARD_TOKENS = 16384
@@ -115,30 +115,24 @@ def plan_overlapped(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBa
 
     Tried are the plans that cost least in tokens and launches together, as launches count less and less.
     """
-    best: tuple[tuple[float, float], list[MicroBatch]] | None = None
+    layouts = _layouts(slots)
+    best: tuple[tuple[float, float], _Plan] | None = None
     least = sum(bucket_length(slot.row_length(row)) for slot in slots for row in slot.rows)
     for share in _LIGHTER:
-        plan = plan_learner(slots, cost.scaled(share))
-        tokens, launches = tokens_and_launches(plan, cost)
+        plan = _cheaper(layouts, cost.scaled(share))
+        tokens, launches = _tokens_and_launches(plan, cost)
         rank = max(tokens, launches), tokens + launches
         if best is None or rank < best[0]:
             best = rank, plan
         if launches >= tokens or tokens <= least:
             break  # more forwards would only take longer, or there is no padding left
     assert best is not None
-    return best[1]
+    return _micro_batches(best[1])
 
 
 def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
     """The micro-batches of slots that are planned as one, lengths rising, whatever their number of tokens."""
-    lengths = [[slot.row_length(row) for row in slot.rows] for slot in slots]
-    whole, apart = (
-        group_by_length(parts, forward_cost=cost.forward, max_tokens=MAX_FORWARD_TOKENS)
-        for parts in (_whole(slots, lengths), _single_rows(slots, lengths))
-    )
-    costs = [sum(_tokens_and_launches(plan, cost)) for plan in (whole, apart)]
-    cheaper = whole if costs[0] <= costs[1] else apart
-    return [MicroBatch(length, tuple(_joined(parts))) for length, parts in cheaper]
+    return _micro_batches(_cheaper(_layouts(slots), cost))
 
 
 def divide(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
@@ -174,12 +168,27 @@ def tokens_and_launches(plan: Sequence[MicroBatch], cost: LaunchCost) -> tuple[f
 
 _Part = tuple[SlotRows, tuple[TokenRow, ...]]
 """Some rows of a slot; a `SlotRows` of its own is made only of those in the plan that is taken."""
+_Plan = Sequence[tuple[int, Sequence[_Part]]]
+"""Forwards by their padded length, each with the parts in it."""
 
 
-def _tokens_and_launches(
-    plan: Sequence[tuple[int, Sequence[_Part]]], cost: LaunchCost
-) -> tuple[float, float]:
-    """Those of forwards by their padded length, each with the parts in it."""
+def _layouts(slots: Sequence[SlotRows]) -> tuple[LengthBuckets[_Part], LengthBuckets[_Part]]:
+    """Slots that stay whole, and every row alone: the ways in which a plan divides rows."""
+    lengths = [[slot.row_length(row) for row in slot.rows] for slot in slots]
+    return LengthBuckets(_whole(slots, lengths)), LengthBuckets(_single_rows(slots, lengths))
+
+
+def _cheaper(layouts: Sequence[LengthBuckets[_Part]], cost: LaunchCost) -> _Plan:
+    """The plan of that layout whose tokens and launches cost less."""
+    plans = [each.groups(forward_cost=cost.forward, max_tokens=MAX_FORWARD_TOKENS) for each in layouts]
+    return min(plans, key=lambda plan: sum(_tokens_and_launches(plan, cost)))
+
+
+def _micro_batches(plan: _Plan) -> list[MicroBatch]:
+    return [MicroBatch(length, tuple(_joined(parts))) for length, parts in plan]
+
+
+def _tokens_and_launches(plan: _Plan, cost: LaunchCost) -> tuple[float, float]:
     tokens = launches = 0.0
     for length, parts in plan:
         counts: dict[tuple[int, int], int] = {}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,11 +31,27 @@ class PlannedStep:
         return self.padded_tokens / self.real_tokens
 
 
+class _Drawn(NamedTuple):
+    """What sampled steps of a learner depend on, of its `Work`."""
+
+    rows_per_step: float
+    tasks: int
+    row_tokens: float
+    lengths: tuple[tuple[int, ...], ...]
+
+
 def sample_step(works: Sequence[Work], cost: LaunchCost, *, on_gpu: bool) -> PlannedStep:
     """The mean of some sampled steps of a pack with this work, where forwards have such launch cost."""
+    drawn = [_Drawn(work.rows_per_step, work.tasks, work.row_tokens, work.lengths) for work in works]
+    return _sample_once(tuple(drawn), cost, on_gpu=on_gpu)
+
+
+@lru_cache(maxsize=4096)
+def _sample_once(learners: tuple[_Drawn, ...], cost: LaunchCost, *, on_gpu: bool) -> PlannedStep:
+    """The same; a plan asks again and again for a run that steps alone."""
     draw = np.random.default_rng(0)
-    steps = [_slots(works, draw) for _ in range(SAMPLED_STEPS)]
-    costs = [cost] * len(works)
+    steps = [_slots(learners, draw) for _ in range(SAMPLED_STEPS)]
+    costs = [cost] * len(learners)
     plans = [plan_microbatches(slots, costs=costs, together=on_gpu) for slots in steps]
     counts = [tokens_and_launches(plan, cost) for plan in plans]
     return PlannedStep(
@@ -45,12 +62,13 @@ def sample_step(works: Sequence[Work], cost: LaunchCost, *, on_gpu: bool) -> Pla
     )
 
 
-def _slots(works: Sequence[Work], draw: np.random.Generator) -> list[SlotRows]:
+def _slots(learners: Sequence[_Drawn], draw: np.random.Generator) -> list[SlotRows]:
     slots = []
-    for owner, work in enumerate(works):
-        each = max(1, round(work.rows_per_step / (len(work.lengths) or work.tasks)))
-        for slot in range(max(1, round(work.rows_per_step / each))):
-            lengths = work.lengths[slot % len(work.lengths)] if work.lengths else (round(work.row_tokens),)
+    for owner, drawn in enumerate(learners):
+        mean = (round(drawn.row_tokens),)
+        each = max(1, round(drawn.rows_per_step / (len(drawn.lengths) or drawn.tasks)))
+        for slot in range(max(1, round(drawn.rows_per_step / each))):
+            lengths = drawn.lengths[slot % len(drawn.lengths)] if drawn.lengths else mean
             rows = tuple(_row(int(length)) for length in draw.choice(lengths, each))
             slots.append(SlotRows(owner, slot, rows))
     return slots

@@ -6,6 +6,7 @@ some machine: without the device's pace.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -22,6 +23,7 @@ from portal.forward.microbatch_plan import (
     cpu_launch_cost,
     gpu_launch_cost,
 )
+from portal.forward.output_head import SLICE_COLUMNS
 from portal.train_config import Fp32Products
 from sweeps.planning.devices import Device
 from sweeps.planning.memory import (
@@ -42,11 +44,26 @@ _SCORED_VALUES = 0.4
 """Of what a step does beside large products, the part that two scored tokens take: nothing is kept there for
 gradients, and none are made."""
 _SCORED_LAUNCHES = 0.4  # of those of a step's forward and backward
-_LOGIT_BYTES = {torch.float32: (12, 16), torch.bfloat16: (46, 18)}
-"""Bytes that a CPU reads and writes for a logit, forwards and backwards, beside products of the head.
 
-Counted but for the 46, of which 30 are counted: so many make the 15 s that the head took in scoring
-Gemma-3-270M, where the kernel clears the pages of new logits."""
+
+@dataclass(frozen=True)
+class _LogitBytes:
+    """Bytes that a CPU reads and writes for a logit beside products of the head.
+
+    In a forward fp32 logits are written, and read and written by the softmax; from a base in bf16 they are
+    the sum of two products that are written, read and widened first. Backwards they are read and written once
+    more with their gradient, which is rounded for a base in bf16. Where slices of the vocabulary are scored,
+    caches hold the logits.
+    """
+
+    forward: int
+    backward: int
+    sliced: int
+
+
+_LOGIT_BYTES = {torch.float32: _LogitBytes(12, 16, 4), torch.bfloat16: _LogitBytes(46, 18, 15)}
+"""Counted but for 16 of the 46, as the kernel clears new logits' pages, and for those of slices: a third
+of a forward's, timed beside it for 160 positions of the heads of SmolLM2-135M and Gemma-3-270M."""
 _RECOMPUTED: dict[Activations, float] = {"keep": 1.0, "recompute": 1.5}  # forwards and backwards cost alike
 _GENERATIONS = 3
 """A step's passes over the hypernetwork: forwards, and backwards to its parameters and to its inputs."""
@@ -85,17 +102,20 @@ def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str
 
 def scoring_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
     """Seconds of all scoring of these runs on `base`, and of writing answers."""
-    per_token, per_answer = _scored_token_seconds(runs, base, device)
+    per_token = _read_token_seconds(runs, base, device)
+    per_scored, per_written = (
+        _read_logits_seconds(runs, base, device, is_scored=is_scored) for is_scored in (True, False)
+    )
     each_s, cost = _scored_forward_seconds(runs, base, device), _launch_cost(base, 0, device).forward / 2
     computed = launched = 0.0
     for work in works:
         forwards, padding = scored_forwards(work, cost)
-        computed += work.scored_tokens * (padding * per_token + work.scored_answer_share * per_answer)
+        computed += work.scored_tokens * (padding * per_token + work.scored_answer_share * per_scored)
         launched += forwards * each_s
     # Writing reads prompts, and then takes a token of every row of a batch in a forward.
     read = sum(work.read_tokens + work.written_tokens for work in works)
     written = sum(work.written_tokens for work in works)
-    read_s = read * per_token + written * per_answer
+    read_s = read * per_token + written * per_written
     begun_s = each_s * sum(work.written_forwards for work in works)
     if device.is_gpu:
         return max(computed, launched) + max(read_s, begun_s)
@@ -156,44 +176,49 @@ def _launch_cost(base: str, modules: int, device: Device) -> LaunchCost:
 
 def _token_seconds(runs: Sequence[RunConfig], base: str, device: Device) -> tuple[float, float]:
     """Seconds of a token, and of an answer's token beside that, forwards and backwards."""
-    forward, backward = _head_products(runs, base, device)
-    moved = sum(_logit_bytes(runs, base, device))
-    token_s, logit_s = _parts(runs, base, device, products=forward + backward, logit_bytes=moved)
-    return sum(token_s), logit_s
+    moved = _logit_bytes(runs, base, device)
+    products = sum(_head_products(runs, base, device))
+    logits_s = _logits_seconds(runs, base, device, products, moved.forward + moved.backward)
+    return sum(_parts(runs, base, device)), logits_s
 
 
-def _scored_token_seconds(runs: Sequence[RunConfig], base: str, device: Device) -> tuple[float, float]:
-    """The same of a token that is scored, or read, or written: forwards only."""
+def _read_token_seconds(runs: Sequence[RunConfig], base: str, device: Device) -> float:
+    """Seconds of a token that is scored, or read, or written, without logits: forwards only."""
+    products_s, values_s = _parts(runs, base, device)
+    return (products_s + _SCORED_VALUES * values_s) / 2
+
+
+def _read_logits_seconds(runs: Sequence[RunConfig], base: str, device: Device, *, is_scored: bool) -> float:
+    """Seconds of all logits of a token of an answer that is scored, or written."""
+    moved = _logit_bytes(runs, base, device)
+    is_sliced = is_scored and decoder_shape(base).vocabulary > SLICE_COLUMNS
     forward, _ = _head_products(runs, base, device)
-    moved, _ = _logit_bytes(runs, base, device)
-    (products_s, values_s), logit_s = _parts(runs, base, device, products=forward, logit_bytes=moved)
-    return (products_s + _SCORED_VALUES * values_s) / 2, logit_s
+    return _logits_seconds(runs, base, device, forward, moved.sliced if is_sliced else moved.forward)
 
 
-def _parts(
-    runs: Sequence[RunConfig], base: str, device: Device, *, products: int, logit_bytes: int
-) -> tuple[tuple[float, float], float]:
-    """Seconds of a token's forward and backward: in products of large matrices, and beside them on a CPU.
-
-    Then those of all logits of an answer's token, with so many products of the head.
-    """
-    shape = decoder_shape(base)
-    attained = _GPU_ATTAINED[_counted(device)] if device.is_gpu else ATTAINED
-    rate = attained * device.rate(precision_of(runs, base))
+def _parts(runs: Sequence[RunConfig], base: str, device: Device) -> tuple[float, float]:
+    """Seconds of a token's forward and backward: in products of large matrices, and beside them on a CPU."""
+    rate = _products_rate(runs, base, device)
     values = 0.0 if device.is_gpu else kept_values_per_token(runs, base)
-    token_s = FLOPS_PER_PARAM_TOKEN * shape.active_params / rate, device.value_s * values
-    return token_s, shape.vocabulary * (2 * products * shape.width / rate + logit_bytes / device.bytes_per_s)
+    return FLOPS_PER_PARAM_TOKEN * decoder_shape(base).active_params / rate, device.value_s * values
 
 
-def _logit_bytes(runs: Sequence[RunConfig], base: str, device: Device) -> tuple[int, int]:
-    """Those of `_LOGIT_BYTES` on a CPU.
+def _logits_seconds(runs: Sequence[RunConfig], base: str, device: Device, products: int, moved: int) -> float:
+    """Seconds of a token's logits, with so many products of the head, each moving so many bytes."""
+    shape, rate = decoder_shape(base), _products_rate(runs, base, device)
+    return shape.vocabulary * (2 * products * shape.width / rate + moved / device.bytes_per_s)
 
-    Forwards fp32 logits are written, and read and written by the softmax; from a base in bf16 they are the
-    sum of two products that are written, read and widened first. Backwards they are read and written once
-    more with their gradient, which is rounded for a base in bf16.
-    """
+
+def _products_rate(runs: Sequence[RunConfig], base: str, device: Device) -> float:
+    """FLOP/s that products of the base's matrices attain."""
+    attained = _GPU_ATTAINED[_counted(device)] if device.is_gpu else ATTAINED
+    return attained * device.rate(precision_of(runs, base))
+
+
+def _logit_bytes(runs: Sequence[RunConfig], base: str, device: Device) -> _LogitBytes:
+    """A GPU has none: products of the head take longer."""
     if device.is_gpu:
-        return 0, 0
+        return _LogitBytes(0, 0, 0)
     return _LOGIT_BYTES[weights_dtype(precision_of(runs, base), on_gpu=False)]
 
 

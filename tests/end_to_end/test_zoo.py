@@ -110,7 +110,7 @@ def test_scores_are_those_of_a_forward_for_each_choice_alone(base: Base, length:
     )
 
 
-@pytest.mark.parametrize("way", ["in chunks", "with fused operations"])
+@pytest.mark.parametrize("way", ["in chunks", "in slices", "with fused operations"])
 def test_scores_are_the_same(base: Base, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = make_rows(base).rows("names", "test")
     expected = torch.tensor([row.scores for row in score_rows(base, rows)])
@@ -118,6 +118,8 @@ def test_scores_are_the_same(base: Base, way: str, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(
             output_head, "CHUNK_LOGITS", 5 * base.model.get_output_embeddings().weight.shape[0]
         )
+    elif way == "in slices":
+        monkeypatch.setattr(output_head, "SLICE_COLUMNS", 48)
     else:
         base = with_operations(tiny_base(base.name), "fused")
 

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import (
     CohereConfig,
     Gemma2Config,
@@ -21,6 +23,7 @@ from portal.forward import output_head
 from portal.forward.output_head import positions_at_once, token_log_probs
 from tests.support.bases import make_base, reads_of
 from tests.support.live_bytes import LiveBytes
+from tests.support.zoo import tiny_base
 
 POSITIONS, TOKENS = [3, 7, 15, 16, 24], [9, 90, 5, 5, 44]
 SIZES = {
@@ -117,6 +120,101 @@ def test_the_layers_run_once_however_many_chunks_there_are(monkeypatch: pytest.M
     assert len(calls) == 1
 
 
+class Widest(TorchDispatchMode):
+    """The most numbers that an operation within the block gave at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        made = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self.numbers = max([self.numbers, *made])
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["softcap", "scaled", "divided", "other names"])
+def test_slices_of_the_vocabulary_give_the_same_log_probabilities_in_every_family(
+    family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    config = families()[family]
+    config.vocab_size = 131  # a prime: slices differ in width
+    model = AutoModelForCausalLM.from_config(config).to(dtype).eval().requires_grad_(False)
+    layers = next(module for module in model.modules() if isinstance(module, nn.ModuleList))
+    ids, reads, calls = token_ids(), reads_of(POSITIONS, TOKENS), []
+    layers[0].register_forward_pre_hook(lambda *_: calls.append(1))
+
+    whole = token_log_probs(model, ids, *reads)
+    monkeypatch.setattr(output_head, "SLICE_COLUMNS", 32)
+    with_gradients = token_log_probs(model, ids, *reads)
+    with torch.inference_mode():
+        found = token_log_probs(model, ids, *reads)
+
+    assert torch.equal(with_gradients, whole)  # which want whole logits
+    torch.testing.assert_close(found, whole, atol=1e-4 if dtype == torch.bfloat16 else 1e-6, rtol=0)
+    assert len(calls) == 3  # a pass through the layers each
+    assert "forward" not in vars(model.base_model)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("vocabulary", [50, 64, 127])
+def test_slices_end_where_a_model_drops_the_padding_of_its_vocabulary(
+    vocabulary: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_base("inkling_text").model  # whose head has 128 columns
+    reads = reads_of(POSITIONS, [9, 40, 5, 5, 44])
+    padded = token_log_probs(model, token_ids(), *reads)
+    model.config.unpadded_vocab_size = vocabulary
+    whole = token_log_probs(model, token_ids(), *reads)
+    monkeypatch.setattr(output_head, "SLICE_COLUMNS", 32)
+
+    found = token_log_probs(model, token_ids(), *reads)
+
+    torch.testing.assert_close(found, whole, atol=1e-6, rtol=0)
+    assert bool((whole > padded).all())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("broken", [0, 40, 127])
+def test_a_logit_that_is_no_number_is_one_in_every_score_of_its_position(
+    broken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_base("tiny", "qwen3").model
+    head = nn.Linear(model.lm_head.in_features, 128, bias=True)
+    head.bias[broken] = torch.nan
+    model.lm_head = head
+    monkeypatch.setattr(output_head, "SLICE_COLUMNS", 32)
+
+    found = token_log_probs(model, token_ids(), *reads_of(POSITIONS, TOKENS))
+
+    assert bool(found.isnan().all())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_where_a_cpu_scores_only_a_slice_of_the_logits_is_made_at_once(dtype: torch.dtype) -> None:
+    config = Gemma3TextConfig(**{**SIZES, "vocab_size": 50_021})
+    model = AutoModelForCausalLM.from_config(config).to(dtype).eval().requires_grad_(False)
+    kept = list(range(0, 512, 2))
+
+    with Widest() as widest:
+        token_log_probs(model, token_ids(256), *reads_of(kept, [3] * len(kept)))
+
+    assert widest.numbers == output_head.SLICE_COLUMNS * len(kept)
+
+
+@torch.inference_mode()
+def test_a_token_that_is_not_in_the_vocabulary_has_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output_head, "SLICE_COLUMNS", 32)
+
+    found = token_log_probs(make_base("tiny", "qwen3").model, token_ids(), *reads_of([3, 7], [128, 5]))
+
+    assert found.isnan().tolist() == [True, False]
+
+
 def half_head(positions: int = 64, width: int = 256, vocabulary: int = 512) -> tuple[Tensor, nn.Linear]:
     torch.manual_seed(2)
     head = nn.Linear(width, vocabulary, bias=True).to(torch.bfloat16).requires_grad_(False)
@@ -144,7 +242,7 @@ def test_who_places_the_parts_of_a_base_is_left_alone(monkeypatch: pytest.Monkey
 def test_a_head_in_bf16_gives_sixteen_bits_of_its_logits() -> None:
     hidden, head = half_head()
 
-    wide = output_head._wide_product(hidden, head)
+    wide = output_head._product(hidden, head)
 
     exact = hidden.double() @ head.weight.double().T + head.bias.double()
     largest = exact.abs().max()
@@ -157,7 +255,7 @@ def test_a_head_in_bf16_has_the_gradient_of_its_product() -> None:
     hidden, head = half_head(positions=5)
     hidden.requires_grad_()
 
-    (ours,) = torch.autograd.grad(output_head._wide_product(hidden, head).square().sum(), [hidden])
+    (ours,) = torch.autograd.grad(output_head._product(hidden, head).square().sum(), [hidden])
 
     exact = hidden.detach().double().requires_grad_()
     product = exact @ head.weight.double().T + head.bias.double()

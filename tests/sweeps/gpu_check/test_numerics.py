@@ -70,9 +70,9 @@ def test_adapters_that_are_rounded_more_than_pefts_are_found(
 def test_logits_that_are_rounded_tie_and_are_found(
     fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    product = output_head._wide_product
+    product = output_head._product
     monkeypatch.setattr(
-        output_head, "_wide_product", lambda *operands: product(*operands).to(torch.float8_e5m2).float()
+        output_head, "_product", lambda *operands: product(*operands).to(torch.float8_e5m2).float()
     )
     with cpu_with("avx512_bf16"):
         found = levels(check_scores(fresh))

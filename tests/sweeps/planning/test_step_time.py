@@ -7,6 +7,7 @@ import pytest
 from portal.device_rates import ATTAINED
 from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN, LAYER_LAUNCHES, MODULE_LAUNCHES
 from portal.modules import ALL_MODULES
+from sweeps.planning import step_time
 from sweeps.planning.devices import GPUS, Device, plain_cpu
 from sweeps.planning.memory import count_params, decoder_shape, kept_values_per_token, shared_params
 from sweeps.planning.scored_set import ScoredSet
@@ -105,6 +106,25 @@ def test_scoring_and_writing_on_a_cpu_are_forwards_that_read_the_weights_and_kee
     assert took(scores, value_s=1e-6) == pytest.approx(1e-6 * 0.4 * kept * 5000 / 2 * 52 / 50)
     assert took(writes, value_s=1e-6) == pytest.approx(1e-6 * 0.4 * kept * 500 / 2)
     assert took(writes, launch_s=1e-6) == pytest.approx(1e-6 * 0.4 * 20 * shape.layers * launch)
+
+
+def test_logits_that_are_scored_in_slices_stay_in_caches(monkeypatch):
+    run, shape = make_run("lora", BASE), decoder_shape(BASE)
+    cpu = replace(FREE, bytes_per_s=1e6)
+    scores = replace(WORK, steps=0, scored_sets=(ScoredSet(100, 6.0, ((50, 1),)),))
+    writes = replace(NOTHING, read_tokens=400, written_tokens=100, written_forwards=20)
+
+    def took(in_bf16: bool) -> list[float]:
+        own = run_in_bf16(run) if in_bf16 else run
+        return [scoring_seconds([own], [work], BASE, cpu) for work in (scores, writes)]
+
+    whole = [took(in_bf16) for in_bf16 in (False, True)]
+    monkeypatch.setattr(step_time, "SLICE_COLUMNS", shape.vocabulary - 1)
+    sliced = [took(in_bf16) for in_bf16 in (False, True)]
+
+    saved = [before[0] - after[0] for before, after in zip(whole, sliced, strict=True)]
+    assert saved == pytest.approx([1000 * shape.vocabulary * each / 1e6 for each in (12 - 4, 46 - 15)])
+    assert [each[1] for each in sliced] == [each[1] for each in whole]  # what is written wants all logits
 
 
 def test_a_gpu_scores_while_it_launches():
