@@ -21,6 +21,7 @@ from portal.tasks.records import (
     split_files,
     stream_records,
 )
+from tests.support.studies import PATIENCE_S
 
 
 def test_shards_of_a_split_are_read_in_order(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_the_advice_for_a_csv_file_converts_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="convert it with") as caught:
         read_records(path)
     command = shlex.split(str(caught.value).partition("convert it with: ")[2])
-    subprocess.run([sys.executable, *command[1:]], check=True, timeout=60)
+    subprocess.run([sys.executable, *command[1:]], check=True, timeout=PATIENCE_S)
 
     assert command[0] == "python"
     assert read_records(path.with_suffix(".parquet")) == [{"question": "Why?", "gold": 1}]

@@ -123,8 +123,8 @@ def test_an_answer_that_is_no_http_does_not_end_the_courier(
 def test_what_is_acknowledged_too_late_is_not_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "URL_S", 0.2)
-    monkeypatch.setattr(courier, "COMMAND_S", 0.2)
+    monkeypatch.setattr(courier, "URL_S", 1.5)
+    monkeypatch.setattr(courier, "COMMAND_S", 1.5)
     told = io.StringIO()
     with alert_server(waits=True) as server:
         sender = Courier(
@@ -133,14 +133,17 @@ def test_what_is_acknowledged_too_late_is_not_sent_again(
         sender.send(alert())
         sender.close(30)
         assert sorted(told.getvalue().splitlines()) == [
-            f"alert may not have arrived (no answer in 0.2 s): {alert().text}",
-            f"alert may not have arrived (the command took more than 0.2 s): {alert().text}",
+            f"alert may not have arrived (no answer in 1.5 s): {alert().text}",
+            f"alert may not have arrived (the command took more than 1.5 s): {alert().text}",
         ]
     assert len(server.posted) == 1
     assert (tmp_path / "begun").read_text() == "\n"
 
 
-def test_nobody_waits_for_a_target_that_hangs_and_it_keeps_no_other_waiting(tmp_path: Path) -> None:
+def test_nobody_waits_for_a_target_that_hangs_and_it_keeps_no_other_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "URL_S", 29.0)  # the server answers after 30
     with alert_server(waits=True) as slow, alert_server() as server:
         sender = Courier(tmp_path, [slow.url, server.url], silent())
         started = time.monotonic()

@@ -111,9 +111,9 @@ def test_a_folder_that_cannot_be_read_ends_no_launch_and_is_told_once(
     out = tmp_path / "out"
     told = io.StringIO()
     with alert_server() as server, watch(study, out, server, Console(file=told, width=500)):
-        store = RunStore(out)
-        store.mark_failed(study.runs[1].key, "no memory", out / "log")
-        (store.run_folder(study.runs[1].key) / "FAILED.json").write_text("{")
+        folder = RunStore(out).run_folder(study.runs[1].key)
+        folder.mkdir(parents=True)
+        (folder / "FAILED.json").write_text("{")
         wait_for(lambda: "alerts: " in told.getvalue(), "the trouble")
 
     assert told.getvalue().count("alerts: ") == 1  # it was looked at more than once

@@ -10,7 +10,7 @@ import pytest
 
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.store.lease import read_holder
-from tests.support.studies import COMMAND, TINY, wait_for
+from tests.support.studies import COMMAND, PATIENCE_S, TINY, wait_for
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -53,7 +53,7 @@ def test_a_driver_in_the_background_of_a_script_stops_on_sigint(tmp_path: Path) 
     wait_for(lambda: list(out.glob("packs/*/pack.json")) or driver.poll() is not None, "a recorded pack")
 
     driver.send_signal(signal.SIGINT)
-    _, printed = driver.communicate(timeout=60)
+    _, printed = driver.communicate(timeout=PATIENCE_S)
 
     assert driver.returncode == 130, printed
     assert printed.splitlines()[-1] == "portal: interrupted; the same command continues where it stopped"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.store.provenance import PACKAGES, RECORD, code_state, describe_code, git_state
+from sweeps.store.provenance import PACKAGES, RECORD, code_state, describe_code, git_state, provenance
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 
@@ -84,4 +84,4 @@ def test_a_run_folder_names_config_versions_and_commit(tiny_study: Study, tmp_pa
 
     assert content["config"] == run.model_dump(mode="json")
     assert content["versions"] == {package: version(package) for package in PACKAGES}
-    assert content["git"] == git_state()
+    assert content["git"] == provenance()["git"]

@@ -14,6 +14,7 @@ from sweeps.study.expand import Study
 from sweeps.tracking.reporter import Reporter, epoch_metrics, without_secrets
 from sweeps.tracking.tracker import Tracker
 from sweeps.worker.lane_log import log_path
+from tests.support.studies import PATIENCE_S
 
 
 class Recorder(Tracker):
@@ -174,7 +175,7 @@ def test_a_reporter_ends_with_its_driver_or_its_lease_and_reports_nothing(
             "tensorboard",
         ]
         done = subprocess.run(
-            [*command, token or lease.token], input=word, text=True, timeout=60, check=False
+            [*command, token or lease.token], input=word, text=True, timeout=PATIENCE_S, check=False
         )
     assert done.returncode == 0
     assert not (finished / "trackers").exists()

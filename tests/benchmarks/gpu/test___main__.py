@@ -1,0 +1,47 @@
+"""The command measures shapes in processes of their own and writes its tables into a page."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.table import BEGIN, END
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_shape_that_is_not_known_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    done = run("mini-qwen3-xs", "qwen3-8c", "--out", str(tmp_path / "out"))
+
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: no base whose sizes are known: 'qwen3-8c'\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+def test_a_shape_is_measured_beside_peers_and_shown_in_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nThe end.\n")
+
+    done = run("mini-qwen3-xs", "--out", str(tmp_path / "out"), "--document", str(page))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / "out" / "mini-qwen3-xs.json").read_text())
+    measured = {(point["adapted"], point["learners"]) for point in record["points"]}
+    assert len(measured) == len(record["points"]) == 4  # q and v, all modules; one learner, three
+    assert all(point["step_s"] > 0 and point["predicted_s"] > 0 for point in record["points"])
+    peers = {line["against"].partition(",")[0] for line in record["comparisons"]}
+    assert peers == {"peft", "portallib"}
+    shown = page.read_text()
+    assert shown.startswith("# Page\n")
+    assert shown.endswith("\n\nThe end.\n")
+    assert "old" not in shown
+    assert shown.count("| mini-qwen3-xs |") >= 4
