@@ -20,7 +20,7 @@ SLICE_COLUMNS = 2**13
 """Tokens of the vocabulary whose logits a CPU makes at a time where none are kept for gradients.
 
 Its caches hold those of a hundred positions. More go to memory and back several times, in pages that the
-kernel clears first. Half as many columns and twice as many take as long, for 48 to 400 positions."""
+kernel clears first. Half as many columns take 0.8 to 1.1 times as long, for 48 to 400 positions."""
 _HEAD_POSITIONS = 8
 """A thread that the output head gets at least: with fewer than four, MKL sums in another order."""
 
