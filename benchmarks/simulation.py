@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer, Gemma3TextConfig, PretrainedConfig, Qwen3Config
 
 from portal.bases.registry import MINI_FOLDER
-from sweeps.planning.devices import find_device
+from sweeps.planning import devices
 from sweeps.planning.plan import plan_study
 from sweeps.study.catalogue import STUDIES
 from sweeps.study.expand import Study, load_study
@@ -111,7 +111,7 @@ def _points(study: Study, out: Path) -> list[Point]:
     points = []
     for gpus in GPUS:
         started = time.perf_counter()
-        plan = plan_study(study, out, device=find_device("b200"), lanes=gpus)
+        plan = plan_study(study, out, device=devices.GPUS["b200"], lanes=gpus)
         schedule = plan.schedule(gpus)
         spent = time.perf_counter() - started
         points.append(

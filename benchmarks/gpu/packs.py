@@ -75,7 +75,8 @@ def measure_packs(world: ShapeWorld, device: Device, out: Path) -> Iterator[Poin
             runs, works = world.runs(modules, count), [work_of(world)] * count
             if peak_memory(runs, works, device) <= device.budget_bytes:
                 limits = forward_tokens(runs, works, device)
-                predicted_s = step_seconds(runs, works, world.base.name, device)
+                name = world.base.name
+                predicted_s = step_seconds(runs, works, name, device, max_tokens=limits[name])
                 predicted_bytes = peak_memory(runs, works, device, max_tokens=limits)
                 pack = world.pack(runs, limits)
                 yield _measure(

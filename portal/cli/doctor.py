@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import shutil
 import stat
@@ -91,7 +92,8 @@ def _check_machine() -> Iterator[Finding]:
 class GpuFacts:
     """What torch and the driver say of a machine's GPUs; `names` and `capabilities` are by index.
 
-    `apart` are pairs of GPUs that cannot reach each other's memory.
+    `apart` are pairs of GPUs that cannot reach each other's memory; `links` are the kinds of connections
+    between GPUs, as the driver's tool names them, and none where it does not say.
     """
 
     names: tuple[str, ...]
@@ -103,12 +105,13 @@ class GpuFacts:
     cudnn: int | None
     nccl: tuple[int, ...] | None
     apart: tuple[tuple[int, int], ...]
+    links: frozenset[str]
 
 
 def _gpu_facts() -> GpuFacts:
     import torch
 
-    count = torch.cuda.device_count()
+    count, driver = torch.cuda.device_count(), _driver_version()
     properties = [torch.cuda.get_device_properties(index) for index in range(count)]
     pairs = ((a, b) for a in range(count) for b in range(a + 1, count))
     return GpuFacts(
@@ -117,24 +120,42 @@ def _gpu_facts() -> GpuFacts:
         capabilities=tuple((each.major, each.minor) for each in properties),
         torch_archs=tuple(torch.cuda.get_arch_list()),
         cuda=str(torch.version.cuda),
-        driver=_driver_version(),
+        driver=driver,
         cudnn=torch.backends.cudnn.version(),
         nccl=torch.cuda.nccl.version() if torch.distributed.is_nccl_available() else None,
         apart=tuple(pair for pair in pairs if not torch.cuda.can_device_access_peer(*pair)),
+        links=gpu_links(_driver_tool("topo", "-m") or "", count) if driver else frozenset(),
     )
 
 
+def gpu_links(topology: str, count: int) -> frozenset[str]:
+    """The kinds of connections in a table of `nvidia-smi topo -m`: NV18 (NVLink), PIX, NODE, SYS.
+
+    None where it has more GPUs than the `count` that torch sees: which of them these are is not told.
+    """
+    rows = [re.sub(r"\x1b\[[\d;]*m", "", line).split() for line in topology.splitlines()]
+    gpus = [row for row in rows if row and re.fullmatch(r"GPU\d+", row[0]) and "X" in row]
+    if len(gpus) != count:
+        return frozenset()
+    return frozenset(cell for row in gpus for cell in row[1 : 1 + count]) - {"X"}
+
+
 def _driver_version() -> str | None:
-    """The release of NVIDIA's driver, as its tool says; None where there is no such tool."""
+    """The release of NVIDIA's driver, as its tool says; None where it does not."""
+    said = _driver_tool("--query-gpu=driver_version", "--format=csv,noheader")
+    return None if not said else said.splitlines()[0]
+
+
+def _driver_tool(*arguments: str) -> str | None:
+    """What the driver's tool prints; None where there is none, it fails, or it does not answer."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
-    asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=20, check=False)
     except subprocess.TimeoutExpired:
-        return "unknown, as nvidia-smi does not answer"
-    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:
@@ -143,7 +164,7 @@ def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:
 
     for index, (name, size) in enumerate(zip(facts.names, facts.memory_bytes, strict=True)):
         yield Finding("ok", f"GPU {index}: {name}, {size / _GIB:.0f} GiB")
-    driver = f"driver {facts.driver}" if facts.driver else "no nvidia-smi to name the driver"
+    driver = f"driver {facts.driver}" if facts.driver else "no nvidia-smi that answers"
     cudnn = f"cuDNN {facts.cudnn}" if facts.cudnn else "no cuDNN"
     yield Finding("ok", f"{driver}, CUDA {facts.cuda} of torch, {cudnn}")
     for major, minor in dict.fromkeys(facts.capabilities):
@@ -162,7 +183,17 @@ def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:
         named = ", ".join(f"{a} and {b}" for a, b in facts.apart)
         yield Finding("warn", f"GPUs {named} exchange data through the host", "their teams wait longer")
     elif len(facts.names) > 1:
-        yield Finding("ok", "every GPU reaches the others' memory, by NVLink or PCIe")
+        yield Finding("ok", f"every GPU reaches the others' memory{_by(facts.links)}")
+
+
+def _by(links: frozenset[str]) -> str:
+    """How GPUs are connected; nothing where the driver's tool does not say."""
+    if not links:
+        return ""
+    fast = sorted(each for each in links if each.startswith("NV"))
+    slow = sorted(links.difference(fast))
+    kinds = [f"{name} ({', '.join(found)})" for name, found in (("NVLink", fast), ("PCIe", slow)) if found]
+    return f", by {kinds[0]}" if len(kinds) == 1 else f", some by {kinds[0]}, some by {kinds[1]}"
 
 
 def locked_memory(limit_bytes: int) -> Finding:

@@ -25,8 +25,8 @@ def gpu_check(
         str | None,
         typer.Option(
             metavar="BASE",
-            help="Time steps and loading on a base of this one's shape, with random weights. Default: "
-            "qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for its steps in bf16.",
+            help="Time steps and loading on a base of this one's shape, with random weights; 8b is qwen3-8b. "
+            "Default: qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for its steps in bf16.",
             autocompletion=completion.one_of(completion.bases),
         ),
     ] = None,

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from portal.data.token_rows import eval_set_hash
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
 from portal.results import GENERATIONS, LATENTS, PREDICTIONS, RESULTS, TASK_FILE, run_columns
@@ -34,11 +33,17 @@ class Evaluation:
         )
 
 
-def evaluation_of(learner: Learner, base: str, epoch: int, scored: Mapping[str, list[Scored]]) -> Evaluation:
-    """The rows of the tables of one task, from its scores by split."""
+def evaluation_of(
+    learner: Learner,
+    base: str,
+    epoch: int,
+    scored: Mapping[str, list[Scored]],
+    eval_sets: Mapping[str, str],
+) -> Evaluation:
+    """The rows of the tables of one task, from its scores and the hashes of the scored rows by split."""
     results, predictions, generations = [], [], []
     for split, items in scored.items():
-        results.append(result_row(learner, base, epoch, split, items))
+        results.append(result_row(learner, base, epoch, split, items, eval_sets[split]))
         predictions += prediction_rows(learner, epoch, split, items)
         generations += generation_rows(learner, base, epoch, split, items)
     return Evaluation(
@@ -48,7 +53,9 @@ def evaluation_of(learner: Learner, base: str, epoch: int, scored: Mapping[str, 
     )
 
 
-def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list[Scored]) -> dict[str, Any]:
+def result_row(
+    learner: Learner, base: str, epoch: int, split: str, scored: list[Scored], eval_set: str
+) -> dict[str, Any]:
     """A row of results.RESULTS without `study`: the metrics of one task, base, split and epoch.
 
     `label` is the method: only a study knows another, and a run may be in several studies.
@@ -65,9 +72,7 @@ def result_row(learner: Learner, base: str, epoch: int, split: str, scored: list
         "epoch": epoch,
         "split": split,
         "prompt_set": TASK_FILE if task in run.data.files else run.data.prompt_set,
-        "eval_set": eval_set_hash(
-            (item.row for item in scored), None if answers is None else answers.canonical_json()
-        ),
+        "eval_set": eval_set,
         "num_examples": summary.num_examples,
         "chance": summary.chance,
         "majority": summary.majority,

@@ -222,8 +222,14 @@ def _known(name: str, rates: Rates | None, *, is_gpu: bool) -> KnownCheck:
         return known
     if not is_gpu:
         return replace(known, flops=rates.fp32_flops, bf16_flops=rates.bf16_flops)
-    copied = 2 * rates.copy_bytes_per_s
-    return replace(known, flops=rates.bf16_flops, launch_s=rates.launch_s, bytes_per_s=copied)
+    return replace(
+        known,
+        flops=rates.bf16_flops,
+        fp32_flops=rates.fp32_flops,
+        tf32_flops=rates.tf32_flops,
+        launch_s=rates.launch_s,
+        bytes_per_s=2 * rates.copy_bytes_per_s,
+    )
 
 
 def _failed(error: Exception) -> Finding:

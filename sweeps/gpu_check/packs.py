@@ -113,7 +113,7 @@ def check_shortage(world: CheckWorld) -> Iterator[Finding]:
     """A step whose forwards run out of memory is taken in parts, with the same gradient."""
     whole, parts = world.pack(LABELS, "fp32"), world.pack(LABELS, "fp32")
     whole.step()
-    limit = _largest_forward(world) // 2
+    limit = _dividing_limit(world)
     with _refused_forwards(world, above=limit) as refused:
         parts.step()
     yield at_least("forwards that ran out of memory on purpose", len(refused), 1)
@@ -127,12 +127,13 @@ def _step(pack: Pack, count: int) -> None:
         pack.step()
 
 
-def _largest_forward(world: CheckWorld) -> int:
-    """Rows x positions of the largest forward in a first step of fresh learners."""
-    sizes: list[int] = []
-    with _before_forwards(world, sizes.append):
+def _dividing_limit(world: CheckWorld) -> int:
+    """Rows x positions that every forward of several rows exceeds in a first step, and no row alone."""
+    shapes: list[tuple[int, int]] = []
+    with _before_forwards(world, lambda *shape: shapes.append(shape)):
         world.pack(LABELS, "fp32").step()
-    return max(sizes)
+    longest = max(positions for _, positions in shapes)
+    return max(longest, min(rows * positions for rows, positions in shapes) // 2)
 
 
 @contextmanager
@@ -140,9 +141,9 @@ def _refused_forwards(world: CheckWorld, *, above: int) -> Iterator[list[int]]:
     """Within the block forwards of more rows x positions run out of memory; their sizes."""
     refused: list[int] = []
 
-    def refuse(size: int) -> None:
-        if size > above:
-            refused.append(size)
+    def refuse(rows: int, positions: int) -> None:
+        if rows * positions > above:
+            refused.append(rows * positions)
             raise torch.OutOfMemoryError("a check of the machine refuses this forward")
 
     log = logging.getLogger(forwards.__name__)
@@ -155,11 +156,11 @@ def _refused_forwards(world: CheckWorld, *, above: int) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _before_forwards(world: CheckWorld, look: Callable[[int], None]) -> Iterator[None]:
-    """Within the block `look` is called with the rows x positions of every forward of the base."""
+def _before_forwards(world: CheckWorld, look: Callable[[int, int], None]) -> Iterator[None]:
+    """Within the block `look` is called with the rows and positions of every forward of the base."""
     model = world.base(TARGET, "fp32").model
     hook = model.register_forward_pre_hook(
-        lambda _module, _args, kwargs: look(kwargs["input_ids"].numel()), with_kwargs=True
+        lambda _module, _args, kwargs: look(*kwargs["input_ids"].shape), with_kwargs=True
     )
     try:
         yield

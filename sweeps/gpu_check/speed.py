@@ -71,7 +71,8 @@ def _speed(
     for _ in range(_WARM_UP):
         pack.step()
     measured = _seconds_per_step(pack, _STEPS[kind])
-    predicted = step_seconds(runs, works, world.base.name, device)
+    name = world.base.name
+    predicted = step_seconds(runs, works, name, device, max_tokens=limits[name])
     step = f"{what}: a step of {1000 * measured:.0f} ms over the forecast"
     note = "plans for this machine are off by that"
     findings = [between(step, measured / predicted, *PACE_BOUNDS, otherwise="WARN", note=note)]

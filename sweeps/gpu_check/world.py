@@ -1,6 +1,7 @@
 """`CheckWorld`: embedded bases, rows and runs, on the device that is checked and on the CPU in fp32."""
 
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -54,6 +55,11 @@ _STUDY = {
 }
 
 
+def named_shape(text: str) -> str:
+    """The base that a shape names; a size alone (`8b`) is that of a Qwen3."""
+    return f"qwen3-{text.lower()}" if re.fullmatch(r"[\d.]+[bB]", text) else text
+
+
 class CheckWorld:
     """What the checks share, made once. `scratch` is a folder for what they write.
 
@@ -75,8 +81,9 @@ class CheckWorld:
         there = torch.cuda.device_count() if self.is_gpu else 0
         if gpus is not None and gpus > there:
             raise ValueError(f"--gpus {gpus}: this machine has {there} that can be checked on {device!r}")
-        self.timed = base or shape or (GPU_SHAPE if self.is_gpu else CPU_SHAPE)
-        self.halved = base or shape or CPU_BF16_SHAPE
+        named = base or (None if shape is None else named_shape(shape))
+        self.timed = named or (GPU_SHAPE if self.is_gpu else CPU_SHAPE)
+        self.halved = named or CPU_BF16_SHAPE
         self.is_random = base is None
         self._gpus = gpus
         self._bases: dict[tuple[str, Where], Base] = {}

@@ -31,9 +31,10 @@ from sweeps.planning.checks import (
     check_study,
     check_tokenizers,
     expected_device,
+    large_bases,
 )
 from sweeps.planning.known_checks import check_advice
-from sweeps.store.kept_device import KeptDevice, check_device_kind
+from sweeps.store.kept_device import KeptDevice, UsedDevice, check_device_kind
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.lease import InUse, acquire, read_holder
 from sweeps.store.output_folder import check_writable
@@ -63,9 +64,9 @@ def run_study(
     ValueError while another driver works on `out`, unless told to `wait`. KeyboardInterrupt surfaces after
     Ray has been stopped; nothing finished is lost, and a launch again continues. With RAY_ADDRESS set it runs
     on that cluster, as soon as that has so many `gpus`. `threads` are torch's in each lane. ValueError where
-    `out` was computed on another kind of device, or a base is too large for a CPU, unless the study says
-    which device it wants. `alerts` tell people who do not look of failures, lost workers and the end; an open
-    desk, of a search of which this is a part, is told of all but the end.
+    `out` was computed on another kind of device, or a base is too large for a CPU, unless the device was
+    named. `alerts` tell people who do not look of failures, lost workers and the end; an open desk, of a
+    search of which this is a part, is told of all but the end.
     """
     started = time.monotonic()
     chosen, console, store = find_executor(executor), console or Console(quiet=True), RunStore(out)
@@ -121,6 +122,7 @@ def run_study(
                             console=console,
                             trackers=supervisor,
                             threads=threads,
+                            named_for_large_bases=wanted.device != "auto" and any(large_bases(left)),
                         )
                         errors = launch.run(status.refreshed(store, study.runs))
                         launch.carry_out_requests()  # what came at last is for another launch
@@ -171,15 +173,17 @@ def _print_check(found: Resources, console: Console) -> None:
 
 
 def _check_unnamed(
-    found: DeviceKind, bases: Sequence[BaseRef], out: Folder, before: DeviceKind | None
+    found: DeviceKind, bases: Sequence[BaseRef], out: Folder, before: UsedDevice | None
 ) -> None:
-    """ValueError where going on with the device that was found, which nobody named, must be an accident."""
-    check_device_kind(before, found, out)
-    if before is None:
+    """ValueError where going on with the device that was found must be an accident, as nobody named it: the
+    folder's runs are of another kind, or a base is large and no launch with such bases named it before.
+    """
+    check_device_kind(None if before is None else before.device, found, out)
+    if before is None or not before.named_for_large_bases:
         check_sizes(bases, found)
 
 
-def _device_of(store: RunStore, done: Sequence[str]) -> DeviceKind | None:
+def _device_of(store: RunStore, done: Sequence[str]) -> UsedDevice | None:
     """What runs of the folder were computed on last; None where there are none.
 
     A folder of an earlier version has no record of it: there a finished run tells.
@@ -188,8 +192,7 @@ def _device_of(store: RunStore, done: Sequence[str]) -> DeviceKind | None:
     if kept is not None or not done:
         return kept
     rows = read_table(store.run_folder(done[0]) / RESULTS_FILE, RESULTS)
-    device: DeviceKind = rows["device"][0].as_py()
-    return device
+    return UsedDevice(device=rows["device"][0].as_py())
 
 
 def _runs_left(study: Study, status: StudyStatus) -> list[RunConfig]:

@@ -44,6 +44,8 @@ class Launch:
     console: Console
     trackers: TrackerSupervisor
     threads: int = 1
+    named_for_large_bases: bool = False
+    """Whether bases are large, and the kind of device that the `resources` have was asked for by name."""
     _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
     _forecasters: dict[Device, PackForecaster] = field(default_factory=dict, init=False)
     retried: list[str] = field(default_factory=list, init=False)
@@ -74,7 +76,7 @@ class Launch:
         rows = self._prepare_rows()
         plan, layout = self._plan(status)
         lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
-        KeptDevice(self.out).keep(self.resources.device)
+        KeptDevice(self.out).keep(self.resources.device, named_for_large_bases=self.named_for_large_bases)
         with self._progress(status):
             while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
                 before = self._saved(plan.status)

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -159,18 +159,23 @@ LARGE_BASE_WEIGHTS = 1e9
 """Weights of a base's layers from which nobody trains on CPUs without having said so."""
 
 
+def large_bases(bases: Iterable[BaseRef]) -> Iterator[str]:
+    """The names of those with so many weights."""
+    for name in dict.fromkeys(ref.name for ref in bases):
+        if decoder_shape(name).params > LARGE_BASE_WEIGHTS:
+            yield name
+
+
 def check_sizes(bases: Iterable[BaseRef], device: DeviceKind) -> None:
     """ValueError for a base so large that training it on a CPU must be an accident."""
     if device == "cuda":
         return
-    for name in dict.fromkeys(ref.name for ref in bases):
-        weights = decoder_shape(name).params
-        if weights > LARGE_BASE_WEIGHTS:
-            raise ValueError(
-                f"base {name!r} has {weights / 1e9:.1f} billion weights in its layers, and this launch is on "
-                "CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu (or `device: "
-                "cpu` in the study) it trains on CPUs all the same"
-            )
+    for name in large_bases(bases):
+        raise ValueError(
+            f"base {name!r} has {decoder_shape(name).params / 1e9:.1f} billion weights in its layers, and "
+            "this launch is on CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu "
+            "(or `device: cpu` in the study) it trains on CPUs all the same"
+        )
 
 
 def check_precisions(bases: Iterable[BaseRef], device: DeviceKind) -> None:

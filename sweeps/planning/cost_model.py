@@ -69,9 +69,11 @@ def forecast(
         pace = device.pace_in(precision_of(own_runs, base))
         learners_s = learners_seconds(own_runs, own_works, base, device)
         of_learners.append(pace * learners_s)
-        seconds.append(pace * (_seconds(own_runs, own_works, base, device, how.activations) - learners_s))
+        most = limits.get(base, MAX_FORWARD_TOKENS)
+        whole_s = _seconds(own_runs, own_works, base, device, how.activations, max_tokens=most)
+        seconds.append(pace * (whole_s - learners_s))
         starts_s = sum(START_S + load_seconds(run, device) for run, _ in on_base)
-        alone += starts_s + pace * sum(_seconds_alone(run, work, base, device) for run, work in on_base)
+        alone += starts_s + pace * sum(_seconds_alone(run, work, base, device, how) for run, work in on_base)
     return Forecast(
         memory,
         flops,
@@ -200,14 +202,18 @@ def _seconds(
     base: str,
     device: Device,
     activations: Activations = "keep",
+    *,
+    max_tokens: int = MAX_FORWARD_TOKENS,
 ) -> float:
     """Seconds of the longest learner's steps, of the scoring, and of writing answers, at a pace of 1."""
     steps = max(work.steps for work in works)
     scoring = scoring_seconds(runs, works, base, device)
-    return scoring + (steps * step_seconds(runs, works, base, device, activations) if steps else 0.0)
+    if not steps:
+        return scoring
+    return scoring + steps * step_seconds(runs, works, base, device, activations, max_tokens=max_tokens)
 
 
-def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> float:
+def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device, how: Execution) -> float:
     """Seconds of a run in a process of its own, once it has its bases; its LoRAs one after another."""
     parts = work.tasks if run.spec.per_task else 1
     one = work
@@ -224,4 +230,6 @@ def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device) -> flo
             lengths=(),  # of all tasks: a mean row stands for each of them
         )
     updates = updating_seconds(run, one, base, device)  # each part updates its own numbers only
-    return parts * (_seconds([run], [one], base, device) - updates) + updates
+    most = forward_tokens([run], [one], device, how).get(base, MAX_FORWARD_TOKENS)
+    whole_s = _seconds([run], [one], base, device, how.activations, max_tokens=most)
+    return parts * (whole_s - updates) + updates

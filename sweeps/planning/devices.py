@@ -1,6 +1,7 @@
 """`Device`: what a plan needs to know of a machine.
 
-Rates are data sheets', dense, without sparsity; those of a GPU that is not in the table are measured.
+Rates are data sheets', dense, without sparsity, where no gpu-check has measured them; those of a GPU that is
+not in the table are measured.
 """
 
 import math
@@ -17,7 +18,7 @@ from portal.device import usable_cores
 from portal.device_rates import ATTAINED, KNOWN_GPUS, GpuRates, known_model, measure_rates, rates_of
 from portal.messages import nearest
 from portal.train_config import Fp32Products
-from sweeps.planning.known_checks import KnownCheck, find_check, processor_name
+from sweeps.planning.known_checks import KnownCheck, checks_of, find_check, processor_name
 
 MEMORY_SHARE = 0.9
 """Share of a device's memory that a plan gives away; the rest is for fragments, workspaces, the driver."""
@@ -39,8 +40,6 @@ meet a base's matrices."""
 _CPU_PACE = 1.9
 """How many times as long as all these say studies took on machines that no check had measured, with other
 work beside them: the geometric mean of twelve, which are from 1.1 to 2.8."""
-_GPU_FP32_SHARES: dict[Fp32Products, float] = {"fp32": 1 / 15, "tf32": 1 / 2}
-"""Of a GPU's bf16 rate: an H100's and an A100's."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
 
@@ -51,9 +50,12 @@ class Device:
 
     `bytes_per_s` are read and written in memory; by default a guess, for GPUs that no table knows.
     `value_s` are a step's seconds per value that a forward keeps for its backward, for all but products of
-    the base's matrices. `bf16_flops` are a CPU's in bf16, where gpu-check has measured them on this machine.
+    the base's matrices. `bf16_flops` are a CPU's in bf16, where gpu-check has measured them on this machine;
+    `fp32_share` and `tf32_share` are a GPU's rates in fp32 and TF32 over that in bf16, an H100's and an
+    A100's where they were not measured.
     `pace` is how many times as long as all these say steps and scoring take, of this machine where gpu-check
-    has measured it; `bf16_pace` is that of a CPU's bases in bf16, where it is another.
+    has measured it; `bf16_pace` is that of a CPU's bases in bf16, where it is another. `checked` is the date
+    of that check.
     ValueError for one without memory or rates, on which nothing would ever end.
     """
 
@@ -65,9 +67,11 @@ class Device:
     bytes_per_s: float = 1e12
     value_s: float = 0.0
     bf16_flops: float | None = None
+    fp32_share: float = 1 / 15
+    tf32_share: float = 1 / 2
     pace: float = 1.0
     bf16_pace: float | None = None
-    is_checked: bool = False
+    checked: str | None = None
     num_gpus: int = 1
     """GPUs over which a base is divided, and which compute one after another; all else is of one of them."""
 
@@ -92,12 +96,14 @@ class Device:
 
     def hypernet_rate(self, products: Fp32Products) -> float:
         """Peak FLOP/s at which the hypernetwork generates factors, which it does in fp32 or TF32."""
-        return self.flops * (_GPU_FP32_SHARES[products] if self.is_gpu else 1.0)
+        if not self.is_gpu:
+            return self.flops
+        return self.flops * (self.fp32_share if products == "fp32" else self.tf32_share)
 
     @property
     def uncertainty(self) -> tuple[float, float]:
         """What a prediction is to be multiplied with for the least and the most that is to be expected."""
-        if self.is_checked:
+        if self.checked is not None:
             return 0.8, 1.25
         return (0.7, 2.0) if self.is_gpu else (0.7, 1.5)
 
@@ -139,21 +145,35 @@ GPUS = {
 
 
 def find_device(name: str | None) -> Device:
-    """The named device, or the one this process would train on; ValueError for one that is not known."""
+    """The named device, or the one this process would train on; ValueError for one that is not known.
+
+    A GPU of the table has the rates and the pace of the newest check of such a GPU that has passed and is
+    known here.
+    """
     if name is None:
         return local_hardware()
     if name.lower() == "cpu":
         return _own_cpu()
     if name.lower() not in GPUS:
         raise ValueError(f"unknown device {name!r}{nearest(name.lower(), [*GPUS, 'cpu'])}")
-    return GPUS[name.lower()]
+    return _named_gpu(name)
 
 
 def smallest_gpu(names: Iterable[str]) -> Device | None:
-    """The GPU with the least memory, of those with these model names; None where a name is unknown."""
-    known = [GPUS.get(name.lower()) for name in names]
-    found = [gpu for gpu in known if gpu is not None]
-    return min(found, key=lambda gpu: gpu.memory_bytes) if found and len(found) == len(known) else None
+    """The GPU with the least memory, of those with these model names; None where a name is unknown.
+
+    Rates and pace are those of `find_device`.
+    """
+    models = {name.lower() for name in names}
+    if not models or not models <= GPUS.keys():
+        return None
+    return _named_gpu(min(sorted(models), key=lambda model: GPUS[model].memory_bytes))
+
+
+def _named_gpu(name: str) -> Device:
+    gpu = GPUS[name.lower()]
+    passed = [each for each in checks_of(gpu.name) if each.passed]
+    return as_checked(gpu, max(passed, key=lambda each: each.date, default=None))
 
 
 def local_hardware() -> Device:
@@ -177,8 +197,20 @@ def as_checked(device: Device, check: KnownCheck | None) -> Device:
     flops = device.flops if check.flops is None else check.flops / ATTAINED
     launch_s = device.launch_s if check.launch_s is None else check.launch_s
     bytes_per_s = device.bytes_per_s if check.bytes_per_s is None else check.bytes_per_s
-    rated = replace(device, flops=flops, launch_s=launch_s, bytes_per_s=bytes_per_s)
-    return rated if check.pace is None else replace(rated, pace=check.pace, is_checked=True)
+    rated = replace(
+        device,
+        flops=flops,
+        launch_s=launch_s,
+        bytes_per_s=bytes_per_s,
+        fp32_share=_share(check.fp32_flops, check.flops, device.fp32_share),
+        tf32_share=_share(check.tf32_flops, check.flops, device.tf32_share),
+    )
+    return rated if check.pace is None else replace(rated, pace=check.pace, checked=check.day)
+
+
+def _share(measured: float | None, bf16_flops: float | None, otherwise: float) -> float:
+    """A measured rate over that in bf16, where both were measured."""
+    return otherwise if measured is None or bf16_flops is None else measured / bf16_flops
 
 
 def _as_checked_cpu(cpu: Device, check: KnownCheck) -> Device:
@@ -192,7 +224,7 @@ def _as_checked_cpu(cpu: Device, check: KnownCheck) -> Device:
         bf16_flops=None if check.bf16_flops is None else cores * check.bf16_flops / ATTAINED,
         pace=check.pace,
         bf16_pace=check.bf16_pace,
-        is_checked=True,
+        checked=check.day,
     )
 
 

@@ -1,4 +1,4 @@
-"""`KnownCheck`: what `portal gpu-check` found on a device of this machine, kept where plans read it."""
+"""`KnownCheck`: what `portal gpu-check` found on a device, kept where this user's plans read it."""
 
 import platform
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from portal.device_rates import known_model
 from portal.frozen import content_key
 from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import cache_folder
@@ -20,8 +21,9 @@ class KnownCheck:
 
     `pace` is how many times as long as predicted a step took, on a CPU with a base in fp32; `bf16_pace` is
     that with a base in bf16. `flops` are those of large products as measured: a GPU's in bf16, one CPU
-    thread's in fp32, whose rate in bf16 is `bf16_flops`. `launch_s` and `bytes_per_s`, read and written, are
-    a GPU's. None is what the device does not have, and what could not be measured.
+    thread's in fp32, whose rate in bf16 is `bf16_flops`. `launch_s`, `bytes_per_s`, read and written, and the
+    rates of products in fp32 and TF32 are a GPU's. None is what the device does not have, and what could not
+    be measured.
     """
 
     name: str
@@ -34,6 +36,13 @@ class KnownCheck:
     bytes_per_s: float | None = None
     bf16_pace: float | None = None
     bf16_flops: float | None = None
+    fp32_flops: float | None = None
+    tf32_flops: float | None = None
+
+    @property
+    def day(self) -> str:
+        """The date without its time: `2026-12-01`."""
+        return self.date[:10]
 
     def keep(self) -> None:
         """Write it down for this user's plans and launches."""
@@ -48,13 +57,17 @@ def find_check(name: str) -> KnownCheck | None:
     return _read(_path(name))
 
 
-def checks_of(model: str) -> list[KnownCheck]:
-    """What is known of GPUs whose full name contains `model`, with the present torch."""
+def checks_of(model: str | None) -> list[KnownCheck]:
+    """What is known of GPUs of a model (`H100`) or a full name, or of any, with the present release of torch.
+
+    A release is the same for every CUDA, and for CPUs: a plan may be made where there is no GPU.
+    """
     found = (_read(path) for path in sorted(_folder().glob("*.json")))
     return [
         each
         for each in found
-        if each and each.launch_s is not None and each.torch == torch.__version__ and model in each.name
+        if each and each.launch_s is not None and _release(each.torch) == _release(torch.__version__)
+        if model is None or model in {each.name, known_model(each.name)}
     ]
 
 
@@ -63,7 +76,7 @@ def check_advice(model: str | None) -> str | None:
 
     Without a model, as on a cluster whose GPUs are not known, any check will do.
     """
-    found = checks_of(model or "")
+    found = checks_of(model)
     if any(each.passed for each in found):
         return None
     name = model or "such a GPU"
@@ -79,6 +92,11 @@ def processor_name() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _release(version: str) -> str:
+    """`2.13.0` of `2.13.0+cu130`."""
+    return version.partition("+")[0]
 
 
 def _path(name: str) -> Path:

@@ -5,6 +5,7 @@ from typing import Any
 
 from portal.messages import counted
 from sweeps.planning.cost_model import START_S, Forecast, duration
+from sweeps.planning.devices import Device
 from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
 from sweeps.planning.plan import Plan, stage_names
 from sweeps.planning.planned_pack import PlannedPack
@@ -129,7 +130,7 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
     lines = [
         f"predicted for {plan.device.label}, one {one}: {duration(packed)} as packed "
         f"({_range(plan, packed, duration)}"
-        f"{'' if plan.device.is_checked else '; portal gpu-check measures its pace'}), {duration(alone)} "
+        f"{_origin(plan.device)}), {duration(alone)} "
         "unpacked (every run in a process of its own, every task's LoRA after another)"
     ]
     if workers > 1:
@@ -143,6 +144,13 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
     kept, needed = map(_size, bytes_written(plan, workers))
     lines.append(f"in the output folder: {kept} in the end, and up to {needed} while it runs")
     return lines
+
+
+def _origin(device: Device) -> str:
+    """Where the device's pace is from."""
+    if device.checked is None:
+        return "; portal gpu-check measures its pace"
+    return f"; pace of the gpu-check of {device.checked}"
 
 
 def cost_line(plan: Plan, price: float, *, share: float, held_hours: float) -> str:

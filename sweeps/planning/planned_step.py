@@ -10,7 +10,12 @@ import numpy as np
 
 from portal.data.token_rows import TokenRow
 from portal.forward.microbatch import SlotRows
-from portal.forward.microbatch_plan import LaunchCost, plan_microbatches, tokens_and_launches
+from portal.forward.microbatch_plan import (
+    MAX_FORWARD_TOKENS,
+    LaunchCost,
+    plan_microbatches,
+    tokens_and_launches,
+)
 from sweeps.planning.workload import Work
 
 SAMPLED_STEPS = 4
@@ -40,19 +45,26 @@ class _Drawn(NamedTuple):
     lengths: tuple[tuple[int, ...], ...]
 
 
-def sample_step(works: Sequence[Work], cost: LaunchCost, *, on_gpu: bool) -> PlannedStep:
-    """The mean of some sampled steps of a pack with this work, where forwards have such launch cost."""
+def sample_step(
+    works: Sequence[Work], cost: LaunchCost, *, on_gpu: bool, max_tokens: int = MAX_FORWARD_TOKENS
+) -> PlannedStep:
+    """The mean of some sampled steps of a pack with this work, where forwards have such launch cost.
+
+    `max_tokens` limits a forward's padded tokens.
+    """
     drawn = [_Drawn(work.rows_per_step, work.tasks, work.row_tokens, work.lengths) for work in works]
-    return _sample_once(tuple(drawn), cost, on_gpu=on_gpu)
+    return _sample_once(tuple(drawn), cost, on_gpu=on_gpu, max_tokens=max_tokens)
 
 
 @lru_cache(maxsize=4096)
-def _sample_once(learners: tuple[_Drawn, ...], cost: LaunchCost, *, on_gpu: bool) -> PlannedStep:
+def _sample_once(
+    learners: tuple[_Drawn, ...], cost: LaunchCost, *, on_gpu: bool, max_tokens: int
+) -> PlannedStep:
     """The same; a plan asks again and again for a run that steps alone."""
     draw = np.random.default_rng(0)
     steps = [_slots(learners, draw) for _ in range(SAMPLED_STEPS)]
     costs = [cost] * len(learners)
-    plans = [plan_microbatches(slots, costs=costs, together=on_gpu) for slots in steps]
+    plans = [plan_microbatches(slots, costs=costs, max_tokens=max_tokens, together=on_gpu) for slots in steps]
     counts = [tokens_and_launches(plan, cost) for plan in plans]
     return PlannedStep(
         forwards=fmean(len(plan) for plan in plans),

@@ -18,6 +18,7 @@ from portal.device_rates import ATTAINED, GpuRates, rates_of
 from portal.forward.microbatch_plan import (
     FLOPS_PER_PARAM_TOKEN,
     LAYER_LAUNCHES,
+    MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
     LaunchCost,
     cpu_launch_cost,
@@ -78,16 +79,28 @@ def step_seconds(
     base: str,
     device: Device,
     activations: Activations = "keep",
+    *,
+    max_tokens: int = MAX_FORWARD_TOKENS,
 ) -> float:
-    """Seconds of a mean step of the pack's rows on `base`, from the hypernetworks to their new parameters."""
+    """Seconds of a mean step of the pack's rows on `base`, from the hypernetworks to their new parameters.
+
+    `max_tokens` limits a forward's padded tokens.
+    """
     _, per_answer = _token_seconds(runs, base, device)
     steps = max(work.steps for work in works)
-    forwards = _RECOMPUTED[activations] * forwards_seconds(runs, works, base, device)
+    forwards = _RECOMPUTED[activations] * forwards_seconds(runs, works, base, device, max_tokens=max_tokens)
     answers = sum(work.steps * work.rows_per_step * work.answer_tokens for work in works) / steps
     return forwards + answers * per_answer + learners_seconds(runs, works, base, device) / steps
 
 
-def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+def forwards_seconds(
+    runs: Sequence[RunConfig],
+    works: Sequence[Work],
+    base: str,
+    device: Device,
+    *,
+    max_tokens: int = MAX_FORWARD_TOKENS,
+) -> float:
     """Seconds of a mean step's forwards and backwards through the base, without logits and hypernetworks.
 
     Runs with fewer steps leave the pack before the others: what is left of it is planned anew.
@@ -96,7 +109,7 @@ def forwards_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str
     total = 0.0
     for start, end in pairwise((0, *ends)):
         left = [work for work in works if work.steps >= end]
-        total += (end - start) * _forwards_together(runs, left, base, device)
+        total += (end - start) * _forwards_together(runs, left, base, device, max_tokens)
     return total / ends[-1]
 
 
@@ -148,14 +161,16 @@ def updating_seconds(run: RunConfig, work: Work, base: str, device: Device) -> f
     return work.steps * _UPDATED_BYTES * trained / device.bytes_per_s
 
 
-def _forwards_together(runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device) -> float:
+def _forwards_together(
+    runs: Sequence[RunConfig], works: Sequence[Work], base: str, device: Device, max_tokens: int
+) -> float:
     """The same of a step in which all these take part.
 
     A CPU launches and computes in turns. A GPU does both at once: its step takes as long as its padded tokens
     or its launches, whichever take longer.
     """
     cost = _launch_cost(base, _num_modules(runs), device)
-    step = sample_step(works, cost, on_gpu=device.is_gpu)
+    step = sample_step(works, cost, on_gpu=device.is_gpu, max_tokens=max_tokens)
     per_token, _ = _token_seconds(runs, base, device)
     tokens = sum(work.rows_per_step * work.row_tokens for work in works)
     padded = per_token * tokens * step.padding

@@ -6,7 +6,7 @@ The build of a wheel loads this module by itself: it imports nothing but Python'
 import json
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,17 @@ PACKAGES = ("portal-sweeps", "torch", "transformers", "ray", "pyarrow")
 def provenance() -> dict[str, Any]:
     """`{"versions": {package: version}, "git": {"commit", "modified"} or None}`.
 
-    None for a package whose checkout is not known.
+    Versions are those of the packages that are installed; None stands for a checkout that is not known.
     """
-    return {"versions": {package: version(package) for package in PACKAGES}, "git": code_state()}
+    found = {package: _version(package) for package in PACKAGES}
+    return {"versions": {name: each for name, each in found.items() if each}, "git": code_state()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # `portal gpu-check` does without Ray
+        return None
 
 
 def code_state(file: Path = Path(__file__)) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from portal.cli import main
-from portal.cli.doctor import GpuFacts, gpu_findings, locked_memory
+from portal.cli.doctor import GpuFacts, gpu_findings, gpu_links, locked_memory
 
 NODE = GpuFacts(
     names=("NVIDIA H100 80GB HBM3",) * 2,
@@ -18,7 +18,21 @@ NODE = GpuFacts(
     cudnn=91500,
     nccl=(2, 28, 9),
     apart=(),
+    links=frozenset({"NV18"}),
 )
+TOPOLOGY = """\
+\t\x1b[4mGPU0\tGPU1\tGPU2\tNIC0\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\x1b[0m
+GPU0\t X \tNV4\tSYS\tPXB\t0-23\t0\t\tN/A
+GPU1\tNV4\t X \tSYS\tNODE\t0-23\t0\t\tN/A
+GPU2\tSYS\tSYS\t X \tPHB\t24-47\t1\t\tN/A
+NIC0\tPXB\tNODE\tPHB\t X \t\t\t\t
+
+Legend:
+
+  X    = Self
+  SYS  = Connection traversing PCIe as well as the SMP interconnect between NUMA nodes (e.g., QPI/UPI)
+  NV#  = Connection traversing a bonded set of # NVLinks
+"""
 
 
 def lines_of(facts: GpuFacts) -> list[str]:
@@ -32,7 +46,7 @@ def test_a_node_of_gpus_is_described() -> None:
         "ok driver 580.95.05, CUDA 13.0 of torch, cuDNN 91500",
         "ok torch has kernels for sm_90",
         "ok NCCL 2.28.9",
-        "ok every GPU reaches the others' memory, by NVLink or PCIe",
+        "ok every GPU reaches the others' memory, by NVLink (NV18)",
     ]
 
 
@@ -42,7 +56,13 @@ def test_a_node_of_gpus_is_described() -> None:
         ({"torch_archs": ("sm_100",)}, "warn torch has no kernels for sm_90"),
         ({"nccl": None}, "warn torch has no NCCL"),
         ({"apart": ((0, 1),)}, "warn GPUs 0 and 1 exchange data through the host"),
-        ({"driver": None}, "ok no nvidia-smi to name the driver, CUDA 13.0 of torch, cuDNN 91500"),
+        ({"driver": None}, "ok no nvidia-smi that answers, CUDA 13.0 of torch, cuDNN 91500"),
+        ({"links": frozenset({"PIX"})}, "ok every GPU reaches the others' memory, by PCIe (PIX)"),
+        ({"links": frozenset()}, "ok every GPU reaches the others' memory"),
+        (
+            {"links": gpu_links(TOPOLOGY, 3)},
+            "ok every GPU reaches the others' memory, some by NVLink (NV4), some by PCIe (SYS)",
+        ),
     ],
 )
 def test_what_a_node_lacks_is_a_line_with_advice(changes: dict[str, object], line: str) -> None:
@@ -50,6 +70,11 @@ def test_what_a_node_lacks_is_a_line_with_advice(changes: dict[str, object], lin
 
     assert line in lines_of(facts)
     assert all(each.advice for each in gpu_findings(facts) if each.level == "warn")
+
+
+def test_connections_of_gpus_that_torch_does_not_see_are_not_told() -> None:
+    assert gpu_links(TOPOLOGY, 2) == frozenset()
+    assert gpu_links("", 1) == frozenset()
 
 
 def test_memory_that_a_process_may_lock() -> None:

@@ -104,11 +104,12 @@ def test_latents_that_start_on_a_trained_core_are_scored_themselves(
     assert rows[1] != rows[0]
 
 
+@pytest.mark.parametrize(("method", "names"), [("lora", ("target",)), ("source", ("small", "target"))])
 def test_a_device_has_all_forwards_before_the_first_scores_are_read(
-    bases: dict[str, Base], source: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, names: tuple[str, ...], bases: dict[str, Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading waits for the device: whatever comes after it finds the device without work."""
-    pack = make_pack(bases, [make_run("lora", "target", train=TRAIN)], source)
+    pack = make_pack(bases, [make_run(method, *names, train=TRAIN)], None)
     read, seen = PendingScores.scored.func, []  # type: ignore[attr-defined]
 
     def note(pending: PendingScores) -> list[Scored]:
@@ -116,11 +117,12 @@ def test_a_device_has_all_forwards_before_the_first_scores_are_read(
         return read(pending)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(PendingScores, "scored", property(note))
-    hook = bases["target"].model.register_forward_pre_hook(lambda *_: seen.append("forward"))
+    hooks = [bases[name].model.register_forward_pre_hook(lambda *_: seen.append("forward")) for name in names]
     pack.evaluate(pack.learners[0], 0)
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
 
-    assert seen.count("forward") >= 6  # tasks x splits
+    assert seen.count("forward") >= 6 * len(names)  # tasks x splits
     assert seen == sorted(seen)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +14,13 @@ from portal.bases.precision import cpu_has_bf16
 from portal.cli import main
 from portal.device_rates import ATTAINED
 from sweeps.gpu_check import check
-from sweeps.gpu_check.check import RECORD, check_device
+from sweeps.gpu_check.check import RECORD, DeviceRecord, check_device
 from sweeps.gpu_check.finding import Finding, at_most
+from sweeps.gpu_check.rates import Rates
 from sweeps.gpu_check.shape import ShapeWorld
 from sweeps.gpu_check.speed import Speed
 from sweeps.gpu_check.world import CheckWorld
-from sweeps.planning.devices import Device
+from sweeps.planning.devices import Device, find_device
 from sweeps.planning.known_checks import find_check, processor_name
 
 
@@ -65,6 +68,29 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     assert (known.flops, known.bf16_flops) == (record.rates.fp32_flops, record.rates.bf16_flops)
     assert known.bf16_pace == record.bf16_pace == written["bf16_pace"]
     assert (record.bf16_pace is not None) == cpu_has_bf16()
+
+
+def test_what_was_measured_of_a_gpu_is_known_to_plans() -> None:
+    rates = Rates(
+        fp32_flops=5e13,
+        tf32_flops=4e14,
+        bf16_flops=7e14,
+        copy_bytes_per_s=1.5e12,
+        upload_bytes_per_s=5e10,
+        launch_s=6e-6,
+        write_bytes_per_s=1e9,
+    )
+    name, date = "NVIDIA H100 80GB HBM3", "2026-12-01T07:00:00+00:00"
+    findings = {"a": (at_most("error", 0.5, 1.0),)}
+    record = DeviceRecord("cuda", name, date, rates, "qwen3-1.7b", 1.3, None, None, findings, 60.0)
+
+    record.known().keep()
+    gpu = find_device("h100")
+
+    assert (gpu.pace, gpu.checked, gpu.launch_s, gpu.bytes_per_s) == (1.3, "2026-12-01", 6e-6, 3e12)
+    assert ATTAINED * gpu.flops == pytest.approx(7e14)
+    assert ATTAINED * gpu.hypernet_rate("fp32") == pytest.approx(5e13)
+    assert ATTAINED * gpu.hypernet_rate("tf32") == pytest.approx(4e14)
 
 
 def test_steps_are_held_to_a_forecast_with_the_rates_that_were_measured(
@@ -181,6 +207,39 @@ def test_a_base_is_timed_with_its_own_weights(tmp_path: Path) -> None:
     assert record.shape == "mini-qwen3-xs"
     assert {line.level for line in record.findings["speed"]} <= {"PASS", "WARN"}
     assert record.pace is not None
+
+
+_WITHOUT_RAY = """
+from functools import partial
+
+from tests.support.hiding import hide
+
+hide("ray")
+
+from portal.cli import main
+from sweeps.gpu_check import check
+
+checks = {name: check.CHECKS[name] for name in ("machine", "team")}
+check.check_device = partial(check.check_device, checks=checks)
+raise SystemExit(main(["gpu-check", "--device", "cpu", "--shape", "mini-qwen3-xs", "--out", OUT]))
+"""
+
+
+@pytest.mark.slow
+def test_a_machine_without_ray_is_checked(tmp_path: Path) -> None:
+    program = _WITHOUT_RAY.replace("OUT", repr(str(tmp_path)))
+
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
+    )
+
+    assert done.returncode == 0, done.stderr
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIP")]
+    assert any("Ray is not installed" in line for line in skipped)
+    versions = json.loads((tmp_path / RECORD).read_text())["versions"]
+    assert "torch" in versions
+    assert "ray" not in versions
 
 
 @pytest.mark.ray

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sweeps.gpu_check.division import check_division
-from sweeps.gpu_check.world import TARGET, CheckWorld
+from sweeps.gpu_check.world import SLIDING, TARGET, CheckWorld
 
 
 def test_a_base_over_memory_and_disk_passes(checked: CheckWorld) -> None:
@@ -14,16 +14,17 @@ def test_a_base_over_memory_and_disk_passes(checked: CheckWorld) -> None:
     assert all("divided over memory and disk" in each.what for each in found)
 
 
+@pytest.mark.parametrize(("base", "found"), [(TARGET, ["FAIL", "PASS"]), (SLIDING, ["PASS", "FAIL"])])
 @torch.no_grad()
-def test_a_fault_in_a_part_makes_its_line_fail(fresh: CheckWorld) -> None:
-    first = fresh.base(TARGET, "divided").model.get_submodule("model.layers.0")
+def test_a_fault_in_a_part_makes_its_line_fail(base: str, found: list[str], fresh: CheckWorld) -> None:
+    first = fresh.base(base, "divided").model.get_submodule("model.layers.0")
     for parameter in first.parameters():
         parameter.copy_(parameter.roll(1, dims=0))
 
     with torch.enable_grad():
-        found = list(check_division(fresh))
+        lines = list(check_division(fresh))
 
-    assert [each.level for each in found] == ["FAIL", "PASS"]
+    assert [each.level for each in lines] == found
 
 
 def test_one_gpu_is_not_divided(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:

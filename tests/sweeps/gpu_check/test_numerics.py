@@ -77,7 +77,9 @@ def test_logits_that_are_rounded_tie_and_are_found(
     with cpu_with("avx512_bf16"):
         found = levels(check_scores(fresh))
 
-    assert found[f"{TARGET}: rows whose likeliest choices tie in bf16"] == "FAIL"
+    assert [found[f"{base}: rows whose likeliest choices tie in bf16"] for base in (TARGET, SLIDING)] == [
+        "FAIL"
+    ] * 2
 
 
 def test_wrong_weights_in_bf16_make_its_lines_fail(fresh: CheckWorld) -> None:
@@ -89,3 +91,15 @@ def test_wrong_weights_in_bf16_make_its_lines_fail(fresh: CheckWorld) -> None:
     assert [each.level for each in found[:4]] == ["PASS"] * 4
     assert [each.level for each in found[4:]] == ["FAIL"] * 4
     assert [each.level for each in scored] == ["PASS", "FAIL"]
+
+
+def test_wrong_weights_in_bf16_of_the_base_with_a_sliding_window_make_its_lines_fail(
+    fresh: CheckWorld,
+) -> None:
+    with cpu_with("avx512_bf16"):
+        spoil(fresh, "own", SLIDING)
+        gradients = [each for each in check_gradients(fresh) if "cosine" in each.what]
+        scores = [each for each in check_scores(fresh) if "is the same in bf16" in each.what]
+
+    assert [each.level for each in gradients] == ["PASS"] * len(LABELS) + ["FAIL"] * len(LABELS)
+    assert [each.level for each in scores] == ["PASS", "FAIL"]

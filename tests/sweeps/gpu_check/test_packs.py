@@ -14,7 +14,12 @@ from sweeps.gpu_check.check import Check
 from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
 from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld
 from tests.support.findings import levels
-from tests.support.leaks import leak_between_companions, leak_what_is_no_number, wait_for_the_gpu
+from tests.support.leaks import (
+    leak_between_companions,
+    leak_what_is_no_number,
+    wait_for_the_gpu,
+    weigh_more_in_packs,
+)
 from tests.support.precision import cpu_with
 
 
@@ -41,6 +46,16 @@ def test_companions_that_change_a_gradient_are_found(
 
     sharing = LABELS[:3]  # rows with all their choices have forwards of their own
     assert [found[f"{label}: gradient in a pack of 4 off that alone"] for label in sharing] == ["FAIL"] * 3
+
+
+def test_gradients_of_every_kind_that_a_pack_changes_are_found(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weigh_more_in_packs(monkeypatch, 1.001)
+
+    found = levels(check_companions(checked))
+
+    assert [found[f"{label}: gradient in a pack of 4 off that alone"] for label in LABELS] == ["FAIL"] * 4
 
 
 def test_a_learner_that_diverges_unseen_is_found(
@@ -124,7 +139,24 @@ def test_a_step_that_loses_rows_when_it_is_divided_is_found(
     assert "FAIL" in levels(check_shortage(checked)).values()
 
 
+def test_rows_that_count_twice_in_a_step_in_parts_are_found(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divide = forwards.divide
+
+    def repeat(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
+        parts = divide(forward, max_tokens)
+        return parts if len(parts) == 1 else parts * 2
+
+    monkeypatch.setattr(forwards, "divide", repeat)
+
+    found = levels(check_shortage(checked))
+
+    labels = [found[f"{label}: gradient of a step in parts off that of the whole"] for label in LABELS]
+    assert labels == ["FAIL"] * 4
+
+
 def test_a_shortage_that_never_comes_is_found(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "_largest_forward", lambda _: 10**9)
+    monkeypatch.setattr(packs, "_dividing_limit", lambda _: 10**9)
 
     assert levels(check_shortage(checked))["forwards that ran out of memory on purpose"] == "FAIL"

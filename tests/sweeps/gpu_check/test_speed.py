@@ -7,11 +7,16 @@ import pytest
 import torch
 
 from portal.config import HypernetConfig, paper_hidden
+from portal.device_rates import KNOWN_GPUS
+from portal.forward.microbatch_plan import gpu_launch_cost
 from sweeps.gpu_check import speed
 from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.gpu_check.speed import Speed, check_peak, measure_speeds, pace_of, work_of
+from sweeps.planning.cost_model import forward_tokens
 from sweeps.planning.devices import GPUS, plain_cpu
+from sweeps.planning.memory import decoder_shape
+from sweeps.planning.planned_step import sample_step
 from sweeps.planning.step_time import step_seconds
 from tests.support.markdown import DOCS
 
@@ -79,9 +84,25 @@ def test_steps_by_count_are_what_the_page_of_gpu_benchmarks_says(
     found = []
     for count in (1, 3, 8):
         runs = [run.model_copy(update=full) for run in shape.runs(("q", "v"), count)]
-        found.append(1000 * step_seconds(runs, [work_of(shape)] * count, base, GPUS[gpu]))
+        works = [work_of(shape)] * count
+        most = forward_tokens(runs, works, GPUS[gpu])[base]
+        found.append(1000 * step_seconds(runs, works, base, GPUS[gpu], max_tokens=most))
 
     assert found == pytest.approx(counted_ms, rel=0.03)
     page = (DOCS / "benchmarks-gpu.md").read_text().replace(",", "").replace(" (", " |")
     row = next(line for line in page.splitlines() if line.lower().startswith(f"| {base} | {gpu} "))
     assert [int(cell) for cell in re.findall(r"\| (\d+) \|", row)] == list(counted_ms)
+
+
+@pytest.mark.parametrize("gpu", ["H100", "B200"])
+@pytest.mark.parametrize("base", ["qwen3-8b", "gemma-3-4b"])
+def test_a_step_of_eight_learners_has_little_padding(base: str, gpu: str) -> None:
+    """Rows of fourteen tasks, as long as the public ones; launches and arithmetic of data sheets."""
+    work = work_of(ShapeWorld(random_base(base, torch.device("meta"))))
+    shape = decoder_shape(base)
+    cost = gpu_launch_cost(KNOWN_GPUS[gpu], shape.layers, shape.active_params, 2, "fused")
+
+    step = sample_step([work] * 8, cost, on_gpu=True)
+
+    assert step.real_tokens > 8 * 14 * 4 * 10
+    assert 1.0 <= step.padding < 1.25

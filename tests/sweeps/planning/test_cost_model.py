@@ -12,7 +12,7 @@ from portal.forward.microbatch_plan import (
     MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
 )
-from sweeps.planning.cost_model import Execution, duration, forecast
+from sweeps.planning.cost_model import Execution, duration, forecast, forward_tokens, peak_memory
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
 from sweeps.planning.memory import count_params, decoder_shape, generation_flops, kept_values_per_token
 from sweeps.planning.plan import plan_study
@@ -187,6 +187,18 @@ def test_a_run_that_does_not_fit_whole_gets_smaller_forwards(study_path, tmp_pat
 
     assert all(len(pack.runs) == 1 for pack in plan.packs if pack.runs[0].method == "lora")
     assert 1 <= min(limits) < max(limits) <= MAX_FORWARD_TOKENS
+
+
+def test_small_forwards_for_want_of_memory_take_longer():
+    gpu, run = GPUS["a100"], make_run("lora", "village-qwen3-m")
+    works = [replace(WORK, rows_per_step=4096)]
+    least = peak_memory([run], works, gpu, max_tokens={"village-qwen3-m": 1}) / MEMORY_SHARE
+    scarce = replace(gpu, memory_bytes=1.2 * least)
+
+    assert forward_tokens([run], works, scarce)["village-qwen3-m"] < MAX_FORWARD_TOKENS / 8
+    ample, parted = (forecast([run], works, each) for each in (gpu, scarce))
+    assert ample.hours < parted.hours
+    assert ample.hours_alone < parted.hours_alone
 
 
 def test_lanes_share_a_cpu_and_not_a_gpu():

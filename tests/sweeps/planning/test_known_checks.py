@@ -1,5 +1,6 @@
 """What gpu-check has measured on this machine is read by its plans, and asked for by launches on GPUs."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from portal.device import usable_cores
-from sweeps.planning.devices import ATTAINED, GPUS, as_checked, find_device, plain_cpu
+from sweeps.planning.devices import ATTAINED, GPUS, as_checked, find_device, plain_cpu, smallest_gpu
 from sweeps.planning.known_checks import KnownCheck, check_advice, checks_of, find_check, processor_name
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import time_lines
@@ -56,6 +57,42 @@ def test_a_plan_has_the_rates_and_the_pace_that_were_measured() -> None:
     assert as_checked(gpu, replace(H100, bytes_per_s=3e12)).bytes_per_s == 3e12
 
 
+def test_the_hypernetwork_has_the_rates_of_fp32_and_tf32_that_were_measured() -> None:
+    checked = as_checked(GPUS["h100"], replace(H100, fp32_flops=4e13, tf32_flops=3e14))
+
+    for products, measured in (("fp32", 4e13), ("tf32", 3e14)):
+        assert ATTAINED * checked.hypernet_rate(products) == pytest.approx(measured)
+        assert checked.for_worker(0.5).hypernet_rate(products) == checked.hypernet_rate(products) / 2
+
+
+def test_a_gpu_that_is_named_is_the_one_that_was_checked_last() -> None:
+    assert find_device("h100") == GPUS["h100"]
+    others = (
+        replace(H100, name="NVIDIA H100 SXM", date="2026-11-27T07:00:00+00:00", pace=1.1),
+        replace(H100, name="NVIDIA H100 PCIe", date="2026-11-29T07:00:00+00:00", pace=1.3),
+        replace(H100, name="NVIDIA H100 80GB HBM3 MIG 1g.10gb", date="2026-11-30T07:00:00+00:00", pace=1.4),
+        replace(H100, name="NVIDIA H100 80GB HBM2e", date="2026-12-01T07:00:00+00:00", passed=False),
+    )
+    for each in (*others, H100):
+        each.keep()
+
+    checked = as_checked(GPUS["h100"], H100)
+    assert find_device("h100") == find_device("H100") == checked
+    assert smallest_gpu(["B200", "H100"]) == checked
+    assert find_device("b200") == GPUS["b200"]
+
+
+def test_a_record_of_an_earlier_version_says_nothing_of_fp32(tmp_path: Path) -> None:
+    H100.keep()
+    (path,) = (tmp_path / "cache" / "gpu-checks").iterdir()
+    record = json.loads(path.read_text())
+    del record["fp32_flops"], record["tf32_flops"]
+    path.write_text(json.dumps(record))
+
+    assert find_check(H100.name) == H100
+    assert find_device("h100").hypernet_rate("tf32") == pytest.approx(6e14 / ATTAINED / 2)
+
+
 def test_a_plan_for_a_cpu_has_the_rates_of_its_cores_and_a_pace_for_each_precision() -> None:
     cpu = plain_cpu(2)
     check = replace(H100, flops=8e10, launch_s=None, bf16_flops=4e11, bf16_pace=1.5)
@@ -64,7 +101,7 @@ def test_a_plan_for_a_cpu_has_the_rates_of_its_cores_and_a_pace_for_each_precisi
 
     assert checked.rate("default") == pytest.approx(2 * 8e10 / ATTAINED)
     assert checked.rate("bf16") == pytest.approx(2 * 4e11 / ATTAINED)
-    assert (checked.pace_in("default"), checked.pace_in("bf16"), checked.is_checked) == (1.2, 1.5, True)
+    assert (checked.pace_in("default"), checked.pace_in("bf16"), checked.checked) == (1.2, 1.5, "2026-11-28")
     assert (checked.launch_s, checked.bytes_per_s) == (cpu.launch_s, cpu.bytes_per_s)
     fp32_only = as_checked(cpu, replace(check, bf16_flops=None, bf16_pace=None))
     assert fp32_only.pace_in("bf16") == 1.2
@@ -87,7 +124,7 @@ def test_a_plan_for_this_machine_takes_its_pace_and_says_how_sure_it_is(
 
     assert checked_hours == pytest.approx(2 / plain_cpu(1).pace * hours)
     assert "portal gpu-check measures its pace" in line
-    assert "portal gpu-check" not in checked_line
+    assert "; pace of the gpu-check of 2026-11-28)" in checked_line
     assert " to " in line
     assert " to " in checked_line
 
@@ -109,6 +146,26 @@ def test_a_launch_on_gpus_asks_for_a_check_that_has_passed() -> None:
     assert check_advice("NVIDIA H100 80GB HBM3") is None
     assert check_advice(None) is None
     assert check_advice("B200") is not None
+
+
+@pytest.mark.parametrize("name", ["NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"])
+def test_a_check_of_a_slice_or_of_a_slower_card_is_none_of_the_card(name: str) -> None:
+    replace(H100, name=name).keep()
+
+    assert check_advice("H100") is not None
+    assert check_advice(H100.name) is not None
+    assert check_advice(name) is None
+    assert check_advice(None) is None
+
+
+def test_a_check_holds_for_all_builds_of_a_release_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = torch.__version__.partition("+")[0]
+    monkeypatch.setattr(torch, "__version__", f"{release}+cu130")
+    replace(H100, torch=torch.__version__).keep()
+    monkeypatch.setattr(torch, "__version__", f"{release}+cpu")
+
+    assert check_advice("H100") is None
+    assert find_device("h100").checked == "2026-11-28"
 
 
 def test_a_check_of_a_cpu_is_none_of_a_gpu() -> None:

@@ -99,6 +99,15 @@ def test_values_that_a_cpu_keeps_are_the_bytes_of_a_forward_in_the_bases_precisi
     assert 0.5 < kept_values_per_token([without], BASE) / kept_values_per_token([adapted], BASE) < 2
 
 
+@pytest.mark.parametrize(("operations", "kilobytes"), [("fused", 158), ("plain", 184)])
+def test_a_token_of_an_8b_base_on_a_gpu_keeps_what_the_page_on_gpus_says(operations, kilobytes, monkeypatch):
+    monkeypatch.setenv("PORTAL_OPERATIONS", operations)
+
+    found = footprint([make_run("lora", "qwen3-8b")], "qwen3-8b", length=64, on_gpu=True)
+
+    assert found.per_token / decoder_shape("qwen3-8b").layers == pytest.approx(1000 * kilobytes, rel=0.005)
+
+
 def test_each_base_of_joint_training_has_its_own_precision() -> None:
     run = make_run("source", BASE, "mini-qwen3-s")
     first = run.bases[0].model_copy(update={"precision": "bf16"})

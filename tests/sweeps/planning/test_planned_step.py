@@ -39,6 +39,14 @@ def test_where_launches_are_dear_all_rows_share_a_forward() -> None:
     assert step.padding == pytest.approx(256 / 110)
 
 
+def test_memory_limits_the_tokens_of_a_forward() -> None:
+    whole, parts = (sample_step([WORK], DEAR, on_gpu=True, max_tokens=most) for most in (12 * 256, 8 * 256))
+
+    assert (whole.forwards, parts.forwards) == (1, 2)
+    assert parts.padded_tokens == whole.padded_tokens
+    assert parts.launches == pytest.approx(2 * whole.launches)
+
+
 def test_without_sampled_rows_all_are_as_long_as_the_mean() -> None:
     step = sample_step([replace(WORK, lengths=(), row_tokens=31.6)], FREE, on_gpu=True)
 
