@@ -13,15 +13,16 @@ import torch
 
 from portal.artifacts.registry import now
 from portal.bases.base import load_base
-from portal.device import torch_threads
+from portal.device import release_memory, torch_threads
 from portal.device_rates import measure_rates
 from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check.answers import check_answers
 from sweeps.gpu_check.division import check_division
-from sweeps.gpu_check.finding import Finding
+from sweeps.gpu_check.finding import Finding, skipped
 from sweeps.gpu_check.loading import check_loading
 from sweeps.gpu_check.machine import check_machine
+from sweeps.gpu_check.neighbours import Steps, check_neighbours
 from sweeps.gpu_check.numerics import check_gradients, check_scores
 from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
 from sweeps.gpu_check.quantised import check_quantised
@@ -60,8 +61,9 @@ class DeviceRecord:
     """What the checks found: `device` is its kind, `name` its model; findings are by check.
 
     `rates` are of one CPU thread or of the GPU, None where measuring them ended in an error; `pace` is how
-    many times as long as predicted a step on a base of this `shape` took, `bf16_pace` that on a base in bf16
-    of `bf16_shape`, on a CPU that has it.
+    many times as long as predicted a step on a base of this `shape` took, and `beside` how many times as long
+    as alone with a worker on every GPU, or two on a CPU, at once. `bf16_pace` and `bf16_beside` are those on
+    a base in bf16 of `bf16_shape`, on a CPU that has it.
     """
 
     device: str
@@ -70,8 +72,10 @@ class DeviceRecord:
     rates: Rates | None
     shape: str
     pace: float | None
+    beside: float | None
     bf16_shape: str | None
     bf16_pace: float | None
+    bf16_beside: float | None
     findings: Mapping[str, tuple[Finding, ...]]
     wall_s: float
 
@@ -92,7 +96,15 @@ class DeviceRecord:
     def known(self) -> KnownCheck:
         """What plans and launches want to know of it."""
         known = _known(self.name, self.rates, is_gpu=self.device == "cuda")
-        return replace(known, date=self.date, passed=self.passed, pace=self.pace, bf16_pace=self.bf16_pace)
+        return replace(
+            known,
+            date=self.date,
+            passed=self.passed,
+            pace=self.pace,
+            beside=self.beside,
+            bf16_pace=self.bf16_pace,
+            bf16_beside=self.bf16_beside,
+        )
 
 
 def check_device(
@@ -126,16 +138,18 @@ def check_device(
         if error is not None:
             tell("rates", error)
             findings["rates"] = (error,)
-        findings["speed"], pace, bf16_pace = _speed(world, rates, partial(tell, "speed"))
+        findings["speed"], (own, halved) = _speed(world, rates, partial(tell, "speed"))
     record = DeviceRecord(
         device=world.device.type,
         name=torch.cuda.get_device_name(world.device) if world.is_gpu else processor_name(),
         date=now().isoformat(timespec="seconds"),
         rates=rates,
         shape=world.timed,
-        pace=pace,
-        bf16_shape=None if bf16_pace is None else world.halved,
-        bf16_pace=bf16_pace,
+        pace=own.pace,
+        beside=own.beside,
+        bf16_shape=None if halved.pace is None else world.halved,
+        bf16_pace=halved.pace,
+        bf16_beside=halved.beside,
         findings=findings,
         wall_s=round(time.monotonic() - started, 1),
     )
@@ -160,15 +174,28 @@ def _rates(world: CheckWorld, out: Path) -> tuple[Rates | None, Finding | None]:
         return None, _failed(error)
 
 
+@dataclass(frozen=True)
+class _Paces:
+    """Of steps on a base: alone over predicted, and beside other workers over alone."""
+
+    pace: float | None = None
+    beside: float | None = None
+
+
 def _speed(
     world: CheckWorld, rates: Rates | None, tell: Callable[[Finding], None]
-) -> tuple[tuple[Finding, ...], float | None, float | None]:
+) -> tuple[tuple[Finding, ...], tuple[_Paces, _Paces]]:
     """The lines of steps beside the forecast, which knows the rates, and how far it is off in the mean.
 
     Beside the usual precision, bases in bf16 have such a mean of their own on a CPU that multiplies bf16.
     """
     found: list[Finding] = []
-    paces: list[float | None] = []
+    paces: list[_Paces] = []
+
+    def note(line: Finding) -> None:
+        tell(line)
+        found.append(line)
+
     try:
         device = _rated(world.device, rates) if world.is_gpu else _rated_core(rates)
         for timed in _timed(world):
@@ -177,15 +204,31 @@ def _speed(
                 lines = (each,) if isinstance(each, Finding) else each.findings
                 speeds += [] if isinstance(each, Finding) else [each]
                 for line in lines:
-                    tell(line)
-                found += lines
-            paces.append(pace_of(speeds) if speeds else None)
-            del timed  # the next base takes its place in memory
+                    note(line)
+            steps = Steps.of(timed, device, is_random=world.is_random, count=world.workers)
+            has_room = steps.fit(timed)
+            del timed
+            release_memory()  # other bases take its place
+            line, ratio = _beside(world, steps, has_room=has_room)
+            note(line)
+            paces.append(_Paces(pace_of(speeds) if speeds else None, ratio))
     except _ERRORS as error:  # of the base that it ended, the mean of some packs would be another pace
-        found.append(_failed(error))
-        tell(found[-1])
-    pace, bf16_pace, *_ = [*paces, None, None]
-    return tuple(found), pace, bf16_pace
+        note(_failed(error))
+    own, halved, *_ = [*paces, _Paces(), _Paces()]
+    return tuple(found), (own, halved)
+
+
+def _beside(world: CheckWorld, steps: Steps, *, has_room: bool) -> tuple[Finding, float | None]:
+    """The line on steps of several workers at once, and their time over that of one where it is known."""
+    what = f"{steps.base.name}: steps of several workers at once"
+    if world.workers == 1:
+        return skipped(what, world.lone_worker), None
+    if not has_room:
+        return skipped(what, f"{world.workers} packs do not fit the memory"), None
+    try:
+        return check_neighbours(steps, world.workers)
+    except _ERRORS as error:
+        return _failed(error), None
 
 
 def _timed(world: CheckWorld) -> Iterator[ShapeWorld]:
@@ -196,11 +239,11 @@ def _timed(world: CheckWorld) -> Iterator[ShapeWorld]:
         yield ShapeWorld(load_base(world.timed, device=world.device_kind))
     if world.is_gpu or world.own_precision is None:
         return
+    precision = world.own_precision
     if world.is_random:
-        base = random_base(world.halved, world.device, precision=world.own_precision)
+        yield ShapeWorld(random_base(world.halved, world.device, precision=precision), batch=1)
     else:
-        base = load_base(world.halved, device=world.device_kind, precision=world.own_precision)
-    yield ShapeWorld(base, batch=1)
+        yield ShapeWorld(load_base(world.halved, device=world.device_kind, precision=precision), batch=1)
 
 
 def _rated_core(rates: Rates | None) -> Device:

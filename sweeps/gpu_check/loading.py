@@ -1,37 +1,30 @@
 """Loading: how long workers of a node wait until they have a base whose files are verified."""
 
-import multiprocessing
-import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.synchronize import Barrier
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from portal.bases.base import load_base
 from portal.bases.files import resolve
-from portal.config import BaseRef
+from portal.config import BaseRef, DeviceKind
 from portal.device import release_memory, wait_for_device
 from sweeps.gpu_check.finding import Finding, at_most, skipped
+from sweeps.gpu_check.processes import at_once, meet
 from sweeps.gpu_check.shape import random_base
 from sweeps.gpu_check.world import SOURCE, CheckWorld
 from sweeps.store.base_records import BaseRecords
 from sweeps.worker.base_cache import BaseCache, verify_once
 
-MEETING_S = 300.0
-"""Seconds after which a process that the others wait for is taken to be lost."""
 VERIFYING_BOUND = 1.3
 """Of the longest wait of several workers for a digest over that of one: one computes it, the others wait."""
 LOADING_BOUND = 2.0
 """Of the longest time until one of several workers has a base over that of one."""
 _ROOM = 2
 """A disk must have room for so many copies of a base that is written only to be read."""
-_barrier: Barrier | None = None  # of a worker's process: where all of them begin
 
 
 @dataclass(frozen=True)
@@ -81,37 +74,20 @@ def _compare(world: CheckWorld, ref: BaseRef) -> Iterator[Finding]:
 
 
 def _lanes(world: CheckWorld, ref: BaseRef, count: int) -> list[Lane]:
-    """So many new processes, each with a GPU of its own where there are any, all beginning together."""
-    spawn, token = multiprocessing.get_context("spawn"), uuid.uuid4().hex
-    with ProcessPoolExecutor(
-        count, mp_context=spawn, initializer=_meet_at, initargs=(spawn.Barrier(count),)
-    ) as pool:
-        lanes = [
-            pool.submit(_lane, ref, world.device_kind, world.scratch / "records", token, number)
-            for number in range(count)
-        ]
-        return [lane.result() for lane in lanes]
+    """Of so many new processes, all beginning together."""
+    records, token = world.scratch / "records", uuid.uuid4().hex
+    work = partial(_lane, ref=ref, device=world.device_kind, records=records, token=token)
+    return at_once(count, world.device_kind, work)
 
 
-def _meet_at(barrier: Barrier) -> None:
-    global _barrier
-    _barrier = barrier
-
-
-def _lane(ref: BaseRef, device: str, records: Path, token: str, number: int) -> Lane:
+def _lane(number: int, *, ref: BaseRef, device: DeviceKind, records: Path, token: str) -> Lane:
     """In a process of its own: what a worker of a study does before its first step."""
-    if device == "cuda":
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number] if visible else str(number)
-        torch.cuda.init()
-    torch.set_num_threads(1)
     load_base(SOURCE)  # what it imports is no part of what is measured
-    assert _barrier is not None, "the process pool has given it"
-    _barrier.wait(MEETING_S)
+    meet()
     started = time.perf_counter()
     verify_once(ref, BaseRecords(records), f"{token} verified")
     verified = time.perf_counter()
-    _barrier.wait(MEETING_S)
+    meet()
     began = time.perf_counter()
     BaseCache().load(ref, device, BaseRecords(records), f"{token} loaded")  # as in a launch of its own
     wait_for_device()

@@ -22,7 +22,7 @@ from portal.config import (
     paper_hidden,
 )
 from portal.data.token_rows import RowTable, TokenRow
-from portal.device import prepare_gpu
+from portal.device import prepare_cpu, prepare_gpu
 from portal.learners.hypernet import HypernetLearner
 from portal.tasks.example import SPLITS
 from portal.train_config import TrainConfig
@@ -108,6 +108,8 @@ def random_base(
     on_gpu = device.type == "cuda"
     if on_gpu:
         prepare_gpu()
+    else:
+        prepare_cpu()
     torch.manual_seed(0)
     config = outline_config(name)
     config.use_cache = False

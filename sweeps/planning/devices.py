@@ -214,7 +214,10 @@ def _share(measured: float | None, bf16_flops: float | None, otherwise: float) -
 
 
 def _as_checked_cpu(cpu: Device, check: KnownCheck) -> Device:
-    """A plain CPU with measured rates for each of its cores; as it is where they or the pace were not."""
+    """A plain CPU with measured rates for each of its cores; as it is where they or the pace were not.
+
+    A launch has a lane on each core: what they take from each other is part of the pace.
+    """
     if check.flops is None or check.pace is None:
         return cpu
     cores = cpu.flops / _CPU_CORE_FLOPS
@@ -222,10 +225,15 @@ def _as_checked_cpu(cpu: Device, check: KnownCheck) -> Device:
         cpu,
         flops=cores * check.flops / ATTAINED,
         bf16_flops=None if check.bf16_flops is None else cores * check.bf16_flops / ATTAINED,
-        pace=check.pace,
-        bf16_pace=check.bf16_pace,
+        pace=check.pace * _beside(check.beside, cores),
+        bf16_pace=None if check.bf16_pace is None else check.bf16_pace * _beside(check.bf16_beside, cores),
         checked=check.day,
     )
+
+
+def _beside(measured: float | None, cores: float) -> float:
+    """How many times as long a step takes beside others; none is faster for them."""
+    return 1.0 if measured is None or cores < 2 else max(1.0, measured)
 
 
 def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,25 @@ import torch
 
 from portal.bases.precision import cpu_has_bf16
 from portal.cli import main
+from portal.config import DeviceKind
 from portal.device_rates import ATTAINED
 from sweeps.gpu_check import check
 from sweeps.gpu_check.check import RECORD, DeviceRecord, check_device
 from sweeps.gpu_check.finding import Finding, at_most
+from sweeps.gpu_check.neighbours import BOUND, Steps
 from sweeps.gpu_check.rates import Rates
-from sweeps.gpu_check.shape import ShapeWorld
+from sweeps.gpu_check.shape import BATCH, ShapeWorld
 from sweeps.gpu_check.speed import Speed
 from sweeps.gpu_check.world import CheckWorld
-from sweeps.planning.devices import Device, find_device
+from sweeps.planning.devices import Device, as_checked, find_device, plain_cpu
 from sweeps.planning.known_checks import find_check, processor_name
+
+
+@pytest.fixture(autouse=True)
+def _one_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of their own take seconds to start: only tests of several workers have them."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(CheckWorld, "workers", 1)
 
 
 def good(world: CheckWorld) -> Iterator[Finding]:
@@ -52,7 +62,7 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     assert told[0] == "a PASS  error: 0.5 (at most 1)"
     assert all(line.startswith("speed ") for line in told[1:])
     in_bf16 = [line for line in told if "mini-qwen3-xs in bf16, " in line]
-    assert (len(told), len(in_bf16)) == ((7, 2) if cpu_has_bf16() else (5, 0))
+    assert (len(told), len(in_bf16)) == ((9, 2) if cpu_has_bf16() else (6, 0))
     assert record.passed
     assert written["passed"]
     assert written["device"] == "cpu"
@@ -62,6 +72,7 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     assert written["shape"] == "mini-qwen3-xs"
     assert written["pace"] == record.pace > 0
     assert [each["level"] for each in written["findings"]["speed"]] != []
+    assert (record.beside, record.bf16_beside) == (None, None)  # there is one worker
     known = find_check(processor_name())
     assert known is not None
     assert (known.passed, known.pace, known.launch_s) == (True, record.pace, None)
@@ -82,7 +93,7 @@ def test_what_was_measured_of_a_gpu_is_known_to_plans() -> None:
     )
     name, date = "NVIDIA H100 80GB HBM3", "2026-12-01T07:00:00+00:00"
     findings = {"a": (at_most("error", 0.5, 1.0),)}
-    record = DeviceRecord("cuda", name, date, rates, "qwen3-1.7b", 1.3, None, None, findings, 60.0)
+    record = DeviceRecord("cuda", name, date, rates, "qwen3-1.7b", 1.3, 1.4, None, None, None, findings, 60.0)
 
     record.known().keep()
     gpu = find_device("h100")
@@ -113,6 +124,65 @@ def test_steps_are_held_to_a_forecast_with_the_rates_that_were_measured(
         assert device.rate("default") == pytest.approx(record.rates.fp32_flops / ATTAINED)
         if cpu_has_bf16():
             assert device.rate("bf16") == pytest.approx(record.rates.bf16_flops / ATTAINED)
+
+
+def test_what_workers_take_from_each_other_is_known_to_plans_of_several_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, DeviceKind, bool, int, int]] = []
+
+    def beside(steps: Steps, count: int) -> tuple[Finding, float]:
+        ref = steps.base
+        asked.append((ref.name, ref.precision, steps.kind, steps.is_random, steps.batch, count))
+        assert steps.device.memory_bytes == plain_cpu(1).memory_bytes / 2
+        return at_most("a step of two workers at once", 1.5, BOUND, otherwise="WARN"), 1.5
+
+    monkeypatch.setattr(CheckWorld, "workers", 2)
+    monkeypatch.setattr(check, "check_neighbours", beside)
+
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
+
+    in_bf16 = [("mini-qwen3-xs", "bf16", "cpu", True, 1, 2)] if cpu_has_bf16() else []
+    assert asked == [("mini-qwen3-xs", "default", "cpu", True, BATCH, 2), *in_bf16]
+    lines = [each for each in record.findings["speed"] if each.what == "a step of two workers at once"]
+    assert [each.level for each in lines] == ["WARN"] * len(asked)
+    assert (record.beside, record.bf16_beside) == (1.5, 1.5 if cpu_has_bf16() else None)
+    for cores, ratio in ((1, 1.0), (2, 1.5)):
+        device = as_checked(plain_cpu(cores), record.known())
+        assert device.pace_in("default") == ratio * record.pace
+        if cpu_has_bf16():
+            assert device.pace_in("bf16") == ratio * record.bf16_pace
+
+
+def test_workers_that_cannot_be_timed_are_a_line_that_failed_beside_the_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(steps: Steps, count: int) -> tuple[Finding, float]:
+        raise BrokenProcessPool("a process was killed")
+
+    monkeypatch.setattr(CheckWorld, "workers", 2)
+    monkeypatch.setattr(check, "check_neighbours", lost)
+
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
+
+    failed = [each for each in record.findings["speed"] if each.level == "FAIL"]
+    assert {each.note for each in failed} == {"a process was killed"}
+    assert record.pace is not None
+    assert record.beside is None
+    assert (record.bf16_pace is not None) == cpu_has_bf16()
+
+
+def test_workers_whose_packs_do_not_fit_together_are_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CheckWorld, "workers", 2)
+    monkeypatch.setattr(Steps, "fit", lambda *_: False)
+
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
+
+    skipped = [each for each in record.findings["speed"] if each.level == "SKIP"]
+    assert {each.note for each in skipped} == {"2 packs do not fit the memory"}
+    assert record.passed
 
 
 def test_a_check_that_ends_in_an_error_is_a_line_that_failed_and_the_next_one_runs(tmp_path: Path) -> None:
@@ -205,7 +275,9 @@ def test_a_base_is_timed_with_its_own_weights(tmp_path: Path) -> None:
     record = check_device("cpu", tmp_path, lambda *_: None, checks={}, base="mini-qwen3-xs")
 
     assert record.shape == "mini-qwen3-xs"
-    assert {line.level for line in record.findings["speed"]} <= {"PASS", "WARN"}
+    skipped = [line for line in record.findings["speed"] if line.level == "SKIP"]
+    assert all("several workers" in line.what for line in skipped)
+    assert "FAIL" not in {line.level for line in record.findings["speed"]}
     assert record.pace is not None
 
 
@@ -217,6 +289,7 @@ from tests.support.hiding import hide
 hide("ray")
 
 from portal.cli import main
+from portal.config import DeviceKind
 from sweeps.gpu_check import check
 
 checks = {name: check.CHECKS[name] for name in ("machine", "team")}

@@ -1,0 +1,49 @@
+"""Steps of workers beside each other are held to one's, and a line says when they are much slower."""
+
+from functools import partial
+
+import pytest
+
+from portal.bases.base import load_base
+from portal.bases.precision import cpu_has_bf16
+from portal.config import BaseRef, Precision
+from portal.device import usable_cores
+from sweeps.gpu_check import neighbours
+from sweeps.gpu_check.neighbours import Steps, Times, check_neighbours, step_times
+from sweeps.gpu_check.processes import at_once
+from sweeps.planning.devices import plain_cpu
+
+
+def steps_on(precision: Precision, *, is_random: bool) -> Steps:
+    """One row of each task, on two cores."""
+    base = load_base("mini-qwen3-xs", precision=precision)
+    ref = BaseRef(name=base.name, revision=base.revision, precision=precision)
+    return Steps(ref, "cpu", is_random, batch=1, device=plain_cpu(1).shared_by(2))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
+@pytest.mark.parametrize(("precision", "is_random"), [("default", True), ("bf16", False)])
+def test_steps_of_two_processes_are_timed_and_those_of_one(precision: Precision, is_random: bool) -> None:
+    if precision == "bf16" and not cpu_has_bf16():
+        pytest.skip("this CPU has no bf16 instructions")
+
+    first, second = at_once(2, "cpu", partial(step_times, steps=steps_on(precision, is_random=is_random)))
+
+    assert (len(first.alone), len(second.alone)) == (2, 0)
+    assert min(*first.alone, first.together, second.together) > 0.001
+
+
+@pytest.mark.parametrize(("second", "level"), [(2.6, "PASS"), (3.4, "WARN")])
+def test_workers_that_take_much_from_each_other_are_found(
+    second: float, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One alone takes two seconds in the mean."""
+    times = [Times((1.9, 2.1), 2.0), Times((), second)]
+    monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
+
+    line, ratio = check_neighbours(steps_on("default", is_random=True), 2)
+
+    assert line.what == "mini-qwen3-xs: a step of 2 workers at once over one's"
+    assert (line.level, line.value) == (level, ratio)
+    assert ratio == pytest.approx((2.0 + second) / 4)
