@@ -124,14 +124,14 @@ def _gpu_facts() -> GpuFacts:
         cudnn=torch.backends.cudnn.version(),
         nccl=torch.cuda.nccl.version() if torch.distributed.is_nccl_available() else None,
         apart=tuple(pair for pair in pairs if not torch.cuda.can_device_access_peer(*pair)),
-        links=gpu_links(_driver_tool("topo", "-m") or "", count) if driver else frozenset(),
+        links=gpu_links(_driver_tool("topo", "-m") or "", count) if driver and count > 1 else frozenset(),
     )
 
 
 def gpu_links(topology: str, count: int) -> frozenset[str]:
     """The kinds of connections in a table of `nvidia-smi topo -m`: NV18 (NVLink), PIX, NODE, SYS.
 
-    None where it has more GPUs than the `count` that torch sees: which of them these are is not told.
+    None of them where it has more or fewer GPUs than the `count` that torch sees: it does not say which.
     """
     rows = [re.sub(r"\x1b\[[\d;]*m", "", line).split() for line in topology.splitlines()]
     gpus = [row for row in rows if row and re.fullmatch(r"GPU\d+", row[0]) and "X" in row]

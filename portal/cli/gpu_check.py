@@ -47,7 +47,7 @@ def gpu_check(
     """Check a device: numbers against the CPU in fp32, packs, resume, memory, teams, loading, steps, rates.
 
     Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download; without Ray the lines
-    of teams are left out. Plans and launches of this machine read what was measured. Exit code 3 when a line
+    of teams say SKIP. Plans and launches of this machine read what was measured. Exit code 3 when a line
     failed.
     """
     if base is not None and shape is not None:

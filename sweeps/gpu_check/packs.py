@@ -128,7 +128,9 @@ def _step(pack: Pack, count: int) -> None:
 
 
 def _dividing_limit(world: CheckWorld) -> int:
-    """Rows x positions that every forward of several rows exceeds in a first step, and no row alone."""
+    """Rows x positions above which forwards of a first step shall not fit: half of the smallest one's, but as
+    many as the longest row alone has.
+    """
     shapes: list[tuple[int, int]] = []
     with _before_forwards(world, lambda *shape: shapes.append(shape)):
         world.pack(LABELS, "fp32").step()

@@ -160,7 +160,7 @@ LARGE_BASE_WEIGHTS = 1e9
 
 
 def large_bases(bases: Iterable[BaseRef]) -> Iterator[str]:
-    """The names of those with so many weights."""
+    """The names of bases with more than `LARGE_BASE_WEIGHTS` weights in their layers."""
     for name in dict.fromkeys(ref.name for ref in bases):
         if decoder_shape(name).params > LARGE_BASE_WEIGHTS:
             yield name
