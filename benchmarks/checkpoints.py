@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from torch import Tensor
-
 from benchmarks.lora import BATCH, EVERYTHING, make_pack
 from benchmarks.sample import as_table, draw, task_names
 from portal.bases.base import load_base
 from portal.training.pack import Pack
+from sweeps.gpu_check.checkpoints import tensors_of
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S
 
@@ -74,15 +73,6 @@ def _measure(size: int, folder: Path) -> Point:
         steps.append(median(_seconds(pack.step) for _ in range(3)))
     total = sum(each.nbytes for each in tensors.values())
     return Point(size, total, median(stops), median(writes), median(steps), median(beside))
-
-
-def tensors_of(pack: Pack) -> dict[str, Tensor]:
-    """All that a checkpoint of the pack holds."""
-    return {
-        f"{learner.key}/{name}": each
-        for learner in pack.learners
-        for name, each in learner.state()[0].items()
-    }
 
 
 def _pack(size: int) -> Pack:

@@ -1,10 +1,12 @@
-"""Devices: how tensors get there, what is set on them, and what a full memory says and needs."""
+"""Devices: how tensors get there, what is set on them, what their driver and a full memory say."""
 
 import ctypes
 import gc
 import math
 import os
 import resource
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +76,18 @@ def wait_for_device() -> None:
     """Wait until the current GPU has done what it was given; on a CPU there is nothing to wait for."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def ask_driver(*arguments: str) -> str | None:
+    """What the driver's tool prints; None where there is none, it fails, or it does not answer."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    try:
+        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def device_name(device: torch.device) -> str:

@@ -42,11 +42,13 @@ KNOWN_GPUS = {
 def known_model(name: str) -> str | None:
     """The model of KNOWN_GPUS that a GPU is by its full name (`NVIDIA H100 80GB HBM3`); None for all others.
 
-    A slice of a GPU, and a card with less power, have a model's name with other words beside it.
+    A slice of a GPU, and a card with less power, have a model's name with other words beside it; one that
+    shares its module with a CPU (GB200, GH200) has a word of its own.
     """
-    if _LESSER_CARDS & {*re.split(r"[\s-]+", name.upper())}:
+    words = {*re.split(r"[\s-]+", name.upper())}
+    if _LESSER_CARDS & words:
         return None
-    return next((model for model in KNOWN_GPUS if model in name), None)
+    return next((model for model in KNOWN_GPUS if model in words), None)
 
 
 def rates_of(name: str, measure: Callable[[], GpuRates]) -> GpuRates:

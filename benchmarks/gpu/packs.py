@@ -15,12 +15,12 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.checkpoints import tensors_of
 from portal.device import wait_for_device
 from portal.forward.adapter_hooks import AdapterHooks
 from portal.training.evaluator import Evaluator
 from portal.training.pack import Pack
 from portal.training.worker_group import WorkerGroup
+from sweeps.gpu_check.checkpoints import tensors_of
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
 from sweeps.gpu_check.speed import ADAPTED, work_of
 from sweeps.planning.cost_model import forward_tokens, peak_memory

@@ -7,7 +7,6 @@ import re
 import resource
 import shutil
 import stat
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -111,6 +110,8 @@ class GpuFacts:
 def _gpu_facts() -> GpuFacts:
     import torch
 
+    from portal.device import ask_driver
+
     count, driver = torch.cuda.device_count(), _driver_version()
     properties = [torch.cuda.get_device_properties(index) for index in range(count)]
     pairs = ((a, b) for a in range(count) for b in range(a + 1, count))
@@ -124,7 +125,7 @@ def _gpu_facts() -> GpuFacts:
         cudnn=torch.backends.cudnn.version(),
         nccl=torch.cuda.nccl.version() if torch.distributed.is_nccl_available() else None,
         apart=tuple(pair for pair in pairs if not torch.cuda.can_device_access_peer(*pair)),
-        links=gpu_links(_driver_tool("topo", "-m") or "", count) if driver and count > 1 else frozenset(),
+        links=gpu_links(ask_driver("topo", "-m") or "", count) if driver and count > 1 else frozenset(),
     )
 
 
@@ -142,20 +143,10 @@ def gpu_links(topology: str, count: int) -> frozenset[str]:
 
 def _driver_version() -> str | None:
     """The release of NVIDIA's driver, as its tool says; None where it does not."""
-    said = _driver_tool("--query-gpu=driver_version", "--format=csv,noheader")
+    from portal.device import ask_driver
+
+    said = ask_driver("--query-gpu=driver_version", "--format=csv,noheader")
     return None if not said else said.splitlines()[0]
-
-
-def _driver_tool(*arguments: str) -> str | None:
-    """What the driver's tool prints; None where there is none, it fails, or it does not answer."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    try:
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=20, check=False)
-    except subprocess.TimeoutExpired:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:

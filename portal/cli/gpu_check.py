@@ -64,9 +64,14 @@ def gpu_check(
     else:
         for line in _rate_lines(record.rates) if record.rates is not None else ():
             typer.echo(line)
-        if record.pace is not None:
-            in_bf16 = "" if record.bf16_pace is None else f", {record.bf16_pace:.2f} with bases in bf16"
-            typer.echo(f"pace  steps take {record.pace:.2f} times as long as predicted{in_bf16}")
+        paces = {
+            "steps take": (record.pace, record.bf16_pace),
+            "scoring takes": (record.scoring_pace, record.bf16_scoring_pace),
+        }
+        for what, (own, halved) in paces.items():
+            in_bf16 = "" if halved is None else f", {halved:.2f} with bases in bf16"
+            if own is not None:
+                typer.echo(f"pace  {what} {own:.2f} times as long as predicted{in_bf16}")
         verdict = "no line failed" if record.passed else "some lines failed"
         typer.echo(f"{record.name}: {verdict}, {record.wall_s:.0f} s; {out / RECORD}")
     if not record.passed:

@@ -15,22 +15,31 @@ from portal.artifacts.registry import now
 from portal.bases.base import load_base
 from portal.device import release_memory, torch_threads
 from portal.device_rates import measure_rates
-from portal.messages import one_line
 from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check.answers import check_answers
+from sweeps.gpu_check.attention import check_attention
 from sweeps.gpu_check.division import check_division
-from sweeps.gpu_check.finding import Finding, skipped
+from sweeps.gpu_check.finding import ERRORS, Finding, failed, skipped, until_error
 from sweeps.gpu_check.loading import check_loading
 from sweeps.gpu_check.machine import check_machine
 from sweeps.gpu_check.neighbours import Steps, check_neighbours
 from sweeps.gpu_check.numerics import check_gradients, check_scores
-from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
+from sweeps.gpu_check.pace import Speed, pace_of
+from sweeps.gpu_check.packs import (
+    check_companions,
+    check_losses,
+    check_resume,
+    check_shortage,
+    check_waiting,
+)
 from sweeps.gpu_check.quantised import check_quantised
 from sweeps.gpu_check.rates import Rates, measure
+from sweeps.gpu_check.replacement import check_replacement
 from sweeps.gpu_check.shape import ShapeWorld, random_base
-from sweeps.gpu_check.speed import Speed, measure_speeds, pace_of
+from sweeps.gpu_check.speed import measure_speeds
 from sweeps.gpu_check.team import check_team
 from sweeps.gpu_check.world import CheckWorld
+from sweeps.gpu_check.writers import check_killed_writer
 from sweeps.planning.devices import Device, as_checked, describe_gpu, plain_cpu
 from sweeps.planning.known_checks import KnownCheck, processor_name
 from sweeps.store.provenance import provenance
@@ -39,21 +48,23 @@ RECORD = "gpu-check.json"
 Check = Callable[[CheckWorld], Iterator[Finding]]
 CHECKS: Mapping[str, Check] = {
     "machine": check_machine,
+    "attention": check_attention,
     "gradients": check_gradients,
     "scores": check_scores,
     "answers": check_answers,
     "companions": check_companions,
+    "losses": check_losses,
     "waiting": check_waiting,
     "resume": check_resume,
+    "killed writer": check_killed_writer,
     "shortage": check_shortage,
+    "replacement": check_replacement,
     "quantised": check_quantised,
     "division": check_division,
     "team": check_team,
     "loading": check_loading,
 }
 """By name, in the order in which they run."""
-_ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError, ImportError, LookupError)
-"""What a check may end in and be a line that failed; any other error is this program's own."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,8 @@ class DeviceRecord:
 
     `rates` are of one CPU thread or of the GPU, None where measuring them ended in an error; `pace` is how
     many times as long as predicted a step on a base of this `shape` took, and `beside` how many times as long
-    as alone with a worker on every GPU, or two on a CPU, at once. `bf16_pace` and `bf16_beside` are those on
-    a base in bf16 of `bf16_shape`, on a CPU that has it.
+    as alone with a worker on every GPU, or two on a CPU, at once. `scoring_pace` is that of scoring. Those
+    that begin with `bf16` are on a base in bf16 of `bf16_shape`, on a CPU that has it.
     """
 
     device: str
@@ -76,6 +87,8 @@ class DeviceRecord:
     bf16_shape: str | None
     bf16_pace: float | None
     bf16_beside: float | None
+    scoring_pace: float | None
+    bf16_scoring_pace: float | None
     findings: Mapping[str, tuple[Finding, ...]]
     wall_s: float
 
@@ -104,6 +117,8 @@ class DeviceRecord:
             beside=self.beside,
             bf16_pace=self.bf16_pace,
             bf16_beside=self.bf16_beside,
+            scoring_pace=self.scoring_pace,
+            bf16_scoring_pace=self.bf16_scoring_pace,
         )
 
 
@@ -126,11 +141,11 @@ def check_device(
     started = time.monotonic()
     findings: dict[str, tuple[Finding, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="portal-check-") as scratch, torch_threads(1):
-        world = CheckWorld(device, Path(scratch), gpus=gpus, shape=shape, base=base)
+        world = CheckWorld(device, Path(scratch), out=out, gpus=gpus, shape=shape, base=base)
         out.mkdir(parents=True, exist_ok=True)
         for name, check in checks.items():
             found = []
-            for each in _lines(check, world):
+            for each in until_error(check(world)):
                 tell(name, each)
                 found.append(each)
             findings[name] = tuple(found)
@@ -150,6 +165,8 @@ def check_device(
         bf16_shape=None if halved.pace is None else world.halved,
         bf16_pace=halved.pace,
         bf16_beside=halved.beside,
+        scoring_pace=own.scoring,
+        bf16_scoring_pace=halved.scoring,
         findings=findings,
         wall_s=round(time.monotonic() - started, 1),
     )
@@ -158,28 +175,21 @@ def check_device(
     return record
 
 
-def _lines(check: Check, world: CheckWorld) -> Iterator[Finding]:
-    """The check's lines, the last one its error if it ends in one."""
-    try:
-        yield from check(world)
-    except _ERRORS as error:
-        yield _failed(error)
-
-
 def _rates(world: CheckWorld, out: Path) -> tuple[Rates | None, Finding | None]:
     """The rates, or why there are none."""
     try:
         return measure(world.device, out, has_bf16=world.own_precision is not None), None
-    except _ERRORS as error:
-        return None, _failed(error)
+    except ERRORS as error:
+        return None, failed(error)
 
 
 @dataclass(frozen=True)
 class _Paces:
-    """Of steps on a base: alone over predicted, and beside other workers over alone."""
+    """Of steps on a base: alone over predicted, and beside other workers over alone; and of scoring."""
 
     pace: float | None = None
     beside: float | None = None
+    scoring: float | None = None
 
 
 def _speed(
@@ -200,7 +210,7 @@ def _speed(
         device = _rated(world.device, rates) if world.is_gpu else _rated_core(rates)
         for timed in _timed(world):
             speeds: list[Speed] = []
-            for each in measure_speeds(timed, device):
+            for each in measure_speeds(timed, device, world.out):
                 lines = (each,) if isinstance(each, Finding) else each.findings
                 speeds += [] if isinstance(each, Finding) else [each]
                 for line in lines:
@@ -211,9 +221,13 @@ def _speed(
             release_memory()  # other bases take its place
             line, ratio = _beside(world, steps, has_room=has_room)
             note(line)
-            paces.append(_Paces(pace_of(speeds) if speeds else None, ratio))
-    except _ERRORS as error:  # of the base that it ended, the mean of some packs would be another pace
-        note(_failed(error))
+            steps_pace, scoring_pace = (
+                pace_of([each for each in speeds if each.is_scoring == is_scoring])
+                for is_scoring in (False, True)
+            )
+            paces.append(_Paces(steps_pace, ratio, scoring_pace))
+    except ERRORS as error:  # of the base that it ended, the mean of some packs would be another pace
+        note(failed(error))
     own, halved, *_ = [*paces, _Paces(), _Paces()]
     return tuple(found), (own, halved)
 
@@ -227,8 +241,8 @@ def _beside(world: CheckWorld, steps: Steps, *, has_room: bool) -> tuple[Finding
         return skipped(what, f"{world.workers} packs do not fit the memory"), None
     try:
         return check_neighbours(steps, world.workers)
-    except _ERRORS as error:
-        return _failed(error), None
+    except ERRORS as error:
+        return failed(error), None
 
 
 def _timed(world: CheckWorld) -> Iterator[ShapeWorld]:
@@ -273,7 +287,3 @@ def _known(name: str, rates: Rates | None, *, is_gpu: bool) -> KnownCheck:
         launch_s=rates.launch_s,
         bytes_per_s=2 * rates.copy_bytes_per_s,
     )
-
-
-def _failed(error: Exception) -> Finding:
-    return Finding("FAIL", "the check ended in an error", note=one_line(error, most=300))

@@ -1,9 +1,17 @@
 """`Finding`: a line of a check: what was measured, and whether that is as it must be."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+from portal.messages import one_line
 
 Level = Literal["PASS", "WARN", "FAIL", "SKIP"]
+_Found = TypeVar("_Found")
+PACE_BOUNDS = (0.7, 1.4)
+"""Of a measured time over the predicted one: outside, plans for this machine are not to be relied on."""
+ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError, ImportError, LookupError)
+"""What a check may end in and be a line that failed; any other error is this program's own."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,25 @@ def between(
     holds = low <= value <= high
     level = "PASS" if holds else otherwise
     return Finding(level, what, value, unit, f"{low:g} to {high:g}", "" if holds else note)
+
+
+def over_forecast(what: str, ratio: float) -> Finding:
+    """A measured time over what a plan predicts for it, which warns where it is off."""
+    note = "plans for this machine are off by that"
+    return between(f"{what} over the forecast", ratio, *PACE_BOUNDS, otherwise="WARN", note=note)
+
+
+def failed(error: Exception) -> Finding:
+    """The line of a check that ended in an error."""
+    return Finding("FAIL", "the check ended in an error", note=one_line(error, most=300))
+
+
+def until_error(found: Iterable[_Found]) -> Iterator[_Found | Finding]:
+    """What a check finds, its last line the error that it ends in, if it does."""
+    try:
+        yield from found
+    except ERRORS as error:
+        yield failed(error)
 
 
 def skipped(what: str, why: str) -> Finding:

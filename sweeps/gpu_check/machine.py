@@ -3,7 +3,9 @@
 import os
 import re
 import resource
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -11,15 +13,20 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from portal.bases.precision import cpu_bf16_gain, cpu_has_bf16
-from portal.device import usable_cores
+from portal.device import ask_driver, usable_cores
 from portal.messages import one_line
-from sweeps.gpu_check.finding import Finding, at_least, skipped
+from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
 from sweeps.gpu_check.world import CheckWorld
 
 FREE_SHARE = 0.95
 """Of a GPU's memory: less means that another process is on it."""
 MIN_LOCKED_BYTES = 2**30
 """Page-locked memory for uploads and for NCCL."""
+SLOWDOWNS = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
+"""As `nvidia-smi --help-query-gpu` names them; a limit of power that is reached is usual, and left out."""
+_BUSY_WIDTH, _BUSY_PRODUCTS = 8192, 50
+_WARM_S = 3.0
+"""Seconds that a GPU multiplies before its driver is asked, while it goes on."""
 _SHARED = Path("/dev/shm")
 _GIB = 2**30
 
@@ -65,6 +72,7 @@ def _check_gpu(world: CheckWorld) -> Iterator[Finding]:
     what = "share of the GPU's memory that is free"
     yield at_least(what, free / total, FREE_SHARE, otherwise="WARN", note=note)
     yield _check_flash_attention(world.device)
+    yield _check_clocks(world.device)
     yield check_locked_memory(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
 
 
@@ -90,6 +98,34 @@ def _check_flash_attention(device: torch.device) -> Finding:
     except RuntimeError as error:
         note = one_line(error)
     return at_least("calls of flash attention that worked", float(not note), 1, otherwise="WARN", note=note)
+
+
+def _check_clocks(device: torch.device) -> Finding:
+    """What holds the clocks down while the GPU multiplies, as its driver says then."""
+    matrix = torch.randn(_BUSY_WIDTH, _BUSY_WIDTH, dtype=torch.bfloat16, device=device)
+    query = f"--query-gpu={','.join(f'clocks_event_reasons.{each}' for each in SLOWDOWNS)}"
+    which = f"--id=GPU-{torch.cuda.get_device_properties(device).uuid}"
+    started = time.monotonic()
+    with ThreadPoolExecutor(1) as beside:
+        said: Future[str | None] | None = None
+        while said is None or not said.done():
+            for _ in range(_BUSY_PRODUCTS):
+                torch.mm(matrix, matrix)
+            torch.cuda.synchronize(device)
+            if said is None and time.monotonic() - started > _WARM_S:
+                said = beside.submit(ask_driver, which, query, "--format=csv,noheader")
+    return check_slowdowns(said.result())
+
+
+def check_slowdowns(said: str | None) -> Finding:
+    """The line of what the driver's tool says of SLOWDOWNS: `Active` or `Not Active` of each."""
+    what = "reasons for which the GPU's clocks are held down"
+    states = [] if said is None else [each.strip() for each in said.split(",")]
+    if len(states) != len(SLOWDOWNS) or not {*states} <= {"Active", "Not Active"}:
+        return skipped(what, "the driver's tool does not say")
+    active = [name for name, state in zip(SLOWDOWNS, states, strict=True) if state == "Active"]
+    note = f"{', '.join(active)}: look at its cooling and its power; all times below are longer for it"
+    return at_most(what, len(active), 0, otherwise="WARN", note=note)
 
 
 def check_locked_memory(limit_bytes: int) -> Finding:

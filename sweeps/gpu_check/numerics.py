@@ -78,7 +78,8 @@ def check_scores(world: CheckWorld) -> Iterator[Finding]:
             if _lead(exact) > _DECIDED_NATS
         ]
         share = sum(same) / len(same) if same else math.nan
-        yield at_least(f"{base}: rows whose likeliest choice is the same in bf16", share, AGREEMENT)
+        what = f"{base}: rows led by over {_DECIDED_NATS:g} nats whose likeliest choice is the same in bf16"
+        yield at_least(what, share, AGREEMENT)
         ties = sum(item.is_tied for item in rounded) / len(rows)
         yield at_most(f"{base}: rows whose likeliest choices tie in bf16", ties, TIES)
 

@@ -1,7 +1,8 @@
 """Packs: learners that share forwards change nothing for each other, a step never waits, a resume goes on."""
 
 import logging
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,13 +10,15 @@ import torch
 from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training import forwards
 from portal.training.pack import SYNC_STEPS, Pack
-from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
-from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld, distance, gradient
+from sweeps.gpu_check.finding import Finding, Level, at_least, at_most, skipped
+from sweeps.gpu_check.world import LABELS, STEPS, TARGET, CheckWorld, Where, distance, gradient
 
 PACK_BOUND = 1e-5
 """Of a gradient's norm on a GPU, whose kernels round by the size of a forward; on a CPU packs are exact."""
 RESUME_BOUND = 1e-3
 """Of a gradient's norm on a GPU, some of whose kernels sum in no fixed order; on a CPU a resume is exact."""
+LOSS_BOUND = 0.02
+"""Nats per token on a GPU that losses in a pack may be off, or twice what those of two equal runs are."""
 _STEPS, _SAVED_AT = 4, 2
 
 
@@ -57,6 +60,40 @@ def _beside_one_that_diverges(world: CheckWorld, bound: float) -> Iterator[Findi
     yield at_most("tensors of the learner that has diverged which a step still changed", changed, 0)
     astray = len({*sick.failed} ^ {bad.key})
     yield at_most("learners that left and should not have, or stayed and should have left", astray, 0)
+
+
+def check_losses(world: CheckWorld) -> Iterator[Finding]:
+    """The losses of whole runs in a pack, beside the same alone, which are trained twice.
+
+    In the precision of studies, whose rounding grows from step to step where no line in fp32 would show it.
+    """
+    where: Where = "fp32" if world.own_precision is None else "own"
+    together = _losses(world, LABELS, where)
+    for label in LABELS:
+        alone, again = (_losses(world, [label], where)[label] for _ in range(2))
+        bound = max(LOSS_BOUND, 2 * _apart(again, alone)) if world.is_gpu else 0.0
+        what = f"{label}: losses of {STEPS} steps in a pack of {len(LABELS)} off those alone"
+        otherwise: Level = "WARN" if world.is_gpu else "FAIL"  # no card has shown yet how far rounding goes
+        apart = _apart(together[label], alone)
+        yield at_most(what, apart, bound, unit="nats per token", otherwise=otherwise)
+
+
+def _losses(world: CheckWorld, labels: Sequence[str], where: Where) -> dict[str, list[float]]:
+    """Of each of all steps, by label."""
+    pack = world.pack(labels, where)
+    _step(pack, STEPS)
+    pack.sync_metrics()
+    return {
+        label: [loss for _, loss in learner.losses.points]
+        for label, learner in zip(labels, pack.learners, strict=True)
+    }
+
+
+def _apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The most that two runs differ in any step; no number where one of them has ended before the other."""
+    if len(ours) != len(theirs) or not all(map(math.isfinite, [*ours, *theirs])):
+        return math.nan
+    return max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
 
 
 def check_waiting(world: CheckWorld) -> Iterator[Finding]:

@@ -45,7 +45,7 @@ def measure(device: torch.device, out: Path, *, has_bf16: bool) -> Rates:
         copy_bytes_per_s=_copy_rate(device, device),
         upload_bytes_per_s=_copy_rate(torch.device("cpu"), device) if is_gpu else None,
         launch_s=_launch_seconds(device),
-        write_bytes_per_s=_write_rate(out),
+        write_bytes_per_s=write_rate(out),
     )
     release_memory()
     return rates
@@ -75,7 +75,7 @@ def _launch_seconds(device: torch.device) -> float:
     return seconds_each(lambda: number + number, _LAUNCHES, device)
 
 
-def _write_rate(out: Path) -> float:
+def write_rate(out: Path) -> float:
     """Bytes per second of a file that is flushed to the disk."""
     path = out / f".gpu-check.{os.getpid()}"
     content = os.urandom(_WRITTEN_BYTES)

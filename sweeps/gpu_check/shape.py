@@ -13,6 +13,7 @@ from portal.bases.precision import weights_dtype
 from portal.bases.sites import find_layer_path, find_sites
 from portal.bases.tokenizer import load_tokenizer
 from portal.config import (
+    Activations,
     AdapterConfig,
     BaseRef,
     DataConfig,
@@ -88,10 +89,15 @@ class ShapeWorld:
             for seed in range(count)
         ]
 
-    def pack(self, runs: Sequence[RunConfig], max_tokens: Mapping[str, int]) -> Pack:
+    def pack(
+        self,
+        runs: Sequence[RunConfig],
+        max_tokens: Mapping[str, int],
+        activations: Activations = "keep",
+    ) -> Pack:
         """A pack of fresh learners of these runs; `max_tokens` are those of a forward, by base."""
         learners = [HypernetLearner(run, *self._by_base, source=None) for run in runs]
-        return Pack(*self._by_base, learners, max_tokens=max_tokens)
+        return Pack(*self._by_base, learners, max_tokens=max_tokens, activations=activations)
 
 
 def random_base(

@@ -2,84 +2,123 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from portal.config import RunConfig
-from portal.device import wait_for_device
+from portal.config import Activations, RunConfig
+from portal.device import release_memory, wait_for_device
 from portal.modules import ALL_MODULES
 from portal.training.pack import Pack
-from sweeps.gpu_check.finding import Finding, between, skipped
+from sweeps.gpu_check.checkpoints import check_checkpoints
+from sweeps.gpu_check.finding import Finding, at_most, between, over_forecast, skipped, until_error
+from sweeps.gpu_check.pace import Speed
+from sweeps.gpu_check.products import check_products
+from sweeps.gpu_check.scoring import measure_scoring
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
-from sweeps.planning.cost_model import forward_tokens, peak_memory
+from sweeps.planning.cost_model import Execution, forward_tokens, peak_memory
 from sweeps.planning.devices import Device
 from sweeps.planning.step_time import step_seconds
 from sweeps.planning.workload import Work
 
-PACE_BOUNDS = (0.7, 1.4)
-"""Of a measured step over the predicted one: outside, plans for this machine are not to be relied on."""
 MEMORY_BOUNDS = (0.85, 1.15)
 """Of a GPU's measured peak over the predicted one."""
+FRAGMENTATION_BOUND = 1.15
+"""Of the memory that torch holds on a GPU over the most that tensors had of it."""
 ADAPTED = {"q and v": ("q", "v"), "all modules": ALL_MODULES}
 _COUNTS = {"cuda": (1, 3, 8), "cpu": (1, 3), "cpu in bf16": (1,)}
+_RECOMPUTING = {"cuda": (1, 8), "cpu": (1,), "cpu in bf16": ()}
+"""Learners of packs that keep nothing of a layer but what goes into it, and compute it again."""
 _STEPS = {"cuda": 20, "cpu": 3, "cpu in bf16": 2}
 _WARM_UP = 2
+_MANY_STEPS, _MANY_SECONDS = 100, 8.0
+"""Steps that a pack takes on a GPU until the memory that torch holds is looked at, or seconds of them."""
 
 
 @dataclass(frozen=True)
-class Speed:
-    """A step of a pack, in seconds as measured and as predicted, with the lines that it is worth."""
+class _TimedPack:
+    """A pack whose steps are timed: `count` learners on these modules."""
 
-    measured_s: float
-    predicted_s: float
-    findings: tuple[Finding, ...]
+    adapted: str
+    count: int
+    activations: Activations = "keep"
 
     @property
-    def pace(self) -> float:
-        """How many times as long as predicted."""
-        return self.measured_s / self.predicted_s
+    def how(self) -> Execution:
+        return Execution(self.activations)
+
+    @property
+    def label(self) -> str:
+        again = ", activations recomputed" if self.activations == "recompute" else ""
+        return f"{self.adapted}, {self.count} learner{'s' if self.count > 1 else ''}{again}"
 
 
-def measure_speeds(world: ShapeWorld, device: Device) -> Iterator[Speed | Finding]:
-    """Packs of fewer and more learners and modules, one after another; a line for one that does not fit."""
-    name = f"{world.base.name} in bf16" if world.is_halved else world.base.name
-    for adapted, modules in ADAPTED.items():
-        for count in _COUNTS[_kind(world)]:
-            what = f"{name}, {adapted}, {count} learner{'s' if count > 1 else ''}"
-            runs = world.runs(modules, count)
-            works = [work_of(world)] * count
-            if peak_memory(runs, works, device) > device.budget_bytes:
-                yield skipped(f"{what}: a step", "the pack does not fit the device's memory")
-                continue
-            yield _speed(world, runs, works, device, what)
+def measure_speeds(world: ShapeWorld, device: Device, out: Path) -> Iterator[Speed | Finding]:
+    """Packs of fewer and more learners and modules, one after another; a line for one that does not fit.
+
+    Products of the base's matrices come before. The first pack scores rows, and writes checkpoints below
+    `out`. Steps that recompute activations are lines only: a pace is that of steps as studies have them by
+    default.
+    """
+    name, kind = f"{world.base.name} in bf16" if world.is_halved else world.base.name, _kind(world)
+    yield from until_error(check_products(world, device, name))
+    kept = [_TimedPack(adapted, count) for adapted in ADAPTED for count in _COUNTS[kind]]
+    recomputing = [_TimedPack(kept[0].adapted, count, "recompute") for count in _RECOMPUTING[kind]]
+    for timed in (*kept, *recomputing):
+        what = f"{name}, {timed.label}"
+        if not _fits(world, timed, device):
+            yield skipped(f"{what}: a step", "the pack does not fit the device's memory")
+            continue
+        pack, speed = _time(world, timed, device, what)
+        if timed in kept:
+            yield speed
+        else:
+            yield from speed.findings
+        if timed == kept[0]:
+            yield from until_error(_between_steps(world, pack, device, out, name, what))
+        del pack  # before the next one is made
 
 
-def pace_of(speeds: Sequence[Speed]) -> float:
-    """The geometric mean of how many times as long as predicted steps take."""
-    return math.exp(math.fsum(math.log(each.pace) for each in speeds) / len(speeds))
+def _between_steps(
+    world: ShapeWorld, pack: Pack, device: Device, out: Path, name: str, what: str
+) -> Iterator[Speed | Finding]:
+    yield measure_scoring(world, pack, work_of(world), device, name)
+    yield from check_checkpoints(pack, out, what)
 
 
-def _speed(
-    world: ShapeWorld, runs: Sequence[RunConfig], works: Sequence[Work], device: Device, what: str
-) -> Speed:
-    kind, limits = _kind(world), forward_tokens(runs, works, device)
+def _workload(world: ShapeWorld, timed: _TimedPack) -> tuple[list[RunConfig], list[Work]]:
+    """The pack's runs, and the work of each."""
+    return world.runs(ADAPTED[timed.adapted], timed.count), [work_of(world)] * timed.count
+
+
+def _fits(world: ShapeWorld, timed: _TimedPack, device: Device) -> bool:
+    return peak_memory(*_workload(world, timed), device, timed.how) <= device.budget_bytes
+
+
+def _time(world: ShapeWorld, timed: _TimedPack, device: Device, what: str) -> tuple[Pack, Speed]:
+    """The pack after its steps, and what they took."""
+    kind, name = _kind(world), world.base.name
+    runs, works = _workload(world, timed)
+    limits = forward_tokens(runs, works, device, timed.how)
     if kind == "cuda":
+        release_memory()
         torch.cuda.reset_peak_memory_stats()
-    pack = world.pack(runs, limits)
+    pack = world.pack(runs, limits, timed.activations)
     for _ in range(_WARM_UP):
         pack.step()
     measured = _seconds_per_step(pack, _STEPS[kind])
-    name = world.base.name
-    predicted = step_seconds(runs, works, name, device, max_tokens=limits[name])
-    step = f"{what}: a step of {1000 * measured:.0f} ms over the forecast"
-    note = "plans for this machine are off by that"
-    findings = [between(step, measured / predicted, *PACE_BOUNDS, otherwise="WARN", note=note)]
+    predicted = step_seconds(runs, works, name, device, timed.activations, max_tokens=limits[name])
+    findings = [over_forecast(f"{what}: a step of {1000 * measured:.0f} ms", measured / predicted)]
     if kind == "cuda":
-        predicted_bytes = peak_memory(runs, works, device, max_tokens=limits)
+        predicted_bytes = peak_memory(runs, works, device, timed.how, max_tokens=limits)
         findings.append(check_peak(what, torch.cuda.max_memory_allocated(), predicted_bytes))
-    return Speed(measured, predicted, tuple(findings))
+        count = min(_MANY_STEPS, math.ceil(_MANY_SECONDS / measured))
+        _seconds_per_step(pack, count)
+        reserved, needed = torch.cuda.max_memory_reserved(), torch.cuda.max_memory_allocated()
+        findings.append(check_fragmentation(f"{what}, after {count} steps", reserved, needed))
+    return pack, Speed(measured, predicted, tuple(findings))
 
 
 def check_peak(what: str, measured_bytes: float, predicted_bytes: float) -> Finding:
@@ -89,6 +128,13 @@ def check_peak(what: str, measured_bytes: float, predicted_bytes: float) -> Find
     return between(
         f"{what}: peak memory over the forecast", share, *MEMORY_BOUNDS, otherwise="WARN", note=note
     )
+
+
+def check_fragmentation(what: str, reserved_bytes: float, needed_bytes: float) -> Finding:
+    """The line of the memory that torch holds beside the most that tensors had of it at once."""
+    note = "rows of many lengths leave gaps in it that nothing fits"
+    line = f"{what}: memory held over the most that was in use"
+    return at_most(line, reserved_bytes / needed_bytes, FRAGMENTATION_BOUND, otherwise="WARN", note=note)
 
 
 def work_of(world: ShapeWorld) -> Work:

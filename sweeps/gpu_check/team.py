@@ -2,7 +2,10 @@
 
 import math
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,11 +13,13 @@ from pathlib import Path
 from rich.console import Console
 
 from portal.results import RESULTS, RESULTS_FILE, read_table
-from sweeps.gpu_check.finding import Finding, at_most, skipped
+from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped, until_error
 from sweeps.gpu_check.world import SLIDING, SOURCE, TARGET, CheckWorld
 from sweeps.launch.driver import run_study
 from sweeps.launch.resources import Wanted
+from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
+from sweeps.store.session import read_progress
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile, WorkersPerPack
@@ -25,6 +30,8 @@ LOSS_BOUNDS = {"cpu": 1e-4, "cuda": 0.02}
 """Nats per token between what a team and one worker have learnt: sums of parts round in another way."""
 TIME_BOUND = 0.8
 """Of a team's time over one worker's: above, its workers wait for each other."""
+_LOOK_S = 0.02
+_CHECKPOINT_S = "PORTAL_CHECKPOINT_S"
 _STEPS, _BATCH, _ROWS = 40, 8, 64
 _SOURCE = {
     "size": _ROWS,
@@ -58,8 +65,12 @@ def check_team(world: CheckWorld) -> Iterator[Finding]:
     from sweeps.launch.ray_session import ray_session
 
     with ray_session(world.scratch / "ray", Console(quiet=True), Wanted(world.device_kind)):
-        for name, (sources, workers) in _TEAMS.items():
-            yield from _beside_one_worker(world, name, sources, workers)
+        found = [
+            line
+            for name, (sources, workers) in _TEAMS.items()
+            for line in until_error(_beside_one_worker(world, name, sources, workers))
+        ]
+    yield from found  # within the block Ray's log has what is printed
 
 
 def _beside_one_worker(
@@ -68,14 +79,7 @@ def _beside_one_worker(
     folder = world.scratch / name.replace(" ", "-")
     alone = _train(world, sources, 1, folder / "alone")
     team = _train(world, sources, workers, folder / "team")
-    differences = [abs(team.losses[place] - loss) for place, loss in alone.losses.items()]
-    apart = max(differences) if all(map(math.isfinite, differences)) else math.nan
-    yield at_most(
-        f"{name}: losses off those of one worker",
-        apart,
-        LOSS_BOUNDS[world.device_kind],
-        unit="nats per token",
-    )
+    yield _off(f"{name}: losses off those of one worker", team, alone, world)
     yield at_most(f"{name}: replicas that drifted apart", team.drifted, 0, otherwise="WARN")
     yield at_most(
         f"{name}: training time over that of one worker",
@@ -84,6 +88,11 @@ def _beside_one_worker(
         otherwise="WARN",
         note="its workers wait for each other, or for a CPU core",
     )
+    if workers == "bases":
+        with _saving_often(), _killing(folder / "broken") as killed:
+            broken = _train(world, sources, workers, folder / "broken")
+        yield at_least(f"{name}: workers that were killed on purpose", len(killed), 1)
+        yield _off(f"{name}, one of them killed: losses off those of one worker", broken, alone, world)
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,50 @@ def _read(study: Study, out: Path) -> Trained:
         max(row["wall_s"] for row in rows),
         log_path(out, 0).read_text().count(DRIFTED),
     )
+
+
+def _off(what: str, ours: Trained, theirs: Trained, world: CheckWorld) -> Finding:
+    """The line of the most that losses differ."""
+    differences = [abs(ours.losses[place] - loss) for place, loss in theirs.losses.items()]
+    apart = max(differences) if all(map(math.isfinite, differences)) else math.nan
+    return at_most(what, apart, LOSS_BOUNDS[world.device_kind], unit="nats per token")
+
+
+@contextmanager
+def _saving_often() -> Iterator[None]:
+    """Within the block a worker that is launched saves its pack several times a second."""
+    before = os.environ.get(_CHECKPOINT_S)
+    os.environ[_CHECKPOINT_S] = "0.1"
+    try:
+        yield
+    finally:
+        del os.environ[_CHECKPOINT_S]
+        if before is not None:
+            os.environ[_CHECKPOINT_S] = before
+
+
+@contextmanager
+def _killing(out: Path) -> Iterator[list[int]]:
+    """Within the block a worker that is at work in `out` is killed once its pack has a checkpoint."""
+    killed: list[int] = []
+    is_over = threading.Event()
+
+    def kill() -> None:
+        while not is_over.wait(_LOOK_S):
+            at_work = [lane["pid"] for lane in read_progress(out) if "pid" in lane]
+            if at_work and PackStore(out).newest_checkpoints():
+                with suppress(ProcessLookupError):
+                    os.kill(at_work[0], signal.SIGKILL)
+                    killed.append(at_work[0])
+                    return
+
+    killer = threading.Thread(target=kill, name="killer", daemon=True)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        is_over.set()
+        killer.join()
 
 
 def _train(world: CheckWorld, sources: list[str], workers_per_pack: WorkersPerPack, out: Path) -> Trained:

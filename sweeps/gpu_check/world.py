@@ -35,7 +35,9 @@ LABELS = ("lora", "hypernet", "portal", "portal-choices")
 """Runs of every kind of gradient that a step has."""
 SOURCE, TARGET, SLIDING = "mini-qwen3-xs", "mini-qwen3-s", "mini-gemma3"
 _NOISE = 0.02
-_TRAIN = {"epochs": 4, "evaluate": "last_epoch", "batch_size": 4}
+STEPS = 20
+"""That the runs have: five epochs of 16 rows, 4 of each task at a time."""
+_TRAIN = {"epochs": 5, "evaluate": "last_epoch", "batch_size": 4}
 _JOINT = {**_TRAIN, "hypernet_products": "fp32"}  # TF32 would be most of the error of lines in fp32
 _SMALL = {"d_latent": 32, "d_layer": 16, "hidden": 64, "d_core": 48}
 _STUDY = {
@@ -63,7 +65,8 @@ def named_shape(text: str) -> str:
 class CheckWorld:
     """What the checks share, made once. `scratch` is a folder for what they write.
 
-    `workers` is the number of processes that a machine can have side by side here: its GPUs, or two cores.
+    `out` is one on the disk that is checked; by default the same. `workers` is the number of processes that a
+    machine can have side by side here: its GPUs, or two cores.
     `timed` is the base whose steps and loading are timed: one of the shape `shape` with random weights, or
     the base `base` itself; `halved` is that whose steps are timed in bf16 on a CPU.
     """
@@ -73,11 +76,12 @@ class CheckWorld:
         device: str,
         scratch: Path,
         *,
+        out: Path | None = None,
         gpus: int | None = None,
         shape: str | None = None,
         base: str | None = None,
     ) -> None:
-        self.device, self.scratch = torch.device(device), scratch
+        self.device, self.scratch, self.out = torch.device(device), scratch, out or scratch
         there = torch.cuda.device_count() if self.is_gpu else 0
         if gpus is not None and gpus > there:
             raise ValueError(f"--gpus {gpus}: this machine has {there} that can be checked on {device!r}")
@@ -135,9 +139,13 @@ class CheckWorld:
 
     def pack(self, labels: Sequence[str], where: Where, base: str = TARGET, *, draw: int = 0) -> Pack:
         """A pack of learners of these runs, fresh but for some noise in all that they train."""
-        bases = {base: self.base(base, where)}
-        learners = [self._build(self.run(label, base), bases, draw) for label in labels]
-        return Pack(bases, {base: self.rows(base)}, learners)
+        return self.pack_on(self.base(base, where), labels, draw=draw)
+
+    def pack_on(self, base: Base, labels: Sequence[str], *, draw: int = 0) -> Pack:
+        """The same on this base, which need not be one of those that the world keeps."""
+        bases = {base.name: base}
+        learners = [self._build(self.run(label, base.name), bases, draw) for label in labels]
+        return Pack(bases, {base.name: self.rows(base.name)}, learners)
 
     def _build(self, run: RunConfig, bases: dict[str, Base], draw: int) -> Learner:
         start = Start(self._source_artifact) if run.spec.parents else None

@@ -162,10 +162,10 @@ class RayTrain(RayTune):
 
 
 class Auto(RayTune):
-    """The one of the two on Ray that suits the predicted length of the lanes."""
+    """The one of the two on Ray that suits the device and the predicted length of the lanes."""
 
     def run(self, lanes: LaneRound) -> None:
-        EXECUTORS[suited_executor(lanes.lane_s)].run(lanes)
+        EXECUTORS[suited_executor(lanes.lane_s, lanes.resources.device)].run(lanes)
 
 
 EXECUTORS: Mapping[ExecutorName, Executor] = {
@@ -184,6 +184,10 @@ def find_executor(name: str) -> Executor:
     raise ValueError(f"unknown executor {name!r}{nearest(name, EXECUTORS)}")
 
 
-def suited_executor(lane_s: float | None) -> ExecutorName:
-    """The name of the executor for lanes of so many predicted seconds; None: they are unknown."""
-    return "plain" if lane_s is not None and lane_s < WORTH_TRAIN_S else "train"
+def suited_executor(lane_s: float | None, device: "DeviceKind") -> ExecutorName:
+    """The name of the executor for lanes of so many predicted seconds; None: they are unknown.
+
+    On a CPU each lane has a core, which a worker group's helpers would share.
+    """
+    is_short = lane_s is not None and lane_s < WORTH_TRAIN_S
+    return "plain" if is_short or device == "cpu" else "train"

@@ -67,13 +67,12 @@ def forecast(
         flops += sum(_flops(base, work) for _, work in on_base)
         own_runs, own_works = [run for run, _ in on_base], [work for _, work in on_base]
         pace = device.pace_in(precision_of(own_runs, base))
-        learners_s = learners_seconds(own_runs, own_works, base, device)
-        of_learners.append(pace * learners_s)
+        of_learners.append(pace * learners_seconds(own_runs, own_works, base, device))
         most = limits.get(base, MAX_FORWARD_TOKENS)
         whole_s = _seconds(own_runs, own_works, base, device, how.activations, max_tokens=most)
-        seconds.append(pace * (whole_s - learners_s))
+        seconds.append(whole_s - of_learners[-1])
         starts_s = sum(START_S + load_seconds(run, device) for run, _ in on_base)
-        alone += starts_s + pace * sum(_seconds_alone(run, work, base, device, how) for run, work in on_base)
+        alone += starts_s + sum(_seconds_alone(run, work, base, device, how) for run, work in on_base)
     return Forecast(
         memory,
         flops,
@@ -205,12 +204,13 @@ def _seconds(
     *,
     max_tokens: int = MAX_FORWARD_TOKENS,
 ) -> float:
-    """Seconds of the longest learner's steps, of the scoring, and of writing answers, at a pace of 1."""
-    steps = max(work.steps for work in works)
-    scoring = scoring_seconds(runs, works, base, device)
+    """Seconds of the longest learner's steps, of scoring, and of writing answers, at the device's pace."""
+    precision, steps = precision_of(runs, base), max(work.steps for work in works)
+    scoring = device.scoring_pace_in(precision) * scoring_seconds(runs, works, base, device)
     if not steps:
         return scoring
-    return scoring + steps * step_seconds(runs, works, base, device, activations, max_tokens=max_tokens)
+    step_s = step_seconds(runs, works, base, device, activations, max_tokens=max_tokens)
+    return scoring + device.pace_in(precision) * steps * step_s
 
 
 def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device, how: Execution) -> float:
@@ -229,7 +229,8 @@ def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device, how: E
             written_forwards=work.written_forwards / parts,
             lengths=(),  # of all tasks: a mean row stands for each of them
         )
-    updates = updating_seconds(run, one, base, device)  # each part updates its own numbers only
+    pace = device.pace_in(precision_of([run], base))
+    updates = pace * updating_seconds(run, one, base, device)  # each part updates its own numbers only
     most = forward_tokens([run], [one], device, how).get(base, MAX_FORWARD_TOKENS)
     whole_s = _seconds([run], [one], base, device, how.activations, max_tokens=most)
     return parts * (whole_s - updates) + updates

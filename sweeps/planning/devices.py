@@ -53,9 +53,9 @@ class Device:
     the base's matrices. `bf16_flops` are a CPU's in bf16, where gpu-check has measured them on this machine;
     `fp32_share` and `tf32_share` are a GPU's rates in fp32 and TF32 over that in bf16, an H100's and an
     A100's where they were not measured.
-    `pace` is how many times as long as all these say steps and scoring take, of this machine where gpu-check
-    has measured it; `bf16_pace` is that of a CPU's bases in bf16, where it is another. `checked` is the date
-    of that check.
+    `pace` is how many times as long as all these say steps take, of this machine where gpu-check has measured
+    it; `bf16_pace` is that of a CPU's bases in bf16, where it is another. Scoring has the same ones where no
+    `scoring_pace` was measured. `checked` is the date of that check.
     ValueError for one without memory or rates, on which nothing would ever end.
     """
 
@@ -71,6 +71,8 @@ class Device:
     tf32_share: float = 1 / 2
     pace: float = 1.0
     bf16_pace: float | None = None
+    scoring_pace: float | None = None
+    bf16_scoring_pace: float | None = None
     checked: str | None = None
     num_gpus: int = 1
     """GPUs over which a base is divided, and which compute one after another; all else is of one of them."""
@@ -93,6 +95,11 @@ class Device:
     def pace_in(self, precision: Precision) -> float:
         """How many times as long as predicted a step on a base in this precision takes."""
         return self.pace if precision != "bf16" or self.bf16_pace is None else self.bf16_pace
+
+    def scoring_pace_in(self, precision: Precision) -> float:
+        """The pace of scoring on bases in this precision."""
+        measured = self.bf16_scoring_pace if precision == "bf16" and not self.is_gpu else self.scoring_pace
+        return self.pace_in(precision) if measured is None else measured
 
     def hypernet_rate(self, products: Fp32Products) -> float:
         """Peak FLOP/s at which the hypernetwork generates factors, which it does in fp32 or TF32."""
@@ -205,7 +212,9 @@ def as_checked(device: Device, check: KnownCheck | None) -> Device:
         fp32_share=_share(check.fp32_flops, check.flops, device.fp32_share),
         tf32_share=_share(check.tf32_flops, check.flops, device.tf32_share),
     )
-    return rated if check.pace is None else replace(rated, pace=check.pace, checked=check.day)
+    if check.pace is None:
+        return rated
+    return replace(rated, pace=check.pace, scoring_pace=check.scoring_pace, checked=check.day)
 
 
 def _share(measured: float | None, bf16_flops: float | None, otherwise: float) -> float:
@@ -221,12 +230,15 @@ def _as_checked_cpu(cpu: Device, check: KnownCheck) -> Device:
     if check.flops is None or check.pace is None:
         return cpu
     cores = cpu.flops / _CPU_CORE_FLOPS
+    beside, bf16_beside = _beside(check.beside, cores), _beside(check.bf16_beside, cores)
     return replace(
         cpu,
         flops=cores * check.flops / ATTAINED,
         bf16_flops=None if check.bf16_flops is None else cores * check.bf16_flops / ATTAINED,
-        pace=check.pace * _beside(check.beside, cores),
-        bf16_pace=None if check.bf16_pace is None else check.bf16_pace * _beside(check.bf16_beside, cores),
+        pace=check.pace * beside,
+        bf16_pace=None if check.bf16_pace is None else check.bf16_pace * bf16_beside,
+        scoring_pace=None if check.scoring_pace is None else check.scoring_pace * beside,
+        bf16_scoring_pace=None if check.bf16_scoring_pace is None else check.bf16_scoring_pace * bf16_beside,
         checked=check.day,
     )
 

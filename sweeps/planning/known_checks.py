@@ -19,12 +19,12 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 class KnownCheck:
     """The newest check of a device by its full name, with one release of torch.
 
-    `pace` is how many times as long as predicted a step took, on a CPU with a base in fp32, and `beside` how
-    many times as long as alone beside another worker, or one on every GPU; `bf16_pace` and `bf16_beside` are
-    those with a base in bf16. `flops` are those of large products as measured: a GPU's in bf16, one CPU
-    thread's in fp32, whose rate in bf16 is `bf16_flops`. `launch_s`, `bytes_per_s`, read and written, and the
-    rates of products in fp32 and TF32 are a GPU's. None is what the device does not have, and what could not
-    be measured.
+    `pace` is how many times as long as predicted a step took, on a CPU with a base in fp32, `scoring_pace`
+    that of scoring, and `beside` how many times as long as alone a step took beside another worker, or one on
+    every GPU; those that begin with `bf16` are with a base in bf16. `flops` are those of large products as
+    measured: a GPU's in bf16, one CPU thread's in fp32, whose rate in bf16 is `bf16_flops`. `launch_s`,
+    `bytes_per_s`, read and written, and the rates of products in fp32 and TF32 are a GPU's. None is what the
+    device does not have, and what could not be measured.
     """
 
     name: str
@@ -41,6 +41,8 @@ class KnownCheck:
     tf32_flops: float | None = None
     beside: float | None = None
     bf16_beside: float | None = None
+    scoring_pace: float | None = None
+    bf16_scoring_pace: float | None = None
 
     @property
     def day(self) -> str:

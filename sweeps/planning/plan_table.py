@@ -87,6 +87,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "memory_bytes": plan.device.memory_bytes,
             "pace": plan.device.pace,
             "bf16_pace": plan.device.bf16_pace,
+            "scoring_pace": plan.device.scoring_pace,
+            "bf16_scoring_pace": plan.device.bf16_scoring_pace,
             "uncertainty": plan.device.uncertainty,
         },
     }

@@ -1,7 +1,8 @@
 """How much a run trains and scores, counted from its config and a sample of its rows."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
 
@@ -43,6 +44,24 @@ class Work:
     written_tokens: float = 0.0
     written_forwards: float = 0.0  # that write a token of every row of a batch
     lengths: tuple[tuple[int, ...], ...] = ()  # tokens of sampled rows to train on, by task
+
+
+def scoring_only(work: Work, sets: Sequence[Sequence[TokenRow]], *, in_one_row: bool) -> Work:
+    """The same work with nothing but one evaluation of these sets of rows, whose tokens are counted.
+
+    `in_one_row` says whether a base reads all choices of a question in one row.
+    """
+    counted = [_count(rows).scored(in_one_row=in_one_row) for rows in sets]
+    tokens = math.fsum(longest * rows for sizes, _ in counted for longest, rows in sizes)
+    read = math.fsum(len(sizes) * each for sizes, each in counted)
+    return replace(
+        work,
+        steps=0,
+        scored_tokens=tokens,
+        scored_answer_share=read / tokens,
+        scored_rows=sum(map(len, sets)),
+        scored_sets=tuple(ScoredSet(len(sizes), 1.0, sizes) for sizes, _ in counted),
+    )
 
 
 class WorkloadEstimator:

@@ -1,4 +1,4 @@
-"""What is set for a GPU or a CPU, and which errors say that the memory is full; nothing here needs a GPU."""
+"""What is set for a GPU or a CPU, what its driver says, which errors mean a full memory; no GPU is needed."""
 
 import ctypes
 import os
@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from portal import device
-from portal.device import is_out_of_memory, limit_gpu_memory, own_gpus, prepare_gpu, take_gpus
+from portal.device import ask_driver, is_out_of_memory, limit_gpu_memory, own_gpus, prepare_gpu, take_gpus
+from tests.support.driver_tool import put_driver_tool
 
 
 @pytest.fixture
@@ -185,3 +186,22 @@ def test_the_gpus_of_a_process_are_those_it_has_taken_else_from_the_current_one_
 )
 def test_lack_of_memory_is_known_by_its_error(error: BaseException, says_so: bool) -> None:
     assert is_out_of_memory(error) is says_so
+
+
+def test_what_the_tool_prints_is_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_driver_tool(tmp_path, monkeypatch, 'echo "asked for $1"')
+
+    assert ask_driver("--query-gpu=name") == "asked for --query-gpu=name"
+
+
+def test_a_tool_that_fails_or_is_not_there_has_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_driver_tool(tmp_path, monkeypatch, "echo failed; exit 9")
+    failed = ask_driver("topo", "-m")
+    (tmp_path / "nvidia-smi").write_text("no program of this machine")
+    refused = ask_driver("topo", "-m")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+
+    assert (failed, refused) == (None, None)
+    assert ask_driver("topo", "-m") is None

@@ -28,7 +28,7 @@ def test_only_a_gpu_that_no_table_knows_is_measured() -> None:
     assert rates_of("NVIDIA A100-SXM4-80GB", measure) == KNOWN_GPUS["A100"]
     assert not asked
     others = ("NVIDIA L40S", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA H100 PCIe", "NVIDIA H100 NVL",
-              "NVIDIA A100-PCIE-40GB", "GRID A100-10C")  # fmt: skip
+              "NVIDIA A100-PCIE-40GB", "GRID A100-10C", "NVIDIA GB200", "NVIDIA GH200 480GB")  # fmt: skip
     assert {rates_of(name, measure) for name in others} == {GpuRates(1e14, 5e-6)}
     assert len(asked) == len(others)
 

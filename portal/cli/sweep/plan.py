@@ -20,6 +20,7 @@ from portal.cli.output import print_table, warn
 from portal.cli.sweep.run import open_study
 
 if TYPE_CHECKING:
+    from portal.config import DeviceKind
     from sweeps.planning.plan import Plan
 
 
@@ -135,7 +136,8 @@ def _print_predictions(
     schedule = planned.schedule(workers if layout.singles else layout.count)
     for line in time_lines(planned, schedule, devices=count, workers=workers):
         typer.echo(line)
-    typer.echo(f"executor auto: {suited_executor(planned.lane_seconds(workers))}")
+    kind: DeviceKind = "cuda" if planned.device.is_gpu else "cpu"
+    typer.echo(f"executor auto: {suited_executor(planned.lane_seconds(workers), kind)}")
     if price is not None:
         typer.echo(cost_line(planned, price, share=share, held_hours=count * schedule.makespan / 3600))
     warning = memory_warning(planned)

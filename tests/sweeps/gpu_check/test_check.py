@@ -19,9 +19,9 @@ from sweeps.gpu_check import check
 from sweeps.gpu_check.check import RECORD, DeviceRecord, check_device
 from sweeps.gpu_check.finding import Finding, at_most
 from sweeps.gpu_check.neighbours import BOUND, Steps
+from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.rates import Rates
 from sweeps.gpu_check.shape import BATCH, ShapeWorld
-from sweeps.gpu_check.speed import Speed
 from sweeps.gpu_check.world import CheckWorld
 from sweeps.planning.devices import Device, as_checked, find_device, plain_cpu
 from sweeps.planning.known_checks import find_check, processor_name
@@ -61,8 +61,8 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     written = json.loads((tmp_path / RECORD).read_text())
     assert told[0] == "a PASS  error: 0.5 (at most 1)"
     assert all(line.startswith("speed ") for line in told[1:])
-    in_bf16 = [line for line in told if "mini-qwen3-xs in bf16, " in line]
-    assert (len(told), len(in_bf16)) == ((9, 2) if cpu_has_bf16() else (6, 0))
+    in_bf16 = [line for line in told if "mini-qwen3-xs in bf16" in line and "workers" not in line]
+    assert (len(told), len(in_bf16)) == ((18, 6) if cpu_has_bf16() else (11, 0))
     assert record.passed
     assert written["passed"]
     assert written["device"] == "cpu"
@@ -79,6 +79,11 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     assert (known.flops, known.bf16_flops) == (record.rates.fp32_flops, record.rates.bf16_flops)
     assert known.bf16_pace == record.bf16_pace == written["bf16_pace"]
     assert (record.bf16_pace is not None) == cpu_has_bf16()
+    assert known.scoring_pace == record.scoring_pace == written["scoring_pace"] > 0
+    assert known.bf16_scoring_pace == record.bf16_scoring_pace
+    assert (record.bf16_scoring_pace is not None) == cpu_has_bf16()
+    scoring = [each for each in record.findings["speed"] if "scoring of" in each.what]
+    assert scoring[0].value == pytest.approx(record.scoring_pace)
 
 
 def test_what_was_measured_of_a_gpu_is_known_to_plans() -> None:
@@ -93,12 +98,14 @@ def test_what_was_measured_of_a_gpu_is_known_to_plans() -> None:
     )
     name, date = "NVIDIA H100 80GB HBM3", "2026-12-01T07:00:00+00:00"
     findings = {"a": (at_most("error", 0.5, 1.0),)}
-    record = DeviceRecord("cuda", name, date, rates, "qwen3-1.7b", 1.3, 1.4, None, None, None, findings, 60.0)
+    paces = (1.3, 1.4, None, None, None, 1.6, None)
+    record = DeviceRecord("cuda", name, date, rates, "qwen3-1.7b", *paces, findings, 60.0)
 
     record.known().keep()
     gpu = find_device("h100")
 
     assert (gpu.pace, gpu.checked, gpu.launch_s, gpu.bytes_per_s) == (1.3, "2026-12-01", 6e-6, 3e12)
+    assert [gpu.scoring_pace_in(precision) for precision in ("default", "bf16")] == [1.6, 1.6]
     assert ATTAINED * gpu.flops == pytest.approx(7e14)
     assert ATTAINED * gpu.hypernet_rate("fp32") == pytest.approx(5e13)
     assert ATTAINED * gpu.hypernet_rate("tf32") == pytest.approx(4e14)
@@ -110,9 +117,10 @@ def test_steps_are_held_to_a_forecast_with_the_rates_that_were_measured(
     devices: list[Device] = []
     measured = check.measure_speeds
 
-    def told(world: ShapeWorld, device: Device) -> Iterator[Speed | Finding]:
+    def told(world: ShapeWorld, device: Device, out: Path) -> Iterator[Speed | Finding]:
         devices.append(device)
-        return measured(world, device)
+        assert out == tmp_path
+        return measured(world, device, out)
 
     monkeypatch.setattr(check, "measure_speeds", told)
 
@@ -248,8 +256,9 @@ def test_the_command_prints_lines_rates_and_a_verdict(
         "FAIL  the check ended in an error; the device has fallen off the bus",
     ]
     assert any(line.startswith("rate  products in fp32: ") for line in printed)
-    assert printed[-2].startswith("pace  steps take ")
-    assert printed[-2].endswith(" with bases in bf16") == cpu_has_bf16()
+    for line, what in ((printed[-3], "steps take"), (printed[-2], "scoring takes")):
+        assert line.startswith(f"pace  {what} ")
+        assert line.endswith(" with bases in bf16") == cpu_has_bf16()
     assert printed[-1].startswith(f"{processor_name()}: some lines failed, ")
     assert record["passed"] is False
 
@@ -323,4 +332,8 @@ def test_this_cpu_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert not any(line.startswith("FAIL") for line in lines)
     assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 45  # WARN: speeds of a busy machine
-    assert json.loads((tmp_path / RECORD).read_text())["wall_s"] < 8 * 60
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["wall_s"] < 8 * 60
+    for each in (each for found in record["findings"].values() for each in found):
+        assert any(line.startswith(f"{each['level']}  {each['what']}") for line in lines)
+    assert any("a worker per base, one of them killed" in line for line in lines)

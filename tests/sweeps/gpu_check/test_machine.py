@@ -1,6 +1,7 @@
 """What a machine lacks is a line with what would help."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sweeps.gpu_check import machine
-from sweeps.gpu_check.machine import check_locked_memory, check_machine, runs_on
+from sweeps.gpu_check.machine import SLOWDOWNS, check_locked_memory, check_machine, check_slowdowns, runs_on
 from sweeps.gpu_check.world import CheckWorld
+from tests.support.driver_tool import put_driver_tool
 from tests.support.findings import levels
 from tests.support.precision import cpu_with
 
@@ -40,11 +42,15 @@ class Card:
     name: str = "A card"
     major: int = 9
     minor: int = 0
+    uuid: str = "4a1f"
 
 
 def take_for_a_gpu(
     monkeypatch: pytest.MonkeyPatch, *, built: list[str], free: float, attention_works: bool
 ) -> None:
+    monkeypatch.setattr(machine, "_BUSY_WIDTH", 8)
+    monkeypatch.setattr(machine, "_WARM_S", 0.0)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card())
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
@@ -60,9 +66,17 @@ def take_for_a_gpu(
 
 
 @pytest.mark.parametrize("sound", [True, False])
-def test_a_gpu_without_kernels_memory_or_flash_attention_is_warned_of(
-    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch, *, sound: bool
+def test_a_gpu_without_kernels_memory_flash_attention_or_power_is_warned_of(
+    checked: CheckWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, sound: bool
 ) -> None:
+    braked = "Not Active" if sound else "Active"
+    asked = f"--query-gpu={','.join(f'clocks_event_reasons.{each}' for each in SLOWDOWNS)}"
+    put_driver_tool(
+        tmp_path,
+        monkeypatch,
+        f'[ "$*" = "--id=GPU-4a1f {asked} --format=csv,noheader" ] || exit 2\n'
+        f'echo "Not Active, Not Active, {braked}, Not Active"',
+    )
     take_for_a_gpu(
         monkeypatch,
         built=["sm_90"] if sound else ["sm_80", "sm_100"],
@@ -70,9 +84,9 @@ def test_a_gpu_without_kernels_memory_or_flash_attention_is_warned_of(
         attention_works=sound,
     )
 
-    lines = list(check_machine(checked))[:3]
+    lines = list(check_machine(checked))[:4]
 
-    assert [each.level for each in lines] == ["PASS" if sound else "WARN"] * 3
+    assert [each.level for each in lines] == ["PASS" if sound else "WARN"] * 4
     assert [each.note for each in lines if each.level == "WARN"] == (
         []
         if sound
@@ -80,8 +94,16 @@ def test_a_gpu_without_kernels_memory_or_flash_attention_is_warned_of(
             "torch has sm_80, sm_100; it compiles for sm_90 at each start, or fails",
             "another process may be on this GPU",
             "No available kernel. Aborting execution.",
+            "hw_power_brake_slowdown: look at its cooling and its power; all times below are longer for it",
         ]
     )
+
+
+@pytest.mark.parametrize("said", [None, "Not Active", "[N/A], [N/A], [N/A], [N/A]"])
+def test_a_driver_that_does_not_say_what_holds_clocks_down_is_skipped(
+    said: str | None,
+) -> None:
+    assert check_slowdowns(said).level == "SKIP"
 
 
 @pytest.mark.parametrize(

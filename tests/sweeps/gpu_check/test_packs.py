@@ -3,15 +3,23 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from portal.forward.microbatch import MicroBatch
 from portal.learners.base import Learner
 from portal.storage.checkpoint import Checkpoint, load_latest
 from portal.storage.paths import Folder
 from portal.training import forwards
+from portal.training.pack import Pack
 from sweeps.gpu_check import packs
 from sweeps.gpu_check.check import Check
-from sweeps.gpu_check.packs import check_companions, check_resume, check_shortage, check_waiting
+from sweeps.gpu_check.packs import (
+    check_companions,
+    check_losses,
+    check_resume,
+    check_shortage,
+    check_waiting,
+)
 from sweeps.gpu_check.world import LABELS, TARGET, CheckWorld
 from tests.support.findings import levels
 from tests.support.leaks import (
@@ -23,11 +31,18 @@ from tests.support.leaks import (
 from tests.support.precision import cpu_with
 
 
-@pytest.mark.parametrize("check", [check_companions, check_resume, check_shortage])
-def test_the_checks_pass_on_this_cpu(checked: CheckWorld, check: Check) -> None:
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "STEPS", 6)
+
+
+@pytest.mark.parametrize(
+    ("check", "others"), [(check_companions, 3), (check_losses, 0), (check_resume, 4), (check_shortage, 1)]
+)
+def test_the_checks_pass_on_this_cpu(checked: CheckWorld, check: Check, others: int) -> None:
     found = list(check(checked))
 
-    assert len(found) > len(LABELS)
+    assert len(found) == len(LABELS) + others
     assert {each.level for each in found} == {"PASS"}
 
 
@@ -56,6 +71,46 @@ def test_gradients_of_every_kind_that_a_pack_changes_are_found(
     found = levels(check_companions(checked))
 
     assert [found[f"{label}: gradient in a pack of 4 off that alone"] for label in LABELS] == ["FAIL"] * 4
+
+
+def test_losses_that_a_pack_changes_are_found(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    leak_between_companions(monkeypatch, 1.001)
+
+    found = list(check_losses(checked))
+
+    assert [each.level for each in found] == ["FAIL"] * 3 + ["PASS"]  # the last has forwards of its own
+
+
+def test_on_a_gpu_losses_that_are_off_are_a_warning(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leak_between_companions(monkeypatch, 1.5)
+    with cpu_with("avx512_bf16"):
+        monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
+        found = list(check_losses(checked))
+
+    assert {each.bound for each in found} == {"at most 0.02"}  # both runs alone are equal here
+    assert "WARN" in {each.level for each in found}
+    assert "FAIL" not in {each.level for each in found}
+
+
+def test_a_learner_that_leaves_its_pack_has_other_losses(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leak_what_is_no_number(monkeypatch)
+    step = Pack.step
+
+    def spoil(pack: Pack) -> int:
+        if len(pack.learners) > 1 and pack.learners[0].step == 3:
+            for tensor in pack.learners[0].artifact_tensors(pack.learners[0].tasks).values():
+                tensor.data.fill_(torch.nan)
+        return step(pack)
+
+    monkeypatch.setattr(Pack, "step", spoil)
+
+    found = list(check_losses(checked))
+
+    assert [each.level for each in found] == ["FAIL"] * 3 + ["PASS"]  # the last has forwards of its own
 
 
 def test_a_learner_that_diverges_unseen_is_found(

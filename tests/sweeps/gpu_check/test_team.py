@@ -1,12 +1,18 @@
 """A team learns what one worker learns, through Ray, and every line can fail."""
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from portal.storage.checkpoint import save_checkpoint
 from sweeps.gpu_check import team
 from sweeps.gpu_check.team import Trained, check_team
 from sweeps.gpu_check.world import CheckWorld
+from sweeps.store.pack_store import STATE, PackStore
+from sweeps.store.session import Session
 from tests.support.findings import levels
 
 
@@ -26,7 +32,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckWorld:
 
 @pytest.mark.chaos
 @pytest.mark.ray
-def test_a_worker_per_base_learns_what_one_worker_does(
+def test_a_worker_per_base_learns_what_one_worker_does_also_when_one_is_killed(
     ray_cluster: str, world: CheckWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "a worker per base"
@@ -38,9 +44,11 @@ def test_a_worker_per_base_learns_what_one_worker_does(
         f"{name}: losses off those of one worker",
         f"{name}: replicas that drifted apart",
         f"{name}: training time over that of one worker",
+        f"{name}: workers that were killed on purpose",
+        f"{name}, one of them killed: losses off those of one worker",
     ]
-    assert [each.level for each in found[:2]] == ["PASS", "PASS"]
-    assert found[0].value == 0.0
+    assert [each.level for each in (*found[:2], *found[3:])] == ["PASS"] * 4
+    assert [found[place].value for place in (0, 3, 4)] == [0.0, 1.0, 0.0]
     assert found[2].value is not None
     assert found[2].value > 0.3  # two workers cannot be three times as fast as one
 
@@ -62,6 +70,37 @@ def test_a_team_that_learns_something_else_drifts_or_waits_is_found(
     lines = levels(team._beside_one_worker(world, "team", ["a"], 2))
 
     assert [what for what, level in lines.items() if level != "PASS"] == [f"team: {failed}"]
+
+
+def test_a_killed_team_that_learns_something_else_is_found(
+    world: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_in = {"alone": ONE, "team": trained(1.0), "broken": trained(1.1)}
+    monkeypatch.setattr(
+        team,
+        "_train",
+        lambda world, sources, workers, out: trained_in[out.name],
+    )
+
+    lines = levels(team._beside_one_worker(world, "team", ["a"], "bases"))
+
+    assert [what for what, level in lines.items() if level == "FAIL"] == [
+        "team: workers that were killed on purpose",  # there was none
+        "team, one of them killed: losses off those of one worker",
+    ]
+
+
+def test_the_worker_that_is_killed_is_at_work_and_has_saved_its_pack(tmp_path: Path) -> None:
+    session = Session(tmp_path, "0123456789abcdef")
+    with subprocess.Popen(["sleep", "600"]) as worker:
+        with team._killing(tmp_path) as killed:
+            session.write_progress(0, {"pack": "one that has not begun"})
+            session.write_progress(1, {"pack": "one at work", "pid": worker.pid})
+            time.sleep(0.5)
+            assert worker.poll() is None  # before it has saved anything
+            save_checkpoint(PackStore(tmp_path).pack_folder("0123456789abcdef") / STATE, 1, {}, {})
+            assert worker.wait(60) == -signal.SIGKILL
+        assert killed == [worker.pid]
 
 
 def test_what_a_team_needs_and_is_not_there_is_said(

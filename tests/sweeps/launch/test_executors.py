@@ -25,9 +25,13 @@ def test_the_table_has_every_name() -> None:
 
 
 def test_auto_takes_train_where_its_start_is_a_small_part() -> None:
-    assert suited_executor(WORTH_TRAIN_S - 1) == "plain"
-    assert suited_executor(WORTH_TRAIN_S) == "train"
-    assert suited_executor(None) == "train"
+    assert suited_executor(WORTH_TRAIN_S - 1, "cuda") == "plain"
+    assert suited_executor(WORTH_TRAIN_S, "cuda") == "train"
+    assert suited_executor(None, "cuda") == "train"
+
+
+def test_auto_leaves_the_cores_of_a_cpu_to_the_lanes() -> None:
+    assert [suited_executor(lane_s, "cpu") for lane_s in (1.0, WORTH_TRAIN_S, None)] == ["plain"] * 3
 
 
 def test_only_the_executor_local_refuses_workers_that_share_a_pack(study_path) -> None:

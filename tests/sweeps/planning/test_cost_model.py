@@ -17,6 +17,7 @@ from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, pla
 from sweeps.planning.memory import count_params, decoder_shape, generation_flops, kept_values_per_token
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
+from sweeps.planning.step_time import scoring_seconds
 from sweeps.study.expand import load_study
 from tests.support.bases import make_run
 from tests.support.precision import needs_bf16, run_in_bf16
@@ -87,6 +88,20 @@ def test_a_base_takes_the_pace_that_was_measured_in_its_precision():
         paced = replace(cpu, pace=1.5, bf16_pace=3.0)
         assert seconds(run, paced) == pytest.approx(pace * seconds(run, cpu))
         assert seconds(run, replace(cpu, pace=1.5)) == pytest.approx(1.5 * seconds(run, cpu))
+
+
+def test_scoring_takes_the_pace_that_was_measured_of_it() -> None:
+    cpu = replace(plain_cpu(2), bf16_flops=1e12, pace=1.0)
+    whole = make_run("lora", "village-qwen3-m")
+    paced = replace(cpu, pace=2.0, bf16_pace=3.0, scoring_pace=5.0, bf16_scoring_pace=7.0)
+
+    for run, steps_pace, scoring_pace in ((whole, 2.0, 5.0), (run_in_bf16(whole), 3.0, 7.0)):
+        scoring = scoring_seconds([run], [WORK], "village-qwen3-m", cpu)
+        assert 0 < scoring < seconds(run, cpu)
+        expected = steps_pace * (seconds(run, cpu) - scoring) + scoring_pace * scoring
+        assert seconds(run, paced) == pytest.approx(expected)
+        unmeasured = replace(paced, scoring_pace=None, bf16_scoring_pace=None)
+        assert seconds(run, unmeasured) == pytest.approx(steps_pace * seconds(run, cpu))
 
 
 def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():

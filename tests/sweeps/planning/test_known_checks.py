@@ -95,13 +95,17 @@ def test_a_record_of_an_earlier_version_says_nothing_of_fp32(tmp_path: Path) -> 
 
 def test_a_plan_for_a_cpu_has_the_rates_of_its_cores_and_a_pace_for_each_precision() -> None:
     cpu = plain_cpu(2)
-    check = replace(H100, flops=8e10, launch_s=None, bf16_flops=4e11, bf16_pace=1.5)
+    own = replace(H100, flops=8e10, launch_s=None, bf16_flops=4e11, bf16_pace=1.5)
+    check = replace(own, scoring_pace=1.3, bf16_scoring_pace=1.7)
 
     checked = as_checked(cpu, check)
 
     assert checked.rate("default") == pytest.approx(2 * 8e10 / ATTAINED)
     assert checked.rate("bf16") == pytest.approx(2 * 4e11 / ATTAINED)
     assert (checked.pace_in("default"), checked.pace_in("bf16"), checked.checked) == (1.2, 1.5, "2026-11-28")
+    assert (checked.scoring_pace_in("default"), checked.scoring_pace_in("bf16")) == (1.3, 1.7)
+    beside = as_checked(cpu, replace(check, beside=1.5, bf16_beside=2.0))
+    assert [beside.scoring_pace_in(each) for each in ("default", "bf16")] == pytest.approx([1.95, 3.4])
     assert (checked.launch_s, checked.bytes_per_s) == (cpu.launch_s, cpu.bytes_per_s)
     fp32_only = as_checked(cpu, replace(check, bf16_flops=None, bf16_pace=None))
     assert fp32_only.pace_in("bf16") == 1.2

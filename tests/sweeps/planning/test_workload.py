@@ -7,11 +7,11 @@ import pytest
 
 from portal.bases.tokenizer import load_tokenizer
 from portal.data.token_rows import RowTable, encode_examples
-from portal.forward.shared_prefix import packed_length
+from portal.forward.shared_prefix import choice_length, packed_length
 from portal.learners.data_order import DataOrder
 from portal.tasks.example import SPLITS
 from sweeps.planning.study_rows import count_rows
-from sweeps.planning.workload import WorkloadEstimator
+from sweeps.planning.workload import WorkloadEstimator, scoring_only
 from sweeps.study.expand import Study, load_study
 
 STUDY = """
@@ -54,6 +54,26 @@ def test_tokens_are_those_of_the_bases_own_tokenizer(study: Study) -> None:
     assert work.row_tokens > 1.2 * unknown.row_tokens  # a token of made-up names is no four characters
     assert work.scored_tokens == pytest.approx(work.scored_rows * mean(map(packed_length, rows)), rel=0.05)
     assert work.scored_tokens != unknown.scored_tokens
+
+
+def test_the_work_of_one_evaluation_is_that_of_its_rows(study: Study) -> None:
+    (run, *_) = study.runs
+    work = estimator(study, "village-qwen3-xs").work(run)
+    examples = [(each, "test") for each in study.suite.examples("home_01", "test")[:10]]
+    rows = list(encode_examples(examples, load_tokenizer("village-qwen3-xs"), max_prompt=768))
+
+    packed, apart = (scoring_only(work, [rows, rows[:5]], in_one_row=each) for each in (True, False))
+
+    once = [*rows, *rows[:5]]
+    assert packed.scored_tokens == sum(packed_length(row) for row in once)
+    assert apart.scored_tokens == sum(choice_length(row) * len(row.choices) for row in once)
+    for each in (packed, apart):
+        assert (each.steps, each.scored_rows) == (0, 15)
+        assert [own.questions for own in each.scored_sets] == [10, 5]
+    read = sum(1 + sum(row.scored_tokens) - len(row.choices) for row in once)
+    assert packed.scored_answer_share * packed.scored_tokens == pytest.approx(read)
+    read_apart = sum(sum(row.scored_tokens) for row in once)
+    assert apart.scored_answer_share * apart.scored_tokens == pytest.approx(read_apart)
 
 
 def test_a_run_that_trains_no_task_is_counted_by_what_it_scores(study: Study) -> None:
