@@ -240,8 +240,8 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
     return [
         f"Studies from start to end, as `portal sweep plan` predicts them at the pace that `portal gpu-check "
         f"--device cpu` has measured just before, and as they were: predicted over measured from {low:g} to "
-        f"{high:g}.{seeds} Paces are those of steps on a base in fp32 and, where the CPU has it, in bf16. "
-        "The last column is the prediction with a check that was made after the study.",
+        f"{high:g}.{seeds} Paces are those of steps on a base in fp32 and, where the CPU has it, in bf16; "
+        "scoring has its own. The last column is the prediction with a check that was made after the study.",
         "",
         *markdown_table(
             ("study", "pace", "predicted", "measured", "predicted over measured", "predicted after"), rows

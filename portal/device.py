@@ -26,6 +26,7 @@ _PLAIN = (
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
 _taken: list[int] = []
 _THREADS = "OMP_NUM_THREADS"
+_DRIVER_S = 20.0  # in which the driver's tool answers, or is taken to hang
 _CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 LIBRARIES_SHARE = 0.05
 """Part of a process's share of a GPU that stays outside torch's allocator, for NCCL, cuBLAS and cuDNN."""
@@ -84,7 +85,9 @@ def ask_driver(*arguments: str) -> str | None:
     if tool is None:
         return None
     try:
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            [tool, *arguments], capture_output=True, text=True, timeout=_DRIVER_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -25,8 +25,8 @@ def gpu_check(
         str | None,
         typer.Option(
             metavar="BASE",
-            help="Time steps and loading on a base of this one's shape, with random weights; 8b is qwen3-8b. "
-            "Default: qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for its steps in bf16.",
+            help="Time steps, scoring and loading on a base of this one's shape, with random weights; 8b is "
+            "qwen3-8b. Default: qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for bf16 there.",
             autocompletion=completion.one_of(completion.bases),
         ),
     ] = None,
@@ -34,7 +34,7 @@ def gpu_check(
         str | None,
         typer.Option(
             metavar="BASE",
-            help="Time steps and loading on this base, with its own weights.",
+            help="Time steps, scoring and loading on this base, with its own weights.",
             autocompletion=completion.one_of(completion.bases),
         ),
     ] = None,
@@ -68,10 +68,10 @@ def gpu_check(
             "steps take": (record.pace, record.bf16_pace),
             "scoring takes": (record.scoring_pace, record.bf16_scoring_pace),
         }
-        for what, (own, halved) in paces.items():
-            in_bf16 = "" if halved is None else f", {halved:.2f} with bases in bf16"
-            if own is not None:
-                typer.echo(f"pace  {what} {own:.2f} times as long as predicted{in_bf16}")
+        for what, (usual, in_bf16) in paces.items():
+            beside = "" if in_bf16 is None else f", {in_bf16:.2f} with bases in bf16"
+            if usual is not None:
+                typer.echo(f"pace  {what} {usual:.2f} times as long as predicted{beside}")
         verdict = "no line failed" if record.passed else "some lines failed"
         typer.echo(f"{record.name}: {verdict}, {record.wall_s:.0f} s; {out / RECORD}")
     if not record.passed:

@@ -168,8 +168,8 @@ ExecutorOption = Annotated[
         "--executor",
         metavar="auto|train|plain|local",
         help="Executor of the packs. train: Ray Train worker groups. plain: Ray Tune actors, which start "
-        "faster. auto: train or plain, by the predicted time. local: this process, one pack after another, "
-        "without Ray.",
+        "faster. auto: plain on CPUs, on GPUs one of the two by the predicted time. local: this process, one "
+        "pack after another, without Ray.",
         autocompletion=one_of(completion.executors),
     ),
 ]

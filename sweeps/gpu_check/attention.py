@@ -24,8 +24,8 @@ _WIDTHS = (64, 128, 256)
 _PADDING = (0, 17, 40)
 """Tokens at the end of each row that no other token may look at."""
 _NONE_THERE = ("No available kernel", "No viable backend")
-How = Literal["causal", "with a mask"]
-HOW: tuple[How, ...] = ("causal", "with a mask")
+Masking = Literal["causal", "with a mask"]
+MASKINGS: tuple[Masking, ...] = ("causal", "with a mask")
 """Without a mask torch itself repeats the heads of keys; with one the base has done so."""
 
 
@@ -35,17 +35,17 @@ def check_attention(world: CheckWorld) -> Iterator[Finding]:
         prepare_gpu()  # as a base does that is loaded: without cuDNN's kernels
     dtype = weights_dtype(world.own_precision or "default", on_gpu=world.is_gpu)
     for name, kernel in KERNELS.items():
-        for how in HOW:
+        for how in MASKINGS:
             yield _against_math(name, kernel, how, dtype, world.device)
-    for how in HOW:
-        taken = {SDPBackend(_taken(how, width, dtype, world.device)) for width in _WIDTHS}
+    for how in MASKINGS:
+        taken = {SDPBackend(_chosen_kernel(how, width, dtype, world.device)) for width in _WIDTHS}
         note = f"torch takes {' and '.join(sorted(kernel.name for kernel in taken))}"
         level: Literal["PASS", "WARN"] = "WARN" if SDPBackend.MATH in taken else "PASS"
         yield Finding(level, f"attention, {how}: fused kernels", note=note)
 
 
 def _against_math(
-    name: str, kernel: SDPBackend, how: How, dtype: torch.dtype, device: torch.device
+    name: str, kernel: SDPBackend, how: Masking, dtype: torch.dtype, device: torch.device
 ) -> Finding:
     what = f"attention by the {name} kernel, {how}: output and gradients off the math kernel's in fp32"
     apart = 0.0
@@ -63,10 +63,10 @@ def _against_math(
     return at_most(what, apart, BOUNDS[dtype], unit="of their norm")
 
 
-def _attend(how: How, width: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+def _attend(how: Masking, width: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
     """The output and the gradients of queries, keys and values, of the same numbers each time."""
     q, k, v = inputs = _inputs(how, width, dtype, device)
-    mask, is_causal = _looks(how, device)
+    mask, is_causal = _masking(how, device)
     out_NHTD = scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=is_causal
     )
@@ -74,18 +74,18 @@ def _attend(how: How, width: int, dtype: torch.dtype, device: torch.device) -> l
     return [each.detach().float().cpu() for each in (out_NHTD, *gradients)]
 
 
-def _taken(how: How, width: int, dtype: torch.dtype, device: torch.device) -> int:
+def _chosen_kernel(how: Masking, width: int, dtype: torch.dtype, device: torch.device) -> int:
     q, k, v = _inputs(how, width, dtype, device)
-    mask, is_causal = _looks(how, device)
+    mask, is_causal = _masking(how, device)
     return torch._fused_sdp_choice(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=is_causal)
 
 
-def _looks(how: How, device: torch.device) -> tuple[Tensor | None, bool]:
+def _masking(how: Masking, device: torch.device) -> tuple[Tensor | None, bool]:
     """The mask, and whether attention is causal without one."""
     return (None, True) if how == "causal" else (_mask(device), False)
 
 
-def _inputs(how: How, width: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+def _inputs(how: Masking, width: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
     """Queries, keys and values, rounded to bf16 in all precisions, so that all kernels have the same."""
     draw = torch.Generator().manual_seed(0)
     key_heads = _KEY_HEADS if how == "causal" else _HEADS

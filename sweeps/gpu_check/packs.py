@@ -63,15 +63,18 @@ def _beside_one_that_diverges(world: CheckWorld, bound: float) -> Iterator[Findi
 
 
 def check_losses(world: CheckWorld) -> Iterator[Finding]:
-    """The losses of whole runs in a pack, beside the same alone, which are trained twice.
+    """The losses of whole runs in a pack, beside the same alone; on a GPU beside what two equal runs differ.
 
     In the precision of studies, whose rounding grows from step to step where no line in fp32 would show it.
     """
     where: Where = "fp32" if world.own_precision is None else "own"
     together = _losses(world, LABELS, where)
     for label in LABELS:
-        alone, again = (_losses(world, [label], where)[label] for _ in range(2))
-        bound = max(LOSS_BOUND, 2 * _apart(again, alone)) if world.is_gpu else 0.0
+        alone = _losses(world, [label], where)[label]
+        bound = 0.0
+        if world.is_gpu:
+            again = _losses(world, [label], where)[label]
+            bound = max(LOSS_BOUND, 2 * _apart(again, alone))
         what = f"{label}: losses of {STEPS} steps in a pack of {len(LABELS)} off those alone"
         otherwise: Level = "WARN" if world.is_gpu else "FAIL"  # no card has shown yet how far rounding goes
         apart = _apart(together[label], alone)

@@ -15,7 +15,7 @@ from sweeps.planning.devices import Device
 from sweeps.planning.step_time import scoring_seconds
 from sweeps.planning.workload import Work, scoring_only
 
-_TASKS = {"cuda": tuple(LENGTHS), "cpu": tuple(LENGTHS)[::5]}
+_TASKS = {"cuda": tuple(LENGTHS), "cpu": tuple(LENGTHS)[::5], "cpu in bf16": tuple(LENGTHS)[::7]}
 _TURNS = 2
 """The first one lays rows out and takes memory."""
 
@@ -25,7 +25,7 @@ def measure_scoring(world: ShapeWorld, pack: Pack, work: Work, device: Device, w
     base, learner = world.base, pack.learners[0]
     hooks = AdapterHooks(base.model, base.sites)
     evaluator = Evaluator({base.name: base}, {base.name: world.rows}, {base.name: hooks}, WorkerGroup())
-    tasks = _TASKS[base.device.type]
+    tasks = _TASKS[world.kind]
     for _ in range(_TURNS):
         started = time.perf_counter()
         found = evaluator.evaluate(learner, 1, tasks)  # reads the scores, and so waits for the device

@@ -1,6 +1,7 @@
 """`ShapeWorld`: a base of a known shape with random weights, rows as long as tasks' are, and packs on it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -68,6 +69,13 @@ class ShapeWorld:
     def is_halved(self) -> bool:
         """Whether it is in bf16 on a CPU, where fp32 is the usual precision."""
         return self.base.device.type == "cpu" and self.base.model.dtype == torch.bfloat16
+
+    @property
+    def kind(self) -> Literal["cuda", "cpu", "cpu in bf16"]:
+        """What is timed at which length: on a CPU a base in bf16 apart."""
+        if self.base.device.type == "cuda":
+            return "cuda"
+        return "cpu in bf16" if self.is_halved else "cpu"
 
     def runs(self, modules: Sequence[str], count: int) -> list[RunConfig]:
         """So many LoRA hypernets on all tasks, in as many seeds; on a CPU of a small core."""

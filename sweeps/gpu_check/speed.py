@@ -62,7 +62,7 @@ def measure_speeds(world: ShapeWorld, device: Device, out: Path) -> Iterator[Spe
     `out`. Steps that recompute activations are lines only: a pace is that of steps as studies have them by
     default.
     """
-    name, kind = f"{world.base.name} in bf16" if world.is_halved else world.base.name, _kind(world)
+    name, kind = f"{world.base.name} in bf16" if world.is_halved else world.base.name, world.kind
     yield from until_error(check_products(world, device, name))
     kept = [_TimedPack(adapted, count) for adapted in ADAPTED for count in _COUNTS[kind]]
     recomputing = [_TimedPack(kept[0].adapted, count, "recompute") for count in _RECOMPUTING[kind]]
@@ -71,18 +71,18 @@ def measure_speeds(world: ShapeWorld, device: Device, out: Path) -> Iterator[Spe
         if not _fits(world, timed, device):
             yield skipped(f"{what}: a step", "the pack does not fit the device's memory")
             continue
-        pack, speed = _time(world, timed, device, what)
+        pack, speed = _step_and_time(world, timed, device, what)
         if timed in kept:
             yield speed
         else:
             yield from speed.findings
         if timed == kept[0]:
-            yield from until_error(_between_steps(world, pack, device, out, name, what))
+            yield from until_error(_measure_between_steps(world, pack, device, out, name=name, what=what))
         del pack  # before the next one is made
 
 
-def _between_steps(
-    world: ShapeWorld, pack: Pack, device: Device, out: Path, name: str, what: str
+def _measure_between_steps(
+    world: ShapeWorld, pack: Pack, device: Device, out: Path, *, name: str, what: str
 ) -> Iterator[Speed | Finding]:
     yield measure_scoring(world, pack, work_of(world), device, name)
     yield from check_checkpoints(pack, out, what)
@@ -97,9 +97,9 @@ def _fits(world: ShapeWorld, timed: _TimedPack, device: Device) -> bool:
     return peak_memory(*_workload(world, timed), device, timed.how) <= device.budget_bytes
 
 
-def _time(world: ShapeWorld, timed: _TimedPack, device: Device, what: str) -> tuple[Pack, Speed]:
+def _step_and_time(world: ShapeWorld, timed: _TimedPack, device: Device, what: str) -> tuple[Pack, Speed]:
     """The pack after its steps, and what they took."""
-    kind, name = _kind(world), world.base.name
+    kind, name = world.kind, world.base.name
     runs, works = _workload(world, timed)
     limits = forward_tokens(runs, works, device, timed.how)
     if kind == "cuda":
@@ -154,10 +154,6 @@ def work_of(world: ShapeWorld) -> Work:
         scored_rows=0.0,
         lengths=lengths,
     )
-
-
-def _kind(world: ShapeWorld) -> str:
-    return f"{world.base.device.type} in bf16" if world.is_halved else world.base.device.type
 
 
 def _seconds_per_step(pack: Pack, count: int) -> float:

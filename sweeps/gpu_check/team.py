@@ -79,7 +79,7 @@ def _beside_one_worker(
     folder = world.scratch / name.replace(" ", "-")
     alone = _train(world, sources, 1, folder / "alone")
     team = _train(world, sources, workers, folder / "team")
-    yield _off(f"{name}: losses off those of one worker", team, alone, world)
+    yield _compare_losses(f"{name}: losses off those of one worker", team, alone, world)
     yield at_most(f"{name}: replicas that drifted apart", team.drifted, 0, otherwise="WARN")
     yield at_most(
         f"{name}: training time over that of one worker",
@@ -89,10 +89,14 @@ def _beside_one_worker(
         note="its workers wait for each other, or for a CPU core",
     )
     if workers == "bases":
-        with _saving_often(), _killing(folder / "broken") as killed:
+        with saving_often(), killing_a_worker(folder / "broken") as killed:
             broken = _train(world, sources, workers, folder / "broken")
-        yield at_least(f"{name}: workers that were killed on purpose", len(killed), 1)
-        yield _off(f"{name}, one of them killed: losses off those of one worker", broken, alone, world)
+        note = "it had ended before its first checkpoint was seen"
+        what = f"{name}: workers that were killed on purpose"
+        yield at_least(what, len(killed), 1, otherwise="WARN", note=note)
+        yield _compare_losses(
+            f"{name}, one of them killed: losses off those of one worker", broken, alone, world
+        )
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _read(study: Study, out: Path) -> Trained:
     )
 
 
-def _off(what: str, ours: Trained, theirs: Trained, world: CheckWorld) -> Finding:
+def _compare_losses(what: str, ours: Trained, theirs: Trained, world: CheckWorld) -> Finding:
     """The line of the most that losses differ."""
     differences = [abs(ours.losses[place] - loss) for place, loss in theirs.losses.items()]
     apart = max(differences) if all(map(math.isfinite, differences)) else math.nan
@@ -126,7 +130,7 @@ def _off(what: str, ours: Trained, theirs: Trained, world: CheckWorld) -> Findin
 
 
 @contextmanager
-def _saving_often() -> Iterator[None]:
+def saving_often() -> Iterator[None]:
     """Within the block a worker that is launched saves its pack several times a second."""
     before = os.environ.get(_CHECKPOINT_S)
     os.environ[_CHECKPOINT_S] = "0.1"
@@ -139,7 +143,7 @@ def _saving_often() -> Iterator[None]:
 
 
 @contextmanager
-def _killing(out: Path) -> Iterator[list[int]]:
+def killing_a_worker(out: Path) -> Iterator[list[int]]:
     """Within the block a worker that is at work in `out` is killed once its pack has a checkpoint."""
     killed: list[int] = []
     is_over = threading.Event()

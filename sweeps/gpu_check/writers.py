@@ -59,7 +59,9 @@ def _write_until_killed(folder: Path, save: Save) -> int:
         pass  # it has ended of its own accord, which is seen by what it has written
     finally:
         process.kill()
-        process.join()
+        process.join(_MEETING_S)
+        if process.is_alive():
+            raise OSError("a process that was killed while it wrote does not end: its disk hangs")
     with suppress(EOFError):
         while True:
             written = ours.recv()

@@ -165,7 +165,9 @@ class Auto(RayTune):
     """The one of the two on Ray that suits the device and the predicted length of the lanes."""
 
     def run(self, lanes: LaneRound) -> None:
-        EXECUTORS[suited_executor(lanes.lane_s, lanes.resources.device)].run(lanes)
+        has_teams = any(job.workers > 1 for job in lanes.jobs)
+        chosen = suited_executor(lanes.lane_s, lanes.resources.device, has_teams=has_teams)
+        EXECUTORS[chosen].run(lanes)
 
 
 EXECUTORS: Mapping[ExecutorName, Executor] = {
@@ -184,10 +186,10 @@ def find_executor(name: str) -> Executor:
     raise ValueError(f"unknown executor {name!r}{nearest(name, EXECUTORS)}")
 
 
-def suited_executor(lane_s: float | None, device: "DeviceKind") -> ExecutorName:
+def suited_executor(lane_s: float | None, device: "DeviceKind", *, has_teams: bool = False) -> ExecutorName:
     """The name of the executor for lanes of so many predicted seconds; None: they are unknown.
 
-    On a CPU each lane has a core, which a worker group's helpers would share.
+    On a CPU each lane has a core, which a worker group's helpers would share; a team is always one.
     """
     is_short = lane_s is not None and lane_s < WORTH_TRAIN_S
-    return "plain" if is_short or device == "cpu" else "train"
+    return "plain" if not has_teams and (is_short or device == "cpu") else "train"

@@ -55,7 +55,8 @@ def run_lanes(lanes: LaneRound, *, with_train: bool) -> None:
             name="tune",
             storage_path=storage,
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),
+            # A worker group has retries of its own.
+            failure_config=tune.FailureConfig(max_failures=0 if grouped else WORKER_RETRIES),
             callbacks=[ReleaseLostPacks(jobs), PollTrackers(lanes.poll)],
         ),
     )
@@ -151,10 +152,13 @@ def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
 
 
 class ReleaseLostPacks(tune.Callback):
-    """Frees the pack of a lane that died: another lane may try it once, then it is given up."""
+    """Frees the pack of a lane that died: it, or another lane, may try it once, then it is given up."""
 
     def __init__(self, jobs: Sequence[LaneJob]) -> None:
         self._jobs = jobs
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        release_lane(self._jobs[trial.config["lane"]])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self._jobs[trial.config["lane"]]

@@ -98,7 +98,8 @@ class Device:
 
     def scoring_pace_in(self, precision: Precision) -> float:
         """The pace of scoring on bases in this precision."""
-        measured = self.bf16_scoring_pace if precision == "bf16" and not self.is_gpu else self.scoring_pace
+        is_usual = precision != "bf16" or self.bf16_pace is None
+        measured = self.scoring_pace if is_usual else self.bf16_scoring_pace
         return self.pace_in(precision) if measured is None else measured
 
     def hypernet_rate(self, products: Fp32Products) -> float:

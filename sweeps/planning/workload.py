@@ -61,6 +61,9 @@ def scoring_only(work: Work, sets: Sequence[Sequence[TokenRow]], *, in_one_row: 
         scored_answer_share=read / tokens,
         scored_rows=sum(map(len, sets)),
         scored_sets=tuple(ScoredSet(len(sizes), 1.0, sizes) for sizes, _ in counted),
+        read_tokens=0.0,
+        written_tokens=0.0,
+        written_forwards=0.0,
     )
 
 

@@ -201,7 +201,10 @@ def test_a_tool_that_fails_or_is_not_there_has_no_answer(
     failed = ask_driver("topo", "-m")
     (tmp_path / "nvidia-smi").write_text("no program of this machine")
     refused = ask_driver("topo", "-m")
+    put_driver_tool(tmp_path, monkeypatch, "exec sleep 600")
+    monkeypatch.setattr(device, "_DRIVER_S", 0.1)
+    hangs = ask_driver("topo", "-m")
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
 
-    assert (failed, refused) == (None, None)
+    assert (failed, refused, hangs) == (None, None, None)
     assert ask_driver("topo", "-m") is None

@@ -137,7 +137,9 @@ def _print_predictions(
     for line in time_lines(planned, schedule, devices=count, workers=workers):
         typer.echo(line)
     kind: DeviceKind = "cuda" if planned.device.is_gpu else "cpu"
-    typer.echo(f"executor auto: {suited_executor(planned.lane_seconds(workers), kind)}")
+    has_teams = layout.num_workers > layout.count
+    chosen = suited_executor(planned.lane_seconds(workers), kind, has_teams=has_teams)
+    typer.echo(f"executor auto: {chosen}")
     if price is not None:
         typer.echo(cost_line(planned, price, share=share, held_hours=count * schedule.makespan / 3600))
     warning = memory_warning(planned)

@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 
 from sweeps.gpu_check import attention
-from sweeps.gpu_check.attention import HOW, check_attention
+from sweeps.gpu_check.attention import MASKINGS, check_attention
 from sweeps.gpu_check.world import CheckWorld
 from tests.support.findings import levels
 from tests.support.precision import cpu_with
 
 FLASH = [
-    f"attention by the flash kernel, {how}: output and gradients off the math kernel's in fp32" for how in HOW
+    f"attention by the flash kernel, {how}: output and gradients off the math kernel's in fp32"
+    for how in MASKINGS
 ]
 
 

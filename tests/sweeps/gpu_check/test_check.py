@@ -333,7 +333,6 @@ def test_this_cpu_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not any(line.startswith("FAIL") for line in lines)
     assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 45  # WARN: speeds of a busy machine
     record = json.loads((tmp_path / RECORD).read_text())
-    assert record["wall_s"] < 8 * 60
     for each in (each for found in record["findings"].values() for each in found):
         assert any(line.startswith(f"{each['level']}  {each['what']}") for line in lines)
     assert any("a worker per base, one of them killed" in line for line in lines)

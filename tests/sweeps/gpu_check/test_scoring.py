@@ -51,7 +51,7 @@ def test_scoring_is_held_to_what_a_plan_says_of_it(world: ShapeWorld, pack: Pack
     (line,) = scoring.findings
     assert line.what.startswith(f"a base: scoring of {ROWS} rows in ")
     assert line.value == scoring.pace
-    assert 0.005 < scoring.pace < 200  # a machine that does other things, too
+    assert scoring.pace == scoring.measured_s / scoring.predicted_s > 0.005
     assert scoring.is_scoring
     assert [each.level for each in hopeful.findings] == ["WARN"]
     assert hopeful.predicted_s < 0.1 * scoring.predicted_s

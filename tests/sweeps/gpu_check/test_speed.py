@@ -12,7 +12,7 @@ import torch
 from portal.config import Activations, HypernetConfig, paper_hidden
 from portal.device_rates import KNOWN_GPUS
 from portal.forward.microbatch_plan import gpu_launch_cost
-from sweeps.gpu_check import speed
+from sweeps.gpu_check import scoring, speed
 from sweeps.gpu_check.finding import Finding, at_most
 from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.shape import ShapeWorld, random_base
@@ -106,11 +106,13 @@ def test_an_error_between_steps_is_a_line_that_failed_and_the_packs_go_on(
 def test_on_a_gpu_a_pack_has_lines_of_its_memory(
     world: ShapeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed, "_kind", lambda _: "cuda")
+    monkeypatch.setattr(ShapeWorld, "kind", "cuda")
+    monkeypatch.setitem(scoring._TASKS, "cuda", ("copa",))
     monkeypatch.setitem(speed._COUNTS, "cuda", (1,))
     monkeypatch.setitem(speed._RECOMPUTING, "cuda", (1,))
     monkeypatch.setitem(speed._STEPS, "cuda", 1)
     monkeypatch.setattr(speed, "_MANY_STEPS", 2)
+    monkeypatch.setattr(speed, "_MANY_SECONDS", 1e9)
     peak = speed.peak_memory
     predicted: list[float] = []
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from portal.cli import main
 from portal.results import RESULTS, RESULTS_FILE, read_table, write_table
 from sweeps.launch.driver import _print_check, run_study
+from sweeps.launch.executors import ExecutorName
 from sweeps.launch.launch_result import LaunchResult
 from sweeps.launch.resources import Resources
 from sweeps.planning import checks
@@ -41,7 +42,9 @@ SECRET = "hf_notForAnyFileNorLog0123456789"
 
 
 @pytest.mark.ray
-def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
+@pytest.mark.parametrize("executor", ["train", "plain"])
+def test_a_killed_worker_comes_back_and_the_tables_are_the_same(
+    executor: ExecutorName,
     ray_cluster: str,
     tiny_study: Study,
     unbroken: tuple[Path, Tables],
@@ -52,7 +55,7 @@ def test_a_killed_train_worker_comes_back_and_the_tables_are_the_same(
     out = Path(tmp_path.name)  # relative, as `make demo` gives it
     outcomes: list[LaunchResult] = []
     thread = threading.Thread(
-        target=lambda: outcomes.append(run_study(tiny_study, out, executor="train", console=silent()))
+        target=lambda: outcomes.append(run_study(tiny_study, out, executor=executor, console=silent()))
     )
     thread.start()
     progress = wait_for(lambda: [lane for lane in read_progress(tmp_path) if "pid" in lane], "a lane at work")

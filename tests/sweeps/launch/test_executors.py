@@ -32,6 +32,7 @@ def test_auto_takes_train_where_its_start_is_a_small_part() -> None:
 
 def test_auto_leaves_the_cores_of_a_cpu_to_the_lanes() -> None:
     assert [suited_executor(lane_s, "cpu") for lane_s in (1.0, WORTH_TRAIN_S, None)] == ["plain"] * 3
+    assert suited_executor(1.0, "cpu", has_teams=True) == "train"
 
 
 def test_only_the_executor_local_refuses_workers_that_share_a_pack(study_path) -> None:

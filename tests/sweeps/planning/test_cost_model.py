@@ -12,7 +12,15 @@ from portal.forward.microbatch_plan import (
     MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
 )
-from sweeps.planning.cost_model import Execution, duration, forecast, forward_tokens, peak_memory
+from sweeps.planning.cost_model import (
+    START_S,
+    Execution,
+    duration,
+    forecast,
+    forward_tokens,
+    load_seconds,
+    peak_memory,
+)
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
 from sweeps.planning.memory import count_params, decoder_shape, generation_flops, kept_values_per_token
 from sweeps.planning.plan import plan_study
@@ -102,6 +110,21 @@ def test_scoring_takes_the_pace_that_was_measured_of_it() -> None:
         assert seconds(run, paced) == pytest.approx(expected)
         unmeasured = replace(paced, scoring_pace=None, bf16_scoring_pace=None)
         assert seconds(run, unmeasured) == pytest.approx(steps_pace * seconds(run, cpu))
+
+
+def test_the_pace_holds_for_lanes_of_teams_and_for_runs_alone() -> None:
+    bases = ("village-qwen3-m", "village-qwen3-xs")
+    joint, lora = make_run("source", *bases), make_run("lora", bases[0])
+    device = replace(plain_cpu(2), pace=1.0)
+    slower = replace(device, pace=3.0, scoring_pace=3.0)
+
+    for run, how in ((joint, Execution(workers_per_pack="bases")), (lora, Execution())):
+        once, thrice = (forecast([run], [WORK], each, how) for each in (device, slower))
+        starts = sum(START_S + load_seconds(run, device) for _ in run.bases) / 3600
+        assert thrice.hours == pytest.approx(3 * once.hours)
+        assert thrice.hours_in_lane == pytest.approx(3 * once.hours_in_lane)
+        assert thrice.hours_alone - starts == pytest.approx(3 * (once.hours_alone - starts))
+    assert WORK.tasks > 1  # a LoRA of each
 
 
 def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():

@@ -108,7 +108,7 @@ def test_a_plan_for_a_cpu_has_the_rates_of_its_cores_and_a_pace_for_each_precisi
     assert [beside.scoring_pace_in(each) for each in ("default", "bf16")] == pytest.approx([1.95, 3.4])
     assert (checked.launch_s, checked.bytes_per_s) == (cpu.launch_s, cpu.bytes_per_s)
     fp32_only = as_checked(cpu, replace(check, bf16_flops=None, bf16_pace=None))
-    assert fp32_only.pace_in("bf16") == 1.2
+    assert (fp32_only.pace_in("bf16"), fp32_only.scoring_pace_in("bf16")) == (1.2, 1.3)
     assert as_checked(cpu, replace(check, flops=None)) == cpu  # of a version that measured no rates
 
 
