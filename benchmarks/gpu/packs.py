@@ -1,7 +1,6 @@
 """Packs on a base of a real shape: time, tokens, launches and memory of a step, and what is between two."""
 
 import math
-import shutil
 import statistics
 import tempfile
 import time
@@ -16,11 +15,9 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from portal.device import wait_for_device
-from portal.forward.adapter_hooks import AdapterHooks
-from portal.training.evaluator import Evaluator
 from portal.training.pack import Pack
-from portal.training.worker_group import WorkerGroup
-from sweeps.gpu_check.checkpoints import tensors_of
+from sweeps.gpu_check.checkpoints import has_room, tensors_of, time_checkpoint
+from sweeps.gpu_check.scoring import time_scoring
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
 from sweeps.gpu_check.speed import ADAPTED, work_of
 from sweeps.planning.cost_model import forward_tokens, peak_memory
@@ -181,40 +178,21 @@ def covered(spans: Sequence[tuple[float, float]]) -> float:
 def _checkpoint(pack: Pack, out: Path) -> tuple[int, float | None, float | None]:
     """A checkpoint's bytes, seconds for which training stops for it, and those that it takes; medians.
 
-    None where the disk of `out` has no room for two.
+    None where the disk of `out` has no room for them.
     """
-    tensors, stops, writes = tensors_of(pack), [], []
+    tensors = tensors_of(pack)
     num_bytes = sum(each.nbytes for each in tensors.values())
-    if shutil.disk_usage(out).free < 3 * num_bytes:
+    if not has_room(out, num_bytes):
         return num_bytes, None, None
     with tempfile.TemporaryDirectory(prefix="portal-", dir=out) as folder:
         writer = CheckpointWriter(Path(folder))
-        for sequence in range(_CHECKPOINTS):
-            wait_for_device()
-            started = time.perf_counter()
-            writer.start(sequence, tensors, {}, lambda: None)
-            wait_for_device()
-            stops.append(time.perf_counter() - started)
-            writer.wait()
-            writes.append(writer.seconds)
-    return num_bytes, statistics.median(stops), statistics.median(writes)
+        times = [time_checkpoint(writer, sequence, tensors) for sequence in range(_CHECKPOINTS)]
+    stop_s, write_s = map(statistics.median, zip(*times, strict=True))
+    return num_bytes, stop_s, write_s
 
 
 def _scoring(world: ShapeWorld, pack: Pack) -> tuple[int, float]:
     """Rows of some tasks that one learner scores in both splits, and the seconds for them."""
-    base, learner = world.base, pack.learners[0]
-    evaluator = Evaluator(
-        {base.name: base},
-        {base.name: world.rows},
-        {base.name: AdapterHooks(base.model, base.sites)},
-        WorkerGroup(),
-    )
-    tasks = learner.tasks[: _SCORED_TASKS[base.device.type]]
-    seconds = []
-    for _ in range(2):  # the batches are laid out in the first turn
-        started = time.perf_counter()
-        found = evaluator.evaluate(learner, 1, tasks)
-        seconds.append(time.perf_counter() - started)
-    if isinstance(found, str):
-        raise FloatingPointError(found)
-    return len(found.predictions), seconds[-1]
+    learner = pack.learners[0]
+    found, seconds = time_scoring(world, learner, learner.tasks[: _SCORED_TASKS[world.base.device.type]])
+    return len(found.predictions), seconds

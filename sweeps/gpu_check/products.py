@@ -22,7 +22,7 @@ _TRIES = 3
 
 
 def check_products(world: ShapeWorld, device: Device, what: str) -> Iterator[Finding]:
-    """The line of all products of a layer with a forward's tokens."""
+    """The line of the products of a forward's tokens with all matrices of all layers."""
     base = world.base
     shapes = Counter((site.d_out, site.d_in) for site in base.sites)
     rows = _ROWS[base.device.type]

@@ -23,6 +23,7 @@ from sweeps.store.session import read_progress
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile, WorkersPerPack
+from sweeps.worker.job import INTERVAL_VARIABLE
 from sweeps.worker.lane_log import log_path
 from sweeps.worker.pack_trainer import DRIFTED
 
@@ -31,7 +32,6 @@ LOSS_BOUNDS = {"cpu": 1e-4, "cuda": 0.02}
 TIME_BOUND = 0.8
 """Of a team's time over one worker's: above, its workers wait for each other."""
 _LOOK_S = 0.02
-_CHECKPOINT_S = "PORTAL_CHECKPOINT_S"
 _STEPS, _BATCH, _ROWS = 40, 8, 64
 _SOURCE = {
     "size": _ROWS,
@@ -132,14 +132,14 @@ def _compare_losses(what: str, ours: Trained, theirs: Trained, world: CheckWorld
 @contextmanager
 def saving_often() -> Iterator[None]:
     """Within the block a worker that is launched saves its pack several times a second."""
-    before = os.environ.get(_CHECKPOINT_S)
-    os.environ[_CHECKPOINT_S] = "0.1"
+    before = os.environ.get(INTERVAL_VARIABLE)
+    os.environ[INTERVAL_VARIABLE] = "0.1"
     try:
         yield
     finally:
-        del os.environ[_CHECKPOINT_S]
+        del os.environ[INTERVAL_VARIABLE]
         if before is not None:
-            os.environ[_CHECKPOINT_S] = before
+            os.environ[INTERVAL_VARIABLE] = before
 
 
 @contextmanager

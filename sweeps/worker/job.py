@@ -18,6 +18,7 @@ from sweeps.worker.lane_log import log_path
 
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints, or more where one takes long to write; PORTAL_CHECKPOINT_S says otherwise."""
+INTERVAL_VARIABLE = "PORTAL_CHECKPOINT_S"
 CHECKPOINT_RATIO = 20
 """Without PORTAL_CHECKPOINT_S, so many times what a checkpoint took to write lie between two."""
 
@@ -27,7 +28,7 @@ def checkpoint_interval_s() -> float | None:
 
     ValueError when it is no positive number.
     """
-    text = os.environ.get("PORTAL_CHECKPOINT_S")
+    text = os.environ.get(INTERVAL_VARIABLE)
     if text is None:
         return None
     try:
@@ -35,7 +36,7 @@ def checkpoint_interval_s() -> float | None:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise ValueError(f"PORTAL_CHECKPOINT_S={text!r} is not a positive number of seconds")
+        raise ValueError(f"{INTERVAL_VARIABLE}={text!r} is not a positive number of seconds")
     return seconds
 
 
