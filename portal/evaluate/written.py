@@ -146,7 +146,10 @@ def _judge(row: TokenRow, answer: Answer, answers: AnswerConfig, measure: Measur
             raise ValueError(f"{value} is outside 0..1")
     except SandboxError:
         raise  # the machine's trouble, which would pass for a wrong answer
-    except Exception as failure:  # noqa: BLE001 - a user's function: one answer must not end a run
+    except Exception as failure:  # a user's function: one answer must not end a run
+        if is_out_of_memory(failure):  # as much the machine's trouble
+            where = f"metric {answers.metric}, task {row.task!r}, example {row.id!r}"
+            raise MemoryError(f"{where}: out of memory ({one_line(failure, most=200)})") from failure
         value, error = 0.0, one_line(failure, most=200)
     return Judged(answer.text, len(answer.tokens), answer.reason, value, error)
 

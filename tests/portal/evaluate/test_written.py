@@ -100,6 +100,17 @@ def test_an_answer_whose_metric_fails_counts_nothing_and_says_so(
     assert f"failed on {failed} of 4 answers, which count 0 (example 0: " in message
 
 
+def starved(text: str, references: Sequence[str]) -> float:
+    raise MemoryError
+
+
+def test_a_metric_that_runs_out_of_memory_makes_no_wrong_answers(base: Base) -> None:
+    answers = AnswerConfig(metric=f"{__name__}:starved", max_new_tokens=3)
+
+    with pytest.raises(MemoryError, match=r"metric .*:starved, task 'places', example '.': out of memory"):
+        write_answers(base, [ToWrite(rows_of(base, "Oakham"), None, answers)], {}, 1.0)
+
+
 def rows_with(base: Base, *tests: str) -> list[TokenRow]:
     rows = rows_of(base, "x")
     return [replace(row, references=(test,)) for row, test in zip(rows, tests, strict=True)]
