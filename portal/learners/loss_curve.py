@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_POINTS = 256
-"""When there are so many, two neighbours become one."""
+"""Of whole stretches there are always fewer: at so many, two neighbours become one."""
 
 
 class LossCurve:
