@@ -92,8 +92,10 @@ def main() -> None:
         _run(arguments.names[0], arguments.out)
         return
     names = arguments.names or DEFAULT
-    run_apart("benchmarks", names, arguments.out)
-    show(render(read_records(arguments.out)), arguments.out)
+    try:
+        run_apart("benchmarks", names, arguments.out)
+    finally:
+        show(render(read_records(arguments.out)), arguments.out)
     if arguments.document is not None:
         keep(names, arguments.out, MEASURED)
         show_in(arguments.document, render(read_records(MEASURED)))

@@ -8,8 +8,12 @@ from pathlib import Path
 
 
 def run_apart(module: str, names: Iterable[str], out: Path) -> None:
-    """Run `python -m MODULE NAME --here` for every name, with NAME.log in `out`; leaves where one fails."""
+    """Run `python -m MODULE NAME --here` for every name, with NAME.log in `out`.
+
+    SystemExit at the end where some have failed.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    failed = []
     for name in names:
         started = time.monotonic()
         print(f"{name} ...", end=" ", flush=True)
@@ -17,5 +21,9 @@ def run_apart(module: str, names: Iterable[str], out: Path) -> None:
         with (out / f"{name}.log").open("w") as log:
             code = subprocess.run(command, stderr=log, check=False).returncode
         if code:
-            sys.exit(f"failed; see {out / f'{name}.log'}")
-        print(f"{time.monotonic() - started:.0f} s", flush=True)
+            failed.append(name)
+            print(f"failed; see {out / f'{name}.log'}", flush=True)
+        else:
+            print(f"{time.monotonic() - started:.0f} s", flush=True)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")

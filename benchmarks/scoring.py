@@ -1,6 +1,7 @@
 """Scoring every task's real rows, from text to log-likelihoods, against lm-eval and portallib's evaluator.
 
-The base is in fp32, and where the CPU has it also in bf16, against both in bf16 and against the same in fp32.
+The base is in fp32, and where the CPU has it also in bf16: against both in bf16, against portallib in fp32,
+its default on CPUs, and against the same in fp32.
 """
 
 import contextlib
@@ -62,33 +63,33 @@ def _what(examples: Sequence[Example], base: str) -> str:
 
 def _against_peers(precision: Precision, name: str) -> list[Comparison]:
     base = load_base(_BASE, precision=precision)
+    theirs = load_base(_BASE, precision=precision, operations="plain")
     examples = draw("portal14", ROWS_PER_TASK, seed=0)
-    peers = {size: _LmEval(base, examples, size) for size in BATCH_SIZES}
-    for peer in peers.values():
-        peer.score()
-    fastest = min(peers, key=lambda size: peers[size].spent_s)
-    evaluator = PortalEvaluator(max_prompt=MAX_PROMPT, batch_size=8)
-    peer_base = PortalBase(base.name, base.model, base.tokenizer)
-    choices = [ChoiceExample(e.task, e.prompt, e.choices, e.gold) for e in examples]
-    dataset = ChoiceDataset(choices, choices)
-    _check_equal(_ours(base, examples), peers[fastest].score(), within=_WITHIN[precision])
-    spent = take_turns(
-        {
-            "ours": lambda: _ours(base, examples),
-            "lm-eval": peers[fastest].score,
-            "portallib": lambda: evaluator.evaluate(peer_base, dataset),
-        }
-    )
+    lm_eval = {size: _LmEval(theirs, examples, size) for size in BATCH_SIZES}
+    for each in lm_eval.values():
+        each.score()
+    fastest = min(lm_eval, key=lambda size: lm_eval[size].spent_s)
+    _check_equal(_ours(base, examples), lm_eval[fastest].score(), within=_WITHIN[precision])
+    hflm = f"lm-eval HFLM, batch size {fastest}, the best of {', '.join(map(str, BATCH_SIZES))}"
+    portallib = {"portallib's evaluator": _portallib(theirs, examples)}
+    if precision != "default":
+        in_fp32 = load_base(_BASE, operations="plain")
+        portallib["portallib's evaluator in fp32 (its default on CPUs)"] = _portallib(in_fp32, examples)
+    spent = take_turns({"ours": partial(_ours, base, examples), hflm: lm_eval[fastest].score, **portallib})
+    targets = {hflm: 2.0, **dict.fromkeys(portallib, 3.0)}
     what = _what(examples, name)
     return [
-        Comparison(
-            what,
-            f"lm-eval HFLM, batch size {fastest}, the best of {', '.join(map(str, BATCH_SIZES))}",
-            2.0,
-            ratio(spent["ours"], spent["lm-eval"]),
-        ),
-        Comparison(what, "portallib's evaluator", 3.0, ratio(spent["ours"], spent["portallib"])),
+        Comparison(what, against, target, ratio(spent["ours"], spent[against]))
+        for against, target in targets.items()
     ]
+
+
+def _portallib(base: Base, examples: Sequence[Example]) -> Callable[[], object]:
+    """portallib's evaluator on this base at its default batch size."""
+    evaluator = PortalEvaluator(max_prompt=MAX_PROMPT, batch_size=8)
+    scored = PortalBase(base.name, base.model, base.tokenizer)
+    choices = [ChoiceExample(e.task, e.prompt, e.choices, e.gold) for e in examples]
+    return partial(evaluator.evaluate, scored, ChoiceDataset(choices, choices))
 
 
 def _ours(base: Base, examples: Sequence[Example]) -> list[Scored]:

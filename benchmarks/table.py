@@ -236,7 +236,7 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
         for point in points
     ]
     parts = [f"`{point.study}`" for point in points if "--seed" in forecast.STUDIES[point.study]]
-    seeds = f" One seed alone of {' and '.join(parts)}." if parts else ""
+    seeds = f" The runs of one seed stand for {' and '.join(parts)}." if parts else ""
     return [
         f"Studies from start to end, as `portal sweep plan` predicts them at the pace that `portal gpu-check "
         f"--device cpu` has measured just before, and as they were: predicted over measured from {low:g} to "

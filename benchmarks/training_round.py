@@ -1,11 +1,12 @@
 """One round of joint training, every task x 4 rows, against portallib's trainer: same weights, same rows.
 
-Bases are in fp32, and where the CPU has it a real one also in bf16, against portallib in bf16 and against the
-same in fp32.
+Bases are in fp32, and where the CPU has it a real one also in bf16: against portallib in bf16 and in fp32,
+its default on CPUs, and against the same in fp32.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from portallib.evaluation import PortalBase
 from portallib.training import PortalCoreTrainer, PortalTrainingConfig
@@ -17,7 +18,7 @@ from benchmarks.runs import make_run
 from benchmarks.sample import as_dataset, as_table, draw, task_names
 from portal.bases.base import Base, load_base
 from portal.bases.precision import cpu_has_bf16
-from portal.device import wait_for_device
+from portal.device import release_memory, wait_for_device
 from portal.learners.hypernet import HypernetLearner
 from portal.tasks.example import Example
 from portal.training.pack import Pack
@@ -45,7 +46,11 @@ def smollm2_bf16() -> list[Comparison]:
     return [
         own,
         *compare_rounds(
-            lambda: load_base(_REAL, precision="bf16"),
+            partial(load_base, _REAL, precision="bf16"),
+            {
+                "portallib": partial(load_base, _REAL, precision="bf16", operations="plain"),
+                "portallib in fp32 (its default on CPUs)": partial(load_base, _REAL, operations="plain"),
+            },
             examples,
             target=1.5,
             rounds=REPEATS,
@@ -61,33 +66,33 @@ def embedded() -> list[Comparison]:
 
 
 def _compare(name: str, suite: str, *, target: float, rounds: int = REPEATS) -> list[Comparison]:
-    return compare_rounds(lambda: load_base(name), draw(suite, BATCH, seed=0), target=target, rounds=rounds)
+    peer = {"portallib": partial(load_base, name, operations="plain")}
+    examples = draw(suite, BATCH, seed=0)
+    return compare_rounds(partial(load_base, name), peer, examples, target=target, rounds=rounds, name=name)
 
 
 def compare_rounds(
     load: Callable[[], Base],
+    peers: Mapping[str, Callable[[], Base]],
     examples: Sequence[Example],
     *,
     target: float | None,
     rounds: int,
-    name: str | None = None,
+    name: str,
 ) -> list[Comparison]:
     """A round on all the examples' tasks against portallib, which keeps activations or computes them again.
 
-    `load` gives the base anew: portallib changes its settings. The table calls it by its `name`.
+    `load` gives the base for ours, and `peers` one of the same weights for portallib, which changes its
+    settings, by what the table says of it. The table calls ours by its `name`.
     """
     lines = []
-    for checkpointing in (True, False):
-        base = load()
-        lines.append(
-            Comparison(
-                _what(name or base.name, examples),
-                f"portallib, gradient_checkpointing={checkpointing}"
-                + (" (its default)" if checkpointing else ""),
-                target,
-                _alternate(base, examples, checkpointing=checkpointing, rounds=rounds),
-            )
-        )
+    for against, load_peer in peers.items():
+        for checkpointing in (True, False):
+            default = " (its default)" if checkpointing else ""
+            spent = _alternate(load(), load_peer(), examples, checkpointing=checkpointing, rounds=rounds)
+            peer = f"{against}, gradient_checkpointing={checkpointing}{default}"
+            lines.append(Comparison(_what(name, examples), peer, target, spent))
+            release_memory()  # of both bases
     return lines
 
 
@@ -106,10 +111,12 @@ def _round(base: Base, examples: Sequence[Example]) -> Callable[[], None]:
     return step
 
 
-def _alternate(base: Base, examples: Sequence[Example], *, checkpointing: bool, rounds: int) -> Ratio:
+def _alternate(
+    base: Base, peer: Base, examples: Sequence[Example], *, checkpointing: bool, rounds: int
+) -> Ratio:
     """portallib's trainer runs; after each of its optimiser steps, one step of ours."""
     pack, learner = _ours(base, examples, rounds)
-    trainer = _theirs(base, examples, learner, checkpointing=checkpointing, rounds=rounds)
+    trainer = _theirs(peer, examples, learner, checkpointing=checkpointing, rounds=rounds)
     ours: list[float] = []
     theirs: list[float] = []
     ended = [0.0]
@@ -120,13 +127,10 @@ def _alternate(base: Base, examples: Sequence[Example], *, checkpointing: bool, 
         wait_for_device()
         now = time.perf_counter()
         theirs.append(now - ended[0])
-        training = base.model.training
-        base.model.eval()
         started = time.perf_counter()
         pack.step()
         pack.sync_metrics()
         ours.append(time.perf_counter() - started)
-        base.model.train(training)
         ended[0] = time.perf_counter()
 
     handle = register_optimizer_step_post_hook(after_step)
@@ -160,8 +164,8 @@ def _theirs(
         eval_max_examples=1,
         gradient_checkpointing=checkpointing,
     )
-    peer = PortalBase(base.name, base.model, base.tokenizer)
-    trainer = PortalCoreTrainer([peer], as_dataset(examples), tasks=learner.tasks, config=config)
+    adapted = PortalBase(base.name, base.model, base.tokenizer)
+    trainer = PortalCoreTrainer([adapted], as_dataset(examples), tasks=learner.tasks, config=config)
     trainer.task_latents.data.copy_(learner.latents)
     trainer.core.load_state_dict(learner.core.state_dict())
     trainer.alignments[base.name].load_state_dict(learner.converters[base.name].state_dict())

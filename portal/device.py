@@ -93,6 +93,25 @@ def ask_driver(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def unusable_gpus() -> str | None:
+    """That the driver lists GPUs of which torch can use none, and what would help; None where that is not so.
+
+    GPUs that CUDA_VISIBLE_DEVICES hides from this process do not count.
+    """
+    if torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    listed = ask_driver("--query-gpu=driver_version", "--format=csv,noheader")
+    if not listed:
+        return None
+    drivers = listed.splitlines()
+    build = "without CUDA" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
+    gpus = "1 GPU" if len(drivers) == 1 else f"{len(drivers)} GPUs"
+    return (
+        f"the driver, {drivers[0]}, lists {gpus}, and torch {torch.__version__} can use none; "
+        f"it is a build {build}: install one for a CUDA that this driver has"
+    )
+
+
 def device_name(device: torch.device) -> str:
     """The model of a GPU; `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,6 +1,7 @@
 """One learner of all tasks against peft and portallib, on a base of a real shape and the same rows."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,9 +31,8 @@ def compare_with_peers(shape: str, device: torch.device) -> Iterator[Comparison]
     yield from compare_packed(base, rows, tasks, NARROW, what, seeds=1, target=None, repeats=turns)
     del base
     release_memory()
-    yield from compare_rounds(
-        lambda: random_base(shape, device, "plain"), examples, target=None, rounds=turns
-    )
+    load = partial(random_base, shape, device, "plain")
+    yield from compare_rounds(load, {"portallib": load}, examples, target=None, rounds=turns, name=shape)
 
 
 def random_examples(tokenizer: PreTrainedTokenizerBase, tasks: tuple[str, ...]) -> list[Example]:

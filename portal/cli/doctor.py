@@ -67,7 +67,7 @@ def _check_versions() -> Iterator[Finding]:
 def _check_machine() -> Iterator[Finding]:
     import torch
 
-    from portal.device import usable_cores
+    from portal.device import unusable_gpus, usable_cores
 
     cores = usable_cores()
     yield Finding(
@@ -80,7 +80,10 @@ def _check_machine() -> Iterator[Finding]:
         f"{available:.1f} GiB of memory available",
         "" if enough else f"the demo wants {_MIN_MEMORY_GIB} GiB",
     )
-    if not torch.cuda.is_available():
+    if unusable := unusable_gpus():
+        what, _, advice = unusable.partition("; ")
+        yield Finding("fail", what, advice)
+    elif not torch.cuda.is_available():
         yield Finding("ok", f"no GPU that torch can use; bases run on the CPU, in fp32{_bf16_offer()}")
     if torch.cuda.is_available():
         yield from gpu_findings(_gpu_facts())

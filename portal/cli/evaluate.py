@@ -151,11 +151,12 @@ def evaluate(
     weights = resolve_precisions(choice, (base,), device=where)[base]
     if len(adapters) > 1:
         from sweeps.launch.ray_scoring import score_with_workers
+        from sweeps.launch.resources import Wanted
 
         ref, console = resolve(base, precision=weights), progress_console()
         scored = score_with_workers(
-            adapters, ref, rows, answers,
-            device=where, workers=workers, console=console, gpus_per_worker=gpus,
+            adapters, ref, rows, answers, device=where, wanted=Wanted("cpu" if device == "cpu" else "auto"),
+            workers=workers, console=console, gpus_per_worker=gpus,
         )  # fmt: skip
         by_adapter = {str(folder): each for folder, each in zip(adapters, scored, strict=True)}
         print_adapters(base, by_adapter, weights_note(base), as_json=as_json)

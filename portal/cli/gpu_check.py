@@ -52,7 +52,11 @@ def gpu_check(
     """
     if base is not None and shape is not None:
         raise ValueError("--base names a base with its weights, --shape one without: give one of the two")
+    from portal.device import unusable_gpus
     from sweeps.gpu_check.check import RECORD, check_device
+
+    if device is None and (unusable := unusable_gpus()):
+        raise ValueError(f"{unusable}; or check the CPU with --device cpu")
 
     def tell(check: str, finding: "Finding") -> None:
         if not as_json:

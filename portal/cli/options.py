@@ -353,13 +353,19 @@ def check_at_least_one(**options: int | None) -> None:
 
 
 def chosen_device(name: str | None) -> str:
-    """`name` checked, by default `cuda` where there is one, else `cpu`; ValueError for an absent device."""
+    """`name` checked, by default `cuda` where there is one, else `cpu`.
+
+    ValueError for an absent device, and for one of several GPUs.
+    """
     import torch
 
     available = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     if name is None:
         return available[-1]
-    kind = check_known(name.split(":")[0], ("cpu", "cuda"), what="device")
+    kind, _, index = name.partition(":")
+    check_known(kind, ("cpu", "cuda"), what="device")
+    if index:
+        raise ValueError(f"device {name!r}: it is {kind!r}; CUDA_VISIBLE_DEVICES={index} chooses the GPU")
     if kind not in available:
         raise ValueError(f"device {name!r}: torch finds no GPU on this machine; leave --device out")
     return name

@@ -19,7 +19,7 @@ from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check.answers import check_answers
 from sweeps.gpu_check.attention import check_attention
 from sweeps.gpu_check.division import check_division
-from sweeps.gpu_check.finding import ERRORS, Finding, failed, skipped, until_error
+from sweeps.gpu_check.finding import ERRORS, LAST_START_S, Finding, failed, left_out, skipped, until_error
 from sweeps.gpu_check.loading import check_loading
 from sweeps.gpu_check.machine import check_machine
 from sweeps.gpu_check.neighbours import Steps, check_neighbours
@@ -136,9 +136,14 @@ def check_device(
 
     Steps and loading are timed on a base of this `shape`, any whose sizes are known, with random weights, or
     on this `base`, with its own. `gpus` are those for lines of several, otherwise all. What plans and
-    launches want to know is kept in this user's cache. A check that ends in an error is a line that failed.
+    launches want to know is kept in this user's cache. A check that ends in an error is a line that failed;
+    a line of times that there is no time for is a warning.
     """
     started = time.monotonic()
+
+    def is_late() -> bool:
+        return time.monotonic() - started > LAST_START_S
+
     findings: dict[str, tuple[Finding, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="portal-check-") as scratch, torch_threads(1):
         world = CheckWorld(device, Path(scratch), out=out, gpus=gpus, shape=shape, base=base)
@@ -153,7 +158,7 @@ def check_device(
         if error is not None:
             tell("rates", error)
             findings["rates"] = (error,)
-        findings["speed"], (own, halved) = _speed(world, rates, partial(tell, "speed"))
+        findings["speed"], (own, halved) = _speed(world, rates, partial(tell, "speed"), is_late)
     record = DeviceRecord(
         device=world.device.type,
         name=torch.cuda.get_device_name(world.device) if world.is_gpu else processor_name(),
@@ -193,11 +198,12 @@ class _Paces:
 
 
 def _speed(
-    world: CheckWorld, rates: Rates | None, tell: Callable[[Finding], None]
+    world: CheckWorld, rates: Rates | None, tell: Callable[[Finding], None], is_late: Callable[[], bool]
 ) -> tuple[tuple[Finding, ...], tuple[_Paces, _Paces]]:
     """The lines of steps beside the forecast, which knows the rates, and how far it is off in the mean.
 
-    Beside the usual precision, bases in bf16 have such a mean of their own on a CPU that multiplies bf16.
+    Beside the usual precision, bases in bf16 have such a mean of their own on a CPU that multiplies bf16. A
+    base is timed whole or not at all: the mean of some packs would be another pace.
     """
     found: list[Finding] = []
     paces: list[_Paces] = []
@@ -208,9 +214,9 @@ def _speed(
 
     try:
         device = _rated(world.device, rates) if world.is_gpu else _rated_core(rates)
-        for timed in _timed(world):
+        for timed in _timed(world, note, is_late):
             speeds: list[Speed] = []
-            for each in measure_speeds(timed, device, world.out):
+            for each in measure_speeds(timed, device, world.out, is_late):
                 lines = (each,) if isinstance(each, Finding) else each.findings
                 speeds += [] if isinstance(each, Finding) else [each]
                 for line in lines:
@@ -219,39 +225,48 @@ def _speed(
             has_room = steps.fit(timed)
             del timed
             release_memory()  # other bases take its place
-            line, ratio = _beside(world, steps, has_room=has_room)
+            line, ratio = _beside(world, steps, has_room=has_room, is_late=is_late())
             note(line)
             steps_pace, scoring_pace = (
                 pace_of([each for each in speeds if each.is_scoring == is_scoring])
                 for is_scoring in (False, True)
             )
             paces.append(_Paces(steps_pace, ratio, scoring_pace))
-    except ERRORS as error:  # of the base that it ended, the mean of some packs would be another pace
+    except ERRORS as error:
         note(failed(error))
     own, halved, *_ = [*paces, _Paces(), _Paces()]
     return tuple(found), (own, halved)
 
 
-def _beside(world: CheckWorld, steps: Steps, *, has_room: bool) -> tuple[Finding, float | None]:
+def _beside(
+    world: CheckWorld, steps: Steps, *, has_room: bool, is_late: bool
+) -> tuple[Finding, float | None]:
     """The line on steps of several workers at once, and their time over that of one where it is known."""
     what = f"{steps.base.name}: steps of several workers at once"
     if world.workers == 1:
         return skipped(what, world.lone_worker), None
     if not has_room:
         return skipped(what, f"{world.workers} packs do not fit the memory"), None
+    if is_late:
+        return left_out(what), None
     try:
         return check_neighbours(steps, world.workers)
     except ERRORS as error:
         return failed(error), None
 
 
-def _timed(world: CheckWorld) -> Iterator[ShapeWorld]:
-    """The base that is timed, then one in bf16 on a CPU that multiplies it."""
+def _timed(
+    world: CheckWorld, tell: Callable[[Finding], None], is_late: Callable[[], bool]
+) -> Iterator[ShapeWorld]:
+    """The base that is timed, then one in bf16 on a CPU that multiplies it, where there is time for it."""
     if world.is_random:
         yield ShapeWorld(random_base(world.timed, world.device))
     else:
         yield ShapeWorld(load_base(world.timed, device=world.device_kind))
     if world.is_gpu or world.own_precision is None:
+        return
+    if is_late():
+        tell(left_out(f"{world.halved} in bf16: steps and scoring"))
         return
     precision = world.own_precision
     if world.is_random:

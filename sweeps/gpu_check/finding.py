@@ -10,6 +10,9 @@ Level = Literal["PASS", "WARN", "FAIL", "SKIP"]
 _Found = TypeVar("_Found")
 PACE_BOUNDS = (0.7, 1.4)
 """Of a measured time over the predicted one: outside, plans for this machine are not to be relied on."""
+LAST_START_S = 360.0
+"""No line that only makes plans sharper begins after so many seconds of a check, which is to take eight
+minutes at most. Numbers are always checked."""
 ERRORS = (RuntimeError, ValueError, OSError, ArithmeticError, MemoryError, ImportError, LookupError)
 """What a check may end in and be a line that failed; any other error is this program's own."""
 
@@ -39,6 +42,11 @@ def at_most(
     holds = value <= bound
     level = "PASS" if holds else otherwise
     return Finding(level, what, value, unit, f"at most {bound:g}", "" if holds else note)
+
+
+def graded(what: str, value: float, bound: float, most: float, *, unit: str = "") -> Finding:
+    """PASS where the value is at most the bound, WARN up to `most`, else FAIL: so is what is no number."""
+    return at_most(what, value, bound, unit=unit, otherwise="WARN" if value <= most else "FAIL")
 
 
 def at_least(
@@ -83,6 +91,11 @@ def until_error(found: Iterable[_Found]) -> Iterator[_Found | Finding]:
         yield from found
     except ERRORS as error:
         yield failed(error)
+
+
+def left_out(what: str) -> Finding:
+    """A line that there was no time for."""
+    return Finding("WARN", what, note=f"left out, because {LAST_START_S:g} s had passed")
 
 
 def skipped(what: str, why: str) -> Finding:

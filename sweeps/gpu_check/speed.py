@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,15 @@ from portal.device import release_memory, wait_for_device
 from portal.modules import ALL_MODULES
 from portal.training.pack import Pack
 from sweeps.gpu_check.checkpoints import check_checkpoints
-from sweeps.gpu_check.finding import Finding, at_most, between, over_forecast, skipped, until_error
+from sweeps.gpu_check.finding import (
+    Finding,
+    at_most,
+    between,
+    left_out,
+    over_forecast,
+    skipped,
+    until_error,
+)
 from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.products import check_products
 from sweeps.gpu_check.scoring import measure_scoring
@@ -31,7 +39,8 @@ ADAPTED = {"q and v": ("q", "v"), "all modules": ALL_MODULES}
 _COUNTS = {"cuda": (1, 3, 8), "cpu": (1, 3), "cpu in bf16": (1,)}
 _RECOMPUTING = {"cuda": (1, 8), "cpu": (1,), "cpu in bf16": ()}
 """Learners of packs that keep nothing of a layer but what goes into it, and compute it again."""
-_STEPS = {"cuda": 20, "cpu": 3, "cpu in bf16": 2}
+_STEPS, _STEPS_SECONDS = {"cuda": 20, "cpu": 3, "cpu in bf16": 2}, 8.0
+"""Steps that are timed; on a GPU fewer where they would take longer than so many seconds."""
 _WARM_UP = 2
 _MANY_STEPS, _MANY_SECONDS = 100, 8.0
 """Steps that a pack takes on a GPU until the memory that torch holds is looked at, or seconds of them."""
@@ -55,12 +64,14 @@ class _TimedPack:
         return f"{self.adapted}, {self.count} learner{'s' if self.count > 1 else ''}{again}"
 
 
-def measure_speeds(world: ShapeWorld, device: Device, out: Path) -> Iterator[Speed | Finding]:
+def measure_speeds(
+    world: ShapeWorld, device: Device, out: Path, is_late: Callable[[], bool] = lambda: False
+) -> Iterator[Speed | Finding]:
     """Packs of fewer and more learners and modules, one after another; a line for one that does not fit.
 
     Products of the base's matrices come before. The first pack scores rows, and writes checkpoints below
-    `out`. Steps that recompute activations are lines only: a pace is that of steps as studies have them by
-    default.
+    `out`. Steps that recompute activations are lines only, and are left out when it `is_late`: a pace is that
+    of steps as studies have them by default.
     """
     name, kind = f"{world.base.name} in bf16" if world.is_halved else world.base.name, world.kind
     yield from until_error(check_products(world, device, name))
@@ -70,6 +81,9 @@ def measure_speeds(world: ShapeWorld, device: Device, out: Path) -> Iterator[Spe
         what = f"{name}, {timed.label}"
         if not _fits(world, timed, device):
             yield skipped(f"{what}: a step", "the pack does not fit the device's memory")
+            continue
+        if timed not in kept and is_late():
+            yield left_out(f"{what}: a step")
             continue
         pack, speed = _step_and_time(world, timed, device, what)
         if timed in kept:
@@ -106,9 +120,12 @@ def _step_and_time(world: ShapeWorld, timed: _TimedPack, device: Device, what: s
         release_memory()
         torch.cuda.reset_peak_memory_stats()
     pack = world.pack(runs, limits, timed.activations)
-    for _ in range(_WARM_UP):
-        pack.step()
-    measured = _seconds_per_step(pack, _STEPS[kind])
+    pack.step()
+    warm = _seconds_per_step(pack, _WARM_UP - 1)
+    count = _STEPS[kind]
+    if kind == "cuda":
+        count = max(1, min(count, math.ceil(_STEPS_SECONDS / warm)))
+    measured = _seconds_per_step(pack, count)
     predicted = step_seconds(runs, works, name, device, timed.activations, max_tokens=limits[name])
     findings = [over_forecast(f"{what}: a step of {1000 * measured:.0f} ms", measured / predicted)]
     if kind == "cuda":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base, load_base, quantised_base, with_fused_operations
+from portal.bases.operations import Operations
 from portal.bases.precision import cpu_has_bf16
 from portal.config import DeviceKind, Precision, RunConfig
 from portal.data.token_cache import read_cache
@@ -27,8 +28,9 @@ from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile
 
-Where = Literal["reference", "fp32", "own", "8bit", "4bit", "divided"]
-"""The CPU in fp32; the device in fp32, in the precision of studies, and quantised; two places at once."""
+Where = Literal["reference", "fp32", "own", "plain", "8bit", "4bit", "divided"]
+"""The CPU in fp32; the device in fp32, in the precision of studies, in that with the operations that
+transformers has, and quantised; two places at once."""
 GPU_SHAPE, CPU_SHAPE, CPU_BF16_SHAPE = "qwen3-1.7b", "mini-qwen3-m", "smollm2-135m"
 """Whose shape the base has on which steps and loading are timed, unless another is named."""
 LABELS = ("lora", "hypernet", "portal", "portal-choices")
@@ -156,9 +158,12 @@ class CheckWorld:
     def _load(self, name: str, where: Where) -> Base:
         if where in ("8bit", "4bit"):
             return quantised_base(name, where, self.device)
-        if where == "own":
+        if where in ("own", "plain"):
             assert self.own_precision is not None, "the CPU has no precision but fp32"
-            return load_base(name, device=str(self.device), precision=self.own_precision, operations="fused")
+            operations: Operations = "fused" if where == "own" else "plain"
+            return load_base(
+                name, device=str(self.device), precision=self.own_precision, operations=operations
+            )
         if where == "divided" and self.is_gpu:
             return load_base(name, device=str(self.device), operations="fused", num_gpus=2)
         base = load_base(name, operations="plain")

@@ -31,14 +31,16 @@ def score_with_workers(
     answers: Mapping[str, AnswerConfig],
     *,
     device: str,
+    wanted: Wanted,
     workers: int | None,
     console: Console,
     gpus_per_worker: int = 1,
 ) -> list[dict[str, TaskMetrics]]:
     """Metrics by task for every adapter, in their order; how many are scored is printed to the console.
 
-    One worker is this process, on `device`. Several are actors on the cluster of RAY_ADDRESS, or on a local
-    Ray; None stands for one per GPU there, or per so many as the base is divided over.
+    One worker is this process, on `device`. Several are actors on the `wanted` devices of the cluster of
+    RAY_ADDRESS, or of a local Ray; None stands for one per GPU there, or per so many as the base is divided
+    over.
     """
 
     def tell(count: int) -> None:
@@ -51,7 +53,7 @@ def score_with_workers(
         ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
     with (
         tempfile.TemporaryDirectory(prefix="portal-") as scratch,
-        ray_session(Path(scratch), console, Wanted()) as found,
+        ray_session(Path(scratch), console, wanted) as found,
     ):
         count = workers or min(len(folders), sum(found.shared(float(gpus_per_worker)).nodes))
         return score_adapters(

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
@@ -21,7 +22,7 @@ from portal.storage.paths import Folder, local_place
 from sweeps.launch.interrupts import termination_interrupts
 from sweeps.launch.redirect import streams_to
 from sweeps.launch.resources import Resources, Wanted
-from sweeps.planning.devices import find_device, local_hardware, smallest_gpu
+from sweeps.planning.devices import FoundGpu, find_device, find_gpu, smallest_gpu
 
 RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -50,9 +51,9 @@ POLL_S = 1.0
 def ray_session(out: Folder, console: Console, wanted: Wanted) -> Iterator[Resources]:
     """What a running Ray has: the one of this process, the cluster at RAY_ADDRESS, or a private local one.
 
-    On a cluster it waits until all `wanted` GPUs have joined; ValueError where this machine has fewer. Only a
-    Ray started here is stopped at the end. Inside, SIGTERM interrupts like Ctrl-C, and what Ray prints goes
-    to `out/logs/ray.log`.
+    On a cluster it waits until all `wanted` GPUs have joined; ValueError where this machine has fewer, and
+    where torch can use none of a node's. Only a Ray started here is stopped at the end. Inside, SIGTERM
+    interrupts like Ctrl-C, and what Ray prints goes to `out/logs/ray.log`.
     """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -140,6 +141,35 @@ def _ask(check: Callable[[], object]) -> str | None:
     return refusal(check)
 
 
+@ray.remote(num_cpus=0, max_calls=1)  # its process ends, and gives back what it took of the GPU
+def _look_at_gpus() -> FoundGpu | None:
+    return find_gpu()
+
+
+def _gpus_found(console: Console) -> list[FoundGpu | None]:
+    """The smallest GPU of each node for workers on GPUs; None, which is said, where it is not known.
+
+    ValueError where torch finds none.
+    """
+    nodes = _worker_nodes("cuda")
+    looks = [_look_at_gpus.options(scheduling_strategy=_on(node)).remote() for node in nodes]
+    found: list[FoundGpu | None] = []
+    for node, look in zip(nodes, looks, strict=True):
+        host = node["NodeManagerHostname"]
+        try:
+            gpu = ray.get(look)
+        except RayError as error:
+            console.print(f"device: plans do not know the GPUs of {host} ({one_line(error, most=300)})")
+            found.append(None)
+            continue
+        if gpu is None:
+            raise ValueError(
+                f"{host}: Ray counts GPUs, and torch can use none; `portal doctor` there says why"
+            )
+        found.append(gpu)
+    return found
+
+
 def _on(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
 
@@ -158,7 +188,7 @@ def _found(wanted: Wanted, console: Console) -> Iterator[Resources]:
     """
     gpus = () if wanted.device == "cpu" else _gpus_of_nodes()
     if sum(gpus) >= wanted.num_gpus:
-        yield _describe_cluster(gpus)
+        yield _describe_cluster(gpus, console)
         return
     if not os.environ.get("RAY_ADDRESS"):
         raise ValueError(
@@ -166,7 +196,7 @@ def _found(wanted: Wanted, console: Console) -> Iterator[Resources]:
             "device out, or name a cluster as RAY_ADDRESS"
         )
     try:
-        yield _describe_cluster(_wait_for_gpus(wanted.num_gpus, console))
+        yield _describe_cluster(_wait_for_gpus(wanted.num_gpus, console), console)
     finally:
         request_resources(bundles=[])  # else the autoscaler would hold the nodes for ever
 
@@ -189,14 +219,11 @@ def _gpus_of_nodes() -> tuple[int, ...]:
     return tuple(int(node["GPU"]) for node in alive if node.get("GPU", 0) >= 1)
 
 
-def _describe_cluster(gpus: tuple[int, ...]) -> Resources:
-    """What lanes can run on: these GPUs, or the CPUs where there are none."""
-    is_remote = bool(os.environ.get("RAY_ADDRESS"))
+def _describe_cluster(gpus: tuple[int, ...], console: Console) -> Resources:
+    """What lanes can run on: these GPUs, about which nodes are asked, or the CPUs where there are none."""
     if gpus:
-        prefix = "accelerator_type:"
-        models = [name.removeprefix(prefix) for name in ray.cluster_resources() if name.startswith(prefix)]
-        return Resources(gpus, "cuda", smallest_gpu(models) if is_remote else local_hardware(), 1.0)
+        return Resources(gpus, "cuda", smallest_gpu(_gpus_found(console)), 1.0)
     cpus = tuple(int(node["Resources"]["CPU"]) for node in _worker_nodes("cpu"))
     if not cpus:
         raise ValueError("the Ray cluster has no CPU to run on")
-    return Resources(cpus, "cpu", None if is_remote else find_device("cpu"))
+    return Resources(cpus, "cpu", None if os.environ.get("RAY_ADDRESS") else find_device("cpu"))

@@ -164,36 +164,61 @@ def find_device(name: str | None) -> Device:
         return _own_cpu()
     if name.lower() not in GPUS:
         raise ValueError(f"unknown device {name!r}{nearest(name.lower(), [*GPUS, 'cpu'])}")
-    return _named_gpu(name)
+    return _as_checked_gpu(GPUS[name.lower()])
 
 
-def smallest_gpu(names: Iterable[str]) -> Device | None:
-    """The GPU with the least memory, of those with these model names; None where a name is unknown.
+@dataclass(frozen=True)
+class FoundGpu:
+    """A GPU as torch finds it on its machine: its full name, its memory in bytes and its rates."""
 
-    Rates and pace are those of `find_device`.
-    """
-    models = {name.lower() for name in names}
-    if not models or not models <= GPUS.keys():
+    name: str
+    memory_bytes: float
+    rates: GpuRates
+
+    @classmethod
+    def of(cls, gpu: torch.device) -> "FoundGpu":
+        """Rates that no table knows are measured, which leaves this process with a context on the GPU."""
+        found = torch.cuda.get_device_properties(gpu)
+        return cls(found.name, found.total_memory, rates_of(found.name, lambda: measure_rates(gpu)))
+
+
+def find_gpu() -> FoundGpu | None:
+    """This machine's GPU with the least memory; None where torch finds none."""
+    if not torch.cuda.is_available():
         return None
-    return _named_gpu(min(sorted(models), key=lambda model: GPUS[model].memory_bytes))
+    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return FoundGpu.of(min(gpus, key=lambda gpu: torch.cuda.get_device_properties(gpu).total_memory))
 
 
-def _named_gpu(name: str) -> Device:
-    gpu = GPUS[name.lower()]
+def smallest_gpu(found: Iterable[FoundGpu | None]) -> Device | None:
+    """The one with the least memory of what `find_gpu` found on several machines, with its real memory; None
+    where a machine's is not known.
+
+    Its rates and pace are those that gpu-check has measured of such a GPU, if it has.
+    """
+    gpus = [*found]
+    known = [gpu for gpu in gpus if gpu is not None]
+    if not known or len(known) < len(gpus):
+        return None
+    return _checked_gpu(min(known, key=lambda gpu: (gpu.memory_bytes, gpu.name)))
+
+
+def _checked_gpu(found: FoundGpu) -> Device:
+    return _as_checked_gpu(describe_gpu(found.name, found.memory_bytes, lambda: found.rates))
+
+
+def _as_checked_gpu(gpu: Device) -> Device:
+    """With the newest check of such GPUs that has passed."""
     passed = [each for each in checks_of(gpu.name) if each.passed]
     return as_checked(gpu, max(passed, key=lambda each: each.date, default=None))
 
 
 def local_hardware() -> Device:
-    """The device that this machine trains on, with its real memory.
+    """The device that this process trains on, with its real memory.
 
     Its rates and pace are those that gpu-check has measured, else those of the table; others are measured.
     """
-    if not torch.cuda.is_available():
-        return _own_cpu()
-    found = torch.cuda.get_device_properties(0)
-    gpu = describe_gpu(found.name, found.total_memory, lambda: measure_rates(torch.device("cuda")))
-    return as_checked(gpu, find_check(found.name))
+    return _checked_gpu(FoundGpu.of(torch.device("cuda", 0))) if torch.cuda.is_available() else _own_cpu()
 
 
 def as_checked(device: Device, check: KnownCheck | None) -> Device:

@@ -62,29 +62,34 @@ def find_check(name: str) -> KnownCheck | None:
     return _read(_path(name))
 
 
-def checks_of(model: str | None) -> list[KnownCheck]:
-    """What is known of GPUs of a model (`H100`) or a full name, or of any, with the present release of torch.
+def checks_of(name: str | None) -> list[KnownCheck]:
+    """What is known of GPUs with the present release of torch: of this full name, or else of the same model
+    (`H100`); without a name of any.
 
     A release is the same for every CUDA, and for CPUs: a plan may be made where there is no GPU.
     """
     found = (_read(path) for path in sorted(_folder().glob("*.json")))
-    return [
+    known = [
         each
         for each in found
         if each and each.launch_s is not None and _release(each.torch) == _release(torch.__version__)
-        if model is None or model in {each.name, known_model(each.name)}
     ]
+    if name is None:
+        return known
+    model = known_model(name)
+    own = [each for each in known if each.name == name]
+    return own or [each for each in known if model is not None and known_model(each.name) == model]
 
 
-def check_advice(model: str | None) -> str | None:
-    """What a launch on GPUs of this model says of their checks; None where one has passed.
+def check_advice(gpu: str | None) -> str | None:
+    """What a launch on GPUs of this name says of their checks; None where one has passed.
 
-    Without a model, as on a cluster whose GPUs are not known, any check will do.
+    Without a name, as on a cluster whose GPUs are not known, any check will do.
     """
-    found = checks_of(model)
+    found = checks_of(gpu)
     if any(each.passed for each in found):
         return None
-    name = model or "such a GPU"
+    name = gpu or "such a GPU"
     how = "`portal gpu-check` on a node of it takes minutes"
     if found:
         return f"the gpu-check of {name} of {max(each.date for each in found)} has failed; {how}"

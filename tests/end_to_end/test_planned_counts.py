@@ -21,11 +21,13 @@ from sweeps.planning.workload import Work
 from sweeps.study.expand import load_study
 from sweeps.worker import base_cache
 from sweeps.worker.build_learners import BASES
+from tests.support.precision import needs_bf16
 from tests.support.studies import silent
 
 STUDY = """
 name: counted
 suite: mini
+precision: PRECISION
 tasks: [fact_qa, counting, passage_yesno]
 eval_size: 20
 seeds: [0, 1]
@@ -89,11 +91,12 @@ def cost(counts: Counter[str]) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["default", pytest.param("bf16", marks=needs_bf16)])
 def test_a_study_takes_the_steps_forwards_and_tokens_of_its_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     path, out = tmp_path / "study.yaml", tmp_path / "out"
-    path.write_text(STUDY)
+    path.write_text(STUDY.replace("PRECISION", precision))
     study = load_study(path)
     plan = plan_study(study, out, device=None)
     planned = sum((planned_counts(pack.runs, plan.checked.works) for pack in plan.packs), Counter())

@@ -11,7 +11,15 @@ import pytest
 import torch
 
 from portal import device
-from portal.device import ask_driver, is_out_of_memory, limit_gpu_memory, own_gpus, prepare_gpu, take_gpus
+from portal.device import (
+    ask_driver,
+    is_out_of_memory,
+    limit_gpu_memory,
+    own_gpus,
+    prepare_gpu,
+    take_gpus,
+    unusable_gpus,
+)
 from tests.support.driver_tool import put_driver_tool
 
 
@@ -208,3 +216,26 @@ def test_a_tool_that_fails_or_is_not_there_has_no_answer(
 
     assert (failed, refused, hangs) == (None, None, None)
     assert ask_driver("topo", "-m") is None
+
+
+def test_gpus_that_the_driver_lists_and_torch_cannot_use_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    without = unusable_gpus()
+    put_driver_tool(tmp_path, monkeypatch, "echo 550.90; echo 550.90")
+    hidden = []
+    for value in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        hidden.append(unusable_gpus())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+
+    told = unusable_gpus()
+
+    assert (without, hidden) == (None, [None, None])
+    assert told is not None
+    listed = f"the driver, 550.90, lists 2 GPUs, and torch {torch.__version__} can use none; it is a build "
+    assert told.startswith(listed)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert unusable_gpus() is None

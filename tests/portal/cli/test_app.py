@@ -26,14 +26,23 @@ def test_the_version_and_the_help_exit_with_0(capsys: pytest.CaptureFixture[str]
     assert any("sweep" in line for line in others)
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
-def test_waiting_threads_give_their_core_to_others_before_torch_is_loaded(
+WAITING, MEMORY = "OMP_WAIT_POLICY", "PYTORCH_ALLOC_CONF"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "passive expandable_segments:True"),
+        ({WAITING: "active", MEMORY: "backend:native"}, "active backend:native"),
+    ],
+)
+def test_waiting_threads_and_gpu_memory_are_settled_before_torch_is_loaded(
     given: dict[str, str], expected: str
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    environment = {name: value for name, value in os.environ.items() if name not in (WAITING, MEMORY)} | given
     code = (
         "import os, sys; from portal.cli import main; code = main(['--version']); "
-        "print(code, 'torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+        f"print(code, 'torch' in sys.modules, os.environ['{WAITING}'], os.environ['{MEMORY}'])"
     )
 
     done = subprocess.run(
@@ -41,6 +50,13 @@ def test_waiting_threads_give_their_core_to_others_before_torch_is_loaded(
     )
 
     assert done.stdout.splitlines()[-1] == f"0 False {expected}"
+
+
+def test_a_gpu_is_not_chosen_by_its_index(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gpu-check", "--device", "cuda:1"]) == 2
+
+    told = "device 'cuda:1': it is 'cuda'; CUDA_VISIBLE_DEVICES=1 chooses the GPU"
+    assert told in capsys.readouterr().err
 
 
 def test_exit_codes_are_written_in_one_file() -> None:

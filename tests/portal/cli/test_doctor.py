@@ -2,11 +2,14 @@
 
 import resource
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from portal.cli import main
 from portal.cli.doctor import GpuFacts, gpu_findings, gpu_links, locked_memory
+from tests.support.driver_tool import put_driver_tool
 
 NODE = GpuFacts(
     names=("NVIDIA H100 80GB HBM3",) * 2,
@@ -83,6 +86,23 @@ def test_memory_that_a_process_may_lock() -> None:
     short = locked_memory(8 * 2**20)
     assert (short.level, short.what) == ("warn", "a process may lock 0.0078 GiB of memory")
     assert "ulimit -l" in short.advice
+
+
+def test_gpus_that_torch_cannot_use_fail_and_are_not_checked_as_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_driver_tool(tmp_path, monkeypatch, "echo 550.90")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    assert main(["doctor"]) == 2
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fail")]
+    assert main(["gpu-check", "--out", str(tmp_path / "out")]) == 2
+    refused = capsys.readouterr().err
+
+    assert len(failed) == 1
+    assert "the driver, 550.90, lists 1 GPU, and torch" in failed[0]
+    assert "install one for a CUDA that this driver has; or check the CPU with --device cpu" in refused
 
 
 def test_this_machine_can_run_a_study(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -117,10 +117,12 @@ def test_steps_are_held_to_a_forecast_with_the_rates_that_were_measured(
     devices: list[Device] = []
     measured = check.measure_speeds
 
-    def told(world: ShapeWorld, device: Device, out: Path) -> Iterator[Speed | Finding]:
+    def told(
+        world: ShapeWorld, device: Device, out: Path, is_late: Callable[[], bool]
+    ) -> Iterator[Speed | Finding]:
         devices.append(device)
         assert out == tmp_path
-        return measured(world, device, out)
+        return measured(world, device, out, is_late)
 
     monkeypatch.setattr(check, "measure_speeds", told)
 
@@ -225,6 +227,29 @@ def test_rates_that_cannot_be_measured_are_a_line_that_failed(
     assert record.rates is None
     assert [each.note for each in record.findings["rates"]] == ["the device is full"]
     assert not record.passed
+
+
+def test_lines_that_there_is_no_time_for_are_warnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CheckWorld, "workers", 2)
+    monkeypatch.setattr(check, "LAST_START_S", 0.0)
+
+    record = check_device("cpu", tmp_path, lambda *_: None, checks={"a": good}, shape="mini-qwen3-xs")
+
+    late = [each for found in record.findings.values() for each in found if "left out" in each.note]
+    assert [each.level for each in late] == ["WARN"] * len(late)
+    in_bf16 = ["mini-qwen3-xs in bf16: steps and scoring"] if cpu_has_bf16() else []
+    assert [each.level for each in record.findings["a"]] == ["PASS"]
+    assert [each.what for each in late] == [
+        "mini-qwen3-xs, q and v, 1 learner, activations recomputed: a step",
+        "mini-qwen3-xs: steps of several workers at once",
+        *in_bf16,
+    ]
+    assert record.passed
+    assert record.pace is not None
+    assert record.scoring_pace is not None
+    assert (record.beside, record.bf16_pace) == (None, None)
 
 
 def test_a_shape_that_is_not_known_is_a_line_that_failed(tmp_path: Path) -> None:

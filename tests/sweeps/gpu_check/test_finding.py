@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sweeps.gpu_check.finding import at_least, at_most, skipped
+from sweeps.gpu_check.finding import at_least, at_most, graded, left_out, skipped
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,17 @@ def test_a_value_is_held_to_its_upper_bound(value: float, level: str) -> None:
 )
 def test_a_value_is_held_to_its_lower_bound(value: float, level: str) -> None:
     assert at_least("memory", value, 1.0, otherwise="WARN").level == level
+
+
+@pytest.mark.parametrize(
+    ("value", "level"), [(1.0, "PASS"), (1.5, "WARN"), (2.0, "WARN"), (2.5, "FAIL"), (math.nan, "FAIL")]
+)
+def test_a_value_that_may_be_rounding_is_a_warning(value: float, level: str) -> None:
+    assert graded("error", value, 1.0, 2.0).level == level
+
+
+def test_a_line_that_there_was_no_time_for_is_a_warning() -> None:
+    assert str(left_out("steps")) == "WARN  steps; left out, because 360 s had passed"
 
 
 def test_a_line_has_value_unit_and_bound_and_its_note_only_where_it_helps() -> None:

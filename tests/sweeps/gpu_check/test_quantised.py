@@ -1,7 +1,6 @@
 """Bases in 8 and 4 bits pass on this CPU, and every line can fail."""
 
 from dataclasses import replace
-from itertools import islice
 
 import pytest
 import torch
@@ -53,39 +52,59 @@ def test_gradients_on_other_weights_are_found(fresh: CheckWorld, monkeypatch: py
         assert found[f"{precision}: cosine of a gradient with that on whole weights"] == "FAIL"
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_step_that_waits_for_the_device_is_a_warning(
-    fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch
+    fresh: CheckWorld, monkeypatch: pytest.MonkeyPatch, precision: Where
 ) -> None:
-    wait_for_the_gpu(monkeypatch, fresh.base(TARGET, "8bit").model, waits=True)
+    base = fresh.base(TARGET, precision)
+    if precision == "4bit" and misread_weights(base, fresh.base(TARGET, "fp32")):
+        pytest.skip("bitsandbytes reads 4-bit weights wrongly on this CPU")
+    wait_for_the_gpu(monkeypatch, base.model, waits=True)
     monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
 
-    found = levels(islice(check_quantised(fresh), 5))
+    found = levels(check_quantised(fresh))
 
-    assert found["8bit: steps that waited for the device"] == "WARN"
+    assert found[f"{precision}: steps that waited for the device"] == "WARN"
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_layers_that_are_not_found_and_weights_that_are_miscounted_are_lines_that_failed(
-    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch, precision: Where
 ) -> None:
-    load = CheckWorld.base
+    load, count = CheckWorld.base, Base.num_decoder_params.func
 
     def without_a_site(world: CheckWorld, name: str, where: Where) -> Base:
         base = load(world, name, where)
-        return replace(base, sites=base.sites[1:]) if where == "8bit" else base
+        return replace(base, sites=base.sites[1:]) if where == precision else base
 
+    def miscount(base: Base) -> int:
+        is_whole = base is load(checked, TARGET, "fp32")
+        return count(base) if is_whole else count(base) + 1
+
+    monkeypatch.setattr(CheckWorld, "base", without_a_site)
+    monkeypatch.setattr(Base, "num_decoder_params", property(miscount))
+
+    found = levels(check_quantised(checked))
+
+    for each in PRECISIONS:
+        missing = found[f"{each}: linear layers that cannot be adapted"]
+        assert missing == ("FAIL" if each == precision else "PASS")
+        assert found[f"{each}: weights that costs are not counted with"] == "FAIL"
+    assert not any(what.startswith(f"{precision}: cosine") for what in found)
+
+
+def test_packed_weights_that_are_taken_for_whole_ones_are_found(
+    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def count_elements(base: Base) -> int:
         return sum(each.numel() for each in base.model.get_submodule(base.layer_path).parameters())
 
-    monkeypatch.setattr(CheckWorld, "base", without_a_site)
     monkeypatch.setattr(Base, "num_decoder_params", property(count_elements))
 
     found = levels(check_quantised(checked))
 
-    assert found["8bit: linear layers that cannot be adapted"] == "FAIL"
     assert found["8bit: weights that costs are not counted with"] == "PASS"
-    assert found["4bit: linear layers that cannot be adapted"] == "PASS"
     assert found["4bit: weights that costs are not counted with"] == "FAIL"
-    assert not any(what.startswith("8bit: cosine") for what in found)
 
 
 def test_without_the_library_the_lines_are_left_out(

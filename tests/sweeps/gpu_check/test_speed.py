@@ -110,7 +110,8 @@ def test_on_a_gpu_a_pack_has_lines_of_its_memory(
     monkeypatch.setitem(scoring._TASKS, "cuda", ("copa",))
     monkeypatch.setitem(speed._COUNTS, "cuda", (1,))
     monkeypatch.setitem(speed._RECOMPUTING, "cuda", (1,))
-    monkeypatch.setitem(speed._STEPS, "cuda", 1)
+    monkeypatch.setitem(speed._STEPS, "cuda", 5)
+    monkeypatch.setattr(speed, "_STEPS_SECONDS", 1e-9)  # one step is enough
     monkeypatch.setattr(speed, "_MANY_STEPS", 2)
     monkeypatch.setattr(speed, "_MANY_SECONDS", 1e9)
     peak = speed.peak_memory

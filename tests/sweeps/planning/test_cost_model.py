@@ -21,7 +21,7 @@ from sweeps.planning.cost_model import (
     load_seconds,
     peak_memory,
 )
-from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu, smallest_gpu
+from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu
 from sweeps.planning.memory import count_params, decoder_shape, generation_flops, kept_values_per_token
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
@@ -244,15 +244,6 @@ def test_lanes_share_a_cpu_and_not_a_gpu():
 
     assert cpu.shared_by(4).budget_bytes == cpu.budget_bytes / 4
     assert gpu.shared_by(4) == gpu
-
-
-@pytest.mark.parametrize(
-    ("names", "found"), [(["H100", "B200"], "H100"), (["A100"], "A100"), (["H100", "T4"], None), ([], None)]
-)
-def test_the_smallest_gpu_of_a_cluster_decides(names, found):
-    gpu = smallest_gpu(names)
-
-    assert (None if gpu is None else gpu.name) == found
 
 
 def test_an_unknown_device_is_refused_with_the_nearest_name():

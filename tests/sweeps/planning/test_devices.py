@@ -6,15 +6,21 @@ import pytest
 import torch
 
 from portal.bases.precision import cpu_bf16_gain
-from portal.device_rates import GpuRates, measure_rates
+from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates
 from sweeps.planning.devices import (
     GPUS,
     Device,
+    FoundGpu,
     describe_gpu,
+    find_device,
+    find_gpu,
+    local_hardware,
     plain_cpu,
+    smallest_gpu,
 )
 from sweeps.planning.plan import plan_study
 from sweeps.study.expand import Study
+from tests.support.environment import GPU_ALLOWED, gpu_allowed
 from tests.support.precision import cpu_with
 
 MEASURE = partial(measure_rates, torch.device("cpu"), width=128, launches=50)
@@ -46,6 +52,32 @@ def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:
 
     assert (found.flops, found.launch_s) == (GPUS["h100"].flops, GPUS["h100"].launch_s)
     assert found.memory_bytes == 79 * 2**30
+
+
+BIG = FoundGpu("NVIDIA B200", 178 * 2**30, KNOWN_GPUS["B200"])
+SMALL = FoundGpu("NVIDIA A100-SXM4-40GB", 39 * 2**30, KNOWN_GPUS["A100"])
+UNKNOWN = FoundGpu("NVIDIA L40S", 44 * 2**30, GpuRates(3e14, 5e-6))
+
+
+@pytest.mark.parametrize(
+    ("found", "smallest"),
+    [([BIG, SMALL], SMALL), ([UNKNOWN, BIG], UNKNOWN), ([UNKNOWN], UNKNOWN), ([BIG, None], None), ([], None)],
+)
+def test_the_smallest_gpu_of_a_clusters_nodes_decides(
+    found: list[FoundGpu | None], smallest: FoundGpu | None
+) -> None:
+    gpu = smallest_gpu(found)
+
+    assert (gpu is None) == (smallest is None)
+    if gpu is not None and smallest is not None:
+        assert (gpu.name, gpu.memory_bytes) == (smallest.name, smallest.memory_bytes)
+        assert GpuRates(gpu.flops, gpu.launch_s) == smallest.rates
+
+
+@pytest.mark.skipif(gpu_allowed(), reason=f"{GPU_ALLOWED}=1 shows the GPU")
+def test_a_machine_without_a_gpu_finds_none() -> None:
+    assert find_gpu() is None
+    assert local_hardware() == find_device("cpu")
 
 
 def test_a_share_of_a_gpu_has_that_share_of_its_memory_and_rates() -> None:

@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from portal.device import usable_cores
-from sweeps.planning.devices import ATTAINED, GPUS, as_checked, find_device, plain_cpu, smallest_gpu
+from portal.device_rates import KNOWN_GPUS
+from sweeps.planning.devices import (
+    ATTAINED,
+    GPUS,
+    FoundGpu,
+    as_checked,
+    find_device,
+    plain_cpu,
+    smallest_gpu,
+)
 from sweeps.planning.known_checks import KnownCheck, check_advice, checks_of, find_check, processor_name
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import time_lines
@@ -78,8 +87,21 @@ def test_a_gpu_that_is_named_is_the_one_that_was_checked_last() -> None:
 
     checked = as_checked(GPUS["h100"], H100)
     assert find_device("h100") == find_device("H100") == checked
-    assert smallest_gpu(["B200", "H100"]) == checked
     assert find_device("b200") == GPUS["b200"]
+
+
+def test_a_gpu_of_a_node_has_the_check_of_its_own_name_or_else_of_its_model() -> None:
+    found = FoundGpu(H100.name, 79 * 2**30, KNOWN_GPUS["H100"])
+    unchecked = smallest_gpu([found])
+    other = replace(H100, name="NVIDIA H100 SXM", date="2027-01-01T07:00:00+00:00", pace=1.1)
+    other.keep()
+    of_its_model = smallest_gpu([found])
+    H100.keep()
+    own = smallest_gpu([found])
+
+    assert unchecked is not None
+    assert (unchecked.name, unchecked.checked, unchecked.memory_bytes) == (H100.name, None, 79 * 2**30)
+    assert (of_its_model, own) == (as_checked(unchecked, other), as_checked(unchecked, H100))
 
 
 def test_a_record_of_an_earlier_version_says_nothing_of_fp32(tmp_path: Path) -> None:
