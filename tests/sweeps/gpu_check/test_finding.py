@@ -29,7 +29,7 @@ def test_a_value_that_may_be_rounding_is_a_warning(value: float, level: str) -> 
 
 
 def test_a_line_that_there_was_no_time_for_is_a_warning() -> None:
-    assert str(left_out("steps")) == "WARN  steps; left out, because 360 s had passed"
+    assert str(left_out("steps")) == "WARN  steps; left out, because 400 s had passed"
 
 
 def test_a_line_has_value_unit_and_bound_and_its_note_only_where_it_helps() -> None:
