@@ -95,7 +95,8 @@ def main() -> None:
     try:
         run_apart("benchmarks", names, arguments.out)
     finally:
-        show(render(read_records(arguments.out)), arguments.out)
+        if records := read_records(arguments.out):
+            show(render(records), arguments.out)
     if arguments.document is not None:
         keep(names, arguments.out, MEASURED)
         show_in(arguments.document, render(read_records(MEASURED)))

@@ -93,22 +93,26 @@ def ask_driver(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def unusable_gpus() -> str | None:
+def driver_releases() -> list[str]:
+    """The release of the driver for each GPU that its tool lists; empty where it does not say."""
+    return (ask_driver("--query-gpu=driver_version", "--format=csv,noheader") or "").splitlines()
+
+
+def unusable_gpus() -> tuple[str, str] | None:
     """That the driver lists GPUs of which torch can use none, and what would help; None where that is not so.
 
     GPUs that CUDA_VISIBLE_DEVICES hides from this process do not count.
     """
     if torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return None
-    listed = ask_driver("--query-gpu=driver_version", "--format=csv,noheader")
-    if not listed:
+    releases = driver_releases()
+    if not releases:
         return None
-    drivers = listed.splitlines()
     build = "without CUDA" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
-    gpus = "1 GPU" if len(drivers) == 1 else f"{len(drivers)} GPUs"
+    gpus = "1 GPU" if len(releases) == 1 else f"{len(releases)} GPUs"
     return (
-        f"the driver, {drivers[0]}, lists {gpus}, and torch {torch.__version__} can use none; "
-        f"it is a build {build}: install one for a CUDA that this driver has"
+        f"the driver, {releases[0]}, lists {gpus}, and torch {torch.__version__} can use none",
+        f"it is a build {build}: install one for a CUDA that this driver has",
     )
 
 

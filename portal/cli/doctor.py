@@ -81,8 +81,7 @@ def _check_machine() -> Iterator[Finding]:
         "" if enough else f"the demo wants {_MIN_MEMORY_GIB} GiB",
     )
     if unusable := unusable_gpus():
-        what, _, advice = unusable.partition("; ")
-        yield Finding("fail", what, advice)
+        yield Finding("fail", *unusable)
     elif not torch.cuda.is_available():
         yield Finding("ok", f"no GPU that torch can use; bases run on the CPU, in fp32{_bf16_offer()}")
     if torch.cuda.is_available():
@@ -113,9 +112,9 @@ class GpuFacts:
 def _gpu_facts() -> GpuFacts:
     import torch
 
-    from portal.device import ask_driver
+    from portal.device import ask_driver, driver_releases
 
-    count, driver = torch.cuda.device_count(), _driver_version()
+    count, driver = torch.cuda.device_count(), next(iter(driver_releases()), None)
     properties = [torch.cuda.get_device_properties(index) for index in range(count)]
     pairs = ((a, b) for a in range(count) for b in range(a + 1, count))
     return GpuFacts(
@@ -142,14 +141,6 @@ def gpu_links(topology: str, count: int) -> frozenset[str]:
     if len(gpus) != count:
         return frozenset()
     return frozenset(cell for row in gpus for cell in row[1 : 1 + count]) - {"X"}
-
-
-def _driver_version() -> str | None:
-    """The release of NVIDIA's driver, as its tool says; None where it does not."""
-    from portal.device import ask_driver
-
-    said = ask_driver("--query-gpu=driver_version", "--format=csv,noheader")
-    return None if not said else said.splitlines()[0]
 
 
 def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:

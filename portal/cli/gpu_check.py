@@ -56,7 +56,7 @@ def gpu_check(
     from sweeps.gpu_check.check import RECORD, check_device
 
     if device is None and (unusable := unusable_gpus()):
-        raise ValueError(f"{unusable}; or check the CPU with --device cpu")
+        raise ValueError(f"{'; '.join(unusable)}; or check the CPU with --device cpu")
 
     def tell(check: str, finding: "Finding") -> None:
         if not as_json:

@@ -368,4 +368,4 @@ def chosen_device(name: str | None) -> str:
         raise ValueError(f"device {name!r}: it is {kind!r}; CUDA_VISIBLE_DEVICES={index} chooses the GPU")
     if kind not in available:
         raise ValueError(f"device {name!r}: torch finds no GPU on this machine; leave --device out")
-    return name
+    return kind

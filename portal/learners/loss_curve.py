@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_POINTS = 256
-"""Of whole stretches there are always fewer: at so many, two neighbours become one."""
+"""A curve has fewer whole stretches than that: at so many, two neighbours become one."""
 
 
 class LossCurve:

@@ -14,7 +14,6 @@ import torch
 from portal.artifacts.registry import now
 from portal.bases.base import load_base
 from portal.device import release_memory, torch_threads
-from portal.device_rates import measure_rates
 from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check.answers import check_answers
 from sweeps.gpu_check.attention import check_attention
@@ -40,7 +39,7 @@ from sweeps.gpu_check.speed import measure_speeds
 from sweeps.gpu_check.team import check_team
 from sweeps.gpu_check.world import CheckWorld
 from sweeps.gpu_check.writers import check_killed_writer
-from sweeps.planning.devices import Device, as_checked, describe_gpu, plain_cpu
+from sweeps.planning.devices import Device, FoundGpu, as_checked, describe_gpu, plain_cpu
 from sweeps.planning.known_checks import KnownCheck, processor_name
 from sweeps.store.provenance import provenance
 
@@ -282,9 +281,8 @@ def _rated_core(rates: Rates | None) -> Device:
 
 def _rated(gpu: torch.device, rates: Rates | None) -> Device:
     """The GPU for plans, with the rates that were measured."""
-    found = torch.cuda.get_device_properties(gpu)
-    known = describe_gpu(found.name, found.total_memory, lambda: measure_rates(gpu))
-    return as_checked(known, _known(found.name, rates, is_gpu=True))
+    known = describe_gpu(FoundGpu.of(gpu))
+    return as_checked(known, _known(known.name, rates, is_gpu=True))
 
 
 def _known(name: str, rates: Rates | None, *, is_gpu: bool) -> KnownCheck:

@@ -6,7 +6,7 @@ not in the table are measured.
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -204,7 +204,7 @@ def smallest_gpu(found: Iterable[FoundGpu | None]) -> Device | None:
 
 
 def _checked_gpu(found: FoundGpu) -> Device:
-    return _as_checked_gpu(describe_gpu(found.name, found.memory_bytes, lambda: found.rates))
+    return _as_checked_gpu(describe_gpu(found))
 
 
 def _as_checked_gpu(gpu: Device) -> Device:
@@ -274,12 +274,13 @@ def _beside(measured: float | None, cores: float) -> float:
     return 1.0 if measured is None or cores < 2 else max(1.0, measured)
 
 
-def describe_gpu(name: str, memory_bytes: float, measure: Callable[[], GpuRates]) -> Device:
-    """A GPU by its full name (`NVIDIA H100 80GB HBM3`); `measure` is called where its rates are not known."""
-    rates = rates_of(name, measure)
-    model = known_model(name)
+def describe_gpu(found: FoundGpu) -> Device:
+    """A GPU for plans, without what a check of it has measured."""
+    model = known_model(found.name)
     bytes_per_s = Device.bytes_per_s if model is None else GPUS[model.lower()].bytes_per_s
-    return Device(name, memory_bytes, rates.flops, rates.launch_s, bytes_per_s=bytes_per_s)
+    return Device(
+        found.name, found.memory_bytes, found.rates.flops, found.rates.launch_s, bytes_per_s=bytes_per_s
+    )
 
 
 def plain_cpu(cores: int) -> Device:

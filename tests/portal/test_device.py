@@ -236,6 +236,6 @@ def test_gpus_that_the_driver_lists_and_torch_cannot_use_are_told(
     assert (without, hidden) == (None, [None, None])
     assert told is not None
     listed = f"the driver, 550.90, lists 2 GPUs, and torch {torch.__version__} can use none; it is a build "
-    assert told.startswith(listed)
+    assert "; ".join(told).startswith(listed)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert unusable_gpus() is None

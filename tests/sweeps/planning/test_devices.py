@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from portal.bases.precision import cpu_bf16_gain
-from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates
+from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates, rates_of
 from sweeps.planning.devices import (
     GPUS,
     Device,
@@ -36,7 +36,7 @@ def test_a_device_without_memory_or_rates_is_refused(field: str, value: float) -
 
 
 def test_a_gpu_that_is_not_in_the_table_is_measured_and_planned_for(tiny_study: Study, tmp_path) -> None:
-    device = describe_gpu("NVIDIA L40S", 48 * 2**30, MEASURE)
+    device = describe_gpu(FoundGpu("NVIDIA L40S", 48 * 2**30, rates_of("NVIDIA L40S", MEASURE)))
 
     plan = plan_study(tiny_study, tmp_path, device=device, lanes=2)
 
@@ -48,7 +48,8 @@ def test_a_gpu_of_the_table_keeps_its_data_sheets_rates() -> None:
     def measure() -> GpuRates:
         raise AssertionError("the rates are known")
 
-    found = describe_gpu("NVIDIA H100 80GB HBM3", 79 * 2**30, measure)
+    name = "NVIDIA H100 80GB HBM3"
+    found = describe_gpu(FoundGpu(name, 79 * 2**30, rates_of(name, measure)))
 
     assert (found.flops, found.launch_s) == (GPUS["h100"].flops, GPUS["h100"].launch_s)
     assert found.memory_bytes == 79 * 2**30
