@@ -62,7 +62,8 @@ def forecast(study: str) -> list[Point]:
         measured_s = time.monotonic() - started
         after = _plan(study, Path(scratch), environment)
     device = plan["device"]
-    predicted = (3600 * plan["hours"], measured_s, device["bf16_pace"], 3600 * after["hours"])
+    predicted_s, after_s = (3600 * each["makespan_hours"] for each in (plan, after))
+    predicted = (predicted_s, measured_s, device["bf16_pace"], after_s)
     return [Point(study, device["pace"], *predicted)]
 
 

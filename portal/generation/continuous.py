@@ -12,6 +12,9 @@ from portal.generation.row_cache import RowCache
 
 _EXTENT = 32
 """Positions that a batch sees are a multiple of so many."""
+_JOINING = 8
+"""One in so many places is free before others join, where rows wait: each forward that reads prompts reads
+several."""
 
 
 def end_continuously(decoder: Decoder, rows: Sequence[Row], *, max_rows: int) -> Iterator[Row]:
@@ -25,8 +28,8 @@ def end_continuously(decoder: Decoder, rows: Sequence[Row], *, max_rows: int) ->
     live: list[Row] = []
     while live or waiting:
         ended: list[Row] = []
-        if waiting and len(live) < max_rows:
-            joining = [waiting.pop() for _ in range(min(max_rows - len(live), len(waiting)))]
+        if joins := num_joining(len(live), len(waiting), max_rows):
+            joining = [waiting.pop() for _ in range(joins)]
             joining.sort(key=lambda row: -1 if row.request.slot is None else row.request.slot)
             ended = _read(decoder, joining, cache, first=len(live))
             live += joining
@@ -36,6 +39,12 @@ def end_continuously(decoder: Decoder, rows: Sequence[Row], *, max_rows: int) ->
                     ended = _continue(decoder, live, cache)
         yield from ended
         _leave(live, ended, cache)
+
+
+def num_joining(live: int, waiting: int, places: int) -> int:
+    """How many of the rows that wait are read next, where so many are at work; 0: these go on."""
+    free = places - live
+    return min(free, waiting) if free >= places / _JOINING or not live else 0
 
 
 def _read(decoder: Decoder, joining: list[Row], cache: RowCache, *, first: int) -> list[Row]:

@@ -39,8 +39,12 @@ def generate(
 
 def usual_rows(requests: Sequence[Request]) -> int:
     """How many of these rows share a batch where nothing else is said."""
-    longest = max((len(each.prompt) + each.max_new_tokens for each in requests), default=1)
-    return max(1, min(MAX_ROWS, MAX_POSITIONS // longest))
+    return rows_at_once(max((len(each.prompt) + each.max_new_tokens for each in requests), default=1))
+
+
+def rows_at_once(positions: int) -> int:
+    """The same for rows of which the longest has so many positions, of its prompt and of its answer."""
+    return max(1, min(MAX_ROWS, MAX_POSITIONS // positions))
 
 
 def _answers(decoder: Decoder, requests: Sequence[Request], max_rows: int) -> Iterator[tuple[int, Answer]]:

@@ -3,20 +3,20 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rich.console import Console
 
 from portal.data.token_cache import count_truncated
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import Executor, LaneRound
-from sweeps.launch.lane_layout import LaneLayout, lay_out
+from sweeps.launch.lane_layout import LaneLayout
+from sweeps.launch.lane_plan import LanePlan, plan_lanes
 from sweeps.launch.progress import ProgressLine
 from sweeps.launch.resources import Resources
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import CheckedStudy
-from sweeps.planning.devices import Device
-from sweeps.planning.pack_forecaster import PackForecaster
-from sweeps.planning.plan import Plan, plan_packs
+from sweeps.planning.plan import Plan, Planner
 from sweeps.planning.planned_pack import PlannedPack
 from sweeps.store.kept_device import KeptDevice
 from sweeps.store.pack_store import PackStore
@@ -47,7 +47,6 @@ class Launch:
     named_for_large_bases: bool = False
     """Whether bases are large, and the kind of device that the `resources` have was asked for by name."""
     _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
-    _forecasters: dict[Device, PackForecaster] = field(default_factory=dict, init=False)
     retried: list[str] = field(default_factory=list, init=False)
     """Runs that people had tried again meanwhile."""
 
@@ -93,29 +92,14 @@ class Launch:
         """Do what people ask of the study's runs, while no lane works; those that are to be tried again."""
         return RunRequests(self.out).carry_out(self.study.by_key, local_place(self.out) / "logs")
 
-    def _plan(self, status: StudyStatus) -> tuple[Plan, LaneLayout]:
+    def _plan(self, status: StudyStatus) -> LanePlan:
         """The packs that are left, and as many lanes as there are slots, packs and memory for."""
-        nodes, hardware = self.resources.nodes, self.resources.hardware
-        plan = self._packed(status, hardware)
-        layout = self._lay_out(plan, nodes)
-        if hardware is None or hardware.is_gpu:  # it is not shared: fewer workers would not help
-            return plan, layout
-        fitting = layout.num_workers
-        while fitting > 1 and plan.largest_run_bytes > hardware.shared_by(fitting).budget_bytes:
-            fitting -= 1
-        plan = self._packed(status, hardware.shared_by(fitting))
-        return plan, self._lay_out(plan, (min(fitting, sum(nodes)),))  # only this machine's memory is known
+        return plan_lanes(self._planner, status, self.resources.hardware, self.resources.nodes)
 
-    def _packed(self, status: StudyStatus, device: Device | None) -> Plan:
-        """The study's packs for this device; its predictions are kept for further rounds."""
-        if device is not None and device not in self._forecasters:
-            self._forecasters[device] = PackForecaster(self.checked, device)
-        forecaster = None if device is None else self._forecasters[device]
-        return plan_packs(self.checked, status, self._recorded, forecaster, lanes=sum(self.resources.nodes))
-
-    def _lay_out(self, plan: Plan, nodes: Sequence[int]) -> LaneLayout:
-        workers = self.study.settings.workers_per_pack
-        return lay_out([len(pack.bases) for pack in plan.packs], nodes, workers)
+    @cached_property
+    def _planner(self) -> Planner:
+        """What it predicts is kept for further rounds."""
+        return Planner(self.checked, self._recorded)
 
     def _record(self, packs: Sequence[PlannedPack]) -> None:
         """Write down who is in each pack: a launch again meets the same ones."""

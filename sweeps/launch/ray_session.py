@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from portal.config import DeviceKind
+from portal.device import usable_cores
 from portal.frozen import content_key
 from portal.messages import one_line, refusal
 from portal.storage.paths import Folder, local_place
@@ -88,6 +90,7 @@ def _start(out: Folder) -> None:
             log_to_driver=False,
             logging_level="ERROR",
             object_store_memory=OBJECT_STORE_BYTES,
+            num_cpus=None if torch.cuda.is_available() else usable_cores(),  # Ray counts those of others, too
             _temp_dir=scratch,
         )
     except Exception as error:  # Ray raises the bare class where its own processes do not come up

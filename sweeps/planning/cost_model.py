@@ -226,7 +226,7 @@ def _seconds_alone(run: RunConfig, work: Work, base: str, device: Device, how: E
             scored_sets=tuple(replace(each, times=each.times / parts) for each in work.scored_sets),
             read_tokens=work.read_tokens / parts,
             written_tokens=work.written_tokens / parts,
-            written_forwards=work.written_forwards / parts,
+            writing_forwards=work.writing_forwards / parts,
             lengths=(),  # of all tasks: a mean row stands for each of them
         )
     pace = device.pace_in(precision_of([run], base))

@@ -16,7 +16,7 @@ from portal.bases.precision import cpu_bf16_gain
 from portal.config import Precision
 from portal.device import usable_cores
 from portal.device_rates import ATTAINED, KNOWN_GPUS, GpuRates, known_model, measure_rates, rates_of
-from portal.messages import nearest
+from portal.messages import counted, nearest
 from portal.train_config import Fp32Products
 from sweeps.planning.known_checks import KnownCheck, checks_of, find_check, processor_name
 
@@ -137,9 +137,25 @@ class Device:
             flops=gpus * self.flops,
         )
 
-    def shared_by(self, count: int) -> "Device":
-        """One process's share of a CPU whose memory `count` processes divide; a GPU is returned as it is."""
-        return self if self.is_gpu else replace(self, memory_bytes=self.memory_bytes / count)
+    def shared_by(self, count: int, *, slots: int | None = None) -> "Device":
+        """What each of `count` processes has of a CPU; a GPU is returned as it is.
+
+        They divide its memory. Its rates are divided by as many `slots` as there is room for processes, by
+        default no more than there are: each computes on its own core, and on no other.
+        """
+        if self.is_gpu:
+            return self
+        share = count if slots is None else slots
+        return replace(
+            self,
+            name=self.name if share == 1 else f"1/{share} of {self.name}",
+            memory_bytes=self.memory_bytes / count,
+            flops=self.flops / share,
+            bf16_flops=None if self.bf16_flops is None else self.bf16_flops / share,
+            bytes_per_s=self.bytes_per_s / share,
+            launch_s=share * self.launch_s,
+            value_s=share * self.value_s,
+        )
 
 
 _GPU_GIB = {"B200": 180, "H200": 141, "H100": 80, "A100": 80}
@@ -289,7 +305,7 @@ def plain_cpu(cores: int) -> Device:
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
     if limit != "max":  # a container's
         memory = min(memory, int(limit))
-    name = f"this CPU ({cores} cores)"
+    name = f"this CPU ({counted(cores, 'core')})"
     return Device(
         name,
         memory,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from portal.config import RunConfig
@@ -139,40 +139,55 @@ class Plan:
 def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes: int = 1) -> Plan:
     """The plan for what is missing of the study in `out`; ValueError for what would make a run fail later.
 
-    Without a device only the study's `pack_size` limits a pack. For several `lanes` packs are small enough
-    that all of them have work.
+    Without a device only the study's `pack_size` limits a pack. For several `lanes`, each on such a device,
+    packs are small enough that all of them have work.
     """
     check_usable(out)
-    checked = check_study(study)
-    forecaster = None if device is None else PackForecaster(checked, device)
     status = StudyStatus.read(RunStore(out), study.runs)
-    plan = plan_packs(checked, status, PackStore(out).recorded_packs(), forecaster, lanes=lanes)
-    planned = "cuda" if device is not None and device.is_gpu else expected_device(study.settings.device)
-    check_precisions((ref for run in plan.missing for ref in run.bases), planned)
-    check_libraries(plan.missing)
+    plan = Planner(check_study(study), PackStore(out).recorded_packs()).plan(status, device, lanes=lanes)
+    check_startable(plan)
     return plan
 
 
-def plan_packs(
-    checked: CheckedStudy,
-    status: StudyStatus,
-    recorded: Mapping[str, Sequence[str]],
-    forecaster: PackForecaster | None,
-    *,
-    lanes: int = 1,
-) -> Plan:
-    """The plan for what is left of a study by its status; `recorded` packs, by key, stay as they are."""
-    finished = {*status.done, *status.failed_for_good}
-    limits = [math.inf]
-    if lanes > 1:
-        cost = sum(cost for key, cost in checked.costs.items() if key not in finished)
-        limits = [cost / (parts * lanes) for parts in LANE_PACKS]
-    groups = group_runs(checked.study, recorded)
-    plans = [
-        Plan(checked, status, _packs(checked, finished, groups, forecaster, limit), forecaster)
-        for limit in limits
-    ]
-    return min(plans, key=lambda plan: plan.makespan(lanes)) if len(plans) > 1 else plans[0]
+def check_startable(plan: Plan) -> None:
+    """ValueError for a precision that the device has not, or a library that is not installed, of what is
+    left to do.
+    """
+    is_gpu = plan.forecaster is not None and plan.device.is_gpu
+    planned = "cuda" if is_gpu else expected_device(plan.study.settings.device)
+    check_precisions((ref for run in plan.missing for ref in run.bases), planned)
+    check_libraries(plan.missing)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans of a checked study, for several devices and states of it; `recorded` packs, by key, stay as they
+    are. What is predicted for a device is kept.
+    """
+
+    checked: CheckedStudy
+    recorded: Mapping[str, Sequence[str]]
+    _forecasters: dict[Device, PackForecaster] = field(default_factory=dict, init=False)
+
+    def plan(self, status: StudyStatus, device: Device | None, *, lanes: int = 1) -> Plan:
+        """The plan for what is left by this status, for so many lanes on such a device each."""
+        finished = {*status.done, *status.failed_for_good}
+        limits = [math.inf]
+        if lanes > 1:
+            cost = sum(cost for key, cost in self.checked.costs.items() if key not in finished)
+            limits = [cost / (parts * lanes) for parts in LANE_PACKS]
+        groups = group_runs(self.checked.study, self.recorded)
+        forecaster = self._forecaster(device)
+        plans = [
+            Plan(self.checked, status, _packs(self.checked, finished, groups, forecaster, limit), forecaster)
+            for limit in limits
+        ]
+        return min(plans, key=lambda plan: plan.makespan(lanes)) if len(plans) > 1 else plans[0]
+
+    def _forecaster(self, device: Device | None) -> PackForecaster | None:
+        if device is not None and device not in self._forecasters:
+            self._forecasters[device] = PackForecaster(self.checked, device)
+        return None if device is None else self._forecasters[device]
 
 
 def stage_names(stages: Iterable[int]) -> dict[int, str]:

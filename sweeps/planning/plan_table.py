@@ -14,7 +14,7 @@ from sweeps.planning.schedule import Schedule
 _NAMED = 3
 """Packs that the warning on memory names, those that need the most."""
 
-STAGE_HEADERS = ("stage", "packs", "memory", "FLOPs", "device time", "unpacked")
+STAGE_HEADERS = ("stage", "packs", "memory", "FLOPs", "worker time", "unpacked")
 PACK_HEADERS = ("stage", "pack", "runs", "memory", "FLOPs", "time", "unpacked", "key")
 
 
@@ -37,7 +37,7 @@ def pack_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
-    """Lines for a table with STAGE_HEADERS: what each stage takes of one device."""
+    """Lines for a table with STAGE_HEADERS: what each stage takes of one worker."""
     rows: list[tuple[str, ...]] = []
     for stage, name in stage_names(pack.stage for pack in plan.packs).items():
         own = [each for pack, each in _predicted(plan) if pack.stage == stage]
@@ -54,8 +54,10 @@ def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
     return rows
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
-    """A value for `plan --json`. The plan's own `hours` have the start and the loading of bases, too."""
+def to_json(plan: Plan, lanes: int) -> dict[str, Any]:
+    """A value for `plan --json`. The plan's own `hours`, of one worker, have the start and the loading of
+    bases, too; `makespan_hours` are from start to end on so many lanes.
+    """
     hours, alone = device_hours(plan) if plan.packs else (0.0, 0.0)
     return {
         "study": plan.study.name,
@@ -81,6 +83,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         ],
         "hours": hours,
         "hours_alone": alone,
+        "lanes": lanes,
+        "makespan_hours": plan.schedule(lanes).makespan / 3600 if plan.packs else 0.0,
         "bytes_kept": bytes_written(plan, 1)[0],
         "device": {
             "name": plan.device.name,
@@ -128,7 +132,7 @@ def state_line(plan: Plan) -> str:
 def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) -> list[str]:
     """Sentences on device time, on time from start to end with so many devices and workers, on disk space."""
     packed, alone = device_hours(plan)
-    one = "device" if plan.device.num_gpus == 1 else "worker"
+    one = "device" if plan.device.is_gpu and workers == devices else "worker"
     lines = [
         f"predicted for {plan.device.label}, one {one}: {duration(packed)} as packed "
         f"({_range(plan, packed, duration)}"
@@ -136,11 +140,17 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
         "unpacked (every run in a process of its own, every task's LoRA after another)"
     ]
     if workers > 1:
-        shared = f", {workers // devices} workers on each" if workers > devices else ""
-        shared = f", {plan.device.num_gpus} to a worker" if plan.device.num_gpus > 1 else shared
+        each, more = divmod(workers, devices)
+        if plan.device.num_gpus > 1:
+            shared = f", {plan.device.num_gpus} to a worker"
+        elif workers == devices:
+            shared = ""
+        else:
+            shared = f", {workers} workers in all" if more else f", {each} workers on each"
+        hours = schedule.makespan / 3600
         lines.append(
-            f"on {devices} devices{shared}: {duration(schedule.makespan / 3600)} from start to end "
-            f"({_range(plan, schedule.makespan / 3600, duration)}), "
+            f"on {counted(devices, 'device')}{shared}: {duration(hours)} from start to end "
+            f"({_range(plan, hours, duration)}), "
             f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible"
         )
     kept, needed = map(_size, bytes_written(plan, workers))

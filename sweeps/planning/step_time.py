@@ -129,7 +129,7 @@ def scoring_seconds(runs: Sequence[RunConfig], works: Sequence[Work], base: str,
     read = sum(work.read_tokens + work.written_tokens for work in works)
     written = sum(work.written_tokens for work in works)
     read_s = read * per_token + written * per_written
-    begun_s = each_s * sum(work.written_forwards for work in works)
+    begun_s = each_s * sum(work.writing_forwards for work in works)
     if device.is_gpu:
         return max(computed, launched) + max(read_s, begun_s)
     return computed + launched + read_s + begun_s

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import cycle, islice
 from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
@@ -14,12 +14,12 @@ from portal.data.sampling import balanced_sizes, num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.forward.shared_prefix import choice_length, packed_length
-from portal.generation.generate import MAX_ROWS
 from portal.learners.kept import EVALUATED_SPLITS
 from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import Example
 from portal.train_config import TrainConfig
 from sweeps.planning.scored_set import ScoredSet
+from sweeps.planning.writing import Writing
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
 _CHARS_PER_TOKEN = 4.0
@@ -42,7 +42,7 @@ class Work:
     scored_sets: tuple[ScoredSet, ...] = ()  # of a task and split each, on the first base
     read_tokens: float = 0.0  # of prompts whose answers are written
     written_tokens: float = 0.0
-    written_forwards: float = 0.0  # that write a token of every row of a batch
+    writing_forwards: float = 0.0  # that read prompts, or write a token of every row of a batch
     lengths: tuple[tuple[int, ...], ...] = ()  # tokens of sampled rows to train on, by task
 
 
@@ -63,7 +63,7 @@ def scoring_only(work: Work, sets: Sequence[Sequence[TokenRow]], *, in_one_row: 
         scored_sets=tuple(ScoredSet(len(sizes), 1.0, sizes) for sizes, _ in counted),
         read_tokens=0.0,
         written_tokens=0.0,
-        written_forwards=0.0,
+        writing_forwards=0.0,
     )
 
 
@@ -99,13 +99,14 @@ class WorkloadEstimator:
                 counted[definition] = _Sample.counted(examples, tokenizer, max_prompt)
             self._samples[base] = counted[definition]
         self._weights: dict[str, int] = {}
+        self._writings: dict[tuple[object, ...], Writing] = {}
         self._sets: dict[tuple[str, tuple[str, ...], int, _Evaluations], tuple[ScoredSet, ...]] = {}
 
     def work(self, run: RunConfig) -> Work:
         """How much a run trains and scores on each of its bases."""
         data, train = run.data, run.train
         if train is None:
-            return self._work(run, 0, 0.0, _Evaluations(1.0, 1.0, 1.0, 1.0))
+            return self._work(run, 0, 0.0, _Evaluations(1.0, 1.0, 1.0, 1.0, together=1.0))
         counts = {task: self._num_rows[task] for task in data.trained_tasks}
         sizes = {
             task: count if data.size is None else min(data.size, count) for task, count in counts.items()
@@ -117,10 +118,10 @@ class WorkloadEstimator:
         passes = sum(schedule.num_evaluations(task) for task in batches) / len(batches)
         starts_as_base = passes > 1 and not run.spec.teaches
         computed = passes - starts_as_base  # a process computes the frozen base's scores once
-        evaluations = _Evaluations(passes, passes, computed, computed)
+        evaluations = _Evaluations(passes, passes, computed, computed, together=computed)
         if train.test_scores == "kept":
             reported = min(2.0, max(1.0, passes - 1))  # the kept one, and the last if it is another
-            evaluations = _Evaluations(passes, reported, computed, reported)
+            evaluations = _Evaluations(passes, reported, computed, reported, together=1.0)  # the last
         rows = sum(min(each[task], sizes[task]) * own for task, own in zip(sizes, steps, strict=True))
         rows_per_step = rows / max(steps) / schedule.num_parts
         return self._work(run, max(steps), rows_per_step, evaluations)
@@ -163,7 +164,7 @@ class WorkloadEstimator:
             lengths=tuple(task.lengths for task in rows[0]),
             read_tokens=writing.read,
             written_tokens=writing.written,
-            written_forwards=writing.forwards,
+            writing_forwards=writing.forwards,
         )
 
     def _scored_sets(
@@ -182,24 +183,47 @@ class WorkloadEstimator:
             )
         return self._sets[key]
 
-    def _writing(self, run: RunConfig, evaluations: "_Evaluations") -> "_Writing":
-        """What is read and written in all evaluations, with answers as long as right ones."""
-        read = written = forwards = 0.0
-        sample = self._samples.get(run.bases[0].name, self._unknown)
-        passes = zip(
-            EVALUATED_SPLITS, (evaluations.validation_computed, evaluations.test_computed), strict=True
+    def _writing(self, run: RunConfig, evaluations: "_Evaluations") -> Writing:
+        """What is read and written in all evaluations, with answers as long as right ones; splits that are
+        evaluated together are written together.
+        """
+        validation, test = EVALUATED_SPLITS
+        times: dict[tuple[str, ...], float] = {
+            EVALUATED_SPLITS: evaluations.together,
+            (validation,): evaluations.validation_computed - evaluations.together,
+            (test,): evaluations.test_computed - evaluations.together,
+        }
+        parts = [(count, self._written(run, splits)) for splits, count in times.items() if count > 0]
+        return Writing(
+            math.fsum(count * each.read for count, each in parts),
+            math.fsum(count * each.written for count, each in parts),
+            math.fsum(count * each.forwards for count, each in parts),
         )
-        for split, computed in passes:
-            rows = {task: min(run.data.eval_size, self._num_scored[split][task]) for task in run.data.answers}
-            tokens = sum(count * sample.of(task).answer for task, count in rows.items())
-            longest = max((sample.of(task).answer for task in rows), default=0.0)
-            read += computed * sum(
-                count * (fmean(sample.of(task).lengths) - sample.of(task).answer)
-                for task, count in rows.items()
-            )
-            written += computed * tokens
-            forwards += computed * max(longest, tokens / MAX_ROWS)
-        return _Writing(read, written, forwards)
+
+    def _written(self, run: RunConfig, splits: tuple[str, ...]) -> Writing:
+        """What one evaluation of these splits reads and writes, of all tasks at once; the same for all runs
+        that write alike.
+        """
+        base = run.bases[0].name
+        key = base, tuple(run.data.answers.items()), run.data.eval_size, splits
+        if key not in self._writings:
+            self._writings[key] = self._count_written(run, base, splits)
+        return self._writings[key]
+
+    def _count_written(self, run: RunConfig, base: str, splits: tuple[str, ...]) -> Writing:
+        sample = self._samples.get(base, self._unknown)
+        tokens = {task: sample.of(task).written for task in run.data.answers}
+        rows = [
+            row
+            for split in splits
+            for task, own in tokens.items()
+            for row in islice(cycle(own), min(run.data.eval_size, self._num_scored[split][task]))
+        ]
+        most = (
+            max(prompt for prompt, _ in own) + run.data.answers[task].max_new_tokens
+            for task, own in tokens.items()
+        )
+        return Writing.of(rows, max(most, default=1), is_continuous=base_takes_branches(base))
 
     def cost(self, run: RunConfig, work: Work) -> float:
         """Multiply-adds of the frozen base in a run; the order of packs depends on them."""
@@ -214,15 +238,6 @@ class WorkloadEstimator:
 
 
 @dataclass(frozen=True)
-class _Writing:
-    """Tokens of prompts read, tokens written, and forwards that write a token of every row of a batch."""
-
-    read: float
-    written: float
-    forwards: float
-
-
-@dataclass(frozen=True)
 class _Evaluations:
     """How often a run's validation and test rows are scored, and how often the scores are computed for it."""
 
@@ -230,12 +245,15 @@ class _Evaluations:
     test: float
     validation_computed: float
     test_computed: float
+    together: float
+    """Of the computed ones, those of both splits at once."""
 
 
 @dataclass(frozen=True)
 class _TaskTokens:
     """Tokens of a task's sampled rows: of each to train on; (longest row, rows) of each to score, in one row
-    or with a row for each choice; means of its answer, and of the tokens whose logits its scores need.
+    or with a row for each choice; means of its answer, and of the tokens whose logits its scores need;
+    (prompt, answer) of each whose answer is written.
     """
 
     lengths: tuple[int, ...]
@@ -244,6 +262,7 @@ class _TaskTokens:
     apart: tuple[tuple[int, int], ...]
     read_packed: float
     read_apart: float
+    written: tuple[tuple[int, int], ...]
 
     def scored(self, *, in_one_row: bool) -> tuple[tuple[tuple[int, int], ...], float]:
         """(longest row, rows) of each, and the mean of tokens whose logits are needed, of a base's way."""
@@ -288,7 +307,10 @@ def _guess(examples: Sequence[Example]) -> _TaskTokens:
     packed = tuple((max(2, round(prompt + sum(each))), 1) for prompt, each in offered)
     apart = tuple((max(2, round(prompt + max(each))), len(each)) for prompt, each in offered)
     read = fmean(1 + sum(max(0.0, choice - 1) for choice in each) for each in choices)
-    return _TaskTokens(tuple(lengths), fmean(answers), packed, apart, read, fmean(map(sum, choices)))
+    written = tuple(
+        (max(1, round(prompt)), max(1, round(own))) for prompt, own in zip(prompts, answers, strict=True)
+    )
+    return _TaskTokens(tuple(lengths), fmean(answers), packed, apart, read, fmean(map(sum, choices)), written)
 
 
 def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
@@ -299,6 +321,7 @@ def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
         tuple((choice_length(row), len(row.choices)) for row in rows),
         fmean(1 + sum(row.scored_tokens) - len(row.choices) for row in rows),  # all begin at the prompt's end
         fmean(sum(row.scored_tokens) for row in rows),
+        tuple((len(row.prompt), row.scored_tokens[row.gold]) for row in rows),
     )
 
 

@@ -21,6 +21,7 @@ from portal.cli.sweep.run import open_study
 
 if TYPE_CHECKING:
     from portal.config import DeviceKind
+    from sweeps.launch.lane_layout import LaneLayout
     from sweeps.planning.plan import Plan
 
 
@@ -43,12 +44,16 @@ def plan(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a study, and predict the time, memory and disk of what is left to do. Nothing is trained."""
+    """Check a study, and predict the time, memory and disk of what is left to do. Nothing is trained.
+
+    On a CPU each core has a worker, as far as there are packs and memory.
+    """
+    from portal.device import usable_cores
+    from sweeps.launch.lane_plan import read_lane_plan
     from sweeps.launch.resources import workers_on
     from sweeps.planning.checks import metric_notes, unchecked_tokenizers
     from sweeps.planning.devices import find_device
     from sweeps.planning.divided_bases import division_lines
-    from sweeps.planning.plan import plan_study
     from sweeps.planning.plan_table import state_line, to_json
     from sweeps.planning.run_table import run_records
     from sweeps.planning.study_rows import check_row_lengths, row_warnings
@@ -60,7 +65,10 @@ def plan(
     workers = workers_on(count, share)
     if not workers:
         raise ValueError(f"gpus_per_worker: {share:g} needs --count {share:g} at least, which is {count}")
-    planned = plan_study(loaded, folder, device=whole.for_worker(share), lanes=workers)
+    nodes = [workers] if whole.is_gpu else [usable_cores()] * count
+    planned, layout = read_lane_plan(loaded, folder, whole.for_worker(share), nodes)
+    if not whole.is_gpu:
+        workers, share = layout.num_workers, planned.device.flops / whole.flops
     unchecked = unchecked_tokenizers(planned.bases)
     outlined, unmeasured = loaded.suite.is_outline, metric_notes(planned.missing)
     sampled = () if outlined else check_row_lengths(loaded, folder, planned.bases, is_offline=bool(unchecked))
@@ -72,7 +80,7 @@ def plan(
             "coverage": planned.checked.notes,
             "rows_at_hand": not outlined,
         }
-        typer.echo(json.dumps({**to_json(planned), **listed}))
+        typer.echo(json.dumps({**to_json(planned, _num_lanes(layout, workers)), **listed}))
         return
     typer.echo(state_line(planned))
     if outlined:
@@ -85,7 +93,7 @@ def plan(
     if runs:
         _print_runs(planned)
     if planned.packs:
-        _print_predictions(planned, count, workers, price=price, share=share)
+        _print_predictions(planned, layout, count, workers, price=price, share=share)
     _print_checks(sampled, (*row_warnings(loaded), *unmeasured), unchecked)
 
 
@@ -111,12 +119,16 @@ def _print_runs(planned: "Plan") -> None:
     typer.echo("")
 
 
+def _num_lanes(layout: "LaneLayout", workers: int) -> int:
+    """Lanes that are played through: one for each worker, or for each team where all are in teams."""
+    return workers if layout.singles else layout.count
+
+
 def _print_predictions(
-    planned: "Plan", count: int, workers: int, *, price: float | None, share: float
+    planned: "Plan", layout: "LaneLayout", count: int, workers: int, *, price: float | None, share: float
 ) -> None:
     """Every pack and every stage; device time, time from start to end, disk, executor, cost and warnings."""
     from sweeps.launch.executors import suited_executor
-    from sweeps.launch.lane_layout import lay_out
     from sweeps.planning.divided_bases import room_lines
     from sweeps.planning.plan_table import (
         PACK_HEADERS,
@@ -131,14 +143,11 @@ def _print_predictions(
     print_table(PACK_HEADERS, pack_rows(planned))
     typer.echo("")
     print_table(STAGE_HEADERS, stage_rows(planned))
-    bases = [len(pack.bases) for pack in planned.packs]
-    layout = lay_out(bases, (workers,), planned.checked.how.workers_per_pack)
-    schedule = planned.schedule(workers if layout.singles else layout.count)
+    schedule = planned.schedule(_num_lanes(layout, workers))
     for line in time_lines(planned, schedule, devices=count, workers=workers):
         typer.echo(line)
     kind: DeviceKind = "cuda" if planned.device.is_gpu else "cpu"
-    has_teams = layout.num_workers > layout.count
-    chosen = suited_executor(planned.lane_seconds(workers), kind, has_teams=has_teams)
+    chosen = suited_executor(planned.lane_seconds(workers), kind, has_teams=layout.teams > 0)
     typer.echo(f"executor auto: {chosen}")
     if price is not None:
         typer.echo(cost_line(planned, price, share=share, held_hours=count * schedule.makespan / 3600))

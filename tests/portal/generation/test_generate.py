@@ -1,5 +1,6 @@
 """Answers are those of one row alone without a cache, whatever shares the batch; ends, stops and refusals."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,20 @@ def test_tokens_are_those_of_transformers_one_row_at_a_time(
 
     for number, request in enumerate(requests):
         assert list(found[number].tokens) == alone(base, factors, request).tolist()
+
+
+def test_rows_that_join_a_batch_in_groups_write_what_they_would_alone(base: Base, factors: Factors) -> None:
+    # Sixteen places, two of which are free before two of those that wait join; answers of 1 to 13 tokens.
+    longest = requests_of(base, max_new_tokens=13)
+    wanted = [tuple(alone(base, factors, each).tolist()) for each in longest]
+    lengths = [1 + 5 * number % 13 for number in range(48)]
+    asked = [replace(longest[number % 6], max_new_tokens=length) for number, length in enumerate(lengths)]
+
+    answers = dict(generate(base, asked, factors, SCALING, max_rows=16))
+
+    assert {number: answer.tokens for number, answer in answers.items()} == {
+        number: wanted[number % 6][:length] for number, length in enumerate(lengths)
+    }
 
 
 def test_a_row_beyond_the_window_of_its_base_is_that_of_transformers(factors: Factors, base: Base) -> None:

@@ -77,6 +77,25 @@ def test_a_temporary_folder_whose_path_is_too_long_for_rays_sockets_is_named_at_
     assert not [*deep.iterdir()]
 
 
+def test_a_ray_of_this_machine_has_the_cores_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, object] = {}
+
+    def init(**options: object) -> None:
+        asked.update(options)
+        raise OSError("seen")
+
+    refuse_to_start(monkeypatch, OSError())
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {3})
+
+    with pytest.raises(OSError, match="seen"), ray_session(tmp_path, silent(), Wanted("cpu")):
+        pass
+
+    assert asked["num_cpus"] == 1
+
+
 def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> None:
     whole = Resources((8, 4), "cuda", GPUS["h100"], 1.0)
 

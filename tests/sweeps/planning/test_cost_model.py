@@ -243,7 +243,16 @@ def test_lanes_share_a_cpu_and_not_a_gpu():
     cpu, gpu = find_device("cpu"), find_device("b200")
 
     assert cpu.shared_by(4).budget_bytes == cpu.budget_bytes / 4
+    assert cpu.shared_by(1) == cpu
     assert gpu.shared_by(4) == gpu
+
+
+def test_a_share_of_a_cpu_takes_as_many_times_as_long():
+    cpu = replace(find_device("cpu"), bf16_flops=1e12)
+    for run in (make_run("lora", "village-qwen3-m"), run_in_bf16(make_run("lora", "village-qwen3-m"))):
+        whole, part = (forecast([run], [WORK], each) for each in (cpu, cpu.shared_by(4)))
+
+        assert part.hours == pytest.approx(4 * whole.hours)
 
 
 def test_an_unknown_device_is_refused_with_the_nearest_name():

@@ -97,7 +97,7 @@ def test_a_folder_that_is_a_file_is_refused(study_path, tmp_path):
 
 
 def test_the_plan_as_json_counts_what_it_lists(study_path, tmp_path):
-    value = to_json(plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200")))
+    value = to_json(plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200")), 1)
 
     assert (value["total"], value["done"], value["missing"]) == (9, 0, 9)
     assert sum(len(pack["runs"]) for pack in value["packs"]) == 9

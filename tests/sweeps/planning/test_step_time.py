@@ -93,7 +93,7 @@ def test_what_is_done_beside_products_grows_with_what_a_forward_keeps():
 def test_scoring_and_writing_on_a_cpu_are_forwards_that_read_the_weights_and_keep_less():
     run, shape = run_in_bf16(make_run("lora", BASE)), decoder_shape(BASE)
     scores = replace(WORK, steps=0, scored_sets=(ScoredSet(100, 6.0, ((50, 1),)),))  # padded to 52
-    writes = replace(NOTHING, read_tokens=400, written_tokens=100, written_forwards=20)
+    writes = replace(NOTHING, read_tokens=400, written_tokens=100, writing_forwards=20)
     weights = 2 * (shape.params + 2 * shape.vocabulary * shape.width)  # bytes; logits are of two products
     logits = 46 * shape.vocabulary  # bytes of an answer's token
     kept, launch = kept_values_per_token([run], BASE), 142 + 7 * len(run.adapter.modules)
@@ -112,7 +112,7 @@ def test_logits_that_are_scored_in_slices_stay_in_caches(monkeypatch):
     run, shape = make_run("lora", BASE), decoder_shape(BASE)
     cpu = replace(FREE, bytes_per_s=1e6)
     scores = replace(WORK, steps=0, scored_sets=(ScoredSet(100, 6.0, ((50, 1),)),))
-    writes = replace(NOTHING, read_tokens=400, written_tokens=100, written_forwards=20)
+    writes = replace(NOTHING, read_tokens=400, written_tokens=100, writing_forwards=20)
 
     def took(in_bf16: bool) -> list[float]:
         own = run_in_bf16(run) if in_bf16 else run
@@ -130,7 +130,7 @@ def test_logits_that_are_scored_in_slices_stay_in_caches(monkeypatch):
 def test_a_gpu_scores_while_it_launches():
     run, gpu = make_run("lora", BASE), replace(GPUS["b200"], launch_s=1e-3)
     scores = replace(WORK, steps=0, scored_sets=(ScoredSet(100, 6.0, ((50, 1),)),))  # padded to 52
-    writes = replace(NOTHING, read_tokens=400, written_tokens=100, written_forwards=20)
+    writes = replace(NOTHING, read_tokens=400, written_tokens=100, writing_forwards=20)
     shape, launch = decoder_shape(BASE), 44 + 7 * len(run.adapter.modules)
     head, rate = shape.vocabulary * shape.width, ATTAINED * gpu.flops
 

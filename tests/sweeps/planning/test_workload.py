@@ -5,13 +5,17 @@ from statistics import mean
 
 import pytest
 
+from portal.bases.base import load_base
 from portal.bases.tokenizer import load_tokenizer
 from portal.data.token_rows import RowTable, encode_examples
 from portal.forward.shared_prefix import choice_length, packed_length
+from portal.generation.generate import MAX_ROWS, generate
+from portal.generation.request import Request
 from portal.learners.data_order import DataOrder
 from portal.tasks.example import SPLITS
 from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import WorkloadEstimator, scoring_only
+from sweeps.planning.writing import Writing
 from sweeps.study.expand import Study, load_study
 
 STUDY = """
@@ -152,3 +156,57 @@ def test_steps_that_balance_answer_tokens_are_counted_as_they_are_taken(tmp_path
     order = DataOrder(run, {"ledger-gemma3": rows})
     assert len(set(order.batches.values())) > 1
     assert work.steps == max(order.batches.values())
+
+
+def test_forwards_that_write_answers_are_about_as_many_as_it_takes(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: s\nsuite: ledger\ntasks: [written-6]\neval_size: 50\nseeds: [0]\nsources: [ledger-qwen3-xs]\n"
+        "targets: [ledger-gemma3]\nmethods: {base: {}}\n"
+    )
+    study, base = load_study(path), load_base("ledger-gemma3")
+    examples = [
+        example
+        for split in SPLITS
+        if split != "train"
+        for task in study.tasks
+        for example in study.suite.examples(task, split)[:50]
+    ]
+    rows = list(encode_examples(((each, "test") for each in examples), base.tokenizer, max_prompt=768))
+    asked = [Request(row.prompt, None, row.scored_tokens[row.gold]) for row in rows]
+    forwards: list[int] = []
+    base.model.register_forward_hook(lambda *_: forwards.append(1))
+
+    answers = list(generate(base, asked, {}, 1.0))
+
+    taken = [(len(asked[number].prompt), len(answer.tokens)) for number, answer in sorted(answers)]
+    positions = max(len(each.prompt) + each.max_new_tokens for each in asked)
+    same = Writing.of(taken, positions, is_continuous=True).forwards
+    assert same <= len(forwards) <= 1.25 * same  # prompts of unlike lengths are read in more than one
+    work = estimator(study, "ledger-gemma3").work(study.runs[0])
+    assert len(rows) > 2 * MAX_ROWS
+    assert work.read_tokens == pytest.approx(sum(len(row.prompt) for row in rows), rel=0.1)
+    assert sum(written for _, written in taken) <= work.written_tokens * 1.05  # some end early
+    assert work.writing_forwards == pytest.approx(len(forwards), rel=0.2)
+
+
+@pytest.mark.parametrize(("scored", "evaluations"), [("every_evaluation", 3), ("kept", 1 + 1 + 2)])
+def test_answers_of_both_splits_are_written_together_where_both_are_evaluated(
+    tmp_path: Path, scored: str, evaluations: int
+) -> None:
+    # Three epochs: test rows with each of them, or with the last and, alone, at the kept one. All rows of a
+    # split have places at once, so that its forwards are as many as its longest answer has tokens.
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: s\nsuite: ledger\ntasks: [written-6]\neval_size: 5\nseeds: [0]\nsources: [ledger-qwen3-xs]\n"
+        "targets: [ledger-gemma3]\nmethods:\n  base: {}\n  hypernet:\n    size: 48\n"
+        "    train: {epochs: 3, rounds_per_epoch: 2, evaluate: every_epoch, keep: best_validation, "
+        f"test_scores: {scored}}}\n"
+    )
+    study = load_study(path)
+    found = estimator(study, "ledger-gemma3")
+    once, work = (
+        found.work(next(run for run in study.runs if run.method == method)) for method in ("base", "hypernet")
+    )
+
+    assert work.writing_forwards == pytest.approx(evaluations * once.writing_forwards, rel=0.15)

@@ -186,3 +186,25 @@ def sweep_without_hub(folder: Path, hub: dict[str, str], *arguments: str) -> sub
     environment = kept | {"HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1", **hub}
     command = [sys.executable, "-m", "portal", "sweep", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_plan_on_a_cpu_is_of_the_lanes_that_a_launch_has(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0, 1})
+    command = ["sweep", "plan", write_study(world, tmp_path), "--out", str(tmp_path / "out")]
+    command += ["--device", "cpu"]
+
+    assert main([*command, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert main([*command, "--price", "10"]) == 0
+    shown = capsys.readouterr().out
+    assert main([*command, "--count", "2"]) == 0
+    on_two = capsys.readouterr().out
+
+    assert (planned["lanes"], planned["device"]["name"]) == (2, "1/2 of this CPU (2 cores)")
+    assert planned["hours"] / 2 < planned["makespan_hours"] < planned["hours"]
+    assert "predicted for 1/2 of this CPU (2 cores), one worker: " in shown
+    assert "on 1 device, 2 workers on each: " in shown
+    assert f"{5 * planned['hours']:.2f} for the work" in shown
+    assert "on 2 devices, 3 workers in all: " in on_two
