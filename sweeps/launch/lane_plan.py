@@ -5,12 +5,8 @@ from typing import NamedTuple
 
 from portal.storage.paths import Folder
 from sweeps.launch.lane_layout import LaneLayout, lay_out
-from sweeps.planning.checks import check_study
 from sweeps.planning.devices import Device
-from sweeps.planning.plan import Plan, Planner, check_startable
-from sweeps.store.output_folder import check_usable
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.planning.plan import Plan, Planner, check_startable, open_planner
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 
@@ -27,9 +23,8 @@ def read_lane_plan(study: Study, out: Folder, device: Device, nodes: Sequence[in
 
     `nodes` are the workers that there is room for on each. ValueError for what would make a run fail later.
     """
-    check_usable(out)
-    planner = Planner(check_study(study), PackStore(out).recorded_packs())
-    planned = plan_lanes(planner, StudyStatus.read(RunStore(out), study.runs), device, nodes)
+    planner, status = open_planner(study, out)
+    planned = plan_lanes(planner, status, device, nodes)
     check_startable(planned.plan)
     return planned
 

@@ -90,7 +90,7 @@ def _start(out: Folder) -> None:
             log_to_driver=False,
             logging_level="ERROR",
             object_store_memory=OBJECT_STORE_BYTES,
-            num_cpus=None if torch.cuda.is_available() else usable_cores(),  # Ray counts those of others, too
+            num_cpus=None if torch.cuda.is_available() else usable_cores(),  # Ray counts all
             _temp_dir=scratch,
         )
     except Exception as error:  # Ray raises the bare class where its own processes do not come up

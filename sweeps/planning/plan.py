@@ -142,9 +142,8 @@ def plan_study(study: Study, out: Folder, *, device: Device | None = None, lanes
     Without a device only the study's `pack_size` limits a pack. For several `lanes`, each on such a device,
     packs are small enough that all of them have work.
     """
-    check_usable(out)
-    status = StudyStatus.read(RunStore(out), study.runs)
-    plan = Planner(check_study(study), PackStore(out).recorded_packs()).plan(status, device, lanes=lanes)
+    planner, status = open_planner(study, out)
+    plan = planner.plan(status, device, lanes=lanes)
     check_startable(plan)
     return plan
 
@@ -188,6 +187,13 @@ class Planner:
         if device is not None and device not in self._forecasters:
             self._forecasters[device] = PackForecaster(self.checked, device)
         return None if device is None else self._forecasters[device]
+
+
+def open_planner(study: Study, out: Folder) -> tuple[Planner, StudyStatus]:
+    """A planner for the study in `out`, and its status there; ValueError for what would make a run fail."""
+    check_usable(out)
+    planner = Planner(check_study(study), PackStore(out).recorded_packs())
+    return planner, StudyStatus.read(RunStore(out), study.runs)
 
 
 def stage_names(stages: Iterable[int]) -> dict[int, str]:
