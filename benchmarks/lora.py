@@ -11,6 +11,7 @@ from benchmarks.sample import as_table, draw, task_names
 from portal.bases.base import Base, load_base
 from portal.config import AdapterConfig
 from portal.data.token_rows import RowTable
+from portal.device import release_memory
 from portal.learners.lora import LoraLearner
 from portal.modules import ALL_MODULES
 from portal.training.pack import Pack
@@ -55,6 +56,8 @@ def compare_packed(
         logits = "answer-only logits" if answer_only else "transformers' loss"
         against = f"peft, one after another, {logits}"
         lines.append(Comparison(what, against, target, ratio(spent["ours"], spent["theirs"])))
+        del peer, theirs  # a copy of the base
+        release_memory()
     return lines
 
 

@@ -39,7 +39,7 @@ def to_device(
     tensor = values if isinstance(values, Tensor) else torch.tensor(values)
     if device.type != "cuda":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)  # else it is copied once more
 
 
 def copy_to_host(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
@@ -205,10 +205,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 def prepare_gpu() -> None:
     """Set what decides numbers and speed of this process's work on GPUs.
 
-    Sums of bf16 products stay in fp32 throughout: thin adapter products invite split sums, which torch would
-    add up in bf16. Attention leaves cuDNN out, which takes tens of milliseconds of the host for each new
-    shape of a batch, and steps have hundreds; at a few hundred tokens flash attention is as fast.
+    Products of fp32 matrices are in fp32 but where a block asks for TF32, also in containers whose
+    environment asks torch for TF32 everywhere. Sums of bf16 products stay in fp32 throughout: thin adapter
+    products invite split sums, which torch would add up in bf16. Attention leaves cuDNN out, which takes tens
+    of milliseconds of the host for each new shape of a batch, and steps have hundreds; at a few hundred
+    tokens flash attention is as fast.
     """
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cuda.enable_cudnn_sdp(False)
 
@@ -267,7 +270,9 @@ def limit_gpu_memory(share: float, num_gpus: int = 1) -> None:
 
 
 def release_memory() -> None:
-    """Free what no longer has an owner and hand cached blocks back to the device."""
+    """Free what has no owner any more; hand cached blocks back to the device, and locked ones to the host."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+        if hasattr(torch.accelerator, "empty_host_cache"):  # torch 2.9 has none
+            torch.accelerator.empty_host_cache()

@@ -77,8 +77,14 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
 
 def product_rate(width: int, dtype: torch.dtype, device: torch.device) -> float:
     """FLOP/s of products of square matrices, so many numbers wide."""
-    matrix = torch.ones(width, width, dtype=dtype, device=device)
+    matrix = random_matrix(width, width, dtype, device)
     return 2 * width**3 / seconds_each(lambda: matrix @ matrix, 3, device)
+
+
+def random_matrix(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Normal numbers, always the same: a GPU that its power limits multiplies equal ones faster."""
+    draws = torch.Generator(device).manual_seed(0)
+    return torch.randn(rows, columns, dtype=dtype, device=device, generator=draws)
 
 
 def seconds_each(operation: Callable[[], Tensor], count: int, device: torch.device) -> float:

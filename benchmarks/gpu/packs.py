@@ -101,7 +101,7 @@ def _measure(
         step_s = (time.perf_counter() - started) / steps
     peak_bytes = float(torch.cuda.max_memory_allocated()) if on_gpu else None
     real = _real_tokens(pack) - tokens_before
-    launches, busy = _profiled(pack, step_s, on_gpu=on_gpu)
+    launches, busy = _profiled(pack, on_gpu=on_gpu)
     checkpoint_bytes, stop_s, write_s = _checkpoint(pack, out)
     scored, scoring_s = _scoring(world, pack)
     return Point(
@@ -134,25 +134,35 @@ def _real_tokens(pack: Pack) -> int:
 def _forwards(world: ShapeWorld) -> Iterator[list[int]]:
     """Within the block the rows x positions of every forward of the base are listed."""
     sizes: list[int] = []
-    hook = world.base.model.register_forward_pre_hook(
-        lambda _module, _args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
-    )
+    embeddings = world.base.model.get_input_embeddings()  # the model is called for every chunk of logits
+    hook = embeddings.register_forward_pre_hook(lambda _module, args: sizes.append(args[0].numel()))
     try:
         yield sizes
     finally:
         hook.remove()
 
 
-def _profiled(pack: Pack, step_s: float, *, on_gpu: bool) -> tuple[int, float]:
+def _profiled(pack: Pack, *, on_gpu: bool) -> tuple[int, float]:
     """A step's launches, and the share of its time in which the device works on any of them.
 
-    The profiler slows the host, not the kernels: on a GPU their time is held to that of a step without it.
+    The profiler slows the host, not the kernels: on a GPU their time is held to that of the same step's
+    without it.
     """
-    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as profiler:
+    pack.sync_metrics()
+    began = [learner.step for learner in pack.learners]
+
+    def step() -> float:
+        for learner, number in zip(pack.learners, began, strict=True):
+            learner.step = number
+        wait_for_device()
         started = time.perf_counter()
         pack.step()
         wait_for_device()
-        profiled_s = time.perf_counter() - started
+        return time.perf_counter() - started
+
+    step_s = step()
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as profiler:
+        profiled_s = step()
     spans = [
         (event.time_range.start, event.time_range.end)
         for event in profiler.events()

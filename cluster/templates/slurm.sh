@@ -24,6 +24,7 @@ head=$$(scontrol show hostnames "$${SLURM_JOB_NODELIST}" | head -n 1)
 port=$$((20000 + SLURM_JOB_ID % 20000)) # jobs that share a node do not meet
 address="$${head}:$${port}"
 temporary="/tmp/ray-$${SLURM_JOB_ID}"
+export SRUN_CPUS_PER_TASK="$cpus" # srun does not take it from the job, and may bind Ray to one core
 srun --nodes=1 --ntasks=1 --nodelist="$${head}" --overlap \
   ray start --head --node-ip-address="$${head}" --port="$${port}" --temp-dir="$${temporary}" --block &
 ray_head=$$!

@@ -5,7 +5,6 @@ in GGUF with `.lora_a` (r, d_in) and `.lora_b` (d_out, r), fp32.
 """
 
 import json
-import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from portal.artifacts.adapter_record import ADAPTER_CONFIG
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.gguf.reader import PACKAGE_HINT
+from portal.storage.atomic import aside
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -53,7 +53,7 @@ def write_gguf_adapter(path: Path, folder: Path, config: "PretrainedConfig") -> 
     text = config.get_text_config()
     kind = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}[architecture]
     names = gguf.get_tensor_name_map(kind, text.num_hidden_layers)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = aside(path)
     writer = gguf.GGUFWriter(temporary, architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")

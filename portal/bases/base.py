@@ -34,7 +34,7 @@ from portal.bases.registry import public_name
 from portal.bases.sites import Site
 from portal.bases.tokenizer import load_tokenizer
 from portal.config import Precision
-from portal.device import own_gpus, prepare_cpu, prepare_gpu
+from portal.device import is_out_of_memory, own_gpus, prepare_cpu, prepare_gpu
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,8 @@ def _load_model(
             **_places(config, device, precision, gpus, is_dequantised=method is not None),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        if is_out_of_memory(error):  # of weights that are placed while they are read
+            raise
         raise hub_error("base", files.name, files.location, error) from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         wrong = sorted(loading[kind])

@@ -101,6 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(_describe(error), MISTAKE)
     except ValueError as error:
         return _report(one_line(error), MISTAKE)
+    except (RuntimeError, MemoryError) as error:
+        from portal.device import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        return _report(f"out of memory: {one_line(error)}", FAILED)
     return _interrupted() if code == INTERRUPTED else code or DONE
 
 

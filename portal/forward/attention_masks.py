@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, masking_utils
+from transformers import PretrainedConfig, PreTrainedModel, masking_utils
 
 from portal.bases.layer_kinds import FULL, SLIDING, layer_kinds, takes_branches, window_of
 
@@ -27,22 +27,23 @@ def causal_masks(config: PretrainedConfig, length: int, device: torch.device) ->
         causal_TT = torch.ones(length, length, dtype=torch.bool, device=device).tril()
         near = (causal_TT & causal_TT.triu(1 - window))[None, None]
     kinds = layer_kinds(config)
-    if kinds is None:
-        if near is None and device.type != "cpu":  # None would make transformers ask the device for a value
-            return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
-        return near
-    return {kind: near if kind == SLIDING else None for kind in kinds}
+    return near if kinds is None else {kind: near if kind == SLIDING else None for kind in kinds}
 
 
 @contextmanager
 def one_sequence_a_row() -> Iterator[None]:
-    """In the block transformers does not ask the device whether a row holds several sequences: none does."""
-    original = masking_utils.find_packed_sequence_indices
+    """In the block transformers does not ask the device whether a row holds several sequences, which none
+    does, or padding, of which it would warn.
+    """
+    find = masking_utils.find_packed_sequence_indices
+    warn = PreTrainedModel.warn_if_padding_and_no_attention_mask
     masking_utils.find_packed_sequence_indices = lambda *_args, **_kwargs: None
+    PreTrainedModel.warn_if_padding_and_no_attention_mask = lambda *_args, **_kwargs: None
     try:
         yield
     finally:
-        masking_utils.find_packed_sequence_indices = original
+        masking_utils.find_packed_sequence_indices = find
+        PreTrainedModel.warn_if_padding_and_no_attention_mask = warn
 
 
 def branch_masks(config: PretrainedConfig, branch_NT: Tensor, positions_NT: Tensor) -> Any:

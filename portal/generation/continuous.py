@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from portal.device import to_device
 from portal.forward.attention_masks import causal_masks
 from portal.forward.length_buckets import group_by_length
 from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
@@ -58,7 +59,7 @@ def _read(decoder: Decoder, joining: list[Row], cache: RowCache, *, first: int) 
         ids_NT = torch.tensor([row.ids + [0] * (length - row.length) for row in rows])
         kept_N = torch.tensor([index * length + row.length - 1 for index, row in enumerate(rows)])
         masks = causal_masks(decoder.base.text_config, length, decoder.base.device)
-        cache.read_rows(torch.tensor(places) + first)
+        cache.read_rows(to_device(torch.tensor(places) + first, decoder.base.device))
         inputs = {"attention_mask": masks, "cache": cache, "use_cache": True}
         with decoder.adapted(rows):
             ended += decoder.advance(rows, ids_NT, kept_N, inputs)

@@ -47,7 +47,7 @@ class _RowLayer(CacheLayerMixin):
         assert self.keys is not None
         assert self.values is not None
         if writing.places_N is not None:
-            places_N = writing.places_N.to(key_states.device)
+            places_N = writing.places_N.to(key_states.device)  # of a divided base's later layers another one
             for kept, new in ((self.keys, key_states), (self.values, value_states)):
                 kept[:, :, : new.shape[2]].index_copy_(0, places_N, new)
             return key_states, value_states

@@ -11,6 +11,7 @@ from torch import Tensor
 from portal.artifacts.artifact import Artifact
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
+from portal.device import is_out_of_memory, release_memory
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
@@ -30,8 +31,8 @@ def core_cosines(
 
     A task's loss is the mean negative log-likelihood per token of its rows' gold answers, with its adapter on
     the artifact's own base. Of a core that has just been trained the gradients are what is left of the
-    conflict. NaN for a task whose gradient is zero. `max_tokens` are the padded tokens of one forward.
-    ValueError for a base that is not the artifact's.
+    conflict. NaN for a task whose gradient is zero. `max_tokens` are the padded tokens of one forward, fewer
+    where the memory is short. ValueError for a base that is not the artifact's.
     """
     artifact.check_base(base)
     config = artifact.config
@@ -43,17 +44,28 @@ def core_cosines(
     hooks = AdapterHooks(base.model, base.sites)
     parameters = list(core.parameters())
     cost = launch_cost(base, len(config.adapter.modules))
-    own = []
-    for index, (task, task_rows) in enumerate(rows.items()):
+
+    def gradient_of(index: int, task: str, task_rows: tuple[TokenRow, ...], max_tokens: int) -> list[Tensor]:
         total = [torch.zeros_like(parameter) for parameter in parameters]
-        slot = SlotRows(0, 0, tuple(task_rows))
         residual = artifact.residuals((task,), base.device)
-        for forward in plan_microbatches([slot], costs=[cost], max_tokens=max_tokens):
+        for forward in plan_microbatches([SlotRows(0, 0, task_rows)], costs=[cost], max_tokens=max_tokens):
             factors = converter(core, latent_TZ[index : index + 1], residual)
             with hooks.active([Segment(1, factors, config.adapter.scaling)]):
                 (loss,) = slot_losses(base, forward.slots, length=forward.length)
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             for sum_, gradient in zip(total, gradients, strict=True):
                 sum_.add_(gradient)
-        own.append(total)
+        return total
+
+    own = list[list[Tensor]]()
+    for index, (task, task_rows) in enumerate(rows.items()):
+        while len(own) == index:
+            try:
+                own.append(gradient_of(index, task, tuple(task_rows), max_tokens))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or max_tokens <= max(len(row.gold_ids) for row in task_rows):
+                    raise
+                max_tokens //= 2
+            if len(own) == index:
+                release_memory()  # after the block: its error holds what the failed forward has kept
     return task_cosines(own)

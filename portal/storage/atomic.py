@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,15 @@ from typing import Any
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, folder_contents
 
+_STALE_READS = 5
+_MACHINE = secrets.token_hex(4)
+"""Of this program's start: processes of several machines, and of several containers, have equal numbers."""
+
+
+def aside(path: Path, kind: str = "") -> Path:
+    """Where this process makes what is to appear at `path`: no other does, on whatever machine it runs."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_MACHINE}.{kind}tmp")
+
 
 def write_bytes_atomic(path: Folder, data: bytes) -> None:
     """Write `data` to `path` whole: temporary name, flush to disk, rename; or one object."""
@@ -21,7 +31,7 @@ def write_bytes_atomic(path: Folder, data: bytes) -> None:
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = aside(path)
     _write_synced(temporary, data)
     temporary.replace(path)
     sync(path.parent)
@@ -43,9 +53,20 @@ def write_note(path: Folder, text: str) -> None:
         path.write_bytes(text.encode())
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = aside(path)
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def read_replaced(path: Folder) -> bytes:
+    """The bytes of a file that others replace: over NFS, one that is replaced once it is open is stale."""
+    for _ in range(_STALE_READS):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return path.read_bytes()
 
 
 def create_exclusive(path: Folder, data: bytes) -> bool:
@@ -107,7 +128,7 @@ def new_folder(
             in_order = {name: contents[name] for name in sorted(contents, key=lambda name: name == last)}
             write_folder(folder, in_order, check_permit=check_permit)
         return
-    place = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    place = aside(folder)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     yield place
@@ -124,7 +145,7 @@ def new_folder(
 
 def replace_link(place: Path, target: Path) -> None:
     """Make `place` a symbolic link to `target`, relative to its folder; an older link is replaced whole."""
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    temporary = aside(place)
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(target, place.parent))
     temporary.replace(place)
@@ -138,12 +159,12 @@ def remove_folder(folder: Folder) -> None:
     if isinstance(folder, ObjectPath):
         folder.remove()
         return
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
+    doomed = aside(folder, "old.")
     try:
-        folder.rename(aside)
+        folder.rename(doomed)
     except FileNotFoundError:
         return
-    shutil.rmtree(aside)
+    shutil.rmtree(doomed)
 
 
 def remove_leftovers(folder: Folder) -> None:

@@ -8,6 +8,7 @@ workers. What the shares give for the adapters' factors is summed, so every work
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,9 @@ from portal.device import is_out_of_memory
 from portal.forward.microbatch import SlotRows
 
 _Value = TypeVar("_Value")
+_LONGEST_WAIT = timedelta(hours=2)
+"""For another worker, which may be fetching a large base. One that has died is noticed at once, one that
+hangs not before."""
 
 
 class OutOfMemoryElsewhere(MemoryError):  # noqa: N818 - what has happened
@@ -68,7 +72,7 @@ class WorkerGroup(Sharding):
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         super().__init__(rank, size)
-        self._talk = distributed.new_group(backend="gloo") if size > 1 else None
+        self._talk = distributed.new_group(timeout=_LONGEST_WAIT, backend="gloo") if size > 1 else None
         if size > 1:
             on_gpu = distributed.get_backend() == "nccl"
             self.all_reduce_sum([torch.zeros(1, device="cuda" if on_gpu else "cpu")])

@@ -224,8 +224,9 @@ def _speed(
             has_room = steps.fit(timed)
             del timed
             release_memory()  # other bases take its place
-            line, ratio = _beside(world, steps, has_room=has_room, is_late=is_late())
-            note(line)
+            beside, ratio = _beside(world, steps, has_room=has_room, is_late=is_late())
+            for line in beside:
+                note(line)
             steps_pace, scoring_pace = (
                 pace_of([each for each in speeds if each.is_scoring == is_scoring])
                 for is_scoring in (False, True)
@@ -239,19 +240,19 @@ def _speed(
 
 def _beside(
     world: CheckWorld, steps: Steps, *, has_room: bool, is_late: bool
-) -> tuple[Finding, float | None]:
-    """The line on steps of several workers at once, and their time over that of one where it is known."""
+) -> tuple[tuple[Finding, ...], float | None]:
+    """The lines on steps of several workers at once, and their time over that of one where it is known."""
     what = f"{steps.base.name}: steps of several workers at once"
     if world.workers == 1:
-        return skipped(what, world.lone_worker), None
+        return (skipped(what, world.lone_worker),), None
     if not has_room:
-        return skipped(what, f"{world.workers} packs do not fit the memory"), None
+        return (skipped(what, f"{world.workers} packs do not fit the memory"),), None
     if is_late:
-        return left_out(what), None
+        return (left_out(what),), None
     try:
         return check_neighbours(steps, world.workers)
     except ERRORS as error:
-        return failed(error), None
+        return (failed(error),), None
 
 
 def _timed(

@@ -1,6 +1,5 @@
 """Loading: how long workers of a node wait until they have a base whose files are verified."""
 
-import os
 import shutil
 import time
 import uuid
@@ -13,6 +12,7 @@ from portal.bases.base import load_base
 from portal.bases.files import resolve
 from portal.config import BaseRef, DeviceKind
 from portal.device import release_memory, wait_for_device
+from portal.storage.atomic import sync
 from sweeps.gpu_check.finding import Finding, at_most, skipped
 from sweeps.gpu_check.processes import at_once, meet
 from sweeps.gpu_check.rates import write_rate
@@ -62,7 +62,8 @@ def check_loading(world: CheckWorld) -> Iterator[Finding]:
     base.tokenizer.save_pretrained(folder)
     del base
     release_memory()
-    os.sync()  # or it would be written while other files are timed
+    for path in folder.rglob("*"):
+        sync(path)  # or it would be written while other files are timed
     yield from _compare(world, resolve(str(folder)))
     shutil.rmtree(folder)
 

@@ -4,7 +4,7 @@ import os
 import re
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from portal.bases.precision import cpu_bf16_gain, cpu_has_bf16
 from portal.device import ask_driver, usable_cores
+from portal.device_rates import random_matrix
 from portal.messages import one_line
 from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
 from sweeps.gpu_check.world import CheckWorld
@@ -67,12 +68,13 @@ def _check_gpu(world: CheckWorld) -> Iterator[Finding]:
         otherwise="WARN",
         note=f"torch has {', '.join(built)}; it compiles for {wanted} at each start, or fails",
     )
-    free, total = torch.cuda.mem_get_info(world.device)
-    note = "another process may be on this GPU"
-    what = "share of the GPU's memory that is free"
-    yield at_least(what, free / total, FREE_SHARE, otherwise="WARN", note=note)
+    for which, gpu in world.gpus.items():
+        free, total = torch.cuda.mem_get_info(gpu)
+        note = "another process may be on this GPU"
+        what = f"{which}share of the GPU's memory that is free"
+        yield at_least(what, free / total, FREE_SHARE, otherwise="WARN", note=note)
     yield _check_flash_attention(world.device)
-    yield _check_clocks(world.device)
+    yield from _check_clocks(world.gpus)
     yield check_locked_memory(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
 
 
@@ -100,26 +102,33 @@ def _check_flash_attention(device: torch.device) -> Finding:
     return at_least("calls of flash attention that worked", float(not note), 1, otherwise="WARN", note=note)
 
 
-def _check_clocks(device: torch.device) -> Finding:
-    """What holds the clocks down while the GPU multiplies, as its driver says then."""
-    matrix = torch.randn(_BUSY_WIDTH, _BUSY_WIDTH, dtype=torch.bfloat16, device=device)
+def _check_clocks(gpus: Mapping[str, torch.device]) -> Iterator[Finding]:
+    """What holds the clocks down while all of these GPUs multiply, as their driver says then."""
+    matrices = [random_matrix(_BUSY_WIDTH, _BUSY_WIDTH, torch.bfloat16, gpu) for gpu in gpus.values()]
     query = f"--query-gpu={','.join(f'clocks_event_reasons.{each}' for each in SLOWDOWNS)}"
-    which = f"--id=GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+    def ask(gpu: torch.device) -> str | None:
+        which = f"--id=GPU-{torch.cuda.get_device_properties(gpu).uuid}"
+        return ask_driver(which, query, "--format=csv,noheader")
+
     started = time.monotonic()
-    with ThreadPoolExecutor(1) as beside:
-        said: Future[str | None] | None = None
-        while said is None or not said.done():
+    with ThreadPoolExecutor(len(gpus)) as beside:
+        said: list[Future[str | None]] = []
+        while not said or not all(each.done() for each in said):
             for _ in range(_BUSY_PRODUCTS):
-                torch.mm(matrix, matrix)
-            torch.cuda.synchronize(device)
-            if said is None and time.monotonic() - started > _WARM_S:
-                said = beside.submit(ask_driver, which, query, "--format=csv,noheader")
-    return check_slowdowns(said.result())
+                for matrix in matrices:
+                    torch.mm(matrix, matrix)
+            for gpu in gpus.values():
+                torch.cuda.synchronize(gpu)
+            if not said and time.monotonic() - started > _WARM_S:
+                said = [beside.submit(ask, gpu) for gpu in gpus.values()]
+    for which, each in zip(gpus, said, strict=True):
+        yield check_slowdowns(each.result(), which)
 
 
-def check_slowdowns(said: str | None) -> Finding:
+def check_slowdowns(said: str | None, which: str = "") -> Finding:
     """The line of what the driver's tool says of SLOWDOWNS: `Active` or `Not Active` of each."""
-    what = "reasons for which the GPU's clocks are held down"
+    what = f"{which}reasons for which the GPU's clocks are held down"
     states = [] if said is None else [each.strip() for each in said.split(",")]
     if len(states) != len(SLOWDOWNS) or not {*states} <= {"Active", "Not Active"}:
         return skipped(what, "the driver's tool does not say")

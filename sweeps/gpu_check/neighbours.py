@@ -1,4 +1,4 @@
-"""Steps of several processes at once over one's: what the lanes of a node take from each other."""
+"""Steps of several processes at once over one's: what lanes of a node take from each other, and each GPU."""
 
 import math
 import time
@@ -21,6 +21,8 @@ from sweeps.planning.devices import Device
 
 BOUND = 1.25
 """Of a step's time beside others over that of one alone."""
+LOSS_BOUNDS: dict[DeviceKind, float] = {"cpu": 1e-6, "cuda": 0.02}
+"""Of what the workers' losses of the same step differ by."""
 _SECONDS = 4.0
 _MOST_STEPS = 50
 _ADAPTED = ("q", "v")
@@ -53,38 +55,56 @@ class Steps:
 class Times:
     """Seconds of a process's step: before the others began and after they had ended, and beside them.
 
-    Only one of the processes has steps alone.
+    Only one of the processes has steps alone. `loss` is that of one step, the same in every process.
     """
 
     alone: tuple[float, ...]
     together: float
+    loss: float
 
 
-def check_neighbours(steps: Steps, count: int) -> tuple[Finding, float]:
-    """The line on steps of so many processes at once, and how many times as long as one's they take."""
+def check_neighbours(steps: Steps, count: int) -> tuple[tuple[Finding, Finding], float]:
+    """The lines on steps of so many processes at once, and how many times as long as one's they take.
+
+    On GPUs the slowest worker counts, which has a card of its own; on a CPU the mean, as for plans.
+    """
     times = at_once(count, steps.kind, partial(step_times, steps=steps))
-    ratio = fmean(own.together for own in times) / fmean(each for own in times for each in own.alone)
+    alone = fmean(each for own in times for each in own.alone)
     name = f"{steps.base.name} in bf16" if steps.base.precision == "bf16" else steps.base.name
-    what = f"{name}: a step of {count} workers at once over one's"
-    note = "CPU cores, or the bandwidth of memory, are too few for them"
-    return at_most(what, ratio, BOUND, otherwise="WARN", note=note), ratio
+    if steps.kind == "cuda":
+        slowest = max(range(count), key=lambda number: times[number].together)
+        ratio, whose = times[slowest].together / alone, f"the slowest of {count} workers at once over one's"
+        note = f"GPU {slowest} is slow, or CPU cores are too few for all"
+    else:
+        ratio, whose = fmean(own.together for own in times) / alone, f"{count} workers at once over one's"
+        note = "CPU cores, or the bandwidth of memory, are too few for them"
+    line = at_most(f"{name}: a step of {whose}", ratio, BOUND, otherwise="WARN", note=note)
+    losses = [own.loss for own in times]
+    apart = max(losses) - min(losses) if all(map(math.isfinite, losses)) else math.nan
+    what = f"{name}: losses of the same step by {count} workers, apart"
+    told = ", ".join(f"{loss:.5g}" for loss in losses)
+    bound = LOSS_BOUNDS[steps.kind]
+    return (line, at_most(what, apart, bound, unit="nats per token", note=f"by worker: {told}")), ratio
 
 
 def step_times(number: int, *, steps: Steps) -> Times:
     """In a process of `at_once`: its times; the first one steps alone, too, twice, as the machine changes."""
     is_first = number == 0
-    turn = _prepare(steps)
+    turn, loss = _prepare(steps)
     meet()
     before = [turn()] if is_first else []
     meet()
     together = turn()
     meet()
     after = [turn()] if is_first else []
-    return Times((*before, *after), together)
+    return Times((*before, *after), together, loss)
 
 
-def _prepare(steps: Steps) -> Callable[[], float]:
-    """What takes the same steps each time that it is called and gives the seconds per step; they are warm."""
+def _prepare(steps: Steps) -> tuple[Callable[[], float], float]:
+    """What takes the same steps each time that it is called and gives the seconds per step; a step's loss.
+
+    The loss is the second step's, whose weights the first one has changed. The steps that are timed are warm.
+    """
     ref = steps.base
     if steps.is_random:
         base = random_base(ref.name, torch.device(steps.kind), precision=ref.precision)
@@ -108,4 +128,5 @@ def _prepare(steps: Steps) -> Callable[[], float]:
         return (time.perf_counter() - started) / count
 
     turn(1)
-    return partial(turn, min(_MOST_STEPS, max(1, math.ceil(_SECONDS / turn(1)))))
+    count = min(_MOST_STEPS, max(1, math.ceil(_SECONDS / turn(1))))
+    return partial(turn, count), pack.losses.get(learner.key, math.nan)

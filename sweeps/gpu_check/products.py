@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
-import torch
 from torch.nn.functional import linear
 
-from portal.device_rates import ATTAINED, seconds_each
+from portal.device_rates import ATTAINED, random_matrix, seconds_each
 from sweeps.gpu_check.finding import Finding, at_least
 from sweeps.gpu_check.shape import ShapeWorld
 from sweeps.planning.devices import Device
@@ -28,8 +27,8 @@ def check_products(world: ShapeWorld, device: Device, what: str) -> Iterator[Fin
     rows = _ROWS[base.device.type]
     seconds = 0.0
     for (d_out, d_in), count in shapes.items():
-        weight_OI = torch.ones(d_out, d_in, dtype=base.model.dtype, device=base.device)
-        x_TI = torch.ones(rows, d_in, dtype=base.model.dtype, device=base.device)
+        weight_OI = random_matrix(d_out, d_in, base.model.dtype, base.device)
+        x_TI = random_matrix(rows, d_in, base.model.dtype, base.device)
         multiply = partial(linear, x_TI, weight_OI)
         turns = (seconds_each(multiply, _COUNT[base.device.type], base.device) for _ in range(_TRIES))
         seconds += count * min(turns)

@@ -114,6 +114,13 @@ class CheckWorld:
         return min(2, usable_cores())
 
     @property
+    def gpus(self) -> dict[str, torch.device]:
+        """Those that are checked, by what their lines begin with: nothing where there is but one."""
+        if self.workers <= 1:
+            return {"": self.device}
+        return {f"GPU {number}: ": torch.device("cuda", number) for number in range(self.workers)}
+
+    @property
     def is_gpu(self) -> bool:
         return self.device.type == "cuda"
 

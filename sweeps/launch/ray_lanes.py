@@ -1,5 +1,6 @@
 """Lanes as Ray Tune trials: a Ray Train worker group each (`train`), or the trial's own process (`plain`)."""
 
+import itertools
 import logging
 import os
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import train, tune
+from ray.train import ControllerError
 from ray.train.torch import TorchTrainer, get_devices
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -24,6 +26,10 @@ from sweeps.worker.lane_log import lane_log
 
 TRIAL_CPUS = 0.01
 WORKER_RETRIES = 1
+ROOM_S = 3600.0
+"""How long a lane waits for a GPU, or CPUs, that others hold or that a lost node had."""
+_START_S = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", 60.0
+"""How long Ray Train waits for it, which it does twice: the variable that says so, and its default."""
 _log = logging.getLogger(__name__)
 
 
@@ -90,8 +96,44 @@ def _run_lane(
 
 
 def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> None:
-    """One Train worker group for the whole lane, on one node."""
-    trainer = TorchTrainer(
+    """One Train worker group for the whole lane, on one node.
+
+    A lane of one worker for which there is no room gives back what it had taken, and waits for room while
+    there is something left to take. A team's lane ends, for which others may wait.
+    """
+    name, usual_s = _START_S
+    waits_s = (1 + WORKER_RETRIES) * float(os.environ.get(name, usual_s))
+    give_up = time.monotonic() + ROOM_S
+    for attempt in itertools.count():
+        began = time.monotonic()
+        try:
+            _trainer(job, attempt, scratch=scratch, resources=resources).fit()
+            break
+        except ControllerError as error:
+            now = time.monotonic()
+            if now - began > 2 * waits_s:  # meanwhile it has worked
+                give_up = now + ROOM_S
+            if job.workers > 1 or not _is_without_room(error) or now > give_up:
+                raise
+            release_lane(job)
+            if not _has_work(job):
+                break
+    tune.report({"lane": job.lane})
+
+
+def _is_without_room(error: ControllerError) -> bool:
+    """Whether Train has waited for the worker group's resources in vain; its class is no public name."""
+    return type(error.controller_failure).__name__ == "WorkerGroupStartupTimeoutError"
+
+
+def _has_work(job: LaneJob) -> bool:
+    """Whether there is a pack that has not ended and that no lane has taken."""
+    taken, store = job.session.claimed(), job.run_store
+    return any(pack.key not in taken and not all(map(store.is_finished, pack.runs)) for pack in job.packs)
+
+
+def _trainer(job: LaneJob, attempt: int, *, scratch: str, resources: dict[str, float]) -> TorchTrainer:
+    return TorchTrainer(
         _train_worker,
         train_loop_config={"job": job},
         scaling_config=train.ScalingConfig(
@@ -101,7 +143,7 @@ def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> N
             placement_strategy="STRICT_PACK",
         ),
         run_config=train.RunConfig(
-            name=f"lane-{job.lane}",
+            name=f"lane-{job.lane}-{attempt}",
             storage_path=scratch,
             failure_config=train.FailureConfig(
                 max_failures=WORKER_RETRIES, controller_failure_limit=WORKER_RETRIES
@@ -110,8 +152,6 @@ def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> N
             callbacks=[TuneReportCallback()],
         ),
     )
-    trainer.fit()
-    tune.report({"lane": job.lane})
 
 
 def _train_worker(config: dict[str, Any]) -> None:

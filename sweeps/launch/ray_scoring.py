@@ -17,8 +17,10 @@ from portal.answers import AnswerConfig
 from portal.bases.base import Base, load_base
 from portal.config import BaseRef
 from portal.data.token_rows import TokenRow, rows_to_table, table_to_rows
+from portal.device import is_out_of_memory
 from portal.evaluate.loglikelihood import TaskMetrics
 from portal.evaluate.peft_adapter import score_adapter
+from portal.messages import one_line
 from sweeps.launch.lane_layout import WORKER_CPUS
 from sweeps.launch.ray_session import ray_session
 from sweeps.launch.resources import Wanted
@@ -150,6 +152,10 @@ class _Scorer:
                 found = score_adapter(self._loaded(), Path(str(folder)), self._rows, self._answers)
             except (ValueError, OSError) as error:
                 found, message = {}, str(error)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                found, message = {}, f"{folder}: out of memory: {one_line(error)}"
             else:
                 message = ""
             summaries.append(json.dumps({task: asdict(summary) for task, summary in found.items()}))

@@ -211,20 +211,31 @@ def _wait_for_gpus(count: int, console: Console) -> tuple[int, ...]:
         request_resources(bundles=[{"GPU": 1}] * count)  # again and again: another driver's replaces it
         if sum(gpus) != said:
             said = sum(gpus)
-            console.print(f"waiting for GPUs: {said} of {count} have joined the cluster")
+            others = _gpus_without_cpus()
+            beside = f"; {others} more are on nodes without CPUs for workers" if others else ""
+            console.print(f"waiting for GPUs: {said} of {count} have joined the cluster{beside}")
         time.sleep(POLL_S)
     return gpus
 
 
 def _gpus_of_nodes() -> tuple[int, ...]:
-    """Whole GPUs of each living node that has any."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return tuple(int(node["GPU"]) for node in alive if node.get("GPU", 0) >= 1)
+    """Whole GPUs of each living node that has any, and a CPU for a worker."""
+    found = [int(node["Resources"]["GPU"]) for node in _worker_nodes("cuda")]
+    return tuple(gpus for gpus in found if gpus >= 1)
+
+
+def _gpus_without_cpus() -> int:
+    """Those of nodes on which no worker has room: of a head that was started with no CPUs."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(each.get("GPU", 0)) for each in resources if each.get("CPU", 0) < 1)
 
 
 def _describe_cluster(gpus: tuple[int, ...], console: Console) -> Resources:
     """What lanes can run on: these GPUs, about which nodes are asked, or the CPUs where there are none."""
     if gpus:
+        free = int(ray.available_resources().get("GPU", 0)) - _gpus_without_cpus()
+        if free < sum(gpus):
+            console.print(f"device: {free} of {sum(gpus)} GPUs are free now")
         return Resources(gpus, "cuda", smallest_gpu(_gpus_found(console)), 1.0)
     cpus = tuple(int(node["Resources"]["CPU"]) for node in _worker_nodes("cpu"))
     if not cpus:

@@ -7,6 +7,7 @@ kernels is counted as they do it, without the T x T matrices. All sizes are byte
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -38,8 +39,9 @@ _LOGIT_COPIES = 3  # fp32 logits, log-probabilities and their gradient, beside w
 _LENGTH = 65  # of rows whose kept values are counted; odd
 _SCORED_COPIES = 2  # without a gradient, logits and log-probabilities
 
-_OfModel = tuple[torch.dtype, Operations]
-"""The precision of a base's values in a forward, and what it computes them with."""
+_OfModel = tuple[torch.dtype, Operations, bool]
+"""The precision of a base's values in a forward, what it computes them with, and whether its products keep
+what they read: those of 8-bit bases do, also where a layer is recomputed."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def footprint(
     vocabulary = _measure_base(base).vocabulary
     precision = precision_of(runs, base)
     dtype = weights_dtype(precision, on_gpu=on_gpu)
-    of_model = dtype, usual_operations(dtype, on_gpu=on_gpu)
+    of_model = dtype, usual_operations(dtype, on_gpu=on_gpu), precision == "8bit"
     part = fullest_part(base, precision, on_gpu=on_gpu, num_gpus=num_gpus)
     return Footprint(
         base=(1 + copies) * part.num_bytes,
@@ -112,7 +114,7 @@ def kept_values_per_token(runs: Sequence[RunConfig], base: str) -> float:
     none = AdapterConfig(modules=ALL_MODULES, rank=1)
     widest = max((run.adapter for run in runs if run.adapter is not None), key=_width, default=none)
     dtype = weights_dtype(precision_of(runs, base), on_gpu=False)
-    of_model = dtype, usual_operations(dtype, on_gpu=False)
+    of_model = dtype, usual_operations(dtype, on_gpu=False), False
     return _saved_bytes_per_token(base, widest, _LENGTH, of_model, "keep") / dtype.itemsize
 
 
@@ -334,7 +336,7 @@ def _saved_bytes_per_token(
 
     The length is odd, so that no width of the base is taken for it.
     """
-    dtype, operations = of_model
+    dtype, operations, keeps_inputs = of_model
     model = _meta_model(base, dtype, operations)
     scale = 1.0
     if dtype == torch.float32 and any(type(each).__name__.endswith("Experts") for each in model.modules()):
@@ -345,19 +347,19 @@ def _saved_bytes_per_token(
     groups = group_sites(sites, adapter.modules)
     layers = [f"{path}.{index}" for index in range(len(model.get_submodule(path)))]
     hooks = AdapterHooks(model, sites, recomputed=layers if activations == "recompute" else ())
-    few, many = (
-        _saved_by(
-            model, hooks, Segment(1, _meta_factors(groups, adapter.rank), adapter.scaling), rows, length
-        )
-        for rows in (1, 2)
-    )
-    return (
-        scale * (many - few) / length
-    )  # what does not grow with the rows, factors above all, is counted elsewhere
+    segment = Segment(1, _meta_factors(groups, adapter.rank), adapter.scaling)
+    kept_inputs = [model.get_submodule(site.path) for site in sites] if keeps_inputs else []
+    few, many = (_saved_by(model, hooks, segment, rows, length, kept_inputs) for rows in (1, 2))
+    # What does not grow with the rows, factors above all, is counted elsewhere.
+    return scale * (many - few) / length
 
 
-def _saved_by(model: Any, hooks: AdapterHooks, segment: Segment, rows: int, length: int) -> float:
+def _saved_by(
+    model: Any, hooks: AdapterHooks, segment: Segment, rows: int, length: int, kept_inputs: list[nn.Module]
+) -> float:
+    """Bytes that autograd keeps, and what these modules read."""
     saved: dict[int, int] = {}
+    read: list[Tensor] = []  # kept, so that no other tensor has the number of one
     is_fused = model.config._attn_implementation == "sdpa"
 
     def keep(tensor: Tensor) -> Tensor:
@@ -367,11 +369,19 @@ def _saved_by(model: Any, hooks: AdapterHooks, segment: Segment, rows: int, leng
             saved[storage._cdata] = storage.nbytes()
         return tensor
 
+    def keep_input(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        read.append(keep(args[0]))
+
     device = torch.device("meta")
     ids_NT = torch.zeros(rows, length, dtype=torch.long, device=device)
     no_logits = torch.zeros(0, dtype=torch.long, device=device)  # they are counted apart
     masks = causal_masks(model.config.get_text_config(), length, device)
-    with saved_tensors_hooks(keep, lambda tensor: tensor), hooks.active([segment]), one_sequence_a_row():
+    with ExitStack() as stack:
+        for module in kept_inputs:
+            stack.callback(module.register_forward_pre_hook(keep_input).remove)
+        stack.enter_context(saved_tensors_hooks(keep, lambda tensor: tensor))
+        stack.enter_context(hooks.active([segment]))
+        stack.enter_context(one_sequence_a_row())
         model(input_ids=ids_NT, logits_to_keep=no_logits, use_cache=False, attention_mask=masks)
     return sum(saved.values())
 

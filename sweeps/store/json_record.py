@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from portal.storage.atomic import read_replaced
 from portal.storage.paths import Folder
 
 _KEY = re.compile(r"[0-9a-f]{16}")
@@ -18,7 +19,7 @@ def checked_key(key: str) -> str:
 def read_record(path: Folder) -> dict[str, Any] | None:
     """The JSON object in the file, or None when it is not there; ValueError for anything else."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_replaced(path))
     except FileNotFoundError:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError):

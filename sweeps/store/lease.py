@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from portal.storage.atomic import create_exclusive, only_one, write_json_atomic, write_note
+from portal.storage.atomic import create_exclusive, only_one, read_replaced, write_json_atomic, write_note
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, matching
 
@@ -144,7 +144,7 @@ def _take(out: Folder, current: dict[str, Any], mine: dict[str, Any]) -> None:
 def read_holder(out: Folder) -> dict[str, Any]:
     """What the lease file says, or {} when there is no lease."""
     try:
-        return json.loads(_lease_path(out).read_bytes())
+        return json.loads(read_replaced(_lease_path(out)))
     except FileNotFoundError:
         return {}
     except json.JSONDecodeError:
@@ -214,7 +214,7 @@ def _cancel_path(out: Folder) -> Folder:
 def _cancelled(out: Folder) -> str | None:
     """The token of the lease that is asked to end."""
     try:
-        return json.loads(_cancel_path(out).read_bytes())["token"]
+        return json.loads(read_replaced(_cancel_path(out)))["token"]
     except FileNotFoundError:
         return None
 
@@ -233,7 +233,7 @@ def _write_beat(out: Folder, token: str, count: int) -> None:
 
 def _read_beat(out: Folder) -> str:
     try:
-        return (out / ".beat").read_text()
+        return read_replaced(out / ".beat").decode()
     except FileNotFoundError:
         return ""
 

@@ -62,6 +62,10 @@ class Session:
             write_bytes_atomic(path, content)
         return claim
 
+    def claimed(self) -> set[str]:
+        """Keys of the packs that lanes have taken."""
+        return {path.stem for path in matching(self._claims, "*.json")}
+
     def claimed_by(self, lane: int) -> list[str]:
         """Keys of the packs that the lane has taken."""
         paths = matching(self._claims, "*.json")

@@ -106,6 +106,26 @@ def test_yaml_files_hold_the_settings_and_no_open_places(kind: str) -> None:
         assert "portal sweep run cross-family --out /shared/out --gpus 24 --wait" in text
 
 
+def test_no_lane_is_planned_on_a_head_and_ray_has_all_cores_of_a_worker() -> None:
+    settings = ClusterSettings(cpus=48)
+    started = yaml.safe_load(render("raycluster", settings))["spec"]["headGroupSpec"]["rayStartParams"]
+    launcher = yaml.safe_load(render("ray-launcher", settings))
+
+    assert (started["num-cpus"], started["num-gpus"]) == ("0", "0")
+    assert "--num-cpus=0 --num-gpus=0" in launcher["head_start_ray_commands"][-1]
+    assert "--gpus all" in launcher["docker"]["worker_run_options"]
+    assert "--gpus all" not in launcher["docker"]["run_options"]
+    assert 'export SRUN_CPUS_PER_TASK="48"' in render("slurm", settings)
+
+
+def test_a_skypilot_job_ends_when_the_study_has() -> None:
+    """SkyPilot waits for the commands of all nodes."""
+    script = yaml.safe_load(render("skypilot", ClusterSettings()))["run"]
+
+    assert script.count("ray start") == 2
+    assert "--block" not in script
+
+
 @pytest.mark.parametrize("kind", ["slurm", "skypilot"])
 def test_shell_parts_are_valid_bash(kind: str) -> None:
     text = render(kind, ClusterSettings())

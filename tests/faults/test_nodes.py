@@ -22,6 +22,8 @@ from tests.support.counts import LONG
 from tests.support.environment import free_port, start_patiently
 from tests.support.studies import COMMAND, TINY, assert_same, silent, tables_of, wait_for
 
+ROOM, START_S = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", 5.0
+"""For how long Ray Train waits for the room of a worker group."""
 NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
 
 
@@ -52,7 +54,8 @@ def start_cluster() -> Any:
 def cluster() -> Iterator[Any]:
     """A head and two more nodes, one CPU each, as processes of this machine."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="pr-") as folder:
-        for name, value in {**RAY_ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}.items():
+        own = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder, ROOM: str(START_S)}
+        for name, value in {**RAY_ENVIRONMENT, **own}.items():
             patch.setenv(name, value)
         Path(folder, "ray").mkdir()
         made = start_patiently(start_cluster, lambda: None)
@@ -60,7 +63,7 @@ def cluster() -> Iterator[Any]:
         made.shutdown()
 
 
-def start(study: Path, out: Path, address: str) -> subprocess.Popen[str]:
+def start(study: Path, out: Path, address: str, executor: str = "plain") -> subprocess.Popen[str]:
     environment = {**os.environ, "RAY_ADDRESS": address, "PORTAL_CHECKPOINT_S": "0.2"}
     command = [
         sys.executable,
@@ -72,7 +75,7 @@ def start(study: Path, out: Path, address: str) -> subprocess.Popen[str]:
         "--out",
         str(out),
         "--executor",
-        "plain",
+        executor,
     ]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -137,6 +140,49 @@ def test_a_study_on_three_nodes_loses_one_gets_another_and_ends_as_on_one(
     cluster.add_node(**NODE)
     _, log = driver.communicate()
 
+    assert driver.returncode == 0, log
+    assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
+
+
+HOLDING = """
+import sys
+import ray
+from ray.util.placement_group import placement_group
+ray.init(sys.argv[1], log_to_driver=False)
+ray.get(placement_group([{"CPU": 0.95}] * 2, strategy="STRICT_SPREAD").ready())
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+def test_lanes_wait_for_room_that_others_hold(cluster: Any, study_path: Path, tmp_path: Path) -> None:
+    """Train gives up after some seconds, twice; a lane asks again."""
+    study_path.write_text(TINY.replace("epochs: 2", "epochs: 400, evaluate: last_epoch"))
+    study, out = load_study(study_path), tmp_path / "out"
+    store = RunStore(out)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, cluster.address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    driver = start(study_path, out, cluster.address, executor="train")
+
+    wait_for(lambda: len(lanes_at_work(store)) == 1 or driver.poll() is not None, "a lane at work")
+    began = time.monotonic()
+    wait_for(lambda: time.monotonic() - began > 4 * START_S or driver.poll() is not None, "lanes that wait")
+    assert len(lanes_at_work(store)) == 1
+    other.stdin.close()
+    wait_for(lambda: len(lanes_at_work(store)) > 1 or driver.poll() is not None, "more lanes at work")
+    assert driver.poll() is None, driver.communicate()[1]
+    _, log = driver.communicate()
+
+    assert other.wait() == 0
     assert driver.returncode == 0, log
     assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
 

@@ -27,19 +27,22 @@ from tests.support.driver_tool import put_driver_tool
 def settings() -> Iterator[None]:
     """torch's settings are as before when the test is over."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cuda.cudnn_sdp_enabled()
-    reduced = matmul.allow_bf16_reduced_precision_reduction
+    reduced, fp32 = matmul.allow_bf16_reduced_precision_reduction, matmul.fp32_precision
     yield
+    matmul.fp32_precision = fp32
     matmul.allow_bf16_reduced_precision_reduction = reduced
     torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
 @pytest.mark.usefixtures("settings")
-def test_sums_of_bf16_products_stay_in_fp32_and_attention_is_not_cudnns() -> None:
+def test_products_and_sums_of_products_stay_in_fp32_and_attention_is_not_cudnns() -> None:
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     torch.backends.cuda.enable_cudnn_sdp(True)
 
     prepare_gpu()
 
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
     assert torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction is False
     assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert torch.backends.cuda.flash_sdp_enabled()

@@ -51,7 +51,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.frozen", "portal.config", "portal.train_config", "portal.storage", "portal.device",
         "portal.bases", "portal.data", "portal.text", "portal.hypernet", "portal.forward", "portal.artifacts",
     ),
-    "portal.generation": ("portal.messages", "portal.bases", "portal.hypernet", "portal.forward"),
+    "portal.generation": (
+        "portal.messages", "portal.device", "portal.bases", "portal.hypernet", "portal.forward",
+    ),
     "portal.evaluate": (
         "portal.messages", "portal.answers", "portal.device", "portal.storage", "portal.results",
         "portal.bases", "portal.tasks", "portal.data",

@@ -1,11 +1,11 @@
 """GGUF files that come inside Python packages, whole or in parts."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from portal.storage.atomic import aside
 from portal.storage.paths import cache_folder
 
 _CHUNK_BYTES = 1 << 22
@@ -55,7 +55,7 @@ class PackagedFile:
 
     def _join(self, parts: list[Path], joined: Path) -> None:
         joined.parent.mkdir(parents=True, exist_ok=True)
-        temporary = joined.with_name(f".{joined.name}.{os.getpid()}.tmp")
+        temporary = aside(joined)
         digest = hashlib.sha256()
         with temporary.open("wb") as out:
             for part in parts:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import portal
 import portal.cli
@@ -57,6 +58,29 @@ def test_a_gpu_is_not_chosen_by_its_index(capsys: pytest.CaptureFixture[str]) ->
 
     told = "device 'cuda:1': it is 'cuda'; CUDA_VISIBLE_DEVICES=1 chooses the GPU"
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("Tried to allocate 2 GiB"), MemoryError("2 GiB")])
+def test_a_shortage_of_memory_is_a_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def allocate(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sweeps.gpu_check.check.check_device", allocate)
+
+    assert main(["gpu-check", "--device", "cpu"]) == exit_codes.FAILED
+    assert capsys.readouterr().err == f"portal: out of memory: {error}\n"
+
+
+def test_an_error_of_the_program_itself_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("sweeps.gpu_check.check.check_device", fail)
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        main(["gpu-check", "--device", "cpu"])
 
 
 def test_exit_codes_are_written_in_one_file() -> None:

@@ -111,4 +111,5 @@ def test_this_machine_can_run_a_study(capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ok    torch ") for line in lines)
     assert any("CPU cores" in line for line in lines)
+    assert any("/dev/shm" in line for line in lines)
     assert not any(line.startswith("fail") for line in lines)

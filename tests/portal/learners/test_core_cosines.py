@@ -12,6 +12,7 @@ from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.learners.core_cosines import core_cosines
 from tests.support.artifacts import write_artifact
 from tests.support.bases import TASKS, make_base, make_rows
+from tests.support.packs import refuse_forwards
 from tests.support.zoo import tiny_base
 
 ADAPTER = AdapterConfig(modules=("q", "v"), rank=2, alpha=6)
@@ -69,6 +70,25 @@ def test_the_number_of_forwards_changes_nothing(base, artifact, rows):
     whole_TT = core_cosines(artifact, base, rows)
 
     torch.testing.assert_close(core_cosines(artifact, base, rows, max_tokens=1), whole_TT, atol=1e-5, rtol=0)
+
+
+def test_forwards_that_run_out_of_memory_are_made_smaller(base, artifact, rows):
+    whole_TT = core_cosines(artifact, base, rows)
+    longest = max(len(row.gold_ids) for own in rows.values() for row in own)
+
+    end = refuse_forwards(base, above=2 * longest, in_backward=False)
+    try:
+        found_TT = core_cosines(artifact, base, rows)
+    finally:
+        end()
+    torch.testing.assert_close(found_TT, whole_TT, atol=1e-5, rtol=0)
+
+    end = refuse_forwards(base, above=1, in_backward=False)
+    try:
+        with pytest.raises(torch.OutOfMemoryError, match="no room"):
+            core_cosines(artifact, base, rows)
+    finally:
+        end()
 
 
 def test_a_task_without_a_gradient_has_no_cosines(base, artifact, rows):

@@ -332,14 +332,14 @@ def test_a_turn_has_every_task_once_in_an_order_of_its_own(bases: dict[str, Base
     assert len(set(turns)) > 1
 
 
-@pytest.mark.parametrize(("products", "setting"), [("tf32", "tf32"), ("fp32", "ieee")])
+@pytest.mark.parametrize(("products", "setting"), [({}, "tf32"), ({"hypernet_products": "fp32"}, "ieee")])
 @pytest.mark.parametrize("task_gradients", ["sum", "norm_equalized"])
 def test_a_gpu_makes_the_hypernetworks_products_as_the_run_says_and_no_others(
-    bases: dict[str, Base], products: Fp32Products, setting: str, task_gradients: TaskGradients
+    bases: dict[str, Base], products: dict[str, Fp32Products], setting: str, task_gradients: TaskGradients
 ) -> None:
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
-    train = TrainConfig(epochs=1, hypernet_products=products, task_gradients=task_gradients)
+    train = TrainConfig(epochs=1, task_gradients=task_gradients, **products)
     pack = make_pack(bases, make_run("hypernet", "small", train=train))
     layer = pack.learners[0].core.l1
     seen: dict[str, set[str]] = {"forward": set(), "backward": set(), "base": set()}

@@ -1,8 +1,13 @@
 """A link names a new target at once: who reads it meets the old one or the new one."""
 
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
-from portal.storage.atomic import replace_link
+import pytest
+
+from portal.storage.atomic import aside, read_replaced, replace_link
 
 
 def test_a_link_is_replaced_whole_and_moves_with_its_folder(tmp_path: Path) -> None:
@@ -19,3 +24,50 @@ def test_a_link_is_replaced_whole_and_moves_with_its_folder(tmp_path: Path) -> N
     assert before == "first"
     assert (tmp_path / "moved" / "artifact" / "file").read_text() == "second"
     assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == ["artifact", "runs"]
+
+
+@pytest.mark.parametrize("stale", [0, 3])
+def test_a_file_that_is_replaced_while_it_is_read_over_nfs_is_read_again(
+    stale: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read, tries = tmp_path / "beat", Path.read_bytes, list[Path]()
+    path.write_bytes(b"5")
+
+    def replaced(path: Path) -> bytes:
+        tries.append(path)
+        if len(tries) <= stale:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", replaced)
+
+    assert read_replaced(path) == b"5"
+    assert len(tries) == stale + 1
+
+
+def test_a_file_that_stays_stale_or_is_not_there_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_replaced(tmp_path / "beat")
+
+    def stale(_path: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        read_replaced(tmp_path / "beat")
+
+
+def test_two_programs_never_write_under_one_temporary_name(tmp_path: Path) -> None:
+    """Processes of two containers may have one number."""
+    code = "import os; os.getpid = lambda: 7; import pathlib; from portal.storage.atomic import aside; "
+    command = [sys.executable, "-c", code + "print(aside(pathlib.Path('bases/x.json')))"]
+    first, second = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    )
+
+    assert first != second
+    assert first.startswith("bases/.x.json.7-")
+    assert aside(tmp_path / "x") == aside(tmp_path / "x")
+    assert aside(tmp_path / "x").match(".*.tmp")

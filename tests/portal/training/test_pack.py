@@ -12,7 +12,7 @@ from portal.device import torch_threads
 from portal.results import PREDICTIONS, RESULTS
 from portal.train_config import TrainConfig
 from portal.training.pack import SYNC_STEPS, Pack
-from tests.support.bases import make_row, make_rows, make_run
+from tests.support.bases import make_base, make_row, make_rows, make_run
 from tests.support.packs import (
     FinishedPack,
     assert_as_alone,
@@ -23,6 +23,7 @@ from tests.support.packs import (
     mixed_runs,
     run_to_end,
 )
+from tests.support.zoo import tiny_base
 
 
 @pytest.mark.slow
@@ -78,12 +79,20 @@ def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where
 
 
 @pytest.mark.parametrize(
-    ("method", "names"), [("lora", ["target"]), ("portal", ["target"]), ("source", ["small", "target"])]
+    ("method", "names"),
+    [
+        ("lora", ["target"]),
+        ("portal", ["target"]),
+        ("source", ["small", "target"]),
+        ("lora", ["llama"]),
+        ("lora", ["gpt2"]),
+    ],
 )
 def test_a_step_reads_nothing_back_from_the_device(
     bases: dict[str, Base], source: Path, method: str, names: list[str]
 ) -> None:
-    pack = make_pack(bases, [make_run(method, *names)], source)
+    there = {**bases, "llama": make_base("llama", "llama"), "gpt2": tiny_base("gpt2")}  # no masks of ours
+    pack = make_pack(there, [make_run(method, *names)], source)
     (learner,) = pack.learners
     learner.scored.update(learner.owed())
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, distributed
 
 from portal.bases.base import Base
 from portal.forward.microbatch import SlotRows
@@ -56,6 +56,25 @@ def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the
 
     for found in on_group(2, work):
         assert_same(found, expected)
+
+
+def test_a_group_has_exchanged_a_number_before_its_workers_load_anything() -> None:
+    """So that a shortage of memory in NCCL's first exchange meets a GPU that is empty."""
+
+    def work(group: WorkerGroup) -> list[int]:
+        exchanged: list[int] = []
+        reduce = distributed.all_reduce
+
+        def counted(tensor: Tensor, *arguments: Any, **options: Any) -> None:
+            exchanged.append(tensor.numel())
+            reduce(tensor, *arguments, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(distributed, "all_reduce", counted)
+            WorkerGroup(group.rank, group.size)
+        return exchanged
+
+    assert on_group(2, work) == [[1], [1]]
 
 
 def test_workers_of_two_bases_run_their_forwards_at_the_same_time(bases: dict[str, Base]) -> None:

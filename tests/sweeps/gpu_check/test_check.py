@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -141,11 +142,11 @@ def test_what_workers_take_from_each_other_is_known_to_plans_of_several_cores(
 ) -> None:
     asked: list[tuple[str, str, DeviceKind, bool, int, int]] = []
 
-    def beside(steps: Steps, count: int) -> tuple[Finding, float]:
+    def beside(steps: Steps, count: int) -> tuple[tuple[Finding, ...], float]:
         ref = steps.base
         asked.append((ref.name, ref.precision, steps.kind, steps.is_random, steps.batch, count))
         assert steps.device.memory_bytes == plain_cpu(1).memory_bytes / 2
-        return at_most("a step of two workers at once", 1.5, BOUND, otherwise="WARN"), 1.5
+        return (at_most("a step of two workers at once", 1.5, BOUND, otherwise="WARN"),), 1.5
 
     monkeypatch.setattr(CheckWorld, "workers", 2)
     monkeypatch.setattr(check, "check_neighbours", beside)
@@ -167,7 +168,7 @@ def test_what_workers_take_from_each_other_is_known_to_plans_of_several_cores(
 def test_workers_that_cannot_be_timed_are_a_line_that_failed_beside_the_pace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(steps: Steps, count: int) -> tuple[Finding, float]:
+    def lost(steps: Steps, count: int) -> tuple[tuple[Finding, ...], float]:
         raise BrokenProcessPool("a process was killed")
 
     monkeypatch.setattr(CheckWorld, "workers", 2)
@@ -351,7 +352,12 @@ def test_a_machine_without_ray_is_checked(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_this_cpu_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_this_cpu_passes_all_checks_without_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
     assert main(["gpu-check", "--device", "cpu", "--out", str(tmp_path)]) == 0
 
     lines = capsys.readouterr().out.splitlines()

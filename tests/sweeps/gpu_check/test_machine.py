@@ -52,6 +52,7 @@ def take_for_a_gpu(
     monkeypatch.setattr(machine, "_WARM_S", 0.0)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
+    monkeypatch.setattr(CheckWorld, "workers", 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card())
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 1.0))
@@ -97,6 +98,29 @@ def test_a_gpu_without_kernels_memory_flash_attention_or_power_is_warned_of(
             "hw_power_brake_slowdown: look at its cooling and its power; all times below are longer for it",
         ]
     )
+
+
+def test_a_gpu_that_is_taken_or_held_down_is_found_among_others(
+    checked: CheckWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = torch.device("cpu"), torch.device("cpu", 0)
+    answer = 'case "$*" in *GPU-b2*) echo "Active, {0}";; *) echo "Not Active, {0}";; esac'
+    put_driver_tool(tmp_path, monkeypatch, answer.format("Not Active, Not Active, Not Active"))
+    take_for_a_gpu(monkeypatch, built=["sm_90"], free=0.99, attention_works=True)
+    monkeypatch.setattr(CheckWorld, "gpus", property(lambda _: {"GPU 0: ": first, "GPU 1: ": second}))
+    cards = {first: Card(uuid="a1"), second: Card(uuid="b2")}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda gpu: cards[gpu])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (0.5 if gpu == second else 0.99, 1.0))
+
+    found = levels(check_machine(checked))
+
+    free, held = "share of the GPU's memory that is free", "reasons for which the GPU's clocks are held down"
+    assert [found[f"GPU {number}: {what}"] for what in (free, held) for number in (0, 1)] == [
+        "PASS",
+        "WARN",
+        "PASS",
+        "WARN",
+    ]
 
 
 @pytest.mark.parametrize("said", [None, "Not Active", "[N/A], [N/A], [N/A], [N/A]"])

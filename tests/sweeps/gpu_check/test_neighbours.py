@@ -1,12 +1,14 @@
 """Steps of workers beside each other are held to one's, and a line says when they are much slower."""
 
+import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from portal.bases.base import load_base
 from portal.bases.precision import cpu_has_bf16
-from portal.config import BaseRef, Precision
+from portal.config import BaseRef, DeviceKind, Precision
 from portal.device import usable_cores
 from sweeps.gpu_check import neighbours
 from sweeps.gpu_check.neighbours import Steps, Times, check_neighbours, step_times
@@ -32,6 +34,7 @@ def test_steps_of_two_processes_are_timed_and_those_of_one(precision: Precision,
 
     assert (len(first.alone), len(second.alone)) == (2, 0)
     assert min(*first.alone, first.together, second.together) > 0.001
+    assert 0.1 < first.loss == second.loss
 
 
 @pytest.mark.parametrize(("second", "level"), [(2.6, "PASS"), (3.4, "WARN")])
@@ -39,11 +42,49 @@ def test_workers_that_take_much_from_each_other_are_found(
     second: float, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One alone takes two seconds in the mean."""
-    times = [Times((1.9, 2.1), 2.0), Times((), second)]
+    times = [Times((1.9, 2.1), 2.0, 3.5), Times((), second, 3.5)]
     monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
 
-    line, ratio = check_neighbours(steps_on("default", is_random=True), 2)
+    (line, losses), ratio = check_neighbours(steps_on("default", is_random=True), 2)
 
     assert line.what == "mini-qwen3-xs: a step of 2 workers at once over one's"
     assert (line.level, line.value) == (level, ratio)
     assert ratio == pytest.approx((2.0 + second) / 4)
+    assert (losses.level, losses.value) == ("PASS", 0.0)
+
+
+def test_a_gpu_that_is_slow_among_eight_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of all of them would be within the bound."""
+    times = [Times((1.0, 1.0), 1.0, 3.5), *[Times((), 1.0, 3.5)] * 4, Times((), 2.0, 3.5)]
+    times += [Times((), 1.0, 3.5)] * 2
+    monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
+    steps = replace(steps_on("default", is_random=True), kind="cuda")
+
+    (line, _), ratio = check_neighbours(steps, 8)
+
+    assert line.what == "mini-qwen3-xs: a step of the slowest of 8 workers at once over one's"
+    assert (line.level, line.value, ratio) == ("WARN", 2.0, 2.0)
+    assert line.note == "GPU 5 is slow, or CPU cores are too few for all"
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "level"),
+    [
+        ("cuda", 3.51, "PASS"),
+        ("cuda", 3.55, "FAIL"),
+        ("cuda", math.nan, "FAIL"),
+        ("cpu", 3.5, "PASS"),
+        ("cpu", 3.5001, "FAIL"),
+    ],
+)
+def test_a_worker_that_computes_something_else_is_found(
+    kind: DeviceKind, found: float, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = [Times((1.0, 1.0), 1.0, 3.5), Times((), 1.0, found)]
+    monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
+
+    (_, line), _ = check_neighbours(replace(steps_on("default", is_random=True), kind=kind), 2)
+
+    assert line.what == "mini-qwen3-xs: losses of the same step by 2 workers, apart"
+    assert line.level == level
+    assert (line.note == "") == (level == "PASS")

@@ -1,5 +1,7 @@
 """A Ray that does not start is said in one line; other faults are not dressed up as that."""
 
+import io
+import os
 import re
 import tempfile
 from functools import partial
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from rich.console import Console
 
 from portal.bases.precision import check_precision, cpu_has_bf16
 from portal.cli import main
@@ -77,23 +80,50 @@ def test_a_temporary_folder_whose_path_is_too_long_for_rays_sockets_is_named_at_
     assert not [*deep.iterdir()]
 
 
-def test_a_ray_of_this_machine_has_the_cores_that_this_process_may_use(
+def test_a_ray_of_this_machine_has_the_cores_of_this_process_and_blocks_of_gpu_memory_that_grow(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: dict[str, object] = {}
 
     def init(**options: object) -> None:
-        asked.update(options)
+        asked.update(options, blocks=os.environ["PYTORCH_ALLOC_CONF"])
         raise OSError("seen")
 
     refuse_to_start(monkeypatch, OSError())
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {3})
 
     with pytest.raises(OSError, match="seen"), ray_session(tmp_path, silent(), Wanted("cpu")):
         pass
 
-    assert asked["num_cpus"] == 1
+    assert (asked["num_cpus"], asked["blocks"]) == (1, "expandable_segments:True")
+
+
+def test_gpus_of_nodes_without_cpus_are_not_waited_for_and_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A head that was started with no CPUs counts its GPUs all the same."""
+    head, worker = {"GPU": 8.0}, {"GPU": 4.0, "CPU": 16.0}
+    there = [{"Alive": True, "Resources": each} for each in (head, worker)]
+    lines = Console(file=io.StringIO(), width=200)
+    monkeypatch.setenv("RAY_ADDRESS", "a cluster")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "nodes", lambda: there)
+    monkeypatch.setattr("sweeps.launch.ray_session.request_resources", lambda **_: None)
+
+    def wait(_seconds: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("time.sleep", wait)
+
+    with pytest.raises(TimeoutError), ray_session(tmp_path, lines, Wanted("cuda", 8)):
+        pass
+
+    assert isinstance(lines.file, io.StringIO)
+    assert lines.file.getvalue() == (
+        "waiting for GPUs: 4 of 8 have joined the cluster; 8 more are on nodes without CPUs for workers\n"
+    )
 
 
 def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> None:

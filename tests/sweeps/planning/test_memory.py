@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from portal.bases.base import load_base
 from portal.bases.layout import base_sites
 from portal.bases.sites import MODULE_PATHS, group_sites
-from portal.config import AdapterConfig, HypernetConfig, Precision
+from portal.config import Activations, AdapterConfig, HypernetConfig, Precision
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
@@ -106,6 +106,24 @@ def test_a_token_of_an_8b_base_on_a_gpu_keeps_what_the_page_on_gpus_says(operati
     found = footprint([make_run("lora", "qwen3-8b")], "qwen3-8b", length=64, on_gpu=True)
 
     assert found.per_token / decoder_shape("qwen3-8b").layers == pytest.approx(1000 * kilobytes, rel=0.005)
+
+
+def test_an_8_bit_base_keeps_what_its_products_read_also_where_layers_are_recomputed() -> None:
+    """Per token and layer of Qwen3-8B: inputs of o, of gate and up, and of down; recomputed, of q, too."""
+    whole = make_run("lora", "qwen3-8b")
+    ref = whole.bases[0].model_copy(update={"precision": "8bit"})
+    runs = whole, whole.model_copy(update={"bases": (ref,)})
+
+    def more(activations: Activations) -> float:
+        alone, packed = (
+            footprint([run], "qwen3-8b", length=64, on_gpu=True, activations=activations).per_token
+            for run in runs
+        )
+        return (packed - alone) / decoder_shape("qwen3-8b").layers
+
+    hidden, heads, inner = 4096, 4096, 12288
+    assert more("keep") == pytest.approx(2 * (heads + hidden + inner), rel=0.01)
+    assert more("recompute") == pytest.approx(2 * (2 * hidden + heads + inner), rel=0.05)
 
 
 def test_each_base_of_joint_training_has_its_own_precision() -> None:
