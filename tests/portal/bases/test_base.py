@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, Qwen3ForCausalLM
 
 from portal.bases.base import _places, _quantisation, load_base
 from portal.bases.base_config import base_config
@@ -336,6 +336,20 @@ def with_own_code(folder: Path, file: str, **changes: object) -> Path:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     (folder / "own.py").write_text(CODE)
     return folder
+
+
+def test_weights_for_which_there_is_no_room_are_no_unreadable_base(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quantised and divided ones take their place while they are read."""
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Qwen3ForCausalLM, "from_pretrained", full)
+
+    with pytest.raises(torch.OutOfMemoryError, match="2 GiB"):
+        load_base(str(folder))
 
 
 @pytest.fixture
