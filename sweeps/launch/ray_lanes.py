@@ -28,8 +28,8 @@ TRIAL_CPUS = 0.01
 WORKER_RETRIES = 1
 ROOM_S = 3600.0
 """How long a lane waits for a GPU, or CPUs, that others hold or that a lost node had."""
-_START_S = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", 60.0
-"""How long Ray Train waits for it, which it does twice: the variable that says so, and its default."""
+_TRAIN_WAITS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+"""The variable for how long Ray Train waits for it each time, by default a minute."""
 _log = logging.getLogger(__name__)
 
 
@@ -101,8 +101,7 @@ def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> N
     A lane of one worker for which there is no room gives back what it had taken, and waits for room while
     there is something left to take. A team's lane ends, for which others may wait.
     """
-    name, usual_s = _START_S
-    waits_s = (1 + WORKER_RETRIES) * float(os.environ.get(name, usual_s))
+    waits_s = (1 + WORKER_RETRIES) * float(os.environ.get(_TRAIN_WAITS, "60"))
     give_up = time.monotonic() + ROOM_S
     for attempt in itertools.count():
         began = time.monotonic()
