@@ -19,7 +19,8 @@ TURNS = int(os.environ.get("PORTAL_BENCH_DEMO_TURNS", "1"))
 
 
 def demo() -> list[Comparison]:
-    """Packed in two lanes, against single runs in two lanes and one after another with all cores.
+    """Packed in two lanes, against single runs in two lanes, both with the executor that `auto` chooses, and
+    one after another with all cores.
 
     How far packed runs score what single ones in lanes alike do is noted.
     """
@@ -28,9 +29,9 @@ def demo() -> list[Comparison]:
         shipped = (STUDIES / "demo-eleven.yaml").read_text()
         alone = shipped + "\npack_size: 1\n"
         ways = {
-            "packed": (shipped, "train"),
+            "packed": (shipped, "auto"),
             "one after another": (alone, "local"),
-            "alone in two lanes": (alone, "train"),
+            "alone in two lanes": (alone, "auto"),
         }
         counts = dict.fromkeys(ways, 0)
 

@@ -23,6 +23,8 @@ STUDIES: dict[str, tuple[str, ...]] = {
 where the CPU has it, all others in fp32."""
 BOUNDS = (0.8, 1.25)
 """Of the predicted time over the measured one: what a plan's range says at a measured pace."""
+CHECK_S = 480
+"""The most seconds that gpu-check may take."""
 _PORTAL = (sys.executable, "-m", "portal")
 
 
@@ -31,7 +33,8 @@ class Point:
     """A study from start to end: `pace` is how many times as long as in the model gpu-check's steps took.
 
     `bf16_pace` is that of steps on a base in bf16. `predicted_after_s` is what a plan says with a check made
-    when the study had ended: other work on the machine changes it. None is what was not measured.
+    when the study had ended: other work on the machine changes it. `check_s` are the seconds of the first
+    check. None is what was not measured.
     """
 
     study: str
@@ -40,6 +43,7 @@ class Point:
     measured_s: float
     bf16_pace: float | None = None
     predicted_after_s: float | None = None
+    check_s: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -56,23 +60,24 @@ def forecast(study: str) -> list[Point]:
         raise RuntimeError("forecasts are compared on CPUs; hide the GPUs (CUDA_VISIBLE_DEVICES=)")
     with tempfile.TemporaryDirectory(prefix="portal-bench-") as scratch:
         environment = {**os.environ, "PORTAL_CACHE": str(Path(scratch, "cache"))}
-        plan = _plan(study, Path(scratch), environment)
+        plan, check_s = _plan(study, Path(scratch), environment)
         started = time.monotonic()
         _run("sweep", "run", *STUDIES[study], "--out", str(Path(scratch, "out")), environment=environment)
         measured_s = time.monotonic() - started
-        after = _plan(study, Path(scratch), environment)
+        after, _ = _plan(study, Path(scratch), environment)
     device = plan["device"]
     predicted_s, after_s = (3600 * each["makespan_hours"] for each in (plan, after))
-    predicted = (predicted_s, measured_s, device["bf16_pace"], after_s)
-    return [Point(study, device["pace"], *predicted)]
+    return [Point(study, device["pace"], predicted_s, measured_s, device["bf16_pace"], after_s, check_s)]
 
 
-def _plan(study: str, scratch: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """The plan for the whole study with what a check of this machine finds now."""
+def _plan(study: str, scratch: Path, environment: dict[str, str]) -> tuple[dict[str, Any], float]:
+    """The plan for the whole study with what a check of this machine finds now, and the check's seconds."""
+    started = time.monotonic()
     _run("gpu-check", "--device", "cpu", "--out", str(scratch / "check"), environment=environment)
+    check_s = time.monotonic() - started
     chosen = (*STUDIES[study], "--out", str(scratch / "nothing"))
     plan: dict[str, Any] = json.loads(_run("sweep", "plan", *chosen, "--json", environment=environment))
-    return plan
+    return plan, check_s
 
 
 def _run(*arguments: str, environment: dict[str, str]) -> str:

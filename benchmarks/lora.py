@@ -58,6 +58,8 @@ def compare_packed(
         lines.append(Comparison(what, against, target, ratio(spent["ours"], spent["theirs"])))
         del peer, theirs  # a copy of the base
         release_memory()
+    del ours  # a pack's learners
+    release_memory()
     return lines
 
 

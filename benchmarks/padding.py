@@ -1,6 +1,6 @@
 """How much of a GPU's step is padding, and which of its launches and its tokens take longer: by count.
 
-No GPU is needed: the planner is run on steps of real rows, with the rates of data sheets.
+No GPU is needed: the planner is run on steps of real rows, with products at the rates of data sheets.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,7 +59,7 @@ def padding() -> list[Point]:
 
 def _point(base: str, gpu: str, modules: str, learners: int, rows: Sequence[Sequence[TokenRow]]) -> Point:
     shape = decoder_shape(base)
-    cost = gpu_launch_cost(KNOWN_GPUS[gpu], shape.layers, shape.params, len(ADAPTED[modules]), "fused")
+    cost = gpu_launch_cost(KNOWN_GPUS[gpu], shape.layers, shape.active_params, len(ADAPTED[modules]), "fused")
     forwards, padded, bound = [], [], []
     for slots in _steps(learners, rows):
         plan = plan_overlapped(slots, cost)

@@ -227,11 +227,14 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
     rows = [
         (
             point.study,
-            _paces(point.pace, point.bf16_pace),
+            ", ".join(f"{pace:.2f}" for pace in (point.pace, point.bf16_pace) if pace is not None),
             duration(point.predicted_s / 3600),
             duration(point.measured_s / 3600),
             f"{point.ratio:.2f} ({_met(low <= point.ratio <= high)})",
             "-" if point.predicted_after_s is None else duration(point.predicted_after_s / 3600),
+            "-"
+            if point.check_s is None
+            else f"{duration(point.check_s / 3600)} ({_met(point.check_s <= forecast.CHECK_S)})",
         )
         for point in points
     ]
@@ -241,16 +244,14 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
         f"Studies from start to end, as `portal sweep plan` predicts them at the pace that `portal gpu-check "
         f"--device cpu` has measured just before, and as they were: predicted over measured from {low:g} to "
         f"{high:g}.{seeds} Paces are those of steps on a base in fp32 and, where the CPU has it, in bf16; "
-        "scoring has its own. The last column is the prediction with a check that was made after the study.",
+        "scoring has its own. `predicted after` is with a check made after the study; `check` is what the "
+        f"first one took, at most {duration(forecast.CHECK_S / 3600)}.",
         "",
         *markdown_table(
-            ("study", "pace", "predicted", "measured", "predicted over measured", "predicted after"), rows
+            ("study", "pace", "predicted", "measured", "predicted over measured", "predicted after", "check"),
+            rows,
         ),
     ]
-
-
-def _paces(fp32: float, bf16: float | None) -> str:
-    return f"{fp32:.2f}" if bf16 is None else f"{fp32:.2f}, {bf16:.2f}"
 
 
 def _padded(points: Sequence[padding.Point]) -> list[str]:
@@ -263,8 +264,9 @@ def _padded(points: Sequence[padding.Point]) -> list[str]:
     return [
         f"A step on a GPU as it is planned, by count: padded tokens per real one, behind them the longer of "
         f"launches and padded tokens, per real token, and the forwards. Rows of the fourteen tasks, "
-        f"{padding.BATCH} per task; rates of data sheets. Target: at most {padding.TARGET:g} on "
-        f"{points[0].base} with {counts[-1]} learners ({worst:.2f}: {_met(worst <= padding.TARGET)}).",
+        f"{padding.BATCH} per task; products at the rates of data sheets, and 8 µs per launch. Target: at "
+        f"most {padding.TARGET:g} on {points[0].base} with {counts[-1]} learners ({worst:.2f}: "
+        f"{_met(worst <= padding.TARGET)}).",
         "",
         *markdown_table(("base", "GPU", "adapted", *(f"learners: {count}" for count in counts)), rows),
     ]

@@ -59,8 +59,8 @@ def rates_of(name: str, measure: Callable[[], GpuRates]) -> GpuRates:
 
 @lru_cache(maxsize=16)
 def own_gpu_rates(device: torch.device) -> GpuRates:
-    """The rates of this process's GPU, measured once where they are not known."""
-    return rates_of(torch.cuda.get_device_name(device), lambda: measure_rates(device)).rounded()
+    """The rates of this process's GPU, measured once, and rounded, where they are not known."""
+    return rates_of(torch.cuda.get_device_name(device), lambda: measure_rates(device).rounded())
 
 
 def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 1000) -> GpuRates:

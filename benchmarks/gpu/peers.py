@@ -1,4 +1,4 @@
-"""One learner of all tasks against peft and portallib, on a base of a real shape and the same rows."""
+"""All tasks against peft and portallib on the same rows, on a base of a real shape."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,27 +8,32 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.comparison import Comparison
-from benchmarks.lora import BATCH, NARROW, compare_packed
+from benchmarks.lora import BATCH, EVERYTHING, NARROW, compare_packed
 from benchmarks.sample import as_table, task_names
 from benchmarks.training_round import compare_rounds
 from portal.device import release_memory
+from portal.messages import counted
 from portal.tasks.example import Example
 from sweeps.gpu_check.shape import LENGTHS, random_base
 
 _TURNS = {"cuda": 15, "cpu": 3}
+_BESIDE_PEFT = (("q/v r8", NARROW, 1), ("q/v r8", NARROW, 3), ("all r16", EVERYTHING, 1))
+"""What is adapted, and in how many seeds: with all modules of 8B a second would need the memory of peft's
+copy."""
 _TASKS = {"cuda": len(LENGTHS), "cpu": 3}
 
 
 def compare_with_peers(shape: str, device: torch.device) -> Iterator[Comparison]:
-    """A step against peft with one adapter after another, then a round against portallib's trainer.
+    """Steps against peft with one adapter after another, then a round against portallib's trainer, q and v.
 
     All of them run on the base's own operations, ours too.
     """
     base, turns = random_base(shape, device, "plain"), _TURNS[device.type]
     examples = random_examples(base.tokenizer, tuple(LENGTHS)[: _TASKS[device.type]])
     rows, tasks = as_table(examples, base), task_names(examples)
-    what = f"step of {len(tasks)} tasks' LoRAs, q/v r8, {shape}"
-    yield from compare_packed(base, rows, tasks, NARROW, what, seeds=1, target=None, repeats=turns)
+    for adapted, adapter, seeds in _BESIDE_PEFT:
+        what = f"step of {len(tasks)} tasks' LoRAs in {counted(seeds, 'seed')}, {adapted}, {shape}"
+        yield from compare_packed(base, rows, tasks, adapter, what, seeds=seeds, target=None, repeats=turns)
     del base
     release_memory()
     load = partial(random_base, shape, device, "plain")

@@ -134,21 +134,38 @@ def hub_weights_digest(name: str, commit: str) -> str | None:
 
     A local base's revision is such a digest already; a commit says nothing of a damaged copy.
     """
-    from huggingface_hub import snapshot_download
-
     files = locate(name)
     if files.is_local:
         return None
-    folder = Path(snapshot_download(files.location, revision=commit, local_files_only=True))
-    index = folder / "model.safetensors.index.json"
-    weights = (
-        sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        if index.is_file()
-        else ["model.safetensors"]
-    )
-    digests = files_sha256([folder / weight for weight in weights])
+    weights = _hub_weights(files.location, commit)
+    digests = files_sha256([*weights.values()])
     lines = [f"{weight} {digest}" for weight, digest in zip(weights, digests, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def are_weights_here(name: str, commit: str) -> bool:
+    """Whether all weight files of a base are on this machine: those of a hub base in the hub's cache."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    files = locate(name)
+    if files.is_local:
+        return True
+    try:
+        return all(path.is_file() for path in _hub_weights(files.location, commit).values())
+    except (LocalEntryNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError):
+        return False  # nor where its index is damaged, of which more is said where the base is loaded
+
+
+def _hub_weights(location: str, commit: str) -> dict[str, Path]:
+    """Where the weight files of a hub base lie in the cache, by the names in its index, if they are there."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(location, revision=commit, local_files_only=True))
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.is_file():
+        names = {*json.loads(index.read_bytes())["weight_map"].values()}
+    return {name: folder / name for name in sorted(names)}
 
 
 def hub_error(kind: str, name: str, location: str, error: BaseException) -> ValueError:

@@ -30,6 +30,7 @@ from portal.cli.training import (
     NoBaseOption,
     OutOption,
     SeedOption,
+    check_unnamed_device,
     execute,
 )
 from portal.lazy import no_collection
@@ -172,6 +173,7 @@ def teach(
     )
     warn_of_unverified(single.sources.values())
     with_base = not no_base and any(opened.examples(task, "test") for task in chosen)
+    check_unnamed_device(single, out, named=device, device=where)
     scores = execute(single, out, where, activations, gpus=gpus, with_base=with_base, registry=registry)
     if with_base:
         print_gains(scores[FROZEN], scores[ADAPTED])

@@ -133,6 +133,7 @@ def train(
     opened, chosen = chosen_tasks(tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = source_run(bases, request, modules=names, rank=rank, text_encoder=text_encoder)
+    check_unnamed_device(single, out, named=device, device=where)
     execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
 
 
@@ -184,7 +185,27 @@ def port(
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = port_run(location, to, request)
     warn_of_unverified(single.sources.values())
+    check_unnamed_device(single, out, named=device, device=where)
     execute(single, out, where, activations, gpus=gpus, with_base=not no_base, registry=registry)
+
+
+def check_unnamed_device(single: "SingleRun", out: Path, *, named: str | None, device: str) -> None:
+    """Warn when training is on the CPU because torch cannot use the GPUs, unless the device was `named`.
+
+    ValueError where a base is so large that this must be an accident. Of a run that is finished in `out`
+    nothing is said.
+    """
+    from portal.device import unusable_gpus
+    from sweeps.planning.checks import check_sizes
+    from sweeps.store.run_store import RunStore
+
+    run = single.config
+    if named is not None or device != "cpu" or run.train is None or RunStore(out).is_done(run.key):
+        return
+    if unusable := unusable_gpus():
+        warn("; ".join(unusable))
+    advice = "torch finds no GPU on this machine; --device cpu trains on the CPU all the same"
+    check_sizes(run.bases, "cpu", advice=advice)
 
 
 def execute(

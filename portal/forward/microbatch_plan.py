@@ -7,6 +7,7 @@ kernels round by the size of a forward anyhow, all rows are planned together, an
 launches are queued: a step takes as long as its launches or its tokens, whichever take longer.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ for each adapted module and segment of rows."""
 _CPU_FORWARD_TOKENS = 96.0  # 40 to 170 were measured on bases of 0.4 to 106 M parameters
 FLOPS_PER_PARAM_TOKEN = 4
 """Forward (2) and the activations' gradient (2); frozen weights take no gradient of their own."""
-_LIGHTER = tuple(0.5**halvings for halvings in range(8))  # what launches count beside tokens, plan by plan
+_LIGHTEST = 2**-7  # what a launch counts beside tokens in the last of the plans that are tried
+_BISECTIONS = 3  # plans between the last two
 
 
 @dataclass(frozen=True)
@@ -113,21 +115,32 @@ def plan_microbatches(
 def plan_overlapped(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:
     """The micro-batches of all slots whose launches or tokens, whichever take longer, take least.
 
-    Tried are the plans that cost least in tokens and launches together, as launches count less and less.
+    Tried are the plans that cost least in tokens and launches together, as launches count less and less. Once
+    launches take longer than tokens, some between the last two plans follow.
     """
     layouts = _layouts(slots)
-    best: tuple[tuple[float, float], _Plan] | None = None
     least = sum(bucket_length(slot.row_length(row)) for slot in slots for row in slot.rows)
-    for share in _LIGHTER:
+    found: list[tuple[tuple[float, float], _Plan]] = []
+
+    def consider(share: float) -> tuple[float, float]:
+        """The tokens and launches of the plan in which launches count so much."""
         plan = _cheaper(layouts, cost.scaled(share))
         tokens, launches = _tokens_and_launches(plan, cost)
-        rank = max(tokens, launches), tokens + launches
-        if best is None or rank < best[0]:
-            best = rank, plan
-        if launches >= tokens or tokens <= least:
-            break  # more forwards would only take longer, or there is no padding left
-    assert best is not None
-    return _micro_batches(best[1])
+        found.append(((max(tokens, launches), tokens + launches), plan))
+        return tokens, launches
+
+    share = 1.0
+    tokens, launches = consider(share)
+    while launches < tokens and tokens > least and share > _LIGHTEST:
+        share /= 2
+        tokens, launches = consider(share)
+    if launches > tokens and share < 1:
+        light, heavy = share, 2 * share
+        for _ in range(_BISECTIONS):
+            share = math.sqrt(light * heavy)
+            tokens, launches = consider(share)
+            light, heavy = (share, heavy) if launches > tokens else (light, share)
+    return _micro_batches(min(found, key=lambda each: each[0])[1])
 
 
 def plan_learner(slots: Sequence[SlotRows], cost: LaunchCost) -> list[MicroBatch]:

@@ -9,10 +9,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from portal.bases.precision import weights_dtype
-from portal.device import prepare_gpu
 from portal.messages import one_line
 from sweeps.gpu_check.finding import Finding, at_most, skipped
-from sweeps.gpu_check.world import CheckWorld, distance
+from sweeps.gpu_check.world import SOURCE, CheckWorld, distance
 
 KERNELS = {"flash": SDPBackend.FLASH_ATTENTION, "memory-efficient": SDPBackend.EFFICIENT_ATTENTION}
 """Those of steps and scoring; cuDNN's are left out of both."""
@@ -32,7 +31,7 @@ MASKINGS: tuple[Masking, ...] = ("causal", "with a mask")
 def check_attention(world: CheckWorld) -> Iterator[Finding]:
     """Heads of several widths, in the precision of studies; then which kernel torch takes by itself."""
     if world.is_gpu:
-        prepare_gpu()  # as a base does that is loaded: without cuDNN's kernels
+        world.base(SOURCE, "own")  # which sets what torch chooses from: not cuDNN's kernels
     dtype = weights_dtype(world.own_precision or "default", on_gpu=world.is_gpu)
     for name, kernel in KERNELS.items():
         for how in MASKINGS:
@@ -40,7 +39,7 @@ def check_attention(world: CheckWorld) -> Iterator[Finding]:
     for how in MASKINGS:
         taken = {SDPBackend(_chosen_kernel(how, width, dtype, world.device)) for width in _WIDTHS}
         note = f"torch takes {' and '.join(sorted(kernel.name for kernel in taken))}"
-        level: Literal["PASS", "WARN"] = "WARN" if SDPBackend.MATH in taken else "PASS"
+        level: Literal["PASS", "WARN"] = "PASS" if taken <= {*KERNELS.values()} else "WARN"
         yield Finding(level, f"attention, {how}: fused kernels", note=note)
 
 

@@ -291,6 +291,7 @@ def _known(name: str, rates: Rates | None, *, is_gpu: bool) -> KnownCheck:
     known = KnownCheck(name, torch.__version__, "", True)
     if rates is None:
         return known
+    known = replace(known, write_bytes_per_s=rates.write_bytes_per_s)
     if not is_gpu:
         return replace(known, flops=rates.fp32_flops, bf16_flops=rates.bf16_flops)
     return replace(

@@ -46,6 +46,11 @@ from sweeps.study.expand import Study
 from sweeps.study.manifest import note_launch, record_manifest
 from sweeps.tracking.supervisor import BROKEN_OFF_S, TrackerSupervisor
 
+_ON_CPUS = (
+    "this launch is on CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu (or "
+    "`device: cpu` in the study) it trains on CPUs all the same"
+)
+
 
 def run_study(
     study: Study,
@@ -180,7 +185,7 @@ def _check_unnamed(
     """
     check_device_kind(None if before is None else before.device, found, out)
     if before is None or not before.named_for_large_bases:
-        check_sizes(bases, found)
+        check_sizes(bases, found, advice=_ON_CPUS)
 
 
 def _device_of(store: RunStore, done: Sequence[str]) -> UsedDevice | None:

@@ -166,16 +166,16 @@ def large_bases(bases: Iterable[BaseRef]) -> Iterator[str]:
             yield name
 
 
-def check_sizes(bases: Iterable[BaseRef], device: DeviceKind) -> None:
-    """ValueError for a base so large that training it on a CPU must be an accident."""
+def check_sizes(bases: Iterable[BaseRef], device: DeviceKind, *, advice: str) -> None:
+    """ValueError for a base so large that training it on a CPU must be an accident.
+
+    `advice` says where the training is, and what can be done.
+    """
     if device == "cuda":
         return
     for name in large_bases(bases):
-        raise ValueError(
-            f"base {name!r} has {decoder_shape(name).params / 1e9:.1f} billion weights in its layers, and "
-            "this launch is on CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu "
-            "(or `device: cpu` in the study) it trains on CPUs all the same"
-        )
+        weights = decoder_shape(name).params / 1e9
+        raise ValueError(f"base {name!r} has {weights:.1f} billion weights in its layers, and {advice}")
 
 
 def check_precisions(bases: Iterable[BaseRef], device: DeviceKind) -> None:

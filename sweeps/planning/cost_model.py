@@ -10,6 +10,7 @@ from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN, MAX_FORWARD_TOKENS
 from portal.training.worker_group import Sharding
 from sweeps.planning.devices import Device
+from sweeps.planning.disk_space import artifact_bytes, saved_bytes
 from sweeps.planning.memory import Footprint, base_bytes, decoder_shape, footprint, fullest_part, precision_of
 from sweeps.planning.step_time import learners_seconds, scoring_seconds, step_seconds, updating_seconds
 from sweeps.planning.workload import Work
@@ -73,12 +74,14 @@ def forecast(
         seconds.append(whole_s - of_learners[-1])
         starts_s = sum(START_S + load_seconds(run, device) for run, _ in on_base)
         alone += starts_s + sum(_seconds_alone(run, work, base, device, how) for run, work in on_base)
+    ending_s = sum(ending_seconds(run, device) for run in runs)
+    of_all = sum(of_learners) + ending_s
     return Forecast(
         memory,
         flops,
-        hours=(sum(seconds) + sum(of_learners)) / 3600,
-        hours_alone=alone / 3600,
-        hours_in_lane=(_seconds_of_slowest(seconds, how) + sum(of_learners)) / 3600,
+        hours=(sum(seconds) + of_all) / 3600,
+        hours_alone=(alone + ending_s) / 3600,
+        hours_in_lane=(_seconds_of_slowest(seconds, how) + of_all) / 3600,
     )
 
 
@@ -97,6 +100,15 @@ def load_seconds(run: RunConfig, device: Device) -> float:
     """Seconds to read the weights of the run's bases."""
     weights = sum(base_bytes(ref.name, ref.precision, on_gpu=device.is_gpu) for ref in run.bases)
     return weights / READ_BYTES_PER_S
+
+
+def ending_seconds(run: RunConfig, device: Device) -> float:
+    """Seconds in which the run waits at its end until its last checkpoint and its artifacts are on the disk.
+
+    Checkpoints before that stop training for a copy only, and those that hold others of its pack once more,
+    because these end later, are not counted.
+    """
+    return (saved_bytes(run) + artifact_bytes(run)) / device.write_bytes_per_s
 
 
 def duration(hours: float) -> str:

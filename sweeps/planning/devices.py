@@ -48,7 +48,8 @@ _GIB = 2**30
 class Device:
     """Memory in bytes, peak rate in FLOP/s (bf16; fp32 on a CPU), seconds to launch one eager operation.
 
-    `bytes_per_s` are read and written in memory; by default a guess, for GPUs that no table knows.
+    `bytes_per_s` are read and written in memory; by default a guess, for GPUs that no table knows. So are
+    `write_bytes_per_s`, to a disk, where gpu-check has not measured those to its own output folder.
     `value_s` are a step's seconds per value that a forward keeps for its backward, for all but products of
     the base's matrices. `bf16_flops` are a CPU's in bf16, where gpu-check has measured them on this machine;
     `fp32_share` and `tf32_share` are a GPU's rates in fp32 and TF32 over that in bf16, an H100's and an
@@ -65,6 +66,7 @@ class Device:
     launch_s: float
     is_gpu: bool = True
     bytes_per_s: float = 1e12
+    write_bytes_per_s: float = 1e9
     value_s: float = 0.0
     bf16_flops: float | None = None
     fp32_share: float = 1 / 15
@@ -78,7 +80,7 @@ class Device:
     """GPUs over which a base is divided, and which compute one after another; all else is of one of them."""
 
     def __post_init__(self) -> None:
-        for field in ("memory_bytes", "flops", "launch_s", "bytes_per_s"):
+        for field in ("memory_bytes", "flops", "launch_s", "bytes_per_s", "write_bytes_per_s"):
             if not 0 < getattr(self, field) < math.inf:
                 raise ValueError(f"device {self.name}: {field} is {getattr(self, field)}; it must be above 0")
 
@@ -251,6 +253,7 @@ def as_checked(device: Device, check: KnownCheck | None) -> Device:
         flops=flops,
         launch_s=launch_s,
         bytes_per_s=bytes_per_s,
+        write_bytes_per_s=check.write_bytes_per_s or device.write_bytes_per_s,
         fp32_share=_share(check.fp32_flops, check.flops, device.fp32_share),
         tf32_share=_share(check.tf32_flops, check.flops, device.tf32_share),
     )
@@ -276,6 +279,7 @@ def _as_checked_cpu(cpu: Device, check: KnownCheck) -> Device:
     return replace(
         cpu,
         flops=cores * check.flops / ATTAINED,
+        write_bytes_per_s=check.write_bytes_per_s or cpu.write_bytes_per_s,
         bf16_flops=None if check.bf16_flops is None else cores * check.bf16_flops / ATTAINED,
         pace=check.pace * beside,
         bf16_pace=None if check.bf16_pace is None else check.bf16_pace * bf16_beside,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from portal.config import RunConfig
 from portal.storage.checkpoint import KEEP
-from sweeps.planning.memory import count_params
+from sweeps.planning.memory import count_params, shared_params
 from sweeps.planning.workload import Work
 
 _FP32 = 4
@@ -15,19 +15,27 @@ _SCORE_BYTES = 16
 
 def kept_bytes(run: RunConfig, work: Work) -> float:
     """Bytes of a finished run: its artifact and its tables."""
+    return artifact_bytes(run) + _SCORE_BYTES * work.scored_rows * len(run.bases)
+
+
+def artifact_bytes(run: RunConfig) -> float:
+    """Bytes of the run's artifacts, one for each base."""
     params = [count_params(run, ref.name) for ref in run.bases]
-    artifact = _FP32 * sum(each.trained + each.held for each in params)
-    return artifact + _SCORE_BYTES * work.scored_rows * len(run.bases)
+    return _FP32 * sum(each.trained + each.held for each in params)
 
 
 def checkpoint_bytes(runs: Sequence[RunConfig]) -> float:
     """Bytes of a pack's checkpoints when there are most of them: those kept and one being written."""
-    copies = sum(
-        count_params(run, ref.name).trained * (1 + _MOMENTS + _keeps_best(run))
-        for run in runs
-        for ref in run.bases
-    )
-    return (KEEP + 1) * _FP32 * copies
+    return (KEEP + 1) * sum(map(saved_bytes, runs))
+
+
+def saved_bytes(run: RunConfig) -> float:
+    """Bytes of the run in one checkpoint, where what its bases share is once."""
+    if not run.bases:
+        return 0
+    counted = sum(count_params(run, ref.name).trained for ref in run.bases)
+    trained = counted - (len(run.bases) - 1) * shared_params(run)
+    return _FP32 * trained * (1 + _MOMENTS + _keeps_best(run))
 
 
 def _keeps_best(run: RunConfig) -> bool:

@@ -23,8 +23,9 @@ class KnownCheck:
     that of scoring, and `beside` how many times as long as alone a step took beside another worker, or one on
     every GPU; those that begin with `bf16` are with a base in bf16. `flops` are those of large products as
     measured: a GPU's in bf16, one CPU thread's in fp32, whose rate in bf16 is `bf16_flops`. `launch_s`,
-    `bytes_per_s`, read and written, and the rates of products in fp32 and TF32 are a GPU's. None is what the
-    device does not have, and what could not be measured.
+    `bytes_per_s`, read and written, and the rates of products in fp32 and TF32 are a GPU's;
+    `write_bytes_per_s` are of files that are flushed to the disk. None is what the device does not have, and
+    what could not be measured.
     """
 
     name: str
@@ -43,6 +44,7 @@ class KnownCheck:
     bf16_beside: float | None = None
     scoring_pace: float | None = None
     bf16_scoring_pace: float | None = None
+    write_bytes_per_s: float | None = None
 
     @property
     def day(self) -> str:

@@ -185,7 +185,7 @@ def _launch_cost(base: str, modules: int, device: Device) -> LaunchCost:
     if not device.is_gpu:
         return cpu_launch_cost(modules)
     shape, own = decoder_shape(base), GpuRates(device.flops, device.launch_s)
-    rates = rates_of(device.name, lambda: own).rounded()
+    rates = rates_of(device.name, own.rounded)
     return gpu_launch_cost(rates, shape.layers, shape.active_params, modules, _counted(device))
 
 

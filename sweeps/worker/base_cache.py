@@ -1,11 +1,11 @@
 """`BaseCache`: the bases that a process has loaded, verified once per node."""
 
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from portal.bases.base import Base, load_base
-from portal.bases.files import hub_weights_digest, locate
+from portal.bases.files import are_weights_here, hub_weights_digest, locate
 from portal.bases.operations import Operations
 from portal.config import BaseRef
 from portal.device import release_memory
@@ -78,22 +78,30 @@ def _load(
         operations=operations,
         num_gpus=num_gpus,
     )
-    if not locate(ref.name).is_local:  # to load is to fetch what is verified
+    if not are_weights_here(ref.name, ref.revision):  # to load is to fetch what is verified
         base = load()
         verify_once(ref, records, token)
         return base
+    loading: Future[Base] = Future()
     with ThreadPoolExecutor(1) as beside:
-        verifying = beside.submit(verify_once, ref, records, token)
+        verifying = beside.submit(verify_once, ref, records, token, loading.result)
         try:
-            return load()
+            loading.set_result(load())
+        except BaseException as error:
+            loading.set_exception(error)
+            raise
         finally:
             verifying.result()  # that files are others says more than what was wrong with them
+    return loading.result()
 
 
-def verify_once(ref: BaseRef, records: BaseRecords, token: str) -> None:
+def verify_once(
+    ref: BaseRef, records: BaseRecords, token: str, has_loaded: Callable[[], object] = lambda: None
+) -> None:
     """Find out whether the base's files are those of the reference, once per node and launch.
 
-    A node's other processes wait for the one that does. ValueError when they are others.
+    A node's other processes wait for the one that does. ValueError when they are others. Before a hub base
+    is recorded for the first time, `has_loaded` waits until it has been read, and raises what went wrong.
     """
     name = f"{boot_id()}-{content_key(ref.model_dump_json())}"
     record = cache_folder() / "verified" / name  # of this node, until it starts again
@@ -106,5 +114,7 @@ def verify_once(ref: BaseRef, records: BaseRecords, token: str) -> None:
         else:
             digest = hub_weights_digest(ref.name, ref.revision)
             assert digest is not None, "a hub base has weight files"
+            if records.recorded(ref) is None:
+                has_loaded()
             records.check(ref, digest)
         write_bytes_atomic(record, token.encode())

@@ -93,6 +93,16 @@ def test_the_dockerfile_copies_what_is_there_and_installs_extras_that_exist() ->
         assert '"torch==${TORCH}.*"' in install
 
 
+def test_the_image_for_gpus_has_one_torch_and_the_compiler_that_its_kernels_need() -> None:
+    text = render("dockerfile", ClusterSettings())
+    stages = {stage.split()[2]: stage for stage in re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]}
+
+    assert re.search(r"^ARG TORCH=\d+\.\d+$", text, re.MULTILINE)
+    assert [*stages] == ["common", "cpu", "cuda"]
+    assert "install -y --no-install-recommends gcc libc6-dev" in stages["cuda"]
+    assert all("ARG TORCH\n" in stages[stage] for stage in ("cpu", "cuda"))
+
+
 @pytest.mark.parametrize("kind", ["rayjob", "raycluster", "skypilot", "ray-launcher"])
 def test_yaml_files_hold_the_settings_and_no_open_places(kind: str) -> None:
     settings = ClusterSettings(image="registry/portal:1", nodes=3, study="cross-family", out="/shared/out")

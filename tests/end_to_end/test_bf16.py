@@ -131,6 +131,9 @@ LEARNERS: dict[str, Callable[[str], RunConfig]] = {
     "shared LoRA": partial(make_run, "shared_lora"),
     "hypernet": partial(make_run, "hypernet"),
     "source": partial(make_run, "source"),
+    "source with residuals": partial(
+        make_run, "source", train=TrainConfig(epochs=2, lr=1e-2, residual_rank=2)
+    ),
     "port": partial(make_run, "portal"),
     "port with choice losses and equal norms": partial(make_run, "portal", train=CHOICES),
     "taught": partial(make_run, "taught"),

@@ -5,14 +5,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from portal import device
+from portal.bases.base import load_base
 from portal.device import (
     ask_driver,
+    copy_to_host,
     is_out_of_memory,
     limit_gpu_memory,
     own_gpus,
@@ -34,18 +40,102 @@ def settings() -> Iterator[None]:
     torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
+def load_for_gpu() -> None:
+    with suppress(AssertionError, RuntimeError):  # there is none, which shows once the weights are read
+        load_base("mini-qwen3-xs", device="cuda")
+
+
 @pytest.mark.usefixtures("settings")
-def test_products_and_sums_of_products_stay_in_fp32_and_attention_is_not_cudnns() -> None:
+@pytest.mark.parametrize("prepare", [prepare_gpu, load_for_gpu], ids=["by itself", "with a base"])
+def test_products_and_sums_of_products_stay_in_fp32_and_attention_is_not_cudnns(
+    prepare: Callable[[], None],
+) -> None:
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     torch.backends.cuda.enable_cudnn_sdp(True)
 
-    prepare_gpu()
+    prepare()
 
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
     assert torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction is False
     assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+class Event:
+    """A mark in a GPU's queue that says when it is set and waited for."""
+
+    def __init__(self, order: list[str]) -> None:
+        self._order = order
+
+    def record(self) -> None:
+        self._order.append("marked")
+
+    def synchronize(self) -> None:
+        self._order.append("waited")
+
+
+class Copies(TorchDispatchMode):
+    """Notes each copy of a tensor into another."""
+
+    def __init__(self, order: list[str]) -> None:
+        super().__init__()
+        self._order = order
+
+    def __torch_dispatch__(self, operation: Any, _: Any, values: Any = (), how: Any = None) -> Any:
+        if operation is torch.ops.aten.copy_.default:
+            self._order.append("copied")
+        return operation(*values, **(how or {}))
+
+
+def test_copies_of_a_gpus_tensors_are_there_once_what_follows_all_of_them_has_been_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They go into memory that is locked where it can be. There is no GPU: tensors have no values here."""
+    order, wanted = list[str](), list[int]()
+    monkeypatch.setattr(torch.cuda, "Event", lambda: Event(order))
+    monkeypatch.setattr(device, "_can_lock", wanted.append)  # None: it cannot
+
+    with FakeTensorMode():
+        tensors = {name: torch.zeros(3, device="cuda") for name in ("a", "b")}
+        with Copies(order):
+            copies, wait = copy_to_host(tensors)
+
+    assert order == ["copied", "copied", "marked"]
+    assert {name: (copy.device.type, copy.shape) for name, copy in copies.items()} == {
+        name: ("cpu", torch.Size([3])) for name in tensors
+    }
+    assert wanted == [12, 12]
+    wait()
+    assert order[-1] == "waited"
+
+
+def test_copies_on_a_cpu_are_there_at_once_and_their_own() -> None:
+    tensor = torch.arange(6.0).reshape(2, 3).T
+
+    copies, wait = copy_to_host({"a": tensor})
+    wait()
+    before = tensor.clone()
+    tensor += 1
+
+    assert torch.equal(copies["a"], before)
+    assert copies["a"].is_contiguous()
+
+
+def test_memory_is_locked_unless_there_is_none_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(message: str) -> None:
+        def empty(*_: Any, **__: Any) -> None:
+            raise RuntimeError(message)
+
+        monkeypatch.setattr(torch, "empty", empty)
+
+    refuse("CUDA error: out of memory")
+    assert not device._can_lock(8)
+    refuse("CUDA error: unspecified launch failure")
+    with pytest.raises(RuntimeError, match="launch failure"):
+        device._can_lock(8)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    assert device._can_lock(8)
 
 
 def cgroup_v2(root: Path) -> str:

@@ -61,6 +61,11 @@ def test_a_pack_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch, t
     assert list(measure_packs(ShapeWorld(random_base("mini-qwen3-xs", CPU)), plain_cpu(1), tmp_path)) == []
 
 
+def test_a_gpu_has_packs_of_up_to_sixteen_learners_at_four_geometries() -> None:
+    assert packs.LEARNERS["cuda"] == (1, 3, 8, 16)
+    assert tuple(SHAPES["cuda"]) == ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b")
+
+
 @pytest.mark.parametrize("shape", SHAPES["cuda"])
 def test_real_shapes_can_be_built_and_adapted(shape: str) -> None:
     base = random_base(shape, torch.device("meta"))

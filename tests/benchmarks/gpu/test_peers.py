@@ -35,5 +35,10 @@ def test_a_step_is_timed_beside_peft_and_portallib(monkeypatch: pytest.MonkeyPat
 
     lines = list(compare_with_peers("mini-qwen3-xs", CPU))
 
-    assert [line.against.partition(",")[0] for line in lines] == ["peft"] * 2 + ["portallib"] * 2
+    assert [line.against.partition(",")[0] for line in lines] == ["peft"] * 6 + ["portallib"] * 2
+    assert [line.what.split(", ")[:2] for line in lines[:6:2]] == [
+        ["step of 1 tasks' LoRAs in 1 seed", "q/v r8"],
+        ["step of 1 tasks' LoRAs in 3 seeds", "q/v r8"],
+        ["step of 1 tasks' LoRAs in 1 seed", "all r16"],
+    ]
     assert all(line.target is None and line.ratio.ours_s > 0 and line.ratio.theirs_s > 0 for line in lines)

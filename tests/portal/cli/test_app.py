@@ -27,23 +27,25 @@ def test_the_version_and_the_help_exit_with_0(capsys: pytest.CaptureFixture[str]
     assert any("sweep" in line for line in others)
 
 
-WAITING, MEMORY = "OMP_WAIT_POLICY", "PYTORCH_ALLOC_CONF"
+WAITING, TURNS, MEMORY = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "PYTORCH_ALLOC_CONF"
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "passive expandable_segments:True"),
-        ({WAITING: "active", MEMORY: "backend:native"}, "active backend:native"),
+        ({}, "passive 1000 expandable_segments:True"),
+        ({TURNS: "5"}, "passive 5 expandable_segments:True"),
+        ({WAITING: "active", MEMORY: "backend:native"}, "active None backend:native"),
     ],
 )
 def test_waiting_threads_and_gpu_memory_are_settled_before_torch_is_loaded(
     given: dict[str, str], expected: str
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in (WAITING, MEMORY)} | given
+    environment = {name: value for name, value in os.environ.items() if name not in (WAITING, TURNS, MEMORY)}
+    environment |= given
     code = (
         "import os, sys; from portal.cli import main; code = main(['--version']); "
-        f"print(code, 'torch' in sys.modules, os.environ['{WAITING}'], os.environ['{MEMORY}'])"
+        f"print(code, 'torch' in sys.modules, *map(os.environ.get, {[WAITING, TURNS, MEMORY]}))"
     )
 
     done = subprocess.run(

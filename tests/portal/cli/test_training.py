@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 
 from portal.artifacts.artifact_files import WEIGHTS
 from portal.cli import main
+from sweeps.planning import checks
 from sweeps.store.run_store import RunStore
 from tests.support.bases import character_tokenizer
+from tests.support.driver_tool import put_driver_tool
 from tests.support.zoo import LAYERS, tiny_model
 
 
@@ -38,6 +40,34 @@ def test_a_finished_port_is_neither_trained_nor_scored_again(
     assert len(markers) == 2
     assert [marker.stat().st_mtime_ns for marker in markers] == before
     assert "artifact: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "port"])
+def test_a_large_base_is_not_trained_on_a_cpu_until_the_device_is_named(
+    command: str,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the driver lists a GPU that torch cannot use, that is said, too."""
+    put_driver_tool(tmp_path, monkeypatch, "echo 470.1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(checks, "LARGE_BASE_WEIGHTS", 1.0)
+    out = tmp_path / "out"
+    arguments = port_command(world, out, "--no-base")
+    if command == "train":
+        arguments = ["train", "--source", "tiny-gemma3", *arguments[4:]]
+
+    assert main(arguments) == 2
+
+    said = capsys.readouterr().err.splitlines()
+    assert not out.exists()
+    assert said[0].startswith("portal: the driver, 470.1, lists 1 GPU, and torch ")
+    assert said[-1].endswith("no GPU on this machine; --device cpu trains on the CPU all the same")
+    if command == "port":
+        assert main([*arguments, "--device", "cpu"]) == 0
+        assert main(arguments) == 0  # it is finished, and says its scores
 
 
 def test_the_frozen_base_is_scored_beside_the_adapter_on_the_same_rows(

@@ -149,6 +149,41 @@ def test_a_gpus_plan_takes_no_longer_than_the_one_that_adds_launches_and_tokens(
     assert found <= added
 
 
+def best_of_halvings(slots: list[SlotRows], cost: LaunchCost) -> float:
+    """The least time of plans in which launches count half as much each time, until they take longer."""
+    found = list[float]()
+    for halvings in range(8):
+        tokens, launches = tokens_and_launches(plan_learner(slots, cost.scaled(0.5**halvings)), cost)
+        found.append(max(tokens, launches))
+        if launches >= tokens:
+            break
+    return min(found)
+
+
+@given(slots=SLOTS.filter(bool), forward=st.sampled_from([30.0, 300.0, 3000.0]))
+def test_a_gpus_plan_takes_no_longer_than_those_in_which_launches_count_half_as_much(
+    slots: list[SlotRows], forward: float
+) -> None:
+    slots = [replace(slot, owner=0, choice_weight=0.0) for slot in slots]
+    cost = LaunchCost(forward, forward / 5)
+
+    assert max(tokens_and_launches(plan_overlapped(slots, cost), cost)) <= best_of_halvings(slots, cost)
+
+
+def test_a_gpus_plan_is_looked_for_between_two_halvings() -> None:
+    lengths = (24, 32, 40, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+    slots = [SlotRows(0, place, rows_of_length(length, 4)) for place, length in enumerate(lengths)]
+    costs = [LaunchCost(forward, forward / 5) for forward in (400.0, 700.0, 1100.0, 1600.0, 2300.0)]
+
+    gains = [
+        best_of_halvings(slots, cost) / max(tokens_and_launches(plan_overlapped(slots, cost), cost))
+        for cost in costs
+    ]
+
+    assert min(gains) >= 1.0
+    assert max(gains) > 1.03
+
+
 def test_a_gpu_that_waits_for_arithmetic_gets_more_forwards_and_less_padding() -> None:
     lengths = (20, 60, 120, 250, 500)
     slots = [SlotRows(0, place, rows_of_length(length, 8)) for place, length in enumerate(lengths)]

@@ -60,9 +60,10 @@ def test_an_error_of_a_kernel_is_no_kernel_that_is_not_there(
         list(check_attention(checked))
 
 
-def test_a_device_that_takes_the_math_kernel_is_warned_of(
-    checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("taken", [SDPBackend.MATH, SDPBackend.CUDNN_ATTENTION])
+def test_a_device_that_takes_another_kernel_than_those_of_studies_is_warned_of(
+    taken: SDPBackend, checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch, "_fused_sdp_choice", lambda *_, **__: SDPBackend.MATH.value)
+    monkeypatch.setattr(torch, "_fused_sdp_choice", lambda *_, **__: taken.value)
 
     assert [each.level for each in check_attention(checked)][-2:] == ["WARN", "WARN"]

@@ -162,17 +162,20 @@ def test_a_peak_of_memory_is_held_to_the_forecast(measured: float, level: str) -
 
 
 @pytest.mark.parametrize(
-    ("base", "gpu", "counted_ms"),
+    ("base", "gpu", "counted_ms", "target_ms"),
     [
-        ("qwen3-8b", "b200", (89, 227, 592)),
-        ("qwen3-8b", "h100", (173, 473, 1252)),
-        ("qwen3-1.7b", "b200", (30, 67, 136)),
+        ("qwen3-8b", "b200", (91, 226, 554), (80, 230, 600)),
+        ("qwen3-8b", "h100", (171, 475, 1255), (170, 500, 1350)),
+        ("qwen3-1.7b", "b200", (29, 67, 137), (30, 50, 115)),
     ],
 )
 def test_steps_by_count_are_what_the_page_of_gpu_benchmarks_says(
-    base: str, gpu: str, counted_ms: tuple[int, ...]
+    base: str, gpu: str, counted_ms: tuple[int, ...], target_ms: tuple[int, ...]
 ) -> None:
-    """Of packs of 1, 3 and 8 with q and v; changes of planning or of launches show here."""
+    """Of packs of 1, 3 and 8 with q and v; changes of planning or of launches show here.
+
+    Targets that the page has as met stay so.
+    """
     shape = ShapeWorld(random_base(base, torch.device("meta")))
     full = {"hypernet": HypernetConfig(hidden=paper_hidden(("q", "v")))}
     found = []
@@ -183,9 +186,12 @@ def test_steps_by_count_are_what_the_page_of_gpu_benchmarks_says(
         found.append(1000 * step_seconds(runs, works, base, GPUS[gpu], max_tokens=most))
 
     assert found == pytest.approx(counted_ms, rel=0.03)
-    page = (DOCS / "benchmarks-gpu.md").read_text().replace(",", "").replace(" (", " |")
+    for ms, counted, target in zip(found, counted_ms, target_ms, strict=True):
+        assert counted > target or ms <= target
+    page = (DOCS / "benchmarks-gpu.md").read_text().replace(",", "").replace("(target ", "(")
     row = next(line for line in page.splitlines() if line.lower().startswith(f"| {base} | {gpu} "))
-    assert [int(cell) for cell in re.findall(r"\| (\d+) \|", row)] == list(counted_ms)
+    cells = [(int(counted), int(target)) for counted, target in re.findall(r"\| (\d+) \((\d+)\)", row)]
+    assert cells == list(zip(counted_ms, target_ms, strict=True))
 
 
 @pytest.mark.parametrize("gpu", ["H100", "B200"])

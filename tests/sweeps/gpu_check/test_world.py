@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from sweeps.gpu_check.world import CPU_BF16_SHAPE, CPU_SHAPE, CheckWorld
 
@@ -15,6 +16,21 @@ def test_a_size_alone_is_that_of_a_qwen3(shape: str, timed: str, tmp_path: Path)
     world = CheckWorld("cpu", tmp_path, shape=shape)
 
     assert (world.timed, world.halved) == (timed, timed)
+
+
+def test_the_gpus_that_are_asked_for_are_the_first_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+
+    two, one, every = (CheckWorld("cuda", tmp_path, gpus=count) for count in (2, 1, None))
+
+    assert (two.workers, one.workers, every.workers) == (2, 1, 8)
+    assert [*two.gpus.values()] == [torch.device("cuda", 0), torch.device("cuda", 1)]
+    assert one.gpus == {"": torch.device("cuda")}
+    assert one.lone_worker == "one GPU was asked for (--gpus)"
+    with pytest.raises(ValueError, match="--gpus 9: this machine has 8 that can be checked on 'cuda'"):
+        CheckWorld("cuda", tmp_path, gpus=9)
 
 
 def test_without_a_name_a_cpu_has_small_bases(tmp_path: Path) -> None:

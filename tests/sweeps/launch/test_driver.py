@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from rich.console import Console
 
 from portal.cli import main
 from portal.results import RESULTS, RESULTS_FILE, read_table, write_table
+from portal.storage.paths import Folder
 from sweeps.launch.driver import _print_check, run_study
-from sweeps.launch.executors import ExecutorName
+from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local
 from sweeps.launch.launch_result import LaunchResult
-from sweeps.launch.resources import Resources
+from sweeps.launch.resources import Resources, Wanted
 from sweeps.planning import checks
 from sweeps.planning.devices import GPUS
 from sweeps.store.kept_device import KeptDevice, UsedDevice
@@ -158,6 +161,46 @@ def test_a_launch_on_gpus_asks_for_a_check_and_one_on_cpus_does_not() -> None:
     assert second.startswith("device: no gpu-check of such a GPU with torch ")
 
 
+class GpuElsewhere(Local):
+    """A GPU that was there when it was asked for, and whose lanes end without a word."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Wanted] = []
+
+    @contextmanager
+    def open(self, out: Folder, console: Console, wanted: Wanted) -> Iterator[Resources]:
+        self.wanted.append(wanted)
+        yield Resources((1,), "cuda", GPUS["b200"], 1.0)
+
+    def run(self, lanes: LaneRound) -> None:
+        assert lanes.resources.device == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "wanted"),
+    [("", ("--gpus", "3"), Wanted("cuda", 3)), ("device: cuda\n", (), Wanted("cuda")), ("", (), Wanted())],
+)
+def test_a_launch_wants_the_gpus_of_its_options_and_study_and_asks_for_a_check_of_what_it_gets(
+    text: str,
+    options: tuple[str, ...],
+    wanted: Wanted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    elsewhere, study = GpuElsewhere(), tmp_path / "tiny.yaml"
+    study.write_text(f"{TINY}\n{text}")
+    monkeypatch.setitem(EXECUTORS, "plain", elsewhere)
+
+    code = main(["sweep", "run", str(study), "--out", str(tmp_path / "out"), "--executor", "plain", *options])
+
+    said = capfd.readouterr().err
+    assert code == 3, said
+    assert elsewhere.wanted == [wanted]
+    assert "device: 1 worker on GPUs, each with one B200" in said
+    assert "device: no gpu-check of B200 with torch " in said
+
+
 def test_runs_of_a_folder_without_a_record_say_what_they_were_computed_on(
     tiny_study: Study, finished: Path, study_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,8 +224,9 @@ def test_a_large_base_is_refused_on_a_cpu_until_the_device_is_named_and_leaves_n
     monkeypatch.setattr(checks, "LARGE_BASE_WEIGHTS", 1.0)
     out = tmp_path / "out"
 
-    with pytest.raises(ValueError, match="billion weights in its layers, and this launch is on CPUs"):
+    with pytest.raises(ValueError, match=r"and this launch is on CPUs; .*--gpus N .*--device cpu") as raised:
         run_study(tiny_study, out, executor="local")
+    assert "\n" not in str(raised.value)
     assert KeptDevice(out).read() is None
 
     named = replace(tiny_study, settings=tiny_study.settings.model_copy(update={"device": "cpu"}))

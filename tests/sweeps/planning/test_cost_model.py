@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from portal.bases.base import load_base
 from portal.config import RunConfig
 from portal.device_rates import ATTAINED
 from portal.forward.microbatch_plan import (
@@ -12,22 +13,33 @@ from portal.forward.microbatch_plan import (
     MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
 )
+from portal.learners.factory import build_learner
+from portal.train_config import TrainConfig
+from portal.training.pack import Pack
 from sweeps.planning.cost_model import (
     START_S,
     Execution,
     duration,
+    ending_seconds,
     forecast,
     forward_tokens,
     load_seconds,
     peak_memory,
 )
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu
-from sweeps.planning.memory import count_params, decoder_shape, generation_flops, kept_values_per_token
+from sweeps.planning.disk_space import saved_bytes
+from sweeps.planning.memory import (
+    count_params,
+    decoder_shape,
+    generation_flops,
+    kept_values_per_token,
+    shared_params,
+)
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
 from sweeps.planning.step_time import scoring_seconds
 from sweeps.study.expand import load_study
-from tests.support.bases import make_run
+from tests.support.bases import make_rows, make_run
 from tests.support.precision import needs_bf16, run_in_bf16
 from tests.support.workload import WORK
 
@@ -54,7 +66,8 @@ def test_operations_do_not_depend_on_the_device(study_path, tmp_path):
 
 
 def seconds(run: RunConfig, device: Device) -> float:
-    return 3600 * forecast([run], [WORK], device).hours
+    """Of all but the wait for the disk at its end."""
+    return 3600 * forecast([run], [WORK], replace(device, write_bytes_per_s=1e30)).hours
 
 
 def test_every_part_of_a_step_and_of_scoring_is_counted():
@@ -115,7 +128,7 @@ def test_scoring_takes_the_pace_that_was_measured_of_it() -> None:
 def test_the_pace_holds_for_lanes_of_teams_and_for_runs_alone() -> None:
     bases = ("village-qwen3-m", "village-qwen3-xs")
     joint, lora = make_run("source", *bases), make_run("lora", bases[0])
-    device = replace(plain_cpu(2), pace=1.0)
+    device = replace(plain_cpu(2), pace=1.0, write_bytes_per_s=1e30)
     slower = replace(device, pace=3.0, scoring_pace=3.0)
 
     for run, how in ((joint, Execution(workers_per_pack="bases")), (lora, Execution())):
@@ -129,7 +142,8 @@ def test_the_pace_holds_for_lanes_of_teams_and_for_runs_alone() -> None:
 
 def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():
     bases = ("village-qwen3-m", "village-qwen3-xs")
-    joint, device = make_run("source", *bases), replace(find_device("b200"), bytes_per_s=1e30)
+    joint = make_run("source", *bases)
+    device = replace(find_device("b200"), bytes_per_s=1e30, write_bytes_per_s=1e30)
     works = [WORK]
 
     by_one = forecast([joint], works, device)
@@ -147,6 +161,47 @@ def test_workers_of_a_lane_divide_all_but_what_each_of_them_generates():
     assert by_three.hours_in_lane == pytest.approx(max(own[0] / 2, own[1]) + sum(generating))
     alone = forecast([make_run("lora", bases[0])], works, device, Execution(workers_per_pack=2))
     assert alone.hours_in_lane == pytest.approx(alone.hours / 2)
+
+
+def test_a_run_waits_at_its_end_for_its_last_checkpoint_and_its_artifacts():
+    bases = ("village-qwen3-m", "village-qwen3-xs")
+    joint, frozen = make_run("source", *bases), make_run("base", bases[0])
+    slow, fast = (replace(plain_cpu(1), write_bytes_per_s=rate) for rate in (1e6, 1e30))
+    trained = [count_params(joint, base).trained for base in bases]
+    copies = 3 + (joint.train.keep == "best_validation")
+    written_s = (4 * copies * (sum(trained) - shared_params(joint)) + 4 * sum(trained)) / 1e6
+
+    late, soon = (forecast([joint], [WORK], device) for device in (slow, fast))
+
+    for ours, without in (
+        (late.hours, soon.hours),
+        (late.hours_alone, soon.hours_alone),
+        (late.hours_in_lane, soon.hours_in_lane),
+    ):
+        assert 3600 * (ours - without) == pytest.approx(written_s)
+    assert shared_params(joint) > 0
+    assert ending_seconds(frozen, slow) == 0
+
+
+@pytest.mark.parametrize("keep", ["last", "best_validation"])
+@pytest.mark.parametrize("method", ["lora", "hypernet", "source"])
+def test_a_checkpoint_has_the_bytes_that_are_counted(method: str, keep: str) -> None:
+    names = ("mini-qwen3-xs", "mini-gemma3") if method == "source" else ("mini-qwen3-xs",)
+    bases = {name: load_base(name) for name in names}
+    run = make_run(method, *names, train=TrainConfig(epochs=2, lr=1e-2, keep=keep))
+    rows = {name: make_rows(base) for name, base in bases.items()}
+    learner = build_learner(run, bases, rows)
+    pack = Pack(bases, rows, [learner])
+    while not learner.done:
+        for each, epoch in pack.due():
+            pack.evaluate(each, epoch)
+        pack.step()
+    for each, epoch in pack.due():
+        pack.evaluate(each, epoch)
+
+    tensors, _ = learner.state()
+
+    assert sum(tensor.nbytes for tensor in tensors.values()) == pytest.approx(saved_bytes(run), rel=0.02)
 
 
 def test_factors_are_generated_in_fp32_or_tf32_which_are_slower_on_a_gpu():
@@ -248,7 +303,7 @@ def test_lanes_share_a_cpu_and_not_a_gpu():
 
 
 def test_a_share_of_a_cpu_takes_as_many_times_as_long():
-    cpu = replace(find_device("cpu"), bf16_flops=1e12)
+    cpu = replace(find_device("cpu"), bf16_flops=1e12, write_bytes_per_s=1e30)
     for run in (make_run("lora", "village-qwen3-m"), run_in_bf16(make_run("lora", "village-qwen3-m"))):
         whole, part = (forecast([run], [WORK], each) for each in (cpu, cpu.shared_by(4)))
 

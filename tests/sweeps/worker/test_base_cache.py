@@ -2,13 +2,15 @@
 
 import threading
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from portal.bases import files as files_module
 from portal.bases.base import Base, load_base
-from portal.bases.files import BaseFiles, folder_digest, hub_weights_digest
+from portal.bases.files import BaseFiles, are_weights_here, folder_digest, hub_weights_digest
 from portal.bases.registry import KNOWN, KnownBase
 from portal.config import BaseRef
 from sweeps.store.base_records import BaseRecords
@@ -82,12 +84,14 @@ def test_files_that_are_others_are_named_also_where_they_cannot_be_loaded(
         BaseCache().load(local, "cpu", BaseRecords(tmp_path / "out"), "launch")
 
 
+@pytest.mark.parametrize("place", ["a folder", "the hub's cache"])
 def test_processes_of_a_node_load_a_base_while_one_of_them_verifies_it(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever verifies goes on only after all have loaded: this would never end if they waited for that."""
-    records, lanes, check = BaseRecords(tmp_path / "out"), 4, BaseFiles.check
+    records, lanes, hashed = BaseRecords(tmp_path / "out"), 4, files_module.files_sha256
     local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
+    ref = local if place == "a folder" else REF
     loaded, verified = threading.Barrier(lanes + 1, timeout=60), []
     one_at_a_time = threading.Lock()  # transformers loads in one thread of a process only
 
@@ -97,20 +101,72 @@ def test_processes_of_a_node_load_a_base_while_one_of_them_verifies_it(
         loaded.wait()
         return base
 
-    def check_late(files: BaseFiles, revision: str) -> None:
+    def hash_late(paths: Sequence[Path]) -> list[str]:
         loaded.wait()
-        verified.append(revision)
-        check(files, revision)
+        verified.append([path.name for path in paths])
+        return hashed(paths)
 
     monkeypatch.setattr(frozen_bases, "load_base", load)
-    monkeypatch.setattr(BaseFiles, "check", check_late)
+    monkeypatch.setattr(files_module, "files_sha256", hash_late)
 
     with ThreadPoolExecutor(lanes) as pool:
-        lane = [pool.submit(BaseCache().load, local, "cpu", records, "launch") for _ in range(lanes)]
+        lane = [pool.submit(BaseCache().load, ref, "cpu", records, "launch") for _ in range(lanes)]
         bases = [each.result() for each in lane]
 
-    assert verified == [local.revision]
-    assert [base.name for base in bases] == [local.name] * lanes
+    assert len(verified) == 1
+    assert weights.name in verified[0]
+    assert [base.name for base in bases] == [ref.name] * lanes
+
+
+def test_weights_are_here_once_the_hubs_cache_has_all_files(weights: Path) -> None:
+    assert are_weights_here("tiny-hub", COMMIT)
+    assert are_weights_here("mini-qwen3-xs", "any")
+    assert not are_weights_here("tiny-hub", "d" * 40)
+    weights.unlink()
+    assert not are_weights_here("tiny-hub", COMMIT)
+
+
+def test_a_damaged_copy_does_not_become_the_record(weights: Path, tmp_path: Path) -> None:
+    whole, records = weights.read_bytes(), BaseRecords(tmp_path / "out")
+    weights.write_bytes(whole[:-100])
+
+    with pytest.raises(ValueError, match="base 'tiny-hub': cannot be read"):
+        BaseCache().load(REF, "cpu", records, "first launch")
+    assert records.recorded(REF) is None
+
+    weights.write_bytes(whole)
+    assert BaseCache().load(REF, "cpu", records, "second launch").name == REF.name
+    assert records.recorded(REF) is not None
+
+
+@pytest.mark.parametrize("content", ["{", "{}"])
+def test_a_damaged_index_is_told_of_by_who_loads_the_base(
+    content: str, weights: Path, tmp_path: Path
+) -> None:
+    (weights.parent / "model.safetensors.index.json").write_text(content)
+    if "-of-" not in weights.name:
+        weights.rename(weights.parent / "model-00001-of-00001.safetensors")
+
+    assert not are_weights_here("tiny-hub", COMMIT)
+    with pytest.raises(ValueError, match="base 'tiny-hub': cannot be read"):
+        BaseCache().load(REF, "cpu", BaseRecords(tmp_path / "out"), "launch")
+
+
+def test_a_hub_base_that_is_not_here_is_fetched_before_it_is_verified(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = weights.rename(tmp_path / weights.name)
+    records = BaseRecords(tmp_path / "out")
+
+    def fetch_and_load(*named: str, **how: str) -> Base:
+        aside.rename(weights)  # as the hub brings it
+        return load_base(*named, **how)
+
+    monkeypatch.setattr(frozen_bases, "load_base", fetch_and_load)
+    base = BaseCache().load(REF, "cpu", records, "launch")
+
+    assert base.name == REF.name
+    assert records.recorded(REF) == hub_weights_digest(REF.name, REF.revision)
 
 
 def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Path) -> None:
