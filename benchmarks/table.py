@@ -245,7 +245,7 @@ def _forecasts(points: Sequence[forecast.Point]) -> list[str]:
         f"--device cpu` has measured just before, and as they were: predicted over measured from {low:g} to "
         f"{high:g}.{seeds} Paces are those of steps on a base in fp32 and, where the CPU has it, in bf16; "
         "scoring has its own. `predicted after` is with a check made after the study; `check` is what the "
-        f"first one took, at most {duration(forecast.CHECK_S / 3600)}.",
+        f"first one took, where that was noted; at most {duration(forecast.CHECK_S / 3600)}.",
         "",
         *markdown_table(
             ("study", "pace", "predicted", "measured", "predicted over measured", "predicted after", "check"),

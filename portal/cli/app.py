@@ -77,10 +77,10 @@ def _root(
 def _settle_waiting_threads() -> None:
     """Let torch's threads wait for each other awake for some microseconds only, then sleep.
 
-    Measured on two cores, steps on a small base and on SmolLM2: with nothing else on the machine, a thousand
-    turns take 0.9 to 1.3 times as long as torch's own milliseconds, and threads that sleep at once 1.3 to 2.5
-    times. Beside other processes, a thousand turns take 1.2 to 1.7 times as long as sleeping at once, and
-    milliseconds 1.5 to 8 times.
+    Measured on two cores, steps on a small base and on SmolLM2: with nothing else on the machine, a step
+    takes 0.8 to 1.3 times as long with a thousand turns as with torch's own milliseconds, and 1.2 to 2.5
+    times where threads sleep at once. Beside other processes it takes 1.2 to 1.7 times as long with a
+    thousand turns as where threads sleep at once, and 1.5 to 2 times with milliseconds.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"  # of other libraries than GNU's

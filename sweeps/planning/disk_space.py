@@ -31,8 +31,6 @@ def checkpoint_bytes(runs: Sequence[RunConfig]) -> float:
 
 def saved_bytes(run: RunConfig) -> float:
     """Bytes of the run in one checkpoint, where what its bases share is once."""
-    if not run.bases:
-        return 0
     counted = sum(count_params(run, ref.name).trained for ref in run.bases)
     trained = counted - (len(run.bases) - 1) * shared_params(run)
     return _FP32 * trained * (1 + _MOMENTS + _keeps_best(run))
