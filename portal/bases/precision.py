@@ -14,7 +14,7 @@ QUANTISED: tuple[Precision, ...] = ("8bit", "4bit")
 """Precisions in which bitsandbytes quantises a base when it is loaded."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 """Instructions that multiply bf16 matrices, as torch and Linux name them. Without them torch emulates."""
-BF16_WIDTH = 512
+BF16_WIDTH = 384
 """Hidden width from which `auto` takes bf16 on a CPU: docs/benchmarks.md, "Bases in bf16 on a CPU"."""
 BF16_GAIN = 1.5
 """Gain of matrix products from which `auto` takes bf16 on a CPU: beside products, rounding costs time."""

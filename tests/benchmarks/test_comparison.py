@@ -194,12 +194,8 @@ def test_the_page_shows_the_results_that_are_kept() -> None:
     assert publish(page, render(records)) == page
 
 
-def test_every_benchmark_has_a_result_but_those_that_the_page_names() -> None:
-    kept = {record["name"] for record in read_records(MEASURED)}
-
-    assert {*NAMES} - kept == {"task-scaling", "bf16-widths", "report"}
-    page = (ROOT / "docs" / "benchmarks.md").read_text()
-    assert all(f"`{name}`" in page.split(BEGIN)[0] for name in {*NAMES} - kept)
+def test_every_benchmark_has_a_result() -> None:
+    assert {record["name"] for record in read_records(MEASURED)} == {*NAMES}
 
 
 def test_no_other_target_is_missed_than_these_which_the_page_explains() -> None:
@@ -216,6 +212,7 @@ def test_no_other_target_is_missed_than_these_which_the_page_explains() -> None:
         "the study demo-eleven, whole, packed in two lanes": 2,
         "the demo's": 1,
         "the paper's": 1,
+        "it that is spent in Python (target: at most 5 % with 140 tasks: not met).": 1,
     }
     (whole,) = json.loads((MEASURED / "forecast-real-cpu.json").read_text())["points"]
     assert whole["measured_s"] <= 35 * 60
