@@ -8,6 +8,7 @@ ROOT = TESTS.parent
 ACROSS = {
     "": "the tree as a whole",
     "end_to_end": "several packages at once, as a user meets them",
+    "goldens": "what must stay as it was: keys, hashes, codes, schemas, help and plans",
     "faults": "one fault each, wherever it strikes",
     "real": "pretrained models, which `make real-cpu` installs",
     "served": "servers of models, which `make serve-test` installs",

@@ -1,0 +1,31 @@
+"""What this version does equals the files beside this one, which `python -m tests.support.goldens` writes.
+
+Keys of runs, hashes of examples, exit codes and table schemas never change. Help, plans and the schema of
+study files change where a change means them to.
+"""
+
+import pytest
+
+from tests.support.goldens import FOLDER, PLANS, SECTIONS, WHOLE, plan_of, sections
+
+
+@pytest.mark.parametrize("file", SECTIONS)
+def test_each_part_is_as_it_is_kept(file: str) -> None:
+    text_of, names = SECTIONS[file]
+    kept = sections(FOLDER / file)
+
+    assert set(names()) == set(kept)
+    for name, text in kept.items():
+        assert text_of(name) == text, name
+
+
+@pytest.mark.parametrize("file", WHOLE)
+def test_the_whole_is_as_it_is_kept(file: str) -> None:
+    assert WHOLE[file]() == (FOLDER / file).read_text()
+
+
+@pytest.mark.parametrize(
+    "study", [pytest.param(each, marks=pytest.mark.slow) if each == "paper" else each for each in PLANS]
+)
+def test_a_plan_is_as_it_is_kept(study: str) -> None:
+    assert plan_of(study) == (FOLDER / f"plan_{study}.json").read_text()
