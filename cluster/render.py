@@ -36,14 +36,19 @@ class ClusterSettings:
     gpu_product: str = "NVIDIA-B200"
     accelerator: str = "B200"
     claim: str = "portal-shared"
-    out: str = "/shared/portal"
+    out: str = ""
+    """Unset: a folder of the study in /shared/portal."""
     data: str = "/shared/data"
 
     @property
     def job(self) -> str:
         """The study's name in the letters of a Kubernetes name, short enough for a RayJob's."""
-        stem = re.sub(r"\.ya?ml$", "", self.study.rpartition("/")[2])
-        return re.sub(r"[^a-z0-9]+", "-", stem.lower())[:40].strip("-") or "study"
+        return re.sub(r"[^a-z0-9]+", "-", self._stem.lower())[:40].strip("-") or "study"
+
+    @property
+    def _stem(self) -> str:
+        """The study's name, or that of its file."""
+        return re.sub(r"\.ya?ml$", "", self.study.rpartition("/")[2])
 
     @property
     def is_stored(self) -> bool:
@@ -51,6 +56,8 @@ class ClusterSettings:
         return "://" in self.out
 
     def __post_init__(self) -> None:
+        if not self.out:
+            object.__setattr__(self, "out", f"{SHARED}/portal/{self._stem}")
         self._check_letters()
         if not self.is_stored and not self.out.startswith("/"):
             raise ValueError(f"out {self.out}: name an absolute path on shared storage, or a URL")

@@ -22,6 +22,7 @@ def demo(
     Prints the study's table and writes its report.
     """
     from analysis.report.terminal import summary_table
+    from portal.storage.paths import fetched
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.study.expand import load_study
 
@@ -31,7 +32,8 @@ def demo(
     if outcome.done:
         results = collect_snapshot(study.manifest, out)
         page = write_one(results, out / "report")
-        typer.echo(summary_table(out / "results"))
+        with fetched(results) as tables:
+            typer.echo(summary_table(tables))
         typer.echo(f"\n{outcome.done} of {outcome.total} runs in {time.monotonic() - started:.0f} s")
         typer.echo(f"report: {page}")
     finish(outcome)

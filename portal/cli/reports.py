@@ -166,14 +166,15 @@ def _collected(
 ) -> Iterator["ReportInput"]:
     """Copies of the study's tables as of `status`, or of this moment, until the block ends."""
     from sweeps.results.snapshot import copy_tables
-    from sweeps.results.tables import RESULTS_FOLDER
+    from sweeps.results.tables import tables_folder
 
     with TemporaryDirectory(prefix="portal-") as scratch:
         copy_tables(manifest, place, Path(scratch), status)
+        tables = tables_folder(place, manifest.name)
         try:
-            yield _named(Path(scratch), place / RESULTS_FOLDER)
+            yield _named(Path(scratch), tables)
         except ValueError as error:  # by the place that the user knows
-            raise ValueError(str(error).replace(scratch, str(place / RESULTS_FOLDER))) from None
+            raise ValueError(str(error).replace(scratch, str(tables))) from None
 
 
 def _named(tables: Path, results: "Folder") -> "ReportInput":
@@ -186,13 +187,18 @@ def _named(tables: Path, results: "Folder") -> "ReportInput":
 
 
 def _manifest(place: "Folder", study: str | None) -> "StudyManifest":
-    """The study of that name, or the one at work, or the one that was collected last, or the only one."""
-    from sweeps.results.snapshot import collected_study
+    """The study of that name, or the one launched last, or the one collected first, or the only one.
+
+    Of a launch that has ended it is only where it has left tables.
+    """
+    from sweeps.results.tables import collected_study, read_stamp, tables_folder
     from sweeps.store.lease import has_live_driver
     from sweeps.study.manifest import launched_study, read_manifest
 
-    at_work = launched_study(place) if has_live_driver(place) else None
-    return read_manifest(place, study or at_work or collected_study(place))
+    launched = launched_study(place)
+    if launched and not has_live_driver(place) and not read_stamp(tables_folder(place, launched)):
+        launched = None
+    return read_manifest(place, study or launched or collected_study(place))
 
 
 def _write(

@@ -22,10 +22,17 @@ from portal.results import (
 from portal.run_details import RUNS
 from portal.search_record import SEARCH_FILE, SearchRecord, read_search
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
-from portal.storage.paths import Folder, files_below, folder_contents, local_place
+from portal.storage.paths import Folder, local_place
 from portal.train_config import TrainConfig
 from sweeps.results.run_details import write_run_details
-from sweeps.results.tables import RESULTS_FOLDER, collect
+from sweeps.results.tables import (
+    COLLECTED_FILE,
+    RESULTS_FOLDER,
+    collect,
+    read_stamp,
+    table_files,
+    tables_folder,
+)
 from sweeps.store.circumstances import Circumstances
 from sweeps.store.output_folder import SEARCH_FOLDER, check_writable
 from sweeps.store.provenance import describe_code
@@ -33,8 +40,6 @@ from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.manifest import StudyManifest, record_manifest
 
-COLLECTED_FILE = "collected.json"
-"""Beside the tables, written last: which runs they hold and which had failed."""
 _TOLD = ("epochs", "rounds_per_epoch", "batch_size", "lr", "lr_latent")
 
 
@@ -54,40 +59,37 @@ def copy_tables(study: StudyManifest, out: Folder, into: Path, status: StudyStat
     Nobody else collects meanwhile. Where `out` cannot be written its tables are taken as they are.
     """
     if isinstance(out, Path) and not os.access(out, os.W_OK):
-        _copy(out / RESULTS_FOLDER, into)
+        _copy(tables_folder(out, study.name), into)
         return
     with _alone(out):
         _collect_stale(study, out, status or StudyStatus.read(RunStore(out), study.runs))
-        _copy(out / RESULTS_FOLDER, into)
+        _copy(tables_folder(out, study.name), into)
 
 
 def keep_part(study: StudyManifest, out: Folder, seeds: Collection[int]) -> Folder:
     """Keep the tables of a study's part, the runs of `seeds`, in a folder of their own, which is returned.
 
-    The next launch in `out` puts its own tables in their place. They are collected now if need be.
+    The study's next launch in `out` puts its own tables in their place. They are collected now if need be.
     """
     part = out / f"{RESULTS_FOLDER}-seed-{'-'.join(map(str, sorted(set(seeds))))}"
     with _alone(out):
         _collect_stale(study, out, StudyStatus.read(RunStore(out), study.runs))
-        contents = folder_contents(out / RESULTS_FOLDER)
-        for name, path in files_below(part).items():
+        tables = tables_folder(out, study.name)
+        if tables != out / RESULTS_FOLDER:
+            part = part / study.name
+        contents = table_files(tables)
+        for name, path in table_files(part).items():
             if name not in contents:
                 path.unlink()
-        for name, data in contents.items():
-            write_bytes_atomic(part / name, data)
+        for name, path in contents.items():
+            write_bytes_atomic(part / name, path.read_bytes())
     return part
 
 
 def is_stale(study: StudyManifest, out: Folder) -> bool:
-    """Whether the collected tables are of another study, or of another moment that matters to them."""
+    """Whether the study's tables are not there, or are of another moment that matters to them."""
     status = StudyStatus.read(RunStore(out), study.runs)
-    return _read_stamp(out) != _stamp(study, status, _search_of(study, out))
-
-
-def collected_study(out: Folder) -> str | None:
-    """The name of the study that was collected last."""
-    name = _read_stamp(out).get("study")
-    return name if isinstance(name, str) else None
+    return read_stamp(tables_folder(out, study.name)) != _stamp(study, status, _search_of(study, out))
 
 
 def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInfo:
@@ -213,7 +215,7 @@ def _alone(out: Folder) -> AbstractContextManager[None]:
 
 
 def _copy(results: Folder, into: Path) -> None:
-    files = files_below(results)
+    files = table_files(results)
     if not files:
         raise ValueError(f"{results}: no tables yet; `portal sweep collect` writes them")
     for name, path in files.items():
@@ -221,7 +223,7 @@ def _copy(results: Folder, into: Path) -> None:
 
 
 def _collect_stale(study: StudyManifest, out: Folder, status: StudyStatus) -> None:
-    if _read_stamp(out) != _stamp(study, status, _search_of(study, out)):
+    if read_stamp(tables_folder(out, study.name)) != _stamp(study, status, _search_of(study, out)):
         _gather(study, out, status)
 
 
@@ -264,15 +266,6 @@ def _stamp(study: StudyManifest, status: StudyStatus, searched: SearchRecord | N
         "done": sorted(status.done),
         "failed": {key: {"cause": why.cause, "log": why.log} for key, why in status.failed.items()},
     }
-
-
-def _read_stamp(out: Folder) -> dict[str, Any]:
-    """The stamp of the last collection; empty where there is none that can be read: tables are made anew."""
-    try:
-        stamp = json.loads((out / RESULTS_FOLDER / COLLECTED_FILE).read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return {}
-    return stamp if isinstance(stamp, dict) else {}
 
 
 def _absent_run(run: RunConfig, label: str, status: StudyStatus) -> AbsentRun:

@@ -1,5 +1,6 @@
 """From run folders to a study's tables of results and predictions."""
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -19,16 +20,44 @@ from portal.results import (
     read_table,
     write_table,
 )
-from portal.storage.paths import Folder
+from portal.storage.paths import Folder, files_below
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.manifest import StudyManifest
 
 RESULTS_FOLDER = "results"
+COLLECTED_FILE = "collected.json"
+"""Beside the tables, written last: which runs they hold and which had failed."""
 _RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
 _PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
 _GENERATION_ORDER = (*_PREDICTION_ORDER, "base")
 _LATENT_ORDER = ("run", "task")
+
+
+def tables_folder(out: Folder, study: str) -> Folder:
+    """Where the study's tables lie: in `results`, which is the first one's, or in a folder named like it."""
+    first = collected_study(out)
+    return out / RESULTS_FOLDER if first in (None, study) else out / RESULTS_FOLDER / study
+
+
+def collected_study(out: Folder) -> str | None:
+    """The name of the study that was collected first: its tables lie in `results` itself."""
+    name = read_stamp(out / RESULTS_FOLDER).get("study")
+    return name if isinstance(name, str) else None
+
+
+def read_stamp(folder: Folder) -> dict[str, Any]:
+    """The stamp of the tables' last collection; empty where none can be read: they are made anew."""
+    try:
+        stamp = json.loads((folder / COLLECTED_FILE).read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def table_files(folder: Folder) -> dict[str, Folder]:
+    """The tables and records of one study by name, without the folders of other studies beside them."""
+    return {name: path for name, path in files_below(folder).items() if "/" not in name}
 
 
 def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = None) -> Folder:
@@ -53,7 +82,7 @@ def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = No
     best = {run.key: _keeps_best(run, study) for run in finished}
     results = _filled(results, "keeps_best", [best[key] for key in of_rows])
     predictions = _gather(store, finished, PREDICTIONS_FILE, PREDICTIONS)
-    folder = out / RESULTS_FOLDER
+    folder = tables_folder(out, study.name)
     write_table(_sorted(results, _RESULT_ORDER).cast(RESULTS), folder / RESULTS_FILE)
     write_table(_sorted(predictions, _PREDICTION_ORDER), folder / PREDICTIONS_FILE)
     _write_where_left(store, finished, folder / LATENTS_FILE, LATENTS, _LATENT_ORDER)

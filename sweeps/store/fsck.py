@@ -64,7 +64,7 @@ def check_folder(out: Folder) -> tuple[list[Fault], int]:
         *(_check_pack(packs, path) for path in matching(out, "packs/*")),
         *(_check_rows(path) for path in matching(out, "rows/*")),
         *(_check_questions(path) for path in matching(out, f"{QUESTIONS_FOLDER}/*.parquet")),
-        *(_check_tables(folder) for folder in matching(out, "results*")),
+        *(_check_tables(folder, out) for folder in _tables_of(out)),
         *(_check_base(BaseRecords(out), ref) for ref in _bases_of(store)),
     )
     return [fault for faults in parts for fault in faults], len(parts)
@@ -130,15 +130,22 @@ def _check_questions(path: Folder) -> Iterator[Fault]:
         yield Fault(path, one_line(error), "delete it: the next launch writes it anew")
 
 
-def _check_tables(folder: Folder) -> Iterator[Fault]:
+def _tables_of(out: Folder) -> list[Folder]:
+    """The folders of the first study's tables and of its parts, and in these those of further studies."""
+    first = matching(out, "results*")
+    return [*first, *(path for path in matching(out, "results*/*") if path.is_dir())]
+
+
+def _check_tables(folder: Folder, out: Folder) -> Iterator[Fault]:
+    whole = folder.name if folder.parent == out else folder.parent.name
     for name, schema in _STUDY_TABLES.items():
         if not (folder / name).exists():
             continue
         try:
             read_table(folder / name, schema)
         except (ValueError, OSError) as error:
-            part = folder.name.removeprefix("results-seed-")
-            again = "collect" if folder.name == "results" else f"run STUDY --seed {part}"
+            part = whole.removeprefix("results-seed-")
+            again = "collect" if whole == "results" else f"run STUDY --seed {part}"
             yield Fault(folder / name, one_line(error), f"`portal sweep {again}` writes it anew")
 
 

@@ -91,9 +91,10 @@ class Expansion:
         """Training on every target, at every size and seed, and the runs that these start from."""
         method = self.settings.methods[label]
         for target in self._targets(method):
-            for sized in self._sizes(label, target):
+            main, *curve = self._sizes(label, target)
+            for sized in (main, *curve):
                 for seed in self._seeds(method):
-                    before = self._before(label, target, seed)
+                    before = self._before(label, target, seed, None if sized is main else sized[0])
                     yield from before
                     yield label, self._sized_run(label, target, seed, sized, _last(before))
 
@@ -107,15 +108,37 @@ class Expansion:
             for target in targets:
                 yield label, self._main_run(label, target, seed, _last(before))
 
-    def _before(self, label: str, target: str, seed: int) -> list[LabelledRun]:
-        """The runs that training on `target` starts from, each after its own parent."""
+    def _before(self, label: str, target: str, seed: int, size: int | None = None) -> list[LabelledRun]:
+        """The runs that training on `target` starts from, each after its own parent.
+
+        With a `size` of the label's curve they are of that size where the parent has several.
+        """
         spec = self._spec(label)
         if not spec.parents:
             return []
         parent = needed_label(self.settings, label)
         base = transfer_base(self.settings, label) if "source_base" in spec.settings else target
-        before = self._before(parent, base, seed)
-        return [*before, (parent, self._main_run(parent, base, seed, _last(before)))]
+        return self._of_size(label, parent, base, seed, size if self._has_curve(parent, base) else None)
+
+    def _of_size(self, label: str, parent: str, base: str, seed: int, size: int | None) -> list[LabelledRun]:
+        """The run of `parent` on `base` that `label` needs, after its own: of that size, or the main one.
+
+        ValueError for a size that it does not have there.
+        """
+        if size is None:
+            before = self._before(parent, base, seed)
+            return [*before, (parent, self._main_run(parent, base, seed, _last(before)))]
+        known = dict(self._sizes(parent, base))
+        if size not in known:
+            there = ", ".join(map(str, known))
+            raise ValueError(
+                f"methods.{label}.curve: {parent!r} has no size {size} on {base}; it has {there}"
+            )
+        if size == next(iter(known)):
+            return self._of_size(label, parent, base, seed, None)
+        before = self._before(parent, base, seed, size)
+        run = self._sized_run(parent, base, seed, (size, known[size]), _last(before))
+        return [*before, (parent, run)]
 
     def _shown_runs(self, label: str, target: str, seed: int) -> Iterator[LabelledRun]:
         """A port as it is, on the study's tasks: that of its main size, then those of the label's curve."""
@@ -139,22 +162,14 @@ class Expansion:
         self, label: str, parent: str, base: str, target: str, seed: int
     ) -> Iterator[list[LabelledRun]]:
         """Runs of `parent` on `base`, after what they start from: of its main size, then of the curve."""
-        earlier = self._before(parent, base, seed)
-        main = self._main_run(parent, base, seed, _last(earlier))
-        yield [*earlier, (parent, main)]
+        main = self._of_size(label, parent, base, seed, None)
+        yield main
         method = self.settings.methods[label]
         if method.curve is None or target not in (method.curve.targets or self._targets(method)):
             return
-        known = dict(self._sizes(parent, base))
         for size in method.curve.sizes:
-            if size not in known:
-                there = ", ".join(map(str, known))
-                raise ValueError(
-                    f"methods.{label}.curve: {parent!r} has no size {size} on {base}; it has {there}"
-                )
-            if size != main.data.size:
-                run = self._sized_run(parent, base, seed, (size, known[size]), _last(earlier))
-                yield [*earlier, (parent, run)]
+            if size != main[-1][1].data.size:
+                yield self._of_size(label, parent, base, seed, size)
 
     def _main_run(self, label: str, target: str, seed: int, parent: RunConfig | None) -> RunConfig:
         """The label's run of that seed: on all sources, or on `target` at its main size."""
@@ -237,6 +252,10 @@ class Expansion:
             for smaller in curve.sizes:
                 if smaller != size:
                     yield smaller, _filled(TrainConfig, train.model_dump(), curve.train)
+
+    def _has_curve(self, label: str, target: str) -> bool:
+        """Whether the label has several sizes there."""
+        return "curve" in self._spec(label).settings and len([*self._sizes(label, target)]) > 1
 
     def _spec(self, label: str) -> MethodSpec:
         return find_method(kind_of(label, self.settings.methods[label]))

@@ -98,6 +98,11 @@ def launched_study(out: Folder) -> str | None:
     return path.read_bytes().decode() if path.is_file() else None
 
 
+def is_launched(out: Folder, name: str) -> bool:
+    """Whether a study of that name was launched in `out`."""
+    return (out / _FOLDER / f"{name}.json").is_file()
+
+
 def has_manifest(out: Folder) -> bool:
     """Whether any study was launched in `out`."""
     return bool(matching(out / _FOLDER, "*.json"))

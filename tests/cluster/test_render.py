@@ -170,6 +170,12 @@ def test_a_jobs_name_is_one_that_kubernetes_and_slurm_take(study: str, job: str)
     assert f"portal sweep run {study} " in "\n".join(script)
 
 
+def test_every_study_has_a_folder_of_its_own_by_default() -> None:
+    for kind in ("rayjob", "skypilot", "slurm"):
+        for study, folder in (("paper", "paper"), ("/shared/My__Study.2.yml", "My__Study.2")):
+            assert f"/shared/portal/{folder}" in render(kind, ClusterSettings(study=study))
+
+
 def test_skypilot_mounts_a_volume_and_never_a_bucket() -> None:
     mounted = yaml.safe_load(render("skypilot", ClusterSettings(claim="studies")))
     stored = yaml.safe_load(render("skypilot", ClusterSettings(out="s3://bucket/folder")))

@@ -129,6 +129,53 @@ def test_a_run_whose_parent_has_a_parent_brings_both_into_the_study(deep: Study)
     assert [deep.labels[run.key] for run in deep.runs] == [run.method for run in deep.runs]
 
 
+CURVES = """
+  portal: {size: 8, train: {epochs: 2}, curve: {sizes: [2, 4], targets: [mini-qwen3-s]}}
+  second_port: {size: 8, train: {epochs: 3}, curve: {sizes: [4, 2]}}
+"""
+
+
+def with_curves(tmp_path: Path, curves: str = CURVES) -> Study:
+    path = tmp_path / "curves.yaml"
+    path.write_text(DEEP[: DEEP.index("  portal:")] + curves.lstrip("\n"))
+    return load_study(path)
+
+
+def test_at_each_size_of_its_curve_a_run_starts_from_its_parent_of_that_size(tmp_path: Path) -> None:
+    study = with_curves(
+        tmp_path, CURVES.replace("{sizes: [4, 2]}", "{sizes: [4, 2], targets: [mini-qwen3-s]}")
+    )
+
+    started = {
+        (run.bases[0].name, run.data.size): study.by_key[run.source].data.size
+        for run in study.runs
+        if run.method == "second_port"
+    }
+    assert started == {
+        ("mini-qwen3-s", 8): 8, ("mini-qwen3-s", 4): 4, ("mini-qwen3-s", 2): 2, ("mini-gemma3", 8): 8,
+    }  # fmt: skip
+
+
+def test_where_its_parent_has_one_size_a_run_starts_from_that_at_every_size(tmp_path: Path) -> None:
+    study = with_curves(tmp_path)
+
+    started = {
+        run.data.size: study.by_key[run.source].data.size
+        for run in study.runs
+        if run.method == "second_port" and run.bases[0].name == "mini-gemma3"
+    }
+    assert started == {8: 8, 4: 8, 2: 8}
+
+
+def test_a_size_that_its_parent_does_not_have_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        with_curves(tmp_path, CURVES.replace("[4, 2]", "[4, 3]"))
+
+    assert "methods.second_port.curve: 'portal' has no size 3 on mini-qwen3-s; it has 8, 2, 4" in str(
+        caught.value
+    )
+
+
 def test_a_third_stage_is_planned(deep: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*plan_of(tmp_path, "deep"), "--json"]) == 0
     packs = json.loads(capsys.readouterr().out)["packs"]

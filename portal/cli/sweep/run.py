@@ -1,7 +1,7 @@
 """`portal sweep run`: a launch of a study, and how it ended."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,7 +56,7 @@ def run(
 
     alerts = chosen_alerts(alert, price, budget)
     loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))
-    for line in row_warnings(loaded):
+    for line in (*row_warnings(loaded), *_earlier_place(loaded, folder)):
         warn(line)
     trackers, seeds = tracker or (), seed or ()
     complete(
@@ -70,6 +70,17 @@ def run(
         seeds=seeds,
         alerts=alerts,
     )
+
+
+def _earlier_place(study: "Study", out: "Folder") -> "Iterator[str]":
+    """A line where the study's runs lie in the folder above, the default of earlier cluster files."""
+    from sweeps.study.manifest import is_launched
+
+    above = out.parent
+    if is_launched(above, study.name) and not is_launched(out, study.name):
+        yield (
+            f"runs of study {study.name!r} lie in {above}, the earlier default; --out {above} continues them"
+        )
 
 
 def chosen_alerts(targets: Sequence[str] | None, price: float | None, budget: float | None) -> "Alerts":

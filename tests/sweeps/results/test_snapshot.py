@@ -16,9 +16,10 @@ from portal.results import (
     read_table,
 )
 from portal.search_record import read_search
-from sweeps.results.snapshot import collect_snapshot, collected_study, copy_tables, describe, is_stale
-from sweeps.results.tables import collect
+from sweeps.results.snapshot import collect_snapshot, copy_tables, describe, is_stale, keep_part
+from sweeps.results.tables import collect, collected_study
 from sweeps.store.circumstances import Circumstances
+from sweeps.store.fsck import check_folder
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study
@@ -148,6 +149,39 @@ def test_a_stamp_of_another_form_leads_to_a_fresh_collection(
     assert num_runs(tmp_path / "copy") == 11
     assert not is_stale(manifest, out)
     assert collected_study(out) == "compatibility"
+
+
+def test_a_further_study_in_a_folder_leaves_the_tables_of_the_first_one(
+    out: Path, manifest: StudyManifest, tmp_path: Path
+) -> None:
+    other = replace(manifest, name="other", runs=manifest.runs[:4])
+    first = collect_snapshot(manifest, out)
+    before = {path.name: path.read_bytes() for path in first.iterdir()}
+
+    second = collect_snapshot(other, out)
+
+    assert (first, second) == (out / "results", out / "results" / "other")
+    assert {path.name: path.read_bytes() for path in first.iterdir() if path.is_file()} == before
+    assert (num_runs(first), num_runs(second)) == (11, 4)
+    assert collect_snapshot(manifest, out) == first
+    assert collected_study(out) == manifest.name
+    assert not is_stale(manifest, out)
+    assert not is_stale(other, out)
+    assert keep_part(other, out, [0]) == out / "results-seed-0" / "other"
+    assert keep_part(manifest, out, [0]) == out / "results-seed-0"
+    for study, number in ((manifest, 11), (other, 4)):
+        copy = tmp_path / study.name
+        copy.mkdir()
+        copy_tables(study, out, copy)
+        assert num_runs(copy) == number
+        assert all(path.is_file() for path in copy.iterdir())
+    assert num_runs(out / "results-seed-0" / "other") == 4
+
+    (second / RESULTS_FILE).write_bytes(b"no table")
+    (out / "results-seed-0" / "other" / RESULTS_FILE).write_bytes(b"no table")
+    faults = {fault.path: fault.remedy for fault in check_folder(out)[0]}
+    assert "`portal sweep collect`" in faults[second / RESULTS_FILE]
+    assert "`portal sweep run STUDY --seed 0`" in faults[out / "results-seed-0" / "other" / RESULTS_FILE]
 
 
 def test_copies_are_of_the_moment_that_is_asked_for(

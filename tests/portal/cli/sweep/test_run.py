@@ -11,6 +11,7 @@ from portal.cli import main
 from sweeps.launch.local_run import run_local
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
+from sweeps.study.manifest import record_manifest
 from sweeps.worker.lane_log import log_path
 from tests.support.command_line import only_line, write_study
 
@@ -83,6 +84,49 @@ def test_tables_of_fewer_runs_than_are_done_are_collected_anew(
     assert len(before) == 1
     assert after == {run.key for run in runs}
     assert results.stat().st_mtime_ns == written
+
+
+def test_a_launch_says_that_its_runs_lie_in_the_folder_above(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, shared = write_study(world, tmp_path), tmp_path / "shared"
+    loaded = load_study(study)
+    record_manifest(shared, loaded.manifest)
+    out = shared / loaded.name
+    for run in loaded.runs:
+        RunStore(out).mark_failed(run.key, "the loss of task 'sums' is nan", log_path(out, 0))
+
+    assert main(["sweep", "run", study, "--out", str(out)]) == 3
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == (
+        f"portal: runs of study 'small' lie in {shared}, the earlier default; --out {shared} continues them"
+    )
+    record_manifest(out, loaded.manifest)
+    assert main(["sweep", "run", study, "--out", str(out)]) == 3
+    assert "the earlier default" not in capsys.readouterr().err
+
+
+def test_two_studies_in_a_folder_are_each_reported_from_tables_of_their_own(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(world, tmp_path), tmp_path / "out"
+    other = tmp_path / "other.yaml"
+    other.write_text(Path(study).read_text().replace("name: small", "name: other"))
+    page = out / "report" / "index.html"
+    for path, place in ((study, out / "results"), (str(other), out / "results" / "other")):
+        command = ["sweep", "run", path, "--out", str(out), "--executor", "local", "--json"]
+        assert main(command) == 0
+        assert (place / "results.parquet").is_file()
+        assert main(["sweep", "collect", path, "--out", str(out), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == str(
+            place / "results.parquet"
+        )
+        assert main(["sweep", "status", path, "--out", str(out)]) == 0
+
+    for named, shown in (([], "small"), (["--study", "other"], "other"), (["--study", "small"], "small")):
+        assert main(["report", str(out), *named]) == 0
+        assert f"PorTAL: {shown}" in page.read_text()
+    assert main(["sweep", "fsck", str(out)]) == 0
 
 
 def test_runs_that_failed_are_listed_with_cause_and_log(
