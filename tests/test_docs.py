@@ -34,7 +34,11 @@ from tests.support.zoo_table import PAGE, Passed, page
 
 METHOD = DOCS / "method.md"
 LONGEST_LINE = 110
-GENERATED = (ROOT / "tests/fixtures/v0.1.0", *DOCS.glob("results/**/tables.md"))
+GENERATED = (
+    ROOT / "tests/fixtures/v0.1.0",
+    ROOT / "tests/fixtures/ea55e6a",
+    *DOCS.glob("results/**/tables.md"),
+)
 """Written by the program, whose lines are as long as a paragraph."""
 PARTS: dict[str, type[BaseModel]] = {
     "adapter": AdapterConfig, "hypernet": HypernetConfig, "train": TrainConfig,
