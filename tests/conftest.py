@@ -22,6 +22,7 @@ from portal.cli import main
 from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
+from tests.support.built import built_once
 from tests.support.studies import TINY, Tables, silent, tables_of
 from tests.support.world import name_bases, write_world
 
@@ -89,9 +90,13 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="session")
 def unbroken(tiny_study: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
     """The output folder and the tables of a launch that nothing interrupted."""
-    out = tmp_path_factory.mktemp("unbroken")
-    outcome = run_study(tiny_study, out, executor="local", console=silent())
-    assert (outcome.is_done, outcome.done, outcome.trained) == (True, 9, 9)
+
+    def launch(out: Path) -> None:
+        outcome = run_study(tiny_study, out, executor="local", console=silent())
+        assert (outcome.is_done, outcome.done, outcome.trained) == (True, 9, 9)
+
+    out = tmp_path_factory.mktemp("process") / "unbroken"
+    shutil.copytree(built_once("unbroken", launch), out)  # some tests launch it again
     return out, tables_of(tiny_study, out)
 
 
@@ -104,11 +109,9 @@ def finished(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -
 
 
 @pytest.fixture(scope="session")
-def trained_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_world() -> Path:
     """A folder with tasks, bases of three families, a source trained on two and its port to the third."""
-    folder = tmp_path_factory.mktemp("world")
-    write_world(folder)
-    return folder
+    return built_once("world", write_world)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.digests import measure
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_digest_of_more_bytes_takes_longer_for_one_process_and_for_several() -> None:
     small, large = (measure(num_bytes, 2, lanes=3, repeats=1) for num_bytes in (2**20, 2**29))
 

@@ -13,6 +13,7 @@ from sweeps.launch.driver import run_study
 from sweeps.results.tables import collect
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
+from tests.support.counts import nightly
 from tests.support.result_tables import row, to_table
 from tests.support.studies import silent
 
@@ -38,7 +39,7 @@ methods:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("test_scores", ["every_evaluation", "kept"])
+@pytest.mark.parametrize("test_scores", ["kept", *nightly("every_evaluation")])
 def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(
     tmp_path: Path, test_scores: str
 ) -> None:

@@ -12,7 +12,7 @@ from portal.bases.base import load_base
 from portal.bases.files import locate
 from portal.data.token_cache import cached_extent, read_cache
 from portal.storage.checkpoint import check_checkpoints, load_latest, save_checkpoint
-from tests.support.counts import LONG
+from tests.support.counts import times
 from tests.support.studies import Tables
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,14 @@ def weights(place: Path, unbroken: Path) -> Callable[[], None]:
     return lambda: load_base(str(place), revision=revision) and None
 
 
-@pytest.mark.parametrize(("thing", "flips"), [(rows, 200), (checkpoint, 200), (weights, 100)])
+@pytest.mark.parametrize(
+    ("thing", "flips"),
+    [
+        (rows, times(16, nightly=200)),
+        (checkpoint, times(16, nightly=200)),
+        (weights, times(8, nightly=100)),
+    ],
+)
 def test_every_flipped_bit_is_found(
     thing: Callable[[Path, Path], Callable[[], None]],
     flips: int,
@@ -64,7 +71,7 @@ def test_every_flipped_bit_is_found(
     files = [path for path in sorted(place.rglob("*")) if path.is_file() and not path.name.endswith(unread)]
     assert len(files) >= 2
     found, missed = 0, []
-    for _ in range(flips * LONG):
+    for _ in range(flips):
         path = draw.choice(files)
         whole = path.read_bytes()
         flipped = bytearray(whole)
@@ -80,4 +87,4 @@ def test_every_flipped_bit_is_found(
         path.write_bytes(whole)
     check()
     assert missed == []
-    assert found == flips * LONG
+    assert found == flips

@@ -11,12 +11,12 @@ import pytest
 
 from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study, load_study
-from tests.support.counts import LONG
+from tests.support.counts import CHAOS, times
 from tests.support.studies import TINY, silent, tables_of
 
 pytestmark = pytest.mark.slow
 
-KILLS = 25 * LONG
+KILLS = times(3, nightly=25)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def launch(study: Study, out: Path) -> None:
     run_study(study, out, executor="local", console=silent())
 
 
-@pytest.mark.timeout(900 * LONG)
+@pytest.mark.timeout(900 * max(1, CHAOS))
 def test_a_study_whose_driver_is_killed_at_random_ends_as_an_unbroken_one(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from sweeps.study.expand import load_study
-from tests.support.counts import LONG
+from tests.support.counts import times
 from tests.support.studies import TINY
 
 pytestmark = pytest.mark.slow
 
-FILES = 2000 * LONG
+FILES = times(150, nightly=2000)
 WORDS = (
     "null", "true", "-1", "0", "1e999", ".nan", "[]", "{}", "''", "..", "../../x", "/", "q", "lora", "[q, q]",
     "!!python/object/apply:os.system [true]", "&a [*a]", "99999999999999999999", "2026-01-01", "\u2028", "~",

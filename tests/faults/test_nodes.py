@@ -18,7 +18,7 @@ from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.expand import Study, load_study
-from tests.support.counts import LONG
+from tests.support.counts import CHAOS
 from tests.support.environment import free_port, start_patiently
 from tests.support.studies import COMMAND, TINY, assert_same, silent, tables_of, wait_for
 
@@ -205,7 +205,7 @@ def replace_node(cluster: Any, store: RunStore) -> int:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(1200 * LONG)
+@pytest.mark.timeout(1200 * max(1, CHAOS))
 @pytest.mark.parametrize(
     ("faults", "every_s", "epochs"),
     [([kill_worker], 3.0, 60), ([kill_worker, replace_node], 20.0, 1500)],

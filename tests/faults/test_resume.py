@@ -13,6 +13,7 @@ from sweeps.store.pack_store import PackStore
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
+from tests.support.counts import nightly
 from tests.support.studies import Interruption, Tables, silent, tables_of
 
 pytestmark = pytest.mark.slow
@@ -54,17 +55,8 @@ methods:
   peft: {method: lora, size: 6, adapter: {rank: 3}, train: {epochs: 4, lr: 1e-3, batch_size: 2, engine: peft}}
 """
 LABELS = (
-    "base",
-    "lora",
-    "hypernet",
-    "source",
-    "portal",
-    "equalised",
-    "cross_lora",
-    "copy_lora",
-    "random_lora",
-    "zero_lora",
-    "peft",
+    *("source", "portal", "cross_lora"),
+    *nightly("base", "lora", "hypernet", "equalised", "copy_lora", "random_lora", "zero_lora", "peft"),
 )
 PLACES = [
     (Pack, "step"),

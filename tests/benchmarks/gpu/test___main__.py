@@ -25,8 +25,7 @@ def test_a_shape_that_is_not_known_is_refused_before_anything_is_measured(tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.oracle
+@pytest.mark.nightly
 def test_a_shape_is_measured_beside_peers_and_shown_in_the_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nThe end.\n")
