@@ -1,8 +1,9 @@
 # `make demo` and `make test` do all the set-up: .venv is made on first use and again whenever its inputs change.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit test-lowest test-newest test-gpu lint bench bench-gpu recipe chaos zoo demo test \
-  test-without-ray test-with-ray check format report clean
+.PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit \
+  test-lowest test-newest test-gpu lint bench bench-gpu recipe chaos chaos-launch zoo demo test test-without-ray \
+  test-with-ray test-whole nightly check format report clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -20,13 +21,14 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 SERVE := .serve-venv
 # Parts of `make test` that run side by side.
 AT_ONCE ?= 2
-# `make test TIER=slow` leaves out what `make check` has run.
-TIER ?= all
+# What each part of the tests took, for tests.support.durations.
+JUNIT := build/junit
 FAST := not slow and not oracle and not ray
-ELSEWHERE := real or chaos or demo or zoo or serve or wheel or nightly
-WITHOUT_RAY_all := not ray
-WITHOUT_RAY_slow := (slow or oracle) and not ray
-WITHOUT_RAY := $(or $(WITHOUT_RAY_$(TIER)),$(error TIER is all or slow, not '$(TIER)'))
+BESIDE_NIGHTLY := real or chaos or demo or zoo or serve or wheel
+ELSEWHERE := $(BESIDE_NIGHTLY) or nightly
+# Parts of `make nightly`.
+NIGHTLY := wheel-test audit test-lowest test-newest test-notebooks serve-test test-real zoo test-demo test-whole \
+  chaos chaos-launch
 OUT ?= portal-demo
 # The stamp names the interpreter version and the place of the tree: another Python or a moved tree installs anew.
 IDENTITY := $(shell $(PYTHON) -c 'import sys, os, zlib; print("%d.%d-%08x" % (*sys.version_info[:2], zlib.crc32(os.getcwd().encode())))' 2>/dev/null)
@@ -34,8 +36,10 @@ STAMP := $(VENV)/.installed-$(IDENTITY)
 
 help:
 	@echo 'make demo    the demo study on embedded bases; the report lands in $(OUT)/report'
-	@echo 'make test    the whole test suite; TIER=slow leaves out the tests of make check'
 	@echo 'make check   format, lint, types, and the fast tests; make lint leaves the tests out'
+	@echo 'make test    the test suite: all that a change has to pass, in ten minutes'
+	@echo 'make nightly what is too long or too large for each change, in parts (hours)'
+	@echo 'make test-whole   the test suite with every parameter, and with as many faults as every night'
 	@echo 'make test-gpu   the tests of a GPU, which all others hide'
 	@echo 'make format  rewrite the files in the project format'
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
@@ -50,7 +54,7 @@ help:
 	@echo 'make test-newest   the same with the newest versions that a user gets without constraints.txt, in .newest-venv'
 	@echo 'make notebooks   execute examples/*.ipynb and keep their outputs; make test-notebooks compares them'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
-	@echo 'make chaos   the tests of faults, ten times as long (hours)'
+	@echo 'make chaos   the tests of faults, ten times as long as every night (hours); make chaos-launch: of launches'
 	@echo 'make bench   the benchmarks of docs/benchmarks.md; NAMES=... picks some'
 	@echo 'make bench-gpu   the benchmarks of docs/benchmarks-gpu.md; SHAPES=... picks bases'
 	@echo 'make recipe  joint training of 11 to 140 tasks at three rates, as a table (hours); SEED=0 for a part'
@@ -167,10 +171,20 @@ test: venv
 	@$(MAKE) --no-print-directory --jobs $(AT_ONCE) test-without-ray test-with-ray
 
 test-without-ray: venv
-	$(PYTEST) $(PARALLEL) -m '$(WITHOUT_RAY) and not ($(ELSEWHERE))'
+	$(PYTEST) $(PARALLEL) -m 'not ray and not ($(ELSEWHERE))' --junitxml=$(JUNIT)/without-ray.xml
 
 test-with-ray: venv
-	$(PYTEST) -m 'ray and not ($(ELSEWHERE))'
+	$(PYTEST) -m 'ray and not ($(ELSEWHERE))' --junitxml=$(JUNIT)/with-ray.xml
+
+# All parameters of all tests, with as many faults as PORTAL_CHAOS=1 asks for.
+test-whole: export PORTAL_CHAOS := 1
+test-whole: venv
+	$(PYTEST) $(PARALLEL) --timeout 3600 -m 'not ray and not ($(BESIDE_NIGHTLY))' --junitxml=$(JUNIT)/whole-without-ray.xml
+	$(PYTEST) --timeout 3600 -m 'ray and not ($(BESIDE_NIGHTLY))' --junitxml=$(JUNIT)/whole-with-ray.xml
+
+# Each part runs, also after one that failed.
+nightly:
+	@$(MAKE) --no-print-directory --keep-going $(NIGHTLY)
 
 test-gpu: venv
 	PORTAL_TEST_GPU=1 $(PYTEST) -m gpu
@@ -180,10 +194,12 @@ zoo: venv
 	$(PYTEST) -n $(JOBS) -m 'zoo or not zoo' --junitxml=portal-zoo.xml tests/end_to_end/test_zoo.py
 	$(BIN)/python -m tests.support.zoo_table portal-zoo.xml
 
-# Each fault ten times as often as in the suite.
+# Each fault ten times as often as in `make test-whole`; and faults that are made nowhere else.
 chaos: venv
-	PORTAL_CHAOS=10 $(BIN)/python -m pytest -v --timeout 7200 -m 'not real and not demo' tests/faults tests/cluster \
-	  tests/sweeps/launch tests/end_to_end/test_object_store.py tests/end_to_end/test_teams.py
+	PORTAL_CHAOS=10 $(PYTEST) -v --timeout 7200 -m 'chaos or not chaos' tests/faults
+
+chaos-launch: venv
+	PORTAL_CHAOS=10 $(PYTEST) -v --timeout 7200 -m chaos --ignore tests/faults tests
 
 lint: venv
 	$(BIN)/ruff format --check .

@@ -26,6 +26,8 @@ from tests.support.built import built_once
 from tests.support.studies import TINY, Tables, silent, tables_of
 from tests.support.world import name_bases, write_world
 
+SLOW = Path(__file__).parent / "slow.txt"
+"""Names of tests that were measured to take more than a second: they are slow, as those with the mark are."""
 settings.register_profile("busy machine", deadline=None, database=None)
 settings.load_profile("busy machine")
 torch.set_num_threads(1)  # fixtures of a wider scope than a test come before the fixture below
@@ -45,7 +47,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are left out by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    measured = {*SLOW.read_text().split()}
+    for item in items:
+        if item.name.partition("[")[0] in measured:
+            item.add_marker(pytest.mark.slow)
     if reason := reason_without_gpu():
         for item in items:
             if item.get_closest_marker("gpu"):

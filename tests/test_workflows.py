@@ -70,9 +70,10 @@ def test_a_release_waits_for_the_suite_and_for_the_wheel() -> None:
 
 def test_every_night_runs_what_the_script_of_the_night_does() -> None:
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())["jobs"]["long"]
-    (listed,) = re.findall(r"for target in (.*); do", (ROOT / ".ci" / "nightly").read_text())
+    (listed,) = re.findall(r"^NIGHTLY := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
-    assert {*job["strategy"]["matrix"]["target"], "wheel-test"} == set(listed.split())
+    assert {*job["strategy"]["matrix"]["target"], "wheel-test"} == {*listed.replace("\\", "").split()}
+    assert "make nightly" in (ROOT / ".ci" / "nightly").read_text()
 
 
 def test_the_citation_names_the_version() -> None:

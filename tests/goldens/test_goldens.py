@@ -6,6 +6,7 @@ study files change where a change means them to.
 
 import pytest
 
+from tests.support.durations import SKIPS, Case, table, unknown_skips
 from tests.support.goldens import FOLDER, PLANS, SECTIONS, WHOLE, plan_of, sections
 
 
@@ -29,3 +30,15 @@ def test_the_whole_is_as_it_is_kept(file: str) -> None:
 )
 def test_a_plan_is_as_it_is_kept(study: str) -> None:
     assert plan_of(study) == (FOLDER / f"plan_{study}.json").read_text()
+
+
+def test_a_skip_that_is_not_kept_is_found() -> None:
+    cases = [Case("tests.test_x", f"test_{n}", 1.0, reason) for n, reason in enumerate(("a", "b", "b", None))]
+
+    assert unknown_skips(cases, "1 a\n2 b\n3 c\n") == []
+    assert unknown_skips(cases, "1 b\n") == [
+        "1 tests were skipped, 0 may be: a",
+        "2 tests were skipped, 1 may be: b",
+    ]
+    assert table(cases)[-1] == "| all | 4 | 4 |"
+    assert unknown_skips([], SKIPS.read_text()) == []
