@@ -13,13 +13,11 @@ if TYPE_CHECKING:
     from analysis.report.terminal import summary_table
     from analysis.report.write import ReportInput, write_report
     from analysis.stats.findings import Findings, Target, load_findings, load_runs
-    from analysis.stats.query import Query
     from portal.results import StudyInfo
 
 __all__ = [
     "load_findings",
     "load_runs",
-    "Query",
     "Findings",
     "Target",
     "StudyInfo",
@@ -34,7 +32,6 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
         {
             "load_findings": "analysis.stats.findings",
             "load_runs": "analysis.stats.findings",
-            "Query": "analysis.stats.query",
             "Findings": "analysis.stats.findings",
             "Target": "analysis.stats.findings",
             "StudyInfo": "portal.results",

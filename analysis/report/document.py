@@ -87,7 +87,6 @@ class ReportDocument:
         "SVG and PDF."
     )
     links: tuple[tuple[str, str], ...] = ()
-    run: str = ""  # the key of the run that it is about
 
     @property
     def drawings(self) -> Iterator[Drawing]:

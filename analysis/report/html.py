@@ -41,7 +41,6 @@ def render_page(content: ReportDocument, *, refresh_s: int | None = None, assets
         style = f'<link rel="stylesheet" href="{assets}/{STYLE}">'
         script = f'<script src="{assets}/{SCRIPT}"></script>'
     live = "" if refresh_s is None else f' data-refresh-s="{refresh_s}"'
-    live += f' data-run="{escape(content.run)}"' if content.run else ""
     banner = (
         ""
         if refresh_s is None

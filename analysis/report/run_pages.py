@@ -92,7 +92,6 @@ def _page(
         absent=None,
         footer=_FOOTER,
         links=_LINKS,
-        run=detail.run,
     )
 
 

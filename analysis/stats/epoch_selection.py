@@ -6,14 +6,13 @@ from math import fsum
 from analysis.stats.result_table import Run, Score
 from portal.methods import find_method
 
-RULES = ("best_on_validation", "final", "paper", "symmetric")
+RULES = ("best_on_validation", "final", "paper")
 KEPT = "kept"
 """The epoch that a run leaves as its artifact: the last, or with `keep: best_validation` the one it chose."""
 RULE_TITLES = {
     "best_on_validation": "best epoch on validation rows",
     "final": "final epoch",
     "paper": "best epoch on the reported rows (optimistic)",
-    "symmetric": "best epoch on validation rows, one epoch for all tasks, LoRA too",
 }
 REPORTED_SPLIT = "test"
 SELECTION_SPLIT = "validation"
@@ -29,11 +28,10 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     `final`: the last one. `kept`: the one that the run keeps, which is the last where the table does not say.
     Others: the highest score, ties by lower log-loss, then the earlier epoch; read on the validation
     split, or for `paper` on the reported split itself. The choice is by task mean for methods that train all
-    tasks together and by task for those that do not (docs/method.md, "Evaluation"); `symmetric` always goes
-    by task mean. Where only some evaluations have reported rows, `best_on_validation` is the one that the run
-    kept, by the same choice over all its bases, and neither `paper` nor `symmetric` can choose. Tasks that
-    the run was not trained on never vote where others do. Epoch 0 (no training) is a candidate only where
-    nothing else was scored.
+    tasks together and by task for those that do not (docs/method.md, "Evaluation"). Where only some
+    evaluations have reported rows, `best_on_validation` is the one that the run kept, by the same choice over
+    all its bases, and `paper` cannot choose. Tasks that the run was not trained on never vote where others
+    do. Epoch 0 (no training) is a candidate only where nothing else was scored.
 
     Raises SelectionError when rows are missing.
     """
@@ -50,7 +48,7 @@ def select_epochs(run: Run, rule: str) -> dict[str, int]:
     if all(len(epochs) == 1 for epochs in candidates.values()):
         return {task: epochs[0] for task, epochs in candidates.items()}
     judged = run.scores.get(REPORTED_SPLIT if rule == "paper" else SELECTION_SPLIT, {})
-    if find_method(run.cell.method).per_task and rule != "symmetric":
+    if find_method(run.cell.method).per_task:
         return {task: _best_epoch(judged, (task,), epochs) for task, epochs in candidates.items()}
     shared = sorted(set.intersection(*(set(epochs) for epochs in candidates.values())))
     trained = tuple(task for task in candidates if task not in run.without_rows)

@@ -1,16 +1,19 @@
-"""`portal report`: tables, figures and a page from the runs of a study, or of two, or answers to a query."""
+"""`portal report`: tables, figures and a page from the runs of a study, or of two, written or served."""
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli.options import JsonOption, PriceOption
+from portal.cli.options import PriceOption
 from portal.cli.output import warn
 
 if TYPE_CHECKING:
@@ -42,45 +45,14 @@ def report(
         bool,
         typer.Option(
             "--serve",
-            help="Like --watch, and serve the report to this machine's browsers until Ctrl-C: its pages can "
-            "then pause, stop and retry runs.",
+            help="Like --watch, and serve the report to this machine's browsers until Ctrl-C.",
         ),
     ] = False,
     port: Annotated[int, typer.Option(help="Port of --serve. Default: a free one.", min=0, max=65535)] = 0,
-    query: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CONDITIONS",
-            help="Print mean scores in place of a report: 'method=portal size<=16'. A condition is "
-            "COLUMN=VALUE (several with commas, * for anything), or has !=, <, <=, > or >=. Columns are "
-            "method, base, task, kind, split, modules, run, size, seed, epoch, rank, score, log_loss and "
-            "trained_on.",
-        ),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMNS",
-            help="With --query: what scores are gathered by, with commas. Default: method,base,size.",
-        ),
-    ] = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Write tables, figures and one page from the finished runs of a study, or of two side by side.
-
-    With --query, print mean scores of the runs and tasks that meet it, and write no report.
-    """
-    from analysis.stats.query import BY
+    """Write tables, figures and one page from the finished runs of a study, or of two side by side."""
     from portal.storage.paths import open_folder
 
-    if query is None and (as_json or by is not None):
-        raise ValueError("--by and --json are for --query")
-    if query is not None:
-        if len(folders) != 1 or watch or serve or out is not None or price is not None:
-            raise ValueError("--query is about one folder, and goes with --study, --by and --json only")
-        with _source(open_folder(folders[0]), study) as source:
-            _print_answers(source, query, BY if by is None else by.split(","), as_json=as_json)
-        return
     if len(folders) > 2:
         raise ValueError(f"a report is of one study or of two, not of {len(folders)}")
     if len(folders) == 2 and (watch or serve or study is not None):
@@ -104,35 +76,6 @@ def report(
     with ExitStack() as stack:
         sources = [stack.enter_context(_source(place, study)) for place in places]
         typer.echo(f"report: {_write(sources, into, price)}")
-
-
-def _print_answers(source: "ReportInput", text: str, by: Sequence[str], *, as_json: bool) -> None:
-    """The scores that meet the query: aligned columns, or JSON with the keys of their runs."""
-    from analysis.stats.findings import load_runs
-    from analysis.stats.query import Query
-    from analysis.tables.query import query_table
-
-    asked = Query.parse(text, [name.strip() for name in by])
-    runs = load_runs(source.results, source.info)
-    if not as_json:
-        table = query_table(runs, asked)
-        typer.echo(table.to_text())
-        for reason in table.reasons:
-            warn(reason)
-        return
-    found = asked.answer(runs)
-    rows = [
-        {
-            **dict(zip(asked.by, answer.group, strict=True)),
-            "score": answer.score,
-            "log_loss": answer.log_loss,
-            "tasks": answer.tasks,
-            "runs": answer.runs,
-        }
-        for answer in found.groups
-    ]
-    told = {"metric": runs.score_name, "by": asked.by, "rows": rows, "left_out": dict(found.left_out)}
-    typer.echo(json.dumps(told, indent=2, allow_nan=False))
 
 
 def write_one(results: "Folder", out: Path) -> Path:
@@ -216,23 +159,19 @@ class _LiveReport:
         from sweeps.store.run_store import RunStore
 
         self._place, self._out, self._price = place, out, price
-        self.manifest, self._store = _manifest(place, study), RunStore(place)
+        self._manifest, self._store = _manifest(place, study), RunStore(place)
         self._shown: object = None
         self.files: frozenset[str] = frozenset()
         """What it has written, by paths in its folder."""
 
-    def look(self) -> "StudyStatus":
-        from sweeps.store.study_status import StudyStatus
-
-        return StudyStatus.read(self._store, self.manifest.runs)
-
     def show(self, refresh_s: int | None) -> "StudyStatus":
         """Write what is new; `refresh_s` where the page is to load itself anew so often."""
         from analysis.report.write import report_files
+        from sweeps.store.study_status import StudyStatus
 
-        status = self.look()
+        status = StudyStatus.read(self._store, self._manifest.runs)
         if status.done and (status.done, status.failed, refresh_s) != self._shown:
-            with _collected(self._place, self.manifest, status) as source:
+            with _collected(self._place, self._manifest, status) as source:
                 page = _write([source], self._out, self._price, refresh_s=refresh_s)
             self.files = frozenset((page.name, *report_files(self._out)))
             typer.echo(f"{len(status.done)} of {status.total} runs: {page}")
@@ -260,27 +199,13 @@ def _watch(place: "Folder", out: Path, study: str | None, price: float | None, e
 
 def _serve(place: "Folder", out: Path, study: str | None, price: float | None, every: int, port: int) -> None:
     """The report anew whenever runs have finished, for browsers of this machine, until Ctrl-C."""
-    from portal.cli.report_server import ReportServer
-    from portal.storage.paths import local_place
     from sweeps.launch.interrupts import termination_interrupts
     from sweeps.store.lease import has_live_driver
-    from sweeps.store.run_requests import REQUESTS, RunRequests
 
     live = _LiveReport(place, out, study, price)
-
-    def act(key: str, word: str) -> str:
-        request = next((each for each in REQUESTS if each == word), None)
-        if request is None or key not in live.manifest.by_key:
-            raise ValueError(
-                f"{word!r} of run {key!r}: it is one of {', '.join(REQUESTS)}, of a run of the study"
-            )
-        if RunRequests(place).ask_or_do([key], request, local_place(place) / "logs"):
-            return f"The driver is asked to {request} the run."
-        return "Done; no driver works here, so the next launch goes by it."
-
     out.mkdir(parents=True, exist_ok=True)
-    with ReportServer(out, port, lambda: live.files, lambda: live.look().states, act) as server:
-        typer.echo(f"report: {server.address_with_token} until Ctrl-C")
+    with ReportServer(out, port, lambda: live.files) as server:
+        typer.echo(f"report: {server.address} until Ctrl-C")
         try:
             with suppress(KeyboardInterrupt), termination_interrupts():
                 while True:
@@ -288,3 +213,94 @@ def _serve(place: "Folder", out: Path, study: str | None, price: float | None, e
                     time.sleep(every)
         finally:  # no page is left behind that says it is live
             live.show(None)
+
+
+LOOPBACK = "127.0.0.1"
+_INDEX = "index.html"
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'none'"
+)
+_NOTHING_YET = (
+    "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=5><title>No run is done yet</title>"
+    "<p>No run of this study is done yet. This page loads itself anew."
+)
+
+
+class ReportServer:
+    """Serves the folder of a report to the browsers of this machine between `with` and its end.
+
+    It listens on the loopback alone, and serves the files `names`, by their paths in the folder, and nothing
+    else that may lie there.
+    """
+
+    def __init__(self, folder: Path, port: int, names: Callable[[], Collection[str]]) -> None:
+        handler = partial(_Handler, names=names, directory=str(folder))
+        try:
+            self._server = ThreadingHTTPServer((LOOPBACK, port), handler)
+        except OSError as error:
+            raise ValueError(
+                f"--port {port}: {error.strerror}; choose another, or 0 for a free one"
+            ) from None
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, name="report-server", daemon=True)
+
+    def __enter__(self) -> "ReportServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def address(self) -> str:
+        """Where the report is."""
+        return f"http://{LOOPBACK}:{self._server.server_address[1]}/"
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """Files of the report, to be read."""
+
+    def __init__(self, *args: Any, names: Callable[[], Collection[str]], directory: str) -> None:
+        self._names = names
+        super().__init__(*args, directory=directory)
+
+    def do_GET(self) -> None:
+        host = self.headers.get("Host", "").rsplit(":", 1)[0]
+        name = self.path.partition("?")[0].removeprefix("/") or _INDEX
+        if host not in (LOOPBACK, "localhost"):  # a page of another site that was led here
+            self._answer(HTTPStatus.FORBIDDEN, f"this server is http://{LOOPBACK} alone", "text/plain")
+        elif name == _INDEX and name not in self._names():
+            self._answer(HTTPStatus.OK, _NOTHING_YET, "text/html")
+        elif self._may_read(name):
+            super().do_GET()
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def do_HEAD(self) -> None:
+        """Nobody needs it."""
+        self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Content-Security-Policy", _POLICY)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are no news."""
+
+    def _may_read(self, name: str) -> bool:
+        """Whether it is a file of the report, and no link that leads elsewhere."""
+        path = Path(self.directory) / name
+        return name in self._names() and path.resolve() == Path(self.directory).resolve() / name
+
+    def _answer(self, status: HTTPStatus, text: str, kind: str) -> None:
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)

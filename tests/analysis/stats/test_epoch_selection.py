@@ -36,7 +36,6 @@ SCORES = {
         ("lora", "best_on_validation", {"a": 1, "b": 2}),
         ("portal", "paper", {"a": 3, "b": 3}),
         ("lora", "paper", {"a": 2, "b": 3}),
-        ("lora", "symmetric", {"a": 2, "b": 2}),
         ("portal", "final", {"a": 3, "b": 3}),
         ("portal", "kept", {"a": 3, "b": 3}),  # the table does not say which: the last
     ],
@@ -70,9 +69,8 @@ def test_where_test_rows_are_of_the_kept_and_the_last_evaluation_only_other_choi
 
     assert select_epochs(run, "best_on_validation") == kept
     assert select_epochs(run, "final") == {"a": final, "b": final}
-    for rule in ("paper", "symmetric"):
-        with pytest.raises(SelectionError, match="test rows are scored at the kept and the last evaluation"):
-            select_epochs(run, rule)
+    with pytest.raises(SelectionError, match="test rows are scored at the kept and the last evaluation"):
+        select_epochs(run, "paper")
 
 
 def test_a_run_scored_once_needs_no_validation_rows() -> None:

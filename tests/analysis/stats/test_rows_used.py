@@ -29,7 +29,6 @@ def run_of(*, epochs: int = 1, keeps_best: bool | None = False, trained: dict[st
         (2, False, "kept", 8 + 3),
         (2, False, "final", 8 + 3),
         (2, False, "best_on_validation", 8 + 3 + 2 * 16),
-        (2, False, "symmetric", 8 + 3 + 2 * 16),
         (2, False, "paper", 8 + 3 + 2 * 50),
         (2, True, "kept", 8 + 3 + 2 * 16),
         (2, True, "final", 8 + 3 + 2 * 16),

@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 from rich.console import Console
 
 from portal.cli import main
+from portal.cli.reports import ReportServer
 from sweeps.launch.local_run import run_local
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import RunStore
@@ -23,7 +24,7 @@ from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker.lane_log import log_path
 from tests.support.command_line import only_line, write_study
-from tests.support.studies import COMMAND, PATIENCE_S, counts_of, wait_for
+from tests.support.studies import COMMAND, PATIENCE_S, wait_for
 
 
 @pytest.fixture
@@ -175,78 +176,66 @@ def test_what_makes_no_report_is_one_line(
     assert message in only_line(capsys)
 
 
-def test_a_query_prints_mean_scores_and_writes_nothing(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    finish(study, out, "base", "lora")
-    capsys.readouterr()
-
-    assert main(["report", str(out), "--query", "method=lora size<=4", "--by", "method,seed"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    rows = [line.split()[:2] for line in (lines[0], *lines[2:])]
-    assert rows == [["method", "seed"], ["lora", "0"], ["lora", "1"]]
-
-    assert main(["report", str(out), "--query", "method=lora", "--by", "method", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert row["method"] == "lora"
-    assert {*row["runs"]} == {run.key for run in study.runs if run.method == "lora"}
-    assert not (out / "report").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "fault"),
-    [
-        (["--query", "method=lorra"], "no score has method 'lorra'; did you mean 'lora'?"),
-        (["--query", "size=4", "--by", "sed"], "unknown column 'sed' to gather by; did you mean 'seed'?"),
-        (["--query", "size=4", "--watch"], "goes with --study, --by and --json only"),
-        (["--json"], "--by and --json are for --query"),
-        (["--by", "seed"], "--by and --json are for --query"),
-    ],
-)
-def test_a_mistake_in_a_query_is_one_line(
-    study: Study,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    options: list[str],
-    fault: str,
-) -> None:
-    finish(study, tmp_path / "out", "base", "lora")
-    capsys.readouterr()
-
-    assert main(["report", str(tmp_path / "out"), *options]) == 2
-    assert fault in only_line(capsys)
-
-
 @pytest.mark.slow
-def test_a_served_report_shows_runs_and_does_what_is_asked(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_served_report_is_read_until_the_command_is_interrupted(study: Study, tmp_path: Path) -> None:
     out = tmp_path / "out"
     finish(study, out, "base")
     command = [sys.executable, "-c", COMMAND, "report", str(out), "--serve", "--every", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         assert server.stdout is not None
-        told = server.stdout.readline()
-        found = re.fullmatch(r"report: (http://127\.0\.0\.1:\d+/)#token=(\S+) until Ctrl-C\n", told)
+        found = re.fullmatch(r"report: (http://127\.0\.0\.1:\d+/) until Ctrl-C\n", server.stdout.readline())
         assert found is not None
-        address, token = found.groups()
         assert server.stdout.readline() == f"1 of 3 runs: {out / 'report' / 'index.html'}\n"
-        lora = next(run.key for run in study.runs if run.method == "lora")
-
-        def read(path: str, **named: Any) -> str:
-            with urlopen(Request(address + path, **named), timeout=PATIENCE_S) as response:
-                text: str = response.read().decode()
-                return text
-
-        assert "All runs" in read("index.html")
-        assert f'data-run="{lora}"' in read(f"runs/{lora}.html")
-        assert json.loads(read("states.json"))[lora] == "missing"
-        asked = read(f"runs/{lora}", data=b"pause", headers={"X-Portal-Token": token})
-        assert asked == "Done; no driver works here, so the next launch goes by it."
-        assert json.loads(read("states.json"))[lora] == "paused"
-        with pytest.raises(HTTPError, match="409"):
-            read(f"runs/{lora}", data=b"dance", headers={"X-Portal-Token": token})
+        for path, text in (("index.html", "All runs"), (f"runs/{study.runs[-1].key}.html", "no result yet")):
+            with urlopen(found[1] + path, timeout=PATIENCE_S) as response:
+                assert text in response.read().decode()
         server.send_signal(signal.SIGINT)
         assert server.wait(PATIENCE_S) == 0
-    assert counts_of(study, out)["paused"] == 1
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ReportServer]:
+    folder = tmp_path / "report"
+    (folder / "runs").mkdir(parents=True)
+    (folder / "index.html").write_text("the report")
+    (tmp_path / "secret").write_text("not yours")
+    (folder / "planted.html").write_text("not yours")
+    (folder / "link.html").symlink_to(tmp_path / "secret")
+    with ReportServer(folder, 0, lambda: {"index.html", "link.html"}) as server:
+        yield server
+
+
+def call(server: ReportServer, method: str, path: str, **headers: str) -> tuple[HTTPResponse, str]:
+    connection = HTTPConnection(server.address.removeprefix("http://").rstrip("/"), timeout=20)
+    connection.request(method, path, None, headers)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response, text
+
+
+def test_only_files_of_the_report_are_read_under_the_name_of_this_machine(server: ReportServer) -> None:
+    page, text = call(server, "GET", "/index.html")
+
+    assert server.address.startswith("http://127.0.0.1:")
+    assert (page.status, text, page.headers["Cache-Control"]) == (200, "the report", "no-store")
+    assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+    for path in (
+        "/../secret", "/%2e%2e/secret", "/..%2fsecret", "/runs/", "/gone.html", "/runs/../../secret",
+        "/planted.html", "/link.html", "//etc/passwd",
+    ):  # fmt: skip
+        response, text = call(server, "GET", path)
+        assert (response.status, "not yours" in text) == (404, False), path
+    response, text = call(server, "GET", "/index.html", Host="evil.example:80")
+    assert (response.status, "the report" in text) == (403, False)
+    assert call(server, "POST", "/runs/a")[0].status == 501
+
+
+def test_before_the_first_report_a_page_says_so_and_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("planted")
+    with ReportServer(tmp_path, 0, set) as server:
+        response, text = call(server, "GET", "/")
+        assert (response.status, "No run of this study is done yet" in text) == (200, True)
+        port = server.address.rstrip("/").rsplit(":", 1)[1]
+        with pytest.raises(ValueError, match=rf"--port {port}: Address already in use; choose another"):
+            ReportServer(tmp_path, int(port), set)
