@@ -125,7 +125,7 @@ def evaluate(
     from portal.bases.registry import weights_note
     from portal.evaluate.peft_adapter import find_adapters, score_adapter
     from portal.evaluate.text_metrics import find_metric
-    from sweeps.study.precisions import resolve_precisions
+    from sweeps.study.context import resolve_precisions
 
     if sum(option is not None for option in (artifact, adapter, registry)) > 1:
         raise ValueError("--artifact, --adapter and --registry exclude each other: give one of them")

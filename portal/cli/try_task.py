@@ -94,7 +94,7 @@ def try_task(
     from portal.bases.base import load_base
     from portal.data.conversation import has_template, template_note
     from portal.generation.sampling import Sampling
-    from sweeps.study.precisions import resolve_precisions
+    from sweeps.study.context import resolve_precisions
 
     check_at_least_one(max_new_tokens=max_new_tokens)
     if system is not None and not chat:

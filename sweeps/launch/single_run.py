@@ -30,8 +30,8 @@ from sweeps.planning.study_rows import count_rows
 from sweeps.store.kept_precisions import KeptPrecisions
 from sweeps.store.output_folder import check_writable
 from sweeps.store.run_store import RunStore
+from sweeps.study.context import resolve_precisions
 from sweeps.study.expand import stage_of
-from sweeps.study.precisions import resolve_precisions
 
 ARTIFACT = "artifact"
 """The name of the link in the output folder, and of the folder of the run that it points to."""

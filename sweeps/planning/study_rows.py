@@ -17,7 +17,7 @@ from portal.tasks.example import SPLITS, Example
 from portal.tasks.example_stream import ExampleFile
 from sweeps.store.token_caches import cache_folder_of, cache_identity
 from sweeps.study.expand import Study
-from sweeps.study.study_file import StudyFile, kind_of
+from sweeps.study.study_file import StudyFile
 
 _NAMED = 3
 """Tasks that a line names of many without kinds."""
@@ -117,7 +117,7 @@ def _method_size(settings: StudyFile, label: str) -> int | None:
     method = settings.methods[label]
     if "size" in method.model_fields_set:
         return method.size
-    return RECIPES[settings.recipe].size(kind_of(label, method))
+    return RECIPES[settings.recipe].size(settings.spec(label).name)
 
 
 def check_row_lengths(

@@ -11,11 +11,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from portal.config import AdapterConfig, HypernetConfig
 from portal.frozen import Frozen
 from portal.messages import explain, nearest
-from portal.methods import find_method
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.file_task import is_task_file
 from portal.train_config import TrainConfig
-from sweeps.study.study_file import StudyFile, check_names, kind_of, needed_label
+from sweeps.study.study_file import StudyFile, check_names
 
 Scalar = bool | int | float | str
 _FIELDS: dict[str, type[Frozen]] = {
@@ -156,12 +155,12 @@ class SearchPlan:
             raise ValueError(
                 f"{self.path}: search.method: no method {label!r}{nearest(label, settings.methods)}"
             )
-        kind = kind_of(label, settings.methods[label])
-        if not find_method(kind).trains:
-            raise ValueError(f"{self.path}: search.method: method {kind!r} does not train")
+        spec = settings.spec(label)
+        if not spec.trains:
+            raise ValueError(f"{self.path}: search.method: method {spec.name!r} does not train")
         chain = [label]
-        while find_method(kind_of(chain[-1], settings.methods[chain[-1]])).parents:
-            chain.append(needed_label(settings, chain[-1]))
+        while settings.spec(chain[-1]).parents:
+            chain.append(settings.source_label(chain[-1]))
         return tuple(chain)
 
     def _check_key(self, key: str, settings: SearchFile) -> None:
@@ -171,7 +170,7 @@ class SearchPlan:
             raise ValueError(
                 f"{where}: {label!r} has no part in {self.search.method!r}{nearest(label, self._chain)}"
             )
-        parts = find_method(kind_of(label, settings.methods[label])).settings & {*_FIELDS, "size"}
+        parts = settings.spec(label).settings & {*_FIELDS, "size"}
         if not path or path[0] not in parts:
             raise ValueError(f"{where}: METHOD.PART.FIELD or METHOD.size, with PART one of {sorted(parts)}")
         if path[0] != "size":

@@ -13,8 +13,7 @@ from portal.messages import explain, nearest
 from portal.storage.paths import folder_contents
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.file_task import is_task_file, load_task_file
-from sweeps.study.study_file import StudyFile, check_names
-from sweeps.study.variants import with_variants
+from sweeps.study.study_file import StudyFile, check_names, with_variants
 
 STUDY = "study.yaml"
 """The name of the study file in the bundle."""

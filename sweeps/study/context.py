@@ -1,18 +1,19 @@
 """`StudyContext`: what a study file refers to, opened: its suite and tasks, their rows' hash, its bases."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from portal.bases.files import resolve
-from portal.config import BaseRef, DataConfig
+from portal.config import BaseRef, DataConfig, Precision, PrecisionChoice
 from portal.data.suite import Suite, examples_hash, outline_suite, with_task_files
 from portal.data.suites import open_suite
 from portal.storage.paths import Folder
 from portal.tasks.records import RowsNotAtHandError
 from portal.text.encoder import Encoder, find_encoder
-from sweeps.study.precisions import resolve_precisions
-from sweeps.study.study_file import StudyFile, check_names
-from sweeps.study.variants import with_variants
+from sweeps.store.kept_precisions import KeptPrecisions
+from sweeps.store.run_store import RunStore
+from sweeps.study.study_file import StudyFile, check_names, with_variants
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class StudyContext:
     data_hash: str
     refs: Mapping[str, BaseRef]
     encoders: Mapping[str, Encoder]
-    names: tuple[object, ...]  # what the study file says of all that, to tell one context from another
+    identity: tuple[object, ...]  # what the study file says of all that
 
     @classmethod
     def open(cls, settings: StudyFile, out: Folder | None = None, *, outline: bool = False) -> "StudyContext":
@@ -42,8 +43,9 @@ class StudyContext:
         methods = with_variants(settings)
         check_names(methods)
         suite, own = open_suite(settings.suite, settings.tasks, data=settings.data)
+        others, encoders = _named(methods)
         named = {}
-        for names in _others(methods):
+        for names in others:
             suite, chosen = with_task_files(suite, names)
             named[names] = suite.choose(chosen)
         bases = dict.fromkeys((*settings.sources, *settings.targets))
@@ -51,7 +53,6 @@ class StudyContext:
         precisions = resolve_precisions(settings.precision, bases, device=device, out=out)
         refs = {name: resolve(name, precision=precisions[name]) for name in bases}
         tasks = _all_tasks(own, named)
-        encoders = {name: find_encoder(name) for name in _encoders(methods)}
         try:
             data_hash = examples_hash(suite, tasks)
         except RowsNotAtHandError:
@@ -59,7 +60,15 @@ class StudyContext:
                 raise
             suite = outline_suite(suite)
             data_hash = examples_hash(suite, tasks)
-        return cls(suite, own, named, data_hash, refs, encoders, _names(settings))
+        return cls(
+            suite,
+            own,
+            named,
+            data_hash,
+            refs,
+            {name: find_encoder(name) for name in encoders},
+            _identity(methods),
+        )
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -67,8 +76,8 @@ class StudyContext:
         return _all_tasks(self.own_tasks, self.named)
 
     def data(self, settings: StudyFile) -> DataConfig:
-        """All rows that any of the study's runs sees."""
-        assert self.names == _names(settings), "the context is another study's"
+        """All rows that any run sees of the study, whose variants are written out."""
+        assert self.identity == _identity(settings), "the context is another study's"
         return DataConfig(
             suite=self.suite.name,
             tasks=self.tasks,
@@ -86,17 +95,55 @@ def _all_tasks(own: tuple[str, ...], named: Mapping[tuple[str, ...], tuple[str, 
     return tuple(dict.fromkeys((*own, *(task for tasks in named.values() for task in tasks))))
 
 
-def _others(settings: StudyFile) -> tuple[tuple[str, ...], ...]:
-    """What methods name in place of the study's tasks, each once."""
-    return tuple(dict.fromkeys(m.tasks for m in settings.methods.values() if m.tasks is not None))
+def _named(settings: StudyFile) -> tuple[dict[tuple[str, ...], None], dict[str, None]]:
+    """What methods name in place of the study's tasks, and their encoders, each once."""
+    methods = settings.methods.values()
+    return (
+        dict.fromkeys(method.tasks for method in methods if method.tasks is not None),
+        dict.fromkeys(method.text.encoder for method in methods if method.text is not None),
+    )
 
 
-def _encoders(settings: StudyFile) -> tuple[str, ...]:
-    """Those that methods name, each once."""
-    return tuple(dict.fromkeys(m.text.encoder for m in settings.methods.values() if m.text is not None))
-
-
-def _names(settings: StudyFile) -> tuple[object, ...]:
+def _identity(settings: StudyFile) -> tuple[object, ...]:
     bases = (settings.sources, settings.targets, settings.precision, settings.device)
-    methods = with_variants(settings)
-    return (settings.suite, settings.tasks, settings.data, *_others(methods), *_encoders(methods), *bases)
+    return (
+        settings.suite,
+        settings.tasks,
+        settings.data,
+        *(tuple(names) for names in _named(settings)),
+        *bases,
+    )
+
+
+def resolve_precisions(
+    choice: PrecisionChoice, bases: Collection[str], *, device: str | None = None, out: Folder | None = None
+) -> dict[str, Precision]:
+    """The precision of each base. `auto` is what `out` keeps, or else what suits `device` of this machine.
+
+    Without a device that is the GPU, where there is one. Where `out` keeps nothing yet and has runs on a base
+    in one precision, as of a study that did not ask for `auto` before, the base stays in that.
+    """
+    if choice != "auto":
+        return dict.fromkeys(bases, choice)
+    kept = {} if out is None else KeptPrecisions(out).read() or _of_runs(out)
+    found = {base: kept[base] for base in bases if base in kept}
+    return found | {base: _resolve(base, device) for base in bases if base not in kept}
+
+
+def _of_runs(out: Folder) -> dict[str, Precision]:
+    """The precision of each base on which all runs below `out` have it in one."""
+    found: dict[str, set[Precision]] = defaultdict(set)
+    for run in RunStore(out).begun():
+        for ref in run.bases:
+            found[ref.name].add(ref.precision)
+    return {base: next(iter(own)) for base, own in found.items() if len(own) == 1}
+
+
+def _resolve(base: str, device: str | None) -> Precision:
+    import torch  # it takes seconds, which `sweep status` need not wait
+
+    from portal.bases.base_config import hidden_width
+    from portal.bases.precision import resolve_precision
+
+    here = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return resolve_precision("auto", hidden_width(base), here)

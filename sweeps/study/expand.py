@@ -24,8 +24,7 @@ from sweeps.study.catalogue import find_study
 from sweeps.study.context import StudyContext
 from sweeps.study.expansion import Expansion, LabelledRun
 from sweeps.study.manifest import StudyManifest
-from sweeps.study.study_file import MethodSettings, StudyFile, Variant, check_names
-from sweeps.study.variants import with_variants
+from sweeps.study.study_file import MethodSettings, StudyFile, Variant, check_names, with_variants
 
 _HasTasks = TypeVar("_HasTasks", StudyFile, MethodSettings, Variant)
 

@@ -1,41 +1,44 @@
 """`Expansion`: from the methods of a study file to their runs, each after the runs that it starts from."""
 
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
-from typing import Any, TypeVar
+from itertools import chain
+
+import numpy as np
 
 from portal.config import (
     MINILM,
     AdapterConfig,
     DataConfig,
     HypernetConfig,
-    Method,
     RunConfig,
     TextConfig,
     paper_hidden,
 )
-from portal.methods import MethodSpec, find_method
-from portal.recipes import RECIPES, Recipe
+from portal.frozen import Frozen
+from portal.messages import nearest
+from portal.methods import MethodSpec
+from portal.recipes import RECIPES
 from portal.train_config import TrainConfig
-from sweeps.study.calibration import calibrated_tasks
 from sweeps.study.context import StudyContext
-from sweeps.study.study_file import (
-    MethodSettings,
-    Override,
-    StudyFile,
-    kind_of,
-    latents_label,
-    needed_label,
-    teaching_base,
-    transfer_base,
-)
+from sweeps.study.study_file import Calibrate, MethodSettings, Settings, StudyFile, merged
 
 LabelledRun = tuple[str, RunConfig]
 """A run and the label of its method in the study file."""
-_Sized = tuple[int | None, TrainConfig]
-_Config = TypeVar("_Config", AdapterConfig, HypernetConfig, TrainConfig)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a label has a run: on a base, which joint training ignores, with a seed, at a size of a curve."""
+
+    label: str
+    base: str = ""
+    seed: int | None = None
+    size: int | None = None
+    """Calibration rows per task; none: the label's main size."""
 
 
 @dataclass(frozen=True)
@@ -47,245 +50,190 @@ class Expansion:
     everything: DataConfig
     kinds: Mapping[str, str]
 
-    @cached_property
-    def data(self) -> DataConfig:
-        """The study's own tasks."""
-        return self.everything.with_tasks(self.context.own_tasks)
-
     def runs(self) -> Iterator[LabelledRun]:
         """Every run with the label it belongs to; one that several labels need comes up several times."""
-        for label, method in self.settings.methods.items():
-            spec = self._spec(label)
-            if spec.runs_on == "sources":
-                for seed in self._seeds(method):
-                    yield label, self._source_run(label, seed)
-            elif "source_base" in spec.settings:
-                yield from self._transfer_runs(label)
-            elif "size" in spec.settings or spec.by_description:
-                yield from self._target_runs(label)
-            elif spec.parents:
-                for target, seed in product(self._targets(method), self._seeds(method)):
-                    shown = self._carried_runs if spec.latents_of else self._shown_runs
-                    yield from shown(label, target, seed)
-            else:
-                for target in self._targets(method):
-                    yield label, self._run(label, (target,), self.data)
+        for label in self.settings.methods:
+            for place in self._places(label):
+                yield from self._chain(place)
 
-    def _source_run(self, label: str, seed: int) -> RunConfig:
-        """Joint training on all sources."""
-        method, sources = self.settings.methods[label], self.settings.sources
-        train = _filled(TrainConfig, self._recipe.train(self._spec(label).name), method.train)
-        size = self._size(method, self._spec(label).name)
-        data = self.data if method.tasks is None else self._named(method.tasks)
-        data = data.model_copy(update={"size": size})
-        text = None
+    def _places(self, label: str) -> list[Place]:
+        """Where the label has runs, in the order of the study."""
+        method, spec = self.settings.methods[label], self.settings.spec(label)
+        seeds = self.settings.seeds_of(label) if "seed" in spec.parts else (None,)
+        bases = self.settings.targets_of(label) if spec.runs_on == "targets" else ("",)
+        if "source_base" in spec.settings:
+            if method.targets is None:
+                start = self.settings.source_base_of(label)
+                bases = tuple(base for base in bases if base != start)
+            return [Place(label, base, seed) for seed in seeds for base in bases]
+        sizes = {base: (None, *self._curve(label, base)) for base in bases}
+        if _is_sized(spec):
+            return [Place(label, b, seed, size) for b in bases for size in sizes[b] for seed in seeds]
+        return [Place(label, b, seed, size) for b in bases for seed in seeds for size in sizes[b]]
+
+    def _chain(self, place: Place) -> list[LabelledRun]:
+        """The run there, after all runs that it starts from."""
+        chains = [self._chain(parent) for parent in self._parents(place)]
+        own = self._run(place, *(each[-1][1] for each in chains))
+        return [*chain.from_iterable(chains), (place.label, own)]
+
+    def _parents(self, place: Place) -> list[Place]:
+        """Where the runs are that the run there starts from: that of its core or LoRA, that of its latents.
+
+        At a size of the label's curve they are of that size, but for a port beside the latents of that size.
+        """
+        spec, parents = self.settings.spec(place.label), self.settings.parent_labels(place.label)
+        base = self.settings.source_base_of(place.label) if "source_base" in spec.settings else place.base
+        if not spec.latents_of:
+            return [self._parent(place, parent, base) for parent in parents]
+        source, latents = parents
+        taught_on = self.settings.teaching_base(place.label)
+        return [Place(source, base, place.seed), self._parent(place, latents, taught_on)]
+
+    def _parent(self, place: Place, label: str, base: str) -> Place:
+        """Where `label` has the run on `base` that the run at `place` starts from.
+
+        What trains at several sizes may start from a parent that has one. ValueError for a size that is not
+        there.
+        """
+        found = Place(label, base, place.seed)
+        if place.size is None:
+            return found
+        main, *smaller = known = (self._settings(found)["size"], *self._curve(label, base))
+        if place.size == main or (not smaller and _is_sized(self.settings.spec(place.label))):
+            return found
+        if place.size not in smaller:
+            there = ", ".join(map(str, known))
+            raise ValueError(
+                f"methods.{place.label}.curve: {label!r} has no size {place.size} on {base}; it has {there}"
+            )
+        return replace(found, size=place.size)
+
+    def _curve(self, label: str, base: str) -> tuple[int, ...]:
+        """The sizes of the label's curve on the base, but for the main one."""
+        curve, spec = self.settings.methods[label].curve, self.settings.spec(label)
+        if curve is None or base not in (curve.targets or self.settings.targets_of(label)):
+            return ()
+        main = self._settings(Place(label, base))["size"] if _is_sized(spec) else None
+        return tuple(size for size in curve.sizes if size != main)
+
+    def _settings(self, place: Place) -> Settings:
+        """What holds there: the recipe's, the method's, those for the base, those for the curve, merged."""
+        method, spec = self.settings.methods[place.label], self.settings.spec(place.label)
+        recipe = RECIPES[self.settings.recipe]
+        defaults = {
+            "size": 0 if spec.by_description else recipe.size(spec.name),
+            "train": recipe.train(spec.name),
+            "adapter": spec.adapter,
+        }
+        layers = [defaults, _given(method), _given(method.overrides.get(place.base))]
+        if place.size is not None:
+            layers += [_given(method.curve), {"size": place.size}]
+        return merged(*layers)
+
+    def _run(
+        self, place: Place, parent: RunConfig | None = None, lender: RunConfig | None = None
+    ) -> RunConfig:
+        """The run there, with the shapes of its parent where it has one."""
+        label, spec, settings = place.label, self.settings.spec(place.label), self._settings(place)
+        method, joint = self.settings.methods[label], spec.runs_on == "sources"
+        train = TrainConfig(**settings["train"]) if spec.trains else None
+        adapter = hypernet = sources = text = None
+        if parent is not None:
+            adapter, hypernet = parent.adapter, parent.hypernet if "hypernet" in spec.parts else None
+            transfers = "source_base" in spec.settings
+            sources = tuple(ref.name for ref in parent.bases) if transfers else parent.source_bases
+        elif "adapter" in spec.parts:
+            adapter = AdapterConfig(**settings["adapter"])
+            if "hypernet" in spec.parts:
+                width = {"hidden": paper_hidden(adapter.modules)}
+                hypernet = HypernetConfig(**merged(width, settings.get("hypernet", {})))
+        if joint:
+            sources = self.settings.sources
         if method.text is not None:
             encoder = self.context.encoders[method.text.encoder]
             text = TextConfig(
                 encoder=encoder.name, encoder_sha256=encoder.sha256, dropout=method.text.dropout
             )
-            data = self._described(label, data)
-        return self._run(label, sources, data, train=train, seed=seed, source_bases=sources, text=text)
+        return RunConfig(
+            method=spec.name,
+            bases=tuple(
+                self.context.refs[name] for name in (self.settings.sources if joint else (place.base,))
+            ),
+            data=self._data(place, settings["size"], train, parent, lender),
+            adapter=adapter,
+            hypernet=hypernet,
+            train=train,
+            seed=place.seed,
+            source=None if parent is None else parent.key,
+            latents=None if lender is None else lender.key,
+            text=text,
+            source_bases=sources,
+            transfer=method.transfer if "transfer" in spec.parts else None,
+        )
 
-    def _target_runs(self, label: str) -> Iterator[LabelledRun]:
-        """Training on every target, at every size and seed, and the runs that these start from."""
+    @cached_property
+    def _own(self) -> DataConfig:
+        """The study's own tasks."""
+        return self.everything.with_tasks(self.context.own_tasks)
+
+    def _data(
+        self,
+        place: Place,
+        size: int | None,
+        train: TrainConfig | None,
+        parent: RunConfig | None,
+        lender: RunConfig | None,
+    ) -> DataConfig:
+        """The rows of the run there: its own number of them, or those of what it starts from."""
+        label, spec = place.label, self.settings.spec(place.label)
         method = self.settings.methods[label]
-        for target in self._targets(method):
-            main, *curve = self._sizes(label, target)
-            for sized in (main, *curve):
-                for seed in self._seeds(method):
-                    before = self._before(label, target, seed, None if sized is main else sized[0])
-                    yield from before
-                    yield label, self._sized_run(label, target, seed, sized, _last(before))
-
-    def _transfer_runs(self, label: str) -> Iterator[LabelledRun]:
-        """For every seed, a run on the source base and what becomes of it on every other target."""
-        method, source_base = self.settings.methods[label], transfer_base(self.settings, label)
-        targets = method.targets or [name for name in self.settings.targets if name != source_base]
-        for seed in self._seeds(method):
-            before = self._before(label, source_base, seed)
-            yield from before
-            for target in targets:
-                yield label, self._main_run(label, target, seed, _last(before))
-
-    def _before(self, label: str, target: str, seed: int, size: int | None = None) -> list[LabelledRun]:
-        """The runs that training on `target` starts from, each after its own parent.
-
-        With a `size` of the label's curve they are of that size where the parent has several.
-        """
-        spec = self._spec(label)
-        if not spec.parents:
-            return []
-        parent = needed_label(self.settings, label)
-        base = transfer_base(self.settings, label) if "source_base" in spec.settings else target
-        return self._of_size(label, parent, base, seed, size if self._has_curve(parent, base) else None)
-
-    def _of_size(self, label: str, parent: str, base: str, seed: int, size: int | None) -> list[LabelledRun]:
-        """The run of `parent` on `base` that `label` needs, after its own: of that size, or the main one.
-
-        ValueError for a size that it does not have there.
-        """
-        if size is None:
-            before = self._before(parent, base, seed)
-            return [*before, (parent, self._main_run(parent, base, seed, _last(before)))]
-        known = dict(self._sizes(parent, base))
-        if size not in known:
-            there = ", ".join(map(str, known))
-            raise ValueError(
-                f"methods.{label}.curve: {parent!r} has no size {size} on {base}; it has {there}"
-            )
-        if size == next(iter(known)):
-            return self._of_size(label, parent, base, seed, None)
-        before = self._before(parent, base, seed, size)
-        run = self._sized_run(parent, base, seed, (size, known[size]), _last(before))
-        return [*before, (parent, run)]
-
-    def _shown_runs(self, label: str, target: str, seed: int) -> Iterator[LabelledRun]:
-        """A port as it is, on the study's tasks: that of its main size, then those of the label's curve."""
-        for before in self._each_size(label, needed_label(self.settings, label), target, target, seed):
-            yield from before
-            yield label, self._main_run(label, target, seed, _last(before))
-
-    def _carried_runs(self, label: str, target: str, seed: int) -> Iterator[LabelledRun]:
-        """Latents taught on another base, of its main size, then those of the label's curve, with a port."""
-        ports = self._before(label, target, seed)
-        yield from ports
-        (_, port) = ports[-1]
-        base = teaching_base(self.settings, label)
-        for before in self._each_size(label, latents_label(self.settings, label), base, target, seed):
-            yield from before
-            (_, taught) = before[-1]
-            data = taught.data.undescribed()
-            yield label, self._run(label, (target,), data, seed=seed, parent=port, latents=taught.key)
-
-    def _each_size(
-        self, label: str, parent: str, base: str, target: str, seed: int
-    ) -> Iterator[list[LabelledRun]]:
-        """Runs of `parent` on `base`, after what they start from: of its main size, then of the curve."""
-        main = self._of_size(label, parent, base, seed, None)
-        yield main
-        method = self.settings.methods[label]
-        if method.curve is None or target not in (method.curve.targets or self._targets(method)):
-            return
-        for size in method.curve.sizes:
-            if size != main[-1][1].data.size:
-                yield self._of_size(label, parent, base, seed, size)
-
-    def _main_run(self, label: str, target: str, seed: int, parent: RunConfig | None) -> RunConfig:
-        """The label's run of that seed: on all sources, or on `target` at its main size."""
-        method, spec = self.settings.methods[label], self._spec(label)
         if spec.runs_on == "sources":
-            return self._source_run(label, seed)
-        if "source_base" in spec.settings:
-            assert parent is not None, "a transfer has a parent"
-            mode = method.transfer if "transfer" in spec.parts else None
-            bases = tuple(ref.name for ref in parent.bases)
-            return self._run(
-                label, (target,), parent.data, seed=seed, parent=parent, source_bases=bases, transfer=mode
-            )
-        if "seed" not in spec.parts:
-            return self._run(label, (target,), self.data)
-        if "size" not in spec.settings and not spec.by_description:
-            assert parent is not None, "a method that is not trained and has a seed has a parent"
-            return self._run(label, (target,), self._shown_data(parent), seed=seed, parent=parent)
-        return self._sized_run(label, target, seed, next(self._sizes(label, target)), parent)
-
-    def _sized_run(
-        self, label: str, target: str, seed: int, sized: _Sized, parent: RunConfig | None
-    ) -> RunConfig:
-        """Training on `target` at one of the label's sizes."""
-        size, train = sized
-        data = self._data(label, size, seed, parent)
-        spec = self._spec(label)
-        own = train if spec.trains else None
-        if spec.by_description or (own is not None and own.latent_start == "description"):
+            tasks = self.context.own_tasks if method.tasks is None else self.context.named[method.tasks]
+            data = self.everything.with_tasks(tasks).model_copy(update={"size": size})
+            return data if method.text is None else self._described(label, data)
+        if lender is not None:
+            return lender.data.undescribed()
+        if _is_sized(spec):
+            data = self._sized(place, size, parent)
+            if not (spec.by_description or (train is not None and train.latent_start == "description")):
+                return data
             if parent is None or parent.text is None:
-                source = needed_label(self.settings, label)
+                source = self.settings.source_label(label)
                 raise ValueError(
                     f"methods.{label}: {source!r} is trained without descriptions; give it an encoder as "
                     f"methods.{source}.text, such as {{encoder: {MINILM}}}"
                 )
-            data = self._described(label, data, seed=seed)
-        return self._run(label, (target,), data, train=own, seed=seed, parent=parent)
+            return self._described(label, data, seed=place.seed)
+        if parent is None:
+            return self._own
+        return parent.data if "source_base" in spec.settings else self._shown(parent)
 
-    def _run(
-        self,
-        label: str,
-        bases: tuple[str, ...],
-        data: DataConfig,
-        *,
-        parent: RunConfig | None = None,
-        source_bases: tuple[str, ...] | None = None,
-        **parts: Any,
-    ) -> RunConfig:
-        """A run of the label's method, with the shapes of its parent where it has one."""
-        method, spec = self.settings.methods[label], self._spec(label)
-        adapter = hypernet = None
-        if parent is not None:
-            adapter, hypernet = parent.adapter, parent.hypernet if "hypernet" in spec.parts else None
-        elif "adapter" in spec.parts:
-            adapter = _filled(AdapterConfig, dict(spec.adapter), method.adapter)
-            if "hypernet" in spec.parts:
-                width = {"hidden": paper_hidden(adapter.modules)}
-                hypernet = _filled(HypernetConfig, width, method.hypernet)
-        return RunConfig(
-            method=spec.name,
-            bases=tuple(self.context.refs[name] for name in bases),
-            data=data,
-            adapter=adapter,
-            hypernet=hypernet,
-            source=None if parent is None else parent.key,
-            source_bases=source_bases or (None if parent is None else parent.source_bases),
-            **parts,
-        )
-
-    def _sizes(self, label: str, target: str) -> Iterator[_Sized]:
-        """(size, recipe) of the main run and of the curve's smaller ones."""
-        method = self.settings.methods[label]
-        override = method.overrides.get(target, Override())
-        kind = kind_of(label, method)
-        size = self._size(method, kind) if override.size is None else override.size
-        train = _filled(TrainConfig, self._recipe.train(kind), method.train, override.train)
-        yield size, train
-        curve = method.curve
-        if curve is not None and target in (curve.targets or self._targets(method)):
-            for smaller in curve.sizes:
-                if smaller != size:
-                    yield smaller, _filled(TrainConfig, train.model_dump(), curve.train)
-
-    def _has_curve(self, label: str, target: str) -> bool:
-        """Whether the label has several sizes there."""
-        return "curve" in self._spec(label).settings and len([*self._sizes(label, target)]) > 1
-
-    def _spec(self, label: str) -> MethodSpec:
-        return find_method(kind_of(label, self.settings.methods[label]))
-
-    @property
-    def _recipe(self) -> Recipe:
-        return RECIPES[self.settings.recipe]
-
-    def _size(self, method: MethodSettings, kind: Method) -> int | None:
-        """Rows per task; none where descriptions stand for them."""
-        if find_method(kind).by_description:
-            return 0
-        return method.size if "size" in method.model_fields_set else self._recipe.size(kind)
-
-    def _data(self, label: str, size: int | None, seed: int, parent: RunConfig | None) -> DataConfig:
+    def _sized(self, place: Place, size: int | None, parent: RunConfig | None) -> DataConfig:
         """So many rows per task, of all tasks or of those that the label is calibrated on with this seed.
 
         A port has its source's tasks. Other methods with tasks of their own are scored on the study's too.
         """
-        method, data = self.settings.methods[label], self.data
-        if self._spec(label).frozen_core and parent is not None:
+        method, data = self.settings.methods[place.label], self._own
+        if self.settings.spec(place.label).frozen_core and parent is not None:
             data = self.everything.with_tasks(parent.data.tasks)
         trained = data.tasks if method.tasks is None else self.context.named[method.tasks]
+        assert place.seed is not None, "what has rows of its own has a seed"
         try:
-            calibrated = calibrated_tasks(trained, method.calibrate, seed, self.kinds) or trained
+            calibrated = calibrated_tasks(trained, method.calibrate, place.seed, self.kinds) or trained
         except ValueError as error:
-            raise ValueError(f"methods.{label}.{error}") from None
+            raise ValueError(f"methods.{place.label}.{error}") from None
         tasks = tuple(dict.fromkeys((*data.tasks, *trained)))
         some = None if len(calibrated) == len(tasks) else calibrated
         return self.everything.with_tasks(tasks).model_copy(update={"size": size, "calibrated": some})
+
+    def _shown(self, parent: RunConfig) -> DataConfig:
+        """The parent's data; of the study's tasks, none of which it was trained on, where it has others."""
+        if parent.data.tasks == self._own.tasks:
+            return parent.data
+        trained = set(parent.data.trained_tasks)
+        own = tuple(task for task in self._own.tasks if task in trained)
+        return self._own.model_copy(update={"size": parent.data.size, "calibrated": own})
 
     def _described(self, label: str, data: DataConfig, *, seed: int | None = None) -> DataConfig:
         """The data with its tasks' phrasings; with a seed with one each, of those that none is trained on."""
@@ -298,36 +246,52 @@ class Expansion:
         }
         return data.model_copy(update={"descriptions": phrasings})
 
-    def _shown_data(self, parent: RunConfig) -> DataConfig:
-        """The parent's data; of the study's tasks, none of which it was trained on, where it has others."""
-        if parent.data.tasks == self.data.tasks:
-            return parent.data
-        trained = set(parent.data.trained_tasks)
-        own = tuple(task for task in self.data.tasks if task in trained)
-        return self.data.model_copy(update={"size": parent.data.size, "calibrated": own})
 
-    def _named(self, names: tuple[str, ...]) -> DataConfig:
-        """The tasks that a method names."""
-        return self.everything.with_tasks(self.context.named[names])
-
-    def _targets(self, method: MethodSettings) -> tuple[str, ...]:
-        return self.settings.targets if method.targets is None else method.targets
-
-    def _seeds(self, method: MethodSettings) -> tuple[int, ...]:
-        return self.settings.seeds if method.seeds is None else method.seeds
+def _given(part: Frozen | None) -> Settings:
+    """What a part of the file sets; null sets nothing, but a method's size to all rows."""
+    values = {} if part is None else part.model_dump(exclude_unset=True)
+    all_rows = isinstance(part, MethodSettings)
+    return {key: value for key, value in values.items() if value is not None or (all_rows and key == "size")}
 
 
-def _last(before: Sequence[LabelledRun]) -> RunConfig | None:
-    """The run that the next one starts from; None where there is nothing before it."""
-    return before[-1][1] if before else None
+def _is_sized(spec: MethodSpec) -> bool:
+    """Whether a number of rows, or descriptions in their place, is the method's own."""
+    return "size" in spec.settings or spec.by_description
 
 
-def _filled(kind: type[_Config], defaults: dict[str, Any], *given: _Config | None) -> _Config:
-    """`kind` with `defaults`, then with every key that `given` sets, later ones winning."""
-    values = dict(defaults)
-    for config in given:
-        if config is not None:
-            values |= config.model_dump(exclude_unset=True)
-            if "rank" in config.model_fields_set and "alpha" not in config.model_fields_set:
-                values.pop("alpha", None)  # it follows the rank
-    return kind(**values)
+def calibrated_tasks(
+    tasks: Sequence[str], wanted: Calibrate | None, seed: int, kinds: Mapping[str, str]
+) -> tuple[str, ...] | None:
+    """The tasks that a run with this seed is trained on, in the order of `tasks`; None: all of them.
+
+    A number or a share is drawn: the first ones of one random order per seed, so that fewer tasks are among
+    more. In that order each of the `kinds`, where tasks have them, comes once before one comes twice. A share
+    is rounded to the nearest number of tasks, at least one. ValueError for an unknown task, and for more
+    tasks than there are.
+    """
+    if wanted is None:
+        return None
+    if isinstance(wanted, tuple):
+        for task in wanted:
+            if task not in tasks:
+                raise ValueError(f"calibrate: the study has no task {task!r}{nearest(task, tasks)}")
+        chosen = set(wanted)
+    else:
+        count = wanted if isinstance(wanted, int) else max(1, round(wanted * len(tasks)))
+        if count > len(tasks):
+            raise ValueError(f"calibrate: {count} tasks, the study has {len(tasks)}")
+        chosen = set(_seeded_order(tasks, seed, kinds)[:count])
+    return None if len(chosen) == len(tasks) else tuple(task for task in tasks if task in chosen)
+
+
+def _seeded_order(tasks: Sequence[str], seed: int, kinds: Mapping[str, str]) -> list[str]:
+    """The tasks in an order that their names and the seed decide, not how they are listed."""
+    names = sorted(tasks)
+    sequence = np.random.SeedSequence([seed, zlib.crc32(b"calibrated tasks")])
+    drawn = [names[index] for index in np.random.default_rng(sequence).permutation(len(names))]
+    earlier: Counter[str | None] = Counter()
+    turns = {}
+    for task in drawn:
+        turns[task] = earlier[kinds.get(task)]
+        earlier[kinds.get(task)] += 1
+    return sorted(drawn, key=turns.__getitem__)

@@ -1,6 +1,7 @@
-"""`StudyFile`: what a study file (YAML) may say, and the checks of its names. No base or row is read."""
+"""`StudyFile`: what a study file (YAML) may say, its checks, and its variants. No base or row is read."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -18,11 +19,18 @@ from portal.config import (
 )
 from portal.frozen import Frozen
 from portal.messages import nearest
-from portal.methods import METHODS, find_method
+from portal.methods import METHODS, MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, RecipeName
 from portal.train_config import TrainConfig
-from sweeps.study.calibration import Calibrate
 
+Calibrate = (
+    Annotated[int, Field(ge=1, strict=True)]
+    | Annotated[float, Field(gt=0, le=1)]
+    | Annotated[tuple[str, ...], Field(min_length=1)]
+)
+"""A number of tasks, a share of them, or their names."""
+Settings = dict[str, Any]
+"""What parts of a study file say, as it is merged."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 WorkersPerPack = Annotated[int, Field(ge=1)] | Literal["bases"]
 """Number of workers of a lane, which step a pack together, or one for each base of joint training."""
@@ -257,78 +265,66 @@ class StudyFile(Frozen):
             raise ValueError(f"seeds must be different and not negative, got {list(seeds)}")
         return seeds
 
+    def spec(self, label: str) -> MethodSpec:
+        """The method behind a label; ValueError where there is none of that name."""
+        return find_method(self.methods[label].method or label)
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of study files (draft 2020-12); `check_names` and the suite say the rest."""
-    schema = StudyFile.model_json_schema()
-    schema["required"].remove("seeds")  # the recipe has them
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "PorTAL study"}
+    def targets_of(self, label: str) -> tuple[str, ...]:
+        """The bases that the label runs on."""
+        return self.methods[label].targets or self.targets
 
+    def seeds_of(self, label: str) -> tuple[int, ...]:
+        """The seeds of the label's runs."""
+        return self.methods[label].seeds or self.seeds
 
-def kind_of(label: str, method: MethodSettings) -> Method:
-    """The method behind a label; whether there is one of that name, `check_names` says."""
-    return method.method or label
+    def parent_labels(self, label: str) -> tuple[str, ...]:
+        """The labels of all entries that `label` starts from: its source, and that of its latents."""
+        spec = self.spec(label)
+        first = (self.source_label(label),) if spec.parents else ()
+        return (*first, self.latents_label(label)) if spec.latents_of else first
 
+    def source_label(self, label: str) -> str:
+        """The label of the entry that `label` starts from: one of the method that is its method's parent."""
+        return self._one_of_kind(label, self.spec(label).parents, "source")
 
-def needed_label(settings: StudyFile, label: str) -> str:
-    """The label of the entry that `label` starts from: one of the method that is its method's parent."""
-    return _one_of_kind(
-        settings, label, find_method(kind_of(label, settings.methods[label])).parents, "source"
-    )
+    def latents_label(self, label: str) -> str:
+        """The label of the entry whose latents `label` carries to its targets."""
+        return self._one_of_kind(label, self.spec(label).latents_of, "latents")
 
+    def _one_of_kind(self, label: str, kinds: tuple[str, ...], key: Literal["source", "latents"]) -> str:
+        """The entry of one of these methods that `label` names under `key`, or the only one there is."""
+        found = [name for name, method in self.methods.items() if (method.method or name) in kinds]
+        named, wanted = getattr(self.methods[label], key), " or ".join(kinds)
+        if named is not None and named not in found:
+            raise ValueError(f"methods.{label}.{key}: no {wanted} method {named!r}{nearest(named, found)}")
+        if named is None and len(found) != 1:
+            quoted = " or ".join(map(repr, kinds))
+            several = f"several methods of kind {quoted} ({', '.join(found)})"
+            fault = several if found else f"no method {quoted} to start from"
+            raise ValueError(f"methods.{label}: {fault}; name one as methods.{label}.{key}")
+        return named or found[0]
 
-def latents_label(settings: StudyFile, label: str) -> str:
-    """The label of the entry whose latents `label` carries to its targets."""
-    kinds = find_method(kind_of(label, settings.methods[label])).latents_of
-    return _one_of_kind(settings, label, kinds, "latents")
+    def teaching_base(self, label: str) -> str:
+        """The base on which the latents that `label` carries are taught; ValueError unless it is one."""
+        taught = self.latents_label(label)
+        bases = self.targets_of(taught)
+        if len(bases) != 1:
+            raise ValueError(
+                f"methods.{label}.latents: {taught!r} teaches on {len(bases)} bases ({', '.join(bases)}); "
+                f"give it one as methods.{taught}.targets"
+            )
+        return bases[0]
 
-
-def parent_labels(settings: StudyFile, label: str) -> tuple[str, ...]:
-    """The labels of all entries that `label` starts from."""
-    spec = find_method(kind_of(label, settings.methods[label]))
-    first = (needed_label(settings, label),) if spec.parents else ()
-    return (*first, latents_label(settings, label)) if spec.latents_of else first
-
-
-def _one_of_kind(
-    settings: StudyFile, label: str, kinds: tuple[str, ...], key: Literal["source", "latents"]
-) -> str:
-    """The entry of one of these methods that `label` names under `key`, or the only one there is."""
-    found = [name for name, method in settings.methods.items() if kind_of(name, method) in kinds]
-    named, wanted = getattr(settings.methods[label], key), " or ".join(kinds)
-    if named is not None and named not in found:
-        raise ValueError(f"methods.{label}.{key}: no {wanted} method {named!r}{nearest(named, found)}")
-    if named is None and len(found) != 1:
-        quoted = " or ".join(map(repr, kinds))
-        several = f"several methods of kind {quoted} ({', '.join(found)})"
-        fault = several if found else f"no method {quoted} to start from"
-        raise ValueError(f"methods.{label}: {fault}; name one as methods.{label}.{key}")
-    return named or found[0]
-
-
-def teaching_base(settings: StudyFile, label: str) -> str:
-    """The base on which the latents that `label` carries are taught; ValueError unless it is one."""
-    taught = latents_label(settings, label)
-    bases = settings.methods[taught].targets or settings.targets
-    if len(bases) != 1:
-        raise ValueError(
-            f"methods.{label}.latents: {taught!r} teaches on {len(bases)} bases ({', '.join(bases)}); "
-            f"give it one as methods.{taught}.targets"
-        )
-    return bases[0]
-
-
-def transfer_base(settings: StudyFile, label: str) -> str:
-    """The base whose LoRAs the transfer `label` starts from: as it says, else the last of the sources."""
-    known = (*settings.sources, *settings.targets)
-    named = settings.methods[label].source_base
-    if named is not None and named not in known:
-        raise ValueError(
-            f"methods.{label}.source_base: {named!r} is no base of the study{nearest(named, known)}"
-        )
-    if named is None and not settings.sources:
-        raise ValueError(f"methods.{label}: name the base of the LoRAs as methods.{label}.source_base")
-    return named or settings.sources[-1]
+    def source_base_of(self, label: str) -> str:
+        """The base of the LoRAs that a transfer starts from: as it says, else the last of the sources."""
+        known, named = (*self.sources, *self.targets), self.methods[label].source_base
+        if named is not None and named not in known:
+            raise ValueError(
+                f"methods.{label}.source_base: {named!r} is no base of the study{nearest(named, known)}"
+            )
+        if named is None and not self.sources:
+            raise ValueError(f"methods.{label}: name the base of the LoRAs as methods.{label}.source_base")
+        return named or self.sources[-1]
 
 
 def check_names(settings: StudyFile) -> None:
@@ -343,7 +339,7 @@ def check_names(settings: StudyFile) -> None:
 
 def _check_entry(settings: StudyFile, label: str) -> None:
     method, where = settings.methods[label], f"methods.{label}"
-    kind = kind_of(label, method)
+    kind = method.method or label
     if kind not in METHODS:
         raise ValueError(f"methods: unknown method {label!r}{nearest(label, METHODS)}")
     spec = find_method(kind)
@@ -363,36 +359,103 @@ def _check_entry(settings: StudyFile, label: str) -> None:
             raise ValueError(
                 f"{where}: {target!r} is not a target of the study{nearest(target, settings.targets)}"
             )
-    if spec.parents:
-        _check_parents(settings, label)
-    if spec.teaches:
-        for target in method.targets or settings.targets:
-            if target not in settings.sources:
-                raise ValueError(
-                    f"{where}: {target!r} is no source of the study, so its source has no converter for it; "
-                    f"name sources as {where}.targets{nearest(target, settings.sources)}"
-                )
+    _check_parents(settings, label)
+    for target in settings.targets_of(label) if spec.teaches else ():
+        if target not in settings.sources:
+            raise ValueError(
+                f"{where}: {target!r} is no source of the study, so its source has no converter for it; "
+                f"name sources as {where}.targets{nearest(target, settings.sources)}"
+            )
 
 
 def _check_parents(settings: StudyFile, label: str) -> None:
     """ValueError unless all that `label` starts from is there, with the seeds and weights it needs."""
-    method, where = settings.methods[label], f"methods.{label}"
-    spec = find_method(kind_of(label, method))
+    spec, where = settings.spec(label), f"methods.{label}"
     if spec.latents_of:
-        teaching_base(settings, label)
-    if "source_base" not in spec.settings:
-        for parent in parent_labels(settings, label):
-            seeds = settings.methods[parent].seeds or settings.seeds
-            for seed in method.seeds or settings.seeds:
-                if seed not in seeds:
-                    raise ValueError(
-                        f"{where}: seed {seed} has no run of {parent!r}; its seeds are {list(seeds)}"
-                    )
+        settings.teaching_base(label)
+    parents = settings.parent_labels(label)
+    if "source_base" in spec.settings:
+        settings.source_base_of(label)
+        if "transfer" in spec.parts and settings.precision in ("8bit", "4bit"):
+            raise ValueError(
+                f"{where}: it reads singular vectors of the bases' weights, which precision "
+                f"{settings.precision!r} does not keep; leave 'precision' out"
+            )
         return
-    needed_label(settings, label)
-    transfer_base(settings, label)
-    if "transfer" in spec.parts and settings.precision in ("8bit", "4bit"):
-        raise ValueError(
-            f"{where}: it reads singular vectors of the bases' weights, which precision "
-            f"{settings.precision!r} does not keep; leave 'precision' out"
-        )
+    for parent in parents:
+        seeds = settings.seeds_of(parent)
+        for seed in settings.seeds_of(label):
+            if seed not in seeds:
+                raise ValueError(
+                    f"{where}: seed {seed} has no run of {parent!r}; its seeds are {list(seeds)}"
+                )
+
+
+def with_variants(settings: StudyFile) -> StudyFile:
+    """The same study with every variant of a method written out as a method, and none left.
+
+    A method that no variant is for stays as it is. A varied port starts from the variant of its source, or
+    from the source itself where that is not varied. What trains nothing is there in every variant of what it
+    starts from, unless it names one of them. ValueError for an unknown method.
+    """
+    if not settings.variants:
+        return settings
+    varied = _varied(settings)
+    methods: dict[str, MethodSettings] = {}
+    for label, method in settings.methods.items():
+        if label not in varied:
+            methods[label] = method
+            continue
+        spec, parents = settings.spec(label), settings.parent_labels(label)
+        for name in varied[label]:
+            said = settings.variants[name].model_dump(exclude_unset=True)
+            said = {part: value for part, value in said.items() if part in spec.settings}
+            starts = [f"{each}-{name}" if name in varied.get(each, ()) else each for each in parents]
+            fixed = {"method": spec.name, **dict(zip(("source", "latents"), starts, strict=False))}
+            content = merged(method.model_dump(exclude_unset=True), said, fixed)
+            methods[f"{label}-{name}"] = MethodSettings.model_validate(content)
+    return settings.model_copy(update={"methods": methods, "variants": {}})
+
+
+def _varied(settings: StudyFile) -> dict[str, list[str]]:
+    """By label the variants that it has: its own, or where it trains nothing those of what it starts from."""
+    specs = {label: settings.spec(label) for label in settings.methods}
+    trained = [label for label, spec in specs.items() if spec.trains]
+    varied: dict[str, list[str]] = {}
+    for name, variant in settings.variants.items():
+        for label in variant.methods or trained:
+            if label not in trained:
+                raise ValueError(
+                    f"variants.{name}.methods: no method {label!r} that trains{nearest(label, trained)}"
+                )
+            varied.setdefault(label, []).append(name)
+    for label in sorted(specs, key=lambda label: stage_of_method(specs[label].name)):
+        method = settings.methods[label]
+        made = {f"{each}-{name}" for each, names in varied.items() for name in names}
+        if specs[label].trains or not specs[label].parents or {method.source, method.latents} & made:
+            continue  # one that names a variant starts from that alone
+        parents = settings.parent_labels(label)
+        if names := [n for n in settings.variants if any(n in varied.get(p, ()) for p in parents)]:
+            varied[label] = names
+    return varied
+
+
+def merged(*layers: Mapping[str, Any]) -> Settings:
+    """All keys of the layers, later ones winning, mappings key by key; alpha follows a rank without one."""
+    found: Settings = {}
+    for layer in layers:
+        if "rank" in layer and "alpha" not in layer:
+            found.pop("alpha", None)
+        for key, value in layer.items():
+            known = found.get(key)
+            if isinstance(known, Mapping) and isinstance(value, Mapping):
+                value = merged(known, value)
+            found[key] = value
+    return found
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of study files (draft 2020-12); `check_names` and the suite say the rest."""
+    schema = StudyFile.model_json_schema()
+    schema["required"].remove("seeds")  # the recipe has them
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "PorTAL study"}

@@ -1,18 +1,25 @@
-"""A context is opened once; from then on a study is expanded without reading anything."""
+"""A context is opened once, with each base in one precision; a study is then expanded without reading."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from portal.bases import precision
+from portal.cli.app import main
 from portal.storage.strict_yaml import read_yaml
+from sweeps.launch.driver import run_study
+from sweeps.launch.single_run import TrainRequest, source_run
 from sweeps.search.run_search import run_search
 from sweeps.search.search_file import SearchPlan
+from sweeps.store.kept_precisions import KeptPrecisions
+from sweeps.store.run_store import RunStore
 from sweeps.study import context as contexts
-from sweeps.study.context import StudyContext
+from sweeps.study.context import StudyContext, resolve_precisions
 from sweeps.study.expand import expand, load_study
 from sweeps.study.study_file import StudyFile
-from tests.support.studies import TINY
+from tests.support.precision import cpu_with, needs_bf16
+from tests.support.studies import TINY, silent
 
 SEARCH = """
 search:
@@ -75,3 +82,142 @@ def test_a_search_reads_its_rows_once_for_all_trials(tmp_path: Path, monkeypatch
 
     assert [trial.state for trial in found.trials] == ["complete"] * 3
     assert hashed == [("fact_qa", "counting")]
+
+
+AUTO = TINY[: TINY.index("  source:")].replace("seeds: [0, 1]", "seeds: [0]\nprecision: auto")
+WIDE, NARROW = "mini-qwen3-m", "mini-qwen3-s"
+ABLE = ("avx512_bf16",)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study with a base that is wide enough and one that is not."""
+    monkeypatch.setattr(precision, "BF16_WIDTH", 128)
+    path = tmp_path / "auto.yaml"
+    path.write_text(AUTO.replace("targets: [mini-qwen3-s]", f"targets: [{WIDE}, {NARROW}]"))
+    return path
+
+
+def precisions(path: Path, out: Path | None = None) -> dict[str, str]:
+    return load_study(path, out=out).auto_precisions
+
+
+def test_auto_is_resolved_for_each_base_and_is_in_no_config(path: Path) -> None:
+    with cpu_with(*ABLE):
+        study = load_study(path)
+    with cpu_with():
+        elsewhere = load_study(path)
+
+    assert study.auto_precisions == {WIDE: "bf16", NARROW: "default"}
+    assert elsewhere.auto_precisions == {WIDE: "default", NARROW: "default"}
+    keys = [{run.key for run in each.runs if run.bases[0].name == WIDE} for each in (study, elsewhere)]
+    assert keys[0].isdisjoint(keys[1])
+
+
+def test_a_folder_keeps_what_auto_stood_for_on_whatever_machine(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with cpu_with(*ABLE):
+        first = load_study(path, out=out)
+        KeptPrecisions(out).keep(first.auto_precisions)
+    with cpu_with():
+        again, elsewhere = load_study(path, out=out), load_study(path, out=tmp_path / "another")
+
+    assert [run.key for run in again.runs] == [run.key for run in first.runs]
+    assert elsewhere.auto_precisions[WIDE] == "default"
+
+
+def test_a_base_that_is_new_in_a_folder_is_resolved_there(path: Path, tmp_path: Path) -> None:
+    KeptPrecisions(tmp_path).keep({WIDE: "default"})
+    with cpu_with(*ABLE):
+        found = resolve_precisions("auto", [WIDE, "smollm2-135m"], device="cpu", out=tmp_path)
+
+    assert found == {WIDE: "default", "smollm2-135m": "bf16"}
+
+
+def test_a_folder_with_runs_of_one_precision_stays_with_it(path: Path, tmp_path: Path) -> None:
+    """A study that asks for `auto` only since a later version goes on with its runs."""
+    out, before = tmp_path / "out", tmp_path / "before.yaml"
+    before.write_text(path.read_text().replace("precision: auto\n", ""))
+    runs = load_study(before).runs
+    for run in runs:
+        RunStore(out).write_run(run)
+    with cpu_with(*ABLE):
+        again, elsewhere = load_study(path, out=out), load_study(path, out=tmp_path / "another")
+        for run in elsewhere.runs:
+            RunStore(out).write_run(run)
+        mixed = resolve_precisions("auto", [WIDE, NARROW], device="cpu", out=out)
+
+    assert {run.key for run in again.runs} == {run.key for run in runs}
+    assert elsewhere.auto_precisions[WIDE] == mixed[WIDE] == "bf16"
+
+
+def test_a_precision_that_is_said_is_every_bases_and_is_not_kept(tmp_path: Path) -> None:
+    KeptPrecisions(tmp_path).keep({WIDE: "bf16"})
+
+    assert resolve_precisions("default", [WIDE, NARROW], device="cpu", out=tmp_path) == {
+        WIDE: "default",
+        NARROW: "default",
+    }
+
+
+def test_a_launch_records_the_resolution_and_every_command_finds_it(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(AUTO)  # narrow bases only: no CPU is asked for anything that it lacks
+    out = str(tmp_path / "out")
+    with cpu_with(*ABLE):
+        assert main(["sweep", "run", str(path), "--out", out, "--executor", "local"]) == 0
+    assert KeptPrecisions(Path(out)).read() == {NARROW: "default"}
+    capsys.readouterr()
+
+    KeptPrecisions(Path(out))._path.write_text(json.dumps({NARROW: "bf16"}))  # as another machine chose
+    for command in ("status", "plan"):
+        with cpu_with(*ABLE):
+            assert main(["sweep", command, str(path), "--out", out, "--json"]) == 0
+        counts = json.loads(capsys.readouterr().out)
+        assert (counts["total"], counts["missing"]) == (3, 3)
+
+
+def test_a_study_that_was_loaded_for_elsewhere_does_not_mix_into_a_folder(path: Path, tmp_path: Path) -> None:
+    KeptPrecisions(tmp_path / "out").keep({WIDE: "bf16"})
+    with cpu_with():
+        study = load_study(path)
+
+        with pytest.raises(ValueError, match=r"is 'bf16' in .*, not 'default'; name that folder"):
+            run_study(study, tmp_path / "out", executor="local", console=silent())
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_machine_that_cannot_go_on_says_so_and_can_still_look(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    KeptPrecisions(out).keep({WIDE: "bf16"})
+    with cpu_with():
+        assert main(["sweep", "status", str(path), "--out", str(out)]) == 0
+        assert main(["sweep", "plan", str(path), "--out", str(out), "--device", "b200"]) == 0
+        assert main(["sweep", "plan", str(path), "--out", str(out), "--device", "cpu"]) == 2
+        assert "this machine's CPU has neither" in capsys.readouterr().err
+        assert main(["sweep", "run", str(path), "--out", str(out), "--executor", "local"]) == 2
+        assert "this machine's CPU has neither" in capsys.readouterr().err
+    assert not (out / "runs").exists()
+
+
+@needs_bf16
+def test_joint_training_resolves_and_keeps_it_as_a_study_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from portal.data.suites import open_suite
+
+    monkeypatch.setattr(precision, "BF16_WIDTH", 96)
+    monkeypatch.setattr(precision, "BF16_GAIN", 0.0)
+    suite, tasks = open_suite("mini", ["fact_qa"])
+    request = TrainRequest(suite, tasks, precision="auto", out=tmp_path)
+
+    first = source_run(["mini-qwen3-s"], request, modules=("q",), rank=2)
+    KeptPrecisions(tmp_path).keep(first.auto_precisions)
+    with cpu_with():
+        again = source_run(["mini-qwen3-s"], request, modules=("q",), rank=2)
+
+    assert first.auto_precisions == {"mini-qwen3-s": "bf16"}
+    assert again.config.key == first.config.key
