@@ -21,6 +21,8 @@ from sweeps.results.snapshot import collect_snapshot
 from sweeps.study.expand import Study, load_study
 
 STUDIES = ("recipe-11", "recipe-35", "recipe-70", "recipe-140")
+FOLDER = Path(__file__).parents[1] / "docs" / "results" / "recipe"
+"""Where their files lie."""
 RATES = ("third", "recipe", "triple")
 PLATEAU = 0.1
 """A run that ends less than this above chance has learnt nothing."""
@@ -152,7 +154,7 @@ def main() -> None:
         parser.error(f"no study of the table: {unknown[0]!r}; known: {', '.join(STUDIES)}")
     console, lines = Console(), []
     for name in arguments.studies or STUDIES:
-        study = load_study(name)
+        study = load_study(FOLDER / f"{name}.yaml")
         chosen = study.part(arguments.seed) if arguments.seed else study
         lines += finish(chosen, arguments.out / study.name, console)
     table = render(lines)

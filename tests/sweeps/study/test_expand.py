@@ -1,11 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from portal.learners.schedule import TrainingSchedule
-from portal.storage.strict_yaml import read_yaml
 from portal.train_config import TrainConfig
-from sweeps.study.catalogue import STUDIES, shipped_studies
+from sweeps.study.catalogue import STUDIES
 from sweeps.study.context import StudyContext
-from sweeps.study.expand import expand, load_study
+from sweeps.study.expand import expand, load_study, read_study
 from sweeps.study.study_file import StudyFile
 from tests.support.studies import TINY, load_text
 
@@ -39,6 +40,7 @@ def test_what_a_study_leaves_out_is_the_papers_setting(tmp_path):
     assert run.data.size == 2000
 
 
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
 RECIPE_STUDY = """
 name: s
 sources: [mini-qwen3-xs]
@@ -221,10 +223,11 @@ def test_a_shipped_study_on_embedded_bases_expands(name):
     assert load_study(name).runs
 
 
-def test_every_shipped_study_is_well_formed():
-    for name in shipped_studies():
-        settings = StudyFile.model_validate(read_yaml(STUDIES / f"{name}.yaml"))
-        assert settings.name == name
+def test_every_study_that_is_shipped_or_lies_beside_its_results_is_well_formed():
+    files = [*STUDIES.glob("*.yaml"), *RESULTS.glob("*/*.yaml")]
+    assert len(files) >= 38
+    for file in files:
+        assert read_study(file).name == file.stem
 
 
 def test_expanding_twice_gives_the_same_keys(study_path):
