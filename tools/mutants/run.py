@@ -22,7 +22,7 @@ from tools.mutants.draw import functions
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).with_name("mutants.yaml")
-ELSEWHERE = "not (real or chaos or demo or zoo or serve or wheel)"
+ELSEWHERE = "not (real or chaos or demo or zoo or serve or wheel or nightly)"
 
 
 def find_place(root: Path, wanted: dict[str, Any]) -> tuple[Path, int]:
