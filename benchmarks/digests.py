@@ -14,7 +14,7 @@ from statistics import median
 from portal.bases.files import resolve
 from portal.bases.registry import MINI_FOLDER
 from portal.config import BaseRef
-from sweeps.store.base_records import BaseRecords
+from sweeps.store.output_folder import BaseRecords
 from sweeps.worker.base_cache import verify_once
 
 LANES = 8

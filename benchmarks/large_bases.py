@@ -12,8 +12,8 @@ from portal.bases.base_config import outline_config
 from portal.bases.quantised_checkpoints import check_checkpoint
 from portal.config import Precision
 from sweeps.planning.devices import GPUS
-from sweeps.planning.divided_bases import least_gpus
 from sweeps.planning.memory import base_bytes, decoder_shape, fullest_part
+from sweeps.planning.plan_table import least_gpus
 
 DEVICE, ON_NODE = "b200", 8
 PRECISIONS: tuple[Precision, ...] = ("default", "8bit", "4bit")

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import torch
 
 from portal.device import usable_cores
-from sweeps.planning.known_checks import processor_name
+from sweeps.planning.devices import processor_name
 
 PACKAGES = ("torch", "transformers", "peft", "portallib", "lm_eval")
 

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     )
     from sweeps.planning.devices import Device, find_device
     from sweeps.planning.plan import Plan, plan_study
+    from sweeps.results.live import read_status
     from sweeps.results.run_artifacts import final_scores
     from sweeps.results.snapshot import collect_snapshot
-    from sweeps.results.status import read_status
-    from sweeps.search.run_search import SearchResult, run_search
-    from sweeps.search.search_file import SearchPlan
+    from sweeps.search.run_search import SearchPlan, SearchResult, run_search
     from sweeps.store.run_store import RunStore
     from sweeps.store.study_status import RunFailure, StudyStatus
     from sweeps.study.expand import Study, load_study
@@ -78,10 +77,10 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "Plan": "sweeps.planning.plan",
             "plan_study": "sweeps.planning.plan",
             "collect_snapshot": "sweeps.results.snapshot",
-            "read_status": "sweeps.results.status",
+            "read_status": "sweeps.results.live",
             "SearchResult": "sweeps.search.run_search",
             "run_search": "sweeps.search.run_search",
-            "SearchPlan": "sweeps.search.search_file",
+            "SearchPlan": "sweeps.search.run_search",
             "RunStore": "sweeps.store.run_store",
             "RunFailure": "sweeps.store.study_status",
             "StudyStatus": "sweeps.store.study_status",

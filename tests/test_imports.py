@@ -138,7 +138,7 @@ def test_the_command_line_imports_other_packages_only_inside_functions() -> None
         ("import portal.config, portal.hypernet, portal.data.suites", ("ray",)),
         ("import sweeps.launch.driver, sweeps.search.run_search", ("ray", "peft")),
         ("import sweeps.launch.executors", ("torch", "ray", "transformers")),
-        ("import sweeps.results.status", ("torch",)),
+        ("import sweeps.results.live", ("torch",)),
         ("import sweeps.worker.job", ("ray", "transformers")),
     ],
 )

@@ -15,7 +15,7 @@ from typer._click.exceptions import UsageError
 
 from portal.cli.app import app
 from portal.tasks.task_file import TaskFile
-from sweeps.search.search_file import Search
+from sweeps.search.run_search import Search
 from sweeps.study.expand import load_study
 from sweeps.study.study_file import StudyFile, Variant
 from tests.support.command_line import commands

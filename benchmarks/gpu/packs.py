@@ -20,9 +20,8 @@ from sweeps.gpu_check.checkpoints import has_room, tensors_of, time_checkpoint
 from sweeps.gpu_check.scoring import time_scoring
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
 from sweeps.gpu_check.speed import ADAPTED, work_of
-from sweeps.planning.cost_model import forward_tokens, peak_memory
+from sweeps.planning.cost_model import forward_tokens, peak_memory, step_seconds
 from sweeps.planning.devices import Device
-from sweeps.planning.step_time import step_seconds
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 
 LEARNERS = {"cuda": (1, 3, 8, 16), "cpu": (1, 3)}

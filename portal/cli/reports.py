@@ -90,7 +90,7 @@ def write_one(results: "Folder", out: Path) -> Path:
 def _source(place: "Folder", study: str | None) -> Iterator["ReportInput"]:
     """The tables of the study as it stands, until the block ends."""
     from portal.storage.paths import fetched
-    from sweeps.results.tables import RESULTS_FOLDER
+    from sweeps.results.snapshot import RESULTS_FOLDER
     from sweeps.study.manifest import has_manifest
 
     if not place.is_dir():
@@ -108,8 +108,7 @@ def _collected(
     place: "Folder", manifest: "StudyManifest", status: "StudyStatus | None" = None
 ) -> Iterator["ReportInput"]:
     """Copies of the study's tables as of `status`, or of this moment, until the block ends."""
-    from sweeps.results.snapshot import copy_tables
-    from sweeps.results.tables import tables_folder
+    from sweeps.results.snapshot import copy_tables, tables_folder
 
     with TemporaryDirectory(prefix="portal-") as scratch:
         copy_tables(manifest, place, Path(scratch), status)
@@ -134,7 +133,7 @@ def _manifest(place: "Folder", study: str | None) -> "StudyManifest":
 
     Of a launch that has ended it is only where it has left tables.
     """
-    from sweeps.results.tables import collected_study, read_stamp, tables_folder
+    from sweeps.results.snapshot import collected_study, read_stamp, tables_folder
     from sweeps.store.lease import has_live_driver
     from sweeps.study.manifest import launched_study, read_manifest
 

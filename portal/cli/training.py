@@ -228,8 +228,7 @@ def execute(
     from portal.artifacts.registry import Registry
     from portal.device import own_threads
     from sweeps.launch.single_run import finish_run, score_frozen_bases
-    from sweeps.planning.shapes import coverage_notes
-    from sweeps.planning.study_rows import leak_warnings
+    from sweeps.planning.checks import coverage_notes, leak_warnings
     from sweeps.results.run_artifacts import final_scores
     from sweeps.store.run_store import RunStore
 

@@ -8,8 +8,7 @@ from typing import Any
 from portal.messages import one_line
 from portal.storage.object_store import ObjectPath
 from sweeps.alerts.desk import AlertDesk
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session
 from sweeps.store.study_status import RunFailure, StudyStatus
 from sweeps.study.expand import Study

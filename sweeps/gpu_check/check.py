@@ -39,8 +39,15 @@ from sweeps.gpu_check.speed import measure_speeds
 from sweeps.gpu_check.team import check_team
 from sweeps.gpu_check.world import CheckWorld
 from sweeps.gpu_check.writers import check_killed_writer
-from sweeps.planning.devices import Device, FoundGpu, as_checked, describe_gpu, plain_cpu
-from sweeps.planning.known_checks import KnownCheck, processor_name
+from sweeps.planning.devices import (
+    Device,
+    FoundGpu,
+    KnownCheck,
+    as_checked,
+    describe_gpu,
+    plain_cpu,
+    processor_name,
+)
 from sweeps.store.provenance import provenance
 
 RECORD = "gpu-check.json"

@@ -18,7 +18,7 @@ from sweeps.gpu_check.processes import at_once, meet
 from sweeps.gpu_check.rates import write_rate
 from sweeps.gpu_check.shape import random_base
 from sweeps.gpu_check.world import SOURCE, CheckWorld
-from sweeps.store.base_records import BaseRecords
+from sweeps.store.output_folder import BaseRecords
 from sweeps.worker.base_cache import BaseCache, verify_once
 
 VERIFYING_BOUND = 1.3

@@ -11,7 +11,7 @@ from portal.bases.files import resolve
 from portal.device import release_memory
 from sweeps.gpu_check.finding import Finding, at_most
 from sweeps.gpu_check.world import LABELS, SLIDING, TARGET, CheckWorld
-from sweeps.store.base_records import BaseRecords
+from sweeps.store.output_folder import BaseRecords
 from sweeps.worker.base_cache import BaseCache
 
 _TURNS = 3

@@ -14,8 +14,8 @@ from portal.training.worker_group import WorkerGroup
 from sweeps.gpu_check.finding import over_forecast
 from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
+from sweeps.planning.cost_model import scoring_seconds
 from sweeps.planning.devices import Device
-from sweeps.planning.step_time import scoring_seconds
 from sweeps.planning.workload import Work, scoring_only
 
 _TASKS = {"cuda": tuple(LENGTHS), "cpu": tuple(LENGTHS)[::5], "cpu in bf16": tuple(LENGTHS)[::7]}

@@ -26,9 +26,8 @@ from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.products import check_products
 from sweeps.gpu_check.scoring import measure_scoring
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
-from sweeps.planning.cost_model import Execution, forward_tokens, peak_memory
+from sweeps.planning.cost_model import Execution, forward_tokens, peak_memory, step_seconds
 from sweeps.planning.devices import Device
-from sweeps.planning.step_time import step_seconds
 from sweeps.planning.workload import Work
 
 MEMORY_BOUNDS = (0.85, 1.15)

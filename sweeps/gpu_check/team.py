@@ -17,8 +17,7 @@ from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped, until_
 from sweeps.gpu_check.world import SLIDING, SOURCE, TARGET, CheckWorld
 from sweeps.launch.driver import run_study
 from sweeps.launch.resources import Wanted
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand

@@ -33,15 +33,18 @@ from sweeps.planning.checks import (
     expected_device,
     large_bases,
 )
-from sweeps.planning.known_checks import check_advice
-from sweeps.store.kept_device import KeptDevice, UsedDevice, check_device_kind
-from sweeps.store.kept_precisions import KeptPrecisions
+from sweeps.planning.devices import check_advice
 from sweeps.store.lease import InUse, acquire, read_holder
-from sweeps.store.output_folder import check_writable
-from sweeps.store.run_requests import RunRequests
+from sweeps.store.output_folder import (
+    KeptDevice,
+    KeptPrecisions,
+    UsedDevice,
+    check_device_kind,
+    check_writable,
+)
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session, clear_session_files
-from sweeps.store.study_status import StudyStatus
+from sweeps.store.study_status import RunRequests, StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import note_launch, record_manifest
 from sweeps.tracking.supervisor import BROKEN_OFF_S, TrackerSupervisor

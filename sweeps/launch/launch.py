@@ -16,14 +16,11 @@ from sweeps.launch.progress import ProgressLine
 from sweeps.launch.resources import Resources
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import CheckedStudy
-from sweeps.planning.plan import Plan, Planner
-from sweeps.planning.planned_pack import PlannedPack
-from sweeps.store.kept_device import KeptDevice
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_requests import RunRequests
-from sweeps.store.run_store import RunStore
+from sweeps.planning.plan import Plan, PlannedPack, Planner
+from sweeps.store.output_folder import KeptDevice
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session
-from sweeps.store.study_status import StudyStatus
+from sweeps.store.study_status import RunRequests, StudyStatus
 from sweeps.study.expand import Study
 from sweeps.tracking.supervisor import TrackerSupervisor
 from sweeps.worker.job import LaneJob, PackJob

@@ -16,8 +16,7 @@ from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import check_metrics
 from sweeps.store.lease import acquire
 from sweeps.store.output_folder import check_writable
-from sweeps.store.pack_store import PackStore, pack_key
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore, pack_key
 from sweeps.store.session import clear_session_files
 from sweeps.study.expand import stage_of
 from sweeps.worker.job import LaneJob, PackJob

@@ -25,10 +25,8 @@ from portal.tasks.example import SPLITS
 from portal.text.encoder import check_library, find_encoder
 from portal.train_config import LatentStart
 from sweeps.launch.local_run import run_local
-from sweeps.planning.shapes import check_shapes
-from sweeps.planning.study_rows import count_rows
-from sweeps.store.kept_precisions import KeptPrecisions
-from sweeps.store.output_folder import check_writable
+from sweeps.planning.checks import check_shapes, count_rows
+from sweeps.store.output_folder import KeptPrecisions, check_writable
 from sweeps.store.run_store import RunStore
 from sweeps.study.context import resolve_precisions
 from sweeps.study.expand import stage_of

@@ -1,5 +1,10 @@
-"""`check_study`: what would make a run fail later is refused once per launch, before anything starts."""
+"""`check_study`: what would make a run fail later is refused once per launch, before anything starts.
 
+Rows come first (how many there are, whether bases can read the longest), then shapes of adapters, then what
+devices, hubs and libraries have.
+"""
+
+import heapq
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,25 +14,274 @@ from functools import lru_cache, partial
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base_config import outline_config
+from portal.bases.base_config import base_config, outline_config
+from portal.bases.coverage import check_coverage, coverage_note
 from portal.bases.files import is_cached, locate
+from portal.bases.layout import BaseLayout, base_layout, base_takes_branches
 from portal.bases.precision import QUANTISED, check_precision, no_bf16
 from portal.bases.quantised_checkpoints import check_checkpoint
+from portal.bases.sites import check_modules, check_rank, group_sites
 from portal.bases.tokenizer import load_tokenizer
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.data.conversation import has_template, template_note
+from portal.data.suite import Suite
+from portal.data.token_cache import cached_extent
+from portal.data.token_rows import Extent, encode_examples, extent_of
 from portal.evaluate.text_metrics import check_metric_name, find_metric
 from portal.learners.task_gradients import check_task_gradients
-from portal.messages import refusal
-from portal.results import ACC_NORM
+from portal.messages import counted, refusal
+from portal.recipes import RECIPES
+from portal.results import ACC_NORM, MANY_TASKS, tasks_by_kind
 from portal.storage.hub import hub_answers
+from portal.storage.paths import Folder
+from portal.tasks.example import SPLITS, Example
+from portal.tasks.example_stream import ExampleFile
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
 from sweeps.planning.memory import decoder_shape, fullest_part
-from sweeps.planning.shapes import check_shapes, coverage_notes
-from sweeps.planning.study_rows import count_rows
 from sweeps.planning.workload import Work, WorkloadEstimator
+from sweeps.store.prepared_rows import cache_folder_of, cache_identity
 from sweeps.study.expand import Study
+from sweeps.study.study_file import StudyFile
+
+_NAMED = 3
+"""Tasks that a line names of many without kinds."""
+LONGEST = 8
+"""Texts per task that are tokenised to check a base's context before the rows are."""
+
+
+def count_rows(suite: Suite, tasks: Sequence[str], splits: Sequence[str] = SPLITS) -> dict[str, int]:
+    """Training rows per task; ValueError for a task without rows in one of these splits."""
+    for task in tasks:
+        for split in splits:
+            if not suite.examples(task, split):
+                raise ValueError(f"suite {suite.name!r}: task {task!r} has no rows in split {split!r}")
+    return {task: len(suite.examples(task, "train")) for task in tasks}
+
+
+def row_warnings(study: Study) -> list[str]:
+    """Name curves with sizes above their method's, tasks with fewer rows than asked, and leaked test rows.
+
+    A size that the study file does not name is the recipe's cap, which asks for nothing.
+    """
+    asked = {label: sizes for label in study.settings.methods if (sizes := _asked(study.settings, label))}
+    lines = []
+    for label, method in study.settings.methods.items():
+        size = _method_size(study.settings, label)
+        above = [each for each in method.curve.sizes if size and each > size] if method.curve else []
+        if above:
+            listed = ", ".join(map(str, above))
+            verb = "size {} is" if len(above) == 1 else "sizes {} are"
+            lines.append(f"methods.{label}.curve: {verb.format(listed)} above the method's size {size}")
+    return [*lines, *_shortages(study, asked), *leak_warnings(study.suite, study.tasks)]
+
+
+def _shortages(study: Study, asked: Mapping[str, Sequence[int]]) -> list[str]:
+    """Tasks with fewer rows than `asked` by label: a line each, or of many one per number of rows."""
+    short: dict[str, list[str]] = {}
+    for task, count in count_rows(study.suite, study.tasks).items():
+        wanted = [f"{label} {max(sizes)}" for label, sizes in asked.items() if max(sizes) > count]
+        if wanted:
+            text = f"{count} training rows are there; asked for: {', '.join(wanted)}"
+            short.setdefault(text, []).append(task)
+    if sum(map(len, short.values())) > MANY_TASKS:
+        return [f"{_count(tasks, study.suite.kinds)}: {text}" for text, tasks in short.items()]
+    texts = {task: text for text, tasks in short.items() for task in tasks}
+    return [f"task {task!r}: {texts[task]}" for task in study.tasks if task in texts]
+
+
+def leak_warnings(suite: Suite, tasks: Sequence[str]) -> list[str]:
+    """Tasks whose test rows are in other splits, too, by their text or by their cluster; many as one line.
+
+    Tasks with splits too large to be held are left to `portal tasks`.
+    """
+    leaks: dict[str, tuple[int, int]] = {}
+    if suite.is_outline:
+        return []
+    for task in tasks:
+        if any(isinstance(suite.examples(task, split), ExampleFile) for split in SPLITS):
+            continue
+        lint = suite.lint(task)
+        if lint.repeated or lint.shared_clusters:
+            leaks[task] = lint.repeated, lint.shared_clusters
+    if len(leaks) > MANY_TASKS:
+        repeated, shared = map(sum, zip(*leaks.values(), strict=True))
+        return [_state_leak(_count(list(leaks), suite.kinds), repeated, shared)]
+    return [_state_leak(f"task {task!r}", *counts) for task, counts in leaks.items()]
+
+
+def _state_leak(where: str, repeated: int, shared_clusters: int) -> str:
+    parts = []
+    if repeated:
+        verb = "repeats" if repeated == 1 else "repeat"
+        parts.append(f"{counted(repeated, 'test row')} {verb} the text of training or validation rows")
+    if shared_clusters:
+        verb = "is" if shared_clusters == 1 else "are"
+        parts.append(f"{counted(shared_clusters, 'cluster')} of test rows {verb} in other splits, too")
+    return f"{where}: {'; '.join(parts)}"
+
+
+def _count(tasks: Sequence[str], kinds: Mapping[str, str]) -> str:
+    """`70 tasks of 14 kinds (birthplace, class, ...)`; without kinds the first names, and how many more."""
+    groups = tasks_by_kind(tasks, kinds)
+    if groups:
+        return f"{len(tasks)} tasks of {len(groups)} kinds ({', '.join(groups)})"
+    named, more = ", ".join(map(repr, tasks[:_NAMED])), len(tasks) - _NAMED
+    return f"task{'' if len(tasks) == 1 else 's'} {named}{f' and {more} more' if more > 0 else ''}"
+
+
+def _asked(settings: StudyFile, label: str) -> list[int]:
+    """The numbers of rows per task that the study file names for a method."""
+    method = settings.methods[label]
+    curve = method.curve.sizes if method.curve else ()
+    named = (method.size, *(override.size for override in method.overrides.values()), *curve)
+    return [size for size in named if size is not None]
+
+
+def _method_size(settings: StudyFile, label: str) -> int | None:
+    method = settings.methods[label]
+    if "size" in method.model_fields_set:
+        return method.size
+    return RECIPES[settings.recipe].size(settings.spec(label).name)
+
+
+def check_row_lengths(
+    study: Study, out: Folder, bases: Sequence[str], *, is_offline: bool = False
+) -> tuple[str, ...]:
+    """Check that the bases can read the study's rows; returns those that only a sample was checked for.
+
+    Rows that are tokenised in `out` are all known. Elsewhere the `LONGEST` texts per task are tokenised, and
+    the rest is checked when the study runs. Offline, only bases on this machine are checked. ValueError for a
+    base that cannot read a row.
+    """
+    data = study.runs[0].data
+    sampled: dict[Folder, Extent] = {}
+    only_sampled = []
+    for base in bases:
+        if is_offline and not locate(base).is_local:
+            continue
+        identity = cache_identity(
+            study.suite, study.tasks, base, max_prompt=data.max_prompt, data_hash=data.data_hash
+        )
+        folder = cache_folder_of(identity, out)
+        extent = _known_extent(folder)
+        if extent is None:
+            only_sampled.append(base)
+            if folder not in sampled:
+                sampled[folder] = _sampled_extent(study, base, data.max_prompt)
+            extent = sampled[folder]
+        extent.check(base, base_config(base).get_text_config())
+    return tuple(only_sampled)
+
+
+def _known_extent(folder: Folder) -> Extent | None:
+    """The extent of a token cache; None where there is none, or the next launch makes it anew."""
+    try:
+        return cached_extent(folder)
+    except ValueError:
+        return None
+
+
+def _sampled_extent(study: Study, base: str, max_prompt: int) -> Extent:
+    texts = (text for task in study.tasks for text in _longest_texts(study.suite, task))
+    return extent_of(encode_examples(texts, load_tokenizer(base), max_prompt=max_prompt))
+
+
+def _longest_texts(suite: Suite, task: str) -> list[tuple[Example, str]]:
+    texts = ((example, split) for split in SPLITS for example in suite.examples(task, split))
+    return heapq.nlargest(LONGEST, texts, key=lambda text: _num_chars(text[0]))
+
+
+def _num_chars(example: Example) -> int:
+    contexts = example.contexts or (example.prompt,)
+    return max(map(len, contexts)) + max(map(len, example.choices))
+
+
+def check_shapes(runs: Iterable[RunConfig], *, full_coverage: bool = False) -> None:
+    """ValueError where an adapter does not fit its base, a core would have heads that nothing trains, a loss
+    needs rows that a base cannot take, or a transfer does not fit its two bases.
+
+    With `full_coverage` also where a layer has neither a module that was asked for nor what stands in for it.
+    """
+    distinct = {
+        (run.method, run.bases, run.adapter, run.widest_rank, run.source_bases, _has_choice_loss(run)): run
+        for run in runs
+        if run.adapter is not None
+    }
+    layouts = _layouts(distinct.values())
+    for run in distinct.values():
+        assert run.adapter is not None
+        for name, layout in [(ref.name, layouts[ref.name]) for ref in run.bases]:
+            try:
+                _check_base(run, name, layout)
+            except ValueError as error:
+                raise ValueError(f"base {name!r}: {error}") from None
+            if full_coverage:
+                check_coverage(name, layout, run.adapter.modules)
+        _check_heads(run, layouts)
+        if run.spec.is_transfer and run.source_bases is not None:
+            # It loads peft, which few studies need so early.
+            from portal.learners.transfer import check_transfer
+
+            check_transfer(run, layouts[run.source_bases[0]].sites, layouts[run.bases[0].name].sites)
+
+
+def coverage_notes(runs: Iterable[RunConfig]) -> list[str]:
+    """What should be known of bases whose layers lack modules that the runs adapt, a sentence for each."""
+    adapting = [run for run in runs if run.adapter is not None]
+    layouts = _layouts(adapting)
+    asked = {(ref.name, run.adapter.modules): None for run in adapting if run.adapter for ref in run.bases}
+    notes = (coverage_note(name, layouts[name], modules) for name, modules in asked)
+    return list(dict.fromkeys(note for note in notes if note is not None))
+
+
+def _check_base(run: RunConfig, name: str, layout: BaseLayout) -> None:
+    assert run.adapter is not None
+    if not run.spec.parents:  # else what they adapt is asked for
+        check_modules(layout.sites, run.adapter.modules)
+    check_rank(layout.sites, run.adapter.modules, run.widest_rank)
+    if _has_choice_loss(run) and not base_takes_branches(name):
+        raise ValueError(
+            "choice_loss needs all choices of a question in one row, which this base cannot keep apart: "
+            "leave it 0"
+        )
+
+
+def _check_heads(run: RunConfig, layouts: Mapping[str, BaseLayout]) -> None:
+    """ValueError for a core to train, or residuals, with heads that no base of the run uses."""
+    assert run.adapter is not None
+    if run.hypernet is None or run.train is None:
+        return
+    if run.spec.parents and not run.train.residual_rank:
+        return  # the core is held as it is
+    groups = {ref.name: group_sites(layouts[ref.name].sites, run.adapter.modules) for ref in run.bases}
+    used = {group.head for own in groups.values() for group in own}
+    if unused := [module for module in run.adapter.modules if module not in used]:
+        had = dict.fromkeys(group.module for own in groups.values() for group in own)
+        if run.spec.parents:
+            raise ValueError(
+                f"{run.describe()}: residuals for {', '.join(unused)} would never be trained, since the base "
+                "has no layers of their own for them; leave residual_rank 0"
+            )
+        raise ValueError(
+            f"{run.describe()}: the core's heads for {', '.join(unused)} would never be trained, since no "
+            f"base of the run has layers of their own for them; ask for the modules {','.join(had)}"
+        )
+
+
+def _layouts(runs: Iterable[RunConfig]) -> dict[str, BaseLayout]:
+    """By name those of the bases that the runs use; a transfer uses that of its LoRAs, too."""
+    names: dict[str, None] = {}
+    for run in runs:
+        names |= dict.fromkeys(ref.name for ref in run.bases)
+        if run.spec.is_transfer:
+            names |= dict.fromkeys(run.source_bases or ())
+    return {name: base_layout(name) for name in names}
+
+
+def _has_choice_loss(run: RunConfig) -> bool:
+    return run.train is not None and run.train.choice_loss > 0
+
 
 NodesRefusing = Callable[[Callable[[], object]], Mapping[str, str]]
 """By the names of nodes on which a check raises ValueError: what it says."""

@@ -1,15 +1,86 @@
-"""A plan for people and programs: packs and stages as tables, totals as sentences, all of it as JSON."""
+"""A plan for people and programs: packs, stages and runs as tables, sentences on totals and bases."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
+from portal.bases.base_config import outline_config
+from portal.config import Precision
 from portal.messages import counted
-from sweeps.planning.cost_model import START_S, Forecast, duration
+from sweeps.planning.cost_model import START_S, Forecast, checkpoint_bytes, duration, kept_bytes
 from sweeps.planning.devices import Device
-from sweeps.planning.disk_space import checkpoint_bytes, kept_bytes
-from sweeps.planning.plan import Plan, stage_names
-from sweeps.planning.planned_pack import PlannedPack
-from sweeps.planning.schedule import Schedule
+from sweeps.planning.memory import base_bytes, fullest_part, precision_of
+from sweeps.planning.plan import Plan, PlannedPack, Schedule, stage_names
+
+_COUNTS = (1, 2, 4, 8)
+"""GPUs of a worker that advice is for."""
+_GIB = 2**30
+
+
+def division_lines(plan: Plan) -> list[str]:
+    """For each base that is divided over GPUs, the weights on the fullest of them, in less precision too."""
+    count = plan.device.num_gpus
+    if count == 1:
+        return []
+    lines = []
+    for name in plan.bases:
+        precision = precision_of(plan.missing, name)
+        own, *others = (_on_fullest(name, each, count) for each in (precision, *_smaller(name, precision)))
+        saved = f" ({', '.join(others)})" if others else ""
+        lines.append(
+            f"{name}: divided over {count} GPUs that compute in turns; {own} of weights on the fullest{saved}"
+        )
+    return lines
+
+
+def room_lines(plan: Plan) -> list[str]:
+    """For each base whose weights alone do not fit a worker's GPUs, a sentence on what they would fit."""
+    device = plan.device
+    if not device.is_gpu:
+        return []
+    return [
+        line for name in plan.bases if (line := _room_line(name, precision_of(plan.missing, name), device))
+    ]
+
+
+def least_gpus(name: str, precision: Precision, room: float) -> int | None:
+    """The least number of GPUs on which a base takes at most `room` bytes each; None where no number does."""
+    for count in _COUNTS:
+        try:
+            part = fullest_part(name, precision, on_gpu=True, num_gpus=count)
+        except ValueError:  # it cannot be divided over so many, nor over more
+            return None
+        if part.num_bytes <= room:
+            return count
+    return None
+
+
+def _room_line(name: str, precision: Precision, device: Device) -> str | None:
+    needed = least_gpus(name, precision, device.budget_bytes)
+    if needed is not None and needed <= device.num_gpus:
+        return None
+    weights = base_bytes(name, precision, on_gpu=True) / _GIB
+    ways = [f"gpus_per_worker: {needed} divides them"] if needed is not None else []
+    for each in _smaller(name, precision):
+        fewer = least_gpus(name, each, device.budget_bytes)
+        if fewer is not None and (needed is None or fewer < needed):
+            ways.append(f"precision: {each} fits {fewer} {'GPU' if fewer == 1 else 'GPUs'}")
+    says = f"{name} has {weights:.0f} GiB of weights"
+    return f"{says}: {'; '.join(ways)}" if ways else f"{says}, more than {_COUNTS[-1]} of these GPUs hold"
+
+
+def _smaller(name: str, precision: Precision) -> list[Precision]:
+    """Precisions in which the base has fewer bytes than in this one; none where it is published quantised."""
+    if getattr(outline_config(name), "quantization_config", None) is not None:
+        return []  # 8bit and 4bit would quantise it a second time
+    own = base_bytes(name, precision, on_gpu=True)
+    return [each for each in get_args(Precision) if base_bytes(name, each, on_gpu=True) < own]
+
+
+def _on_fullest(name: str, precision: Precision, count: int) -> str:
+    size = fullest_part(name, precision, on_gpu=True, num_gpus=count).num_bytes / _GIB
+    held = "" if precision == "default" else f" in {precision}"
+    return f"{size:.1f} GiB{held}"
+
 
 _NAMED = 3
 """Packs that the warning on memory names, those that need the most."""
@@ -212,3 +283,45 @@ def _predicted(plan: Plan) -> Iterable[tuple[PlannedPack, Forecast]]:
 def _size(num_bytes: float) -> str:
     """Bytes as people read them: `17 MB`, `2.3 GB`."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+
+
+RUN_HEADERS = ("label", "base", "size", "seed", "state", "key")
+
+
+def run_records(plan: Plan) -> list[dict[str, Any]]:
+    """One record per run, in the study's order: label, method, bases, size, seed, state and key.
+
+    `size` is the most training rows per task; null for all rows, and for a run that trains on none.
+    `calibrated` are the tasks that the run trains on; null where that is all of them.
+    """
+    status = plan.status
+    ended = {*status.done, *status.failed_for_good}
+    states = {key: state for key, state in status.states.items() if key in ended}
+    return [
+        {
+            "run": None if plan.study.suite.is_outline else run.key,
+            "label": plan.study.labels[run.key],
+            "method": run.method,
+            "bases": [ref.name for ref in run.bases],
+            "size": None if run.train is None else run.data.size,
+            "seed": run.seed,
+            "calibrated": run.data.calibrated,
+            "state": states.get(run.key, "missing"),
+        }
+        for run in plan.study.runs
+    ]
+
+
+def run_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """Lines for a table with RUN_HEADERS."""
+    return [
+        (
+            record["label"],
+            "+".join(record["bases"]),
+            "-" if record["size"] is None else str(record["size"]),
+            "-" if record["seed"] is None else str(record["seed"]),
+            record["state"],
+            record["run"] or "-",
+        )
+        for record in run_records(plan)
+    ]

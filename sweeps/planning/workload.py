@@ -1,11 +1,15 @@
-"""How much a run trains and scores, counted from its config and a sample of its rows."""
+"""How much a run trains, scores and writes: tokens and forwards, from its config and a sample of rows."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from functools import lru_cache
+from itertools import cycle, groupby, islice
+from math import ceil
 from statistics import fmean
+from typing import NamedTuple
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from portal.bases.layout import base_sites, base_takes_branches
@@ -13,13 +17,105 @@ from portal.config import RunConfig
 from portal.data.sampling import balanced_sizes, num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
+from portal.evaluate.loglikelihood import MAX_TOKENS
+from portal.forward.length_buckets import group_by_length
+from portal.forward.microbatch import SlotRows
+from portal.forward.microbatch_plan import (
+    MAX_FORWARD_TOKENS,
+    LaunchCost,
+    plan_microbatches,
+    tokens_and_launches,
+)
 from portal.forward.shared_prefix import choice_length, packed_length
+from portal.generation.continuous import num_joining
+from portal.generation.generate import rows_at_once
 from portal.learners.kept import EVALUATED_SPLITS
 from portal.learners.schedule import TrainingSchedule
 from portal.tasks.example import Example
 from portal.train_config import TrainConfig
-from sweeps.planning.scored_set import ScoredSet
-from sweeps.planning.writing import Writing
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Forwards of a set, the tokens of its rows, and these with their padding."""
+
+    forwards: int
+    tokens: int
+    padded_tokens: int
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """So many questions, scored in so many evaluations; `sizes` are (longest row, rows) of sampled ones."""
+
+    questions: int
+    times: float
+    sizes: tuple[tuple[int, int], ...]
+
+    def layout(self, forward_cost: float) -> Layout:
+        """What one evaluation takes where a forward costs so many tokens: the sample is repeated."""
+        return _layout(self.questions, self.sizes, forward_cost)
+
+
+@lru_cache(maxsize=2**16)
+def _layout(questions: int, sizes: tuple[tuple[int, int], ...], forward_cost: float) -> Layout:
+    every = [sizes[index % len(sizes)] for index in range(questions)]
+    items = [(size, *size) for size in every]
+    forwards = padded = 0
+    for length, group in group_by_length(items, forward_cost=forward_cost, max_tokens=MAX_TOKENS):
+        most = max(1, MAX_TOKENS // (length * max(rows for _, rows in group)))
+        forwards += ceil(len(group) / most)
+        padded += length * sum(rows for _, rows in group)
+    return Layout(forwards, sum(longest * rows for longest, rows in every), padded)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Tokens of prompts that are read, tokens that are written, and the forwards that do either."""
+
+    read: float
+    written: float
+    forwards: float
+
+    @staticmethod
+    def of(rows: Sequence[tuple[int, int]], positions: int, *, is_continuous: bool) -> "Writing":
+        """Of rows with so many tokens in prompt and answer, of which the longest may have `positions`.
+
+        `is_continuous` says whether rows of unlike lengths share a batch, and others join it as rows end.
+        """
+        count = _continuous_forwards if is_continuous else _forwards_by_length
+        forwards = count(rows, rows_at_once(positions))
+        return Writing(sum(prompt for prompt, _ in rows), sum(answer for _, answer in rows), forwards)
+
+
+def _continuous_forwards(rows: Sequence[tuple[int, int]], places: int) -> int:
+    """Forwards until all rows have ended, of which so many are at work at once.
+
+    Those with the longest prompts start first; where some have ended, others join, in a forward that reads
+    their prompts and gives each its first token.
+    """
+    waiting = [answer for _, answer in sorted(rows, key=lambda row: row[0])]
+    live: list[int] = []  # tokens that each row at work has yet to write
+    forwards = 0
+    while live or waiting:
+        if joins := num_joining(len(live), len(waiting), places):
+            live += [answer - 1 for answer in (waiting.pop() for _ in range(joins)) if answer > 1]
+            forwards += 1
+        else:
+            steps = min(live)
+            live = [left - steps for left in live if left > steps]
+            forwards += steps
+    return forwards
+
+
+def _forwards_by_length(rows: Sequence[tuple[int, int]], places: int) -> int:
+    """The same of batches of prompts of one length, one after another."""
+    forwards = 0
+    for _, same in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
+        answers = [answer for _, answer in same]
+        forwards += sum(max(answers[start : start + places]) for start in range(0, len(answers), places))
+    return forwards
+
 
 _TRAIN_COST, _SCORE_COST = 2.0, 1.0  # passes over the frozen base: a step goes forwards and backwards
 _CHARS_PER_TOKEN = 4.0
@@ -328,3 +424,79 @@ def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
 def _mean_tokens(sizes: Sequence[tuple[int, int]]) -> float:
     """Mean tokens of a question, of (longest row, rows) of each."""
     return fmean(longest * rows for longest, rows in sizes)
+
+
+SAMPLED_STEPS = 4
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """Means of a step: forwards, real and padded tokens, and launches as tokens that take as long."""
+
+    forwards: float
+    real_tokens: float
+    padded_tokens: float
+    launches: float
+
+    @property
+    def padding(self) -> float:
+        """Padded tokens per real one."""
+        return self.padded_tokens / self.real_tokens
+
+
+class _Drawn(NamedTuple):
+    """What sampled steps of a learner depend on, of its `Work`."""
+
+    rows_per_step: float
+    tasks: int
+    row_tokens: float
+    lengths: tuple[tuple[int, ...], ...]
+
+
+def sample_step(
+    works: Sequence[Work], cost: LaunchCost, *, on_gpu: bool, max_tokens: int = MAX_FORWARD_TOKENS
+) -> PlannedStep:
+    """The mean of some sampled steps of a pack with this work, where forwards have such launch cost.
+
+    `max_tokens` limits a forward's padded tokens.
+    """
+    drawn = [_Drawn(work.rows_per_step, work.tasks, work.row_tokens, work.lengths) for work in works]
+    return _sample_once(tuple(drawn), cost, on_gpu=on_gpu, max_tokens=max_tokens)
+
+
+@lru_cache(maxsize=4096)
+def _sample_once(
+    learners: tuple[_Drawn, ...], cost: LaunchCost, *, on_gpu: bool, max_tokens: int
+) -> PlannedStep:
+    """The same; a plan asks again and again for a run that steps alone."""
+    draw = np.random.default_rng(0)
+    steps = [_slots(learners, draw) for _ in range(SAMPLED_STEPS)]
+    costs = [cost] * len(learners)
+    plans = [plan_microbatches(slots, costs=costs, max_tokens=max_tokens, together=on_gpu) for slots in steps]
+    counts = [tokens_and_launches(plan, cost) for plan in plans]
+    return PlannedStep(
+        forwards=fmean(len(plan) for plan in plans),
+        real_tokens=fmean(sum(slot.num_tokens for slot in slots) for slots in steps),
+        padded_tokens=fmean(padded for padded, _ in counts),
+        launches=fmean(launches for _, launches in counts),
+    )
+
+
+def _slots(learners: Sequence[_Drawn], draw: np.random.Generator) -> list[SlotRows]:
+    slots = []
+    for owner, drawn in enumerate(learners):
+        mean = (round(drawn.row_tokens),)
+        each = max(1, round(drawn.rows_per_step / (len(drawn.lengths) or drawn.tasks)))
+        for slot in range(max(1, round(drawn.rows_per_step / each))):
+            lengths = drawn.lengths[slot % len(drawn.lengths)] if drawn.lengths else mean
+            rows = tuple(_row(int(length)) for length in draw.choice(lengths, each))
+            slots.append(SlotRows(owner, slot, rows))
+    return slots
+
+
+@lru_cache(maxsize=4096)
+def _row(length: int) -> TokenRow:
+    """A row of so many tokens, of which the planner reads nothing but their number."""
+    prompt = (0,) * max(1, length - 1)
+    one = (1,)
+    return TokenRow("", "", "train", "", prompt, ((0,),), 0, one, one, one, (0,), 0)

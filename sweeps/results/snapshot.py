@@ -1,44 +1,251 @@
-"""A study's collected tables and its record, of one moment: made when something is new, and only then."""
+"""A study's tables, those of its single runs, and its record: of one moment, made when something is new."""
 
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from portal.bases.registry import weights_note
 from portal.config import RunConfig
 from portal.results import (
+    GENERATIONS,
+    GENERATIONS_FILE,
+    LATENTS,
+    LATENTS_FILE,
+    PREDICTIONS,
+    PREDICTIONS_FILE,
+    RESULTS,
+    RESULTS_FILE,
     SCHEMA_VERSION,
     STUDY_FILE,
     AbsentRun,
     Fact,
     StudyInfo,
+    read_table,
     run_columns,
     tasks_by_kind,
+    write_table,
 )
-from portal.run_details import RUNS
+from portal.run_details import LOSSES, LOSSES_FILE, QUESTIONS, QUESTIONS_FILE, RUNS, RUNS_FILE, RunDetail
 from portal.search_record import SEARCH_FILE, SearchRecord, read_search
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
-from portal.storage.paths import Folder, local_place
+from portal.storage.paths import Folder, files_below, local_place
 from portal.train_config import TrainConfig
-from sweeps.results.run_details import write_run_details
-from sweeps.results.tables import (
-    COLLECTED_FILE,
-    RESULTS_FOLDER,
-    collect,
-    read_stamp,
-    table_files,
-    tables_folder,
-)
-from sweeps.store.circumstances import Circumstances
 from sweeps.store.output_folder import SEARCH_FOLDER, check_writable
+from sweeps.store.prepared_rows import questions_path
 from sweeps.store.provenance import describe_code
-from sweeps.store.run_store import RunStore
-from sweeps.store.study_status import StudyStatus
+from sweeps.store.run_store import Circumstances, PackStore, RunStore
+from sweeps.store.study_status import RunState, StudyStatus
 from sweeps.study.manifest import StudyManifest, record_manifest
+
+RESULTS_FOLDER = "results"
+COLLECTED_FILE = "collected.json"
+"""Beside the tables, written last: which runs they hold and which had failed."""
+_RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
+_PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
+_GENERATION_ORDER = (*_PREDICTION_ORDER, "base")
+_LATENT_ORDER = ("run", "task")
+
+
+def tables_folder(out: Folder, study: str) -> Folder:
+    """Where the study's tables lie: in `results`, which is the first one's, or in a folder named like it."""
+    first = collected_study(out)
+    return out / RESULTS_FOLDER if first in (None, study) else out / RESULTS_FOLDER / study
+
+
+def collected_study(out: Folder) -> str | None:
+    """The name of the study that was collected first: its tables lie in `results` itself."""
+    name = read_stamp(out / RESULTS_FOLDER).get("study")
+    return name if isinstance(name, str) else None
+
+
+def read_stamp(folder: Folder) -> dict[str, Any]:
+    """The stamp of the tables' last collection; empty where none can be read: they are made anew."""
+    try:
+        stamp = json.loads((folder / COLLECTED_FILE).read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def table_files(folder: Folder) -> dict[str, Folder]:
+    """The tables and records of one study by name, without the folders of other studies beside them."""
+    return {name: path for name, path in files_below(folder).items() if "/" not in name}
+
+
+def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = None) -> Folder:
+    """The folder with the study's tables, freshly written from its finished runs.
+
+    Those are the runs with keys in `done`; by default, all that are done now. Rows are sorted, so that the
+    same runs give the same tables in whatever order they were trained.
+    """
+    store = RunStore(out)
+    keys = StudyStatus.read(store, study.runs).done if done is None else done
+    finished = [run for run in study.runs if run.key in keys]
+    if not finished:
+        raise ValueError(
+            f"{out}: no finished run of study {study.name!r} here; `portal sweep run` makes them"
+        )
+    for run in finished:
+        store.verify(run.key, (RESULTS_FILE, PREDICTIONS_FILE))
+    results = _joined(store, finished, RESULTS_FILE, RESULTS)
+    results = _filled(results, "study", [study.name] * results.num_rows)
+    of_rows = results["run"].to_pylist()
+    results = _filled(results, "label", [study.labels[key] for key in of_rows])
+    best = {run.key: _keeps_best(run, study) for run in finished}
+    results = _filled(results, "keeps_best", [best[key] for key in of_rows])
+    predictions = _joined(store, finished, PREDICTIONS_FILE, PREDICTIONS)
+    folder = tables_folder(out, study.name)
+    write_table(_sorted(results, _RESULT_ORDER).cast(RESULTS), folder / RESULTS_FILE)
+    write_table(_sorted(predictions, _PREDICTION_ORDER), folder / PREDICTIONS_FILE)
+    _write_where_left(store, finished, folder / LATENTS_FILE, LATENTS, _LATENT_ORDER)
+    _write_where_left(store, finished, folder / GENERATIONS_FILE, GENERATIONS, _GENERATION_ORDER)
+    return folder
+
+
+def _write_where_left(
+    store: RunStore, runs: Sequence[RunConfig], path: Folder, schema: pa.Schema, order: tuple[str, ...]
+) -> None:
+    """The table of the runs that have left one of this name; no file where none has."""
+    having = [run for run in runs if path.name in (store.digests(run.key) or {})]
+    if not having:
+        path.unlink(missing_ok=True)
+        return
+    for run in having:
+        store.verify(run.key, (path.name,))
+    write_table(_sorted(_joined(store, having, path.name, schema), order), path)
+
+
+def _keeps_best(run: RunConfig, study: StudyManifest) -> bool | None:
+    """Whether validation rows chose the epoch of the run's artifact, or of the port that it shows."""
+    while run.train is None and run.spec.takes_calibrated and run.source in study.by_key:
+        run = study.by_key[run.source]
+    return None if run.train is None else run.train.keep == "best_validation"
+
+
+def _joined(store: RunStore, runs: Sequence[RunConfig], name: str, schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables([read_table(store.run_folder(run.key) / name, schema) for run in runs])
+
+
+def _filled(results: pa.Table, column: str, values: Sequence[Any]) -> pa.Table:
+    """The table with a column that only the study knows: a run may be in several studies."""
+    place, field = results.schema.get_field_index(column), RESULTS.field(column)
+    return results.set_column(place, field, pa.array(values, field.type))
+
+
+def _sorted(table: pa.Table, columns: tuple[str, ...]) -> pa.Table:
+    """The rows sorted and in one chunk, so that equal rows make equal files."""
+    order = pc.sort_indices(table, sort_keys=[(column, "ascending") for column in columns])
+    return table.take(order).combine_chunks()
+
+
+MOST_LOG_LINES = 30
+_PACK = re.compile(r" pack ([0-9a-f]{16}): \d+ runs$")
+
+
+def write_run_details(study: StudyManifest, out: Folder, status: StudyStatus, results: Folder) -> None:
+    """Write the tables of the study's runs beside its collected tables in `results`.
+
+    Runs of earlier versions have left no losses, and folders of theirs no questions: these tables are then
+    without them, or are not there.
+    """
+    store = RunStore(out)
+    logs, states = _Logs(out), status.states
+    details = [
+        _detail(run, study.labels[run.key], states[run.key], store, status, logs) for run in study.runs
+    ]
+    write_table(pa.Table.from_pylist([each.row() for each in details], schema=RUNS), results / RUNS_FILE)
+    losses = [_losses(run.key, store) for run in study.runs]
+    _write_unless_empty(pa.concat_tables([LOSSES.empty_table(), *losses]), results / LOSSES_FILE)
+    paths = [questions_path(out, each) for each in dict.fromkeys(run.data.data_hash for run in study.runs)]
+    questions = [_of_tasks(read_table(path, QUESTIONS), study) for path in paths if path.is_file()]
+    _write_unless_empty(pa.concat_tables([QUESTIONS.empty_table(), *questions]), results / QUESTIONS_FILE)
+
+
+def _write_unless_empty(table: pa.Table, path: Folder) -> None:
+    if table.num_rows:
+        write_table(table.combine_chunks(), path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _of_tasks(questions: pa.Table, study: StudyManifest) -> pa.Table:
+    return questions.filter(pc.is_in(questions["task"], value_set=pa.array(study.tasks, pa.string())))
+
+
+def _losses(key: str, store: RunStore) -> pa.Table:
+    """What the run's folder has of them; a failed run leaves them, too."""
+    path = store.run_folder(key) / LOSSES_FILE
+    if not path.is_file():
+        return LOSSES.empty_table()
+    if LOSSES_FILE in (store.digests(key) or {}):
+        store.verify(key, (LOSSES_FILE,))
+    return read_table(path, LOSSES)
+
+
+def _detail(
+    run: RunConfig, label: str, state: RunState, store: RunStore, status: StudyStatus, logs: "_Logs"
+) -> RunDetail:
+    known, why, own = store.circumstances(run.key), status.why_absent(run), status.failed.get(run.key)
+    return RunDetail(
+        run=run.key,
+        label=label,
+        name=run.describe(),
+        state="missing" if state == "running" else state,  # tables are of what has ended
+        cause=None if why is None else why.cause,
+        settings=run.model_dump(mode="json"),
+        device=known.device,
+        threads=known.threads,
+        operations=known.operations,
+        peak_bytes=known.peak_bytes,
+        log=logs.tail(run.key, known.log if own is None else own.log),
+    )
+
+
+class _Logs:
+    """The log files of lanes that lie on this machine."""
+
+    def __init__(self, out: Folder) -> None:
+        self._folder = local_place(out) / "logs"
+        self._packs: dict[str, set[str]] = {}  # by run: every pack that it was ever in
+        for pack, members in PackStore(out).recorded_packs().items():
+            for key in members:
+                self._packs.setdefault(key, set()).add(pack)
+        self._records: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+
+    def tail(self, key: str, name: str | None) -> tuple[str, ...]:
+        """The last lines on the run's pack in the log of this name; none where it lies elsewhere."""
+        if name is None:
+            return ()
+        name = Path(name).name  # a record cannot lead out of the folder
+        if name not in self._records:
+            self._records[name] = list(_by_pack(self._folder / name))
+        found: tuple[str, ...] = ()
+        for pack, lines in self._records[name]:
+            if pack in self._packs.get(key, ()):
+                found = lines
+        return found[-MOST_LOG_LINES:]
+
+
+def _by_pack(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The lines of a log from the start of each pack until the next one's, in their order."""
+    if not path.is_file():
+        return
+    pack, lines = "", list[str]()
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if (found := _PACK.search(line)) is not None:
+            yield pack, tuple(lines)
+            pack, lines = found[1], []
+        lines.append(line)
+    yield pack, tuple(lines)
+
 
 _TOLD = ("epochs", "rounds_per_epoch", "batch_size", "lr", "lr_latent")
 

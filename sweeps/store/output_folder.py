@@ -1,11 +1,17 @@
-"""Whether a folder can be, or is, a study's output folder."""
+"""Whether a folder is an output folder, and what it keeps for all its runs: precisions, device, weights."""
 
 import errno
 import os
+from collections.abc import Mapping
 
-from portal.storage.atomic import write_note
+from pydantic import TypeAdapter
+
+from portal.config import BaseRef, DeviceKind, Precision
+from portal.frozen import Frozen, content_key
+from portal.storage.atomic import write_json_atomic, write_note
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder
+from sweeps.store.run_store import read_record
 
 SEARCH_FOLDER = "search"
 """In the output folder of a search: Optuna's storage, the record of its trials, the best study."""
@@ -37,3 +43,107 @@ def check_exists(out: Folder) -> None:
     """ValueError when there is no folder `out`: nothing was ever launched there."""
     if not out.is_dir():
         raise ValueError(f"{out}: no such folder; check --out, or `portal sweep run` makes it")
+
+
+_PRECISIONS_FILE = "precisions.json"
+_RECORD = TypeAdapter(dict[str, Precision])
+
+
+class KeptPrecisions:
+    """precisions.json below `out`, kept for ever: whatever machine continues there, runs keep their keys."""
+
+    def __init__(self, out: Folder) -> None:
+        self._path = out / _PRECISIONS_FILE
+
+    def read(self) -> dict[str, Precision]:
+        """The precision of each base that was resolved here; nothing before the first launch."""
+        try:
+            return _RECORD.validate_python(read_record(self._path) or {})
+        except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
+            raise ValueError(f"{self._path}: not precisions by base; delete it and run again") from None
+
+    def keep(self, found: Mapping[str, Precision]) -> None:
+        """Add bases that are new here; ValueError for one that was resolved otherwise before."""
+        kept = self.read()
+        for base, precision in found.items():
+            if kept.get(base, precision) != precision:
+                raise ValueError(
+                    f"base {base!r}: precision 'auto' is {kept[base]!r} in {self._path.parent}, not "
+                    f"{precision!r}; name that folder as `out` where study or request is made"
+                )
+        if not found.keys() <= kept.keys():
+            write_json_atomic(self._path, {**found, **kept})
+
+
+_DEVICE_FILE = "device.json"
+_NAMES: dict[DeviceKind, str] = {"cpu": "CPUs", "cuda": "GPUs"}
+
+
+class UsedDevice(Frozen):
+    """A kind of device, and whether a launch of this folder that had large bases asked for it by name."""
+
+    device: DeviceKind
+    named_for_large_bases: bool = False
+
+
+class KeptDevice:
+    """device.json below `out`, written when lanes start.
+
+    A run has other numbers on the other kind: precision `default` is fp32 on a CPU and bf16 on a GPU.
+    """
+
+    def __init__(self, out: Folder) -> None:
+        self._path = out / _DEVICE_FILE
+
+    def read(self) -> UsedDevice | None:
+        """The kind that was used last; None before the first launch."""
+        try:
+            record = read_record(self._path)
+            return None if record is None else UsedDevice.model_validate(record)
+        except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
+            raise ValueError(f"{self._path}: not a kind of device; delete it and run again") from None
+
+    def keep(self, found: DeviceKind, *, named_for_large_bases: bool) -> None:
+        """Record that runs are computed on this kind from now on; that it was named holds as long."""
+        before = self.read()
+        was_named = before == UsedDevice(device=found, named_for_large_bases=True)
+        used = UsedDevice(device=found, named_for_large_bases=named_for_large_bases or was_named)
+        if used != before:
+            write_json_atomic(self._path, used.model_dump())
+
+
+def check_device_kind(kept: DeviceKind | None, found: DeviceKind, out: Folder) -> None:
+    """ValueError where runs in `out` were computed on another kind of device than this launch has."""
+    if kept is None or kept == found:
+        return
+    instead = "--gpus N waits for GPUs, and --device cpu" if found == "cpu" else "--device cuda"
+    raise ValueError(
+        f"{out}: its runs were computed on {_NAMES[kept]}, and this launch is on {_NAMES[found]}, where "
+        f"numbers differ; `portal sweep run` with {instead} goes on with {_NAMES[found]}"
+    )
+
+
+class BaseRecords:
+    """bases/<key>.json below `out`: the digest of each hub base's weights, kept for ever."""
+
+    def __init__(self, out: Folder) -> None:
+        self._out = out
+
+    def check(self, base: BaseRef, digest: str) -> None:
+        """Record the digest of a base's weights, or compare it with the record: ValueError if they differ."""
+        path, recorded = self._path(base), self.recorded(base)
+        if recorded is None:
+            write_json_atomic(path, {"base": base.name, "revision": base.revision, "weights_sha256": digest})
+        elif recorded != digest:
+            raise ValueError(
+                f"base {base.name!r}: its weights are not those the study began with ({path}); the copy in "
+                "the hub's cache is damaged: delete it, and it is fetched anew"
+            )
+
+    def recorded(self, base: BaseRef) -> str | None:
+        """The digest of a hub base's weights that the first study here found."""
+        record = read_record(self._path(base))
+        return None if record is None else record["weights_sha256"]
+
+    def _path(self, base: BaseRef) -> Folder:
+        return self._out / "bases" / f"{content_key(f'{base.name} {base.revision}')}.json"

@@ -1,22 +1,85 @@
-"""`RunStore`: the run folders below an output folder and their markers, kept for ever.
+"""`RunStore` and `PackStore`: folders of single runs, kept for ever, and of packs, until their runs are done.
 
 runs/<key>/run.json, artifact/, results.parquet, predictions.parquet, machine.json, DONE.json or FAILED.json
+packs/<key>/pack.json, state/<sequence>/, parts/, answers/
 """
 
+import json
 import math
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from portal.config import RunConfig
-from portal.storage.atomic import write_json_atomic
+from portal.frozen import content_key
+from portal.storage.atomic import read_replaced, write_json_atomic
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, file_sha256, files_below, matching
 from portal.storage.run_folder import DONE, RUN, read_marker, write_marker
-from sweeps.store.circumstances import Circumstances
-from sweeps.store.json_record import checked_key, read_record
 from sweeps.store.provenance import provenance
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+
+
+def checked_key(key: str) -> str:
+    """The key, which is known to lead to nothing outside the output folder."""
+    assert _KEY.fullmatch(key), f"{key!r} is no content key"
+    return key
+
+
+def read_record(path: Folder) -> dict[str, Any] | None:
+    """The JSON object in the file, or None when it is not there; ValueError for anything else."""
+    try:
+        value = json.loads(read_replaced(path))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(
+            f"{path}: not readable JSON; delete the folder {path.parent} and run again"
+        ) from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a JSON object; delete the folder {path.parent} and run again")
+    return value
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """How the process computed, and what it adapted.
+
+    Another number of CPU `threads` adds in another order. `operations` of the bases that it held are plain or
+    fused, which round differently; in bf16 on a CPU that is also the backward of attention. `coverage` is a
+    sentence for each base where a module that the run adapts is not in every layer. `peak_bytes` are the most
+    memory that it has held: on a GPU since the pack began, of torch's tensors, else of the whole process.
+    `log` names the file in the folder's `logs` that has its records, and `device` the kind of device. Runs of
+    earlier versions did not record all of it.
+    """
+
+    threads: int | None = None
+    operations: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
+    peak_bytes: int | None = None
+    log: str | None = None
+    device: str | None = None
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Circumstances":
+        """From what `to_json` gave, of this version or an earlier one."""
+        return cls(
+            record.get("threads"),
+            tuple(record.get("operations", ())),
+            tuple(record.get("coverage", ())),
+            record.get("peak_bytes"),
+            record.get("log"),
+            record.get("device"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run's folder keeps."""
+        return {name: value for name, value in asdict(self).items() if value}
+
 
 LISTING_S = 10.0
 _FAILED, _CIRCUMSTANCES = "FAILED.json", "machine.json"
@@ -154,3 +217,60 @@ class FinishedRuns:
         elif self._store.is_finished(key):
             self._known.add(key)
         return key in self._known
+
+
+_PACK = "pack.json"
+STATE, PARTS, ANSWERS = UNFINISHED = ("state", "parts", "answers")
+"""Folders of a pack: checkpoints, scores and answers, which nobody needs once its runs are finished."""
+
+
+class PackStore:
+    """The pack folders below `out`."""
+
+    def __init__(self, out: Folder) -> None:
+        self.out = out
+
+    def pack_folder(self, key: str) -> Folder:
+        """The folder of the pack; there may be none yet."""
+        return self.out / "packs" / checked_key(key)
+
+    def recorded_packs(self) -> dict[str, tuple[str, ...]]:
+        """The run keys of every pack that was ever started, by pack key, in a fixed order."""
+        keys = [path.parent.name for path in matching(self.out, f"packs/*/{_PACK}")]
+        return {key: members for key in keys if (members := self.recorded_pack(key)) is not None}
+
+    def recorded_pack(self, key: str) -> tuple[str, ...] | None:
+        """The run keys of one pack; None for a pack that was never started."""
+        path = self.pack_folder(key) / _PACK
+        record = read_record(path)
+        if record is None:
+            return None
+        runs = record.get("runs")
+        if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
+            raise ValueError(f"{path}: not a pack's record; delete the folder {path.parent} and run again")
+        return tuple(runs)
+
+    def record_pack(self, key: str, runs: Sequence[str]) -> None:
+        """Fix who is in the pack, so that a resumed pack has the same rounding as an unbroken one."""
+        path = self.pack_folder(key) / _PACK
+        if not path.exists():
+            write_json_atomic(path, {"runs": list(runs)})
+
+    def newest_checkpoints(self) -> dict[str, str]:
+        """The name of every unfinished pack's newest checkpoint, by pack key."""
+        states = matching(self.out, f"packs/*/{STATE}/[0-9]*")
+        return {path.parent.parent.name: path.name for path in states}
+
+    def num_answer_pieces(self, key: str) -> int:
+        """How many pieces of answers evaluations of the pack have left."""
+        return len(matching(self.pack_folder(key) / ANSWERS, "*/*.json"))
+
+    def newest_checkpoint(self, key: str) -> str:
+        """The name of the pack's newest checkpoint, `0` before the first."""
+        states = matching(self.pack_folder(key) / STATE, "[0-9]*")
+        return states[-1].name if states else "0"
+
+
+def pack_key(keys: Sequence[str]) -> str:
+    """Identity of a pack: the runs in it, in order."""
+    return content_key("\n".join(keys))

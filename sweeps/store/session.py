@@ -18,7 +18,7 @@ from portal.storage.atomic import (
     write_note,
 )
 from portal.storage.paths import Folder, matching
-from sweeps.store.json_record import checked_key, read_record
+from sweeps.store.run_store import checked_key, read_record
 
 SESSION_FOLDERS = ("claims", "progress", "scratch", "stops")
 """Folders of the driver that works now. `scratch` holds what an executor keeps of its own."""

@@ -11,7 +11,7 @@ from portal.data.suites import open_suite
 from portal.storage.paths import Folder
 from portal.tasks.records import RowsNotAtHandError
 from portal.text.encoder import Encoder, find_encoder
-from sweeps.store.kept_precisions import KeptPrecisions
+from sweeps.store.output_folder import KeptPrecisions
 from sweeps.store.run_store import RunStore
 from sweeps.study.study_file import StudyFile, check_names, with_variants
 

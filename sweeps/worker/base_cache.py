@@ -12,8 +12,8 @@ from portal.device import release_memory
 from portal.frozen import content_key
 from portal.storage.atomic import only_one, write_bytes_atomic
 from portal.storage.paths import cache_folder
-from sweeps.store.base_records import BaseRecords
 from sweeps.store.lease import boot_id
+from sweeps.store.output_folder import BaseRecords
 
 
 class BaseCache:

@@ -16,7 +16,7 @@ from portal.learners.hypernet import artifact_subfolder
 from portal.storage.paths import Folder, fetched, local_place, open_folder
 from portal.training.frozen_scores import FrozenScores
 from portal.training.worker_group import WorkerGroup
-from sweeps.store.base_records import BaseRecords
+from sweeps.store.output_folder import BaseRecords
 from sweeps.worker.base_cache import BaseCache
 from sweeps.worker.job import LaneJob
 

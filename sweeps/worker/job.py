@@ -11,8 +11,7 @@ from typing import Literal
 from portal.bases.operations import Operations, wanted_operations
 from portal.config import Activations
 from portal.storage.paths import Folder, open_folder
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session
 from sweeps.worker.lane_log import log_path
 

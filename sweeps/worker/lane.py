@@ -15,8 +15,8 @@ from portal.device import forget_peak_memory, is_out_of_memory, limit_gpu_memory
 from portal.messages import counted
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
-from sweeps.store.run_requests import RunRequests
 from sweeps.store.session import Claim
+from sweeps.store.study_status import RunRequests
 from sweeps.worker.build_learners import BASES, build_learners, held_bases, load_base
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint

@@ -36,9 +36,7 @@ from portal.storage.checkpoint import below, load_latest
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
 from portal.training.result_rows import latent_table, loss_table, mark_kept
-from sweeps.store.circumstances import Circumstances
-from sweeps.store.pack_store import ANSWERS, PARTS, STATE, UNFINISHED, PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import ANSWERS, PARTS, STATE, UNFINISHED, Circumstances, PackStore, RunStore
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from portal.training.pack import SYNC_STEPS, Pack
 from portal.training.replicas import align_replicas
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
-from sweeps.store.run_requests import Request, RunRequests
 from sweeps.store.session import Claim
+from sweeps.store.study_status import Request, RunRequests
 from sweeps.worker.build_learners import FROZEN, load_rows
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S, LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint

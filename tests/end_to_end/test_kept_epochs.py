@@ -10,7 +10,7 @@ from portal.artifacts.run_record import read_run_record
 from portal.cli import main
 from portal.results import RESULTS_FILE
 from sweeps.launch.driver import run_study
-from sweeps.results.tables import collect
+from sweeps.results.snapshot import collect
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from tests.support.counts import nightly

@@ -14,7 +14,7 @@ from portal.learners.base import Learner
 from portal.methods import METHODS, MethodSpec, find_method, register, stage_of_method
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
-from sweeps.search.search_file import SearchPlan
+from sweeps.search.run_search import SearchPlan
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from tests.support.studies import Interruption, silent, tables_of

@@ -14,10 +14,9 @@ from portal.config import RunConfig
 from portal.forward.microbatch_plan import cpu_launch_cost
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
+from sweeps.planning.cost_model import scored_forwards
 from sweeps.planning.plan import plan_study
-from sweeps.planning.planned_step import sample_step
-from sweeps.planning.step_time import scored_forwards
-from sweeps.planning.workload import Work
+from sweeps.planning.workload import Work, sample_step
 from sweeps.study.expand import load_study
 from sweeps.worker import base_cache
 from sweeps.worker.build_learners import BASES

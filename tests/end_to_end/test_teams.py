@@ -12,8 +12,7 @@ from sweeps.launch.lane_layout import LaneLayout, lay_out
 from sweeps.launch.launch_result import LaunchResult
 from sweeps.planning.plan import plan_study
 from sweeps.store.lease import acquire
-from sweeps.store.pack_store import pack_key
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import RunStore, pack_key
 from sweeps.store.session import Session, read_progress
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob

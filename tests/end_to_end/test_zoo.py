@@ -30,8 +30,8 @@ from portal.generation.request import Request
 from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
 from portal.train_config import TrainConfig
+from sweeps.planning.checks import check_shapes
 from sweeps.planning.memory import footprint
-from sweeps.planning.shapes import check_shapes
 from tests.support.bases import make_base, make_rows, make_run, random_factors
 from tests.support.packs import interrupted_run, make_pack, run_to_end, without_times
 from tests.support.zoo import families, left_out, rewritten_by_peft, supported, tiny_base

@@ -9,8 +9,7 @@ import pytest
 
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.study.expand import Study, load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.counts import nightly

@@ -10,7 +10,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from portal.results import PREDICTIONS, RESULTS, read_table
-from sweeps.results.tables import collect
+from sweeps.results.snapshot import collect
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study

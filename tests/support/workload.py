@@ -1,7 +1,6 @@
 """A run's work, of three tasks with short rows, which are scored in six forwards."""
 
-from sweeps.planning.scored_set import ScoredSet
-from sweeps.planning.workload import Work
+from sweeps.planning.workload import ScoredSet, Work
 
 WORK = Work(
     steps=10,

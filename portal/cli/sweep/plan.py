@@ -51,12 +51,9 @@ def plan(
     from portal.device import usable_cores
     from sweeps.launch.lane_plan import read_lane_plan
     from sweeps.launch.resources import workers_on
-    from sweeps.planning.checks import metric_notes, unchecked_tokenizers
+    from sweeps.planning.checks import check_row_lengths, metric_notes, row_warnings, unchecked_tokenizers
     from sweeps.planning.devices import find_device
-    from sweeps.planning.divided_bases import division_lines
-    from sweeps.planning.plan_table import state_line, to_json
-    from sweeps.planning.run_table import run_records
-    from sweeps.planning.study_rows import check_row_lengths, row_warnings
+    from sweeps.planning.plan_table import division_lines, run_records, state_line, to_json
 
     loaded, folder = open_study(study, out, seed, outline=True)
     whole = find_device(device or ("cpu" if loaded.settings.device == "cpu" else None))
@@ -113,7 +110,7 @@ def _print_checks(sampled: Sequence[str], warnings: Iterable[str], unchecked: Se
 
 def _print_runs(planned: "Plan") -> None:
     """Every run of the study, finished or not."""
-    from sweeps.planning.run_table import RUN_HEADERS, run_rows
+    from sweeps.planning.plan_table import RUN_HEADERS, run_rows
 
     print_table(RUN_HEADERS, run_rows(planned))
     typer.echo("")
@@ -129,13 +126,13 @@ def _print_predictions(
 ) -> None:
     """Every pack and every stage; device time, time from start to end, disk, executor, cost and warnings."""
     from sweeps.launch.executors import suited_executor
-    from sweeps.planning.divided_bases import room_lines
     from sweeps.planning.plan_table import (
         PACK_HEADERS,
         STAGE_HEADERS,
         cost_line,
         memory_warning,
         pack_rows,
+        room_lines,
         stage_rows,
         time_lines,
     )

@@ -52,7 +52,7 @@ def run(
 
     The same command again continues where it stopped. Exit code 3 unless all runs are done.
     """
-    from sweeps.planning.study_rows import row_warnings
+    from sweeps.planning.checks import row_warnings
 
     alerts = chosen_alerts(alert, price, budget)
     loaded, folder = open_study(study, out, seed, device=chosen_wanted_device(device, gpus))

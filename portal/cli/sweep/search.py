@@ -24,8 +24,7 @@ from portal.cli.sweep.run import chosen_alerts, threads_for
 
 if TYPE_CHECKING:
     from portal.search_record import SearchRecord
-    from sweeps.search.run_search import SearchResult
-    from sweeps.search.search_file import SearchPlan
+    from sweeps.search.run_search import SearchPlan, SearchResult
 
 SHOWN = 10
 """Trials that are printed, the best first."""
@@ -59,8 +58,7 @@ def search(
     The same command again goes on with the search. Exit code 3 unless all trials came to their end.
     """
     from portal.storage.object_store import is_url
-    from sweeps.search.run_search import run_search
-    from sweeps.search.search_file import SearchPlan
+    from sweeps.search.run_search import SearchPlan, run_search
     from sweeps.study.catalogue import find_search
 
     if out is not None and is_url(str(out).replace(":/", "://", 1)):

@@ -12,7 +12,7 @@ def status(
     study: StudyArgument, out: OutOption = None, seed: SeedsOption = None, as_json: JsonOption = False
 ) -> None:
     """Count a study's runs by state: total, done, running, failed, paused, stopped, missing."""
-    from sweeps.results.status import read_status
+    from sweeps.results.live import read_status
 
     loaded, folder = open_study(study, out, seed)
     found = read_status(loaded, folder)

@@ -25,7 +25,7 @@ from portal.cli.sweep.run import chosen_alerts, complete, open_study
 from portal.messages import counted
 
 if TYPE_CHECKING:
-    from sweeps.store.run_requests import Request
+    from sweeps.store.study_status import Request
 
 RunsArgument = Annotated[list[str], typer.Argument(metavar="RUN...", help="Keys of runs, as on their pages.")]
 
@@ -53,8 +53,8 @@ def retry(
     Where a driver works, it is asked to.
     """
     from portal.storage.paths import local_place
-    from sweeps.store.run_requests import RunRequests
     from sweeps.store.run_store import RunStore
+    from sweeps.store.study_status import RunRequests
     from sweeps.study.manifest import launched_study
 
     alerts = chosen_alerts(alert, price, budget)
@@ -93,7 +93,7 @@ def stop(folder: FolderArgument, runs: RunsArgument) -> None:
 def _leave_out(folder: str, keys: list[str], request: "Request") -> None:
     """Ask the driver that works on the folder, or mark the runs where there is none."""
     from portal.storage.paths import local_place, open_folder
-    from sweeps.store.run_requests import RunRequests
+    from sweeps.store.study_status import RunRequests
 
     place = open_folder(folder)
     if RunRequests(place).ask_or_do(keys, request, local_place(place) / "logs"):
@@ -122,7 +122,7 @@ def fsck(folder: FolderArgument, as_json: JsonOption = False) -> None:
     Exit code 3 when something is wrong; each fault is printed with its remedy.
     """
     from portal.storage.paths import open_folder
-    from sweeps.store.fsck import check_folder
+    from sweeps.store.upkeep import check_folder
 
     faults, count = check_folder(open_folder(folder))
     if as_json:
@@ -146,7 +146,7 @@ def gc(
 ) -> None:
     """List what a folder no longer needs: optimiser states of finished runs, leftovers of killed drivers."""
     from portal.storage.paths import open_folder
-    from sweeps.store.gc import delete_garbage, find_garbage
+    from sweeps.store.upkeep import delete_garbage, find_garbage
 
     place = open_folder(folder)
     if not (place / "runs").is_dir():

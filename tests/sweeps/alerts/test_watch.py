@@ -13,8 +13,7 @@ from sweeps.alerts.alerts import Alerts
 from sweeps.alerts.desk import AlertDesk
 from sweeps.alerts.watch import AlertWatch
 from sweeps.launch.driver import run_study
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session
 from sweeps.study.expand import Study, load_study
 from tests.support.alert_server import AlertServer, alert_server

@@ -24,8 +24,7 @@ from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.rates import Rates
 from sweeps.gpu_check.shape import BATCH, ShapeWorld
 from sweeps.gpu_check.world import CheckWorld
-from sweeps.planning.devices import Device, as_checked, find_device, plain_cpu
-from sweeps.planning.known_checks import find_check, processor_name
+from sweeps.planning.devices import Device, as_checked, find_check, find_device, plain_cpu, processor_name
 
 
 @pytest.fixture(autouse=True)

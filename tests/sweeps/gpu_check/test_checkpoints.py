@@ -13,8 +13,7 @@ from portal.storage.checkpoint import load_latest
 from sweeps.gpu_check import checkpoints
 from sweeps.gpu_check.checkpoints import check_checkpoints, tensors_of
 from sweeps.gpu_check.world import CheckWorld
-from sweeps.store.pack_store import STATE, PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import STATE, PackStore, RunStore
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 

@@ -17,11 +17,10 @@ from sweeps.gpu_check.finding import Finding, at_most
 from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.gpu_check.speed import check_fragmentation, check_peak, measure_speeds, work_of
-from sweeps.planning.cost_model import forward_tokens
+from sweeps.planning.cost_model import forward_tokens, step_seconds
 from sweeps.planning.devices import GPUS, plain_cpu
 from sweeps.planning.memory import decoder_shape
-from sweeps.planning.planned_step import sample_step
-from sweeps.planning.step_time import step_seconds
+from sweeps.planning.workload import sample_step
 from tests.support.markdown import DOCS
 
 

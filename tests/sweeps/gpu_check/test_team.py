@@ -11,7 +11,7 @@ from portal.storage.checkpoint import save_checkpoint
 from sweeps.gpu_check import team
 from sweeps.gpu_check.team import Trained, check_team
 from sweeps.gpu_check.world import CheckWorld
-from sweeps.store.pack_store import STATE, PackStore
+from sweeps.store.run_store import STATE, PackStore
 from sweeps.store.session import Session
 from tests.support.findings import levels
 

@@ -24,8 +24,8 @@ from sweeps.launch.launch_result import LaunchResult
 from sweeps.launch.resources import Resources, Wanted
 from sweeps.planning import checks
 from sweeps.planning.devices import GPUS
-from sweeps.store.kept_device import KeptDevice, UsedDevice
 from sweeps.store.lease import read_holder
+from sweeps.store.output_folder import KeptDevice, UsedDevice
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import read_progress
 from sweeps.store.study_status import StudyStatus

@@ -8,8 +8,7 @@ import pytest
 from portal.storage.atomic import write_json_atomic
 from portal.storage.checkpoint import save_checkpoint
 from sweeps.launch.ray_lanes import _lane_process, release_lane
-from sweeps.store.pack_store import PackStore, pack_key
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore, pack_key
 from sweeps.store.session import Session
 from sweeps.study.expand import Study
 from sweeps.worker.job import LaneJob, PackJob

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from sweeps.launch.driver import run_study
 from sweeps.planning.plan import plan_study
-from sweeps.store.pack_store import PackStore
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.worker.lane_log import log_path

@@ -1,28 +1,45 @@
-"""What would make a run fail later is refused before anything starts."""
+"""What would make a run fail later is refused before anything starts.
+
+What does not fit a base is refused before anything is loaded. What a study asks of its rows is said when it
+is planned: too few, or too long for a base.
+"""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from portal.answers import AnswerConfig
-from portal.config import BaseRef, Precision, RunConfig
+from portal.bases.registry import KNOWN
+from portal.cli import main
+from portal.config import AdapterConfig, BaseRef, Precision, RunConfig
 from portal.evaluate.code_sandbox import ALLOWED
 from portal.messages import refusal
+from portal.modules import ALL_MODULES
+from portal.train_config import TrainConfig
+from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import (
     check_cpus,
     check_libraries,
     check_metrics,
     check_precisions,
+    check_row_lengths,
+    check_shapes,
     check_sizes,
     check_study,
+    count_rows,
+    coverage_notes,
     expected_device,
     metric_notes,
+    row_warnings,
 )
 from sweeps.study.expand import load_study
 from tests.support.bases import TASKS, make_run
 from tests.support.precision import cpu_with
+from tests.support.studies import TINY
+from tests.support.zoo import tiny_config
 
 
 def ref(precision: Precision) -> BaseRef:
@@ -161,3 +178,187 @@ def test_a_large_base_is_not_trained_on_a_cpu_by_accident() -> None:
         ValueError, match=r"^base 'qwen3-8b' has 6\.9 billion weights in its layers, and do not$"
     ):
         check_sizes([small, large], "cpu", advice="do not")
+
+
+WIDE = AdapterConfig(modules=ALL_MODULES, rank=2)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of bases by family, with their configs alone."""
+    found = {}
+    for family in ("gpt2", "qwen3_5_text", "mixtral", "llama", "mamba"):
+        folder: Path = tmp_path_factory.mktemp(family)
+        tiny_config(family).save_pretrained(folder)
+        found[family] = str(folder)
+    return found
+
+
+def run_on(method: str, base: str, **changes: object) -> RunConfig:
+    run = make_run(method, "base", **changes)
+    return run.model_copy(update={"bases": (BaseRef(name=base, revision="0"),)})
+
+
+def test_loras_adapt_what_a_base_has_and_say_so(folders: dict[str, str]) -> None:
+    run = run_on("lora", folders["gpt2"], adapter=WIDE)
+
+    check_shapes([run])
+    (note,) = coverage_notes([run, run])
+    assert "qkv for q in 4" in note
+
+
+def test_a_core_whose_heads_nothing_would_train_is_refused_with_what_to_ask_for(
+    folders: dict[str, str],
+) -> None:
+    with pytest.raises(ValueError, match=r"heads for k, v, gate would never .* modules qkv,o,up,down$"):
+        check_shapes([run_on("source", folders["gpt2"], adapter=WIDE)])
+    check_shapes(
+        [run_on("source", folders["gpt2"], adapter=AdapterConfig(modules=("qkv", "o", "up", "down")))]
+    )
+
+
+@pytest.mark.parametrize("method", ["portal", "mean_latent", "carried", "mismatched_latent", "taught"])
+def test_what_holds_a_core_takes_what_stands_in(folders: dict[str, str], method: str) -> None:
+    check_shapes([run_on(method, folders["gpt2"], adapter=WIDE)])
+
+
+def test_a_fused_module_stands_in_for_each_that_is_asked_for(folders: dict[str, str]) -> None:
+    check_shapes([run_on("lora", folders["gpt2"], adapter=AdapterConfig(modules=("q", "v"), rank=2))])
+
+
+def test_a_port_does_not_need_its_sources_base(folders: dict[str, str]) -> None:
+    run = run_on("portal", folders["llama"]).model_copy(update={"source_bases": ("/no/such/base",)})
+
+    check_shapes([run])
+    assert coverage_notes([run]) == []
+
+
+def test_residuals_of_heads_that_a_base_does_not_use_are_refused(folders: dict[str, str]) -> None:
+    train = TrainConfig(epochs=1, residual_rank=1)
+
+    with pytest.raises(ValueError, match="residuals for k, v, gate would never be trained"):
+        check_shapes([run_on("taught", folders["gpt2"], adapter=WIDE, train=train)])
+
+
+@pytest.mark.parametrize(
+    ("family", "modules", "message"),
+    [
+        ("mixtral", ("q", "gate"), "base '.*': the base has no projection 'gate'; it has q, k, v, o"),
+        ("mamba", ("o",), "the base has no projection 'o'; it has in_proj"),
+        ("llama", ("q", "in_z"), "the base has no projection 'in_z'"),
+    ],
+)
+def test_a_module_that_a_base_lacks_is_refused_with_what_it_has(
+    folders: dict[str, str], family: str, modules: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_shapes([run_on("lora", folders[family], adapter=AdapterConfig(modules=modules, rank=2))])
+
+
+def test_a_choice_loss_is_refused_where_choices_cannot_share_a_row(folders: dict[str, str]) -> None:
+    train = TrainConfig(epochs=1, choice_loss=1.0)
+
+    check_shapes([run_on("portal", folders["llama"], train=train)])
+    with pytest.raises(ValueError, match="choice_loss needs all choices of a question in one row"):
+        check_shapes([run_on("portal", folders["qwen3_5_text"], train=train)])
+
+
+def test_full_coverage_refuses_layers_without_a_module(folders: dict[str, str]) -> None:
+    run = run_on("lora", folders["qwen3_5_text"])
+
+    check_shapes([run], full_coverage=True)
+    with pytest.raises(ValueError, match="coverage full is asked for"):
+        check_shapes([run_on("lora", folders["mixtral"], adapter=WIDE)], full_coverage=True)
+    check_shapes([run_on("lora", folders["llama"])], full_coverage=True)
+
+
+@pytest.fixture
+def short_base(tmp_path: Path) -> Path:
+    """An embedded base that reads no more than eight tokens."""
+    folder = Path(shutil.copytree(KNOWN["mini-qwen3-s"].location, tmp_path / "short"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))
+    return folder
+
+
+def test_a_curve_above_its_methods_size_and_a_task_with_too_few_rows_are_named(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_path.write_text(TINY.replace("curve: {sizes: [4]}", "curve: {sizes: [4, 16, 9999]}"))
+    study = load_study(study_path)
+    rows = count_rows(study.suite, study.tasks)
+
+    lines = row_warnings(study)
+
+    assert lines == [
+        "methods.lora.curve: sizes 16, 9999 are above the method's size 8",
+        f"task 'fact_qa': {rows['fact_qa']} training rows are there; asked for: lora 9999",
+        f"task 'counting': {rows['counting']} training rows are there; asked for: lora 9999",
+    ]
+    assert main(["sweep", "plan", str(study_path), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.splitlines() == [f"portal: {line}" for line in lines]
+
+
+def test_test_rows_that_other_splits_have_are_named_by_plan_and_run(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("train", f"p{index} is", index % 2) for index in range(8)]
+    rows += [("validation", "v is", 0), ("test", "t is", 0), ("test", "p3 is", 1)]
+    lines = [
+        {"prompt": prompt, "choices": [" a", " b"], "gold": gold, "split": split, "cluster": prompt}
+        for split, prompt, gold in rows
+    ]
+    (tmp_path / "leaky.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    study_path.write_text(
+        TINY.replace("[fact_qa, counting]", "[leaky.jsonl]")
+        .replace("size: 8", "size: 4")
+        .replace("[4]", "[2]")
+    )
+    warning = (
+        "portal: task 'leaky': 1 test row repeats the text of training or validation rows; "
+        "1 cluster of test rows is in other splits, too"
+    )
+
+    assert main(["sweep", "plan", str(study_path), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [warning.removeprefix("portal: ")]
+    command = ["sweep", "run", str(study_path), "--out", str(tmp_path / "out"), "--executor", "local"]
+    assert main(command) == 0
+    assert warning in capsys.readouterr().err.splitlines()
+
+
+def test_a_recipes_cap_asks_for_no_rows(study_path: Path) -> None:
+    study_path.write_text(
+        TINY.replace("size: 8, ", "").replace("curve: {sizes: [4]}", "curve: {sizes: [16]}")
+    )
+
+    assert row_warnings(load_study(study_path)) == []
+
+
+def test_a_base_that_cannot_read_the_longest_row_is_refused_by_the_plan(
+    study_path: Path, short_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_path.write_text(TINY.replace("[mini-qwen3-s]", f"[{short_base}]"))
+
+    assert main(["sweep", "plan", str(study_path), "--out", str(tmp_path / "out")]) == 2
+
+    error = capsys.readouterr().err
+    assert f"base '{short_base}' reads at most 8 tokens, the longest prompt with its choice has" in error
+    assert error.count("\n") == 1
+
+
+def test_lengths_come_from_the_token_cache_where_there_is_one(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = load_study(study_path), tmp_path / "out"
+    command = ["sweep", "plan", str(study_path), "--out", str(out)]
+    assert check_row_lengths(study, out, study.bases) == study.bases
+    assert main(command) == 0
+    assert "the longest texts per task fit mini-qwen3-xs, mini-qwen3-s;" in capsys.readouterr().out
+    data = study.runs[0].data
+    prepare_rows(
+        study.suite, study.tasks, study.bases, out, max_prompt=data.max_prompt, data_hash=data.data_hash
+    )
+
+    assert check_row_lengths(study, out, study.bases) == ()
+    assert main(command) == 0
+    assert "longest texts" not in capsys.readouterr().out

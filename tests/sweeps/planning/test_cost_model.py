@@ -1,10 +1,17 @@
-"""What a plan predicts: packing saves starts and launches, and never arithmetic."""
+"""What a plan predicts: packing saves starts and launches, and never arithmetic.
+
+What a step takes: on a GPU launches or arithmetic, on a CPU both, and reading the weights. What a plan says
+of disk space is what finished runs have and checkpoints hold.
+"""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from portal.bases.base import load_base
+from portal.cli import main
 from portal.config import RunConfig
 from portal.device_rates import ATTAINED
 from portal.forward.microbatch_plan import (
@@ -14,20 +21,29 @@ from portal.forward.microbatch_plan import (
     MODULE_LAUNCHES,
 )
 from portal.learners.factory import build_learner
+from portal.mini.tasks import mini_examples
+from portal.modules import ALL_MODULES
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack
+from sweeps.planning import cost_model
 from sweeps.planning.cost_model import (
     START_S,
     Execution,
+    checkpoint_bytes,
     duration,
     ending_seconds,
     forecast,
     forward_tokens,
+    forwards_seconds,
+    kept_bytes,
+    learners_seconds,
     load_seconds,
     peak_memory,
+    saved_bytes,
+    scoring_seconds,
+    step_seconds,
 )
 from sweeps.planning.devices import GPUS, MEMORY_SHARE, Device, find_device, plain_cpu
-from sweeps.planning.disk_space import saved_bytes
 from sweeps.planning.memory import (
     count_params,
     decoder_shape,
@@ -37,10 +53,12 @@ from sweeps.planning.memory import (
 )
 from sweeps.planning.plan import plan_study
 from sweeps.planning.plan_table import device_hours
-from sweeps.planning.step_time import scoring_seconds
-from sweeps.study.expand import load_study
+from sweeps.planning.workload import ScoredSet, Work
+from sweeps.store.run_store import RunStore
+from sweeps.study.expand import Study, load_study
 from tests.support.bases import make_rows, make_run
 from tests.support.precision import needs_bf16, run_in_bf16
+from tests.support.studies import Tables
 from tests.support.workload import WORK
 
 
@@ -320,3 +338,181 @@ def test_an_unknown_device_is_refused_with_the_nearest_name():
 )
 def test_a_duration_is_short_to_read(hours, text):
     assert duration(hours) == text
+
+
+BASE = "village-qwen3-m"
+NOTHING = replace(WORK, steps=0, scored_tokens=0, scored_rows=0, scored_sets=())
+FREE = replace(plain_cpu(1), flops=1e30, bf16_flops=1e30, launch_s=1e-30, bytes_per_s=1e30, value_s=0.0)
+"""A CPU on which nothing takes any time."""
+
+
+def test_a_gpus_step_takes_as_long_as_its_launches_or_its_padded_tokens():
+    """A base so small that launches take longer, and one so large that they do not."""
+    gpu, run = GPUS["b200"], make_run("lora", "village-qwen3-m")
+    shape = decoder_shape("village-qwen3-m")
+    per_forward = shape.layers * (LAYER_LAUNCHES["fused"] + 2 * MODULE_LAUNCHES) * gpu.launch_s
+    own = [replace(WORK, lengths=((20, 40),) * 3)]
+
+    found = forwards_seconds([run], own, "village-qwen3-m", gpu)
+    unbounded = forwards_seconds([run], own, "village-qwen3-m", replace(gpu, name="faster", launch_s=1e-15))
+
+    assert found == pytest.approx(per_forward)  # one forward has all rows
+    per_token = FLOPS_PER_PARAM_TOKEN * shape.params / (ATTAINED * gpu.flops)
+    assert unbounded / per_token / 12 == pytest.approx(30)  # tokens of a row: there is no padding
+
+
+def test_what_joint_training_shares_is_updated_once():
+    bases = (BASE, "village-qwen3-xs")
+    joint = make_run("source", *bases)
+    slow, fast = (replace(plain_cpu(2), bytes_per_s=each) for each in (1e6, 1e30))
+
+    updates = sum(
+        learners_seconds([joint], [WORK], base, slow) - learners_seconds([joint], [WORK], base, fast)
+        for base in bases
+    )
+
+    own = [count_params(joint, base).trained - shared_params(joint) for base in bases]
+    assert min(own) > 0
+    assert updates == pytest.approx(WORK.steps * 40 * (sum(own) + shared_params(joint)) / 1e6)
+
+
+def test_a_cpu_reads_the_weights_for_every_forward_however_few_its_rows():
+    run, shape = make_run("lora", BASE), decoder_shape(BASE)
+    cpu = replace(FREE, bytes_per_s=1e6)
+
+    few, many = (forwards_seconds([run], [replace(WORK, rows_per_step=rows)], BASE, cpu) for rows in (3, 12))
+
+    assert few == many == pytest.approx(2 * 4 * (shape.params + shape.vocabulary * shape.width) / 1e6)
+
+
+def test_in_bf16_a_cpu_reads_half_and_makes_the_logits_of_two_products():
+    run, shape = make_run("lora", BASE), decoder_shape(BASE)
+    cpu = replace(FREE, bytes_per_s=1e6)
+    head = shape.vocabulary * shape.width
+
+    reading = forwards_seconds([run_in_bf16(run)], [WORK], BASE, cpu)
+    computing = [
+        step_seconds([each], [WORK], BASE, replace(cpu, bytes_per_s=1e30, flops=1e9, bf16_flops=1e9))
+        for each in (run_in_bf16(run), run)
+    ]
+
+    assert reading == pytest.approx(2 * (2 * shape.params + 3 * head) / 1e6)
+    answers = WORK.rows_per_step * WORK.answer_tokens
+    assert computing[0] - computing[1] == pytest.approx(2 * answers * head / (ATTAINED * 1e9))
+
+
+def test_what_is_done_beside_products_grows_with_what_a_forward_keeps():
+    few, every = (make_run("lora", BASE), make_run("lora", BASE))
+    every = every.model_copy(update={"adapter": every.adapter.model_copy(update={"modules": ALL_MODULES})})
+    kept = [kept_values_per_token([run], BASE) for run in (few, every)]
+    cpu = replace(FREE, value_s=1e-6)
+
+    took = [forwards_seconds([run], [WORK], BASE, cpu) for run in (few, every)]
+
+    assert 1.2 < kept[1] / kept[0] < 2
+    assert took == pytest.approx([1e-6 * each * 12 * 32 for each in kept])  # rows are padded to 32
+
+
+def test_scoring_and_writing_on_a_cpu_are_forwards_that_read_the_weights_and_keep_less():
+    run, shape = run_in_bf16(make_run("lora", BASE)), decoder_shape(BASE)
+    scores = replace(WORK, steps=0, scored_sets=(ScoredSet(100, 6.0, ((50, 1),)),))  # padded to 52
+    writes = replace(NOTHING, read_tokens=400, written_tokens=100, writing_forwards=20)
+    weights = 2 * (shape.params + 2 * shape.vocabulary * shape.width)  # bytes; logits are of two products
+    logits = 46 * shape.vocabulary  # bytes of an answer's token
+    kept, launch = kept_values_per_token([run], BASE), 142 + 7 * len(run.adapter.modules)
+
+    def took(work: Work, **rates: float) -> float:
+        return scoring_seconds([run], [work], BASE, replace(FREE, **rates))
+
+    assert took(scores, bytes_per_s=1e6) == pytest.approx((6 * weights + 1000 * logits) / 1e6)
+    assert took(writes, bytes_per_s=1e6) == pytest.approx((20 * weights + 100 * logits) / 1e6)
+    assert took(scores, value_s=1e-6) == pytest.approx(1e-6 * 0.4 * kept * 5000 / 2 * 52 / 50)
+    assert took(writes, value_s=1e-6) == pytest.approx(1e-6 * 0.4 * kept * 500 / 2)
+    assert took(writes, launch_s=1e-6) == pytest.approx(1e-6 * 0.4 * 20 * shape.layers * launch)
+
+
+def test_logits_that_are_scored_in_slices_stay_in_caches(monkeypatch):
+    run, shape = make_run("lora", BASE), decoder_shape(BASE)
+    cpu = replace(FREE, bytes_per_s=1e6)
+    scores = replace(WORK, steps=0, scored_sets=(ScoredSet(100, 6.0, ((50, 1),)),))
+    writes = replace(NOTHING, read_tokens=400, written_tokens=100, writing_forwards=20)
+
+    def took(in_bf16: bool) -> list[float]:
+        own = run_in_bf16(run) if in_bf16 else run
+        return [scoring_seconds([own], [work], BASE, cpu) for work in (scores, writes)]
+
+    whole = [took(in_bf16) for in_bf16 in (False, True)]
+    monkeypatch.setattr(cost_model, "SLICE_COLUMNS", shape.vocabulary - 1)
+    sliced = [took(in_bf16) for in_bf16 in (False, True)]
+
+    saved = [before[0] - after[0] for before, after in zip(whole, sliced, strict=True)]
+    assert saved == pytest.approx([1000 * shape.vocabulary * each / 1e6 for each in (12 - 4, 46 - 15)])
+    assert [each[1] for each in sliced] == [each[1] for each in whole]  # what is written wants all logits
+
+
+def test_a_gpu_scores_while_it_launches():
+    run, gpu = make_run("lora", BASE), replace(GPUS["b200"], launch_s=1e-3)
+    scores = replace(WORK, steps=0, scored_sets=(ScoredSet(100, 6.0, ((50, 1),)),))  # padded to 52
+    writes = replace(NOTHING, read_tokens=400, written_tokens=100, writing_forwards=20)
+    shape, launch = decoder_shape(BASE), 44 + 7 * len(run.adapter.modules)
+    head, rate = shape.vocabulary * shape.width, ATTAINED * gpu.flops
+
+    def took(work: Work, device: Device) -> float:
+        return scoring_seconds([run], [work], BASE, device)
+
+    assert took(scores, gpu) == pytest.approx(1e-3 * 0.4 * 6 * shape.layers * launch)
+    assert took(writes, gpu) == pytest.approx(1e-3 * 0.4 * 20 * shape.layers * launch)
+    quick = replace(gpu, launch_s=1e-30)
+    assert took(scores, quick) == pytest.approx(2 * (shape.params * 5000 * 52 / 50 + head * 1000) / rate)
+    assert took(writes, quick) == pytest.approx(2 * (shape.params * 500 + head * 100) / rate)
+
+
+def test_an_artifact_holds_as_many_numbers_as_counted(
+    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+) -> None:
+    plan = plan_study(tiny_study, tmp_path)
+    store = RunStore(unbroken[0])
+    for run in tiny_study.runs:
+        files = [*(store.run_folder(run.key) / "artifact").rglob("*.safetensors")]
+        stored = sum(tensor.numel() for path in files for tensor in load_file(path).values())
+        counts = [count_params(run, ref.name) for ref in run.bases]
+
+        assert stored == sum(each.trained + each.held for each in counts)
+        size = sum(path.stat().st_size for path in store.run_folder(run.key).rglob("*") if path.is_file())
+        assert 4 * stored <= kept_bytes(run, plan.checked.works[run.key]) <= size
+
+
+def test_a_checkpoint_holds_three_numbers_for_each_that_trains(tiny_study: Study) -> None:
+    for run in tiny_study.runs:
+        trained = sum(count_params(run, ref.name).trained for ref in run.bases)
+
+        assert checkpoint_bytes([run]) == 3 * 3 * 4 * trained
+        assert (trained > 0) == (run.train is not None)
+    assert checkpoint_bytes(tiny_study.runs) == sum(checkpoint_bytes([run]) for run in tiny_study.runs)
+
+
+def test_scored_rows_are_counted_by_evaluation(tiny_study: Study, tmp_path: Path) -> None:
+    plan = plan_study(tiny_study, tmp_path)
+    rows = sum(
+        min(4, len(mini_examples(task, split)))
+        for task in tiny_study.tasks
+        for split in ("validation", "test")
+    )
+
+    scored = {
+        run.method: plan.checked.works[run.key].scored_rows for run in tiny_study.runs if run.method != "lora"
+    }
+
+    assert scored == {"base": rows, "source": 3 * rows, "portal": 3 * rows}
+
+
+def test_the_plan_says_what_it_costs(
+    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "b200", "--price", "4"]
+
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+
+    assert "in the output folder: " in printed
+    assert "cost at 4 per device-hour: " in printed

@@ -1,24 +1,39 @@
-"""Every device has rates, so that nothing is ever planned on one that does nothing."""
+"""Every device has rates, so that nothing is ever planned on one that does nothing.
 
+What gpu-check has measured on this machine is read by its plans, and asked for by launches on GPUs.
+"""
+
+import json
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from portal.bases.precision import cpu_bf16_gain
+from portal.device import usable_cores
 from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates, rates_of
 from sweeps.planning.devices import (
+    ATTAINED,
     GPUS,
     Device,
     FoundGpu,
+    KnownCheck,
+    as_checked,
+    check_advice,
+    checks_of,
     describe_gpu,
+    find_check,
     find_device,
     find_gpu,
     local_hardware,
     plain_cpu,
+    processor_name,
     smallest_gpu,
 )
 from sweeps.planning.plan import plan_study
+from sweeps.planning.plan_table import time_lines
 from sweeps.study.expand import Study
 from tests.support.environment import GPU_ALLOWED, gpu_allowed
 from tests.support.precision import cpu_with
@@ -96,3 +111,184 @@ def test_bf16_has_a_rate_of_its_own_on_a_cpu_that_has_it_and_no_other() -> None:
     with cpu_with():
         assert cpu.rate("bf16") == cpu.rate("default") == cpu.flops
     assert gpu.rate("bf16") == gpu.rate("default") == gpu.flops
+
+
+H100 = KnownCheck(
+    "NVIDIA H100 80GB HBM3", torch.__version__, "2026-11-28T07:00:00+00:00", True, 1.2, 6e14, 5e-6
+)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_check_is_found_again_by_its_device_and_the_release_of_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert find_check(H100.name) is None
+    H100.keep()
+
+    assert find_check(H100.name) == H100
+    assert checks_of("H100") == [H100]
+    assert checks_of("B200") == []
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    assert find_check(H100.name) is None
+    assert checks_of("H100") == []
+
+
+def test_a_record_of_another_version_is_none(tmp_path: Path) -> None:
+    H100.keep()
+    (path,) = (tmp_path / "cache" / "gpu-checks").iterdir()
+    path.write_text('{"name": "NVIDIA H100 80GB HBM3"}')
+
+    assert find_check(H100.name) is None
+    assert checks_of("H100") == []
+
+
+def test_a_plan_has_the_rates_and_the_pace_that_were_measured() -> None:
+    gpu = GPUS["h100"]
+
+    assert as_checked(gpu, None) == gpu
+    checked = as_checked(gpu, H100)
+    assert (checked.flops, checked.launch_s, checked.pace) == (6e14 / ATTAINED, 5e-6, 1.2)
+    assert checked.bytes_per_s == gpu.bytes_per_s
+    assert as_checked(gpu, replace(H100, bytes_per_s=3e12)).bytes_per_s == 3e12
+    for device in (gpu, plain_cpu(2)):
+        assert as_checked(device, H100).write_bytes_per_s == device.write_bytes_per_s
+        assert as_checked(device, replace(H100, write_bytes_per_s=5e8)).write_bytes_per_s == 5e8
+
+
+def test_the_hypernetwork_has_the_rates_of_fp32_and_tf32_that_were_measured() -> None:
+    checked = as_checked(GPUS["h100"], replace(H100, fp32_flops=4e13, tf32_flops=3e14))
+
+    for products, measured in (("fp32", 4e13), ("tf32", 3e14)):
+        assert ATTAINED * checked.hypernet_rate(products) == pytest.approx(measured)
+        assert checked.for_worker(0.5).hypernet_rate(products) == checked.hypernet_rate(products) / 2
+
+
+def test_a_gpu_that_is_named_is_the_one_that_was_checked_last() -> None:
+    assert find_device("h100") == GPUS["h100"]
+    others = (
+        replace(H100, name="NVIDIA H100 SXM", date="2026-11-27T07:00:00+00:00", pace=1.1),
+        replace(H100, name="NVIDIA H100 PCIe", date="2026-11-29T07:00:00+00:00", pace=1.3),
+        replace(H100, name="NVIDIA H100 80GB HBM3 MIG 1g.10gb", date="2026-11-30T07:00:00+00:00", pace=1.4),
+        replace(H100, name="NVIDIA H100 80GB HBM2e", date="2026-12-01T07:00:00+00:00", passed=False),
+    )
+    for each in (*others, H100):
+        each.keep()
+
+    checked = as_checked(GPUS["h100"], H100)
+    assert find_device("h100") == find_device("H100") == checked
+    assert find_device("b200") == GPUS["b200"]
+
+
+def test_a_gpu_of_a_node_has_the_check_of_its_own_name_or_else_of_its_model() -> None:
+    found = FoundGpu(H100.name, 79 * 2**30, KNOWN_GPUS["H100"])
+    unchecked = smallest_gpu([found])
+    other = replace(H100, name="NVIDIA H100 SXM", date="2027-01-01T07:00:00+00:00", pace=1.1)
+    other.keep()
+    of_its_model = smallest_gpu([found])
+    H100.keep()
+    own = smallest_gpu([found])
+
+    assert unchecked is not None
+    assert (unchecked.name, unchecked.checked, unchecked.memory_bytes) == (H100.name, None, 79 * 2**30)
+    assert (of_its_model, own) == (as_checked(unchecked, other), as_checked(unchecked, H100))
+
+
+def test_a_record_of_an_earlier_version_says_nothing_of_fp32(tmp_path: Path) -> None:
+    H100.keep()
+    (path,) = (tmp_path / "cache" / "gpu-checks").iterdir()
+    record = json.loads(path.read_text())
+    del record["fp32_flops"], record["tf32_flops"]
+    path.write_text(json.dumps(record))
+
+    assert find_check(H100.name) == H100
+    assert find_device("h100").hypernet_rate("tf32") == pytest.approx(6e14 / ATTAINED / 2)
+
+
+def test_a_plan_for_a_cpu_has_the_rates_of_its_cores_and_a_pace_for_each_precision() -> None:
+    cpu = plain_cpu(2)
+    own = replace(H100, flops=8e10, launch_s=None, bf16_flops=4e11, bf16_pace=1.5)
+    check = replace(own, scoring_pace=1.3, bf16_scoring_pace=1.7)
+
+    checked = as_checked(cpu, check)
+
+    assert checked.rate("default") == pytest.approx(2 * 8e10 / ATTAINED)
+    assert checked.rate("bf16") == pytest.approx(2 * 4e11 / ATTAINED)
+    assert (checked.pace_in("default"), checked.pace_in("bf16"), checked.checked) == (1.2, 1.5, "2026-11-28")
+    assert (checked.scoring_pace_in("default"), checked.scoring_pace_in("bf16")) == (1.3, 1.7)
+    beside = as_checked(cpu, replace(check, beside=1.5, bf16_beside=2.0))
+    assert [beside.scoring_pace_in(each) for each in ("default", "bf16")] == pytest.approx([1.95, 3.4])
+    assert (checked.launch_s, checked.bytes_per_s) == (cpu.launch_s, cpu.bytes_per_s)
+    fp32_only = as_checked(cpu, replace(check, bf16_flops=None, bf16_pace=None))
+    assert (fp32_only.pace_in("bf16"), fp32_only.scoring_pace_in("bf16")) == (1.2, 1.3)
+    assert as_checked(cpu, replace(check, flops=None)) == cpu  # of a version that measured no rates
+
+
+def test_a_plan_for_this_machine_takes_its_pace_and_says_how_sure_it_is(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    def hours_and_line() -> tuple[float, str]:
+        plan = plan_study(tiny_study, tmp_path / "out", device=find_device("cpu"))
+        return sum(each.hours for each in plan.forecasts), time_lines(
+            plan, plan.schedule(1), devices=1, workers=1
+        )[0]
+
+    hours, line = hours_and_line()
+    own_flops = ATTAINED * find_device("cpu").flops / usable_cores()
+    replace(H100, name=processor_name(), pace=2.0, flops=own_flops, launch_s=None).keep()
+    checked_hours, checked_line = hours_and_line()
+
+    ends = 0.005  # what runs write, at the disk's pace
+    assert checked_hours == pytest.approx(2 / plain_cpu(1).pace * hours, rel=ends)
+    assert "portal gpu-check measures its pace" in line
+    assert "; pace of the gpu-check of 2026-11-28)" in checked_line
+    assert " to " in line
+    assert " to " in checked_line
+
+
+def test_a_launch_on_gpus_asks_for_a_check_that_has_passed() -> None:
+    release = torch.__version__
+
+    assert check_advice("B200") == (
+        f"no gpu-check of B200 with torch {release} is known here; `portal gpu-check` on a node of it takes "
+        "minutes"
+    )
+    assert "no gpu-check of such a GPU" in str(check_advice(None))
+    replace(H100, passed=False).keep()
+    assert str(check_advice("H100")).startswith(
+        "the gpu-check of H100 of 2026-11-28T07:00:00+00:00 has failed"
+    )
+    H100.keep()
+    assert check_advice("H100") is None
+    assert check_advice("NVIDIA H100 80GB HBM3") is None
+    assert check_advice(None) is None
+    assert check_advice("B200") is not None
+
+
+@pytest.mark.parametrize("name", ["NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"])
+def test_a_check_of_a_slice_or_of_a_slower_card_is_none_of_the_card(name: str) -> None:
+    replace(H100, name=name).keep()
+
+    assert check_advice("H100") is not None
+    assert check_advice(H100.name) is not None
+    assert check_advice(name) is None
+    assert check_advice(None) is None
+
+
+def test_a_check_holds_for_all_builds_of_a_release_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = torch.__version__.partition("+")[0]
+    monkeypatch.setattr(torch, "__version__", f"{release}+cu130")
+    replace(H100, torch=torch.__version__).keep()
+    monkeypatch.setattr(torch, "__version__", f"{release}+cpu")
+
+    assert check_advice("H100") is None
+    assert find_device("h100").checked == "2026-11-28"
+
+
+def test_a_check_of_a_cpu_is_none_of_a_gpu() -> None:
+    replace(H100, name="AMD EPYC", flops=None, launch_s=None).keep()
+
+    assert check_advice(None) is not None

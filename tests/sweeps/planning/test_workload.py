@@ -1,22 +1,40 @@
-"""What a run trains and scores, counted from a sample of its rows."""
+"""What a run trains and scores, counted from a sample of its rows.
 
+A set takes the forwards and tokens that its rows are really scored in. Forwards of written answers: bounds
+that hold for any rows, and cases that can be counted by hand. A sampled step has the rows that a pack's
+learners draw, planned as they are when it trains.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from portal.bases.base import load_base
 from portal.bases.tokenizer import load_tokenizer
 from portal.data.token_rows import RowTable, encode_examples
+from portal.evaluate.loglikelihood import MAX_TOKENS, scoring_batches
+from portal.forward.microbatch_plan import LaunchCost, cpu_launch_cost
 from portal.forward.shared_prefix import choice_length, packed_length
-from portal.generation.generate import MAX_ROWS, generate
+from portal.generation.generate import MAX_POSITIONS, MAX_ROWS, generate
 from portal.generation.request import Request
 from portal.learners.data_order import DataOrder
 from portal.tasks.example import SPLITS
-from sweeps.planning.study_rows import count_rows
-from sweeps.planning.workload import WorkloadEstimator, scoring_only
-from sweeps.planning.writing import Writing
+from sweeps.planning.checks import count_rows
+from sweeps.planning.workload import (
+    Layout,
+    ScoredSet,
+    Work,
+    WorkloadEstimator,
+    Writing,
+    sample_step,
+    scoring_only,
+)
 from sweeps.study.expand import Study, load_study
+from tests.support.bases import TASKS, make_rows
 
 STUDY = """
 name: counted
@@ -210,3 +228,137 @@ def test_answers_of_both_splits_are_written_together_where_both_are_evaluated(
     )
 
     assert work.writing_forwards == pytest.approx(evaluations * once.writing_forwards, rel=0.15)
+
+
+COST = cpu_launch_cost(0).forward / 2
+
+
+def test_it_is_laid_out_as_scoring_lays_out_its_rows() -> None:
+    base = load_base("mini-qwen3-xs")
+    rows = [row for task in TASKS for row in make_rows(base, count=60).rows(task, "test")]
+    sizes = tuple((packed_length(row), 1) for row in rows)
+
+    found = ScoredSet(len(rows), 1.0, sizes).layout(COST)
+
+    batches = scoring_batches(rows, base).batches
+    assert found.forwards == len(batches) > 1
+    assert found.tokens == sum(packed_length(row) for row in rows) < found.padded_tokens
+    assert found.padded_tokens == pytest.approx(sum(batch.ids_NT.numel() for batch in batches), rel=0.02)
+
+
+def test_rows_that_were_not_sampled_are_like_those_that_were() -> None:
+    sampled = ScoredSet(2, 1.0, ((20, 1), (200, 3))).layout(COST)
+
+    every = ScoredSet(40, 1.0, ((20, 1), (200, 3))).layout(COST)
+
+    assert sampled == Layout(2, 20 + 600, 20 + 3 * 208)  # a multiple of 16
+    assert (every.tokens, every.padded_tokens) == (20 * 620, 20 * (20 + 624))
+    assert every.forwards == 1 + -(-20 // (MAX_TOKENS // 624))
+
+
+@pytest.mark.parametrize(("cost", "forwards"), [(1.0, 2), (10_000.0, 1)])
+def test_dear_forwards_are_fewer(cost: float, forwards: int) -> None:
+    assert ScoredSet(20, 1.0, ((20, 1), (60, 1))).layout(cost).forwards == forwards
+
+
+ROWS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 9)), min_size=1, max_size=200)
+
+
+def forwards(rows: list[tuple[int, int]], places: int, *, is_continuous: bool = True) -> float:
+    return Writing.of(rows, MAX_POSITIONS // places, is_continuous=is_continuous).forwards
+
+
+@given(ROWS, st.integers(1, MAX_ROWS), st.booleans())
+def test_forwards_are_no_fewer_than_tokens_and_places_need_and_no_more_than_tokens(
+    rows: list[tuple[int, int]], places: int, is_continuous: bool
+) -> None:
+    tokens = sum(answer for _, answer in rows)
+    found = forwards(rows, places, is_continuous=is_continuous)
+
+    assert max(tokens / places, max(answer for _, answer in rows)) <= found <= tokens
+
+
+@given(ROWS)
+def test_rows_that_all_have_places_end_with_the_longest_answer_and_one_after_another_each_with_its_own(
+    rows: list[tuple[int, int]],
+) -> None:
+    few = rows[:MAX_ROWS]
+
+    assert forwards(few, len(few)) == max(answer for _, answer in few)
+    assert forwards(rows, 1) == sum(answer for _, answer in rows)
+
+
+def test_a_row_that_joins_is_read_in_a_forward_of_its_own() -> None:
+    # Places of two: the two longest prompts are read (1) and written on (2); the third is read (3) beside the
+    # answer of four tokens, which goes on with it (4, 5).
+    assert forwards([(9, 4), (8, 2), (7, 3)], 2) == 5
+
+
+def test_rows_of_unlike_lengths_are_batches_of_their_own_where_they_cannot_share_one() -> None:
+    rows = [(9, 4), (9, 2), (9, 5), (7, 3), (7, 1)]
+
+    assert forwards(rows, 2, is_continuous=False) == 4 + 5 + 3
+    assert forwards(rows, 5, is_continuous=False) == 5 + 3
+
+
+def test_nothing_is_read_or_written_without_rows() -> None:
+    assert Writing.of([], 1, is_continuous=True) == Writing(0.0, 0.0, 0.0)
+
+
+WORK = Work(
+    steps=10,
+    rows_per_step=12,
+    tasks=3,
+    row_tokens=30,
+    answer_tokens=3,
+    scored_tokens=0,
+    scored_answer_share=0.2,
+    scored_rows=0,
+    lengths=((20,), (60,), (250,)),
+)
+FREE, DEAR = LaunchCost(0.0, 0.0), LaunchCost(1e6, 1e5)
+
+
+def test_every_learner_gives_the_rows_of_every_task() -> None:
+    one, two = sample_step([WORK], FREE, on_gpu=True), sample_step([WORK, WORK], FREE, on_gpu=True)
+
+    assert one.real_tokens == 4 * (20 + 60 + 250)
+    assert two.real_tokens == 2 * one.real_tokens
+    assert one.forwards == two.forwards == 3  # lengths
+    assert 1.0 <= one.padding == two.padding < 1.05  # to the grain of lengths
+
+
+def test_where_launches_are_dear_all_rows_share_a_forward() -> None:
+    step = sample_step([WORK, WORK], DEAR, on_gpu=True)
+
+    assert step.forwards == 1
+    assert step.launches == DEAR.forward
+    assert step.padding == pytest.approx(256 / 110)
+
+
+def test_memory_limits_the_tokens_of_a_forward() -> None:
+    whole, parts = (sample_step([WORK], DEAR, on_gpu=True, max_tokens=most) for most in (12 * 256, 8 * 256))
+
+    assert (whole.forwards, parts.forwards) == (1, 2)
+    assert parts.padded_tokens == whole.padded_tokens
+    assert parts.launches == pytest.approx(2 * whole.launches)
+
+
+def test_without_sampled_rows_all_are_as_long_as_the_mean() -> None:
+    step = sample_step([replace(WORK, lengths=(), row_tokens=31.6)], FREE, on_gpu=True)
+
+    assert step.real_tokens == 12 * 32
+    assert step.forwards == 1
+
+
+def test_fewer_rows_than_tasks_are_those_of_some_tasks() -> None:
+    step = sample_step([replace(WORK, rows_per_step=2)], FREE, on_gpu=True)
+
+    assert step.real_tokens == 20 + 60
+
+
+def test_on_a_cpu_other_learners_change_no_ones_forwards() -> None:
+    one, two = (sample_step([WORK] * count, LaunchCost(600.0, 0.0), on_gpu=False) for count in (1, 2))
+
+    assert one.padding == two.padding > 1.05
+    assert one.forwards == two.forwards == 2

@@ -1,10 +1,16 @@
-"""Rows of a run in training are those of its evaluations so far; of a finished run, those of its table."""
+"""Rows of a run in training are those of its evaluations so far; of a finished run, those of its table.
+
+Validation scores are means over tasks, then over runs, of the epochs that every run has scored.
+"""
 
 from pathlib import Path
 
+import pytest
+
 from portal.results import RESULTS, RESULTS_FILE, read_table
-from sweeps.results.live import evaluated_parts, live_rows
+from sweeps.results.live import evaluated_parts, live_rows, validation_values
 from sweeps.store.run_store import RunStore
+from sweeps.study.manifest import StudyManifest
 
 DONE, TRAINING = "038beb859521b178", "7219f18ec0650f65"
 
@@ -27,3 +33,27 @@ def test_a_finished_run_has_the_rows_of_its_table_and_no_parts(out: Path) -> Non
 
 def test_a_run_that_has_not_begun_has_no_rows(out: Path) -> None:
     assert list(live_rows(RunStore(out), "0" * 16)) == []
+
+
+def mean_of(out: Path, key: str, epoch: int) -> float:
+    rows = read_table(RunStore(out).run_folder(key) / RESULTS_FILE, RESULTS).to_pylist()
+    values = [row["acc_norm"] for row in rows if (row["split"], row["epoch"]) == ("validation", epoch)]
+    return sum(values) / len(values)
+
+
+def test_values_are_means_of_the_runs_task_means(out: Path, manifest: StudyManifest) -> None:
+    loras = [run for run in manifest.runs if run.method == "lora" and run.bases[0].name == "mini-qwen3-s"]
+    assert len(loras) == 2
+
+    values = validation_values(RunStore(out), loras, "acc_norm")
+    assert sorted(values) == [0, 1, 2, 3]
+    for epoch, value in values.items():
+        assert value == pytest.approx(sum(mean_of(out, run.key, epoch) for run in loras) / 2)
+
+
+def test_an_epoch_that_one_run_has_not_scored_yet_has_no_value(out: Path, manifest: StudyManifest) -> None:
+    port = next(run for run in manifest.runs if run.method == "portal")
+    hypernet = next(run for run in manifest.runs if run.method == "hypernet")
+
+    assert sorted(validation_values(RunStore(out), [hypernet], "acc_norm")) == [0, 1, 2, 3, 4]
+    assert sorted(validation_values(RunStore(out), [hypernet, port], "acc_norm")) == [0, 1, 2]

@@ -1,30 +1,61 @@
-"""A study's tables and record are of one moment, and are made again only when something is new."""
+"""A study's tables and record are of one moment, and are made again only when something is new.
+
+Run folders of any version become one pair of tables, sorted, under the study's names. What becomes of every
+planned run is in the tables beside the results: done, failed and missing ones.
+"""
 
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from analysis import ReportInput, write_report
 from portal.results import (
+    LATENTS,
+    LATENTS_FILE,
+    PREDICTIONS,
+    PREDICTIONS_FILE,
     RESULTS,
     RESULTS_FILE,
+    SCHEMA_VERSION,
     STUDY_FILE,
     StudyInfo,
     read_study_info,
     read_table,
+    write_table,
+)
+from portal.run_details import (
+    LOSSES,
+    LOSSES_FILE,
+    QUESTIONS_FILE,
+    RunDetail,
+    read_questions,
+    read_run_details,
 )
 from portal.search_record import read_search
-from sweeps.results.snapshot import collect_snapshot, copy_tables, describe, is_stale, keep_part
-from sweeps.results.tables import collect, collected_study
-from sweeps.store.circumstances import Circumstances
-from sweeps.store.fsck import check_folder
-from sweeps.store.run_store import RunStore
+from sweeps.results.snapshot import (
+    MOST_LOG_LINES,
+    collect,
+    collect_snapshot,
+    collected_study,
+    copy_tables,
+    describe,
+    is_stale,
+    keep_part,
+)
+from sweeps.store.prepared_rows import questions_path, record_questions
+from sweeps.store.run_store import Circumstances, PackStore, RunStore, pack_key
 from sweeps.store.study_status import StudyStatus
+from sweeps.store.upkeep import check_folder
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import StudyManifest
 from tests.support.earlier_version import EARLIER_VERSION
+from tests.support.result_tables import as_of_version
 from tests.support.searches import search_record
 
 
@@ -288,3 +319,206 @@ def test_a_damaged_record_of_a_search_is_named(out: Path, manifest: StudyManifes
             ValueError, match=r"search\.json: not the record of a search \(.{,200}\); `portal"
         ):
             collect_snapshot(manifest, out)
+
+
+LORA = "038beb859521b178"
+"""A per-task LoRA of the fixture that is done."""
+
+
+def write_again(out: Path, key: str, version: int) -> None:
+    """Put the run's tables in the form of an older schema version, as that version left them."""
+    store = RunStore(out)
+    for name in (RESULTS_FILE, PREDICTIONS_FILE):
+        path = store.run_folder(key) / name
+        pq.write_table(as_of_version(pq.read_table(path), version), path)
+    store.mark_done(key)
+
+
+def rows_of(table: pa.Table, key: str) -> pa.Table:
+    return table.filter(pc.equal(table["run"], key))
+
+
+def test_tables_hold_the_finished_runs_sorted_under_the_studys_labels(
+    out: Path, manifest: StudyManifest
+) -> None:
+    labels = {key: f"label of {key}" for key in manifest.by_key}
+
+    results = read_table(collect(replace(manifest, labels=labels), out) / RESULTS_FILE, RESULTS)
+    assert len(set(results["run"].to_pylist())) == 11
+    assert set(results["study"].to_pylist()) == {"compatibility"}
+    assert results["label"].to_pylist() == [labels[key] for key in results["run"].to_pylist()]
+    assert results["method"].to_pylist() == sorted(results["method"].to_pylist())
+
+
+def test_the_order_of_the_runs_changes_no_byte(out: Path, manifest: StudyManifest) -> None:
+    first = {path.name: path.read_bytes() for path in collect(manifest, out).iterdir()}
+    collect(replace(manifest, runs=manifest.runs[::-1]), out)
+
+    assert {path.name: path.read_bytes() for path in (out / "results").iterdir()} == first
+
+
+def test_only_the_runs_that_are_asked_for_are_collected(out: Path, manifest: StudyManifest) -> None:
+    results = read_table(collect(manifest, out, {LORA}) / RESULTS_FILE, RESULTS)
+
+    assert set(results["run"].to_pylist()) == {LORA}
+
+
+def test_without_a_finished_run_there_are_no_tables(out: Path, manifest: StudyManifest) -> None:
+    with pytest.raises(ValueError, match="no finished run of study 'compatibility' here"):
+        collect(manifest, out, set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
+    out: Path, manifest: StudyManifest, version: int
+) -> None:
+    new = read_table(collect(manifest, out) / RESULTS_FILE, RESULTS)
+    write_again(out, LORA, version)
+    marker = (RunStore(out).run_folder(LORA) / "DONE.json").read_bytes()
+
+    folder = collect(manifest, out)
+    both = read_table(folder / RESULTS_FILE, RESULTS)
+    assert both.num_rows == new.num_rows
+    assert both["majority"].null_count > new["majority"].null_count
+    own = rows_of(both, LORA)
+    assert own["majority"].null_count == own.num_rows
+    unchanged = ["run", "label", "method", "task", "epoch", "split", "acc_norm", "log_loss", "wall_s"]
+    assert own.select(unchanged).equals(rows_of(new, LORA).select(unchanged))
+    assert read_table(folder / PREDICTIONS_FILE, PREDICTIONS).num_rows
+    assert (RunStore(out).run_folder(LORA) / "DONE.json").read_bytes() == marker
+    page = write_report([ReportInput(folder)], out / "report")
+    assert "per-task LoRA" in page.read_text(encoding="utf-8")
+
+
+def test_latents_are_collected_from_the_runs_that_left_some(out: Path, manifest: StudyManifest) -> None:
+    collected = out / "results" / LATENTS_FILE
+    collect(manifest, out)
+    assert not collected.exists(), "an earlier version left none"
+
+    source = next(run.key for run in manifest.runs if run.method == "source")
+    left = pa.Table.from_pylist(
+        [{"run": source, "task": task, "latent": [0.5, -1.0]} for task in ("fact_qa", "counting")],
+        schema=LATENTS,
+    )
+    write_table(left, RunStore(out).run_folder(source) / LATENTS_FILE)
+    RunStore(out).mark_done(source)
+    collect(manifest, out)
+    assert read_table(collected, LATENTS).equals(left.sort_by("task"))
+
+    collect(manifest, out, {LORA})
+    assert not collected.exists()
+
+
+def test_a_run_of_a_newer_version_is_refused_by_its_file(out: Path, manifest: StudyManifest) -> None:
+    write_again(out, LORA, SCHEMA_VERSION + 1)
+
+    with pytest.raises(
+        ValueError,
+        match=rf"{LORA}/{RESULTS_FILE}: schema version {SCHEMA_VERSION + 1}, .* update portal-sweeps",
+    ):
+        collect(manifest, out)
+
+
+def test_a_table_that_was_edited_is_refused(out: Path, manifest: StudyManifest) -> None:
+    path = RunStore(out).run_folder(LORA) / RESULTS_FILE
+    pq.write_table(as_of_version(pq.read_table(path), 4), path, compression="none")
+
+    with pytest.raises(ValueError, match="altered since the run finished"):
+        collect(manifest, out)
+
+
+def details_of(out: Path, manifest: StudyManifest) -> dict[str, RunDetail]:
+    return read_run_details(collect_snapshot(manifest, out))
+
+
+def test_runs_of_an_earlier_version_are_told_without_what_they_did_not_record(
+    out: Path, manifest: StudyManifest
+) -> None:
+    found = details_of(out, manifest)
+
+    assert list(found) == [run.key for run in manifest.runs]
+    states = [each.state for each in found.values()]
+    assert (states.count("done"), states.count("missing")) == (11, 2)
+    for run in manifest.runs:
+        detail = found[run.key]
+        assert detail.settings == run.model_dump(mode="json")
+        assert (detail.label, detail.name) == (manifest.labels[run.key], run.describe())
+        assert (detail.peak_bytes, detail.log, detail.losses) == (None, (), ())
+    assert not (out / "results" / QUESTIONS_FILE).exists()
+    assert not (out / "results" / LOSSES_FILE).exists()
+
+
+def test_a_failed_run_has_its_cause_its_losses_and_the_log_of_its_pack(
+    out: Path, manifest: StudyManifest
+) -> None:
+    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
+    (store.run_folder(run.key) / "DONE.json").unlink()
+    log = out / "logs" / "lane-0.log"
+    store.mark_failed(run.key, "the loss is nan", log)
+    losses = [{"run": run.key, "step": 1, "loss": 2.0}, {"run": run.key, "step": 2, "loss": 9.0}]
+    write_table(pa.Table.from_pylist(losses, schema=LOSSES), store.run_folder(run.key) / LOSSES_FILE)
+    PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(
+        f"12:00 sweeps.worker.lane INFO pack {pack}: 1 runs\nearlier\n"
+        f"12:01 sweeps.worker.lane INFO pack {'0' * 16}: 1 runs\nanother's\n"
+        f"12:02 sweeps.worker.lane INFO pack {pack}: 1 runs\nstep 2: the loss is nan\n"
+    )
+
+    detail = details_of(out, manifest)[run.key]
+
+    assert (detail.state, detail.cause) == ("failed", "the loss is nan")
+    assert detail.losses == ((1, 2.0), (2, 9.0))
+    assert detail.log == (
+        f"12:02 sweeps.worker.lane INFO pack {pack}: 1 runs", "step 2: the loss is nan",
+    )  # fmt: skip
+
+
+def test_a_run_that_is_done_tells_threads_memory_and_the_end_of_its_log(
+    out: Path, manifest: StudyManifest
+) -> None:
+    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
+    known = Circumstances(2, ("plain",), (), 3_000_000_000, "lane-1.log", "cpu")
+    store.note_circumstances(run.key, known)
+    PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
+    (out / "logs").mkdir(exist_ok=True)
+    lines = [f"x INFO pack {pack}: 1 runs", *(f"line {number}" for number in range(2 * MOST_LOG_LINES))]
+    (out / "logs" / "lane-1.log").write_text("\n".join(lines))
+
+    detail = details_of(out, manifest)[run.key]
+
+    assert (detail.threads, detail.operations, detail.peak_bytes) == (2, ("plain",), 3_000_000_000)
+    assert detail.log == tuple(lines[-MOST_LOG_LINES:])
+
+
+def test_the_name_of_a_log_leads_nowhere_else(out: Path, manifest: StudyManifest) -> None:
+    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
+    PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
+    (out.parent / "secret").write_text(f"x INFO pack {pack}: 1 runs\nnot yours\n")
+    store.note_circumstances(run.key, Circumstances(2, log="../../secret"))
+
+    assert details_of(out, manifest)[run.key].log == ()
+
+
+def test_questions_of_the_studys_tasks_are_brought_along(out: Path, manifest: StudyManifest) -> None:
+    from portal.data.suites import load_suite
+
+    data = manifest.runs[0].data
+    record_questions(load_suite(data.suite), manifest.tasks, out, data_hash=data.data_hash)
+
+    questions = read_questions(collect_snapshot(manifest, out))
+
+    assert questions_path(out, data.data_hash).is_file()
+    assert {task for task, _ in questions} == set(manifest.tasks)
+
+
+def test_losses_that_were_altered_since_are_refused(out: Path, manifest: StudyManifest) -> None:
+    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
+    path = store.run_folder(run.key) / LOSSES_FILE
+    write_table(pa.Table.from_pylist([{"run": run.key, "step": 1, "loss": 2.0}], schema=LOSSES), path)
+    store.mark_done(run.key)
+    write_table(pa.Table.from_pylist([{"run": run.key, "step": 1, "loss": 1.0}], schema=LOSSES), path)
+
+    with pytest.raises(ValueError, match=r"losses\.parquet: altered since the run finished"):
+        collect_snapshot(manifest, out)

@@ -18,8 +18,7 @@ from portal.training.pack import Pack
 from sweeps.alerts.alerts import Alerts, Budget
 from sweeps.launch.driver import run_study
 from sweeps.results.snapshot import collect_snapshot
-from sweeps.search.run_search import SearchResult, run_search
-from sweeps.search.search_file import SearchPlan
+from sweeps.search.run_search import SearchPlan, SearchResult, run_search
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint

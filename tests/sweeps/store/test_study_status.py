@@ -1,15 +1,26 @@
-"""Every run of a study is in one group, and a run without a result says why."""
+"""Every run of a study is in one group, and a run without a result says why.
 
+Runs are paused, stopped and tried again as people ask, while the others go on as if nothing had been.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from portal.config import RunConfig
+from portal.training.pack import SYNC_STEPS, Pack
+from sweeps.launch.driver import run_study
+from sweeps.launch.launch_result import LaunchResult
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session
-from sweeps.store.study_status import RunFailure, StudyStatus
+from sweeps.store.study_status import RunFailure, RunRequests, StudyStatus
+from sweeps.study.expand import Study
+from sweeps.study.manifest import record_manifest
+from sweeps.worker import pack_trainer
 from tests.support.bases import make_run
+from tests.support.studies import Tables, counts_of, load_text, silent, tables_of
 
 
 @pytest.fixture
@@ -141,3 +152,246 @@ def test_a_failure_stops_what_starts_from_the_run_and_a_lost_worker_only_the_lau
 
     assert status.trainable(all_runs) == (lost.key, other.key)
     assert status.trainable(all_runs, lost_too=False) == (other.key,)
+
+
+STUDY = """
+name: asked
+suite: mini
+tasks: [fact_qa, counting]
+eval_size: 4
+seeds: [0, 1]
+sources: [mini-qwen3-xs]
+targets: [mini-qwen3-s]
+methods:
+  source:
+    size: 4
+    adapter: {rank: 2, alpha: 4}
+    hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}
+    train: {epochs: 32, evaluate: last_epoch}
+  portal: {size: 4, train: {epochs: 2}}
+"""
+LAST = 32
+"""Steps of a source."""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return load_text(tmp_path_factory.mktemp("study"), STUDY)
+
+
+@pytest.fixture(scope="module")
+def expected(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    out = tmp_path_factory.mktemp("whole")
+    assert launch(study, out).is_done
+    return tables_of(study, out)
+
+
+def ask(out: Path, key: str, request: str) -> None:
+    """What a person does while a driver works."""
+    (out / "requests").mkdir(exist_ok=True)
+    (out / "requests" / key).write_text(request)
+
+
+def launch(study: Study, out: Path) -> LaunchResult:
+    return run_study(study, out, executor="local", console=silent())
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, does: dict[int, Callable[[], None]]) -> None:
+    """Do this, once, when the runs of the first pack have taken so many steps; requests are heard at once."""
+    step, waiting = Pack.step, dict(does)
+
+    def stepped(pack: Pack) -> int:
+        taken = step(pack)
+        now = max(learner.step for learner in pack.learners)
+        if now in waiting:
+            waiting.pop(now)()
+        return taken
+
+    monkeypatch.setattr(Pack, "step", stepped)
+    monkeypatch.setattr(pack_trainer, "HEAR_S", 0.0)
+
+
+def source_of(study: Study, seed: int) -> str:
+    return next(run.key for run in study.runs if run.method == "source" and run.seed == seed)
+
+
+def assert_same_end(study: Study, out: Path, expected: Tables) -> None:
+    found = tables_of(study, out)
+    assert found.results.equals(expected.results)
+    assert found.predictions.equals(expected.predictions)
+    assert found.weights == expected.weights
+
+
+def test_a_paused_run_goes_on_from_where_it_was_and_ends_as_if_it_had_never_paused(
+    study: Study, expected: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, requests = source_of(study, 1), RunRequests(tmp_path)
+    with monkeypatch.context() as patched:
+        at_step(patched, {SYNC_STEPS + 2: lambda: ask(tmp_path, key, "pause")})
+        outcome = launch(study, tmp_path)
+
+    assert (outcome.done, outcome.failed, outcome.left_out) == (2, 0, 1)
+    assert outcome.summary == "2 trained now, 1 left out as asked"
+    causes = {failure.run: failure.cause for failure in outcome.failures}
+    assert causes[key] == f"paused as asked, at step {2 * SYNC_STEPS}"
+    (port,) = set(causes) - {key}
+    assert causes[port] == f"its source run {key} is paused"
+    assert requests.asked() == {}
+    counts = counts_of(study, tmp_path)
+    assert (counts["done"], counts["failed"], counts["paused"]) == (2, 0, 1)
+    assert launch(study, tmp_path).tried == 0
+
+    RunStore(tmp_path).forget_failed([key])
+    steps: list[int] = []
+    with monkeypatch.context() as patched:
+        step = Pack.step
+        patched.setattr(Pack, "step", lambda pack: (steps.append(pack.learners[0].step), step(pack))[1])
+        assert launch(study, tmp_path).is_done
+
+    assert steps[0] == 2 * SYNC_STEPS
+    assert_same_end(study, tmp_path, expected)
+    assert not list(tmp_path.glob("packs/*/state"))
+
+
+def test_a_paused_run_keeps_its_state_through_launches_that_finish_the_others(
+    study: Study, expected: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, requests = source_of(study, 1), RunRequests(tmp_path)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        at_step(patched, {2: lambda: requests.ask_or_do([key], "pause", tmp_path), LAST - 4: interrupt})
+        with pytest.raises(KeyboardInterrupt):
+            launch(study, tmp_path)
+    assert launch(study, tmp_path).done == 2
+    assert counts_of(study, tmp_path)["paused"] == 1
+
+    assert not requests.ask_or_do([key], "retry", tmp_path)
+    steps: list[int] = []
+    with monkeypatch.context() as patched:
+        step = Pack.step
+        patched.setattr(Pack, "step", lambda pack: (steps.append(pack.learners[0].step), step(pack))[1])
+        assert launch(study, tmp_path).is_done
+    assert steps[0] == SYNC_STEPS
+    assert_same_end(study, tmp_path, expected)
+
+
+def test_what_was_asked_between_two_launches_is_done_by_the_next(study: Study, tmp_path: Path) -> None:
+    record_manifest(tmp_path, study.manifest)
+    keys = [source_of(study, seed) for seed in (0, 1)]
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "requests" / keys[0]).write_text("stop")
+    RunStore(tmp_path).mark_failed(keys[1], "a loss was not finite", tmp_path / "log")
+    (tmp_path / "requests" / keys[1]).write_text("retry")
+
+    outcome = launch(study, tmp_path)
+
+    assert (outcome.done, counts_of(study, tmp_path)["stopped"]) == (2, 1)
+    assert RunRequests(tmp_path).asked() == {}
+
+
+def test_a_stopped_run_ends_where_it_is_and_no_launch_tries_it_again(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = source_of(study, 0)
+    at_step(monkeypatch, {3: lambda: ask(tmp_path, key, "stop")})
+
+    outcome = launch(study, tmp_path)
+
+    assert (outcome.done, outcome.left_out) == (2, 1)
+    assert RunStore(tmp_path).failure(key) == {
+        "cause": f"stopped as asked, at step {SYNC_STEPS}",
+        "log": str(tmp_path / "logs" / "lane-0.log"),
+        "lost": False,
+        "asked": "stop",
+    }
+    assert (RunStore(tmp_path).run_folder(key) / "losses.parquet").exists() is False
+    assert counts_of(study, tmp_path)["stopped"] == 1
+    assert launch(study, tmp_path).tried == 0
+
+
+def test_a_run_that_is_to_be_tried_again_is_trained_before_the_driver_ends(
+    study: Study, expected: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = source_of(study, 1)
+    at_step(
+        monkeypatch,
+        {
+            2: lambda: ask(tmp_path, key, "pause"),
+            SYNC_STEPS + 4: lambda: ask(tmp_path, key, "retry"),
+        },
+    )
+
+    outcome = launch(study, tmp_path)
+
+    assert outcome.is_done
+    assert_same_end(study, tmp_path, expected)
+
+
+def test_a_run_that_nobody_trains_yet_is_left_out_when_its_turn_comes(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = RunRequests(tmp_path)
+    port = next(run.key for run in study.runs if run.method == "portal" and run.seed == 0)
+    at_step(monkeypatch, {2: lambda: ask(tmp_path, port, "pause")})
+
+    outcome = launch(study, tmp_path)
+
+    assert (outcome.done, outcome.left_out) == (3, 1)
+    assert outcome.failures[0].cause == "paused as asked, before its next step"
+    assert requests.asked() == {}
+
+
+def test_a_request_for_a_run_that_has_ended_changes_nothing(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, requests = source_of(study, 0), RunRequests(tmp_path)
+    at_step(monkeypatch, {LAST: lambda: ask(tmp_path, key, "stop")})
+
+    assert launch(study, tmp_path).is_done
+    assert requests.asked() == {}
+
+
+def test_a_later_request_replaces_an_earlier_one_and_what_is_none_is_passed_over(tmp_path: Path) -> None:
+    ask(tmp_path, "a" * 16, "pause")
+    ask(tmp_path, "a" * 16, "stop")
+    ask(tmp_path, "b" * 16, "retry")
+    for name in ("c" * 16, f".{'d' * 16}.77.tmp", "..%2f"):
+        (tmp_path / "requests" / name).write_text("dance" if name[0] == "c" else "retry")
+    (tmp_path / "requests" / ("e" * 16)).mkdir()
+
+    requests = RunRequests(tmp_path)
+    assert requests.asked() == {"a" * 16: "stop", "b" * 16: "retry"}
+    requests.withdraw("a" * 16)
+    requests.withdraw("b" * 16)
+    assert requests.asked() == {"b" * 16: "retry"}
+
+
+@pytest.mark.parametrize("key", ["abc", "../../x", "", "A" * 16])
+def test_what_is_no_key_is_one_line(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="is no key of a run"):
+        RunRequests(tmp_path).ask_or_do([key], "pause", tmp_path)
+    assert not (tmp_path / "requests").exists()
+
+
+def test_what_a_run_can_be_asked_depends_on_how_it_is(study: Study, tmp_path: Path) -> None:
+    record_manifest(tmp_path, study.manifest)
+    requests, store, key = RunRequests(tmp_path), RunStore(tmp_path), source_of(study, 0)
+
+    with pytest.raises(ValueError, match="has not failed here"):
+        requests.ask_or_do([key], "retry", tmp_path)
+    store.mark_failed(key, "its worker died", tmp_path / "log", lost=True)
+    assert not requests.ask_or_do([key], "pause", tmp_path)
+    assert StudyStatus.read(store, study.runs).states[key] == "paused"
+    assert not requests.ask_or_do([key], "stop", tmp_path)
+    assert StudyStatus.read(store, study.runs).states[key] == "stopped"
+    with pytest.raises(ValueError, match="has ended: stopped as asked"):
+        requests.ask_or_do([key], "pause", tmp_path)
+    assert not requests.ask_or_do([key], "retry", tmp_path)
+    assert store.failure(key) is None
+    with acquire(tmp_path):
+        assert requests.ask_or_do([key], "pause", tmp_path)
+        assert requests.ask_or_do([key], "retry", tmp_path)
+    assert requests.asked() == {key: "retry"}

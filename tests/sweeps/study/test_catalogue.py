@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from portal.storage.strict_yaml import read_yaml
-from sweeps.search.search_file import SearchPlan
+from sweeps.search.run_search import SearchPlan
 from sweeps.study.catalogue import (
     SEARCHES,
     find_search,

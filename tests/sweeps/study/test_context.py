@@ -10,9 +10,8 @@ from portal.cli.app import main
 from portal.storage.strict_yaml import read_yaml
 from sweeps.launch.driver import run_study
 from sweeps.launch.single_run import TrainRequest, source_run
-from sweeps.search.run_search import run_search
-from sweeps.search.search_file import SearchPlan
-from sweeps.store.kept_precisions import KeptPrecisions
+from sweeps.search.run_search import SearchPlan, run_search
+from sweeps.store.output_folder import KeptPrecisions
 from sweeps.store.run_store import RunStore
 from sweeps.study import context as contexts
 from sweeps.study.context import StudyContext, resolve_precisions

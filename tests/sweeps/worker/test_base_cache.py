@@ -13,7 +13,7 @@ from portal.bases.base import Base, load_base
 from portal.bases.files import BaseFiles, are_weights_here, folder_digest, hub_weights_digest
 from portal.bases.registry import KNOWN, KnownBase
 from portal.config import BaseRef
-from sweeps.store.base_records import BaseRecords
+from sweeps.store.output_folder import BaseRecords
 from sweeps.worker import base_cache as frozen_bases
 from sweeps.worker.base_cache import BaseCache
 from tests.support.bases import character_tokenizer, make_model

@@ -15,7 +15,7 @@ from portal.training import evaluator
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.planning.plan import plan_study
-from sweeps.results.tables import collect
+from sweeps.results.snapshot import collect
 from sweeps.store.lease import LeaseLost
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study

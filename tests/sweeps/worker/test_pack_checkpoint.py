@@ -13,10 +13,8 @@ from portal.results import PREDICTIONS, RESULTS, read_table
 from portal.run_details import LOSSES
 from portal.storage.checkpoint import load_latest
 from portal.training.pack import Pack
-from sweeps.store.circumstances import Circumstances
 from sweeps.store.lease import LeaseLost
-from sweeps.store.pack_store import UNFINISHED, PackStore, pack_key
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import UNFINISHED, Circumstances, PackStore, RunStore, pack_key
 from sweeps.worker.lane_log import log_path
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from tests.support.bases import make_base, make_run

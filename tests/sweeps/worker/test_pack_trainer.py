@@ -11,7 +11,7 @@ from torch import Tensor
 
 from portal.training.pack import Pack
 from portal.training.worker_group import WorkerGroup
-from sweeps.store.pack_store import pack_key
+from sweeps.store.run_store import pack_key
 from sweeps.study.expand import Study
 from sweeps.worker.build_learners import build_learners
 from sweeps.worker.job import LaneJob, PackJob

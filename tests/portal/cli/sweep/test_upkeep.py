@@ -7,8 +7,8 @@ import pytest
 
 from portal.cli import main
 from sweeps.store.lease import acquire
-from sweeps.store.run_requests import RunRequests
 from sweeps.store.run_store import RunStore
+from sweeps.store.study_status import RunRequests
 from sweeps.study.expand import load_study
 from sweeps.study.manifest import record_manifest
 from tests.support.command_line import only_line, write_study
