@@ -20,7 +20,7 @@ from benchmarks.gpu.peers import compare_with_peers
 from benchmarks.gpu.table import render
 from benchmarks.machine import describe_machine
 from benchmarks.table import show, show_in
-from portal.bases.registry import KNOWN, known_shape
+from portal.bases.registry import known_bases, published_config
 from portal.device import release_memory, torch_threads
 from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.planning.devices import local_hardware, plain_cpu
@@ -47,7 +47,7 @@ def main() -> None:
         measure(arguments.shapes[0], torch.device(kind), arguments.out)
         return
     shapes = arguments.shapes or SHAPES[kind]
-    unknown = [shape for shape in shapes if known_shape(shape) is None and shape not in KNOWN]
+    unknown = [shape for shape in shapes if published_config(shape) is None and shape not in known_bases()]
     if unknown:
         parser.error(f"no base whose sizes are known: {unknown[0]!r}")
     for shape in shapes:

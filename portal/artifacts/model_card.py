@@ -6,7 +6,7 @@ from typing import Any
 from portal.artifacts.run_record import RunRecord
 from portal.artifacts.serving import vllm_rank
 from portal.bases.model_class import IMAGE_FAMILIES
-from portal.bases.registry import KNOWN, known_shape, public_name, weights_note
+from portal.bases.registry import list_bases, public_name, published_config, weights_note
 from portal.config import AdapterConfig
 from portal.methods import find_method
 from portal.results import ACC_NORM
@@ -138,13 +138,12 @@ def _origin(task: str, data: Mapping[str, Any]) -> str:
 
 def _loader(base: str) -> str:
     """The class of transformers that loads the base; of one that is not known here, the usual one."""
-    shape = known_shape(base)
-    sees = shape is not None and shape.family in IMAGE_FAMILIES
+    sees = (published_config(base) or {}).get("model_type") in IMAGE_FAMILIES
     return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
 
 
 def _base_licence(base: str) -> str:
-    for known in KNOWN.values():
+    for known in list_bases():
         if base in (known.name, known.location):
             return known.licence
     return f"not known here; see the card of `{base}`"

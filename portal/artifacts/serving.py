@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from portal.artifacts.adapter_record import ADAPTER_RECORD, GGUF_ADAPTER, read_adapter_record
 from portal.bases.files import locate
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.storage.atomic import write_bytes_atomic
 
 Server = Literal["vllm", "sglang", "llama.cpp"]
@@ -163,7 +163,7 @@ def _dict(name: str, items: Iterable[tuple[str, str]]) -> str:
 
 def _gguf_of(base: str) -> str:
     """The base's GGUF file, or the name that a converted one is expected to have."""
-    known = KNOWN.get(base)
+    known = known_bases().get(base)
     if known is not None and known.package is not None:
         return str(known.package.path())
     return base if base.endswith(".gguf") else f"{Path(base).name}.gguf"

@@ -1,11 +1,11 @@
-"""`base_config`: the transformers config of a base, or one with its published sizes."""
+"""`base_config`: the transformers config of a base, or one with its published shapes."""
 
 from transformers import AutoConfig, PretrainedConfig
 
 from portal.bases.files import BaseFiles, hub_error, locate
 from portal.bases.layer_kinds import check_causal
 from portal.bases.quantised_checkpoints import check_checkpoint
-from portal.bases.registry import known_shape
+from portal.bases.registry import published_config
 
 
 def base_config(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
@@ -30,17 +30,15 @@ def read_config(files: BaseFiles, *, local_files_only: bool = False) -> Pretrain
 
 
 def outline_config(name: str) -> PretrainedConfig:
-    """A config with the shapes of a base: from its published sizes where they are known, else `base_config`.
+    """A config with the shapes of a base: from its published config where that is known, else `base_config`.
 
     It serves for predictions only: what has no part in a shape, rotary angles for one, is left at defaults.
     """
-    shape = known_shape(name)
-    if shape is None:
-        return base_config(name)
-    return AutoConfig.for_model(shape.family, **shape.config)
+    published = published_config(name)
+    return base_config(name) if published is None else AutoConfig.for_model(**published)
 
 
 def hidden_width(name: str) -> int:
-    """The width of a base's hidden states, from its published sizes or its config."""
+    """The width of a base's hidden states, from its published config or its own."""
     width: int = outline_config(name).get_text_config().hidden_size
     return width

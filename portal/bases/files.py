@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.bases.gguf.conversion import converted, verify
-from portal.bases.registry import KNOWN, rebuild_command
+from portal.bases.registry import known_bases, list_bases, rebuild_command
 from portal.config import BaseRef, Precision
 from portal.messages import nearest, one_line
 from portal.storage.paths import files_sha256
@@ -58,8 +58,8 @@ def locate(name: str) -> BaseFiles:
 
     Raises ValueError with the nearest known name when `name` is none of them.
     """
-    if name in KNOWN:
-        known = KNOWN[name]
+    if name in known_bases():
+        known = known_bases()[name]
         if known.package is not None:
             path = known.package.path()
             folder, digest = converted(path)
@@ -82,11 +82,11 @@ def locate(name: str) -> BaseFiles:
         _check_holds_model(Path(name))
         return BaseFiles(name, str(Path(name)))
     if name.count("/") == 1 and not name.startswith((".", "/")) and not name.endswith("/"):
-        pins = {known.location: known.revision for known in KNOWN.values()}
+        pins = {known.location: known.revision for known in list_bases()}
         return BaseFiles(name, name, commit=pins.get(name))
     if name.startswith((".", "/", "~")) or name.endswith("/"):
         raise ValueError(f"base {name!r}: no such folder")
-    raise ValueError(f"unknown base {name!r}{nearest(name, KNOWN)} (or {OTHER_BASES})")
+    raise ValueError(f"unknown base {name!r}{nearest(name, known_bases())} (or {OTHER_BASES})")
 
 
 def _check_holds_model(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`BaseLayout`: what can be adapted in a base, from its config or its published sizes alone."""
+"""`BaseLayout`: what can be adapted in a base, from its config or its published one alone."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,11 +7,9 @@ from typing import Any
 import torch
 
 from portal.bases.base_config import outline_config
-from portal.bases.geometry import Geometry
 from portal.bases.layer_kinds import attention_implementation, takes_branches
 from portal.bases.model_class import model_class
-from portal.bases.registry import known_shape
-from portal.bases.sites import Site, find_layer_path, find_sites, published_sites
+from portal.bases.sites import Site, find_layer_path, find_sites
 from portal.lazy import no_collection
 from portal.messages import one_line
 
@@ -26,10 +24,7 @@ class BaseLayout:
 
 @lru_cache(maxsize=64)
 def base_layout(name: str) -> BaseLayout:
-    """The layout of a base: from its published sizes where they are known, else from its config."""
-    shape = known_shape(name)
-    if isinstance(shape, Geometry):
-        return BaseLayout(shape.layers, published_sites(shape))
+    """The layout of a base: from its published config where that is known, else from its own."""
     config = outline_config(name)
     try:
         with torch.device("meta"), no_collection():  # the first one of a family imports its modules

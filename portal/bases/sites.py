@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from portal.bases.geometry import Geometry
 from portal.modules import ALL_MODULES, MODULES, PROJECTIONS, adapted_in, all_of, covered_by
 
 MODULE_PATHS = {module: PROJECTIONS[module].paths[0] for module in ALL_MODULES}
@@ -113,15 +112,6 @@ def linear_weight(linear: nn.Module) -> Tensor:
     assert isinstance(linear, nn.Linear | Conv1D)
     weight = linear.weight.detach()
     return weight.T if isinstance(linear, Conv1D) else weight
-
-
-def published_sites(geometry: Geometry) -> tuple[Site, ...]:
-    """The sites that `find_sites` finds in a model of this geometry, without the model."""
-    return tuple(
-        Site(layer, module, f"{geometry.layer_path}.{layer}.{path}", *geometry.widths[module])
-        for layer in range(geometry.layers)
-        for module, path in MODULE_PATHS.items()
-    )
 
 
 def by_layer(sites: Iterable[Site]) -> dict[int, dict[str, Site]]:

@@ -99,7 +99,7 @@ def bases(
 
     Any other base is named by its hub id, model folder or GGUF file.
     """
-    from portal.bases.registry import KNOWN
+    from portal.bases.registry import known_bases, list_bases
 
     if base is not None:
         _print_layers(base, as_json=as_json)
@@ -108,13 +108,13 @@ def bases(
         fields = ("location", "revision", "licence", "about")
         listed = {
             name: {field: getattr(known, field) for field in fields} | {"availability": known.availability()}
-            for name, known in KNOWN.items()
+            for name, known in known_bases().items()
         }
         typer.echo(json.dumps(listed))
         return
     print_table(
         ["base", "licence", "what", "availability"],
-        [[known.name, known.licence, known.about, known.availability()] for known in KNOWN.values()],
+        [[known.name, known.licence, known.about, known.availability()] for known in list_bases()],
     )
 
 

@@ -41,9 +41,9 @@ def searches() -> Iterable[str]:
 
 def bases() -> Iterable[str]:
     """Short names of bases."""
-    from portal.bases.registry import KNOWN
+    from portal.bases.registry import known_bases
 
-    return KNOWN
+    return known_bases()
 
 
 def tasks() -> Iterable[str]:

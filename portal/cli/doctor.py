@@ -250,9 +250,9 @@ def _check_ray_token() -> Iterator[Finding]:
 
 def _check_embedded_bases() -> Iterator[Finding]:
     from portal.bases.files import folder_digest
-    from portal.bases.registry import KNOWN, rebuild_command
+    from portal.bases.registry import known_bases, rebuild_command
 
-    for name, known in KNOWN.items():
+    for name, known in known_bases().items():
         if known.availability() == "embedded":
             try:
                 yield Finding(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.data.suites import NAMED_TASKS, SUITES, load_suite
 from portal.messages import explain, nearest
 from portal.storage.paths import folder_contents
@@ -63,12 +63,12 @@ def _check_places(settings: StudyFile) -> None:
         if Path(encoder).is_dir() and not encoder.startswith("/"):
             raise ValueError(_relative("encoder", encoder))
     for base in dict.fromkeys((*settings.sources, *settings.targets)):
-        if base in KNOWN or base.startswith("/"):
+        if base in known_bases() or base.startswith("/"):
             continue
         if Path(base).is_dir() or base.endswith(".gguf"):
             raise ValueError(_relative("base", base))
         if base.count("/") != 1 or base.startswith("."):
-            raise ValueError(f"unknown base {base!r}{nearest(base, KNOWN)}")
+            raise ValueError(f"unknown base {base!r}{nearest(base, known_bases())}")
 
 
 def _relative(what: str, place: str) -> str:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from portal.bases.base import load_base
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.data.suites import load_suite
 from tests.support.peft_answers import SLOTS, answers_of_both
 
 WORLDS = ("mini", "village", "ledger")
-EMBEDDED = sorted(name for name in KNOWN if name.startswith(tuple(f"{world}-" for world in WORLDS)))
+EMBEDDED = sorted(name for name in known_bases() if name.startswith(tuple(f"{world}-" for world in WORLDS)))
 SAMPLE = ("ledger-gemma3", "mini-qwen3-xs", "village-qwen3.5")
 """Bases that are tried at each commit: one of each world and family."""
 

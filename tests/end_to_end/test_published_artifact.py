@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, MistralConfig, PretrainedConfig, Qwen3Config
 
 from portal.artifacts.artifact import Artifact
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.cli.app import main
 from tests.support.bases import TASKS
 from tests.support.zoo import tiny_config
@@ -55,7 +55,7 @@ class Published:
 
 def published_for(known: str, shape: PretrainedConfig) -> Published:
     """That of a base with a short name."""
-    base = KNOWN[known]
+    base = known_bases()[known]
     return Published(known, base.location, str(base.revision), shape)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from tests.support.shared import BASES
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    absent = [name for name in BASES if KNOWN[name].availability() != "installed"]
+    absent = [name for name in BASES if known_bases()[name].availability() != "installed"]
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.real)

@@ -22,7 +22,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.search_record": ("portal.messages", "portal.frozen", "portal.storage"),
     "portal.importance": ("portal.search_record",),
     "portal.bases": (
-        "portal.lazy", "portal.messages", "portal.modules", "portal.config", "portal.device",
+        "portal.lazy", "portal.messages", "portal.modules", "portal.frozen", "portal.config", "portal.device",
         "portal.storage",
     ),
     "portal.tasks": ("portal.messages", "portal.frozen", "portal.answers", "portal.storage"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.bases.registry import KNOWN, KnownBase
+from portal.bases.registry import KnownBase, known_bases
 from portal.cli import main
 from portal.tasks.example import SPLITS
 from tests.support.bases import TASKS, character_tokenizer, make_examples, make_model
@@ -40,5 +40,5 @@ def name_bases(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Give the bases of the world at `folder` the names tiny-FAMILY until `patch` is undone."""
     for family in FAMILIES:
         name = f"tiny-{family}"
-        known = KnownBase(name, str(folder / family), None, "Apache-2.0", "test")
-        patch.setitem(KNOWN, name, known)
+        known = KnownBase(name=name, location=str(folder / family), about="test")
+        patch.setitem(known_bases(), name, known)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from portal.artifacts.serving import find_server, serve_command, vllm_rank, write_routing
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.config import AdapterConfig
 from tests.support.artifacts import export_random
 from tests.support.bases import make_base
@@ -17,7 +17,7 @@ ADAPTERS = {"copa": Path("out dir/copa"), "sciq": Path("out dir/sciq")}
 
 
 def test_the_command_names_the_pinned_base_its_adapters_and_a_rank_that_holds_them() -> None:
-    known = KNOWN["qwen3-4b"]
+    known = known_bases()["qwen3-4b"]
 
     vllm = shlex.split(serve_command("vllm", "qwen3-4b", None, ADAPTERS, 10))
     sglang = shlex.split(serve_command("sglang", "qwen3-4b", None, ADAPTERS, 10))

@@ -15,7 +15,7 @@ from portal.bases.base import _places, _quantisation, load_base
 from portal.bases.base_config import base_config
 from portal.bases.files import BaseFiles, folder_digest, locate, resolve
 from portal.bases.layout import base_layout, base_sites
-from portal.bases.registry import KNOWN
+from portal.bases.registry import list_bases
 from portal.bases.tokenizer import load_tokenizer, tokenizer_digest
 from portal.config import Precision
 from tests.support.bases import character_tokenizer, make_model
@@ -270,7 +270,7 @@ def test_a_known_base_is_pinned_without_asking_anyone() -> None:
         "gemma-3-4b", "google/gemma-3-4b-pt", "cc012e0a6d0787b4adcc0fa2c4da74402494554d"
     )
     assert locate("google/gemma-3-4b-pt").commit == locate("gemma-3-4b").commit
-    assert all(base.revision is None or len(base.revision) == 40 for base in KNOWN.values())
+    assert all(base.revision is None or len(base.revision) == 40 for base in list_bases())
 
 
 def test_a_hub_base_without_a_pin_is_refused_when_the_hub_is_switched_off(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.data.suite import split_manifest
 from portal.data.suites import load_suite
 from portal.data.token_cache import read_cache
@@ -58,7 +58,7 @@ def test_a_whole_cache_stays_and_an_altered_one_is_made_again(tmp_path: Path) ->
 
 def test_rows_longer_than_a_base_can_read_are_refused_before_any_run(tmp_path: Path) -> None:
     folder = tmp_path / "short"
-    shutil.copytree(KNOWN[QWENS[0]].location, folder)
+    shutil.copytree(known_bases()[QWENS[0]].location, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))
 

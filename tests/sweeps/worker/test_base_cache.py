@@ -11,7 +11,7 @@ import pytest
 from portal.bases import files as files_module
 from portal.bases.base import Base, load_base
 from portal.bases.files import BaseFiles, are_weights_here, folder_digest, hub_weights_digest
-from portal.bases.registry import KNOWN, KnownBase
+from portal.bases.registry import KnownBase, known_bases
 from portal.config import BaseRef
 from sweeps.store.output_folder import BaseRecords
 from sweeps.worker import base_cache as frozen_bases
@@ -30,7 +30,9 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     character_tokenizer(bos=False).save_pretrained(folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setitem(KNOWN, "tiny-hub", KnownBase("tiny-hub", "org/tiny", COMMIT, "Apache-2.0", "test"))
+    monkeypatch.setitem(
+        known_bases(), "tiny-hub", KnownBase(name="tiny-hub", location="org/tiny", revision=COMMIT)
+    )
     monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
     return sorted(folder.glob("*.safetensors"))[-1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.bases.registry import KNOWN, MINI_FOLDER
+from portal.bases.registry import MINI_FOLDER, known_bases
 from portal.cli import main
 from sweeps.study.expand import load_study
 from tests.support.command_line import only_line, write_study
@@ -105,7 +105,7 @@ def test_a_run_still_refuses_what_a_plan_could_not_check(
 
 @pytest.mark.slow
 def test_a_tokenizer_in_the_hubs_cache_is_checked_without_a_network(tmp_path: Path) -> None:
-    known = KNOWN["qwen3-4b"]
+    known = known_bases()["qwen3-4b"]
     cached = tmp_path / "home" / "hub" / f"models--{known.location.replace('/', '--')}" / "snapshots"
     (cached / str(known.revision)).mkdir(parents=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
