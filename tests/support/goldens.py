@@ -10,7 +10,6 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import pytest
 import typer
 
 from portal import results
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.cli import exit_codes, main
 from portal.cli.app import app
 from portal.data.suite import examples_hash, outline_suite
@@ -196,13 +195,14 @@ def _study_file(name: str) -> Path:
 @contextmanager
 def _bases_of_packages() -> Iterator[None]:
     """Bases whose files come with a package have the revision that the files are known to have."""
-    packaged = {name: base for name, base in KNOWN.items() if base.package is not None}
+    packaged = {name: base for name, base in known_bases().items() if base.package is not None}
     known = {
-        name: replace(base, package=None, revision=base.package.sha256) for name, base in packaged.items()
+        name: base.model_copy(update={"package": None, "revision": base.package.sha256})
+        for name, base in packaged.items()
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, base in known.items():
-            patch.setitem(KNOWN, name, base)
+            patch.setitem(known_bases(), name, base)
         yield
 
 

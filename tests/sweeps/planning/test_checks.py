@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from portal.answers import AnswerConfig
-from portal.bases.registry import KNOWN
+from portal.bases.registry import known_bases
 from portal.cli import main
 from portal.config import AdapterConfig, BaseRef, Precision, RunConfig
 from portal.evaluate.code_sandbox import ALLOWED
@@ -275,7 +275,7 @@ def test_full_coverage_refuses_layers_without_a_module(folders: dict[str, str]) 
 @pytest.fixture
 def short_base(tmp_path: Path) -> Path:
     """An embedded base that reads no more than eight tokens."""
-    folder = Path(shutil.copytree(KNOWN["mini-qwen3-s"].location, tmp_path / "short"))
+    folder = Path(shutil.copytree(known_bases()["mini-qwen3-s"].location, tmp_path / "short"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))
     return folder
