@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from analysis.report.options import ReportOptions
-    from analysis.report.terminal import summary_table
+    from analysis.report.html import ReportOptions
+    from analysis.report.sentences import summary_table
     from analysis.report.write import ReportInput, write_report
     from analysis.stats.findings import Findings, Target, load_findings, load_runs
     from portal.results import StudyInfo
@@ -35,9 +35,9 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "Findings": "analysis.stats.findings",
             "Target": "analysis.stats.findings",
             "StudyInfo": "portal.results",
-            "summary_table": "analysis.report.terminal",
+            "summary_table": "analysis.report.sentences",
             "write_report": "analysis.report.write",
             "ReportInput": "analysis.report.write",
-            "ReportOptions": "analysis.report.options",
+            "ReportOptions": "analysis.report.html",
         },
     )

@@ -11,7 +11,7 @@ PAPER = ROOT / "analysis" / "stats" / "published.py"  # the paper's numbers, by 
 OTHER_THINGS = {
     ("analysis/stats/findings.py", "base"): "the file name of a base whose own has no letter to keep",
     ("analysis/stats/grids.py", "source"): "the setting that says what a run starts from",
-    ("analysis/figures/style.py", "portal"): "the salt of the ids in an SVG",
+    ("analysis/figures/figure.py", "portal"): "the salt of the ids in an SVG",
 }
 """Texts that are spelt like a method and mean something else."""
 

@@ -9,9 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from analysis.report.document import ReportDocument
+from analysis.report.html import ReportDocument, ReportOptions
 from analysis.report.one_study import study_document
-from analysis.report.options import ReportOptions
 from analysis.stats.findings import load_findings
 from portal.results import read_study_info
 

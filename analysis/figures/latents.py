@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.figure import WIDTH_IN, Drawing
-from analysis.figures.style import INK, RC
+from analysis.figures.figure import INK, RC, WIDTH_IN, Drawing
 from analysis.stats.latents import LatentMap
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#882255", "#7a6a00", "#332288")

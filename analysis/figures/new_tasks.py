@@ -11,8 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.figure import (
+    INK,
+    MUTED,
+    RC,
+    SERIES,
     WIDTH_IN,
     Drawing,
+    Mark,
     band_limits,
     draw_level,
     label_ticks,
@@ -22,7 +27,6 @@ from analysis.figures.figure import (
     metric_label,
     state_band,
 )
-from analysis.figures.style import INK, MUTED, RC, SERIES, Mark
 from analysis.stats.bootstrap import LEVEL
 from analysis.stats.findings import Target
 from analysis.stats.new_tasks import NewTasks, Place, Score, TaskSet
@@ -58,7 +62,7 @@ def draw_over_source_tasks(target: Target) -> Drawing | None:
     return _draw(target, found, lines, "new-tasks", what, "tasks of the source", with_lora=True)
 
 
-def draw_over_rows(target: Target) -> Drawing | None:
+def draw_over_new_task_rows(target: Target) -> Drawing | None:
     """A panel per set of tasks, a line per number of source tasks and one of the LoRA; None for one size."""
     found = target.new_tasks
     if found is None:

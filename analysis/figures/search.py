@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figures.figure import WIDTH_IN, Drawing
-from analysis.figures.style import MUTED, RC
+from analysis.figures.figure import MUTED, RC, WIDTH_IN, Drawing
 from portal.search_record import SearchRecord, SearchTrial
 
 MOST_SETTINGS = 6

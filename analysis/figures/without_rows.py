@@ -10,23 +10,34 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.figure import (
+    INK,
+    MUTED,
+    RC,
     WIDTH_IN,
     Drawing,
+    Mark,
     band_limits,
     label_ticks,
     legend_columns,
     legend_height,
     list_points,
+    mark_variants,
     metric_label,
     state_band,
 )
-from analysis.figures.style import INK, MUTED, RC, Mark, mark_variants
 from analysis.stats.bootstrap import LEVEL
 from analysis.stats.findings import Target
 from analysis.stats.result_table import MethodKey
-from analysis.stats.split_bootstrap import GROUPS, Group
-from analysis.stats.split_curves import SplitCurve, SplitPanel, curves_over_rows, curves_over_tasks
-from analysis.stats.task_split import TaskGroup, TaskSplit
+from analysis.stats.task_split import (
+    GROUPS,
+    Group,
+    SplitCurve,
+    SplitPanel,
+    TaskGroup,
+    TaskSplit,
+    curves_over_rows,
+    curves_over_tasks,
+)
 
 _PANELS_ABREAST = 2
 _PANEL_IN, _ONLY_PANEL_IN = 1.9, 2.7

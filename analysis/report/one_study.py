@@ -1,49 +1,61 @@
-"""The report of one study: its findings as `ReportDocument`."""
+"""The report of one study as `ReportDocument`, with its search or grids."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from analysis.figures.accuracy import (
+    draw_kinds,
+    draw_methods,
+    draw_ranks,
+    draw_reliability,
+    draw_task_parts,
+    draw_tasks,
+)
 from analysis.figures.curves import draw_curves
 from analysis.figures.figure import Drawing
 from analysis.figures.latents import draw_latents
-from analysis.figures.methods import draw_methods
-from analysis.figures.ranks import draw_ranks
-from analysis.figures.reliability import draw_reliability
-from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
-from analysis.report.document import Block, Facts, Gallery, ReportDocument, Section, Tile
-from analysis.report.few_rows import describe_losses, without_rows_block, without_rows_tiles
-from analysis.report.new_tasks import new_tasks_block
-from analysis.report.options import ReportOptions
+from analysis.figures.search import draw_contour, draw_parallel
+from analysis.report.few_rows import describe_losses, new_tasks_block, without_rows_block, without_rows_tiles
+from analysis.report.html import Block, Facts, Gallery, ReportDocument, ReportOptions, Section, Tile
 from analysis.report.run_pages import PAGES_FOLDER
-from analysis.report.saving_sentences import describe_savings, state_times
-from analysis.report.search import grid_block, search_section
 from analysis.report.sentences import (
     capitalised,
     compare_methods,
     count_kinds,
     count_seeds,
+    describe_savings,
     headline,
     state_lift_interval,
+    state_times,
 )
-from analysis.stats.absent_runs import describe_absent
-from analysis.stats.bootstrap import LEVEL
-from analysis.stats.curves import AXES
+from analysis.stats.bootstrap import LEVEL, NUM_DRAWS, lift_interval
+from analysis.stats.curves import AXES, headline_savings
 from analysis.stats.findings import Findings, Target
 from analysis.stats.grids import find_grids
-from analysis.stats.lift_intervals import lift_interval
-from analysis.stats.resampling import NUM_DRAWS
-from analysis.stats.savings import headline_savings
-from analysis.tables.accuracy import main_table, per_task_table, sources_table
-from analysis.tables.calibration import calibration_table
-from analysis.tables.columns import DASH, format_number, format_percent
-from analysis.tables.contrasts import contrasts_table
-from analysis.tables.costs import run_cost_table, study_cost_table
-from analysis.tables.curves import curve_table, savings_table
-from analysis.tables.kinds import kinds_table
-from analysis.tables.leads import leads_table
-from analysis.tables.log_loss import log_loss_table
-from analysis.tables.overview import overview_table
-from analysis.tables.seed_spread import seed_spread_table
-from analysis.tables.variants import comparisons_table, rules_table, variants_table
+from analysis.stats.result_table import describe_absent
+from analysis.tables.accuracy import (
+    calibration_table,
+    comparisons_table,
+    kinds_table,
+    main_table,
+    overview_table,
+    per_task_table,
+    rules_table,
+    seed_spread_table,
+    sources_table,
+    variants_table,
+)
+from analysis.tables.curves import (
+    curve_table,
+    leads_table,
+    log_loss_table,
+    run_cost_table,
+    savings_table,
+    study_cost_table,
+)
+from analysis.tables.runs import contrasts_table, importance_table, trials_table
+from analysis.tables.table import DASH, format_number, format_percent
+from portal.messages import counted
 from portal.results import ACC_NORM, MANY_TASKS, AbsentRun, Fact, StudyInfo, tasks_by_kind
 from portal.search_record import SearchRecord
 
@@ -342,3 +354,67 @@ def _with_cause(run: AbsentRun) -> str:
     """One line on a run without results."""
     cause = f": {run.cause}" if run.cause else ""
     return f"{describe_absent(run)}{cause}" + (f" (log: {run.log})" if run.log else "")
+
+
+TITLE = "Which setting mattered"
+_HOW = (
+    "A setting's share is the part of the variance of the score that it explains alone, over {values}, in a "
+    "random forest fitted to the {unit}s (fANOVA); the rest is explained by several together. Intervals "
+    "(95 %) are of halves of the {unit}s."
+)
+_RANGES = "the ranges that were searched"
+_LEVELS = "the values in the study, each weighed alike"
+_STOPPED = "Trials that were stopped early have no part."
+_TOGETHER = "Settings that always change together are one here, named by the first of them."
+_CHANCE = "The seed is a setting: its share is what chance is worth."
+
+
+def search_section(record: SearchRecord) -> Section | None:
+    """What the search says of its settings; None before any trial has come to its end."""
+    if not record.complete:
+        return None
+    how = f"{_HOW.format(values=_RANGES, unit=record.unit)} {_STOPPED}"
+    return Section(TITLE, (_block(record, "search", how),), _headline(record))
+
+
+def grid_block(record: SearchRecord, slug: str) -> Block:
+    """What a method's runs say of their settings; `slug` is the base's part in file names."""
+    how = f"{_HOW.format(values=_LEVELS, unit=record.unit)} {_TOGETHER}"
+    if "seed" in record.importance:
+        how = f"{how} {_CHANCE}"
+    block = _block(record, f"grid-{record.method}-{slug}", how)
+    return replace(block, title=f"{TITLE}: {record.name}", lead=(_headline(record), *block.lead))
+
+
+def _block(record: SearchRecord, slug: str, how: str) -> Block:
+    drawings = filter(None, (draw_parallel(record, slug), draw_contour(record, slug)))
+    table = importance_table(record, slug)
+    return Block(
+        lead=(how,) if record.unknown is None else (),
+        tables=() if table is None else (table,),
+        drawings=tuple(drawings),
+        folded=(trials_table(record, slug),),
+    )
+
+
+def _headline(record: SearchRecord) -> str:
+    counts = _counts(record)
+    if record.unknown is not None:
+        return f"{counts} Which setting mattered is not known: {record.unknown}."
+    (name, first), *others = record.ranked
+    told = f"{counts} {name} explains {100 * first.share:.0f} % of the variance of {record.metric} alone"
+    if not others:
+        return f"{told}."
+    rival, most = max(others, key=lambda item: item[1].high)
+    if first.low > most.high:
+        return f"{told}, more than any other."
+    return f"{told}; whether it matters more than {rival} ({100 * most.share:.0f} %) cannot be told."
+
+
+def _counts(record: SearchRecord) -> str:
+    """How many trials or runs there are to tell by."""
+    count, all_ = len(record.complete), len(record.trials)
+    if record.unit == "trial":
+        return f"{count} of {all_} trials of {record.name} came to their end."
+    without = f"; {all_ - count} more without validation rows" if all_ > count else ""
+    return f"{counted(count, 'run')} of {record.name}{without}."

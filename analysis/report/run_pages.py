@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping
 from math import fsum
 
-from analysis.figures.line_chart import Line, LineChart
-from analysis.report.document import Block, Facts, ReportDocument, Section, Tile
-from analysis.stats.findings import Findings
+from analysis.figures.curves import Line, LineChart
+from analysis.report.html import Block, Facts, ReportDocument, Section, Tile
+from analysis.stats.answers import ShownAnswers
+from analysis.stats.findings import Findings, Neighbourhood, RunSummary, shown_settings, summarise_runs
 from analysis.stats.result_table import Run
-from analysis.stats.run_summaries import Neighbourhood, RunSummary, shown_settings, summarise_runs
-from analysis.stats.shown_answers import ShownAnswers
-from analysis.tables.columns import format_number
 from analysis.tables.runs import (
     neighbours_table,
     page_of,
@@ -17,6 +15,7 @@ from analysis.tables.runs import (
     task_scores_table,
     wrong_answers_table,
 )
+from analysis.tables.table import format_number
 from portal.results import Fact
 
 PAGES_FOLDER, RUNS_PAGE = "runs", "index.html"

@@ -1,19 +1,15 @@
-"""The report of two studies side by side: the same methods, bases and rows, and what differs."""
+"""The report of two studies side by side: whether they can be compared, what is the same, what differs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.figures.pairs import draw_pairs
-from analysis.report.comparability import check_comparable, describe_differences
-from analysis.report.document import Block, ReportDocument, Section
+from analysis.figures.accuracy import draw_pairs
+from analysis.report.html import Block, ReportDocument, ReportOptions, Section
 from analysis.report.one_study import LEAD, absent_runs, accuracy_notes, study_facts
-from analysis.report.options import ReportOptions
 from analysis.report.sentences import state_difference
-from analysis.stats.findings import Findings, slugs_of
-from analysis.stats.pairs import Pair, comparison_on, find_pairs
-from analysis.tables.costs import run_cost_table, study_cost_table
-from analysis.tables.kinds import pair_kinds_table
-from analysis.tables.pairs import pair_table, pair_task_table
+from analysis.stats.findings import Findings, Pair, comparison_on, find_pairs, slugs_of
+from analysis.tables.accuracy import pair_kinds_table, pair_table, pair_task_table
+from analysis.tables.curves import run_cost_table, study_cost_table
 
 
 def pair_document(
@@ -108,3 +104,47 @@ def _cost_section(findings: Findings, name: str, number: int, options: ReportOpt
     )
     named = tuple(replace(table, slug=f"{table.slug}-{number}") for table in tables)
     return Section(f"What {name} took", (Block(folded=named),))
+
+
+def check_comparable(findings: tuple[Findings, Findings], names: tuple[str, str]) -> None:
+    """ValueError where the studies share no task, or were scored on unlike rows or by unlike units."""
+    first, second = findings[0].study, findings[1].study
+    shared = sorted(set(first.eval_sets) & set(second.eval_sets))
+    if not shared:
+        raise ValueError(f"{names[0]} and {names[1]} have no task in common, there is nothing to compare")
+    for task, split in shared:
+        hashes = first.eval_sets[task, split], second.eval_sets[task, split]
+        if hashes[0] != hashes[1]:
+            raise ValueError(
+                f"task {task!r}, split {split!r}: {names[0]} and {names[1]} were scored on unlike evaluation "
+                f"sets ({hashes[0][:12]} and {hashes[1][:12]}); report them apart"
+            )
+    units = [sorted({run.acc_norm_unit for run in study.runs}) for study in (first, second)]
+    if units[0] != units[1]:
+        raise ValueError(
+            f"acc_norm divides by {', '.join(units[0])} in {names[0]} and by {', '.join(units[1])} in "
+            f"{names[1]}; report them apart"
+        )
+
+
+def describe_differences(findings: tuple[Findings, Findings], names: tuple[str, str]) -> list[str]:
+    """Sentences on what differs between studies of the same rows: prompts and bases' weights."""
+    first, second = findings[0].study, findings[1].study
+    notes = []
+    if first.prompt_sets != second.prompt_sets:
+        sets = [", ".join(study.prompt_sets) for study in (first, second)]
+        notes.append(f"Prompts differ: {sets[0]} in {names[0]}, {sets[1]} in {names[1]}.")
+    for base in sorted(set(first.revisions) & set(second.revisions)):
+        if first.revisions[base] != second.revisions[base]:
+            notes.append(f"The revision of {base} differs: the studies have other weights.")
+        precisions = [_precision(each, base) for each in findings]
+        if precisions[0] != precisions[1]:
+            values = [f"{value} in {name}" for value, name in zip(precisions, names, strict=True)]
+            notes.append(f"The precision of {base} differs: {', '.join(values)}.")
+    return notes
+
+
+def _precision(findings: Findings, base: str) -> str:
+    """The precision of a base's weights in the study, which names what is not the default."""
+    named = findings.info.facts.get("precision", {})
+    return named.get(base, "default") if isinstance(named, dict) else "default"

@@ -6,10 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.report.document import ReportDocument
-from analysis.report.html import SCRIPT, STYLE, page_script, page_style, render_page
+from analysis.report.html import (
+    SCRIPT,
+    STYLE,
+    ReportDocument,
+    ReportOptions,
+    page_script,
+    page_style,
+    render_page,
+)
 from analysis.report.one_study import study_document
-from analysis.report.options import ReportOptions
 from analysis.report.run_pages import PAGES_FOLDER, RUNS_PAGE, run_pages
 from analysis.report.two_studies import pair_document
 from analysis.stats.findings import Findings, load_findings

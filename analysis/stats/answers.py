@@ -1,9 +1,9 @@
-"""`TaskAnswers`: every run's answers to one task's reported rows, read from the prediction table.
+"""What runs answered: `TaskAnswers` of one task, `ChoiceAnswers` row by row, `ShownAnswer` with its texts.
 
 Shapes: N rows of a task, C clusters of rows, M rows of the whole table, K choices of all its rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.stats.epoch_selection import REPORTED_SPLIT
+from analysis.stats.aggregate import REPORTED_SPLIT
 from analysis.stats.result_table import Run
-from portal.results import UNITS
+from portal.results import PREDICTIONS, UNITS
+from portal.run_details import Question
 
 
 @dataclass(frozen=True)
@@ -203,3 +204,176 @@ def right_share(
     num_highest_M = np.add.reduceat(is_highest_K.astype(np.int64), start_M)
     share_M: np.ndarray = is_highest_K[start_M + gold_M] / num_highest_M
     return share_M
+
+
+@dataclass(frozen=True)
+class ChoiceAnswer:
+    """One run's answer to one row. `worth` is 1 where it is right, 1 / n where gold is one of n that tie;
+    then `picked` is another of these.
+
+    `lead` is gold's log-likelihood less that of the best other choice, both divided by their length as
+    acc_norm does.
+    """
+
+    task: str
+    example: str
+    gold: int
+    picked: int
+    worth: float
+    lead: float
+
+
+class ChoiceAnswers:
+    """Answers of `runs` to test rows at the chosen `epochs` (run key -> task -> epoch)."""
+
+    def __init__(
+        self, predictions: pa.Table, runs: Mapping[str, Run], epochs: Mapping[str, Mapping[str, int]]
+    ) -> None:
+        rows = chosen_rows(predictions, runs, epochs)
+        self._rows = rows.filter(pc.is_null(rows["value"])).combine_chunks()
+        units = {key: run.acc_norm_unit for key, run in runs.items()}
+        value_K, start_M, count_M = normalised_scores(self._rows, units)
+        self._ranges = run_ranges(self._rows)
+        self._gold_M = self._rows["gold"].to_numpy()
+        if not self._rows.num_rows:
+            self._worth_M = self._lead_M = np.zeros(0)
+            self._picked_M = np.zeros(0, np.int64)
+            return
+        gold_K = start_M + self._gold_M
+        self._worth_M = right_share(value_K, start_M, count_M, self._gold_M)
+        highest_M = np.maximum.reduceat(value_K, start_M)
+        places = np.arange(len(value_K))
+        rival_K = value_K == np.repeat(highest_M, count_M)
+        rival_K[gold_K] = False
+        first_M = np.minimum.reduceat(np.where(rival_K, places, len(places)), start_M)
+        self._picked_M = np.where(first_M < len(places), first_M, gold_K) - start_M
+        others_K = value_K.copy()
+        others_K[gold_K] = -np.inf
+        self._lead_M = value_K[gold_K] - np.maximum.reduceat(others_K, start_M)
+
+    def of(self, run: str) -> Iterator[ChoiceAnswer]:
+        """All of the run's answers, by task and example."""
+        return map(self._answer, self._places(run))
+
+    def count_wrong(self, run: str) -> tuple[int, int]:
+        """How many of the run's answers are not right, and how many there are."""
+        places = self._places(run)
+        return int((self._worth_M[places] < 1).sum()), len(places)
+
+    def worst(self, run: str, most: int) -> list[ChoiceAnswer]:
+        """Its answers that are not right, those that are furthest off first."""
+        places = self._places(run)
+        places = places[self._worth_M[places] < 1]
+        order = np.argsort(self._lead_M[places], kind="stable")[:most]
+        return [self._answer(place) for place in places[order]]
+
+    def _places(self, run: str) -> np.ndarray:
+        return np.arange(*self._ranges.get(run, (0, 0)))
+
+    def _answer(self, place: int) -> ChoiceAnswer:
+        return ChoiceAnswer(
+            self._rows["task"][place].as_py(),
+            self._rows["example"][place].as_py(),
+            int(self._gold_M[place]),
+            int(self._picked_M[place]),
+            float(self._worth_M[place]),
+            float(self._lead_M[place]),
+        )
+
+
+Epochs = Mapping[str, Mapping[str, int]]
+"""The chosen epochs: run key -> task -> epoch."""
+
+
+@dataclass(frozen=True)
+class ShownAnswer:
+    """One answer. `worth` is 0 to 1. `lead` is that of `ChoiceAnswer`; a written answer has none.
+
+    `prompt` is empty where the study's folder does not know it; choices then have numbers for texts.
+    """
+
+    task: str
+    example: str
+    prompt: str
+    right: str
+    text: str
+    worth: float
+    lead: float | None = None
+
+
+class ShownAnswers:
+    """Answers of `runs` to test rows at the chosen `epochs`.
+
+    They are read from the tables of predictions and of written answers, either of which may be None, and from
+    the `questions` by task and example.
+    """
+
+    def __init__(
+        self,
+        predictions: pa.Table | None,
+        generations: pa.Table | None,
+        questions: Mapping[tuple[str, str], Question],
+        runs: Mapping[str, Run],
+        epochs: Epochs,
+    ) -> None:
+        there = PREDICTIONS.empty_table() if predictions is None else predictions
+        self._choices = ChoiceAnswers(there, runs, epochs)
+        self._questions = questions
+        self._written: dict[str, list[ShownAnswer]] = {}
+        if generations is not None:
+            self._read_written(generations, epochs)
+
+    def of(self, run: str) -> dict[tuple[str, str], ShownAnswer]:
+        """All of the run's answers, by task and example."""
+        shown = (*map(self._show, self._choices.of(run)), *self._written.get(run, ()))
+        return {(each.task, each.example): each for each in shown}
+
+    def count_wrong(self, run: str) -> tuple[int, int]:
+        """How many of the run's answers are worth less than 1, and how many there are."""
+        wrong, total = self._choices.count_wrong(run)
+        written = self._written.get(run, ())
+        return wrong + sum(each.worth < 1 for each in written), total + len(written)
+
+    def worst(self, run: str, most: int) -> list[ShownAnswer]:
+        """Its answers that are worth less than 1: of choices those furthest off, of written answers those of
+        least worth. Where there are many of both, half of either.
+        """
+        written = sorted(
+            (each for each in self._written.get(run, ()) if each.worth < 1), key=lambda each: each.worth
+        )
+        choices = self._choices.worst(run, most)
+        room = most - min(len(written), most // 2)
+        chosen = choices[: max(room, most - len(written))]
+        return [*map(self._show, chosen), *written[: most - len(chosen)]]
+
+    def _show(self, answer: ChoiceAnswer) -> ShownAnswer:
+        question = self._questions.get((answer.task, answer.example))
+        return ShownAnswer(
+            answer.task,
+            answer.example,
+            "" if question is None else question.prompt,
+            _choice(question, answer.gold),
+            _choice(question, answer.picked) + " (tied)" * (0 < answer.worth < 1),
+            answer.worth,
+            answer.lead,
+        )
+
+    def _read_written(self, generations: pa.Table, epochs: Epochs) -> None:
+        wanted = pc.and_(
+            pc.equal(generations["split"], REPORTED_SPLIT),
+            pc.is_in(generations["run"], value_set=pa.array(sorted(epochs), pa.string())),
+        )
+        for row in generations.filter(wanted).to_pylist():
+            if row["epoch"] == epochs[row["run"]].get(row["task"]):
+                self._written.setdefault(row["run"], []).append(
+                    ShownAnswer(
+                        row["task"], row["example"], row["prompt"], row["references"][0], row["text"],
+                        row["value"],
+                    )
+                )  # fmt: skip
+
+
+def _choice(question: Question | None, place: int) -> str:
+    if question is None or place >= len(question.choices):
+        return f"choice {place + 1}"
+    return question.choices[place].strip()

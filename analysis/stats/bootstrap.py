@@ -1,24 +1,90 @@
-"""Paired, clustered bootstrap: intervals for accuracy, log-loss, differences and lift.
+"""Paired, clustered bootstrap: intervals of accuracy, log-loss, differences, lift and the spread of seeds.
 
 Clusters of rows are drawn anew, and seeds, and, for what is to hold of other tasks of these kinds as well,
-tasks (resampling.py). A draw adds what each of them changes alone: drawn together, noise of single answers
-would count several times (Owen, 2007, Annals of Applied Statistics 1). All runs see the same draws, so
-comparisons are paired. Shapes: D draws, T tasks, C clusters, R runs, S seeds, N rows of a task.
+tasks. A draw adds what each of them changes alone: drawn together, noise of single answers would count
+several times (Owen, 2007, Annals of Applied Statistics 1). All runs see the same draws, so comparisons are
+paired.
+
+A count, how often a draw has a cluster or a task, is Poisson with mean 1 (Hanley and MacGibbon, 2006), nearly
+what drawing with replacement gives, but it depends on the seed and a name alone: a person whom several tasks
+ask about is drawn equally often in all of them, and all runs and studies see the same draws. Shapes: D draws,
+T tasks, C clusters, R runs, S seeds, N rows of a task, K columns of numbers.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from functools import cache, lru_cache
+from math import exp, factorial, fsum, sqrt
 
 import numpy as np
 import pyarrow as pa
 
-from analysis.stats.aggregate import Comparison
+from analysis.stats.aggregate import Comparison, MethodSummary, can_select, select_epochs
 from analysis.stats.answers import Answers, TaskAnswers, gather_answers
-from analysis.stats.epoch_selection import can_select, select_epochs
-from analysis.stats.resampling import NUM_DRAWS, draw_clusters, draw_tasks
 from analysis.stats.result_table import Cell, ResultSet, Run
 from portal.methods import BASE
+
+NUM_DRAWS = 10_000
+_CLUSTERS_AT_ONCE = 64
+_MOST = 12
+"""No name is drawn more often: the probability of more is 6e-11."""
+
+
+@dataclass(frozen=True)
+class ClusterDraws:
+    """The draws of one task's clusters. A draw that would have none of them has each once."""
+
+    names_C: tuple[str, ...]
+    num_draws: int
+    seed: int
+
+    def sums(self, value_CK: np.ndarray) -> np.ndarray:
+        """(D, K) sums of the drawn clusters' values; of counts they are exact, whatever is beside them."""
+        names = [f"cluster {name}" for name in self.names_C]
+        count_DC = _filled([_counts(name, self.num_draws, self.seed) for name in names])
+        sum_DK = np.zeros((self.num_draws, value_CK.shape[1]))
+        for start in range(0, len(names), _CLUSTERS_AT_ONCE):
+            some = slice(start, start + _CLUSTERS_AT_ONCE)
+            sum_DK += count_DC[:, some].astype(np.float64) @ value_CK[some].astype(np.float64)
+        return sum_DK
+
+
+def draw_clusters(
+    answers: Mapping[str, TaskAnswers], *, num_draws: int, seed: int
+) -> Iterator[tuple[str, ClusterDraws]]:
+    """The draws of every task's clusters, by task."""
+    for task in sorted(answers):
+        yield task, ClusterDraws(answers[task].names, num_draws, seed)
+
+
+def draw_tasks(tasks: Sequence[str], *, num_draws: int, seed: int) -> np.ndarray:
+    """(D, T) how often every draw has each task; one that would have none of them has each once."""
+    return _filled([_counts(f"task {name}", num_draws, seed) for name in tasks])
+
+
+def _filled(counts: list[np.ndarray]) -> np.ndarray:
+    """(D, N) the (D,) counts side by side, with ones in draws that have nothing."""
+    count_DN = np.stack(counts, axis=1)
+    count_DN[~count_DN.any(axis=1)] = 1
+    return count_DN
+
+
+@lru_cache(maxsize=1024)
+def _counts(name: str, num_draws: int, seed: int) -> np.ndarray:
+    """(D,) how often what bears that name is drawn."""
+    generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
+    count_D = _quantiles()[generator.integers(2**16, size=num_draws, dtype=np.uint16)]
+    count_D.setflags(write=False)
+    return count_D
+
+
+@cache
+def _quantiles() -> np.ndarray:
+    """The quantiles of Poisson(1) at the middles of 2^16 equal parts."""
+    below = np.cumsum([exp(-1) / factorial(count) for count in range(_MOST)])
+    return np.searchsorted(below, (np.arange(2**16) + 0.5) / 2**16).astype(np.uint8)
+
 
 LEVEL = 0.95
 _GRID = 2.0**16
@@ -254,3 +320,84 @@ def interval_of(point: float, draws: np.ndarray) -> Interval:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Interval(point, float(low), float(high))
+
+
+def lift_interval(
+    summary: MethodSummary, comparison: Comparison, bootstrap: Bootstrap | None
+) -> Interval | None:
+    """The interval of a summary's lift, or the reason why there is none; None where the lift is undefined.
+
+    Draws are over shared seeds, so the interval belongs to the lift only if summary and LoRA have the same.
+    """
+    base, lora = comparison.frozen_base, comparison.reference_lora
+    if bootstrap is None or summary.lift.value is None or base is None or lora is None:
+        return None
+    compared = (summary, base, lora)
+    if not bootstrap.can_compare(*(each.cell for each in compared)):
+        return Interval(None, None, None, reason="it shares no seed with the per-task LoRA")
+    seeded = [set(each.seeds) for each in compared if not has_no_seed(each)]
+    covered = all(set(bootstrap.members[each.cell]) == set(each.seeds) for each in compared)
+    if not covered or any(seeds != seeded[0] for seeds in seeded):
+        return Interval(None, None, None, reason="its seeds are not those of the per-task LoRA")
+    return bootstrap.lift(summary.cell, base.cell, lora.cell)
+
+
+def comparable_pairs(
+    comparison: Comparison, bootstrap: Bootstrap
+) -> list[tuple[MethodSummary, MethodSummary]]:
+    """Every pair of headline summaries that the bootstrap covers: the LoRA first, the base last."""
+    ordered = [each for each in comparison.headline_summaries if each.cell.method != BASE.name][::-1]
+    ordered += comparison.variants(BASE.name)
+    pairs = [(first, second) for place, first in enumerate(ordered) for second in ordered[place + 1 :]]
+    return [pair for pair in pairs if bootstrap.can_compare(pair[0].cell, pair[1].cell)]
+
+
+def accuracy_interval(summary: MethodSummary, bootstrap: Bootstrap | None) -> Interval | None:
+    """The interval of a summary's accuracy; None without a bootstrap that covers it."""
+    return None if bootstrap is None else bootstrap.known_estimate(summary.cell)
+
+
+def has_no_seed(summary: MethodSummary) -> bool:
+    """Whether nothing in the method is drawn at random: the frozen base and the zero update."""
+    return "seed" not in summary.cell.spec.parts
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """The sample std of the score over `num_seeds` seeds, of each task of a cell.
+
+    `pooled` is the root of the mean variance over tasks; its interval draws tasks, and not seeds.
+    """
+
+    cell: Cell
+    num_seeds: int
+    num_tasks: int
+    pooled: Interval
+    largest: float
+    largest_task: str
+
+
+def find_seed_spreads(summaries: Sequence[MethodSummary]) -> tuple[SeedSpread, ...]:
+    """The spread of every summary that has two seeds or more, and as many on each of its tasks."""
+    return tuple(
+        _find_spread(summary, stds)
+        for summary in summaries
+        if (stds := {task: scores.std for task, scores in summary.per_task.items() if scores.std is not None})
+        and {scores.n for scores in summary.per_task.values()} == {summary.acc.n}
+    )
+
+
+def _find_spread(summary: MethodSummary, stds: dict[str, float]) -> SeedSpread:
+    tasks = sorted(stds)
+    variance_T = np.array([stds[task] ** 2 for task in tasks])
+    count_DT = draw_tasks(tasks, num_draws=NUM_DRAWS, seed=0).astype(np.float64)
+    pooled_D = np.sqrt(count_DT @ variance_T / count_DT.sum(axis=1))
+    widest = max(tasks, key=lambda task: stds[task])
+    return SeedSpread(
+        cell=summary.cell,
+        num_seeds=summary.acc.n,
+        num_tasks=len(tasks),
+        pooled=interval_of(sqrt(fsum(variance_T) / len(tasks)), pooled_D),
+        largest=stds[widest],
+        largest_task=widest,
+    )

@@ -10,10 +10,9 @@ from math import fsum
 
 import numpy as np
 
+from analysis.stats.aggregate import Spread, spread
 from analysis.stats.answers import Answers, TaskAnswers
-from analysis.stats.bootstrap import Bootstrap, Chosen, Interval, to_bootstrap
-from analysis.stats.quantities import Spread, spread
-from analysis.stats.resampling import NUM_DRAWS, draw_clusters
+from analysis.stats.bootstrap import NUM_DRAWS, Bootstrap, Chosen, Interval, draw_clusters, to_bootstrap
 from analysis.stats.result_table import Cell
 
 NUM_BINS = 15

@@ -1,4 +1,4 @@
-"""`Contrast`: a test row that the port and the per-task LoRA answer otherwise."""
+"""`Contrast`: a row that port and LoRA answer otherwise; `Lead`: how far a port leads with as many rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from analysis.stats.aggregate import Comparison, MethodSummary
-from analysis.stats.bootstrap import choose_runs
-from analysis.stats.result_table import ResultSet
-from analysis.stats.shown_answers import ShownAnswer, ShownAnswers
+from analysis.stats.answers import ShownAnswer, ShownAnswers
+from analysis.stats.bootstrap import Bootstrap, Interval, choose_runs
+from analysis.stats.result_table import Cell, ResultSet
+from portal.methods import port_methods
 from portal.run_details import Question
 
 MOST_OF_A_TASK, MOST_OF_A_BASE = 3, 60
@@ -72,3 +73,40 @@ def find_contrasts(
 
 def _worst(contrasts: Sequence[Contrast], most: int) -> list[Contrast]:
     return sorted(contrasts, key=lambda each: each.order)[:most]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The accuracy of a port less that of another method on the same base with as many rows, paired."""
+
+    port: Cell
+    against: Cell
+    difference: Interval
+    num_seeds: int
+
+
+def find_leads(
+    comparison: Comparison, bootstrap: Bootstrap | None, source_tasks: Mapping[str, tuple[str, ...]]
+) -> tuple[Lead, ...]:
+    """Every port at every size against the other methods there, each two ports once; none without draws.
+
+    Two labels that are known to have sources of other tasks (`source_tasks`) are not compared.
+    """
+    if bootstrap is None:
+        return ()
+    cells = [
+        summary.cell
+        for summary in comparison.summaries
+        if summary.acc.mean is not None and summary.cell.size is not None
+    ]
+    ports = [cell for cell in cells if cell.method in port_methods()]
+    leads = []
+    for place, port in enumerate(ports):
+        for against in cells:
+            if against.size != port.size or against in ports[: place + 1]:
+                continue
+            sources = {source_tasks.get(cell.variant.name) for cell in (port, against)} - {None}
+            if len(sources) < 2 and bootstrap.can_compare(port, against):
+                difference = bootstrap.difference(port, against)
+                leads.append(Lead(port, against, difference, len(bootstrap.shared_seeds(port, against))))
+    return tuple(leads)

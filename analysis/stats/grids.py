@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from math import fsum
 from typing import Any
 
-from analysis.stats.aggregate import DEFAULT_RULE
-from analysis.stats.epoch_selection import SELECTION_SPLIT, SelectionError, scores_at, select_epochs
+from analysis.stats.aggregate import DEFAULT_RULE, SELECTION_SPLIT, SelectionError, scores_at, select_epochs
+from analysis.stats.findings import by_label, flat_settings, shown_value
 from analysis.stats.result_table import ResultSet, Run, Score
-from analysis.stats.run_summaries import by_label, flat_settings, shown_value
 from portal.run_details import RunDetail
 from portal.search_record import MIN_TRIALS, Importance, SearchRecord, SearchTrial
 

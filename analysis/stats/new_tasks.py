@@ -8,10 +8,15 @@ from itertools import takewhile
 
 import pyarrow as pa
 
-from analysis.stats.aggregate import Comparison, MethodSummary, compare
-from analysis.stats.bootstrap import ACCURACY, Bootstrap, Interval, bootstrap_cells
-from analysis.stats.epoch_selection import KEPT
-from analysis.stats.lift_intervals import accuracy_interval, lift_interval
+from analysis.stats.aggregate import KEPT, Comparison, MethodSummary, compare
+from analysis.stats.bootstrap import (
+    ACCURACY,
+    Bootstrap,
+    Interval,
+    accuracy_interval,
+    bootstrap_cells,
+    lift_interval,
+)
 from analysis.stats.result_table import Cell, ResultSet
 from portal.methods import BASE, LORA
 from portal.results import StudyInfo

@@ -5,7 +5,7 @@ of portallib's model cards.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.stats.quantities import Spread
+from analysis.stats.aggregate import Spread
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,32 @@
-"""Tables of data efficiency: every point of the curves, and what equal accuracy needs."""
+"""Tables of data efficiency, of log-loss by size, of leads with as many rows, and of cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import fsum
 
-from analysis.stats.absent_runs import method_key
-from analysis.stats.curves import Curve
+from analysis.stats.aggregate import Comparison, Spread
+from analysis.stats.bootstrap import Interval
+from analysis.stats.curves import Curve, Ratio, Saving, SizedLoss
 from analysis.stats.findings import Target
-from analysis.stats.quantities import Spread
-from analysis.stats.result_table import MethodKey
-from analysis.stats.savings import Ratio, Saving
-from analysis.tables.columns import (
+from analysis.stats.result_table import MethodKey, ResultSet, Run, method_key
+from analysis.tables.table import (
     AMOUNT,
     COUNT,
     DASH,
     NUMBER,
     NUMBER_RANGE,
+    POINTS,
+    POINTS_RANGE,
     SCIENTIFIC,
     SECONDS,
     SPREAD,
+    VERDICT,
     WORD,
     Column,
     Kind,
+    Table,
     format_amount,
 )
-from analysis.tables.table import Table
+from portal.methods import BASE, find_method
 
 GREATER = "\u2265"
 AXIS_NAMES = {
@@ -168,3 +172,169 @@ def _saving_reasons(savings: Sequence[Saving]) -> list[str]:
             name = saving.variant.full_name
             shares.setdefault((name, reason), []).append(f"{100 * saving.share:.0f} %")
     return [f"{name}, {', '.join(own)}: {reason}" for (name, reason), own in shares.items()]
+
+
+def log_loss_table(target: Target) -> Table | None:
+    """One row per method and size; None where nothing was trained at a size."""
+    if not target.losses:
+        return None
+    rows = tuple(
+        (
+            loss.cell.variant.full_name,
+            _loss_verdict(loss),
+            loss.cell.size,
+            loss.log_loss,
+            loss.interval,
+            None if loss.difference is None else loss.difference.value,
+            loss.difference,
+        )
+        for loss in target.losses
+    )
+    columns = (
+        Column("method", WORD),
+        Column("verdict", VERDICT),
+        Column("size", COUNT),
+        Column("log-loss", SPREAD),
+        Column("log-loss: 95 %", NUMBER_RANGE),
+        Column("difference from the LoRA's", NUMBER),
+        Column("difference from the LoRA's: 95 %", NUMBER_RANGE),
+    )
+    title = f"{target.base}: log-loss by rows per task (nats per token, task mean)"
+    return Table(title, f"log-loss-{target.slug}", columns, rows)
+
+
+def _loss_verdict(loss: SizedLoss) -> str | None:
+    difference = loss.difference
+    if difference is None or difference.value is None:
+        return None
+    if not difference.excludes_zero:
+        return "not distinguishable"
+    return "below the LoRA's" if difference.value < 0 else "above the LoRA's"
+
+
+def leads_table(target: Target) -> Table | None:
+    """One row per port, other method and size; None where there is no such pair or no predictions."""
+    if not target.leads:
+        return None
+    rows = tuple(
+        (
+            lead.port.variant.full_name,
+            lead.against.variant.full_name,
+            lead.port.size,
+            _verdict(lead.difference),
+            lead.difference.value,
+            lead.difference,
+            lead.num_seeds,
+        )
+        for lead in target.leads
+    )
+    columns = (
+        Column("port", WORD),
+        Column("against", WORD),
+        Column("size", COUNT),
+        Column("verdict", VERDICT),
+        Column("difference (points)", POINTS),
+        Column("difference: 95 %", POINTS_RANGE),
+        Column("shared seeds", COUNT),
+    )
+    title = f"{target.base}: ports against other methods by rows per task (intervals draw tasks, too)"
+    return Table(title, f"leads-{target.slug}", columns, rows)
+
+
+def _verdict(difference: Interval) -> str:
+    if not difference.excludes_zero:
+        return "not distinguishable"
+    return "ahead" if difference.value is not None and difference.value > 0 else "behind"
+
+
+MONEY = Kind(lambda value: f"{value:,.2f}" if value >= 1 else f"{value:.3g}")
+
+
+def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Table:
+    """Mean cost of one run of every variant at its largest size; `price` is that of a device-hour."""
+    rows = tuple(
+        (
+            comparison.base,
+            summary.cell.variant.full_name,
+            summary.cell.size,
+            summary.cost.rows,
+            summary.cost.trained_params,
+            summary.cost.train_tokens,
+            summary.cost.train_flops,
+            summary.cost.wall_s,
+            *_charges(summary.cost.device_hours, price),
+        )
+        for comparison in comparisons
+        for summary in comparison.headline_summaries
+        if summary.cell.method != BASE.name
+    )
+    columns = (
+        Column("base", WORD),
+        Column("method", WORD),
+        Column("size", COUNT),
+        Column("rows of all tasks", AMOUNT),
+        Column("trained parameters", COUNT),
+        Column("training tokens", COUNT),
+        Column("training FLOPs", SCIENTIFIC),
+        Column("training s", SECONDS),
+        *_charge_columns(price),
+    )
+    return Table("Cost of one run (mean over seeds)", "cost", columns, rows)
+
+
+def study_cost_table(study: ResultSet, price: float | None) -> Table:
+    """Cost of all runs of every method, and of the study; each run counts once, on however many bases."""
+    by_key = {run.key: run for run in study.runs if run.cell.method != BASE.name}
+    methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)
+    rows = [
+        _total(
+            find_method(method).label,
+            [run for run in by_key.values() if run.cell.method == method],
+            price,
+        )
+        for method in methods
+    ]
+    rows.append(_total("all", list(by_key.values()), price))
+    columns = (
+        Column("method", WORD),
+        Column("runs", COUNT),
+        Column("training tokens", COUNT),
+        Column("training FLOPs", SCIENTIFIC),
+        Column("training s", SECONDS),
+        *_charge_columns(price),
+    )
+    title = "Cost of the study (runs with results; their training, not their scoring)"
+    return Table(title, "study-cost", columns, tuple(rows), footer=1)
+
+
+def _charge_columns(price: float | None) -> tuple[Column, ...]:
+    hours = Column("device-hours", AMOUNT)
+    return (hours,) if price is None else (hours, Column(f"price at {price:g} a device-hour", MONEY))
+
+
+def _charges(hours: float | None, price: float | None) -> tuple[float | None, ...]:
+    """The values of `_charge_columns`."""
+    if price is None:
+        return (hours,)
+    return hours, None if hours is None else hours * price
+
+
+def _total(name: str, runs: Sequence[Run], price: float | None) -> tuple[object, ...]:
+    tokens = _sum(run.cost.train_tokens for run in runs)
+    return (
+        name,
+        len(runs),
+        None if tokens is None else round(tokens),
+        _sum(run.cost.train_flops for run in runs),
+        _sum(run.cost.wall_s for run in runs),
+        *_charges(_sum(run.cost.device_hours for run in runs), price),
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) if known else None
+
+
+def _method_order(method: str) -> tuple[int, str]:
+    return find_method(method).order, method

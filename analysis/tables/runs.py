@@ -1,12 +1,24 @@
-"""Tables on single runs: all of a study, and of one its scores, neighbours and wrong answers."""
+"""Tables on single runs and rows, and on the trials of a search or a grid."""
 
 from collections.abc import Sequence
 
-from analysis.stats.run_summaries import Neighbour, RunSummary
-from analysis.stats.shown_answers import ShownAnswer
-from analysis.tables.columns import COUNT, NUMBER, POINTS, SECONDS, TEXT, VERDICT, WORD, Column
-from analysis.tables.table import Table
-from analysis.tables.texts import shown_end, shown_start
+from analysis.stats.answers import ShownAnswer
+from analysis.stats.bootstrap import Interval
+from analysis.stats.findings import Neighbour, RunSummary, Target
+from analysis.tables.table import (
+    COUNT,
+    NUMBER,
+    PERCENT_RANGE,
+    POINTS,
+    SECONDS,
+    TEXT,
+    VERDICT,
+    WORD,
+    Column,
+    Kind,
+    Table,
+)
+from portal.search_record import SearchRecord
 
 _MOST_DIFFERENCES = 4
 
@@ -152,3 +164,103 @@ def wrong_answers_table(answers: Sequence[ShownAnswer], wrong: int, total: int) 
     if any(not each.prompt for each in answers):
         reasons.append("prompts and choices: the study was launched by a version that kept no texts")
     return Table(title, "wrong", columns, rows, tuple(reasons))
+
+
+def contrasts_table(target: Target, pages: str | None = None) -> Table | None:
+    """A row for each, those first that the port answers worse; None without any.
+
+    With `pages`, the folder of the pages of runs, answers lead to the run that gave them.
+    """
+    if not target.contrasts:
+        return None
+    rows = tuple(
+        (
+            each.port.task,
+            each.port.example,
+            shown_end(each.port.prompt),
+            shown_start(each.port.right),
+            shown_start(each.port.text),
+            shown_start(each.lora.text),
+            each.port.worth,
+            each.lora.worth,
+        )
+        for each in target.contrasts
+    )
+    columns = (
+        Column("task", WORD),
+        Column("row", WORD),
+        Column("prompt", TEXT),
+        Column("right answer", TEXT),
+        Column("port", TEXT),
+        Column("per-task LoRA", TEXT),
+        Column("worth: port", NUMBER),
+        Column("worth: LoRA", NUMBER),
+    )
+    title = f"{target.base}: rows of unlike worth to port and per-task LoRA (one seed)"
+    links = {}
+    if pages is not None:
+        for place, name in enumerate(("port", "per-task LoRA")):
+            links[name] = tuple(f"{pages}/{page_of(each.runs[place])}" for each in target.contrasts)
+    return Table(title, f"contrasts-{target.slug}", columns, rows, links=links)
+
+
+MOST_TRIALS = 20
+"""Trials in the table, the best first."""
+_SHARE = Kind(lambda value: f"{100 * value:.0f} %")
+_VALUE = Kind(lambda value: f"{value:.4f}")
+
+
+def importance_table(record: SearchRecord, slug: str) -> Table | None:
+    """A row per setting, the one that explains most first, with its value in the best trial."""
+    if not record.importance:
+        return None
+    best = record.complete[0]
+    rows = tuple(
+        (name, each.share, Interval(each.share, each.low, each.high), best.text(name))
+        for name, each in record.ranked
+    )
+    columns = (
+        Column("setting", WORD),
+        Column("share of the variance", _SHARE),
+        Column("95 %", PERCENT_RANGE),
+        Column(f"in the best {record.unit}", WORD),
+    )
+    title = f"{record.name}: what the score depends on, by {len(record.complete)} {record.unit}s"
+    return Table(title, f"{slug}-importance", columns, rows)
+
+
+def trials_table(record: SearchRecord, slug: str) -> Table:
+    """The best trials that came to their end, with all of their settings."""
+    known = sorted({name for trial in record.trials for name in trial.settings})
+    names = list(dict.fromkeys([*(name for name, _ in record.ranked if name in known), *known]))
+    is_numbered = record.unit == "trial"
+    columns = tuple(Column(name, WORD) for name in names)
+    if is_numbered:
+        columns = (Column(record.unit, COUNT), *columns)
+    rows = tuple(
+        (*([trial.number] if is_numbered else []), *(trial.text(name) for name in names), trial.value)
+        for trial in record.complete[:MOST_TRIALS]
+    )
+    of = f"{len(rows)} of {len(record.complete)} {record.unit}s"
+    title = f"{record.name}: the best {of}, {record.metric} on validation rows"
+    return Table(title, f"{slug}-trials", (*columns, Column(record.metric, _VALUE)), rows)
+
+
+MOST_CHARS = 240
+"""Characters of a text that are shown."""
+
+
+def shown_start(text: str) -> str:
+    """The first characters, in one line."""
+    line = _one_line(text)
+    return line if len(line) <= MOST_CHARS else f"{line[:MOST_CHARS]} ..."
+
+
+def shown_end(text: str) -> str:
+    """The last characters, in one line."""
+    line = _one_line(text)
+    return line if len(line) <= MOST_CHARS else f"... {line[-MOST_CHARS:]}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -21,7 +21,7 @@ def demo(
 
     Prints the study's table and writes its report.
     """
-    from analysis.report.terminal import summary_table
+    from analysis.report.sentences import summary_table
     from portal.storage.paths import fetched
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.study.expand import load_study

@@ -19,7 +19,7 @@ class KeptEpochs:
     The highest mean score over the rows of the validation split wins, ties go to the lower log-loss, then
     to the earlier epoch; epoch 0, before any training, is no candidate. Tasks that are trained together are
     judged together, by their mean over tasks and bases; with `per_task` each is judged alone. Rows of tasks
-    that the run is not trained on never vote. analysis/stats/epoch_selection.py makes the same choice from
+    that the run is not trained on never vote. analysis/stats/aggregate.py makes the same choice from
     the tables.
     """
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.stats.epoch_selection import SelectionError, best_epochs
+from analysis.stats.aggregate import SelectionError, best_epochs
 from analysis.stats.result_table import Run, gather_runs, load_results
 from portal.artifacts.run_record import read_run_record
 from portal.cli import main

@@ -6,17 +6,13 @@ from pathlib import Path
 import pytest
 from matplotlib.axes import Axes
 
+from analysis.figures.accuracy import draw_kinds, draw_methods, draw_ranks, draw_task_parts, draw_tasks
 from analysis.figures.curves import draw_curves
-from analysis.figures.figure import Drawing, legend_columns
+from analysis.figures.figure import Drawing, legend_columns, mark_variants
 from analysis.figures.latents import draw_latents
-from analysis.figures.methods import draw_methods
-from analysis.figures.ranks import draw_ranks
-from analysis.figures.style import mark_variants
-from analysis.figures.tasks import draw_kinds, draw_task_parts, draw_tasks
 from analysis.figures.without_rows import draw_over_rows, draw_over_tasks
-from analysis.stats.aggregate import Comparison, compare
+from analysis.stats.aggregate import KEPT, Comparison, compare
 from analysis.stats.curves import build_curves
-from analysis.stats.epoch_selection import KEPT
 from analysis.stats.findings import Target
 from analysis.stats.latents import map_latents
 from analysis.stats.result_table import MethodKey, gather_runs

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report.document import Block, ReportDocument, Section
-from analysis.report.html import render_page
+from analysis.report.html import Block, ReportDocument, Section, render_page
 from analysis.report.write import ReportInput, write_report
-from analysis.tables.columns import COUNT, NUMBER, WORD, Column
-from analysis.tables.table import Table
+from analysis.tables.table import COUNT, NUMBER, WORD, Column, Table
 from tests.support.browser import TELL, assert_page_works, open_page
 
 

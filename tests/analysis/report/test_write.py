@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report.options import ReportOptions
-from analysis.report.terminal import summary_table
+from analysis.report.html import ReportOptions
+from analysis.report.sentences import summary_table
 from analysis.report.write import ReportInput, write_report
 from portal.results import STUDY_FILE, AbsentRun, StudyInfo
 from tests.support.result_tables import StudyBuilder, study_of_kinds, study_of_ranks

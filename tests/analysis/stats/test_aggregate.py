@@ -1,15 +1,200 @@
-"""Lift, retention and spread: the published numbers as fixtures, and what must not change them."""
+"""Spreads, lift, epochs, rows used and kinds: the published numbers as fixtures, and what changes nothing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.aggregate import Comparison, MethodSummary, compare, summarise_sources
-from analysis.stats.published import PUBLISHED
-from analysis.stats.result_table import MethodKey, gather_runs
-from tests.support.result_tables import StudyBuilder, published_rows, row, study_of_ranks, target_of, to_table
+from analysis.stats.aggregate import (
+    RULES,
+    Comparison,
+    MethodSummary,
+    SelectionError,
+    Spread,
+    accuracy_on,
+    compare,
+    lift_on,
+    mean_chance,
+    recovered_lift,
+    retention,
+    rows_used,
+    select_epochs,
+    spread,
+    summarise_sources,
+)
+from analysis.stats.published import CARDS, PUBLISHED, published_for
+from analysis.stats.result_table import MethodKey, Run, gather_runs
+from tests.support.result_tables import (
+    StudyBuilder,
+    published_rows,
+    row,
+    study_of_kinds,
+    study_of_ranks,
+    target_of,
+    to_table,
+)
+
+
+def test_one_seed_has_no_std() -> None:
+    assert spread([0.5]).std is None
+
+
+def test_without_a_value_there_is_a_reason_instead_of_a_mean() -> None:
+    assert spread([], reason="no finished run") == Spread(None, None, 0, "no finished run")
+
+
+def test_the_order_of_the_seeds_changes_nothing() -> None:
+    values = [0.1, 0.7, 0.3]
+
+    assert spread(values).mean == spread(values[::-1]).mean
+    assert spread(values).std == spread(values[::-1]).std
+
+
+def test_lift_is_undefined_with_a_reason_when_the_lora_does_not_rise() -> None:
+    lift = recovered_lift(0.7, 0.6, 0.6)
+    assert lift.value is None
+    assert "does not rise" in (lift.reason or "")
+
+
+@pytest.mark.parametrize(("accuracy", "base", "lora"), [(None, 0.5, 0.6), (0.5, None, 0.6), (0.5, 0.4, None)])
+def test_lift_is_undefined_with_a_reason_when_a_number_is_missing(
+    accuracy: float | None, base: float | None, lora: float | None
+) -> None:
+    lift = recovered_lift(accuracy, base, lora)
+    assert lift.value is None
+    assert lift.reason
+
+
+def test_retention_is_undefined_without_a_lora() -> None:
+    assert retention(0.5, None).value is None
+
+
+def run_of(method: str, scores: dict[tuple[str, int, str], tuple[float, float]]) -> Run:
+    """A run from (split, epoch, task) -> (acc_norm, log_loss)."""
+    rows = [
+        row(method=method, split=split, epoch=epoch, task=task, acc_norm=acc, log_loss=loss, seed=0, size=8)
+        for (split, epoch, task), (acc, loss) in scores.items()
+    ]
+    return gather_runs(to_table(rows)).runs[0]
+
+
+SCORES = {
+    # Validation: task a is best at epoch 1, b at 2, their mean at 2. Test: a at 2, b at 3, mean at 3.
+    ("validation", 0, "a"): (0.99, 0.1), ("validation", 0, "b"): (0.99, 0.1),
+    ("validation", 1, "a"): (0.70, 1.0), ("validation", 1, "b"): (0.40, 1.0),
+    ("validation", 2, "a"): (0.60, 1.0), ("validation", 2, "b"): (0.80, 1.0),
+    ("validation", 3, "a"): (0.50, 1.0), ("validation", 3, "b"): (0.60, 1.0),
+    ("test", 0, "a"): (0.99, 0.1), ("test", 0, "b"): (0.99, 0.1),
+    ("test", 1, "a"): (0.50, 1.0), ("test", 1, "b"): (0.50, 1.0),
+    ("test", 2, "a"): (0.70, 1.0), ("test", 2, "b"): (0.50, 1.0),
+    ("test", 3, "a"): (0.65, 1.0), ("test", 3, "b"): (0.90, 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "rule", "expected"),
+    [
+        ("portal", "best_on_validation", {"a": 2, "b": 2}),
+        ("lora", "best_on_validation", {"a": 1, "b": 2}),
+        ("portal", "paper", {"a": 3, "b": 3}),
+        ("lora", "paper", {"a": 2, "b": 3}),
+        ("portal", "final", {"a": 3, "b": 3}),
+        ("portal", "kept", {"a": 3, "b": 3}),  # the table does not say which: the last
+    ],
+)
+def test_each_rule_chooses_at_its_own_granularity(method: str, rule: str, expected: dict[str, int]) -> None:
+    assert select_epochs(run_of(method, SCORES), rule) == expected
+
+
+def test_ties_go_to_the_lower_log_loss_and_then_to_the_earlier_epoch() -> None:
+    scores = {
+        (split, epoch, "a"): (0.5, loss)
+        for split in ("validation", "test")
+        for epoch, loss in ((1, 2.0), (2, 1.0), (3, 1.0))
+    }
+    assert select_epochs(run_of("portal", scores), "best_on_validation") == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("method", "kept", "final"), [("portal", {"a": 2, "b": 2}, 3), ("lora", {"a": 1, "b": 2}, 3)]
+)
+def test_where_test_rows_are_of_the_kept_and_the_last_evaluation_only_other_choices_are_refused(
+    method: str, kept: dict[str, int], final: int
+) -> None:
+    scores = {
+        (split, epoch, task): score
+        for (split, epoch, task), score in SCORES.items()
+        if split == "validation" or epoch in (kept[task], final)
+    }
+    run = run_of(method, scores)
+    run.kept.update(kept)
+
+    assert select_epochs(run, "best_on_validation") == kept
+    assert select_epochs(run, "final") == {"a": final, "b": final}
+    with pytest.raises(SelectionError, match="test rows are scored at the kept and the last evaluation"):
+        select_epochs(run, "paper")
+
+
+def test_a_run_scored_once_needs_no_validation_rows() -> None:
+    assert select_epochs(run_of("lora", {("test", 5, "a"): (0.5, 1.0)}), "best_on_validation") == {"a": 5}
+
+
+def test_the_frozen_base_is_reported_at_epoch_0_under_every_rule() -> None:
+    run = run_of("base", {("test", 0, "a"): (0.5, 1.0)})
+    assert {rule: select_epochs(run, rule) for rule in RULES} == {rule: {"a": 0} for rule in RULES}
+
+
+def test_several_epochs_without_validation_rows_are_not_chosen_from() -> None:
+    run = run_of("portal", {("test", epoch, "a"): (0.5, 1.0) for epoch in (1, 2)})
+    with pytest.raises(SelectionError, match="no validation rows"):
+        select_epochs(run, "best_on_validation")
+
+
+def test_an_unknown_rule_is_named() -> None:
+    with pytest.raises(ValueError, match="'best'"):
+        select_epochs(run_of("base", {("test", 0, "a"): (0.5, 1.0)}), "best")
+
+
+def trained_run(*, epochs: int = 1, keeps_best: bool | None = False, trained: dict[str, int | None]) -> Run:
+    (run,) = gather_runs(
+        to_table(
+            [
+                row(run="r", method="portal", seed=0, size=8, task=task, epoch=epoch, split=split,
+                    num_examples=16 if split == "validation" else 50, train_rows=count, keeps_best=keeps_best)
+                for task, count in trained.items()
+                for epoch in range(1, epochs + 1)
+                for split in ("validation", "test")
+            ]
+        )
+    ).runs  # fmt: skip
+    return run
+
+
+@pytest.mark.parametrize(
+    ("epochs", "keeps_best", "rule", "expected"),
+    [
+        (1, False, "best_on_validation", 8 + 3),  # nothing to choose
+        (2, False, "kept", 8 + 3),
+        (2, False, "final", 8 + 3),
+        (2, False, "best_on_validation", 8 + 3 + 2 * 16),
+        (2, False, "paper", 8 + 3 + 2 * 50),
+        (2, True, "kept", 8 + 3 + 2 * 16),
+        (2, True, "final", 8 + 3 + 2 * 16),
+    ],
+)
+def test_rows_that_chose_the_epoch_count_beside_those_that_were_trained_on(
+    epochs: int, keeps_best: bool, rule: str, expected: int
+) -> None:
+    run = trained_run(epochs=epochs, keeps_best=keeps_best, trained={"a": 8, "b": 3, "c": 0})
+
+    assert rows_used(run, rule) == expected
+
+
+def test_tables_that_do_not_say_leave_it_open() -> None:
+    assert rows_used(trained_run(trained={"a": None}), "kept") is None
+    assert rows_used(trained_run(keeps_best=None, trained={"a": 8}), "kept") is None
 
 
 def line(comparison: Comparison, method: str) -> MethodSummary:
@@ -231,3 +416,104 @@ def test_the_base_and_the_lora_are_stood_for_by_what_lift_is_measured_with() -> 
     assert line(comparison, "lora").cell.variant.rank == 16
     assert comparison.representative("base") is comparison.frozen_base
     assert comparison.representative("hypernet") is None
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    builder, kinds = study_of_kinds(3, 4)
+    return compare(replace(gather_runs(builder.results_table()), kinds=kinds), "big")
+
+
+def summary_of(comparison: Comparison, method: str) -> MethodSummary:
+    summary = comparison.representative(method)
+    assert summary is not None
+    return summary
+
+
+def test_the_tasks_of_a_comparison_are_grouped_by_kind(comparison: Comparison) -> None:
+    assert list(comparison.kinds) == ["kind00", "kind01", "kind02"]
+    assert comparison.kinds["kind01"] == ("kind01_0", "kind01_1", "kind01_2", "kind01_3")
+
+
+@pytest.mark.parametrize("method", ["base", "lora", "portal"])
+def test_the_mean_over_all_tasks_is_the_methods_accuracy(comparison: Comparison, method: str) -> None:
+    summary = summary_of(comparison, method)
+    assert accuracy_on(summary, summary.tasks) == summary.acc
+
+
+def test_means_over_kinds_of_equal_size_have_the_mean_over_tasks_as_their_mean(
+    comparison: Comparison,
+) -> None:
+    summary = summary_of(comparison, "portal")
+    means = [accuracy_on(summary, tasks) for tasks in comparison.kinds.values()]
+    assert sum(each.known for each in means) / len(means) == pytest.approx(summary.acc.known)
+    for seed in range(2):
+        assert sum(each.values[seed] for each in means) / len(means) == pytest.approx(
+            summary.acc.values[seed]
+        )
+
+
+def test_the_mean_over_one_task_is_that_tasks(comparison: Comparison) -> None:
+    summary = summary_of(comparison, "lora")
+    assert accuracy_on(summary, ("kind02_1",)) == summary.per_task["kind02_1"]
+
+
+def test_the_lift_of_a_kind_is_that_of_its_means(comparison: Comparison) -> None:
+    tasks = comparison.kinds["kind00"]
+    base, port, lora = (
+        accuracy_on(summary_of(comparison, method), tasks).known for method in ("base", "portal", "lora")
+    )
+    lift = lift_on(comparison, summary_of(comparison, "portal"), tasks)
+    assert lift.value == pytest.approx((port - base) / (lora - base))
+    assert mean_chance(comparison, tasks) == 0.25
+    assert mean_chance(comparison, ()) is None
+
+
+def test_a_mean_is_undefined_where_a_seed_lacks_a_task() -> None:
+    builder = StudyBuilder(with_predictions=False)
+    for seed in range(2):
+        builder.add("lora", seed=seed, size=8)
+    key = builder.rows[-1]["run"]
+    rows = [line for line in builder.rows if (line["run"], line["task"]) != (key, "pronoun")]
+    builder.rows = rows
+    summary = summary_of(compare(gather_runs(builder.results_table()), "big"), "lora")
+
+    assert accuracy_on(summary, ("capital", "yes-no")).n == 2
+    for tasks in (("capital", "pronoun"), ("capital", "unknown")):
+        assert accuracy_on(summary, tasks).mean is None
+        assert accuracy_on(summary, tasks).reason == "a seed lacks a task of the kind"
+
+
+@pytest.mark.parametrize(
+    ("hub_id", "name"),
+    [
+        ("Qwen/Qwen3-4B", "qwen3-4b"),
+        ("google/gemma-3-4b-pt", "gemma-3-4b"),
+        ("google/gemma-4-E2B", "gemma-4-e2b"),
+        ("mistralai/Mistral-7B-v0.3", "mistral-7b"),
+    ],
+)
+def test_a_hub_id_has_the_numbers_of_its_short_name(hub_id: str, name: str) -> None:
+    published = published_for(hub_id)
+
+    assert published is not None
+    assert published is published_for(name)
+
+
+def test_every_base_is_found_by_its_name() -> None:
+    assert all(published_for(name) is found for name, found in (PUBLISHED | CARDS).items())
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "/models/qwen3-4b",
+        "./qwen3-4b",
+        "models/qwen3-4b",
+        "someone/Qwen3-4B",
+        "mini-qwen3-m",
+        "Qwen/Qwen3-0.6B",
+    ],
+)
+def test_a_folder_and_another_base_have_none(base: str) -> None:
+    assert published_for(base) is None

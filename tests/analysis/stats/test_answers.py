@@ -1,4 +1,4 @@
-"""Answers read from the prediction table: accuracy by unit, ties, probabilities, unlike rows."""
+"""Answers of the prediction table: accuracy by unit, ties, probabilities, the worst rows and their texts."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,10 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.answers import Answers, gather_answers
+from analysis.stats.answers import (
+    Answers,
+    ChoiceAnswer,
+    ChoiceAnswers,
+    ShownAnswer,
+    ShownAnswers,
+    gather_answers,
+)
 from analysis.stats.result_table import Cell, Cost, MethodKey, Run
 from portal.evaluate.loglikelihood import Scored, summarise
-from portal.results import PREDICTIONS
+from portal.results import GENERATIONS, PREDICTIONS
+from portal.run_details import Question
 from tests.support.bases import make_row
 
 CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
@@ -113,3 +121,168 @@ def test_a_written_answer_is_as_right_as_its_metric_says() -> None:
     assert task.answers["r"].correct.tolist() == values
     assert task.answers["r"].gold_nll.tolist() == [1.0] * 4
     assert not task.has_choices
+
+
+EPOCHS = {"a": {"t": 1, "u": 2}, "b": {"t": 1, "u": 1}}
+
+
+def run(key: str, unit: str = "chars") -> Run:
+    return Run(key, CELL, 0, Cost(None, None, None, None), unit)
+
+
+RUNS = {"a": run("a"), "b": run("b", "tokens")}
+
+
+def prediction(
+    key: str, task: str, epoch: int, place: int, scores: list[float], gold: int, **values: object
+) -> dict:
+    lengths = {name: [4] * len(scores) for name in ("chars", "bytes", "tokens", "lm_eval_chars")}
+    return {
+        "run": key, "task": task, "epoch": epoch, "split": "test", "example": f"{place:05d}",
+        "cluster": f"{place}", "scores": scores, "gold": gold, **lengths, **values,
+    }  # fmt: skip
+
+
+def answers(lines: list[dict]) -> ChoiceAnswers:
+    return ChoiceAnswers(pa.Table.from_pylist(lines, schema=PREDICTIONS), RUNS, EPOCHS)
+
+
+def test_each_run_divides_by_the_lengths_of_its_own_unit() -> None:
+    lengths = {"chars": [8, 2], "tokens": [1, 2]}
+    found = answers([prediction(key, "t", 1, 0, [-4.0, -2.0], 0, **lengths) for key in ("a", "b")])
+
+    (by_chars,), (by_tokens,) = found.of("a"), found.of("b")
+    assert by_chars == ChoiceAnswer("t", "00000", 0, 0, 1.0, 0.5)
+    assert by_tokens == ChoiceAnswer("t", "00000", 0, 1, 0.0, -3.0)
+
+
+def test_only_rows_of_the_chosen_epoch_with_choices_are_there() -> None:
+    lines = [
+        prediction("a", "t", 1, 0, [-1.0, -2.0], 0), prediction("a", "t", 2, 0, [-2.0, -1.0], 0),
+        prediction("a", "u", 2, 0, [-1.0, -2.0, -3.0], 2), prediction("a", "u", 2, 1, [-1.0], 0, value=0.5),
+    ]  # fmt: skip
+    found = answers(lines)
+
+    assert [(each.task, each.picked, each.worth) for each in found.of("a")] == [("t", 0, 1.0), ("u", 0, 0.0)]
+    assert found.count_wrong("a") == (1, 2)
+    assert found.count_wrong("b") == (0, 0)
+
+
+@pytest.mark.parametrize(("gold", "picked"), [(2, 0), (0, 2)])
+def test_a_tie_is_worth_its_share_and_names_the_other_choice(gold: int, picked: int) -> None:
+    (answer,) = answers([prediction("a", "t", 1, 0, [-2.0, -4.0, -2.0], gold)]).of("a")
+
+    assert (answer.picked, answer.worth, answer.lead) == (picked, 0.5, 0.0)
+
+
+def test_the_worst_are_the_wrong_ones_that_are_furthest_off() -> None:
+    golds = [-1.0, -9.0, -3.0, -2.5]
+    found = answers([prediction("a", "t", 1, place, [gold, -2.0], 0) for place, gold in enumerate(golds)])
+
+    assert [each.example for each in found.worst("a", 2)] == ["00001", "00002"]
+    assert [each.lead for each in found.worst("a", 9)] == pytest.approx([-1.75, -0.25, -0.125])
+
+
+def test_worths_are_those_that_accuracy_counts() -> None:
+    generator = np.random.default_rng(0)
+    lines = []
+    for place in range(200):
+        scores = generator.choice([-3.0, -2.0, -1.0], size=generator.integers(2, 6)).tolist()
+        lengths = {name: generator.integers(1, 4, len(scores)).tolist() for name in ("chars", "tokens")}
+        gold = int(generator.integers(len(scores)))
+        lines += [prediction(key, "t", 1, place, scores, gold, **lengths) for key in RUNS]
+    gathered = gather_answers(
+        pa.Table.from_pylist(lines, schema=PREDICTIONS), RUNS, {key: {"t": 1} for key in RUNS}
+    )
+
+    for key in RUNS:
+        assert [each.worth for each in answers(lines).of(key)] == gathered["t"].answers[key].correct.tolist()
+
+
+def test_without_rows_there_is_nothing() -> None:
+    found = answers([])
+
+    assert list(found.of("a")) == found.worst("a", 3) == []
+    assert found.count_wrong("a") == (0, 0)
+
+
+SHOWN_RUNS = {"r": Run("r", CELL, 0, Cost(None, None, None, None), "chars")}
+LENGTHS = {name: [4, 4] for name in ("chars", "bytes", "tokens", "lm_eval_chars")}
+CHOICE = {
+    "run": "r", "task": "quiz", "epoch": 1, "split": "test", "example": "1", "cluster": "1",
+    "scores": [-3.0, -1.0], "gold": 0, "value": None, **LENGTHS,
+}  # fmt: skip
+WRITTEN = {
+    "run": "r", "task": "sum up", "epoch": 1, "split": "test", "example": "2", "base": "big",
+    "prompt": "a text", "references": ["short", "brief"], "text": "long", "tokens": 1, "reason": "end",
+    "metric": "rouge_l", "value": 0.25, "error": None,
+}  # fmt: skip
+
+
+def shown(questions: dict[tuple[str, str], Question], *written: dict) -> ShownAnswers:
+    return ShownAnswers(
+        pa.Table.from_pylist([CHOICE], schema=PREDICTIONS),
+        pa.Table.from_pylist(list(written), schema=GENERATIONS),
+        questions,
+        SHOWN_RUNS,
+        {"r": {"quiz": 1, "sum up": 1}},
+    )
+
+
+def test_choices_have_their_texts_and_written_answers_theirs() -> None:
+    found = shown({("quiz", "1"): Question("who?", (" me", " you"))}, WRITTEN)
+
+    assert found.of("r") == {
+        ("quiz", "1"): ShownAnswer("quiz", "1", "who?", "me", "you", 0.0, -0.5),
+        ("sum up", "2"): ShownAnswer("sum up", "2", "a text", "short", "long", 0.25),
+    }
+    assert found.count_wrong("r") == (2, 2)
+    assert [each.task for each in found.worst("r", 9)] == ["quiz", "sum up"]
+    assert [each.task for each in found.worst("r", 1)] == ["quiz"]
+
+
+def test_many_wrong_choices_leave_room_for_written_answers_and_the_other_way_round() -> None:
+    choices = [{**CHOICE, "example": f"{place}"} for place in range(8)]
+    written = [{**WRITTEN, "example": f"{place}", "value": place / 10} for place in range(8)]
+
+    def kinds(num_choices: int, num_written: int, most: int) -> str:
+        found = ShownAnswers(
+            pa.Table.from_pylist(choices[:num_choices], schema=PREDICTIONS),
+            pa.Table.from_pylist(written[:num_written], schema=GENERATIONS),
+            {},
+            SHOWN_RUNS,
+            {"r": {"quiz": 1, "sum up": 1}},
+        )
+        return "".join(each.task[0] for each in found.worst("r", most))
+
+    assert kinds(8, 8, 6) == "qqqsss"
+    assert kinds(8, 1, 6) == "qqqqqs"
+    assert kinds(1, 8, 6) == "qsssss"
+    assert kinds(8, 0, 6) == "qqqqqq"
+    assert kinds(0, 8, 6) == "ssssss"
+    assert kinds(2, 2, 6) == "qqss"
+
+
+def test_answers_of_other_epochs_splits_and_runs_are_left_out() -> None:
+    others = [
+        {**WRITTEN, "epoch": 0},
+        {**WRITTEN, "split": "validation"},
+        {**WRITTEN, "run": "other"},
+        {**WRITTEN, "value": 1.0},
+    ]
+    found = shown({}, *others)
+
+    assert found.count_wrong("r") == (1, 2)
+    assert found.count_wrong("other") == (0, 0)
+
+
+def test_a_question_that_is_not_known_leaves_numbers_of_choices() -> None:
+    (answer,) = shown({}).of("r").values()
+
+    assert (answer.prompt, answer.right, answer.text) == ("", "choice 1", "choice 2")
+
+
+def test_a_study_without_either_table_has_no_answers() -> None:
+    found = ShownAnswers(None, None, {}, SHOWN_RUNS, {"r": {"quiz": 1}})
+
+    assert found.of("r") == {}

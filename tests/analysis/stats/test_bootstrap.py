@@ -1,6 +1,8 @@
-"""The bootstrap recovers known differences, covers them, and respects pairs, clusters and tasks."""
+"""The bootstrap recovers known differences, covers them, and respects pairs, clusters, tasks and seeds."""
 
+import statistics
 import time
+from math import sqrt
 
 import numpy as np
 import pyarrow as pa
@@ -8,18 +10,71 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis.report.sentences import count_seeds, describe_methods
-from analysis.stats.aggregate import compare
+from analysis.stats.aggregate import KEPT, MethodSummary, compare
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.bootstrap import (
     LOG_LOSS,
     Bootstrap,
+    ClusterDraws,
     bootstrap_accuracy,
     bootstrap_over_tasks,
     choose_runs,
+    draw_tasks,
+    find_seed_spreads,
 )
 from analysis.stats.calibration import draw_errors
 from analysis.stats.result_table import Cell, MethodKey, ResultSet, gather_runs
-from tests.support.result_tables import StudyBuilder, chosen_of
+from tests.support.result_tables import TASKS, StudyBuilder, chosen_of, row, to_table
+
+
+def draws_of(*names: str, num_draws: int = 4000, seed: int = 0) -> ClusterDraws:
+    return ClusterDraws(names, num_draws, seed)
+
+
+def test_a_cluster_is_drawn_equally_often_in_every_task() -> None:
+    others = tuple(map(str, range(20)))
+    first = np.eye(21)[:, :1]
+
+    counts = draws_of("ann", *others).sums(first)
+    np.testing.assert_array_equal(draws_of(*others[::-1], "ann").sums(first[::-1]), counts)
+    assert not np.array_equal(draws_of("bob", *others).sums(first), counts)
+    assert not np.array_equal(draws_of("ann", *others, seed=1).sums(first), counts)
+
+
+def test_a_task_and_a_cluster_of_one_name_have_counts_of_their_own() -> None:
+    others = tuple(map(str, range(20)))
+
+    count_DT = draw_tasks(("ann", *others), num_draws=50, seed=0)
+    assert not np.array_equal(count_DT[:, 0], draws_of("ann", *others, num_draws=50).sums(np.eye(21))[:, 0])
+
+
+def test_counts_are_whole_and_have_the_moments_of_a_poisson_variable() -> None:
+    count = draw_tasks([str(place) for place in range(30)], num_draws=40_000, seed=0)[:, 3].astype(float)
+
+    assert (count.mean(), count.var()) == pytest.approx((1, 1), abs=0.02)
+    assert np.mean(count == 0) == pytest.approx(np.exp(-1), abs=0.01)
+
+
+def test_a_draw_that_would_have_nothing_has_everything_once() -> None:
+    tasks = draw_tasks(("a", "b"), num_draws=2000, seed=0)
+    clusters = draws_of("a", "b", num_draws=2000).sums(np.eye(2))
+
+    for count_DN in (tasks, clusters):
+        assert count_DN.sum(axis=1).min() >= 1
+        # Both are 1 by themselves with probability e^-2, and as often because both would be 0.
+        assert np.mean((count_DN == 1).all(axis=1)) == pytest.approx(2 * np.exp(-2), abs=0.03)
+
+
+def test_other_columns_change_no_sum_of_counts() -> None:
+    generator = np.random.default_rng(0)
+    names = tuple(map(str, range(150)))
+    count_CK = generator.integers(0, 3, (150, 40)).astype(float)
+
+    together = draws_of(*names, num_draws=100).sums(count_CK)
+    for column in range(40):
+        alone = draws_of(*names, num_draws=100).sums(count_CK[:, [column]])
+        np.testing.assert_array_equal(together[:, [column]], alone)
+
 
 FIRST = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
 THIRD = Cell("big", MethodKey("hypernet", "hypernet", "q,v", 8, None), 8)
@@ -259,3 +314,49 @@ def test_ten_thousand_draws_at_the_size_of_the_paper_take_seconds() -> None:
 
 def test_seeds_are_counted_in_words() -> None:
     assert (count_seeds(1), count_seeds(3), count_seeds(12)) == ("one seed", "three seeds", "12 seeds")
+
+
+SCORES = {"capital": (0.5, 0.7, 0.9), "pronoun": (0.6, 0.6, 0.6), "yes-no": (0.4, 0.5, 0.4)}
+
+
+def summaries_of(scores: dict[str, tuple[float, ...]], *, without: int | None = None) -> list[MethodSummary]:
+    """One LoRA with these scores by task and seed; the run of seed `without` lacks the last task."""
+    rows = [
+        row(
+            run=f"r{seed}", method="lora", seed=seed, size=8, rank=4, modules="q,v", task=task, epoch=1,
+            acc_norm=value, kept=True,
+        )
+        for task, values in scores.items()
+        for seed, value in enumerate(values)
+        if not (seed == without and task == TASKS[-1])
+    ]  # fmt: skip
+    return list(compare(gather_runs(to_table(rows)), "big", KEPT).summaries)
+
+
+def test_the_pooled_std_is_the_root_of_the_mean_variance_over_tasks() -> None:
+    (found,) = find_seed_spreads(summaries_of(SCORES))
+
+    variances = [statistics.variance(values) for values in SCORES.values()]
+    assert found.pooled.value == pytest.approx(sqrt(sum(variances) / 3))
+    assert (found.num_seeds, found.num_tasks) == (3, 3)
+    assert (found.largest, found.largest_task) == (pytest.approx(0.2), "capital")
+
+
+def test_its_interval_draws_tasks_and_lies_between_the_least_and_the_largest_std() -> None:
+    (found,) = find_seed_spreads(summaries_of(SCORES))
+    (alike,) = find_seed_spreads(summaries_of(dict.fromkeys(TASKS, (0.4, 0.6))))
+
+    assert found.pooled.low is not None
+    assert found.pooled.high is not None
+    assert 0 <= found.pooled.low < found.pooled.value < found.pooled.high <= found.largest
+    assert alike.pooled.low == pytest.approx(alike.pooled.value) == pytest.approx(alike.pooled.high)
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert find_seed_spreads(summaries_of(dict.fromkeys(TASKS, (0.4,)))) == ()
+
+
+def test_a_method_of_which_a_task_has_one_seed_only_has_none() -> None:
+    two = dict.fromkeys(TASKS, (0.4, 0.6))
+
+    assert find_seed_spreads(summaries_of(two, without=1)) == ()

@@ -1,8 +1,13 @@
-"""A table as Markdown, LaTeX and CSV: what must be escaped is, and CSV has plain numbers."""
+"""Values as people read them; a table as Markdown, LaTeX and CSV, which has plain numbers."""
 
-from analysis.stats.quantities import Quantity, Spread
-from analysis.tables.columns import COUNT, PERCENT, SPREAD, WORD, Column
-from analysis.tables.table import Table
+from analysis.stats.aggregate import Quantity, Spread
+from analysis.tables.table import COUNT, PERCENT, SPREAD, WORD, Column, Table, format_amount
+
+
+def test_amounts_have_three_digits_or_are_whole() -> None:
+    assert [format_amount(value) for value in (0.01234, 12.34, 999.4, 999.6, 123456.0, 2e9)] == [
+        "0.0123", "12.3", "999", "1,000", "123,456", "2.00e+09",
+    ]  # fmt: skip
 
 
 def test_markdown_latex_and_csv_escape_what_they_must() -> None:

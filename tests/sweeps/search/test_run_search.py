@@ -7,8 +7,8 @@ from pathlib import Path
 import optuna
 import pytest
 
+from analysis.report.html import ReportOptions
 from analysis.report.one_study import study_document
-from analysis.report.options import ReportOptions
 from analysis.stats.findings import load_findings
 from portal.cli import main
 from portal.learners.base import Learner

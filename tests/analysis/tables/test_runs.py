@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from analysis.stats.answers import ShownAnswer
 from analysis.stats.contrasts import Contrast
-from analysis.stats.shown_answers import ShownAnswer
-from analysis.tables.contrasts import contrasts_table
+from analysis.tables.runs import contrasts_table
 from tests.support.result_tables import row, target_of
 
 

@@ -1,7 +1,6 @@
 """A planned run without results is known by its cell and by a name for people."""
 
-from analysis.stats.absent_runs import describe_absent, is_in, method_key
-from analysis.stats.result_table import Cell, MethodKey
+from analysis.stats.result_table import Cell, MethodKey, describe_absent, is_in, method_key
 from portal.results import AbsentRun
 
 PORT = AbsentRun(

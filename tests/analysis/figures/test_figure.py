@@ -5,9 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis.figures.figure import Drawing
-from analysis.figures.methods import draw_methods
-from analysis.figures.svg import to_inline_svg
+from analysis.figures.accuracy import draw_methods
+from analysis.figures.figure import Drawing, to_inline_svg
 from tests.support.result_tables import study_with_port, target_of
 
 SVG = "{http://www.w3.org/2000/svg}"
