@@ -29,8 +29,8 @@ from sweeps.planning.devices import Device, as_checked, find_check, find_device,
 
 @pytest.fixture(autouse=True)
 def _one_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of their own take seconds to start: only tests of several workers have them."""
-    if request.node.get_closest_marker("slow") is None:
+    """Processes of their own take seconds to start: only the check of all lines has them."""
+    if request.node.get_closest_marker("ray") is None:
         monkeypatch.setattr(CheckWorld, "workers", 1)
 
 
