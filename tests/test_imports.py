@@ -139,6 +139,7 @@ def test_the_command_line_imports_other_packages_only_inside_functions() -> None
         ("import sweeps.launch.driver, sweeps.search.run_search", ("ray", "peft")),
         ("import sweeps.launch.executors", ("torch", "ray", "transformers")),
         ("import sweeps.results.live", ("torch",)),
+        ("import sweeps.results.snapshot, sweeps.store.gc", ("torch", "ray", "transformers")),
         ("import sweeps.worker.job", ("ray", "transformers")),
     ],
 )

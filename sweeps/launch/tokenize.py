@@ -13,7 +13,8 @@ from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, writ
 from portal.data.token_rows import encode_examples, rows_to_table
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example, Written
-from sweeps.store.prepared_rows import cache_folder_of, cache_identity, record_questions
+from sweeps.store.questions import record_questions
+from sweeps.store.token_caches import cache_folder_of, cache_identity
 
 Encode = Callable[[pa.Table, str, int], pa.Table]
 """Examples (one per line), a base, and the longest prompt in tokens, to a table of `ROW_SCHEMA`."""

@@ -40,7 +40,7 @@ from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
 from sweeps.planning.memory import decoder_shape, fullest_part
 from sweeps.planning.workload import Work, WorkloadEstimator
-from sweeps.store.prepared_rows import cache_folder_of, cache_identity
+from sweeps.store.token_caches import cache_folder_of, cache_identity
 from sweeps.study.expand import Study
 from sweeps.study.study_file import StudyFile
 

@@ -39,8 +39,8 @@ from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomi
 from portal.storage.paths import Folder, files_below, local_place
 from portal.train_config import TrainConfig
 from sweeps.store.output_folder import SEARCH_FOLDER, check_writable
-from sweeps.store.prepared_rows import questions_path
 from sweeps.store.provenance import describe_code
+from sweeps.store.questions import questions_path
 from sweeps.store.run_store import Circumstances, PackStore, RunStore
 from sweeps.store.study_status import RunState, StudyStatus
 from sweeps.study.manifest import StudyManifest, record_manifest

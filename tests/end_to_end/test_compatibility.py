@@ -22,9 +22,9 @@ from portal.results import PREDICTIONS, RESULTS, read_table
 from portal.storage.paths import file_sha256
 from sweeps.launch.driver import run_study
 from sweeps.results.snapshot import collect
+from sweeps.store.fsck import check_folder
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import StudyStatus
-from sweeps.store.upkeep import check_folder
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_manifest
 from tests.support.earlier_version import EARLIER_VERSION, FIXTURES

@@ -19,8 +19,8 @@ from portal.config import RunConfig
 from portal.evaluate.peft_adapter import check_adapter
 from portal.results import GENERATIONS, LATENTS, PREDICTIONS, RESULTS, read_table
 from sweeps.launch.driver import run_study
+from sweeps.store.fsck import check_folder
 from sweeps.store.run_store import RunStore
-from sweeps.store.upkeep import check_folder
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_manifest
 from tests.support.rounding import rounding_digest

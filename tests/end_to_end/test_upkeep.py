@@ -12,9 +12,9 @@ import pytest
 from portal.cli import main
 from portal.data.token_cache import read_cache
 from sweeps.launch.driver import run_study
+from sweeps.store.gc import delete_garbage, find_garbage
 from sweeps.store.lease import acquire, request_cancel
 from sweeps.store.run_store import PackStore, RunStore
-from sweeps.store.upkeep import delete_garbage, find_garbage
 from sweeps.study.expand import Study
 from sweeps.worker.lane_log import log_path
 from tests.support.alert_server import alert_server

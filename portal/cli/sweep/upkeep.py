@@ -122,7 +122,7 @@ def fsck(folder: FolderArgument, as_json: JsonOption = False) -> None:
     Exit code 3 when something is wrong; each fault is printed with its remedy.
     """
     from portal.storage.paths import open_folder
-    from sweeps.store.upkeep import check_folder
+    from sweeps.store.fsck import check_folder
 
     faults, count = check_folder(open_folder(folder))
     if as_json:
@@ -146,7 +146,7 @@ def gc(
 ) -> None:
     """List what a folder no longer needs: optimiser states of finished runs, leftovers of killed drivers."""
     from portal.storage.paths import open_folder
-    from sweeps.store.upkeep import delete_garbage, find_garbage
+    from sweeps.store.gc import delete_garbage, find_garbage
 
     place = open_folder(folder)
     if not (place / "runs").is_dir():

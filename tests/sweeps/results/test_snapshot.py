@@ -48,10 +48,10 @@ from sweeps.results.snapshot import (
     is_stale,
     keep_part,
 )
-from sweeps.store.prepared_rows import questions_path, record_questions
+from sweeps.store.fsck import check_folder
+from sweeps.store.questions import questions_path, record_questions
 from sweeps.store.run_store import Circumstances, PackStore, RunStore, pack_key
 from sweeps.store.study_status import StudyStatus
-from sweeps.store.upkeep import check_folder
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import StudyManifest
 from tests.support.earlier_version import EARLIER_VERSION

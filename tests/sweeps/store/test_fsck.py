@@ -1,7 +1,4 @@
-"""fsck finds every altered bit, stray files and missing ones, and nothing in an untouched folder.
-
-Garbage is what a driver that is gone has left; a live driver's files are not.
-"""
+"""fsck finds every altered bit, stray files and missing ones, and nothing in an untouched folder."""
 
 import random
 from pathlib import Path
@@ -9,10 +6,7 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main
-from portal.storage.atomic import write_json_atomic
-from sweeps.store.lease import TAKEOVERS, acquire
-from sweeps.store.session import SESSION_FOLDERS, Session, request_stop
-from sweeps.store.upkeep import check_folder, delete_garbage, find_garbage
+from sweeps.store.fsck import check_folder
 
 
 def test_a_finished_study_has_no_faults(finished: Path) -> None:
@@ -111,43 +105,3 @@ def test_a_pack_of_no_run_here_is_a_fault(trained: Path) -> None:
     assert [(fault.path, fault.what) for fault in faults] == [
         (stray, "does not name the runs that its name stands for")
     ]
-
-
-TOKEN, PACK, RUN = "0" * 16, "1" * 16, "2" * 16
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """A folder with every kind of file that a driver has only for itself, one of them half written."""
-    session = Session(tmp_path, TOKEN)
-    session.claim(PACK, 0, "a")
-    request_stop(tmp_path, [RUN])
-    session.write_progress(0, {"loss": 1.0})
-    (tmp_path / "scratch" / TOKEN).mkdir(parents=True)
-    write_json_atomic(tmp_path / TAKEOVERS / TOKEN / "000000", {"token": TOKEN})
-    (tmp_path / "runs" / RUN).mkdir(parents=True)
-    (tmp_path / "runs" / RUN / ".run.json.77.tmp").write_text("{")
-    return tmp_path
-
-
-def test_what_a_dead_driver_has_left_is_garbage_in_every_session_folder(out: Path) -> None:
-    found = {each.path for each in find_garbage(out)}
-
-    assert {out / name for name in (*SESSION_FOLDERS, TAKEOVERS)} < found
-    assert out / "runs" / RUN / ".run.json.77.tmp" in found
-
-
-def test_what_a_live_driver_needs_is_not_garbage(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with acquire(out):
-        assert find_garbage(out) == []
-        assert main(["sweep", "gc", str(out)]) == 0
-
-    assert "nothing to delete" in capsys.readouterr().out
-
-
-def test_deleted_garbage_is_gone_with_its_folders(out: Path) -> None:
-    deleted = delete_garbage(out)
-
-    assert {each.path.name for each in deleted} > {*SESSION_FOLDERS, TAKEOVERS}
-    assert find_garbage(out) == []
-    assert (out / "runs" / RUN).is_dir()

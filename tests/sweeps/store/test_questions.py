@@ -6,7 +6,7 @@ from portal.data.suites import load_suite
 from portal.results import read_table
 from portal.run_details import QUESTIONS
 from portal.tasks.example import Example, Written
-from sweeps.store.prepared_rows import MOST_CHOICE_CHARS, MOST_PROMPT_CHARS, questions_path, record_questions
+from sweeps.store.questions import MOST_CHOICE_CHARS, MOST_PROMPT_CHARS, questions_path, record_questions
 
 
 class OneTask:

@@ -1,45 +1,20 @@
-"""Rows that an output folder keeps: in the tokens of one tokenizer, and as texts for people to read.
+"""Texts of a study's test rows with choices, kept in its output folder for people who look at answers.
 
 questions/<start of the data's hash>.parquet: a table of run_details.QUESTIONS
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from portal.bases.tokenizer import tokenizer_digest
 from portal.data.suite import Suite
-from portal.data.token_cache import CACHE_FORMAT
-from portal.frozen import content_key
 from portal.results import write_table
 from portal.run_details import QUESTIONS
 from portal.storage.paths import Folder
 from portal.tasks.example import Example
-
-
-def cache_identity(
-    suite: Suite, tasks: Sequence[str], base: str, *, max_prompt: int, data_hash: str
-) -> dict[str, object]:
-    """What decides the content of a token cache: it is written into the cache's manifest."""
-    return {
-        "format": CACHE_FORMAT,
-        "suite": suite.name,
-        "prompt_set": suite.prompt_set,
-        "tasks": list(tasks),
-        "data_hash": data_hash,
-        "tokenizer": tokenizer_digest(base),
-        "max_prompt": max_prompt,
-    }
-
-
-def cache_folder_of(identity: Mapping[str, object], out: Folder) -> Folder:
-    """The folder of the cache with this identity; bases that tokenise alike share one."""
-    return out / "rows" / content_key(json.dumps(identity, sort_keys=True))
-
 
 QUESTIONS_FOLDER = "questions"
 MOST_PROMPT_CHARS, MOST_CHOICE_CHARS = 600, 200
