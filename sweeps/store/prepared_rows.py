@@ -1,6 +1,6 @@
 """Rows that an output folder keeps: in the tokens of one tokenizer, and as texts for people to read.
 
-questions/<start of the data's hash>.parquet: a table of run_details.QUESTIONS
+questions/<start of the data's hash>.parquet: a table of results.QUESTIONS
 """
 
 import json
@@ -15,8 +15,7 @@ from portal.bases.tokenizer import tokenizer_digest
 from portal.data.suite import Suite
 from portal.data.token_cache import CACHE_FORMAT
 from portal.frozen import content_key
-from portal.results import write_table
-from portal.run_details import QUESTIONS
+from portal.results import QUESTIONS, write_table
 from portal.storage.paths import Folder
 from portal.tasks.example import Example
 

@@ -15,17 +15,22 @@ from portal.results import (
     GENERATIONS_FILE,
     LATENTS,
     LATENTS_FILE,
+    LOSSES,
+    LOSSES_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
+    QUESTIONS,
+    QUESTIONS_FILE,
     RESULTS,
     RESULTS_FILE,
+    RUNS,
+    RUNS_FILE,
     read_table,
 )
-from portal.run_details import LOSSES, LOSSES_FILE, QUESTIONS, QUESTIONS_FILE, RUNS, RUNS_FILE
 from portal.storage.atomic import remove_folder
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching
-from portal.storage.run_folder import DONE
+from portal.storage.records import DONE
 from sweeps.store.lease import TAKEOVERS, acquire, has_live_driver
 from sweeps.store.output_folder import BaseRecords
 from sweeps.store.prepared_rows import QUESTIONS_FOLDER
