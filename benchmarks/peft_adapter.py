@@ -10,7 +10,9 @@ from peft import LoraConfig, get_peft_model
 from portal.bases.base import Base
 from portal.config import AdapterConfig
 from portal.data.token_rows import TokenRow
-from portal.learners.peft import IGNORED, labelled_batch
+
+IGNORED = -100
+"""The label that transformers leaves out of the loss."""
 
 
 class PeftAdapter:
@@ -49,3 +51,17 @@ class PeftAdapter:
         keep_NT = next_NT != IGNORED
         logits_KV = self._model(**inputs, logits_to_keep=keep_NT).logits
         return torch.nn.functional.cross_entropy(logits_KV.float(), next_NT[keep_NT])
+
+
+def labelled_batch(rows: Sequence[TokenRow]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Right-padded ids, their mask, and labels at the answers' tokens only, (N, T) each."""
+    length = max(len(row.gold_ids) for row in rows)
+    ids_NT = torch.zeros(len(rows), length, dtype=torch.long)
+    mask_NT = torch.zeros_like(ids_NT)
+    label_NT = torch.full_like(ids_NT, IGNORED)
+    for index, row in enumerate(rows):
+        end = len(row.gold_ids)
+        ids_NT[index, :end] = torch.tensor(row.gold_ids)
+        mask_NT[index, :end] = 1
+        label_NT[index, row.gold_start : end] = ids_NT[index, row.gold_start : end]
+    return ids_NT, mask_NT, label_NT

@@ -97,7 +97,7 @@ def gather(study: Study, out: Path) -> Iterator[Taught]:
 
 def _tells(run: RunConfig) -> bool:
     enough = run.data.size is not None and run.data.size >= MIN_ROWS
-    return run.method == TAUGHT.name and enough and not (run.train and run.train.residual_rank)
+    return run.method == TAUGHT.name and enough
 
 
 def _reference(study: Study, store: RunStore, method: str, taught: RunConfig) -> RunConfig:

@@ -63,16 +63,6 @@ class AdapterConfig(Frozen):
     def scaling(self) -> float:
         return self.alpha / self.rank
 
-    def widened(self, by: int) -> "AdapterConfig":
-        """The same modules and scaling at a rank that is greater by so much.
-
-        ValueError where alpha is no multiple of the rank.
-        """
-        if by and self.alpha % self.rank:
-            raise ValueError(f"alpha {self.alpha} is no multiple of rank {self.rank}, which a residual needs")
-        alpha = self.alpha + by * self.alpha // self.rank
-        return self.model_copy(update={"rank": self.rank + by, "alpha": alpha})
-
 
 class HypernetConfig(Frozen):
     """Widths of the hypernetwork, d_z, d_e, H and d_c of docs/method.md, "Notation", and its start."""
@@ -222,12 +212,6 @@ class RunConfig(Frozen):
         for option in sorted(special - spec.train_options):
             takers = " or ".join(repr(each.name) for each in METHODS.values() if option in each.train_options)
             raise ValueError(f"train.{option} is for method {takers}, not for {self.method!r}")
-        if spec.base_residuals and self.train is not None and self.train.residual_rank == 0:
-            raise ValueError(f"method {self.method!r} needs train.residual_rank, of 1 or more")
-        if self.train is not None and self.train.residual_rank and self.adapter is not None:
-            self.adapter.widened(self.train.residual_rank)
-            if self.train.task_gradients != "sum":
-                raise ValueError("train.residual_rank is for task_gradients 'sum'")
         if self.data.size == 0 and self.train is not None:
             raise ValueError(f"data.size: method {self.method!r} trains: 0 rows per task are below 1")
         if self.text is not None and "text" not in spec.settings:
@@ -257,12 +241,6 @@ class RunConfig(Frozen):
         """Whether latents depend on what is said of the tasks."""
         starts = self.train is not None and self.train.latent_start == "description"
         return self.text is not None or self.spec.by_description or starts
-
-    @property
-    def widest_rank(self) -> int:
-        """The rank of the run's widest adapters: the adapter's, and a residual's beside it; 0 without any."""
-        residual = 0 if self.train is None else self.train.residual_rank
-        return 0 if self.adapter is None else self.adapter.rank + residual
 
     @property
     def spec(self) -> MethodSpec:

@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from portal.messages import has_left
 
 
 class _Added:
@@ -13,6 +17,16 @@ class _Added:
 
 
 ADDED = _Added()
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A field that earlier versions had. Old records may give its default, which stays in the JSON that is
+    hashed where it was there.
+    """
+
+    default: Any
+    hashed: bool = False
 
 
 def content_key(text: str) -> str:
@@ -23,22 +37,39 @@ def content_key(text: str) -> str:
 class Frozen(BaseModel):
     """A validated value: unknown keys are refused, nothing changes after construction.
 
-    The text below a field is its description in JSON schemas.
+    The text below a field is its description in JSON schemas. A field of `retired` is read at its default and
+    dropped; any other value of it is refused by name.
     """
+
+    retired: ClassVar[Mapping[str, Retired]] = {}
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=False, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired_fields(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not cls.retired.keys() & values.keys():
+            return values
+        for name, field in cls.retired.items():
+            if values.get(name, field.default) != field.default:
+                raise ValueError(has_left(f"{name} {values[name]!r}"))
+        return {name: value for name, value in values.items() if name not in cls.retired}
+
     def canonical_json(self) -> str:
-        """The JSON that is hashed: every field, but those added later while they hold their defaults."""
+        """The JSON that is hashed: fields of version 1, and later ones that do not hold their defaults."""
         values = self.model_dump()
-        _drop_defaults(self, values)
+        _as_hashed(self, values)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
-def _drop_defaults(model: BaseModel, values: dict[str, Any]) -> None:
-    """Drop from a model's dumped `values` the fields that came after version 1 and hold their defaults."""
+def _as_hashed(model: BaseModel, values: dict[str, Any]) -> None:
+    """Drop from a model's dumped `values` the fields that came after version 1 and hold their defaults, and
+    add those of version 1 that were retired.
+    """
+    if isinstance(model, Frozen):
+        values |= {name: field.default for name, field in model.retired.items() if field.hashed}
     for name, default in _added_defaults(type(model)):
         if getattr(model, name) == default:
             del values[name]
@@ -46,9 +77,9 @@ def _drop_defaults(model: BaseModel, values: dict[str, Any]) -> None:
         value = getattr(model, name)
         if isinstance(value, tuple):
             for each, dumped in zip(value, values[name], strict=True):
-                _drop_defaults(each, dumped)
+                _as_hashed(each, dumped)
         elif value is not None:
-            _drop_defaults(value, values[name])
+            _as_hashed(value, values[name])
 
 
 @cache
@@ -60,11 +91,11 @@ def _added_defaults(model: type[BaseModel]) -> tuple[tuple[str, Any], ...]:
 
 @cache
 def _parts_with_added(model: type[BaseModel]) -> tuple[str, ...]:
-    """The fields of a model that hold a model, or a tuple of models, with such fields at any depth."""
+    """The fields of a model that hold a model, or a tuple of models, with such or retired fields."""
     return tuple(
         name
         for name, field in model.model_fields.items()
         for part in (field.annotation, *get_args(field.annotation))
         if isinstance(part, type) and issubclass(part, BaseModel)
-        if _added_defaults(part) or _parts_with_added(part)
+        if _added_defaults(part) or _parts_with_added(part) or (issubclass(part, Frozen) and part.retired)
     )

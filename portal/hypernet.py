@@ -1,12 +1,11 @@
 """Task latents, core decoder and converter: from a task's vector to the LoRA factors of every layer.
 
-Shape letters: T tasks, L layers of a site group, r LoRA rank, q residual rank, c core width, i input width, o
-output width, H trunk width. Parameter names are those of the artifact format (`core.l1.weight`,
-`core.A.q.weight`, `alignment.input.q`).
+Shape letters: T tasks, L layers of a site group, r LoRA rank, c core width, i input width, o output width, H
+trunk width. Parameter names are those of the artifact format (`core.l1.weight`, `core.A.q.weight`,
+`alignment.input.q`).
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +16,6 @@ from portal.device import to_device
 
 Factors = dict[SiteGroup, tuple[Tensor, Tensor]]
 """Per site group, for S adapter slots: A (S, L, r, d_in) and B (S, L, d_out, r), without alpha / r."""
-
-Residual = Mapping[str, tuple[Tensor, Tensor]]
-"""Per module, for T tasks: A (T, q, c) and B (T, c, q), which tasks have beside what the core generates.
-
-They are in core coordinates and alike in all layers, so every base's converter can project them.
-"""
 
 _INIT_STD = 0.02
 
@@ -102,11 +95,8 @@ class Converter(nn.Module):
             }
         )
 
-    def forward(self, core: CoreDecoder, z_TZ: Tensor, residual: Residual | None = None) -> Factors:
-        """Factors of all tasks and layers: A = A_hat P_in, B = P_out B_hat; with a residual of rank r + q.
-
-        The formulas are in docs/method.md, "Hypernetwork" and "Options of joint training".
-        """
+    def forward(self, core: CoreDecoder, z_TZ: Tensor) -> Factors:
+        """Factors of all tasks and layers: A = A_hat P_in, B = P_out B_hat (docs/method.md)."""
         h_TLH = core.trunk(z_TZ, self.layer_embeddings.weight)
         factors: Factors = {}
         for group in self.groups:
@@ -114,20 +104,10 @@ class Converter(nn.Module):
             a_TLRC, b_TLCR = core.heads(
                 group.head, h_TLH if whole else h_TLH.index_select(1, to_device(group.layers, h_TLH.device))
             )
-            if residual is not None:
-                a_TLRC, b_TLCR = _widen(a_TLRC, b_TLCR, *residual[group.head])
             a_TLRI = a_TLRC @ self.input[group.input]
             b_TLOR = self.output[group.output] @ b_TLCR
             factors[group] = (a_TLRI, b_TLOR)
         return factors
-
-
-def _widen(a_TLRC: Tensor, b_TLCR: Tensor, a_TQC: Tensor, b_TCQ: Tensor) -> tuple[Tensor, Tensor]:
-    """Canonical factors with those of a residual after them, in every layer: of rank r + q."""
-    layers = a_TLRC.shape[1]
-    a_TLQC = a_TQC[:, None].expand(-1, layers, -1, -1)
-    b_TLCQ = b_TCQ[:, None].expand(-1, layers, -1, -1)
-    return torch.cat([a_TLRC, a_TLQC], dim=2), torch.cat([b_TLCR, b_TLCQ], dim=3)
 
 
 def spread_layers(own_SE: Tensor, num_layers: int) -> Tensor:

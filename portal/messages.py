@@ -14,6 +14,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
 
 
+def has_left(what: str) -> str:
+    """The error message for what earlier versions had, with the commit that still runs it."""
+    return f"{what} is no longer there; commit ea55e6a (tag before-13) still runs it"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,30 +1,30 @@
 """`TrainConfig`: how a run is trained: optimiser, rows of a step, evaluations, and what some methods add."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from portal.frozen import ADDED, Frozen
+from portal.frozen import ADDED, Frozen, Retired
+from portal.messages import has_left
 
 LatentStart = Literal["mean", "nearest", "description"]
 LATENT_STARTS: tuple[LatentStart, ...] = get_args(LatentStart)
 """Where a taught latent starts: at the mean of the source's, at the one that fits its rows best, or at what
 its description stands for."""
 _Beta = Annotated[float, Field(ge=0, lt=1)]
-TaskGradients = Literal["sum", "norm_equalized", "upgrad", "pcgrad", "aligned_mtl", "imtl_g"]
-"""How tasks' gradients are added up: as they are, scaled to their mean norm, or weighted by their Gramian."""
+TaskGradients = Literal["sum", "norm_equalized"]
+"""How tasks' gradients are added up: as they are, or scaled to their mean norm."""
+_RETIRED_WEIGHTINGS = ("upgrad", "pcgrad", "aligned_mtl", "imtl_g")
 Fp32Products = Literal["tf32", "fp32"]
 """How a GPU multiplies fp32 matrices: with 11 bits of precision at many times the rate, or with all 24."""
 
 _SPECIAL_OPTIONS = (
     "balance",
     "choice_loss",
-    "engine",
     "factor_decay",
     "hypernet_products",
     "latent_start",
     "layer_start",
-    "residual_rank",
     "task_gradients",
     "tasks_per_step",
 )
@@ -81,8 +81,7 @@ class TrainConfig(Frozen):
     """Test rows, two thirds of what is scored, are scored at every evaluation, or at the kept one and the
     last."""
     task_gradients: TaskGradients = "sum"
-    """How tasks' gradients of what they share are added up: as they are, scaled to their mean norm, or
-    weighted by their Gramian."""
+    """How tasks' gradients of what they share are added up: as they are, or scaled to their mean norm."""
     choice_loss: float = Field(default=0.0, ge=0)
     """Weight of CE(softmax_k(sum logp_k / chars_k)) over the choices, beside the right answer's NLL; of a
     refit."""
@@ -91,14 +90,18 @@ class TrainConfig(Frozen):
     latent_start: Annotated[LatentStart, ADDED] = "mean"
     """Where a taught latent starts: at the mean of the source's, at the one that fits its rows best, or at
     what its description stands for."""
-    residual_rank: Annotated[int, ADDED] = Field(default=0, ge=0)
-    """Rank of a part in core coordinates that each task has beside its latent, where latents train; 0:
-    none."""
     hypernet_products: Annotated[Fp32Products, ADDED] = "tf32"
     """How a GPU multiplies where factors are generated: with 11 bits of precision at many times the rate, or
     with 24."""
-    engine: Literal["pack", "peft"] = "pack"
-    """`peft` trains a LoRA with peft itself, one task after another: the reference."""
+
+    retired: ClassVar = {"engine": Retired("pack", hashed=True), "residual_rank": Retired(0)}
+
+    @field_validator("task_gradients", mode="before")
+    @classmethod
+    def _weighting_is_there(cls, value: Any) -> Any:
+        if value in _RETIRED_WEIGHTINGS:
+            raise ValueError(has_left(f"task_gradients {value!r}"))
+        return value
 
     @model_validator(mode="after")
     def _evaluations_fit_together(self) -> "TrainConfig":

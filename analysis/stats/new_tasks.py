@@ -94,7 +94,7 @@ class Place:
     def is_main(self) -> bool:
         """Whether its tasks have latents of their own, and these alone: taught, described or carried."""
         spec = self.cell.spec
-        return (spec.teaches or spec.own_latents) and not self.lent and not spec.base_residuals
+        return (spec.teaches or spec.own_latents) and not self.lent
 
     @property
     def is_control(self) -> bool:

@@ -86,14 +86,14 @@ class AdapterMatrix:
         wanted = {task: self.latents[task] for task in tasks}
         members = {member.digest: member for member in (*wanted.values(), self.converters[base])}
         opened = {digest: Artifact.load(str(member.folder)) for digest, member in members.items()}
-        codes = {task: opened[member.digest].codes[task] for task, member in wanted.items()}
+        latents = {task: opened[member.digest].latents[task] for task, member in wanted.items()}
         converter = opened[self.converters[base].digest]
         taught_by = {
             task: taught
             for task, member in wanted.items()
             if (taught := opened[member.digest]) is not converter
         }
-        return replace(converter.with_codes(codes), taught_by=taught_by)
+        return replace(converter.with_tasks(latents), taught_by=taught_by)
 
     def keep_scores(self, base: str, scores: Mapping[str, TaskScore]) -> None:
         """Add scores of the adapters of some tasks on a base to the registry."""

@@ -1,8 +1,7 @@
 """`Artifact`: the portable result of a run: task latents, core and one base's converter.
 
 `config.json`, `model.safetensors` (`task_latents`, `core.*`, `alignment.*`; metadata format=portallib) and a
-model card are the reference library's: what is written here loads in portallib, and the other way round. Not
-so the artifact of a task with a residual, which has `residual.*`, too, and another format version.
+model card are the reference library's: what is written here loads in portallib, and the other way round.
 `portal.json` beside them is this project's own.
 """
 
@@ -29,12 +28,11 @@ from portal.artifacts.artifact_files import (
 from portal.artifacts.peft_adapter import write_adapter
 from portal.artifacts.portal_record import PortalRecord, SourceRecord, TaskRecord, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord, read_run_record
-from portal.artifacts.task_code import TaskCode, code_tensors, split_codes, stack_residuals
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, count_groups, group_sites, name_modules
 from portal.config import AdapterConfig, HypernetConfig
 from portal.forward.adapter_hooks import adapted
-from portal.hypernet import Converter, CoreDecoder, Factors, Residual
+from portal.hypernet import Converter, CoreDecoder, Factors
 from portal.messages import nearest
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
@@ -76,7 +74,7 @@ class Artifact:
         text_map = TextMap.read(text, width=config.d_z) if text.is_file() else None
         artifact = cls(folder, config, tensors, record, text_map)
         if record is not None:
-            record.check_tensors(folder, artifact.codes, artifact.tensors)
+            record.check_tensors(folder, artifact.latents, artifact.tensors)
         return artifact
 
     def frozen_core(
@@ -95,30 +93,10 @@ class Artifact:
         core.load_state_dict(below(self.tensors, "core."))
         return nn.Parameter(self.tensors["task_latents"][rows].clone()), core
 
-    @property
+    @cached_property
     def latents(self) -> dict[str, Tensor]:
         """The latent of every task, (d_z,)."""
         return dict(zip(self.config.tasks, self.tensors["task_latents"], strict=True))
-
-    @cached_property
-    def codes(self) -> dict[str, TaskCode]:
-        """All that the core takes of every task, by its name."""
-        codes = {task: TaskCode(latent) for task, latent in self.latents.items()}
-        having = self.config.residual_tasks
-        if not having:
-            return codes
-        residual: Residual = {
-            module: (self.tensors[f"residual.A.{module}"], self.tensors[f"residual.B.{module}"])
-            for module in self.config.adapter.modules
-        }
-        latent_TZ = torch.stack([codes[task].latent for task in having])
-        stacked = split_codes(having, latent_TZ, residual)
-        return codes | {task: code.trimmed() for task, code in stacked.items()}
-
-    def residuals(self, tasks: Sequence[str], device: torch.device | None = None) -> Residual | None:
-        """Those of some tasks, zero for one without; None where none of them has one."""
-        codes = self.codes
-        return stack_residuals([codes[task] for task in tasks], device)
 
     @property
     def layer_embeddings(self) -> Tensor:
@@ -145,22 +123,15 @@ class Artifact:
         return self.config.tasks.index(task)
 
     def factors(self, tasks: tuple[str, ...]) -> Factors:
-        """Adapter factors of `tasks` on the artifact's own base; the base is not loaded.
-
-        They are of rank r, or of rank r + q where one of the tasks has a residual.
-        """
+        """Adapter factors of `tasks` on the artifact's own base; the base is not loaded."""
         rows = [self.task_index(task) for task in tasks]
-        return self._generate(self.tensors["task_latents"][rows], self.residuals(tasks))
+        return self._generate(self.tensors["task_latents"][rows])
 
-    def adapter(self, task: str) -> AdapterConfig:
-        """The shape of a task's adapter: wider where the task has a residual."""
-        return self.config.adapter.widened(self.codes[task].residual_rank)
-
-    def _generate(self, latents: Tensor, residual: Residual | None = None) -> Factors:
+    def _generate(self, latents: Tensor) -> Factors:
         """The factors of any latents, (T, d_z), by the artifact's own core and converter."""
         _, core = self.frozen_core((), self.config.adapter, self.config.hypernet)
         with torch.no_grad():
-            return self.converter()(core, latents, residual)
+            return self.converter()(core, latents)
 
     def converter(self) -> Converter:
         """That of the artifact's own base."""
@@ -230,23 +201,22 @@ class Artifact:
                 f"{taught.folder}: its latents are for the core {others[:12]}; {self.folder} has the core "
                 f"{own[:12]}, which takes latents of artifacts that were taught, ported or trained with it"
             )
-        mine, theirs = self.codes, taught.codes
+        mine, theirs = self.latents, taught.latents
         for task in mine.keys() & theirs.keys():
-            if not mine[task].equals(theirs[task]):
+            if not mine[task].equal(theirs[task]):
                 raise ValueError(
                     f"{taught.folder}: task {task!r} has another latent than in {self.folder}; teach it "
                     "under another name"
                 )
         new = {task: taught for task in theirs if task not in mine}
-        return replace(self.with_codes(mine | theirs), taught_by={**self.taught_by, **new})
+        return replace(self.with_tasks(mine | theirs), taught_by={**self.taught_by, **new})
 
-    def with_codes(self, codes: Mapping[str, TaskCode]) -> "Artifact":
-        """This artifact with exactly these tasks; nothing is written."""
-        shared = {name: value for name, value in self.tensors.items() if not name.startswith("residual.")}
+    def with_tasks(self, latents: Mapping[str, Tensor]) -> "Artifact":
+        """This artifact with exactly these tasks, at these latents; nothing is written."""
         return replace(
             self,
-            config=self.config.with_codes(codes),
-            tensors=shared | code_tensors(codes),
+            config=self.config.with_tasks(latents),
+            tensors=self.tensors | {"task_latents": torch.stack(list(latents.values()))},
         )
 
     @contextmanager
@@ -285,7 +255,7 @@ class Artifact:
         write_adapter(
             folder,
             named,
-            adapter=self.adapter(task),
+            adapter=config.adapter,
             made_for=made_for,
             modules=name_modules(count_groups(config.groups), config.n_layers),
             record=self.run_record(),

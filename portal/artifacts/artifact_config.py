@@ -3,24 +3,23 @@
 An artifact has format 1, which portallib loads, unless it needs more; portallib refuses format 2 by name.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
 
 from portal.artifacts.adapter_record import AdapterRecord
-from portal.artifacts.task_code import TaskCode, residual_keys
 from portal.bases.sites import MODULE_PATHS, SiteGroup
 from portal.config import AdapterConfig, HypernetConfig, Module
-from portal.frozen import Frozen
+from portal.frozen import Frozen, Retired
 from portal.hypernet import Converter, CoreDecoder
 from portal.tasks.builder import check_task_name
 
 NEWEST_FORMAT = 2
 _LLAMA_MODULES = {path: module for module, path in MODULE_PATHS.items()}
-_NEWER = ("residual_rank", "residual_tasks", "core_modules", "namesakes")
+_NEWER = ("core_modules", "namesakes")
 """Keys that format 1 does not have."""
 
 
@@ -80,10 +79,10 @@ class ArtifactConfig(Frozen):
     base_model_revision: str | None = None
     format_version: Literal[1, 2] = 1
     library_name: Literal["portallib"] = "portallib"
-    residual_rank: int = Field(default=0, ge=0)
-    residual_tasks: tuple[str, ...] = ()
     core_modules: tuple[Module, ...] = ()  # all that the core has heads for, where targets do not say so
     namesakes: tuple[str, ...] = ()  # modules of the base's layers that peft must not take for adapted ones
+
+    retired: ClassVar = {"residual_rank": Retired(0), "residual_tasks": Retired([])}
 
     @model_validator(mode="after")
     def _targets_lie_inside(self) -> "ArtifactConfig":
@@ -95,17 +94,10 @@ class ArtifactConfig(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _residuals_are_of_tasks(self) -> "ArtifactConfig":
-        if bool(self.residual_rank) != bool(self.residual_tasks) or len(set(self.residual_tasks)) < len(
-            self.residual_tasks
-        ):
-            raise ValueError("residual_rank and residual_tasks do not fit together")
+    def _newer_keys_have_their_format(self) -> "ArtifactConfig":
         for name in _NEWER:
             if getattr(self, name) and self.format_version == 1:
                 raise ValueError(f"{name} needs format_version 2")
-        for task in self.residual_tasks:
-            if task not in self.tasks:
-                raise ValueError(f"residual_tasks: the artifact has no task {task!r}")
         return self
 
     @model_validator(mode="after")
@@ -115,10 +107,10 @@ class ArtifactConfig(Frozen):
                 raise ValueError(f"the core has no heads for {target.head!r}, which a target asks for")
         return self
 
-    def with_codes(self, codes: Mapping[str, TaskCode]) -> "ArtifactConfig":
+    def with_tasks(self, tasks: Iterable[str]) -> "ArtifactConfig":
         """The config of the same core and converter with exactly these tasks."""
         kept = {name: value for name, value in self if name not in ("tasks", "format_version")}
-        return in_needed_format(tasks=tuple(codes), **(kept | residual_keys(codes)))
+        return in_needed_format(tasks=tuple(tasks), **kept)
 
     @property
     def adapter(self) -> AdapterConfig:
@@ -145,14 +137,10 @@ class ArtifactConfig(Frozen):
     def shapes(self) -> dict[str, torch.Size]:
         """The shapes of all tensors, by name."""
         core = CoreDecoder(self.hypernet, self.adapter, torch.Generator())
-        residuals, rank, width = len(self.residual_tasks), self.residual_rank, self.d_core
-        modules = self.adapter.modules if residuals else ()
         return {
             "task_latents": torch.Size((len(self.tasks), self.d_z)),
             **{f"core.{name}": value.shape for name, value in core.state_dict().items()},
             **{f"alignment.{name}": value.shape for name, value in self.converter().state_dict().items()},
-            **{f"residual.A.{module}": torch.Size((residuals, rank, width)) for module in modules},
-            **{f"residual.B.{module}": torch.Size((residuals, width, rank)) for module in modules},
         }
 
     def as_json(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def read_config(path: Folder) -> ArtifactConfig:
         config = ArtifactConfig.model_validate(raw)
     except ValidationError as error:
         raise ValueError(f"{path}: not a portable artifact: {explain(error, ArtifactConfig)}") from None
-    unknown = sorted(set(raw) - set(ArtifactConfig.model_fields))
+    unknown = sorted(set(raw) - {*ArtifactConfig.model_fields, *ArtifactConfig.retired})
     if config.format_version > 1 and unknown:
         raise ValueError(f"{path}: {unknown[0]} is of a newer version of portal; update portal-sweeps")
     return config

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -23,11 +24,10 @@ from portal.artifacts.portal_record import (
     PortalRecord,
     SourceRecord,
     TaskRecord,
-    code_sha256,
     core_sha256,
+    latent_sha256,
 )
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode, code_tensors, residual_keys
 from portal.bases.base import Base
 from portal.bases.sites import count_groups, group_sites, name_modules
 from portal.config import AdapterConfig, HypernetConfig
@@ -39,13 +39,13 @@ from portal.text.text_map import TEXT_MAP, TextMap
 
 @dataclass(frozen=True)
 class TrainedHypernet:
-    """The codes of tasks, the core, and the converter of one base.
+    """The latents of tasks, the core, and the converter of one base.
 
     `calibrated` are the tasks on whose rows the converter was trained; `source` is the artifact that latents
     and core were taken from, None where they were trained, too.
     """
 
-    codes: Mapping[str, TaskCode]
+    latents: Mapping[str, Tensor]
     adapter: AdapterConfig
     hypernet: HypernetConfig
     core: CoreDecoder
@@ -57,7 +57,7 @@ class TrainedHypernet:
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by the format's names, on the CPU."""
-        tensors = code_tensors(self.codes)
+        tensors = {"task_latents": torch.stack(list(self.latents.values()))}
         tensors |= {f"core.{name}": value for name, value in self.core.state_dict().items()}
         tensors |= {f"alignment.{name}": value for name, value in self.converter.state_dict().items()}
         return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -80,12 +80,12 @@ def save_artifact(folder: Path, *, base: Base, trained: TrainedHypernet, record:
         core_sha256=core_sha256(tensors),
         tasks={
             task: TaskRecord(
-                latent_sha256=code_sha256(code),
+                latent_sha256=latent_sha256(latent),
                 calibrated=task in trained.calibrated,
                 epoch=record.epochs.get(task),
                 **_of_rows(task, trained, record),
             )
-            for task, code in trained.codes.items()
+            for task, latent in trained.latents.items()
         },
         lineage=record.lineage(base, trained.source),
     )
@@ -107,7 +107,7 @@ def _of_rows(task: str, trained: TrainedHypernet, record: RunRecord) -> dict[str
 def save_more_tasks(
     folder: Path,
     artifact: Artifact,
-    codes: Mapping[str, TaskCode],
+    latents: Mapping[str, Tensor],
     *,
     source: SourceRecord,
     base: Base,
@@ -120,7 +120,7 @@ def save_more_tasks(
     config = artifact.config
     _, core = artifact.frozen_core((), config.adapter, config.hypernet)
     trained = TrainedHypernet(
-        artifact.codes | {task: code.cpu() for task, code in codes.items()},
+        artifact.latents | {task: latent.detach().cpu() for task, latent in latents.items()},
         config.adapter,
         config.hypernet,
         core,
@@ -134,13 +134,13 @@ def save_more_tasks(
 
 
 def _config(base: Base, trained: TrainedHypernet) -> ArtifactConfig:
-    """The config of the artifact, in format 1 unless a task has a residual or modules stand in for others."""
+    """The config of the artifact, in format 1 unless modules stand in for others or peft mistakes some."""
     adapter, hypernet = trained.adapter, trained.hypernet
     groups = group_sites(base.sites, adapter.modules)
     return in_needed_format(
         base_model_name_or_path=base.public_name,
         base_model_revision=base.revision,
-        tasks=tuple(trained.codes),
+        tasks=tuple(trained.latents),
         n_layers=base.num_layers,
         projection_targets=tuple(projection_targets(groups)),
         rank=adapter.rank,
@@ -152,27 +152,21 @@ def _config(base: Base, trained: TrainedHypernet) -> ArtifactConfig:
         layer_path=base.layer_path,
         core_modules=core_modules(groups, adapter),
         namesakes=namesakes(base, groups),
-        **residual_keys(trained.codes),
     )
 
 
 def _card(config: ArtifactConfig) -> str:
     tasks = "\n".join(f"- `{task}`" for task in config.tasks)
     modules = name_modules(count_groups(config.groups), config.n_layers)
-    widened = ""
+    special = ""
     if config.core_modules or config.namesakes:
-        widened = " Layers of this base are not Llama's; only portal-sweeps reads this format."
-    if config.residual_tasks:
-        widened += (
-            f" Adapters of {len(config.residual_tasks)} tasks with a residual are up to "
-            f"{config.residual_rank} ranks wider; only portal-sweeps reads this format."
-        )
+        special = " Layers of this base are not Llama's; only portal-sweeps reads this format."
     return (
         f"---\nbase_model: {config.base_model_name_or_path}\nlibrary_name: portallib\n"
         "tags:\n- lora\n- portal\n---\n\n"
         f"# PorTAL artifact for {config.base_model_name_or_path}\n\n"
         f"Task latents, core decoder and this base's converter (revision `{config.base_model_revision}`). "
-        f"It generates rank-{config.rank} LoRA adapters (alpha {config.alpha}) for {modules}.{widened}\n\n"
+        f"It generates rank-{config.rank} LoRA adapters (alpha {config.alpha}) for {modules}.{special}\n\n"
         f"## Tasks\n\n{tasks}\n\n"
         "## Use\n\n`portal export FOLDER --task TASK --out DIR` writes a PEFT adapter; "
         "`portal port FOLDER --to BASE --out DIR` carries the tasks to another base.\n"

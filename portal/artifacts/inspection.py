@@ -37,13 +37,10 @@ class Inspection:
 
     @property
     def num_params(self) -> dict[str, int]:
-        """Parameters of the latents, of residuals if there are any, of the core and of the converter."""
+        """Parameters of the latents, of the core and of the converter."""
         config = self.config
-        each = 2 * config.residual_rank * config.d_core * len(config.adapter.modules)
-        residuals = len(config.residual_tasks) * each
         return {
             "latents": len(config.tasks) * config.d_z,
-            **({"residuals": residuals} if residuals else {}),
             "core": core_num_params(config.hypernet, config.adapter),
             "converter": converter_num_params(config.hypernet, config.groups, config.n_layers),
         }

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from portal.artifacts.task_code import TaskCode
 from portal.config import BaseRef
 from portal.frozen import Frozen
 from portal.messages import explain
@@ -28,7 +27,7 @@ RowKind = Literal["choice", "written"]
 
 
 class TaskRecord(Frozen):
-    """One task of an artifact. `latent_sha256` is also over the task's residual, if it has one.
+    """One task of an artifact.
 
     `calibrated`: the converter was trained on the task's rows. `epoch` is the one whose parameters the
     artifact has, null where that is not known. `kind` says whether its rows have choices or written answers,
@@ -98,16 +97,16 @@ class PortalRecord(Frozen):
                 )
 
     def check_tensors(
-        self, folder: Path, codes: Mapping[str, TaskCode], tensors: Mapping[str, Tensor]
+        self, folder: Path, latents: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
     ) -> None:
-        """ValueError where the core, or what it takes of a task, is not the recorded one."""
-        if set(codes) != set(self.tasks):
+        """ValueError where the core, or the latent of a task, is not the recorded one."""
+        if set(latents) != set(self.tasks):
             raise ValueError(
                 f"{folder}: {RECORD} records tasks {', '.join(sorted(self.tasks))}, the artifact has "
-                f"{', '.join(sorted(codes))}; make the artifact anew"
+                f"{', '.join(sorted(latents))}; make the artifact anew"
             )
-        for task, code in codes.items():
-            if code_sha256(code) != self.tasks[task].latent_sha256:
+        for task, latent in latents.items():
+            if latent_sha256(latent) != self.tasks[task].latent_sha256:
                 raise ValueError(
                     f"{folder}: task {task!r} has another latent than {RECORD} says; make the artifact anew"
                 )
@@ -145,12 +144,9 @@ def core_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def code_sha256(code: TaskCode) -> str:
-    """Hex sha256 of the latent's values in fp32, little-endian, and of those of a residual after it."""
-    digest = hashlib.sha256()
-    for tensor in code.tensors():
-        digest.update(_fp32_bytes(tensor))
-    return digest.hexdigest()
+def latent_sha256(latent: Tensor) -> str:
+    """Hex sha256 of the latent's values in fp32, little-endian."""
+    return hashlib.sha256(_fp32_bytes(latent)).hexdigest()
 
 
 def _fp32_bytes(tensor: Tensor) -> bytes:

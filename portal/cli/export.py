@@ -192,7 +192,7 @@ def _serve_command(source: "Artifact", server: "Server", folders: Mapping[str, P
     """The command that serves the adapters which are to be in `folders`, by task."""
     from portal.artifacts.serving import serve_command
 
-    config, rank = source.config, max(source.adapter(task).rank for task in folders)
+    config, rank = source.config, source.config.rank
     return serve_command(server, config.base_model_name_or_path, config.base_model_revision, folders, rank)
 
 

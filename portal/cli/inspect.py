@@ -57,11 +57,6 @@ def _facts(found: "Inspection") -> list[tuple[str, str]]:
             f"latent {config.d_z}, layer embedding {config.d_layer}, trunk {config.hidden}, "
             f"core {config.d_core}",
         ),
-        *(
-            [("residuals", f"rank {config.residual_rank}, of {len(config.residual_tasks)} tasks")]
-            if config.residual_tasks
-            else []
-        ),
         ("parameters", ", ".join(f"{count:,} in the {part}" for part, count in params.items())),
     ]
     if record is not None:
@@ -117,8 +112,6 @@ def _as_json(found: "Inspection", kinds: dict[str, str]) -> dict[str, Any]:
         "layers_by_module": found.layers_by_module,
         "adapter": config.adapter.model_dump(mode="json"),
         "hypernet": config.hypernet.model_dump(mode="json", exclude={"latent_std"}),
-        "residual_rank": config.residual_rank,
-        "residual_tasks": list(config.residual_tasks),
         "understands_text": found.understands_text,
         "params": found.num_params,
         "core_sha256": None if record is None else record.core_sha256,

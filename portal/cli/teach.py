@@ -115,16 +115,6 @@ def teach(
             "that were trained with a text encoder.",
         ),
     ] = None,
-    residual_rank: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="RANK",
-            rich_help_panel=TRAINING,
-            help="Rank of a residual that each task gets beside its latent: for tasks of new kinds on BASE "
-            "itself; carried to other bases it did harm. Only this project reads such an artifact. 0: none.",
-        ),
-    ] = 0,
     device: DeviceOption = None,
     precision: PrecisionOption = "default",
     activations: ActivationsOption = "keep",
@@ -168,7 +158,6 @@ def teach(
         on,
         request,
         start=begin,
-        residual_rank=residual_rank,
         description=describe,
     )
     warn_of_unverified(single.sources.values())

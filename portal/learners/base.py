@@ -181,10 +181,6 @@ class Learner(ABC):
             for task in self.tasks_at(self.step)
         ]
 
-    def run_own_forwards(self, slots: list[SlotRows]) -> Tensor | None:
-        """Losses of these slots, (S,), by forwards of the learner's own; None: it shares the pack's."""
-        return None
-
     @abstractmethod
     def factors(self, base: str) -> Factors:
         """Adapter factors of all tasks on `base`, with the graph that leads to the parameters."""

@@ -30,7 +30,6 @@ class CarriedLatents(FixedLearner):
         super().__init__(run, bases, rows)
         port.check_base(self._base)
         carried, lenders = port.with_latents_of(taught), self._lenders(self.tasks)
-        self._adapters = [carried.adapter(lender) for lender in lenders]
         factors = carried.factors(tuple(lenders))
         self._factors = {group: (a.to(self.device), b.to(self.device)) for group, (a, b) in factors.items()}
 
@@ -51,12 +50,8 @@ class CarriedLatents(FixedLearner):
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write one PEFT adapter per task, in `folder/<task>`."""
-        for slot, (task, adapter) in enumerate(zip(self.tasks, self._adapters, strict=True)):
-            own = {
-                group: (a[:, :, : adapter.rank], b[..., : adapter.rank])
-                for group, (a, b) in select_slots(self._factors, [slot]).items()
-            }
-            save_task_adapters(folder, {task: own}, base=self._base, adapter=adapter, record=record)
+        factors = {task: select_slots(self._factors, [slot]) for slot, task in enumerate(self.tasks)}
+        save_task_adapters(folder, factors, base=self._base, adapter=self.adapter, record=record)
 
 
 class MismatchedLatents(CarriedLatents):

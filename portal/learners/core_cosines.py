@@ -47,9 +47,8 @@ def core_cosines(
 
     def gradient_of(index: int, task: str, task_rows: tuple[TokenRow, ...], max_tokens: int) -> list[Tensor]:
         total = [torch.zeros_like(parameter) for parameter in parameters]
-        residual = artifact.residuals((task,), base.device)
         for forward in plan_microbatches([SlotRows(0, 0, task_rows)], costs=[cost], max_tokens=max_tokens):
-            factors = converter(core, latent_TZ[index : index + 1], residual)
+            factors = converter(core, latent_TZ[index : index + 1])
             with hooks.active([Segment(1, factors, config.adapter.scaling)]):
                 (loss,) = slot_losses(base, forward.slots, length=forward.length)
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.task_code import TaskCode
 from portal.learners.fixed import next_tasks
 from portal.learners.new_tasks import NewTasks
 
@@ -11,10 +12,10 @@ from portal.learners.new_tasks import NewTasks
 class DescribedLatents(NewTasks):
     """Every task has the mean of the latents that its phrasings stand for; no row is read."""
 
-    def _new_codes(self, artifact: Artifact) -> dict[str, TaskCode]:
+    def _new_latents(self, artifact: Artifact) -> dict[str, Tensor]:
         latents = artifact.described_latents(self.run.data.descriptions)
         described = self._described(self.tasks)
-        return {task: TaskCode(latents[other]) for task, other in zip(self.tasks, described, strict=True)}
+        return {task: latents[other] for task, other in zip(self.tasks, described, strict=True)}
 
     def _described(self, tasks: Sequence[str]) -> Sequence[str]:
         """For every task the one whose description it has."""

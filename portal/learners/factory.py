@@ -7,9 +7,6 @@ from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.learners.base import Learner, Start
 
-_ENGINES = {"peft": "portal.learners.peft:PeftLearner"}
-"""By `train.engine`, what trains in place of the method's own learner."""
-
 
 def build_learner(
     run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], *, start: Start | None = None
@@ -23,8 +20,7 @@ def build_learner(
 
 
 def learner_class(run: RunConfig) -> type[Learner]:
-    """The class that the method's spec names, or the one of another engine."""
-    engine = run.train.engine if run.train is not None else "pack"
-    module, _, name = _ENGINES.get(engine, run.spec.learner).partition(":")
+    """The class that the method's spec names."""
+    module, _, name = run.spec.learner.partition(":")
     found: type[Learner] = getattr(import_module(module), name)
     return found

@@ -4,7 +4,6 @@ They differ only in what trains: latents, core and converters in joint training 
 training with one base), the converter alone in a refit.
 """
 
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,16 @@ from torch import Tensor, nn
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import split_codes
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable
 from portal.device import fp32_products, to_device
-from portal.hypernet import Converter, CoreDecoder, Factors, Residual, init_latents, spread_layers
+from portal.hypernet import Converter, CoreDecoder, Factors, init_latents, spread_layers
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.loss_balance import LossEMA, balance_gradients
 from portal.learners.optimiser import Optimiser, clip_global_norm
-from portal.learners.residuals import fresh_residuals
-from portal.learners.task_gradients import combine_gradients
+from portal.learners.task_gradients import equalized_sum
 from portal.learners.task_latents import FreeLatents, TaskLatents, TextLatents
 from portal.storage.checkpoint import below
 from portal.text.encoder import find_encoder
@@ -43,20 +40,16 @@ class HypernetLearner(Learner):
         assert run.seed is not None
         self._refit = source is not None
         self._source = None if source is None else source.as_source()
-        self._source_codes = None if source is None else source.codes
+        self._source_latents = None if source is None else source.latents
         self._source_text = None if source is None else source.text_map
         self._source_records = {} if source is None else source.task_records
         if source is None:
             self._latents: TaskLatents = self._fresh_latents()
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
-            self._fresh_residuals = fresh_residuals(run, self.tasks, self.device)
-            self._residual: Residual | None = self._fresh_residuals or None
         else:
             latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
             held = nn.Parameter(latents.data.to(self.device), requires_grad=False)
             self._latents = FreeLatents(held)
-            self._fresh_residuals = {}
-            self._residual = source.residuals(self.tasks, self.device)
         self.core = self.core.to(self.device).requires_grad_(not self._refit)
         self.converters = {name: self._fresh_converter(base) for name, base in self.bases.items()}
         if source is not None and self.train.layer_start == "source":
@@ -97,7 +90,7 @@ class HypernetLearner(Learner):
 
     def _generate(self, base: str, z_TZ: Tensor) -> Factors:
         with fp32_products(self.train.hypernet_products):
-            factors: Factors = self.converters[base](self.core, z_TZ, self._residual)
+            factors: Factors = self.converters[base](self.core, z_TZ)
         return factors
 
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor:
@@ -132,14 +125,13 @@ class HypernetLearner(Learner):
                 gradient.addcmul_(factor.detach(), scale_T111)
 
     def _backward_per_task(self, base: str, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
-        """Each task's own gradient of the shared parameters, added up as `task_gradients` says.
+        """Each task's own gradient of the shared parameters, scaled to their mean norm, then added up.
 
         A latent is its task's alone and has its gradient as it is.
         """
         shared = self._shared_parameters(base)
         own = [self._task_gradient(base, slot, gradients, shared) for slot in range(len(self.tasks))]
-        seed = zlib.crc32(f"{self.run.seed} {base} {self.step}".encode())
-        combined = combine_gradients([each[1:] for each in own], self.train.task_gradients, seed)
+        combined = equalized_sum([each[1:] for each in own])
         for parameter, gradient in zip(shared, combined, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         if not self._refit:
@@ -154,10 +146,7 @@ class HypernetLearner(Learner):
     ) -> tuple[Tensor, ...]:
         """The gradients of the task's latent, (1, d_z), and of the `shared` parameters."""
         latent = self._latents.leaf(self.step)[slot : slot + 1].detach().requires_grad_()
-        residual = self._residual and {
-            module: (a[slot : slot + 1], b[slot : slot + 1]) for module, (a, b) in self._residual.items()
-        }
-        factors = self.converters[base](self.core, latent, residual)
+        factors = self.converters[base](self.core, latent)
         outputs = [factor for group in factors for factor in factors[group]]
         towards = [gradient[slot : slot + 1] for group in factors for gradient in gradients[group]]
         return torch.autograd.grad(outputs, [latent, *shared], towards)
@@ -183,8 +172,6 @@ class HypernetLearner(Learner):
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = self._latents.tensors()
-        for module, (a, b) in self._fresh_residuals.items():
-            tensors |= {f"residual.A.{module}": a.data, f"residual.B.{module}": b.data}
         if not self._refit:
             tensors |= {f"core.{name}": value for name, value in self.core.state_dict().items()}
         for base, converter in self.converters.items():
@@ -196,9 +183,6 @@ class HypernetLearner(Learner):
         if not self._refit:
             for name, value in self._latents.tensors().items():
                 value.copy_(tensors[name])
-            for module, (a, b) in self._fresh_residuals.items():
-                a.data.copy_(tensors[f"residual.A.{module}"])
-                b.data.copy_(tensors[f"residual.B.{module}"])
             self.core.load_state_dict(below(tensors, "core."))
         for base, converter in self.converters.items():
             converter.load_state_dict(below(tensors, f"converter/{base}/"))
@@ -215,10 +199,10 @@ class HypernetLearner(Learner):
 
         A port's artifact has the latents of all tasks of its source.
         """
-        codes = self._source_codes or split_codes(self.tasks, self.latents.data, self._residual)
+        latents = self._source_latents or dict(zip(self.tasks, self.latents.data, strict=True))
         for name, base in self.bases.items():
             trained = TrainedHypernet(
-                codes,
+                latents,
                 self.adapter,
                 self.hypernet,
                 self.core,
@@ -285,11 +269,7 @@ class HypernetLearner(Learner):
         ]
         if self._refit:
             return [(converters, self.train.lr)]
-        residuals = [factor for pair in self._fresh_residuals.values() for factor in pair]
-        return [
-            *self._latents.rates(self.train),
-            ([*self.core.parameters(), *converters, *residuals], self.train.lr),
-        ]
+        return [*self._latents.rates(self.train), ([*self.core.parameters(), *converters], self.train.lr)]
 
 
 def artifact_subfolder(base: str) -> str:

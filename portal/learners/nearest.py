@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
 from portal.forward.losses import slot_losses
@@ -46,7 +45,7 @@ class NearestLatents(NewTasks):
     nearest: dict[str, str]
     """By task that of the source whose latent it has."""
 
-    def _new_codes(self, artifact: Artifact) -> dict[str, TaskCode]:
+    def _new_latents(self, artifact: Artifact) -> dict[str, Tensor]:
         rows = self.data.first_rows(self._base.name, MOST_ROWS)
         self.nearest = nearest_tasks(artifact, self._base, rows)
-        return {task: artifact.codes[self.nearest[task]] for task in self.tasks}
+        return {task: artifact.latents[self.nearest[task]] for task in self.tasks}

@@ -1,13 +1,14 @@
-"""`NewTasks`: new tasks of an artifact at codes that nothing trains."""
+"""`NewTasks`: new tasks of an artifact at latents that nothing trains."""
 
 from abc import abstractmethod
 from pathlib import Path
 from typing import Self
 
+from torch import Tensor
+
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
@@ -17,7 +18,7 @@ from portal.learners.fixed import FixedLearner
 
 
 class NewTasks(FixedLearner):
-    """`codes` are by task what the artifact's core takes of it; its converter is that of the run's base."""
+    """`latents` are by task; core and converter are those of the artifact, which is for the run's base."""
 
     def __init__(
         self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], artifact: Artifact
@@ -25,7 +26,7 @@ class NewTasks(FixedLearner):
         super().__init__(run, bases, rows)
         artifact.check_base(self._base)
         self._artifact, self._source = artifact, artifact.as_source()
-        self.codes = self._new_codes(artifact)
+        self.latents = self._new_latents(artifact)
 
     @classmethod
     def build(
@@ -35,15 +36,15 @@ class NewTasks(FixedLearner):
         return cls(run, bases, rows, Artifact.load(start.folder))
 
     @abstractmethod
-    def _new_codes(self, artifact: Artifact) -> dict[str, TaskCode]:
+    def _new_latents(self, artifact: Artifact) -> dict[str, Tensor]:
         """That of every task of the run."""
 
     def factors(self, base: str) -> Factors:
-        factors = self._artifact.with_codes(self.codes).factors(self.tasks)
+        factors = self._artifact.with_tasks(self.latents).factors(self.tasks)
         return {group: (a.to(self.device), b.to(self.device)) for group, (a, b) in factors.items()}
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
         save_more_tasks(
-            folder, self._artifact, self.codes, source=self._source, base=self._base, record=record
+            folder, self._artifact, self.latents, source=self._source, base=self._base, record=record
         )

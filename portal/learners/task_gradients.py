@@ -1,44 +1,23 @@
-"""Weights of tasks whose gradients of shared parameters pull in different directions.
+"""Gradients of what tasks share: their sum at equal norms, and how far they agree.
 
-Shape letters: T tasks, P shared parameters.
+Shape letters: T tasks, P shared parameters. `own[t]` are task t's gradients of all shared parameters.
 """
 
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from portal.train_config import TaskGradients
 
-_WEIGHTINGS = {
-    "upgrad": "UPGradWeighting",
-    "pcgrad": "PCGradWeighting",
-    "aligned_mtl": "AlignedMTLWeighting",
-    "imtl_g": "IMTLGWeighting",
-}
-_SUMMED = ("pcgrad",)
-"""Weightings that give a weight of about 1 to each task; those of the others add up to about 1."""
-_OF_NONZERO = ("imtl_g",)
-"""Of these, weightings that have nothing for a task whose gradient is zero: one that gave no rows, say."""
+def equalized_sum(own: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """sum_t w_t g_t of every shared parameter, w_t = mean |g| / |g_t|; tasks without a gradient are left out.
 
-
-def combine_gradients(own: Sequence[Sequence[Tensor]], kind: TaskGradients, seed: int) -> list[Tensor]:
-    """sum_t w_t g_t for every shared parameter; `own[t]` are task t's gradients of all of them.
-
-    `norm_equalized` has w_t = mean |g| / |g_t|, tasks without a gradient left out. The others are the
-    weightings of the Gramian of the g_t that `torchjd` computes, scaled so that equal weights are 1. `seed`
-    is that of the weighting's own draws. A gradient that is not finite gives weights that are not.
+    A gradient that is not finite gives weights that are not.
     """
-    weight_T = _equalized(own) if kind == "norm_equalized" else _gramian_weights(own, kind, seed)
+    norm_T = torch.stack([torch.stack([part.norm() for part in gradient]).norm() for gradient in own])
+    mean = norm_T.sum() / (norm_T > 0).sum().clamp(min=1)
+    weight_T = torch.where(norm_T == 0, 0.0, mean / norm_T)  # a NaN stays one, for `update` to see
     return [torch.einsum("t...,t->...", torch.stack(parts), weight_T) for parts in zip(*own, strict=True)]
-
-
-def check_task_gradients(kind: TaskGradients) -> None:
-    """ValueError where what the weighting needs is not installed."""
-    if kind in _WEIGHTINGS and (find_spec("torchjd") is None or find_spec("quadprog") is None):
-        raise ValueError(f"task_gradients {kind!r} needs torchjd: pip install 'portal-sweeps[weightings]'")
 
 
 def task_cosines(own: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -46,27 +25,6 @@ def task_cosines(own: Sequence[Sequence[Tensor]]) -> Tensor:
     gramian_TT = _gramian(own)
     norm_T = gramian_TT.diagonal().sqrt()
     return gramian_TT / (norm_T[:, None] * norm_T[None])
-
-
-def _equalized(own: Sequence[Sequence[Tensor]]) -> Tensor:
-    norms = [torch.stack([part.norm() for part in gradient]).norm() for gradient in own]
-    norm_T = torch.stack(norms)
-    mean = norm_T.sum() / (norm_T > 0).sum().clamp(min=1)
-    return torch.where(norm_T == 0, 0.0, mean / norm_T)  # a NaN stays one, for `update` to see
-
-
-def _gramian_weights(own: Sequence[Sequence[Tensor]], kind: TaskGradients, seed: int) -> Tensor:
-    gramian_TT = _gramian(own)
-    if not torch.isfinite(gramian_TT).all():
-        return torch.full_like(gramian_TT[0], torch.nan)
-    weighting: Callable[[Tensor], Tensor] = getattr(import_module("torchjd.aggregation"), _WEIGHTINGS[kind])()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        weight_T = weighting(gramian_TT)
-    if kind in _SUMMED:
-        return weight_T
-    counted = int((gramian_TT.diagonal() > 0).sum()) if kind in _OF_NONZERO else len(own)
-    return counted * weight_T
 
 
 def _gramian(own: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -1,7 +1,4 @@
-"""`TaughtLatents`: what a core takes of new tasks, fitted on one base with core and converter held.
-
-Shape letters: S tasks that take equally many steps, q residual rank, c core width.
-"""
+"""`TaughtLatents`: latents of new tasks, fitted on one base with core and converter held."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,22 +9,18 @@ from torch import Tensor, nn
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import split_codes
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
-from portal.hypernet import Factors, Residual
+from portal.hypernet import Factors
 from portal.learners.base import Start
 from portal.learners.nearest import MOST_ROWS, nearest_tasks
-from portal.learners.residuals import fresh_residuals
 from portal.learners.task_stacks import RateGroup, StackedTasks
 
 
 class TaughtLatents(StackedTasks):
     """Latents start at the mean of those that the converter was trained with, or each at one of them or at
     what its task's description stands for.
-
-    With `residual_rank`, each task also gets a residual that starts as a LoRA does: at zero, as a product.
     """
 
     def __init__(
@@ -51,7 +44,7 @@ class TaughtLatents(StackedTasks):
         return cls(run, bases, rows, Artifact.load(start.folder))
 
     def fresh_parameters(self, tasks: Sequence[str]) -> list[RateGroup]:
-        """The latents, (S, d_z), and what is beside them."""
+        """The latents, (S, d_z)."""
         artifact = self._artifact
         match self.train.latent_start:
             case "mean":
@@ -65,43 +58,21 @@ class TaughtLatents(StackedTasks):
                     {task: self.run.data.descriptions[task] for task in tasks}
                 )
                 starts = [described[task] for task in tasks]
-        latents = ([nn.Parameter(torch.stack(starts).to(self.device))], self.train.lr_latent)
-        residuals = self.fresh_residuals(tasks)
-        return [latents, (residuals, self.train.lr)] if residuals else [latents]
-
-    def fresh_residuals(self, tasks: Sequence[str]) -> list[nn.Parameter]:
-        """A (S, q, c) and B (S, c, q) of every module in turn; none without residuals."""
-        residuals = fresh_residuals(self.run, tasks, self.device)
-        return [factor for pair in residuals.values() for factor in pair]
-
-    def _stacked(self, index: int) -> Tensor:
-        """One of the parameters, of all slots."""
-        return torch.cat([stack.parameters[index] for stack in self.stacks])
+        return [([nn.Parameter(torch.stack(starts).to(self.device))], self.train.lr_latent)]
 
     @property
     def latents(self) -> Tensor:
         """Of all slots, (T, d_z)."""
-        return self._stacked(0)
-
-    @property
-    def residual(self) -> Residual | None:
-        """Of all slots."""
-        if self.train.residual_rank == 0:
-            return None
-        places = range(1, 1 + 2 * len(self.adapter.modules), 2)
-        return {
-            module: (self._stacked(place), self._stacked(place + 1))
-            for module, place in zip(self.adapter.modules, places, strict=True)
-        }
+        return torch.cat([latents for stack in self.stacks for latents in stack.parameters])
 
     def trained_latents(self) -> dict[str, Tensor]:
         return dict(zip(self.tasks, self.latents.detach(), strict=True))
 
     def factors(self, base: str) -> Factors:
-        return self._converter(self._core, self.latents, self.residual)
+        return self._converter(self._core, self.latents)
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write the artifact with its old tasks, bit for bit, and the new ones after them."""
-        codes = split_codes(self.tasks, self.latents, self.residual)
-        in_order = {task: codes[task] for task in self.run.data.tasks}
+        latents = dict(zip(self.tasks, self.latents, strict=True))
+        in_order = {task: latents[task] for task in self.run.data.tasks}
         save_more_tasks(folder, self._artifact, in_order, source=self._source, base=self._base, record=record)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from portal.messages import nearest
+from portal.messages import has_left, nearest
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class MethodSpec:
     carries: Literal["factors", "update", "norm"] | None = None  # what a transfer brings over of a LoRA
     by_description: bool = False  # whether latents come from descriptions alone, without a row
     lends_latents: bool = False  # whether it is a control whose tasks have the latents of other tasks
-    base_residuals: bool = False  # whether residuals are in its base's coordinates; it needs a rank of them
     own_latents: bool = False  # whether every task has the latent that was taught for it on another base
     order: int = 0  # place in tables; equal ones go by name
     article: bool = False  # "the per-task LoRA", but "PorTAL"
@@ -90,6 +89,7 @@ class MethodSpec:
 
 METHODS: dict[str, MethodSpec] = {}
 """Every method by its name. `register` adds one."""
+_RETIRED = ("base_residual",)
 
 
 def register(spec: MethodSpec) -> MethodSpec:
@@ -104,6 +104,8 @@ def register(spec: MethodSpec) -> MethodSpec:
 
 def find_method(name: str) -> MethodSpec:
     """The spec of that name; ValueError with the nearest name for an unknown one."""
+    if name in _RETIRED and name not in METHODS:
+        raise ValueError(has_left(f"method {name!r}"))
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}")
     return METHODS[name]

@@ -15,7 +15,6 @@ _SHARED_PARAMETERS = frozenset(
     {"balance", "factor_decay", "hypernet_products", "task_gradients", "tasks_per_step"}
 )
 """Options of methods whose tasks share parameters."""
-_JOINT_TRAINING = _SHARED_PARAMETERS | {"residual_rank"}
 
 BASE = register(
     MethodSpec(
@@ -41,7 +40,6 @@ LORA = register(
         artifact="adapters",
         recipe="lora",
         adapter=LORA_ADAPTER,
-        train_options=frozenset({"engine"}),
         per_task=True,
         order=70,
         article=True,
@@ -77,7 +75,7 @@ HYPERNET = register(
         settings=_TARGET_TRAINING | {"adapter", "hypernet"},
         artifact="portable",
         recipe="joint",
-        train_options=_JOINT_TRAINING,
+        train_options=_SHARED_PARAMETERS,
         order=50,
         article=True,
         mark=("#009e73", "^"),
@@ -94,7 +92,7 @@ SOURCE = register(
         runs_on="sources",
         artifact="portable",
         recipe="joint",
-        train_options=_JOINT_TRAINING,
+        train_options=_SHARED_PARAMETERS,
         order=-10,
     )
 )
@@ -126,7 +124,7 @@ TAUGHT = register(
         parents=("source",),
         artifact="portable",
         recipe="teach",
-        train_options=frozenset({"latent_start", "residual_rank"}),
+        train_options=frozenset({"latent_start"}),
         teaches=True,
         per_task=True,
         order=65,
@@ -134,20 +132,6 @@ TAUGHT = register(
     )
 )
 """Of `portal teach`; in a study it starts from a source's own converter for the base."""
-BASE_RESIDUAL = register(
-    replace(
-        TAUGHT,
-        name="base_residual",
-        label="latents and base residuals",
-        learner="portal.learners.base_residual:BaseResiduals",
-        made_by="a control: latents of new tasks fitted on this base with a LoRA beside each, from {sources}",
-        artifact="adapters",
-        base_residuals=True,
-        order=66,
-        mark=None,
-    )
-)
-"""What a residual could give that need not travel."""
 NEAREST_LATENT = register(
     MethodSpec(
         name="nearest_latent",

@@ -167,7 +167,7 @@ class Pack:
         """
         places, count = list(self._bases), len(self._bases)
         members: list[tuple[LearnerStep, list[SlotRows]]] = []
-        sharing = {base: self._sharing(base, learners, work) for base in bases}
+        sharing = {base: self._sharing(base, learners) for base in bases}
         with self._workers.all_or_none():
             for base, own in sharing.items():
                 place, slots = places.index(base), [slot for _, rows in own for slot in rows]
@@ -182,24 +182,10 @@ class Pack:
             for step, rows in members:
                 work[step.learner.key].add(step.base, rows, step.backward())
 
-    def _sharing(
-        self, base: str, learners: list[Learner], work: dict[str, "_Work"]
-    ) -> list[tuple[Learner, list[SlotRows]]]:
-        """Those that share the pack's forwards on `base`, with their rows; the others run their own here.
-
-        The owner of a slot is its learner's place among those that share.
-        """
-        sharing: list[tuple[Learner, list[SlotRows]]] = []
-        for learner in learners:
-            if base not in learner.bases or learner.key in self.failed:
-                continue
-            slots = learner.slot_rows(base, len(sharing))
-            loss_S = learner.run_own_forwards(slots)
-            if loss_S is None:
-                sharing.append((learner, slots))
-            else:
-                work[learner.key].add(base, slots, loss_S)
-        return sharing
+    def _sharing(self, base: str, learners: list[Learner]) -> list[tuple[Learner, list[SlotRows]]]:
+        """The learners that run on `base`, with their rows; the owner of a slot is its learner's place."""
+        there = [learner for learner in learners if base in learner.bases and learner.key not in self.failed]
+        return [(learner, learner.slot_rows(base, owner)) for owner, learner in enumerate(there)]
 
     def _update_all(self, learners: list[Learner], work: dict[str, "_Work"]) -> None:
         try:

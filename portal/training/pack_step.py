@@ -41,11 +41,6 @@ class LearnerStep:
         assert self.learner.run.adapter is not None, "a learner that trains has adapters"
         return self.learner.run.adapter
 
-    @property
-    def rank(self) -> int:
-        """That of the factors, which a residual widens."""
-        return next(iter(self._values.values()))[0].shape[2]
-
     def values(self, slots: Sequence[int]) -> Factors:
         """The factors of these slots, without their graph."""
         return select_slots(self._values, slots)
@@ -150,13 +145,13 @@ def _lay_out(slots: Sequence[SlotRows], members: Sequence[LearnerStep]) -> list[
 
     Learners of one shape are together, and in them slots with equally many rows.
     """
-    by_shape: dict[tuple[AdapterConfig, int, int], dict[int, list[SlotRows]]] = {}
+    by_shape: dict[tuple[AdapterConfig, int], dict[int, list[SlotRows]]] = {}
     for slot in sorted(slots, key=lambda slot: (slot.owner, slot.slot)):
         member = members[slot.owner]
-        shape = (member.adapter, member.rank, len(slot.rows))
+        shape = (member.adapter, len(slot.rows))
         by_shape.setdefault(shape, {}).setdefault(slot.owner, []).append(slot)
     laid_out = []
-    for (adapter, _, num_rows), by_owner in by_shape.items():
+    for (adapter, num_rows), by_owner in by_shape.items():
         spans = [_Span(members[owner], slots) for owner, slots in by_owner.items()]
         joined = concatenate_slots([span.member.values(span.slots) for span in spans])
         leaves = {

@@ -25,9 +25,6 @@ from sweeps.gpu_check.world import (
 FP32_BOUND = 1e-4
 """Of a gradient's norm: sums in another order differ by 1e-7 to 1e-5, a fault of logic by 1e-2 and more."""
 BF16_COSINE = 0.99
-PEFT_FACTOR = 1.5
-PEFT_DRAWS = 4
-"""Our error in bf16 over that of transformers and peft on the same rows: of one draw it is 0.7 to 1.7."""
 SCORE_BOUND_NATS = 1e-3
 AGREEMENT = 0.98
 """Of the rows whose likeliest choice is the same in bf16 and in fp32, among those that fp32 decides."""
@@ -51,7 +48,6 @@ def check_gradients(world: CheckWorld) -> Iterator[Finding]:
         for label in LABELS:
             what = f"{base}, {label}: cosine of the gradient in bf16 with that in fp32"
             yield at_least(what, _cosine(rounded[label], alone[label]), BF16_COSINE)
-        yield _against_peft(world, base)
     if world.own_precision is None:
         yield skipped("gradients in bf16", "this CPU has no bf16 instructions")
 
@@ -82,24 +78,6 @@ def check_scores(world: CheckWorld) -> Iterator[Finding]:
         yield at_least(what, share, AGREEMENT)
         ties = sum(item.is_tied for item in rounded) / len(rows)
         yield at_most(f"{base}: rows whose likeliest choices tie in bf16", ties, TIES)
-
-
-def _against_peft(world: CheckWorld, base: str) -> Finding:
-    """How much farther off fp32 we are in bf16 than peft's own adapters on transformers' own operations, over
-    some draws of the adapters.
-    """
-    sides: tuple[tuple[str, Where], ...] = (("lora", "own"), ("lora-peft", "plain"))
-    ours, theirs = (
-        sum(
-            distance(
-                packed_gradients(world, [label], where, base, draw=draw)[label],
-                _reference_gradient(world, label, base, draw=draw),
-            )
-            for draw in range(PEFT_DRAWS)
-        )
-        for label, where in sides
-    )
-    return at_most(f"{base}, lora: error of the gradient in bf16 over peft's", ours / theirs, PEFT_FACTOR)
 
 
 def _reference_gradient(world: CheckWorld, label: str, base: str, *, draw: int = 0) -> Tensor:

@@ -51,7 +51,6 @@ _STUDY = {
     "methods": {
         "source": {"size": 16, "hypernet": _SMALL, "train": _JOINT},
         "lora": {"size": 16, "train": _TRAIN},
-        "lora-peft": {"method": "lora", "size": 16, "train": {**_TRAIN, "engine": "peft"}},
         "hypernet": {"size": 16, "hypernet": _SMALL, "train": _JOINT},
         "portal": {"size": 16, "train": _JOINT},
         "portal-choices": {"method": "portal", "size": 16, "train": {**_JOINT, "choice_loss": 1.0}},

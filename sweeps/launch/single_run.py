@@ -121,16 +121,15 @@ def teach_run(
     request: TrainRequest,
     *,
     start: LatentStart = "mean",
-    residual_rank: int = 0,
     description: str | None = None,
 ) -> SingleRun:
     """Latents of new tasks on the artifact's own base; ValueError for what would make it fail.
 
     They start at the mean of the artifact's latents, each at the one that fits its rows best, or at what its
     description stands for. They stay there with 0 examples, which are for descriptions, and with 0 epochs,
-    for start nearest. `description` takes the place of a single task's own. With a `residual_rank` each task
-    also gets a residual of that rank. Validation rows are scored after every 50 steps, and each task keeps
-    what they prefer; where a task has none, all keep what the last step leaves.
+    for start nearest. `description` takes the place of a single task's own. Validation rows are scored after
+    every 50 steps, and each task keeps what they prefer; where a task has none, all keep what the last step
+    leaves.
     """
     source = Artifact.load(artifact)
     for task in request.tasks:
@@ -140,18 +139,16 @@ def teach_run(
             )
     chooses = all(request.suite.examples(task, "validation") for task in request.tasks)
     chosen = {} if chooses else {**_LAST, "keep": "last"}
-    method, train = "taught", {**_TEACHING, **chosen, "latent_start": start, "residual_rank": residual_rank}
+    method, train = "taught", {**_TEACHING, **chosen, "latent_start": start}
     if request.examples == 0:
         method, train = DESCRIBED.name, {}
     elif request.epochs == 0:
-        if start != "nearest" or residual_rank:
-            raise ValueError("0 epochs train nothing: they go with start nearest, and without a residual")
+        if start != "nearest":
+            raise ValueError("0 epochs train nothing: they go with start nearest")
         method, train = NEAREST_LATENT.name, {}
     descriptions = None
-    if request.examples == 0 and (start == "nearest" or residual_rank or request.epochs is not None):
-        raise ValueError(
-            "0 examples train nothing: they go with neither start nearest, a residual nor epochs"
-        )
+    if request.examples == 0 and (start == "nearest" or request.epochs is not None):
+        raise ValueError("0 examples train nothing: they go with neither start nearest nor epochs")
     if description is not None and request.examples != 0 and start != "description":
         raise ValueError(f"a description is for start 'description' or 0 examples, not for start {start!r}")
     if start == "description" or request.examples == 0:

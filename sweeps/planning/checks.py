@@ -28,7 +28,6 @@ from portal.data.suite import Suite
 from portal.data.token_cache import cached_extent
 from portal.data.token_rows import Extent, encode_examples, extent_of
 from portal.evaluate.text_metrics import check_metric_name, find_metric
-from portal.learners.task_gradients import check_task_gradients
 from portal.messages import counted, refusal
 from portal.recipes import RECIPES
 from portal.results import ACC_NORM, MANY_TASKS, tasks_by_kind
@@ -204,7 +203,7 @@ def check_shapes(runs: Iterable[RunConfig], *, full_coverage: bool = False) -> N
     With `full_coverage` also where a layer has neither a module that was asked for nor what stands in for it.
     """
     distinct = {
-        (run.method, run.bases, run.adapter, run.widest_rank, run.source_bases, _has_choice_loss(run)): run
+        (run.method, run.bases, run.adapter, run.source_bases, _has_choice_loss(run)): run
         for run in runs
         if run.adapter is not None
     }
@@ -239,7 +238,7 @@ def _check_base(run: RunConfig, name: str, layout: BaseLayout) -> None:
     assert run.adapter is not None
     if not run.spec.parents:  # else what they adapt is asked for
         check_modules(layout.sites, run.adapter.modules)
-    check_rank(layout.sites, run.adapter.modules, run.widest_rank)
+    check_rank(layout.sites, run.adapter.modules, run.adapter.rank)
     if _has_choice_loss(run) and not base_takes_branches(name):
         raise ValueError(
             "choice_loss needs all choices of a question in one row, which this base cannot keep apart: "
@@ -248,21 +247,14 @@ def _check_base(run: RunConfig, name: str, layout: BaseLayout) -> None:
 
 
 def _check_heads(run: RunConfig, layouts: Mapping[str, BaseLayout]) -> None:
-    """ValueError for a core to train, or residuals, with heads that no base of the run uses."""
+    """ValueError for a core to train with heads that no base of the run uses."""
     assert run.adapter is not None
-    if run.hypernet is None or run.train is None:
-        return
-    if run.spec.parents and not run.train.residual_rank:
-        return  # the core is held as it is
+    if run.hypernet is None or run.train is None or run.spec.parents:
+        return  # a core of a parent is held as it is
     groups = {ref.name: group_sites(layouts[ref.name].sites, run.adapter.modules) for ref in run.bases}
     used = {group.head for own in groups.values() for group in own}
     if unused := [module for module in run.adapter.modules if module not in used]:
         had = dict.fromkeys(group.module for own in groups.values() for group in own)
-        if run.spec.parents:
-            raise ValueError(
-                f"{run.describe()}: residuals for {', '.join(unused)} would never be trained, since the base "
-                "has no layers of their own for them; leave residual_rank 0"
-            )
         raise ValueError(
             f"{run.describe()}: the core's heads for {', '.join(unused)} would never be trained, since no "
             f"base of the run has layers of their own for them; ask for the modules {','.join(had)}"
@@ -367,16 +359,10 @@ def _check_one_metric(study: Study) -> None:
 
 
 def _check_division(study: Study) -> None:
-    """ValueError for a base that cannot be divided over a worker's GPUs, and for an engine that copies it."""
+    """ValueError for a base that cannot be divided over a worker's GPUs."""
     gpus = study.settings.gpus_per_worker
     if gpus <= 1:
         return
-    copying = [run for run in study.runs if run.train is not None and run.train.engine == "peft"]
-    if copying:
-        raise ValueError(
-            f"run {copying[0].describe()}: engine 'peft' copies the base, which cannot be divided over the "
-            f"{gpus:g} GPUs of gpus_per_worker; leave the engine 'pack'"
-        )
     for ref in dict.fromkeys(ref for run in study.runs for ref in run.bases):
         fullest_part(ref.name, ref.precision, on_gpu=True, num_gpus=int(gpus))
 
@@ -398,11 +384,7 @@ def _identity(run: RunConfig) -> tuple[object, ...]:
 
 
 def check_libraries(runs: Sequence[RunConfig]) -> None:
-    """ValueError for a weighting of task gradients or an encoder whose library is not there, and for a name
-    that is no metric's.
-    """
-    for weighting in {run.train.task_gradients for run in runs if run.train is not None}:
-        check_task_gradients(weighting)
+    """ValueError for an encoder whose library is not there, and for a name that is no metric's."""
     for metric in _metrics(runs):
         check_metric_name(metric)
     if any(run.reads_descriptions for run in runs):

@@ -86,7 +86,6 @@ def footprint(
     Where the base is divided over several GPUs, at most so many are on any of them.
     """
     runs = list(runs)
-    copies = sum(run.train is not None and run.train.engine == "peft" for run in runs)
     shapes = {run.adapter: run for run in runs if run.adapter is not None and run.train is not None}
     widest = max(shapes, key=_width, default=None)
     vocabulary = _measure_base(base).vocabulary
@@ -95,7 +94,7 @@ def footprint(
     of_model = dtype, usual_operations(dtype, on_gpu=on_gpu), precision == "8bit"
     part = fullest_part(base, precision, on_gpu=on_gpu, num_gpus=num_gpus)
     return Footprint(
-        base=(1 + copies) * part.num_bytes,
+        base=part.num_bytes,
         learners=sum(_learner_bytes(run, base) for run in runs),
         per_token=0.0
         if widest is None
@@ -181,13 +180,11 @@ def generation_flops(run: RunConfig, base: str) -> float:
     """FLOPs of generating the factors of all tasks on `base` once, from heads and projections; 0 without."""
     if run.hypernet is None or run.adapter is None:
         return 0.0
-    rank = run.adapter.rank if run.spec.base_residuals else run.widest_rank
-    core = run.hypernet.d_core
     each = sum(
         len(group.layers) * (2 * run.hypernet.hidden + group.d_in + group.d_out)
         for group in _groups(base, run.adapter)
     )
-    return 2.0 * len(run.data.tasks) * rank * core * each
+    return 2.0 * len(run.data.tasks) * run.adapter.rank * run.hypernet.d_core * each
 
 
 @dataclass(frozen=True)
@@ -258,13 +255,10 @@ def count_params(run: RunConfig, base: str) -> ParamCount:
     groups = _groups(base, run.adapter)
     converter = converter_num_params(run.hypernet, groups, _measure_base(base).num_layers)
     core = core_num_params(run.hypernet, run.adapter)
-    if run.spec.base_residuals:
-        codes = slots * (run.hypernet.d_latent + run.train.residual_rank * _params_per_rank(groups))
-    else:
-        codes = _num_codes(run)
+    latents = slots * run.hypernet.d_latent
     if run.spec.teaches:
-        return ParamCount(codes, core + converter)
-    shared = core + codes
+        return ParamCount(latents, core + converter)
+    shared = core + latents
     return ParamCount(converter, shared) if run.spec.frozen_core else ParamCount(converter + shared, 0)
 
 
@@ -272,27 +266,14 @@ def shared_params(run: RunConfig) -> int:
     """The numbers that joint training counts with each base and has once: core and latents."""
     if run.hypernet is None or run.adapter is None or run.train is None or len(run.bases) == 1:
         return 0
-    return _num_codes(run) + core_num_params(run.hypernet, run.adapter)
-
-
-def _num_codes(run: RunConfig) -> int:
-    """Numbers of all tasks' latents, and of residuals in core coordinates beside them."""
-    assert run.adapter is not None
-    assert run.hypernet is not None
-    assert run.train is not None
-    residual = 2 * len(run.adapter.modules) * run.train.residual_rank * run.hypernet.d_core
-    return len(run.data.tasks) * (run.hypernet.d_latent + residual)
+    return len(run.data.tasks) * run.hypernet.d_latent + core_num_params(run.hypernet, run.adapter)
 
 
 def _slot_params(run: RunConfig, base: str) -> int:
-    """Numbers of one task's adapter, with its residual."""
+    """Numbers of one task's adapter."""
     assert run.adapter is not None
-    return run.widest_rank * _params_per_rank(_groups(base, run.adapter))
-
-
-def _params_per_rank(groups: Sequence[SiteGroup]) -> int:
-    """Numbers of an adapter of rank 1."""
-    return sum(len(group.layers) * (group.d_in + group.d_out) for group in groups)
+    groups = _groups(base, run.adapter)
+    return run.adapter.rank * sum(len(group.layers) * (group.d_in + group.d_out) for group in groups)
 
 
 def _learner_bytes(run: RunConfig, base: str) -> float:
@@ -306,12 +287,7 @@ def _learner_bytes(run: RunConfig, base: str) -> float:
     if run.hypernet is None:
         return own + factors
     groups = _groups(base, run.adapter)
-    rank = run.adapter.rank
-    if run.spec.base_residuals:
-        factors += slots * _slot_params(run, base) * 2 * _FP32  # what is concatenated, and its gradient
-    elif run.widest_rank > rank:
-        rank += run.widest_rank  # beside residuals there is a copy of what the heads give
-    heads = 2 * sum(len(group.layers) for group in groups) * rank * run.hypernet.d_core
+    heads = 2 * sum(len(group.layers) for group in groups) * run.adapter.rank * run.hypernet.d_core
     trunk = _measure_base(base).num_layers * 8 * run.hypernet.hidden
     graph = slots * (2 * heads + trunk) * _FP32  # values and their gradients
     return own + factors + graph

@@ -403,7 +403,7 @@ def _training(run: RunConfig, train: TrainConfig) -> str:
     if train.rounds_per_epoch is not None:
         epochs = f"{train.epochs} x {train.rounds_per_epoch} steps"
     parts = [epochs, f"batches of {train.batch_size}"]
-    if not run.spec.teaches or train.residual_rank:
+    if not run.spec.teaches:
         parts.append(f"learning rate {train.lr:g}")
     if run.hypernet is not None and not run.spec.frozen_core:
         parts.append(f"learning rate of latents {train.lr_latent:g}")

@@ -39,7 +39,6 @@ methods:
     hypernet: {d_latent: 4, d_layer: 4, hidden: 8, d_core: 8}
     train: {rounds_per_epoch: 2}
   taught: {size: 8, curve: {sizes: [4]}, train: {rounds_per_epoch: 2}}
-  taught-residual: {method: taught, size: 8, train: {rounds_per_epoch: 2, residual_rank: 1}}
 """
 
 
@@ -88,7 +87,7 @@ def test_fits_and_scores_are_those_of_the_studys_runs(tmp_path: Path) -> None:
     found = {item.fit.task: item for item in gather(study, out)}
 
     assert not (out / "results").exists()  # what it reads stays as it is
-    assert set(found) == {"plays_01", "room_10"}  # neither of four rows nor with a residual
+    assert set(found) == {"plays_01", "room_10"}  # none of four rows
     results = gather_runs(read_table(collect_snapshot(study.manifest, out) / "results.parquet", RESULTS))
     by_label = {
         run.cell.variant.name: run.scores["test"][max(run.scores["test"])]

@@ -25,7 +25,6 @@ from portal.evaluate.peft_adapter import score_adapter
 from portal.forward.adapter_hooks import adapted
 from portal.learners.factory import build_learner
 from portal.mini.tasks import mini_examples
-from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
@@ -58,8 +57,6 @@ GRADIENT_COSINE = 0.999
 """Between a step's gradient in bf16 and in fp32; measured: .9999."""
 LOSS_RTOL = 3e-3
 """Of the first step's loss in bf16 beside that in fp32; measured: 8e-4."""
-PEFT_LOSS_RTOL = 2e-3
-"""Of the losses of peft's engine, whose logits are rounded; measured: 3e-4."""
 
 
 @pytest.fixture(scope="module")
@@ -128,20 +125,12 @@ def test_recomputed_activations_give_the_same_bits(any_base: Base) -> None:
 
 LEARNERS: dict[str, Callable[[str], RunConfig]] = {
     "lora": partial(make_run, "lora"),
-    "lora through peft": partial(make_run, "lora", train=TrainConfig(epochs=2, lr=1e-2, engine="peft")),
     "shared LoRA": partial(make_run, "shared_lora"),
     "hypernet": partial(make_run, "hypernet"),
     "source": partial(make_run, "source"),
-    "source with residuals": partial(
-        make_run, "source", train=TrainConfig(epochs=2, lr=1e-2, residual_rank=2)
-    ),
     "port": partial(make_run, "portal"),
     "port with choice losses and equal norms": partial(make_run, "portal", train=CHOICES),
     "taught": partial(make_run, "taught"),
-    "taught with a residual": partial(
-        make_run, "taught", train=TrainConfig(epochs=2, lr=1e-2, residual_rank=2)
-    ),
-    "taught with a residual on the base": partial(make_run, "base_residual"),
 }
 """A run of every kind of learner, on a base of that name."""
 SAMPLE = ("source", "port", "taught")
@@ -201,29 +190,6 @@ def test_scores_of_an_embedded_base_are_those_of_fp32_up_to_rounding() -> None:
     assert apart.max() < TOKEN_MOST
     assert summarise(ours).ties == 0
     assert summarise(ours).acc == pytest.approx(summarise(theirs).acc, abs=0.03)
-
-
-def test_the_engine_of_peft_trains_what_the_pack_does_up_to_rounding() -> None:
-    base = make_bf16_base("base", "qwen3")
-    rows = {"base": make_rows(base)}
-    learners, losses = [], []
-    for engine in ("pack", "peft"):
-        train = TrainConfig(epochs=2, lr=5e-3, engine=engine, evaluate="last_epoch")
-        run = make_run("lora", "base", adapter=AdapterConfig(rank=4), train=train)
-        learner = build_learner(run, {"base": base}, rows)
-        pack = Pack({"base": base}, rows, [learner])
-        own = []
-        while learner.step < learner.num_steps:
-            pack.step()
-            pack.sync_metrics()
-            own.append(pack.losses[run.key])
-        learners.append(learner)
-        losses.append(own)
-
-    assert losses[1] == pytest.approx(losses[0], rel=PEFT_LOSS_RTOL)
-    assert {tensor.dtype for name, tensor in learners[1].tensors().items() if "parameter" in name} == {
-        torch.float32
-    }
 
 
 def test_peft_reads_an_adapter_onto_a_rounded_base_as_it_is_injected(tmp_path: Path) -> None:

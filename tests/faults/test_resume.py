@@ -51,7 +51,6 @@ methods:
   copy_lora: {source: lora, source_base: mini-qwen3-xs, targets: [mini-qwen3-xs]}
   random_lora: {source: lora, source_base: mini-qwen3-xs}
   zero_lora: {adapter: {rank: 2}}
-  peft: {method: lora, size: 6, adapter: {rank: 3}, train: {epochs: 4, lr: 1e-3, batch_size: 2, engine: peft}}
 """
 LABELS = (
     *("source", "portal", "cross_lora"),

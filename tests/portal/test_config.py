@@ -44,7 +44,6 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "min_steps"): 3,
     ("train", "task_gradients"): "norm_equalized",
     ("train", "choice_loss"): 1.0,
-    ("train", "engine"): "peft",
     ("train", "batch_size"): 3,
     ("train", "lr"): 0.02,
     ("train", "lr_latent"): 0.02,
@@ -57,7 +56,6 @@ CHANGES: dict[tuple[str | int, ...], Any] = {
     ("train", "factor_decay"): 0.1,
     ("train", "layer_start"): "source",
     ("train", "latent_start"): "nearest",
-    ("train", "residual_rank"): 2,
     ("train", "hypernet_products"): "fp32",
     ("train", "ema_decay"): 0.5,
     ("train", "ema_floor"): 0.01,
@@ -109,9 +107,7 @@ def test_the_changes_below_touch_every_field_of_a_run() -> None:
 def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
     methods = {
         ("transfer",): "cross_lora",
-        ("train", "engine"): "lora",
         ("train", "latent_start"): "taught",
-        ("train", "residual_rank"): "taught",
         ("latents",): "carried",
         ("data", "descriptions", "sums"): "described",
         ("text",): "source",
@@ -129,17 +125,6 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
     assert RunConfig.model_validate(raw).key != run.key
 
 
-def test_a_residual_keeps_the_scaling_which_needs_a_whole_alpha() -> None:
-    whole, broken = AdapterConfig(rank=4, alpha=8), AdapterConfig(rank=4, alpha=9)
-
-    assert (whole.widened(2).rank, whole.widened(2).scaling) == (6, whole.scaling)
-    assert whole.widened(0) == whole
-    train = TrainConfig(residual_rank=2)
-    assert make_run("taught", "tiny", adapter=whole, train=train).widest_rank == 6
-    with pytest.raises(ValueError, match="alpha 9 is no multiple of rank 4, which a residual needs"):
-        make_run("taught", "tiny", adapter=broken, train=train)
-
-
 def test_the_key_of_a_run_is_pinned() -> None:
     run = make_run("source", "one", "two")
 
@@ -154,6 +139,23 @@ def test_a_field_that_came_later_is_in_the_key_only_where_it_leaves_its_default(
     assert json.loads(rarer.canonical_json())["train"].pop("evaluate_every") == 20
     assert not {"evaluate_every", "keep", "test_scores"} & set(json.loads(run.canonical_json())["train"])
     assert RunConfig.model_validate_json(run.canonical_json()) == run
+
+
+def test_what_has_left_is_read_at_its_default_stays_in_the_key_and_is_refused_by_name_elsewhere() -> None:
+    run = make_run("hypernet", "tiny")
+    raw = run.model_dump(mode="json")
+
+    old = RunConfig.model_validate(raw | {"train": raw["train"] | {"engine": "pack", "residual_rank": 0}})
+
+    assert old == run
+    assert json.loads(run.canonical_json())["train"]["engine"] == "pack"
+    left = "is no longer there; commit ea55e6a (tag before-13) still runs it"
+    for name, value in (("engine", "peft"), ("residual_rank", 2)):
+        assert explanation(changed(run, ("train", name), value)) == f"train: {name} {value!r} {left}"
+    for value in ("upgrad", "pcgrad", "aligned_mtl", "imtl_g"):
+        found = explanation(changed(run, ("train", "task_gradients"), value))
+        assert found == f"train.task_gradients: task_gradients {value!r} {left}"
+    assert explanation(changed(run, ("method",), "base_residual")) == f"method: method 'base_residual' {left}"
 
 
 def test_to_keep_the_best_epoch_there_must_be_several_evaluations() -> None:

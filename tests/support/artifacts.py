@@ -12,7 +12,6 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
 from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, HypernetConfig
@@ -36,8 +35,8 @@ def write_artifact(folder: Path, base: Base, adapter: AdapterConfig, *, spread: 
         for parameter in core.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         factors = converter(core, latents)
-    codes = {task: TaskCode(latent) for task, latent in zip(TASKS, latents.data, strict=True)}
-    trained = TrainedHypernet(codes, adapter, HYPERNET, core, converter, calibrated=TASKS)
+    by_task = dict(zip(TASKS, latents.data, strict=True))
+    trained = TrainedHypernet(by_task, adapter, HYPERNET, core, converter, calibrated=TASKS)
     run = make_run("hypernet", base.name, adapter=adapter, hypernet=HYPERNET)
     save_artifact(folder, base=base, trained=trained, record=RunRecord.of(run))
     return factors

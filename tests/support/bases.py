@@ -144,9 +144,7 @@ def make_run(method: str, *bases: str, **changes: object) -> RunConfig:
         "hypernet": HypernetConfig(d_latent=10, d_layer=6, hidden=16, d_core=12)
         if "hypernet" in parts_of
         else None,
-        "train": TrainConfig(epochs=2, lr=1e-2, residual_rank=int(spec.base_residuals))
-        if "train" in parts_of
-        else None,
+        "train": TrainConfig(epochs=2, lr=1e-2) if "train" in parts_of else None,
         "seed": 0 if "seed" in parts_of else None,
         "source": "0" * 16 if starts else None,
         "latents": "1" * 16 if spec.latents_of else None,

@@ -162,7 +162,7 @@ def mixed_runs() -> list[RunConfig]:
         make_run("hypernet", "target", seed=1, data={"size": 5}),
         make_run("portal", "target", seed=2, train=TrainConfig(epochs=3, lr=3e-3, schedule="linear")),
         make_run("portal", "target", seed=3, train=CHOICES),
-        make_run("lora", "target", seed=1, train=TrainConfig(epochs=1, engine="peft", rounds_per_epoch=5)),
+        make_run("shared_lora", "target", seed=1, train=TrainConfig(epochs=1, rounds_per_epoch=5)),
         make_run("base", "target"),
     ]
 

@@ -82,7 +82,7 @@ def test_controls_are_those_of_the_same_source(found: NewTasks) -> None:
 
 
 def controls_study() -> tuple[StudyBuilder, StudyInfo]:
-    """The study with latents of other tasks and of the nearest ones, carried; and a residual's."""
+    """The study with latents of other tasks and of the nearest ones, carried."""
     builder, rates = new_tasks_study(), (0.5,)
     for label, method, size in (
         ("mismatched_latent-of2", "mismatched_latent", 4),
@@ -90,8 +90,7 @@ def controls_study() -> tuple[StudyBuilder, StudyInfo]:
         ("mismatched-described-of2", "mismatched_latent", 0),
         ("carried-described-of2", "carried", 0),
         ("carried-nearest-of2", "carried", 16),
-        ("carried-residual-of2", "carried", 4),
-        ("base_residual-of2", "base_residual", 4),
+        ("carried-other-of2", "carried", 4),
         ("nearest_latent-of2", "nearest_latent", 16),
         ("described-of2", "described", 0),
         ("taught-of2", "taught", 4),
@@ -125,14 +124,11 @@ def family_of(found: NewTasks, family: str, rows: int | None) -> Place:
     return place
 
 
-def test_what_lends_latents_of_other_tasks_or_is_beside_a_residual_that_cannot_travel_is_a_control(
-    controlled: NewTasks,
-) -> None:
+def test_what_lends_latents_of_other_tasks_is_a_control(controlled: NewTasks) -> None:
     controls = {place.family for place in controlled.places if place.is_control}
 
     assert controls == {
         "mean_latent", "mismatched_latent", "mismatched-described", "carried-nearest", "nearest_latent",
-        "base_residual",
     }  # fmt: skip
 
 
@@ -143,14 +139,14 @@ def test_a_control_has_as_many_rows_where_it_can_and_latents_taught_in_the_same_
         place = family_of(controlled, family, rows)
         return {(each.family, each.rows) for each in controlled.controls_of(place)}
 
-    always = {("mean_latent", None), ("carried-nearest", 16), ("nearest_latent", 16), ("base_residual", 4)}
+    always = {("mean_latent", None), ("carried-nearest", 16), ("nearest_latent", 16)}
     assert controls("carried", 4) == {*always, ("mismatched_latent", 4)}
     assert controls("carried", 16) == {*always, ("mismatched_latent", 16)}
     assert controls("carried-described", 0) == {*always, ("mismatched-described", 0)}
 
 
 def test_rivals_are_also_loras_and_earlier_methods_with_as_many_rows(controlled: NewTasks) -> None:
-    plain, other = (family_of(controlled, family, 4) for family in ("carried", "carried-residual"))
+    plain, other = (family_of(controlled, family, 4) for family in ("carried", "carried-other"))
 
     def more(place: Place) -> set[tuple[str, int | None]]:
         rivals = set(controlled.rivals_of(place)) - set(controlled.controls_of(place))

@@ -13,7 +13,6 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact, save_more_tasks
 from portal.artifacts.registry import Registry, TaskScore
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig
@@ -51,7 +50,7 @@ def port(folder: Path, artifact: Path, base: Base) -> None:
         HYPERNET, groups, num_layers=base.num_layers, zero_output=False, generator=generator
     )
     trained = TrainedHypernet(
-        source.codes, ADAPTER, HYPERNET, core, converter, calibrated=TASKS, source=source.as_source()
+        source.latents, ADAPTER, HYPERNET, core, converter, calibrated=TASKS, source=source.as_source()
     )
     run = make_run("portal", base.name, adapter=ADAPTER, hypernet=HYPERNET)
     save_artifact(folder, base=base, trained=trained, record=RunRecord.of(run))
@@ -60,9 +59,8 @@ def port(folder: Path, artifact: Path, base: Base) -> None:
 def teach(folder: Path, artifact: Path, base: Base, latents: Mapping[str, Tensor]) -> Path:
     """The artifact with new tasks at these latents, in the folder."""
     run = make_run("taught", base.name, adapter=ADAPTER, hypernet=HYPERNET)
-    codes = {task: TaskCode(latent) for task, latent in latents.items()}
     start = Artifact.load(artifact)
-    save_more_tasks(folder, start, codes, source=start.as_source(), base=base, record=RunRecord.of(run))
+    save_more_tasks(folder, start, latents, source=start.as_source(), base=base, record=RunRecord.of(run))
     return folder
 
 

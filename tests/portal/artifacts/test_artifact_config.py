@@ -47,26 +47,6 @@ def test_a_config_of_format_1_is_written_as_the_first_version_wrote_it(path: Pat
     assert json_bytes(config.as_json()) == path.read_bytes()
 
 
-def test_residuals_of_some_tasks_have_tensors_and_need_format_2(config: ArtifactConfig) -> None:
-    values = config.as_json()
-    assert not any("residual" in name for name in (*values, *config.shapes))
-    residuals = {"residual_rank": 2, "residual_tasks": config.tasks[:1]}
-
-    widened = ArtifactConfig.model_validate(values | residuals | {"format_version": 2})
-
-    assert ArtifactConfig.model_validate(widened.as_json()) == widened
-    for module in config.adapter.modules:
-        assert widened.shapes[f"residual.A.{module}"] == (1, 2, config.d_core)
-        assert widened.shapes[f"residual.B.{module}"] == (1, config.d_core, 2)
-    for wrong, message in (
-        (residuals, "residual_rank needs format_version 2"),
-        ({"residual_rank": 2, "format_version": 2}, "do not fit together"),
-        ({**residuals, "residual_tasks": ["else"], "format_version": 2}, "no task 'else'"),
-    ):
-        with pytest.raises(ValidationError, match=message):
-            ArtifactConfig.model_validate(values | wrong)
-
-
 @pytest.mark.parametrize("family", ["gpt2", "dory"])
 def test_layers_unlike_llamas_need_format_2_and_come_back_from_it(family: str, tmp_path: Path) -> None:
     base = tiny_base(family)
@@ -87,14 +67,15 @@ def test_layers_unlike_llamas_need_format_2_and_come_back_from_it(family: str, t
         ArtifactConfig.model_validate(config.as_json() | {"projection_targets": [first]})
 
 
-def test_format_2_of_earlier_versions_lacks_the_keys_of_families(config: ArtifactConfig) -> None:
-    values = config.as_json() | {
-        "residual_rank": 1,
-        "residual_tasks": list(config.tasks),
-        "format_version": 2,
-    }
+def test_format_2_of_earlier_versions_has_keys_of_residuals_of_which_there_must_be_none(
+    config: ArtifactConfig,
+) -> None:
+    values = config.as_json() | {"residual_rank": 0, "residual_tasks": [], "format_version": 2}
 
     read = ArtifactConfig.model_validate(values)
+
+    with pytest.raises(ValidationError, match=r"residual_rank 1 is no longer there; commit ea55e6a"):
+        ArtifactConfig.model_validate(values | {"residual_rank": 1, "residual_tasks": list(config.tasks)})
 
     assert (read.core_modules, read.namesakes) == ((), ())
     assert read.groups == config.groups

@@ -13,7 +13,6 @@ from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.portal_record import RECORD, core_sha256, read_record
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.config import BaseRef
 from portal.storage.paths import file_sha256
@@ -163,8 +162,8 @@ def test_what_is_said_of_a_tasks_rows_is_of_the_run_that_fitted_its_latent(
     data = {"tasks": ("new",), "answers": {"new": AnswerConfig()}}
     for method, tested in (("taught", False), ("described", None)):
         record = RunRecord.of(make_run(method, base.name, data=data))
-        codes = {"new": TaskCode(torch.ones(start.config.d_z))}
-        save_more_tasks(tmp_path / method, start, codes, source=start.as_source(), base=base, record=record)
+        latents = {"new": torch.ones(start.config.d_z)}
+        save_more_tasks(tmp_path / method, start, latents, source=start.as_source(), base=base, record=record)
 
         taught = Artifact.load(tmp_path / method)
 

@@ -123,7 +123,6 @@ def test_what_cannot_be_described_is_refused_in_one_line_and_leaves_nothing(
     for options, message in {
         ("--describe", " "): "the description is empty",
         ("--start", "nearest"): "0 examples train nothing",
-        ("--residual-rank", "2"): "0 examples train nothing",
         ("--epochs", "2"): "0 examples train nothing",
         ("--examples", "4", "--start", "nearest", "--describe", "a sum"): "not for start 'nearest'",
         ("--examples", "4", "--start", "mean", "--describe", "a sum"): "not for start 'mean'",

@@ -55,38 +55,6 @@ def test_a_taught_artifact_has_its_old_tasks_and_the_new_one(
     assert found["lineage"]["method"] == "taught"
 
 
-def test_a_task_with_a_residual_is_exported_at_its_own_rank_and_scores_alike(
-    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "taught"
-    assert main(teach_command(world, new_tasks, out, "--no-base", "--residual-rank", "3")) == 0
-    capsys.readouterr()
-    assert main(["inspect", str(out), "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)["artifacts"]
-    assert found["format_version"] == 2
-    assert found["params"]["residuals"] > 0
-
-    ranks = {}
-    for task in (TASKS[0], "totals"):
-        assert main(["export", str(out), "--task", task, "--out", str(tmp_path / task), "--check"]) == 0
-        config = json.loads((tmp_path / task / "adapter_config.json").read_text())
-        ranks[task] = (config["r"], config["lora_alpha"])
-    assert ranks == {TASKS[0]: (2, 4), "totals": (5, 10)}
-    capsys.readouterr()
-    of_task = ["--tasks", "totals", "--data", str(new_tasks), "--json"]
-    assert main(["eval", "--base", "tiny-llama", "--artifact", str(out), *of_task]) == 0
-    generated = json.loads(capsys.readouterr().out)["macro"]
-    assert main(["eval", "--base", "tiny-llama", "--adapter", str(tmp_path / "totals"), *of_task]) == 0
-    assert json.loads(capsys.readouterr().out)["macro"] == generated
-
-
-def test_a_residual_wider_than_the_base_is_refused_before_anything_trains(
-    world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(teach_command(world, new_tasks, tmp_path / "taught", "--residual-rank", "100")) == 2
-    assert "rank 102 is above the width of" in only_line(capsys)
-
-
 def test_a_taught_task_is_exported_scored_and_ported(
     world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,7 +145,7 @@ def test_a_mismatched_task_has_the_latent_of_the_next_tasks_description(
     assert isinstance(exchanged, DescribedLatents)
 
     for task, other in (tasks, tasks[::-1]):
-        assert torch.equal(exchanged.codes[task].latent, own.codes[other].latent)
+        assert torch.equal(exchanged.latents[task], own.latents[other])
 
 
 def test_a_described_run_is_scored_without_a_row(bases: dict[str, Base], source: Path) -> None:
@@ -165,7 +165,7 @@ def test_teaching_can_start_at_the_description(bases: dict[str, Base], source: P
     assert isinstance(taught, TaughtLatents)
     assert isinstance(start, DescribedLatents)
 
-    assert torch.equal(taught.latents[0], start.codes["sums"].latent)
+    assert torch.equal(taught.latents[0], start.latents["sums"])
 
 
 def test_a_port_has_the_map_of_its_source(bases: dict[str, Base], source: Path, tmp_path: Path) -> None:
@@ -231,11 +231,10 @@ def test_new_tasks_are_saved_after_the_copy_of_the_source_is_gone(
     "train",
     [
         TrainConfig(epochs=2, lr=1e-2, task_gradients="norm_equalized"),
-        TrainConfig(epochs=2, lr=1e-2, residual_rank=1),
         TrainConfig(epochs=2, lr=1e-2, keep="best_validation"),
         TrainConfig(epochs=2, lr=1e-2, tasks_per_step=1, factor_decay=1e-2),
     ],
-    ids=["task_gradients", "residual", "best_validation", "turns"],
+    ids=["task_gradients", "best_validation", "turns"],
 )
 def test_every_option_of_joint_training_goes_with_descriptions(
     bases: dict[str, Base], text: TextConfig, tmp_path: Path, train: TrainConfig

@@ -80,7 +80,6 @@ def run_and_judge(pack: Pack) -> tuple[Learner, dict[int, dict[str, torch.Tensor
 CALIBRATED = {"calibrated": TASKS[:1]}
 RUNS = {
     "lora": make_run("lora", "target", train=BEST),
-    "peft": make_run("lora", "target", train=BEST.model_copy(update={"engine": "peft"})),
     "hypernet": make_run("hypernet", "target", train=BEST),
     "portal": make_run("portal", "target", train=BEST),
 }

@@ -2,18 +2,16 @@
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig
-from portal.data.token_rows import TokenRow
 from portal.learners.lora import LoraLearner
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
+from tests.support.peft_lora import train_with_peft
 
-STEPS = 20
 ADAPTER = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=8)
 
 
@@ -21,92 +19,41 @@ def lora_pack(
     base: Base, *, tasks: tuple[str, ...] = TASKS, clip_norm: float = 1.0
 ) -> tuple[Pack, LoraLearner]:
     rows = {base.name: make_rows(base)}
-    train = TrainConfig(epochs=10, lr=1e-2, clip_norm=clip_norm, evaluate="last_epoch")
+    train = TrainConfig(epochs=8, lr=1e-2, schedule="linear", clip_norm=clip_norm, evaluate="last_epoch")
     run = make_run("lora", base.name, adapter=ADAPTER, train=train, data={"tasks": tasks})
     learner = LoraLearner(run, {base.name: base}, rows)
     return Pack({base.name: base}, rows, [learner]), learner
 
 
-Weights = dict[tuple[str, int], tuple[torch.Tensor, torch.Tensor]]
-
-
-def train_with_peft(
-    base: Base, learner: LoraLearner, task: str, batches: list[tuple[TokenRow, ...]]
-) -> tuple[list[float], Weights]:
-    """Losses and final (A, B) of peft's own training: the learner's initial values, the same batches."""
-    config = LoraConfig(
-        r=4,
-        lora_alpha=8,
-        target_modules=[path.split(".")[1] for path in MODULE_PATHS.values()],
-        lora_dropout=0.0,
-    )
-    model = get_peft_model(base.model, config)
-    try:
-        for group, (a, _) in learner.task_factors(task).items():
-            for index, layer in enumerate(group.layers):
-                path = f"{base.layer_path}.{layer}.{MODULE_PATHS[group.module]}"
-                model.base_model.model.get_submodule(path).lora_A.default.weight.data.copy_(a[0, index])
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
-        losses = []
-        for batch in batches:
-            length = max(len(row.gold_ids) for row in batch)
-            ids = torch.zeros(len(batch), length, dtype=torch.long)
-            labels = torch.full_like(ids, -100)
-            for index, row in enumerate(batch):
-                ids[index, : len(row.gold_ids)] = torch.tensor(row.gold_ids)
-                labels[index, len(row.prompt) : len(row.gold_ids)] = torch.tensor(row.choices[row.gold])
-            loss = model(input_ids=ids, labels=labels).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
-            losses.append(loss.item())
-        weights = {}
-        for group in learner.task_factors(task):
-            for layer in group.layers:
-                path = f"{base.layer_path}.{layer}.{MODULE_PATHS[group.module]}"
-                linear = model.base_model.model.get_submodule(path)
-                pair = (linear.lora_A.default.weight, linear.lora_B.default.weight)
-                weights[group.module, layer] = tuple(weight.detach().clone() for weight in pair)
-    finally:
-        model.unload()
-    return losses, weights
-
-
 @pytest.mark.oracle
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
-def test_twenty_steps_follow_pefts_own_training(family: str) -> None:
+def test_training_follows_pefts_own(family: str) -> None:
     base = make_base("base", family)
     pack, learner = lora_pack(base)
-    batches = {task: [] for task in TASKS}
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     start = [parameter.clone() for stack in learner.stacks for parameter in stack.parameters]
+    peers = {task: train_with_peft(learner, base, task) for task in TASKS}
     ours = []
-    peers, weights = {}, {}
-    plan = lora_pack(base)[1]
-    for _ in range(STEPS):
-        for slot in plan.slot_rows(base.name, 0):
-            batches[plan.tasks[slot.slot]].append(slot.rows)
-        plan.step += 1
-    for task in TASKS:
-        peers[task], weights[task] = train_with_peft(base, learner, task, batches[task])
 
-    for _ in range(STEPS):
+    for _ in range(learner.num_steps):
         pack.step()
         pack.sync_metrics()
         ours.append(pack.losses[learner.run.key])
 
-    theirs = [sum(peers[task][step] for task in TASKS) / len(TASKS) for step in range(STEPS)]
+    theirs = [
+        sum(losses) / len(TASKS) for losses in zip(*(peer.losses for peer in peers.values()), strict=True)
+    ]
     assert ours == pytest.approx(theirs, rel=1e-5)
     for task in TASKS:
         for group, (a, b) in learner.task_factors(task).items():
             for index, layer in enumerate(group.layers):
-                peer_a, peer_b = weights[task][group.module, layer]
+                peer_a, peer_b = peers[task].pairs[f"{base.layer_path}.{layer}.{MODULE_PATHS[group.module]}"]
                 torch.testing.assert_close(a[0, index], peer_a, atol=2e-6, rtol=0)
                 torch.testing.assert_close(b[0, index], peer_b, atol=2e-6, rtol=0)
     moved = [parameter for stack in learner.stacks for parameter in stack.parameters]
-    assert not any(torch.equal(before, after) for before, after in zip(start, moved, strict=True))
+    assert not any(torch.equal(old, new) for old, new in zip(start, moved, strict=True))
     assert ours[-1] < ours[0]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.model.state_dict().items())
 
 
 def test_an_adapter_trains_the_same_whichever_tasks_train_beside_it() -> None:

@@ -1,6 +1,5 @@
 """Latents of new tasks: what trains, what is held, and what the artifact says of it."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,13 +8,10 @@ import torch
 from torch.optim import AdamW
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_writer import save_more_tasks
 from portal.artifacts.run_record import RunRecord
-from portal.artifacts.task_code import TaskCode
 from portal.bases.base import Base
 from portal.forward.adapter_hooks import adapted
 from portal.forward.losses import slot_losses
-from portal.hypernet import Factors
 from portal.learners.base import Start
 from portal.learners.taught import TaughtLatents
 from portal.train_config import TrainConfig
@@ -25,7 +21,6 @@ from tests.support.packs import assert_same_tensors, make_pack, run_to_end
 
 OLD, NEW = ("colours", "names"), ("sums",)
 TEACHING = TrainConfig(epochs=3, lr_latent=0.3, batch_size=4)
-WIDENED = TEACHING.model_copy(update={"residual_rank": 2, "lr": 0.05})
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +48,9 @@ def taught_pack(
     bases: dict[str, Base],
     source: Path,
     tasks: tuple[str, ...] = NEW,
-    train: TrainConfig = TEACHING,
     counts: Mapping[str, int] | None = None,
 ) -> Pack:
-    run = make_run("taught", "small", data={"tasks": tasks, "size": 9}, train=train)
+    run = make_run("taught", "small", data={"tasks": tasks, "size": 9}, train=TEACHING)
     return make_pack(bases, [run], source, counts=counts)
 
 
@@ -135,135 +129,6 @@ def test_teaching_goes_on_from_its_checkpoint(bases: dict[str, Base], source: Pa
     again.restore(tensors, meta)
 
     assert_same_tensors(again, pack.learners[0])
-
-
-def test_a_residual_starts_at_nothing_trains_and_travels(
-    bases: dict[str, Base], source: Path, tmp_path: Path
-) -> None:
-    """Core, converter and old tasks stay; the adapter is of rank r + q, on a port of the same core, too."""
-    pack = taught_pack(bases, source, train=WIDENED)
-    (learner,) = pack.learners
-    before = Artifact.load(source)
-    for group, (a, b) in before.mean_factors().items():
-        mine_a, mine_b = learner.factors("small")[group]
-        torch.testing.assert_close(mine_b @ mine_a, b @ a)
-
-    run_to_end(pack)
-    learner.save_artifact(tmp_path / "taught", RunRecord.of(learner.run))
-
-    after = Artifact.load(tmp_path / "taught")
-    rank, width = before.config.rank, before.config.d_core
-    modules = before.config.adapter.modules
-    assert learner.num_trained_params == before.config.d_z + len(modules) * 2 * 2 * width
-    assert (after.config.format_version, after.config.residual_rank) == (2, 2)
-    assert after.config.residual_tasks == NEW
-    assert all(b_CQ.abs().sum() > 0 for _, b_CQ in after.codes["sums"].residual.values())
-    for task in OLD:
-        assert after.codes[task].equals(before.codes[task])
-        assert_same_factors(after.factors((task,)), before.factors((task,)))
-    assert_same_factors(after.factors(NEW), learner.factors("small"))
-
-    port = make_pack(bases, [make_run("portal", "other", data={"tasks": OLD})], source)
-    run_to_end(port)
-    port.learners[0].save_artifact(tmp_path / "port", RunRecord.of(port.learners[0].run))
-    carried = Artifact.load(tmp_path / "port").with_latents_of(after)
-    assert carried.adapter("sums").model_dump() == {
-        **before.config.adapter.model_dump(),
-        "rank": rank + 2,
-        "alpha": before.config.alpha * (rank + 2) // rank,
-    }
-    for group, (a, b) in carried.factors(NEW).items():
-        own_a, own_b = carried.codes["sums"].residual[group.module]
-        converter = carried.converter()
-        for layer in range(len(group.layers)):
-            torch.testing.assert_close(a[0, layer, rank:], own_a @ converter.input[group.input])
-            torch.testing.assert_close(b[0, layer, :, rank:], converter.output[group.output] @ own_b)
-
-
-def test_a_port_of_a_taught_artifact_holds_its_residuals(
-    bases: dict[str, Base], source: Path, tmp_path: Path
-) -> None:
-    pack = taught_pack(bases, source, train=WIDENED)
-    run_to_end(pack)
-    pack.learners[0].save_artifact(tmp_path / "taught", RunRecord.of(pack.learners[0].run))
-    port = make_pack(bases, [make_run("portal", "other", data={"tasks": (*OLD, *NEW)})], tmp_path / "taught")
-    run_to_end(port)
-
-    port.learners[0].save_artifact(tmp_path / "port", RunRecord.of(port.learners[0].run))
-
-    taught, ported = Artifact.load(tmp_path / "taught"), Artifact.load(tmp_path / "port")
-    assert all(ported.codes[task].equals(code) for task, code in taught.codes.items())
-    assert_same_factors(ported.factors((*OLD, *NEW)), port.learners[0].factors("other"))
-
-
-def test_a_task_with_a_residual_goes_on_from_its_checkpoint(bases: dict[str, Base], source: Path) -> None:
-    pack = taught_pack(bases, source, train=WIDENED)
-    run_to_end(pack)
-    (again,) = taught_pack(bases, source, train=WIDENED).learners
-
-    again.restore(*pack.learners[0].state())
-
-    assert_same_tensors(again, pack.learners[0])
-
-
-def test_tasks_of_unlike_residual_rank_share_a_pack_and_train_as_alone(
-    bases: dict[str, Base], source: Path
-) -> None:
-    trains = (TEACHING, WIDENED)
-    runs = [make_run("taught", "small", data={"tasks": NEW, "size": 9}, train=train) for train in trains]
-    together = make_pack(bases, runs, source)
-    run_to_end(together)
-
-    for learner, train in zip(together.learners, trains, strict=True):
-        alone = taught_pack(bases, source, train=train)
-        run_to_end(alone)
-        for name, value in alone.learners[0].tensors().items():
-            torch.testing.assert_close(learner.tensors()[name], value, msg=name)
-
-
-def test_residuals_of_unlike_rank_are_taught_one_after_another_and_keep_their_digests(
-    bases: dict[str, Base], source: Path, tmp_path: Path
-) -> None:
-    known: dict[str, str] = {}
-    for task, rank in (("sums", 2), ("more", 3), ("less", 1)):
-        place = source if not known else tmp_path / "before"
-        artifact = Artifact.load(place)
-        generator = torch.Generator().manual_seed(rank)
-        width = artifact.config.d_core
-        residual = {
-            module: (
-                torch.randn(rank, width, generator=generator),
-                torch.randn(width, rank, generator=generator),
-            )
-            for module in artifact.config.adapter.modules
-        }
-        codes = {task: TaskCode(artifact.mean_latent, residual)}
-        run = make_run("taught", "small", data={"tasks": NEW}, train=WIDENED)
-        save_more_tasks(
-            tmp_path / "after",
-            artifact,
-            codes,
-            source=artifact.as_source(),
-            base=bases["small"],
-            record=RunRecord.of(run),
-        )
-        after = Artifact.load(tmp_path / "after")
-        digests = {name: each.latent_sha256 for name, each in after.record.tasks.items()}
-        assert known.items() <= digests.items()
-        assert after.adapter(task).rank == artifact.config.rank + rank
-        known = digests
-        shutil.rmtree(tmp_path / "before", ignore_errors=True)
-        (tmp_path / "after").rename(tmp_path / "before")
-
-    assert [after.codes[task].residual_rank for task in (*OLD, "sums", "more", "less")] == [0, 0, 2, 3, 1]
-    after.with_codes({"less": after.codes["less"]}).factors(("less",))
-
-
-def assert_same_factors(found: Factors, wanted: Factors) -> None:
-    assert found.keys() == wanted.keys()
-    for group, pair in wanted.items():
-        for mine, theirs in zip(found[group], pair, strict=True):
-            torch.testing.assert_close(mine, theirs)
 
 
 def test_a_base_that_the_artifact_was_not_made_for_is_refused(bases: dict[str, Base], source: Path) -> None:

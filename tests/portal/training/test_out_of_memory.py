@@ -8,7 +8,6 @@ import torch
 
 from portal.bases.base import Base
 from portal.forward.length_buckets import bucket_length
-from portal.train_config import TrainConfig
 from portal.training import forwards
 from tests.support.bases import make_run
 from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end
@@ -86,11 +85,10 @@ def test_running_out_of_memory_changes_no_bit_where_every_slot_fits(
 def test_a_slot_that_does_not_fit_alone_leaves_its_step_to_be_taken_again(
     bases: dict[str, Base], source: Path
 ) -> None:
-    reference = TrainConfig(epochs=2, lr=1e-2, engine="peft")
     runs = [
         make_run("portal", "target"),
         make_run("lora", "target", data={"size": None}),  # tasks of unequal length: several optimisers
-        make_run("lora", "target", train=reference),
+        make_run("shared_lora", "target"),
         make_run("source", "small", "target"),
     ]
     expected, pack = make_pack(bases, runs, source), make_pack(bases, runs, source)

@@ -233,13 +233,6 @@ def test_a_port_does_not_need_its_sources_base(folders: dict[str, str]) -> None:
     assert coverage_notes([run]) == []
 
 
-def test_residuals_of_heads_that_a_base_does_not_use_are_refused(folders: dict[str, str]) -> None:
-    train = TrainConfig(epochs=1, residual_rank=1)
-
-    with pytest.raises(ValueError, match="residuals for k, v, gate would never be trained"):
-        check_shapes([run_on("taught", folders["gpt2"], adapter=WIDE, train=train)])
-
-
 @pytest.mark.parametrize(
     ("family", "modules", "message"),
     [

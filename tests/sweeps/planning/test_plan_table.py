@@ -146,15 +146,3 @@ def test_other_numbers_of_gpus_are_refused_in_a_line(
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
-
-
-def test_an_engine_that_copies_the_base_is_refused(
-    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 2")
-    study_path.write_text(text.replace("lr: 1e-3}", "lr: 1e-3, engine: peft}"))
-
-    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "b200", "--count", "2"]
-    assert main(command) == 2
-
-    assert "engine 'peft' copies the base, which cannot be divided over the 2 GPUs" in capsys.readouterr().err
