@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from portal.forward.adapter_hooks import AdapterHooks, Segment
-from portal.hypernet import Factors
 from portal.training.pack import Pack
 from portal.training.pack_step import LearnerStep
 
@@ -56,27 +55,6 @@ def leak_what_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
         return deltas(hooks, spoilt, num_rows)
 
     monkeypatch.setattr(AdapterHooks, "_deltas", leak)
-
-
-def blur_factors(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """Factors go through this type on their way into a forward in bf16."""
-    deltas = AdapterHooks._deltas
-
-    def blur(hooks: AdapterHooks, segments: Sequence[Segment], num_rows: int | None) -> object:
-        if hooks._dtype == torch.bfloat16:
-            segments = [replace(s, factors=_through(s.factors, dtype)) for s in segments]
-        return deltas(hooks, segments, num_rows)
-
-    monkeypatch.setattr(AdapterHooks, "_deltas", blur)
-
-
-def _through(factors: Factors, dtype: torch.dtype) -> Factors:
-    """Their values in that type; gradients pass."""
-    lost = {
-        group: [(each.to(dtype).to(each.dtype) - each).detach() for each in pair]
-        for group, pair in factors.items()
-    }
-    return {group: (a + lost[group][0], b + lost[group][1]) for group, (a, b) in factors.items()}
 
 
 def wait_for_the_gpu(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, *, waits: bool) -> list[str]:
