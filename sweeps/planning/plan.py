@@ -22,7 +22,6 @@ from sweeps.planning.checks import (
 )
 from sweeps.planning.cost_model import START_S, Forecast, forecast, forward_tokens, load_seconds, peak_memory
 from sweeps.planning.devices import Device
-from sweeps.planning.workload import Work
 from sweeps.store.output_folder import check_usable
 from sweeps.store.run_store import PackStore, RunStore, pack_key
 from sweeps.store.study_status import StudyStatus
@@ -106,7 +105,6 @@ def _split(
 
 
 _Value = TypeVar("_Value")
-_Kinds = tuple[int, ...]
 
 
 class PackForecaster:
@@ -119,9 +117,7 @@ class PackForecaster:
     def __init__(self, checked: CheckedStudy, device: Device) -> None:
         self.device = device
         self._checked = checked
-        self._peaks: dict[_Kinds, float] = {}
-        self._forecasts: dict[_Kinds, Forecast] = {}
-        self._limits: dict[_Kinds, dict[str, int]] = {}
+        self._known: dict[tuple[Callable[..., Any], tuple[int, ...]], Any] = {}
 
     def fits(self, runs: Sequence[RunConfig]) -> bool:
         """Whether the runs fit the device's memory together."""
@@ -129,36 +125,27 @@ class PackForecaster:
 
     def peak_bytes(self, runs: Sequence[RunConfig]) -> float:
         """Peak memory in bytes with an ample forward."""
-        return self._once(
-            self._peaks, runs, lambda works: peak_memory(runs, works, self.device, self._checked.how)
-        )
+        return self._once(peak_memory, runs)
 
     def forecast(self, runs: Sequence[RunConfig]) -> Forecast:
         """Memory, operations and hours of a pack of these runs."""
-        return self._once(
-            self._forecasts, runs, lambda works: forecast(runs, works, self.device, self._checked.how)
-        )
+        return self._once(forecast, runs)
 
     def forward_tokens(self, runs: Sequence[RunConfig]) -> dict[str, int]:
         """The most padded tokens of a training forward, by base."""
-        return self._once(
-            self._limits, runs, lambda works: forward_tokens(runs, works, self.device, self._checked.how)
-        )
+        return self._once(forward_tokens, runs)
 
     def load_seconds(self, run: RunConfig) -> float:
         """Seconds to read the weights of the run's bases."""
         return load_seconds(run, self.device)
 
-    def _once(
-        self,
-        known: dict[_Kinds, _Value],
-        runs: Sequence[RunConfig],
-        predict: Callable[[Sequence[Work]], _Value],
-    ) -> _Value:
-        kinds = tuple(self._checked.kinds[run.key] for run in runs)
-        if kinds not in known:
-            known[kinds] = predict([self._checked.works[run.key] for run in runs])
-        return known[kinds]
+    def _once(self, predict: Callable[..., _Value], runs: Sequence[RunConfig]) -> _Value:
+        key = predict, tuple(self._checked.kinds[run.key] for run in runs)
+        if key not in self._known:
+            works = [self._checked.works[run.key] for run in runs]
+            self._known[key] = predict(runs, works, self.device, self._checked.how)
+        found: _Value = self._known[key]
+        return found
 
 
 @dataclass(frozen=True)

@@ -299,7 +299,7 @@ def run_records(plan: Plan) -> list[dict[str, Any]]:
     states = {key: state for key, state in status.states.items() if key in ended}
     return [
         {
-            "run": None if plan.study.suite.is_outline else run.key,
+            "run": _key(plan, run.key),
             "label": plan.study.labels[run.key],
             "method": run.method,
             "bases": [ref.name for ref in run.bases],

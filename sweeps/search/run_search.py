@@ -44,7 +44,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.store.session import request_stop
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand, stage_of
-from sweeps.study.study_file import StudyFile, check_names
+from sweeps.study.study_file import StudyFile, check_names, faults_of
 
 Scalar = bool | int | float | str
 _FIELDS: dict[str, type[Frozen]] = {
@@ -129,13 +129,9 @@ class SearchPlan:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._content = read_yaml(path)
-        try:
+        with faults_of(path, SearchFile):
             settings = SearchFile.model_validate(self._content)
             check_names(settings)
-        except ValidationError as error:
-            raise ValueError(f"{path}: {explain(error, SearchFile)}") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
         self.name, self.search = settings.name, settings.search
         self._chain = self._check_method(settings)
         for key in self.search.space:

@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from portal.bases.registry import known_bases
 from portal.data.suites import NAMED_TASKS, SUITES, load_suite
-from portal.messages import explain, nearest
+from portal.messages import nearest
 from portal.storage.paths import folder_contents
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.file_task import is_task_file, load_task_file
-from sweeps.study.study_file import StudyFile, check_names, with_variants
+from sweeps.study.study_file import StudyFile, check_names, faults_of, with_variants
 
 STUDY = "study.yaml"
 """The name of the study file in the bundle."""
@@ -28,15 +26,11 @@ def bundle_study(path: Path) -> dict[str, bytes]:
     mistake in the file, for a relative path that would lead nowhere there, and for more than `MAX_BYTES`.
     """
     content = read_yaml(path)
-    try:
+    with faults_of(path):
         settings = StudyFile.model_validate(content)
         check_names(with_variants(settings))
         _check_places(settings)
         files, tasks = _task_files(settings, path.parent)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     if tasks is None:
         files[STUDY] = path.read_bytes()
     else:

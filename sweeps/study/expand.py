@@ -7,7 +7,6 @@ identified by the hash of its examples, ports bound to the content key of their 
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from portal.config import (
     MINILM,
@@ -30,7 +28,7 @@ from portal.config import (
 )
 from portal.data.suite import Suite
 from portal.frozen import Frozen
-from portal.messages import explain, nearest
+from portal.messages import nearest
 from portal.methods import MethodSpec, stage_of_method
 from portal.recipes import RECIPES
 from portal.storage.paths import Folder
@@ -47,6 +45,7 @@ from sweeps.study.study_file import (
     StudyFile,
     Variant,
     check_names,
+    faults_of,
     merged,
     with_variants,
 )
@@ -145,26 +144,15 @@ def load_study(
     settings = read_study(path)
     if device is not None:
         settings = settings.model_copy(update={"device": device})
-    with _named_faults(path):
+    with faults_of(path):
         return expand(settings, StudyContext.open(settings, out, outline=outline))
 
 
 def read_study(path: Path) -> StudyFile:
     """What a study file says, its own task files by their paths from here; ValueError for any fault."""
     content = read_yaml(path)
-    with _named_faults(path):
+    with faults_of(path):
         return _with_own_task_files(StudyFile.model_validate(content), path.parent)
-
-
-@contextmanager
-def _named_faults(path: Path) -> Iterator[None]:
-    """Faults that come up in the block are those of the study file at `path`."""
-    try:
-        yield
-    except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error, StudyFile)}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _with_own_task_files(settings: StudyFile, folder: Path) -> StudyFile:

@@ -1,10 +1,12 @@
 """`StudyFile`: what a study file (YAML) may say, its checks, and its variants. No base or row is read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from portal.config import (
     Activations,
@@ -18,7 +20,7 @@ from portal.config import (
     TransferMode,
 )
 from portal.frozen import Frozen
-from portal.messages import nearest
+from portal.messages import explain, nearest
 from portal.methods import METHODS, MethodSpec, find_method, stage_of_method
 from portal.recipes import RECIPES, RecipeName
 from portal.train_config import TrainConfig
@@ -452,6 +454,17 @@ def merged(*layers: Mapping[str, Any]) -> Settings:
                 value = merged(known, value)
             found[key] = value
     return found
+
+
+@contextmanager
+def faults_of(path: Path, content: type[StudyFile] = StudyFile) -> Iterator[None]:
+    """Faults that come up in the block are those of the file at `path`, which has such content."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, content)}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def json_schema() -> dict[str, Any]:

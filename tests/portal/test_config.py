@@ -1,6 +1,7 @@
 """Configs refuse what does not fit, in one line, and a run's key covers every field."""
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -103,8 +104,7 @@ def test_the_changes_below_touch_every_field_of_a_run() -> None:
     assert set(CHANGES) == leaves(run.model_dump(mode="json")) | described
 
 
-@pytest.mark.parametrize("path", CHANGES, ids=lambda path: ".".join(map(str, path)))
-def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
+def test_the_key_changes_with_every_field() -> None:
     methods = {
         ("transfer",): "cross_lora",
         ("train", "latent_start"): "taught",
@@ -112,17 +112,17 @@ def test_the_key_changes_with_every_field(path: tuple[str | int, ...]) -> None:
         ("data", "descriptions", "sums"): "described",
         ("text",): "source",
     }
-    run = make_run(methods.get(path, "portal"), "tiny", data={"files": {"sums": "not stated"}})
-    raw = changed(run, path, CHANGES[path])
-    if path == ("text",):
-        raw["data"]["descriptions"] = {task: ["what it is"] for task in run.data.tasks}
-    if path == ("train", "test_scores"):
-        run = RunConfig.model_validate(changed(run, ("train", "keep"), "best_validation"))
-        raw["train"]["keep"] = "best_validation"
-    if path == ("method",):
-        raw["source"] = None  # a source run takes none
-
-    assert RunConfig.model_validate(raw).key != run.key
+    for path, value in CHANGES.items():
+        run = make_run(methods.get(path, "portal"), "tiny", data={"files": {"sums": "not stated"}})
+        raw = changed(run, path, value)
+        if path == ("text",):
+            raw["data"]["descriptions"] = {task: ["what it is"] for task in run.data.tasks}
+        if path == ("train", "test_scores"):
+            run = RunConfig.model_validate(changed(run, ("train", "keep"), "best_validation"))
+            raw["train"]["keep"] = "best_validation"
+        if path == ("method",):
+            raw["source"] = None  # a source run takes none
+        assert RunConfig.model_validate(raw).key != run.key, path
 
 
 def test_the_key_of_a_run_is_pinned() -> None:
@@ -191,18 +191,18 @@ def test_a_config_read_back_from_its_json_is_equal_and_has_the_same_key() -> Non
         assert again.key == run.key
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        (("sed",), "sed: unknown key; did you mean 'seed'?"),
-        (("train", "epoch"), "train.epoch: unknown key; did you mean 'epochs'?"),
-        (("hypernet", "d_latnet"), "hypernet.d_latnet: unknown key; did you mean 'd_latent'?"),
-        (("data", "sizes"), "data.sizes: unknown key; did you mean 'size'?"),
-        (("bases", 0, "nme"), "bases.0.nme: unknown key; did you mean 'name'?"),
-    ],
-)
-def test_an_unknown_key_is_refused_with_the_nearest_one(path: tuple[str | int, ...], message: str) -> None:
-    assert explanation(changed(make_run("portal", "tiny"), path, 1)) == message
+def test_an_unknown_key_is_refused_with_the_nearest_one() -> None:
+    for path, known in (
+        (("sed",), "seed"),
+        (("train", "epoch"), "epochs"),
+        (("hypernet", "d_latnet"), "d_latent"),
+        (("data", "sizes"), "size"),
+        (("bases", 0, "nme"), "name"),
+    ):
+        place = ".".join(map(str, path))
+        assert explanation(changed(make_run("portal", "tiny"), path, 1)) == (
+            f"{place}: unknown key; did you mean {known!r}?"
+        )
 
 
 def test_an_unknown_key_that_is_near_to_none_lists_them_all() -> None:
@@ -211,9 +211,8 @@ def test_an_unknown_key_that_is_near_to_none_lists_them_all() -> None:
     assert message == "adapter.zzzzzz: unknown key; known: alpha, modules, rank"
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
+def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_value() -> None:
+    wrong: list[tuple[tuple[str | int, ...], Any]] = [
         (("train", "lr"), 0),
         (("train", "lr"), float("nan")),
         (("train", "lr"), "fast"),
@@ -226,16 +225,12 @@ def test_an_unknown_key_that_is_near_to_none_lists_them_all() -> None:
         (("bases",), []),
         (("seed",), -1),
         (("method",), "dora"),
-    ],
-)
-def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_value(
-    path: tuple[str | int, ...], value: Any
-) -> None:
-    message = explanation(changed(make_run("portal", "tiny"), path, value))
-
-    assert message.startswith(".".join(map(str, path)))
-    assert "\n" not in message
-    assert repr(value[-1] if value == ["q", "head"] else value) in message
+    ]
+    for path, value in wrong:
+        message = explanation(changed(make_run("portal", "tiny"), path, value))
+        assert message.startswith(".".join(map(str, path)))
+        assert "\n" not in message
+        assert repr(value[-1] if value == ["q", "head"] else value) in message
 
 
 @pytest.mark.parametrize(
@@ -268,12 +263,7 @@ def test_modules_must_be_some_without_repeats(modules: list[str]) -> None:
     assert message == f"adapter: modules must be a non-empty list without repeats, got {modules}"
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("part", ["adapter", "hypernet", "train", "seed", "source", "latents", "transfer"])
-def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_others(
-    method: str, part: str
-) -> None:
-    run = make_run(method, "tiny")
+def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_others() -> None:
     others = {
         "adapter": AdapterConfig(),
         "hypernet": HypernetConfig(),
@@ -283,21 +273,18 @@ def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_ot
         "latents": "0" * 16,
         "transfer": "coordinate",
     }
-    has = getattr(run, part) is not None
-    raw = run.model_dump() | {part: None if has else others[part]}
+    for method, part in product(METHODS, others):
+        run = make_run(method, "tiny")
+        has = getattr(run, part) is not None
+        message = explanation(run.model_dump() | {part: None if has else others[part]})
+        assert message.endswith(f"method {method!r} {'needs' if has else 'takes no'} {part!r}")
 
-    message = explanation(raw)
 
-    assert message.endswith(f"method {method!r} {'needs' if has else 'takes no'} {part!r}")
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_only_a_source_run_has_several_bases(method: str) -> None:
-    if method == "source":
-        assert len(make_run(method, "one", "two").bases) == 2
-        return
-    with pytest.raises(ValidationError, match=f"method '{method}' runs on one base, got 2"):
-        make_run(method, "one", "two")
+def test_only_a_source_run_has_several_bases() -> None:
+    assert len(make_run("source", "one", "two").bases) == 2
+    for method in METHODS.keys() - {"source"}:
+        with pytest.raises(ValidationError, match=f"method '{method}' runs on one base, got 2"):
+            make_run(method, "one", "two")
 
 
 def test_a_config_cannot_be_changed() -> None:
