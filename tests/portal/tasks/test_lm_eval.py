@@ -15,6 +15,7 @@ from portal.tasks.example import Example
 from portal.tasks.lm_eval import _load, load_lm_eval_task, to_example
 from portal.tasks.records import split_files
 from tests.support.bases import make_base
+from tests.support.counts import nightly
 from tests.support.shared import ROWS, needs_rows
 
 pytestmark = pytest.mark.oracle
@@ -59,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["qwen3", "llama", "gemma3"])
+@pytest.fixture(scope="module", params=["gemma3", *nightly("qwen3", "llama")])
 def base(request: pytest.FixtureRequest) -> Base:
     return make_base(request.param, request.param)
 

@@ -22,6 +22,7 @@ from sweeps.study.expand import Study, load_study
 from sweeps.worker.job import LaneJob, PackJob, checkpoint_interval_s
 from sweeps.worker.lane import run_lane
 from sweeps.worker.pack_trainer import PackTrainer
+from tests.support.counts import nightly, times
 from tests.support.kills import kill_and_end
 from tests.support.studies import TINY, Tables, counts_of, load_text, silent, tables_of
 
@@ -36,11 +37,11 @@ def test_a_study_killed_again_and_again_ends_with_the_same_tables_and_weights(
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
 
-    kills = kill_and_end(launch, tiny_study, tmp_path, kills=6)
+    kills = kill_and_end(launch, tiny_study, tmp_path, kills=times(3, nightly=6))
 
     _, expected = unbroken
     found = tables_of(tiny_study, tmp_path)
-    assert kills >= 3
+    assert kills >= times(2, nightly=3)
     assert found.results.equals(expected.results)
     assert found.predictions.equals(expected.predictions)
     assert found.weights == expected.weights
@@ -147,7 +148,7 @@ def refuse_steps(monkeypatch: pytest.MonkeyPatch, refuses: Callable[[Pack], bool
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at_step", [0, 3])
+@pytest.mark.parametrize("at_step", [3, *nightly(0)])
 def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
     tiny_study: Study,
     unbroken: tuple[Path, Tables],
@@ -167,7 +168,7 @@ def test_runs_that_do_not_fit_together_go_on_in_halves_and_lose_no_step(
     assert not list((tmp_path / "packs").glob("*/state"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_state_is_saved_once_nothing_holds_what_the_failed_forward_kept(
     tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from portal.bases.registry import MINI_FOLDER, known_bases
 from portal.cli import main
 from sweeps.study.expand import load_study
 from tests.support.command_line import only_line, write_study
+from tests.support.counts import nightly
 
 
 def test_plan_prints_every_missing_run(
@@ -153,7 +154,7 @@ methods: {base: {}, lora: {size: 1500}}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hub", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+@pytest.mark.parametrize("hub", [{"HF_HUB_OFFLINE": "1"}, *nightly({"HF_ENDPOINT": "http://127.0.0.1:9"})])
 def test_a_study_whose_public_rows_are_out_of_reach_is_planned_without_keys_and_not_run(
     hub: dict[str, str], tmp_path: Path
 ) -> None:
