@@ -32,10 +32,10 @@ BESIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
-    "portal/mini/README.md": "reference/mini.md",
-    "portal/village/README.md": "reference/village.md",
-    "portal/ledger/README.md": "reference/ledger.md",
-    "portal/words/README.md": "reference/words.md",
+    "portal/embedded/mini/README.md": "reference/mini.md",
+    "portal/embedded/village/README.md": "reference/village.md",
+    "portal/embedded/ledger/README.md": "reference/ledger.md",
+    "portal/embedded/words/README.md": "reference/words.md",
 }
 """Pages of the site by the files outside docs/ that they are made of."""
 Schema = Mapping[str, Any]

@@ -23,9 +23,6 @@ WITHOUT_MODULE = {
     "portal/cli/test_describe.py": "tasks by their descriptions, from training to export",
     "portal/cli/test_help.py": "the help of every command",
     "portal/cli/test_mistakes.py": "one line for a mistake, whatever the command",
-    "portal/mini/test_bases.py": "the files of the embedded bases",
-    "portal/village/test_bases.py": "the files of the embedded bases",
-    "portal/ledger/test_bases.py": "the files of the embedded bases",
     "portal/training/test_calibrated_tasks.py": "one setting, and what it does from data to artifact",
     "portal/training/test_out_of_memory.py": "a fault that pack, losses and scoring meet alike",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.bases.gguf.conversion import converted, verify
-from portal.bases.registry import known_bases, list_bases, rebuild_command
+from portal.bases.registry import known_bases, list_bases
 from portal.config import BaseRef, Precision
 from portal.messages import nearest, one_line
 from portal.storage.paths import files_sha256
@@ -71,8 +71,7 @@ def locate(name: str) -> BaseFiles:
             return BaseFiles(name, str(folder), gguf_sha256=digest)
         if Path(known.location).is_absolute() and not Path(known.location).is_dir():
             raise ValueError(
-                f"base {name!r} is embedded, but {known.location} is missing: install the package anew, or "
-                f"rebuild it with `{rebuild_command(Path(known.location))}`"
+                f"base {name!r} is embedded, but {known.location} is missing: install the package anew"
             )
         return BaseFiles(name, known.location, commit=known.revision)
     if name.endswith(".gguf"):

@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from portal.bases.gguf.packaged import PackagedFile
+from portal.embedded import FOLDER
 from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.strict_yaml import read_yaml
 
-_PACKAGE = Path(__file__).parents[1]
 _TABLE, _CONFIGS = Path(__file__).parent / "known.yaml", Path(__file__).parent / "configs"
-MINI_FOLDER = _PACKAGE / "mini" / "bases"
+MINI_FOLDER = FOLDER / "mini" / "bases"
 
 
 class KnownBase(Frozen):
@@ -40,10 +40,10 @@ class KnownBase(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _folder_is_in_the_package(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """An embedded base's `folder`, below the package, is where it lies."""
+        """An embedded base's `folder`, below portal/embedded, is where it lies."""
         if "folder" not in values:
             return values
-        return {"location": str(_PACKAGE / values["folder"])} | {
+        return {"location": str(FOLDER / values["folder"])} | {
             name: value for name, value in values.items() if name != "folder"
         }
 
@@ -95,9 +95,3 @@ def weights_note(name: str) -> str | None:
         return f"weights of {Path(name).name}, quantised unless its name says otherwise"
     known = known_bases().get(name)
     return known.about if known is not None and known.package is not None else None
-
-
-def rebuild_command(folder: Path) -> str | None:
-    """The command that rebuilds an embedded base in that folder; None for any other folder."""
-    world = folder.parent.parent
-    return f"python -m portal.{world.name}.pretrain" if world.parent == _PACKAGE else None

@@ -48,10 +48,12 @@ class Suite:
     _hashes: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
 
     def examples(self, task: str, split: str) -> Sequence[Example]:
-        """All examples of `task` in `split` (train, validation or test); ValueError for an unknown task.
+        """All examples of `task` in `split` (train, validation or test); ValueError for an unknown one.
 
         A large split in a folder of prompts is an ExampleFile: to be read in order.
         """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
         return self._loaded(task)[0][split]
 
     def lint(self, task: str) -> Lint:

@@ -7,9 +7,10 @@ library, and a folder holds tasks of the user's own.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from portal import embedded
+from portal.data.embedded import load_embedded
 from portal.data.suite import Loaded, Suite, with_task_files
 from portal.messages import nearest
 from portal.tasks.builder import check_task_name
@@ -21,8 +22,8 @@ from portal.tasks.prompt_folder import prompt_answers, prompt_kinds, prompt_task
 from portal.tasks.records import Record, folder_records, hub_records, split_files
 from portal.tasks.row_source import unread_files
 
-SUITES = ("mini", "village", "ledger", "words", "written-words", "portal14", "lm-eval")
-NAMED_TASKS = ("mini", "village", "ledger", "words", "written-words", "portal14")
+SUITES = (*embedded.SUITES, "portal14", "lm-eval")
+NAMED_TASKS = (*embedded.SUITES, "portal14")
 """Suites whose tasks have names of their own: a task alone says which of them is meant."""
 DATA_VARIABLE = "PORTAL_DATA"
 """Environment variable: the folder that `portal14` reads instead of the hub, TASK/SPLIT.parquet or .jsonl."""
@@ -90,46 +91,8 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
     `answer` or `answers`, and may have `id` and `cluster`. ValueError for an unknown name or a folder without
     tasks.
     """
-    if name == "mini":
-        from portal.mini.descriptions import descriptions_of
-        from portal.mini.tasks import MINI_TASKS, mini_examples
-
-        return replace(
-            _embedded_suite(name, tuple(MINI_TASKS), mini_examples),
-            descriptions={task: descriptions_of(task) for task in MINI_TASKS},
-        )
-    if name == "village":
-        from portal.village.tasks import GROUPS, VILLAGE_TASKS, descriptions_of, kind_of, village_examples
-
-        return replace(
-            _embedded_suite(name, VILLAGE_TASKS, village_examples),
-            groups=GROUPS,
-            kinds={task: kind_of(task) for task in VILLAGE_TASKS},
-            descriptions={task: descriptions_of(task) for task in VILLAGE_TASKS},
-        )
-    if name == "ledger":
-        from portal.ledger.tasks import GROUPS, LEDGER_TASKS, answers_of, kind_of, ledger_examples
-
-        return replace(
-            _embedded_suite(name, LEDGER_TASKS, ledger_examples),
-            groups=GROUPS,
-            kinds={task: kind_of(task) for task in LEDGER_TASKS},
-            answer_of=answers_of,
-        )
-    if name == "words":
-        from portal.words.tasks import GROUPS, WORD_TASKS, descriptions_of, kind_of, word_examples
-
-        return replace(
-            _embedded_suite(name, WORD_TASKS, word_examples),
-            groups=GROUPS,
-            kinds={task: kind_of(task) for task in WORD_TASKS},
-            descriptions={task: descriptions_of(task) for task in WORD_TASKS},
-        )
-    if name == "written-words":
-        from portal.words import written
-
-        suite = _embedded_suite(name, written.WRITTEN_TASKS, written.written_examples)
-        return replace(suite, answer_of=written.answers_of)
+    if name in embedded.SUITES:
+        return load_embedded(name)
     if name == "lm-eval":
         from portal.tasks.lm_eval import lm_eval_answers, load_lm_eval_task, task_names
 
@@ -165,12 +128,6 @@ def _suite_of(names: Sequence[str], data: str | None) -> str:
         return "portal14" if tasks else data
     wanted = set(names)
     return next((suite for suite in NAMED_TASKS if wanted and wanted & {*names_in(suite)}), "mini")
-
-
-def _embedded_suite(
-    name: str, tasks: tuple[str, ...], examples: Callable[[str, str], list[Example]]
-) -> Suite:
-    return Suite(name, name, tasks, lambda task: (_Splits(lambda split: examples(task, split)), Lint()))
 
 
 def _folder_suite(folder: Path, name: str) -> Suite:

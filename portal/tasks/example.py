@@ -1,11 +1,11 @@
 """`Example`: one question in text with its choices or a written answer, the form every task is brought to."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from portal.messages import counted, nearest
+from portal.messages import counted
 
 SPLITS = ("train", "validation", "test")
 WITHOUT_ROWS = "no rows"
@@ -78,13 +78,6 @@ class Example:
         if self.written is None:
             return own
         return (*own, self.written.references, self.written.conversation)
-
-
-def check_drawn(task: str, split: str, tasks: Collection[str]) -> None:
-    """ValueError for a task that is none of `tasks`, and for an unknown split."""
-    for name, known, what in ((task, tasks, "task"), (split, SPLITS, "split")):
-        if name not in known:
-            raise ValueError(f"unknown {what} {name!r}{nearest(name, known)}")
 
 
 def shared_start(sequences: Sequence[Sequence[Any]]) -> int:

@@ -18,13 +18,13 @@ from portal.bases.base import Base, load_base
 from portal.bases.precision import cpu_has_bf16
 from portal.cli.app import main
 from portal.config import AdapterConfig, RunConfig
+from portal.data.suites import load_suite
 from portal.data.token_rows import RowTable, encode_example
 from portal.device import torch_threads
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.evaluate.peft_adapter import score_adapter
 from portal.forward.adapter_hooks import adapted
 from portal.learners.factory import build_learner
-from portal.mini.tasks import mini_examples
 from portal.training.pack import Pack
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
@@ -179,7 +179,7 @@ def test_a_step_has_the_gradient_of_fp32_up_to_rounding(
 
 def test_scores_of_an_embedded_base_are_those_of_fp32_up_to_rounding() -> None:
     whole, rounded = load_base("mini-qwen3-m"), load_base("mini-qwen3-m", precision="bf16")
-    examples = mini_examples("fact_qa", "test")[:100]
+    examples = load_suite("mini").examples("fact_qa", "test")[:100]
     table = RowTable(encode_example(each, "test", whole.tokenizer, max_prompt=64) for each in examples)
     rows = table.rows("fact_qa", "test")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from portal.bases.base import Base, load_base
+from portal.data.suites import load_suite
 from portal.data.token_rows import RowTable, encode_example
 from portal.evaluate.loglikelihood import score_rows, summarise
-from portal.mini.tasks import mini_examples
 from tests.support.bases import make_run
 from tests.support.packs import make_pack
 from tests.support.scoring import token_differences
@@ -38,7 +38,7 @@ def test_an_embedded_base_is_loaded_frozen_and_in_bf16(on_cpu: Base, on_gpu: Bas
 
 
 def test_scores_are_those_of_the_cpu_up_to_the_rounding_of_bf16(on_cpu: Base, on_gpu: Base) -> None:
-    examples = mini_examples("fact_qa", "test")[:100]
+    examples = load_suite("mini").examples("fact_qa", "test")[:100]
     table = RowTable(encode_example(each, "test", on_cpu.tokenizer, max_prompt=64) for each in examples)
     rows = table.rows("fact_qa", "test")
 

@@ -12,10 +12,10 @@ from peft import PeftModel
 from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import RunConfig
+from portal.data.suites import load_suite
 from portal.evaluate import answer_journal
 from portal.evaluate.text_metrics import token_f1
 from portal.generation.decoder import end_tokens
-from portal.mini.tasks import mini_examples
 from portal.results import GENERATIONS, PREDICTIONS, RESULTS, read_table
 from sweeps.study.expand import load_study
 
@@ -53,7 +53,7 @@ def _write_tasks(folder: Path) -> None:
     rows = [
         {"question": e.prompt, "answer": e.choices[e.gold].strip(), "split": split}
         for split in ("train", "validation", "test")
-        for e in mini_examples("fact_qa", split)[: 40 if split == "train" else 8]
+        for e in load_suite("mini").examples("fact_qa", split)[: 40 if split == "train" else 8]
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "places.yaml").write_text(PLACES)

@@ -1,4 +1,4 @@
-"""Packages of facts that the tables of `portal.words` are compared with, where they are installed."""
+"""Packages of facts that the tables of `tools.worlds.words` are compared with, where they are installed."""
 
 import unicodedata
 from types import ModuleType

@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from portal.cli import main
-from portal.village.tasks import GROUPS, kind_of
+from portal.data.suites import load_suite
 from tests.support.bases import TASKS
 
 
@@ -61,7 +61,8 @@ def test_the_artifacts_of_joint_training_are_described_one_after_another(
 def test_one_that_portallib_wrote_has_no_record_and_many_tasks_are_summed_up_by_kind(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy, tasks = copy_of_port(world, tmp_path), GROUPS["search-25"]
+    village = load_suite("village")
+    copy, tasks = copy_of_port(world, tmp_path), village.groups["search-25"]
     (copy / "portal.json").unlink()
     config = json.loads((copy / "config.json").read_bytes())
     (copy / "config.json").write_text(json.dumps(config | {"tasks": tasks}))
@@ -72,12 +73,12 @@ def test_one_that_portallib_wrote_has_no_record_and_many_tasks_are_summed_up_by_
     lines = [line.split() for line in text.splitlines()]
     assert lines[lines.index(["25", "tasks"]) + 1 :] == [
         ["kind", "tasks"],
-        *([kind, "5"] for kind in sorted({kind_of(task) for task in tasks})),
+        *([kind, "5"] for kind in sorted({village.kinds[task] for task in tasks})),
     ]
 
     assert main(["inspect", str(copy), "--by-task"]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()][-25:] == [
-        [task, kind_of(task)] for task in tasks
+        [task, village.kinds[task]] for task in tasks
     ]
 
 

@@ -1,15 +1,16 @@
 """Whole tasks, of choices and of written answers: the end token is scored, and each has its metric."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
 from portal.answers import AnswerConfig
 from portal.bases.base import Base, load_base
+from portal.data.suites import load_suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.evaluate.tasks import score_tasks
-from portal.ledger.tasks import answers_of, ledger_examples
-from portal.mini.tasks import mini_examples
 from portal.tasks.example import Example
 
 
@@ -18,12 +19,12 @@ def base() -> Base:
     return load_base("mini-qwen3-xs")
 
 
-def rows_of(base: Base, examples: list[Example]) -> list[TokenRow]:
+def rows_of(base: Base, examples: Sequence[Example]) -> list[TokenRow]:
     return encode_examples(((example, "test") for example in examples), base.tokenizer, max_prompt=64)
 
 
 def test_log_loss_is_of_all_tokens_of_right_answers_and_of_their_end(base: Base) -> None:
-    rows = rows_of(base, ledger_examples("home_1", "test")[:5])
+    rows = rows_of(base, load_suite("ledger").examples("home_1", "test")[:5])
     (metrics,) = score_tasks(base, {"home_1": rows}, {"home_1": AnswerConfig(max_new_tokens=2)}).values()
 
     total, count = 0.0, 0
@@ -42,10 +43,10 @@ def test_log_loss_is_of_all_tokens_of_right_answers_and_of_their_end(base: Base)
 
 def test_tasks_of_both_kinds_have_a_score_each(base: Base) -> None:
     rows = {
-        "home_1": rows_of(base, ledger_examples("home_1", "test")[:6]),
-        "counting": rows_of(base, mini_examples("counting", "test")[:6]),
+        "home_1": rows_of(base, load_suite("ledger").examples("home_1", "test")[:6]),
+        "counting": rows_of(base, load_suite("mini").examples("counting", "test")[:6]),
     }
-    answers = answers_of("home_1")
+    answers = load_suite("ledger").answer_of("home_1")
     assert answers is not None
     found = score_tasks(base, rows, {"home_1": answers})
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import RunConfig
+from portal.data.suites import load_suite
 from portal.device_rates import ATTAINED
 from portal.forward.microbatch_plan import (
     FLOPS_PER_PARAM_TOKEN,
@@ -21,7 +22,6 @@ from portal.forward.microbatch_plan import (
     MODULE_LAUNCHES,
 )
 from portal.learners.factory import build_learner
-from portal.mini.tasks import mini_examples
 from portal.modules import ALL_MODULES
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack
@@ -494,7 +494,7 @@ def test_a_checkpoint_holds_three_numbers_for_each_that_trains(tiny_study: Study
 def test_scored_rows_are_counted_by_evaluation(tiny_study: Study, tmp_path: Path) -> None:
     plan = plan_study(tiny_study, tmp_path)
     rows = sum(
-        min(4, len(mini_examples(task, split)))
+        min(4, len(load_suite("mini").examples(task, split)))
         for task in tiny_study.tasks
         for split in ("validation", "test")
     )

@@ -1,1 +1,0 @@
-"""How the embedded bases are made from nothing but text: tokenizer, config, optimisers, loop."""

@@ -1,0 +1,1 @@
+"""Programs for the repository itself: worlds that suites are drawn from, mutants, kept results."""
