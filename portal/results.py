@@ -10,20 +10,19 @@ row is null, never 0.
 The version of a table is that of its file. Older files are upgraded as they are read, and never rewritten.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from portal.config import RunConfig
 from portal.frozen import Frozen
-from portal.messages import explain
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.parquet import Filters, decode_schema, decode_table, encode_table
 from portal.storage.paths import Folder
+from portal.storage.records import Record
 
 SCHEMA_VERSION = 8
 RESULTS_FILE, PREDICTIONS_FILE = "results.parquet", "predictions.parquet"
@@ -262,7 +261,7 @@ Fact = str | tuple[str, ...] | dict[str, str]
 """A fact to show: a text, several, or texts by name."""
 
 
-class StudyInfo(Frozen):
+class StudyInfo(Record):
     """Facts of a study that its tables do not have: STUDY_FILE, written by sweeps and read by analysis.
 
     `workers` are how many workers step a run together, by run key, where that is not one; each holds
@@ -272,6 +271,9 @@ class StudyInfo(Frozen):
     read; what it has beyond these is refused by name. `task_groups` are the study's own tasks by the names of
     groups in its file; `latents_of` has, by label of a method that carries latents, that of what taught them.
     """
+
+    WHAT = "a study's record"
+    REMEDY = "`portal sweep collect` writes it anew"
 
     facts: dict[str, Fact] = Field(default_factory=dict)
     failed: tuple[AbsentRun, ...] = ()
@@ -289,14 +291,6 @@ class StudyInfo(Frozen):
     def absent(self) -> tuple[AbsentRun, ...]:
         """All runs without results."""
         return (*self.failed, *self.missing)
-
-    @classmethod
-    def from_json(cls, record: object) -> "StudyInfo":
-        """The record as `to_json` makes it. Raises ValueError of one line for any other key or value."""
-        try:
-            return cls.model_validate(record)
-        except ValidationError as error:
-            raise ValueError(explain(error, cls)) from None
 
     def to_json(self) -> dict[str, Any]:
         """A value that JSON can hold; without what later versions added, where that is empty."""
@@ -316,15 +310,7 @@ def tasks_by_kind(tasks: Iterable[str], kinds: Mapping[str, str]) -> dict[str, t
 
 def read_study_info(folder: Folder) -> StudyInfo:
     """The record beside the tables in `folder`; an empty one where nobody wrote any."""
-    path = folder / STUDY_FILE
-    try:
-        return StudyInfo.from_json(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return StudyInfo()
-    except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError are some
-        raise ValueError(
-            f"{path}: not a study's record ({error}); `portal sweep collect` writes it anew"
-        ) from None
+    return StudyInfo.read(folder / STUDY_FILE) or StudyInfo()
 
 
 def _check_schema(path: Folder, stored: pa.Schema, schema: pa.Schema) -> None:

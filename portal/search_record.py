@@ -1,13 +1,13 @@
 """`SearchRecord`: the trials of a search, or the runs of a grid, and what each setting matters."""
 
-import json
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from portal.frozen import Frozen
-from portal.messages import counted, explain
+from portal.messages import counted
 from portal.storage.paths import Folder
+from portal.storage.records import Record
 
 SEARCH_FILE = "search.json"
 """The record, in the folder of a search and beside the collected tables of its studies."""
@@ -41,13 +41,16 @@ class SearchTrial(Frozen):
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-class SearchRecord(Frozen):
+class SearchRecord(Record):
     """A search of a method's settings, as SEARCH_FILE holds it, or a grid of them that a study has run.
 
     `trials` have the best first: complete ones, those that were trained longest, by their value.
     `logarithmic` are settings that were drawn on a logarithmic scale. `importance` is by setting; where it is
     empty, `unknown` says why.
     """
+
+    WHAT = "the record of a search"
+    REMEDY = "`portal sweep search` writes it anew"
 
     name: str
     method: str
@@ -80,13 +83,4 @@ class SearchRecord(Frozen):
 
 def read_search(folder: Folder) -> SearchRecord | None:
     """The record in `folder`; None where there is none. ValueError of one line for any other content."""
-    path = folder / SEARCH_FILE
-    try:
-        return SearchRecord.model_validate(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        fault = explain(error, SearchRecord)
-    except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError are some
-        fault = str(error)
-    raise ValueError(f"{path}: not the record of a search ({fault}); `portal sweep search` writes it anew")
+    return SearchRecord.read(folder / SEARCH_FILE)

@@ -3,34 +3,33 @@
 The marker is written last. It holds the sha256 of every file of a finished run, by its path below the folder.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder
+from portal.storage.records import Record
 
 RUN, DONE = "run.json", "DONE.json"
 
 
+class Marker(Record):
+    """DONE.json of a finished run."""
+
+    WHAT = "a run's marker"
+    REMEDY = "delete the run's folder and run again"
+
+    files: dict[str, str]
+
+
 def write_marker(folder: Folder, digests: Mapping[str, str]) -> None:
     """Declare the run in `folder` finished, with its files by sha256."""
-    write_json_atomic(folder / DONE, {"files": dict(digests)})
+    Marker(files=dict(digests)).write(folder / DONE)
 
 
 def read_marker(folder: Folder) -> dict[str, str] | None:
     """The sha256 of every file of a finished run, by path below its folder; None where there is no marker."""
-    path = folder / DONE
-    try:
-        marker = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        marker = None
-    digests = marker.get("files") if isinstance(marker, dict) else None
-    if not isinstance(digests, dict):
-        raise ValueError(f"{path}: not a run's marker; delete the folder {folder} and run again")
-    return digests
+    marker = Marker.read(folder / DONE)
+    return None if marker is None else marker.files
 
 
 def enclosing_run(path: Path) -> Path | None:

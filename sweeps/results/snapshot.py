@@ -438,11 +438,11 @@ def _gather(study: StudyManifest, out: Folder, status: StudyStatus) -> Folder:
     results = collect(study, out, set(status.done))  # refuses a folder without a finished run
     record_manifest(out, study)
     write_run_details(study, out, status, results)
-    write_json_atomic(results / STUDY_FILE, describe(study, out, status).to_json())
+    describe(study, out, status).write(results / STUDY_FILE)
     if (searched := _search_of(study, out)) is None:
         (results / SEARCH_FILE).unlink(missing_ok=True)
     else:
-        write_json_atomic(results / SEARCH_FILE, searched.model_dump(mode="json"))
+        searched.write(results / SEARCH_FILE)
     write_json_atomic(results / COLLECTED_FILE, _stamp(study, status, searched))
     return results
 

@@ -26,7 +26,7 @@ from portal.frozen import Frozen
 from portal.importance import ImportanceError, importance_of
 from portal.messages import explain, nearest
 from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
-from portal.storage.atomic import write_bytes_atomic, write_json_atomic
+from portal.storage.atomic import write_bytes_atomic
 from portal.storage.strict_yaml import read_yaml
 from portal.tasks.file_task import is_task_file
 from portal.train_config import TrainConfig
@@ -540,4 +540,4 @@ def _record(
 
 
 def _write_record(record: SearchRecord, out: Path) -> None:
-    write_json_atomic(out / SEARCH_FOLDER / SEARCH_FILE, record.model_dump(mode="json"))
+    record.write(out / SEARCH_FOLDER / SEARCH_FILE)

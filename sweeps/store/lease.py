@@ -21,6 +21,7 @@ from typing import Any
 from portal.storage.atomic import create_exclusive, only_one, read_replaced, write_json_atomic, write_note
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, matching
+from portal.storage.records import read_json
 
 _log = logging.getLogger(__name__)
 BEAT_S = 1.0
@@ -143,14 +144,9 @@ def _take(out: Folder, current: dict[str, Any], mine: dict[str, Any]) -> None:
 
 def read_holder(out: Folder) -> dict[str, Any]:
     """What the lease file says, or {} when there is no lease."""
-    try:
-        return json.loads(read_replaced(_lease_path(out)))
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError:
-        raise ValueError(
-            f"{_lease_path(out)}: not readable; delete it if no driver runs on this folder"
-        ) from None
+    return (
+        read_json(_lease_path(out), what="a lease", remedy="delete it if no driver runs on this folder") or {}
+    )
 
 
 def request_cancel(out: Folder) -> dict[str, Any] | None:
@@ -213,10 +209,8 @@ def _cancel_path(out: Folder) -> Folder:
 
 def _cancelled(out: Folder) -> str | None:
     """The token of the lease that is asked to end."""
-    try:
-        return json.loads(read_replaced(_cancel_path(out)))["token"]
-    except FileNotFoundError:
-        return None
+    request = read_json(_cancel_path(out), what="a request to stop", remedy="delete it")
+    return None if request is None else request["token"]
 
 
 def _guard(out: Folder) -> AbstractContextManager[None]:

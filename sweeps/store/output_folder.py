@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter
 
 from portal.config import BaseRef, DeviceKind, Precision
-from portal.frozen import Frozen, content_key
+from portal.frozen import content_key
 from portal.storage.atomic import write_json_atomic, write_note
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder
+from portal.storage.records import Record
 from sweeps.store.run_store import read_record
 
 SEARCH_FOLDER = "search"
@@ -79,8 +80,11 @@ _DEVICE_FILE = "device.json"
 _NAMES: dict[DeviceKind, str] = {"cpu": "CPUs", "cuda": "GPUs"}
 
 
-class UsedDevice(Frozen):
+class UsedDevice(Record):
     """A kind of device, and whether a launch of this folder that had large bases asked for it by name."""
+
+    WHAT = "a kind of device"
+    REMEDY = "delete it and run again"
 
     device: DeviceKind
     named_for_large_bases: bool = False
@@ -97,11 +101,7 @@ class KeptDevice:
 
     def read(self) -> UsedDevice | None:
         """The kind that was used last; None before the first launch."""
-        try:
-            record = read_record(self._path)
-            return None if record is None else UsedDevice.model_validate(record)
-        except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
-            raise ValueError(f"{self._path}: not a kind of device; delete it and run again") from None
+        return UsedDevice.read(self._path)
 
     def keep(self, found: DeviceKind, *, named_for_large_bases: bool) -> None:
         """Record that runs are computed on this kind from now on; that it was named holds as long."""
@@ -109,7 +109,7 @@ class KeptDevice:
         was_named = before == UsedDevice(device=found, named_for_large_bases=True)
         used = UsedDevice(device=found, named_for_large_bases=named_for_large_bases or was_named)
         if used != before:
-            write_json_atomic(self._path, used.model_dump())
+            used.write(self._path)
 
 
 def check_device_kind(kept: DeviceKind | None, found: DeviceKind, out: Folder) -> None:

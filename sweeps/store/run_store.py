@@ -4,7 +4,6 @@ runs/<key>/run.json, artifact/, results.parquet, predictions.parquet, machine.js
 packs/<key>/pack.json, state/<sequence>/, parts/, answers/
 """
 
-import json
 import math
 import re
 import time
@@ -15,9 +14,10 @@ from typing import Any
 
 from portal.config import RunConfig
 from portal.frozen import content_key
-from portal.storage.atomic import read_replaced, write_json_atomic
+from portal.storage.atomic import write_json_atomic
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, file_sha256, files_below, matching
+from portal.storage.records import Record, read_json
 from portal.storage.run_folder import DONE, RUN, read_marker, write_marker
 from sweeps.store.provenance import provenance
 
@@ -32,17 +32,7 @@ def checked_key(key: str) -> str:
 
 def read_record(path: Folder) -> dict[str, Any] | None:
     """The JSON object in the file, or None when it is not there; ValueError for anything else."""
-    try:
-        value = json.loads(read_replaced(path))
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError(
-            f"{path}: not readable JSON; delete the folder {path.parent} and run again"
-        ) from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: not a JSON object; delete the folder {path.parent} and run again")
-    return value
+    return read_json(path, what="a run's record", remedy=f"delete the folder {path.parent} and run again")
 
 
 @dataclass(frozen=True)
@@ -220,6 +210,17 @@ class FinishedRuns:
 
 
 _PACK = "pack.json"
+
+
+class PackRecord(Record):
+    """pack.json: the run keys of one pack, fixed when it first starts."""
+
+    WHAT = "a pack's record"
+    REMEDY = "delete its folder and run again"
+
+    runs: tuple[str, ...]
+
+
 STATE, PARTS, ANSWERS = UNFINISHED = ("state", "parts", "answers")
 """Folders of a pack: checkpoints, scores and answers, which nobody needs once its runs are finished."""
 
@@ -242,19 +243,14 @@ class PackStore:
     def recorded_pack(self, key: str) -> tuple[str, ...] | None:
         """The run keys of one pack; None for a pack that was never started."""
         path = self.pack_folder(key) / _PACK
-        record = read_record(path)
-        if record is None:
-            return None
-        runs = record.get("runs")
-        if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
-            raise ValueError(f"{path}: not a pack's record; delete the folder {path.parent} and run again")
-        return tuple(runs)
+        record = PackRecord.read(path)
+        return None if record is None else record.runs
 
     def record_pack(self, key: str, runs: Sequence[str]) -> None:
         """Fix who is in the pack, so that a resumed pack has the same rounding as an unbroken one."""
         path = self.pack_folder(key) / _PACK
         if not path.exists():
-            write_json_atomic(path, {"runs": list(runs)})
+            PackRecord(runs=tuple(runs)).write(path)
 
     def newest_checkpoints(self) -> dict[str, str]:
         """The name of every unfinished pack's newest checkpoint, by pack key."""

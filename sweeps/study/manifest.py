@@ -3,7 +3,6 @@
 It lets a report be made, and made again while the study runs, without the study file.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +11,12 @@ from typing import Any
 from portal.config import RunConfig
 from portal.storage.atomic import write_json_atomic, write_note
 from portal.storage.paths import Folder, matching
+from portal.storage.records import read_json, unlike
 from sweeps.store.run_store import RunStore
 from sweeps.study.study_file import WorkersPerPack
 
 _FOLDER, _LAUNCHED = "studies", "launched"
+_WHAT, _REMEDY = "a study's record", "launch the study again to write it anew"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def record_manifest(out: Folder, manifest: StudyManifest) -> None:
     for run in manifest.runs:
         store.write_run(run)
     path = out / _FOLDER / f"{manifest.name}.json"
-    if _read(path) != manifest.record():
+    if read_json(path, what=_WHAT, remedy=_REMEDY) != manifest.record():
         write_json_atomic(path, manifest.record())
 
 
@@ -120,7 +121,7 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
         raise ValueError(f"{out}: holds the studies {', '.join(names)}; choose one by --study")
     chosen = name or names[0]
     path = out / _FOLDER / f"{chosen}.json"
-    record = _read(path)
+    record = read_json(path, what=_WHAT, remedy=_REMEDY)
     if chosen not in names or record is None:
         raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
     store = RunStore(out)
@@ -130,16 +131,6 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
         groups = {name: tuple(tasks) for name, tasks in record.get("task_groups", {}).items()}
         share, workers = float(record["device_share"]), record["workers_per_pack"]
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise ValueError(f"{path}: not a study's record; launch the study again to write it anew") from None
+        raise unlike(path, _WHAT, "values of another kind", _REMEDY) from None
     runs = tuple(store.read_run(key) for key in labels)
     return StudyManifest(chosen, runs, labels, share, workers, kinds, own_tasks, groups)
-
-
-def _read(path: Folder) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError(f"{path}: not readable JSON; launch the study again to write it anew") from None
-    return record if isinstance(record, dict) else None
