@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.sample import MAX_PROMPT, draw
 from portal.bases.tokenizer import load_tokenizer
 from portal.data.token_rows import TokenRow, encode_example
-from portal.device_rates import KNOWN_GPUS
+from portal.device import KNOWN_GPUS
 from portal.forward.microbatch import SlotRows
 from portal.forward.microbatch_plan import gpu_launch_cost, plan_overlapped, tokens_and_launches
 from portal.modules import ALL_MODULES

@@ -18,8 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portal.config import RunConfig
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, run_columns, write_table
-from portal.run_details import RUNS, RUNS_FILE, RunDetail
+from portal.results import (
+    PREDICTIONS,
+    PREDICTIONS_FILE,
+    RESULTS,
+    RESULTS_FILE,
+    RUNS,
+    RUNS_FILE,
+    RunDetail,
+    run_columns,
+    write_table,
+)
 from sweeps.study.expand import Study, load_study
 
 STUDY = "paper"

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 
 from analysis.stats.aggregate import REPORTED_SPLIT
 from analysis.stats.result_table import Run
-from portal.results import PREDICTIONS, UNITS
-from portal.run_details import Question
+from portal.results import PREDICTIONS, UNITS, Question
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from analysis.stats.answers import ShownAnswer, ShownAnswers
 from analysis.stats.bootstrap import Bootstrap, Interval, choose_runs
 from analysis.stats.result_table import Cell, ResultSet
 from portal.methods import port_methods
-from portal.run_details import Question
+from portal.results import Question
 
 MOST_OF_A_TASK, MOST_OF_A_BASE = 3, 60
 """Rows that are shown of one task, and of all tasks together."""

@@ -57,11 +57,14 @@ from portal.results import (
     RESULTS_FILE,
     UNITS,
     AbsentRun,
+    Question,
+    RunDetail,
     StudyInfo,
+    read_questions,
+    read_run_details,
     read_study_info,
     read_table,
 )
-from portal.run_details import Question, RunDetail, read_questions, read_run_details
 from portal.search_record import SearchRecord, read_search
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from analysis.stats.aggregate import DEFAULT_RULE, SELECTION_SPLIT, SelectionError, scores_at, select_epochs
 from analysis.stats.findings import by_label, flat_settings, shown_value
 from analysis.stats.result_table import ResultSet, Run, Score
-from portal.run_details import RunDetail
+from portal.results import RunDetail
 from portal.search_record import MIN_TRIALS, Importance, SearchRecord, SearchTrial
 
 _WIDE = 4

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from portal.frozen import Frozen
 from portal.messages import explain
 from portal.storage.paths import file_sha256
-from portal.storage.run_folder import check_unaltered
+from portal.storage.records import check_unaltered
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_RECORD = (
     "adapter_config.json",

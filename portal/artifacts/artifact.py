@@ -36,7 +36,7 @@ from portal.hypernet import Converter, CoreDecoder, Factors
 from portal.messages import nearest
 from portal.storage.checkpoint import below
 from portal.storage.paths import file_sha256
-from portal.storage.run_folder import enclosing_run
+from portal.storage.records import enclosing_run
 from portal.text.encoder import Encoder, check_library, find_encoder
 from portal.text.text_map import TEXT_MAP, TextMap
 

@@ -15,7 +15,7 @@ from portal.messages import explain
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.object_store import ObjectPath, is_url
 from portal.storage.paths import Folder, cache_folder, file_sha256
-from portal.storage.run_folder import check_unaltered
+from portal.storage.records import check_unaltered
 from portal.text.text_map import TEXT_MAP
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"

@@ -10,7 +10,7 @@ from portal.artifacts.portal_record import Lineage, SourceRecord
 from portal.bases.base import Base
 from portal.config import BaseRef, RunConfig
 from portal.results import RESULTS, RESULTS_FILE, read_table
-from portal.storage.run_folder import RUN, enclosing_run
+from portal.storage.records import RUN, enclosing_run
 
 
 @dataclass(frozen=True)

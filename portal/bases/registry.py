@@ -15,7 +15,7 @@ from portal.bases.gguf.packaged import PackagedFile
 from portal.embedded import FOLDER
 from portal.frozen import Frozen
 from portal.messages import explain
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 
 _TABLE, _CONFIGS = Path(__file__).parent / "known.yaml", Path(__file__).parent / "configs"
 MINI_FOLDER = FOLDER / "mini" / "bases"

@@ -28,7 +28,7 @@ def list_artifacts(location: str) -> dict[str, str]:
     Joint training leaves one for each source base; they share latents and core.
     """
     from portal.artifacts.artifact_files import CONFIG
-    from portal.storage.run_folder import enclosing_run
+    from portal.storage.records import enclosing_run
 
     folder, nested = Path(location), Path(location) / "artifact"
     if not folder.is_dir() or (folder / CONFIG).is_file():
@@ -94,7 +94,7 @@ def load_with_latents(folder: str, latents: str | None) -> "Artifact":
 def warn_of_unverified(folders: Iterable[Path]) -> None:
     """Say of which artifacts nothing tells whether they are as they were written."""
     from portal.artifacts.portal_record import RECORD
-    from portal.storage.run_folder import enclosing_run
+    from portal.storage.records import enclosing_run
 
     for folder in folders:
         if not (folder / RECORD).is_file() and enclosing_run(folder) is None:

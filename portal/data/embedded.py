@@ -19,7 +19,7 @@ from portal.data.suite import Suite
 from portal.embedded import FOLDER
 from portal.frozen import Frozen
 from portal.storage.parquet import decode_table
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from portal.tasks.descriptions import describe
 from portal.tasks.example import SPLITS, Example, Written
 from portal.tasks.lint import Lint

@@ -16,7 +16,7 @@ from itertools import groupby
 from portal.bases.base import Base
 from portal.bases.operations import Operations
 from portal.data.token_rows import TokenRow
-from portal.device_rates import ATTAINED, GpuRates, own_gpu_rates
+from portal.device import ATTAINED, GpuRates, own_gpu_rates
 from portal.forward.length_buckets import LengthBuckets, bucket_length
 from portal.forward.microbatch import MicroBatch, SlotRows
 

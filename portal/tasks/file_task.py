@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from portal.answers import AnswerConfig
 from portal.messages import explain
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from portal.tasks.builder import (
     Builder,
     Draft,

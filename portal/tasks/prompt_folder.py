@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from portal.answers import AnswerConfig
 from portal.messages import explain, nearest
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from portal.tasks.builder import Draft, Dropped, check_kind_name, shuffle_choices
 from portal.tasks.example import Example
 from portal.tasks.example_stream import ExampleFile

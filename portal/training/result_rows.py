@@ -8,8 +8,7 @@ import pyarrow as pa
 
 from portal.evaluate.loglikelihood import Scored, summarise
 from portal.learners.base import Learner
-from portal.results import GENERATIONS, LATENTS, PREDICTIONS, RESULTS, TASK_FILE, run_columns
-from portal.run_details import LOSSES
+from portal.results import GENERATIONS, LATENTS, LOSSES, PREDICTIONS, RESULTS, TASK_FILE, run_columns
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def latent_table(learner: Learner) -> pa.Table:
 
 
 def loss_table(learner: Learner) -> pa.Table:
-    """run_details.LOSSES of the steps that the learner has taken: empty where it takes none."""
+    """results.LOSSES of the steps that the learner has taken: empty where it takes none."""
     rows = [{"run": learner.key, "step": step, "loss": loss} for step, loss in learner.losses.points]
     return pa.Table.from_pylist(rows, schema=LOSSES)
 

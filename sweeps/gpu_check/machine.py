@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from portal.bases.precision import cpu_bf16_gain, cpu_has_bf16
-from portal.device import ask_driver, usable_cores
-from portal.device_rates import random_matrix
+from portal.device import ask_driver, random_matrix, usable_cores
 from portal.messages import one_line
 from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
 from sweeps.gpu_check.world import CheckWorld

@@ -6,7 +6,7 @@ from functools import partial
 
 from torch.nn.functional import linear
 
-from portal.device_rates import ATTAINED, random_matrix, seconds_each
+from portal.device import ATTAINED, random_matrix, seconds_each
 from sweeps.gpu_check.finding import Finding, at_least
 from sweeps.gpu_check.shape import ShapeWorld
 from sweeps.planning.devices import Device

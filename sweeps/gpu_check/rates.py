@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from portal.device import fp32_products, release_memory
-from portal.device_rates import product_rate, seconds_each
+from portal.device import fp32_products, product_rate, release_memory, seconds_each
 
 _GPU_WIDTH, _CPU_WIDTH = 8192, 1024
 _COPIED_BYTES = 2**28

@@ -15,7 +15,7 @@ import torch
 from portal.bases.operations import Operations, usual_operations
 from portal.bases.precision import weights_dtype
 from portal.config import Activations, RunConfig
-from portal.device_rates import ATTAINED, GpuRates, rates_of
+from portal.device import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.length_buckets import bucket_length
 from portal.forward.microbatch_plan import (

@@ -16,8 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from portal.bases.precision import cpu_bf16_gain
 from portal.config import Precision
-from portal.device import usable_cores
-from portal.device_rates import ATTAINED, KNOWN_GPUS, GpuRates, known_model, measure_rates, rates_of
+from portal.device import ATTAINED, KNOWN_GPUS, GpuRates, known_model, measure_rates, rates_of, usable_cores
 from portal.frozen import content_key
 from portal.messages import counted, nearest
 from portal.storage.atomic import write_json_atomic

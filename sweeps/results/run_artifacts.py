@@ -10,7 +10,7 @@ from portal.bases.registry import public_name
 from portal.config import RunConfig
 from portal.methods import stage_of_method
 from portal.results import RESULTS, RESULTS_FILE, read_table
-from portal.storage.run_folder import enclosing_run
+from portal.storage.records import enclosing_run
 from sweeps.store.run_store import RunStore
 
 

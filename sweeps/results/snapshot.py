@@ -19,21 +19,27 @@ from portal.results import (
     GENERATIONS_FILE,
     LATENTS,
     LATENTS_FILE,
+    LOSSES,
+    LOSSES_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
+    QUESTIONS,
+    QUESTIONS_FILE,
     RESULTS,
     RESULTS_FILE,
+    RUNS,
+    RUNS_FILE,
     SCHEMA_VERSION,
     STUDY_FILE,
     AbsentRun,
     Fact,
+    RunDetail,
     StudyInfo,
     read_table,
     run_columns,
     tasks_by_kind,
     write_table,
 )
-from portal.run_details import LOSSES, LOSSES_FILE, QUESTIONS, QUESTIONS_FILE, RUNS, RUNS_FILE, RunDetail
 from portal.search_record import SEARCH_FILE, SearchRecord, read_search
 from portal.storage.atomic import only_one, write_bytes_atomic, write_json_atomic
 from portal.storage.paths import Folder, files_below, local_place

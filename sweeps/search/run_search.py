@@ -27,7 +27,7 @@ from portal.importance import ImportanceError, importance_of
 from portal.messages import explain, nearest
 from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
 from portal.storage.atomic import write_bytes_atomic
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from portal.tasks.file_task import is_task_file
 from portal.train_config import TrainConfig
 from sweeps.alerts.alerts import Alerts

@@ -14,16 +14,21 @@ from portal.results import (
     GENERATIONS_FILE,
     LATENTS,
     LATENTS_FILE,
+    LOSSES,
+    LOSSES_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
+    QUESTIONS,
+    QUESTIONS_FILE,
     RESULTS,
     RESULTS_FILE,
+    RUNS,
+    RUNS_FILE,
     read_table,
 )
-from portal.run_details import LOSSES, LOSSES_FILE, QUESTIONS, QUESTIONS_FILE, RUNS, RUNS_FILE
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching
-from portal.storage.run_folder import DONE
+from portal.storage.records import DONE
 from sweeps.store.output_folder import BaseRecords
 from sweeps.store.questions import QUESTIONS_FOLDER
 from sweeps.store.run_store import PackStore, RunStore, pack_key

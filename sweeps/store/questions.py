@@ -1,6 +1,6 @@
 """Texts of a study's test rows with choices, kept in its output folder for people who look at answers.
 
-questions/<start of the data's hash>.parquet: a table of run_details.QUESTIONS
+questions/<start of the data's hash>.parquet: a table of results.QUESTIONS
 """
 
 import re
@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from portal.data.suite import Suite
-from portal.results import write_table
-from portal.run_details import QUESTIONS
+from portal.results import QUESTIONS, write_table
 from portal.storage.paths import Folder
 from portal.tasks.example import Example
 

@@ -17,8 +17,7 @@ from portal.frozen import content_key
 from portal.storage.atomic import write_json_atomic
 from portal.storage.object_store import ObjectPath
 from portal.storage.paths import Folder, file_sha256, files_below, matching
-from portal.storage.records import Record, read_json
-from portal.storage.run_folder import DONE, RUN, read_marker, write_marker
+from portal.storage.records import DONE, RUN, Record, read_json, read_marker, write_marker
 from sweeps.store.provenance import provenance
 
 _KEY = re.compile(r"[0-9a-f]{16}")

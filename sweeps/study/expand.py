@@ -32,7 +32,7 @@ from portal.messages import nearest
 from portal.methods import MethodSpec, stage_of_method
 from portal.recipes import RECIPES
 from portal.storage.paths import Folder
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from portal.tasks.file_task import is_task_file
 from portal.train_config import TrainConfig
 from sweeps.study.catalogue import find_study

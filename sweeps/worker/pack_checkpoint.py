@@ -23,6 +23,7 @@ from portal.results import (
     GENERATIONS,
     GENERATIONS_FILE,
     LATENTS_FILE,
+    LOSSES_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
     RESULTS,
@@ -30,7 +31,6 @@ from portal.results import (
     read_table,
     write_table,
 )
-from portal.run_details import LOSSES_FILE
 from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
 from portal.storage.checkpoint import below, load_latest
 from portal.storage.paths import Folder

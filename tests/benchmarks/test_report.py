@@ -6,8 +6,7 @@ import pytest
 
 from benchmarks.report import PAGE_BYTES, measure, write_results
 from benchmarks.table import render
-from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_table
-from portal.run_details import read_run_details
+from portal.results import PREDICTIONS, PREDICTIONS_FILE, RESULTS, RESULTS_FILE, read_run_details, read_table
 from sweeps.study.expand import Study
 
 

@@ -1,4 +1,4 @@
-"""The tables of results and a study's record: columns, versions old and new, refusal of anything else."""
+"""Tables and records of a study and of its runs: columns, versions old and new, refusal of anything else."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,22 @@ import pytest
 
 from portal.results import (
     ADDED_COLUMNS,
+    LOSSES,
+    LOSSES_FILE,
     PREDICTIONS,
+    QUESTIONS,
+    QUESTIONS_FILE,
     RESULTS,
+    RUNS,
+    RUNS_FILE,
     SCHEMA_VERSION,
     STUDY_FILE,
     AbsentRun,
+    Question,
+    RunDetail,
     StudyInfo,
+    read_questions,
+    read_run_details,
     read_study_info,
     read_table,
     run_columns,
@@ -245,8 +255,8 @@ def test_where_nobody_wrote_a_record_it_is_empty(tmp_path: Path) -> None:
         ('{"facts": []}', "facts: Input should be a valid dictionary"),
         ('{"facts": {"seeds": 3}}', "facts.seeds.str: Input should be a valid string (got 3)"),
         ('{"device_share": 0}', "device_share: Input should be greater than 0"),
-        ("[]", "StudyInfo: Input should be a valid dictionary"),
-        ("{", "Expecting property name"),
+        ("[]", "(not a JSON object)"),
+        ("{", "(not readable as JSON, line 1)"),
     ],
 )
 def test_what_is_no_record_is_refused_by_file_and_key(tmp_path: Path, record: str, message: str) -> None:
@@ -262,7 +272,7 @@ def test_what_is_no_record_is_refused_by_file_and_key(tmp_path: Path, record: st
 def test_the_kinds_of_tasks_come_back_and_without_any_the_record_is_an_earlier_versions() -> None:
     info = StudyInfo(kinds={"capitals": "geography"})
 
-    assert StudyInfo.from_json(info.to_json()) == info
+    assert StudyInfo.model_validate(info.to_json()) == info
     assert "kinds" not in StudyInfo().to_json()
 
 
@@ -277,3 +287,60 @@ def test_tasks_are_grouped_by_kind_and_those_of_none_come_last() -> None:
 @pytest.mark.parametrize("kinds", [{}, {"x": "a", "y": "b"}, {"x": "a"}])
 def test_there_are_no_groups_where_no_two_tasks_share_a_kind(kinds: dict[str, str]) -> None:
     assert tasks_by_kind(["x", "y", "z"], kinds) == {}
+
+
+SETTINGS = {"method": "portal", "seed": 0, "bases": [{"name": "big"}]}
+DONE = RunDetail(
+    "b" * 16, "half", "portal big s0", "done", None, {**SETTINGS, "train": {"lr": 1e-3}}, "cpu", 2,
+    ("plain",), 10**9, ("one", "two"), ((10, 2.5), (20, 1.5)),
+)  # fmt: skip
+FAILED = RunDetail("a" * 16, "lora", "lora big s0", "failed", "the loss is nan", SETTINGS)
+
+
+def test_runs_come_back_in_their_order_with_their_losses(tmp_path: Path) -> None:
+    rows = [DONE.row(), FAILED.row()]
+    write_table(pa.Table.from_pylist(rows, schema=RUNS), tmp_path / RUNS_FILE)
+    losses = [{"run": DONE.run, "step": step, "loss": loss} for step, loss in DONE.losses]
+    write_table(pa.Table.from_pylist(losses, schema=LOSSES), tmp_path / LOSSES_FILE)
+
+    assert list(read_run_details(tmp_path).items()) == [(DONE.run, DONE), (FAILED.run, FAILED)]
+
+
+def test_questions_come_back_by_task_and_example(tmp_path: Path) -> None:
+    row = {"task": "t", "example": "e", "prompt": "who?", "choices": [" me", " you"]}
+    write_table(pa.Table.from_pylist([row], schema=QUESTIONS), tmp_path / QUESTIONS_FILE)
+
+    assert read_questions(tmp_path) == {("t", "e"): Question("who?", (" me", " you"))}
+
+
+def test_a_folder_without_the_tables_tells_nothing(tmp_path: Path) -> None:
+    assert read_run_details(tmp_path) == {}
+    assert read_questions(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": "../../etc/x"},
+        {"run": None},
+        {"run": "A" * 16},
+        {"state": "dancing"},
+        {"settings": "{"},
+        {"settings": "[]"},
+        {"settings": "{}"},
+        {"settings": '{"method": 1, "seed": 0, "bases": []}'},
+        {"label": None},
+    ],
+)
+def test_a_row_that_no_study_has_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    write_table(pa.Table.from_pylist([{**DONE.row(), **change}], schema=RUNS), tmp_path / RUNS_FILE)
+
+    with pytest.raises(ValueError, match=r"runs\.parquet: not a table that portal wrote"):
+        read_run_details(tmp_path)
+
+
+def test_another_table_of_that_name_is_refused(tmp_path: Path) -> None:
+    write_table(QUESTIONS.empty_table(), tmp_path / RUNS_FILE)
+
+    with pytest.raises(ValueError, match=r"runs\.parquet: columns differ from schema version"):
+        read_run_details(tmp_path)

@@ -12,13 +12,11 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.messages", "portal.methods", "portal.frozen", "portal.answers", "portal.train_config",
     ),
     "portal.device": (),
-    "portal.device_rates": ("portal.device",),
     "portal.storage": ("portal.messages", "portal.frozen"),
     "portal.recipes": ("portal.messages", "portal.config", "portal.methods"),
     "portal.results": (  # rows and records hold columns of a run's config
         "portal.messages", "portal.frozen", "portal.config", "portal.storage",
     ),
-    "portal.run_details": ("portal.results", "portal.storage"),
     "portal.search_record": ("portal.messages", "portal.frozen", "portal.storage"),
     "portal.importance": ("portal.search_record",),
     "portal.embedded": (),
@@ -34,7 +32,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.hypernet": ("portal.config", "portal.device", "portal.bases"),
     "portal.text": ("portal.messages", "portal.config", "portal.storage", "portal.bases"),
     "portal.forward": (
-        "portal.device", "portal.device_rates", "portal.bases", "portal.data", "portal.hypernet",
+        "portal.device", "portal.bases", "portal.data", "portal.hypernet",
     ),
     "portal.artifacts": (
         "portal.messages", "portal.methods", "portal.frozen", "portal.config", "portal.storage",
@@ -53,7 +51,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal.hypernet", "portal.forward", "portal.generation", "portal.artifacts",
     ),
     "portal.training": (
-        "portal.answers", "portal.config", "portal.device", "portal.results", "portal.run_details",
+        "portal.answers", "portal.config", "portal.device", "portal.results",
         "portal.bases", "portal.data", "portal.hypernet",
         "portal.forward", "portal.learners", "portal.evaluate",
     ),
@@ -76,7 +74,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.launch",
     ),
     "analysis.stats": (
-        "portal.methods", "portal.results", "portal.run_details", "portal.search_record", "portal.importance",
+        "portal.methods", "portal.results", "portal.search_record", "portal.importance",
         "portal.messages",
     ),
     "analysis.tables": ("portal.methods", "portal.results", "portal.search_record", "analysis.stats"),

@@ -7,8 +7,7 @@ import pytest
 
 from analysis import ReportInput, write_report
 from analysis.report.one_study import grid_block, search_section
-from portal.results import AbsentRun, StudyInfo, write_table
-from portal.run_details import RUNS, RUNS_FILE, RunDetail
+from portal.results import RUNS, RUNS_FILE, AbsentRun, RunDetail, StudyInfo, write_table
 from portal.search_record import Importance
 from tests.support.result_tables import StudyBuilder
 from tests.support.searches import search_record

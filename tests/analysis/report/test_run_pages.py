@@ -9,8 +9,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.report.write import ReportInput, write_report
-from portal.results import write_table
-from portal.run_details import (
+from portal.results import (
     LOSSES,
     LOSSES_FILE,
     QUESTIONS,
@@ -18,6 +17,7 @@ from portal.run_details import (
     RUNS,
     RUNS_FILE,
     RunDetail,
+    write_table,
 )
 from tests.support.browser import TELL, open_page
 from tests.support.result_tables import StudyBuilder

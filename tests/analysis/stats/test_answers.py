@@ -17,8 +17,7 @@ from analysis.stats.answers import (
 )
 from analysis.stats.result_table import Cell, Cost, MethodKey, Run
 from portal.evaluate.loglikelihood import Scored, summarise
-from portal.results import GENERATIONS, PREDICTIONS
-from portal.run_details import Question
+from portal.results import GENERATIONS, PREDICTIONS, Question
 from tests.support.bases import make_row
 
 CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)

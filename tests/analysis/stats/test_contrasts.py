@@ -8,8 +8,7 @@ from analysis.stats.answers import ShownAnswer
 from analysis.stats.bootstrap import ACCURACY, bootstrap_over_tasks, choose_runs
 from analysis.stats.contrasts import MOST_OF_A_BASE, Contrast, Lead, find_contrasts, find_leads
 from analysis.stats.result_table import gather_runs
-from portal.results import GENERATIONS, PREDICTIONS
-from portal.run_details import Question
+from portal.results import GENERATIONS, PREDICTIONS, Question
 from tests.support.result_tables import StudyBuilder, row, to_table
 
 

@@ -21,8 +21,7 @@ from analysis.stats.findings import (
 )
 from analysis.stats.result_table import gather_runs
 from portal.methods import METHODS, PORTAL, SOURCE
-from portal.results import PREDICTIONS, StudyInfo, write_table
-from portal.run_details import RunDetail
+from portal.results import PREDICTIONS, RunDetail, StudyInfo, write_table
 from tests.support.result_tables import StudyBuilder, row, study_with_port, target_of, to_table
 
 SIZES = (8, 16, 32)

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.stats.grids import find_grids
 from analysis.stats.result_table import gather_runs
-from portal.run_details import RunDetail
+from portal.results import RunDetail
 from portal.search_record import SearchRecord
 from tests.support.result_tables import row, to_table
 

@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_read_ends_no_launch_and_is_told_once(
         wait_for(lambda: "alerts: " in told.getvalue(), "the trouble")
 
     assert told.getvalue().count("alerts: ") == 1  # it was looked at more than once
-    assert "not readable JSON" in told.getvalue()
+    assert "not readable as JSON" in told.getvalue()
     assert [posted["kind"] for posted in server.posted] == ["ended"]
 
 

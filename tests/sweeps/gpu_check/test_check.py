@@ -15,7 +15,7 @@ import torch
 from portal.bases.precision import cpu_has_bf16
 from portal.cli import main
 from portal.config import DeviceKind
-from portal.device_rates import ATTAINED
+from portal.device import ATTAINED
 from sweeps.gpu_check import check
 from sweeps.gpu_check.check import RECORD, DeviceRecord, check_device
 from sweeps.gpu_check.finding import Finding, at_most

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from portal.config import Activations, HypernetConfig, paper_hidden
-from portal.device_rates import KNOWN_GPUS
+from portal.device import KNOWN_GPUS
 from portal.forward.microbatch_plan import gpu_launch_cost
 from sweeps.gpu_check import scoring, speed
 from sweeps.gpu_check.finding import Finding, at_most

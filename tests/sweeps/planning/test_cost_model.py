@@ -14,7 +14,7 @@ from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import RunConfig
 from portal.data.suites import load_suite
-from portal.device_rates import ATTAINED
+from portal.device import ATTAINED
 from portal.forward.microbatch_plan import (
     FLOPS_PER_PARAM_TOKEN,
     LAYER_LAUNCHES,

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from portal.bases.precision import cpu_bf16_gain
-from portal.device import usable_cores
-from portal.device_rates import KNOWN_GPUS, GpuRates, measure_rates, rates_of
+from portal.device import KNOWN_GPUS, GpuRates, measure_rates, rates_of, usable_cores
 from sweeps.planning.devices import (
     ATTAINED,
     GPUS,

@@ -18,24 +18,22 @@ from analysis import ReportInput, write_report
 from portal.results import (
     LATENTS,
     LATENTS_FILE,
+    LOSSES,
+    LOSSES_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
+    QUESTIONS_FILE,
     RESULTS,
     RESULTS_FILE,
     SCHEMA_VERSION,
     STUDY_FILE,
+    RunDetail,
     StudyInfo,
+    read_questions,
+    read_run_details,
     read_study_info,
     read_table,
     write_table,
-)
-from portal.run_details import (
-    LOSSES,
-    LOSSES_FILE,
-    QUESTIONS_FILE,
-    RunDetail,
-    read_questions,
-    read_run_details,
 )
 from portal.search_record import read_search
 from sweeps.results.snapshot import (
@@ -288,7 +286,7 @@ def test_the_record_of_a_study_of_new_tasks_has_what_each_methods_source_was_tra
     assert info.latents_of["carried-nearest-of5"] == "nearest_latent-of5"
     assert info.latents_of["mismatched-described-of140"] == "described-of140"
     assert not {"base", "lora", "taught-of5", "mean_latent-of5"} & set(info.latents_of)
-    assert StudyInfo.from_json(info.to_json()) == info
+    assert StudyInfo.model_validate(info.to_json()) == info
 
 
 def test_a_search_is_shown_with_its_own_study_and_its_best_and_with_no_other(

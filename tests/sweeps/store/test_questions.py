@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from portal.data.suites import load_suite
-from portal.results import read_table
-from portal.run_details import QUESTIONS
+from portal.results import QUESTIONS, read_table
 from portal.tasks.example import Example, Written
 from sweeps.store.questions import MOST_CHOICE_CHARS, MOST_PROMPT_CHARS, questions_path, record_questions
 

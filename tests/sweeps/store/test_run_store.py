@@ -61,7 +61,7 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path) -> None:
     store.pack_folder(FIRST).mkdir(parents=True)
     (store.pack_folder(FIRST) / "pack.json").write_text('{"runs": [1]}')
 
-    with pytest.raises(ValueError, match="not a pack's record; delete the folder"):
+    with pytest.raises(ValueError, match=r"not a pack's record \(runs\.0: .+\); delete its folder"):
         store.recorded_packs()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from sweeps.search.run_search import SearchPlan
 from sweeps.study.catalogue import (
     SEARCHES,

@@ -7,7 +7,7 @@ import pytest
 
 from portal.bases import precision
 from portal.cli.app import main
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from sweeps.launch.driver import run_study
 from sweeps.launch.single_run import TrainRequest, source_run
 from sweeps.search.run_search import SearchPlan, run_search

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from portal.config import AdapterConfig
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from sweeps.study.catalogue import STUDIES, shipped_studies
 from sweeps.study.study_file import StudyFile, json_schema
 from tests.support.studies import load_text

@@ -9,8 +9,7 @@ import torch
 
 from portal.bases.base import Base
 from portal.config import RunConfig
-from portal.results import PREDICTIONS, RESULTS, read_table
-from portal.run_details import LOSSES
+from portal.results import LOSSES, PREDICTIONS, RESULTS, read_table
 from portal.storage.checkpoint import load_latest
 from portal.training.pack import Pack
 from sweeps.store.lease import LeaseLost

@@ -6,7 +6,7 @@ import pytest
 
 from portal.data.embedded import SuiteFile
 from portal.embedded import FOLDER, SUITES
-from portal.storage.strict_yaml import read_yaml
+from portal.storage.records import read_yaml
 from tools.worlds.build import DRAWN, draw_rows
 from tools.worlds.ledger.tasks import kind_of as kind_in_ledger
 from tools.worlds.mini.tasks import mini_examples

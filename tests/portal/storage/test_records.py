@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portal.storage.paths import file_sha256
-from portal.storage.run_folder import check_unaltered, enclosing_run, read_marker, write_marker
+from portal.storage.records import check_unaltered, enclosing_run, read_marker, write_marker
 
 NAMES = ("config.json", "portal.json")
 
@@ -62,7 +62,7 @@ def test_a_marker_that_is_none_is_refused_with_a_remedy(artifact: Path, content:
     marker.write_text(content)
 
     with pytest.raises(
-        ValueError, match=f"{marker}: not a run's marker; delete the folder {artifact.parent}"
+        ValueError, match=rf"^{marker}: not a run's marker \(.+\); delete the run's folder and run again$"
     ):
         read_marker(artifact.parent)
 
