@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from portal.artifacts.adapter_record import ADAPTER_RECORD, GGUF_ADAPTER, read_adapter_record
 from portal.bases.files import locate
@@ -101,14 +101,6 @@ def _vllm_module(task: str, folder: Path) -> str:
     if "=" in str(folder) or "," in str(folder):
         return json.dumps({"name": task, "path": str(folder)})
     return f"{task}={folder}"
-
-
-def find_server(name: str) -> Server:
-    """The server of that name; ValueError for one that is not known."""
-    for server in get_args(Server):
-        if name == server:
-            return server
-    raise ValueError(f"unknown server {name!r}; known: {', '.join(get_args(Server))}")
 
 
 def write_routing(folder: Path) -> Path:

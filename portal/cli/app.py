@@ -1,6 +1,7 @@
 """`main`: the `portal` command, and the one boundary where an error becomes a line and an exit code."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,11 +10,8 @@ from typing import Annotated
 import typer
 
 from portal.cli import (
-    adapters,
     catalogue,
     clusters,
-    conflicts,
-    demo,
     doctor,
     evaluate,
     export,
@@ -21,13 +19,13 @@ from portal.cli import (
     inspect,
     registry,
     reports,
+    sweep,
     teach,
     training,
     try_task,
 )
 from portal.cli.exit_codes import DONE, FAILED, INTERRUPTED, MISTAKE
-from portal.cli.sweep import sweep
-from portal.messages import one_line
+from portal.messages import nearest, one_line
 
 _START, _METHOD, _STUDIES, _CATALOGUE = "Start here", "One base or artifact", "Studies", "What there is"
 _REGISTRY = "Many bases and tasks"
@@ -37,7 +35,7 @@ app = typer.Typer(
     help="Learn a task once, port it to every new language model.",
     pretty_exceptions_enable=False,
 )
-app.command(rich_help_panel=_START)(demo.demo)
+app.command(rich_help_panel=_START)(sweep.demo)
 app.command(rich_help_panel=_START)(doctor.doctor)
 app.command(rich_help_panel=_START)(gpu_check.gpu_check)
 app.command(rich_help_panel=_METHOD)(training.train)
@@ -47,10 +45,10 @@ app.command(name="eval", rich_help_panel=_METHOD)(evaluate.evaluate)
 app.command(name="try", rich_help_panel=_METHOD)(try_task.try_task)
 app.command(rich_help_panel=_METHOD)(export.export)
 app.command(rich_help_panel=_METHOD)(inspect.inspect)
-app.command(rich_help_panel=_METHOD)(conflicts.conflicts)
+app.command(rich_help_panel=_METHOD)(evaluate.conflicts)
 app.command(rich_help_panel=_REGISTRY)(registry.registry)
-app.command(rich_help_panel=_REGISTRY)(adapters.adapters)
-app.add_typer(sweep, name="sweep", rich_help_panel=_STUDIES)
+app.command(rich_help_panel=_REGISTRY)(registry.adapters)
+app.add_typer(sweep.sweep, name="sweep", rich_help_panel=_STUDIES)
 app.command(rich_help_panel=_STUDIES)(reports.report)
 app.add_typer(clusters.cluster, name="cluster", rich_help_panel=_STUDIES)
 app.command(rich_help_panel=_CATALOGUE)(catalogue.bases)
@@ -140,7 +138,14 @@ def _usage(error: typer.TyperException) -> str:
     """What is wrong with the command line, and where its help is."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "portal"
-    return f"{error.format_message()} (see `{command} --help`)"
+    message = re.sub(r"Value error, '(.*)' is not one of (.*)\.", _unknown, error.format_message())
+    return f"{message} (see `{command} --help`)"
+
+
+def _unknown(refused: re.Match[str]) -> str:
+    """What typer says of a value that is none of the alternatives, with the nearest of them."""
+    known = re.findall("'(.+?)'", refused[2])
+    return f"unknown {refused[1]!r}{nearest(refused[1], known)}"
 
 
 def _describe(error: OSError) -> str:

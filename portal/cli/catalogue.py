@@ -6,22 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli import completion
-from portal.cli.completion import one_of
-from portal.cli.options import (
-    ADAPTER,
-    ByTaskOption,
-    DataOption,
-    JsonOption,
-    MaxPromptOption,
-    ModulesOption,
-    SuiteOption,
-    TasksOption,
-    check_at_least_one,
-    chosen_kinds,
-    chosen_modules,
-    chosen_tasks,
-)
+from portal.cli import options
 from portal.cli.output import print_table, validated
 
 if TYPE_CHECKING:
@@ -38,29 +23,29 @@ def params(
             "--base",
             metavar="BASE",
             help="Base to count for. Repeatable. Default: the paper's four.",
-            autocompletion=one_of(completion.bases),
+            autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
     ] = None,
-    modules: ModulesOption = "q,v",
+    modules: options.Modules = "q,v",
     rank: Annotated[
-        int, typer.Option(rich_help_panel=ADAPTER, help="LoRA rank of the generated adapters.")
+        int, typer.Option(rich_help_panel=options.ADAPTER, help="LoRA rank of the generated adapters.")
     ] = 8,
     hidden: Annotated[
         int | None,
         typer.Option(
-            rich_help_panel=ADAPTER,
+            rich_help_panel=options.ADAPTER,
             help="Width of the trunk. Default: the paper's, 512 for q,v and 1024 for more modules.",
         ),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Count parameters: of the shared core, and of the converter that a port refits for each base."""
+    names = options.chosen_modules(modules)
     from portal.bases.layout import base_layout
     from portal.bases.sites import check_modules, check_rank, group_sites
     from portal.config import AdapterConfig, HypernetConfig, paper_hidden
     from portal.hypernet import converter_num_params, core_num_params
 
-    names = chosen_modules(modules)
     adapter = validated(AdapterConfig, {"modules": names, "rank": rank, "alpha": max(1, 2 * rank)})
     hypernet = validated(HypernetConfig, {"hidden": paper_hidden(names) if hidden is None else hidden})
     counts = {}
@@ -90,10 +75,10 @@ def bases(
         typer.Argument(
             metavar="[BASE]",
             help="Say what of this base can be adapted.",
-            autocompletion=one_of(completion.bases),
+            autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """List the bases with short names, or what can be adapted in one of them.
 
@@ -160,17 +145,17 @@ def _print_layers(base: str, *, as_json: bool) -> None:
 
 
 def tasks(
-    suite: SuiteOption = None,
-    data: DataOption = None,
-    only: TasksOption = None,
+    suite: options.SuiteName = None,
+    data: options.Data = None,
+    only: options.Tasks = None,
     base: Annotated[
         str | None,
         typer.Option(
             metavar="BASE", help="Also tokenise for this base: count misaligned and truncated rows."
         ),
     ] = None,
-    max_prompt: MaxPromptOption = 768,
-    by_task: ByTaskOption = False,
+    max_prompt: options.MaxPrompt = 768,
+    by_task: options.ByTask = False,
     show: Annotated[
         int,
         typer.Option(
@@ -185,15 +170,14 @@ def tasks(
 
     Many tasks that share kinds are counted by kind.
     """
-    check_at_least_one(max_prompt=max_prompt)
-    opened, chosen = chosen_tasks(only, suite, data)
+    opened, chosen = options.chosen_tasks(only, suite, data)
     if not as_json:
         _print_sources(opened, chosen)
     tokenised = {} if base is None else _tokenised(opened, chosen, base, max_prompt)
     if as_json:
         typer.echo(json.dumps(_tasks_as_json(opened, chosen, tokenised)))
         return
-    if kinds := chosen_kinds(opened.kinds, chosen, by_task=by_task):
+    if kinds := options.chosen_kinds(opened.kinds, chosen, by_task=by_task):
         _print_kinds(opened, kinds, tokenised)
     else:
         _print_tasks(opened, chosen, tokenised)

@@ -3,14 +3,12 @@
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from portal.cli import completion
-from portal.cli.completion import one_of
+from portal.cli import options
 from portal.cli.exit_codes import FAILED
-from portal.cli.options import ExecutorOption, GpusOption, StudyArgument, TrackersOption, chosen_executor
 from portal.cli.output import check_known, warn
 
 _FILES, _JOBS = "Start a cluster", "Jobs on a running cluster"
@@ -34,11 +32,10 @@ JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id that `portal
 @cluster.command(rich_help_panel=_FILES)
 def template(
     kind: Annotated[
-        str,
+        Literal["rayjob", "raycluster", "slurm", "skypilot", "ray-launcher", "dockerfile"],
         typer.Argument(
             metavar="KIND",
             help="Kind of file: rayjob, raycluster, slurm, skypilot, ray-launcher or dockerfile.",
-            autocompletion=one_of(completion.cluster_files),
         ),
     ],
     settings: Annotated[
@@ -52,10 +49,9 @@ def template(
     ] = None,
 ) -> None:
     """Print a cluster file, to be read, kept and edited."""
-    from cluster.render import KINDS, ClusterSettings, render
+    from cluster.render import ClusterSettings, render
     from sweeps.study.catalogue import find_study
 
-    check_known(kind, tuple(KINDS), what="kind")
     chosen = ClusterSettings(**_values(settings or []))  # type: ignore[arg-type]
     if not chosen.study.endswith((".yaml", ".yml")):
         find_study(chosen.study)
@@ -81,7 +77,7 @@ def _values(settings: list[str]) -> dict[str, str | int]:
 
 @cluster.command(rich_help_panel=_JOBS)
 def submit(
-    study: StudyArgument,
+    study: options.Study,
     address: AddressOption,
     out: Annotated[
         str,
@@ -90,9 +86,9 @@ def submit(
             help="Output folder on the cluster's shared storage, or a URL like s3://bucket/folder.",
         ),
     ],
-    executor: ExecutorOption = "auto",
-    gpus: GpusOption = 0,
-    tracker: TrackersOption = None,
+    executor: options.Executor = "auto",
+    gpus: options.Gpus = 0,
+    tracker: options.Trackers = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the job's log until it ends.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster; prints the job's id.
@@ -111,7 +107,7 @@ def submit(
         STUDY if files else study,
         files=files,
         out=out,
-        executor=chosen_executor(executor),
+        executor=executor,
         name=Path(study).stem,
         gpus=gpus,
         trackers=tracker or (),

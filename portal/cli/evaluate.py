@@ -1,38 +1,21 @@
-"""`portal eval`: scores a base on tasks, alone or with adapters."""
+"""`portal eval` scores a base, alone or with adapters; `portal conflicts` compares the gradients of tasks."""
 
+import csv
+import io
+import json
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations, compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from portal.cli import completion
+from portal.cli import options
 from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
-from portal.cli.completion import one_of
-from portal.cli.options import (
-    DATA,
-    MACHINE,
-    BaseOption,
-    ByTaskOption,
-    CoreOption,
-    DataOption,
-    DeviceOption,
-    GpusPerWorkerOption,
-    JsonOption,
-    MaxPromptOption,
-    PrecisionOption,
-    SuiteOption,
-    TasksOption,
-    artifact_tasks,
-    check_at_least_one,
-    chosen_device,
-    chosen_gpus,
-    chosen_kinds,
-    chosen_precision,
-    chosen_tasks,
-)
-from portal.cli.output import check_known, progress_console, warn
-from portal.cli.scores import print_adapters, print_tasks
+from portal.cli.output import print_adapters, print_table, print_tasks, progress_console, warn
 
 if TYPE_CHECKING:
     from portal.answers import AnswerConfig
@@ -69,20 +52,19 @@ AdaptersOption = Annotated[
     ),
 ]
 SplitOption = Annotated[
-    str,
+    Literal["train", "validation", "test"],
     typer.Option(
         "--split",
-        metavar="train|validation|test",
-        rich_help_panel=DATA,
+        rich_help_panel=options.DATA,
         help="Split to score.",
-        autocompletion=one_of(completion.splits),
     ),
 ]
 LimitOption = Annotated[
     int | None,
     typer.Option(
         "--limit",
-        rich_help_panel=DATA,
+        min=1,
+        rich_help_panel=options.DATA,
         help="Most rows to score per task, a fixed seeded sample. Default: all.",
     ),
 ]
@@ -90,31 +72,32 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(
         "--workers",
-        rich_help_panel=MACHINE,
+        min=1,
+        rich_help_panel=options.MACHINE,
         help="Processes that share several adapters. Default: one per GPU, here or on RAY_ADDRESS.",
     ),
 ]
 
 
 def evaluate(
-    base: BaseOption,
+    base: options.Base,
     artifact: ArtifactOption = None,
     latents: LatentsOption = None,
     registry: RegistryOption = None,
-    core: CoreOption = None,
+    core: options.Core = None,
     adapter: AdaptersOption = None,
-    tasks: TasksOption = None,
-    suite: SuiteOption = None,
-    data: DataOption = None,
+    tasks: options.Tasks = None,
+    suite: options.SuiteName = None,
+    data: options.Data = None,
     split: SplitOption = "test",
     limit: LimitOption = None,
-    max_prompt: MaxPromptOption = 768,
-    device: DeviceOption = None,
-    precision: PrecisionOption = "default",
-    gpus_per_worker: GpusPerWorkerOption = 1,
+    max_prompt: options.MaxPrompt = 768,
+    device: options.Device = None,
+    precision: options.Precision = "default",
+    gpus_per_worker: options.GpusPerWorker = 1,
     workers: WorkersOption = None,
-    by_task: ByTaskOption = False,
-    as_json: JsonOption = False,
+    by_task: options.ByTask = False,
+    as_json: options.Json = False,
 ) -> None:
     """Score a base on tasks, alone or with adapters.
 
@@ -133,10 +116,7 @@ def evaluate(
         raise ValueError("--core names a core of a registry: name that with --registry")
     if latents is not None and artifact is None:
         raise ValueError("--latents adds tasks to an artifact: name it with --artifact")
-    where = chosen_device(device)
-    gpus = chosen_gpus(gpus_per_worker, where)
-    choice = chosen_precision(precision, where)
-    check_at_least_one(limit=limit, max_prompt=max_prompt, workers=workers)
+    where, choice, gpus = options.chosen_place(device, precision, gpus_per_worker)
     adapters = [found for folder in adapter or () for found in find_adapters(folder)]
     matrix = None
     if registry is None:
@@ -166,7 +146,7 @@ def evaluate(
         summaries = score_adapter(loaded, adapters[0], rows, answers)
     else:
         summaries = _score(loaded, source, rows, answers)
-    kinds = chosen_kinds(examples.kinds, chosen, by_task=by_task)
+    kinds = options.chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
     records = {} if source is None else source.task_records
     blind = [task for task in chosen if task in records and records[task].tested is False]
@@ -191,8 +171,8 @@ def _matrix_and_tasks(
     matrices = read_matrices(Registry.open(location))
     if tasks is None:
         matrix = choose_matrix(matrices, (base,), (), core)
-        return matrix, *artifact_tasks(None, matrix.tasks, suite, data)
-    opened, chosen = chosen_tasks(tasks, suite, data)
+        return matrix, *options.artifact_tasks(None, matrix.tasks, suite, data)
+    opened, chosen = options.chosen_tasks(tasks, suite, data)
     return choose_matrix(matrices, (base,), chosen, core), opened, chosen
 
 
@@ -219,7 +199,7 @@ def _artifact_and_tasks(
 ) -> "tuple[Artifact | None, Suite, tuple[str, ...]]":
     """The artifact, if one is named, the suite, and the chosen tasks: by default those of the artifact."""
     if location is None:
-        return (None, *chosen_tasks(tasks, suite, data))
+        return (None, *options.chosen_tasks(tasks, suite, data))
     return read_artifact(find_artifact(location, base=base), tasks, suite, data, latents=latents)
 
 
@@ -228,7 +208,7 @@ def read_artifact(
 ) -> "tuple[Artifact, Suite, tuple[str, ...]]":
     """The artifact, the suite, and the chosen tasks of it, by default all; ValueError for one it lacks."""
     source = load_with_latents(folder, latents)
-    opened, chosen = artifact_tasks(tasks, source.config.tasks, suite, data)
+    opened, chosen = options.artifact_tasks(tasks, source.config.tasks, suite, data)
     for task in chosen:
         source.task_index(task)
     return source, opened, chosen
@@ -246,9 +226,7 @@ def read_rows(
     from portal.data.conversation import has_template, template_note
     from portal.data.sampling import evaluation_rows
     from portal.data.token_rows import encode_examples, extent_of
-    from portal.tasks.example import SPLITS
 
-    check_known(split, SPLITS, what="split")
     tokenizer = load_tokenizer(base)
     if not has_template(tokenizer) and any(suite.has_conversations(task) for task in tasks):
         warn(template_note(base))
@@ -284,3 +262,124 @@ def _score(
         with source.applied(base, task):
             summaries |= score_tasks(base, {task: own}, answers)
     return summaries
+
+
+SHOWN = 5
+"""Pairs of tasks that are named, the most opposed first."""
+
+
+def conflicts(
+    artifact: Annotated[
+        str, typer.Argument(metavar="ARTIFACT", help="A folder, an output of train or port, a hub id.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the matrix of cosines as CSV.")
+    ] = None,
+    tasks: options.Tasks = None,
+    suite: options.SuiteName = None,
+    data: options.Data = None,
+    rows: Annotated[
+        int,
+        typer.Option("--rows", min=1, rich_help_panel=options.DATA, help="Training rows per task, at most."),
+    ] = 64,
+    max_prompt: options.MaxPrompt = 768,
+    device: options.Device = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print how far tasks compete for an artifact's core: the cosines of their gradients of it.
+
+    At 1 what helps one task helps the other, at 0 they do not touch, below 0 what helps one harms the other.
+    """
+    from portal.bases.base import load_base
+    from portal.learners.core_cosines import core_cosines
+    from portal.storage.atomic import write_bytes_atomic
+
+    where = options.chosen_device(device)
+    opened, examples, chosen = read_artifact(find_artifact(artifact), tasks, suite, data)
+    if len(chosen) < 2:
+        raise ValueError("cosines are between tasks: name at least two")
+    name = opened.config.base_model_name_or_path
+    encoded = read_rows(examples, chosen, "train", name, max_prompt=max_prompt, limit=rows)
+    cosines = core_cosines(opened, load_base(name, device=where), encoded).tolist()
+    check_gradients(chosen, cosines)
+    if out is not None:
+        write_bytes_atomic(out, _as_csv(chosen, cosines).encode())
+    if as_json:
+        numbers = [[None if math.isnan(value) else value for value in row] for row in cosines]
+        typer.echo(json.dumps({"base": name, "tasks": list(chosen), "cosines": numbers}))
+    else:
+        print_summary(chosen, cosines, examples.kinds_of(chosen))
+
+
+def check_gradients(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) -> None:
+    """Name the tasks whose gradient is zero; ValueError where fewer than two have another."""
+    without = [task for index, task in enumerate(tasks) if math.isnan(cosines[index][index])]
+    if len(tasks) - len(without) < 2:
+        raise ValueError("fewer than two tasks have a gradient of the core: is the artifact untrained?")
+    if without:
+        warn(f"no gradient of the core: {', '.join(without)}")
+
+
+def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kinds: Mapping[str, str]) -> None:
+    """Means over pairs, of one kind and others where tasks have kinds, by kind, and the most opposed pairs.
+
+    Tasks whose gradient is zero are left out.
+    """
+    pairs = [
+        (cosines[i][j], tasks[i], tasks[j])
+        for i, j in combinations(range(len(tasks)), 2)
+        if not math.isnan(cosines[i][j])
+    ]
+    is_alike = [one in kinds and kinds[one] == kinds.get(other) for _, one, other in pairs]
+    alike = list(compress(pairs, is_alike))
+    others = [pair for pair, own in zip(pairs, is_alike, strict=True) if not own]
+    groups = {"all pairs": pairs}
+    if alike and others:
+        groups |= {"pairs of one kind": alike, "other pairs": others}
+    print_table(
+        ("", "pairs", "mean cosine", "below 0"),
+        [
+            (
+                label,
+                str(len(own)),
+                f"{sum(cosine for cosine, *_ in own) / len(own):z.3f}",
+                f"{100 * sum(cosine < 0 for cosine, *_ in own) / len(own):.0f} %",
+            )
+            for label, own in groups.items()
+        ],
+    )
+    if alike and others:
+        _print_kinds(pairs, kinds)
+    typer.echo("the most opposed:")
+    for cosine, one, other in sorted(pairs)[:SHOWN]:
+        typer.echo(f"  {cosine:z.3f}  {one}, {other}")
+
+
+def _print_kinds(pairs: Sequence[tuple[float, str, str]], kinds: Mapping[str, str]) -> None:
+    """For every kind the mean cosine of its tasks with one another, with other kinds', and the least kind."""
+    cosines: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for cosine, one, other in pairs:
+        if one in kinds and other in kinds:
+            cosines[kinds[one], kinds[other]].append(cosine)
+            if kinds[one] != kinds[other]:
+                cosines[kinds[other], kinds[one]].append(cosine)
+    rows = []
+    for kind in sorted({kind for kind, _ in cosines}):
+        own = cosines.get((kind, kind))
+        others = {other: values for (one, other), values in cosines.items() if one == kind != other}
+        if others:
+            least = min(others, key=lambda other: fmean(others[other]))
+            all_others = fmean(value for values in others.values() for value in values)
+            own_mean = f"{fmean(own):z.3f}" if own else "-"
+            rows.append((kind, own_mean, f"{all_others:z.3f}", f"{fmean(others[least]):z.3f} ({least})"))
+    if rows:
+        print_table(("mean cosine of the kind", "own tasks", "other kinds", "least, with"), rows)
+
+
+def _as_csv(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["task", *tasks])
+    for task, row in zip(tasks, cosines, strict=True):
+        writer.writerow([task, *("" if math.isnan(value) else value for value in row)])
+    return text.getvalue()

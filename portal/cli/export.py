@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from portal.artifacts.adapter_record import AdapterRecord
-    from portal.artifacts.artifact import Artifact, KeyLayout
+    from portal.artifacts.artifact import Artifact
     from portal.artifacts.serving import Server
     from portal.bases.base import Base
 
@@ -42,24 +42,21 @@ def export(
     every: Annotated[bool, typer.Option("--all", help="Export every task of the artifact.")] = False,
     latents: LatentsOption = None,
     file_format: Annotated[
-        str,
+        Literal["peft", "gguf"],
         typer.Option(
             "--format",
-            metavar="peft|gguf",
             help="Also write adapter.gguf into each folder, for llama.cpp, where it is gguf.",
         ),
     ] = "peft",
     serve: Annotated[
-        str | None,
+        Literal["vllm", "sglang", "llama.cpp"] | None,
         typer.Option(
-            metavar="vllm|sglang|llama.cpp",
             help="Print the command that serves the adapters; llama.cpp implies --format gguf.",
         ),
     ] = None,
     layout: Annotated[
-        str,
+        Literal["base", "text"],
         typer.Option(
-            metavar="base|text",
             help="Layout of the keys: base, as the base is served, or text, as its text-only class has them.",
         ),
     ] = "base",
@@ -84,22 +81,20 @@ def export(
     """
     from portal.artifacts.adapter_record import ADAPTER_CONFIG, GGUF_ADAPTER
     from portal.artifacts.gguf_adapter import write_gguf_adapter
-    from portal.artifacts.serving import find_server, known_servers, write_routing
+    from portal.artifacts.serving import known_servers, write_routing
 
     source = load_with_latents(find_artifact(artifact), latents)
     tasks = _chosen(source, task, every)
-    kind = _layout(layout)
-    server = None if serve is None else find_server(serve)
-    with_gguf = _is_gguf(file_format) or server == "llama.cpp"
-    if check and kind == "text":
+    with_gguf = file_format == "gguf" or serve == "llama.cpp"
+    if check and layout == "text":
         raise ValueError("--check loads the base as it is served; it cannot check --layout text")
-    if server is not None and kind == "text":
+    if serve is not None and layout == "text":
         raise ValueError("--serve is for the keys that the base is served with; leave out --layout text")
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
     gguf_config = _gguf_config(source) if with_gguf else None
-    command = None if server is None else _serve_command(source, server, folders)
+    command = None if serve is None else _serve_command(source, serve, folders)
     in_subfolders = folders != {tasks[0]: out}
-    routed = server in (None, "vllm") and in_subfolders
+    routed = serve in (None, "vllm") and in_subfolders
     if routed:
         known_servers(out)
     if in_subfolders and (out / ADAPTER_CONFIG).is_file():
@@ -110,7 +105,7 @@ def export(
         claim_folder(folder, source.config.adapter_record(name))
     base = _base_of(source) if check or merge else None
     for name, folder in folders.items():
-        source.export_peft(name, folder, layout=kind)
+        source.export_peft(name, folder, layout=layout)
         if check and base is not None:
             _check(source, base, name, folder)
         if merge and base is not None:
@@ -147,20 +142,6 @@ def _chosen(source: "Artifact", task: str | None, every: bool) -> tuple[str, ...
     for name in tasks:
         source.task_index(name)
     return tasks
-
-
-def _layout(name: str) -> "KeyLayout":
-    if name == "base":
-        return "base"
-    if name == "text":
-        return "text"
-    raise ValueError(f"unknown layout {name!r}; known: base, text")
-
-
-def _is_gguf(name: str) -> bool:
-    if name in ("peft", "gguf"):
-        return name == "gguf"
-    raise ValueError(f"unknown format {name!r}; known: peft, gguf")
 
 
 def _base_of(source: "Artifact") -> "Base":

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portal.cli import completion
+from portal.cli import options
 from portal.cli.exit_codes import FAILED
-from portal.cli.options import DeviceOption, JsonOption, chosen_device
 
 if TYPE_CHECKING:
     from sweeps.gpu_check.finding import Finding
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def gpu_check(
-    device: DeviceOption = None,
+    device: options.Device = None,
     out: Annotated[
         Path,
         typer.Option("--out", metavar="DIR", help="Folder for gpu-check.json; its disk is measured, too."),
@@ -27,7 +26,7 @@ def gpu_check(
             metavar="BASE",
             help="Time steps, scoring and loading on a base of this one's shape, with random weights; 8b is "
             "qwen3-8b. Default: qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for bf16 there.",
-            autocompletion=completion.one_of(completion.bases),
+            autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
     ] = None,
     base: Annotated[
@@ -35,14 +34,14 @@ def gpu_check(
         typer.Option(
             metavar="BASE",
             help="Time steps, scoring and loading on this base, with its own weights.",
-            autocompletion=completion.one_of(completion.bases),
+            autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
     ] = None,
     gpus: Annotated[
         int | None,
         typer.Option(min=1, help="Use so many GPUs for the lines of several workers. Default: all of them."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Check a device: numbers against the CPU in fp32, packs, resume, memory, teams, loading, steps, rates.
 
@@ -62,7 +61,7 @@ def gpu_check(
         if not as_json:
             typer.echo(f"{finding}")
 
-    record = check_device(chosen_device(device), out, tell, shape=shape, base=base, gpus=gpus)
+    record = check_device(options.chosen_device(device), out, tell, shape=shape, base=base, gpus=gpus)
     if as_json:
         typer.echo(json.dumps(record.to_json()))
     else:

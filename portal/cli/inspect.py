@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portal.cli import options
 from portal.cli.artifacts import list_artifacts
-from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kinds, known_kinds
 from portal.cli.output import print_table
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ def inspect(
     artifact: Annotated[
         str, typer.Argument(metavar="ARTIFACT", help="A folder, an output of train or port, a hub id.")
     ],
-    suite: SuiteOption = None,
-    by_task: ByTaskOption = False,
-    as_json: JsonOption = False,
+    suite: options.SuiteName = None,
+    by_task: options.ByTask = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print what an artifact is for and where it comes from. No weights are read.
 
@@ -28,7 +28,7 @@ def inspect(
     from portal.artifacts.inspection import inspect_artifact
 
     found = [inspect_artifact(folder) for folder in list_artifacts(artifact).values()]
-    kinds = known_kinds(found[0].tasks, suite)  # the artifacts of joint training have the same tasks
+    kinds = options.known_kinds(found[0].tasks, suite)  # the artifacts of joint training have the same tasks
     if as_json:
         typer.echo(json.dumps({"artifacts": [_as_json(each, kinds) for each in found]}, indent=2))
         return
@@ -88,7 +88,7 @@ def _print_tasks(found: "list[Inspection]", kinds: dict[str, str], *, by_task: b
         return [] if calibrated is None else [str(sum(task in calibrated for task in own))]
 
     header = [] if calibrated is None else ["calibrated"]
-    if groups := chosen_kinds(kinds, tasks, by_task=by_task):
+    if groups := options.chosen_kinds(kinds, tasks, by_task=by_task):
         rows = [[kind, str(len(own)), *count(own)] for kind, own in groups.items()]
         print_table(["kind", "tasks", *header], rows)
         return

@@ -1,41 +1,91 @@
-"""Options and arguments that several commands share, and what the chosen values mean."""
+"""Options and arguments that several commands share, their completion in a shell, and what the values mean.
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+Alternatives are types, mostly those of portal.config, which loads neither torch nor Ray: help shows them, a
+shell completes them, and typer refuses others.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from portal.cli import completion
-from portal.cli.completion import one_of, some_of
 from portal.cli.output import check_known, comma_list, warn
+from portal.config import Activations as ActivationsChoice
+from portal.config import DeviceChoice, PrecisionChoice
+from portal.modules import ALL_MODULES, MODULES
 
 if TYPE_CHECKING:
-    from portal.config import Activations, DeviceChoice, PrecisionChoice
     from portal.data.suite import Suite
-    from sweeps.launch.executors import ExecutorName
 
+ExecutorName = Literal["auto", "train", "plain", "local"]
+"""That of sweeps.launch.executors, which is not loaded for help."""
 DATA, ADAPTER, TRAINING, MACHINE = "Tasks and rows", "Adapter", "Training", "Device and memory"
 """Panels of options in a command's help."""
-BaseOption = Annotated[
+
+
+def one_of(known: str | Sequence[str]) -> Callable[[str], list[str]]:
+    """Completion of a single name of the known ones: themselves, or `module:attribute`, loaded when asked."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in _names(known) if name.startswith(incomplete)]
+
+    return complete
+
+
+def some_of(known: str | Sequence[str]) -> Callable[[str], list[str]]:
+    """Completion of the last name in `a,b,c`, by known names that are not in the list yet."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        given = before.split(",")
+        return [
+            f"{before}{comma}{name}" for name in _names(known) if name.startswith(last) and name not in given
+        ]
+
+    return complete
+
+
+def _names(known: str | Sequence[str]) -> Iterable[str]:
+    if not isinstance(known, str):
+        return known
+    module, _, attribute = known.partition(":")
+    found: Iterable[str] | Callable[[], Iterable[str]] = getattr(importlib.import_module(module), attribute)
+    return found() if callable(found) else found
+
+
+_DEVICES = ("cpu", "cuda")
+
+
+def _known_device(name: str) -> str:
+    """`name` itself; ValueError for another device than a CPU or GPU, and for one of several GPUs."""
+    kind, _, index = name.partition(":")
+    check_known(kind, _DEVICES, what="device")
+    if index:
+        raise ValueError(f"device {name!r}: it is {kind!r}; CUDA_VISIBLE_DEVICES={index} chooses the GPU")
+    return kind
+
+
+Base = Annotated[
     str,
     typer.Option(
         "--base",
         metavar="BASE",
         help="Base model: a short name of `portal bases`, a hub id, a model folder or a GGUF file.",
-        autocompletion=one_of(completion.bases),
+        autocompletion=one_of("portal.bases.registry:known_bases"),
     ),
 ]
-TasksOption = Annotated[
+Tasks = Annotated[
     str | None,
     typer.Option(
         "--tasks",
         rich_help_panel=DATA,
         metavar="TASKS",
         help="Tasks, groups or task files (.yaml, .jsonl), comma-separated. Default: all tasks of the suite.",
-        autocompletion=some_of(completion.tasks),
+        autocompletion=some_of("portal.data.suites:known_names"),
     ),
 ]
-SuiteOption = Annotated[
+SuiteName = Annotated[
     str | None,
     typer.Option(
         "--suite",
@@ -43,10 +93,10 @@ SuiteOption = Annotated[
         metavar="SUITE",
         help="Suite of tasks: mini, village, ledger, words, written-words, portal14, lm-eval or a folder. "
         "Default: the one with the tasks, or mini.",
-        autocompletion=one_of(completion.suites),
+        autocompletion=one_of("portal.data.suites:SUITES"),
     ),
 ]
-DataOption = Annotated[
+Data = Annotated[
     str | None,
     typer.Option(
         "--data",
@@ -55,38 +105,35 @@ DataOption = Annotated[
         help="Folder of TASK/SPLIT.parquet or .jsonl, with rows as published or as finished prompts.",
     ),
 ]
-DeviceOption = Annotated[
+Device = Annotated[
     str | None,
     typer.Option(
         "--device",
         rich_help_panel=MACHINE,
         metavar="cpu|cuda",
         help="Device to compute on. Default: cuda where there is one.",
-        autocompletion=one_of(completion.devices),
+        parser=_known_device,
+        autocompletion=one_of(_DEVICES),
     ),
 ]
-PrecisionOption = Annotated[
-    str,
+Precision = Annotated[
+    PrecisionChoice,
     typer.Option(
         "--precision",
         rich_help_panel=MACHINE,
-        metavar="default|bf16|auto|8bit|4bit",
         help="Precision of the frozen base: default (bf16 on GPU, fp32 on CPU), bf16 (also on a CPU that has "
         "it), auto (bf16 where that is faster on this CPU), 8bit or 4bit (GPU only).",
-        autocompletion=one_of(completion.precisions),
     ),
 ]
-ActivationsOption = Annotated[
-    str,
+Activations = Annotated[
+    ActivationsChoice,
     typer.Option(
         "--activations",
         rich_help_panel=MACHINE,
-        metavar="keep|recompute",
         help="Activation checkpointing: keep, or recompute (less memory, about 1.5 times the time per step).",
-        autocompletion=one_of(completion.activations),
     ),
 ]
-GpusPerWorkerOption = Annotated[
+GpusPerWorker = Annotated[
     int,
     typer.Option(
         "--gpus-per-worker",
@@ -96,16 +143,17 @@ GpusPerWorkerOption = Annotated[
         help="Divide every base over N GPUs of one machine, for bases that do not fit one GPU.",
     ),
 ]
-MaxPromptOption = Annotated[
+MaxPrompt = Annotated[
     int,
     typer.Option(
         "--max-prompt",
+        min=1,
         rich_help_panel=DATA,
         metavar="TOKENS",
         help="Longest prompt in tokens; longer ones lose their left end.",
     ),
 ]
-ModulesOption = Annotated[
+Modules = Annotated[
     str,
     typer.Option(
         "--modules",
@@ -113,10 +161,10 @@ ModulesOption = Annotated[
         metavar="MODULES",
         help="Adapted projections, comma-separated: q, k, v, o, gate, up, down; others that `portal bases` "
         "lists; or all.",
-        autocompletion=some_of(completion.modules),
+        autocompletion=some_of(("all", *MODULES)),
     ),
 ]
-RegistryOption = Annotated[
+Registry = Annotated[
     str | None,
     typer.Option(
         "--registry",
@@ -124,7 +172,7 @@ RegistryOption = Annotated[
         help="Registry to add the artifact and its test scores to: a folder, or a URL in an object store.",
     ),
 ]
-CoreOption = Annotated[
+Core = Annotated[
     str | None,
     typer.Option(
         "--core",
@@ -132,29 +180,29 @@ CoreOption = Annotated[
         help="First digits of a core's digest, where several cores of the registry would do.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-ByTaskOption = Annotated[
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ByTask = Annotated[
     bool, typer.Option("--by-task", help="Print a line per task also where many tasks share kinds.")
 ]
-StudyArgument = Annotated[
+Study = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
         help="Name of a shipped study, or path of a study file (YAML).",
-        autocompletion=one_of(completion.studies),
+        autocompletion=one_of("sweeps.study.catalogue:shipped_studies"),
     ),
 ]
-SeedsOption = Annotated[
+Seeds = Annotated[
     list[int] | None,
     typer.Option(
         "--seed",
         help="Only the runs of this seed, and those that have none: a part of the study. Repeatable.",
     ),
 ]
-FolderArgument = Annotated[
+StudyFolder = Annotated[
     str, typer.Argument(metavar="DIR", help="Output folder of a study, or its URL in an object store.")
 ]
-OutOption = Annotated[
+Out = Annotated[
     str | None,
     typer.Option(
         "--out",
@@ -162,28 +210,24 @@ OutOption = Annotated[
         help="Output folder, or a URL like s3://bucket/folder. Default: portal-NAME, by the study's name.",
     ),
 ]
-ExecutorOption = Annotated[
-    str,
+Executor = Annotated[
+    ExecutorName,
     typer.Option(
         "--executor",
-        metavar="auto|train|plain|local",
         help="Executor of the packs. train: Ray Train worker groups. plain: Ray Tune actors, which start "
         "faster. auto: plain on CPUs, on GPUs one of the two by the predicted time. local: this process, one "
         "pack after another, without Ray.",
-        autocompletion=one_of(completion.executors),
     ),
 ]
-StudyDeviceOption = Annotated[
-    str | None,
+StudyDevice = Annotated[
+    DeviceChoice | None,
     typer.Option(
         "--device",
-        metavar="auto|cpu|cuda",
         help="Kind of device for all lanes, in place of the study's own. auto: GPUs where there are any. A "
         "folder goes on with another kind than before only when it is named.",
-        autocompletion=one_of(completion.wanted_devices),
     ),
 ]
-GpusOption = Annotated[
+Gpus = Annotated[
     int,
     typer.Option(
         "--gpus",
@@ -193,17 +237,17 @@ GpusOption = Annotated[
         "there.",
     ),
 ]
-TrackersOption = Annotated[
+Trackers = Annotated[
     list[str] | None,
     typer.Option(
         "--tracker",
         metavar="TRACKER",
         help="Tracker that every run is logged to, epoch by epoch: tensorboard, mlflow, wandb or trackio. "
         "Runs that finished before are logged too. Repeatable.",
-        autocompletion=one_of(completion.trackers),
+        autocompletion=one_of("sweeps.tracking.trackers:TRACKERS"),
     ),
 ]
-AlertsOption = Annotated[
+Alerts = Annotated[
     list[str] | None,
     typer.Option(
         "--alert",
@@ -212,19 +256,19 @@ AlertsOption = Annotated[
         "ended: a URL that gets a JSON object, or a command of the shell that gets it on stdin. Repeatable.",
     ),
 ]
-BudgetOption = Annotated[
+Budget = Annotated[
     float | None,
     typer.Option(
         "--budget", metavar="AMOUNT", help="With --alert and --price: what the launch should cost at most."
     ),
 ]
-BudgetPriceOption = Annotated[
+BudgetPrice = Annotated[
     float | None,
     typer.Option(
         "--price", metavar="PRICE", help="With --budget: the price of one device-hour, in any currency."
     ),
 ]
-PriceOption = Annotated[
+Price = Annotated[
     float | None,
     typer.Option(
         "--price",
@@ -299,73 +343,28 @@ def known_kinds(tasks: tuple[str, ...], suite: str | None) -> dict[str, str]:
 
 def chosen_modules(names: str) -> tuple[str, ...]:
     """The projections in `names`, or all of a Llama-like layer; ValueError for an unknown one."""
-    from portal.modules import ALL_MODULES, MODULES
-
     return ALL_MODULES if names == "all" else comma_list(names, known=MODULES, what="module")
 
 
-def chosen_precision(name: str, device: str) -> "PrecisionChoice":
-    """`name` checked, also against the device and what is installed."""
+def chosen_place(
+    device: str | None, precision: PrecisionChoice, gpus: int
+) -> tuple[str, PrecisionChoice, int]:
+    """The device, by default `cuda` where there is one, and the two others, which must be possible there."""
     from portal.bases.precision import check_precision
-    from portal.config import PRECISIONS
 
-    choice = check_known(name, PRECISIONS, what="precision")
-    if choice != "auto":
-        check_precision(choice, device)
-    return choice
-
-
-def chosen_gpus(count: int, device: str) -> int:
-    """`count` checked against the device: bases are divided over GPUs only."""
-    if count > 1 and not device.startswith("cuda"):
-        raise ValueError(f"--gpus-per-worker {count} divides bases over GPUs, and this runs on {device}")
-    return count
-
-
-def chosen_activations(name: str) -> "Activations":
-    """`name` checked."""
-    from portal.config import ACTIVATIONS
-
-    return check_known(name, ACTIVATIONS, what="activations")
-
-
-def chosen_wanted_device(name: str | None, gpus: int) -> "DeviceChoice | None":
-    """`name` checked, or what so many GPUs imply; None where neither was given."""
-    from portal.config import DEVICES
-
-    if name is not None:
-        return check_known(name, DEVICES, what="device")
-    return "cuda" if gpus else None
-
-
-def chosen_executor(name: str) -> "ExecutorName":
-    """`name` checked."""
-    from sweeps.launch.executors import EXECUTORS
-
-    return check_known(name, tuple(EXECUTORS), what="executor")
-
-
-def check_at_least_one(**options: int | None) -> None:
-    """ValueError, naming the option, for a value below 1."""
-    for name, value in options.items():
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {value}: at least 1")
+    where = chosen_device(device)
+    if gpus > 1 and where != "cuda":
+        raise ValueError(f"--gpus-per-worker {gpus} divides bases over GPUs, and this runs on {where}")
+    if precision != "auto":
+        check_precision(precision, where)
+    return where, precision, gpus
 
 
 def chosen_device(name: str | None) -> str:
-    """`name` checked, by default `cuda` where there is one, else `cpu`.
-
-    ValueError for an absent device, and for one of several GPUs.
-    """
+    """The device of that name, by default `cuda` where there is one, else `cpu`."""
     import torch
 
-    available = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    if name is None:
-        return available[-1]
-    kind, _, index = name.partition(":")
-    check_known(kind, ("cpu", "cuda"), what="device")
-    if index:
-        raise ValueError(f"device {name!r}: it is {kind!r}; CUDA_VISIBLE_DEVICES={index} chooses the GPU")
-    if kind not in available:
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
         raise ValueError(f"device {name!r}: torch finds no GPU on this machine; leave --device out")
-    return kind
+    return name or ("cuda" if has_gpu else "cpu")

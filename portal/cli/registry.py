@@ -1,19 +1,22 @@
-"""`portal registry`: which adapters the artifacts of a registry make, their scores, and what is missing."""
+"""`portal registry`: what the artifacts of a registry make and miss; `portal adapters`: its PEFT adapters."""
 
 import json
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portal.cli import options
 from portal.cli.artifacts import register
-from portal.cli.options import ByTaskOption, JsonOption, SuiteOption, chosen_kinds, known_kinds
-from portal.cli.output import print_table
+from portal.cli.export import claim_folder
+from portal.cli.output import comma_list, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portal.artifacts.adapter_matrix import AdapterMatrix, Cell
+
 
 _SHORT = 12
 _FEW = 3
@@ -33,9 +36,9 @@ def registry(
             "port or teach, a hub id; or the output of a study, for all of its artifacts. Repeatable.",
         ),
     ] = None,
-    suite: SuiteOption = None,
-    by_task: ByTaskOption = False,
-    as_json: JsonOption = False,
+    suite: options.SuiteName = None,
+    by_task: options.ByTask = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print the tasks, bases and scores of all artifacts of a registry, by core.
 
@@ -62,7 +65,7 @@ def _print_core(matrix: "AdapterMatrix", suite: str | None, *, by_task: bool) ->
     typer.echo(f"core {matrix.core[:_SHORT]}: {size}\n")
     _print_members(matrix)
     typer.echo("")
-    kinds = chosen_kinds(known_kinds(matrix.tasks, suite), matrix.tasks, by_task=by_task)
+    kinds = options.chosen_kinds(options.known_kinds(matrix.tasks, suite), matrix.tasks, by_task=by_task)
     groups = kinds or {task: (task,) for task in matrix.tasks}
     lines = [
         [name, *([str(len(tasks))] if kinds else []), *(_shown(matrix, base, tasks) for base in matrix.bases)]
@@ -186,3 +189,45 @@ def _cell_json(cell: "Cell") -> dict[str, Any]:
         "calibrated": cell.calibrated,
         "score": None if cell.score is None else cell.score.model_dump(mode="json"),
     }
+
+
+def adapters(
+    registry: Annotated[
+        str,
+        typer.Option(
+            "--registry", metavar="DIR|URL", help="Registry: a folder, or a URL in an object store."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent of the folders BASE/TASK.")],
+    bases: Annotated[
+        str | None,
+        typer.Option("--for", metavar="BASES", help="Bases, comma-separated. Default: all of the core."),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option("--tasks", metavar="TASKS", help="Tasks, comma-separated. Default: all of the core."),
+    ] = None,
+    core: options.Core = None,
+) -> None:
+    """Write a PEFT adapter for every base and every task, as OUT/BASE/TASK. No base is loaded."""
+    from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
+    from portal.artifacts.registry import Registry
+    from portal.artifacts.serving import known_servers, write_routing
+    from portal.learners.hypernet import artifact_subfolder
+
+    named = () if bases is None else comma_list(bases, what="base")
+    wanted = None if tasks is None else comma_list(tasks, what="task")
+    matrix = choose_matrix(read_matrices(Registry.open(registry)), named, wanted, core)
+    names = wanted or matrix.tasks
+    known_servers(out)
+    folders: dict[str, dict[str, Path]] = {}
+    for base in [matrix.find_base(name) for name in named] or matrix.bases:
+        folders[base] = {task: out / artifact_subfolder(base) / task for task in names}
+        for task, folder in folders[base].items():
+            claim_folder(folder, matrix.converters[base].inspection.config.adapter_record(task))
+    for base, places in folders.items():
+        artifact = matrix.artifact(base, names)
+        for task, folder in places.items():
+            artifact.export_peft(task, folder)
+            typer.echo(f"{base}, {task}: {folder}")
+    typer.echo(f"which server has which adapter: {write_routing(out)}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli.options import PriceOption
+from portal.cli import options
 from portal.cli.output import warn
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def report(
     study: Annotated[
         str | None, typer.Option(metavar="NAME", help="Study to report when DIR holds several.")
     ] = None,
-    price: PriceOption = None,
+    price: options.Price = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Rebuild the report while the study runs, until it ends.")
     ] = False,

@@ -5,25 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portal.cli import completion
+from portal.cli import options
 from portal.cli.artifacts import find_artifact, warn_of_unverified
-from portal.cli.completion import one_of
-from portal.cli.options import (
-    TRAINING,
-    ActivationsOption,
-    DataOption,
-    DeviceOption,
-    GpusPerWorkerOption,
-    PrecisionOption,
-    RegistryOption,
-    SuiteOption,
-    chosen_device,
-    chosen_gpus,
-    chosen_precision,
-    chosen_tasks,
-)
-from portal.cli.output import check_known, warn
-from portal.cli.scores import print_gains, warn_of_reach
+from portal.cli.output import print_gains, warn, warn_of_reach
 from portal.cli.training import (
     ADAPTED,
     FROZEN,
@@ -34,6 +18,7 @@ from portal.cli.training import (
     execute,
 )
 from portal.lazy import no_collection
+from portal.train_config import LatentStart
 
 if TYPE_CHECKING:
     from portal.data.suite import Suite
@@ -55,7 +40,7 @@ def teach(
         typer.Option(
             metavar="BASE",
             help="Base to learn the tasks on, one that the artifact was made for.",
-            autocompletion=one_of(completion.bases),
+            autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
     ],
     tasks: Annotated[
@@ -70,7 +55,7 @@ def teach(
         typer.Option(
             "--examples",
             min=0,
-            rich_help_panel=TRAINING,
+            rich_help_panel=options.TRAINING,
             help="Most training rows per task; fewer are a prefix of more. 0: by the description alone. "
             "Default: the recipe's.",
         ),
@@ -79,32 +64,30 @@ def teach(
         bool,
         typer.Option(
             "--no-hold-out",
-            rich_help_panel=TRAINING,
+            rich_help_panel=options.TRAINING,
             help="Train on all rows of a task file that names no validation and test rows. Otherwise a tenth "
             "and a fifth are held out, one at the least; without any, the last step is kept and no gain is "
             "measured.",
         ),
     ] = False,
     seed: SeedOption = 0,
-    suite: SuiteOption = None,
-    data: DataOption = None,
+    suite: options.SuiteName = None,
+    data: options.Data = None,
     epochs: Annotated[
         int | None,
         typer.Option(
             "--epochs",
-            rich_help_panel=TRAINING,
+            rich_help_panel=options.TRAINING,
             help="Epochs of 50 steps; each task keeps the latent of the one that its validation rows prefer. "
             "0, with --start nearest: the latent that fits its first 16 rows best, as it is. Default: 4.",
         ),
     ] = None,
     start: Annotated[
-        str | None,
+        LatentStart | None,
         typer.Option(
-            metavar="mean|nearest|description",
-            rich_help_panel=TRAINING,
+            rich_help_panel=options.TRAINING,
             help="Where a new latent starts: at the mean of the artifact's, at the one that fits the rows "
             "best, or at what its description stands for. Default: mean; with --describe, description.",
-            autocompletion=one_of(completion.latent_starts),
         ),
     ] = None,
     describe: Annotated[
@@ -115,12 +98,12 @@ def teach(
             "that were trained with a text encoder.",
         ),
     ] = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = "default",
-    activations: ActivationsOption = "keep",
-    gpus_per_worker: GpusPerWorkerOption = 1,
+    device: options.Device = None,
+    precision: options.Precision = "default",
+    activations: options.Activations = "keep",
+    gpus_per_worker: options.GpusPerWorker = 1,
     no_base: NoBaseOption = False,
-    registry: RegistryOption = None,
+    registry: options.Registry = None,
 ) -> None:
     """Learn new tasks on one base, with core and converter frozen: a latent per task is fitted.
 
@@ -134,25 +117,22 @@ def teach(
     """
     with no_collection():
         from portal.data.suites import suite_without_rows
-        from portal.train_config import LATENT_STARTS
         from sweeps.launch.reach import training_fits
         from sweeps.launch.single_run import TrainRequest, teach_run
 
-    where = chosen_device(device)
-    gpus = chosen_gpus(gpus_per_worker, where)
-    weights = chosen_precision(precision, where)
+    where, weights, gpus = options.chosen_place(device, precision, gpus_per_worker)
     if examples == 0 and describe is not None and suite is None and data is None and _is_new_name(tasks):
         opened = suite_without_rows(tasks.strip())
         chosen = opened.tasks
     else:
-        opened, chosen = chosen_tasks(tasks, suite, data, holds_out=not no_hold_out)
+        opened, chosen = options.chosen_tasks(tasks, suite, data, holds_out=not no_hold_out)
         if no_hold_out and not opened.files:
             raise ValueError("--no-hold-out is for task files: name one in --tasks")
         _warn_of_few_rows(opened, chosen, examples, trains=examples != 0 and epochs != 0)
     request = TrainRequest(
         opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
     )
-    begin = check_known(start or ("mean" if describe is None else "description"), LATENT_STARTS, what="start")
+    begin = start or ("mean" if describe is None else "description")
     single = teach_run(
         find_artifact(artifact, base=on),
         on,
@@ -190,14 +170,13 @@ def _is_new_name(tasks: str) -> bool:
     """Whether one task is named that no suite and no file has, nor one with a mistyped name of that kind."""
     from difflib import get_close_matches
 
-    from portal.data.suites import NAMED_TASKS, names_in
+    from portal.data.suites import known_names
     from portal.tasks.file_task import is_task_file
 
     name = tasks.strip()
     if "," in name or is_task_file(name):
         return False
-    known = [known for suite in NAMED_TASKS for known in names_in(suite)]
-    return not get_close_matches(name, known, cutoff=_TYPO)
+    return not get_close_matches(name, known_names(), cutoff=_TYPO)
 
 
 def _warn_of_few_rows(suite: "Suite", tasks: tuple[str, ...], examples: int | None, *, trains: bool) -> None:

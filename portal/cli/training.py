@@ -5,32 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli import completion
+from portal.cli import options
 from portal.cli.artifacts import list_artifacts, register, warn_of_unverified
-from portal.cli.completion import one_of, some_of
 from portal.cli.exit_codes import FAILED
-from portal.cli.options import (
-    ADAPTER,
-    TRAINING,
-    ActivationsOption,
-    DataOption,
-    DeviceOption,
-    GpusPerWorkerOption,
-    ModulesOption,
-    PrecisionOption,
-    RegistryOption,
-    SuiteOption,
-    TasksOption,
-    artifact_tasks,
-    chosen_activations,
-    chosen_device,
-    chosen_gpus,
-    chosen_modules,
-    chosen_precision,
-    chosen_tasks,
-)
 from portal.cli.output import comma_list, print_table, progress_console, warn
+from portal.config import Activations
 from portal.lazy import no_collection
+from portal.recipes import RecipeName
 
 if TYPE_CHECKING:
     from sweeps.launch.single_run import SingleRun
@@ -41,31 +22,31 @@ ExamplesOption = Annotated[
     int | None,
     typer.Option(
         "--examples",
-        rich_help_panel=TRAINING,
+        rich_help_panel=options.TRAINING,
         help="Most training rows per task; fewer are a prefix of more. Default: the recipe's.",
     ),
 ]
 EpochsOption = Annotated[
     int | None,
     typer.Option(
-        "--epochs", rich_help_panel=TRAINING, help="Passes over the longest task. Default: the recipe's."
+        "--epochs",
+        rich_help_panel=options.TRAINING,
+        help="Passes over the longest task. Default: the recipe's.",
     ),
 ]
 RecipeOption = Annotated[
-    str,
+    RecipeName,
     typer.Option(
         "--recipe",
-        rich_help_panel=TRAINING,
-        metavar="paper|portallib-0.2|many-tasks",
+        rich_help_panel=options.TRAINING,
         help="Recipe for all settings that are not given here.",
-        autocompletion=one_of(completion.recipes),
     ),
 ]
 SeedOption = Annotated[
     int,
     typer.Option(
         "--seed",
-        rich_help_panel=TRAINING,
+        rich_help_panel=options.TRAINING,
         help="Seed of initial values, of the subset of rows and of their order.",
     ),
 ]
@@ -84,22 +65,22 @@ def train(
         typer.Option(
             metavar="BASES",
             help="Bases to train on jointly, comma-separated.",
-            autocompletion=some_of(completion.bases),
+            autocompletion=options.some_of("portal.bases.registry:known_bases"),
         ),
     ],
     out: OutOption,
-    tasks: TasksOption = None,
-    suite: SuiteOption = None,
-    data: DataOption = None,
+    tasks: options.Tasks = None,
+    suite: options.SuiteName = None,
+    data: options.Data = None,
     recipe: RecipeOption = "paper",
     examples: ExamplesOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
-    modules: ModulesOption = "q,v",
+    modules: options.Modules = "q,v",
     rank: Annotated[
         int,
         typer.Option(
-            rich_help_panel=ADAPTER, help="LoRA rank of the generated adapters; alpha is twice that."
+            rich_help_panel=options.ADAPTER, help="LoRA rank of the generated adapters; alpha is twice that."
         ),
     ] = 8,
     text_encoder: Annotated[
@@ -107,30 +88,28 @@ def train(
         typer.Option(
             "--text-encoder",
             metavar="ENCODER",
-            rich_help_panel=ADAPTER,
+            rich_help_panel=options.ADAPTER,
             help="Learn latents from the tasks' descriptions, too, so that new tasks can be described: "
             "minilm, a folder or a hub id of sentence-transformers. Needs the extra `text`.",
         ),
     ] = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = "default",
-    activations: ActivationsOption = "keep",
-    gpus_per_worker: GpusPerWorkerOption = 1,
+    device: options.Device = None,
+    precision: options.Precision = "default",
+    activations: options.Activations = "keep",
+    gpus_per_worker: options.GpusPerWorker = 1,
     no_base: NoBaseOption = False,
-    registry: RegistryOption = None,
+    registry: options.Registry = None,
 ) -> None:
     """Train task latents, core and converters jointly on source bases.
 
     Leaves an artifact for each base, OUT/artifact/BASE, and prints its test scores.
     """
-    with no_collection():
+    names, bases = options.chosen_modules(modules), comma_list(source, what="base")
+    opened, chosen = options.chosen_tasks(tasks, suite, data)
+    with no_collection():  # what loads torch, after what can be wrong without it
         from sweeps.launch.single_run import TrainRequest, source_run
 
-    where, names = chosen_device(device), chosen_modules(modules)
-    gpus = chosen_gpus(gpus_per_worker, where)
-    bases = comma_list(source, what="base")
-    weights = chosen_precision(precision, where)
-    opened, chosen = chosen_tasks(tasks, suite, data)
+    where, weights, gpus = options.chosen_place(device, precision, gpus_per_worker)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = source_run(bases, request, modules=names, rank=rank, text_encoder=text_encoder)
     check_unnamed_device(single, out, named=device, device=where)
@@ -150,23 +129,23 @@ def port(
         typer.Option(
             metavar="BASE",
             help="Base to port to: a short name, a hub id, a model folder or a GGUF file.",
-            autocompletion=one_of(completion.bases),
+            autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
     ],
     out: OutOption,
     recipe: RecipeOption = "paper",
     examples: ExamplesOption = None,
     seed: SeedOption = 0,
-    tasks: TasksOption = None,
-    suite: SuiteOption = None,
-    data: DataOption = None,
+    tasks: options.Tasks = None,
+    suite: options.SuiteName = None,
+    data: options.Data = None,
     epochs: EpochsOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = "default",
-    activations: ActivationsOption = "keep",
-    gpus_per_worker: GpusPerWorkerOption = 1,
+    device: options.Device = None,
+    precision: options.Precision = "default",
+    activations: options.Activations = "keep",
+    gpus_per_worker: options.GpusPerWorker = 1,
     no_base: NoBaseOption = False,
-    registry: RegistryOption = None,
+    registry: options.Registry = None,
 ) -> None:
     """Refit a fresh converter on another base, with core and latents frozen.
 
@@ -177,11 +156,9 @@ def port(
         from portal.artifacts.artifact import Artifact
         from sweeps.launch.single_run import TrainRequest, port_run
 
-    where = chosen_device(device)
-    gpus = chosen_gpus(gpus_per_worker, where)
-    weights = chosen_precision(precision, where)
+    where, weights, gpus = options.chosen_place(device, precision, gpus_per_worker)
     location = next(iter(list_artifacts(artifact).values()))
-    opened, chosen = artifact_tasks(tasks, Artifact.load(location).config.tasks, suite, data)
+    opened, chosen = options.artifact_tasks(tasks, Artifact.load(location).config.tasks, suite, data)
     request = TrainRequest(opened, chosen, recipe, examples, epochs, seed, weights, where, out)
     single = port_run(location, to, request)
     warn_of_unverified(single.sources.values())
@@ -212,7 +189,7 @@ def execute(
     single: "SingleRun",
     out: Path,
     device: str,
-    activations: str,
+    activations: Activations,
     *,
     gpus: int,
     with_base: bool,
@@ -234,14 +211,13 @@ def execute(
 
     run, console, threads = single.config, progress_console(), own_threads()
     shelf = None if registry is None else Registry.open(registry)
-    checkpointing = chosen_activations(activations)
     for line in leak_warnings(single.suite, run.data.tasks):
         warn(line)
     for note in coverage_notes([run]):
         console.print(note)
     try:
         place = finish_run(
-            single, out, console, device=device, gpus=gpus, threads=threads, activations=checkpointing
+            single, out, console, device=device, gpus=gpus, threads=threads, activations=activations
         )
     except ValueError:
         failure = RunStore(out).failure(run.key)

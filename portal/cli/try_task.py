@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portal.cli import options
 from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
-from portal.cli.options import (
-    BaseOption,
-    DeviceOption,
-    GpusPerWorkerOption,
-    JsonOption,
-    PrecisionOption,
-    check_at_least_one,
-    chosen_device,
-    chosen_gpus,
-    chosen_precision,
-)
 from portal.cli.output import warn
 from portal.messages import counted
 
@@ -45,10 +35,10 @@ def try_task(
             help="Artifact with the task's adapter: a folder, an output of train or port, or a hub id.",
         ),
     ],
-    base: BaseOption,
+    base: options.Base,
     task: Annotated[str, typer.Option(metavar="TASK", help="Task of the artifact.")],
     latents: LatentsOption = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 64,
     stop: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,10 +70,10 @@ def try_task(
         ),
     ] = 1.0,
     seed: Annotated[int, typer.Option(rich_help_panel=_SAMPLING, help="Seed of the draws.")] = 0,
-    device: DeviceOption = None,
-    precision: PrecisionOption = "default",
-    gpus_per_worker: GpusPerWorkerOption = 1,
-    as_json: JsonOption = False,
+    device: options.Device = None,
+    precision: options.Precision = "default",
+    gpus_per_worker: options.GpusPerWorker = 1,
+    as_json: options.Json = False,
 ) -> None:
     """Answer the lines of stdin, before and after: with the base as it is, and with a task's adapter.
 
@@ -96,15 +86,13 @@ def try_task(
     from portal.generation.sampling import Sampling
     from sweeps.study.context import resolve_precisions
 
-    check_at_least_one(max_new_tokens=max_new_tokens)
     if system is not None and not chat:
         raise ValueError("--system is what a conversation starts with: give --chat with it")
     sampling = Sampling(temperature, top_p, seed)
-    where = chosen_device(device)
-    gpus = chosen_gpus(gpus_per_worker, where)
+    where, choice, gpus = options.chosen_place(device, precision, gpus_per_worker)
     source = load_with_latents(find_artifact(artifact, base=base), latents)
     source.task_index(task)
-    weights = resolve_precisions(chosen_precision(precision, where), (base,), device=where)[base]
+    weights = resolve_precisions(choice, (base,), device=where)[base]
     loaded = load_base(base, device=where, precision=weights, num_gpus=gpus)
     source.check_base(loaded)
     usual = [] if chat else [_LINE_BREAK]

@@ -69,6 +69,11 @@ def open_suite_of(
     return suite, tuple(task for task in tasks if task in suite.tasks)
 
 
+def known_names() -> list[str]:
+    """Tasks and groups of tasks of the suites that have few enough to be named."""
+    return [name for suite in NAMED_TASKS for name in names_in(suite)]
+
+
 def names_in(suite: str) -> tuple[str, ...]:
     """The names of its groups and tasks, for which no rows are looked for."""
     if suite == "portal14":

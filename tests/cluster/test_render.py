@@ -214,7 +214,11 @@ def test_the_command_line_prints_a_file_with_the_settings(capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["slrum"], "unknown kind 'slrum'; did you mean 'slurm'?"),
+        (
+            ["slrum"],
+            "Invalid value for 'KIND': unknown 'slrum'; did you mean 'slurm'? "
+            "(see `portal cluster template --help`)",
+        ),
         (["slurm", "--set", "node=2"], "unknown setting 'node'; did you mean 'nodes'?"),
         (["slurm", "--set", "nodes"], "--set nodes: give a value as nodes=VALUE"),
         (["slurm", "--set", "nodes=two"], "--set nodes=two: not a number"),

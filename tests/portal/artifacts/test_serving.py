@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.artifacts.serving import find_server, serve_command, vllm_rank, write_routing
+from portal.artifacts.serving import serve_command, vllm_rank, write_routing
 from portal.bases.registry import known_bases
 from portal.config import AdapterConfig
 from tests.support.artifacts import export_random
@@ -69,8 +69,6 @@ def test_ranks_of_vllm_hold_the_adapters(rank: int, limit: int | None) -> None:
 def test_what_no_server_takes_is_refused() -> None:
     with pytest.raises(ValueError, match="rank 513: vLLM serves adapters of rank 512 at most"):
         serve_command("vllm", "qwen3-4b", None, ADAPTERS, 513)
-    with pytest.raises(ValueError, match=r"unknown server 'tgi'; known: vllm, sglang, llama\.cpp"):
-        find_server("tgi")
 
 
 def test_the_routing_knows_all_adapters_below_its_folder(tmp_path: Path) -> None:

@@ -121,10 +121,10 @@ def test_merged_weights_give_the_adapters_logits_as_a_base_of_their_own(world: P
         ([], "give one of --task and --all"),
         (["--task", "sums", "--all"], "give one of --task and --all"),
         (["--task", "sum"], "no task 'sum'; did you mean 'sums'"),
-        (["--task", "sums", "--layout", "vllm"], "unknown layout 'vllm'; known: base, text"),
+        (["--task", "sums", "--layout", "vllm"], "'--layout': unknown 'vllm'; known: base, text"),
         (["--task", "sums", "--layout", "text"], "this base is text-only already"),
-        (["--task", "sums", "--format", "onnx"], "unknown format 'onnx'; known: peft, gguf"),
-        (["--task", "sums", "--serve", "tgi"], "unknown server 'tgi'; known: vllm, sglang, llama.cpp"),
+        (["--task", "sums", "--format", "onnx"], "'--format': unknown 'onnx'; known: gguf, peft"),
+        (["--task", "sums", "--serve", "tgi"], "'--serve': unknown 'tgi'; known: llama.cpp, sglang, vllm"),
         (["--task", "sums", "--layout", "text", "--check"], "cannot check --layout text"),
     ],
 )

@@ -11,176 +11,107 @@ from sweeps.store.lease import acquire
 from tests.support.bases import character_tokenizer, make_model
 from tests.support.command_line import only_line, write_study
 
-PORT = ["port", "{w}/source", "--to", "tiny-gemma3", "--out", "{t}/o", "--data", "{w}/data"]
-MISTAKES = {
-    "command": (["swep"], "'swep'", "sweep"),
-    "option": (["eval", "--bass", "x"], "--bass", "--base"),
-    "base": (["eval", "--base", "mini-qwen4-m"], "'mini-qwen4-m'", "mini-qwen3-m"),
-    "task": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--tasks", "summs"], "'summs'", "sums"),
-    "artifact of a task file, scored": (
-        ["eval", "--base", "tiny-gemma3", "--artifact", "{w}/ported"],
-        "'colours'",
-        "--tasks colours.jsonl",
-    ),
-    "artifact of a task file, ported": (
-        ["port", "{w}/source", "--to", "tiny-gemma3", "--out", "{t}/o"],
-        "'colours'",
-        "--tasks colours.jsonl",
-    ),
-    "split": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--split", "tset"], "'tset'", "test"),
-    "limit": (
-        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--limit", "0"],
-        "--limit 0",
-        "at least 1",
-    ),
-    "device": (["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--device", "tpu"], "'tpu'", "cpu"),
-    "device without a GPU": (
-        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--device", "cuda"],
-        "'cuda'",
-        "leave --device out",
-    ),
-    "a base divided without GPUs": (
-        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--gpus-per-worker", "2"],
-        "--gpus-per-worker 2",
-        "on cpu",
-    ),
-    "a port divided without GPUs": ([*PORT, "--gpus-per-worker", "2"], "--gpus-per-worker 2", "on cpu"),
-    "executor": (["sweep", "run", "demo", "--executor", "lokal", "--out", "{t}/o"], "'lokal'", "'local'"),
-    "tracker": (
-        ["sweep", "run", "demo", "--executor", "local", "--tracker", "wand", "--out", "{t}/o"],
-        "'wand'",
-        "'wandb'",
-    ),
-    "predicted device": (["sweep", "plan", "demo", "--device", "b20", "--out", "{t}/o"], "'b20'", "'b200'"),
-    "folder without a model": (["eval", "--base", "{w}/data"], "holds no model", "portal bases"),
-    "suite": (["tasks", "--data", "minni"], "'minni'", "mini"),
-    "module": (["params", "--modules", "q,gates"], "'gates'", "gate"),
-    "rank": (["params", "--base", "tiny-qwen3", "--rank", "25"], "rank 25", "24"),
-    "rank below 1": (["params", "--rank", "0"], "0", "1"),
-    "size": (
-        [*PORT, "--examples", "0"],
-        "0",
-        "1",
-    ),
-    "recipe": (
-        [*PORT, "--recipe", "papre"],
-        "'papre'",
-        "paper",
-    ),
-    "activations": (
-        [*PORT, "--activations", "kep"],
-        "'kep'",
-        "keep",
-    ),
-    "artifact task": (["export", "{w}/ported", "--task", "summs", "--out", "{t}/o"], "'summs'", "sums"),
-    "artifact of which base": (
-        ["export", "{w}/source", "--task", "sums", "--out", "{t}/o"],
-        "tiny-llama",
-        "name one",
-    ),
-    "artifact": (["export", "{t}/nothing", "--task", "sums", "--out", "{t}/o"], "nothing", "artifact"),
-    "foreign artifact": (["export", "{w}/qwen3", "--task", "sums", "--out", "{t}/o"], "qwen3", "artifact"),
-    "artifact of another base": (
-        [
-            "eval",
-            "--base",
-            "tiny-gemma3",
-            "--data",
-            "{w}/data",
-            "--artifact",
-            "{w}/source/artifact/tiny-qwen3",
-        ],
+EVAL = "eval --base tiny-qwen3 --data {w}/data"
+PORT = "port {w}/source --to tiny-gemma3 --out {t}/o --data {w}/data"
+MISTAKES = (
+    ("swep", "'swep'", "sweep"),
+    ("eval --bass x", "--bass", "--base"),
+    ("eval --base mini-qwen4-m", "'mini-qwen4-m'", "mini-qwen3-m"),
+    (f"{EVAL} --tasks summs", "'summs'", "sums"),
+    ("eval --base tiny-gemma3 --artifact {w}/ported", "'colours'", "--tasks colours.jsonl"),
+    ("port {w}/source --to tiny-gemma3 --out {t}/o", "'colours'", "--tasks colours.jsonl"),
+    (f"{EVAL} --split tset", "'tset'", "test"),
+    (f"{EVAL} --limit 0", "--limit", "greater than or equal to 1"),
+    (f"{EVAL} --device tpu", "'tpu'", "cpu"),
+    (f"{EVAL} --device cuda", "'cuda'", "leave --device out"),
+    (f"{EVAL} --gpus-per-worker 2", "--gpus-per-worker 2", "on cpu"),
+    (f"{PORT} --gpus-per-worker 2", "--gpus-per-worker 2", "on cpu"),
+    ("sweep run demo --executor lokal --out {t}/o", "'lokal'", "'local'"),
+    ("sweep run demo --executor local --tracker wand --out {t}/o", "'wand'", "'wandb'"),
+    ("sweep plan demo --device b20 --out {t}/o", "'b20'", "'b200'"),
+    ("eval --base {w}/data", "holds no model", "portal bases"),
+    ("tasks --data minni", "'minni'", "mini"),
+    ("params --modules q,gates", "'gates'", "gate"),
+    ("params --base tiny-qwen3 --rank 25", "rank 25", "24"),
+    ("params --rank 0", "0", "1"),
+    (f"{PORT} --examples 0", "0", "1"),
+    (f"{PORT} --recipe papre", "'papre'", "paper"),
+    (f"{PORT} --activations kep", "'kep'", "keep"),
+    ("export {w}/ported --task summs --out {t}/o", "'summs'", "sums"),
+    ("export {w}/source --task sums --out {t}/o", "tiny-llama", "name one"),
+    ("export {t}/nothing --task sums --out {t}/o", "nothing", "artifact"),
+    ("export {w}/qwen3 --task sums --out {t}/o", "qwen3", "artifact"),
+    (
+        "eval --base tiny-gemma3 --data {w}/data --artifact {w}/source/artifact/tiny-qwen3",
         "gemma3",
         "portal port",
     ),
-    "adapter": (
-        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--adapter", "{t}"],
-        "adapter_config.json",
-        "portal export",
-    ),
-    "precision": (
-        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--precision", "8bits"],
-        "'8bits'",
-        "8bit",
-    ),
-    "precision on a cpu": (
-        ["eval", "--base", "tiny-qwen3", "--data", "{w}/data", "--device", "cpu", "--precision", "4bit"],
-        "'4bit'",
-        "needs a GPU",
-    ),
-    "suite without rows": (["tasks", "--suite", "portal14", "--data", "{t}/none"], "{t}/none", "--data"),
-    "gguf": (["eval", "--base", "{t}/none.gguf"], "none.gguf", "no such GGUF file"),
-    "study": (["sweep", "plan", "demmo", "--out", "{t}/o"], "'demmo'", "demo"),
-    "report of no folder": (["report", "{t}/none"], "none: no such folder", "no such folder"),
-    "study file": (["sweep", "plan", "{t}/none.yaml", "--out", "{t}/o"], "none.yaml", "no such"),
-    "status without a folder": (["sweep", "status", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),
-    "collect without a folder": (["sweep", "collect", "demo", "--out", "{t}/o"], "{t}/o", "sweep run"),
-    "report": (["report", "{t}"], "{t}", "collect"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_that_names_it_and_what_would_do(
-    name: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command, value, remedy = MISTAKES[name]
-
-    code = main([part.format(w=world, t=tmp_path) for part in command])
-
-    assert code == 2
-    line = only_line(capsys)
-    assert value.format(t=tmp_path) in line
-    assert remedy in line
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "value", "remedy"),
-    [
-        ("seeds:", "seedz:", "seedz", "seeds"),
-        ("  lora:", "  loar:", "loar", "lora"),
-        ("size: 4", "size: 0", "0", "1"),
-        ("seeds:", "precision: 8bits\nseeds:", "unknown precision '8bits'", "did you mean '8bit'?"),
-        ("modules: [q]", "modules: [q, w]", "unknown module 'w'", "known: down, gate"),
-        ("tasks: [sums]", "tasks: [summs]", "summs", "sums"),
-        ("rank: 2", "rank: 99", "rank 99", "24"),
-        ("name: small", "name: [", "study.yaml", "line"),
-    ],
+    (f"{EVAL} --adapter {{t}}", "adapter_config.json", "portal export"),
+    (f"{EVAL} --precision 8bits", "'8bits'", "8bit"),
+    (f"{EVAL} --device cpu --precision 4bit", "'4bit'", "needs a GPU"),
+    ("tasks --suite portal14 --data {t}/none", "{t}/none", "--data"),
+    ("eval --base {t}/none.gguf", "none.gguf", "no such GGUF file"),
+    ("sweep plan demmo --out {t}/o", "'demmo'", "demo"),
+    ("report {t}/none", "none: no such folder", "no such folder"),
+    ("sweep plan {t}/none.yaml --out {t}/o", "none.yaml", "no such"),
+    ("sweep status demo --out {t}/o", "{t}/o", "sweep run"),
+    ("sweep collect demo --out {t}/o", "{t}/o", "sweep run"),
+    ("report {t}", "{t}", "collect"),
 )
+"""Command lines, what the answer names, and what would do; `{w}` is the world, `{t}` an empty folder."""
+
+
+def test_a_mistake_is_one_line_that_names_it_and_what_would_do(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, (command, value, remedy) in enumerate(MISTAKES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert main(command.format(w=world, t=folder).split()) == 2, command
+        line = only_line(capsys)
+        assert value.format(t=folder) in line, command
+        assert remedy in line, (command, line)
+
+
+IN_STUDIES = (
+    ("seeds:", "seedz:", "seedz", "seeds"),
+    ("  lora:", "  loar:", "loar", "lora"),
+    ("size: 4", "size: 0", "0", "1"),
+    ("seeds:", "precision: 8bits\nseeds:", "unknown precision '8bits'", "did you mean '8bit'?"),
+    ("modules: [q]", "modules: [q, w]", "unknown module 'w'", "known: down, gate"),
+    ("tasks: [sums]", "tasks: [summs]", "summs", "sums"),
+    ("rank: 2", "rank: 99", "rank 99", "24"),
+    ("name: small", "name: [", "study.yaml", "line"),
+)
+"""What is replaced in a study file, by what, what the answer names, and what would do."""
+
+
 def test_a_mistake_in_a_study_file_is_one_line(
-    old: str,
-    new: str,
-    value: str,
-    remedy: str,
-    world: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = Path(write_study(world, tmp_path))
-    assert old in study.read_text()
-    study.write_text(study.read_text().replace(old, new))
+    right = study.read_text()
+    for old, new, value, remedy in IN_STUDIES:
+        assert old in right
+        study.write_text(right.replace(old, new))
+        assert main(["sweep", "plan", str(study), "--out", str(tmp_path / "out")]) == 2, new
+        line = only_line(capsys)
+        assert value in line, new
+        assert remedy in line, (new, line)
 
-    code = main(["sweep", "plan", str(study), "--out", str(tmp_path / "out")])
 
-    assert code == 2
-    line = only_line(capsys)
-    assert value in line
-    assert remedy in line
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "not safetensors"])
 def test_damaged_weights_of_an_artifact_are_refused(
-    damage: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(world / "source" / "artifact" / "tiny-qwen3", tmp_path / "copy")
     weights = tmp_path / "copy" / "model.safetensors"
     data = weights.read_bytes()
-    weights.write_bytes({"truncated": data[:-100], "empty": b"", "not safetensors": b"x" * 200}[damage])
-
-    code = main(["export", str(tmp_path / "copy"), "--task", "sums", "--out", str(tmp_path / "out")])
-
-    assert code == 2
-    assert "model.safetensors" in only_line(capsys)
-    assert not (tmp_path / "out").exists()
+    for damaged in (data[:-100], b"", b"x" * 200):
+        weights.write_bytes(damaged)
+        command = ["export", str(tmp_path / "copy"), "--task", "sums", "--out", str(tmp_path / "out")]
+        assert main(command) == 2
+        assert "model.safetensors" in only_line(capsys)
+        assert not (tmp_path / "out").exists()
 
 
 def test_truncated_weights_of_a_base_are_refused(
@@ -234,26 +165,6 @@ def test_an_interrupt_exits_with_130(
     assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "named"), [("r", 4, "rank 4"), ("peft_type", "IA3", "LoRA"), ("r", "x", "LoRA")]
-)
-def test_a_config_that_does_not_fit_its_adapter_is_refused(
-    key: str, value: object, named: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    adapter = tmp_path / "adapter"
-    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(adapter)]) == 0
-    config = json.loads((adapter / "adapter_config.json").read_bytes())
-    assert config[key] != value
-    (adapter / "portal_base.json").unlink()  # another tool's adapter has no digests
-    (adapter / "adapter_config.json").write_text(json.dumps({**config, key: value}))
-    capsys.readouterr()
-
-    code = main(["eval", "--base", "tiny-gemma3", "--data", str(world / "data"), "--adapter", str(adapter)])
-
-    assert code == 2
-    assert named in only_line(capsys)
-
-
 def test_a_split_without_rows_is_refused_before_anything_is_trained(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,44 +189,32 @@ def test_a_split_without_rows_is_refused_before_anything_is_trained(
     assert not (tmp_path / "o" / "runs").exists()
 
 
-def test_an_adapter_for_other_weights_is_refused(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(tmp_path / "a")]) == 0
-    make_model("gemma3", hidden=24, layers=2, seed=9).save_pretrained(tmp_path / "other")
-    character_tokenizer(bos=True).save_pretrained(tmp_path / "other")
-    capsys.readouterr()
-
-    code = main(
-        [
-            "eval",
-            "--base",
-            str(tmp_path / "other"),
-            "--data",
-            str(world / "data"),
-            "--adapter",
-            str(tmp_path / "a"),
-        ]
-    )
-
-    assert code == 2
-    assert "made for a base of revision" in capsys.readouterr().err
-
-
-def test_an_adapter_that_peft_would_bind_in_part_is_refused(
+def test_an_adapter_that_does_not_fit_its_config_or_its_base_is_refused(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     adapter = tmp_path / "adapter"
     assert main(["export", str(world / "ported"), "--task", "sums", "--out", str(adapter)]) == 0
+    make_model("gemma3", hidden=24, layers=2, seed=9).save_pretrained(tmp_path / "other")
+    character_tokenizer(bos=True).save_pretrained(tmp_path / "other")
     config = json.loads((adapter / "adapter_config.json").read_bytes())
+
+    def refusal(base: str) -> str:
+        capsys.readouterr()
+        command = ["eval", "--base", base, "--data", str(world / "data"), "--adapter", str(adapter)]
+        assert main(command) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert "made for a base of revision" in refusal(str(tmp_path / "other"))
     (adapter / "portal_base.json").unlink()  # another tool's adapter has no digests
-    (adapter / "adapter_config.json").write_text(json.dumps({**config, "target_modules": ["q_proj"]}))
-    capsys.readouterr()
-
-    code = main(["eval", "--base", "tiny-gemma3", "--data", str(world / "data"), "--adapter", str(adapter)])
-
-    assert code == 2
-    assert "peft adapts 2 projections of 'tiny-gemma3', the adapter has 4" in capsys.readouterr().err
+    for change, named in (
+        ({"r": 4}, "rank 4"),
+        ({"peft_type": "IA3"}, "LoRA"),
+        ({"r": "x"}, "LoRA"),
+        ({"target_modules": ["q_proj"]}, "peft adapts 2 projections of 'tiny-gemma3', the adapter has 4"),
+    ):
+        assert {**config, **change} != config
+        (adapter / "adapter_config.json").write_text(json.dumps({**config, **change}))
+        assert named in refusal("tiny-gemma3")
 
 
 def test_a_split_without_rows_is_refused(

@@ -212,7 +212,7 @@ def test_an_unknown_start_is_named_with_the_nearest(
     world: Path, new_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(teach_command(world, new_tasks, tmp_path / "taught", "--start", "near")) == 2
-    assert "unknown start 'near'; did you mean 'nearest'?" in capsys.readouterr().err
+    assert "unknown 'near'; did you mean 'nearest'?" in capsys.readouterr().err
 
 
 def write_rows(path: Path, world: Path, count: int) -> str:

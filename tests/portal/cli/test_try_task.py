@@ -123,7 +123,7 @@ WARNED = partial(line_after, "no portal.json")
     ("options", "message", "line"),
     [
         (["--task", "absent"], "absent", WARNED),
-        (["--max-new-tokens", "0"], "--max-new-tokens 0", only_line),
+        (["--max-new-tokens", "0"], "'--max-new-tokens': Input should be greater", only_line),
         (["--temperature", "-1"], "temperature -1 is below 0", only_line),
         (["--system", "Be brief."], "give --chat with it", only_line),
         (["--base", "tiny-qwen3"], "made for base 'tiny-gemma3'", WARNED),

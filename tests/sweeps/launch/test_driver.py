@@ -254,7 +254,7 @@ def test_a_folder_with_runs_of_small_bases_on_a_cpu_takes_no_large_one(
         (["--gpus", "2"], "executor 'local' computes on the CPU; GPUs need Ray's"),
         (["--device", "cuda"], "executor 'local' computes on the CPU; GPUs need Ray's"),
         (["--device", "cpu", "--gpus", "2"], "2 GPUs are wanted with device 'cpu'"),
-        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--device", "gpu"], "unknown 'gpu'"),
     ],
 )
 def test_a_device_that_cannot_be_had_is_refused_in_one_line(

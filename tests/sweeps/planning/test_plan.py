@@ -151,7 +151,7 @@ def test_a_plan_for_several_devices_says_how_long_they_take_and_what_they_cost(s
     assert f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible" in printed
     assert "executor auto: plain" in printed
     assert main([*command, "--count", "0"]) == 2
-    assert "--count 0: at least 1" in capsys.readouterr().err
+    assert "'--count': Input should be greater than or equal to 1" in capsys.readouterr().err
 
 
 def test_stages_have_names_at_any_depth_and_only_those_that_are_present() -> None:

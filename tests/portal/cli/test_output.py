@@ -2,7 +2,7 @@
 
 import pytest
 
-from portal.cli.scores import difference_interval, print_gains
+from portal.cli.output import difference_interval, print_gains
 
 
 def row(task: str, score: float, count: int) -> dict[str, object]:
