@@ -5,9 +5,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "portal.messages": (),
     "portal.modules": (),
     "portal.methods": ("portal.messages", "portal.modules"),
-    "portal.frozen": (),
+    "portal.frozen": ("portal.messages",),
     "portal.answers": ("portal.frozen",),
-    "portal.train_config": ("portal.frozen",),
+    "portal.train_config": ("portal.messages", "portal.frozen"),
     "portal.config": (
         "portal.messages", "portal.methods", "portal.frozen", "portal.answers", "portal.train_config",
     ),
