@@ -12,7 +12,7 @@ from portal.data.token_rows import TokenRow
 from portal.evaluate.fit import guess_left
 from portal.evaluate.loglikelihood import score_rows
 from portal.forward.adapter_hooks import adapted
-from portal.learners.data_order import DataOrder
+from portal.learners.schedule import DataOrder
 from portal.storage.paths import Folder
 from sweeps.launch.single_run import ARTIFACT, SingleRun
 from sweeps.launch.tokenize import prepare_rows
