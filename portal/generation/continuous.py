@@ -6,8 +6,7 @@ import torch
 
 from portal.device import to_device
 from portal.forward.attention_masks import causal_masks
-from portal.forward.length_buckets import group_by_length
-from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
+from portal.forward.microbatch import MAX_FORWARD_TOKENS, group_by_length
 from portal.generation.decoder import Decoder, Row
 from portal.generation.row_cache import RowCache
 

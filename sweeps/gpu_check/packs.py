@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from portal.storage.checkpoint import load_latest, save_checkpoint
-from portal.training import forwards
+from portal.training import train_step
 from portal.training.pack import SYNC_STEPS, Pack
 from sweeps.gpu_check.finding import Finding, Level, at_least, at_most, graded, skipped
 from sweeps.gpu_check.world import LABELS, STEPS, TARGET, CheckWorld, Where, distance, gradient
@@ -193,7 +193,7 @@ def _refused_forwards(world: CheckWorld, *, above: int) -> Iterator[list[int]]:
             refused.append(rows * positions)
             raise torch.OutOfMemoryError("a check of the machine refuses this forward")
 
-    log = logging.getLogger(forwards.__name__)
+    log = logging.getLogger(train_step.__name__)
     with _before_forwards(world, refuse):
         log.disabled = True  # what it would say is on purpose here
         try:

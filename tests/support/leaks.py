@@ -8,7 +8,7 @@ import torch
 
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.training.pack import Pack
-from portal.training.pack_step import LearnerStep
+from portal.training.train_step import LearnerStep
 
 
 def leak_between_companions(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
@@ -32,7 +32,7 @@ def weigh_more_in_packs(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
         learners[0] = len(pack.learners)
         return step(pack)
 
-    def weigh(learner_step: LearnerStep) -> torch.Tensor:
+    def weigh(learner_step: LearnerStep) -> LearnerStep:
         if learners[0] > 1:
             for gradient in (each for pair in learner_step._gradients.values() for each in pair):
                 gradient.mul_(factor)

@@ -10,7 +10,7 @@ from portal.forward.microbatch import MicroBatch
 from portal.learners.base import Learner
 from portal.storage.checkpoint import Checkpoint, load_latest
 from portal.storage.paths import Folder
-from portal.training import forwards
+from portal.training import train_step
 from portal.training.pack import Pack
 from sweeps.gpu_check import packs
 from sweeps.gpu_check.check import Check
@@ -207,13 +207,13 @@ def test_a_checkpoint_that_forgets_is_found(checked: CheckWorld, monkeypatch: py
 def test_a_step_that_loses_rows_when_it_is_divided_is_found(
     checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    divide = forwards.divide
+    divide = train_step.divide
 
     def lose(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
         parts = divide(forward, max_tokens)
         return parts if len(parts) == 1 else parts[1:]
 
-    monkeypatch.setattr(forwards, "divide", lose)
+    monkeypatch.setattr(train_step, "divide", lose)
 
     assert "FAIL" in levels(check_shortage(checked)).values()
 
@@ -221,13 +221,13 @@ def test_a_step_that_loses_rows_when_it_is_divided_is_found(
 def test_rows_that_count_twice_in_a_step_in_parts_are_found(
     checked: CheckWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    divide = forwards.divide
+    divide = train_step.divide
 
     def repeat(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
         parts = divide(forward, max_tokens)
         return parts if len(parts) == 1 else parts * 2
 
-    monkeypatch.setattr(forwards, "divide", repeat)
+    monkeypatch.setattr(train_step, "divide", repeat)
 
     found = levels(check_shortage(checked))
 

@@ -11,7 +11,7 @@ import torch
 
 from portal.config import Activations, HypernetConfig, paper_hidden
 from portal.device import KNOWN_GPUS
-from portal.forward.microbatch_plan import gpu_launch_cost
+from portal.forward.microbatch import gpu_launch_cost
 from sweeps.gpu_check import scoring, speed
 from sweeps.gpu_check.finding import Finding, at_most
 from sweeps.gpu_check.pace import Speed
