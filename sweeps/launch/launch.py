@@ -17,12 +17,12 @@ from sweeps.launch.resources import Resources
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import CheckedStudy
 from sweeps.planning.plan import Plan, PlannedPack, Planner
+from sweeps.sinks.tracking import TrackerSupervisor
 from sweeps.store.output_folder import KeptDevice
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session
 from sweeps.store.study_status import RunRequests, StudyStatus
 from sweeps.study.expand import Study
-from sweeps.tracking.supervisor import TrackerSupervisor
 from sweeps.worker.job import LaneJob, PackJob
 
 MAX_IDLE_ROUNDS = 3

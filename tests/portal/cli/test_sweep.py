@@ -352,8 +352,6 @@ def test_runs_that_failed_are_listed_with_cause_and_log(
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (["--budget", "5"], "--budget and --price go together"),
-        (["--budget", "5", "--price", "2"], "a budget without --alert is told to nobody"),
         (["--alert", "ftp://here"], "ftp:// is neither http:// nor https://"),
     ],
 )
