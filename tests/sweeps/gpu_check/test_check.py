@@ -7,7 +7,6 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 
@@ -30,11 +29,9 @@ IN_BF16 = [f"{XS} in bf16"] if cpu_has_bf16() else []
 
 
 @pytest.fixture(autouse=True)
-def _one_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of their own take seconds to start: only the check of all lines has them."""
-    if "whole" not in request.keywords:
-        request.getfixturevalue("short")
-        monkeypatch.setattr(CheckWorld, "workers", 1)
+def _one_worker(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of their own take seconds to start: tests/portal/cli/test_gpu_check.py has them."""
+    monkeypatch.setattr(CheckWorld, "workers", 1)
 
 
 def good(world: CheckWorld) -> Iterator[Finding]:
@@ -261,43 +258,3 @@ def test_the_command_prints_lines_rates_and_a_verdict(
         assert line.endswith(" with bases in bf16") == cpu_has_bf16()
     assert printed[-1].startswith(f"{processor_name()}: some lines failed, ")
     assert record["passed"] is False
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            ["--base", XS, "--shape", "mini-qwen3-m"],
-            "--base names a base with its weights, --shape one without",
-        ),
-        (["--gpus", "2"], "--gpus 2: this machine has 0 that can be checked on 'cpu'"),
-    ],
-)
-def test_what_cannot_be_checked_is_refused_before_anything_is_written(
-    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-
-    assert main(["gpu-check", "--device", "cpu", "--out", str(out), *options]) == 2
-
-    assert not out.exists()
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.whole
-def test_this_cpu_passes_all_checks_without_a_download(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-    assert main(["gpu-check", "--device", "cpu", "--shape", XS, "--out", str(tmp_path)]) == 0
-
-    lines = capsys.readouterr().out.splitlines()
-    assert not any(line.startswith("FAIL") for line in lines)
-    assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 25  # WARN: speeds of a busy machine
-    record = json.loads((tmp_path / RECORD).read_text())
-    assert [*record["findings"]] == ["gradients", "scores", "resume", "speed"]
-    for each in (each for found in record["findings"].values() for each in found):
-        assert any(line.startswith(f"{each['level']}  {each['what']}") for line in lines)

@@ -1,19 +1,31 @@
-"""Steps of workers beside each other are held to one's, and a line says when they are much slower."""
+"""Steps of processes beside each other are held to one's; they meet, and wait for none that has failed."""
 
 import math
+import os
+import time
 from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 
 from portal.bases.base import load_base
 from portal.bases.precision import cpu_has_bf16
 from portal.config import BaseRef, DeviceKind, Precision
 from portal.device import usable_cores
 from sweeps.gpu_check import neighbours
-from sweeps.gpu_check.neighbours import Steps, Times, check_neighbours, step_times
-from sweeps.gpu_check.processes import at_once
+from sweeps.gpu_check.neighbours import (
+    MEETING_S,
+    Steps,
+    Times,
+    at_once,
+    check_neighbours,
+    meet,
+    own_gpu,
+    step_times,
+)
 from sweeps.planning.devices import plain_cpu
+from tests.support.counts import nightly
 
 
 def steps_on(precision: Precision, *, is_random: bool) -> Steps:
@@ -25,7 +37,7 @@ def steps_on(precision: Precision, *, is_random: bool) -> Steps:
 
 @pytest.mark.slow
 @pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
-@pytest.mark.parametrize(("precision", "is_random"), [("default", True), ("bf16", False)])
+@pytest.mark.parametrize(("precision", "is_random"), [("default", False), *nightly(("bf16", True))])
 def test_steps_of_two_processes_are_timed_and_those_of_one(precision: Precision, is_random: bool) -> None:
     if precision == "bf16" and not cpu_has_bf16():
         pytest.skip("this CPU has no bf16 instructions")
@@ -88,3 +100,46 @@ def test_a_worker_that_computes_something_else_is_found(
     assert line.what == "mini-qwen3-xs: losses of the same step by 2 workers, apart"
     assert line.level == level
     assert (line.note == "") == (level == "PASS")
+
+
+def late(number: int) -> tuple[int, int, float, float]:
+    """Its process and number of threads, and when it was ready and when all were."""
+    time.sleep(0.5 * number)
+    ready = time.time()
+    meet()
+    return os.getpid(), torch.get_num_threads(), ready, time.time()
+
+
+def fail(number: int) -> None:
+    """The second one does, while the first waits for it."""
+    if number == 1:
+        raise ValueError(f"process {number} has no room")
+    meet()
+
+
+@pytest.mark.slow
+def test_processes_wait_for_the_last_one() -> None:
+    found = at_once(2, "cpu", late)
+
+    assert len({process for process, *_ in found} | {os.getpid()}) == 3
+    assert [threads for _, threads, *_ in found] == [1, 1]
+    assert min(met for *_, met in found) >= max(ready for _, _, ready, _ in found)
+
+
+@pytest.mark.slow
+def test_what_a_process_ends_in_is_raised_here_and_the_others_do_not_wait_for_it() -> None:
+    started = time.monotonic()
+
+    with pytest.raises(ValueError, match="process 1 has no room"):
+        at_once(2, "cpu", fail)
+
+    assert time.monotonic() - started < MEETING_S / 10
+
+
+@pytest.mark.parametrize(
+    ("visible", "number", "own"), [(None, 1, "1"), ("4,6", 1, "6"), ("GPU-ab,GPU-cd", 0, "GPU-ab")]
+)
+def test_each_process_has_a_gpu_of_those_that_this_one_sees(
+    visible: str | None, number: int, own: str
+) -> None:
+    assert own_gpu(visible, number) == own
