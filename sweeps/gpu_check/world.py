@@ -132,7 +132,7 @@ class CheckWorld:
         """A pack of learners of these runs, fresh but for some noise in all that they train."""
         return self.pack_on(self.base(base, where), [self.run(label, base) for label in labels])
 
-    def pack_on(self, base: Base, runs: Sequence[RunConfig], *, draw: int = 0) -> Pack:
+    def pack_on(self, base: Base, runs: Sequence[RunConfig]) -> Pack:
         """The same of any runs on this base, which need not be one of those that the world keeps."""
         bases, rows = {base.name: base}, {base.name: self.rows(base.name)}
         starts = [Start(self._source_artifact) if run.spec.parents else None for run in runs]
@@ -140,7 +140,7 @@ class CheckWorld:
             build_learner(run, bases, rows, start=start) for run, start in zip(runs, starts, strict=True)
         ]
         for learner in learners:
-            _stir(learner, draw)
+            _stir(learner)
         return Pack(bases, rows, learners)
 
     def load(self, name: str, where: Where) -> Base:
@@ -187,10 +187,10 @@ def _named_shape(text: str) -> str:
     return f"qwen3-{text.lower()}" if re.fullmatch(r"[\d.]+[bB]", text) else text
 
 
-def _stir(learner: Learner, draw: int) -> None:
+def _stir(learner: Learner) -> None:
     """Move all that trains off its start, where adapters are zero and half of the gradients are, too."""
     for name, tensor in learner.artifact_tensors(learner.tasks).items():
-        noise = torch.randn(tensor.shape, generator=named_generator(draw, name))
+        noise = torch.randn(tensor.shape, generator=named_generator(0, name))
         tensor.data.add_(_NOISE * noise.to(tensor.device))
 
 

@@ -18,9 +18,7 @@ from tests.support.leaks import (
     leak_between_companions,
     leak_what_is_no_number,
     wait_for_the_gpu,
-    weigh_more_in_packs,
 )
-from tests.support.precision import cpu_with
 
 PACK_BOUND, PACK_LIMIT = 1e-5, 1e-4
 """Of a gradient's norm on a GPU, whose kernels round by the size of a forward; on a CPU packs are exact. No
@@ -65,7 +63,10 @@ def test_runs_in_a_pack_have_the_losses_that_they_have_alone(world: DeviceWorld)
     together = losses(world, LABELS, steps)
     for label in LABELS:
         alone = losses(world, [label], steps)[label]
-        off, what = losses_apart(together[label], alone), f"{label}: losses of steps in a pack off those alone"
+        off, what = (
+            losses_apart(together[label], alone),
+            f"{label}: losses of steps in a pack off those alone",
+        )
         if not world.is_gpu:
             hold(what, off, 0.0)
         else:  # no card has shown yet how far rounding goes

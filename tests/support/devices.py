@@ -1,4 +1,4 @@
-"""The device that tests of GPUs check: a GPU that the tests may see, else this CPU; bounds that warn or fail."""
+"""The device that tests of GPUs check: a GPU that they may see, else this CPU; bounds that warn or fail."""
 
 import warnings
 from typing import Any
