@@ -1,6 +1,5 @@
 """The world of the device that is checked; with PORTAL_TEST_GPU=1 its tests are marked `gpu`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from tests.support.devices import DEVICE, DeviceWorld
 from tests.support.environment import gpu_allowed
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [each for each in items if each.path.is_relative_to(Path(__file__).parent)]
     for item in here if gpu_allowed() else ():
@@ -41,11 +41,11 @@ def faulty(_cpu: DeviceWorld, monkeypatch: pytest.MonkeyPatch) -> DeviceWorld:
 
 
 @pytest.fixture
-def taken_for_a_gpu(faulty: DeviceWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceWorld]:
+def taken_for_a_gpu(faulty: DeviceWorld, monkeypatch: pytest.MonkeyPatch) -> DeviceWorld:
     """The same with the bounds of a GPU, though it computes on the CPU."""
     monkeypatch.setattr(CheckWorld, "is_gpu", property(lambda _: True))
     monkeypatch.setattr(CheckWorld, "workers", 2)
-    yield faulty
+    return faulty
 
 
 @pytest.fixture(autouse=True)

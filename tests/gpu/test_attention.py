@@ -66,7 +66,7 @@ def attend(how: Masking, width: int, dtype: torch.dtype, device: torch.device) -
 def inputs_of(
     how: Masking, width: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[list[Tensor], dict[str, Tensor | bool | None]]:
-    """Queries, keys and values, rounded to bf16 in all precisions, so that all kernels have the same; masks."""
+    """Queries, keys and values, rounded to bf16 in all precisions so that kernels have the same; masks."""
     draw, is_causal = torch.Generator().manual_seed(0), how == "causal"
     key_heads = _KEY_HEADS if is_causal else _HEADS
     made = [
