@@ -63,10 +63,8 @@ def test_runs_in_a_pack_have_the_losses_that_they_have_alone(world: DeviceWorld)
     together = losses(world, LABELS, steps)
     for label in LABELS:
         alone = losses(world, [label], steps)[label]
-        off, what = (
-            losses_apart(together[label], alone),
-            f"{label}: losses of steps in a pack off those alone",
-        )
+        off = losses_apart(together[label], alone)
+        what = f"{label}: losses in a pack off those alone"
         if not world.is_gpu:
             hold(what, off, 0.0)
         else:  # no card has shown yet how far rounding goes

@@ -1,4 +1,4 @@
-"""Workers of Ray that step one pack together learn what one worker learns, also when one of them is killed."""
+"""Workers of Ray that step one pack together learn what one worker learns, also when one is killed."""
 
 import os
 import signal
