@@ -11,8 +11,8 @@ from torch import Tensor
 from portal.device import wait_for_device
 from portal.training.pack import Pack
 from sweeps.gpu_check.finding import Finding, at_most, skipped
-from sweeps.worker.checkpoint_writer import CheckpointWriter
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S
+from sweeps.worker.pack_checkpoint import CheckpointWriter
 
 BOUND = 0.02
 """Of the time of training: what it stops for."""

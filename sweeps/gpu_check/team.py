@@ -16,14 +16,13 @@ from portal.results import RESULTS, RESULTS_FILE, read_table
 from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped, until_error
 from sweeps.gpu_check.world import SLIDING, SOURCE, TARGET, CheckWorld
 from sweeps.launch.driver import run_study
-from sweeps.launch.resources import Wanted
+from sweeps.launch.executors import Wanted
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile, WorkersPerPack
-from sweeps.worker.job import INTERVAL_VARIABLE
-from sweeps.worker.lane_log import log_path
+from sweeps.worker.job import INTERVAL_VARIABLE, log_path
 from sweeps.worker.pack_trainer import DRIFTED
 
 LOSS_BOUNDS = {"cpu": 1e-4, "cuda": 0.02}

@@ -14,8 +14,7 @@ from sweeps.gpu_check import checkpoints
 from sweeps.gpu_check.checkpoints import check_checkpoints, tensors_of
 from sweeps.gpu_check.world import CheckWorld
 from sweeps.store.run_store import STATE, PackStore, RunStore
-from sweeps.worker.checkpoint_writer import CheckpointWriter
-from sweeps.worker.pack_checkpoint import PackCheckpoint
+from sweeps.worker.pack_checkpoint import CheckpointWriter, PackCheckpoint
 
 
 class Usage(NamedTuple):
