@@ -3,7 +3,8 @@
 mutants.yaml holds fifty that draw.py drew from portal and sweeps of ea55e6a with seed 13, and ten by hand.
 One is found by the qualified name of its function and its line, in whatever file they are now. Where that
 line was rewritten, its entry gets the line that means the same (`now: {function, old, new}`), or says what
-left with it (`gone:`). `before` is the first test of ea55e6a that caught it.
+left with it (`gone:`). `before` is the first test of ea55e6a that caught it, among the tests of its file, of
+its importers and of its package.
 """
 
 import argparse
