@@ -23,7 +23,7 @@ BESIDE = {
         "cluster/templates/*", "{package}/*.css", "{package}/*.js", "{package}/*.html", "{package}/*.j2",
         ":!*.py",
     ),
-    "lines of JSON in them, without the embedded bases": ("{package}/*.json", ":!*/bases/*/*.json"),
+    "lines of JSON in them, without the embedded bases": ("{package}/*.json", ":!portal/embedded/*/bases/*"),
 }  # fmt: skip
 """What code is moved to, as patterns of git."""
 TINY_DEMO = """

@@ -71,13 +71,6 @@ def unlike(path: Folder, what: str, fault: str, remedy: str) -> ValueError:
     return ValueError(f"{path}: not {what} ({fault}); {remedy}")
 
 
-def too_new(path: Folder, field: str, version: int, newest: int) -> ValueError:
-    """The error of a file that a newer version of this package has written."""
-    return ValueError(
-        f"{path}: {field} {version}, this version of portal reads up to {newest}; update portal-sweeps"
-    )
-
-
 RUN, DONE = "run.json", "DONE.json"
 
 
