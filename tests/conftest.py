@@ -23,6 +23,7 @@ from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from tests.support.built import built_once
+from tests.support.command_line import Portal
 from tests.support.studies import TINY, Tables, silent, tables_of
 from tests.support.world import name_bases, write_world
 
@@ -126,6 +127,12 @@ def world(trained_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The trained world, its bases known by the names tiny-qwen3, tiny-llama and tiny-gemma3; read only."""
     name_bases(trained_world, monkeypatch)
     return trained_world
+
+
+@pytest.fixture
+def portal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Portal:
+    monkeypatch.chdir(tmp_path)
+    return Portal(capsys)
 
 
 @pytest.fixture

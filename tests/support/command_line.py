@@ -1,10 +1,54 @@
-"""What tests of the `portal` command share: its commands, a small study file, the one line of a refusal."""
+"""What tests of the `portal` command share: running it, its refusals, its commands, a small study file."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from portal.cli import main
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a command has printed."""
+
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The words of each line."""
+        return [line.split() for line in self.lines]
+
+
+@dataclass(frozen=True)
+class Portal:
+    """The `portal` command, typed in an empty folder of the test."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, command: str, *more: object, code: int = 0) -> Printed:
+        """What a command prints that ends with that exit code; further arguments may hold spaces."""
+        self.capsys.readouterr()
+        ended = main([*command.split(), *map(str, more)])
+        printed = Printed(*self.capsys.readouterr())
+        assert ended == code, f"{command}: {ended}\n{printed.err}"
+        return printed
+
+    def refusal(self, command: str, *more: object) -> str:
+        """The one line of a command that is refused."""
+        return one_line(self(command, *more, code=2))
 
 
 def write_study(world: Path, folder: Path) -> str:
@@ -32,13 +76,16 @@ def write_study(world: Path, folder: Path) -> str:
 
 def only_line(capsys: pytest.CaptureFixture[str]) -> str:
     """The one line on stderr; nothing may have gone to stdout."""
-    printed = capsys.readouterr()
+    return one_line(Printed(*capsys.readouterr()))
+
+
+def one_line(printed: Printed) -> str:
+    """The one line on stderr; nothing may have gone to stdout."""
     assert printed.out == ""
     assert "Traceback" not in printed.err
-    lines = printed.err.splitlines()
-    assert len(lines) == 1, printed.err
-    assert lines[0].startswith("portal: ")
-    return lines[0]
+    (line,) = printed.err.splitlines()
+    assert line.startswith("portal: ")
+    return line
 
 
 def commands(command: Any, path: tuple[str, ...] = ("portal",)) -> Iterator[tuple[str, Any]]:

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from portal.artifacts.artifact import Artifact
-from portal.cli import main
 from portal.text import encoder as encoders
 from tests.support.bases import TASKS
-from tests.support.command_line import only_line
+from tests.support.command_line import Portal
 from tests.support.encoders import save_encoder
 
 DESCRIBED = {
@@ -18,14 +17,15 @@ DESCRIBED = {
     "names": ["name the person"],
     "sums": ["what is the sum of a number and a number"],
 }
+FILES = ",".join(f"{task}.yaml" for task in TASKS)
+TEACH = "teach source --on tiny-llama --suite mini --examples 0 --out taught --tasks"
+SENTENCE = TEACH.replace(" --suite mini", "")
 
 
-def write_task(folder: Path, task: str, rows: Path, descriptions: list[str]) -> str:
-    """A task file over rows of the world; its path."""
-    path = folder / f"{task}.yaml"
-    text = [f"data: {rows}", 'prompt: "{prompt}"', "choices: choices", "gold: gold"]
-    path.write_text("\n".join([*text, f"descriptions: {json.dumps(descriptions)}"]))
-    return str(path)
+def write_task(world: Path, task: str, *descriptions: str, rows: str = "sums") -> None:
+    """A task file over rows of the world."""
+    text = [f"data: {world}/data/{rows}", 'prompt: "{prompt}"', "choices: choices", "gold: gold"]
+    Path(f"{task}.yaml").write_text("\n".join([*text, f"descriptions: {json.dumps(descriptions)}"]))
 
 
 @pytest.fixture(scope="module")
@@ -34,195 +34,117 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def source(world: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def source(world: Path, encoder: Path, portal: Portal) -> Artifact:
     """Joint training with descriptions, on one base."""
-    files = [write_task(tmp_path, task, world / "data" / task, DESCRIBED[task]) for task in TASKS]
-    out = tmp_path / "source"
-    command = [
-        "train",
-        "--source",
-        "tiny-llama",
-        "--tasks",
-        ",".join(files),
-        "--suite",
-        "mini",
-        "--rank",
-        "2",
-    ]
-    command += ["--examples", "8", "--epochs", "1", "--no-base", "--text-encoder", str(encoder)]
-    assert main([*command, "--out", str(out)]) == 0
-    capsys.readouterr()
-    return out
+    for task in TASKS:
+        write_task(world, task, *DESCRIBED[task], rows=task)
+    command = f"train --source tiny-llama --tasks {FILES} --suite mini --rank 2 --examples 8 --epochs 1"
+    portal(f"{command} --no-base --text-encoder {encoder} --out source")
+    return Artifact.load(Path("source/artifact/tiny-llama"))
 
 
-def teach(source: Path, tasks: str, out: Path, *options: str) -> list[str]:
-    command = ["teach", str(source), "--on", "tiny-llama", "--tasks", tasks, "--out", str(out)]
-    return [*command, "--examples", "0", *options]
+def is_latent_of(text: str, task: str, artifact: Artifact) -> bool:
+    """Whether the task's latent is that of the text."""
+    return torch.equal(artifact.latents[task], artifact.described_latents({task: [text]})[task])
+
+
+def taught(name: str = "taught") -> Artifact:
+    return Artifact.load(Path(name, "artifact"))
 
 
 def test_a_described_task_is_scored_and_exported_without_a_row(
-    world: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: Path, source: Artifact, portal: Portal
 ) -> None:
-    text, out = "what is the number", tmp_path / "taught"
-    task = write_task(tmp_path, "totals", world / "data" / "sums", [text])
+    write_task(world, "totals", "what is the number")
 
-    assert main(teach(source, task, out, "--suite", "mini")) == 0
+    scored = portal(f"{TEACH} totals.yaml").cells[1:3]
 
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[1:3]] == ["frozen", "adapter"]
-    taught = Artifact.load(out / "artifact")
-    assert torch.equal(taught.latents["totals"], taught.described_latents({"totals": [text]})["totals"])
-    assert taught.record is not None
-    assert taught.record.lineage.method == "described"
-    assert main(["inspect", str(out), "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)["artifacts"]
+    assert [line[1] for line in scored] == ["frozen", "adapter"]
+    assert is_latent_of("what is the number", "totals", taught())
+    record = taught().record
+    assert record is not None
+    assert record.lineage.method == "described"
+    (found,) = portal("inspect taught --json").json["artifacts"]
     assert found["understands_text"]
-    assert main(["export", str(out), "--task", "totals", "--out", str(tmp_path / "adapter"), "--check"]) == 0
+    portal("export taught --task totals --out adapter --check")
 
 
-def test_a_description_on_the_command_line_stands_for_that_of_the_file(
-    world: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_description_on_the_command_line_stands_for_that_of_the_file_also_where_rows_are_trained_on(
+    world: Path, source: Artifact, portal: Portal
 ) -> None:
-    task = write_task(tmp_path, "totals", world / "data" / "sums", ["name the town"])
+    write_task(world, "totals", "name the town")
     text = "what is the sum"
 
-    assert main(teach(source, task, tmp_path / "taught", "--suite", "mini", "--describe", text)) == 0
+    portal(f"{TEACH} totals.yaml --no-base --describe", text)
+    assert is_latent_of(text, "totals", taught())
 
-    taught = Artifact.load(tmp_path / "taught" / "artifact")
-    assert torch.equal(taught.latents["totals"], taught.described_latents({"totals": [text]})["totals"])
-
-
-def test_teaching_with_rows_can_start_at_the_description(
-    world: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    task = write_task(tmp_path, "totals", world / "data" / "sums", ["name the town"])
-    command = teach(source, task, tmp_path / "taught", "--suite", "mini", "--describe", "what is the sum")
-
-    assert main([*command, "--examples", "4", "--epochs", "1", "--no-base"]) == 0
-
-    (run,) = (tmp_path / "taught" / "runs").glob("*/run.json")
+    portal(f"{TEACH} totals.yaml --examples 4 --epochs 1 --no-base --out rows --describe", text)
+    (run,) = Path("rows/runs").glob("*/run.json")
     config = json.loads(run.read_text())
     config = config.get("config", config)
     assert config["train"]["latent_start"] == "description"
-    assert config["data"]["descriptions"] == {"totals": ["what is the sum"]}
+    assert config["data"]["descriptions"] == {"totals": [text]}
 
 
 def test_what_cannot_be_described_is_refused_in_one_line_and_leaves_nothing(
-    world: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: Path, source: Artifact, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, out = world / "data" / "sums", tmp_path / "taught"
-    mute, other = write_task(tmp_path, "totals", rows, []), write_task(tmp_path, "more", rows, [])
+    for task, descriptions in {"mute": [], "more": [], "empty": [" "], "kinds": ["name the number"]}.items():
+        write_task(world, task, *descriptions)
+    text = ("--describe", "a sum")
+    untaught = TEACH.replace("teach source", f"teach {world}/source")
+    for command, more, message in (
+        ("mute.yaml", (), "task 'mute' has no description"),
+        ("mute.yaml,more.yaml", text, "one description is given for 2 tasks; describe each in its task file"),
+        ("kinds.yaml", ("--describe", " "), "the description is empty"),
+        ("kinds.yaml --start nearest", (), "0 examples train nothing"),
+        ("kinds.yaml --epochs 2", (), "0 examples train nothing"),
+        ("kinds.yaml --examples 4 --start nearest", text, "not for start 'nearest'"),
+        ("kinds.yaml --examples 4 --start mean", text, "not for start 'mean'"),
+        ("support --start description --examples 4", text, "suite 'mini' has no task 'support'"),
+    ):
+        assert message in portal.refusal(f"{TEACH} {command}", *more)
+    refusal = portal.refusal(f"{untaught} mute.yaml", *text)
+    assert "trained without descriptions and understands none" in refusal
+    assert "descriptions: one of them is empty" in portal.refusal("tasks --tasks empty.yaml --suite mini")
+    train = "train --source tiny-llama --tasks mute.yaml --suite mini --out taught --text-encoder nowhere"
+    assert "encoder 'nowhere': no such folder; known by name: minilm" in portal.refusal(train)
 
-    assert main(teach(source, mute, out, "--suite", "mini")) == 2
-    assert "task 'totals' has no description" in only_line(capsys)
-    assert main(teach(source, f"{mute},{other}", out, "--suite", "mini", "--describe", "a sum")) == 2
-    assert "one description is given for 2 tasks; describe each in its task file" in only_line(capsys)
-    assert main(teach(world / "source", mute, out, "--suite", "mini", "--describe", "a sum")) == 2
-    assert "trained without descriptions and understands none" in only_line(capsys)
-    described = write_task(tmp_path, "kinds", rows, ["name the number"])
-    for options, message in {
-        ("--describe", " "): "the description is empty",
-        ("--start", "nearest"): "0 examples train nothing",
-        ("--epochs", "2"): "0 examples train nothing",
-        ("--examples", "4", "--start", "nearest", "--describe", "a sum"): "not for start 'nearest'",
-        ("--examples", "4", "--start", "mean", "--describe", "a sum"): "not for start 'mean'",
-    }.items():
-        assert main(teach(source, described, out, "--suite", "mini", *options)) == 2
-        assert message in only_line(capsys)
-    assert not out.exists()
-
-    train = ["train", "--source", "tiny-llama", "--tasks", mute, "--suite", "mini", "--out", str(out)]
-    assert main([*train, "--text-encoder", "nowhere"]) == 2
-    assert "encoder 'nowhere': no such folder; known by name: minilm" in only_line(capsys)
-    assert not out.exists()
-
-
-def test_without_the_library_a_description_is_refused_before_anything_is_written(
-    world: Path,
-    source: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    task = write_task(tmp_path, "totals", world / "data" / "sums", ["name the number"])
     find_spec = encoders.find_spec
     monkeypatch.setattr(
         encoders, "find_spec", lambda name: None if name == "sentence_transformers" else find_spec(name)
     )
-
-    assert main(teach(source, task, tmp_path / "taught", "--suite", "mini")) == 2
-
-    assert "pip install 'portal-sweeps[text]'" in only_line(capsys)
-    assert not (tmp_path / "taught").exists()
+    assert "pip install 'portal-sweeps[text]'" in portal.refusal(f"{TEACH} kinds.yaml")
+    assert not Path("taught").exists()
 
 
 def test_a_ported_artifact_understands_descriptions_too(
-    world: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: Path, source: Artifact, portal: Portal
 ) -> None:
-    files = ",".join(str(tmp_path / f"{task}.yaml") for task in TASKS)
-    port = [
-        "port",
-        str(source),
-        "--to",
-        "tiny-gemma3",
-        "--tasks",
-        files,
-        "--suite",
-        "mini",
-        "--examples",
-        "4",
-    ]
-    assert main([*port, "--epochs", "1", "--no-base", "--out", str(tmp_path / "ported")]) == 0
-    task = write_task(tmp_path, "totals", world / "data" / "sums", ["name the number"])
+    short = "--examples 4 --epochs 1 --no-base"
+    portal(f"port source --to tiny-gemma3 --tasks {FILES} --suite mini {short} --out ported")
+    write_task(world, "totals", "name the number")
 
-    on_port = teach(tmp_path / "ported", task, tmp_path / "taught", "--suite", "mini", "--on", "tiny-gemma3")
-    assert main([*on_port, "--no-base"]) == 0
-    assert main(teach(source, task, tmp_path / "other", "--suite", "mini", "--no-base")) == 0
+    on_port = TEACH.replace("teach source --on tiny-llama", "teach ported --on tiny-gemma3")
+    portal(f"{on_port} totals.yaml --no-base")
+    portal(f"{TEACH} totals.yaml --no-base --out other")
 
-    here, there = (Artifact.load(tmp_path / name / "artifact") for name in ("taught", "other"))
-    assert torch.equal(here.latents["totals"], there.latents["totals"])
+    assert torch.equal(taught().latents["totals"], taught("other").latents["totals"])
 
 
-def test_an_empty_description_is_refused(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    task = write_task(tmp_path, "totals", world / "data" / "sums", [" "])
+def test_a_sentence_is_enough_for_an_adapter(source: Artifact, portal: Portal) -> None:
+    text = "what is the number"
 
-    assert main(["tasks", "--tasks", task, "--suite", "mini"]) == 2
-    assert "descriptions: one of them is empty" in only_line(capsys)
-
-
-def test_a_sentence_is_enough_for_an_adapter(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text, out, adapter = "what is the number", tmp_path / "taught", tmp_path / "adapter"
-
-    assert main(teach(source, "cause_effect_2", tmp_path / "typo", "--describe", text)) == 2
-    assert "did you mean 'cause_effect'" in only_line(capsys)
-    assert main(teach(source, "new-kinds", tmp_path / "group", "--describe", text)) == 2
-    assert "one description is given for 24 tasks" in only_line(capsys)
-    assert main(teach(source, "support", out, "--describe", text)) == 0
-
-    assert capsys.readouterr().out.splitlines() == [
-        f"artifact: {out / 'artifact'}",
+    assert "did you mean 'cause_effect'" in portal.refusal(f"{SENTENCE} cause_effect_2 --describe", text)
+    group = portal.refusal(f"{SENTENCE} new-kinds --describe", text)
+    assert "one description is given for 24 tasks" in group
+    assert portal(f"{SENTENCE} support --describe", text).lines == [
+        "artifact: taught/artifact",
         "no test rows: what was gained is not known of support",
     ]
-    taught = Artifact.load(out / "artifact")
-    assert torch.equal(taught.latents["support"], taught.described_latents({"support": [text]})["support"])
-    before, after = Artifact.load(source / "artifact" / "tiny-llama"), taught
-    assert all(torch.equal(after.latents[task], before.latents[task]) for task in TASKS)
-    assert main(["export", str(out), "--task", "support", "--out", str(adapter), "--check"]) == 0
-    card = (adapter / "README.md").read_text()
+    assert is_latent_of(text, "support", taught())
+    assert all(torch.equal(taught().latents[task], source.latents[task]) for task in TASKS)
+    portal("export taught --task support --out adapter --check")
+    card = Path("adapter/README.md").read_text()
     assert "| data | a description and no row: there is none |" in card
     assert "| licence of the task's rows | there are no rows |" in card
-
-
-def test_rows_that_no_suite_has_are_still_asked_for_where_some_are_to_be_trained_on(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["teach", str(source), "--on", "tiny-llama", "--tasks", "support", "--describe", "a number"]
-    command += ["--start", "description", "--examples", "4", "--out", str(tmp_path / "taught")]
-
-    assert main(command) == 2
-
-    assert "suite 'mini' has no task 'support'" in only_line(capsys)

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,46 +12,50 @@ import pytest
 from rich.console import Console
 
 from portal.bases.registry import MINI_FOLDER, known_bases
-from portal.cli import main
 from sweeps.launch.local_run import run_local
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import RunRequests
-from sweeps.study.expand import load_study
+from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker.lane_log import log_path
-from tests.support.command_line import only_line, write_study
+from tests.support.command_line import Portal, write_study
 from tests.support.counts import nightly
 
-
-def test_plan_prints_every_missing_run(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study = write_study(world, tmp_path)
-
-    assert main(["sweep", "plan", study, "--out", str(tmp_path / "out"), "--json"]) == 0
-
-    assert json.loads(capsys.readouterr().out)["missing"] == 3
+PLAN = "sweep plan study.yaml --out out"
+RUN = "sweep run study.yaml --out out"
+RESULTS = Path("out/results/results.parquet")
+ALL_MISSING = {"total": 3, "done": 0, "running": 0, "failed": 0, "paused": 0, "stopped": 0, "missing": 3}
 
 
-def test_every_run_is_listed_with_label_base_size_seed_state_and_key(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study, out = write_study(world, tmp_path), str(tmp_path / "out")
-    keys = {(run.method, run.seed): run.key for run in load_study(study).runs}
+@pytest.fixture
+def study(world: Path, tmp_path: Path, portal: Portal) -> Study:
+    """The study of three runs that `study.yaml` describes."""
+    return load_study(write_study(world, tmp_path))
 
-    assert main(["sweep", "plan", study, "--out", out, "--runs"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:5]]
-    assert main(["sweep", "plan", study, "--out", out, "--json"]) == 0
-    records = json.loads(capsys.readouterr().out)["runs"]
 
-    assert lines == [
+def edit(old: str, new: str, path: str = "study.yaml") -> None:
+    Path(path).write_text(Path("study.yaml").read_text().replace(old, new))
+
+
+def train(study: Study, *methods: str) -> None:
+    """Train the study's runs of these methods."""
+    runs = [run for run in study.runs if run.method in methods]
+    run_local(runs, study.suite, Path("out"), Console(quiet=True))
+
+
+def test_every_run_is_listed_with_label_base_size_seed_state_and_key(study: Study, portal: Portal) -> None:
+    keys = {(run.method, run.seed): run.key for run in study.runs}
+    planned = portal(f"{PLAN} --json").json
+
+    assert planned["missing"] == 3
+    assert portal(f"{PLAN} --runs").cells[1:5] == [
         ["label", "base", "size", "seed", "state", "key"],
         ["base", "tiny-qwen3", "-", "-", "missing", keys["base", None]],
         ["lora", "tiny-qwen3", "4", "0", "missing", keys["lora", 0]],
         ["lora", "tiny-qwen3", "4", "1", "missing", keys["lora", 1]],
     ]
-    assert records[1] == {
+    assert planned["runs"][1] == {
         "run": keys["lora", 0],
         "label": "lora",
         "method": "lora",
@@ -62,79 +65,34 @@ def test_every_run_is_listed_with_label_base_size_seed_state_and_key(
         "calibrated": None,
         "state": "missing",
     }
-
-
-def test_a_plan_of_one_seed_has_its_runs_and_those_without_a_seed(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["sweep", "plan", write_study(world, tmp_path), "--out", str(tmp_path / "out"), "--json"]
-
-    assert main([*command, "--seed", "1"]) == 0
-    assert [run["seed"] for run in json.loads(capsys.readouterr().out)["runs"]] == [None, 1]
-    assert main([*command, "--seed", "2"]) == 2
-    assert "no run of seed 2" in only_line(capsys)
+    one_seed = portal(f"{PLAN} --json --seed 1").json["runs"]
+    assert [run["seed"] for run in one_seed] == [None, 1]
+    assert "no run of seed 2" in portal.refusal(f"{PLAN} --seed 2")
 
 
 @pytest.mark.slow
 def test_a_study_of_known_bases_is_planned_without_a_network(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: Study, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
-    study = Path(write_study(world, tmp_path))
-    study.write_text(study.read_text().replace("[tiny-qwen3]", "[tiny-qwen3, qwen3-4b, gemma-3-4b]"))
-    command = ["sweep", "plan", str(study), "--out", str(tmp_path / "out"), "--device", "b200"]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "empty")
+    edit("[tiny-qwen3]", "[tiny-qwen3, qwen3-4b, gemma-3-4b]")
 
-    assert main(command) == 0
-    captured = capsys.readouterr()
-    assert main([*command, "--json"]) == 0
+    told = portal(f"{PLAN} --device b200").err
+    planned = portal(f"{PLAN} --device b200 --json").json
 
-    assert "not checked, no network: the tokenizers of qwen3-4b, gemma-3-4b" in captured.err
-    planned = json.loads(capsys.readouterr().out)
+    assert "not checked, no network: the tokenizers of qwen3-4b, gemma-3-4b" in told
     assert planned["tokenizers_not_checked"] == ["qwen3-4b", "gemma-3-4b"]
-    assert {base for pack in planned["packs"] for base in pack["bases"]} == {
-        "tiny-qwen3",
-        "qwen3-4b",
-        "gemma-3-4b",
-    }
+    bases = {base for pack in planned["packs"] for base in pack["bases"]}
+    assert bases == {"tiny-qwen3", "qwen3-4b", "gemma-3-4b"}
+    edit("[tiny-qwen3, qwen3-4b, gemma-3-4b]", "[qwen3-4b]")
+    refusal = portal.refusal(f"{RUN} --executor local")
+    assert "base 'qwen3-4b': cannot be read from 'Qwen/Qwen3-4B'" in refusal
+    assert not list(Path("out").glob("runs/*/DONE.json"))
 
 
-def test_a_run_still_refuses_what_a_plan_could_not_check(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    study = Path(write_study(world, tmp_path))
-    study.write_text(study.read_text().replace("[tiny-qwen3]", "[qwen3-4b]"))
-
-    assert main(["sweep", "run", str(study), "--out", str(tmp_path / "out"), "--executor", "local"]) == 2
-
-    assert "base 'qwen3-4b': cannot be read from 'Qwen/Qwen3-4B'" in only_line(capsys)
-    assert not list((tmp_path / "out").glob("runs/*/DONE.json"))
-
-
-@pytest.mark.slow
-def test_a_tokenizer_in_the_hubs_cache_is_checked_without_a_network(tmp_path: Path) -> None:
-    known = known_bases()["qwen3-4b"]
-    cached = tmp_path / "home" / "hub" / f"models--{known.location.replace('/', '--')}" / "snapshots"
-    (cached / str(known.revision)).mkdir(parents=True)
-    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
-        shutil.copy(MINI_FOLDER / "mini-qwen3-xs" / name, cached / str(known.revision) / name)
-    study = tmp_path / "study.yaml"
-    study.write_text("name: s\ntasks: [counting]\ntargets: [qwen3-4b]\nseeds: [0]\nmethods: {base: {}}\n")
-    command = [sys.executable, "-m", "portal", "sweep", "plan", str(study), "--out", str(tmp_path / "out")]
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-
-    ended = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["tokenizers_not_checked"] == []
-
-
-def test_a_plan_says_once_what_a_hybrid_base_has_in_place_of_what_is_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study = tmp_path / "study.yaml"
-    study.write_text(
+def test_a_plan_says_once_what_a_hybrid_base_has_in_place_of_what_is_asked_for(portal: Portal) -> None:
+    Path("study.yaml").write_text(
         "name: s\nsuite: village\ntasks: [source-5]\ntargets: [village-qwen3.5, village-qwen3-m]\n"
         "seeds: [0, 1]\nmethods: {lora: {size: 4, adapter: {modules: [q, v], rank: 2}}}\n"
     )
@@ -143,306 +101,221 @@ def test_a_plan_says_once_what_a_hybrid_base_has_in_place_of_what_is_asked_for(
         "v in 2 and in_qkv for v in 4"
     )
 
-    assert main(["sweep", "plan", str(study), "--out", str(tmp_path / "out")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert main(["sweep", "plan", str(study), "--out", str(tmp_path / "out"), "--json"]) == 0
-
-    assert [line for line in lines if "are adapted as" in line] == [note]
-    assert json.loads(capsys.readouterr().out)["coverage"] == [note]
-
-
-OUTLINED = """\
-name: s
-suite: portal14
-tasks: [rte, hellaswag]
-targets: [qwen3-0.6b]
-seeds: [0]
-methods: {base: {}, lora: {size: 1500}}
-"""
+    assert [line for line in portal(PLAN).lines if "are adapted as" in line] == [note]
+    assert portal(f"{PLAN} --json").json["coverage"] == [note]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hub", [{"HF_HUB_OFFLINE": "1"}, *nightly({"HF_ENDPOINT": "http://127.0.0.1:9"})])
-def test_a_study_whose_public_rows_are_out_of_reach_is_planned_without_keys_and_not_run(
+def test_without_the_hub_public_rows_are_planned_without_keys_and_not_run_and_a_cached_tokenizer_is_checked(
     hub: dict[str, str], tmp_path: Path
 ) -> None:
-    offline = partial(sweep_without_hub, tmp_path, hub)
-    study = tmp_path / "study.yaml"
-    study.write_text(OUTLINED)
-    out = str(tmp_path / "out")
+    known = known_bases()["qwen3-4b"]
+    cached = tmp_path / "home" / "hub" / f"models--{known.location.replace('/', '--')}" / "snapshots"
+    (cached / str(known.revision)).mkdir(parents=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        shutil.copy(MINI_FOLDER / "mini-qwen3-xs" / name, cached / str(known.revision) / name)
+    (tmp_path / "cached.yaml").write_text(
+        "name: s\ntasks: [counting]\ntargets: [qwen3-4b]\nseeds: [0]\nmethods: {base: {}}\n"
+    )
+    (tmp_path / "study.yaml").write_text(
+        "name: s\nsuite: portal14\ntasks: [rte, hellaswag]\ntargets: [qwen3-0.6b]\nseeds: [0]\n"
+        "methods: {base: {}, lora: {size: 1500}}\n"
+    )
 
-    planned = offline("plan", str(study), "--out", out, "--device", "b200", "--runs")
-    as_json = offline("plan", str(study), "--out", out, "--device", "b200", "--json")
-    run = offline("run", str(study), "--out", out, "--executor", "local")
+    checked, planned, as_json, run = without_hub(
+        tmp_path,
+        hub,
+        "sweep plan cached.yaml --out out --json",
+        f"{PLAN} --device b200 --runs",
+        f"{PLAN} --device b200 --json",
+        f"{RUN} --executor local",
+    )
 
-    assert planned.returncode == 0, planned.stderr
-    assert "the rows of public benchmarks are not at hand: they are counted from the known" in planned.stderr
-    lines = [line.split() for line in planned.stdout.splitlines()]
-    assert ["lora", "qwen3-0.6b", "1500", "0", "missing", "-"] in lines
-    found = json.loads(as_json.stdout)
+    assert (checked[0], json.loads(checked[1])["tokenizers_not_checked"]) == (0, [])
+    code, out, err = planned
+    assert code == 0, err
+    assert "the rows of public benchmarks are not at hand: they are counted from the known" in err
+    assert ["lora", "qwen3-0.6b", "1500", "0", "missing", "-"] in [line.split() for line in out.splitlines()]
+    found = json.loads(as_json[1])
     assert found["rows_at_hand"] is False
     assert {record["run"] for record in found["runs"]} == {None}
     assert {pack["pack"] for pack in found["packs"]} == {None}
     assert all(pack["hours"] > 0 for pack in found["packs"])
-    assert run.returncode == 2
-    assert "cannot be read" in run.stderr
+    assert run[0] == 2
+    assert "cannot be read" in run[2]
     assert not list((tmp_path / "out").glob("runs/*"))
 
 
-def sweep_without_hub(folder: Path, hub: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of `portal sweep` where the hub does not answer and nothing of it is on the machine."""
+SCRIPT = """
+import contextlib, io, json, sys
+from portal.cli import main
+found = []
+for line in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main(line.split())
+    found.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(found))
+"""
+
+
+def without_hub(folder: Path, hub: dict[str, str], *commands: str) -> list[tuple[int, str, str]]:
+    """Exit code and output of commands where the hub does not answer and only `home` is known of it."""
     kept = {name: value for name, value in os.environ.items() if name != "PORTAL_DATA"}
     environment = kept | {"HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1", **hub}
-    command = [sys.executable, "-m", "portal", "sweep", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    script = [sys.executable, "-c", SCRIPT, *commands]
+    ended = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    found: list[tuple[int, str, str]] = json.loads(ended.stdout)
+    return found
 
 
 def test_a_plan_on_a_cpu_is_of_the_lanes_that_a_launch_has(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: Study, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0, 1})
-    command = ["sweep", "plan", write_study(world, tmp_path), "--out", str(tmp_path / "out")]
-    command += ["--device", "cpu"]
 
-    assert main([*command, "--json"]) == 0
-    planned = json.loads(capsys.readouterr().out)
-    assert main([*command, "--price", "10"]) == 0
-    shown = capsys.readouterr().out
-    assert main([*command, "--count", "2"]) == 0
-    on_two = capsys.readouterr().out
+    planned = portal(f"{PLAN} --device cpu --json").json
+    shown = portal(f"{PLAN} --device cpu --price 10").out
 
     assert (planned["lanes"], planned["device"]["name"]) == (2, "1/2 of this CPU (2 cores)")
     assert planned["hours"] / 2 < planned["makespan_hours"] < planned["hours"]
     assert "predicted for 1/2 of this CPU (2 cores), one worker: " in shown
     assert "on 1 device, 2 workers on each: " in shown
     assert f"{5 * planned['hours']:.2f} for the work" in shown
-    assert "on 2 devices, 3 workers in all: " in on_two
+    assert "on 2 devices, 3 workers in all: " in portal(f"{PLAN} --device cpu --count 2").out
 
 
-def test_a_finished_study_is_not_run_again_and_ends_in_tables_and_a_report(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_tables_follow_what_is_done_and_a_finished_study_is_not_run_again(
+    study: Study, portal: Portal
 ) -> None:
-    study, out = write_study(world, tmp_path), tmp_path / "out"
-    loaded = load_study(study)
-    runs = loaded.runs
-    for method in ("base", "lora"):
-        run_local([run for run in runs if run.method == method], loaded.suite, out, Console(quiet=True))
+    train(study, "base")
+    portal("sweep collect study.yaml --out out")
+    before = set(pq.read_table(RESULTS)["run"].to_pylist())
+    train(study, "lora")
 
-    assert main(["sweep", "run", study, "--out", str(out), "--json"]) == 0
-    ended = json.loads(capsys.readouterr().out)
-    assert main(["report", str(out)]) == 0
+    ended = portal(f"{RUN} --json").json
+    after = set(pq.read_table(RESULTS)["run"].to_pylist())
+    written = RESULTS.stat().st_mtime_ns
+    portal(RUN)
 
     assert (ended["total"], ended["done"], ended["trained"]) == (3, 3, 0)
-    assert pq.read_table(out / "results" / "results.parquet").num_rows > 0
-    assert (out / "results" / "predictions.parquet").is_file()
-    page = out / "report" / "index.html"
-    assert str(page) in capsys.readouterr().out
-    assert "PorTAL: small" in page.read_text()
-    assert (out / "report" / "tables.md").is_file()
+    assert len(before) == 1
+    assert after == {run.key for run in study.runs}
+    assert RESULTS.stat().st_mtime_ns == written
+    assert RESULTS.with_name("predictions.parquet").is_file()
+    assert "out/report/index.html" in portal("report out").out
+    assert "PorTAL: small" in Path("out/report/index.html").read_text()
+    assert Path("out/report/tables.md").is_file()
 
 
-def test_parts_by_seed_add_up_to_the_whole_study(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study, out = write_study(world, tmp_path), tmp_path / "out"
-    command = ["sweep", "run", study, "--out", str(out), "--executor", "local", "--json"]
+def test_parts_by_seed_add_up_to_the_whole_study(study: Study, portal: Portal) -> None:
+    command = f"{RUN} --executor local --json"
     counts, tables = [], []
-    for part in (["--seed", "0"], ["--seed", "1"], []):
-        assert main([*command, *part]) == 0
-        ended = json.loads(capsys.readouterr().out)
+    for part in ("--seed 0", "--seed 1", ""):
+        ended = portal(f"{command} {part}").json
         counts.append((ended["total"], ended["trained"]))
-        tables.append(set(pq.read_table(out / "results" / "results.parquet")["seed"].to_pylist()))
+        tables.append(set(pq.read_table(RESULTS)["seed"].to_pylist()))
 
     assert counts == [(2, 2), (2, 1), (3, 0)]
     assert tables == [{None, 0}, {None, 1}, {None, 0, 1}]
     for seed in (0, 1):
-        kept = pq.read_table(out / f"results-seed-{seed}" / "results.parquet")
-        assert set(kept["seed"].to_pylist()) == {None, seed}
-        assert (out / f"results-seed-{seed}" / "study.json").is_file()
-    assert not (out / "results-seed-").exists()
-    assert main(["sweep", "fsck", str(out)]) == 0
-    (out / "results-seed-1" / "results.parquet").write_bytes(b"no table")
-    assert main(["sweep", "fsck", str(out)]) == 3
-    assert main([*command, "--seed", "7"]) == 2
-    assert "no run of seed 7" in capsys.readouterr().err
+        kept = Path(f"out/results-seed-{seed}")
+        assert set(pq.read_table(kept / "results.parquet")["seed"].to_pylist()) == {None, seed}
+        assert (kept / "study.json").is_file()
+    assert not Path("out/results-seed-").exists()
+    portal("sweep fsck out")
+    Path("out/results-seed-1/results.parquet").write_bytes(b"no table")
+    portal("sweep fsck out", code=3)
+    assert "no run of seed 7" in portal(f"{command} --seed 7", code=2).err
 
 
-def test_tables_of_fewer_runs_than_are_done_are_collected_anew(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_failed_runs_are_listed_and_a_launch_says_that_its_runs_lie_in_the_folder_above(
+    study: Study, portal: Portal
 ) -> None:
-    study, out = write_study(world, tmp_path), tmp_path / "out"
-    loaded = load_study(study)
-    runs = loaded.runs
-    run_local([run for run in runs if run.method == "base"], loaded.suite, out, Console(quiet=True))
-    assert main(["sweep", "collect", study, "--out", str(out)]) == 0
-    run_local([run for run in runs if run.method == "lora"], loaded.suite, out, Console(quiet=True))
-    results = out / "results" / "results.parquet"
-    before = set(pq.read_table(results)["run"].to_pylist())
-
-    assert main(["sweep", "run", study, "--out", str(out)]) == 0
-    after = set(pq.read_table(results)["run"].to_pylist())
-    written = results.stat().st_mtime_ns
-    assert main(["sweep", "run", study, "--out", str(out)]) == 0
-
-    assert len(before) == 1
-    assert after == {run.key for run in runs}
-    assert results.stat().st_mtime_ns == written
-
-
-def test_a_launch_says_that_its_runs_lie_in_the_folder_above(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study, shared = write_study(world, tmp_path), tmp_path / "shared"
-    loaded = load_study(study)
-    record_manifest(shared, loaded.manifest)
-    out = shared / loaded.name
-    for run in loaded.runs:
+    record_manifest(Path("shared"), study.manifest)
+    out = Path("shared/small")
+    for run in study.runs:
         RunStore(out).mark_failed(run.key, "the loss of task 'sums' is nan", log_path(out, 0))
 
-    assert main(["sweep", "run", study, "--out", str(out)]) == 3
-    first = capsys.readouterr().err.splitlines()[0]
-    assert first == (
-        f"portal: runs of study 'small' lie in {shared}, the earlier default; --out {shared} continues them"
+    told = portal("sweep run study.yaml --out shared/small", code=3).err
+    assert told.splitlines()[0] == (
+        "portal: runs of study 'small' lie in shared, the earlier default; --out shared continues them"
     )
-    record_manifest(out, loaded.manifest)
-    assert main(["sweep", "run", study, "--out", str(out)]) == 3
-    assert "the earlier default" not in capsys.readouterr().err
+    assert "3 of 3 runs" in told
+    assert told.count("the loss of task 'sums' is nan") == told.count("lane-0.log") == 3
+    record_manifest(out, study.manifest)
+    assert "the earlier default" not in portal("sweep run study.yaml --out shared/small", code=3).err
 
 
 def test_two_studies_in_a_folder_are_each_reported_from_tables_of_their_own(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Study, portal: Portal
 ) -> None:
-    study, out = write_study(world, tmp_path), tmp_path / "out"
-    other = tmp_path / "other.yaml"
-    other.write_text(Path(study).read_text().replace("name: small", "name: other"))
-    page = out / "report" / "index.html"
-    for path, place in ((study, out / "results"), (str(other), out / "results" / "other")):
-        command = ["sweep", "run", path, "--out", str(out), "--executor", "local", "--json"]
-        assert main(command) == 0
-        assert (place / "results.parquet").is_file()
-        assert main(["sweep", "collect", path, "--out", str(out), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == str(
-            place / "results.parquet"
-        )
-        assert main(["sweep", "status", path, "--out", str(out)]) == 0
+    edit("name: small", "name: other", "other.yaml")
+    for name, place in (("study", "out/results"), ("other", "out/results/other")):
+        portal(f"sweep run {name}.yaml --out out --executor local --json")
+        assert Path(place, "results.parquet").is_file()
+        collected = json.loads(portal(f"sweep collect {name}.yaml --out out --json").lines[-1])
+        assert collected["results"] == f"{place}/results.parquet"
+        portal(f"sweep status {name}.yaml --out out")
 
-    for named, shown in (([], "small"), (["--study", "other"], "other"), (["--study", "small"], "small")):
-        assert main(["report", str(out), *named]) == 0
-        assert f"PorTAL: {shown}" in page.read_text()
-    assert main(["sweep", "fsck", str(out)]) == 0
+    for named, shown in (("", "small"), ("--study other", "other"), ("--study small", "small")):
+        portal(f"report out {named}")
+        assert f"PorTAL: {shown}" in Path("out/report/index.html").read_text()
+    portal("sweep fsck out")
 
 
-def test_runs_that_failed_are_listed_with_cause_and_log(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study, out = write_study(world, tmp_path), tmp_path / "out"
-    store = RunStore(out)
-    for run in load_study(study).runs:
-        store.mark_failed(run.key, "the loss of task 'sums' is nan", log_path(store.out, 0))
-
-    code = main(["sweep", "run", study, "--out", str(out)])
-
-    assert code == 3
-    printed = capsys.readouterr().err
-    assert "3 of 3 runs" in printed
-    assert printed.count("the loss of task 'sums' is nan") == 3
-    assert printed.count("lane-0.log") == 3
+def test_alerts_that_cannot_be_sent_are_refused_before_anything_starts(study: Study, portal: Portal) -> None:
+    for options, fault in {
+        "--budget 5": "--budget and --price go together",
+        "--budget 5 --price 2": "a budget without --alert is told to nobody",
+        "--alert ftp://here": "ftp:// is neither http:// nor https://",
+    }.items():
+        assert fault in portal.refusal(f"{RUN} {options}")
+    assert not Path("out").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "fault"),
-    [
-        (["--budget", "5"], "--budget and --price go together"),
-        (["--budget", "5", "--price", "2"], "a budget without --alert is told to nobody"),
-        (["--alert", "ftp://here"], "ftp:// is neither http:// nor https://"),
-    ],
-)
-def test_alerts_that_cannot_be_sent_are_refused_before_anything_starts(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], fault: str
-) -> None:
-    study = write_study(world, tmp_path)
+def test_status_in_a_folder_where_the_study_never_ran_is_all_missing(study: Study, portal: Portal) -> None:
+    Path("out").mkdir()
 
-    assert main(["sweep", "run", study, "--out", str(tmp_path / "out"), *options]) == 2
-    assert fault in only_line(capsys)
-    assert not (tmp_path / "out").exists()
-
-
-def test_status_in_a_folder_where_the_study_never_ran_is_all_missing(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study = write_study(world, tmp_path)
-    (tmp_path / "out").mkdir()
-
-    assert main(["sweep", "status", study, "--out", str(tmp_path / "out"), "--json"]) == 0
-
-    counts = json.loads(capsys.readouterr().out)
-    assert counts == {
-        "total": 3,
-        "done": 0,
-        "running": 0,
-        "failed": 0,
-        "paused": 0,
-        "stopped": 0,
-        "missing": 3,
-    }
+    assert portal("sweep status study.yaml --out out --json").json == ALL_MISSING
 
 
 @pytest.fixture
-def study(world: Path, tmp_path: Path) -> str:
-    return write_study(world, tmp_path)
+def keys(study: Study) -> tuple[str, str]:
+    """A run with LoRA and that of the base, in an output folder where nothing is finished."""
+    record_manifest(Path("out"), study.manifest)
+    by_method = {run.method: run.key for run in study.runs}
+    return by_method["lora"], by_method["base"]
 
 
-@pytest.fixture
-def out(study: str, tmp_path: Path) -> Path:
-    """An output folder in which the study has been launched, and nothing is finished."""
-    record_manifest(tmp_path / "out", load_study(study).manifest)
-    return tmp_path / "out"
+def test_without_a_driver_runs_are_left_out_at_once(keys: tuple[str, str], portal: Portal) -> None:
+    lora, base = keys
 
+    told = portal(f"sweep pause out {lora}").out
+    assert f"no launch trains {lora} until `portal sweep retry` lets them go on" in told
+    portal(f"sweep stop out {base}")
 
-def key_of(study: str, method: str) -> str:
-    return next(run.key for run in load_study(study).runs if run.method == method)
-
-
-def counts_of(study: str, out: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
-    capsys.readouterr()
-    assert main(["sweep", "status", study, "--out", str(out), "--json"]) == 0
-    counts: dict[str, int] = json.loads(capsys.readouterr().out)
-    return counts
-
-
-def test_without_a_driver_runs_are_left_out_at_once(
-    study: str, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lora, base = key_of(study, "lora"), key_of(study, "base")
-
-    assert main(["sweep", "pause", str(out), lora]) == 0
-    assert f"no launch trains {lora} until `portal sweep retry` lets them go on" in capsys.readouterr().out
-    assert main(["sweep", "stop", str(out), base]) == 0
-
-    counts = counts_of(study, out, capsys)
-    assert (counts["paused"], counts["stopped"], counts["failed"], counts["missing"]) == (1, 1, 0, 1)
-    assert RunRequests(out).asked() == {}
-    assert main(["sweep", "status", study, "--out", str(out)]) == 0
-    told = capsys.readouterr().out
+    counts = portal("sweep status study.yaml --out out --json").json
+    assert counts == {**ALL_MISSING, "paused": 1, "stopped": 1, "missing": 1}
+    assert RunRequests(Path("out")).asked() == {}
+    told = portal("sweep status study.yaml --out out").out
     assert "1 paused, 1 stopped" in told
     assert f"({lora}): paused as asked, before its next step" in told
-    assert main(["sweep", "plan", study, "--out", str(out), "--runs"]) == 0
-    told = capsys.readouterr().out
-    assert "0 done, 0 failed, 1 missing, 2 paused or stopped" in told
-    listed = {key: [line for line in told.splitlines() if key in line] for key in (lora, base)}
-    assert [line.split().count("paused") for line in listed[lora]] == [1]
-    assert [line.split().count("stopped") for line in listed[base]] == [1]
+    planned = portal(f"{PLAN} --runs")
+    assert "0 done, 0 failed, 1 missing, 2 paused or stopped" in planned.out
+    states = {cells[-1]: cells[-2] for cells in planned.cells if cells and cells[-1] in keys}
+    assert states == {lora: "paused", base: "stopped"}
 
 
-def test_a_driver_at_work_is_asked(study: str, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lora, base = key_of(study, "lora"), key_of(study, "base")
+def test_a_driver_at_work_is_asked(keys: tuple[str, str], portal: Portal) -> None:
+    lora, base = keys
+    out = Path("out")
     RunStore(out).mark_failed(base, "a loss was not finite", out / "logs" / "lane-0.log")
 
     with acquire(out):
-        assert main(["sweep", "pause", str(out), lora]) == 0
-        assert f"the driver at work here is asked to pause {lora}" in capsys.readouterr().out
-        assert main(["sweep", "retry", study, "--failed", "--out", str(out), "--alert", "cat"]) == 0
-        told = capsys.readouterr()
+        asked = portal(f"sweep pause out {lora}").out
+        assert f"the driver at work here is asked to pause {lora}" in asked
+        told = portal("sweep retry study.yaml --failed --out out --alert cat")
         assert "1 to be tried again by the next launch of study 'small'" in told.out
         assert "--alert is for a launch; the driver at work here" in told.err
         assert RunRequests(out).asked() == {lora: "pause", base: "retry"}
@@ -450,15 +323,14 @@ def test_a_driver_at_work_is_asked(study: str, out: Path, capsys: pytest.Capture
     assert not RunStore(out).is_finished(lora)
 
 
-@pytest.mark.parametrize("command", ["pause", "stop"])
-def test_a_run_that_is_not_here_or_has_ended_is_one_line(
-    study: str, out: Path, command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lora = key_of(study, "lora")
+def test_a_run_that_is_not_here_or_has_ended_is_one_line(keys: tuple[str, str], portal: Portal) -> None:
+    lora, _ = keys
+    out = Path("out")
     RunStore(out).mark_failed(lora, "a loss was not finite", out / "logs" / "lane-0.log")
 
-    assert main(["sweep", command, str(out), "0" * 16]) == 2
-    assert "missing; launch the study again to write it anew" in only_line(capsys)
-    assert main(["sweep", command, str(out), lora]) == 2
-    assert only_line(capsys) == f"portal: run '{lora}' has ended: a loss was not finite"
+    for command in ("pause", "stop"):
+        unknown = portal.refusal(f"sweep {command} out {'0' * 16}")
+        assert "missing; launch the study again to write it anew" in unknown
+        ended = portal.refusal(f"sweep {command} out {lora}")
+        assert ended == f"portal: run '{lora}' has ended: a loss was not finite"
     assert RunRequests(out).asked() == {}
