@@ -18,9 +18,7 @@ FOLDER = Path(portal.cli.__file__).parent
 
 
 def test_the_version_and_the_help_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert main(["--help"]) == 0
-    assert main([]) == 0
+    assert [main(["--version"]), main(["--help"]), main([])] == [0, 0, 0]
 
     first, *others = capsys.readouterr().out.splitlines()
     assert first == f"{portal.__version__} ({describe_code(code_state())})"

@@ -23,169 +23,136 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker.lane_log import log_path
-from tests.support.command_line import only_line, write_study
+from tests.support.command_line import Portal, write_study
 from tests.support.studies import COMMAND, PATIENCE_S, wait_for
+
+PAGE = Path("out/report/index.html")
 
 
 @pytest.fixture
-def study(world: Path, tmp_path: Path) -> Study:
+def study(world: Path, tmp_path: Path, portal: Portal) -> Study:
     return load_study(write_study(world, tmp_path))
 
 
-def finish(study: Study, out: Path, *methods: str) -> None:
+def finish(study: Study, *methods: str, out: str = "out") -> None:
     """Train the study's runs of these methods, as a launch that was then interrupted."""
-    record_manifest(out, study.manifest)
-    run_local([run for run in study.runs if run.method in methods], study.suite, out, Console(quiet=True))
+    record_manifest(Path(out), study.manifest)
+    runs = [run for run in study.runs if run.method in methods]
+    run_local(runs, study.suite, Path(out), Console(quiet=True))
 
 
-def test_a_report_is_of_what_is_finished_without_a_collection_before(study: Study, tmp_path: Path) -> None:
-    finish(study, tmp_path / "out", "base")
-    assert main(["report", str(tmp_path / "out")]) == 0
-    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+def test_a_report_is_of_what_is_finished_and_names_what_failed_since_without_a_collection_before(
+    study: Study, portal: Portal
+) -> None:
+    finish(study, "base")
+    portal("report out")
+    page = PAGE.read_text(encoding="utf-8")
     assert "per-task LoRA on tiny-qwen3, size 4, seed 1" in page
     assert "<h3>Not finished</h3>" in page
 
-    finish(study, tmp_path / "out", "lora")
-    assert main(["report", str(tmp_path / "out"), "--price", "2.5"]) == 0
-    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
-    assert "No failed or missing run" in page
-    assert "price at 2.5 a device-hour" in page
-
-
-def test_a_run_that_failed_since_the_last_report_is_in_the_next_with_its_cause(
-    study: Study, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    finish(study, out, "base")
-    assert main(["report", str(out)]) == 0
-    store = RunStore(out)
     lora = next(run.key for run in study.runs if run.method == "lora")
+    store = RunStore(Path("out"))
     store.mark_failed(lora, "the loss of task 'sums' is nan", log_path(store.out, 0))
-    assert main(["report", str(out)]) == 0
-    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    portal("report out")
+    page = PAGE.read_text(encoding="utf-8")
     assert "<h3>Failed</h3>" in page
     assert "the loss of task &#x27;sums&#x27; is nan" in page
     assert "3 total, 1 done, 1 failed, 1 missing" in page
 
 
-def test_figures_and_tables_of_an_earlier_report_do_not_stay(study: Study, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    finish(study, out, "base", "lora")
-    assert main(["report", str(out)]) == 0
-    report = out / "report"
+def test_figures_and_tables_of_an_earlier_report_do_not_stay(study: Study, portal: Portal) -> None:
+    finish(study, "base", "lora")
+    portal("report out --price 2.5")
+    page = PAGE.read_text(encoding="utf-8")
+    assert "No failed or missing run" in page
+    assert "price at 2.5 a device-hour" in page
+
+    report = PAGE.parent
     (report / "mine.png").write_text("kept")
     (report / "methods-gone.png").write_text("of a base that is gone")
+    Path("out/own.csv").write_text("kept")
     names = json.loads((report / "files.json").read_text())
-    (tmp_path / "out" / "own.csv").write_text("kept")
     (report / "files.json").write_text(json.dumps([*names, "methods-gone.png", "../own.csv"]))
-    assert main(["report", str(out)]) == 0
+    portal("report out")
     assert not (report / "methods-gone.png").exists()
     assert (report / "mine.png").exists()
-    assert (tmp_path / "out" / "own.csv").exists()
+    assert Path("out/own.csv").exists()
     assert (report / "methods-tiny-qwen3.png").exists()
 
 
-def test_two_folders_are_put_side_by_side(study: Study, tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        finish(study, tmp_path / name, "base", "lora")
-    report = tmp_path / "report"
-    assert main(["report", str(tmp_path / "first"), str(tmp_path / "second"), "--out", str(report)]) == 0
-    page = (report / "index.html").read_text(encoding="utf-8")
+def test_two_folders_are_put_side_by_side(study: Study, portal: Portal) -> None:
+    finish(study, "base", "lora", out="first")
+    shutil.copytree("first", "second")
+    portal("report first second --out report")
+    page = Path("report/index.html").read_text(encoding="utf-8")
     assert "small (1) and small (2) side by side" in page
     assert page.count("both studies have the same answers") == 2
 
 
 @pytest.mark.slow
 def test_a_watched_report_follows_the_driver_and_is_final_when_it_ends(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    page = out / "report" / "index.html"
-    finish(study, out, "base")
-    finish(study, tmp_path / "elsewhere", "lora")
+    finish(study, "base")
+    finish(study, "lora", out="elsewhere")
     codes: list[int] = []
     watching = threading.Thread(
-        target=lambda: codes.append(main(["report", str(out), "--watch", "--every", "1"])), daemon=True
+        target=lambda: codes.append(main(["report", "out", "--watch", "--every", "1"])), daemon=True
     )
-    with acquire(out):
+    with acquire(Path("out")):
         watching.start()
-        wait_for(page.is_file, "the page")
-        assert 'data-refresh-s="1"' in page.read_text(encoding="utf-8")
-        (out / "studies" / "small.json").write_text("{}")  # it has been read, and is not read again
+        wait_for(PAGE.is_file, "the page")
+        assert 'data-refresh-s="1"' in PAGE.read_text(encoding="utf-8")
+        Path("out/studies/small.json").write_text("{}")  # it has been read, and is not read again
         ended = shutil.ignore_patterns("DONE.json")  # the mark of a run that is there as a whole
-        shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", ignore=ended, dirs_exist_ok=True)
-        shutil.copytree(tmp_path / "elsewhere" / "runs", out / "runs", dirs_exist_ok=True)
-        wait_for(
-            lambda: "No failed or missing run" in page.read_text(encoding="utf-8"), "all runs on the page"
-        )
+        shutil.copytree("elsewhere/runs", "out/runs", ignore=ended, dirs_exist_ok=True)
+        shutil.copytree("elsewhere/runs", "out/runs", dirs_exist_ok=True)
+        wait_for(lambda: "No failed or missing run" in PAGE.read_text(encoding="utf-8"), "all runs there")
         assert watching.is_alive()
     watching.join(PATIENCE_S)
     assert codes == [0]
-    assert "data-refresh-s" not in page.read_text(encoding="utf-8").split("<head>")[0]
-    assert capsys.readouterr().out.splitlines()[-1] == f"3 of 3 runs: {page}"
-
-
-def test_watching_what_nobody_works_on_says_so_and_ends(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    finish(study, tmp_path / "out", "base")
-    assert main(["report", str(tmp_path / "out"), "--watch"]) == 0
-    assert "no driver works on this study; 2 of its runs have no result" in capsys.readouterr().err
+    assert "data-refresh-s" not in PAGE.read_text(encoding="utf-8").split("<head>")[0]
+    assert capsys.readouterr().out.splitlines()[-1] == f"3 of 3 runs: {PAGE}"
 
 
 @pytest.mark.slow
 def test_of_several_studies_in_a_folder_the_last_collected_is_meant_or_the_named_one(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Study, portal: Portal
 ) -> None:
-    out = tmp_path / "out"
-    finish(study, out, "base")
-    path = tmp_path / "other.yaml"
-    path.write_text((tmp_path / "study.yaml").read_text().replace("name: small", "name: other"))
-    record_manifest(out, load_study(path).manifest)
+    finish(study, "base")
+    Path("other.yaml").write_text(Path("study.yaml").read_text().replace("name: small", "name: other"))
+    record_manifest(Path("out"), load_study("other.yaml").manifest)
 
-    assert main(["report", str(out)]) == 2
-    assert "holds the studies other, small; choose one by --study" in only_line(capsys)
-    for named in (["--study", "other"], []):  # the second time it is the one that was collected last
-        assert main(["report", str(out), *named]) == 0
-        assert "PorTAL: other" in (out / "report" / "index.html").read_text(encoding="utf-8")
-    assert main(["report", str(out), "--watch"]) == 0
-    capsys.readouterr()
-    assert main(["report", str(out), "--study", "third"]) == 2
-    assert "no study 'third' was launched here, but other, small" in only_line(capsys)
+    assert "holds the studies other, small; choose one by --study" in portal.refusal("report out")
+    for named in ("--study other", ""):  # the second time it is the one that was collected last
+        portal(f"report out {named}")
+        assert "PorTAL: other" in PAGE.read_text(encoding="utf-8")
+    watched = portal("report out --watch").err
+    assert "no driver works on this study; 2 of its runs have no result" in watched
+    unknown = portal.refusal("report out --study third")
+    assert "no study 'third' was launched here, but other, small" in unknown
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["a", "b", "c", "--out", "r"], "of one study or of two, not of 3"),
-        (["a", "b", "--out", "r", "--watch"], "are for a report of one folder"),
-        (["a", "b"], "name it by --out"),
-        (["a", "--price", "-1"], "--price -1 is below 0"),
-        (["a", "--watch"], "no study was launched here"),
-    ],
-)
-def test_what_makes_no_report_is_one_line(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["report", *arguments]) == 2
-    assert message in only_line(capsys)
+def test_what_makes_no_report_is_one_line(portal: Portal) -> None:
+    for arguments, message in {
+        "a b c --out r": "of one study or of two, not of 3",
+        "a b --out r --watch": "are for a report of one folder",
+        "a b": "name it by --out",
+        "a --price -1": "--price -1 is below 0",
+        "a --watch": "no study was launched here",
+    }.items():
+        assert message in portal.refusal(f"report {arguments}")
 
 
 @pytest.mark.slow
-def test_a_served_report_is_read_until_the_command_is_interrupted(study: Study, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    finish(study, out, "base")
-    command = [sys.executable, "-c", COMMAND, "report", str(out), "--serve", "--every", "1"]
+def test_a_served_report_is_read_until_the_command_is_interrupted(study: Study) -> None:
+    finish(study, "base")
+    command = [sys.executable, "-c", COMMAND, "report", "out", "--serve", "--every", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         assert server.stdout is not None
         found = re.fullmatch(r"report: (http://127\.0\.0\.1:\d+/) until Ctrl-C\n", server.stdout.readline())
         assert found is not None
-        assert server.stdout.readline() == f"1 of 3 runs: {out / 'report' / 'index.html'}\n"
+        assert server.stdout.readline() == f"1 of 3 runs: {PAGE}\n"
         for path, text in (("index.html", "All runs"), (f"runs/{study.runs[-1].key}.html", "no result yet")):
             with urlopen(found[1] + path, timeout=PATIENCE_S) as response:
                 assert text in response.read().decode()
