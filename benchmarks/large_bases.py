@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from portal.bases.base_config import outline_config
-from portal.bases.quantised_checkpoints import check_checkpoint
+from portal.bases.family import check_checkpoint, outline_config
 from portal.config import Precision
 from sweeps.planning.devices import GPUS
 from sweeps.planning.memory import base_bytes, decoder_shape, fullest_part

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.sample import MAX_PROMPT, draw
-from portal.bases.tokenizer import load_tokenizer
+from portal.bases.family import load_tokenizer
 from portal.data.token_rows import TokenRow, encode_example
 from portal.device import KNOWN_GPUS
 from portal.forward.microbatch import SlotRows

@@ -16,9 +16,8 @@ from portal.config import AdapterConfig
 from portal.data.suites import load_suite
 from portal.data.token_rows import encode_examples
 from portal.forward.adapter_hooks import select_slots
-from portal.generation.decoder import end_tokens
+from portal.generation.decoder import Request, end_tokens
 from portal.generation.generate import generate
-from portal.generation.request import Request
 from portal.hypernet import Factors
 
 ADAPTERS, ROWS_EACH = 14, 8

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from portal.artifacts.adapter_matrix import AdapterMatrix, read_matrices
     from portal.artifacts.artifact import Artifact
-    from portal.artifacts.registry import Registry
+    from portal.artifacts.registry import AdapterMatrix, Registry, read_matrices
     from portal.bases.base import Base, load_base
     from portal.bases.registry import list_bases
     from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig
@@ -59,8 +58,8 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
     __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
-            "AdapterMatrix": "portal.artifacts.adapter_matrix",
-            "read_matrices": "portal.artifacts.adapter_matrix",
+            "AdapterMatrix": "portal.artifacts.registry",
+            "read_matrices": "portal.artifacts.registry",
             "Artifact": "portal.artifacts.artifact",
             "Registry": "portal.artifacts.registry",
             "Base": "portal.bases.base",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base, load_base
 from portal.config import AdapterConfig, HypernetConfig
 from portal.data.suites import load_suite

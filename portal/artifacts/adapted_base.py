@@ -14,7 +14,7 @@ from torch import Tensor
 
 from portal.artifacts.adapter_record import ADAPTER_WEIGHTS
 from portal.bases.base import Base
-from portal.bases.base_config import base_config
+from portal.bases.family import base_config
 from portal.bases.sites import linear_weight
 from portal.forward.adapter_hooks import adapted
 from portal.hypernet import Factors

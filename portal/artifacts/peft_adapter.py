@@ -1,12 +1,19 @@
-"""LoRA factors of one task as a standard PEFT adapter: its folder written and read.
+"""LoRA factors of one task as a standard PEFT adapter: its folder written and read, and its GGUF file.
 
 Only the portable subset is written: one rank, one alpha, no patterns, no rslora, bias none.
+
+llama.cpp adds the GGUF file to a model by `--lora FILE`. Its `general.type` is adapter; it holds
+`adapter.lora.alpha`, and for each adapted weight its name in GGUF with `.lora_a` (r, d_in) and `.lora_b`
+(d_out, r), fp32.
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save
@@ -20,14 +27,17 @@ from portal.artifacts.adapter_record import (
     check_adapter_files,
     read_adapter_record,
 )
-from portal.artifacts.model_card import adapter_card
-from portal.artifacts.peft_targets import exclusion, namesakes, target_of
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord, adapter_card
 from portal.bases.base import Base
-from portal.bases.sites import count_groups, name_modules
+from portal.bases.gguf_files import PACKAGE_HINT
+from portal.bases.sites import MODULE_PATHS, SiteGroup, count_groups, name_modules
 from portal.config import AdapterConfig
 from portal.hypernet import Factors
-from portal.storage.atomic import json_bytes, write_bytes_atomic
+from portal.storage.atomic import aside, json_bytes, write_bytes_atomic
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
 
 NamedFactors = dict[str, tuple[Tensor, Tensor]]
 """A (r, d_in) and B (d_out, r) by the path of the adapted linear in the base."""
@@ -83,7 +93,7 @@ def write_adapter(
 ) -> None:
     """Write weights, card, record and, last of all, the config.
 
-    `modules` names what is adapted, for the card; `left_alone` are its namesakes (peft_targets.py).
+    `modules` names what is adapted, for the card; `left_alone` are its namesakes.
     """
     tensors = {}
     for path, (a, b) in sorted(named.items()):
@@ -148,3 +158,109 @@ def _peft_config(
     if excluded is not None:
         config["exclude_modules"] = excluded
     return {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+
+
+def target_of(path_in_layer: str) -> str:
+    """The end of the path: its last name where a Llama-like layer has it, else all of it."""
+    return path_in_layer.rsplit(".", 1)[1] if path_in_layer in MODULE_PATHS.values() else path_in_layer
+
+
+def namesakes(base: Base, groups: Iterable[SiteGroup]) -> tuple[str, ...]:
+    """Paths below a layer of modules that are not adapted and that peft would find by the groups' targets."""
+    adapted = {group.path for group in groups}
+    endings = tuple(f".{target_of(path)}" for path in adapted)
+    layers = base.model.get_submodule(base.layer_path)
+    paths = {path for layer in layers for path, _ in layer.named_modules()} - adapted
+    return tuple(sorted(path for path in paths if f".{path}".endswith(endings)))
+
+
+def exclusion(paths: Iterable[str], *, in_multimodal: bool) -> str | None:
+    """The pattern of modules that peft leaves alone; None where there are none."""
+    parts = [re.escape(path) for path in paths]
+    patterns = [rf".*\.\d+\.({'|'.join(parts)})"] if parts else []
+    if in_multimodal:
+        patterns.append(".*(vision_tower|multi_modal_projector).*")
+    return "|".join(patterns) or None
+
+
+ARCHITECTURES = {
+    "llama": "llama",
+    "mistral": "llama",
+    "smollm3": "smollm3",
+    "granite": "granite",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma": "gemma",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3",
+    "gemma3_text": "gemma3",
+    "olmo2": "olmo2",
+    "phi3": "phi3",
+}
+"""llama.cpp's name of an architecture, by `model_type` of a transformers config."""
+
+_IN_PAIRS = ("llama", "smollm3", "granite")
+"""Architectures whose queries and keys llama.cpp rotates in pairs of neighbours, not in halves."""
+
+
+def write_gguf_adapter(path: Path, folder: Path, config: "PretrainedConfig") -> None:
+    """Write the PEFT adapter in `folder` to `path`; `config` is its base's.
+
+    ValueError for a base of another kind than `ARCHITECTURES`, for an adapted module without a name in GGUF,
+    and without the package gguf.
+    """
+    architecture = find_architecture(config)
+    import gguf
+
+    text = config.get_text_config()
+    kind = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}[architecture]
+    names = gguf.get_tensor_name_map(kind, text.num_hidden_layers)
+    temporary = aside(path)
+    writer = gguf.GGUFWriter(temporary, architecture)
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    alpha = json.loads((folder / ADAPTER_CONFIG).read_bytes())["lora_alpha"]
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
+    for module, (a, b) in read_peft_factors(folder, torch.device("cpu")).items():
+        name = names.get_name(f"{_in_decoder(module)}.weight", try_suffixes=(".weight",))
+        if name is None:
+            raise ValueError(f"{folder}: {module} has no name in GGUF for {architecture}")
+        if architecture in _IN_PAIRS:
+            b = _in_pairs(b, module, text)
+        writer.add_tensor(f"{name}.lora_a", a.numpy())
+        writer.add_tensor(f"{name}.lora_b", b.contiguous().numpy())
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find_architecture(config: "PretrainedConfig") -> str:
+    """llama.cpp's name of what the base is; ValueError where no adapter of it can be written."""
+    if find_spec("gguf") is None:
+        raise ValueError(f"writing GGUF needs the package gguf; {PACKAGE_HINT}")
+    if config.model_type not in ARCHITECTURES:
+        raise ValueError(
+            f"the base is a {config.model_type}, whose adapters are not written as GGUF; known: "
+            f"{', '.join(ARCHITECTURES)}. llama.cpp's convert_lora_to_gguf.py reads the folder"
+        )
+    return ARCHITECTURES[config.model_type]
+
+
+def _in_decoder(module: str) -> str:
+    """The module's path in a decoder that lies in no multimodal model."""
+    return re.sub(r"(^|\.)language_model\.", r"\1", module)
+
+
+def _in_pairs(b: Tensor, module: str, text: "PretrainedConfig") -> Tensor:
+    """B with the rows of each head as llama.cpp orders queries and keys: row i beside row i + half."""
+    heads = {"q_proj": text.num_attention_heads, "k_proj": text.num_key_value_heads}.get(
+        module.rpartition(".")[2]
+    )
+    if heads is None:
+        return b
+    return b.view(heads, 2, -1, b.shape[1]).transpose(1, 2).reshape(b.shape)

@@ -1,38 +1,42 @@
-"""Known bases and any other: load frozen, find the adapted linears.
+"""Known bases and any other: load frozen, find the adapted linears, divide over GPUs, count parameters.
 
 Precision, stated once: a frozen base is bf16 on a GPU and fp32 on a CPU; on request it is bf16 on a CPU that
 multiplies it (precision.py) or, on a GPU only, in 8 or 4 bits by bitsandbytes. Adapters, latents, core,
 converters, logits and losses are fp32 everywhere; factors are cast at the point of use.
+
+A base that is divided over GPUs keeps its decoder layers whole and in order, and the GPUs compute in turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
-from transformers import (
-    BitsAndBytesConfig,
-    PretrainedConfig,
-    PreTrainedTokenizerBase,
-)
+from torch import Tensor, nn
+from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedTokenizerBase
 from transformers import logging as transformers_logging
+from transformers.pytorch_utils import Conv1D
 
-from portal.bases.base_config import base_config, read_config
-from portal.bases.division import divide
-from portal.bases.experts import idle_params
+from portal.bases.family import (
+    attention_implementation,
+    base_config,
+    check_checkpoint,
+    dequantisation,
+    find_layers,
+    is_of_a_tower,
+    load_tokenizer,
+    model_class,
+    read_config,
+    takes_branches,
+)
 from portal.bases.files import BaseFiles, hub_error, locate
-from portal.bases.layer_kinds import attention_implementation, takes_branches
-from portal.bases.layout import find_layers
-from portal.bases.model_class import is_of_a_tower, model_class
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import QUANTISED, check_precision, weights_dtype
-from portal.bases.quantised_checkpoints import check_checkpoint, dequantisation
 from portal.bases.registry import public_name
-from portal.bases.sites import Site
-from portal.bases.tokenizer import load_tokenizer
+from portal.bases.sites import Site, find_layer_path
 from portal.config import Precision
 from portal.device import is_out_of_memory, own_gpus, prepare_cpu, prepare_gpu
 
@@ -43,7 +47,7 @@ class Base:
 
     name: str
     revision: str
-    model: Any  # a transformers language model; its class is chosen by the checkpoint (model_class.py)
+    model: Any  # a transformers language model; its class is chosen by the checkpoint (family.py)
     tokenizer: PreTrainedTokenizerBase
     layer_path: str
     sites: tuple[Site, ...]
@@ -65,7 +69,7 @@ class Base:
 
     @property
     def takes_branches(self) -> bool:
-        """Whether a row may hold all choices of a question (layer_kinds.py)."""
+        """Whether a row may hold all choices of a question (family.py)."""
         return takes_branches(self.text_config)
 
     @property
@@ -109,7 +113,7 @@ def load_base(
     """The base, frozen, in evaluation mode, with these operations, else the usual ones. Attention is sdpa, or
     eager in families without it.
 
-    With several `num_gpus` its layers are divided over so many GPUs of this process (division.py);
+    With several `num_gpus` its layers are divided over so many GPUs of this process;
     `Base.device` is then the first. On a CPU they mean nothing.
 
     `revision` is what `resolve` returned earlier: another digest or commit now is a ValueError, as are
@@ -259,3 +263,138 @@ def _keep_packing(model: nn.Module) -> None:
     for linear in model.modules():
         if hasattr(linear, "support_avx512bf16_for_cpu"):
             linear.support_avx512bf16_for_cpu = False
+
+
+QUANTISED_BYTES: dict[Precision, float] = {"8bit": 1.0, "4bit": 0.55}
+"""Bytes per number of a linear in a decoder layer; embeddings, head and experts are not quantised."""
+
+
+def divide(model: nn.Module, count: int, precision: Precision, dtype: torch.dtype) -> dict[str, int]:
+    """The GPU, 0-based, of each part of the model by its path: a `device_map` of transformers.
+
+    The fullest GPU has as few bytes of weights as can be. What stands before the layers is on the first, with
+    a head that is tied to it, what stands after them on the last. Only names and shapes are read: a model on
+    the meta device will do. ValueError where there are fewer layers than GPUs, or layers share weights.
+    """
+    path = find_layer_path(model)
+    layers = model.get_submodule(path)
+    assert isinstance(layers, nn.ModuleList)
+    if count > len(layers):
+        raise ValueError(f"{len(layers)} layers cannot be divided over {count} GPUs")
+    held = [id(parameter) for layer in layers for parameter in layer.parameters()]
+    if len(set(held)) < len(held):
+        raise ValueError("its layers share weights, so they cannot be divided over GPUs")
+    places: dict[str, int] = {}
+    ends = [0.0, 0.0]
+    for name, numbers, follows in _around(model, path):
+        is_last = follows and numbers > 0
+        places[name] = count - 1 if is_last else 0
+        ends[is_last] += numbers * dtype.itemsize
+    sizes = [layer_bytes(layer, precision, dtype) for layer in layers]
+    for gpu, (start, end) in enumerate(pairwise(_starts(sizes, count, *ends))):
+        places |= {f"{path}.{index}": gpu for index in range(start, end)}
+    return places
+
+
+def part_bytes(
+    model: nn.Module, places: Mapping[str, int], precision: Precision, dtype: torch.dtype
+) -> list[float]:
+    """Bytes of weights on each GPU, where the parts of the model are in these places."""
+    path = find_layer_path(model)
+    found = [0.0] * (max(places.values()) + 1)
+    for name, numbers, _ in _around(model, path):
+        found[places[name]] += numbers * dtype.itemsize
+    for name, layer in model.get_submodule(path).named_children():
+        found[places[f"{path}.{name}"]] += layer_bytes(layer, precision, dtype)
+    return found
+
+
+def layer_bytes(layer: nn.Module, precision: Precision, dtype: torch.dtype) -> float:
+    """Bytes of a decoder layer's weights."""
+    linears = {
+        id(each.weight): each.weight.numel()
+        for each in layer.modules()
+        if isinstance(each, nn.Linear | Conv1D)
+    }
+    others = sum(each.numel() for each in layer.parameters() if id(each) not in linears)
+    return sum(linears.values()) * QUANTISED_BYTES.get(precision, dtype.itemsize) + others * dtype.itemsize
+
+
+def _around(model: nn.Module, layer_path: str) -> Iterator[tuple[str, int, bool]]:
+    """Everything but the decoder layers: path, how many numbers it has, and whether it follows the layers.
+
+    Numbers of tied parts count for the first of them.
+    """
+    counted: set[int] = set()
+
+    def count(tensors: Iterable[Tensor]) -> int:
+        new = {id(each): each.numel() for each in tensors if id(each) not in counted}
+        counted.update(new)
+        return sum(new.values())
+
+    for name, tensors, follows in _parts(model, layer_path.split(".")):
+        yield name, count(tensors), follows
+
+
+def _parts(
+    module: nn.Module, path: Sequence[str], prefix: str = ""
+) -> Iterator[tuple[str, Iterable[Tensor], bool]]:
+    """What the module holds beside the submodule at `path`, in order."""
+    if not path:
+        return
+    yield from (
+        (f"{prefix}{name}", [weight], False) for name, weight in module.named_parameters(recurse=False)
+    )
+    yield from ((f"{prefix}{name}", [], False) for name, _ in module.named_buffers(recurse=False))
+    follows = False
+    for name, child in module.named_children():
+        if name == path[0]:
+            follows = True
+            yield from _parts(child, path[1:], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child.parameters(), follows
+
+
+def _starts(sizes: Sequence[float], count: int, before: float, after: float) -> list[int]:
+    """The first layer of each GPU, and the number of layers."""
+    low, high = 0.0, before + sum(sizes) + after
+    best = _starts_within(high, sizes, count, before, after)
+    while high - low > 1:
+        limit = (low + high) / 2
+        starts = _starts_within(limit, sizes, count, before, after)
+        low, high, best = (limit, high, best) if starts is None else (low, limit, starts)
+    assert best is not None, "one GPU that holds everything holds it"
+    return best
+
+
+def _starts_within(
+    limit: float, sizes: Sequence[float], count: int, before: float, after: float
+) -> list[int] | None:
+    """The same where no GPU has more than `limit` bytes: the last ones are filled first, since the first has
+    learners beside its weights. None where that cannot be.
+    """
+    starts, layer = [len(sizes)], len(sizes)
+    for gpu in reversed(range(count)):
+        room = limit - after * (gpu == count - 1) - before * (gpu == 0)
+        if room < 0:
+            return None
+        least = gpu  # as many layers as there are GPUs before this one
+        while layer > least and sizes[layer - 1] <= room:
+            layer -= 1
+            room -= sizes[layer]
+        starts.append(layer)
+    return starts[::-1] if layer == 0 else None
+
+
+_MET = ("num_experts_per_tok", "moe_topk", "moe_top_k", "top_k_experts")
+"""Names by which configs say how many experts a token meets in a layer."""
+
+
+def idle_params(layers: nn.Module, config: PretrainedConfig) -> int:
+    """Parameters of routed experts that a token does not meet; 0 where the config says nothing of them."""
+    met = next((count for name in _MET if (count := getattr(config, name, None)) is not None), None)
+    if met is None:
+        return 0
+    experts = [module for module in layers.modules() if type(module).__name__.endswith("Experts")]
+    stacked = [weight for module in experts for weight in module.parameters(recurse=False)]
+    return sum(weight.numel() * max(0, len(weight) - met) // len(weight) for weight in stacked)

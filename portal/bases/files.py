@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from portal.bases.gguf.conversion import converted, verify
+from portal.bases.gguf_conversion import converted, verify
 from portal.bases.registry import known_bases, list_bases
 from portal.config import BaseRef, Precision
 from portal.messages import nearest, one_line

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from portal.bases.gguf.packaged import PackagedFile
+from portal.bases.gguf_files import PackagedFile
 from portal.embedded import FOLDER
 from portal.frozen import Frozen
 from portal.messages import explain

@@ -93,7 +93,7 @@ def load_with_latents(folder: str, latents: str | None) -> "Artifact":
 
 def warn_of_unverified(folders: Iterable[Path]) -> None:
     """Say of which artifacts nothing tells whether they are as they were written."""
-    from portal.artifacts.portal_record import RECORD
+    from portal.artifacts.artifact_files import RECORD
     from portal.storage.records import enclosing_run
 
     for folder in folders:

@@ -41,7 +41,7 @@ def params(
 ) -> None:
     """Count parameters: of the shared core, and of the converter that a port refits for each base."""
     names = options.chosen_modules(modules)
-    from portal.bases.layout import base_layout
+    from portal.bases.family import base_layout
     from portal.bases.sites import check_modules, check_rank, group_sites
     from portal.config import AdapterConfig, HypernetConfig, paper_hidden
     from portal.hypernet import converter_num_params, core_num_params
@@ -105,8 +105,8 @@ def bases(
 
 def _print_layers(base: str, *, as_json: bool) -> None:
     """The modules of a base, how many layers have them, and what is adapted for those of Llama."""
-    from portal.bases.coverage import count_layers, cover
-    from portal.bases.layout import base_layout, base_takes_branches
+    from portal.bases.family import base_layout, base_takes_branches
+    from portal.bases.sites import count_layers, cover
     from portal.modules import ALL_MODULES
 
     layout, packed = base_layout(base), base_takes_branches(base)
@@ -297,7 +297,7 @@ def _tokenised(
     suite: "Suite", tasks: tuple[str, ...], base: str, max_prompt: int
 ) -> dict[str, dict[str, int]]:
     """For each task: how many rows the base's tokenizer merges with an answer, and how many are cut."""
-    from portal.bases.tokenizer import load_tokenizer
+    from portal.bases.family import load_tokenizer
     from portal.data.token_rows import MisalignedError, encode_example
     from portal.tasks.example import SPLITS
 

@@ -19,8 +19,8 @@ from portal.cli.output import print_adapters, print_table, print_tasks, progress
 
 if TYPE_CHECKING:
     from portal.answers import AnswerConfig
-    from portal.artifacts.adapter_matrix import AdapterMatrix
     from portal.artifacts.artifact import Artifact
+    from portal.artifacts.registry import AdapterMatrix
     from portal.bases.base import Base
     from portal.data.suite import Suite
     from portal.data.token_rows import TokenRow
@@ -106,7 +106,7 @@ def evaluate(
     from portal.bases.base import load_base
     from portal.bases.files import resolve
     from portal.bases.registry import weights_note
-    from portal.evaluate.peft_adapter import find_adapters, score_adapter
+    from portal.evaluate.tasks import find_adapters, score_adapter
     from portal.evaluate.text_metrics import find_metric
     from sweeps.study.context import resolve_precisions
 
@@ -165,8 +165,7 @@ def _matrix_and_tasks(
     location: str, core: str | None, base: str, tasks: str | None, suite: str | None, data: str | None
 ) -> "tuple[AdapterMatrix, Suite, tuple[str, ...]]":
     """The adapters of a registry that has the base and the tasks, the suite, and the tasks: else all."""
-    from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
-    from portal.artifacts.registry import Registry
+    from portal.artifacts.registry import Registry, choose_matrix, read_matrices
 
     matrices = read_matrices(Registry.open(location))
     if tasks is None:
@@ -221,8 +220,7 @@ def read_rows(
 
     ValueError for a task without rows in the split, and for rows that the base cannot read.
     """
-    from portal.bases.base_config import base_config
-    from portal.bases.tokenizer import load_tokenizer
+    from portal.bases.family import base_config, load_tokenizer
     from portal.data.conversation import has_template, template_note
     from portal.data.sampling import evaluation_rows
     from portal.data.token_rows import encode_examples, extent_of

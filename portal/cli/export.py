@@ -80,7 +80,7 @@ def export(
     The base is loaded for --check and --merge only.
     """
     from portal.artifacts.adapter_record import ADAPTER_CONFIG, GGUF_ADAPTER
-    from portal.artifacts.gguf_adapter import write_gguf_adapter
+    from portal.artifacts.peft_adapter import write_gguf_adapter
     from portal.artifacts.serving import known_servers, write_routing
 
     source = load_with_latents(find_artifact(artifact), latents)
@@ -179,8 +179,8 @@ def _serve_command(source: "Artifact", server: "Server", folders: Mapping[str, P
 
 def _gguf_config(source: "Artifact") -> "PretrainedConfig":
     """The config of the artifact's base; ValueError where adapters of it cannot be written as GGUF."""
-    from portal.artifacts.gguf_adapter import find_architecture
-    from portal.bases.base_config import base_config
+    from portal.artifacts.peft_adapter import find_architecture
+    from portal.bases.family import base_config
 
     config = base_config(source.config.base_model_name_or_path)
     find_architecture(config)

@@ -10,7 +10,7 @@ from portal.cli.artifacts import list_artifacts
 from portal.cli.output import print_table
 
 if TYPE_CHECKING:
-    from portal.artifacts.inspection import Inspection
+    from portal.artifacts.artifact_files import Inspection
 
 
 def inspect(
@@ -25,7 +25,7 @@ def inspect(
 
     Kinds of tasks are those of --suite, or of the first suite that has one of the tasks.
     """
-    from portal.artifacts.inspection import inspect_artifact
+    from portal.artifacts.artifact_files import inspect_artifact
 
     found = [inspect_artifact(folder) for folder in list_artifacts(artifact).values()]
     kinds = options.known_kinds(found[0].tasks, suite)  # the artifacts of joint training have the same tasks

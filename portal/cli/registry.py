@@ -15,7 +15,7 @@ from portal.cli.output import comma_list, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portal.artifacts.adapter_matrix import AdapterMatrix, Cell
+    from portal.artifacts.registry import AdapterMatrix, Cell
 
 
 _SHORT = 12
@@ -44,8 +44,7 @@ def registry(
 
     Every task of a core has an adapter on every base of that core. No weights are read.
     """
-    from portal.artifacts.adapter_matrix import read_matrices
-    from portal.artifacts.registry import Registry
+    from portal.artifacts.registry import Registry, read_matrices
 
     opened = Registry.open(folder)
     for location in add or ():
@@ -210,8 +209,7 @@ def adapters(
     core: options.Core = None,
 ) -> None:
     """Write a PEFT adapter for every base and every task, as OUT/BASE/TASK. No base is loaded."""
-    from portal.artifacts.adapter_matrix import choose_matrix, read_matrices
-    from portal.artifacts.registry import Registry
+    from portal.artifacts.registry import Registry, choose_matrix, read_matrices
     from portal.artifacts.serving import known_servers, write_routing
     from portal.learners.hypernet import artifact_subfolder
 

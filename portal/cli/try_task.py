@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from portal.artifacts.artifact import Artifact
     from portal.bases.base import Base
-    from portal.generation.request import Answer, Request
-    from portal.generation.sampling import Sampling
+    from portal.generation.decoder import Answer, Request, Sampling
 
 Ask = Callable[[str], tuple[tuple[int, ...], frozenset[int]]]
 """From a line to token ids, and tokens that end its answer beside the base's own."""
@@ -83,7 +82,7 @@ def try_task(
     """
     from portal.bases.base import load_base
     from portal.data.conversation import has_template, template_note
-    from portal.generation.sampling import Sampling
+    from portal.generation.decoder import Sampling
     from sweeps.study.context import resolve_precisions
 
     if system is not None and not chat:
@@ -147,8 +146,8 @@ class _Talk:
             raise ValueError(f"{counted(len(self._refused), 'line')} not answered: {self._refused[0]}")
 
     def _requests(self, prompt: str) -> "list[Request]":
+        from portal.generation.decoder import Request
         from portal.generation.generate import check_room
-        from portal.generation.request import Request
 
         try:
             ids, ends = self._ask(prompt)

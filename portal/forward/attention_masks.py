@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, masking_utils
 
-from portal.bases.layer_kinds import FULL, SLIDING, layer_kinds, takes_branches, window_of
+from portal.bases.family import FULL, SLIDING, layer_kinds, takes_branches, window_of
 
 
 def causal_masks(config: PretrainedConfig, length: int, device: torch.device) -> Any:

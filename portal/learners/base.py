@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.config import AdapterConfig, BaseRef, RunConfig
 from portal.data.token_rows import RowTable

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Self
 
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.peft_adapter import save_task_adapters
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable

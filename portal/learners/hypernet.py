@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.artifact import Artifact, TrainedHypernet, save_artifact
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import HypernetConfig, RunConfig

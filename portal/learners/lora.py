@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.peft_adapter import save_task_adapters
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import RunConfig

@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_writer import save_more_tasks
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.artifact import Artifact, save_more_tasks
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.base import Base
-from portal.bases.layout import base_sites
+from portal.bases.family import base_sites
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import Site, SiteGroup, adapted_sites, group_sites, linear_weight
 from portal.config import BaseRef, RunConfig

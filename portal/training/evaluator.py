@@ -17,7 +17,6 @@ from portal.bases.base import Base
 from portal.data.sampling import evaluation_rows
 from portal.data.token_rows import RowTable, eval_set_hash
 from portal.device import is_out_of_memory, release_memory
-from portal.evaluate.answer_journal import AnswerJournal
 from portal.evaluate.loglikelihood import (
     MAX_TOKENS,
     PendingScores,
@@ -25,7 +24,7 @@ from portal.evaluate.loglikelihood import (
     queue_scores,
     scoring_batches,
 )
-from portal.evaluate.written import Judged, ToWrite, write_answers
+from portal.evaluate.written import AnswerJournal, Judged, ToWrite, write_answers
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner

@@ -16,7 +16,7 @@ from portal.bases.base import Base
 from portal.config import Activations
 from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory
-from portal.evaluate.answer_journal import AnswerJournal
+from portal.evaluate.written import AnswerJournal
 from portal.forward.microbatch import SlotRows
 from portal.learners.base import Learner
 from portal.training.evaluator import Evaluator

@@ -7,9 +7,8 @@ import torch
 from portal.bases.base import Base
 from portal.device import torch_threads
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
-from portal.generation.decoder import end_tokens
+from portal.generation.decoder import Request, end_tokens
 from portal.generation.generate import generate
-from portal.generation.request import Request
 from portal.hypernet import Factors
 from portal.learners.base import Learner
 from sweeps.gpu_check.finding import Finding, at_least, skipped

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from accelerate import dispatch_model
 
-from portal.bases.base import Base
-from portal.bases.division import divide
+from portal.bases.base import Base, divide
 
 _accelerate_log = logging.getLogger("accelerate.big_modeling")
 

@@ -7,12 +7,10 @@ import numpy as np
 import torch
 
 from portal.bases.base import Base, with_operations
-from portal.bases.base_config import outline_config
-from portal.bases.model_class import model_class
+from portal.bases.family import load_tokenizer, model_class, outline_config
 from portal.bases.operations import Operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import find_layer_path, find_sites
-from portal.bases.tokenizer import load_tokenizer
 from portal.config import (
     Activations,
     AdapterConfig,

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base, load_base, quantised_base, with_fused_operations
 from portal.bases.operations import Operations
 from portal.bases.precision import cpu_has_bf16

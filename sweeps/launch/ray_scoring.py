@@ -19,7 +19,7 @@ from portal.config import BaseRef
 from portal.data.token_rows import TokenRow, rows_to_table, table_to_rows
 from portal.device import is_out_of_memory
 from portal.evaluate.loglikelihood import TaskMetrics
-from portal.evaluate.peft_adapter import score_adapter
+from portal.evaluate.tasks import score_adapter
 from portal.messages import one_line
 from sweeps.launch.lane_layout import WORKER_CPUS
 from sweeps.launch.ray_session import ray_session

@@ -9,8 +9,7 @@ from portal.bases.base import Base, load_base
 from portal.config import RunConfig
 from portal.data.token_cache import read_cache
 from portal.data.token_rows import TokenRow
-from portal.evaluate.fit import guess_left
-from portal.evaluate.loglikelihood import score_rows
+from portal.evaluate.loglikelihood import guess_left, score_rows
 from portal.forward.adapter_hooks import adapted
 from portal.learners.data_order import DataOrder
 from portal.storage.paths import Folder

@@ -14,14 +14,18 @@ from functools import lru_cache, partial
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.base_config import base_config, outline_config
-from portal.bases.coverage import check_coverage, coverage_note
+from portal.bases.family import (
+    BaseLayout,
+    base_config,
+    base_layout,
+    base_takes_branches,
+    check_checkpoint,
+    load_tokenizer,
+    outline_config,
+)
 from portal.bases.files import is_cached, locate
-from portal.bases.layout import BaseLayout, base_layout, base_takes_branches
 from portal.bases.precision import QUANTISED, check_precision, no_bf16
-from portal.bases.quantised_checkpoints import check_checkpoint
-from portal.bases.sites import check_modules, check_rank, group_sites
-from portal.bases.tokenizer import load_tokenizer
+from portal.bases.sites import check_coverage, check_modules, check_rank, coverage_note, group_sites
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.data.conversation import has_template, template_note
 from portal.data.suite import Suite

@@ -17,11 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers.pytorch_utils import Conv1D
 
-from portal.bases.base_config import outline_config
-from portal.bases.division import QUANTISED_BYTES, divide, part_bytes
-from portal.bases.experts import idle_params
-from portal.bases.layer_kinds import attention_implementation
-from portal.bases.model_class import model_class
+from portal.bases.base import QUANTISED_BYTES, divide, idle_params, part_bytes
+from portal.bases.family import attention_implementation, model_class, outline_config
 from portal.bases.operations import Operations, fuse_operations, usual_operations
 from portal.bases.precision import weights_dtype
 from portal.bases.sites import SiteGroup, find_layer_path, find_sites, group_sites

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
-from portal.bases.base_config import outline_config
+from portal.bases.family import outline_config
 from portal.config import Precision
 from portal.messages import counted
 from sweeps.planning.cost_model import START_S, Forecast, checkpoint_bytes, duration, kept_bytes

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.layout import base_sites, base_takes_branches
+from portal.bases.family import base_sites, base_takes_branches
 from portal.config import RunConfig
 from portal.data.sampling import balanced_sizes, num_batches
 from portal.data.suite import Suite

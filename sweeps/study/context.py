@@ -142,7 +142,7 @@ def _of_runs(out: Folder) -> dict[str, Precision]:
 def _resolve(base: str, device: str | None) -> Precision:
     import torch  # it takes seconds, which `sweep status` need not wait
 
-    from portal.bases.base_config import hidden_width
+    from portal.bases.family import hidden_width
     from portal.bases.precision import resolve_precision
 
     here = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,10 +14,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from portal.artifacts.run_record import RunRecord
-from portal.bases.coverage import coverage_note
+from portal.artifacts.model_card import RunRecord
+from portal.bases.sites import coverage_note
 from portal.device import device_name, peak_memory_bytes
-from portal.evaluate.answer_journal import AnswerJournal
+from portal.evaluate.written import AnswerJournal
 from portal.learners.base import Learner
 from portal.results import (
     GENERATIONS,

@@ -11,8 +11,7 @@ from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.data.sampling import calibration_rows
 from portal.data.token_cache import read_cache
-from portal.evaluate.fit import guess_left
-from portal.evaluate.loglikelihood import score_rows
+from portal.evaluate.loglikelihood import guess_left, score_rows
 from portal.forward.adapter_hooks import adapted
 from portal.results import RESULTS, read_table
 from sweeps.launch.driver import run_study

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from portal.artifacts.adapted_base import check_export, merge_task
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.peft_adapter import save_peft_adapter
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base, load_base
 from portal.bases.precision import cpu_has_bf16
 from portal.cli.app import main
@@ -22,7 +22,7 @@ from portal.data.suites import load_suite
 from portal.data.token_rows import RowTable, encode_example
 from portal.device import torch_threads
 from portal.evaluate.loglikelihood import score_rows, summarise
-from portal.evaluate.peft_adapter import score_adapter
+from portal.evaluate.tasks import score_adapter
 from portal.forward.adapter_hooks import adapted
 from portal.learners.factory import build_learner
 from portal.training.pack import Pack

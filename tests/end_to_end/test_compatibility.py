@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.portal_record import core_sha256, read_record
+from portal.artifacts.artifact_files import core_sha256, read_record
 from portal.bases.base import load_base
 from portal.bases.registry import MINI_FOLDER
 from portal.cli import main
 from portal.config import RunConfig
-from portal.evaluate.peft_adapter import check_adapter
+from portal.evaluate.tasks import check_adapter
 from portal.results import PREDICTIONS, RESULTS, read_table
 from portal.storage.paths import file_sha256
 from sweeps.launch.driver import run_study

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.stats.aggregate import SelectionError, best_epochs
 from analysis.stats.result_table import Run, gather_runs, load_results
-from portal.artifacts.run_record import read_run_record
+from portal.artifacts.model_card import read_run_record
 from portal.cli import main
 from portal.results import RESULTS_FILE
 from sweeps.launch.driver import run_study

@@ -32,7 +32,7 @@ from portal.artifacts.adapted_base import check_export
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.peft_adapter import save_peft_adapter
 from portal.bases.base import Base, load_base
-from portal.bases.layout import base_sites
+from portal.bases.family import base_sites
 from portal.config import AdapterConfig
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows

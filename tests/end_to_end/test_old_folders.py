@@ -16,7 +16,7 @@ from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import RunConfig
-from portal.evaluate.peft_adapter import check_adapter
+from portal.evaluate.tasks import check_adapter
 from portal.results import GENERATIONS, LATENTS, PREDICTIONS, RESULTS, read_table
 from sweeps.launch.driver import run_study
 from sweeps.store.fsck import check_folder

@@ -13,7 +13,7 @@ from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import RunConfig
 from portal.data.suites import load_suite
-from portal.evaluate import answer_journal
+from portal.evaluate import written
 from portal.evaluate.text_metrics import token_f1
 from portal.generation.decoder import end_tokens
 from portal.results import GENERATIONS, PREDICTIONS, RESULTS, read_table
@@ -137,7 +137,7 @@ def test_an_evaluation_that_is_interrupted_goes_on_from_its_answers(
     study = path.with_name("once-more.yaml")
     study.write_text(text.replace("places.yaml", "interrupted.yaml"))
     command = ["sweep", "run", str(study), "--executor", "local", "--out"]
-    monkeypatch.setattr(answer_journal, "PIECE_S", 0.0)
+    monkeypatch.setattr(written, "PIECE_S", 0.0)
     left, whole, saved = str(tmp_path / "left"), str(tmp_path / "whole"), list[int]()
     for answers_left[0], code in ((5, 130), (17, 130), (999, 0)):
         assert main([*command, left]) == code

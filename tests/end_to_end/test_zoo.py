@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from portal.artifacts.adapted_base import check_export
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base, with_operations
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, BaseRef
@@ -24,9 +24,8 @@ from portal.forward import output_head
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
-from portal.generation.decoder import end_tokens
+from portal.generation.decoder import Request, end_tokens
 from portal.generation.generate import generate
-from portal.generation.request import Request
 from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
 from portal.train_config import TrainConfig

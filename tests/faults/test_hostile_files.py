@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.artifacts.artifact_files import CONFIG, WEIGHTS
-from portal.artifacts.portal_record import RECORD
+from portal.artifacts.artifact_files import CONFIG, RECORD, WEIGHTS
 from portal.cli import main
 from portal.storage.paths import file_sha256
 from sweeps.store.run_store import RunStore

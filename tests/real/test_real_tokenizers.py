@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from portal.bases.tokenizer import load_tokenizer
+from portal.bases.family import load_tokenizer
 from portal.data.suites import load_suite
 from portal.data.token_rows import encode_example
 from tests.support.shared import ROWS, needs_rows

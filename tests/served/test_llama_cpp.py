@@ -17,7 +17,7 @@ from gguf import GGUFReader
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from portal.artifacts.gguf_adapter import ARCHITECTURES, write_gguf_adapter
+from portal.artifacts.peft_adapter import ARCHITECTURES, write_gguf_adapter
 from portal.bases.base import load_base
 from portal.bases.files import locate
 from tests.support.bases import character_tokenizer, make_model

@@ -8,10 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_writer import TrainedHypernet, save_artifact
+from portal.artifacts.artifact import Artifact, TrainedHypernet, save_artifact
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.peft_adapter import save_peft_adapter
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import AdapterConfig, HypernetConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, RunConfig

@@ -9,9 +9,8 @@ from portal.artifacts.adapted_base import peft_adapted
 from portal.bases.base import Base
 from portal.config import AdapterConfig
 from portal.data.token_rows import encode_examples
-from portal.generation.decoder import end_tokens
+from portal.generation.decoder import Request, end_tokens
 from portal.generation.generate import generate
-from portal.generation.request import Request
 from portal.modules import ALL_MODULES
 from portal.tasks.example import Example
 from tests.support.artifacts import export_random

@@ -14,8 +14,8 @@ from portal.data.suites import load_suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.evaluate.loglikelihood import score_rows
 from portal.forward.adapter_hooks import adapted
+from portal.generation.decoder import Request
 from portal.generation.generate import generate
-from portal.generation.request import Request
 from tests.support.artifacts import write_artifact
 
 ADAPTER = AdapterConfig(rank=4, alpha=512, modules=("q", "k", "v", "o", "gate", "up", "down"))

@@ -15,9 +15,8 @@ import torch
 import transformers
 import yaml
 
-from portal.bases.coverage import count_layers
-from portal.bases.layer_kinds import attention_implementation, takes_branches
-from portal.bases.sites import find_layer_path, find_sites
+from portal.bases.family import attention_implementation, takes_branches
+from portal.bases.sites import count_layers, find_layer_path, find_sites
 from portal.modules import ALL_MODULES
 from tests.support.zoo import LAYERS, left_out, rewritten_by_peft, supported, tiny_model
 

@@ -11,7 +11,7 @@ from portal.artifacts.adapter_record import AdapterRecord, check_place, read_ada
 from portal.artifacts.peft_adapter import read_peft_factors
 from portal.bases.base import Base
 from portal.config import AdapterConfig
-from portal.evaluate.peft_adapter import check_adapter
+from portal.evaluate.tasks import check_adapter
 from tests.support.artifacts import export_random
 from tests.support.bases import make_base
 

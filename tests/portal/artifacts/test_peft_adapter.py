@@ -1,19 +1,31 @@
-"""An exported adapter is a standard PEFT folder: its config, its tensors, its bytes."""
+"""An exported adapter is a standard PEFT folder: its config, its tensors, its bytes.
+
+peft finds what is adapted, and leaves namesakes alone. Adapters as GGUF files; `make serve-test` holds them
+against llama.cpp's own conversion.
+"""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from gguf import GGUFReader
 from safetensors import safe_open
+from transformers import AutoConfig
 
 from portal.artifacts.adapted_base import check_export
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.peft_adapter import exclusion, namesakes, target_of, write_gguf_adapter
 from portal.bases.base import Base
-from portal.bases.sites import MODULE_PATHS
+from portal.bases.sites import MODULE_PATHS, group_sites
 from portal.config import AdapterConfig
 from portal.forward.adapter_hooks import select_slots
+from portal.modules import ALL_MODULES
 from tests.support.artifacts import export_random, write_artifact
 from tests.support.bases import TASKS, make_base
+from tests.support.zoo import tiny_base
 
 ALL = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4, alpha=6)
 
@@ -86,3 +98,105 @@ def test_a_task_is_exported_from_an_artifact_without_loading_the_base(
 
     assert check_export(tmp_path / "adapter", any_base, own, 200.0) < 1e-4
     assert f"task `{task}`" in (tmp_path / "adapter" / "README.md").read_text()
+
+
+def test_a_target_is_the_last_name_where_llama_has_it_else_the_path() -> None:
+    assert target_of("self_attn.q_proj") == "q_proj"
+    assert target_of("mlp.shared_expert.gate_proj") == "mlp.shared_expert.gate_proj"
+    assert target_of("mixer.q_proj") == "mixer.q_proj"
+
+
+def test_a_plain_base_has_no_namesakes() -> None:
+    base = make_base("tiny", "llama")
+
+    assert namesakes(base, group_sites(base.sites, ALL_MODULES)) == ()
+    assert exclusion((), in_multimodal=False) is None
+
+
+def test_a_gate_of_attention_is_not_taken_for_that_of_the_feed_forward() -> None:
+    base = tiny_base("dory")
+    found = namesakes(base, group_sites(base.sites, ALL_MODULES))
+
+    assert found == ("self_attn.gate_proj",)
+    pattern = exclusion(found, in_multimodal=False)
+    assert pattern is not None
+    assert re.fullmatch(pattern, "base_model.model.model.layers.1.self_attn.gate_proj")
+    assert not re.fullmatch(pattern, "base_model.model.model.layers.1.mlp.gate_proj")
+
+
+def test_towers_of_a_multimodal_model_are_left_alone_beside_namesakes() -> None:
+    pattern = exclusion(("self_attn.gate_proj",), in_multimodal=True)
+
+    assert pattern is not None
+    assert re.fullmatch(pattern, "model.vision_tower.layers.0.self_attn.q_proj")
+    assert re.fullmatch(pattern, "model.layers.0.self_attn.gate_proj")
+
+
+ADAPTER = AdapterConfig(rank=2, alpha=6, modules=ALL_MODULES)
+
+
+def tensors(path: Path) -> dict[str, np.ndarray]:
+    return {each.name: np.array(each.data) for each in GGUFReader(path).tensors}
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+def test_the_file_has_the_factors_as_they_are(family: str, tmp_path: Path) -> None:
+    base = make_base("tiny", family)
+    factors = export_random(tmp_path / "adapter", base, ADAPTER)
+
+    write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", base.model.config)
+
+    found = tensors(tmp_path / "out.gguf")
+    assert len(found) == 2 * 7 * base.num_layers
+    for group, (a, b) in factors.items():
+        name = {"q": "attn_q", "o": "attn_output", "down": "ffn_down"}.get(group.module)
+        for index, layer in enumerate(group.layers if name is not None else ()):
+            assert np.array_equal(found[f"blk.{layer}.{name}.weight.lora_a"], a[0, index])
+            assert np.array_equal(found[f"blk.{layer}.{name}.weight.lora_b"], b[0, index])
+    fields = GGUFReader(tmp_path / "out.gguf").fields
+    assert fields["general.type"].contents() == "adapter"
+    assert fields["adapter.lora.alpha"].contents() == 6
+
+
+def test_rows_of_a_llamas_queries_and_keys_are_in_pairs(tmp_path: Path) -> None:
+    """Of a head's rows 0..11, llama.cpp has 0, 6, 1, 7, ...: what is rotated together lies side by side."""
+    base = make_base("tiny", "llama")
+    factors = export_random(tmp_path / "adapter", base, ADAPTER)
+
+    write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", base.model.config)
+
+    found = tensors(tmp_path / "out.gguf")
+    order = torch.tensor([half * 6 + place for place in range(6) for half in (0, 1)])
+    for module, heads in (("q", 4), ("k", 2)):
+        b = next(pair[1][0, 0] for group, pair in factors.items() if group.module == module)
+        rows = torch.cat([order + 12 * head for head in range(heads)])
+        assert np.array_equal(found[f"blk.0.attn_{module}.weight.lora_b"], b[rows])
+    v = next(pair[1][0, 0] for group, pair in factors.items() if group.module == "v")
+    assert np.array_equal(found["blk.0.attn_v.weight.lora_b"], v)
+
+
+def test_bases_and_modules_without_a_name_in_gguf_are_refused(tmp_path: Path) -> None:
+    base = make_base("tiny", "qwen3")
+    export_random(tmp_path / "adapter", base, ADAPTER)
+    other = AutoConfig.for_model("gpt2")
+
+    with pytest.raises(
+        ValueError, match=r"the base is a gpt2, whose adapters are not written as GGUF; known: .*qwen3"
+    ):
+        write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", other)
+    phi3 = AutoConfig.for_model("phi3", num_hidden_layers=1)
+    with pytest.raises(ValueError, match="has no name in GGUF for phi3"):
+        write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", phi3)
+
+    assert not list(tmp_path.glob("*.gguf*"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_altered_adapter_is_not_converted(tmp_path: Path) -> None:
+    base = make_base("tiny", "qwen3")
+    export_random(tmp_path / "adapter", base, ADAPTER)
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 99}))
+
+    with pytest.raises(ValueError, match="edited or damaged since"):
+        write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", base.model.config)

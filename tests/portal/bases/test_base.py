@@ -1,24 +1,45 @@
-"""A base loads whole and pinned, or not at all."""
+"""A base loads whole and pinned, or not at all.
+
+Which GPU holds which part of a base: whole layers, in order, the fullest as empty as can be. What a token
+meets of a mixture: by the config's count of experts per token, against counted parameters.
+"""
 
 import json
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, Qwen3ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GptOssConfig,
+    Llama4TextConfig,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+)
 
-from portal.bases.base import _places, _quantisation, load_base
-from portal.bases.base_config import base_config
+from portal.bases.base import _places, _quantisation, divide, idle_params, layer_bytes, load_base, part_bytes
+from portal.bases.family import (
+    base_config,
+    base_layout,
+    base_sites,
+    load_tokenizer,
+    model_class,
+    outline_config,
+    tokenizer_digest,
+)
 from portal.bases.files import BaseFiles, folder_digest, locate, resolve
-from portal.bases.layout import base_layout, base_sites
 from portal.bases.registry import list_bases
-from portal.bases.tokenizer import load_tokenizer, tokenizer_digest
+from portal.bases.sites import find_layer_path
 from portal.config import Precision
 from tests.support.bases import character_tokenizer, make_model
+from tests.support.zoo import tiny_base, tiny_config
 
 FAMILIES = ("qwen3", "llama", "gemma3")
 
@@ -386,3 +407,146 @@ def test_a_model_that_transformers_knows_is_loaded_without_the_code_beside_it(fo
 
     assert load_base(str(folder)).model.config.model_type == "qwen3"
     assert not (folder / "ran").exists()
+
+
+def outline(name: str) -> Any:
+    config = outline_config(name)
+    with torch.device("meta"):
+        return model_class(config).from_config(config)
+
+
+def layers_of(places: dict[str, int], path: str) -> list[int]:
+    count = sum(name.startswith(f"{path}.") for name in places)
+    return [places[f"{path}.{index}"] for index in range(count)]
+
+
+@pytest.mark.parametrize("name", ["qwen3-8b", "qwen3-4b", "gemma-3-4b", "ministral-3-3b", "smollm2-360m"])
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+def test_layers_are_whole_in_order_and_every_parameter_has_a_place(name: str, count: int) -> None:
+    model = outline(name)
+    path = find_layer_path(model)
+
+    places = divide(model, count, "default", torch.bfloat16)
+
+    order = layers_of(places, path)
+    assert order == sorted(order)
+    assert set(order) == set(range(count))
+    for parameter, _ in model.named_parameters():
+        assert sum(f"{parameter}.".startswith(f"{place}.") for place in places) == 1
+    everything = sum({id(each): each.numel() for each in model.parameters()}.values())
+    assert sum(part_bytes(model, places, "default", torch.bfloat16)) == 2 * everything
+
+
+@pytest.mark.parametrize(("count", "precision"), [*product([2, 3, 5], ["default", "4bit"])])
+def test_no_other_division_leaves_the_fullest_gpu_emptier(count: int, precision: Precision) -> None:
+    model = outline("qwen3-0.6b")
+    path, dtype = find_layer_path(model), torch.bfloat16
+    places = divide(model, count, precision, dtype)
+    fullest = max(part_bytes(model, places, precision, dtype))
+    size = layer_bytes(model.get_submodule(path)[0], precision, dtype)
+
+    layers = layers_of(places, path)
+    held = part_bytes(model, places, precision, dtype)
+    fixed = [own - size * layers.count(gpu) for gpu, own in enumerate(held)]
+
+    def possible(limit: float) -> bool:
+        """Whether GPUs with at most so many bytes hold all layers, each of them one at least."""
+        fitting = [int((limit - own) / size + 1e-9) for own in fixed]
+        return min(fitting) >= 1 and sum(fitting) >= len(layers)
+
+    assert possible(fullest)
+    assert not possible(fullest - size / 100)
+
+
+def test_a_tied_head_is_with_the_embedding_and_another_with_the_last_layers() -> None:
+    tied, untied = outline("qwen3-4b"), outline("qwen3-8b")
+
+    assert divide(tied, 4, "default", torch.bfloat16)["lm_head"] == 0
+    places = divide(untied, 4, "default", torch.bfloat16)
+    assert (places["model.embed_tokens"], places["model.norm"], places["lm_head"]) == (0, 3, 3)
+
+
+def test_4_bit_linears_make_layers_smaller_beside_an_embedding() -> None:
+    model = outline("qwen3-8b")
+
+    whole, packed = (
+        part_bytes(model, divide(model, 2, held, torch.bfloat16), held, torch.bfloat16)
+        for held in ("default", "4bit")
+    )
+
+    assert sum(packed) < 0.45 * sum(whole)
+    assert max(packed) < 1.1 * min(packed)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_bigcode", "qwen3_5_text", "llama4_text", "opt", "bloom"])
+def test_families_of_other_layouts_are_divided(family: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(tiny_config(family))
+
+    places = divide(model, 2, "default", torch.bfloat16)
+
+    for parameter, _ in model.named_parameters():
+        assert sum(f"{parameter}.".startswith(f"{place}.") for place in places) == 1
+    assert set(layers_of(places, find_layer_path(model))) == {0, 1}
+    weights = sum({id(each): each.numel() for each in model.parameters()}.values())
+    assert sum(part_bytes(model, places, "default", torch.bfloat16)) == 2 * weights
+
+
+def test_layers_that_share_weights_are_refused() -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(tiny_config("zamba2"))
+
+    with pytest.raises(ValueError, match="its layers share weights, so they cannot be divided over GPUs"):
+        divide(model, 2, "default", torch.bfloat16)
+
+
+def test_fewer_layers_than_gpus_are_refused() -> None:
+    model = outline("village-qwen3-xs")
+
+    with pytest.raises(ValueError, match=r"^3 layers cannot be divided over 4 GPUs$"):
+        divide(model, 4, "default", torch.bfloat16)
+
+
+def active_billions(config: object) -> float:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    layers = model.get_submodule(find_layer_path(model))
+    return (sum(each.numel() for each in layers.parameters()) - idle_params(layers, model.config)) / 1e9
+
+
+def test_known_mixtures_have_as_many_active_parameters_as_they_are_known_for() -> None:
+    qwen = Qwen3MoeConfig(
+        hidden_size=4096,
+        num_hidden_layers=94,
+        num_attention_heads=64,
+        num_key_value_heads=4,
+        head_dim=128,
+        num_experts=128,
+        num_experts_per_tok=8,
+        moe_intermediate_size=1536,
+    )
+
+    # Their names and cards count embedding and head, too, gpt-oss-120b's 5.1 billion the head alone.
+    assert active_billions(qwen) == pytest.approx(22 - 1.24, rel=0.02)
+    assert active_billions(GptOssConfig()) == pytest.approx(5.1 - 0.58, rel=0.03)
+    assert active_billions(Llama4TextConfig()) == pytest.approx(17 - 2.07, rel=0.02)
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "deepseek_v3"])
+def test_a_base_counts_the_experts_that_a_token_meets(family: str) -> None:
+    base = tiny_base(family)
+    experts = [each for each in base.model.modules() if type(each).__name__.endswith("Experts")]
+    first = next(iter(experts[0].parameters(recurse=False)))
+    met = tiny_config(family).num_experts_per_tok
+
+    idle = sum(weight[met:].numel() for each in experts for weight in each.parameters(recurse=False))
+
+    assert 0 < met < len(first)
+    assert base.num_decoder_params - base.num_active_params == idle > 0
+
+
+def test_a_dense_base_has_no_idle_parameters() -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(outline_config("qwen3-8b"))
+
+    assert idle_params(model, model.config) == 0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from portal.bases.family import load_tokenizer
 from portal.bases.files import locate, resolve
 from portal.bases.registry import MINI_FOLDER
-from portal.bases.tokenizer import load_tokenizer
 from tests.support.servers import refusing_hub
 
 

@@ -7,7 +7,7 @@ import torch
 
 from portal.bases import precision
 from portal.bases.base import load_base
-from portal.bases.base_config import hidden_width
+from portal.bases.family import hidden_width
 from portal.bases.precision import (
     BF16_FLAGS,
     BF16_WIDTH,

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from portal.bases import registry
-from portal.bases.base_config import outline_config
-from portal.bases.layout import base_sites
-from portal.bases.model_class import model_class
+from portal.bases.family import base_sites, model_class, outline_config
 from portal.bases.registry import known_bases, published_config
 from portal.bases.sites import find_layer_path, find_sites
 

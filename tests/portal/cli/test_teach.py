@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_files import WEIGHTS
-from portal.artifacts.portal_record import core_sha256
+from portal.artifacts.artifact_files import WEIGHTS, core_sha256
 from portal.results import RESULTS, read_table
 from tests.support.bases import TASKS
 from tests.support.command_line import Portal

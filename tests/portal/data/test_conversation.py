@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from portal.bases.tokenizer import load_tokenizer
+from portal.bases.family import load_tokenizer
 from portal.data.conversation import DEFAULT_TEMPLATE, has_template, render_turn, start_turn, template_note
 
 CHATML = (

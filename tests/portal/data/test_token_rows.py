@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from portal.bases.tokenizer import load_tokenizer
+from portal.bases.family import load_tokenizer
 from portal.data.token_rows import (
     ROW_SCHEMA,
     Extent,

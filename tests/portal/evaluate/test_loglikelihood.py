@@ -1,4 +1,7 @@
-"""Packed scoring equals one row per choice, and never returns a number that is not one."""
+"""Packed scoring equals one row per choice, and never returns a number that is not one.
+
+What is left of a guess's uncertainty is 0 for certain gold answers and 1 for a guess.
+"""
 
 import math
 
@@ -12,6 +15,7 @@ from portal.bases.base import Base
 from portal.evaluate.loglikelihood import (
     Scored,
     TaskMetrics,
+    guess_left,
     queue_scores,
     score_rows,
     scoring_batches,
@@ -152,3 +156,22 @@ def test_a_summary_is_what_one_works_out_by_hand() -> None:
         score=pytest.approx(1 / 3),
         unended=0,
     )
+
+
+def guessed(*scores: float, gold: int = 0) -> Scored:
+    return Scored(make_row((1, 2), tuple((place + 3,) for place in range(len(scores))), gold=gold), scores)
+
+
+def test_certain_answers_leave_nothing_and_guesses_everything() -> None:
+    assert guess_left([guessed(0.0, -100.0, -100.0)]) == pytest.approx(0.0, abs=1e-12)
+    assert guess_left([guessed(-7.0, -7.0), guessed(-2.0, -2.0, -2.0, -2.0)]) == pytest.approx(1.0)
+    assert guess_left([guessed(-9.0, -1.0)]) > 1
+
+
+def test_it_is_the_mean_over_rows_whatever_their_number_of_choices() -> None:
+    two, four = guessed(-1.0, -2.0), guessed(-1.0, -1.5, -4.0, -3.0, gold=1)
+    by_hand = [
+        math.log(sum(math.exp(x) for x in item.scores)) - item.scores[item.row.gold] for item in (two, four)
+    ]
+
+    assert guess_left([two, four]) == pytest.approx((by_hand[0] / math.log(2) + by_hand[1] / math.log(4)) / 2)

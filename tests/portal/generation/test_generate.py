@@ -9,10 +9,8 @@ from torch import Tensor
 
 from portal.bases.base import Base, load_base
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
-from portal.generation.decoder import end_tokens
+from portal.generation.decoder import Answer, Request, Sampling, end_tokens
 from portal.generation.generate import generate
-from portal.generation.request import Answer, Request
-from portal.generation.sampling import Sampling
 from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
 from tests.support.bases import make_base, random_factors

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.registry import Registry
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig, TextConfig
 from portal.learners.base import Learner

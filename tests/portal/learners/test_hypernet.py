@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.peft_adapter import read_peft_factors
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.hypernet import Converter, CoreDecoder
 from portal.storage.checkpoint import below

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import score_rows, summarise

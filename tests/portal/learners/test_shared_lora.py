@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.peft_adapter import read_peft_factors
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.learners.lora import LoraLearner

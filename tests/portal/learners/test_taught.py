@@ -8,7 +8,7 @@ import torch
 from torch.optim import AdamW
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.forward.adapter_hooks import adapted
 from portal.forward.losses import slot_losses

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from portal.artifacts.model_card import RunRecord
 from portal.artifacts.peft_adapter import read_peft_factors, save_peft_adapter
-from portal.artifacts.run_record import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, BaseRef, RunConfig

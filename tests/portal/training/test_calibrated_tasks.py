@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.run_record import RunRecord
+from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable

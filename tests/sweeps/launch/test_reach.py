@@ -11,8 +11,7 @@ from portal.cli import main
 from portal.data.sampling import calibration_rows
 from portal.data.suites import open_suite
 from portal.data.token_cache import read_cache
-from portal.evaluate.fit import guess_left
-from portal.evaluate.loglikelihood import score_rows
+from portal.evaluate.loglikelihood import guess_left, score_rows
 from portal.forward.adapter_hooks import adapted
 from sweeps.launch import reach
 from sweeps.launch.reach import REACH, TrainingFit, training_fits

@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from portal.bases.base import load_base
-from portal.bases.layout import base_sites
+from portal.bases.family import base_sites
 from portal.bases.sites import MODULE_PATHS, group_sites
 from portal.config import Activations, AdapterConfig, HypernetConfig, Precision
 from portal.forward.adapter_hooks import AdapterHooks, Segment

@@ -1,5 +1,10 @@
-"""Checkpoints in FP8 and MXFP4, made here value by value, are read as the weights that they stand for."""
+"""Which bases take all choices of a question in one row.
 
+Bases are made as causal language models, or as models of images where transformers has nothing else.
+Checkpoints in FP8 and MXFP4, made here value by value, are read as the weights that they stand for.
+"""
+
+import copy
 import json
 from pathlib import Path
 
@@ -7,12 +12,103 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GptOssConfig, PretrainedConfig, Qwen3Config
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GptOssConfig,
+    PretrainedConfig,
+    Qwen3Config,
+)
 
 from portal.bases.base import load_base, quantised_base
-from portal.bases.layout import base_sites
+from portal.bases.family import (
+    attention_implementation,
+    base_sites,
+    check_causal,
+    layer_kinds,
+    model_class,
+    outline_config,
+    takes_branches,
+    window_of,
+)
 from portal.cli import main
-from tests.support.bases import character_tokenizer
+from tests.support.bases import character_tokenizer, make_base
+from tests.support.zoo import tiny_config
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
+def test_layers_that_attend_by_masks_and_positions_take_branches(family: str) -> None:
+    base = make_base("tiny", family)
+
+    assert takes_branches(base.text_config)
+    assert attention_implementation(base.model.config) == "sdpa"
+
+
+def test_a_layer_of_another_kind_or_another_attention_ends_it() -> None:
+    config = make_base("tiny", "gemma3").text_config
+    chunked, eager = copy.deepcopy(config), copy.deepcopy(config)
+    chunked.layer_types = ["chunked_attention", "full_attention", "full_attention"]
+    eager._attn_implementation = "eager"
+
+    assert not takes_branches(chunked)
+    assert not takes_branches(eager)
+
+
+@pytest.mark.parametrize(
+    ("family", "attention"), [("gpt_oss", "eager"), ("gemma2", "eager"), ("falcon_h1", "sdpa")]
+)
+def test_families_without_sdpa_are_loaded_with_eager_attention(family: str, attention: str) -> None:
+    config = tiny_config(family)
+
+    assert attention_implementation(config) == attention
+    assert not takes_branches(config.get_text_config())
+
+
+def test_keys_that_a_family_does_not_read_change_nothing() -> None:
+    config = make_base("tiny", "llama").text_config
+    config.sliding_window, config.layer_types = 4, ["chunked_attention"]
+
+    assert takes_branches(config)
+    assert window_of(config) is None
+    assert layer_kinds(config) is None
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "gemma4_text"])
+def test_attention_in_both_directions_is_refused_by_name(family: str) -> None:
+    config = tiny_config(family)
+    check_causal("tiny", config)
+    config.get_text_config().use_bidirectional_attention = True if family == "gemma3_text" else "all"
+
+    with pytest.raises(ValueError, match="base 'tiny': its layers attend in both directions"):
+        check_causal("tiny", config)
+    assert not takes_branches(config.get_text_config())
+
+
+def test_attention_in_both_directions_among_tokens_of_images_is_not_refused() -> None:
+    config = tiny_config("gemma4_text")
+    config.get_text_config().use_bidirectional_attention = "vision"
+
+    check_causal("tiny", config)
+    assert not takes_branches(config.get_text_config())
+
+
+@pytest.mark.parametrize("name", ["qwen3-4b", "qwen3.5-4b", "gemma-3-4b", "gemma-4-e2b", "llama-4-scout"])
+def test_what_has_a_causal_language_model_is_made_as_one(name: str) -> None:
+    assert model_class(outline_config(name)) is AutoModelForCausalLM
+
+
+def test_ministral_3_is_made_with_its_vision_tower() -> None:
+    assert model_class(outline_config("ministral-3-3b")) is AutoModelForImageTextToText
+
+
+@pytest.mark.parametrize("family", ["t5gemma2", "idefics2"])
+def test_a_family_that_was_not_found_to_read_text_alone_is_no_base(family: str) -> None:
+    config = AutoConfig.for_model(family)
+
+    with pytest.raises(ValueError, match="Unrecognized configuration class"):
+        model_class(config).from_config(config)
+
 
 BLOCK = 128
 FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])

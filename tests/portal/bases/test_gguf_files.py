@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.bases.gguf.packaged import PackagedFile
+from portal.bases.gguf_files import PackagedFile
 
 CONTENT = b"first half, second half"
 

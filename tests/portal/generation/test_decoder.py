@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from portal.generation.sampling import Sampling
+from portal.generation.decoder import Sampling
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from portal.bases import gguf_conversion
 from portal.bases.base import load_base
 from portal.bases.files import locate, resolve
-from portal.bases.gguf import conversion
-from portal.bases.gguf.conversion import cache_folder, converted
+from portal.bases.gguf_conversion import cache_folder, converted
 from portal.storage.paths import file_sha256
 from tests.support.gguf_files import tiny_llama, write_gguf
 
@@ -66,8 +66,8 @@ def test_workers_that_want_the_same_file_convert_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, began = write_gguf(tmp_path / "tiny.gguf", tiny_llama()), list[Path]()
-    convert = conversion._convert
-    monkeypatch.setattr(conversion, "_convert", lambda *paths: began.append(paths[0]) or convert(*paths))
+    convert = gguf_conversion._convert
+    monkeypatch.setattr(gguf_conversion, "_convert", lambda *paths: began.append(paths[0]) or convert(*paths))
 
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(converted, [path] * 3))
