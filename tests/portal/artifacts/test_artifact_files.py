@@ -245,17 +245,17 @@ def test_what_is_said_of_a_tasks_rows_is_of_the_run_that_fitted_its_latent(
 
 
 @pytest.fixture
-def artifact(artifact: Path) -> Path:
+def bare(artifact: Path) -> Path:
     """A copy without a record of digests, as portallib and older versions write it."""
     (artifact / RECORD).unlink()
     return artifact
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_file_is_refused_by_name(artifact: Path, name: str) -> None:
-    (artifact / name).unlink()
+def test_a_missing_file_is_refused_by_name(bare: Path, name: str) -> None:
+    (bare / name).unlink()
 
-    assert name in refusal(artifact)
+    assert name in refusal(bare)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -265,11 +265,11 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.4, 0.9, 0.9999])
-def test_a_file_that_was_cut_short_is_refused(artifact: Path, name: str, kept: float) -> None:
-    data = (artifact / name).read_bytes()
-    (artifact / name).write_bytes(data[: int(kept * len(data.rstrip()))])
+def test_a_file_that_was_cut_short_is_refused(bare: Path, name: str, kept: float) -> None:
+    data = (bare / name).read_bytes()
+    (bare / name).write_bytes(data[: int(kept * len(data.rstrip()))])
 
-    refusal(artifact)
+    refusal(bare)
 
 
 def attempt(folder: Path) -> tuple[Artifact | None, str]:
@@ -286,7 +286,7 @@ def same(one: Artifact, other: Artifact) -> bool:
     )
 
 
-def test_a_flipped_bit_in_the_weights_header_is_refused_or_harmless(artifact: Path, saved: Path) -> None:
+def test_a_flipped_bit_in_the_weights_header_is_refused_or_harmless(bare: Path, saved: Path) -> None:
     intact = Artifact.load(saved)
     data = (saved / "model.safetensors").read_bytes()
     header = 8 + int.from_bytes(data[:8], "little")
@@ -295,8 +295,8 @@ def test_a_flipped_bit_in_the_weights_header_is_refused_or_harmless(artifact: Pa
     for position in range(0, header, 5):
         altered = bytearray(data)
         altered[position] ^= 1 << position % 7
-        (artifact / "model.safetensors").write_bytes(altered)
-        loaded, message = attempt(artifact)
+        (bare / "model.safetensors").write_bytes(altered)
+        loaded, message = attempt(bare)
         assert "\n" not in message
         assert loaded is None or same(loaded, intact), f"byte {position} altered a tensor unnoticed"
         refused += loaded is None
@@ -304,15 +304,15 @@ def test_a_flipped_bit_in_the_weights_header_is_refused_or_harmless(artifact: Pa
     assert refused > 0.8 * header / 5
 
 
-def test_a_flipped_bit_in_the_config_is_refused_or_still_a_config(artifact: Path, saved: Path) -> None:
+def test_a_flipped_bit_in_the_config_is_refused_or_still_a_config(bare: Path, saved: Path) -> None:
     data = (saved / "config.json").read_bytes()
     refused = 0
 
     for position in range(0, len(data), 11):
         altered = bytearray(data)
         altered[position] ^= 1 << position % 7
-        (artifact / "config.json").write_bytes(altered)
-        loaded, message = attempt(artifact)
+        (bare / "config.json").write_bytes(altered)
+        loaded, message = attempt(bare)
         assert "\n" not in message
         refused += loaded is None
 
@@ -330,41 +330,41 @@ def test_a_flipped_bit_in_the_config_is_refused_or_still_a_config(artifact: Path
         ({"rank": 0}, "rank: .* (got 0)"),
     ],
 )
-def test_a_config_of_another_format_is_refused(artifact: Path, changes: dict[str, Any], message: str) -> None:
-    change_config(artifact, **changes)
+def test_a_config_of_another_format_is_refused(bare: Path, changes: dict[str, Any], message: str) -> None:
+    change_config(bare, **changes)
 
-    text = refusal(artifact)
+    text = refusal(bare)
     assert "not a portable artifact" in text
     assert message.split(": .* ")[0] in text
 
 
-def test_a_newer_format_is_refused_by_name(artifact: Path) -> None:
-    change_config(artifact, format_version=3)
+def test_a_newer_format_is_refused_by_name(bare: Path) -> None:
+    change_config(bare, format_version=3)
 
-    assert "format_version 3, this version of portal reads up to 2; update portal-sweeps" in refusal(artifact)
+    assert "format_version 3, this version of portal reads up to 2; update portal-sweeps" in refusal(bare)
 
 
-def test_a_key_that_format_2_does_not_know_is_refused_by_name(artifact: Path) -> None:
-    change_config(artifact, format_version=2)
-    Artifact.load(artifact)
+def test_a_key_that_format_2_does_not_know_is_refused_by_name(bare: Path) -> None:
+    change_config(bare, format_version=2)
+    Artifact.load(bare)
 
-    change_config(artifact, text_encoder="e5")
+    change_config(bare, text_encoder="e5")
 
-    assert "text_encoder is of a newer version of portal" in refusal(artifact)
+    assert "text_encoder is of a newer version of portal" in refusal(bare)
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}"])
-def test_a_config_that_is_no_config_is_refused(artifact: Path, content: str) -> None:
-    (artifact / "config.json").write_text(content)
+def test_a_config_that_is_no_config_is_refused(bare: Path, content: str) -> None:
+    (bare / "config.json").write_text(content)
 
-    assert "not a portable artifact" in refusal(artifact)
+    assert "not a portable artifact" in refusal(bare)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_weights_of_another_format_are_refused(artifact: Path, metadata: dict[str, str] | None) -> None:
-    save_file(load_file(artifact / "model.safetensors"), artifact / "model.safetensors", metadata=metadata)
+def test_weights_of_another_format_are_refused(bare: Path, metadata: dict[str, str] | None) -> None:
+    save_file(load_file(bare / "model.safetensors"), bare / "model.safetensors", metadata=metadata)
 
-    assert "not a portable artifact" in refusal(artifact)
+    assert "not a portable artifact" in refusal(bare)
 
 
 @pytest.mark.parametrize(
@@ -380,36 +380,36 @@ def test_weights_of_another_format_are_refused(artifact: Path, metadata: dict[st
     ],
     ids=str,
 )
-def test_tensors_that_do_not_fit_the_config_are_refused(artifact: Path, changes: dict[str, Any]) -> None:
-    change_config(artifact, **changes)
+def test_tensors_that_do_not_fit_the_config_are_refused(bare: Path, changes: dict[str, Any]) -> None:
+    change_config(bare, **changes)
 
-    assert " is expected" in refusal(artifact)
+    assert " is expected" in refusal(bare)
 
 
 @pytest.mark.parametrize("name", ["task_latents", "core.film.weight", "alignment.output.v"])
-def test_a_missing_misshapen_or_infinite_tensor_is_refused_by_name(artifact: Path, name: str) -> None:
-    tensor = load_file(artifact / "model.safetensors")[name]
+def test_a_missing_misshapen_or_infinite_tensor_is_refused_by_name(bare: Path, name: str) -> None:
+    tensor = load_file(bare / "model.safetensors")[name]
 
-    change_tensors(artifact, **{name: None})
-    assert f"tensor {name} is missing" in refusal(artifact)
-    change_tensors(artifact, **{name: tensor[1:].clone()})
-    assert f"tensor {name} has shape" in refusal(artifact)
+    change_tensors(bare, **{name: None})
+    assert f"tensor {name} is missing" in refusal(bare)
+    change_tensors(bare, **{name: tensor[1:].clone()})
+    assert f"tensor {name} has shape" in refusal(bare)
     broken = tensor.clone()
     broken.view(-1)[-1] = math.inf
-    change_tensors(artifact, **{name: broken})
-    assert f"tensor {name} has values that are not finite" in refusal(artifact)
-    change_tensors(artifact, **{name: tensor})
-    Artifact.load(artifact)
+    change_tensors(bare, **{name: broken})
+    assert f"tensor {name} has values that are not finite" in refusal(bare)
+    change_tensors(bare, **{name: tensor})
+    Artifact.load(bare)
 
 
 @pytest.mark.parametrize("name", ["core.A.k.weight", "alignment.input.k", "residual.q"])
-def test_a_tensor_the_config_has_no_place_for_is_refused(artifact: Path, name: str) -> None:
-    change_tensors(artifact, **{name: torch.zeros(2)})
+def test_a_tensor_the_config_has_no_place_for_is_refused(bare: Path, name: str) -> None:
+    change_tensors(bare, **{name: torch.zeros(2)})
 
-    assert f"tensor {name} has no place" in refusal(artifact)
+    assert f"tensor {name} has no place" in refusal(bare)
 
 
-def test_keys_that_hub_tools_add_to_the_config_are_left_alone(artifact: Path) -> None:
-    change_config(artifact, _commit_hash="abc")
+def test_keys_that_hub_tools_add_to_the_config_are_left_alone(bare: Path) -> None:
+    change_config(bare, _commit_hash="abc")
 
-    assert Artifact.load(artifact).config.tasks == TASKS
+    assert Artifact.load(bare).config.tasks == TASKS
