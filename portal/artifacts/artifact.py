@@ -272,21 +272,17 @@ class Artifact:
             adapter=config.adapter,
             made_for=made_for,
             modules=name_modules(count_groups(config.groups), config.n_layers),
-            record=self.run_record(),
+            record=self.run_record,
             left_alone=config.namesakes,
         )
 
+    @cached_property
     def run_record(self) -> RunRecord | None:
         """What the run that made the artifact left beside it; None for an artifact from elsewhere."""
-        return self._run_record
-
-    @cached_property
-    def _run_record(self) -> RunRecord | None:
-        """Read once for all tasks that are exported."""
         found = read_run_record(self.folder)
         if found is None:
             return None
-        taught_by = {task: taught.run_record() for task, taught in self.taught_by.items()}
+        taught_by = {task: taught.run_record for task, taught in self.taught_by.items()}
         found = replace(found, taught_by=taught_by)
         if self.record is None:
             return found

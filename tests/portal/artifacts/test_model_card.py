@@ -57,7 +57,7 @@ def test_a_run_of_this_version_leaves_its_key_versions_and_epochs(world: Path) -
     artifact = Artifact.load(world / "ported" / "artifact")
     key = artifact.folder.resolve().parent.name
 
-    record = artifact.run_record()
+    record = artifact.run_record
 
     assert record is not None
     assert record.key == key
@@ -84,7 +84,7 @@ def test_of_an_artifact_outside_of_a_run_nothing_is_known(tmp_path: Path) -> Non
     shutil.copytree(OLD_RUN / "artifact" / "mini-qwen3-xs", tmp_path / "copy")
 
     assert read_run_record(tmp_path / "copy") is None
-    assert Artifact.load(tmp_path / "copy").run_record() is None
+    assert Artifact.load(tmp_path / "copy").run_record is None
 
 
 def test_the_record_of_a_run_at_hand_has_its_config_and_no_results() -> None:
