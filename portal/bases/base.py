@@ -29,6 +29,7 @@ from portal.bases.family import (
     is_of_a_tower,
     load_tokenizer,
     model_class,
+    outline_model,
     read_config,
     takes_branches,
 )
@@ -155,9 +156,7 @@ def outline_base(name: str, *, revision: str) -> Base:
     `revision` is taken on trust: who loads the weights checks it.
     """
     files = locate(name)
-    config = base_config(name)
-    with torch.device("meta"):
-        model = model_class(config).from_config(config, trust_remote_code=False)
+    model = outline_model(base_config(name))
     return _base(replace(files, commit=None if files.is_local else revision), revision, model)
 
 
@@ -199,9 +198,7 @@ def _places(
 ) -> dict[str, Any]:
     """What from_pretrained needs where weights are placed while they are read."""
     if gpus:
-        with torch.device("meta"):
-            outline = model_class(config).from_config(config, trust_remote_code=False)
-        division = divide(outline, len(gpus), precision, weights_dtype(precision, on_gpu=True))
+        division = divide(outline_model(config), len(gpus), precision, weights_dtype(precision, on_gpu=True))
         return {"device_map": {name: gpus[number] for name, number in division.items()}}
     if precision not in QUANTISED and not is_dequantised:
         return {}

@@ -85,8 +85,8 @@ def base_layout(name: str) -> BaseLayout:
     """The layout of a base: from its published config where that is known, else from its own."""
     config = outline_config(name)
     try:
-        with torch.device("meta"), no_collection():  # the first one of a family imports its modules
-            model = model_class(config).from_config(config, trust_remote_code=False)
+        with no_collection():  # the first one of a family imports its modules
+            model = outline_model(config)
     except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ValueError(
             f"base {name!r}: transformers makes no causal language model of its config "
@@ -126,6 +126,12 @@ _TOWERS = ("vision_model.", "multi_modal_projector.")
 def model_class(config: PretrainedConfig) -> Any:
     """The auto class that makes a model of this config: with what sees images where that is the only way."""
     return AutoModelForImageTextToText if config.model_type in IMAGE_FAMILIES else AutoModelForCausalLM
+
+
+def outline_model(config: PretrainedConfig) -> Any:
+    """The model of this config without weights, on the device meta."""
+    with torch.device("meta"):
+        return model_class(config).from_config(config, trust_remote_code=False)
 
 
 def is_of_a_tower(weight: str, config: PretrainedConfig, model: Any) -> bool:

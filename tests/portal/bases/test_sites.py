@@ -147,37 +147,20 @@ def test_a_rank_above_the_narrowest_width_is_refused_saying_what_fits() -> None:
         check_rank(sites, ("q", "v"), 5)
 
 
-def test_a_fused_layer_stands_in_once_for_what_is_asked_first() -> None:
-    sites = (site("qkv", 0, 8, 24), site("o", 0, 8, 8), site("up", 0, 8, 32), site("down", 0, 32, 8))
+def test_groups_are_of_a_layers_own_modules_or_of_what_stands_in_once_for_what_is_asked_first() -> None:
+    fused = (site("qkv", 0, 8, 24), site("o", 0, 8, 8), site("up", 0, 8, 32), site("down", 0, 32, 8))
+    divided = tuple(site(module, 0, 8, 8) for module in ("q", "k", "v", "o"))
+    two_kinds = (site("in_qkv", 0, 8, 24), site("in_z", 0, 8, 8), site("q", 1, 8, 16), site("v", 1, 8, 8))
+    expected = {
+        (fused, ALL_MODULES): "qkv for q in 0, o for o in 0, up for up in 0, down for down in 0",
+        (divided, ("qkv",)): "q for qkv in 0, k for qkv in 0, v for qkv in 0",
+        (two_kinds, ("q", "v")): "q for q in 1, in_qkv for q in 0, v for v in 1",
+    }
 
-    groups = group_sites(sites, ALL_MODULES)
-
-    assert [(group.module, group.head) for group in groups] == [
-        ("qkv", "q"),
-        ("o", "o"),
-        ("up", "up"),
-        ("down", "down"),
-    ]
-
-
-def test_a_layer_that_divides_a_fused_module_has_all_of_its_parts_adapted() -> None:
-    sites = tuple(site(module, 0, 8, 8) for module in ("q", "k", "v", "o"))
-
-    groups = group_sites(sites, ("qkv",))
-
-    assert [(group.module, group.head) for group in groups] == [("q", "qkv"), ("k", "qkv"), ("v", "qkv")]
-
-
-def test_layers_of_two_kinds_have_each_their_own_or_what_stands_in() -> None:
-    sites = (site("in_qkv", 0, 8, 24), site("in_z", 0, 8, 8), site("q", 1, 8, 16), site("v", 1, 8, 8))
-
-    groups = group_sites(sites, ("q", "v"))
-
-    assert [(group.module, group.layers, group.head) for group in groups] == [
-        ("q", (1,), "q"),
-        ("in_qkv", (0,), "q"),
-        ("v", (1,), "v"),
-    ]
+    for (sites, modules), text in expected.items():
+        groups = group_sites(sites, modules)
+        assert ", ".join(f"{each.module} for {each.head} in {each.layers[0]}" for each in groups) == text
+        assert {len(each.layers) for each in groups} == {1}
 
 
 def test_a_module_that_no_layer_has_is_refused_unless_all_are_asked_for() -> None:
