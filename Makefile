@@ -188,7 +188,7 @@ nightly:
 	@$(MAKE) --no-print-directory --keep-going $(NIGHTLY)
 
 test-gpu: venv
-	PORTAL_TEST_GPU=1 $(PYTEST) -m gpu
+	PORTAL_TEST_GPU=1 $(PYTEST) -rP -m gpu
 
 # The tests of one file are divided among the processes. docs/families.md says what passed.
 zoo: venv

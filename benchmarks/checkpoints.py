@@ -1,18 +1,21 @@
 """How long training stops for a checkpoint, and how fast it goes on while one is written."""
 
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+from torch import Tensor
+
 from benchmarks.lora import BATCH, EVERYTHING, make_pack
 from benchmarks.sample import as_table, draw, task_names
 from portal.bases.base import load_base
+from portal.device import wait_for_device
 from portal.training.pack import Pack
-from sweeps.gpu_check.checkpoints import tensors_of
 from sweeps.worker.checkpoint_writer import CheckpointWriter
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S
 
@@ -21,6 +24,8 @@ SIZES = (1, 3, 8)
 TARGET = 0.02
 """Of the time that training may stop for checkpoints at the default interval."""
 _TURNS = 5
+ROOM = 3
+"""A disk must have room for so many: the two newest are kept, beside the one that is written."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,33 @@ def checkpoints() -> list[Point]:
     """Packs of LoRA learners of all modules and every task, in so many seeds."""
     with tempfile.TemporaryDirectory(prefix="portal-") as folder:
         return [_measure(size, Path(folder, str(size))) for size in SIZES]
+
+
+def tensors_of(pack: Pack) -> dict[str, Tensor]:
+    """All that a checkpoint of the pack holds."""
+    return {
+        f"{learner.key}/{name}": tensor
+        for learner in pack.learners
+        for name, tensor in learner.state()[0].items()
+    }
+
+
+def has_room(out: Path, num_bytes: int) -> bool:
+    """Whether the disk of `out` has room for checkpoints of so many bytes."""
+    return shutil.disk_usage(out).free >= ROOM * num_bytes
+
+
+def time_checkpoint(
+    writer: CheckpointWriter, sequence: int, tensors: Mapping[str, Tensor]
+) -> tuple[float, float]:
+    """Seconds for which training stops for a checkpoint, and those until it is on the disk."""
+    wait_for_device()
+    started = time.perf_counter()
+    writer.start(sequence, tensors, {}, lambda: None)
+    wait_for_device()
+    stop_s = time.perf_counter() - started
+    writer.wait()
+    return stop_s, writer.seconds
 
 
 def _measure(size: int, folder: Path) -> Point:

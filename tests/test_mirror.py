@@ -10,6 +10,7 @@ ACROSS = {
     "end_to_end": "several packages at once, as a user meets them",
     "goldens": "what must stay as it was: keys, hashes, codes, schemas, help and plans",
     "faults": "one fault each, wherever it strikes",
+    "gpu": "a device beside the CPU: a GPU in `make test-gpu`, this CPU elsewhere",
     "real": "pretrained models, which `make real-cpu` installs",
     "served": "servers of models, which `make serve-test` installs",
 }

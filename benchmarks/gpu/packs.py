@@ -14,12 +14,11 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.checkpoints import has_room, tensors_of, time_checkpoint
 from portal.device import wait_for_device
 from portal.training.pack import Pack
-from sweeps.gpu_check.checkpoints import has_room, tensors_of, time_checkpoint
-from sweeps.gpu_check.scoring import time_scoring
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
-from sweeps.gpu_check.speed import ADAPTED, work_of
+from sweeps.gpu_check.speed import ADAPTED, time_scoring, work_of
 from sweeps.planning.cost_model import forward_tokens, peak_memory, step_seconds
 from sweeps.planning.devices import Device
 from sweeps.worker.checkpoint_writer import CheckpointWriter

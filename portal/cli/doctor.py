@@ -23,6 +23,7 @@ _RAY_SERIES = "2.60."
 _MIN_MEMORY_GIB = 4
 _MIN_SHM_GIB = 1
 _MIN_DISK_GIB = 2
+_MIN_LOCKED_GIB = 1
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,6 @@ def gpu_links(topology: str, count: int) -> frozenset[str]:
 
 def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:
     """Lines on GPUs, their driver, and the libraries that torch has for them."""
-    from sweeps.gpu_check.machine import runs_on
-
     for index, (name, size) in enumerate(zip(facts.names, facts.memory_bytes, strict=True)):
         yield Finding("ok", f"GPU {index}: {name}, {size / _GIB:.0f} GiB")
     driver = f"driver {facts.driver}" if facts.driver else "no nvidia-smi that answers"
@@ -171,6 +170,18 @@ def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:
         yield Finding("ok", f"every GPU reaches the others' memory{_by(facts.links)}")
 
 
+def runs_on(arch: str, major: int, minor: int) -> bool:
+    """Whether code for `arch` (`sm_86`, `sm_90a`) runs on a device of this compute capability.
+
+    Such code runs on later minors of its major; with a letter at its end, on nothing but its own.
+    """
+    found = re.fullmatch(r"sm_(\d+)(\d)([a-z]?)", arch)
+    if found is None:
+        return False
+    own_major, own_minor, letter = int(found[1]), int(found[2]), found[3]
+    return own_major == major and (own_minor == minor if letter else own_minor <= minor)
+
+
 def _by(links: frozenset[str]) -> str:
     """How GPUs are connected; nothing where the driver's tool does not say."""
     if not links:
@@ -185,9 +196,7 @@ def locked_memory(limit_bytes: int) -> Finding:
     """The line on the memory that Linux lets a process lock, which GPUs copy from and to."""
     if limit_bytes == resource.RLIM_INFINITY:
         return Finding("ok", "a process may lock any amount of memory")
-    from sweeps.gpu_check.machine import MIN_LOCKED_BYTES
-
-    enough = limit_bytes >= MIN_LOCKED_BYTES
+    enough = limit_bytes >= _MIN_LOCKED_GIB * _GIB
     return Finding(
         "ok" if enough else "warn",
         f"a process may lock {limit_bytes / _GIB:.2g} GiB of memory",

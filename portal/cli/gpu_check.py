@@ -24,7 +24,7 @@ def gpu_check(
         str | None,
         typer.Option(
             metavar="BASE",
-            help="Time steps, scoring and loading on a base of this one's shape, with random weights; 8b is "
+            help="Time steps and scoring on a base of this one's shape, with random weights; 8b is "
             "qwen3-8b. Default: qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for bf16 there.",
             autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
@@ -33,7 +33,7 @@ def gpu_check(
         str | None,
         typer.Option(
             metavar="BASE",
-            help="Time steps, scoring and loading on this base, with its own weights.",
+            help="Time steps and scoring on this base, with its own weights.",
             autocompletion=options.one_of("portal.bases.registry:known_bases"),
         ),
     ] = None,
@@ -43,11 +43,11 @@ def gpu_check(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check a device: numbers against the CPU in fp32, packs, resume, memory, teams, loading, steps, rates.
+    """Check a device: numbers against the CPU in fp32, resume, rates, steps, scoring, memory.
 
-    Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download; without Ray the lines
-    of teams say SKIP. Plans and launches of this machine read what was measured. Exit code 3 when a line
-    failed.
+    Each line is PASS, WARN, FAIL or SKIP with its value and bound. Needs no download. Plans and launches of
+    this machine read what was measured. Exit code 3 when a line failed. In a checkout, `make test-gpu` checks
+    more: packs, teams, attention, answers, bases over several GPUs, quantised ones, loading, checkpoints.
     """
     if base is not None and shape is not None:
         raise ValueError("--base names a base with its weights, --shape one without: give one of the two")

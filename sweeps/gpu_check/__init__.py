@@ -1,1 +1,1 @@
-"""What a machine must show before a study runs on it: numbers, packs, teams, resume, memory, pace."""
+"""What decides on a launch on this machine: numbers beside the CPU's, resume, rates, memory and pace."""

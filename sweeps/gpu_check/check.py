@@ -13,64 +13,29 @@ import torch
 
 from portal.artifacts.registry import now
 from portal.bases.base import load_base
+from portal.config import Precision
 from portal.device import release_memory, torch_threads
 from portal.storage.atomic import write_json_atomic
-from sweeps.gpu_check.answers import check_answers
-from sweeps.gpu_check.attention import check_attention
-from sweeps.gpu_check.division import check_division
 from sweeps.gpu_check.finding import ERRORS, LAST_START_S, Finding, failed, left_out, skipped, until_error
-from sweeps.gpu_check.loading import check_loading
-from sweeps.gpu_check.machine import check_machine
 from sweeps.gpu_check.neighbours import Steps, check_neighbours
-from sweeps.gpu_check.numerics import check_gradients, check_scores
-from sweeps.gpu_check.pace import Speed, pace_of
-from sweeps.gpu_check.packs import (
-    check_companions,
-    check_losses,
-    check_resume,
-    check_shortage,
-    check_waiting,
-)
-from sweeps.gpu_check.quantised import check_quantised
-from sweeps.gpu_check.rates import Rates, measure
-from sweeps.gpu_check.replacement import check_replacement
-from sweeps.gpu_check.shape import ShapeWorld, random_base
-from sweeps.gpu_check.speed import measure_speeds
-from sweeps.gpu_check.team import check_team
+from sweeps.gpu_check.numbers import check_gradients, check_resume, check_scores
+from sweeps.gpu_check.rates import Rates, known_rates, measure, rated_device
+from sweeps.gpu_check.shape import BATCH, ShapeWorld, random_base
+from sweeps.gpu_check.speed import Speed, measure_speeds, pace_of
 from sweeps.gpu_check.world import CheckWorld
-from sweeps.gpu_check.writers import check_killed_writer
-from sweeps.planning.devices import (
-    Device,
-    FoundGpu,
-    KnownCheck,
-    as_checked,
-    describe_gpu,
-    plain_cpu,
-    processor_name,
-)
+from sweeps.planning.devices import KnownCheck, processor_name
 from sweeps.store.provenance import provenance
 
 RECORD = "gpu-check.json"
 Check = Callable[[CheckWorld], Iterator[Finding]]
+Tell = Callable[[Finding], None]
+IsLate = Callable[[], bool]
 CHECKS: Mapping[str, Check] = {
-    "machine": check_machine,
-    "attention": check_attention,
     "gradients": check_gradients,
     "scores": check_scores,
-    "answers": check_answers,
-    "companions": check_companions,
-    "losses": check_losses,
-    "waiting": check_waiting,
     "resume": check_resume,
-    "killed writer": check_killed_writer,
-    "shortage": check_shortage,
-    "replacement": check_replacement,
-    "quantised": check_quantised,
-    "division": check_division,
-    "team": check_team,
-    "loading": check_loading,
 }
-"""By name, in the order in which they run."""
+"""Of numbers, by name, in the order in which they run; rates and speeds follow."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +79,8 @@ class DeviceRecord:
 
     def known(self) -> KnownCheck:
         """What plans and launches want to know of it."""
-        known = _known(self.name, self.rates, is_gpu=self.device == "cuda")
         return replace(
-            known,
+            known_rates(self.name, self.rates, is_gpu=self.device == "cuda"),
             date=self.date,
             passed=self.passed,
             pace=self.pace,
@@ -140,31 +104,28 @@ def check_device(
 ) -> DeviceRecord:
     """Run the checks, `tell` each line as it comes, and write `RECORD` into `out`.
 
-    Steps and loading are timed on a base of this `shape`, any whose sizes are known, with random weights, or
-    on this `base`, with its own. `gpus` are those for lines of several, otherwise all. What plans and
-    launches want to know is kept in this user's cache. A check that ends in an error is a line that failed;
-    a line of times that there is no time for is a warning.
+    Steps are timed on a base of this `shape`, any whose sizes are known, with random weights, or on this
+    `base`, with its own. `gpus` are those for lines of several, otherwise all. What plans and launches want
+    to know is kept in this user's cache. A check that ends in an error is a line that failed; a line of times
+    that there is no time for is a warning.
     """
     started = time.monotonic()
+    findings: dict[str, list[Finding]] = {}
 
-    def is_late() -> bool:
-        return time.monotonic() - started > LAST_START_S
+    def note(name: str, line: Finding) -> None:
+        tell(name, line)
+        findings.setdefault(name, []).append(line)
 
-    findings: dict[str, tuple[Finding, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="portal-check-") as scratch, torch_threads(1):
-        world = CheckWorld(device, Path(scratch), out=out, gpus=gpus, shape=shape, base=base)
+        world = CheckWorld(device, Path(scratch), gpus=gpus, shape=shape, base=base)
         out.mkdir(parents=True, exist_ok=True)
         for name, check in checks.items():
-            found = []
-            for each in until_error(check(world)):
-                tell(name, each)
-                found.append(each)
-            findings[name] = tuple(found)
-        rates, error = _rates(world, out)
-        if error is not None:
-            tell("rates", error)
-            findings["rates"] = (error,)
-        findings["speed"], (own, halved) = _speed(world, rates, partial(tell, "speed"), is_late)
+            for line in until_error(check(world)):
+                note(name, line)
+        rates = _rates(world, out, partial(note, "rates"))
+        own, halved = _paces(
+            world, rates, partial(note, "speed"), lambda: time.monotonic() - started > LAST_START_S
+        )
     record = DeviceRecord(
         device=world.device.type,
         name=torch.cuda.get_device_name(world.device) if world.is_gpu else processor_name(),
@@ -178,7 +139,7 @@ def check_device(
         bf16_beside=halved.beside,
         scoring_pace=own.scoring,
         bf16_scoring_pace=halved.scoring,
-        findings=findings,
+        findings={name: tuple(lines) for name, lines in findings.items()},
         wall_s=round(time.monotonic() - started, 1),
     )
     write_json_atomic(out / RECORD, record.to_json())
@@ -186,12 +147,13 @@ def check_device(
     return record
 
 
-def _rates(world: CheckWorld, out: Path) -> tuple[Rates | None, Finding | None]:
-    """The rates, or why there are none."""
+def _rates(world: CheckWorld, out: Path, tell: Tell) -> Rates | None:
+    """The rates, or None, with a line on why there are none."""
     try:
-        return measure(world.device, out, has_bf16=world.own_precision is not None), None
+        return measure(world.device, out, has_bf16=world.own_precision is not None)
     except ERRORS as error:
-        return None, failed(error)
+        tell(failed(error))
+        return None
 
 
 @dataclass(frozen=True)
@@ -203,109 +165,72 @@ class _Paces:
     scoring: float | None = None
 
 
-def _speed(
-    world: CheckWorld, rates: Rates | None, tell: Callable[[Finding], None], is_late: Callable[[], bool]
-) -> tuple[tuple[Finding, ...], tuple[_Paces, _Paces]]:
-    """The lines of steps beside the forecast, which knows the rates, and how far it is off in the mean.
+def _paces(world: CheckWorld, rates: Rates | None, tell: Tell, is_late: IsLate) -> tuple[_Paces, _Paces]:
+    """How far steps are off a forecast that knows the rates, in the mean, on a base as studies have it.
 
-    Beside the usual precision, bases in bf16 have such a mean of their own on a CPU that multiplies bf16. A
-    base is timed whole or not at all: the mean of some packs would be another pace.
+    The second of the two is of a base in bf16, on a CPU that multiplies bf16. A base is timed whole or not at
+    all: the mean of some packs would be another pace.
     """
-    found: list[Finding] = []
-    paces: list[_Paces] = []
-
-    def note(line: Finding) -> None:
-        tell(line)
-        found.append(line)
-
+    found: list[_Paces] = []
     try:
-        device = _rated(world.device, rates) if world.is_gpu else _rated_core(rates)
-        for timed in _timed(world, note, is_late):
+        device = rated_device(world.device, rates)
+        for timed in _timed(world, tell, is_late):
             speeds: list[Speed] = []
-            for each in measure_speeds(timed, device, world.out, is_late):
+            for each in measure_speeds(timed, device, is_late):
                 lines = (each,) if isinstance(each, Finding) else each.findings
                 speeds += [] if isinstance(each, Finding) else [each]
                 for line in lines:
-                    note(line)
+                    tell(line)
             steps = Steps.of(timed, device, is_random=world.is_random, count=world.workers)
             has_room = steps.fit(timed)
             del timed
             release_memory()  # other bases take its place
-            beside, ratio = _beside(world, steps, has_room=has_room, is_late=is_late())
-            for line in beside:
-                note(line)
-            steps_pace, scoring_pace = (
-                pace_of([each for each in speeds if each.is_scoring == is_scoring])
-                for is_scoring in (False, True)
+            found.append(
+                _Paces(
+                    pace_of([each for each in speeds if not each.is_scoring]),
+                    _beside(world, steps, tell, has_room=has_room, is_late=is_late),
+                    pace_of([each for each in speeds if each.is_scoring]),
+                )
             )
-            paces.append(_Paces(steps_pace, ratio, scoring_pace))
     except ERRORS as error:
-        note(failed(error))
-    own, halved, *_ = [*paces, _Paces(), _Paces()]
-    return tuple(found), (own, halved)
+        tell(failed(error))
+    own, halved, *_ = [*found, _Paces(), _Paces()]
+    return own, halved
 
 
-def _beside(
-    world: CheckWorld, steps: Steps, *, has_room: bool, is_late: bool
-) -> tuple[tuple[Finding, ...], float | None]:
-    """The lines on steps of several workers at once, and their time over that of one where it is known."""
-    what = f"{steps.base.name}: steps of several workers at once"
-    if world.workers == 1:
-        return (skipped(what, world.lone_worker),), None
-    if not has_room:
-        return (skipped(what, f"{world.workers} packs do not fit the memory"),), None
-    if is_late:
-        return (left_out(what),), None
-    try:
-        return check_neighbours(steps, world.workers)
-    except ERRORS as error:
-        return (failed(error),), None
-
-
-def _timed(
-    world: CheckWorld, tell: Callable[[Finding], None], is_late: Callable[[], bool]
-) -> Iterator[ShapeWorld]:
+def _timed(world: CheckWorld, tell: Tell, is_late: IsLate) -> Iterator[ShapeWorld]:
     """The base that is timed, then one in bf16 on a CPU that multiplies it, where there is time for it."""
-    if world.is_random:
-        yield ShapeWorld(random_base(world.timed, world.device))
-    else:
-        yield ShapeWorld(load_base(world.timed, device=world.device_kind))
+
+    def load(name: str, batch: int, precision: Precision = "default") -> ShapeWorld:
+        if world.is_random:
+            return ShapeWorld(random_base(name, world.device, precision=precision), batch=batch)
+        return ShapeWorld(load_base(name, device=world.device_kind, precision=precision), batch=batch)
+
+    yield load(world.timed, BATCH)
     if world.is_gpu or world.own_precision is None:
         return
     if is_late():
         tell(left_out(f"{world.halved} in bf16: steps and scoring"))
         return
-    precision = world.own_precision
-    if world.is_random:
-        yield ShapeWorld(random_base(world.halved, world.device, precision=precision), batch=1)
+    yield load(world.halved, 1, world.own_precision)
+
+
+def _beside(world: CheckWorld, steps: Steps, tell: Tell, *, has_room: bool, is_late: IsLate) -> float | None:
+    """The time of steps of several workers at once over that of one, where it is known, with its lines."""
+    what = f"{steps.base.name}: steps of several workers at once"
+    if world.workers == 1:
+        tell(skipped(what, world.lone_worker))
+    elif not has_room:
+        tell(skipped(what, f"{world.workers} packs do not fit the memory"))
+    elif is_late():
+        tell(left_out(what))
     else:
-        yield ShapeWorld(load_base(world.halved, device=world.device_kind, precision=precision), batch=1)
-
-
-def _rated_core(rates: Rates | None) -> Device:
-    """One core of this machine for plans, with the rates that were measured."""
-    return as_checked(plain_cpu(1), replace(_known("", rates, is_gpu=False), pace=1.0))
-
-
-def _rated(gpu: torch.device, rates: Rates | None) -> Device:
-    """The GPU for plans, with the rates that were measured."""
-    known = describe_gpu(FoundGpu.of(gpu))
-    return as_checked(known, _known(known.name, rates, is_gpu=True))
-
-
-def _known(name: str, rates: Rates | None, *, is_gpu: bool) -> KnownCheck:
-    """What these rates are worth knowing for."""
-    known = KnownCheck(name, torch.__version__, "", True)
-    if rates is None:
-        return known
-    known = replace(known, write_bytes_per_s=rates.write_bytes_per_s)
-    if not is_gpu:
-        return replace(known, flops=rates.fp32_flops, bf16_flops=rates.bf16_flops)
-    return replace(
-        known,
-        flops=rates.bf16_flops,
-        fp32_flops=rates.fp32_flops,
-        tf32_flops=rates.tf32_flops,
-        launch_s=rates.launch_s,
-        bytes_per_s=2 * rates.copy_bytes_per_s,
-    )
+        try:
+            lines, ratio = check_neighbours(steps, world.workers)
+        except ERRORS as error:
+            tell(failed(error))
+        else:
+            for line in lines:
+                tell(line)
+            return ratio
+    return None

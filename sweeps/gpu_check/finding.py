@@ -8,8 +8,6 @@ from portal.messages import one_line
 
 Level = Literal["PASS", "WARN", "FAIL", "SKIP"]
 _Found = TypeVar("_Found")
-PACE_BOUNDS = (0.7, 1.4)
-"""Of a measured time over the predicted one: outside, plans for this machine are not to be relied on."""
 LAST_START_S = 400.0
 """No line that only makes plans sharper begins after so many seconds of a check, which is to take eight
 minutes at most. Numbers are always checked."""
@@ -39,23 +37,16 @@ def at_most(
     what: str, value: float, bound: float, *, unit: str = "", otherwise: Level = "FAIL", note: str = ""
 ) -> Finding:
     """PASS where the value is at most the bound, else `otherwise` with the note: so is what is no number."""
-    holds = value <= bound
-    level = "PASS" if holds else otherwise
-    return Finding(level, what, value, unit, f"at most {bound:g}", "" if holds else note)
-
-
-def graded(what: str, value: float, bound: float, most: float, *, unit: str = "") -> Finding:
-    """PASS where the value is at most the bound, WARN up to `most`, else FAIL: so is what is no number."""
-    return at_most(what, value, bound, unit=unit, otherwise="WARN" if value <= most else "FAIL")
+    level: Level = "PASS" if value <= bound else otherwise
+    return Finding(level, what, value, unit, f"at most {bound:g}", note if level != "PASS" else "")
 
 
 def at_least(
     what: str, value: float, bound: float, *, unit: str = "", otherwise: Level = "FAIL", note: str = ""
 ) -> Finding:
     """PASS where the value is at least the bound, else `otherwise` with the note: so is what is no number."""
-    holds = value >= bound
-    level = "PASS" if holds else otherwise
-    return Finding(level, what, value, unit, f"at least {bound:g}", "" if holds else note)
+    level: Level = "PASS" if value >= bound else otherwise
+    return Finding(level, what, value, unit, f"at least {bound:g}", note if level != "PASS" else "")
 
 
 def between(
@@ -69,15 +60,8 @@ def between(
     note: str = "",
 ) -> Finding:
     """PASS where the value is within the bounds, else `otherwise` with the note: so is what is no number."""
-    holds = low <= value <= high
-    level = "PASS" if holds else otherwise
-    return Finding(level, what, value, unit, f"{low:g} to {high:g}", "" if holds else note)
-
-
-def over_forecast(what: str, ratio: float) -> Finding:
-    """A measured time over what a plan predicts for it, which warns where it is off."""
-    note = "plans for this machine are off by that"
-    return between(f"{what} over the forecast", ratio, *PACE_BOUNDS, otherwise="WARN", note=note)
+    level: Level = "PASS" if low <= value <= high else otherwise
+    return Finding(level, what, value, unit, f"{low:g} to {high:g}", note if level != "PASS" else "")
 
 
 def failed(error: Exception) -> Finding:

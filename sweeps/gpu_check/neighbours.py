@@ -1,21 +1,24 @@
 """Steps of several processes at once over one's: what lanes of a node take from each other, and each GPU."""
 
 import math
-import time
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from statistics import fmean
+from threading import BrokenBarrierError
+from typing import TypeVar
 
 import torch
 
 from portal.bases.base import load_base
 from portal.config import BaseRef, DeviceKind
-from portal.device import wait_for_device
 from sweeps.gpu_check.finding import Finding, at_most
-from sweeps.gpu_check.processes import at_once, meet
 from sweeps.gpu_check.shape import ShapeWorld, random_base
-from sweeps.gpu_check.speed import work_of
+from sweeps.gpu_check.speed import seconds_per_step, work_of
 from sweeps.planning.cost_model import forward_tokens, peak_memory
 from sweeps.planning.devices import Device
 
@@ -23,9 +26,13 @@ BOUND = 1.25
 """Of a step's time beside others over that of one alone."""
 LOSS_BOUNDS: dict[DeviceKind, float] = {"cpu": 1e-6, "cuda": 0.02}
 """Of what the workers' losses of the same step differ by."""
+MEETING_S = 1800.0
+"""Seconds after which a process that the others wait for is taken to hang."""
 _SECONDS = 4.0
 _MOST_STEPS = 50
 _ADAPTED = ("q", "v")
+_Result = TypeVar("_Result")
+_barrier: Barrier | None = None  # of a worker's process: where all of them meet
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,9 @@ def check_neighbours(steps: Steps, count: int) -> tuple[tuple[Finding, Finding],
     losses = [own.loss for own in times]
     apart = max(losses) - min(losses) if all(map(math.isfinite, losses)) else math.nan
     what = f"{name}: losses of the same step by {count} workers, apart"
-    told = ", ".join(f"{loss:.5g}" for loss in losses)
+    listed = ", ".join(f"{loss:.5g}" for loss in losses)
     bound = LOSS_BOUNDS[steps.kind]
-    return (line, at_most(what, apart, bound, unit="nats per token", note=f"by worker: {told}")), ratio
+    return (line, at_most(what, apart, bound, unit="nats per token", note=f"by worker: {listed}")), ratio
 
 
 def step_times(number: int, *, steps: Steps) -> Times:
@@ -119,14 +126,59 @@ def _prepare(steps: Steps) -> tuple[Callable[[], float], float]:
 
     def turn(count: int) -> float:
         learner.step = 0  # the same rows again
-        wait_for_device()
-        started = time.perf_counter()
-        for _ in range(count):
-            pack.step()
+        seconds = seconds_per_step(pack, count)
         pack.sync_metrics()
-        wait_for_device()
-        return (time.perf_counter() - started) / count
+        return seconds
 
     turn(1)
     count = min(_MOST_STEPS, max(1, math.ceil(_SECONDS / turn(1))))
     return partial(turn, count), pack.losses.get(learner.key, math.nan)
+
+
+def at_once(count: int, kind: DeviceKind, work: Callable[[int], _Result]) -> list[_Result]:
+    """What `work(number)` gives in so many new processes of one thread, by their number.
+
+    Each has a GPU of its own, or a core, and may `meet` the others. What one of them ends in is raised here,
+    as soon as the others know.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        count, mp_context=spawn, initializer=_meet_at, initargs=(spawn.Barrier(count),)
+    ) as pool:
+        found = [pool.submit(_begin, number, kind, work) for number in range(count)]
+        errors = [error for each in found if (error := each.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
+        raise error  # the cause before those that waited for it
+    return [each.result() for each in found]
+
+
+def meet() -> None:
+    """Wait, in such a process, until all of them are here."""
+    _met().wait(MEETING_S)
+
+
+def own_gpu(visible: str | None, number: int) -> str:
+    """What CUDA_VISIBLE_DEVICES is for the process of that number where this one's is `visible`."""
+    return visible.split(",")[number] if visible else str(number)
+
+
+def _met() -> Barrier:
+    assert _barrier is not None, "the process pool has given it"
+    return _barrier
+
+
+def _meet_at(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _begin(number: int, kind: DeviceKind, work: Callable[[int], _Result]) -> _Result:
+    try:
+        if kind == "cuda":
+            os.environ["CUDA_VISIBLE_DEVICES"] = own_gpu(os.environ.get("CUDA_VISIBLE_DEVICES"), number)
+            torch.zeros(1, device="cuda")  # its context, which is no part of what is timed
+        torch.set_num_threads(1)
+        return work(number)
+    except BaseException:
+        _met().abort()  # the others must not wait for this one
+        raise

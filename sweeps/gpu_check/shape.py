@@ -64,6 +64,11 @@ class ShapeWorld:
         self._by_base = {self.base.name: self.base}, {self.base.name: self.rows}
 
     @property
+    def name(self) -> str:
+        """The base's, as lines have it."""
+        return f"{self.base.name} in bf16" if self.is_halved else self.base.name
+
+    @property
     def is_halved(self) -> bool:
         """Whether it is in bf16 on a CPU, where fp32 is the usual precision."""
         return self.base.device.type == "cpu" and self.base.model.dtype == torch.bfloat16

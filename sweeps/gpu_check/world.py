@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from portal.artifacts.model_card import RunRecord
-from portal.bases.base import Base, load_base, quantised_base, with_fused_operations
-from portal.bases.operations import Operations
+from portal.bases.base import Base, load_base, with_fused_operations
 from portal.bases.precision import cpu_has_bf16
 from portal.config import DeviceKind, Precision, RunConfig
 from portal.data.token_cache import read_cache
@@ -22,23 +21,21 @@ from portal.device import torch_threads, usable_cores
 from portal.learners.base import Learner, Start, named_generator
 from portal.learners.factory import build_learner
 from portal.training.pack import Pack
-from sweeps.gpu_check.offload import divide_over_disk
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile
 
-Where = Literal["reference", "fp32", "own", "plain", "8bit", "4bit", "divided"]
-"""The CPU in fp32; the device in fp32, in the precision of studies, in that with the operations that
-transformers has, and quantised; two places at once."""
+Where = Literal["reference", "fp32", "own"]
+"""The CPU in fp32; the device in fp32, and in the precision of studies."""
 GPU_SHAPE, CPU_SHAPE, CPU_BF16_SHAPE = "qwen3-1.7b", "mini-qwen3-m", "smollm2-135m"
-"""Whose shape the base has on which steps and loading are timed, unless another is named."""
+"""Whose shape the base has on which steps and scoring are timed, unless another is named."""
 LABELS = ("lora", "hypernet", "portal", "portal-choices")
 """Runs of every kind of gradient that a step has."""
 SOURCE, TARGET, SLIDING = "mini-qwen3-xs", "mini-qwen3-s", "mini-gemma3"
-_NOISE = 0.02
 STEPS = 20
 """That the runs have: five epochs of 16 rows, 4 of each task at a time."""
+_NOISE = 0.02
 _TRAIN = {"epochs": 5, "evaluate": "last_epoch", "batch_size": 4}
 _JOINT = {**_TRAIN, "hypernet_products": "fp32"}  # TF32 would be most of the error of lines in fp32
 _SMALL = {"d_latent": 32, "d_layer": 16, "hidden": 64, "d_core": 48}
@@ -58,18 +55,12 @@ _STUDY = {
 }
 
 
-def named_shape(text: str) -> str:
-    """The base that a shape names; a size alone (`8b`) is that of a Qwen3."""
-    return f"qwen3-{text.lower()}" if re.fullmatch(r"[\d.]+[bB]", text) else text
-
-
 class CheckWorld:
     """What the checks share, made once. `scratch` is a folder for what they write.
 
-    `out` is one on the disk that is checked; by default the same. `workers` is the number of processes that a
-    machine can have side by side here: its GPUs, or two cores.
-    `timed` is the base whose steps and loading are timed: one of the shape `shape` with random weights, or
-    the base `base` itself; `halved` is that whose steps are timed in bf16 on a CPU.
+    `workers` is the number of processes that a machine can have side by side here: its GPUs, or two cores.
+    `timed` is the base whose steps are timed: one of the shape `shape` with random weights, or the base
+    `base` itself; `halved` is that whose steps are timed in bf16 on a CPU.
     """
 
     def __init__(
@@ -77,33 +68,29 @@ class CheckWorld:
         device: str,
         scratch: Path,
         *,
-        out: Path | None = None,
         gpus: int | None = None,
         shape: str | None = None,
         base: str | None = None,
     ) -> None:
-        self.device, self.scratch, self.out = torch.device(device), scratch, out or scratch
+        self.device, self.scratch = torch.device(device), scratch
         there = torch.cuda.device_count() if self.is_gpu else 0
         if gpus is not None and gpus > there:
             raise ValueError(f"--gpus {gpus}: this machine has {there} that can be checked on {device!r}")
-        named = base or (None if shape is None else named_shape(shape))
+        named = base or (None if shape is None else _named_shape(shape))
         self.timed = named or (GPU_SHAPE if self.is_gpu else CPU_SHAPE)
         self.halved = named or CPU_BF16_SHAPE
         self.is_random = base is None
         self._gpus = gpus
-        self._bases: dict[tuple[str, Where], Base] = {}
+        self._bases: dict[tuple[str, str], Base] = {}
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.device.type == "cuda"
 
     @property
     def device_kind(self) -> DeviceKind:
         """What studies call the device."""
         return "cuda" if self.is_gpu else "cpu"
-
-    @property
-    def lone_worker(self) -> str:
-        """Why there is but one of them."""
-        if not self.is_gpu:
-            return "there is one CPU core"
-        return "there is one GPU" if self._gpus is None else "one GPU was asked for (--gpus)"
 
     @property
     def workers(self) -> int:
@@ -113,15 +100,11 @@ class CheckWorld:
         return min(2, usable_cores())
 
     @property
-    def gpus(self) -> dict[str, torch.device]:
-        """Those that are checked, by what their lines begin with: nothing where there is but one."""
-        if self.workers <= 1:
-            return {"": self.device}
-        return {f"GPU {number}: ": torch.device("cuda", number) for number in range(self.workers)}
-
-    @property
-    def is_gpu(self) -> bool:
-        return self.device.type == "cuda"
+    def lone_worker(self) -> str:
+        """Why there is but one of them."""
+        if not self.is_gpu:
+            return "there is one CPU core"
+        return "there is one GPU" if self._gpus is None else "one GPU was asked for (--gpus)"
 
     @property
     def own_precision(self) -> Precision | None:
@@ -138,46 +121,35 @@ class CheckWorld:
     def base(self, name: str, where: Where) -> Base:
         """The base there; every place has weights of its own."""
         if (name, where) not in self._bases:
-            self._bases[name, where] = self._load(name, where)
+            self._bases[name, where] = self.load(name, where)
         return self._bases[name, where]
 
     def rows(self, name: str) -> RowTable:
         """The tokens of the base's rows."""
         return self._rows[name]
 
-    def pack(self, labels: Sequence[str], where: Where, base: str = TARGET, *, draw: int = 0) -> Pack:
+    def pack(self, labels: Sequence[str], where: Where, base: str = TARGET) -> Pack:
         """A pack of learners of these runs, fresh but for some noise in all that they train."""
-        return self.pack_on(self.base(base, where), labels, draw=draw)
+        return self.pack_on(self.base(base, where), [self.run(label, base) for label in labels])
 
-    def pack_on(self, base: Base, labels: Sequence[str], *, draw: int = 0) -> Pack:
-        """The same on this base, which need not be one of those that the world keeps."""
-        bases = {base.name: base}
-        learners = [self._build(self.run(label, base.name), bases, draw) for label in labels]
-        return Pack(bases, {base.name: self.rows(base.name)}, learners)
+    def pack_on(self, base: Base, runs: Sequence[RunConfig]) -> Pack:
+        """The same of any runs on this base, which need not be one of those that the world keeps."""
+        bases, rows = {base.name: base}, {base.name: self.rows(base.name)}
+        starts = [Start(self._source_artifact) if run.spec.parents else None for run in runs]
+        learners = [
+            build_learner(run, bases, rows, start=start) for run, start in zip(runs, starts, strict=True)
+        ]
+        for learner in learners:
+            _stir(learner)
+        return Pack(bases, rows, learners)
 
-    def _build(self, run: RunConfig, bases: dict[str, Base], draw: int) -> Learner:
-        start = Start(self._source_artifact) if run.spec.parents else None
-        learner = build_learner(run, bases, {name: self.rows(name) for name in bases}, start=start)
-        _stir(learner, draw)
-        return learner
-
-    def _load(self, name: str, where: Where) -> Base:
-        if where in ("8bit", "4bit"):
-            return quantised_base(name, where, self.device)
-        if where in ("own", "plain"):
+    def load(self, name: str, where: Where) -> Base:
+        """The base, loaded anew."""
+        if where == "own":
             assert self.own_precision is not None, "the CPU has no precision but fp32"
-            operations: Operations = "fused" if where == "own" else "plain"
-            return load_base(
-                name, device=str(self.device), precision=self.own_precision, operations=operations
-            )
-        if where == "divided" and self.is_gpu:
-            return load_base(name, device=str(self.device), operations="fused", num_gpus=2)
+            return load_base(name, device=str(self.device), precision=self.own_precision, operations="fused")
         base = load_base(name, operations="plain")
         if where == "reference":
-            return base
-        if where == "divided":
-            base = with_fused_operations(base)
-            divide_over_disk(base, self.scratch / f"offloaded-{name}")
             return base
         return with_fused_operations(replace(base, model=copy.deepcopy(base.model).to(self.device)))
 
@@ -210,10 +182,15 @@ class CheckWorld:
         return self.scratch / "source" / SOURCE
 
 
-def _stir(learner: Learner, draw: int) -> None:
+def _named_shape(text: str) -> str:
+    """The base that a shape names; a size alone (`8b`) is that of a Qwen3."""
+    return f"qwen3-{text.lower()}" if re.fullmatch(r"[\d.]+[bB]", text) else text
+
+
+def _stir(learner: Learner) -> None:
     """Move all that trains off its start, where adapters are zero and half of the gradients are, too."""
     for name, tensor in learner.artifact_tensors(learner.tasks).items():
-        noise = torch.randn(tensor.shape, generator=named_generator(draw, name))
+        noise = torch.randn(tensor.shape, generator=named_generator(0, name))
         tensor.data.add_(_NOISE * noise.to(tensor.device))
 
 

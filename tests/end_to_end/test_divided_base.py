@@ -15,12 +15,12 @@ from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.modules import ALL_MODULES
-from sweeps.gpu_check.offload import divide_over_disk
 from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study
 from sweeps.worker import base_cache
 from tests.support.bases import make_base, make_rows, random_factors
 from tests.support.kills import kill_and_end
+from tests.support.offload import divide_over_disk
 from tests.support.studies import Tables, silent, tables_of
 
 

@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from portal.forward.adapter_hooks import AdapterHooks, Segment
-from portal.training.pack import Pack
-from portal.training.pack_step import LearnerStep
 
 
 def leak_between_companions(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
@@ -21,25 +19,6 @@ def leak_between_companions(monkeypatch: pytest.MonkeyPatch, factor: float) -> N
         return deltas(hooks, scaled, num_rows)
 
     monkeypatch.setattr(AdapterHooks, "_deltas", leak)
-
-
-def weigh_more_in_packs(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    """Gradients of learners that are not alone in their pack are multiplied by the factor."""
-    step, backward = Pack.step, LearnerStep.backward
-    learners = [0]
-
-    def count(pack: Pack) -> int:
-        learners[0] = len(pack.learners)
-        return step(pack)
-
-    def weigh(learner_step: LearnerStep) -> torch.Tensor:
-        if learners[0] > 1:
-            for gradient in (each for pair in learner_step._gradients.values() for each in pair):
-                gradient.mul_(factor)
-        return backward(learner_step)
-
-    monkeypatch.setattr(Pack, "step", count)
-    monkeypatch.setattr(LearnerStep, "backward", weigh)
 
 
 def leak_what_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from portal.bases.operations import fuse_operations, rotate, usual_operations
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import token_log_probs
 from portal.modules import ALL_MODULES
-from sweeps.gpu_check.offload import divide_over_disk
 from tests.support.bases import make_base, random_factors, reads_of
+from tests.support.offload import divide_over_disk
 from tests.support.precision import copy_in_fp32, in_bf16
 
 ROUNDING = 2.0**-8

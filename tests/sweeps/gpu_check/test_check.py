@@ -1,14 +1,12 @@
-"""All checks run one after another, and leave a record that a program can read."""
+"""All checks run one after another, and leave a record that plans, launches and programs can read."""
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 
@@ -16,22 +14,24 @@ from portal.bases.precision import cpu_has_bf16
 from portal.cli import main
 from portal.config import DeviceKind
 from portal.device import ATTAINED
-from sweeps.gpu_check import check
+from sweeps.gpu_check import check, speed
 from sweeps.gpu_check.check import RECORD, DeviceRecord, check_device
 from sweeps.gpu_check.finding import Finding, at_most
 from sweeps.gpu_check.neighbours import BOUND, Steps
-from sweeps.gpu_check.pace import Speed
 from sweeps.gpu_check.rates import Rates
 from sweeps.gpu_check.shape import BATCH, ShapeWorld
+from sweeps.gpu_check.speed import Speed
 from sweeps.gpu_check.world import CheckWorld
 from sweeps.planning.devices import Device, as_checked, find_check, find_device, plain_cpu, processor_name
 
+XS = "mini-qwen3-xs"
+IN_BF16 = [f"{XS} in bf16"] if cpu_has_bf16() else []
+
 
 @pytest.fixture(autouse=True)
-def _one_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of their own take seconds to start: only the check of all lines has them."""
-    if request.node.get_closest_marker("ray") is None:
-        monkeypatch.setattr(CheckWorld, "workers", 1)
+def _one_worker(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of their own take seconds to start: tests/portal/cli/test_gpu_check.py has them."""
+    monkeypatch.setattr(CheckWorld, "workers", 1)
 
 
 def good(world: CheckWorld) -> Iterator[Finding]:
@@ -47,41 +47,38 @@ def broken(world: CheckWorld) -> Iterator[Finding]:
     raise RuntimeError("the device has\nfallen off the bus")
 
 
+def check_xs(out: Path, **options: Any) -> DeviceRecord:
+    return check_device("cpu", out, lambda *_: None, **{"checks": {}, "shape": XS, **options})
+
+
 def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path) -> None:
     told: list[str] = []
 
     record = check_device(
-        "cpu",
-        tmp_path,
-        lambda name, line: told.append(f"{name} {line}"),
-        checks={"a": good},
-        shape="mini-qwen3-xs",
+        "cpu", tmp_path, lambda name, line: told.append(f"{name} {line}"), checks={"a": good}, shape=XS
     )
 
     written = json.loads((tmp_path / RECORD).read_text())
     assert told[0] == "a PASS  error: 0.5 (at most 1)"
     assert all(line.startswith("speed ") for line in told[1:])
-    in_bf16 = [line for line in told if "mini-qwen3-xs in bf16" in line and "workers" not in line]
-    assert (len(told), len(in_bf16)) == ((18, 6) if cpu_has_bf16() else (11, 0))
+    assert len(told) == 1 + 3 * (1 + len(IN_BF16))  # a step, scoring, and that there is one worker
     assert record.passed
     assert written["passed"]
     assert written["device"] == "cpu"
     assert written["findings"]["a"][0]["bound"] == "at most 1"
     assert written["rates"]["fp32_flops"] == record.rates.fp32_flops
     assert written["versions"]["torch"]
-    assert written["shape"] == "mini-qwen3-xs"
+    assert written["shape"] == XS
     assert written["pace"] == record.pace > 0
-    assert [each["level"] for each in written["findings"]["speed"]] != []
-    assert (record.beside, record.bf16_beside) == (None, None)  # there is one worker
+    assert (record.beside, record.bf16_beside) == (None, None)
     known = find_check(processor_name())
     assert known is not None
     assert (known.passed, known.pace, known.launch_s) == (True, record.pace, None)
     assert (known.flops, known.bf16_flops) == (record.rates.fp32_flops, record.rates.bf16_flops)
     assert known.bf16_pace == record.bf16_pace == written["bf16_pace"]
-    assert (record.bf16_pace is not None) == cpu_has_bf16()
     assert known.scoring_pace == record.scoring_pace == written["scoring_pace"] > 0
     assert known.bf16_scoring_pace == record.bf16_scoring_pace
-    assert (record.bf16_scoring_pace is not None) == cpu_has_bf16()
+    assert (record.bf16_pace is not None, record.bf16_scoring_pace is not None) == (cpu_has_bf16(),) * 2
     scoring = [each for each in record.findings["speed"] if "scoring of" in each.what]
     assert scoring[0].value == pytest.approx(record.scoring_pace)
 
@@ -117,18 +114,15 @@ def test_steps_are_held_to_a_forecast_with_the_rates_that_were_measured(
     devices: list[Device] = []
     measured = check.measure_speeds
 
-    def told(
-        world: ShapeWorld, device: Device, out: Path, is_late: Callable[[], bool]
-    ) -> Iterator[Speed | Finding]:
+    def told(world: ShapeWorld, device: Device, is_late: Callable[[], bool]) -> Iterator[Speed | Finding]:
         devices.append(device)
-        assert out == tmp_path
-        return measured(world, device, out, is_late)
+        return measured(world, device, is_late)
 
     monkeypatch.setattr(check, "measure_speeds", told)
 
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
+    record = check_xs(tmp_path)
 
-    assert len(devices) == (2 if cpu_has_bf16() else 1)
+    assert len(devices) == 1 + len(IN_BF16)
     for device in devices:
         assert (device.pace, device.bf16_pace) == (1.0, None)
         assert device.rate("default") == pytest.approx(record.rates.fp32_flops / ATTAINED)
@@ -150,10 +144,10 @@ def test_what_workers_take_from_each_other_is_known_to_plans_of_several_cores(
     monkeypatch.setattr(CheckWorld, "workers", 2)
     monkeypatch.setattr(check, "check_neighbours", beside)
 
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
+    record = check_xs(tmp_path)
 
-    in_bf16 = [("mini-qwen3-xs", "bf16", "cpu", True, 1, 2)] if cpu_has_bf16() else []
-    assert asked == [("mini-qwen3-xs", "default", "cpu", True, BATCH, 2), *in_bf16]
+    in_bf16 = [(XS, "bf16", "cpu", True, 1, 2)] if cpu_has_bf16() else []
+    assert asked == [(XS, "default", "cpu", True, BATCH, 2), *in_bf16]
     lines = [each for each in record.findings["speed"] if each.what == "a step of two workers at once"]
     assert [each.level for each in lines] == ["WARN"] * len(asked)
     assert (record.beside, record.bf16_beside) == (1.5, 1.5 if cpu_has_bf16() else None)
@@ -164,57 +158,30 @@ def test_what_workers_take_from_each_other_is_known_to_plans_of_several_cores(
             assert device.pace_in("bf16") == ratio * record.bf16_pace
 
 
-def test_workers_that_cannot_be_timed_are_a_line_that_failed_beside_the_pace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_that_cannot_be_timed_leave_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of theirs is a line that failed; packs that do not fit together are one that was skipped."""
+
     def lost(steps: Steps, count: int) -> tuple[tuple[Finding, ...], float]:
         raise BrokenProcessPool("a process was killed")
 
     monkeypatch.setattr(CheckWorld, "workers", 2)
     monkeypatch.setattr(check, "check_neighbours", lost)
-
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
-
-    failed = [each for each in record.findings["speed"] if each.level == "FAIL"]
-    assert {each.note for each in failed} == {"a process was killed"}
-    assert record.pace is not None
-    assert record.beside is None
-    assert (record.bf16_pace is not None) == cpu_has_bf16()
-
-
-def test_workers_whose_packs_do_not_fit_together_are_not_timed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(CheckWorld, "workers", 2)
+    failed = check_xs(tmp_path)
     monkeypatch.setattr(Steps, "fit", lambda *_: False)
+    unfit = check_xs(tmp_path)
 
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, shape="mini-qwen3-xs")
-
-    skipped = [each for each in record.findings["speed"] if each.level == "SKIP"]
-    assert {each.note for each in skipped} == {"2 packs do not fit the memory"}
-    assert record.passed
-
-
-def test_a_check_that_ends_in_an_error_is_a_line_that_failed_and_the_next_one_runs(tmp_path: Path) -> None:
-    record = check_device(
-        "cpu", tmp_path, lambda *_: None, checks={"bad": broken, "good": good}, shape="mini-qwen3-xs"
-    )
-
-    assert [each.level for each in record.findings["bad"]] == ["PASS", "FAIL"]
-    assert record.findings["bad"][1].note == "the device has fallen off the bus"
-    assert [each.level for each in record.findings["good"]] == ["PASS"]
-    assert not record.passed
+    for record, level, note in (
+        (failed, "FAIL", "a process was killed"),
+        (unfit, "SKIP", "2 packs do not fit the memory"),
+    ):
+        lines = [each for each in record.findings["speed"] if each.level == level]
+        assert [each.note for each in lines] == [note] * (1 + len(IN_BF16))
+        assert record.pace is not None
+        assert record.beside is None
+        assert record.passed == (level == "SKIP")
 
 
-def test_what_is_no_number_is_null_in_the_record_and_a_line_that_failed(tmp_path: Path) -> None:
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={"a": unmeasured}, shape="mini-qwen3-xs")
-
-    (line,) = json.loads((tmp_path / RECORD).read_text(), parse_constant=pytest.fail)["findings"]["a"]
-    assert (line["level"], line["value"]) == ("FAIL", None)
-    assert not record.passed
-
-
-def test_rates_that_cannot_be_measured_are_a_line_that_failed(
+def test_a_line_that_failed_an_error_or_no_number_ends_no_other_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -222,11 +189,21 @@ def test_rates_that_cannot_be_measured_are_a_line_that_failed(
 
     monkeypatch.setattr(check, "measure", full)
 
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={"good": good}, shape="mini-qwen3-xs")
+    record = check_xs(tmp_path, checks={"bad": broken, "a": unmeasured, "good": good}, shape="mini-qwen3-xxs")
 
-    assert record.rates is None
-    assert [each.note for each in record.findings["rates"]] == ["the device is full"]
-    assert not record.passed
+    assert {name: [each.level for each in lines] for name, lines in record.findings.items()} == {
+        "bad": ["PASS", "FAIL"],
+        "a": ["FAIL"],
+        "good": ["PASS"],
+        "rates": ["FAIL"],
+        "speed": ["FAIL"],
+    }
+    assert record.findings["bad"][1].note == "the device has fallen off the bus"
+    assert record.findings["rates"][0].note == "the device is full"
+    assert "mini-qwen3-xxs" in record.findings["speed"][0].note
+    assert (record.rates, record.pace, record.passed) == (None, None, False)
+    (line,) = json.loads((tmp_path / RECORD).read_text(), parse_constant=pytest.fail)["findings"]["a"]
+    assert line["value"] is None
 
 
 def test_lines_that_there_is_no_time_for_are_warnings(
@@ -234,17 +211,16 @@ def test_lines_that_there_is_no_time_for_are_warnings(
 ) -> None:
     monkeypatch.setattr(CheckWorld, "workers", 2)
     monkeypatch.setattr(check, "LAST_START_S", 0.0)
+    monkeypatch.setitem(speed._RECOMPUTING, "cpu", (1,))
 
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={"a": good}, shape="mini-qwen3-xs")
+    record = check_xs(tmp_path, checks={"a": good})
 
     late = [each for found in record.findings.values() for each in found if "left out" in each.note]
-    assert [each.level for each in late] == ["WARN"] * len(late)
-    in_bf16 = ["mini-qwen3-xs in bf16: steps and scoring"] if cpu_has_bf16() else []
     assert [each.level for each in record.findings["a"]] == ["PASS"]
-    assert [each.what for each in late] == [
-        "mini-qwen3-xs, q and v, 1 learner, activations recomputed: a step",
-        "mini-qwen3-xs: steps of several workers at once",
-        *in_bf16,
+    assert [(each.level, each.what) for each in late] == [
+        ("WARN", f"{XS}, q and v, 1 learner, activations recomputed: a step"),
+        ("WARN", f"{XS}: steps of several workers at once"),
+        *(("WARN", f"{name}: steps and scoring") for name in IN_BF16),
     ]
     assert record.passed
     assert record.pace is not None
@@ -252,24 +228,20 @@ def test_lines_that_there_is_no_time_for_are_warnings(
     assert (record.beside, record.bf16_pace) == (None, None)
 
 
-def test_a_shape_that_is_not_known_is_a_line_that_failed(tmp_path: Path) -> None:
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={"good": good}, shape="mini-qwen3-xxs")
+def test_a_base_is_timed_with_its_own_weights(tmp_path: Path) -> None:
+    record = check_xs(tmp_path, shape=None, base=XS)
 
-    (line,) = record.findings["speed"]
-    assert line.level == "FAIL"
-    assert "mini-qwen3-xxs" in line.note
-    assert record.pace is None
+    assert record.shape == XS
+    assert {line.level for line in record.findings["speed"] if "several workers" in line.what} == {"SKIP"}
+    assert "FAIL" not in {line.level for line in record.findings["speed"]}
+    assert record.pace is not None
 
 
 def test_the_command_prints_lines_rates_and_a_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["gpu-check", "--device", "cpu", "--out", str(tmp_path), "--shape", "mini-qwen3-xs"]
-    monkeypatch.setattr(
-        check.check_device,
-        "__kwdefaults__",
-        {"checks": {"bad": broken}, "shape": None, "base": None, "gpus": None},
-    )
+    command = ["gpu-check", "--device", "cpu", "--out", str(tmp_path), "--shape", XS]
+    monkeypatch.setitem(check.check_device.__kwdefaults__, "checks", {"bad": broken})
 
     assert main(command) == 3
     printed = capsys.readouterr().out.splitlines()
@@ -286,83 +258,3 @@ def test_the_command_prints_lines_rates_and_a_verdict(
         assert line.endswith(" with bases in bf16") == cpu_has_bf16()
     assert printed[-1].startswith(f"{processor_name()}: some lines failed, ")
     assert record["passed"] is False
-
-
-def test_a_base_and_a_shape_are_not_both_timed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gpu-check", "--device", "cpu", "--base", "mini-qwen3-xs", "--shape", "mini-qwen3-m"]) == 2
-
-    assert "--base names a base with its weights, --shape one without" in capsys.readouterr().err
-
-
-def test_more_gpus_than_there_are_cannot_be_checked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-
-    assert main(["gpu-check", "--device", "cpu", "--gpus", "2", "--out", str(out)]) == 2
-
-    assert not out.exists()
-    assert "--gpus 2: this machine has 0 that can be checked on 'cpu'" in capsys.readouterr().err
-
-
-def test_a_base_is_timed_with_its_own_weights(tmp_path: Path) -> None:
-    record = check_device("cpu", tmp_path, lambda *_: None, checks={}, base="mini-qwen3-xs")
-
-    assert record.shape == "mini-qwen3-xs"
-    skipped = [line for line in record.findings["speed"] if line.level == "SKIP"]
-    assert all("several workers" in line.what for line in skipped)
-    assert "FAIL" not in {line.level for line in record.findings["speed"]}
-    assert record.pace is not None
-
-
-_WITHOUT_RAY = """
-from functools import partial
-
-from tests.support.hiding import hide
-
-hide("ray")
-
-from portal.cli import main
-from portal.config import DeviceKind
-from sweeps.gpu_check import check
-
-checks = {name: check.CHECKS[name] for name in ("machine", "team")}
-check.check_device = partial(check.check_device, checks=checks)
-raise SystemExit(main(["gpu-check", "--device", "cpu", "--shape", "mini-qwen3-xs", "--out", OUT]))
-"""
-
-
-@pytest.mark.slow
-def test_a_machine_without_ray_is_checked(tmp_path: Path) -> None:
-    program = _WITHOUT_RAY.replace("OUT", repr(str(tmp_path)))
-
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
-    )
-
-    assert done.returncode == 0, done.stderr
-    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIP")]
-    assert any("Ray is not installed" in line for line in skipped)
-    versions = json.loads((tmp_path / RECORD).read_text())["versions"]
-    assert "torch" in versions
-    assert "ray" not in versions
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_this_cpu_passes_all_checks_without_a_download(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-    assert main(["gpu-check", "--device", "cpu", "--out", str(tmp_path)]) == 0
-
-    lines = capsys.readouterr().out.splitlines()
-    assert not any(line.startswith("FAIL") for line in lines)
-    assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 45  # WARN: speeds of a busy machine
-    record = json.loads((tmp_path / RECORD).read_text())
-    for each in (each for found in record["findings"].values() for each in found):
-        assert any(line.startswith(f"{each['level']}  {each['what']}") for line in lines)
-    assert any("a worker per base, one of them killed" in line for line in lines)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sweeps.gpu_check.finding import at_least, at_most, graded, left_out, skipped
+from sweeps.gpu_check.finding import at_least, at_most, between, left_out, skipped
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ def test_a_value_is_held_to_its_lower_bound(value: float, level: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "level"), [(1.0, "PASS"), (1.5, "WARN"), (2.0, "WARN"), (2.5, "FAIL"), (math.nan, "FAIL")]
+    ("value", "level"), [(1.0, "PASS"), (2.0, "PASS"), (0.9, "FAIL"), (2.5, "FAIL"), (math.nan, "FAIL")]
 )
-def test_a_value_that_may_be_rounding_is_a_warning(value: float, level: str) -> None:
-    assert graded("error", value, 1.0, 2.0).level == level
+def test_a_value_is_held_to_both_its_bounds(value: float, level: str) -> None:
+    assert between("share", value, 1.0, 2.0).level == level
 
 
 def test_a_line_that_there_was_no_time_for_is_a_warning() -> None:

@@ -1,36 +1,42 @@
-"""Steps of workers beside each other are held to one's, and a line says when they are much slower."""
+"""Steps of processes beside each other are held to one's; they meet, and wait for none that has failed."""
 
 import math
+import os
+import time
 from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 
 from portal.bases.base import load_base
-from portal.bases.precision import cpu_has_bf16
-from portal.config import BaseRef, DeviceKind, Precision
+from portal.config import BaseRef, DeviceKind
 from portal.device import usable_cores
 from sweeps.gpu_check import neighbours
-from sweeps.gpu_check.neighbours import Steps, Times, check_neighbours, step_times
-from sweeps.gpu_check.processes import at_once
+from sweeps.gpu_check.neighbours import (
+    MEETING_S,
+    Steps,
+    Times,
+    at_once,
+    check_neighbours,
+    meet,
+    own_gpu,
+    step_times,
+)
 from sweeps.planning.devices import plain_cpu
 
 
-def steps_on(precision: Precision, *, is_random: bool) -> Steps:
+def steps_on_xs(*, is_random: bool = True) -> Steps:
     """One row of each task, on two cores."""
-    base = load_base("mini-qwen3-xs", precision=precision)
-    ref = BaseRef(name=base.name, revision=base.revision, precision=precision)
+    base = load_base("mini-qwen3-xs")
+    ref = BaseRef(name=base.name, revision=base.revision)
     return Steps(ref, "cpu", is_random, batch=1, device=plain_cpu(1).shared_by(2))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
-@pytest.mark.parametrize(("precision", "is_random"), [("default", True), ("bf16", False)])
-def test_steps_of_two_processes_are_timed_and_those_of_one(precision: Precision, is_random: bool) -> None:
-    if precision == "bf16" and not cpu_has_bf16():
-        pytest.skip("this CPU has no bf16 instructions")
-
-    first, second = at_once(2, "cpu", partial(step_times, steps=steps_on(precision, is_random=is_random)))
+def test_steps_of_two_processes_are_timed_and_those_of_one() -> None:
+    first, second = at_once(2, "cpu", partial(step_times, steps=steps_on_xs(is_random=False)))
 
     assert (len(first.alone), len(second.alone)) == (2, 0)
     assert min(*first.alone, first.together, second.together) > 0.001
@@ -45,7 +51,7 @@ def test_workers_that_take_much_from_each_other_are_found(
     times = [Times((1.9, 2.1), 2.0, 3.5), Times((), second, 3.5)]
     monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
 
-    (line, losses), ratio = check_neighbours(steps_on("default", is_random=True), 2)
+    (line, losses), ratio = check_neighbours(steps_on_xs(), 2)
 
     assert line.what == "mini-qwen3-xs: a step of 2 workers at once over one's"
     assert (line.level, line.value) == (level, ratio)
@@ -58,7 +64,7 @@ def test_a_gpu_that_is_slow_among_eight_is_found(monkeypatch: pytest.MonkeyPatch
     times = [Times((1.0, 1.0), 1.0, 3.5), *[Times((), 1.0, 3.5)] * 4, Times((), 2.0, 3.5)]
     times += [Times((), 1.0, 3.5)] * 2
     monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
-    steps = replace(steps_on("default", is_random=True), kind="cuda")
+    steps = replace(steps_on_xs(), kind="cuda")
 
     (line, _), ratio = check_neighbours(steps, 8)
 
@@ -83,8 +89,51 @@ def test_a_worker_that_computes_something_else_is_found(
     times = [Times((1.0, 1.0), 1.0, 3.5), Times((), 1.0, found)]
     monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
 
-    (_, line), _ = check_neighbours(replace(steps_on("default", is_random=True), kind=kind), 2)
+    (_, line), _ = check_neighbours(replace(steps_on_xs(), kind=kind), 2)
 
     assert line.what == "mini-qwen3-xs: losses of the same step by 2 workers, apart"
     assert line.level == level
     assert (line.note == "") == (level == "PASS")
+
+
+def late(number: int) -> tuple[int, int, float, float]:
+    """Its process and number of threads, and when it was ready and when all were."""
+    time.sleep(0.5 * number)
+    ready = time.time()
+    meet()
+    return os.getpid(), torch.get_num_threads(), ready, time.time()
+
+
+def fail(number: int) -> None:
+    """The second one does, while the first waits for it."""
+    if number == 1:
+        raise ValueError(f"process {number} has no room")
+    meet()
+
+
+@pytest.mark.slow
+def test_processes_wait_for_the_last_one() -> None:
+    found = at_once(2, "cpu", late)
+
+    assert len({process for process, *_ in found} | {os.getpid()}) == 3
+    assert [threads for _, threads, *_ in found] == [1, 1]
+    assert min(met for *_, met in found) >= max(ready for _, _, ready, _ in found)
+
+
+@pytest.mark.slow
+def test_what_a_process_ends_in_is_raised_here_and_the_others_do_not_wait_for_it() -> None:
+    started = time.monotonic()
+
+    with pytest.raises(ValueError, match="process 1 has no room"):
+        at_once(2, "cpu", fail)
+
+    assert time.monotonic() - started < MEETING_S / 10
+
+
+@pytest.mark.parametrize(
+    ("visible", "number", "own"), [(None, 1, "1"), ("4,6", 1, "6"), ("GPU-ab,GPU-cd", 0, "GPU-ab")]
+)
+def test_each_process_has_a_gpu_of_those_that_this_one_sees(
+    visible: str | None, number: int, own: str
+) -> None:
+    assert own_gpu(visible, number) == own

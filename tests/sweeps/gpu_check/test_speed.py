@@ -1,9 +1,8 @@
-"""Steps are timed beside the forecast, and a line says when plans are not to be relied on."""
+"""Steps and scoring are timed beside the forecast, and a line says when plans are not to be relied on."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,58 +11,61 @@ import torch
 from portal.config import Activations, HypernetConfig, paper_hidden
 from portal.device import KNOWN_GPUS
 from portal.forward.microbatch_plan import gpu_launch_cost
-from sweeps.gpu_check import scoring, speed
-from sweeps.gpu_check.finding import Finding, at_most
-from sweeps.gpu_check.pace import Speed
+from portal.training.evaluator import Evaluator
+from sweeps.gpu_check import speed
+from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.shape import ShapeWorld, random_base
-from sweeps.gpu_check.speed import check_fragmentation, check_peak, measure_speeds, work_of
+from sweeps.gpu_check.speed import Speed, check_peak, measure_scoring, measure_speeds, pace_of, work_of
 from sweeps.planning.cost_model import forward_tokens, step_seconds
 from sweeps.planning.devices import GPUS, plain_cpu
 from sweeps.planning.memory import decoder_shape
 from sweeps.planning.workload import sample_step
 from tests.support.markdown import DOCS
 
+ROWS = 2 * 64  # of both splits
+
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> ShapeWorld:
-    monkeypatch.setattr(speed, "ADAPTED", {"q and v": ("q", "v")})
-    monkeypatch.setitem(speed._COUNTS, "cpu", (1,))
-    monkeypatch.setitem(speed._STEPS, "cpu", 1)
-    monkeypatch.setitem(speed._RECOMPUTING, "cpu", ())
+def world(short: None) -> ShapeWorld:
     return ShapeWorld(random_base("mini-qwen3-xs", torch.device("cpu")))
 
 
-def only(found: list[Speed | Finding]) -> Speed:
-    (one,) = (each for each in found if isinstance(each, Speed) and not each.is_scoring)
-    return one
+def steps_of(found: list[Speed | Finding]) -> list[Speed]:
+    return [each for each in found if isinstance(each, Speed) and not each.is_scoring]
 
 
-def test_a_step_is_held_to_what_a_plan_says_of_it(world: ShapeWorld, tmp_path: Path) -> None:
+def test_steps_and_scoring_are_held_to_what_a_plan_says_of_them(world: ShapeWorld) -> None:
     device = plain_cpu(1)
 
-    first = only(list(measure_speeds(world, device, tmp_path)))
-    hopeful = only(list(measure_speeds(world, replace(device, launch_s=1e-9, value_s=1e-12), tmp_path)))
+    step, scoring = measure_speeds(world, device)
+    fast = replace(device, launch_s=1e-9, value_s=1e-12, flops=1e15, bytes_per_s=1e15)
+    hopeful = list(measure_speeds(world, fast))
 
-    assert 0.005 < first.pace < 200  # a machine that does other things, too
-    assert "mini-qwen3-xs, q and v, 1 learner: a step of" in first.findings[0].what
-    assert hopeful.findings[0].level == "WARN"
-    assert hopeful.predicted_s < 0.2 * first.predicted_s
+    for each, what in (
+        (step, "mini-qwen3-xs, q and v, 1 learner: a step of "),
+        (scoring, f"mini-qwen3-xs: scoring of {ROWS} rows in "),
+    ):
+        assert isinstance(each, Speed)
+        (line,) = each.findings
+        assert line.what.startswith(what)
+        assert line.value == each.pace == each.measured_s / each.predicted_s
+        assert 0.005 < each.pace < 200  # a machine that does other things, too
+        assert each.is_scoring == (each is scoring)
+    for unhurried, hurried in zip((step, scoring), hopeful, strict=True):
+        assert isinstance(unhurried, Speed)
+        assert isinstance(hurried, Speed)
+        assert [line.level for line in hurried.findings] == ["WARN"]
+        assert hurried.predicted_s < 0.2 * unhurried.predicted_s
 
 
-def test_the_first_pack_scores_rows_and_writes_checkpoints(world: ShapeWorld, tmp_path: Path) -> None:
-    products, _, scoring, *checkpoints = measure_speeds(world, plain_cpu(1), tmp_path)
-
-    assert isinstance(products, Finding)
-    assert products.what == "mini-qwen3-xs: rate of its matrices' products over that of large ones"
-    assert isinstance(scoring, Speed)
-    assert scoring.is_scoring
-    named = [each.what for each in checkpoints if isinstance(each, Finding)]
-    assert len(named) == 2
-    assert all(what.startswith("mini-qwen3-xs, q and v, 1 learner: a checkpoint of ") for what in named)
+def test_the_pace_is_the_geometric_mean() -> None:
+    assert pace_of([Speed(1.0, 2.0, ()), Speed(2.0, 1.0, ())]) == pytest.approx(1.0)
+    assert pace_of([Speed(3.0, 1.0, ())]) == pytest.approx(3.0)
+    assert pace_of([]) is None
 
 
 def test_steps_that_compute_activations_again_are_lines_and_no_part_of_the_pace(
-    world: ShapeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: ShapeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(speed._RECOMPUTING, "cpu", (2,))
     recomputed: list[Activations] = []
@@ -75,44 +77,42 @@ def test_steps_that_compute_activations_again_are_lines_and_no_part_of_the_pace(
 
     monkeypatch.setattr(speed, "step_seconds", note)
 
-    found = list(measure_speeds(world, plain_cpu(1), tmp_path))
+    found = list(measure_speeds(world, plain_cpu(1)))
 
-    only(found)  # with what is a pace
+    assert len(steps_of(found)) == 1
     last = found[-1]
     assert isinstance(last, Finding)
     assert last.what.startswith("mini-qwen3-xs, q and v, 2 learners, activations recomputed: a step of ")
     assert recomputed == ["keep", "recompute"]
 
 
-def test_an_error_between_steps_is_a_line_that_failed_and_the_packs_go_on(
-    world: ShapeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_error_of_scoring_is_a_line_that_failed_and_the_packs_go_on(
+    world: ShapeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> Iterator[Finding]:
-        yield at_most("error", 0.5, 1.0)
+    def fail(*_: object) -> Iterator[Speed]:
         raise OSError("the disk is full")
+        yield
 
     monkeypatch.setitem(speed._COUNTS, "cpu", (1, 2))
-    monkeypatch.setattr(speed, "check_products", fail)
-    monkeypatch.setattr(speed, "check_checkpoints", fail)
+    monkeypatch.setattr(speed, "measure_scoring", fail)
 
-    found = list(measure_speeds(world, plain_cpu(1), tmp_path))
+    found = list(measure_speeds(world, plain_cpu(1)))
 
-    assert len([each for each in found if isinstance(each, Speed) and not each.is_scoring]) == 2
-    failed = [each.note for each in found if isinstance(each, Finding) and each.level == "FAIL"]
-    assert failed == ["the disk is full"] * 2
+    assert len(steps_of(found)) == 2
+    assert [each.note for each in found if isinstance(each, Finding)] == ["the disk is full"]
 
 
-def test_on_a_gpu_a_pack_has_lines_of_its_memory(
-    world: ShapeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_that_are_no_numbers_end_the_check(world: ShapeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_: "task 'copa': a score is not finite")
+    pack = world.pack(world.runs(("q", "v"), 1), {})
+
+    with pytest.raises(FloatingPointError, match="copa"):
+        list(measure_scoring(world, pack, plain_cpu(1)))
+
+
+def test_on_a_gpu_a_pack_has_a_line_of_its_memory(world: ShapeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ShapeWorld, "kind", "cuda")
-    monkeypatch.setitem(scoring._TASKS, "cuda", ("copa",))
-    monkeypatch.setitem(speed._COUNTS, "cuda", (1,))
     monkeypatch.setitem(speed._RECOMPUTING, "cuda", (1,))
-    monkeypatch.setitem(speed._STEPS, "cuda", 5)
-    monkeypatch.setattr(speed, "_STEPS_SECONDS", 1e-9)  # one step is enough
-    monkeypatch.setattr(speed, "_MANY_STEPS", 2)
-    monkeypatch.setattr(speed, "_MANY_SECONDS", 1e9)
     peak = speed.peak_memory
     predicted: list[float] = []
 
@@ -123,30 +123,18 @@ def test_on_a_gpu_a_pack_has_lines_of_its_memory(
     monkeypatch.setattr(speed, "peak_memory", note)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: predicted[-1])
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 1.5 * predicted[-1])
 
-    found = list(measure_speeds(world, plain_cpu(1), tmp_path))
+    found = list(measure_speeds(world, plain_cpu(1)))
 
-    kept = only(found)
-    for lines, name in ((kept.findings, "1 learner"), (found[-3:], "1 learner, activations recomputed")):
-        _, needed, held = lines
-        assert isinstance(needed, Finding)
-        assert isinstance(held, Finding)
-        what = f"mini-qwen3-xs, q and v, {name}"
-        assert (needed.what, needed.level) == (f"{what}: peak memory over the forecast", "PASS")
-        assert held.what == f"{what}, after 2 steps: memory held over the most that was in use"
-        assert held.level == "WARN"
+    (kept,) = steps_of(found)
+    for line, name in ((kept.findings[-1], "1 learner"), (found[-1], "1 learner, activations recomputed")):
+        assert isinstance(line, Finding)
+        what = f"mini-qwen3-xs, q and v, {name}: peak memory over the forecast"
+        assert (line.what, line.level) == (what, "PASS")
 
 
-@pytest.mark.parametrize(("held", "level"), [(1.1, "PASS"), (1.2, "WARN")])
-def test_memory_that_lies_in_gaps_is_found(held: float, level: str) -> None:
-    line = check_fragmentation("a pack", held * 2e9, 2e9)
-
-    assert (line.what, line.level) == ("a pack: memory held over the most that was in use", level)
-
-
-def test_a_pack_that_does_not_fit_is_a_line_of_its_own(world: ShapeWorld, tmp_path: Path) -> None:
-    _, line = measure_speeds(world, replace(plain_cpu(1), memory_bytes=1000.0), tmp_path)
+def test_a_pack_that_does_not_fit_is_a_line_of_its_own(world: ShapeWorld) -> None:
+    (line,) = measure_speeds(world, replace(plain_cpu(1), memory_bytes=1000.0))
 
     assert isinstance(line, Finding)
     assert line.level == "SKIP"

@@ -1,4 +1,4 @@
-"""Numbers: gradients and scores of the device against those of one CPU thread in fp32."""
+"""Numbers: gradients and scores of the device against those of one CPU thread in fp32, and after a resume."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,10 @@ from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
 from portal.device import torch_threads, usable_cores
 from portal.evaluate.loglikelihood import Scored, score_rows
+from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training.pack import Pack
 from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
-from sweeps.gpu_check.world import (
-    LABELS,
-    SLIDING,
-    TARGET,
-    CheckWorld,
-    Where,
-    distance,
-    gradient,
-)
+from sweeps.gpu_check.world import LABELS, SLIDING, TARGET, CheckWorld, Where, distance, gradient
 
 FP32_BOUND = 1e-4
 """Of a gradient's norm: sums in another order differ by 1e-7 to 1e-5, a fault of logic by 1e-2 and more."""
@@ -28,16 +21,19 @@ BF16_COSINE = 0.99
 SCORE_BOUND_NATS = 1e-3
 AGREEMENT = 0.98
 """Of the rows whose likeliest choice is the same in bf16 and in fp32, among those that fp32 decides."""
+TIES = 0.005
+RESUME_BOUND = 1e-3
+"""Of a gradient's norm on a GPU, some of whose kernels sum in no fixed order; on a CPU a resume is exact."""
 _DECIDED_NATS = 0.3
 """By which the likeliest choice leads in fp32: twice what bf16 changes scores of the embedded bases by."""
-TIES = 0.005
 _SCORED_TASK, _SCORED_ROWS = "fact_qa", 50
+_STEPS, _SAVED_AT = 4, 2
 
 
 def check_gradients(world: CheckWorld) -> Iterator[Finding]:
     """A step of every kind of learner, all in one pack, against each alone on the CPU."""
     for base in (TARGET, SLIDING):
-        alone = {label: _reference_gradient(world, label, base) for label in LABELS}
+        alone = {label: reference_gradient(world, label, base) for label in LABELS}
         packed = packed_gradients(world, LABELS, "fp32", base)
         for label in LABELS:
             what = f"{base}, {label}: gradient of a step in fp32, packed on the device, off one CPU thread's"
@@ -65,42 +61,64 @@ def check_scores(world: CheckWorld) -> Iterator[Finding]:
         )
         what = f"{base}: scores in fp32, packed on the device, off one forward per choice on the CPU"
         yield at_most(what, apart, SCORE_BOUND_NATS, unit="nats")
-        if world.own_precision is None:
-            continue
-        rounded = score_rows(world.base(base, "own"), rows)
-        same = [
-            _likeliest(ours) == _likeliest(exact)
-            for ours, exact in zip(rounded, packed, strict=True)
-            if _lead(exact) > _DECIDED_NATS
-        ]
-        share = sum(same) / len(same) if same else math.nan
-        what = f"{base}: rows led by over {_DECIDED_NATS:g} nats whose likeliest choice is the same in bf16"
-        yield at_least(what, share, AGREEMENT)
-        ties = sum(item.is_tied for item in rounded) / len(rows)
-        yield at_most(f"{base}: rows whose likeliest choices tie in bf16", ties, TIES)
+        if world.own_precision is not None:
+            yield from _compare_rounded(base, score_rows(world.base(base, "own"), rows), packed)
 
 
-def _reference_gradient(world: CheckWorld, label: str, base: str, *, draw: int = 0) -> Tensor:
+def check_resume(world: CheckWorld) -> Iterator[Finding]:
+    """Learners that are saved, made anew and restored end as those that went on."""
+    bound = RESUME_BOUND if world.is_gpu else 0.0
+    unbroken, broken, resumed = (world.pack(LABELS, "fp32") for _ in range(3))
+    _step(unbroken, _STEPS)
+    _step(broken, _SAVED_AT)
+    for label, old, new in zip(LABELS, broken.learners, resumed.learners, strict=True):
+        folder = world.scratch / "checkpoints" / label
+        save_checkpoint(folder, _SAVED_AT, *old.state())
+        found = load_latest(folder)
+        assert found is not None, "a checkpoint that was written is there"
+        new.restore(found.tensors, found.meta)
+        lost = sum(not torch.equal(tensor, old.tensors()[name]) for name, tensor in new.tensors().items())
+        yield at_most(f"{label}: tensors that a checkpoint did not bring back", lost, 0)
+    _step(resumed, _STEPS - _SAVED_AT)
+    for label, ours, theirs in zip(LABELS, resumed.learners, unbroken.learners, strict=True):
+        apart = distance(gradient(ours), gradient(theirs))
+        yield at_most(f"{label}: gradient after a resume off the unbroken run's", apart, bound)
+
+
+def reference_gradient(world: CheckWorld, label: str, base: str) -> Tensor:
+    """The gradient of one step of that learner alone, by one thread of the CPU in fp32."""
     with torch_threads(1):
-        pack = world.pack([label], "reference", base, draw=draw)
-        return _step(pack, [label])[label]
+        return _step_once(world.pack([label], "reference", base), [label])[label]
 
 
-def packed_gradients(
-    world: CheckWorld, labels: Sequence[str], where: Where, base: str, *, draw: int = 0
-) -> dict[str, Tensor]:
+def packed_gradients(world: CheckWorld, labels: Sequence[str], where: Where, base: str) -> dict[str, Tensor]:
     """The gradients of one step by label, of learners in one pack on the base there."""
     with torch_threads(usable_cores()):  # of a CPU all cores, to be strict
-        return _step(world.pack(labels, where, base, draw=draw), labels)
+        return _step_once(world.pack(labels, where, base), labels)
 
 
-def _step(pack: Pack, labels: Sequence[str]) -> dict[str, Tensor]:
+def _step_once(pack: Pack, labels: Sequence[str]) -> dict[str, Tensor]:
     pack.step()
     return {label: gradient(learner) for label, learner in zip(labels, pack.learners, strict=True)}
 
 
+def _step(pack: Pack, count: int) -> None:
+    for _ in range(count):
+        pack.step()
+
+
 def _cosine(ours: Tensor, theirs: Tensor) -> float:
     return float(torch.cosine_similarity(ours.double(), theirs.double(), dim=0))
+
+
+def _compare_rounded(base: str, rounded: Sequence[Scored], exact: Sequence[Scored]) -> Iterator[Finding]:
+    """The lines on scores in bf16: likeliest choices of rows that fp32 decides, and ties."""
+    pairs = zip(rounded, exact, strict=True)
+    same = [_likeliest(ours) == _likeliest(theirs) for ours, theirs in pairs if _lead(theirs) > _DECIDED_NATS]
+    what = f"{base}: rows led by over {_DECIDED_NATS:g} nats whose likeliest choice is the same in bf16"
+    yield at_least(what, sum(same) / len(same) if same else math.nan, AGREEMENT)
+    ties = sum(item.is_tied for item in rounded) / len(rounded)
+    yield at_most(f"{base}: rows whose likeliest choices tie in bf16", ties, TIES)
 
 
 def _likeliest(item: Scored) -> int:
