@@ -63,7 +63,7 @@ def build(run: RunConfig, suite: Suite) -> tuple[HypernetLearner, Pack]:
     base = load_base(ref.name, precision=ref.precision)
     examples = ((each, "train") for task in run.data.tasks for each in suite.examples(task, "train"))
     rows = {base.name: RowTable(encode_examples(examples, base.tokenizer, max_prompt=run.data.max_prompt))}
-    learner = HypernetLearner(run, {base.name: base}, rows, source=None)
+    learner = HypernetLearner(run, {base.name: base}, rows)
     return learner, Pack(learner.bases, rows, [learner])
 
 

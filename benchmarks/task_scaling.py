@@ -125,7 +125,7 @@ def _run(base: Base, tasks: tuple[str, ...]) -> RunConfig:
 
 def _pack(base: Base, rows: RowTable, run: RunConfig) -> Pack:
     bases, tables = {base.name: base}, {base.name: rows}
-    return Pack(bases, tables, [HypernetLearner(run, bases, tables, source=None)])
+    return Pack(bases, tables, [HypernetLearner(run, bases, tables)])
 
 
 def _scored_per_second(pack: Pack, num_tasks: int) -> float:

@@ -122,7 +122,7 @@ def _alternate(
     ended = [0.0]
 
     def after_step(optimizer: object, args: object, kwargs: object) -> None:
-        if optimizer is learner._optimiser._adamw:
+        if optimizer is learner.optimisers[0]._adamw:
             return
         wait_for_device()
         now = time.perf_counter()
@@ -150,7 +150,7 @@ def _ours(base: Base, examples: Sequence[Example], rounds: int) -> tuple[Pack, H
         train={"rounds_per_epoch": rounds + 1, "epochs": 1, "evaluate": "last_epoch", "batch_size": BATCH},
     )
     rows = {base.name: as_table(examples, base)}
-    learner = HypernetLearner(run, {base.name: base}, rows, source=None)
+    learner = HypernetLearner(run, {base.name: base}, rows)
     return Pack({base.name: base}, rows, [learner]), learner
 
 

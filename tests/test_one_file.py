@@ -15,8 +15,7 @@ from portal.bases.base import Base, load_base
 from portal.config import AdapterConfig, HypernetConfig
 from portal.data.suites import load_suite
 from portal.data.token_rows import RowTable, TokenRow, encode_examples
-from portal.learners.base import Learner, Start
-from portal.learners.factory import build_learner
+from portal.learners.base import Learner, Start, build_learner
 from portal.storage.checkpoint import below
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack

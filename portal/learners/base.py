@@ -1,9 +1,10 @@
-"""`Learner`: one run in training. It owns its parameters, optimiser, counters and evaluations."""
+"""`Learner`: one run in training. It owns its parameters, optimisers, counters and evaluations."""
 
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,23 @@ import torch
 from torch import Tensor
 
 from portal.artifacts.model_card import RunRecord
+from portal.artifacts.peft_adapter import save_task_adapters
 from portal.bases.base import Base
-from portal.config import AdapterConfig, BaseRef, RunConfig
+from portal.config import AdapterConfig, BaseRef, HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable
 from portal.forward.microbatch import SlotRows
 from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN
 from portal.hypernet import Factors
-from portal.learners.data_order import DataOrder
-from portal.learners.kept import COSTS, EVALUATED_SPLITS, REPORTED_SPLIT, SELECTION_SPLIT, KeptEpochs
-from portal.learners.loss_curve import LossCurve
-from portal.learners.schedule import TrainingSchedule
+from portal.learners.kept import (
+    COSTS,
+    EVALUATED_SPLITS,
+    REPORTED_SPLIT,
+    SELECTION_SPLIT,
+    KeptEpochs,
+    LossCurve,
+)
+from portal.learners.optimiser import Optimiser
+from portal.learners.schedule import DataOrder, TrainingSchedule
 from portal.storage.checkpoint import below
 from portal.train_config import TrainConfig
 
@@ -43,8 +51,24 @@ class Start:
     latents: Path | None = None
 
 
+def build_learner(
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], *, start: Start | None = None
+) -> "Learner":
+    """A fresh learner for `run`; ValueError where its method has a parent and `start` is missing."""
+    if run.spec.parents and start is None:
+        raise ValueError(
+            f"run {run.describe()}: it starts from a run of {run.spec.parents[0]!r}, none is given"
+        )
+    module, _, name = run.spec.learner.partition(":")
+    learner: Learner = getattr(import_module(module), name)(run, bases, rows, start)
+    return learner
+
+
 class Learner(ABC):
     """One run in training: slot s of its adapters belongs to task `tasks[s]`; `trained_tasks` give rows.
+
+    Methods differ in what their `optimisers` step, in the `factors` that they make of it, and in what they
+    save. One that trains nothing has no optimiser, takes no step and is scored once, at epoch 0.
 
     `bases` and `rows` are by base name and hold what the run's config names; bases that another worker of
     the group runs are without weights. A step is one balanced round: one batch of every task that still
@@ -71,13 +95,13 @@ class Learner(ABC):
         self.schedule = TrainingSchedule(run.train, self.data.batches, joint=not run.spec.per_task)
         keeps_best = run.train is not None and run.train.keep == "best_validation"
         self.kept = KeptEpochs(self.trained_tasks, per_task=run.spec.per_task) if keeps_best else None
+        self.optimisers: list[Optimiser] = []
 
-    @classmethod
-    @abstractmethod
-    def build(
-        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> "Learner":
-        """A fresh learner; `start` is what a method with a parent starts from, None for others."""
+    @property
+    def base(self) -> Base:
+        """The base of a run that has a single one."""
+        (base,) = self.bases.values()
+        return base
 
     @property
     def adapter(self) -> AdapterConfig:
@@ -86,14 +110,19 @@ class Learner(ABC):
         return self.run.adapter
 
     @property
+    def hypernet(self) -> HypernetConfig:
+        assert self.run.hypernet is not None, f"method {self.run.method!r} has no hypernetwork"
+        return self.run.hypernet
+
+    @property
     def train(self) -> TrainConfig:
         assert self.run.train is not None, f"method {self.run.method!r} does not train"
         return self.run.train
 
     @property
-    @abstractmethod
     def num_trained_params(self) -> int:
         """Parameters that receive gradients."""
+        return sum(parameter.numel() for each in self.optimisers for parameter in each.parameters)
 
     def norm_ratio(self, task: str) -> float | None:
         """Mean of ||dW|| / ||dW_source|| over a transferred adapter's matrices; null for other methods."""
@@ -189,17 +218,40 @@ class Learner(ABC):
         """Those of this step: a learner may train on others than it is scored with."""
         return self.factors(base)
 
+    def task_factors(self, task: str) -> Factors:
+        """The adapter of one task on the run's only base, slot dimension of size 1."""
+        slot = self.tasks.index(task)
+        factors = self.factors(self.base.name)
+        return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in factors.items()}
+
     def loss_weights(self, base: str, slots: list[int], loss_S: Tensor) -> Tensor | None:
         """Weights of these slots' losses in the sum that is differentiated, (S,); None: all are 1."""
         return None
 
-    @abstractmethod
     def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
         """Carry the factors' gradients on to the parameters."""
+        outputs = [factor for group in factors for factor in factors[group]]
+        torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
 
-    @abstractmethod
     def update(self, loss_K: Tensor) -> Tensor:
         """Clip and step, unless a loss of this step or a gradient is not finite; the norms before, (M,)."""
+        self.gather_gradients()
+        training = [each for each in self.optimisers if self.step < each.num_steps]
+        norm_M = torch.cat([each.clip() for each in training])
+        self.watch(loss_K, norm_M)
+        for each in self.optimisers:
+            if each in training:
+                each.step(self.step, skip=self.broken)
+            else:
+                each.drop_gradients()
+        self.end_step()
+        return norm_M
+
+    def gather_gradients(self) -> None:  # noqa: B027 - most have none
+        """Bring what the bases of this step gave to the parameters, where `backward` has not done so."""
+
+    def end_step(self) -> None:  # noqa: B027 - of most nothing waits
+        """Make current what waits for the update."""
 
     def norm_names(self, count: int) -> list[str]:
         """Names of the norms that `update` returns, for the message where one is not finite."""
@@ -207,30 +259,69 @@ class Learner(ABC):
             return ["the gradient's norm"] * count
         return [f"the gradient's norm of task {task!r}" for task in self.tasks[:count]]
 
-    @abstractmethod
     def drop_gradients(self) -> None:
         """Forget what this step has computed so far, so that it can be taken again."""
+        for optimiser in self.optimisers:
+            optimiser.drop_gradients()
 
     def watch(self, *values: Tensor) -> None:
         """Note on the device whether all `values` are finite, which a finite sum of them shows."""
         total = torch.stack([value.detach().sum() for value in values]).sum()
         self.broken = torch.maximum(self.broken, (~torch.isfinite(total)).to(self.broken.dtype))
 
-    @abstractmethod
+    def parameter_tensors(self) -> dict[str, Tensor]:
+        """All that training changes but the optimisers' own state, by name in a checkpoint."""
+        return {
+            f"{prefix}parameter/{index}": parameter.data
+            for prefix, optimiser in self._by_prefix()
+            for index, parameter in enumerate(optimiser.parameters)
+        }
+
     def tensors(self) -> dict[str, Tensor]:
         """All parameters and optimiser state."""
+        states = {
+            f"{prefix}optimiser/{name}": value
+            for prefix, optimiser in self._by_prefix()
+            for name, value in optimiser.tensors().items()
+        }
+        return self.parameter_tensors() | states
 
-    @abstractmethod
     def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `tensors`."""
+        for name, value in self.parameter_tensors().items():
+            value.copy_(tensors[name])
+        for prefix, optimiser in self._by_prefix():
+            optimiser.restore(below(tensors, f"{prefix}optimiser/"))
 
-    @abstractmethod
+    def _by_prefix(self) -> list[tuple[str, Optimiser]]:
+        """The optimisers, those of stacked tasks by their number."""
+        return [(f"{number}/" if each.tasks else "", each) for number, each in enumerate(self.optimisers)]
+
     def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
-        """The trained tensors that the artifact of these tasks is made of, by name; not copies."""
+        """The trained tensors that the artifact of these tasks is made of, by name; not copies.
 
-    @abstractmethod
+        They are the slots of these tasks, and everything that tasks share.
+        """
+        wanted, found = set(tasks), dict[str, Tensor]()
+        for optimiser in self.optimisers:
+            for index, parameter in enumerate(optimiser.parameters):
+                if not optimiser.tasks:
+                    found[str(index)] = parameter.data
+                for slot, task in enumerate(optimiser.tasks):
+                    if task in wanted:
+                        found[f"{task}/{index}"] = parameter.data[slot]
+        return found
+
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
-        """Write what the run is for, a portable artifact or PEFT adapters; `record` is what they cite."""
+        """Write what the run is for: one PEFT adapter per task, in `folder/<task>`; nothing of a frozen base.
+
+        `record` is what they cite. Methods that leave a portable artifact write that.
+        """
+        if self.run.spec.artifact is None:
+            return
+        with torch.no_grad():
+            factors = {task: self.task_factors(task) for task in self.tasks}
+            save_task_adapters(folder, factors, base=self.base, adapter=self.adapter, record=record)
 
     def judge(self, epoch: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keep copies of the parameters where these result rows of an evaluation are the best so far.

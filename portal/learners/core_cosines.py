@@ -1,6 +1,6 @@
 """How far tasks pull an artifact's core in one direction: the cosines of their gradients of it.
 
-Shape letters: T tasks, Z latent width.
+Shape letters: T tasks, Z latent width, P shared parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS, launch_cost, plan_microbatches
-from portal.learners.task_gradients import task_cosines
 from portal.storage.checkpoint import below
 
 
@@ -68,3 +67,22 @@ def core_cosines(
             if len(own) == index:
                 release_memory()  # after the block: its error holds what the failed forward has kept
     return task_cosines(own)
+
+
+def task_cosines(own: Sequence[Sequence[Tensor]]) -> Tensor:
+    """The cosine of every two tasks' gradients of what they share, (T, T); NaN for a gradient of zero.
+
+    `own[t]` are task t's gradients of all shared parameters.
+    """
+    gramian_TT = _gramian(own)
+    norm_T = gramian_TT.diagonal().sqrt()
+    return gramian_TT / (norm_T[:, None] * norm_T[None])
+
+
+def _gramian(own: Sequence[Sequence[Tensor]]) -> Tensor:
+    """g_s . g_t of every two tasks, (T, T), summed over parameters one after another."""
+    total_TT = own[0][0].new_zeros(len(own), len(own))
+    for parts in zip(*own, strict=True):
+        jacobian_TP = torch.stack([part.flatten() for part in parts])
+        total_TT = total_TT + jacobian_TP @ jacobian_TP.T
+    return total_TT

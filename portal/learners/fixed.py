@@ -1,13 +1,10 @@
-"""Learners that take no step: the frozen base, and adapters that come ready-made (Cross-LoRA, controls)."""
+"""Adapters that nothing trains: none at all, one from a mean latent, carried latents, transferred LoRAs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
+from portal.artifacts.artifact import Artifact
 from portal.artifacts.model_card import RunRecord
-from portal.artifacts.peft_adapter import save_task_adapters
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
@@ -19,34 +16,82 @@ from portal.storage.atomic import write_json_atomic
 TRANSFER_RECORD = "transfer.json"
 
 
-class FixedLearner(Learner):
-    """Takes no step and is scored once, at epoch 0."""
+def frozen_base(
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+) -> "FixedAdapters":
+    """The base as it is, without adapters."""
+    return FixedAdapters(run, bases, rows, {})
 
-    def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
+
+def mean_latent(
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+) -> "FixedAdapters":
+    """Every slot has the adapter that a port generates from the mean latent of its calibrated tasks.
+
+    That is a control of what tasks' own latents add.
+    """
+    slots, device = len(run.data.tasks), bases[run.bases[0].name].device
+    factors = {
+        group: (a.to(device).expand(slots, -1, -1, -1), b.to(device).expand(slots, -1, -1, -1))
+        for group, (a, b) in _port(run, bases, start).mean_factors().items()
+    }
+    return FixedAdapters(run, bases, rows, factors)
+
+
+def carried_latents(
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+) -> "FixedAdapters":
+    """Every slot has the adapter that a port generates from its task's latent, taught on another base.
+
+    The port saw no row of these tasks. In the control every task has the latent of the next one in the
+    config's order, the last that of the first.
+    """
+    port, tasks = _port(run, bases, start), run.data.tasks
+    assert start is not None
+    assert start.latents is not None, "it starts from taught latents"
+    lenders = next_tasks(tasks, run.method) if run.spec.lends_latents else tasks
+    carried = port.with_latents_of(Artifact.load(start.latents))
+    return FixedAdapters(run, bases, rows, carried.factors(tuple(lenders)))
+
+
+def transferred_loras(
+    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
+) -> "FixedAdapters":
+    """Adapters carried over from another base, or one of the controls beside them."""
+    transferred = transfer_loras(run, bases[run.bases[0].name], start)
+    return FixedAdapters(run, bases, rows, transferred.factors, transferred)
+
+
+class FixedAdapters(Learner):
+    """Ready-made adapters, and how large those that are transferred are beside the source's."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        bases: dict[str, Base],
+        rows: dict[str, RowTable],
+        factors: Factors,
+        transferred: Transferred | None = None,
+    ) -> None:
         super().__init__(run, bases, rows)
-        (self._base,) = self.bases.values()
+        self._factors = {group: (a.to(self.device), b.to(self.device)) for group, (a, b) in factors.items()}
+        self._transferred = transferred
 
-    @property
-    def num_trained_params(self) -> int:
-        return 0
+    def factors(self, base: str) -> Factors:
+        return self._factors
 
-    def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
-        raise AssertionError("fixed adapters take no step")
+    def norm_ratio(self, task: str) -> float | None:
+        return None if self._transferred is None else self._transferred.mean_norm_ratio(task)
 
-    def update(self, loss_K: Tensor) -> Tensor:
-        raise AssertionError("fixed adapters take no step")
+    def restore_kept(self) -> dict[str, int]:
+        """A frozen base leaves nothing."""
+        return super().restore_kept() if self.run.spec.artifact else {}
 
-    def drop_gradients(self) -> None:
-        """There are none."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
-        assert not tensors, "fixed adapters have no state"
-
-    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
-        return {}
+    def save_artifact(self, folder: Path, record: RunRecord) -> None:
+        """One PEFT adapter per task, and a transfer's norm ratios."""
+        super().save_artifact(folder, record)
+        if self._transferred is not None:
+            write_json_atomic(folder / TRANSFER_RECORD, self._transferred.to_json())
 
 
 def next_tasks(tasks: Sequence[str], method: str) -> Sequence[str]:
@@ -59,48 +104,8 @@ def next_tasks(tasks: Sequence[str], method: str) -> Sequence[str]:
     return [*tasks[1:], tasks[0]]
 
 
-class FrozenBase(FixedLearner):
-    """The base as it is, without adapters: it leaves no artifact."""
-
-    @classmethod
-    def build(
-        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> "FrozenBase":
-        return cls(run, bases, rows)
-
-    def restore_kept(self) -> dict[str, int]:
-        return {}
-
-    def factors(self, base: str) -> Factors:
-        return {}
-
-    def save_artifact(self, folder: Path, record: RunRecord) -> None:
-        """Writes nothing."""
-
-
-class TransferredLoras(FixedLearner):
-    """Adapters carried over from another base, or one of the controls beside them."""
-
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], transferred: Transferred
-    ) -> None:
-        super().__init__(run, bases, rows)
-        self._transferred = transferred
-
-    @classmethod
-    def build(
-        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> "TransferredLoras":
-        return cls(run, bases, rows, transfer_loras(run, bases[run.bases[0].name], start))
-
-    def norm_ratio(self, task: str) -> float | None:
-        return self._transferred.mean_norm_ratio(task)
-
-    def factors(self, base: str) -> Factors:
-        return self._transferred.factors
-
-    def save_artifact(self, folder: Path, record: RunRecord) -> None:
-        """One PEFT adapter per task, and the transfer's norm ratios."""
-        factors = {task: self._transferred.of_task(task) for task in self.tasks}
-        save_task_adapters(folder, factors, base=self._base, adapter=self.adapter, record=record)
-        write_json_atomic(folder / TRANSFER_RECORD, self._transferred.to_json())
+def _port(run: RunConfig, bases: Mapping[str, Base], start: Start | None) -> Artifact:
+    assert start is not None, "it starts from a port"
+    port = Artifact.load(start.folder)
+    port.check_base(bases[run.bases[0].name])
+    return port

@@ -1,10 +1,14 @@
 """Hypernetwork learners: joint source training, the LoRA hypernet of one base, and the refit of a port.
 
 They differ only in what trains: latents, core and converters in joint training (a LoRA hypernet is joint
-training with one base), the converter alone in a refit.
+training with one base), the converter alone in a refit. Latents are free, or have a description. Shape
+letters: T tasks, Z latent width, D embedding width, P phrasings of a task.
 """
 
-from collections.abc import Iterable
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +19,26 @@ from portal.artifacts.artifact import Artifact, TrainedHypernet, save_artifact
 from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
-from portal.config import HypernetConfig, RunConfig
+from portal.config import RunConfig
 from portal.data.token_rows import RowTable
 from portal.device import fp32_products, to_device
 from portal.hypernet import Converter, CoreDecoder, Factors, init_latents, spread_layers
 from portal.learners.base import Learner, Start, named_generator
-from portal.learners.loss_balance import LossEMA, balance_gradients
-from portal.learners.optimiser import Optimiser, clip_global_norm
-from portal.learners.task_gradients import equalized_sum
-from portal.learners.task_latents import FreeLatents, TaskLatents, TextLatents
-from portal.storage.checkpoint import below
+from portal.learners.optimiser import LossEMA, Optimiser, Rates, balance_gradients, equalized_sum
 from portal.text.encoder import find_encoder
 from portal.text.text_map import TextMap
+from portal.train_config import TrainConfig
 
 
 class HypernetLearner(Learner):
-    """Joint training, or a refit when `source` is given."""
+    """Joint training, or a refit of what it starts from."""
 
     def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], *, source: Artifact | None
+        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None = None
     ) -> None:
         super().__init__(run, bases, rows)
         assert run.seed is not None
+        source = None if start is None else Artifact.load(start.folder)
         self._refit = source is not None
         self._source = None if source is None else source.as_source()
         self._source_latents = None if source is None else source.latents
@@ -55,27 +57,12 @@ class HypernetLearner(Learner):
             self._start_layers(source.layer_embeddings)
         self._ema = {name: self._fresh_ema() for name in self.bases}
         self._latent_gradients: list[Tensor] = []
-        self._optimiser = Optimiser(self._parameter_groups(), self.train, self.num_steps)
-
-    @classmethod
-    def build(
-        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> "HypernetLearner":
-        return cls(run, bases, rows, source=None if start is None else Artifact.load(start.folder))
-
-    @property
-    def hypernet(self) -> HypernetConfig:
-        assert self.run.hypernet is not None
-        return self.run.hypernet
+        self.optimisers = [Optimiser(self._rates(), self.train, self.num_steps)]
 
     @property
     def latents(self) -> Tensor:
         """Of all tasks, (T, d_z), as they are scored and saved."""
         return self._latents.values
-
-    @property
-    def num_trained_params(self) -> int:
-        return sum(parameter.numel() for parameter in self._trained())
 
     def trained_latents(self) -> dict[str, Tensor]:
         """Those of joint training; a refit holds its source's."""
@@ -101,13 +88,14 @@ class HypernetLearner(Learner):
             self._decay_factors(factors, gradients)
         with fp32_products(self.train.hypernet_products):
             if self.train.task_gradients == "sum":
-                self._backward_of_sum(factors, gradients)
+                self._backward_of_sum(base, factors, gradients)
             else:
                 self._backward_per_task(base, gradients)
 
-    def _backward_of_sum(self, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
-        outputs = [factor for group in factors for factor in factors[group]]
-        torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])
+    def _backward_of_sum(
+        self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]
+    ) -> None:
+        super().backward(base, factors, gradients)
         leaf = self._latents.leaf(self.step)
         if leaf.requires_grad:
             assert leaf.grad is not None, "no gradient reached the latents"
@@ -150,48 +138,30 @@ class HypernetLearner(Learner):
         towards = [gradient[slot : slot + 1] for group in factors for gradient in gradients[group]]
         return torch.autograd.grad(outputs, [latent, *shared], towards)
 
-    def update(self, loss_K: Tensor) -> Tensor:
+    def gather_gradients(self) -> None:
         if not self._refit:
             self._latents.receive(self.step, balance_gradients(self._latent_gradients))
             self._latent_gradients = []
-        norm = clip_global_norm(self._trained(), self.train.clip_norm)
-        self.watch(loss_K, norm)
-        self._optimiser.step(self.step, skip=self.broken)
+
+    def end_step(self) -> None:
         for ema in self._ema.values():
             ema.commit()
-        return norm[None]
 
     def drop_gradients(self) -> None:
+        super().drop_gradients()
         self._latent_gradients = []
         self._latents.drop()
-        for parameter in self._trained():
-            parameter.grad = None
         for ema in self._ema.values():
             ema.drop()
 
-    def tensors(self) -> dict[str, Tensor]:
+    def parameter_tensors(self) -> dict[str, Tensor]:
         tensors = self._latents.tensors()
         if not self._refit:
             tensors |= {f"core.{name}": value for name, value in self.core.state_dict().items()}
         for base, converter in self.converters.items():
             tensors |= {f"converter/{base}/{name}": value for name, value in converter.state_dict().items()}
             tensors[f"ema/{base}"] = self._ema[base].value_T
-        return tensors | {f"optimiser/{name}": value for name, value in self._optimiser.tensors().items()}
-
-    def restore_tensors(self, tensors: dict[str, Tensor]) -> None:
-        if not self._refit:
-            for name, value in self._latents.tensors().items():
-                value.copy_(tensors[name])
-            self.core.load_state_dict(below(tensors, "core."))
-        for base, converter in self.converters.items():
-            converter.load_state_dict(below(tensors, f"converter/{base}/"))
-            self._ema[base].value_T.copy_(tensors[f"ema/{base}"])
-        self._optimiser.restore(below(tensors, "optimiser/"))
-
-    def artifact_tensors(self, tasks: Iterable[str]) -> dict[str, Tensor]:
-        """Everything that trains: tasks share it."""
-        parameters = [parameter.data for parameter in self._trained()]
-        return {str(index): parameter for index, parameter in enumerate(parameters)}
+        return tensors
 
     def save_artifact(self, folder: Path, record: RunRecord) -> None:
         """Write into `folder` itself for one base, into a subfolder for every base of joint training.
@@ -222,7 +192,7 @@ class HypernetLearner(Learner):
         assert self.run.text is not None
         return TextMap.of(self._latents.linear, self.run.text)
 
-    def _fresh_latents(self) -> TaskLatents:
+    def _fresh_latents(self) -> "TaskLatents":
         assert self.run.seed is not None
         generator = named_generator(self.run.seed, "latents")
         if self.run.text is None:
@@ -259,10 +229,7 @@ class HypernetLearner(Learner):
         train = self.train
         return LossEMA(len(self.tasks), decay=train.ema_decay, floor=train.ema_floor, device=self.device)
 
-    def _trained(self) -> list[nn.Parameter]:
-        return [parameter for parameters, _ in self._parameter_groups() for parameter in parameters]
-
-    def _parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+    def _rates(self) -> Rates:
         converters = [
             parameter for converter in self.converters.values() for parameter in converter.parameters()
         ]
@@ -280,3 +247,138 @@ def artifact_subfolder(base: str) -> str:
     if folder in ("", ".", ".."):
         raise ValueError(f"{base!r} is no name of a base")
     return folder
+
+
+class TaskLatents(ABC):
+    """The latents of all tasks. Those of one step gather their gradient in a leaf of autograd's graph."""
+
+    @property
+    @abstractmethod
+    def values(self) -> Tensor:
+        """As they are scored and saved, (T, Z)."""
+
+    @abstractmethod
+    def leaf(self, step: int) -> Tensor:
+        """As this step's factors are generated from them, (T, Z), the same for all bases."""
+
+    @abstractmethod
+    def receive(self, step: int, gradient_TZ: Tensor) -> None:
+        """Carry the gradient of the step's leaf on to the parameters."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Forget what this step has gathered, so that it can be taken again."""
+
+    @abstractmethod
+    def rates(self, train: TrainConfig) -> Rates:
+        """What trains; nothing where the latents are held."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters, by their names in a checkpoint."""
+
+
+class FreeLatents(TaskLatents):
+    """A vector for each task: a parameter, which a refit holds."""
+
+    def __init__(self, latents: nn.Parameter) -> None:
+        self._latents = latents
+
+    @property
+    def values(self) -> nn.Parameter:
+        return self._latents
+
+    def leaf(self, step: int) -> Tensor:
+        return self._latents
+
+    def receive(self, step: int, gradient_TZ: Tensor) -> None:
+        self._latents.grad = gradient_TZ
+
+    def drop(self) -> None:
+        self._latents.grad = None
+
+    def rates(self, train: TrainConfig) -> Rates:
+        return [([self._latents], train.lr_latent)] if self._latents.requires_grad else []
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"task_latents": self._latents.data} if self._latents.requires_grad else {}
+
+
+@dataclass(frozen=True)
+class _DrawnStep:
+    """Latents that a step draws: with the graph that leads to the parameters, and as a leaf of their own."""
+
+    number: int
+    graph: Tensor
+    leaf: Tensor
+
+
+class TextLatents(TaskLatents):
+    """z_t = W x_t + b + d_t: x_t is the embedding of the task's description, d_t a part of its own.
+
+    A step draws one phrasing of each task, and drops d_t with a probability of `dropout`, so that
+    descriptions alone stand for tasks. Scores take the mean of the phrasings, and d_t.
+    """
+
+    def __init__(
+        self,
+        embeddings: Sequence[Tensor],
+        width: int,
+        *,
+        dropout: float,
+        std: float,
+        seed: int,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        """`embeddings` are (P, D) of each task, of unit length; fresh latents have deviation `std`."""
+        self.embeddings = [rows.to(device) for rows in embeddings]
+        self._mean_TD = torch.stack([rows.mean(0) for rows in self.embeddings])
+        self._dropout, self._seed = dropout, seed
+        d_text = self._mean_TD.shape[1]
+        self.linear = nn.Linear(d_text, width, device=device)
+        with torch.no_grad():
+            self.linear.weight.copy_(std * torch.randn(width, d_text, generator=generator))
+            self.linear.bias.zero_()
+        self.own = nn.Parameter(torch.zeros(len(embeddings), width, device=device))
+        self._step: _DrawnStep | None = None
+
+    @property
+    def values(self) -> Tensor:
+        with torch.no_grad():
+            return self.linear(self._mean_TD) + self.own
+
+    def leaf(self, step: int) -> Tensor:
+        return self._drawn_step(step).leaf
+
+    def receive(self, step: int, gradient_TZ: Tensor) -> None:
+        torch.autograd.backward(self._drawn_step(step).graph, gradient_TZ)
+        self._step = None
+
+    def drop(self) -> None:
+        self._step = None
+
+    def rates(self, train: TrainConfig) -> Rates:
+        return [([self.own], train.lr_latent), (list(self.linear.parameters()), train.lr)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            "text.own": self.own.data,
+            "text.weight": self.linear.weight.data,
+            "text.bias": self.linear.bias.data,
+        }
+
+    def _drawn_step(self, step: int) -> _DrawnStep:
+        if self._step is None or self._step.number != step:
+            graph = self._drawn(step)
+            self._step = _DrawnStep(step, graph, graph.detach().requires_grad_())
+        return self._step
+
+    def _drawn(self, step: int) -> Tensor:
+        """The latents of that step, with the graph that leads to the parameters."""
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} text {step}".encode()))
+        places = [int(torch.randint(len(rows), (), generator=generator)) for rows in self.embeddings]
+        kept_T1 = torch.rand(len(places), 1, generator=generator) >= self._dropout
+        x_TD = torch.stack([rows[place] for rows, place in zip(self.embeddings, places, strict=True)])
+        drawn: Tensor = self.linear(x_TD) + self.own * to_device(kept_T1, self.own.device)
+        return drawn

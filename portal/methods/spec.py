@@ -13,10 +13,10 @@ class MethodSpec:
 
     `parts` are the optional parts of a RunConfig that it has: adapter, hypernet, train, seed, transfer.
     `parents` are the methods whose finished runs it starts from; a run's stage is the longest path over them.
-    `settings` are the keys that a study file may give it. `learner` is the class that trains it, as
-    `module:Class`, a subclass of portal.learners.base.Learner. `train_options` are fields of TrainConfig that
-    only some methods take. `made_by` completes "made by" in a model card; {sources} stands for the source
-    bases.
+    `settings` are the keys that a study file may give it. `learner` is a class or function, as `module:name`,
+    that makes the portal.learners.base.Learner of a run, its bases and rows by name, and a Start.
+    `train_options` are fields of TrainConfig that only some methods take. `made_by` completes "made by" in a
+    model card; {sources} stands for the source bases.
     """
 
     name: str

@@ -107,7 +107,7 @@ class ShapeWorld:
         activations: Activations = "keep",
     ) -> Pack:
         """A pack of fresh learners of these runs; `max_tokens` are those of a forward, by base."""
-        learners = [HypernetLearner(run, *self._by_base, source=None) for run in runs]
+        learners = [HypernetLearner(run, *self._by_base) for run in runs]
         return Pack(*self._by_base, learners, max_tokens=max_tokens, activations=activations)
 
 

@@ -18,8 +18,7 @@ from portal.config import DeviceKind, Precision, RunConfig
 from portal.data.token_cache import read_cache
 from portal.data.token_rows import RowTable
 from portal.device import torch_threads, usable_cores
-from portal.learners.base import Learner, Start, named_generator
-from portal.learners.factory import build_learner
+from portal.learners.base import Learner, Start, build_learner, named_generator
 from portal.training.pack import Pack
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.study.context import StudyContext

@@ -11,7 +11,7 @@ from portal.data.token_cache import read_cache
 from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import guess_left, score_rows
 from portal.forward.adapter_hooks import adapted
-from portal.learners.data_order import DataOrder
+from portal.learners.schedule import DataOrder
 from portal.storage.paths import Folder
 from sweeps.launch.single_run import ARTIFACT, SingleRun
 from sweeps.launch.tokenize import prepare_rows

@@ -10,8 +10,7 @@ from portal.bases.base import Base, outline_base
 from portal.config import BaseRef, RunConfig
 from portal.data.token_cache import read_cache
 from portal.data.token_rows import RowTable
-from portal.learners.base import Learner, Start
-from portal.learners.factory import build_learner
+from portal.learners.base import Learner, Start, build_learner
 from portal.learners.hypernet import artifact_subfolder
 from portal.storage.paths import Folder, fetched, local_place, open_folder
 from portal.training.frozen_scores import FrozenScores

@@ -24,7 +24,7 @@ from portal.device import torch_threads
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.evaluate.tasks import score_adapter
 from portal.forward.adapter_hooks import adapted
-from portal.learners.factory import build_learner
+from portal.learners.base import build_learner
 from portal.training.pack import Pack
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study

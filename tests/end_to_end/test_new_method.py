@@ -10,7 +10,6 @@ import pytest
 
 from portal.cli import main
 from portal.config import RunConfig
-from portal.learners.base import Learner
 from portal.methods import METHODS, MethodSpec, find_method, register, stage_of_method
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
@@ -264,12 +263,10 @@ def test_an_unknown_method_is_an_error_by_name() -> None:
         find_method("warm_lorra")
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != SPEC.name])
-def test_every_method_has_a_learner_a_label_and_a_sentence_for_its_card(name: str) -> None:
+def test_every_method_has_a_learner_a_label_and_a_sentence_for_its_card() -> None:
+    for spec in METHODS.values():
+        module, _, found = spec.learner.partition(":")
 
-    spec = find_method(name)
-    module, _, found = spec.learner.partition(":")
-
-    assert issubclass(getattr(import_module(module), found), Learner)
-    assert spec.label
-    assert spec.made_by
+        assert callable(getattr(import_module(module), found))
+        assert spec.label
+        assert spec.made_by

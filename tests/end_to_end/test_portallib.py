@@ -30,10 +30,9 @@ from portal.data.token_rows import RowTable, encode_example
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.forward.losses import slot_losses
-from portal.learners.base import Start
-from portal.learners.factory import build_learner
+from portal.learners.base import Start, build_learner
 from portal.learners.hypernet import HypernetLearner
-from portal.learners.loss_balance import LossEMA
+from portal.learners.optimiser import LossEMA
 from portal.tasks.example import Example
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack
@@ -88,9 +87,7 @@ def source_learner(
         adapter=AdapterConfig(modules=modules, rank=4, alpha=8),
         data={"size": BATCH, "tasks": tasks},
     )
-    learner = HypernetLearner(
-        run, bases, {name: row_table(base) for name, base in bases.items()}, source=None
-    )
+    learner = HypernetLearner(run, bases, {name: row_table(base) for name, base in bases.items()})
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in [learner.latents, *learner.core.parameters()]:
@@ -186,7 +183,7 @@ def test_refit_rounds_give_portallibs_gradients(
     run = make_run("portal", name, data={"size": BATCH}, train=train)
     target = {name: bases[name]}
     rows = {name: row_table(bases[name])}
-    learner = HypernetLearner(run, target, rows, source=Artifact.load(tmp_path / other.name))
+    learner = HypernetLearner(run, target, rows, Start(tmp_path / other.name))
     refitter = PortalAdapterRefitter(
         peer_source,
         peer_base(bases[name]),
@@ -372,7 +369,7 @@ def test_an_artifact_of_portallib_loads_here_and_refits(bases: dict[str, Base], 
     artifact = Artifact.load(tmp_path)
     run = make_run("portal", "gemma", data={"size": BATCH})
     rows = {"gemma": row_table(bases["gemma"])}
-    port = HypernetLearner(run, {"gemma": bases["gemma"]}, rows, source=artifact)
+    port = HypernetLearner(run, {"gemma": bases["gemma"]}, rows, Start(tmp_path))
 
     theirs = peer.generate("sums")
     for group, (a, b) in artifact.factors(("sums",)).items():

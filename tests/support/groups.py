@@ -15,7 +15,7 @@ from torch import distributed
 
 from portal.bases.base import Base
 from portal.config import RunConfig
-from portal.learners.factory import build_learner
+from portal.learners.base import build_learner
 from portal.training.pack import Pack
 from portal.training.worker_group import WorkerGroup
 from tests.support.bases import make_rows

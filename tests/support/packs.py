@@ -10,8 +10,7 @@ from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
 from portal.config import AdapterConfig, RunConfig
-from portal.learners.base import Learner, Start
-from portal.learners.factory import build_learner
+from portal.learners.base import Learner, Start, build_learner
 from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack

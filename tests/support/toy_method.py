@@ -40,20 +40,18 @@ SECOND_PORT = replace(
 class WarmLora(LoraLearner):
     """Starts at its parent's factors."""
 
-    @classmethod
-    def build(
-        cls, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> "WarmLora":
-        learner = cls(run, bases, rows)
+    def __init__(
+        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None = None
+    ) -> None:
+        super().__init__(run, bases, rows)
         assert start is not None
-        paths = {(site.module, site.layer): site.path for site in learner._base.sites}
-        for task in learner.tasks:
-            found = read_peft_factors(start.folder / task, learner.device)
-            for group, (a, b) in learner.task_factors(task).items():
+        paths = {(site.module, site.layer): site.path for site in self.base.sites}
+        for task in self.tasks:
+            found = read_peft_factors(start.folder / task, self.device)
+            for group, (a, b) in self.task_factors(task).items():
                 for index, layer in enumerate(group.layers):
                     a.data[0, index].copy_(found[paths[group.module, layer]][0])
                     b.data[0, index].copy_(found[paths[group.module, layer]][1])
-        return learner
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from portal.artifacts.artifact import Artifact
 from portal.config import AdapterConfig
 from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import score_rows, summarise
-from portal.learners.core_cosines import core_cosines
+from portal.learners.core_cosines import core_cosines, task_cosines
 from tests.support.artifacts import write_artifact
 from tests.support.bases import TASKS, make_base, make_rows
 from tests.support.packs import refuse_forwards
@@ -115,3 +115,12 @@ def test_heads_that_a_base_does_not_use_are_left_out_of_the_cosines(tmp_path):
     )
 
     torch.testing.assert_close(torch.diagonal(torch.as_tensor(cosines)), torch.ones(len(TASKS)))
+
+
+def test_cosines_are_those_of_the_gradients_over_all_parameters() -> None:
+    rows = ((3.0, 0.0, 4.0), (0.0, 0.0, 2.0), (0.0, 0.0, 0.0))
+
+    found = task_cosines([(torch.tensor(row[:1]), torch.tensor(row[1:])) for row in rows])
+
+    torch.testing.assert_close(found[0, 1], torch.tensor(0.8))
+    assert found[2].isnan().all()

@@ -1,13 +1,16 @@
-"""Steps, epochs and evaluations follow from the recipe and the number of batches alone."""
+"""Steps, epochs and evaluations follow from the recipe and the number of batches; rows from the step."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.learners.schedule import TrainingSchedule
+from portal.data.token_rows import RowTable
+from portal.learners.schedule import DataOrder, TrainingSchedule
 from portal.train_config import TrainConfig
+from tests.support.bases import make_row, make_run
 
 RECIPES = st.builds(
     TrainConfig,
@@ -79,3 +82,45 @@ def test_without_a_recipe_there_are_no_steps_and_one_evaluation() -> None:
     assert schedule.num_steps == 0
     assert schedule.evaluation_due("a", 0) == 0
     assert schedule.num_evaluations("a") == 1
+
+
+ANSWER_TOKENS = {"colours": 1, "sums": 2, "names": 6}
+
+
+def order(**settings: object) -> DataOrder:
+    rows = RowTable(
+        replace(
+            make_row((1, 2), ((3,) * tokens, (4,) * tokens), task=task, name=f"{index:02d}"), split="train"
+        )
+        for task, tokens in ANSWER_TOKENS.items()
+        for index in range(24)
+    )
+    run = make_run("hypernet", "small", train=TrainConfig(batch_size=4, **settings))
+    return DataOrder(
+        run.model_copy(update={"data": run.data.model_copy(update={"size": None})}), {"small": rows}
+    )
+
+
+def test_every_task_has_a_batch_of_its_own_rows() -> None:
+    own = order()
+
+    assert {task: len(own.batch("small", task, 0)) for task in ANSWER_TOKENS} == dict.fromkeys(
+        ANSWER_TOKENS, 4
+    )
+    assert own.batches == dict.fromkeys(ANSWER_TOKENS, 6)
+
+
+def test_tasks_have_like_answer_tokens_where_these_are_balanced() -> None:
+    own = order(balance="answer_tokens")
+
+    sizes = {task: len(own.batch("small", task, 0)) for task in ANSWER_TOKENS}
+    assert sizes == {"colours": 7, "sums": 4, "names": 1}  # 7, 8 and 6 tokens; 4, 8 and 24 before
+    assert own.batches == {"colours": 4, "sums": 6, "names": 24}
+
+
+def test_a_pass_has_every_row_once_however_steps_are_balanced() -> None:
+    own = order(balance="answer_tokens")
+
+    for task, batches in own.batches.items():
+        seen = [row.id for step in range(batches) for row in own.batch("small", task, step)]
+        assert sorted(seen) == [f"{index:02d}" for index in range(24)]

@@ -10,7 +10,7 @@ from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.data.token_rows import RowTable
-from portal.learners.factory import build_learner
+from portal.learners.base import build_learner
 from portal.learners.hypernet import HypernetLearner
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack

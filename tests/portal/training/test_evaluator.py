@@ -6,7 +6,7 @@ import pytest
 
 from portal.bases.base import Base
 from portal.evaluate.loglikelihood import PendingScores, Scored
-from portal.learners.factory import build_learner
+from portal.learners.base import build_learner
 from portal.train_config import TrainConfig
 from portal.training.frozen_scores import FrozenScores
 from portal.training.pack import Pack

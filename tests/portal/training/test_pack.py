@@ -139,9 +139,7 @@ def test_a_packs_gradients_are_those_of_the_learner_alone(
     found = []
     for pack in (alone, together):
         (learner,) = [learner for learner in pack.learners if learner.key == run.key]
-        (optimiser,) = (
-            [stack.optimiser for stack in learner.stacks] if method == "lora" else [learner._optimiser]
-        )
+        (optimiser,) = learner.optimisers
         seen: list[list[torch.Tensor]] = []
 
         def capture(adamw: torch.optim.Optimizer, *_: object, seen: list[list[torch.Tensor]] = seen) -> None:

@@ -21,7 +21,7 @@ from portal.forward.microbatch_plan import (
     MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
 )
-from portal.learners.factory import build_learner
+from portal.learners.base import build_learner
 from portal.modules import ALL_MODULES
 from portal.train_config import TrainConfig
 from portal.training.pack import Pack

@@ -17,7 +17,7 @@ from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.forward.output_head import CHUNK_LOGITS
 from portal.hypernet import Converter, CoreDecoder
-from portal.learners.factory import build_learner
+from portal.learners.base import build_learner
 from portal.train_config import TrainConfig
 from sweeps.planning.memory import (
     count_params,

@@ -21,7 +21,7 @@ from portal.forward.microbatch_plan import LaunchCost, cpu_launch_cost
 from portal.forward.shared_prefix import choice_length, packed_length
 from portal.generation.decoder import Request
 from portal.generation.generate import MAX_POSITIONS, MAX_ROWS, generate
-from portal.learners.data_order import DataOrder
+from portal.learners.schedule import DataOrder
 from portal.tasks.example import SPLITS
 from sweeps.planning.checks import count_rows
 from sweeps.planning.workload import (

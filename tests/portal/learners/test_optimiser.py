@@ -1,11 +1,12 @@
-"""Loss averages and balanced latent gradients, by the formulas."""
+"""Loss averages, balanced latent gradients and sums at equal norms, by the formulas."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from portal.learners.loss_balance import LossEMA, balance_gradients
+from portal.learners.optimiser import LossEMA, balance_gradients, equalized_sum
 
 CPU = torch.device("cpu")
 
@@ -117,3 +118,21 @@ def test_a_base_without_gradient_leaves_the_other_with_half_its_size() -> None:
     balanced = balance_gradients([gradient, torch.zeros(1, 2)])
 
     torch.testing.assert_close(balanced, gradient / 2)
+
+
+def gradients(*rows: tuple[float, float, float]) -> list[tuple[Tensor, ...]]:
+    """One gradient per task, of two shared parameters."""
+    return [(torch.tensor(row[:1]), torch.tensor(row[1:])) for row in rows]
+
+
+def test_tasks_have_equal_norms_in_the_sum_and_one_without_a_gradient_no_say() -> None:
+    found = torch.cat(equalized_sum(gradients((3.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0))))
+
+    assert found.tolist() == [2.0, 0.0, 2.0]  # the mean norm of the two is 2
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_leaves_a_sum_that_is_not(value: float) -> None:
+    found = equalized_sum(gradients((1.0, 0.0, 0.0), (0.0, value, 1.0)))
+
+    assert not torch.isfinite(torch.cat(found)).all()
