@@ -13,8 +13,7 @@ from benchmarks.sample import MAX_PROMPT, draw
 from portal.bases.family import load_tokenizer
 from portal.data.token_rows import TokenRow, encode_example
 from portal.device import KNOWN_GPUS
-from portal.forward.microbatch import SlotRows
-from portal.forward.microbatch_plan import gpu_launch_cost, plan_overlapped, tokens_and_launches
+from portal.forward.microbatch import SlotRows, gpu_launch_cost, plan_overlapped, tokens_and_launches
 from portal.modules import ALL_MODULES
 from sweeps.planning.memory import decoder_shape
 

@@ -25,7 +25,7 @@ from portal.bases.base import Base, load_base
 from portal.config import AdapterConfig, HypernetConfig, RunConfig
 from portal.data.suites import load_suite
 from portal.data.token_rows import RowTable, encode_examples
-from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
+from portal.forward.microbatch import MAX_FORWARD_TOKENS
 from portal.learners.hypernet import HypernetLearner
 from portal.modules import ALL_MODULES
 from portal.training.pack import Pack

@@ -25,7 +25,6 @@ WITHOUT_MODULE = {
     "portal/cli/test_help.py": "the help of every command",
     "portal/cli/test_mistakes.py": "one line for a mistake, whatever the command",
     "portal/training/test_calibrated_tasks.py": "one setting, and what it does from data to artifact",
-    "portal/training/test_out_of_memory.py": "a fault that pack, losses and scoring meet alike",
 }
 """Other test files without a module of their name, each with its reason."""
 

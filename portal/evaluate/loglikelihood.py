@@ -14,8 +14,7 @@ from portal.bases.base import Base
 from portal.data.token_rows import TokenRow
 from portal.device import copy_to_host
 from portal.evaluate.written import Judged
-from portal.forward.length_buckets import group_by_length
-from portal.forward.microbatch_plan import launch_cost
+from portal.forward.microbatch import group_by_length, launch_cost
 from portal.forward.shared_prefix import (
     SharedPrefixBatch,
     answer_token_scores,

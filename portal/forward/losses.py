@@ -12,8 +12,7 @@ from torch import Tensor
 from portal.bases.base import Base
 from portal.device import to_device
 from portal.forward.attention_masks import causal_masks
-from portal.forward.length_buckets import bucket_length
-from portal.forward.microbatch import SlotRows
+from portal.forward.microbatch import SlotRows, bucket_length
 from portal.forward.output_head import token_log_probs
 from portal.forward.shared_prefix import answer_token_scores, pack_rows
 

@@ -17,8 +17,7 @@ from transformers.cache_utils import CacheLayerMixin
 from portal.bases.family import FULL, SLIDING, layer_kinds, window_of
 from portal.device import to_device
 from portal.forward.attention_masks import causal_masks
-from portal.forward.length_buckets import group_by_length
-from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS
+from portal.forward.microbatch import MAX_FORWARD_TOKENS, group_by_length
 from portal.generation.decoder import Decoder, Row
 
 _EXTENT = 32

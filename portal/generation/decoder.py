@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from portal.bases.base import Base
-from portal.forward.microbatch_plan import launch_cost
+from portal.forward.adapter_hooks import RowAdapters
+from portal.forward.microbatch import launch_cost
 from portal.forward.output_head import position_logits
-from portal.forward.row_adapters import RowAdapters
 from portal.hypernet import Factors
 
 Reason = Literal["end", "stop", "length"]

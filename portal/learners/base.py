@@ -17,8 +17,7 @@ from portal.artifacts.peft_adapter import save_task_adapters
 from portal.bases.base import Base
 from portal.config import AdapterConfig, BaseRef, HypernetConfig, RunConfig
 from portal.data.token_rows import RowTable
-from portal.forward.microbatch import SlotRows
-from portal.forward.microbatch_plan import FLOPS_PER_PARAM_TOKEN
+from portal.forward.microbatch import FLOPS_PER_PARAM_TOKEN, SlotRows
 from portal.hypernet import Factors
 from portal.learners.kept import (
     COSTS,
@@ -350,10 +349,12 @@ class Learner(ABC):
         without_rows = [task for task in self.tasks if task not in self._giving_rows]
         return kept | {task: max(kept.values()) for task in without_rows}  # trained together: one epoch
 
-    def count(self, base: str, num_tokens: int) -> None:
-        """Book `num_tokens` run through `base`."""
-        self.train_tokens += num_tokens
-        self.train_flops += FLOPS_PER_PARAM_TOKEN * self.bases[base].num_active_params * num_tokens
+    def count_step(self, tokens: Mapping[str, int]) -> None:
+        """The step is taken: it ran these numbers of tokens through the bases, by name."""
+        self.step += 1
+        for base, num_tokens in tokens.items():
+            self.train_tokens += num_tokens
+            self.train_flops += FLOPS_PER_PARAM_TOKEN * self.bases[base].num_active_params * num_tokens
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(tensors, JSON value) from which `restore` continues: on a CPU bit for bit."""

@@ -14,8 +14,7 @@ from portal.data.token_rows import TokenRow
 from portal.device import is_out_of_memory, release_memory
 from portal.forward.adapter_hooks import AdapterHooks, Segment
 from portal.forward.losses import slot_losses
-from portal.forward.microbatch import SlotRows
-from portal.forward.microbatch_plan import MAX_FORWARD_TOKENS, launch_cost, plan_microbatches
+from portal.forward.microbatch import MAX_FORWARD_TOKENS, SlotRows, launch_cost, plan_microbatches
 from portal.storage.checkpoint import below
 
 

@@ -2,15 +2,17 @@
 
 The batches of a (base, task, split) are laid out once and serve every learner and epoch; scoring that runs
 out of memory goes on with half as many tokens per forward. Adapters that add nothing, as most do before their
-first step, are not run: the frozen base's scores are theirs, and are computed once (frozen_scores.py). A
+first step, are not run: the frozen base's scores are theirs, computed once for all packs of a process. A
 device gets the forwards of all tasks before the first scores are read; tables are made while it works on.
 Written answers of all tasks of a learner share batches.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from portal.answers import AnswerConfig
 from portal.bases.base import Base
@@ -28,7 +30,6 @@ from portal.evaluate.written import AnswerJournal, Judged, ToWrite, write_answer
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.hypernet import Factors
 from portal.learners.base import Learner
-from portal.training.frozen_scores import FrozenScores, RowSet
 from portal.training.result_rows import Evaluation, evaluation_of
 from portal.training.worker_group import WorkerGroup
 
@@ -52,7 +53,7 @@ class Evaluator:
         hooks: Mapping[str, AdapterHooks],
         workers: WorkerGroup,
         journal: AnswerJournal | None = None,
-        frozen: FrozenScores | None = None,
+        frozen: "FrozenScores | None" = None,
     ) -> None:
         self._journal = journal
         self._bases, self._rows, self._hooks, self._workers = bases, rows, hooks, workers
@@ -149,7 +150,7 @@ class Evaluator:
                 frozen[wanted[key], part.answers] = judged
         return found
 
-    def _queue(self, rows: RowSet, segments: Sequence[Segment]) -> PendingScores:
+    def _queue(self, rows: "RowSet", segments: Sequence[Segment]) -> PendingScores:
         if segments:
             return self._run(rows, segments)
         frozen = self._frozen.of(self._bases[rows.base], self._rows[rows.base]).scores
@@ -157,7 +158,7 @@ class Evaluator:
             frozen[rows] = self._run(rows, segments)
         return frozen[rows]
 
-    def _run(self, rows: RowSet, segments: Sequence[Segment]) -> PendingScores:
+    def _run(self, rows: "RowSet", segments: Sequence[Segment]) -> PendingScores:
         base = rows.base
         while True:
             batches = self._laid_out(rows)
@@ -180,7 +181,7 @@ class Evaluator:
             self._hashes[rows, answers] = eval_set_hash(self._laid_out(rows).rows, judging)
         return self._hashes[rows, answers]
 
-    def _laid_out(self, rows: RowSet) -> ScoringBatches:
+    def _laid_out(self, rows: "RowSet") -> ScoringBatches:
         if rows not in self._batches:
             chosen = evaluation_rows(self._rows[rows.base].rows(rows.task, rows.split), rows.size)
             self._batches[rows] = scoring_batches(chosen, self._bases[rows.base], max_tokens=self._max_tokens)
@@ -207,3 +208,33 @@ def _adding_slots(learner: Learner, factors: Factors) -> list[bool]:
     ]
     found: list[bool] = torch.stack(changes).any(0).tolist()
     return found
+
+
+@dataclass(frozen=True)
+class RowSet:
+    """Rows of a task and split on one base, at most `size`."""
+
+    base: str
+    task: str
+    split: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Of one base on one table of rows: scores, and answers that were written, by how they were judged."""
+
+    scores: dict[RowSet, PendingScores] = field(default_factory=dict)
+    answers: dict[tuple[RowSet, AnswerConfig], list[Judged]] = field(default_factory=dict)
+
+
+class FrozenScores:
+    """By base and rows, kept as long as both are in memory. A base's weights never change."""
+
+    def __init__(self) -> None:
+        self._kept: MutableMapping[nn.Module, MutableMapping[RowTable, Kept]] = WeakKeyDictionary()
+
+    def of(self, base: Base, rows: RowTable) -> Kept:
+        """What is kept of this base on these rows; whoever computes more adds it there."""
+        by_rows = self._kept.setdefault(base.model, WeakKeyDictionary())
+        return by_rows.setdefault(rows, Kept())

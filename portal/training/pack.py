@@ -1,13 +1,13 @@
-"""`Pack`: learners that share bases, stepped together in the same forwards.
+"""`Pack`: learners that share bases, stepped together in the same forwards; and replicas of them in a group.
 
-In a step every active learner takes one optimiser step. Row blocks of all learners run through a base in a
-few length-bucketed forwards; parameters are disjoint, so every learner gets exactly its own gradient. A
-learner whose loss or gradient is not finite leaves with its parameters as they were; the others go on.
+In a step (train_step.py) every active learner takes one optimiser step. A learner whose loss or gradient is
+not finite leaves with its parameters as they were; the others go on.
 """
 
+import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,14 +17,10 @@ from portal.config import Activations
 from portal.data.token_rows import RowTable
 from portal.device import is_out_of_memory
 from portal.evaluate.written import AnswerJournal
-from portal.forward.microbatch import SlotRows
 from portal.learners.base import Learner
-from portal.training.evaluator import Evaluator
-from portal.training.forwards import ForwardRunner
-from portal.training.frozen_scores import FrozenScores
-from portal.training.metric_buffer import MetricBuffer
-from portal.training.pack_step import LearnerStep
+from portal.training.evaluator import Evaluator, FrozenScores
 from portal.training.result_rows import Evaluation
+from portal.training.train_step import Forwards, StepRecord, train_step
 from portal.training.worker_group import WorkerGroup
 
 SYNC_STEPS = 10
@@ -60,11 +56,10 @@ class Pack:
         self._bases, self._workers = bases, workers or WorkerGroup()
         for name, base in bases.items():
             rows[name].extent.check(name, base.text_config)
-        self._forwards = ForwardRunner(bases, max_tokens=max_tokens or {}, activations=activations)
+        self._forwards = Forwards(bases, max_tokens=max_tokens or {}, activations=activations)
         self._evaluator = Evaluator(bases, rows, self._forwards.hooks, self._workers, journal, frozen)
-        self._metrics = MetricBuffer()
-        self._spent = 0.0  # seconds since the last look at the device
-        self._tokens: dict[str, int] = {}  # since then, by run
+        self._records: list[StepRecord] = []  # since the last look at the device
+        self._spent = 0.0  # seconds since then
 
     @property
     def max_tokens(self) -> dict[str, int]:
@@ -92,13 +87,8 @@ class Pack:
         started = time.perf_counter()
         learners = [learner for learner in self.active if learner.step < learner.num_steps]
         assert not any(learner.owed() for learner in learners), "evaluate what is due before the next step"
-        work = {learner.key: _Work({}, []) for learner in learners}
         try:
-            # One worker holds the gradients of one base at a time; several go through all bases at once.
-            rounds = [list(self._bases)] if self._workers.size > 1 else [[base] for base in self._bases]
-            for bases in rounds:
-                self._run_bases(bases, learners, work)
-            self._update_all(learners, work)
+            self._records += train_step(learners, self._forwards, self._workers)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 self._forwards.forget_limits()
@@ -113,14 +103,18 @@ class Pack:
     def sync_metrics(self) -> None:
         """Wait for the device: mean losses since the last time, shares of the time, learners that failed."""
         started = time.perf_counter()
-        losses: dict[str, dict[int, list[float]]] = {}  # by run and step
-        by_key = {learner.key: learner for learner in self.learners}
-        for reading in self._metrics.read():
-            if not reading.is_finite and reading.run not in self.failed:
-                by_key[reading.run].step = reading.step
-                self._fail(by_key[reading.run], f"{reading.what} is {reading.value}")
-            if reading.is_loss and reading.run not in self.failed:
-                losses.setdefault(reading.run, {}).setdefault(reading.step, []).append(reading.value)
+        records, self._records = self._records, []
+        losses: dict[Learner, list[float]] = {}  # of every step
+        for record, values in _read(records):
+            wrong = next((place for place, value in enumerate(values) if not math.isfinite(value)), None)
+            if record.learner.key in self.failed:
+                continue
+            if wrong is not None:
+                record.learner.step = record.step
+                self._fail(record.learner, f"{record.names[wrong]} is {values[wrong]}")
+                continue
+            own = values[: len(record.loss_K)]
+            losses.setdefault(record.learner, []).append(sum(own) / len(own))
         everyone = self._workers.all_gather(sorted(self.failed))
         if any(failed != everyone[0] for failed in everyone):
             raise RuntimeError(
@@ -128,19 +122,15 @@ class Pack:
                 "from the last checkpoint"
             )
         self._spent += time.perf_counter() - started
-        total = sum(self._tokens.values())
-        for key, tokens in self._tokens.items():
-            by_key[key].wall_s += self._spent * tokens / total
-        self._spent, self._tokens = 0.0, {}
-        if losses:
-            for key, steps in losses.items():
-                if key in self.failed:  # of a step that failed some losses may be finite
-                    steps.pop(by_key[key].step, None)
-            means = {key: [sum(own) / len(own) for own in steps.values()] for key, steps in losses.items()}
-            self.losses = {key: sum(own) / len(own) for key, own in means.items() if own}
-            for key, own in means.items():
-                for loss in own:
-                    by_key[key].losses.add(loss)
+        total = sum(sum(record.tokens.values()) for record in records)
+        for record in records:
+            record.learner.wall_s += self._spent * sum(record.tokens.values()) / total
+        self._spent = 0.0
+        if records:
+            self.losses = {learner.key: sum(own) / len(own) for learner, own in losses.items()}
+        for learner, own in losses.items():
+            for loss in own:
+                learner.losses.add(loss)
 
     def leave(self, learner: Learner) -> None:
         """Go on without this learner."""
@@ -160,74 +150,56 @@ class Pack:
         learner.end_evaluation(tasks, epoch, found.results)
         return found
 
-    def _run_bases(self, bases: list[str], learners: list[Learner], work: dict[str, "_Work"]) -> None:
-        """Forwards and backwards of all learners' rows on some bases, down to the learners' parameters.
-
-        Workers wait for each other after the forwards of all these bases, not after each.
-        """
-        places, count = list(self._bases), len(self._bases)
-        members: list[tuple[LearnerStep, list[SlotRows]]] = []
-        sharing = {base: self._sharing(base, learners) for base in bases}
-        with self._workers.all_or_none():
-            for base, own in sharing.items():
-                place, slots = places.index(base), [slot for _, rows in own for slot in rows]
-                steps = [LearnerStep(learner, base, [slot.slot for slot in rows]) for learner, rows in own]
-                if self._workers.holds(place, count):
-                    self._forwards.run(base, self._workers.share(slots, place, count), steps)
-                members += [(step, rows) for step, (_, rows) in zip(steps, own, strict=True)]
-            received = [step.received(self._workers) for step, _ in members]
-        for tensors in received:
-            self._workers.all_reduce_sum(tensors)
-        with self._workers.all_or_none():
-            for step, rows in members:
-                work[step.learner.key].add(step.base, rows, step.backward())
-
-    def _sharing(self, base: str, learners: list[Learner]) -> list[tuple[Learner, list[SlotRows]]]:
-        """The learners that run on `base`, with their rows; the owner of a slot is its learner's place."""
-        there = [learner for learner in learners if base in learner.bases and learner.key not in self.failed]
-        return [(learner, learner.slot_rows(base, owner)) for owner, learner in enumerate(there)]
-
-    def _update_all(self, learners: list[Learner], work: dict[str, "_Work"]) -> None:
-        try:
-            for learner in learners:
-                self._update(learner, work[learner.key])
-        except (RuntimeError, MemoryError) as error:
-            if self._workers.size > 1 and is_out_of_memory(error):
-                raise RuntimeError(
-                    "no memory for an update that others have made: the worker group ends"
-                ) from error
-            raise
-
-    def _update(self, learner: Learner, work: "_Work") -> None:
-        if learner.key in self.failed:
-            return
-        loss_K = torch.cat(work.losses)
-        norms = learner.update(loss_K)
-        names = [
-            f"the loss of task {learner.tasks[slot.slot]!r} on base {base!r}"
-            for base, slots in work.slots.items()
-            for slot in slots
-        ]
-        self._metrics.add(learner.key, learner.step, names, loss_K, is_loss=True)
-        self._metrics.add(learner.key, learner.step, learner.norm_names(len(norms)), norms, is_loss=False)
-        learner.step += 1
-        for base, slots in work.slots.items():
-            num_tokens = sum(slot.num_tokens for slot in slots)
-            learner.count(base, num_tokens)
-            self._tokens[learner.key] = self._tokens.get(learner.key, 0) + num_tokens
-
     def _fail(self, learner: Learner, cause: str) -> None:
         where = f"run {learner.key} ({learner.run.describe()}), step {learner.step}"
         self.failed.setdefault(learner.key, f"{where}: {cause}")
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A learner's part of a step: its slots by base, and their losses, which stay on the device."""
+def _read(records: Sequence[StepRecord]) -> Iterator[tuple[StepRecord, list[float]]]:
+    """What each of the steps measured, losses before norms; waits for the device once."""
+    if records:
+        values = iter(torch.cat([record.values for record in records]).tolist())
+        yield from ((record, list(islice(values, len(record.values)))) for record in records)
 
-    slots: dict[str, list[SlotRows]]
-    losses: list[Tensor]
 
-    def add(self, base: str, slots: list[SlotRows], loss_S: Tensor) -> None:
-        self.slots[base] = slots
-        self.losses.append(loss_S)
+_AT_ONCE = 2**22
+"""Words that are summed together: they are widened to twice their size, and memory may be short."""
+
+
+def align_replicas(learners: Sequence[Learner], group: WorkerGroup) -> list[Learner]:
+    """Give every worker the leader's state of the learners that differ between workers; which those are.
+
+    Workers that get the same sums take the same steps, to the last bit, unless a kernel sums in no fixed
+    order. Replicas that drift would in the end disagree about what comes next, and wait for each other.
+    """
+    if group.size == 1:
+        return []
+    found = group.all_gather(
+        {learner.key: _checksums([*learner.tensors().values(), learner.broken]) for learner in learners}
+    )
+    unlike = [
+        learner for learner in learners if any(own[learner.key] != found[0][learner.key] for own in found)
+    ]
+    for learner in unlike:
+        tensors, meta = learner.state()
+        copies = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+        copies, meta, broken = group.broadcast((copies, meta, learner.broken.item()))
+        if not group.is_leader:
+            learner.restore(copies, meta)
+            learner.broken.fill_(broken)
+    return unlike
+
+
+def _checksums(tensors: Sequence[Tensor]) -> list[int]:
+    """The sum of each tensor's bits, in words of four bytes where they are such; one wait for the device."""
+    sums = [
+        torch.stack([words.sum(dtype=torch.int64) for words in _words(tensor).split(_AT_ONCE)]).sum()
+        for tensor in tensors
+    ]
+    values: list[int] = torch.stack(sums).tolist()
+    return values
+
+
+def _words(tensor: Tensor) -> Tensor:
+    flat = tensor.detach().contiguous().view(-1)
+    return flat.view(torch.int32 if tensor.element_size() == 4 else torch.uint8)

@@ -106,6 +106,18 @@ class WorkerGroup(Sharding):
             raise
         self.barrier()
 
+    @contextmanager
+    def no_way_back(self) -> Iterator[None]:
+        """For a block that the others come through: where one runs out of memory there, the group ends."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if self.size > 1 and is_out_of_memory(error):
+                raise RuntimeError(
+                    "no memory for an update that others have made: the worker group ends"
+                ) from error
+            raise
+
     def all_gather(self, value: _Value) -> list[_Value]:
         """The values of all workers, in the order of their ranks; pickled between these processes only."""
         if self._talk is None:

@@ -17,13 +17,13 @@ from portal.bases.precision import weights_dtype
 from portal.config import Activations, RunConfig
 from portal.device import ATTAINED, GpuRates, rates_of
 from portal.evaluate.loglikelihood import MAX_TOKENS
-from portal.forward.length_buckets import bucket_length
-from portal.forward.microbatch_plan import (
+from portal.forward.microbatch import (
     FLOPS_PER_PARAM_TOKEN,
     LAYER_LAUNCHES,
     MAX_FORWARD_TOKENS,
     MODULE_LAUNCHES,
     LaunchCost,
+    bucket_length,
     cpu_launch_cost,
     gpu_launch_cost,
 )

@@ -18,11 +18,11 @@ from portal.data.sampling import balanced_sizes, num_batches
 from portal.data.suite import Suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.evaluate.loglikelihood import MAX_TOKENS
-from portal.forward.length_buckets import group_by_length
-from portal.forward.microbatch import SlotRows
-from portal.forward.microbatch_plan import (
+from portal.forward.microbatch import (
     MAX_FORWARD_TOKENS,
     LaunchCost,
+    SlotRows,
+    group_by_length,
     plan_microbatches,
     tokens_and_launches,
 )

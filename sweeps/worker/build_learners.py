@@ -13,7 +13,7 @@ from portal.data.token_rows import RowTable
 from portal.learners.base import Learner, Start, build_learner
 from portal.learners.hypernet import artifact_subfolder
 from portal.storage.paths import Folder, fetched, local_place, open_folder
-from portal.training.frozen_scores import FrozenScores
+from portal.training.evaluator import FrozenScores
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.output_folder import BaseRecords
 from sweeps.worker.base_cache import BaseCache

@@ -7,7 +7,7 @@ first pack in its list that is free and whose sources are settled; when its own 
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -15,7 +15,6 @@ from portal.device import forget_peak_memory, is_out_of_memory, limit_gpu_memory
 from portal.messages import counted
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
-from sweeps.store.session import Claim
 from sweeps.store.study_status import RunRequests
 from sweeps.worker.build_learners import BASES, build_learners, held_bases, load_base
 from sweeps.worker.job import LaneJob, PackJob
@@ -38,10 +37,8 @@ def run_lane(job: LaneJob, report: Callable[[int], None], *, group: WorkerGroup 
     if job.device.startswith("cuda"):
         limit_gpu_memory(min(1.0, job.gpus_per_worker), job.num_gpus)
     worker = LaneWorker(job, report, group or WorkerGroup())
-    if worker.group.is_leader:
-        worker.lead()
-    else:
-        worker.follow()
+    for pack, guard in worker.lead() if worker.group.is_leader else worker.follow():
+        worker.run_pack(pack, guard)
 
 
 class LaneWorker:
@@ -52,8 +49,8 @@ class LaneWorker:
         self.run_store, self.session = job.run_store, job.session
         self._report, self._finished = report, 0
 
-    def lead(self) -> None:
-        """Take packs until none is left, waiting for those whose sources others train."""
+    def lead(self) -> Iterator[tuple[PackJob, CommitGuard]]:
+        """Packs that are taken until none is left, waiting for those whose sources others train."""
         fence, attempt = Fence(self.job.folder, self.job.token), secrets.token_hex(8)
         if self.job.workers > 1:
             self.session.note_team(self.job.lane, "teams placed")
@@ -70,7 +67,8 @@ class LaneWorker:
                 claim = self.session.claim(pack.key, self.job.lane, attempt)
                 if claim is not None and pack.key not in taken:
                     taken.add(pack.key)
-                    self._take(pack, fence, claim)
+                    self.group.broadcast(pack.key)
+                    yield pack, CommitGuard(fence, claim)
                     break
             else:
                 if not self._waits_for(waiting):
@@ -82,16 +80,12 @@ class LaneWorker:
                     self._load_ahead(waiting)
                 time.sleep(POLL_S)
 
-    def follow(self) -> None:
-        """Step with the leader of the group the packs that it takes."""
+    def follow(self) -> Iterator[tuple[PackJob, CommitGuard]]:
+        """The packs that the leader of the group takes."""
         packs = {pack.key: pack for pack in self.job.packs}
         while (word := self.group.broadcast(_WAIT)) != _END:
             if word != _WAIT:
-                self._run_pack(packs[word], CommitGuard())
-
-    def _take(self, pack: PackJob, fence: Fence, claim: Claim) -> None:
-        self.group.broadcast(pack.key)
-        self._run_pack(pack, CommitGuard(fence, claim))
+                yield packs[word], CommitGuard()
 
     def _waits_for(self, waiting: Sequence[PackJob]) -> bool:
         """Whether a pack that cannot start yet may still start in this round."""
@@ -100,7 +94,7 @@ class LaneWorker:
         teams_are_gone = job.teams and self.session.teams_have(job.teams, "teams ended")
         return bool(waiting) and not teams_are_gone
 
-    def _run_pack(self, pack: PackJob, guard: CommitGuard) -> None:
+    def run_pack(self, pack: PackJob, guard: CommitGuard) -> None:
         """Bring every run of the pack to its end, from its latest checkpoint on.
 
         Runs that do not fit the device's memory together go on in halves, one after the other.

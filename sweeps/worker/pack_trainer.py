@@ -7,8 +7,7 @@ import time
 
 from portal.learners.base import Learner
 from portal.storage.object_store import ObjectPath
-from portal.training.pack import SYNC_STEPS, Pack
-from portal.training.replicas import align_replicas
+from portal.training.pack import SYNC_STEPS, Pack, align_replicas
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
 from sweeps.store.session import Claim

@@ -11,7 +11,7 @@ import torch
 
 from portal.bases.base import Base, load_base
 from portal.config import RunConfig
-from portal.forward.microbatch_plan import cpu_launch_cost
+from portal.forward.microbatch import cpu_launch_cost
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.planning.cost_model import scored_forwards

@@ -10,7 +10,7 @@ import torch
 
 from portal.forward.microbatch import MicroBatch
 from portal.learners.base import Learner
-from portal.training import forwards
+from portal.training import train_step
 from portal.training.pack import Pack
 from sweeps.gpu_check.world import LABELS, STEPS, TARGET, distance, gradient
 from tests.support.devices import DeviceWorld, expect, first_wait, hold
@@ -135,7 +135,7 @@ def refused_forwards(world: DeviceWorld, *, above: int) -> Iterator[list[int]]:
             refused.append(rows * positions)
             raise torch.OutOfMemoryError("a test refuses this forward")
 
-    log = logging.getLogger(forwards.__name__)
+    log = logging.getLogger(train_step.__name__)
     with before_forwards(world, refuse):
         log.disabled = True  # what it would say is on purpose here
         yield refused
@@ -225,12 +225,12 @@ def test_a_step_that_loses_rows_or_counts_them_twice_when_it_is_divided_is_found
     monkeypatch: pytest.MonkeyPatch,
     kept: Callable[[list[MicroBatch]], list[MicroBatch]],
 ) -> None:
-    divide = forwards.divide
+    divide = train_step.divide
 
     def spoil(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
         parts = divide(forward, max_tokens)
         return parts if len(parts) == 1 else kept(parts)
 
-    monkeypatch.setattr(forwards, "divide", spoil)
+    monkeypatch.setattr(train_step, "divide", spoil)
 
     fails(test_a_step_whose_forwards_run_out_of_memory_has_the_gradient_of_the_whole, faulty)

@@ -8,7 +8,7 @@ from portal.bases.base import Base
 from portal.evaluate.loglikelihood import PendingScores, Scored
 from portal.learners.base import build_learner
 from portal.train_config import TrainConfig
-from portal.training.frozen_scores import FrozenScores
+from portal.training.evaluator import FrozenScores
 from portal.training.pack import Pack
 from tests.support.bases import make_base, make_rows, make_run
 from tests.support.packs import make_pack

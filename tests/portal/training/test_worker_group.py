@@ -16,8 +16,8 @@ from portal.bases.base import Base
 from portal.forward.microbatch import SlotRows
 from portal.learners.hypernet import HypernetLearner
 from portal.train_config import TrainConfig
-from portal.training.forwards import ForwardRunner
 from portal.training.pack import Pack
+from portal.training.train_step import Forwards
 from portal.training.worker_group import OutOfMemoryElsewhere, Sharding, WorkerGroup
 from tests.support.bases import make_run
 from tests.support.groups import on_group, shared_pack
@@ -84,15 +84,15 @@ def test_workers_of_two_bases_run_their_forwards_at_the_same_time(bases: dict[st
 
     def work(group: WorkerGroup) -> list[str]:
         pack = shared_pack(bases, runs, None, group)
-        run, met = ForwardRunner.run, []
+        run, met = Forwards.run, []
 
-        def meet(self: ForwardRunner, base: str, *arguments: Any) -> None:
+        def meet(self: Forwards, base: str, *arguments: Any) -> None:
             meeting.wait(60)
             met.append(base)
             run(self, base, *arguments)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ForwardRunner, "run", meet)
+            patch.setattr(Forwards, "run", meet)
             run_to_end(pack)
         return met
 
@@ -111,15 +111,15 @@ def test_a_step_of_two_workers_with_half_a_second_of_work_on_each_base_takes_no_
 
     def work(group: WorkerGroup) -> list[float]:
         pack = shared_pack(bases, runs, None, group)
-        run = ForwardRunner.run
+        run = Forwards.run
 
-        def work_on(self: ForwardRunner, base: str, *arguments: Any) -> None:
+        def work_on(self: Forwards, base: str, *arguments: Any) -> None:
             time.sleep(work_s)
             run(self, base, *arguments)
 
         spent = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ForwardRunner, "run", work_on)
+            patch.setattr(Forwards, "run", work_on)
             for _ in range(6):
                 for learner, epoch in pack.due():
                     pack.evaluate(learner, epoch)

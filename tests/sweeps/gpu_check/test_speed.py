@@ -10,7 +10,7 @@ import torch
 
 from portal.config import Activations, HypernetConfig, paper_hidden
 from portal.device import KNOWN_GPUS
-from portal.forward.microbatch_plan import gpu_launch_cost
+from portal.forward.microbatch import gpu_launch_cost
 from portal.training.evaluator import Evaluator
 from sweeps.gpu_check import speed
 from sweeps.gpu_check.finding import Finding

@@ -15,7 +15,7 @@ from portal.cli import main
 from portal.config import RunConfig
 from portal.data.suites import load_suite
 from portal.device import ATTAINED
-from portal.forward.microbatch_plan import (
+from portal.forward.microbatch import (
     FLOPS_PER_PARAM_TOKEN,
     LAYER_LAUNCHES,
     MAX_FORWARD_TOKENS,

@@ -17,7 +17,7 @@ from portal.bases.base import load_base
 from portal.bases.family import load_tokenizer
 from portal.data.token_rows import RowTable, encode_examples
 from portal.evaluate.loglikelihood import MAX_TOKENS, scoring_batches
-from portal.forward.microbatch_plan import LaunchCost, cpu_launch_cost
+from portal.forward.microbatch import LaunchCost, cpu_launch_cost
 from portal.forward.shared_prefix import choice_length, packed_length
 from portal.generation.decoder import Request
 from portal.generation.generate import MAX_POSITIONS, MAX_ROWS, generate

@@ -1,4 +1,4 @@
-"""A pack that runs out of memory goes on in smaller forwards, and no step is lost or taken twice."""
+"""A step hands tensors to its team, and goes on in smaller forwards where memory is short: none is lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +7,28 @@ import pytest
 import torch
 
 from portal.bases.base import Base
-from portal.forward.length_buckets import bucket_length
-from portal.training import forwards
+from portal.config import AdapterConfig
+from portal.forward.microbatch import bucket_length
+from portal.modules import ALL_MODULES
+from portal.training import train_step
+from portal.training.train_step import LearnerStep
+from portal.training.worker_group import WorkerGroup
 from tests.support.bases import make_run
 from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end
+
+
+@pytest.mark.parametrize(("modules", "count"), [(("q", "v"), 5), (ALL_MODULES, 15)])
+def test_a_team_sums_a_tensor_per_module_and_factor_and_one_of_losses(
+    bases: dict[str, Base], modules: tuple[str, ...], count: int
+) -> None:
+    adapter = AdapterConfig(modules=modules, rank=2, alpha=4)
+    (learner,) = make_pack(bases, [make_run("lora", "target", adapter=adapter)], None).learners
+    alone, team = WorkerGroup(), WorkerGroup()
+    team.size = 2
+    step = LearnerStep(learner, "target", 0)
+
+    assert step.received(alone) == []
+    assert len(step.received(team)) == count
 
 
 @pytest.mark.parametrize("in_backward", [False, True])
@@ -47,7 +65,7 @@ def test_a_forward_that_fits_the_second_time_stays_as_large_as_it_was(
     expected, pack = (make_pack(bases, [make_run("portal", "target")], source) for _ in range(2))
     run_to_end(expected)
     ends: list[Callable[[], None]] = []
-    monkeypatch.setattr(forwards, "release_memory", lambda: ends.pop()())
+    monkeypatch.setattr(train_step, "release_memory", lambda: ends.pop()())
     for learner, epoch in pack.due():
         pack.evaluate(learner, epoch)
     ends.append(refuse_forwards(bases["target"], above=0, in_backward=in_backward))

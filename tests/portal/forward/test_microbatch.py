@@ -1,4 +1,4 @@
-"""A plan of micro-batches covers every row once, within its limit, at no more cost than the plain plans."""
+"""A plan of micro-batches covers every row once, within its limit, at no more cost than plain plans."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.data.token_rows import TokenRow
-from portal.forward.length_buckets import bucket_length
-from portal.forward.microbatch import MicroBatch, SlotRows
-from portal.forward.microbatch_plan import (
+from portal.forward.microbatch import (
     MAX_FORWARD_TOKENS,
     LaunchCost,
+    MicroBatch,
+    SlotRows,
+    bucket_length,
     divide,
     launch_cost,
     plan_learner,
@@ -258,3 +259,17 @@ def test_a_plan_does_not_depend_on_the_order_of_the_slots() -> None:
 
     assert plan_microbatches(slots[::-1], costs=COSTS) == plan_microbatches(slots, costs=COSTS)
     assert plan_microbatches([], costs=[]) == []
+
+
+@given(length=st.integers(1, 5000))
+def test_a_bucket_is_the_smallest_known_length_that_holds_the_row(length: int) -> None:
+    bucket = bucket_length(length)
+
+    assert bucket >= length
+    assert bucket_length(bucket) == bucket
+    limits = {64: 4, 128: 8, 256: 16, 512: 32}
+    assert bucket - length < next((grain for limit, grain in limits.items() if length <= limit), 64)
+
+
+def test_few_bucket_lengths_serve_every_prompt() -> None:
+    assert len({bucket_length(length) for length in range(1, 769)}) == 16 + 8 + 8 + 8 + 4
