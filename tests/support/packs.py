@@ -53,10 +53,15 @@ def start_of(run: RunConfig, source: Path | None) -> Start | None:
 
 def save_source(bases: dict[str, Base], folder: Path) -> Path:
     """Train a source on base `small`; where in `folder` its artifact lies."""
-    pack = make_pack(bases, [make_run("source", "small")], None)
+    return save_trained(bases, make_run("source", "small"), None, folder) / "small"
+
+
+def save_trained(bases: dict[str, Base], run: RunConfig, source: Path | None, folder: Path) -> Path:
+    """Train the run and write into `folder` what it leaves there."""
+    pack = make_pack(bases, [run], source)
     run_to_end(pack)
-    pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
-    return folder / "small"
+    pack.learners[0].save_artifact(folder, RunRecord.of(run))
+    return folder
 
 
 def run_to_end(pack: Pack, each_step: Callable[[], None] = lambda: None) -> Rows:

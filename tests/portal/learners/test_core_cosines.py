@@ -15,7 +15,7 @@ from tests.support.bases import TASKS, make_base, make_rows
 from tests.support.packs import refuse_forwards
 from tests.support.zoo import tiny_base
 
-ADAPTER = AdapterConfig(modules=("q", "v"), rank=2, alpha=6)
+ADAPTER = AdapterConfig(modules=("q", "v"), rank=1, alpha=3)
 EPSILON = 3e-2
 
 

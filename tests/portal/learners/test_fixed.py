@@ -14,7 +14,7 @@ from portal.hypernet import Converter, CoreDecoder
 from portal.learners.base import Learner, Start, build_learner
 from portal.storage.checkpoint import below
 from tests.support.bases import TASKS, make_rows, make_run
-from tests.support.packs import make_pack, run_to_end
+from tests.support.packs import make_pack, run_to_end, save_trained
 
 CALIBRATED = TASKS[:2]
 
@@ -24,10 +24,7 @@ def port(bases: dict[str, Base], source: Path, tmp_path_factory: pytest.TempPath
     """A port that is calibrated on two of three tasks."""
     folder = tmp_path_factory.mktemp("port")
     run = make_run("portal", "target", data={"calibrated": CALIBRATED})
-    pack = make_pack(bases, [run], source)
-    run_to_end(pack)
-    pack.learners[0].save_artifact(folder, RunRecord.of(run))
-    return folder
+    return save_trained(bases, run, source, folder)
 
 
 def test_every_slot_has_what_the_port_makes_of_the_mean_of_its_calibrated_latents(
@@ -88,9 +85,7 @@ def start(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> S
         "taught": make_run("taught", "small", data={"tasks": NEW}),
     }
     for name, run in runs.items():
-        pack = make_pack(bases, [run], None if name == "source" else folder / "source" / "small")
-        run_to_end(pack)
-        pack.learners[0].save_artifact(folder / name, RunRecord.of(run))
+        save_trained(bases, run, None if name == "source" else folder / "source" / "small", folder / name)
     return Start(folder / "port", latents=folder / "taught")
 
 

@@ -17,7 +17,6 @@ from portal.evaluate.loglikelihood import score_rows
 from portal.hypernet import spread_layers
 from portal.learners.base import Learner, build_learner
 from portal.learners.hypernet import FreeLatents, HypernetLearner, TextLatents
-from portal.learners.optimiser import balance_gradients
 from portal.train_config import Fp32Products, TaskGradients, TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
@@ -163,21 +162,6 @@ def test_a_learner_learns(bases: dict[str, Base]) -> None:
 
     for key in losses[0]:
         assert losses[-1][key] < losses[0][key]
-
-
-def test_latent_gradients_of_unlike_size_get_equal_say() -> None:
-    small, large = torch.tensor([[3e-3, 4e-3]]), torch.tensor([[0.0, 10.0]])
-
-    balanced = balance_gradients([small, large])
-
-    mean = (0.005 + 10) / 2
-    torch.testing.assert_close(balanced, torch.tensor([[0.6 * mean, 0.8 * mean + mean]]), rtol=1e-4, atol=0)
-
-
-def test_latent_gradients_that_are_all_zero_stay_zero() -> None:
-    zero = torch.zeros(2, 3)
-
-    assert torch.equal(balance_gradients([zero, zero]), zero)
 
 
 def test_a_saved_artifact_scores_as_the_learner_did(

@@ -33,6 +33,7 @@ from tests.support.packs import (
     interrupted_run,
     make_pack,
     run_to_end,
+    save_trained,
 )
 
 OLD, NEW = ("colours", "names"), ("sums",)
@@ -66,10 +67,7 @@ def source(bases: dict[str, Base], text: TextConfig, tmp_path_factory: pytest.Te
     """Joint training on both bases."""
     folder = tmp_path_factory.mktemp("source")
     run = source_run(text, "small", "other")
-    pack = make_pack(bases, [run], None)
-    run_to_end(pack)
-    pack.learners[0].save_artifact(folder, RunRecord.of(run))
-    return folder
+    return save_trained(bases, run, None, folder)
 
 
 @pytest.fixture(scope="module")
@@ -186,26 +184,18 @@ def test_teaching_can_start_at_the_description(bases: dict[str, Base], source: P
     assert torch.equal(taught.latents[0], start.latents[0])
 
 
-def test_a_port_has_the_map_of_its_source(bases: dict[str, Base], source: Path, tmp_path: Path) -> None:
+def test_a_port_and_a_registry_have_the_map_of_the_source(
+    bases: dict[str, Base], source: Path, tmp_path: Path
+) -> None:
     run = make_run("portal", "other", data={"tasks": OLD})
-    pack = make_pack(bases, [run], source / "small")
-    run_to_end(pack)
-    pack.learners[0].save_artifact(tmp_path, RunRecord.of(run))
-
-    ported, original = Artifact.load(tmp_path).text_map, Artifact.load(source / "small").text_map
-    assert ported is not None
-    assert original is not None
-    assert torch.equal(ported.weight_ZD, original.weight_ZD)
-
-
-def test_a_registry_keeps_the_map(source: Path, tmp_path: Path) -> None:
+    save_trained(bases, run, source / "small", tmp_path / "port")
     member = Registry(tmp_path / "shelf").add(source / "small")
-
     assert isinstance(member.folder, Path)
-    kept, original = Artifact.load(member.folder).text_map, Artifact.load(source / "small").text_map
-    assert kept is not None
-    assert original is not None
-    assert torch.equal(kept.weight_ZD, original.weight_ZD)
+
+    maps = [Artifact.load(place).text_map for place in (source / "small", tmp_path / "port", member.folder)]
+    weights = [each.weight_ZD for each in maps if each is not None]
+    assert len(weights) == 3
+    assert all(torch.equal(weight, weights[0]) for weight in weights)
 
 
 def test_a_source_without_descriptions_understands_none(bases: dict[str, Base], tmp_path: Path) -> None:

@@ -22,41 +22,27 @@ def normalise(ema: LossEMA, *losses: float) -> list[float]:
     return normalised.tolist()
 
 
-def test_the_first_loss_is_divided_by_itself() -> None:
-    assert normalise(average(2), 4.0, 0.25) == [1.0, 1.0]
+def test_the_average_takes_in_the_current_loss_before_it_divides_by_no_less_than_the_floor() -> None:
+    ema = average(decay=0.5)
+
+    assert [normalise(ema, loss) for loss in (4.0, 2.0, 2.0)] == [
+        [1.0], [pytest.approx(2.0 / 3.0)], [pytest.approx(2.0 / 2.5)],
+    ]  # fmt: skip
+    assert normalise(average(floor=0.1), 0.01) == [pytest.approx(0.1)]
 
 
-def test_the_average_takes_in_the_current_loss_before_it_divides() -> None:
+def test_losses_that_are_computed_again_count_once_and_dropped_ones_not() -> None:
     ema = average(decay=0.5)
     normalise(ema, 4.0)
 
-    assert normalise(ema, 2.0) == [pytest.approx(2.0 / 3.0)]
-    assert normalise(ema, 2.0) == [pytest.approx(2.0 / 2.5)]
-
-
-def test_losses_that_are_computed_again_count_once() -> None:
-    once, twice = average(decay=0.5), average(decay=0.5)
-    for ema, tries in ((once, 1), (twice, 2)):
-        normalise(ema, 4.0)
-        values = [ema.divisors(torch.tensor([0]), torch.tensor([2.0])) for _ in range(tries)]
-        ema.commit()
-        assert all(torch.equal(value, values[0]) for value in values)
-
-    assert torch.equal(once.value_T, twice.value_T)
-
-
-def test_dropped_losses_leave_the_average_as_it_was() -> None:
-    ema = average(decay=0.5)
-    normalise(ema, 4.0)
     ema.divisors(torch.tensor([0]), torch.tensor([2.0]))
     ema.drop()
     ema.commit()
-
     assert ema.value_T.tolist() == [4.0]
+    first, again = (ema.divisors(torch.tensor([0]), torch.tensor([2.0])) for _ in range(2))
+    ema.commit()
 
-
-def test_a_loss_is_never_divided_by_less_than_the_floor() -> None:
-    assert normalise(average(floor=0.1), 0.01) == [pytest.approx(0.1)]
+    assert first.tolist() == again.tolist() == ema.value_T.tolist() == [3.0]
 
 
 def test_the_divisor_carries_no_gradient() -> None:
@@ -82,12 +68,6 @@ def test_a_task_that_pauses_keeps_its_average() -> None:
     assert ema.value_T.tolist() == pytest.approx([2.0, 2.0, 4.0])
 
 
-def test_one_bases_gradient_is_left_as_it_is() -> None:
-    gradient = torch.tensor([[3.0, 4.0]])
-
-    assert torch.equal(balance_gradients([gradient]), gradient)
-
-
 def test_two_gradients_are_balanced_as_worked_out_by_hand() -> None:
     first, second = torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
 
@@ -108,16 +88,12 @@ def test_every_base_has_an_equal_say_whatever_the_size_of_its_gradient(scales: l
     torch.testing.assert_close(balanced, torch.full((len(scales),), mean), rtol=1e-4, atol=0)
 
 
-def test_gradients_that_are_all_zero_stay_zero() -> None:
-    assert torch.equal(balance_gradients([torch.zeros(2, 3)] * 3), torch.zeros(2, 3))
+def test_one_gradient_stays_as_it_is_and_has_half_its_size_beside_one_of_zero() -> None:
+    gradient, zero = torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)
 
-
-def test_a_base_without_gradient_leaves_the_other_with_half_its_size() -> None:
-    gradient = torch.tensor([[3.0, 4.0]])
-
-    balanced = balance_gradients([gradient, torch.zeros(1, 2)])
-
-    torch.testing.assert_close(balanced, gradient / 2)
+    assert torch.equal(balance_gradients([gradient]), gradient)
+    torch.testing.assert_close(balance_gradients([gradient, zero]), gradient / 2)
+    assert torch.equal(balance_gradients([zero] * 3), zero)
 
 
 def gradients(*rows: tuple[float, float, float]) -> list[tuple[Tensor, ...]]:
