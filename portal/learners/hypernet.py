@@ -6,7 +6,6 @@ letters: T tasks, Z latent width, D embedding width, P phrasings of a task.
 """
 
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ class HypernetLearner(Learner):
         self._source_text = None if source is None else source.text_map
         self._source_records = {} if source is None else source.task_records
         if source is None:
-            self._latents: TaskLatents = self._fresh_latents()
+            self._latents: FreeLatents | TextLatents = self._fresh_latents()
             self.core = CoreDecoder(self.hypernet, self.adapter, named_generator(run.seed, "core"))
         else:
             latents, self.core = source.frozen_core(self.tasks, self.adapter, self.hypernet)
@@ -192,7 +191,7 @@ class HypernetLearner(Learner):
         assert self.run.text is not None
         return TextMap.of(self._latents.linear, self.run.text)
 
-    def _fresh_latents(self) -> "TaskLatents":
+    def _fresh_latents(self) -> "FreeLatents | TextLatents":
         assert self.run.seed is not None
         generator = named_generator(self.run.seed, "latents")
         if self.run.text is None:
@@ -249,58 +248,35 @@ def artifact_subfolder(base: str) -> str:
     return folder
 
 
-class TaskLatents(ABC):
-    """The latents of all tasks. Those of one step gather their gradient in a leaf of autograd's graph."""
-
-    @property
-    @abstractmethod
-    def values(self) -> Tensor:
-        """As they are scored and saved, (T, Z)."""
-
-    @abstractmethod
-    def leaf(self, step: int) -> Tensor:
-        """As this step's factors are generated from them, (T, Z), the same for all bases."""
-
-    @abstractmethod
-    def receive(self, step: int, gradient_TZ: Tensor) -> None:
-        """Carry the gradient of the step's leaf on to the parameters."""
-
-    @abstractmethod
-    def drop(self) -> None:
-        """Forget what this step has gathered, so that it can be taken again."""
-
-    @abstractmethod
-    def rates(self, train: TrainConfig) -> Rates:
-        """What trains; nothing where the latents are held."""
-
-    @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
-        """All parameters, by their names in a checkpoint."""
-
-
-class FreeLatents(TaskLatents):
+class FreeLatents:
     """A vector for each task: a parameter, which a refit holds."""
 
     def __init__(self, latents: nn.Parameter) -> None:
         self._latents = latents
 
     @property
-    def values(self) -> nn.Parameter:
+    def values(self) -> Tensor:
+        """As they are scored and saved, (T, Z)."""
         return self._latents
 
     def leaf(self, step: int) -> Tensor:
+        """As this step's factors are generated from them, (T, Z): all bases gather their gradient there."""
         return self._latents
 
     def receive(self, step: int, gradient_TZ: Tensor) -> None:
+        """Carry the gradient of the step's leaf on to the parameters."""
         self._latents.grad = gradient_TZ
 
     def drop(self) -> None:
+        """Forget what this step has gathered, so that it can be taken again."""
         self._latents.grad = None
 
     def rates(self, train: TrainConfig) -> Rates:
+        """What trains; nothing where the latents are held."""
         return [([self._latents], train.lr_latent)] if self._latents.requires_grad else []
 
     def tensors(self) -> dict[str, Tensor]:
+        """All parameters that train, by their names in a checkpoint."""
         return {"task_latents": self._latents.data} if self._latents.requires_grad else {}
 
 
@@ -313,7 +289,7 @@ class _DrawnStep:
     leaf: Tensor
 
 
-class TextLatents(TaskLatents):
+class TextLatents:
     """z_t = W x_t + b + d_t: x_t is the embedding of the task's description, d_t a part of its own.
 
     A step draws one phrasing of each task, and drops d_t with a probability of `dropout`, so that
