@@ -16,8 +16,8 @@ from benchmarks.sample import as_table, draw, task_names
 from portal.bases.base import load_base
 from portal.device import wait_for_device
 from portal.training.pack import Pack
-from sweeps.worker.checkpoint_writer import CheckpointWriter
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S
+from sweeps.worker.pack_checkpoint import CheckpointWriter
 
 BASE, SUITE = "mini-qwen3-m", "mini"
 SIZES = (1, 3, 8)

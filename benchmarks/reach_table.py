@@ -19,8 +19,7 @@ from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
 from portal.config import RunConfig
 from portal.methods import BASE, LORA, TAUGHT
-from sweeps.launch.reach import MIN_ROWS, REACH, TrainingFit, fit_tasks, telling_rows
-from sweeps.launch.single_run import ARTIFACT
+from sweeps.launch.single_run import ARTIFACT, MIN_ROWS, REACH, TrainingFit, fit_tasks, telling_rows
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.results.run_artifacts import final_scores
 from sweeps.store.run_store import RunStore

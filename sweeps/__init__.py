@@ -10,8 +10,7 @@ from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sweeps.alerts.alerts import Alerts, Budget
-    from sweeps.launch.driver import run_study
-    from sweeps.launch.launch_result import LaunchResult
+    from sweeps.launch.driver import LaunchResult, run_study
     from sweeps.launch.single_run import (
         SingleRun,
         TrainRequest,
@@ -64,7 +63,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "Alerts": "sweeps.alerts.alerts",
             "Budget": "sweeps.alerts.alerts",
             "run_study": "sweeps.launch.driver",
-            "LaunchResult": "sweeps.launch.launch_result",
+            "LaunchResult": "sweeps.launch.driver",
             "SingleRun": "sweeps.launch.single_run",
             "TrainRequest": "sweeps.launch.single_run",
             "finish_run": "sweeps.launch.single_run",

@@ -21,7 +21,7 @@ from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
 from sweeps.gpu_check.speed import ADAPTED, time_scoring, work_of
 from sweeps.planning.cost_model import forward_tokens, peak_memory, step_seconds
 from sweeps.planning.devices import Device
-from sweeps.worker.checkpoint_writer import CheckpointWriter
+from sweeps.worker.pack_checkpoint import CheckpointWriter
 
 LEARNERS = {"cuda": (1, 3, 8, 16), "cpu": (1, 3)}
 _STEPS = {"cuda": 30, "cpu": 3}

@@ -130,8 +130,8 @@ def evaluate(
         find_metric(metric)
     weights = resolve_precisions(choice, (base,), device=where)[base]
     if len(adapters) > 1:
+        from sweeps.launch.executors import Wanted
         from sweeps.launch.ray_scoring import score_with_workers
-        from sweeps.launch.resources import Wanted
 
         ref, console = resolve(base, precision=weights), progress_console()
         scored = score_with_workers(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from portal.evaluate.loglikelihood import TaskMetrics
-    from sweeps.launch.reach import TrainingFit
+    from sweeps.launch.single_run import TrainingFit
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -254,7 +254,7 @@ def _print_note(base: str, note: str | None) -> None:
 
 def warn_of_reach(fits: "Iterable[TrainingFit]") -> None:
     """A warning for each task that the core seems unable to express."""
-    from sweeps.launch.reach import REACH
+    from sweeps.launch.single_run import REACH
 
     for fit in fits:
         if not fit.within_reach:

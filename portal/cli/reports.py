@@ -198,7 +198,7 @@ def _watch(place: "Folder", out: Path, study: str | None, price: float | None, e
 
 def _serve(place: "Folder", out: Path, study: str | None, price: float | None, every: int, port: int) -> None:
     """The report anew whenever runs have finished, for browsers of this machine, until Ctrl-C."""
-    from sweeps.launch.interrupts import termination_interrupts
+    from sweeps.launch.terminal import termination_interrupts
     from sweeps.store.lease import has_live_driver
 
     live = _LiveReport(place, out, study, price)

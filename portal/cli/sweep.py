@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from portal.search_record import SearchRecord
     from portal.storage.paths import Folder
     from sweeps.alerts.alerts import Alerts
+    from sweeps.launch.driver import LaunchResult
     from sweeps.launch.lane_layout import LaneLayout
-    from sweeps.launch.launch_result import LaunchResult
     from sweeps.planning.plan import Plan
     from sweeps.search.run_search import SearchPlan, SearchResult
     from sweeps.store.study_status import Request
@@ -91,8 +91,8 @@ def plan(
     loaded, folder = open_study(study, out, seed, outline=True)
 
     from portal.device import usable_cores
-    from sweeps.launch.lane_plan import read_lane_plan
-    from sweeps.launch.resources import workers_on
+    from sweeps.launch.executors import workers_on
+    from sweeps.launch.lane_layout import read_lane_plan
     from sweeps.planning.checks import check_row_lengths, metric_notes, row_warnings, unchecked_tokenizers
     from sweeps.planning.devices import find_device
     from sweeps.planning.plan_table import division_lines, run_records, state_line, to_json

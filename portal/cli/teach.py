@@ -117,8 +117,7 @@ def teach(
     """
     with no_collection():
         from portal.data.suites import suite_without_rows
-        from sweeps.launch.reach import training_fits
-        from sweeps.launch.single_run import TrainRequest, teach_run
+        from sweeps.launch.single_run import TrainRequest, teach_run, training_fits
 
     where, weights, gpus = options.chosen_place(device, precision, gpus_per_worker)
     if examples == 0 and describe is not None and suite is None and data is None and _is_new_name(tasks):

@@ -1,28 +1,39 @@
-"""`run_study`: a launch of a study, from the checks to the result.
+"""`run_study`: a launch of a study, from the checks through rounds of lanes to the result.
 
 Executors place processes; our run folders are the truth. Nothing is restored from Ray's own state: it lives
 in a scratch folder that is deleted, and a launch again plans again and skips what is done.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
 
 from rich.console import Console
 
 from portal.config import BaseRef, DeviceKind, RunConfig
+from portal.data.token_cache import count_truncated
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
 from sweeps.alerts.alerts import Alerts
 from sweeps.alerts.desk import AlertDesk
 from sweeps.alerts.watch import AlertWatch
-from sweeps.launch.executors import ExecutorName, find_executor, refusing_here
-from sweeps.launch.interrupts import termination_interrupts
-from sweeps.launch.launch import Launch
-from sweeps.launch.launch_result import LaunchResult, launch_result
-from sweeps.launch.resources import Resources, Wanted
+from sweeps.launch.executors import (
+    Executor,
+    ExecutorName,
+    LaneRound,
+    Resources,
+    Wanted,
+    find_executor,
+    refusing_here,
+)
+from sweeps.launch.lane_layout import LaneLayout, LanePlan, plan_lanes
+from sweeps.launch.terminal import ProgressLine, termination_interrupts
+from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import (
+    CheckedStudy,
     check_cpus,
     check_libraries,
     check_metrics,
@@ -34,6 +45,7 @@ from sweeps.planning.checks import (
     large_bases,
 )
 from sweeps.planning.devices import check_advice
+from sweeps.planning.plan import Plan, PlannedPack, Planner
 from sweeps.store.lease import InUse, acquire, read_holder
 from sweeps.store.output_folder import (
     KeptDevice,
@@ -42,12 +54,235 @@ from sweeps.store.output_folder import (
     check_device_kind,
     check_writable,
 )
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session, clear_session_files
 from sweeps.store.study_status import RunRequests, StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import note_launch, record_manifest
 from sweeps.tracking.supervisor import BROKEN_OFF_S, TrackerSupervisor
+from sweeps.worker.job import LaneJob, PackJob
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without a result: what it was, why, and where to read more."""
+
+    run: str
+    name: str
+    cause: str
+    log: str
+
+
+@dataclass(frozen=True)
+class LaunchResult:
+    """Counts of a study's runs after a launch, and each run that has no result.
+
+    `tried` counts the runs that this launch set out to train; of those it finished `trained`, `failed` ended
+    in a failure of their own, and `left_out` were paused or stopped.
+    """
+
+    total: int
+    done: int
+    tried: int
+    trained: int
+    failed: int
+    left_out: int
+    failures: tuple[Failure, ...]
+    wall_s: float
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every run of the study has its result."""
+        return not self.failures
+
+    @property
+    def summary(self) -> str:
+        """What this launch did, for people: `3 trained now, 1 failed now`."""
+        if not self.tried:
+            return "nothing was left to train"
+        failed = f", {self.failed} failed now" if self.failed else ""
+        left_out = f", {self.left_out} left out as asked" if self.left_out else ""
+        return f"{self.trained or 'none'} trained now{failed}{left_out}"
+
+
+def launch_result(
+    study: Study, status: StudyStatus, *, tried: Collection[str], cause: str, log: Path, wall_s: float
+) -> LaunchResult:
+    """The launch's result by the status after it, where `tried` are the keys of the runs it set out to train.
+
+    `cause` and `log` explain runs that left no marker of their own.
+    """
+    done = set(status.done)
+    failures = [_failure(run, status, cause, log) for run in study.runs if run.key not in done]
+    return LaunchResult(
+        total=len(study.runs),
+        done=len(done),
+        tried=len(tried),
+        trained=sum(key in done for key in tried),
+        failed=sum(key in status.failed and key not in status.left_out for key in tried),
+        left_out=sum(key in status.left_out for key in tried),
+        failures=tuple(failures),
+        wall_s=wall_s,
+    )
+
+
+def _failure(run: RunConfig, status: StudyStatus, cause: str, log: Path) -> Failure:
+    known = status.why_absent(run)
+    if known is not None:
+        return Failure(run.key, run.describe(), known.cause, known.log)
+    return Failure(run.key, run.describe(), cause, str(log))
+
+
+MAX_IDLE_ROUNDS = 3
+"""Most rounds of lanes in a row that save nothing new: workers may die, but not without end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A driver's work on a checked study, under the lease of its token."""
+
+    checked: CheckedStudy
+    out: Folder
+    token: str  # of the driver's lease
+    executor: Executor
+    resources: Resources
+    console: Console
+    trackers: TrackerSupervisor
+    threads: int = 1
+    named_for_large_bases: bool = False
+    """Whether bases are large, and the kind of device that the `resources` have was asked for by name."""
+    _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
+    retried: list[str] = field(default_factory=list, init=False)
+    """Runs that people had tried again meanwhile."""
+
+    @property
+    def study(self) -> Study:
+        return self.checked.study
+
+    @property
+    def run_store(self) -> RunStore:
+        return RunStore(self.out)
+
+    @property
+    def pack_store(self) -> PackStore:
+        return PackStore(self.out)
+
+    @property
+    def session(self) -> Session:
+        return Session(self.out, self.token)
+
+    def run(self, status: StudyStatus) -> list[str]:
+        """Run lanes until nothing is left that can be done, a round more when workers were lost.
+
+        `status` is the study's status now. Returns the errors that ended lanes of the last round early.
+        """
+        self._recorded.update(self.pack_store.recorded_packs())
+        rows = self._prepare_rows()
+        plan, layout = self._plan(status)
+        lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
+        KeptDevice(self.out).keep(self.resources.device, named_for_large_bases=self.named_for_large_bases)
+        with self._progress(status):
+            while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
+                before = self._saved(plan.status)
+                self._record(plan.packs)
+                self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
+                errors = [error for lane in range(layout.count) if (error := self.session.lane_error(lane))]
+                self.retried.extend(self.carry_out_requests())
+                status = plan.status.refreshed(self.run_store, self.study.runs)
+                idle = idle + 1 if self._saved(status) == before else 0
+                plan, layout = self._plan(status)
+        return list(dict.fromkeys(errors))
+
+    def carry_out_requests(self) -> list[str]:
+        """Do what people ask of the study's runs, while no lane works; those that are to be tried again."""
+        return RunRequests(self.out).carry_out(self.study.by_key, local_place(self.out) / "logs")
+
+    def _plan(self, status: StudyStatus) -> LanePlan:
+        """The packs that are left, and as many lanes as there are slots, packs and memory for."""
+        return plan_lanes(self._planner, status, self.resources.hardware, self.resources.nodes)
+
+    @cached_property
+    def _planner(self) -> Planner:
+        """What it predicts is kept for further rounds."""
+        return Planner(self.checked, self._recorded)
+
+    def _record(self, packs: Sequence[PlannedPack]) -> None:
+        """Write down who is in each pack: a launch again meets the same ones."""
+        for pack in packs:
+            if pack.key not in self._recorded:
+                self.pack_store.record_pack(pack.key, pack.members)
+                self._recorded[pack.key] = pack.members
+
+    def _saved(self, status: StudyStatus) -> tuple[object, ...]:
+        """What is saved of the study: its finished runs and the packs' newest checkpoints."""
+        return status.done, tuple(status.failed), self.pack_store.newest_checkpoints()
+
+    def _run_round(self, jobs: Sequence[LaneJob], lane_s: float | None) -> None:
+        self.executor.run(
+            LaneRound(
+                jobs=jobs,
+                resources=self.resources,
+                scratch=self.out / "scratch" / self.token,
+                lane_s=lane_s,
+                poll=self.trackers.poll,
+            )
+        )
+        self.session.end_round()
+
+    def _progress(self, status: StudyStatus) -> ProgressLine:
+        finished = (*status.done, *status.failed_for_good)
+        return ProgressLine(
+            self.study.runs, self.checked.costs, self.run_store, self.console, finished=finished
+        )
+
+    def _prepare_rows(self) -> dict[str, Folder]:
+        """The token caches by base; says how long they took, and how many prompts were cut."""
+        started, study = time.monotonic(), self.study
+        rows = prepare_rows(
+            study.suite,
+            study.tasks,
+            study.bases,
+            self.out,
+            max_prompt=study.settings.max_prompt,
+            data_hash=study.runs[0].data.data_hash,
+            encode=self.executor.encode,
+        )
+        spent = time.monotonic() - started
+        self.console.print(
+            f"prepare: rows of {len(study.tasks)} tasks for {len(rows)} bases in {spent:.1f} s"
+        )
+        for base, folder in rows.items():
+            if cut := count_truncated(folder):
+                limit = study.settings.max_prompt
+                self.console.print(f"prepare: {cut} prompts for {base} are cut to {limit} tokens")
+        return rows
+
+    def _lane_jobs(self, plan: Plan, layout: LaneLayout, rows: dict[str, Folder]) -> list[LaneJob]:
+        """One job per lane; all jobs share one object per pack."""
+        packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
+        return [
+            LaneJob(
+                out=str(self.out.resolve()),
+                token=self.token,
+                lane=lane,
+                packs=tuple(packs[pack.key] for pack in order if layout.takes(lane, len(pack.bases))),
+                rows={base: str(folder.resolve()) for base, folder in rows.items()},
+                device=self.resources.device,
+                gpus_per_worker=self.resources.gpus_per_worker or 1.0,
+                threads=self.threads,
+                activations=self.study.settings.activations,
+                workers=layout.workers(lane),
+                teams=tuple(range(layout.teams)) if lane >= layout.teams else (),
+                start=layout.start(lane),
+            )
+            for lane, order in enumerate(plan.lanes(layout.count))
+        ]
+
+
+def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
+    keys = tuple(run.key for run in pack.runs)
+    return PackJob(pack.key, pack.stage, keys, pack.needs, pack.bases, plan.forward_tokens(pack))
+
 
 _ON_CPUS = (
     "this launch is on CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu (or "

@@ -21,8 +21,7 @@ from sweeps.launch.executors import LaneRound
 from sweeps.launch.lane_layout import WORKER_CPUS
 from sweeps.store.lease import read_holder
 from sweeps.worker.job import LaneJob
-from sweeps.worker.lane import POLL_S, run_lane
-from sweeps.worker.lane_log import lane_log
+from sweeps.worker.lane import POLL_S, lane_log, run_lane
 
 TRIAL_CPUS = 0.01
 WORKER_RETRIES = 1

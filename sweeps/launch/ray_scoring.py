@@ -21,9 +21,9 @@ from portal.device import is_out_of_memory
 from portal.evaluate.loglikelihood import TaskMetrics
 from portal.evaluate.tasks import score_adapter
 from portal.messages import one_line
+from sweeps.launch.executors import Wanted
 from sweeps.launch.lane_layout import WORKER_CPUS
 from sweeps.launch.ray_session import ray_session
-from sweeps.launch.resources import Wanted
 
 
 def score_with_workers(

@@ -21,9 +21,8 @@ from portal.device import usable_cores
 from portal.frozen import content_key
 from portal.messages import one_line, refusal
 from portal.storage.paths import Folder, local_place
-from sweeps.launch.interrupts import termination_interrupts
-from sweeps.launch.redirect import streams_to
-from sweeps.launch.resources import Resources, Wanted
+from sweeps.launch.executors import Resources, Wanted
+from sweeps.launch.terminal import streams_to, termination_interrupts
 from sweeps.planning.devices import FoundGpu, find_device, find_gpu, smallest_gpu
 
 RAY_ENVIRONMENT = {

@@ -1,5 +1,10 @@
-"""`SingleRun`: one run without a study file: joint training, an artifact's port, or new tasks for it."""
+"""`SingleRun`: one run without a study file: joint training, an artifact's port, or new tasks for it.
 
+`run_local` finishes such runs in this process, without Ray; `training_fits` tells whether new tasks seem
+within the reach of a frozen core.
+"""
+
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,26 +15,38 @@ from rich.console import Console
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import WEIGHTS
-from portal.bases.base import outline_base
+from portal.bases.base import Base, load_base, outline_base
 from portal.bases.files import resolve
 from portal.config import Activations, Method, Precision, PrecisionChoice, RunConfig, paper_hidden
 from portal.data.suite import Suite, examples_hash
-from portal.messages import explain
+from portal.data.token_cache import read_cache
+from portal.data.token_rows import TokenRow
+from portal.evaluate.loglikelihood import guess_left, score_rows
+from portal.forward.adapter_hooks import adapted
+from portal.learners.schedule import DataOrder
+from portal.messages import counted, explain
 from portal.methods import DESCRIBED, NEAREST_LATENT, find_method
 from portal.modules import ALL_MODULES
 from portal.recipes import find_recipe
 from portal.storage.atomic import replace_link
-from portal.storage.paths import file_sha256
+from portal.storage.paths import Folder, file_sha256
 from portal.tasks.descriptions import Descriptions
 from portal.tasks.example import SPLITS
 from portal.text.encoder import check_library, find_encoder
 from portal.train_config import LatentStart
-from sweeps.launch.local_run import run_local
-from sweeps.planning.checks import check_shapes, count_rows
+from sweeps.launch.executors import refusing_here
+from sweeps.launch.terminal import ProgressLine, termination_interrupts
+from sweeps.launch.tokenize import prepare_rows
+from sweeps.planning.checks import check_metrics, check_shapes, count_rows
+from sweeps.store.lease import acquire
 from sweeps.store.output_folder import KeptPrecisions, check_writable
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore, pack_key
+from sweeps.store.session import clear_session_files
 from sweeps.study.context import resolve_precisions
 from sweeps.study.expand import stage_of
+from sweeps.worker.build_learners import BASES
+from sweeps.worker.job import LaneJob, PackJob
+from sweeps.worker.lane import lane_log, run_lane
 
 ARTIFACT = "artifact"
 """The name of the link in the output folder, and of the folder of the run that it points to."""
@@ -287,3 +304,138 @@ def score_frozen_bases(
             run_local(
                 [run], single.suite, out, Console(quiet=True), device=device, gpus=gpus, threads=threads
             )
+
+
+def run_local(
+    runs: Sequence[RunConfig],
+    suite: Suite,
+    out: Path,
+    console: Console,
+    *,
+    sources: Mapping[str, Path] | None = None,
+    names: Mapping[int, str] | None = None,
+    device: str = "cpu",
+    gpus: int = 1,
+    threads: int = 1,
+    activations: Activations = "keep",
+) -> None:
+    """Finish `runs`, which share their bases and their data of `suite`, in `out/runs/<key>`.
+
+    What was interrupted continues. `sources` are artifacts made elsewhere, by the digest that a port's config
+    names, `names` those of stages that are called otherwise than in a study. On a GPU each base is divided
+    over so many `gpus`. ValueError with the cause when a run fails.
+    """
+    check_writable(out)
+    store = RunStore(out)
+    left = [run for run in runs if not store.is_done(run.key)]
+    if not left:
+        return
+    check_metrics(left, refusing_here)
+    data = left[0].data
+    started = time.monotonic()
+    with acquire(out) as lease, termination_interrupts():
+        clear_session_files(out)
+        rows = prepare_rows(
+            suite,
+            data.tasks,
+            [ref.name for ref in left[0].bases],
+            out,
+            max_prompt=data.max_prompt,
+            data_hash=data.data_hash,
+        )
+        for run in left:
+            store.write_run(run)
+            if (store.failure(run.key) or {}).get("asked"):  # the same command lets it go on
+                store.forget_failed([run.key])
+        keys = tuple(run.key for run in left)
+        PackStore(out).record_pack(pack_key(keys), keys)
+        needs = tuple(key for run in left for key in run.parent_keys)
+        job = LaneJob(
+            out=str(out),
+            token=lease.token,
+            lane=0,
+            packs=(PackJob(pack_key(keys), stage_of(left[0]), keys, needs, tuple(rows)),),
+            rows={base: str(folder) for base, folder in rows.items()},
+            sources={digest: str(folder) for digest, folder in (sources or {}).items()},
+            device=device,
+            gpus_per_worker=gpus,
+            threads=threads,
+            activations=activations,
+        )
+        progress = ProgressLine(left, dict.fromkeys(keys, 1.0), store, console, names=names)
+        with progress, lane_log(job.log_path()):
+            run_lane(job, lambda packs: None)
+    for run in left:
+        failure = store.failure(run.key)
+        if failure is not None:
+            raise ValueError(failure["cause"])
+    console.print(f"{counted(len(left), 'run')} in {time.monotonic() - started:.0f} s")
+
+
+REACH = 0.5
+"""What may be left of a guess's uncertainty on training rows: docs/results/village-settings has why."""
+MIN_ROWS = 8
+"""Fewer rows are fitted by some latent whatever the task is, so nothing follows from them."""
+_MOST_ROWS = 64
+"""More of a task's rows change its fit by little."""
+
+
+@dataclass(frozen=True)
+class TrainingFit:
+    """What a taught latent leaves of a guess's uncertainty on the rows that it was fitted to."""
+
+    task: str
+    num_rows: int
+    left: float
+
+    @property
+    def within_reach(self) -> bool:
+        """Whether the core can express the task, as it seems."""
+        return self.left <= REACH
+
+
+def training_fits(single: SingleRun, out: Path, *, device: str, gpus: int = 1) -> Sequence[TrainingFit]:
+    """The fit of the new tasks with `MIN_ROWS` rows or more, of a finished run of `teach_run` in `out`.
+
+    Tasks with written answers have none: nobody guesses among choices there.
+    """
+    run = single.config
+    (ref,) = run.bases
+    folders = prepare_rows(
+        single.suite,
+        run.data.tasks,
+        [ref.name],
+        out,
+        max_prompt=run.data.max_prompt,
+        data_hash=run.data.data_hash,
+    )
+    enough = telling_rows(run, folders[ref.name])
+    if not enough:
+        return []
+    base = BASES.loaded(ref, device) or load_base(
+        ref.name, device=device, revision=ref.revision, precision=ref.precision, num_gpus=gpus
+    )
+    return fit_tasks(base, Artifact.load(out / ARTIFACT), enough)
+
+
+def telling_rows(run: RunConfig, tokens: Folder) -> dict[str, Sequence[TokenRow]]:
+    """By task the rows that a run on one base was fitted to, of the token cache in `tokens`.
+
+    At most 64 a task; tasks with fewer than `MIN_ROWS`, or with written answers, are left out.
+    """
+    (ref,) = run.bases
+    by_task = DataOrder(run, {ref.name: read_cache(tokens)}).first_rows(ref.name, _MOST_ROWS)
+    return {
+        task: rows for task, rows in by_task.items() if len(rows) >= MIN_ROWS and task not in run.data.answers
+    }
+
+
+def fit_tasks(
+    base: Base, artifact: Artifact, rows_by_task: Mapping[str, Sequence[TokenRow]]
+) -> list[TrainingFit]:
+    """How well the artifact's adapters fit these rows of its tasks."""
+    fits = []
+    for task, rows in rows_by_task.items():
+        with adapted(base, artifact.factors((task,)), artifact.config.adapter.scaling):
+            fits.append(TrainingFit(task, len(rows), guess_left(score_rows(base, rows))))
+    return fits

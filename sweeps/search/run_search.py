@@ -33,9 +33,8 @@ from portal.train_config import TrainConfig
 from sweeps.alerts.alerts import Alerts
 from sweeps.alerts.desk import AlertDesk
 from sweeps.launch.driver import run_study
-from sweeps.launch.executors import ExecutorName, find_executor
-from sweeps.launch.interrupts import termination_interrupts
-from sweeps.launch.resources import Wanted
+from sweeps.launch.executors import ExecutorName, Wanted, find_executor
+from sweeps.launch.terminal import termination_interrupts
 from sweeps.planning.checks import check_shapes
 from sweeps.results.live import validation_values
 from sweeps.store.lease import acquire

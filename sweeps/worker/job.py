@@ -10,10 +10,9 @@ from typing import Literal
 
 from portal.bases.operations import Operations, wanted_operations
 from portal.config import Activations
-from portal.storage.paths import Folder, open_folder
+from portal.storage.paths import Folder, local_place, open_folder
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session
-from sweeps.worker.lane_log import log_path
 
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints, or more where one takes long to write; PORTAL_CHECKPOINT_S says otherwise."""
@@ -105,3 +104,9 @@ class LaneJob:
     def log_path(self, rank: int = 0) -> Path:
         """The log file of the lane's worker of that rank."""
         return log_path(self.folder, self.lane, rank)
+
+
+def log_path(out: Folder, lane: int, rank: int = 0) -> Path:
+    """The log file of a worker of the lane, on the machine where it runs; rank 0 leads its worker group."""
+    name = f"lane-{lane}.{rank}.log" if rank else f"lane-{lane}.log"
+    return local_place(out) / "logs" / name

@@ -7,7 +7,9 @@ first pack in its list that is free and whose sources are settled; when its own 
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -15,16 +17,69 @@ from portal.device import forget_peak_memory, is_out_of_memory, limit_gpu_memory
 from portal.messages import counted
 from portal.training.worker_group import WorkerGroup
 from sweeps.store.lease import Fence
+from sweeps.store.run_store import FinishedRuns, RunStore
 from sweeps.store.study_status import RunRequests
 from sweeps.worker.build_learners import BASES, build_learners, held_bases, load_base
 from sweeps.worker.job import LaneJob, PackJob
 from sweeps.worker.pack_checkpoint import PackCheckpoint
 from sweeps.worker.pack_trainer import CommitGuard, PackTrainer
-from sweeps.worker.settled_runs import SettledRuns
 
 POLL_S = 0.5
 _WAIT, _END = "wait", "end"  # what the leader of a worker group says beside a pack's key
 _log = logging.getLogger(__name__)
+
+
+class SettledRuns:
+    """Runs that are finished, and runs that cannot start: one that they start from, at any depth, has failed.
+
+    `elsewhere` are keys of artifacts that no run of the folder makes. The others' configs are in the folder.
+    """
+
+    def __init__(self, store: RunStore, elsewhere: Collection[str] = ()) -> None:
+        self.finished = FinishedRuns(store, elsewhere)
+        self._store, self._elsewhere = store, frozenset(elsewhere)
+        self._parents: dict[str, tuple[str, ...]] = {}
+        self._failed: dict[str, bool] = {}  # of finished runs
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.finished or self._cannot_start(key)
+
+    def _cannot_start(self, key: str) -> bool:
+        """Whether a parent of the unfinished run has failed, or cannot start itself."""
+        if key not in self._parents:
+            self._parents[key] = self._store.read_run(key).parent_keys
+        return any(
+            self._has_failed(parent) if parent in self.finished else self._cannot_start(parent)
+            for parent in self._parents[key]
+        )
+
+    def _has_failed(self, key: str) -> bool:
+        """Whether the finished run left nothing to start from."""
+        if key not in self._failed:
+            self._failed[key] = key not in self._elsewhere and not self._store.is_done(key)
+        return self._failed[key]
+
+
+@contextmanager
+def lane_log(path: Path) -> Iterator[None]:
+    """Append log records of our packages, from INFO on, to the file, and send them nowhere else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("portal", "sweeps")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        handler.close()
 
 
 def run_lane(job: LaneJob, report: Callable[[int], None], *, group: WorkerGroup | None = None) -> None:

@@ -1,12 +1,15 @@
-"""`PackCheckpoint`: the saved state of a pack: all its learners at one step, and their scores so far.
+"""`PackCheckpoint`: the state of a pack on disk. `CheckpointWriter`: writes it in a thread beside training.
 
 All learners of a pack are saved at the same step: resumed, they meet the same companions as in an unbroken
 run, which on a GPU has a part in their rounding. Scores of finished epochs are part files, written before the
 checkpoint that counts them.
 """
 
+import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +19,7 @@ from torch import Tensor
 
 from portal.artifacts.model_card import RunRecord
 from portal.bases.sites import coverage_note
-from portal.device import device_name, peak_memory_bytes
+from portal.device import copy_to_host, device_name, peak_memory_bytes
 from portal.evaluate.written import AnswerJournal
 from portal.learners.base import Learner
 from portal.results import (
@@ -32,12 +35,11 @@ from portal.results import (
     write_table,
 )
 from portal.storage.atomic import new_folder, remove_folder, remove_leftovers
-from portal.storage.checkpoint import below, load_latest
+from portal.storage.checkpoint import below, load_latest, save_checkpoint
 from portal.storage.paths import Folder
 from portal.training.pack import Evaluation
 from portal.training.result_rows import latent_table, loss_table, mark_kept
 from sweeps.store.run_store import ANSWERS, PARTS, STATE, UNFINISHED, Circumstances, PackStore, RunStore
-from sweeps.worker.checkpoint_writer import CheckpointWriter
 
 _log = logging.getLogger(__name__)
 
@@ -213,3 +215,58 @@ def _circumstances(learner: Learner, log: str) -> Circumstances:
         log,
         device_name(learner.device),
     )
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of `folder`, one at a time.
+
+    The caller waits for copies of what it saves, not for the disk. What goes wrong in writing, whatever
+    `save_checkpoint` or a permit raises, is raised by the next call of any method, once.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._writing: Future[None] | None = None
+        self.seconds = 0.0
+        """How long the newest checkpoint took, from its copies to its place on the disk."""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is on its way to the disk."""
+        return self._writing is not None and not self._writing.done()
+
+    def start(
+        self,
+        sequence: int,
+        tensors: Mapping[str, Tensor],
+        meta: dict[str, Any],
+        check_permit: Callable[[], None],
+    ) -> None:
+        """Save this state as it is now; waits for the checkpoint that was started before."""
+        self.wait()
+        started = time.perf_counter()
+        copies, wait_for_copies = copy_to_host(tensors)
+        fixed = json.loads(json.dumps(meta))
+
+        def write() -> None:
+            wait_for_copies()
+            save_checkpoint(self._folder, sequence, copies, fixed, check_permit=check_permit)
+            self.seconds = time.perf_counter() - started
+
+        self._writing = self._thread.submit(write)
+
+    def check(self) -> None:
+        """Raise what has gone wrong, without waiting."""
+        if not self.is_writing:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that was started last lies in its place."""
+        if (error := self.failure()) is not None:
+            raise error
+
+    def failure(self) -> BaseException | None:
+        """What has gone wrong in writing the last checkpoint, once it has ended; None: nothing."""
+        writing, self._writing = self._writing, None
+        return None if writing is None else writing.exception()

@@ -15,7 +15,7 @@ from portal.evaluate.loglikelihood import guess_left, score_rows
 from portal.forward.adapter_hooks import adapted
 from portal.results import RESULTS, read_table
 from sweeps.launch.driver import run_study
-from sweeps.launch.reach import TrainingFit
+from sweeps.launch.single_run import TrainingFit
 from sweeps.results.snapshot import collect_snapshot
 from sweeps.study.expand import load_study
 

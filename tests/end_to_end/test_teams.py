@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.launch.driver import run_study
+from sweeps.launch.driver import LaunchResult, run_study
 from sweeps.launch.lane_layout import LaneLayout, lay_out
-from sweeps.launch.launch_result import LaunchResult
 from sweeps.planning.plan import plan_study
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import RunStore, pack_key
 from sweeps.store.session import Session, read_progress
 from sweeps.study.expand import Study, load_study
-from sweeps.worker.job import LaneJob, PackJob
+from sweeps.worker.job import LaneJob, PackJob, log_path
 from sweeps.worker.lane import run_lane
-from sweeps.worker.lane_log import log_path
 from tests.support.studies import TINY, assert_same, silent, tables_of, wait_for
 
 ALONE = """

@@ -16,7 +16,7 @@ from sweeps.store.gc import delete_garbage, find_garbage
 from sweeps.store.lease import acquire, request_cancel
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.study.expand import Study
-from sweeps.worker.lane_log import log_path
+from sweeps.worker.job import log_path
 from tests.support.alert_server import alert_server
 from tests.support.studies import Tables, silent, tables_of
 

@@ -85,7 +85,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from sweeps.launch.ray_session import ray_session
-from sweeps.launch.resources import Wanted
+from sweeps.launch.executors import Wanted
 console = Console(width=200)
 with ray_session(Path(sys.argv[1]), console, Wanted("cuda", 3)) as found:
     console.print(f"{sum(found.nodes)} on {found.device}")

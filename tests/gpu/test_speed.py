@@ -25,8 +25,8 @@ from sweeps.gpu_check.speed import seconds_per_step
 from sweeps.gpu_check.world import SOURCE
 from sweeps.store.output_folder import BaseRecords
 from sweeps.worker.base_cache import BaseCache, verify_once
-from sweeps.worker.checkpoint_writer import CheckpointWriter
 from sweeps.worker.job import CHECKPOINT_RATIO, CHECKPOINT_S
+from sweeps.worker.pack_checkpoint import CheckpointWriter
 from tests.support.devices import DEVICE, DeviceWorld, expect
 
 SHAPE = {"cuda": "qwen3-1.7b", "cpu": "mini-qwen3-xs"}[DEVICE]

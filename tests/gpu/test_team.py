@@ -13,15 +13,14 @@ import pytest
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from sweeps.gpu_check.world import SLIDING, SOURCE, TARGET
 from sweeps.launch.driver import run_study
+from sweeps.launch.executors import Wanted
 from sweeps.launch.ray_session import ray_session
-from sweeps.launch.resources import Wanted
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand
 from sweeps.study.study_file import StudyFile, WorkersPerPack
-from sweeps.worker.job import INTERVAL_VARIABLE
-from sweeps.worker.lane_log import log_path
+from sweeps.worker.job import INTERVAL_VARIABLE, log_path
 from sweeps.worker.pack_trainer import DRIFTED
 from tests.support.devices import DEVICE, DeviceWorld, expect, hold
 from tests.support.studies import silent

@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from portal.bases.registry import MINI_FOLDER, known_bases
-from sweeps.launch.local_run import run_local
+from sweeps.launch.single_run import run_local
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import RunStore
 from sweeps.store.study_status import RunRequests
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
-from sweeps.worker.lane_log import log_path
+from sweeps.worker.job import log_path
 from tests.support.command_line import Portal, write_study
 from tests.support.counts import nightly
 

@@ -1,7 +1,11 @@
-"""The same study through Ray Tune and Ray Train, with workers and drivers killed on the way."""
+"""A launch records what it runs and says what it tried; Ray Tune and Ray Train give the same study.
+
+Workers and drivers are killed on the way.
+"""
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,22 +20,128 @@ import pytest
 from rich.console import Console
 
 from portal.cli import main
+from portal.config import RunConfig
 from portal.results import RESULTS, RESULTS_FILE, read_table, write_table
 from portal.storage.paths import Folder
-from sweeps.launch.driver import _print_check, run_study
-from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local
-from sweeps.launch.launch_result import LaunchResult
-from sweeps.launch.resources import Resources, Wanted
+from sweeps.launch.driver import LaunchResult, _print_check, launch_result, run_study
+from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local, Resources, Wanted
 from sweeps.planning import checks
 from sweeps.planning.devices import GPUS
+from sweeps.planning.plan import plan_study
 from sweeps.store.lease import read_holder
 from sweeps.store.output_folder import KeptDevice, UsedDevice
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import read_progress
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
+from sweeps.worker.job import log_path
 from tests.support.command_line import only_line
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
+
+DIVERGES = TINY[: TINY.index("methods:")] + "methods: {lora: {size: 8, train: {epochs: 1, lr: 1e38}}}\n"
+
+
+def the_port(study: Study) -> RunConfig:
+    return next(run for run in study.runs if run.method == "portal")
+
+
+def test_a_run_that_fails_at_once_was_tried_and_a_second_launch_tries_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(DIVERGES.replace("seeds: [0, 1]", "seeds: [0]"))
+    command = ["sweep", "run", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]
+
+    assert main(command) == 3
+    first = capsys.readouterr().out
+    assert main(command) == 3
+
+    assert first == "study tiny: 0 of 1 runs done, none trained now, 1 failed now\n"
+    assert capsys.readouterr().out == "study tiny: 0 of 1 runs done, nothing was left to train\n"
+
+
+def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    done, failed, lost, failed_before = (run.key for run in tiny_study.runs[:4])
+    store.run_folder(done).mkdir(parents=True)
+    store.mark_done(done)
+    for key in (failed, failed_before):
+        store.mark_failed(key, "diverged", tmp_path / "log")
+
+    status = StudyStatus.read(store, tiny_study.runs)
+    found = launch_result(
+        tiny_study, status, tried=[done, failed, lost], cause="gone", log=tmp_path / "log", wall_s=1.0
+    )
+
+    assert (found.total, found.done, found.tried, found.trained, found.failed) == (9, 1, 3, 1, 1)
+    assert not found.is_done
+    assert found.summary == "1 trained now, 1 failed now"
+    assert {failure.run: failure.cause for failure in found.failures}[lost] == "gone"
+
+
+def test_a_port_without_a_result_names_its_source_run_only_where_the_study_has_that_run(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    store, port = RunStore(tmp_path), the_port(tiny_study)
+    assert port.source is not None
+    store.mark_failed(port.source, "diverged", tmp_path / "log")
+    elsewhere = Study(tiny_study.settings, tiny_study.suite, tiny_study.tasks, tiny_study.tasks, (port,), {})
+
+    def cause_of_port(study: Study) -> str:
+        status = StudyStatus.read(store, study.runs)
+        found = launch_result(study, status, tried=[], cause="gone", log=tmp_path, wall_s=1.0)
+        return next(failure.cause for failure in found.failures if failure.run == port.key)
+
+    assert cause_of_port(tiny_study) == f"its source run {port.source} failed"
+    assert cause_of_port(elsewhere) == "gone"
+
+
+def test_what_a_launch_ran_is_recorded_and_a_plan_of_it_is_empty(
+    unbroken: tuple[Path, Tables], tiny_study: Study
+) -> None:
+    out, _ = unbroken
+
+    assert plan_study(tiny_study, out).packs == ()
+    recorded = PackStore(out).recorded_packs()
+    assert sorted(key for members in recorded.values() for key in members) == sorted(tiny_study.by_key)
+
+
+def test_a_launch_again_meets_the_packs_of_the_one_before(
+    finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables]
+) -> None:
+    store, packs = RunStore(finished), PackStore(finished)
+    lora = next(run for run in tiny_study.runs if run.method == "lora")
+    recorded = packs.recorded_packs()
+    shutil.rmtree(store.run_folder(lora.key))
+
+    outcome = run_study(tiny_study, finished, executor="local")
+
+    assert (outcome.tried, outcome.trained) == (1, 1)
+    assert packs.recorded_packs() == recorded
+    assert tables_of(tiny_study, finished).weights == unbroken[1].weights
+
+
+def test_a_run_whose_source_has_failed_cannot_be_trained(tiny_study: Study, tmp_path: Path) -> None:
+    store, port = RunStore(tmp_path), next(run for run in tiny_study.runs if run.method == "portal")
+    assert port.source is not None
+    store.mark_failed(port.source, "diverged", tmp_path / "log")
+
+    found = StudyStatus.read(store, tiny_study.runs).trainable(tiny_study.runs)
+
+    assert set(tiny_study.by_key) - set(found) == {port.source, port.key}
+
+
+def test_a_run_whose_worker_was_lost_is_tried_again(
+    finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables]
+) -> None:
+    store, run = RunStore(finished), tiny_study.runs[0]
+    shutil.rmtree(store.run_folder(run.key))
+    store.mark_failed(run.key, "its worker died twice", log_path(finished, 0), lost=True)
+
+    outcome = run_study(tiny_study, finished, executor="local")
+
+    assert (outcome.is_done, outcome.tried, outcome.trained, outcome.failed) == (True, 1, 1, 0)
+
 
 DRIVER = """
 import sys

@@ -14,8 +14,8 @@ from rich.console import Console
 from portal.bases.precision import check_precision, cpu_has_bf16
 from portal.cli import main
 from portal.config import BaseRef
+from sweeps.launch.executors import Resources, Wanted
 from sweeps.launch.ray_session import nodes_refusing, ray_session
-from sweeps.launch.resources import Resources, Wanted
 from sweeps.planning.checks import check_cpus
 from sweeps.planning.devices import GPUS, find_device
 from tests.support.precision import cpu_with

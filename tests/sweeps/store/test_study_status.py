@@ -10,8 +10,7 @@ import pytest
 
 from portal.config import RunConfig
 from portal.training.pack import SYNC_STEPS, Pack
-from sweeps.launch.driver import run_study
-from sweeps.launch.launch_result import LaunchResult
+from sweeps.launch.driver import LaunchResult, run_study
 from sweeps.store.lease import acquire
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session

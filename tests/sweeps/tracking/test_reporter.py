@@ -13,7 +13,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.tracking.reporter import Reporter, epoch_metrics, without_secrets
 from sweeps.tracking.tracker import Tracker
-from sweeps.worker.lane_log import log_path
+from sweeps.worker.job import log_path
 from tests.support.studies import PATIENCE_S
 
 

@@ -1,10 +1,16 @@
-"""`ProgressLine`: one line per stage while a study runs, live on a terminal, plain lines elsewhere."""
+"""What a driver shows while a study runs, where other output goes, and what interrupts the driver."""
 
 import math
+import os
+import signal
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -180,3 +186,69 @@ class ProgressLine:
 
 def _share(steps: list[int] | None) -> float:
     return steps[0] / steps[1] if steps and steps[1] else 0.0
+
+
+_STDOUT, _STDERR = 1, 2
+
+
+@contextmanager
+def streams_to(log: Path, console: Console) -> Iterator[None]:
+    """Standard output and error of this process, and of those it starts, are appended to `log` in the block.
+
+    `console` still writes to where it wrote before.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    saved = {number: os.dup(number) for number in (_STDOUT, _STDERR)}
+    own = console.file
+    number = _number_of(own)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log.open("ab") as file:
+        for stream in saved:
+            os.dup2(file.fileno(), stream)
+    if number in saved:
+        console.file = os.fdopen(os.dup(saved[number]), "w", buffering=1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream, copy in saved.items():
+            os.dup2(copy, stream)
+            os.close(copy)
+        if number in saved:
+            console.file.close()
+            console.file = own
+
+
+def _number_of(file: object) -> int | None:
+    """The descriptor behind a stream; None where there is none."""
+    try:
+        return file.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt in the block, if this is the process's main thread.
+
+    A shell starts what a script runs in the background with SIGINT ignored, and then Python has no handler
+    for it. To be entered again after ray.init, whose own handler of SIGTERM aborts.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
