@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from sweeps.alerts.alerts import Alerts, Budget
     from sweeps.launch.driver import LaunchResult, run_study
     from sweeps.launch.single_run import (
         SingleRun,
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from sweeps.results.run_artifacts import final_scores
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.search.run_search import SearchPlan, SearchResult, run_search
+    from sweeps.sinks.alerts import Alerts
     from sweeps.store.run_store import RunStore
     from sweeps.store.study_status import RunFailure, StudyStatus
     from sweeps.study.expand import Study, load_study
 
 __all__ = [
     "Alerts",
-    "Budget",
     "Device",
     "LaunchResult",
     "Plan",
@@ -60,8 +59,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
     __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
-            "Alerts": "sweeps.alerts.alerts",
-            "Budget": "sweeps.alerts.alerts",
+            "Alerts": "sweeps.sinks.alerts",
             "run_study": "sweeps.launch.driver",
             "LaunchResult": "sweeps.launch.driver",
             "SingleRun": "sweeps.launch.single_run",

@@ -244,7 +244,7 @@ Trackers = Annotated[
         metavar="TRACKER",
         help="Tracker that every run is logged to, epoch by epoch: tensorboard, mlflow, wandb or trackio. "
         "Runs that finished before are logged too. Repeatable.",
-        autocompletion=one_of("sweeps.tracking.trackers:TRACKERS"),
+        autocompletion=one_of("sweeps.sinks.trackers:TRACKERS"),
     ),
 ]
 Alerts = Annotated[
@@ -252,20 +252,8 @@ Alerts = Annotated[
     typer.Option(
         "--alert",
         metavar="URL|COMMAND",
-        help="Where to tell that a run failed, a worker was lost, the budget is spent or the launch has "
-        "ended: a URL that gets a JSON object, or a command of the shell that gets it on stdin. Repeatable.",
-    ),
-]
-Budget = Annotated[
-    float | None,
-    typer.Option(
-        "--budget", metavar="AMOUNT", help="With --alert and --price: what the launch should cost at most."
-    ),
-]
-BudgetPrice = Annotated[
-    float | None,
-    typer.Option(
-        "--price", metavar="PRICE", help="With --budget: the price of one device-hour, in any currency."
+        help="Where to tell that a run failed, a worker was lost or the launch has ended: "
+        "a URL that gets a JSON object, or a command of the shell that gets it on stdin. Repeatable.",
     ),
 ]
 Price = Annotated[

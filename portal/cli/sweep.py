@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from portal.config import DeviceChoice, DeviceKind
     from portal.search_record import SearchRecord
     from portal.storage.paths import Folder
-    from sweeps.alerts.alerts import Alerts
     from sweeps.launch.driver import LaunchResult
     from sweeps.launch.lane_layout import LaneLayout
     from sweeps.planning.plan import Plan
@@ -146,8 +145,6 @@ def run(
     ] = False,
     tracker: options.Trackers = None,
     alert: options.Alerts = None,
-    price: options.BudgetPrice = None,
-    budget: options.Budget = None,
     seed: options.Seeds = None,
     as_json: options.Json = False,
 ) -> None:
@@ -159,8 +156,9 @@ def run(
 
     from sweeps.launch.driver import run_study
     from sweeps.planning.checks import row_warnings
+    from sweeps.sinks.alerts import Alerts
 
-    alerts = chosen_alerts(alert, price, budget)
+    alerts = Alerts(tuple(alert or ()))
     for line in (*row_warnings(loaded), *_earlier_place(loaded, folder)):
         warn(line)
     outcome = run_study(
@@ -190,8 +188,6 @@ def search(
     executor: options.Executor = "auto",
     gpus: options.Gpus = 0,
     alert: options.Alerts = None,
-    price: options.BudgetPrice = None,
-    budget: options.Budget = None,
     as_json: options.Json = False,
 ) -> None:
     """Search a method's settings with Optuna, and write the best as a study file.
@@ -200,11 +196,12 @@ def search(
     """
     from portal.storage.object_store import is_url
     from sweeps.search.run_search import SearchPlan, run_search
+    from sweeps.sinks.alerts import Alerts
     from sweeps.study.catalogue import find_search
 
     if out is not None and is_url(str(out).replace(":/", "://", 1)):
         raise ValueError(f"{out}: a search keeps Optuna's SQLite storage in its output folder; name a folder")
-    alerts = chosen_alerts(alert, price, budget)
+    alerts = Alerts(tuple(alert or ()))
     plan = SearchPlan(find_search(name))
     if trials is not None:
         plan.search = plan.search.model_copy(update={"trials": trials})
@@ -243,8 +240,6 @@ def retry(
     device: options.StudyDevice = None,
     gpus: options.Gpus = 0,
     alert: options.Alerts = None,
-    price: options.BudgetPrice = None,
-    budget: options.Budget = None,
     as_json: options.Json = False,
 ) -> None:
     """Clear failures, pauses and stops, and run the study again; runs resume from their last checkpoint.
@@ -255,11 +250,12 @@ def retry(
 
     from portal.storage.paths import local_place
     from sweeps.launch.driver import run_study
+    from sweeps.sinks.alerts import Alerts
     from sweeps.store.run_store import RunStore
     from sweeps.store.study_status import RunRequests
     from sweeps.study.manifest import launched_study
 
-    alerts = chosen_alerts(alert, price, budget)
+    alerts = Alerts(tuple(alert or ()))
     store, requests = RunStore(folder), RunRequests(folder)
     ended = [run.key for run in loaded.runs if store.failure(run.key) is not None]
     listed = ", ".join(ended) or "none"
@@ -447,16 +443,6 @@ def _earlier_place(study: "Study", out: "Folder") -> "Iterator[str]":
         yield (
             f"runs of study {study.name!r} lie in {above}, the earlier default; --out {above} continues them"
         )
-
-
-def chosen_alerts(targets: Sequence[str] | None, price: float | None, budget: float | None) -> "Alerts":
-    """What the three options ask for; ValueError for a budget without a price or a target."""
-    from sweeps.alerts.alerts import Alerts, Budget
-
-    if (budget is None) != (price is None):
-        raise ValueError("--budget and --price go together: a budget is spent at a price per device-hour")
-    limit = None if budget is None or price is None else Budget(budget, price)
-    return Alerts(tuple(targets or ()), limit)
 
 
 def threads_for(executor: options.ExecutorName) -> int:

@@ -17,9 +17,6 @@ from portal.config import BaseRef, DeviceKind, RunConfig
 from portal.data.token_cache import count_truncated
 from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
-from sweeps.alerts.alerts import Alerts
-from sweeps.alerts.desk import AlertDesk
-from sweeps.alerts.watch import AlertWatch
 from sweeps.launch.executors import (
     Executor,
     ExecutorName,
@@ -46,6 +43,9 @@ from sweeps.planning.checks import (
 )
 from sweeps.planning.devices import check_advice
 from sweeps.planning.plan import Plan, PlannedPack, Planner
+from sweeps.sinks.alerts import AlertDesk, Alerts, AlertWatch
+from sweeps.sinks.events import StudyEvents
+from sweeps.sinks.tracking import BROKEN_OFF_S, TrackerSupervisor
 from sweeps.store.lease import InUse, acquire, read_holder
 from sweeps.store.output_folder import (
     KeptDevice,
@@ -59,7 +59,6 @@ from sweeps.store.session import Session, clear_session_files
 from sweeps.store.study_status import RunRequests, StudyStatus
 from sweeps.study.expand import Study
 from sweeps.study.manifest import note_launch, record_manifest
-from sweeps.tracking.supervisor import BROKEN_OFF_S, TrackerSupervisor
 from sweeps.worker.job import LaneJob, PackJob
 
 
@@ -340,7 +339,7 @@ def run_study(
                     note_launch(out, study.manifest)
                     store.forget_failed(key for key, failure in status.failed.items() if failure.lost)
                     with (
-                        _watched(study, lease.token, store, alerts or Alerts(), console) as desk,
+                        _watched(study, lease.token, store, alerts or Alerts(), console),
                         chosen.open(out, console, wanted) as found,
                     ):
                         if wanted.device == "auto":
@@ -355,7 +354,6 @@ def run_study(
                             check_cpus(left, refusing)
                         if not chosen.is_here():
                             check_metrics(runs_left, refusing)
-                        desk.holds(sum(found.nodes))
                         launch = Launch(
                             checked=checked,
                             out=out,
@@ -384,18 +382,18 @@ def run_study(
 @contextmanager
 def _watched(
     study: Study, token: str, store: RunStore, alerts: Alerts | AlertDesk, console: Console
-) -> Iterator[AlertDesk]:
+) -> Iterator[None]:
     """Tell, during the block, what happens in the folder; a desk of the launch itself tells its end, too."""
-    session = Session(store.out, token)
+    events = StudyEvents(store, study.runs, Session(store.out, token))
     if isinstance(alerts, AlertDesk):
-        with AlertWatch(study, session, store, alerts):
-            yield alerts
+        with AlertWatch(events, alerts, token):
+            yield
         return
     with AlertDesk(alerts, study.name, store.out, token, console) as desk:
-        watch = AlertWatch(study, session, store, desk)
+        watch = AlertWatch(events, desk, token)
         desk.outcome = watch.counts
         with watch:
-            yield desk
+            yield
 
 
 def _carry_out_requests(study: Study, store: RunStore) -> bool:
@@ -446,7 +444,7 @@ def _runs_left(study: Study, status: StudyStatus) -> list[RunConfig]:
 
 @contextmanager
 def _session(out: Folder, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
-    """Hold the files and the reporters that a driver has for itself, under the lease of that token."""
+    """Hold the files and processes that a driver has for itself, under the lease of that token."""
     clear_session_files(out)
     supervisor.start(token)
     patience_s: float | None = BROKEN_OFF_S

@@ -212,7 +212,7 @@ class ReleaseLostPacks(tune.Callback):
 
 
 class PollTrackers(tune.Callback):
-    """Wakes the reporters to trackers each time that Tune has dealt with an event."""
+    """Starts trackers' processes that have ended again, each time that Tune has dealt with an event."""
 
     def __init__(self, poll: Callable[[], None] | None = None) -> None:
         self._poll = poll

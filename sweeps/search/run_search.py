@@ -30,13 +30,12 @@ from portal.storage.atomic import write_bytes_atomic
 from portal.storage.records import read_yaml
 from portal.tasks.file_task import is_task_file
 from portal.train_config import TrainConfig
-from sweeps.alerts.alerts import Alerts
-from sweeps.alerts.desk import AlertDesk
 from sweeps.launch.driver import run_study
 from sweeps.launch.executors import ExecutorName, Wanted, find_executor
 from sweeps.launch.terminal import termination_interrupts
 from sweeps.planning.checks import check_shapes
 from sweeps.results.live import validation_values
+from sweeps.sinks.alerts import AlertDesk, Alerts
 from sweeps.store.lease import acquire
 from sweeps.store.output_folder import SEARCH_FOLDER
 from sweeps.store.run_store import RunStore
@@ -305,7 +304,7 @@ def run_search(
     """Bring the search to its number of trials in `out`; without a console, in silence.
 
     A cluster is waited for until it has so many `gpus`. `alerts` tell of failures and lost workers of all
-    trials, of the budget, and how the search ended. ValueError when `out` holds another search, the record of
+    trials, and how the search ended. ValueError when `out` holds another search, the record of
     its alerts is damaged, or another driver works there.
     """
     folder, console = out / SEARCH_FOLDER, console or Console(quiet=True)
@@ -322,10 +321,9 @@ def run_search(
         with (
             termination_interrupts(),
             AlertDesk(told, plan.name, out, lease.token, console, what="search", record=folder) as desk,
-            find_executor(executor).open(out, console, wanted) as found,  # one for all batches
+            find_executor(executor).open(out, console, wanted),  # one for all batches
         ):
             desk.outcome = lambda: _record(search, plan).counts
-            desk.holds(sum(found.nodes))
             while batch := _next_batch(search, plan, context, store):
                 numbers = ", ".join(str(each.trial.number) for each in batch)
                 console.print(f"search {plan.name}: trials {numbers} of {plan.search.trials}")

@@ -21,7 +21,7 @@ from tests.support.bases import make_base
 pytestmark = pytest.mark.slow
 
 WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "datetime.now", "datetime.today"}
-ONLY_SHOWN = {"portal.artifacts.registry.now", "sweeps.alerts.alert.Alert"}
+ONLY_SHOWN = {"portal.artifacts.registry.now", "sweeps.sinks.alerts.AlertDesk"}
 FILE_TIMES = {"st_mtime", "st_ctime", "st_atime", "getmtime", "getctime"}
 
 

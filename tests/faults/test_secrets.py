@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from portal.cli import main
-from sweeps.alerts import courier
+from sweeps.sinks import alerts
 from tests.support.command_line import write_study
 
 SECRETS = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN")
@@ -25,7 +25,7 @@ def text_of(path: Path) -> str:
 def test_tokens_and_addresses_of_alerts_are_not_kept(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(courier, "PAUSE_S", 0.01)
+    monkeypatch.setattr(alerts, "PAUSE_S", 0.01)
     for name in SECRETS:
         monkeypatch.setenv(name, f"{HIDDEN}-{name}")
     study, out = write_study(world, tmp_path), tmp_path / "out"

@@ -60,14 +60,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "sweeps.worker": ("portal", "sweeps.store"),
     "sweeps.planning": ("portal", "sweeps.store", "sweeps.study"),
     "sweeps.results": ("portal", "sweeps.store", "sweeps.study"),
-    "sweeps.tracking": ("portal", "sweeps.store", "sweeps.study", "sweeps.results"),
-    "sweeps.alerts": ("portal", "sweeps.store", "sweeps.study"),
+    "sweeps.sinks": ("portal", "sweeps.store", "sweeps.study", "sweeps.results"),
     "sweeps.launch": (
-        "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.tracking",
-        "sweeps.alerts",
+        "portal", "sweeps.store", "sweeps.study", "sweeps.worker", "sweeps.planning", "sweeps.results",
+        "sweeps.sinks",
     ),
     "sweeps.search": (
-        "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.alerts",
+        "portal", "sweeps.store", "sweeps.study", "sweeps.planning", "sweeps.results", "sweeps.sinks",
         "sweeps.launch",
     ),
     "sweeps.gpu_check": (

@@ -1,1 +1,0 @@
-"""Experiment trackers, each in a process of its own."""
