@@ -37,71 +37,50 @@ def test_a_place_that_is_not_there_yet_is_usable_and_stays_away(tmp_path: Path) 
     check_exists(tmp_path / "a" / "b")
 
 
-def test_precisions_come_back_and_new_bases_are_added(tmp_path: Path) -> None:
+def test_precisions_come_back_grow_by_new_bases_and_are_never_replaced(tmp_path: Path) -> None:
     kept = KeptPrecisions(tmp_path / "out")
-
     assert kept.read() == {}
-    kept.keep({"wide": "bf16"})
-    kept.keep({"narrow": "default"})
-    kept.keep({"wide": "bf16", "narrow": "default"})
+    kept.keep({})
+    assert not (tmp_path / "out").exists()  # nothing was resolved
 
+    for found in ({"wide": "bf16"}, {"narrow": "default"}, {"wide": "bf16", "narrow": "default"}):
+        kept.keep(found)
     assert KeptPrecisions(tmp_path / "out").read() == {"wide": "bf16", "narrow": "default"}
-
-
-def test_nothing_is_written_where_nothing_was_resolved(tmp_path: Path) -> None:
-    KeptPrecisions(tmp_path / "out").keep({})
-
-    assert not (tmp_path / "out").exists()
-
-
-def test_another_precision_than_the_kept_one_is_refused(tmp_path: Path) -> None:
-    kept = KeptPrecisions(tmp_path)
-    kept.keep({"wide": "bf16"})
 
     with pytest.raises(ValueError, match=r"base 'wide': precision 'auto' is 'bf16' in .*, not 'default'"):
         kept.keep({"other": "bf16", "wide": "default"})
-    assert kept.read() == {"wide": "bf16"}
+    assert kept.read() == {"wide": "bf16", "narrow": "default"}
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"wide": "auto"}', '{"wide": 16}'])
-def test_a_record_of_precisions_that_is_none_is_refused_by_name(tmp_path: Path, text: str) -> None:
-    (tmp_path / "precisions.json").write_text(text)
+def test_a_record_that_is_none_is_refused_by_name_in_one_line(tmp_path: Path) -> None:
+    device = ('{"device": "tpu"}', '{"kind": "cpu"}', '{"device": "cpu", "kind": "cpu"}')
+    for kept, name, fault, texts in (
+        (KeptPrecisions, "precisions.json", "not precisions by base", ('{"wide": "auto"}', '{"wide": 16}')),
+        (KeptDevice, "device.json", r"not a kind of device \(.+\)", device),
+    ):
+        for text in ("[]", "{", *texts):
+            (tmp_path / name).write_text(text)
+            with pytest.raises(ValueError, match=f"{name}: {fault}; delete it and run again") as raised:
+                kept(tmp_path).read()
+            assert "\n" not in str(raised.value)
 
-    with pytest.raises(
-        ValueError, match=r"precisions\.json: not precisions by base; delete it and run again"
-    ) as raised:
-        KeptPrecisions(tmp_path).read()
-    assert "\n" not in str(raised.value)
 
-
-def test_the_last_kind_is_kept(tmp_path: Path) -> None:
+def test_the_last_kind_is_kept_and_that_people_named_it_until_another_is_used(tmp_path: Path) -> None:
     kept = KeptDevice(tmp_path / "out")
     assert kept.read() is None
 
-    kept.keep("cuda", named_for_large_bases=False)
-    kept.keep("cuda", named_for_large_bases=False)
-    assert KeptDevice(tmp_path / "out").read() == UsedDevice(device="cuda")
+    for kind, was_named, holds in (
+        ("cuda", False, False),
+        ("cpu", False, False),
+        ("cpu", True, True),
+        ("cpu", False, True),
+        ("cuda", False, False),
+        ("cpu", False, False),
+    ):
+        kept.keep(kind, named_for_large_bases=was_named)
+        assert KeptDevice(tmp_path / "out").read() == UsedDevice(device=kind, named_for_large_bases=holds)
 
-    kept.keep("cpu", named_for_large_bases=False)
-    assert kept.read() == UsedDevice(device="cpu")
-
-
-def test_that_people_named_a_kind_holds_until_another_is_used(tmp_path: Path) -> None:
-    kept = KeptDevice(tmp_path)
-
-    kept.keep("cpu", named_for_large_bases=True)
-    kept.keep("cpu", named_for_large_bases=False)
-    assert kept.read() == UsedDevice(device="cpu", named_for_large_bases=True)
-
-    kept.keep("cuda", named_for_large_bases=False)
-    assert kept.read() == UsedDevice(device="cuda")
-    kept.keep("cpu", named_for_large_bases=False)
-    assert kept.read() == UsedDevice(device="cpu")
-
-
-def test_a_record_of_an_earlier_version_has_named_nothing(tmp_path: Path) -> None:
-    (tmp_path / "device.json").write_text('{"device": "cpu"}')
-
+    (tmp_path / "device.json").write_text('{"device": "cpu"}')  # of an earlier version
     assert KeptDevice(tmp_path).read() == UsedDevice(device="cpu")
 
 
@@ -113,14 +92,3 @@ def test_another_kind_is_refused_with_what_would_do(tmp_path: Path) -> None:
         check_device_kind("cuda", "cpu", tmp_path)
     with pytest.raises(ValueError, match=r"computed on CPUs, .* on GPUs, .* with --device cuda goes on"):
         check_device_kind("cpu", "cuda", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "text", ["[]", "{", '{"device": "tpu"}', '{"kind": "cpu"}', '{"device": "cpu", "kind": "cpu"}']
-)
-def test_a_record_of_a_device_that_is_none_is_refused_by_name(tmp_path: Path, text: str) -> None:
-    (tmp_path / "device.json").write_text(text)
-
-    with pytest.raises(ValueError, match=r"device\.json: not a kind of device \(.+\); delete it") as raised:
-        KeptDevice(tmp_path).read()
-    assert "\n" not in str(raised.value)

@@ -4,6 +4,7 @@ Runs are paused, stopped and tried again as people ask, while the others go on a
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from sweeps.study.expand import Study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker import pack_trainer
 from tests.support.bases import make_run
-from tests.support.studies import Tables, counts_of, load_text, silent, tables_of
+from tests.support.studies import Tables, assert_same, counts_of, load_text, silent, tables_of
 
 
 @pytest.fixture
@@ -51,66 +52,29 @@ def test_every_run_is_in_one_group_in_the_order_of_the_study(tmp_path: Path, run
         },
         missing=(missing.key,),
     )
-    assert status.counts == {
-        "total": 5,
-        "done": 1,
-        "running": 1,
-        "failed": 2,
-        "paused": 0,
-        "stopped": 0,
-        "missing": 1,
-    }
+    counts = {"total": 5, "done": 1, "running": 1, "failed": 2, "paused": 0, "stopped": 0, "missing": 1}
+    assert status.counts == counts
     assert status.failed_for_good == (failed.key,)
+    assert StudyStatus.read(store, runs).running == ()  # progress that a dead driver left
+    assert StudyStatus.read(store, runs[1:]).counts["done"] == 0  # that run is another study's
+    store.mark_failed(done.key, "an older launch", tmp_path / "log")
+    assert StudyStatus.read(store, [done]).done == (done.key,)
 
 
-def test_progress_that_a_dead_driver_left_counts_for_nothing(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = RunStore(tmp_path)
-    Session(tmp_path, "0" * 16).write_progress(0, {"runs": {runs[0].key: [3, 9]}})
-
-    assert StudyStatus.read(store, runs).missing == tuple(run.key for run in runs)
-
-
-def test_a_run_that_was_done_after_a_failure_is_done(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = RunStore(tmp_path)
-    finish(store, runs[0])
-    store.mark_failed(runs[0].key, "an older launch", tmp_path / "log")
-
-    assert StudyStatus.read(store, runs[:1]).counts == {
-        "total": 1, "done": 1, "running": 0, "failed": 0, "paused": 0, "stopped": 0, "missing": 0,
-    }  # fmt: skip
-
-
-def test_runs_of_another_study_in_the_folder_are_not_counted(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = RunStore(tmp_path)
-    finish(store, runs[0])
-
-    assert StudyStatus.read(store, runs[1:]).counts["done"] == 0
-
-
-def test_a_run_whose_source_failed_says_so_and_names_the_log(tmp_path: Path, runs: list[RunConfig]) -> None:
-    store = RunStore(tmp_path)
-    source = runs[0]
-    port = make_run("portal", "b").model_copy(update={"source": source.key})
-    store.mark_failed(source.key, "the loss is nan", tmp_path / "lane-0.log")
-
-    status = StudyStatus.read(store, [source, port, runs[1]])
-    assert status.why_absent(source) == RunFailure("the loss is nan", str(tmp_path / "lane-0.log"))
-    assert status.why_absent(port) == RunFailure(
-        f"its source run {source.key} failed", str(tmp_path / "lane-0.log")
-    )
-    assert status.why_absent(runs[1]) is None
-
-
-def test_a_run_says_so_as_well_when_the_source_of_its_source_failed(tmp_path: Path) -> None:
-    store, source = RunStore(tmp_path), make_run("source", "a")
+def test_a_run_whose_source_or_its_source_failed_says_so_and_names_the_log(tmp_path: Path) -> None:
+    store, source, other = RunStore(tmp_path), make_run("source", "a"), make_run("lora", "a")
     port = make_run("portal", "b", source=source.key)
     second = make_run("portal", "c", source=port.key)
     store.mark_failed(source.key, "the loss is nan", tmp_path / "lane-0.log")
 
-    status = StudyStatus.read(store, [source, port, second])
+    status = StudyStatus.read(store, [source, port, second, other])
 
+    log = str(tmp_path / "lane-0.log")
     assert status.stopped_by == {port.key: source.key, second.key: source.key}
-    assert status.why_absent(second) == status.why_absent(port)
+    assert status.why_absent(source) == RunFailure("the loss is nan", log)
+    for run in (port, second):
+        assert status.why_absent(run) == RunFailure(f"its source run {source.key} failed", log)
+    assert status.why_absent(other) is None
     assert status.trainable([source, port, second]) == ()
 
 
@@ -210,15 +174,17 @@ def at_step(monkeypatch: pytest.MonkeyPatch, does: dict[int, Callable[[], None]]
     monkeypatch.setattr(pack_trainer, "HEAR_S", 0.0)
 
 
+def first_step(study: Study, out: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Launch the study, which is done then; the step from which the first pack goes on."""
+    steps, step = list[int](), Pack.step
+    with monkeypatch.context() as patched:
+        patched.setattr(Pack, "step", lambda pack: (steps.append(pack.learners[0].step), step(pack))[1])
+        assert launch(study, out).is_done
+    return steps[0]
+
+
 def source_of(study: Study, seed: int) -> str:
     return next(run.key for run in study.runs if run.method == "source" and run.seed == seed)
-
-
-def assert_same_end(study: Study, out: Path, expected: Tables) -> None:
-    found = tables_of(study, out)
-    assert found.results.equals(expected.results)
-    assert found.predictions.equals(expected.predictions)
-    assert found.weights == expected.weights
 
 
 def test_a_paused_run_goes_on_from_where_it_was_and_ends_as_if_it_had_never_paused(
@@ -241,14 +207,8 @@ def test_a_paused_run_goes_on_from_where_it_was_and_ends_as_if_it_had_never_paus
     assert launch(study, tmp_path).tried == 0
 
     RunStore(tmp_path).forget_failed([key])
-    steps: list[int] = []
-    with monkeypatch.context() as patched:
-        step = Pack.step
-        patched.setattr(Pack, "step", lambda pack: (steps.append(pack.learners[0].step), step(pack))[1])
-        assert launch(study, tmp_path).is_done
-
-    assert steps[0] == 2 * SYNC_STEPS
-    assert_same_end(study, tmp_path, expected)
+    assert first_step(study, tmp_path, monkeypatch) == 2 * SYNC_STEPS
+    assert_same(tables_of(study, tmp_path), expected)
     assert not list(tmp_path.glob("packs/*/state"))
 
 
@@ -268,13 +228,8 @@ def test_a_paused_run_keeps_its_state_through_launches_that_finish_the_others(
     assert counts_of(study, tmp_path)["paused"] == 1
 
     assert not requests.ask_or_do([key], "retry", tmp_path)
-    steps: list[int] = []
-    with monkeypatch.context() as patched:
-        step = Pack.step
-        patched.setattr(Pack, "step", lambda pack: (steps.append(pack.learners[0].step), step(pack))[1])
-        assert launch(study, tmp_path).is_done
-    assert steps[0] == SYNC_STEPS
-    assert_same_end(study, tmp_path, expected)
+    assert first_step(study, tmp_path, monkeypatch) == SYNC_STEPS
+    assert_same(tables_of(study, tmp_path), expected)
 
 
 def test_what_was_asked_between_two_launches_is_done_by_the_next(study: Study, tmp_path: Path) -> None:
@@ -315,18 +270,11 @@ def test_a_run_that_is_to_be_tried_again_is_trained_before_the_driver_ends(
     study: Study, expected: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = source_of(study, 1)
-    at_step(
-        monkeypatch,
-        {
-            2: lambda: ask(tmp_path, key, "pause"),
-            SYNC_STEPS + 4: lambda: ask(tmp_path, key, "retry"),
-        },
-    )
+    asked = {2: "pause", SYNC_STEPS + 4: "retry"}
+    at_step(monkeypatch, {step: partial(ask, tmp_path, key, word) for step, word in asked.items()})
 
-    outcome = launch(study, tmp_path)
-
-    assert outcome.is_done
-    assert_same_end(study, tmp_path, expected)
+    assert launch(study, tmp_path).is_done
+    assert_same(tables_of(study, tmp_path), expected)
 
 
 def test_a_run_that_nobody_trains_yet_is_left_out_when_its_turn_comes(
