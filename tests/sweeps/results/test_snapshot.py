@@ -93,16 +93,12 @@ def test_the_record_says_how_runs_were_trained(out: Path, manifest: StudyManifes
 
 
 def test_what_sweeps_writes_is_what_analysis_reads(out: Path, manifest: StudyManifest) -> None:
-    folder = collect_snapshot(manifest, out)
+    study = replace(manifest, kinds={"fact_qa": "recall", "counting": "recall"})
 
-    assert read_study_info(folder) == describe(manifest, out, status_of(manifest, out))
+    found = read_study_info(collect_snapshot(study, out))
 
-
-def test_a_folder_without_a_finished_run_stays_as_it_is(manifest: StudyManifest, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no finished run of study"):
-        collect_snapshot(manifest, tmp_path / "empty")
-
-    assert [path.name for path in (tmp_path / "empty").iterdir() if not path.name.startswith(".")] == []
+    assert found == describe(study, out, status_of(study, out))
+    assert found.kinds == study.kinds
 
 
 def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
@@ -141,18 +137,14 @@ def test_the_record_says_how_runs_were_computed_and_what_was_adapted(
     assert [note for note in info.notes if "layers" in note] == [f"{sentence}."]
 
 
-def test_the_kinds_of_tasks_reach_the_record_that_analysis_reads(out: Path, manifest: StudyManifest) -> None:
-    kinds = {"fact_qa": "recall", "counting": "recall"}
-
-    folder = collect_snapshot(replace(manifest, kinds=kinds), out)
-
-    assert read_study_info(folder).kinds == kinds
-
-
-def test_tables_are_stale_until_they_are_collected_and_when_a_run_fails(
-    out: Path, manifest: StudyManifest
+def test_tables_are_copied_as_they_are_until_a_run_fails_which_makes_them_stale(
+    out: Path, manifest: StudyManifest, tmp_path: Path
 ) -> None:
     collect_snapshot(manifest, out)
+    before = (out / "results" / RESULTS_FILE).stat().st_mtime_ns
+    (tmp_path / "copy").mkdir()
+    copy_tables(manifest, out, tmp_path / "copy")
+    assert (out / "results" / RESULTS_FILE).stat().st_mtime_ns == before
     assert not is_stale(manifest, out)
 
     missing = status_of(manifest, out).missing[0]
@@ -224,15 +216,6 @@ def test_copies_are_of_the_moment_that_is_asked_for(
         folder.mkdir()
         copy_tables(manifest, out, folder, status)
         assert num_runs(folder) == number
-
-
-def test_fresh_tables_are_copied_as_they_are(out: Path, manifest: StudyManifest, tmp_path: Path) -> None:
-    collect_snapshot(manifest, out)
-    before = (out / "results" / RESULTS_FILE).stat().st_mtime_ns
-
-    (tmp_path / "copy").mkdir()
-    copy_tables(manifest, out, tmp_path / "copy")
-    assert (out / "results" / RESULTS_FILE).stat().st_mtime_ns == before
 
 
 def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
@@ -355,15 +338,17 @@ def test_the_order_of_the_runs_changes_no_byte(out: Path, manifest: StudyManifes
     assert {path.name: path.read_bytes() for path in (out / "results").iterdir()} == first
 
 
-def test_only_the_runs_that_are_asked_for_are_collected(out: Path, manifest: StudyManifest) -> None:
+def test_only_the_runs_that_are_asked_for_are_collected_and_without_any_there_are_no_tables(
+    out: Path, manifest: StudyManifest, tmp_path: Path
+) -> None:
     results = read_table(collect(manifest, out, {LORA}) / RESULTS_FILE, RESULTS)
 
     assert set(results["run"].to_pylist()) == {LORA}
-
-
-def test_without_a_finished_run_there_are_no_tables(out: Path, manifest: StudyManifest) -> None:
     with pytest.raises(ValueError, match="no finished run of study 'compatibility' here"):
         collect(manifest, out, set())
+    with pytest.raises(ValueError, match="no finished run of study"):
+        collect_snapshot(manifest, tmp_path / "empty")
+    assert [path.name for path in (tmp_path / "empty").iterdir() if not path.name.startswith(".")] == []
 
 
 @pytest.mark.slow
@@ -418,11 +403,20 @@ def test_a_run_of_a_newer_version_is_refused_by_its_file(out: Path, manifest: St
         collect(manifest, out)
 
 
-def test_a_table_that_was_edited_is_refused(out: Path, manifest: StudyManifest) -> None:
-    path = RunStore(out).run_folder(LORA) / RESULTS_FILE
-    pq.write_table(as_of_version(pq.read_table(path), 4), path, compression="none")
+def test_tables_that_were_altered_since_their_run_finished_are_refused(
+    out: Path, manifest: StudyManifest
+) -> None:
+    store = RunStore(out)
+    folder, losses = store.run_folder(LORA), {"run": LORA, "step": 1, "loss": 2.0}
+    write_table(pa.Table.from_pylist([losses], schema=LOSSES), folder / LOSSES_FILE)
+    store.mark_done(LORA)
+    write_table(pa.Table.from_pylist([{**losses, "loss": 1.0}], schema=LOSSES), folder / LOSSES_FILE)
+    with pytest.raises(ValueError, match=r"losses\.parquet: altered since the run finished"):
+        collect_snapshot(manifest, out)
 
-    with pytest.raises(ValueError, match="altered since the run finished"):
+    path = folder / RESULTS_FILE
+    pq.write_table(as_of_version(pq.read_table(path), 4), path, compression="none")
+    with pytest.raises(ValueError, match=r"results\.parquet: altered since the run finished"):
         collect(manifest, out)
 
 
@@ -473,29 +467,22 @@ def test_a_failed_run_has_its_cause_its_losses_and_the_log_of_its_pack(
     )  # fmt: skip
 
 
-def test_a_run_that_is_done_tells_threads_memory_and_the_end_of_its_log(
+def test_a_run_that_is_done_tells_threads_memory_and_the_end_of_its_log_which_leads_nowhere_else(
     out: Path, manifest: StudyManifest
 ) -> None:
     run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
-    known = Circumstances(2, ("plain",), (), 3_000_000_000, "lane-1.log", "cpu")
-    store.note_circumstances(run.key, known)
+    store.note_circumstances(run.key, Circumstances(2, ("plain",), (), 3_000_000_000, "lane-1.log", "cpu"))
     PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
     (out / "logs").mkdir(exist_ok=True)
     lines = [f"x INFO pack {pack}: 1 runs", *(f"line {number}" for number in range(2 * MOST_LOG_LINES))]
-    (out / "logs" / "lane-1.log").write_text("\n".join(lines))
+    for path in (out / "logs" / "lane-1.log", out.parent / "secret"):
+        path.write_text("\n".join(lines))
 
     detail = details_of(out, manifest)[run.key]
 
     assert (detail.threads, detail.operations, detail.peak_bytes) == (2, ("plain",), 3_000_000_000)
     assert detail.log == tuple(lines[-MOST_LOG_LINES:])
-
-
-def test_the_name_of_a_log_leads_nowhere_else(out: Path, manifest: StudyManifest) -> None:
-    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
-    PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
-    (out.parent / "secret").write_text(f"x INFO pack {pack}: 1 runs\nnot yours\n")
     store.note_circumstances(run.key, Circumstances(2, log="../../secret"))
-
     assert details_of(out, manifest)[run.key].log == ()
 
 
@@ -509,14 +496,3 @@ def test_questions_of_the_studys_tasks_are_brought_along(out: Path, manifest: St
 
     assert questions_path(out, data.data_hash).is_file()
     assert {task for task, _ in questions} == set(manifest.tasks)
-
-
-def test_losses_that_were_altered_since_are_refused(out: Path, manifest: StudyManifest) -> None:
-    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
-    path = store.run_folder(run.key) / LOSSES_FILE
-    write_table(pa.Table.from_pylist([{"run": run.key, "step": 1, "loss": 2.0}], schema=LOSSES), path)
-    store.mark_done(run.key)
-    write_table(pa.Table.from_pylist([{"run": run.key, "step": 1, "loss": 1.0}], schema=LOSSES), path)
-
-    with pytest.raises(ValueError, match=r"losses\.parquet: altered since the run finished"):
-        collect_snapshot(manifest, out)

@@ -75,7 +75,9 @@ def launch(study: Study, out: Path, tracker: str, console: Console | None = None
     assert outcome.is_done
 
 
-def test_every_epoch_and_end_is_reported_once_by_whichever_process(finished: Path, tiny_study: Study) -> None:
+def test_every_epoch_and_end_is_reported_once_by_whichever_process_and_holds_means_tasks_and_costs(
+    finished: Path, tiny_study: Study
+) -> None:
     recorder = Recorder()
     recorder.break_at = 4
     with pytest.raises(ConnectionError):
@@ -84,14 +86,10 @@ def test_every_epoch_and_end_is_reported_once_by_whichever_process(finished: Pat
     recorder.break_at = None
     for _ in range(2):
         TrackerSink(finished, tiny_study.manifest, recorder).report()
+
     assert 0 < reported_first < len(expected(tiny_study))
     assert sorted(recorder.logged) == expected(tiny_study)
     assert sorted(recorder.ends) == sorted((run.key, False) for run in tiny_study.runs)
-
-
-def test_metrics_are_task_means_each_task_and_costs(finished: Path, tiny_study: Study) -> None:
-    recorder = Recorder()
-    TrackerSink(finished, tiny_study.manifest, recorder).report()
     port = next(run for run in tiny_study.runs if run.method == "portal")
     metrics = recorder.metrics[port.key, 2]
     tasks = [metrics[f"test_acc_norm/{task}"] for task in tiny_study.tasks]
@@ -173,21 +171,13 @@ def test_a_run_on_several_bases_has_a_metric_for_each() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("token", "word"), [("0" * 16, "finish"), (None, "")])
-def test_a_reporter_ends_with_its_driver_or_its_lease_and_reports_nothing(
+def test_a_process_ends_with_its_driver_or_its_lease_and_reports_nothing(
     token: str | None, word: str, finished: Path, tiny_study: Study
 ) -> None:
+    command = [sys.executable, "-m", "sweeps.sinks.tracking", str(finished), tiny_study.name, "tensorboard"]
     with acquire(finished) as lease:
-        command = [
-            sys.executable,
-            "-m",
-            "sweeps.sinks.tracking",
-            str(finished),
-            tiny_study.name,
-            "tensorboard",
-        ]
-        done = subprocess.run(
-            [*command, token or lease.token], input=word, text=True, timeout=PATIENCE_S, check=False
-        )
+        command.append(token or lease.token)
+        done = subprocess.run(command, input=word, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
     assert not (finished / "trackers").exists()
 
@@ -255,9 +245,7 @@ def test_a_tracker_that_does_not_answer_is_left_after_a_while(
 def test_a_record_that_is_not_readable_is_refused_before_anything_runs(
     finished: Path, tiny_study: Study
 ) -> None:
-    path = record_path(finished, tiny_study.name, TRACKERS["tensorboard"])
-    path.parent.mkdir()
-    path.write_text("{}")
+    write_record(finished, tiny_study, "{}")
     with pytest.raises(ValueError, match="not readable; delete it, and all runs are logged anew"):
         run_study(tiny_study, finished, executor="local", console=silent(), trackers=["tensorboard"])
 
@@ -287,9 +275,7 @@ def test_a_process_that_has_ended_is_started_again_and_one_that_hangs_is_never_w
 def test_a_process_that_crashes_is_not_told_by_the_trouble_of_an_earlier_one(
     finished: Path, tiny_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = record_path(finished, tiny_study.name, TRACKERS["tensorboard"])
-    path.parent.mkdir()
-    path.write_text(json.dumps({"runs": {}, "trouble": "ValueError: of last week"}))
+    write_record(finished, tiny_study, '{"runs": {}, "trouble": "ValueError: of last week"}')
     said = io.StringIO()
     feed = TrackerSupervisor(finished, tiny_study.name, ["tensorboard"], Console(file=said, width=1000))
     begin = subprocess.Popen
@@ -410,6 +396,13 @@ def expected(study: Study) -> list[tuple[str, int]]:
         for run in study.runs
         for epoch in (range(run.train.epochs + 1) if run.train is not None else [0])
     )
+
+
+def write_record(out: Path, study: Study, text: str) -> None:
+    """Put this in the place of the record of what TensorBoard has heard."""
+    path = record_path(out, study.name, TRACKERS["tensorboard"])
+    path.parent.mkdir()
+    path.write_text(text)
 
 
 def told_by(out: Path, tracker: str) -> dict[str, dict]:
