@@ -35,7 +35,6 @@ from tests.support.zoo_table import PAGE, Passed, page
 METHOD = DOCS / "method.md"
 LONGEST_LINE = 110
 GENERATED = (
-    ROOT / "tests/fixtures/v0.1.0",
     ROOT / "tests/fixtures/ea55e6a",
     *DOCS.glob("results/**/tables.md"),
 )

@@ -22,29 +22,23 @@ GGUF_ADAPTER = "adapter.gguf"
 class AdapterRecord(Frozen):
     """The base that an adapter is for, by name and revision; its task; the sha256 of its files by name.
 
-    Older versions recorded neither task nor files. Keys of newer versions are passed over, and other tools
-    pass over the whole file.
+    Keys of newer versions are passed over, and other tools pass over the whole file.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     base: str
     revision: str | None
-    task: str | None = None
+    task: str
     files: dict[str, str] = Field(default_factory=dict)
 
     def is_for(self, other: "AdapterRecord") -> bool:
         """Whether both adapters are of one task on one base."""
-        return self.task is not None and (self.task, self.base, self.revision) == (
-            other.task,
-            other.base,
-            other.revision,
-        )
+        return (self.task, self.base, self.revision) == (other.task, other.base, other.revision)
 
     def __str__(self) -> str:
-        task = "a task that is not recorded" if self.task is None else f"task {self.task!r}"
         revision = "" if self.revision is None else f" (revision {self.revision[:12]})"
-        return f"{task} on base {self.base!r}{revision}"
+        return f"task {self.task!r} on base {self.base!r}{revision}"
 
 
 def read_adapter_record(folder: Path) -> AdapterRecord | None:

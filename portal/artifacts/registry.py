@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import ValidationError
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import (
@@ -47,13 +47,10 @@ DIGITS = 16
 
 
 class TaskScore(Frozen):
-    """What an adapter reached on a task's test rows by the task's metric, nats per token, rows.
-
-    Registries of version 0.1.0 have acc_norm alone, under its own name.
-    """
+    """What an adapter reached on a task's test rows by the task's metric, nats per token, rows."""
 
     metric: str = ACC_NORM
-    score: float = Field(validation_alias=AliasChoices("score", "acc_norm"))
+    score: float
     log_loss: float
     num_examples: int
 

@@ -380,10 +380,10 @@ class Learner(ABC):
         self.train_tokens = meta["train_tokens"]
         self.train_flops = meta["train_flops"]
         self.wall_s = meta["wall_s"]
-        self.losses = LossCurve.restored(meta.get("losses"), self.step)  # earlier versions had none
+        self.losses = LossCurve.restored(meta["losses"])
         self.scored = {(task, epoch) for task, epoch in meta["scored"]}
         if self.kept is not None:
-            self.scored_as_kept = set(meta.get("scored_as_kept", ()))  # earlier versions had none
+            self.scored_as_kept = set(meta["scored_as_kept"])
             self.kept.restore(meta["kept"], {name: t.to(self.device) for name, t in kept.items()})
 
 

@@ -107,12 +107,11 @@ class LossCurve:
         self._sum, self._count = 0.0, 0  # of the stretch that has not ended
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any] | None, step: int) -> "LossCurve":
-        """A saved curve, to go on at this step; None, of a version that saved none, begins one there."""
-        curve = cls(step)
-        if state is not None:
-            curve._start, curve._stretch = state["start"], state["stretch"]
-            curve._means, curve._sum, curve._count = list(state["means"]), state["sum"], state["count"]
+    def restored(cls, state: Mapping[str, Any]) -> "LossCurve":
+        """The curve of which `state` was saved."""
+        curve = cls(state["start"])
+        curve._stretch = state["stretch"]
+        curve._means, curve._sum, curve._count = list(state["means"]), state["sum"], state["count"]
         return curve
 
     def add(self, loss: float) -> None:

@@ -15,7 +15,6 @@ from rich.console import Console
 
 from portal.config import BaseRef, DeviceKind, RunConfig
 from portal.data.token_cache import count_truncated
-from portal.results import RESULTS, RESULTS_FILE, read_table
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import (
     Executor,
@@ -343,7 +342,7 @@ def run_study(
                         chosen.open(out, console, wanted) as found,
                     ):
                         if wanted.device == "auto":
-                            _check_unnamed(found.device, left, out, _device_of(store, status.done))
+                            _check_unnamed(found.device, left, out, KeptDevice(out).read())
                         check_precisions(left, found.device)
                         console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
                         _print_check(found, console)
@@ -422,18 +421,6 @@ def _check_unnamed(
     check_device_kind(None if before is None else before.device, found, out)
     if before is None or not before.named_for_large_bases:
         check_sizes(bases, found, advice=_ON_CPUS)
-
-
-def _device_of(store: RunStore, done: Sequence[str]) -> UsedDevice | None:
-    """What runs of the folder were computed on last; None where there are none.
-
-    A folder of an earlier version has no record of it: there a finished run tells.
-    """
-    kept = KeptDevice(store.out).read()
-    if kept is not None or not done:
-        return kept
-    rows = read_table(store.run_folder(done[0]) / RESULTS_FILE, RESULTS)
-    return UsedDevice(device=rows["device"][0].as_py())
 
 
 def _runs_left(study: Study, status: StudyStatus) -> list[RunConfig]:

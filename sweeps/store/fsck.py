@@ -102,8 +102,6 @@ def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
     except (ValueError, AssertionError) as error:
         yield Fault(folder, one_line(error), again)
         return
-    if members is None:  # older versions of `portal train` and `portal port` did not record their one run
-        members = next((key for key in _single_runs(store) if pack_key(key) == folder.name), None)
     if members is None or pack_key(members) != folder.name:
         yield Fault(folder, "does not name the runs that its name stands for", again)
     for path, reason in check_checkpoints(folder / "state"):
@@ -114,10 +112,6 @@ def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
                 read_table(part, schema)
             except (ValueError, OSError) as error:
                 yield Fault(part, one_line(error), again)
-
-
-def _single_runs(store: PackStore) -> Iterator[tuple[str, ...]]:
-    return ((path.name,) for path in matching(store.out, "runs/*"))
 
 
 def _check_rows(folder: Folder) -> Iterator[Fault]:

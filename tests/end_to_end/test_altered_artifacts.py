@@ -1,68 +1,70 @@
-"""An artifact or adapter that was edited is refused by eval, export and port, in a run of any version."""
+"""An artifact or adapter edited in its run's folder is refused, also where it has no record of its own."""
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from portal.artifacts.artifact_files import RECORD
 from portal.cli import main
+from sweeps.store.run_store import RunStore
 from tests.support.artifacts import change_config
 from tests.support.command_line import only_line
 
-RUNS = Path(__file__).parents[1] / "fixtures" / "v0.1.0" / "out" / "runs"
-SOURCE, LORA = RUNS / "dee880c96ae2ab97", RUNS / "192f7661ca84c664"
+FOLDER = Path(__file__).parents[1] / "fixtures" / "ea55e6a" / "folder" / "interrupted"
+SOURCE, LORA = "dee880c96ae2ab97", "93a9e0266de26504"
 TASKS = ["--tasks", "counting"]
 
 
-def edit_alpha(artifact: Path) -> None:
-    change_config(artifact, alpha=64)
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    """An artifact without a record in the folder of its run, as portallib writes it."""
+    run = Path(shutil.copytree(FOLDER / "runs" / SOURCE, tmp_path / "runs" / SOURCE))
+    (run / "artifact" / "mini-qwen3-xs" / RECORD).unlink()
+    RunStore(tmp_path).mark_done(SOURCE)
+    return run / "artifact" / "mini-qwen3-xs"
 
 
-def swap_names(artifact: Path) -> None:
-    tasks = json.loads((artifact / "config.json").read_bytes())["tasks"]
-    change_config(artifact, tasks=tasks[::-1])
+def commands(artifact: Path, out: Path) -> list[list[str]]:
+    return [
+        ["eval", "--base", "mini-qwen3-xs", "--artifact", str(artifact), *TASKS, "--limit", "4"],
+        ["export", str(artifact), "--task", "counting", "--check", "--out", str(out / "adapter")],
+        [
+            "port",
+            str(artifact),
+            "--to",
+            "mini-qwen3-s",
+            *TASKS,
+            "--examples",
+            "4",
+            "--out",
+            str(out / "port"),
+        ],
+    ]
 
 
-def commands(artifact: Path, out: Path) -> dict[str, list[str]]:
-    return {
-        "eval": ["eval", "--base", "mini-qwen3-xs", "--artifact", str(artifact), *TASKS, "--limit", "4"],
-        "export": ["export", str(artifact), "--task", "counting", "--check", "--out", str(out)],
-        "port": ["port", str(artifact), "--to", "mini-qwen3-s", *TASKS, "--examples", "4", "--out", str(out)],
-    }
-
-
-@pytest.mark.parametrize("edit", [edit_alpha, swap_names])
-@pytest.mark.parametrize("command", ["eval", "export", "port"])
-def test_an_edited_run_of_the_first_version_is_refused(
-    command: str, edit: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_it_is_read_until_it_is_edited(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Path(shutil.copytree(SOURCE, tmp_path / SOURCE.name))
-    artifact = run / "artifact" / "mini-qwen3-xs"
-    edit(artifact)
+    config = json.loads((artifact / "config.json").read_bytes())
+    for command in commands(artifact, tmp_path)[:2]:
+        assert main(command) == 0
+    capsys.readouterr()
 
-    assert main(commands(artifact, tmp_path / "out")[command]) == 2
-
-    assert f"{artifact / 'config.json'}: altered since the run finished" in only_line(capsys)
-
-
-@pytest.mark.parametrize("command", ["eval", "export"])
-def test_a_run_of_the_first_version_that_nobody_edited_is_read(command: str, tmp_path: Path) -> None:
-    artifact = SOURCE / "artifact" / "mini-qwen3-xs"
-
-    assert main(commands(artifact, tmp_path / "out")[command]) == 0
+    for edit in ({"alpha": 64}, {"alpha": config["alpha"], "tasks": config["tasks"][::-1]}):
+        change_config(artifact, **edit)
+        for command in commands(artifact, tmp_path):
+            assert main(command) == 2
+            assert f"{artifact / 'config.json'}: altered since the run finished" in only_line(capsys)
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "portal_base.json"])
-def test_an_edited_adapter_in_a_run_of_the_first_version_is_refused(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = Path(shutil.copytree(LORA, tmp_path / LORA.name))
+def test_an_edited_adapter_is_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path(shutil.copytree(FOLDER / "runs" / LORA, tmp_path / LORA))
     edited = run / "artifact" / "counting" / name
     edited.write_text(edited.read_text() + " ")
-    base = json.loads((run / "run.json").read_bytes())["config"]["bases"][0]["name"]
 
-    assert main(["eval", "--base", base, "--adapter", str(run / "artifact" / "counting"), *TASKS]) == 2
+    assert main(["eval", "--base", "mini-qwen3-s", "--adapter", str(edited.parent), *TASKS]) == 2
 
     assert f"{edited}: altered since the run finished" in only_line(capsys)

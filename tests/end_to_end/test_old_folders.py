@@ -13,12 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from portal.artifacts.artifact import Artifact
+from portal.artifacts.artifact_files import RECORD, core_sha256, read_record
 from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import RunConfig
 from portal.evaluate.tasks import check_adapter
 from portal.results import GENERATIONS, LATENTS, PREDICTIONS, RESULTS, read_table
+from portal.storage.paths import file_sha256
 from sweeps.launch.driver import run_study
+from sweeps.results.snapshot import collect
 from sweeps.store.fsck import check_folder
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
@@ -28,7 +31,13 @@ from tests.support.studies import assert_same, silent, tables_of
 
 COMMIT = "ea55e6aa1236c0a6b882980b2feb3a48d58e24d3"
 ROOT = Path(__file__).parents[2]
-FIXTURE = ROOT / "tests" / "fixtures" / "ea55e6a"
+FIXTURES = ROOT / "tests" / "fixtures"
+FIXTURE = FIXTURES / "ea55e6a"
+PINNED = {
+    name: json.loads((FIXTURES / "keys" / f"{name}.json").read_text()) for name in ("demo-eleven", "real-cpu")
+}
+SOURCE = "dee880c96ae2ab97"
+"""A source on mini-qwen3-xs of the study `compatibility`."""
 TABLES = {
     "results.parquet": RESULTS,
     "predictions.parquet": PREDICTIONS,
@@ -67,6 +76,22 @@ def retired_in(folder: Path, key: str) -> set[str]:
     config: dict[str, Any] = records(folder / "retired")[key]
     rank = {"residual_rank"} if config["train"]["residual_rank"] else set()
     return {config["method"], config["train"]["engine"], config["train"]["task_gradients"], *rank}
+
+
+def check_rounding(folder: Path) -> None:
+    """Skip the rest of a test on a machine with which no number can be compared to the last bit."""
+    rounding = f"torch {torch.__version__} {rounding_digest(folder / 'bases/qwen3')}"
+    if rounding != (folder / "expected" / "rounding.txt").read_text().strip():
+        pytest.skip("this machine or version of torch rounds otherwise than the one of the fixture")
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_recorded_config_still_has_its_key(name: str) -> None:
+    assert [RunConfig.model_validate(config).key for config in PINNED[name].values()] == [*PINNED[name]]
+
+
+def test_the_eleven_tasks_of_mini_still_stand_for_the_same_runs() -> None:
+    assert {run.key for run in load_study("demo-eleven").runs} == set(PINNED["demo-eleven"])
 
 
 def test_a_record_of_every_method_is_read_and_has_its_key(folder: Path, study: Study) -> None:
@@ -121,10 +146,71 @@ def test_half_trained_packs_of_every_method_go_on_to_the_numbers_of_an_unbroken_
     outcome = run_study(study, folder / "half", executor="local", console=silent())
 
     assert (outcome.is_done, outcome.trained) == (True, len(study.runs))
-    rounding = f"torch {torch.__version__} {rounding_digest(folder / 'bases/qwen3')}"
-    if rounding != (folder / "expected" / "rounding.txt").read_text().strip():
-        pytest.skip("this machine or version of torch rounds otherwise than the one of the fixture")
+    check_rounding(folder)
     assert_same(tables_of(study, folder / "half"), tables_of(study, folder / "finished"))
+
+
+@pytest.mark.slow
+def test_ports_with_a_kept_evaluation_go_on_to_what_they_leave_without_a_break(folder: Path) -> None:
+    torch.set_num_threads(1)
+    study, out = load_study("compatibility.yaml"), folder / "interrupted"
+    assert check_folder(out)[0] == []
+
+    outcome = run_study(study, out, executor="local", console=silent())
+
+    assert (outcome.is_done, outcome.done, outcome.trained) == (True, 13, 4)
+    check_rounding(folder)
+    found, expected = (
+        read_table(place / "results.parquet", RESULTS).drop_columns(["wall_s"])
+        for place in (collect(study.manifest, out), folder / "ports")
+    )
+    assert found.equals(expected)
+    for port in (run.key for run in study.runs if run.method == "portal"):
+        ours, theirs = (
+            load_file(place / "model.safetensors")
+            for place in (out / "runs" / port / "artifact", folder / "ports" / port)
+        )
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+def test_tables_without_their_runs_are_reported(folder: Path) -> None:
+    shutil.copytree(folder / "interrupted" / "results", folder / "alone" / "results")
+
+    assert main(["report", "alone"]) == 0
+    assert "4 missing" in (folder / "alone" / "report" / "index.html").read_text()
+
+
+def test_a_registry_has_its_scores_and_adapters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["registry", "registry", "--json"]) == 0
+    cores = json.loads(capsys.readouterr().out)["cores"]
+    (own,) = [core for core in cores if core["artifacts"][0]["lineage"]["run"] == SOURCE]
+    adapters = ["adapters", "--registry", "registry", "--for", "mini-qwen3-xs", "--tasks", "counting"]
+
+    assert main([*adapters, "--core", own["core_sha256"], "--out", "adapters"]) == 0
+
+    rows = read_table(folder / "interrupted/runs" / SOURCE / "results.parquet", RESULTS).to_pylist()
+    scores = {row["task"]: row["score"] for row in rows if row["kept"] and row["split"] == "test"}
+    assert {each["task"]: each["score"]["score"] for each in own["adapters"]} == scores
+    check_adapter(load_base("mini-qwen3-xs"), folder / "adapters" / "mini-qwen3-xs" / "counting")
+
+
+def test_an_artifact_without_a_record_is_ported_and_named_by_its_weights_and_run(folder: Path) -> None:
+    run = folder / "interrupted" / "runs" / SOURCE
+    source = run / "artifact" / "mini-qwen3-xs"
+    (source / RECORD).unlink()
+    RunStore(folder / "interrupted").mark_done(SOURCE)
+    command = ["port", str(source), "--to", "mini-qwen3-s", "--tasks", "counting", "--examples", "4"]
+
+    assert main([*command, "--epochs", "1", "--out", "ported"]) == 0
+
+    assert read_record(source) is None
+    record = read_record(folder / "ported" / "artifact")
+    assert record is not None
+    assert record.lineage.source is not None
+    assert record.lineage.source.run == SOURCE
+    assert record.lineage.source.weights_sha256 == file_sha256(source / "model.safetensors")
+    assert record.core_sha256 == core_sha256(Artifact.load(source).tensors)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
 from sweeps.study.catalogue import find_study
 from sweeps.study.expand import load_study
-from tests.support.earlier_version import FIXTURES
+from tests.support.markdown import ROOT
 from tests.support.shared import BASES, ROWS, needs_rows
 
 TASKS = ("arc_easy", "copa", "sciq")
@@ -82,7 +82,7 @@ def test_the_study_real_cpu_in_fp32_still_stands_for_the_same_runs(
 ) -> None:
     """Folders of the time before it was run in bf16, where a CPU has that, go on with the line taken out."""
     monkeypatch.setenv("PORTAL_DATA", str(ROWS))
-    pinned = json.loads((FIXTURES / "keys" / "real-cpu.json").read_text())
+    pinned = json.loads((ROOT / "tests/fixtures/keys/real-cpu.json").read_text())
     shipped = find_study("real-cpu").read_text()
     assert "\nprecision: auto\n" in shipped
     before = tmp_path / "real-cpu.yaml"

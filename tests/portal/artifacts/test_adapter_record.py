@@ -15,7 +15,6 @@ from portal.evaluate.tasks import check_adapter
 from tests.support.artifacts import export_random
 from tests.support.bases import make_base
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "v0.1.0" / "adapter"
 SUMS = AdapterRecord(base="tiny", revision="digest-tiny", task="sums")
 
 
@@ -59,18 +58,14 @@ def test_edited_weights_are_refused(adapter: Path, base: Base) -> None:
         check_adapter(base, adapter)
 
 
-def test_an_adapter_of_an_older_version_or_another_tool_is_read_as_before(adapter: Path, base: Base) -> None:
-    old = read_adapter_record(FIXTURE)
-    assert old is not None
-    assert (old.base, old.task, old.files) == ("mini-qwen3-xs", None, {})
-
+def test_an_adapter_of_another_tool_is_read(adapter: Path, base: Base) -> None:
     (adapter / "portal_base.json").unlink()
 
     check_adapter(base, adapter)
     assert len(read_peft_factors(adapter, torch.device("cpu"))) == 6
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"base": 1, "revision": null}'])
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"base": "tiny", "revision": null}'])
 def test_a_damaged_record_is_refused(adapter: Path, content: str) -> None:
     (adapter / "portal_base.json").write_text(content)
 
@@ -94,10 +89,6 @@ def test_a_folder_is_free_for_the_same_adapter_only(adapter: Path, tmp_path: Pat
 def test_a_folder_with_an_adapter_of_unknown_origin_or_other_files_is_not_free(
     adapter: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(
-        ValueError, match="holds the adapter of a task that is not recorded on base 'mini-qwen3-xs'"
-    ):
-        check_place(FIXTURE, SUMS)
     (adapter / "portal_base.json").unlink()
     with pytest.raises(ValueError, match="holds an adapter that portal has not exported"):
         check_place(adapter, SUMS)

@@ -35,7 +35,7 @@ def test_the_base_is_loaded_with_its_class(base: str, loader: str) -> None:
     assert f'{loader}.from_pretrained("{base}")' in card
 
 
-OLD_RUN = Path(__file__).parents[2] / "fixtures" / "v0.1.0" / "out" / "runs" / "dee880c96ae2ab97"
+OLD_RUN = Path(__file__).parents[2] / "fixtures/ea55e6a/folder/interrupted/runs/dee880c96ae2ab97"
 
 
 def row(task: str, epoch: int, split: str = "test") -> dict[str, object]:
@@ -70,14 +70,14 @@ def test_a_run_of_this_version_leaves_its_key_versions_and_epochs(world: Path) -
     assert artifact.record.lineage.source.run is not None
 
 
-def test_a_run_of_the_first_version_is_read_too() -> None:
+def test_a_run_of_commit_ea55e6a_is_read_too() -> None:
     record = read_run_record(OLD_RUN / "artifact" / "mini-qwen3-xs")
 
     assert record is not None
     assert record.key == OLD_RUN.name
-    assert record.versions["portal-sweeps"] == "0.1.0"
+    assert record.versions["portal-sweeps"] == "0.2.0"
     assert record.scores("counting") is not None
-    assert record.epochs == {}
+    assert record.epochs == {"counting": 4, "fact_qa": 4}
 
 
 def test_of_an_artifact_outside_of_a_run_nothing_is_known(tmp_path: Path) -> None:

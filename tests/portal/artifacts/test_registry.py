@@ -25,7 +25,7 @@ from portal.storage.paths import Folder, folder_contents
 from tests.support.artifacts import HYPERNET, write_artifact
 from tests.support.bases import TASKS, make_base, make_run
 
-SCORES = {"sums": TaskScore(acc_norm=0.75, log_loss=0.5, num_examples=40)}
+SCORES = {"sums": TaskScore(score=0.75, log_loss=0.5, num_examples=40)}
 
 
 @pytest.fixture(params=["folder", "store"])
@@ -57,7 +57,7 @@ def test_what_was_added_in_sight_of_something_comes_after_it(artifact: Path, tmp
         first, second = (registry.add(location) for location in order)
         for score in (0.75, 0.25, 0.5, 0.75):
             registry.add_scores(
-                first, {"sums": "latent"}, {"sums": TaskScore(acc_norm=score, log_loss=0.5, num_examples=40)}
+                first, {"sums": "latent"}, {"sums": TaskScore(score=score, log_loss=0.5, num_examples=40)}
             )
 
         assert registry.members() == [first, second]
@@ -68,7 +68,7 @@ def test_what_was_added_in_sight_of_something_comes_after_it(artifact: Path, tmp
 
 def test_scores_are_kept_with_the_latent_that_they_belong_to(registry: Registry, artifact: Path) -> None:
     member = registry.add(artifact, SCORES)
-    better = {"sums": TaskScore(acc_norm=0.8, log_loss=0.4, num_examples=40)}
+    better = {"sums": TaskScore(score=0.8, log_loss=0.4, num_examples=40)}
     latent = member.record.tasks["sums"].latent_sha256
 
     registry.add_scores(member, {"sums": latent}, better)
@@ -150,15 +150,8 @@ def test_a_folder_with_something_else_is_no_registry(artifact: Path, tmp_path: P
     assert len(Registry.open(str(tmp_path / "new")).members()) == 1
 
 
-def test_a_score_of_an_earlier_version_is_read() -> None:
-    earlier = {"acc_norm": 0.75, "log_loss": 0.5, "num_examples": 40}
-
-    assert TaskScore.model_validate(earlier) == TaskScore(score=0.75, log_loss=0.5, num_examples=40)
-    assert TaskScore.model_validate(earlier).metric == "acc_norm"
-
-
 ADAPTER = AdapterConfig(rank=2, alpha=6)
-SCORE = TaskScore(acc_norm=0.75, log_loss=0.5, num_examples=40)
+SCORE = TaskScore(score=0.75, log_loss=0.5, num_examples=40)
 
 
 @pytest.fixture

@@ -253,15 +253,8 @@ def test_a_saved_curve_goes_on_as_if_nothing_had_been(before: int, after: int) -
     losses = [1 / (step + 3) for step in range(before + after)]
     saved = json.loads(json.dumps(curve_of(losses[:before]).state()))
 
-    again = LossCurve.restored(saved, before)
+    again = LossCurve.restored(saved)
     for loss in losses[before:]:
         again.add(loss)
 
     assert again.points == curve_of(losses).points
-
-
-def test_without_a_saved_curve_one_begins_at_the_step() -> None:
-    curve = LossCurve.restored(None, 40)
-    curve.add(2.0)
-
-    assert curve.points == [(41, 2.0)]

@@ -15,13 +15,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from rich.console import Console
 
 from portal.cli import main
 from portal.config import RunConfig
-from portal.results import RESULTS, RESULTS_FILE, read_table, write_table
 from portal.storage.paths import Folder
 from sweeps.launch.driver import LaunchResult, _print_check, launch_result, run_study
 from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local, Resources, Wanted
@@ -309,23 +307,6 @@ def test_a_launch_wants_the_gpus_of_its_options_and_study_and_asks_for_a_check_o
     assert elsewhere.wanted == [wanted]
     assert "device: 1 worker on GPUs, each with one B200" in said
     assert "device: no gpu-check of B200 with torch " in said
-
-
-def test_runs_of_a_folder_without_a_record_say_what_they_were_computed_on(
-    tiny_study: Study, finished: Path, study_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (finished / "runs" / tiny_study.runs[-1].key / "DONE.json").unlink()
-    (finished / "device.json").unlink(missing_ok=True)
-    first = finished / "runs" / StudyStatus.read(RunStore(finished), tiny_study.runs).done[0]
-    table = read_table(first / RESULTS_FILE, RESULTS)
-    place = table.schema.get_field_index("device")
-    write_table(
-        table.set_column(place, RESULTS.field(place), pa.array(["cuda"] * len(table))), first / RESULTS_FILE
-    )
-
-    assert main(["sweep", "run", str(study_path), "--out", str(finished), "--executor", "local"]) == 2
-    assert "its runs were computed on GPUs" in capfd.readouterr().err
-    assert KeptDevice(finished).read() is None
 
 
 def test_a_large_base_is_refused_on_a_cpu_until_the_device_is_named_and_leaves_no_record(

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from sweeps.study.manifest import StudyManifest, read_manifest
-from tests.support.earlier_version import EARLIER_VERSION
+
+INTERRUPTED = Path(__file__).parents[2] / "fixtures" / "ea55e6a" / "folder" / "interrupted"
+"""Nine runs are done, two ports interrupted in training, two transfers not begun."""
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(EARLIER_VERSION / "out", tmp_path / "out"))
+    return Path(shutil.copytree(INTERRUPTED, tmp_path / "out"))
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from portal.results import (
     LOSSES_FILE,
     PREDICTIONS,
     PREDICTIONS_FILE,
-    QUESTIONS_FILE,
     RESULTS,
     RESULTS_FILE,
     SCHEMA_VERSION,
@@ -52,7 +51,6 @@ from sweeps.store.run_store import Circumstances, PackStore, RunStore, pack_key
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import StudyManifest
-from tests.support.earlier_version import EARLIER_VERSION
 from tests.support.result_tables import as_of_version
 from tests.support.searches import search_record
 
@@ -66,12 +64,9 @@ def num_runs(folder: Path) -> int:
 
 
 def test_the_record_is_the_one_that_earlier_versions_wrote(out: Path, manifest: StudyManifest) -> None:
-    written = json.loads((EARLIER_VERSION / "out" / "results" / STUDY_FILE).read_text())
+    written = json.loads((out / "results" / STUDY_FILE).read_text())
 
-    found = describe(manifest, out, status_of(manifest, out)).to_json()
-    del found["facts"]["training"]  # which they did not write
-
-    assert found == written
+    assert describe(manifest, out, status_of(manifest, out)).to_json() == written
 
 
 def test_the_record_says_how_runs_were_trained(out: Path, manifest: StudyManifest) -> None:
@@ -117,7 +112,7 @@ def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
     missing = {run.run: run for run in info.missing}
     assert missing[port.key].cause == f"its source run {port.source} failed"
     assert missing[port.key].log is None
-    assert info.facts["runs"] == "13 total, 10 done, 1 failed, 2 missing"
+    assert info.facts["runs"] == "13 total, 8 done, 1 failed, 4 missing"
 
 
 def test_the_record_says_how_runs_were_computed_and_what_was_adapted(
@@ -152,22 +147,19 @@ def test_tables_are_copied_as_they_are_until_a_run_fails_which_makes_them_stale(
     assert is_stale(manifest, out)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"study": 3}'])
+@pytest.mark.parametrize("content", ['{"study": "compatibility"}', "{", "[]", '{"study": 3}'])
 def test_a_stamp_of_another_form_leads_to_a_fresh_collection(
-    out: Path, manifest: StudyManifest, tmp_path: Path, content: str | None
+    out: Path, manifest: StudyManifest, tmp_path: Path, content: str
 ) -> None:
     stamp = out / "results" / "collected.json"
-    if content is None:
-        assert collected_study(out) == "compatibility"  # the form of an earlier version
-    else:
-        stamp.write_text(content)
-        assert collected_study(out) is None
+    stamp.write_text(content)
+    assert (collected_study(out) == "compatibility") is ("compatibility" in content)
     (out / "results" / RESULTS_FILE).unlink()
     assert is_stale(manifest, out)
 
     (tmp_path / "copy").mkdir()
     copy_tables(manifest, out, tmp_path / "copy")
-    assert num_runs(tmp_path / "copy") == 11
+    assert num_runs(tmp_path / "copy") == 9
     assert not is_stale(manifest, out)
     assert collected_study(out) == "compatibility"
 
@@ -183,14 +175,14 @@ def test_a_further_study_in_a_folder_leaves_the_tables_of_the_first_one(
 
     assert (first, second) == (out / "results", out / "results" / "other")
     assert {path.name: path.read_bytes() for path in first.iterdir() if path.is_file()} == before
-    assert (num_runs(first), num_runs(second)) == (11, 4)
+    assert (num_runs(first), num_runs(second)) == (9, 4)
     assert collect_snapshot(manifest, out) == first
     assert collected_study(out) == manifest.name
     assert not is_stale(manifest, out)
     assert not is_stale(other, out)
     assert keep_part(other, out, [0]) == out / "results-seed-0" / "other"
     assert keep_part(manifest, out, [0]) == out / "results-seed-0"
-    for study, number in ((manifest, 11), (other, 4)):
+    for study, number in ((manifest, 9), (other, 4)):
         copy = tmp_path / study.name
         copy.mkdir()
         copy_tables(study, out, copy)
@@ -211,7 +203,7 @@ def test_copies_are_of_the_moment_that_is_asked_for(
     now = status_of(manifest, out)
     earlier = StudyStatus(now.done[:3], (), {}, (*now.done[3:], *now.missing))
 
-    for status, number in ((earlier, 3), (None, 11)):
+    for status, number in ((earlier, 3), (None, 9)):
         folder = tmp_path / f"copy-{number}"
         folder.mkdir()
         copy_tables(manifest, out, folder, status)
@@ -302,7 +294,7 @@ def test_a_damaged_record_of_a_search_is_named(out: Path, manifest: StudyManifes
             collect_snapshot(manifest, out)
 
 
-LORA = "038beb859521b178"
+LORA = "93a9e0266de26504"
 """A per-task LoRA of the fixture that is done."""
 
 
@@ -325,7 +317,7 @@ def test_tables_hold_the_finished_runs_sorted_under_the_studys_labels(
     labels = {key: f"label of {key}" for key in manifest.by_key}
 
     results = read_table(collect(replace(manifest, labels=labels), out) / RESULTS_FILE, RESULTS)
-    assert len(set(results["run"].to_pylist())) == 11
+    assert len(set(results["run"].to_pylist())) == 9
     assert set(results["study"].to_pylist()) == {"compatibility"}
     assert results["label"].to_pylist() == [labels[key] for key in results["run"].to_pylist()]
     assert results["method"].to_pylist() == sorted(results["method"].to_pylist())
@@ -376,18 +368,15 @@ def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
 
 def test_latents_are_collected_from_the_runs_that_left_some(out: Path, manifest: StudyManifest) -> None:
     collected = out / "results" / LATENTS_FILE
-    collect(manifest, out)
-    assert not collected.exists(), "an earlier version left none"
-
     source = next(run.key for run in manifest.runs if run.method == "source")
-    left = pa.Table.from_pylist(
-        [{"run": source, "task": task, "latent": [0.5, -1.0]} for task in ("fact_qa", "counting")],
-        schema=LATENTS,
-    )
-    write_table(left, RunStore(out).run_folder(source) / LATENTS_FILE)
-    RunStore(out).mark_done(source)
+    left = read_table(RunStore(out).run_folder(source) / LATENTS_FILE, LATENTS)
+
     collect(manifest, out)
-    assert read_table(collected, LATENTS).equals(left.sort_by("task"))
+
+    found = read_table(collected, LATENTS)
+    assert found.filter(pc.equal(found["run"], source)).equals(left.sort_by("task"))
+    with_latents = {run.key for run in manifest.runs if run.method in ("source", "hypernet")}
+    assert set(found["run"].to_pylist()) == with_latents
 
     collect(manifest, out, {LORA})
     assert not collected.exists()
@@ -424,21 +413,17 @@ def details_of(out: Path, manifest: StudyManifest) -> dict[str, RunDetail]:
     return read_run_details(collect_snapshot(manifest, out))
 
 
-def test_runs_of_an_earlier_version_are_told_without_what_they_did_not_record(
-    out: Path, manifest: StudyManifest
-) -> None:
+def test_every_run_is_told_with_its_settings_and_its_state(out: Path, manifest: StudyManifest) -> None:
     found = details_of(out, manifest)
 
     assert list(found) == [run.key for run in manifest.runs]
     states = [each.state for each in found.values()]
-    assert (states.count("done"), states.count("missing")) == (11, 2)
+    assert (states.count("done"), states.count("missing")) == (9, 4)
     for run in manifest.runs:
         detail = found[run.key]
         assert detail.settings == run.model_dump(mode="json")
         assert (detail.label, detail.name) == (manifest.labels[run.key], run.describe())
-        assert (detail.peak_bytes, detail.log, detail.losses) == (None, (), ())
-    assert not (out / "results" / QUESTIONS_FILE).exists()
-    assert not (out / "results" / LOSSES_FILE).exists()
+        assert bool(detail.losses) is (detail.state == "done" and run.train is not None)
 
 
 def test_a_failed_run_has_its_cause_its_losses_and_the_log_of_its_pack(

@@ -84,17 +84,6 @@ def test_the_folder_of_one_run_has_no_fault(trained: Path) -> None:
     assert check_folder(trained)[0] == []
 
 
-def test_the_folder_of_a_version_that_did_not_record_the_pack_has_no_fault(trained: Path) -> None:
-    (record,) = (trained / "packs").glob("*/pack.json")
-    content = record.read_bytes()
-    record.unlink()
-
-    faults, _ = check_folder(trained)
-    record.write_bytes(content)
-
-    assert faults == []
-
-
 def test_a_pack_of_no_run_here_is_a_fault(trained: Path) -> None:
     stray = trained / "packs" / ("0" * 16)
     stray.mkdir()
