@@ -4,17 +4,37 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from analysis.stats.bootstrap import Chosen
+from analysis.stats.bootstrap import Chosen, Interval
 from analysis.stats.findings import Target, find_target
 from analysis.stats.published import PUBLISHED
-from analysis.stats.result_table import Cell, Cost, Run, gather_runs
+from analysis.stats.result_table import Cell, Cost, ResultSet, Run, gather_runs
+from analysis.tables.table import Table
 from portal.results import ACC_NORM, ADDED_COLUMNS, PREDICTIONS, RESULTS, AbsentRun, StudyInfo, write_table
 
 TASKS = ("capital", "pronoun", "yes-no")
+_Value = TypeVar("_Value")
+
+
+def known(value: _Value | None) -> _Value:
+    """The value, which has to be there."""
+    assert value is not None
+    return value
+
+
+def limits(interval: Interval | None) -> tuple[float, float]:
+    """The limits of an interval that has some."""
+    return known(known(interval).low), known(known(interval).high)
+
+
+def shown(table: Table | None) -> list[dict[str, str]]:
+    """The lines of a table as a reader sees them, by column."""
+    there = known(table)
+    return [dict(zip(there.names, texts, strict=True)) for texts in there.texts]
 
 
 def row(**values: object) -> dict:
@@ -40,6 +60,10 @@ def to_table(rows: list[dict]) -> pa.Table:
     """Rows of tasks with choices, whose score is acc_norm, unless they say otherwise."""
     scored = [{"metric": ACC_NORM, "score": each["acc_norm"], **each} for each in rows]
     return pa.Table.from_pylist(scored, schema=RESULTS)
+
+
+def study_of(rows: list[dict]) -> ResultSet:
+    return gather_runs(to_table(rows))
 
 
 def as_of_version(table: pa.Table, version: int) -> pa.Table:
@@ -128,6 +152,9 @@ class StudyBuilder:
 
     def results_table(self) -> pa.Table:
         return to_table(self.rows)
+
+    def study(self) -> ResultSet:
+        return gather_runs(self.results_table())
 
     def predictions_table(self) -> pa.Table:
         return pa.Table.from_pylist(self.predictions, schema=PREDICTIONS)
